@@ -1,0 +1,97 @@
+/** Block status across nodes: through filters, into the file below, and down a backing chain. */
+import type { BlockStatus } from './driver.ts'
+import type { BlockNode } from './node.ts'
+
+/** Narrows a driver's answer for an aligned range to the part that was asked for. Lengths in bytes. */
+export function clipStatus(status: BlockStatus, start: number, offset: number, bytes: number): BlockStatus {
+  const skipped = offset - start
+  const rest = Math.min(status.bytes - skipped, bytes)
+  if (skipped === 0 && rest === status.bytes) return status
+  const clipped = { ...status, bytes: Math.max(rest, 0) }
+  return status.host ? { ...clipped, host: { ...status.host, offset: status.host.offset + skipped } } : clipped
+}
+
+/** Follows what a driver left to its child: filters forward everything, formats may have holes in their data. */
+export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
+  const { host } = status
+  if (!host || status.bytes === 0) return status
+  if (status.forward) {
+    const below = await host.child.blockStatus(host.offset, status.bytes)
+    if (below.bytes === 0) return { bytes: status.bytes, allocated: true, data: false, zero: true }
+    return below
+  }
+  if (status.recurse && status.data && !status.zero) {
+    const below = await host.child.blockStatus(host.offset, status.bytes)
+    // Beyond the end of the file, and in its holes, everything reads as zeroes.
+    if (below.bytes === 0) return { ...status, zero: true }
+    if (below.zero) return { ...status, bytes: below.bytes, zero: true }
+    return { ...status, bytes: Math.min(status.bytes, below.bytes) }
+  }
+  return status
+}
+
+/** A status and how many layers below the first one it was found. */
+export interface ChainStatus extends BlockStatus {
+  /** 0: the node that was asked, 1: its backing file, ... */
+  readonly depth: number
+}
+
+/** The next node of a backing chain, looking through filters; undefined at the end. */
+export function backingOf(node: BlockNode): BlockNode | undefined {
+  const layer = skipFilters(node)
+  return layer.backing?.node
+}
+
+/** The node itself, or what the filters on top of it filter. */
+export function skipFilters(node: BlockNode): BlockNode {
+  let layer = node
+  while (layer.driver.kind === 'filter' && layer.file) layer = layer.file.node
+  return layer
+}
+
+/**
+ * The status of a range as a reader of `top` sees it: the layer that decides, down to but not including
+ * `base`. What no layer holds reads as zeroes, with `allocated: false`.
+ */
+export async function chainStatus(
+  top: BlockNode,
+  offset: number,
+  bytes: number,
+  base?: BlockNode,
+): Promise<ChainStatus> {
+  let length = Math.min(bytes, top.size - offset)
+  let depth = 0
+  let node: BlockNode | undefined = skipFilters(top)
+  let last: BlockStatus = { bytes: length, allocated: false, data: false, zero: true }
+  for (; node && node !== base; node = backingOf(node), depth++) {
+    if (offset >= node.size) {
+      // A backing file that is shorter reads as zeroes beyond its end, and decides that.
+      if (depth > 0) return { bytes: length, allocated: true, data: false, zero: true, depth }
+      break
+    }
+    const status = await node.blockStatus(offset, length)
+    if (status.allocated || status.bytes === 0) return { ...status, depth }
+    length = Math.min(length, status.bytes)
+    // A backing file that ends within the run splits it: beyond, its overlay reads zeroes.
+    last = { ...status, bytes: length }
+  }
+  return { ...last, bytes: length, zero: node === undefined || last.zero, depth: Math.max(depth - 1, 0) }
+}
+
+/** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes` bytes. */
+export async function isAllocatedAbove(
+  top: BlockNode,
+  base: BlockNode | undefined,
+  offset: number,
+  bytes: number,
+): Promise<{ readonly allocated: boolean; readonly bytes: number }> {
+  let length = Math.min(bytes, top.size - offset)
+  for (let node: BlockNode | undefined = skipFilters(top); node && node !== base; node = backingOf(node)) {
+    if (offset >= node.size) return { allocated: true, bytes: length }
+    const status = await node.blockStatus(offset, length)
+    if (status.allocated) return { allocated: true, bytes: status.bytes }
+    length = Math.min(length, status.bytes)
+  }
+  return { allocated: false, bytes: length }
+}
+

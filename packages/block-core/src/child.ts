@@ -1,0 +1,85 @@
+/**
+ * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed, which
+ * is what makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
+ */
+import type { BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
+import type { DebugEvent } from './debug-events.ts'
+import { BlockError } from './errors.ts'
+import type { BlockNode } from './node.ts'
+
+/** One parent's hold on one child node. */
+export class BlockChild {
+  readonly role: ChildRole
+  /** Name of the node above, for messages. */
+  readonly parent: string
+  #node: BlockNode
+  #severed = false
+
+  constructor(role: ChildRole, parent: string, node: BlockNode) {
+    this.role = role
+    this.parent = parent
+    this.#node = node
+  }
+
+  /** The node below. */
+  get node(): BlockNode {
+    return this.#node
+  }
+  get size(): number {
+    return this.#node.size
+  }
+  get limits(): BlockLimits {
+    return this.#node.limits
+  }
+  get readOnly(): boolean {
+    return this.#node.readOnly
+  }
+  get filename(): string {
+    return this.#node.filename
+  }
+
+  read(offset: number, into: Uint8Array): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.read(offset, into)
+  }
+  write(offset: number, from: Uint8Array, flags?: WriteFlags): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.write(offset, from, flags)
+  }
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.writeCompressed(offset, from)
+  }
+  writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.writeZeroes(offset, bytes, flags)
+  }
+  discard(offset: number, bytes: number): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.discard(offset, bytes)
+  }
+  flush(): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.flush()
+  }
+  truncate(size: number, options?: TruncateOptions): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.truncate(size, options)
+  }
+  blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
+    return this.#severed ? this.#refuse() : this.#node.blockStatus(offset, bytes)
+  }
+  /** Announces a step to whoever debugs the child; undefined, nothing to await, in production. */
+  debugEvent(event: DebugEvent): void | Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.debugEvent(event)
+  }
+
+  /** Points the edge at another node. The parent must be drained. */
+  replace(node: BlockNode): void {
+    this.#node.removeParent(this)
+    this.#node = node
+    node.addParent(this)
+  }
+
+  /** From now on every request is refused. */
+  sever(): void {
+    this.#severed = true
+  }
+
+  #refuse(): Promise<never> {
+    return Promise.reject(new BlockError('ECANCELED', `node '${this.parent}' crashed`, { node: this.parent }))
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * What a driver is: types only. A driver is one plain object made with {@link defineDriver}; for every open
+ * node it gives a {@link NodeOps} object. What users call is {@link BlockNode}; what driver authors write is here.
+ */
+import type { BlockChild } from './child.ts'
+import type { DebugEvent } from './debug-events.ts'
+import type { BlockNode } from './node.ts'
+import type { OptionTable, OptionValues } from './options.ts'
+
+/**
+ * A protocol turns a place into bytes and has no children; a format gives a disk from the bytes of its
+ * `file` child; a filter shows what its one child shows.
+ */
+export type DriverKind = 'protocol' | 'format' | 'filter'
+
+/**
+ * What a child is for. It is also the name of the option that describes the child (QEMU's spelling).
+ * `file`: the bytes below a format or filter. `backing`: what shows through where the image holds nothing.
+ * `data-file`: a qcow2 image's external data. `image`: the child of blkdebug and blkverify.
+ */
+export type ChildRole = 'file' | 'backing' | 'data-file' | 'image' | 'test' | 'log'
+
+/** Modifiers of a write, a zero write or a compressed write. */
+export interface WriteFlags {
+  /** The data must be on stable storage when the promise resolves (force unit access). */
+  readonly fua?: boolean
+  /** `writeZeroes` only: the driver may deallocate instead of writing. */
+  readonly mayUnmap?: boolean
+  /** `writeZeroes` only: fail with ENOTSUP rather than write zero bytes. */
+  readonly noFallback?: boolean
+}
+
+/** The flags a driver may say it handles itself. */
+export type WriteFlag = keyof WriteFlags
+
+/** What a node asks of requests, and the core guarantees. All in bytes. */
+export interface BlockLimits {
+  /** Every offset and length a driver sees is a multiple of this (a power of two). Default 1. */
+  readonly requestAlignment: number
+  /** Longest read or write a driver is given; longer ones are split. Default: no limit. */
+  readonly maxTransfer: number
+  /** Zero writes are cut at multiples of this; what is left at the ends is sent on its own. Default 1. */
+  readonly writeZeroesAlignment: number
+  /** Longest zero write a driver is given. Default: no limit. */
+  readonly maxWriteZeroes: number
+  /** Discards are shrunk to multiples of this. Default 1. */
+  readonly discardAlignment: number
+  /** Longest discard a driver is given. Default: no limit. */
+  readonly maxDiscard: number
+}
+
+/**
+ * The state of a run of bytes: the table of spec `BDRV_BLOCK_*` (include/block/block-common.h).
+ *
+ * | data | zero | host | meaning |
+ * |------|------|------|---------|
+ * | yes  | no   | yes  | data at that place |
+ * | yes  | no   | no   | data, not readable in place (compressed) |
+ * | yes  | yes  |      | allocated, reads as zeroes |
+ * | no   | yes  | yes  | preallocated, reads as zeroes |
+ * | no   | yes  | no   | reads as zeroes |
+ * | no   | no   | yes  | preallocated, reads from the backing file |
+ * | no   | no   | no   | unallocated, reads from the backing file |
+ */
+export interface BlockStatus {
+  /** Length in bytes, from the asked offset, that shares this status. At least 1. */
+  readonly bytes: number
+  /** This layer decides the content; if not, a backing file does. */
+  readonly allocated: boolean
+  readonly data: boolean
+  readonly zero: boolean
+  readonly compressed?: boolean
+  /** Where the raw bytes are, when they can be read directly; `offset` in bytes of that child. */
+  readonly host?: { readonly child: BlockChild; readonly offset: number }
+  /** The child at `host` knows better: ask it instead (filters and raw). */
+  readonly forward?: boolean
+  /** The child at `host` may have holes in this data: look there for zeroes. */
+  readonly recurse?: boolean
+}
+
+/** How much of a grown area is allocated, and with what. */
+export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full'
+
+/** Modifiers of `truncate`. */
+export interface TruncateOptions {
+  readonly preallocation?: Preallocation
+  /** The node must end up exactly this large; without it a driver that can only be larger may succeed. */
+  readonly exact?: boolean
+  /** The grown area must read as zeroes even where a backing file has data. */
+  readonly zero?: boolean
+}
+
+/** What `check` shall repair. */
+export type RepairMode = 'leaks' | 'all'
+
+/** What a consistency check found and did; names and meaning as in QEMU's `ImageCheck`. */
+export interface CheckReport {
+  /** Inconsistencies that endanger data, left after repair. */
+  corruptions: number
+  /** Clusters that are allocated and referenced by nothing, left after repair. */
+  leaks: number
+  corruptionsFixed: number
+  leaksFixed: number
+  /** Things that could not be checked at all. */
+  checkErrors: number
+  /** Bytes: where the last used cluster of the image file ends. */
+  imageEndOffset?: number
+  /** Guest clusters in all, and of them allocated, fragmented and compressed. */
+  totalClusters?: number
+  allocatedClusters?: number
+  fragmentedClusters?: number
+  compressedClusters?: number
+}
+
+/** How a check runs. */
+export interface CheckOptions {
+  readonly repair?: RepairMode
+  /** Takes the findings, one line each without its newline, as they are made (QEMU prints them to stderr). */
+  readonly report?: (line: string) => void
+}
+
+/** Facts for `info`: plain data, keys as `qemu-img info --output=json` spells them. */
+export interface NodeInfo {
+  /** Bytes. */
+  readonly clusterSize?: number
+  /** Bytes: where the VM state area begins, in guest offsets. */
+  readonly vmStateOffset?: number
+  /** The image needs a repair before it can be written (qcow2's dirty bit, QED's need-check bit). */
+  readonly dirty?: boolean
+  readonly encrypted?: boolean
+  readonly compressed?: boolean
+  /** What the header says of the backing file, which need not be what is open. */
+  readonly backingFilename?: string
+  readonly backingFormat?: string
+  /** Bytes that the file takes on its host. */
+  readonly actualSize?: number
+  /** Facts only this format has. */
+  readonly formatSpecific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
+}
+
+/** What changes in a node by a reopen; fields that are absent stay. */
+export interface ReopenRequest {
+  readonly readOnly: boolean
+  /** All options of the driver, old and new, parsed. */
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+/** The second half of a reopen. Exactly one of the two is called. */
+export interface PreparedReopen {
+  commit(): void | Promise<void>
+  abort(): void | Promise<void>
+}
+
+/**
+ * What a driver implements for one open node.
+ *
+ * The core guarantees: requests are inside the node (unless `growable`), aligned to `limits`, not longer
+ * than its maxima, never empty, never issued before `open` resolved or after `close` was called; writes
+ * never reach a read-only node. An absent optional method is an absent capability: the core falls back or
+ * reports ENOTSUP. Drivers check none of this again. All offsets and lengths are bytes.
+ */
+export interface NodeOps {
+  readonly limits?: Partial<BlockLimits>
+  /** Flags that `write` handles itself; the core emulates the others (FUA by a flush). */
+  readonly writeFlags?: ReadonlySet<WriteFlag>
+  /** Flags that `writeZeroes` handles itself. `mayUnmap` is dropped where it is not among them. */
+  readonly zeroFlags?: ReadonlySet<WriteFlag>
+  /** Writes may extend the node (files do, formatted disks do not), and reads past the end give zeroes. */
+  readonly growable?: boolean
+
+  /** Current size in bytes. Cheap: asked on every request. */
+  size(): number
+  /** Fills all of `into`. */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** `from` stays untouched by the caller until the promise settles. */
+  write?(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void>
+  writeCompressed?(offset: number, from: Uint8Array): Promise<void>
+  writeZeroes?(offset: number, bytes: number, flags: WriteFlags): Promise<void>
+  /** Gives up the content of a range. What it reads as afterwards is up to the driver. */
+  discard?(offset: number, bytes: number): Promise<void>
+  blockStatus?(offset: number, bytes: number): Promise<BlockStatus>
+  truncate?(size: number, options: TruncateOptions): Promise<void>
+  /** Makes everything written so far durable: the driver's own caches, then its children. */
+  flush?(): Promise<void>
+
+  /** The area behind the guest's disk where QEMU keeps machine state; offsets count from its start. */
+  readVmState?(offset: number, into: Uint8Array): Promise<void>
+  writeVmState?(offset: number, from: Uint8Array): Promise<void>
+
+  check?(options: CheckOptions): Promise<CheckReport>
+  info?(): Promise<NodeInfo>
+  /** Drops everything this layer holds, so that the backing file shows through everywhere. */
+  makeEmpty?(): Promise<void>
+  /** Rewrites what the header says of the backing file; null: no backing file. */
+  changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
+  /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
+  amend?(options: Readonly<Record<string, unknown>>, progress?: (done: number, total: number) => void): Promise<void>
+
+  /** Filters only: a driver above announced a step. May suspend it (breakpoints) or arm a fault. */
+  debugEvent?(event: DebugEvent): void | Promise<void>
+  /** Breakpoints, for drivers that have them (blkdebug). */
+  readonly breakpoints?: Breakpoints
+
+  /** First half of a reopen: does all that can fail. Absent: the driver accepts every change of the core's own options. */
+  prepareReopen?(request: ReopenRequest): Promise<PreparedReopen>
+  /** Clean shutdown: metadata written, bits cleared. Not called when the node crashed. */
+  close?(): Promise<void>
+  /** Process death, for one node: release what the host lent, write nothing, let nothing wait. */
+  crash?(): void | Promise<void>
+}
+
+/** Control over suspended requests, as qemu-io's `break`, `wait_break`, `resume` and `remove_break` need it. */
+export interface Breakpoints {
+  /** @throws BlockError ENOENT for an unknown event. */
+  set(event: string, tag: string): void
+  /** Removes the breakpoint and resumes what it suspended. @throws BlockError ENOENT */
+  remove(tag: string): void
+  /** Resumes one suspended request. @throws BlockError ENOENT when none is suspended under `tag`. */
+  resume(tag: string): void
+  isSuspended(tag: string): boolean
+  /** Resolves once a request is suspended under `tag`. */
+  wait(tag: string): Promise<void>
+}
+
+/** A child as an image names it: strings from a header, never yet opened. */
+export interface ChildReference {
+  readonly filename: string
+  /** Format the image claims for it; undefined means "probe", which a host may refuse. */
+  readonly driver?: string | undefined
+}
+
+/** What `open` has to work with. */
+export interface OpenContext<O> {
+  readonly nodeName: string
+  /** What the node is opened from, for messages; empty if it has no name. */
+  readonly filename: string
+  readonly readOnly: boolean
+  /** Opened only to be checked: no repair, nothing written, broken structures tolerated (QEMU's BDRV_O_CHECK). */
+  readonly checkMode: boolean
+  /** `discard=unmap` was given: discards and unmapping zero writes may reach the file. */
+  readonly unmap: boolean
+  readonly options: O
+  /**
+   * Opens, or takes ready-made, the child for a role. What the user gave under the option of that name wins;
+   * else `implicit`, a name found in the image, which the host resolves or refuses.
+   *
+   * @returns undefined when neither is there, or the user gave `null`.
+   */
+  child(role: ChildRole, implicit?: ChildReference): Promise<BlockChild | undefined>
+  /** Like {@link child}, for a role the driver cannot do without. @throws BlockError EINVAL */
+  requireChild(role: ChildRole): Promise<BlockChild>
+  /** Tells users of the node. Usable from `open` on; before the node exists events are kept for it. */
+  readonly events: DriverEvents
+}
+
+/** What a driver tells users of its node. */
+export interface DriverEvents {
+  /** The image contradicts itself. Reported once per node; `fatal` means that the node stops working. */
+  corrupt(event: CorruptEvent): void
+  /** A repair ran while opening or reopening. */
+  repair(report: CheckReport): void
+  /** A line for a person, as QEMU prints to stderr. */
+  warn(line: string): void
+}
+
+/** QEMU's BLOCK_IMAGE_CORRUPTED. */
+export interface CorruptEvent {
+  readonly message: string
+  /** Host offset and size in bytes of what is broken, where it has a place. */
+  readonly offset?: number
+  readonly size?: number
+  readonly fatal: boolean
+}
+
+/** What `create` has to work with. */
+export interface CreateContext<C> {
+  /** An open, empty, growable node to be formatted. */
+  readonly file: BlockNode
+  /** An open, empty node for the data, where the options ask for an external data file. */
+  readonly dataFile?: BlockNode | undefined
+  /** The backing file's size in bytes, where one is given and no size is. */
+  readonly options: C
+}
+
+/** A driver: one constant object, readable from top to bottom. */
+export interface BlockDriver<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable> {
+  readonly name: string
+  readonly kind: DriverKind
+  /** Runtime options beside the common ones and the children. */
+  readonly options?: O
+  /** Children that the user may give. Default: none for a protocol, `file` for the others. */
+  readonly children?: readonly ChildRole[]
+  /** Options of `create`, in the order QEMU prints them. */
+  readonly createOptions?: C
+  /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */
+  readonly prefixes?: readonly string[]
+  /** Turns a file name with one of the prefixes, given whole, into options. */
+  parseFilename?(filename: string): Record<string, unknown>
+  /** 0 (not mine) to 100 (certain), from the first 512 bytes. */
+  probe?(head: Uint8Array, filename: string): number
+  open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
+  /** Formats an open, empty file. */
+  create?(context: CreateContext<OptionValues<C>>): Promise<void>
+  /** Protocols: makes (or empties) the place that `options` name, `size` bytes large. */
+  createPlace?(options: OptionValues<O>, size: number, preallocation: Preallocation): Promise<void>
+}
+
+/** A driver of any options, as a registry holds it. */
+export type AnyDriver = BlockDriver<never, never>
+
+/** Types a driver by its own option tables; returns it unchanged. */
+export const defineDriver = <O extends OptionTable, C extends OptionTable>(
+  driver: BlockDriver<O, C>,
+): BlockDriver<O, C> => driver

@@ -1,0 +1,68 @@
+/**
+ * Error codes as Linux numbers them and as the C library words them: blkdebug takes numbers, QEMU's tools
+ * print the words.
+ */
+import { BlockError, type BlockErrorCode } from './errors.ts'
+
+// biome-ignore format: a table
+const TABLE: readonly (readonly [code: BlockErrorCode, errno: number, text: string])[] = [
+  ['EPERM',         1, 'Operation not permitted'],
+  ['ENOENT',        2, 'No such file or directory'],
+  ['EIO',           5, 'Input/output error'],
+  ['EAGAIN',       11, 'Resource temporarily unavailable'],
+  ['ENOMEM',       12, 'Cannot allocate memory'],
+  ['EACCES',       13, 'Permission denied'],
+  ['EBUSY',        16, 'Device or resource busy'],
+  ['EEXIST',       17, 'File exists'],
+  ['ENOTDIR',      20, 'Not a directory'],
+  ['EISDIR',       21, 'Is a directory'],
+  ['EINVAL',       22, 'Invalid argument'],
+  ['EMFILE',       24, 'Too many open files'],
+  ['EFBIG',        27, 'File too large'],
+  ['ENOSPC',       28, 'No space left on device'],
+  ['EROFS',        30, 'Read-only file system'],
+  ['ERANGE',       34, 'Numerical result out of range'],
+  ['ENAMETOOLONG', 36, 'File name too long'],
+  ['ENOTSUP',      95, 'Operation not supported'],
+  ['ETIMEDOUT',   110, 'Connection timed out'],
+  ['EDQUOT',      122, 'Disk quota exceeded'],
+  ['ENOMEDIUM',   123, 'No medium found'],
+  ['ECANCELED',   125, 'Operation canceled'],
+  // QEMU reports both of these with an errno of its own choice (block/qcow2.c).
+  ['EFORMAT',      22, 'Invalid argument'],
+  ['ECORRUPT',      5, 'Input/output error'],
+]
+
+const byCode = new Map(TABLE.map((row) => [row[0] as string, row]))
+const byNumber = new Map([...TABLE].reverse().map((row) => [row[1], row]))
+
+/** The C library's words for a code, as `strerror()` gives them. */
+export const strerror = (code: BlockErrorCode): string => byCode.get(code)?.[2] ?? 'Unknown error'
+
+/** Linux's number for a code. */
+export const errnoOf = (code: BlockErrorCode): number => byCode.get(code)?.[1] ?? 5
+
+/** The code for a Linux errno number; numbers we have no name for become EIO. */
+export const codeOfErrno = (errno: number): BlockErrorCode => byNumber.get(errno)?.[0] ?? 'EIO'
+
+/** Whether a host's error code (`'ENOSPC'`, ...) is one that we know. */
+const isKnownCode = (code: unknown): code is BlockErrorCode => typeof code === 'string' && byCode.has(code)
+
+/**
+ * What was thrown, as the C library would word it: the text of the code for a {@link BlockError} or a Node
+ * system error, else the message.
+ */
+export function errorText(error: unknown): string {
+  if (error instanceof BlockError) return strerror(error.code)
+  const code = (error as { code?: unknown } | undefined)?.code
+  if (isKnownCode(code)) return strerror(code)
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** Turns anything a host API threw into a {@link BlockError} with the host's error as its cause. */
+export function fromHostError(error: unknown, what: string, node?: string): BlockError {
+  if (error instanceof BlockError) return error
+  const raw = (error as { code?: unknown } | undefined)?.code
+  const code = raw === 'EOPNOTSUPP' || raw === 'ENOSYS' ? 'ENOTSUP' : isKnownCode(raw) ? raw : 'EIO'
+  return new BlockError(code, `${what}: ${strerror(code)}`, { node, cause: error })
+}

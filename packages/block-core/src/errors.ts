@@ -1,0 +1,64 @@
+/**
+ * Every failure the library reports on purpose is a {@link BlockError}: callers branch on `code`, people
+ * read `message`, and `cause` keeps what the host said. The codes are POSIX errno names, because QEMU's
+ * tools print errors as errno texts and scripts compare them (see `errno.ts`), plus two of our own.
+ */
+
+/** What went wrong, for a program to branch on. */
+export type BlockErrorCode =
+  | 'EPERM' // a write to a read-only node
+  | 'ENOENT' // no such file, tag or node
+  | 'EIO' // the host failed, or the request lies outside the node
+  | 'EAGAIN'
+  | 'ENOMEM'
+  | 'EACCES'
+  | 'EBUSY' // the node or file is in use by somebody else
+  | 'EEXIST'
+  | 'ENOTDIR'
+  | 'EISDIR'
+  | 'EINVAL' // the request or an option makes no sense
+  | 'EMFILE'
+  | 'EFBIG' // beyond what a JavaScript number, or the format, can address
+  | 'ENOSPC'
+  | 'EROFS'
+  | 'ERANGE' // a number that its type cannot hold
+  | 'ENAMETOOLONG'
+  | 'ENOTSUP' // the driver, or this image's feature set, cannot do that
+  | 'ENOMEDIUM' // the node is closed
+  | 'ECANCELED' // the node crashed while the request was in flight
+  | 'EDQUOT'
+  | 'ETIMEDOUT'
+  | 'EFORMAT' // not an image of this format
+  | 'ECORRUPT' // an image of this format that contradicts itself
+
+/** Where a {@link BlockError} happened. */
+export interface BlockErrorDetail {
+  /** Node name, so that a chain of nodes says which one failed. */
+  readonly node?: string | undefined
+  /** Bytes: a guest offset for requests, a host offset for metadata. */
+  readonly offset?: number | undefined
+  /** What the host reported. */
+  readonly cause?: unknown
+}
+
+/** The one error class of the library. */
+export class BlockError extends Error {
+  override readonly name = 'BlockError'
+  readonly code: BlockErrorCode
+  readonly node: string | undefined
+  readonly offset: number | undefined
+
+  constructor(code: BlockErrorCode, message: string, detail: BlockErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
+    this.code = code
+    this.node = detail.node
+    this.offset = detail.offset
+  }
+}
+
+/** Whether `error` is a {@link BlockError}, of the given code if one is given. */
+export const isBlockError = (error: unknown, code?: BlockErrorCode): error is BlockError =>
+  error instanceof BlockError && (code === undefined || error.code === code)
+
+/** The message of anything that was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

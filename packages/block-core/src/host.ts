@@ -1,0 +1,27 @@
+/**
+ * The application's say in what an image may open. An image holds only names; what a name means, and
+ * whether it may be opened at all, is decided here. There is no default host.
+ */
+import { BlockError } from './errors.ts'
+import type { ChildReference } from './driver.ts'
+import type { RawOptions } from './options.ts'
+
+/** Resolves the names that images hold. */
+export interface OpenHost {
+  /**
+   * Turns a name found in an image into the options of a node.
+   *
+   * @param parent the file name of the node whose header holds the name, empty if it has none
+   * @throws BlockError to refuse it
+   */
+  resolve(reference: ChildReference, parent: string): Promise<RawOptions>
+}
+
+/** Opens nothing that was not named explicitly: for libraries and browsers. */
+export const denyHost: OpenHost = {
+  resolve({ filename }) {
+    return Promise.reject(
+      new BlockError('EACCES', `the image refers to '${filename}', and implicit files are not allowed`),
+    )
+  },
+}

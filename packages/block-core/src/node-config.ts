@@ -1,0 +1,37 @@
+/** What the core, not the driver, knows of a node: the common options of QEMU's `blockdev-add`. */
+
+/** Common options, parsed. */
+export interface NodeConfig {
+  readonly readOnly: boolean
+  /** `cache.writeback`: off makes every write of a user durable before it completes. */
+  readonly writeCache: boolean
+  /** `cache.direct`: bypass the host's page cache. */
+  readonly direct: boolean
+  /** `cache.no-flush`: never flush to the disk (fast, and loses data on power failure). */
+  readonly noFlush: boolean
+  /** `discard`: whether discards and unmapping zero writes are passed down. */
+  readonly unmap: boolean
+  readonly detectZeroes: 'off' | 'on' | 'unmap'
+  readonly checkMode: boolean
+  /** Opened on behalf of its parents, and closed with the last of them. */
+  readonly ownedByParents: boolean
+  /** The options the user gave, for `reopen` and for messages. */
+  readonly explicit: Readonly<Record<string, unknown>>
+}
+
+/** QEMU's cache modes (`-t`), each a triple of flags. */
+// biome-ignore format: a table
+export const CACHE_MODES = {
+  writeback:    { writeCache: true,  direct: false, noFlush: false },
+  none:         { writeCache: true,  direct: true,  noFlush: false },
+  writethrough: { writeCache: false, direct: false, noFlush: false },
+  directsync:   { writeCache: false, direct: true,  noFlush: false },
+  unsafe:       { writeCache: true,  direct: false, noFlush: true },
+} as const
+
+/** A cache mode by QEMU's name; `off` is its old name for `none`. */
+export type CacheMode = keyof typeof CACHE_MODES
+
+/** The flags of a cache mode, or undefined for a name QEMU does not know. */
+export const cacheMode = (name: string): (typeof CACHE_MODES)[CacheMode] | undefined =>
+  name === 'off' ? CACHE_MODES.none : (CACHE_MODES as Record<string, (typeof CACHE_MODES)[CacheMode]>)[name]

@@ -1,0 +1,171 @@
+/**
+ * Options as tables: one declaration gives the parser for strings (`key=value`), the check for values from
+ * TypeScript or JSON, the TypeScript type, and the text of `-o help`. Keys are spelled as QEMU spells them.
+ */
+import { BlockError } from './errors.ts'
+
+/** How one option is read. */
+export interface OptionType<T> {
+  /** QEMU's name of the type, as `-o help` prints it in angle brackets: `bool`, `size`, `num`, `str`. */
+  readonly type: 'bool' | 'size' | 'num' | 'str' | 'object'
+  /** One line for `-o help`. */
+  readonly help: string
+  readonly default?: T
+  /**
+   * Turns what the user gave into the value.
+   *
+   * @throws BlockError EINVAL that names the option
+   */
+  parse(value: unknown, key: string): T
+}
+
+/** Options by key. */
+// biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
+export type OptionTable = Readonly<Record<string, OptionType<any>>>
+
+/** The values a table gives: options with a default are always there, the others may be missing. */
+export type OptionValues<O> = {
+  readonly [K in keyof O]: O[K] extends { readonly default: infer D }
+    ? D
+    : O[K] extends OptionType<infer T>
+      ? T | undefined
+      : never
+}
+
+/** A tree of options as the user gave it: strings, numbers, booleans, null, nested trees, open nodes. */
+export type RawOptions = { readonly [key: string]: unknown }
+
+const describe = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : JSON.stringify(value) ?? String(value))
+
+const wrong = (key: string, expected: string, value: unknown): BlockError =>
+  new BlockError('EINVAL', `Parameter '${key}' expects ${expected}, not ${describe(value)}`)
+
+function parseBool(value: unknown, key: string): boolean {
+  if (typeof value === 'boolean') return value
+  if (value === 'on' || value === 'yes' || value === 'true' || value === 'y') return true
+  if (value === 'off' || value === 'no' || value === 'false' || value === 'n') return false
+  throw new BlockError('EINVAL', `Parameter '${key}' expects 'on' or 'off'`)
+}
+
+/** Multipliers of size suffixes, as `strtosz` of QEMU's util/cutils.c has them. */
+const SUFFIXES: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, P: 2 ** 50, E: 2 ** 60 }
+
+/**
+ * Reads a size: digits, an optional fraction, and one suffix of b k M G T P E in any case; or hexadecimal
+ * digits after `0x` without a suffix. `b` is 1, a fraction needs a larger suffix.
+ *
+ * @returns bytes; undefined when the text is not of that form; Infinity when it is, but exceeds 2^63-1
+ */
+export function parseSize(text: string): number | undefined {
+  const hex = /^0x([0-9a-f]+)$/i.exec(text)
+  if (hex) {
+    const value = BigInt(`0x${hex[1]}`)
+    return value > 0x7fff_ffff_ffff_ffffn ? Number.POSITIVE_INFINITY : Number(value)
+  }
+  const match = /^(\d*)(\.\d*)?([bkmgtpe])?$/i.exec(text)
+  if (!match || (match[1] === '' && (match[2] === undefined || match[2] === '.'))) return undefined
+  const multiplier = SUFFIXES[(match[3] ?? 'b').toUpperCase()]!
+  const fraction = match[2] === undefined || match[2] === '.' ? 0 : Number(match[2])
+  if (fraction !== 0 && multiplier === 1) return undefined
+  const whole = BigInt(match[1] || '0') * BigInt(multiplier)
+  const total = whole + BigInt(Math.floor(fraction * multiplier + 0.5))
+  return total > 0x7fff_ffff_ffff_ffffn ? Number.POSITIVE_INFINITY : Number(total)
+}
+
+function parseSizeOption(value: unknown, key: string): number {
+  const bytes = typeof value === 'number' ? value : typeof value === 'string' ? parseSize(value) : undefined
+  if (bytes === undefined || bytes < 0 || Number.isNaN(bytes))
+    throw new BlockError('EINVAL', `Parameter '${key}' expects a non-negative number below 2^64`)
+  if (!Number.isSafeInteger(bytes)) throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
+  return bytes
+}
+
+function parseNumber(value: unknown, key: string): number {
+  const number = typeof value === 'number' ? value : typeof value === 'string' && /^(0x[0-9a-f]+|\d+)$/i.test(value) ? Number(value) : Number.NaN
+  if (!Number.isInteger(number)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
+  if (!Number.isSafeInteger(number)) throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
+  return number
+}
+
+/** Makes one kind of {@link OptionType}; with a default, the value is always there. */
+function make<T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
+  function option(help: string): OptionType<T>
+  function option<D extends T>(help: string, fallback: D): OptionType<T> & { readonly default: T }
+  function option(help: string, fallback?: T): OptionType<T> {
+    return fallback === undefined ? { type, help, parse } : { type, help, parse, default: fallback }
+  }
+  return option
+}
+
+/** `on` or `off`. */
+export const bool = make<boolean>('bool', parseBool)
+/** Bytes, with QEMU's suffixes. */
+export const size = make<number>('size', parseSizeOption)
+/** A whole number, decimal or hexadecimal. */
+export const integer = make<number>('num', parseNumber)
+/** Any text; numbers and booleans from JSON are refused. */
+export const text = make<string>('str', (value, key) => {
+  if (typeof value !== 'string') throw wrong(key, 'a string', value)
+  return value
+})
+
+/** One of a few words. */
+export function oneOf<const W extends string>(words: readonly W[], help: string): OptionType<W>
+export function oneOf<const W extends string>(words: readonly W[], help: string, fallback: NoInfer<W>): OptionType<W> & { readonly default: W }
+export function oneOf<const W extends string>(words: readonly W[], help: string, fallback?: W): OptionType<W> {
+  const parse = (value: unknown, key: string): W => {
+    if (typeof value === 'string' && (words as readonly string[]).includes(value)) return value as W
+    throw new BlockError('EINVAL', `Invalid parameter '${String(value)}' for '${key}': expected one of ${words.join(', ')}`)
+  }
+  return fallback === undefined ? { type: 'str', help, parse } : { type: 'str', help, parse, default: fallback }
+}
+
+/** A list of option groups: an array in TypeScript and JSON, `key.0.name=...` in strings. */
+export function listOf<O extends OptionTable>(table: O, help: string): OptionType<readonly OptionValues<O>[]> {
+  return {
+    type: 'object',
+    help,
+    parse(value, key) {
+      const items = Array.isArray(value) ? value : indexed(value, key)
+      return items.map((item, index) => parseOptions(table, asTree(item, `${key}.${index}`), `${key}.${index}.`))
+    },
+  }
+}
+
+function asTree(value: unknown, key: string): RawOptions {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(key, 'a group of options', value)
+  return value as RawOptions
+}
+
+/** `{0: a, 1: b}`, which dotted keys give, as the list it stands for. */
+function indexed(value: unknown, key: string): unknown[] {
+  const tree = asTree(value, key)
+  return Object.keys(tree).map((_, index) => {
+    if (!(index in tree)) throw new BlockError('EINVAL', `Parameter '${key}.${index}' missing`)
+    return tree[index]
+  })
+}
+
+/** `lazyRefcounts` as QEMU spells it: `lazy-refcounts`. Keys that have no capitals stay. */
+export const canonicalKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+/** The TypeScript spelling of a canonical key, by which drivers find its value. */
+export const camelKey = (key: string): string => key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+
+/**
+ * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either spelling.
+ *
+ * @param prefix what to put before a key in messages
+ * @throws BlockError EINVAL that names an unknown or ill-typed option
+ */
+export function parseOptions<O extends OptionTable>(table: O, raw: RawOptions, prefix = ''): OptionValues<O> {
+  const values: Record<string, unknown> = {}
+  for (const [key, type] of Object.entries(table)) if (type.default !== undefined) values[key] = type.default
+  for (const [rawKey, value] of Object.entries(raw)) {
+    if (value === undefined) continue
+    const type = table[camelKey(rawKey)]
+    if (!type) throw new BlockError('EINVAL', `Invalid parameter '${prefix}${rawKey}'`)
+    values[camelKey(rawKey)] = type.parse(value, `${prefix}${canonicalKey(rawKey)}`)
+  }
+  return values as OptionValues<O>
+}

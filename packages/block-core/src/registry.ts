@@ -1,0 +1,56 @@
+/** A set of drivers. There is no global one: an application says what it can open. */
+import type { AnyDriver, BlockDriver } from './driver.ts'
+import { BlockError } from './errors.ts'
+import type { OptionTable } from './options.ts'
+
+/** Drivers by name, prefix and probe. */
+export class DriverRegistry {
+  readonly #drivers = new Map<string, AnyDriver>()
+  readonly #prefixes = new Map<string, AnyDriver>()
+
+  constructor(drivers: Iterable<BlockDriver<never, never> | BlockDriver<OptionTable, OptionTable>>) {
+    for (const driver of drivers as Iterable<AnyDriver>) {
+      this.#drivers.set(driver.name, driver)
+      for (const prefix of driver.prefixes ?? []) this.#prefixes.set(prefix, driver)
+    }
+  }
+
+  /** The drivers, in the order they were given. */
+  [Symbol.iterator](): IterableIterator<AnyDriver> {
+    return this.#drivers.values()
+  }
+
+  /** The driver of that name, or undefined. */
+  find(name: string): AnyDriver | undefined {
+    return this.#drivers.get(name)
+  }
+
+  /** @throws BlockError EINVAL `Unknown driver 'X'` */
+  get(name: string): AnyDriver {
+    const driver = this.#drivers.get(name)
+    if (!driver) throw new BlockError('EINVAL', `Unknown driver '${name}'`)
+    return driver
+  }
+
+  /** The driver that a file name's prefix (`nbd` of `nbd://...`) names, or undefined. */
+  byPrefix(prefix: string): AnyDriver | undefined {
+    return this.#prefixes.get(prefix)
+  }
+
+  /**
+   * The best-scoring format for an image whose format nobody stated.
+   *
+   * @param head the first 512 bytes, or as many as there are
+   * @throws BlockError EFORMAT when no driver recognises it
+   */
+  probe(head: Uint8Array, filename: string): AnyDriver {
+    let best: AnyDriver | undefined
+    let bestScore = 0
+    for (const driver of this.#drivers.values()) {
+      const score = driver.probe?.(head, filename) ?? 0
+      if (score > bestScore) [best, bestScore] = [driver, score]
+    }
+    if (!best) throw new BlockError('EFORMAT', `no driver recognises '${filename}'`)
+    return best
+  }
+}

@@ -17,6 +17,10 @@ export default defineConfig({
   test: {
     projects: [
       { resolve: { alias }, test: { name: 'unit', include: ['packages/*/src/**/*.test.ts'] } },
+      {
+        resolve: { alias },
+        test: { name: 'iotests', include: ['tests/iotests/**/*.test.ts'], pool: 'forks', isolate: false },
+      },
     ],
   },
 })

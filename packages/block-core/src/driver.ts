@@ -141,6 +141,10 @@ export interface NodeInfo {
 /** What changes in a node by a reopen; fields that are absent stay. */
 export interface ReopenRequest {
   readonly readOnly: boolean
+  /** `cache.direct` from now on. */
+  readonly direct?: boolean
+  /** `discard=unmap` from now on. */
+  readonly unmap?: boolean
   /** All options of the driver, old and new, parsed. */
   readonly options: Readonly<Record<string, unknown>>
 }
@@ -239,7 +243,15 @@ export interface OpenContext<O> {
   readonly checkMode: boolean
   /** `discard=unmap` was given: discards and unmapping zero writes may reach the file. */
   readonly unmap: boolean
+  /** `cache.direct=on` was given: a protocol bypasses the host's page cache (O_DIRECT). */
+  readonly direct: boolean
+  /** `force-share=on`: do not mind other writers of the same file. Only with `readOnly`. */
+  readonly forceShare: boolean
+  /** Nobody named the driver: it was guessed from the content. Raw then protects its first sector. */
+  readonly probed: boolean
   readonly options: O
+  /** Whether an image that begins with these bytes (the first 512) would be probed as another format than this one. */
+  isOtherFormat(head: Uint8Array): boolean
   /**
    * Opens, or takes ready-made, the child for a role. What the user gave under the option of that name wins;
    * else `implicit`, a name found in the image, which the host resolves or refuses.
@@ -288,6 +300,8 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly kind: DriverKind
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
+  /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */
+  readonly mutableOptions?: readonly string[]
   /** Children that the user may give. Default: none for a protocol, `file` for the others. */
   readonly children?: readonly ChildRole[]
   /** Options of `create`, in the order QEMU prints them. */
@@ -306,7 +320,7 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
 }
 
 /** A driver of any options, as a registry holds it. */
-export type AnyDriver = BlockDriver<never, never>
+export type AnyDriver = BlockDriver<OptionTable, OptionTable>
 
 /** Types a driver by its own option tables; returns it unchanged. */
 export const defineDriver = <O extends OptionTable, C extends OptionTable>(

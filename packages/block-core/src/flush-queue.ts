@@ -32,7 +32,8 @@ export class FlushQueue {
   flush(): Promise<void> {
     if (this.#written === this.#durable) return DONE
     const running = this.#running
-    if (!running) return this.#start()
+    // Between the end of one flush and the start of the next, the next is still to come and covers everything.
+    if (!running) return this.#next ?? this.#start()
     if (running.covers === this.#written) return running.done
     this.#next ??= running.done.then(
       () => this.#startNext(),

@@ -3,7 +3,7 @@
  * whether it may be opened at all, is decided here. There is no default host.
  */
 import { BlockError } from './errors.ts'
-import type { ChildReference } from './driver.ts'
+import type { ChildReference, ChildRole } from './driver.ts'
 import type { RawOptions } from './options.ts'
 
 /** Resolves the names that images hold. */
@@ -12,9 +12,10 @@ export interface OpenHost {
    * Turns a name found in an image into the options of a node.
    *
    * @param parent the file name of the node whose header holds the name, empty if it has none
+   * @param role what the child is for: QEMU reads the name of a backing file otherwise than that of a data file
    * @throws BlockError to refuse it
    */
-  resolve(reference: ChildReference, parent: string): Promise<RawOptions>
+  resolve(reference: ChildReference, parent: string, role: ChildRole): Promise<RawOptions>
 }
 
 /** Opens nothing that was not named explicitly: for libraries and browsers. */

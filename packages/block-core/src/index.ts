@@ -3,33 +3,53 @@
  * @module
  */
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './bits.ts'
-export { backingOf, chainStatus, type ChainStatus, isAllocatedAbove, skipFilters } from './block-status.ts'
+export { backingOf, type ChainStatus, chainStatus, isAllocatedAbove, skipFilters } from './block-status.ts'
 export { BlockChild } from './child.ts'
+export { type CommitOptions, commitNode } from './commit.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './debug-events.ts'
 export * from './driver.ts'
+export { type BlkdebugHost, blkdebug, createBlkdebug } from './drivers/blkdebug.ts'
+export { MEMORY_PAGE, type MemoryFromBytesOptions, memory, memoryFromBytes } from './drivers/memory.ts'
+export { nullCo } from './drivers/null-co.ts'
+export { passThrough, passThroughFilter } from './drivers/pass-through.ts'
+export {
+  type LogCounts,
+  type LogEntry,
+  type LoggedRequest,
+  WriteLog,
+  writeLog,
+  writeLogOf,
+} from './drivers/write-log.ts'
+export { findNode, type OpenEnvironment } from './environment.ts'
 export { codeOfErrno, errnoOf, errorText, fromHostError, strerror } from './errno.ts'
 export { BlockError, type BlockErrorCode, type BlockErrorDetail, isBlockError, messageOf } from './errors.ts'
+export { filenameToOptions } from './filename.ts'
 export { denyHost, type OpenHost } from './host.ts'
+export { parseKeyValue } from './key-value.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './layout.ts'
 export { Mutex } from './mutex.ts'
 export { BlockNode, type IoErrorEvent, MAX_REQUEST, type NodeEvents } from './node.ts'
 export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './node-config.ts'
-export { type NodeOptions, type OpenEnvironment, openNode } from './open.ts'
+export { type NodeOptions, openNode } from './open.ts'
 export {
   bool,
   camelKey,
   canonicalKey,
   integer,
   listOf,
-  oneOf,
   type OptionTable,
   type OptionType,
   type OptionValues,
+  oneOf,
   parseOptions,
   parseSize,
   type RawOptions,
   size,
   text,
 } from './options.ts'
+export { combinePaths, resolveBackingFilename } from './paths.ts'
 export { RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
+export { type ReopenOptions, reopenNode } from './reopen.ts'
+export { SubRequests } from './sub-requests.ts'
+export { type Table, TableCache, type TableCacheOptions } from './table-cache.ts'

@@ -81,6 +81,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   #idle: (() => void)[] = []
   /** While set, new requests wait for it: the node is being reopened, resized or checked. */
   #gate: Promise<void> | undefined
+  /** The ends of the node, once begun: each comes once, and later calls wait for it. */
+  #closing: Promise<void> | undefined
+  #crashing: Promise<void> | undefined
 
   constructor(init: NodeInit) {
     super()
@@ -143,7 +146,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   async read(offset: number, into: Uint8Array): Promise<void> {
     const bytes = into.length
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#begin(offset, bytes)
     try {
       if (bytes === 0) return
@@ -174,7 +177,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   async write(offset: number, from: Uint8Array, flags: WriteFlags = NO_FLAGS): Promise<void> {
     const bytes = from.length
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       if (bytes === 0) return
@@ -182,7 +185,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       if (detectZeroes !== 'off' && isZero(from)) {
         const mayUnmap = detectZeroes === 'unmap'
         await this.#zero(offset, bytes, { ...flags, mayUnmap })
-      } else if (this.#isAligned(offset, bytes)) {
+        return
+      }
+      if (this.#isAligned(offset, bytes)) {
         if (this.#limits.requestAlignment === 1) await this.#writeAligned(offset, from, flags)
         else await this.#ranges.run(offset, bytes, false, () => this.#writeAligned(offset, from, flags))
       } else {
@@ -198,7 +203,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
   async writeCompressed(offset: number, from: Uint8Array): Promise<void> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#beginWrite(offset, from.length, this.#ops.write !== undefined)
     try {
       const { writeCompressed } = this.#ops
@@ -219,12 +224,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Makes a range read as zeroes: by the driver's own means, else by writing zeroes (unless `noFallback`). */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       if (bytes === 0) return
       await this.#zero(offset, bytes, flags)
-      await this.#forceUnitAccess(flags, this.#ops.zeroFlags)
     } catch (error) {
       throw this.#failed('write', offset, error)
     } finally {
@@ -234,7 +238,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Gives up the content of a range. Advice: nothing happens where the driver cannot, or discard is off. */
   async discard(offset: number, bytes: number): Promise<void> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       const { discard } = this.#ops
@@ -254,7 +258,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Makes everything durable whose request completed before the call. */
   async flush(): Promise<void> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#begin(0, 0)
     try {
       await this.#flushes.flush()
@@ -271,14 +275,15 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
    */
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#beginWrite(0, 0, true)
     const before = this.size
     try {
       const { truncate } = this.#ops
       if (!Number.isSafeInteger(size) || size < 0)
         throw new BlockError('EINVAL', 'Image size cannot be negative', { node: this.name })
-      if (!truncate) throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
+      if (!truncate)
+        throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
       // What is cut off, or appears, belongs to this request alone.
       const from = Math.min(size, before)
       await this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
@@ -301,7 +306,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @returns `bytes: 0` at and beyond the end
    */
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     const { size } = this
     this.#begin(Math.min(offset, size), 0)
     try {
@@ -325,8 +330,12 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
   async writeVmState(offset: number, from: Uint8Array): Promise<void> {
     this.#requireWritable(this.#ops.writeVmState !== undefined)
-    await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, from))
-    this.#flushes.wrote()
+    try {
+      await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, from))
+    } finally {
+      this.#flushes.wrote()
+    }
+    if (!this.#config.writeCache) await this.flush()
   }
 
   // ---- whole-node operations ----
@@ -402,26 +411,32 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     if (this.#state === 'closed' || this.#state === 'crashed') return
     if (this.#parents.size > 0) {
       const [parent] = this.#parents
-      throw new BlockError('EBUSY', `node '${this.name}' is in use by node '${parent?.parent}'`, { node: this.name })
+      throw new BlockError('EBUSY', `node '${this.name}' is in use by node '${parent?.parent}'`, {
+        node: this.name,
+      })
     }
-    if (this.#gate) await this.#gate
-    if (this.#state === 'closing') return this.drain()
+    this.#closing ??= this.#shutDown()
+    await this.#closing
+  }
+
+  async #shutDown(): Promise<void> {
+    // The last look and the change of state are one step: no request begins between them.
+    while (this.#gate || this.#inFlight > 0) await (this.#gate ?? this.drain())
+    if (this.#state === 'crashed') return
     const wasCorrupt = this.#state === 'corrupt'
-    await this.drain()
     this.#state = 'closing'
-    this.#inFlight++
     let failure: unknown
     try {
       if (!wasCorrupt) await this.#ops.close?.()
     } catch (error) {
       failure = error
     }
+    if (this.#hasCrashed) throw this.#closedError()
     for (const child of this.children.values()) {
       await child.node.releasedBy(child).catch((error: unknown) => (failure ??= error))
     }
+    if (this.#hasCrashed) throw this.#closedError()
     this.#state = 'closed'
-    this.#inFlight--
-    this.#wakeIdle()
     this.emit('close')
     if (failure !== undefined) throw failure
   }
@@ -432,7 +447,12 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * Resolves when the host's resources are released and the image may be opened again.
    */
   async crash(): Promise<void> {
-    if (this.#state === 'closed' || this.#state === 'crashed') return
+    if (this.#state === 'closed') return
+    this.#crashing ??= this.#die()
+    await this.#crashing
+  }
+
+  async #die(): Promise<void> {
     this.#state = 'crashed'
     const releases: Promise<void>[] = []
     const released = this.#ops.crash?.()
@@ -478,10 +498,18 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   // ---- inside ----
 
+  /** A crash may come while anything is awaited. */
+  get #hasCrashed(): boolean {
+    return this.#crashing !== undefined
+  }
+
   #begin(offset: number, bytes: number): void {
     if (this.#state !== 'open') throw this.#closedError()
     if (!Number.isSafeInteger(offset) || offset < 0) throw this.#outside(offset, bytes)
-    if (offset + bytes > this.#ops.size() && (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER))
+    if (
+      offset + bytes > this.#ops.size() &&
+      (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
+    )
       throw this.#outside(offset, bytes)
     this.#inFlight++
   }
@@ -543,9 +571,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
           await ops.write!(offset + done, piece, this.#supported(flags, ops.writeFlags))
         }
       }
-      if (ops.debugEvent) await ops.debugEvent('pwritev_done')
     } finally {
       this.#flushes.wrote()
+      if (ops.debugEvent) await ops.debugEvent('pwritev_done')
     }
   }
 
@@ -570,11 +598,21 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   async #zero(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    await this.#zeroPieces(offset, bytes, flags)
+    // Some of it may have been written as data, so the driver must know FUA in both ways.
+    const { zeroFlags, writeFlags } = this.#ops
+    await this.#forceUnitAccess(flags, zeroFlags?.has('fua') ? writeFlags : undefined)
+  }
+
+  async #zeroPieces(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
     const ops = this.#ops
     const wanted = flags.mayUnmap && !this.#config.unmap ? { ...flags, mayUnmap: false } : flags
     const alignment = this.#limits.requestAlignment
     const start = alignUp(offset, alignment)
-    const end = Math.max(start, this.#isAligned(start, offset + bytes - start) ? offset + bytes : alignDown(offset + bytes, alignment))
+    const end = Math.max(
+      start,
+      this.#isAligned(start, offset + bytes - start) ? offset + bytes : alignDown(offset + bytes, alignment),
+    )
     // The ends that do not fill a block are data for a read-modify-write; the middle is for the driver.
     if (start > offset || end < offset + bytes) {
       if (start >= end) return this.#writeUnaligned(offset, new Uint8Array(bytes), flags)
@@ -587,7 +625,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
         await writeZeroesInPieces(
           {
             limits: this.#limits,
-            writeZeroes: ops.writeZeroes && ((at, length, f) => ops.writeZeroes!(at, length, this.#supported(f, ops.zeroFlags))),
+            writeZeroes:
+              ops.writeZeroes &&
+              ((at, length, f) => ops.writeZeroes!(at, length, this.#supported(f, ops.zeroFlags))),
             write: (at, data) => ops.write!(at, data, this.#supported(flags, ops.writeFlags)),
           },
           start,
@@ -596,6 +636,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
         )
       } finally {
         this.#flushes.wrote()
+        if (ops.debugEvent) await ops.debugEvent('pwritev_done')
       }
     })
   }
@@ -613,8 +654,12 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /** A flush after the write is what FUA means where the driver has none of its own. */
-  async #forceUnitAccess(flags: WriteFlags, supported: ReadonlySet<keyof WriteFlags> | undefined): Promise<void> {
-    if ((flags.fua === true || !this.#config.writeCache) && !supported?.has('fua')) await this.#flushes.flush()
+  async #forceUnitAccess(
+    flags: WriteFlags,
+    supported: ReadonlySet<keyof WriteFlags> | undefined,
+  ): Promise<void> {
+    if ((flags.fua === true || !this.#config.writeCache) && !supported?.has('fua'))
+      await this.#flushes.flush()
   }
 
   async #flushDriver(): Promise<void> {
@@ -624,7 +669,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   async #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
-    if (this.#gate) await this.#gate
+    while (this.#gate) await this.#gate
     this.#begin(0, 0)
     try {
       const result = run(this.#ops)
@@ -654,10 +699,15 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   #outside(offset: number, bytes: number): BlockError {
-    return new BlockError('EIO', `request [${offset}, +${bytes}) is outside node '${this.name}'`, { node: this.name, offset })
+    return new BlockError('EIO', `request [${offset}, +${bytes}) is outside node '${this.name}'`, {
+      node: this.name,
+      offset,
+    })
   }
   #unsupported(what: string): BlockError {
-    return new BlockError('ENOTSUP', `driver '${this.driver.name}' does not support ${what}`, { node: this.name })
+    return new BlockError('ENOTSUP', `driver '${this.driver.name}' does not support ${what}`, {
+      node: this.name,
+    })
   }
   #closedError(): BlockError {
     return this.#state === 'crashed'
@@ -668,9 +718,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
 /** Limits with every field filled in. */
 function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
+  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER } = limits
   return {
-    requestAlignment: limits.requestAlignment ?? 1,
-    maxTransfer: limits.maxTransfer ?? Number.MAX_SAFE_INTEGER,
+    requestAlignment,
+    // Pieces of a split request are aligned too.
+    maxTransfer: Math.max(alignDown(maxTransfer, requestAlignment), requestAlignment),
     writeZeroesAlignment: limits.writeZeroesAlignment ?? 1,
     maxWriteZeroes: limits.maxWriteZeroes ?? Number.MAX_SAFE_INTEGER,
     discardAlignment: limits.discardAlignment ?? 1,

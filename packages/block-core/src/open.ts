@@ -1,16 +1,336 @@
 /** From options to an open graph of nodes. */
-import type { OpenHost } from './host.ts'
-import type { BlockNode } from './node.ts'
-import type { RawOptions } from './options.ts'
+import {
+  type CommonOptions,
+  isProtocolLike,
+  NO_PARENT,
+  nodeConfig,
+  rolesOf,
+  splitDriverOptions,
+  takeCommon,
+} from './common-options.ts'
+import type { AnyDriver, ChildRole, NodeOps, OpenContext } from './driver.ts'
+import { type OpenEnvironment, setOrigin, tableOf } from './environment.ts'
+import { fromHostError } from './errno.ts'
+import { BlockError } from './errors.ts'
+import { filenameToOptions, parsePrefixed, protocolOf } from './filename.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
+import { BlockNode } from './node.ts'
+import type { NodeConfig } from './node-config.ts'
+import { nameNode } from './node-name.ts'
+import {
+  type ChildDefaults,
+  Children,
+  EventRelay,
+  type GivenChild,
+  type OpenRequest,
+} from './open-context.ts'
+import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
 
-/** What opening depends on. */
-export interface OpenEnvironment {
-  readonly registry: DriverRegistry
-  readonly host: OpenHost
-}
-
-/** Options of a node: the common ones, the driver's own, and children as nested trees, node names or open nodes. */
+/**
+ * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open nodes.
+ * `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and probed; with
+ * the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check alone.
+ */
 export type NodeOptions = RawOptions
 
-export declare function openNode(environment: OpenEnvironment, options: NodeOptions | string): Promise<BlockNode>
+/** The first bytes by which formats are recognised. QEMU's BLOCK_PROBE_BUF_SIZE. */
+const PROBE_BYTES = 512
+
+/**
+ * Opens a node and everything below it. What fails closes what it had opened.
+ *
+ * @param options a tree, or a file name as QEMU's tools take it
+ * @throws BlockError that says, in QEMU's words, what could not be opened
+ */
+export function openNode(environment: OpenEnvironment, options: NodeOptions | string): Promise<BlockNode> {
+  return openRequest({
+    environment,
+    options: typeof options === 'string' ? { filename: options } : options,
+    inherited: NO_PARENT,
+    isTop: true,
+    protocol: false,
+    chain: [],
+  })
+}
+
+/** A node's options, sorted by what they are for. */
+interface Plan {
+  readonly common: CommonOptions
+  readonly driver: AnyDriver | undefined
+  readonly children: Map<ChildRole, GivenChild>
+  /** The driver's options and, among them, what nobody knows. */
+  readonly own: RawOptions
+  /** Common and driver options as the user gave them, without children. */
+  readonly explicit: RawOptions
+  /** The file name that the driver parsed. */
+  readonly filename: string | undefined
+}
+
+async function openRequest(request: OpenRequest): Promise<BlockNode> {
+  const { environment } = request
+  const plan = planNode(request)
+  const config = nodeConfig(plan.common, request.inherited, !request.isTop, plan.explicit)
+  const forceShare = plan.common.forceShare ?? request.inherited.forceShare
+  const autoReadOnly = plan.common.autoReadOnly ?? request.inherited.autoReadOnly
+  const children = new Children(request, openRequest, plan.children)
+  let name: string | undefined
+  try {
+    const defaults = { ...config, forceShare, autoReadOnly, driver: plan.driver }
+    const { driver, file } = await chooseDriver(request, plan, children, defaults)
+    // A file that only opens read-only makes its format read-only too, where that is allowed.
+    const readOnly = config.readOnly || (autoReadOnly && file?.readOnly === true)
+    name = tableOf(environment).reserve(plan.common.nodeName)
+    const probed = plan.driver === undefined
+    const attempt: Attempt = { request, plan, driver, probed, name, children, file, forceShare, autoReadOnly }
+    const node = await openDriver(attempt, { ...config, readOnly })
+    await children.dropEarly()
+    return node
+  } catch (error) {
+    await children.abandon()
+    if (name !== undefined) tableOf(environment).release(name)
+    throw error
+  }
+}
+
+/** Sorts options, and turns a file name into the options it stands for. */
+function planNode(request: OpenRequest): Plan {
+  const { registry } = request.environment
+  let tree = nestOptions(request.options)
+  const filename = tree['filename']
+  if (!request.protocol && typeof filename === 'string' && filename.startsWith('json:')) {
+    const { filename: _, ...direct } = tree
+    tree = mergeOptions(filenameToOptions(registry, filename), direct)
+  }
+  const { common, rest } = takeCommon(tree, request.isTop)
+  let driver = common.driver === undefined ? undefined : registry.get(common.driver)
+  if (!driver && request.protocol) {
+    if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
+    driver = registry.get('file')
+  }
+  const own: Record<string, unknown> = { ...rest }
+  let given = request.filename
+  if (driver && isProtocolLike(driver)) {
+    if (request.isTop) given = parseOwnPrefix(registry, driver, own) ?? given
+  } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
+    if (own['file'] !== undefined)
+      throw new BlockError('EINVAL', `Can't specify 'file' and 'filename' options at the same time`)
+    given = own['filename']
+    // The child of a filter is probed like the node of a user; that of a format is what holds its bytes.
+    own['file'] = driver?.kind === 'filter' ? { filename: given } : filenameToOptions(registry, given)
+    delete own['filename']
+  }
+  const children = takeChildren(driver, own, given)
+  const explicit = { ...Object.fromEntries(Object.entries(tree).filter(([key]) => !(key in rest))), ...own }
+  return {
+    common,
+    driver,
+    children,
+    own,
+    explicit,
+    filename: driver && isProtocolLike(driver) ? given : undefined,
+  }
+}
+
+/** `{driver: 'null-co', filename: 'null-co://'}`: the driver may know better what its own prefix means. */
+function parseOwnPrefix(
+  registry: DriverRegistry,
+  driver: AnyDriver,
+  own: Record<string, unknown>,
+): string | undefined {
+  const { filename } = own
+  if (typeof filename !== 'string') return undefined
+  const prefix = protocolOf(filename)
+  if (prefix === undefined || registry.byPrefix(prefix) !== driver) return undefined
+  delete own['filename']
+  for (const [key, value] of Object.entries(parsePrefixed(registry, driver, filename))) own[key] ??= value
+  return filename
+}
+
+const hasOption = (driver: AnyDriver | undefined, key: string): boolean =>
+  driver !== undefined && Object.hasOwn((driver.options as OptionTable | undefined) ?? {}, key)
+
+/** Moves the children out of a node's options. A driver yet to be probed for may have those of any format. */
+function takeChildren(
+  driver: AnyDriver | undefined,
+  own: Record<string, unknown>,
+  filename: string | undefined,
+): Map<ChildRole, GivenChild> {
+  const roles = driver ? rolesOf(driver) : (['file', 'backing', 'data-file'] as const)
+  const children = new Map<ChildRole, GivenChild>()
+  for (const role of roles) {
+    const value = own[role]
+    if (typeof value === 'string' && Object.keys(own).some((key) => key.startsWith(`${role}.`)))
+      throw new BlockError(
+        'EINVAL',
+        'Cannot reference an existing block device with additional options or a new filename',
+      )
+    if (value === undefined) continue
+    children.set(role, { value, filename: role === 'file' ? filename : undefined })
+    delete own[role]
+  }
+  // "No backing file" is true of every node.
+  if (own['backing'] === null || own['backing'] === '') delete own['backing']
+  return children
+}
+
+/** Opens the file below first, as QEMU does: what is wrong with it is told before what is wrong with the format. */
+async function chooseDriver(
+  request: OpenRequest,
+  plan: Plan,
+  children: Children,
+  defaults: ChildDefaults,
+): Promise<{ readonly driver: AnyDriver; readonly file: BlockNode | undefined }> {
+  const { driver } = plan
+  if (driver && (isProtocolLike(driver) || !rolesOf(driver).includes('file')))
+    return { driver, file: undefined }
+  const file = await children.openEarly('file', defaults)
+  if (driver) return { driver, file }
+  if (!file) throw new BlockError('EINVAL', 'Must specify either driver or file')
+  return { driver: await probe(request.environment.registry, file), file }
+}
+
+async function probe(registry: DriverRegistry, file: BlockNode): Promise<AnyDriver> {
+  const { size } = file
+  // An empty medium has no format.
+  if (size === 0) return registry.get('raw')
+  const head = new Uint8Array(PROBE_BYTES)
+  try {
+    await file.read(0, head.subarray(0, Math.min(size, PROBE_BYTES)))
+  } catch (error) {
+    throw fromHostError(error, 'Could not read image for determining its format', file.name)
+  }
+  return registry.probe(head, file.filename)
+}
+
+/** Everything that is known when the driver is called. */
+interface Attempt {
+  readonly request: OpenRequest
+  readonly plan: Plan
+  readonly driver: AnyDriver
+  readonly probed: boolean
+  readonly name: string
+  readonly children: Children
+  readonly file: BlockNode | undefined
+  readonly forceShare: boolean
+  readonly autoReadOnly: boolean
+}
+
+async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNode> {
+  const { request, plan, driver, name, children } = attempt
+  const { known, unknown } = splitDriverOptions(driver, plan.own)
+  const options = parseOptions((driver.options as OptionTable | undefined) ?? {}, known)
+  if (driver.kind === 'protocol' && hasOption(driver, 'filename') && !options['filename'])
+    throw new BlockError('EINVAL', `The '${driver.name}' block driver requires a file name`)
+  const events = new EventRelay(request.environment, name)
+  const filename =
+    typeof known['filename'] === 'string'
+      ? known['filename']
+      : (attempt.file?.filename ?? plan.filename ?? '')
+  let { readOnly } = config
+  const call = async (): Promise<NodeOps> => {
+    const context = makeContext(attempt, { ...config, readOnly }, options, events, filename)
+    return driver.open(context as OpenContext<never>)
+  }
+  let ops: NodeOps
+  try {
+    ops = await call().catch((error: unknown) => {
+      // QEMU's auto-read-only: a file that may not be written is opened for reading.
+      const retry = !readOnly && attempt.autoReadOnly && driver.kind === 'protocol' && isRefusal(error)
+      if (!retry) throw error
+      readOnly = true
+      return call()
+    })
+  } catch (error) {
+    throw fromHostError(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
+  }
+  if (!ops.write && attempt.autoReadOnly) readOnly = true
+  const nodes = new Map([...children.edges].map(([role, edge]) => [role, edge.node] as const))
+  const names = nameNode({
+    driver,
+    own: known,
+    given: plan.filename,
+    children: nodes,
+    overridden: children.overridden,
+  })
+  const node = new BlockNode({
+    name,
+    driver,
+    filename: names.filename,
+    config: { ...config, readOnly },
+    ops,
+    children: children.edges,
+  })
+  const { forceShare, autoReadOnly } = attempt
+  const { environment } = request
+  setOrigin(node, {
+    environment,
+    parent: undefined,
+    role: undefined,
+    full: names.full,
+    forceShare,
+    autoReadOnly,
+  })
+  tableOf(request.environment).add(node)
+  events.connect(node)
+  const complaint = leftover(attempt, unknown)
+  if (!complaint) return node
+  await node.close().catch(() => undefined)
+  throw complaint
+}
+
+const isRefusal = (error: unknown): boolean =>
+  ['EACCES', 'EROFS', 'EPERM'].includes(String((error as { code?: unknown } | undefined)?.code))
+
+function makeContext(
+  attempt: Attempt,
+  config: NodeConfig,
+  options: unknown,
+  events: EventRelay,
+  filename: string,
+): OpenContext<unknown> {
+  const { driver, name, children, forceShare, autoReadOnly } = attempt
+  const defaults: ChildDefaults = { ...config, forceShare, autoReadOnly, driver }
+  return {
+    nodeName: name,
+    filename,
+    readOnly: config.readOnly,
+    checkMode: config.checkMode,
+    unmap: config.unmap,
+    direct: config.direct,
+    forceShare,
+    probed: attempt.probed,
+    options,
+    isOtherFormat: (head) => attempt.request.environment.registry.probe(head, '') !== driver,
+    child: (role, implicit) => children.take(name, role, implicit, defaults),
+    async requireChild(role) {
+      const child = await children.take(name, role, undefined, defaults)
+      if (!child)
+        throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: name })
+      return child
+    },
+    events,
+  }
+}
+
+/** What the user gave and nobody used. QEMU tells it last, and so names more urgent faults first. */
+function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
+  const { driver, plan, children } = attempt
+  const untaken = [...plan.children]
+    .filter(([role, { value }]) => !children.asked.has(role) && value !== null && value !== '')
+    .map(([role, { value }]) =>
+      isTree(value) ? (flattenOptions(value, `${role}.`).next().value?.[0] ?? role) : role,
+    )
+  const keys = [...unknown, ...untaken]
+  const isBacking = (key: string): boolean => key === 'backing' || key.startsWith('backing.')
+  if (keys.some(isBacking) && !rolesOf(driver).includes('backing'))
+    return new BlockError('EINVAL', `Driver doesn't support backing files`)
+  const [key] = keys
+  if (key === undefined) return undefined
+  return new BlockError(
+    'EINVAL',
+    isProtocolLike(driver)
+      ? `Block protocol '${driver.name}' doesn't support the option '${key}'`
+      : `Block format '${driver.name}' does not support the option '${key}'`,
+  )
+}

@@ -35,7 +35,8 @@ export type OptionValues<O> = {
 /** A tree of options as the user gave it: strings, numbers, booleans, null, nested trees, open nodes. */
 export type RawOptions = { readonly [key: string]: unknown }
 
-const describe = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : JSON.stringify(value) ?? String(value))
+const describe = (value: unknown): string =>
+  typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value))
 
 const wrong = (key: string, expected: string, value: unknown): BlockError =>
   new BlockError('EINVAL', `Parameter '${key}' expects ${expected}, not ${describe(value)}`)
@@ -48,43 +49,80 @@ function parseBool(value: unknown, key: string): boolean {
 }
 
 /** Multipliers of size suffixes, as `strtosz` of QEMU's util/cutils.c has them. */
-const SUFFIXES: Readonly<Record<string, number>> = { B: 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, P: 2 ** 50, E: 2 ** 60 }
+const SUFFIXES: Readonly<Record<string, number>> = {
+  B: 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+  P: 2 ** 50,
+  E: 2 ** 60,
+}
+
+const TWO_63 = 2n ** 63n
+const TWO_64 = 2n ** 64n
 
 /**
- * Reads a size: digits, an optional fraction, and one suffix of b k M G T P E in any case; or hexadecimal
- * digits after `0x` without a suffix. `b` is 1, a fraction needs a larger suffix.
+ * Reads a size as QEMU's `qemu_strtosz` does: digits, an optional fraction, and one suffix of b k M G T P E in any
+ * case; or hexadecimal digits after `0x`, with a suffix of k M G T P (deprecated). Blanks and a plus sign may
+ * come first. `b` is 1; a fraction needs a larger suffix, and is rounded to whole bytes, 0.5 upward.
  *
- * @returns bytes; undefined when the text is not of that form; Infinity when it is, but exceeds 2^63-1
+ * @returns bytes, rounded where they exceed 2^53; undefined when the text is not of that form; Infinity when it
+ *   is, but exceeds 2^63-1
  */
 export function parseSize(text: string): number | undefined {
-  const hex = /^0x([0-9a-f]+)$/i.exec(text)
-  if (hex) {
-    const value = BigInt(`0x${hex[1]}`)
-    return value > 0x7fff_ffff_ffff_ffffn ? Number.POSITIVE_INFINITY : Number(value)
-  }
-  const match = /^(\d*)(\.\d*)?([bkmgtpe])?$/i.exec(text)
-  if (!match || (match[1] === '' && (match[2] === undefined || match[2] === '.'))) return undefined
-  const multiplier = SUFFIXES[(match[3] ?? 'b').toUpperCase()]!
-  const fraction = match[2] === undefined || match[2] === '.' ? 0 : Number(match[2])
-  if (fraction !== 0 && multiplier === 1) return undefined
-  const whole = BigInt(match[1] || '0') * BigInt(multiplier)
-  const total = whole + BigInt(Math.floor(fraction * multiplier + 0.5))
-  return total > 0x7fff_ffff_ffff_ffffn ? Number.POSITIVE_INFINITY : Number(total)
+  const total = parseBytes(text)
+  return total === undefined ? undefined : total >= TWO_63 ? Number.POSITIVE_INFINITY : Number(total)
 }
+
+function parseBytes(text: string): bigint | undefined {
+  const hex = /^[ \t-\r]*\+?0x([0-9a-f]+)([kmgtp])?$/i.exec(text)
+  if (hex) return BigInt(`0x${hex[1]}`) * multiplierOf(hex[2])
+  const match = /^[ \t-\r]*\+?(\d+)(?:\.(\d*))?([bkmgtpe])?$/i.exec(text)
+  if (!match) return undefined
+  const multiplier = multiplierOf(match[3])
+  // 64 bits behind the point, as QEMU has them; a fraction so close to 1 that a double rounds it up is lost.
+  const fraction = BigInt.asUintN(64, BigInt(Number(`0.${match[2] || '0'}`) * 2 ** 64))
+  if (fraction !== 0n && multiplier === 1n) return undefined
+  return BigInt(match[1]!) * multiplier + (fraction * multiplier + TWO_63) / TWO_64
+}
+
+const multiplierOf = (suffix: string | undefined): bigint => BigInt(SUFFIXES[(suffix ?? 'b').toUpperCase()]!)
 
 function parseSizeOption(value: unknown, key: string): number {
-  const bytes = typeof value === 'number' ? value : typeof value === 'string' ? parseSize(value) : undefined
+  const bytes = typeof value === 'number' ? value : typeof value === 'string' ? parseBytes(value) : undefined
   if (bytes === undefined || bytes < 0 || Number.isNaN(bytes))
-    throw new BlockError('EINVAL', `Parameter '${key}' expects a non-negative number below 2^64`)
-  if (!Number.isSafeInteger(bytes)) throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
-  return bytes
+    throw new BlockError(
+      'EINVAL',
+      `Parameter '${key}' expects a non-negative number below 2^64\n` +
+        'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
+    )
+  if (bytes >= TWO_64)
+    throw new BlockError('EINVAL', `Value '${String(value)}' is out of range for parameter '${key}'`)
+  return safe(Number(bytes), value, key)
 }
 
+/** A whole number as C's `strtoull` reads it with base 0. */
 function parseNumber(value: unknown, key: string): number {
-  const number = typeof value === 'number' ? value : typeof value === 'string' && /^(0x[0-9a-f]+|\d+)$/i.test(value) ? Number(value) : Number.NaN
+  const match = typeof value === 'string' ? /^[ \t-\r]*([+-]?)(0x[0-9a-f]+|\d+)$/i.exec(value) : null
+  if (!match) {
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return safe(value, value, key)
+    throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
+  }
+  const [, sign, digits = ''] = match
+  const isOctal = /^0[0-9]/.test(digits)
+  if (isOctal && /[89]/.test(digits)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
+  const magnitude = BigInt(isOctal ? `0o${digits}` : digits)
+  if (magnitude >= TWO_64)
+    throw new BlockError('EINVAL', `Value '${String(value)}' is too large for parameter '${key}'`)
+  return safe(Number(sign === '-' ? BigInt.asUintN(64, -magnitude) : magnitude), value, key)
+}
+
+/** Refuses, rather than rounds, what a number cannot hold. */
+function safe(number: number, value: unknown, key: string): number {
+  if (Number.isSafeInteger(number)) return number
   if (!Number.isInteger(number)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
-  if (!Number.isSafeInteger(number)) throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
-  return number
+  throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
 }
 
 /** Makes one kind of {@link OptionType}; with a default, the value is always there. */
@@ -111,29 +149,45 @@ export const text = make<string>('str', (value, key) => {
 
 /** One of a few words. */
 export function oneOf<const W extends string>(words: readonly W[], help: string): OptionType<W>
-export function oneOf<const W extends string>(words: readonly W[], help: string, fallback: NoInfer<W>): OptionType<W> & { readonly default: W }
-export function oneOf<const W extends string>(words: readonly W[], help: string, fallback?: W): OptionType<W> {
+export function oneOf<const W extends string>(
+  words: readonly W[],
+  help: string,
+  fallback: NoInfer<W>,
+): OptionType<W> & { readonly default: W }
+export function oneOf<const W extends string>(
+  words: readonly W[],
+  help: string,
+  fallback?: W,
+): OptionType<W> {
   const parse = (value: unknown, key: string): W => {
     if (typeof value === 'string' && (words as readonly string[]).includes(value)) return value as W
-    throw new BlockError('EINVAL', `Invalid parameter '${String(value)}' for '${key}': expected one of ${words.join(', ')}`)
+    throw new BlockError('EINVAL', `Parameter '${key}' does not accept value '${String(value)}'`)
   }
-  return fallback === undefined ? { type: 'str', help, parse } : { type: 'str', help, parse, default: fallback }
+  return fallback === undefined
+    ? { type: 'str', help, parse }
+    : { type: 'str', help, parse, default: fallback }
 }
 
 /** A list of option groups: an array in TypeScript and JSON, `key.0.name=...` in strings. */
-export function listOf<O extends OptionTable>(table: O, help: string): OptionType<readonly OptionValues<O>[]> {
+export function listOf<O extends OptionTable>(
+  table: O,
+  help: string,
+): OptionType<readonly OptionValues<O>[]> {
   return {
     type: 'object',
     help,
     parse(value, key) {
       const items = Array.isArray(value) ? value : indexed(value, key)
-      return items.map((item, index) => parseOptions(table, asTree(item, `${key}.${index}`), `${key}.${index}.`))
+      return items.map((item, index) =>
+        parseOptions(table, asTree(item, `${key}.${index}`), `${key}.${index}.`),
+      )
     },
   }
 }
 
 function asTree(value: unknown, key: string): RawOptions {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(key, 'a group of options', value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw wrong(key, 'a group of options', value)
   return value as RawOptions
 }
 
@@ -147,10 +201,12 @@ function indexed(value: unknown, key: string): unknown[] {
 }
 
 /** `lazyRefcounts` as QEMU spells it: `lazy-refcounts`. Keys that have no capitals stay. */
-export const canonicalKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+export const canonicalKey = (key: string): string =>
+  key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 /** The TypeScript spelling of a canonical key, by which drivers find its value. */
-export const camelKey = (key: string): string => key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+export const camelKey = (key: string): string =>
+  key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 /**
  * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either spelling.
@@ -163,7 +219,7 @@ export function parseOptions<O extends OptionTable>(table: O, raw: RawOptions, p
   for (const [key, type] of Object.entries(table)) if (type.default !== undefined) values[key] = type.default
   for (const [rawKey, value] of Object.entries(raw)) {
     if (value === undefined) continue
-    const type = table[camelKey(rawKey)]
+    const type = Object.hasOwn(table, camelKey(rawKey)) ? table[camelKey(rawKey)] : undefined
     if (!type) throw new BlockError('EINVAL', `Invalid parameter '${prefix}${rawKey}'`)
     values[camelKey(rawKey)] = type.parse(value, `${prefix}${canonicalKey(rawKey)}`)
   }

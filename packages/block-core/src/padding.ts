@@ -35,20 +35,35 @@ export async function writePadded(
 ): Promise<void> {
   const end = start + length
   const dataEnd = offset + from.length
-  const tailStart = alignDown(dataEnd, alignment)
   const hasHead = offset > start
-  const hasTail = dataEnd < end && !(hasHead && tailStart === start)
-  const head = new Uint8Array(hasHead ? Math.min(alignment, length) : 0)
+  const hasTail = dataEnd < end
+  const announce = async (step: 'head' | 'tail'): Promise<void> => debugEvent(`pwritev_rmw_${step}`)
+  const announceAfter = async (step: 'head' | 'tail'): Promise<void> =>
+    debugEvent(`pwritev_rmw_after_${step}`)
+  // As QEMU: when both ends together are the whole range, one read fetches it.
+  if (length <= alignment || (hasHead && hasTail && length <= 2 * alignment)) {
+    const whole = new Uint8Array(length)
+    if (hasHead) await announce('head')
+    if (hasTail) await announce('tail')
+    await read(start, whole)
+    if (hasHead) await announceAfter('head')
+    if (hasTail) await announceAfter('tail')
+    whole.set(from, offset - start)
+    await write(start, whole)
+    return
+  }
+  const tailStart = alignDown(dataEnd, alignment)
+  const head = new Uint8Array(hasHead ? alignment : 0)
   const tail = new Uint8Array(hasTail ? end - tailStart : 0)
   if (hasHead) {
-    await debugEvent('pwritev_rmw_head')
+    await announce('head')
     await read(start, head)
-    await debugEvent('pwritev_rmw_after_head')
+    await announceAfter('head')
   }
   if (hasTail) {
-    await debugEvent('pwritev_rmw_tail')
+    await announce('tail')
     await read(tailStart, tail)
-    await debugEvent('pwritev_rmw_after_tail')
+    await announceAfter('tail')
   }
   if (length <= COPY_LIMIT) {
     const whole = new Uint8Array(length)

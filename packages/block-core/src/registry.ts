@@ -25,10 +25,10 @@ export class DriverRegistry {
     return this.#drivers.get(name)
   }
 
-  /** @throws BlockError EINVAL `Unknown driver 'X'` */
+  /** @throws BlockError ENOENT `Unknown driver 'X'` */
   get(name: string): AnyDriver {
     const driver = this.#drivers.get(name)
-    if (!driver) throw new BlockError('EINVAL', `Unknown driver '${name}'`)
+    if (!driver) throw new BlockError('ENOENT', `Unknown driver '${name}'`)
     return driver
   }
 
@@ -41,7 +41,7 @@ export class DriverRegistry {
    * The best-scoring format for an image whose format nobody stated.
    *
    * @param head the first 512 bytes, or as many as there are
-   * @throws BlockError EFORMAT when no driver recognises it
+   * @throws BlockError ENOENT when no driver recognises it
    */
   probe(head: Uint8Array, filename: string): AnyDriver {
     let best: AnyDriver | undefined
@@ -50,7 +50,7 @@ export class DriverRegistry {
       const score = driver.probe?.(head, filename) ?? 0
       if (score > bestScore) [best, bestScore] = [driver, score]
     }
-    if (!best) throw new BlockError('EFORMAT', `no driver recognises '${filename}'`)
+    if (!best) throw new BlockError('ENOENT', 'Could not determine image format: No compatible driver found')
     return best
   }
 }

@@ -1,0 +1,143 @@
+/** The `blkdebug` filter: errors on demand, requests that stop at breakpoints, and stricter limits. */
+import { isPowerOfTwo } from '../bits.ts'
+import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { type OptionValues, size, text } from '../options.ts'
+import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
+import { BlkdebugEngine } from './blkdebug-rules.ts'
+import { passThrough } from './pass-through.ts'
+
+const INT_MAX = 2 ** 31 - 1
+
+const LIMIT_OPTIONS = {
+  align: size('Required alignment in bytes', 0),
+  maxTransfer: size('Maximum transfer size in bytes', 0),
+  optWriteZero: size('Optimum write zero alignment in bytes', 0),
+  maxWriteZero: size('Maximum write zero size in bytes', 0),
+  optDiscard: size('Optimum discard alignment in bytes', 0),
+  maxDiscard: size('Maximum discard size in bytes', 0),
+}
+
+const OPTIONS = { config: text('Path to the configuration file'), ...ruleOptions, ...LIMIT_OPTIONS }
+
+/** What blkdebug needs of its surroundings. */
+export interface BlkdebugHost {
+  /** Content of a config file, as the option `config` names it. Without it config files are refused. */
+  readonly readConfig?: (filename: string) => Promise<string>
+  /** Takes the lines on suspended and resumed requests, without newline; QEMU prints them to standard output. */
+  readonly print?: (line: string) => void
+}
+
+/** Limits of the child, changed as the options say; 0 leaves one alone. @throws BlockError EINVAL */
+function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimits): BlockLimits {
+  const check = (name: string, value: number, fits: (value: number) => boolean): void => {
+    if (value !== 0 && (value >= INT_MAX || !fits(value)))
+      throw new BlockError('EINVAL', `Cannot meet constraints with ${name} ${value}`)
+  }
+  const multipleOf =
+    (unit: number) =>
+    (value: number): boolean =>
+      value % unit === 0
+  const { align, maxTransfer, optWriteZero, maxWriteZero, optDiscard, maxDiscard } = options
+  check('align', align, isPowerOfTwo)
+  const unit = Math.max(align, below.requestAlignment)
+  check('max-transfer', maxTransfer, multipleOf(unit))
+  check('opt-write-zero', optWriteZero, multipleOf(unit))
+  check('max-write-zero', maxWriteZero, multipleOf(Math.max(optWriteZero, unit)))
+  check('opt-discard', optDiscard, multipleOf(unit))
+  check('max-discard', maxDiscard, multipleOf(Math.max(optDiscard, unit)))
+  return {
+    requestAlignment: align || below.requestAlignment,
+    maxTransfer: maxTransfer || below.maxTransfer,
+    writeZeroesAlignment: optWriteZero || below.writeZeroesAlignment,
+    maxWriteZeroes: maxWriteZero || below.maxWriteZeroes,
+    discardAlignment: optDiscard || below.discardAlignment,
+    maxDiscard: maxDiscard || below.maxDiscard,
+  }
+}
+
+/** `blkdebug:CONFIG:IMAGE`, where CONFIG may be empty, as options. @throws BlockError EINVAL */
+function parseFilename(filename: string): Record<string, unknown> {
+  const rest = filename.slice('blkdebug:'.length)
+  const colon = rest.indexOf(':')
+  if (colon < 0) throw new BlockError('EINVAL', 'blkdebug requires both config file and image path')
+  const config = rest.slice(0, colon)
+  return { driver: 'blkdebug', ...(config !== '' && { config }), image: { filename: rest.slice(colon + 1) } }
+}
+
+/** Makes the `blkdebug` driver for a host. */
+export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): BlockDriver<typeof OPTIONS> {
+  async function readRules(filename: string | undefined) {
+    if (filename === undefined) return NO_RULES
+    if (!readConfig)
+      throw new BlockError(
+        'ENOTSUP',
+        `blkdebug cannot read config files here: '${filename}'; give the rules as options`,
+      )
+    return parseBlkdebugConfig(await readConfig(filename))
+  }
+
+  return defineDriver({
+    name: 'blkdebug',
+    kind: 'filter',
+    children: ['image'],
+    prefixes: ['blkdebug'],
+    options: OPTIONS,
+    parseFilename,
+
+    async open(context) {
+      const { options } = context
+      const engine = new BlkdebugEngine(joinRules(await readRules(options.config), options), print)
+      const child = await context.requireChild('image')
+      const below = passThrough(child)
+      const limits = limitsOf(options, child.limits)
+      const smallestZero = Math.max(limits.requestAlignment, limits.writeZeroesAlignment)
+      const ops: NodeOps = {
+        ...below,
+        limits,
+        async read(offset, into) {
+          await engine.check('read', offset, into.length)
+          await child.read(offset, into)
+        },
+        async flush() {
+          await engine.check('flush')
+          await child.flush()
+        },
+        ...(below.write && {
+          async write(offset, from, flags) {
+            await engine.check('write', offset, from.length)
+            await child.write(offset, from, flags)
+          },
+        }),
+        ...(below.write && {
+          async writeZeroes(offset, bytes, flags) {
+            // As QEMU: pieces below the alignment are left to the fallback, so that it gets tested.
+            if (bytes < smallestZero) throw new BlockError('ENOTSUP', 'below the alignment of zero writes')
+            await engine.check('write-zeroes', offset, bytes)
+            await child.writeZeroes(offset, bytes, flags)
+          },
+        }),
+        ...(below.write && {
+          async discard(offset, bytes) {
+            await engine.check('discard', offset, bytes)
+            await child.discard(offset, bytes)
+          },
+        }),
+        async blockStatus(offset, bytes) {
+          await engine.check('block-status', offset, bytes)
+          return { bytes, allocated: true, data: true, zero: false, host: { child, offset }, forward: true }
+        },
+        // Not handed on: as in QEMU, a second blkdebug further down hears only of its own node's steps.
+        debugEvent: (event) => engine.event(event),
+        breakpoints: engine,
+        close: async () => engine.end(),
+        crash: () => engine.end(),
+      }
+      await engine.event('none')
+      return ops
+    },
+  })
+}
+
+/** `blkdebug` with rules from options only, and without a word about breakpoints. */
+export const blkdebug = createBlkdebug({})

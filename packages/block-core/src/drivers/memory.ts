@@ -1,0 +1,195 @@
+/** The `memory` protocol: a sparse disk in memory, for tests, browsers and scratch images. */
+import { isZero } from '../bits.ts'
+import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { BlockNode } from '../node.ts'
+import { size } from '../options.ts'
+
+/** Bytes in a page, the unit in which memory is taken and given back. */
+export const MEMORY_PAGE = 65536
+
+const DONE = Promise.resolve()
+
+/** A sparse array of bytes. What no page holds reads as zeroes, and so does what lies beyond the end. */
+class MemoryDisk {
+  readonly #pages = new Map<number, Uint8Array>()
+  #size: number
+
+  constructor(bytes: number) {
+    this.#size = bytes
+  }
+
+  get size(): number {
+    return this.#size
+  }
+  /** Bytes of memory that are in use. */
+  get allocated(): number {
+    return this.#pages.size * MEMORY_PAGE
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; ) {
+      const within = (offset + done) % MEMORY_PAGE
+      const length = Math.min(MEMORY_PAGE - within, into.length - done)
+      const page = this.#pages.get((offset + done - within) / MEMORY_PAGE)
+      if (page) into.set(page.subarray(within, within + length), done)
+      else into.fill(0, done, done + length)
+      done += length
+    }
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const within = (offset + done) % MEMORY_PAGE
+      const length = Math.min(MEMORY_PAGE - within, from.length - done)
+      const piece = length === from.length ? from : from.subarray(done, done + length)
+      this.#writeInPage((offset + done - within) / MEMORY_PAGE, within, piece)
+      done += length
+    }
+    this.#size = Math.max(this.#size, offset + from.length)
+  }
+
+  #writeInPage(index: number, within: number, piece: Uint8Array): void {
+    const page = this.#pages.get(index)
+    if (page) {
+      if (piece.length === MEMORY_PAGE && isZero(piece)) this.#pages.delete(index)
+      else page.set(piece, within)
+      return
+    }
+    if (isZero(piece)) return
+    // A copy in any case: the caller's buffer is his again once the write is done.
+    const fresh = new Uint8Array(MEMORY_PAGE)
+    fresh.set(piece, within)
+    this.#pages.set(index, fresh)
+  }
+
+  /** Makes a range read as zeroes: whole pages are released, the ends are cleared. Does not change the size. */
+  clear(offset: number, bytes: number): void {
+    const end = offset + bytes
+    const last = Math.floor(end / MEMORY_PAGE)
+    const first = Math.ceil(offset / MEMORY_PAGE)
+    if (first > last) {
+      this.#pages.get(last)?.fill(0, offset % MEMORY_PAGE, end % MEMORY_PAGE)
+      return
+    }
+    if (offset % MEMORY_PAGE !== 0) this.#pages.get(first - 1)?.fill(0, offset % MEMORY_PAGE)
+    if (end % MEMORY_PAGE !== 0) this.#pages.get(last)?.fill(0, 0, end % MEMORY_PAGE)
+    if (last - first <= this.#pages.size) {
+      for (let index = first; index < last; index++) this.#pages.delete(index)
+      return
+    }
+    for (const index of this.#pages.keys()) if (index >= first && index < last) this.#pages.delete(index)
+  }
+
+  writeZeroes(offset: number, bytes: number): void {
+    this.clear(offset, bytes)
+    this.#size = Math.max(this.#size, offset + bytes)
+  }
+
+  truncate(bytes: number): void {
+    // What is cut off must not come back when the disk grows again.
+    if (bytes < this.#size) this.clear(bytes, this.#size - bytes)
+    this.#size = bytes
+  }
+
+  status(offset: number, bytes: number): BlockStatus {
+    const end = offset + bytes
+    const first = Math.floor(offset / MEMORY_PAGE)
+    if (!this.#pages.has(first)) {
+      const until = Math.min(this.#nextPage(first + 1, Math.ceil(end / MEMORY_PAGE)) * MEMORY_PAGE, end)
+      return { bytes: until - offset, allocated: true, data: false, zero: true }
+    }
+    let index = first + 1
+    while (index * MEMORY_PAGE < end && this.#pages.has(index)) index++
+    return { bytes: Math.min(index * MEMORY_PAGE, end) - offset, allocated: true, data: true, zero: false }
+  }
+
+  /** The first page in [from, to) that is there, or `to`: by looking each up, or through all, whichever is shorter. */
+  #nextPage(from: number, to: number): number {
+    if (to - from > this.#pages.size) {
+      let nearest = to
+      for (const index of this.#pages.keys()) if (index >= from && index < nearest) nearest = index
+      return nearest
+    }
+    let index = from
+    while (index < to && !this.#pages.has(index)) index++
+    return index
+  }
+}
+
+/** What a node can do, on top of a disk. */
+function operationsOf(disk: MemoryDisk): NodeOps {
+  return {
+    growable: true,
+    // Pages are released whenever that is possible, asked or not, and zeroes are never written as data.
+    zeroFlags: new Set(['mayUnmap', 'noFallback']),
+    size: () => disk.size,
+    read(offset, into) {
+      disk.read(offset, into)
+      return DONE
+    },
+    write(offset, from) {
+      disk.write(offset, from)
+      return DONE
+    },
+    writeZeroes(offset, bytes) {
+      disk.writeZeroes(offset, bytes)
+      return DONE
+    },
+    discard(offset, bytes) {
+      disk.clear(offset, bytes)
+      return DONE
+    },
+    blockStatus: (offset, bytes) => Promise.resolve(disk.status(offset, bytes)),
+    async truncate(bytes, { preallocation = 'off' }: TruncateOptions) {
+      if (preallocation !== 'off')
+        throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
+      disk.truncate(bytes)
+    },
+    flush: () => DONE,
+    info: () => Promise.resolve({ actualSize: disk.allocated }),
+  }
+}
+
+/**
+ * A growable disk in memory. Only pages that were written with something else than zeroes take memory, so
+ * the size may be any. The content is gone when the node is closed; a node that is handed to its parents
+ * ready-made is not closed with them, and so plays a device that outlives their crash.
+ */
+export const memory = defineDriver({
+  name: 'memory',
+  kind: 'protocol',
+  options: { size: size('Size of the disk in bytes', 0) },
+  open: ({ options }) => Promise.resolve(operationsOf(new MemoryDisk(options.size))),
+})
+
+/** How {@link memoryFromBytes} makes its node. */
+export interface MemoryFromBytesOptions {
+  /** Default: `memory`. */
+  readonly name?: string
+  readonly readOnly?: boolean
+}
+
+/** An open memory node that holds a copy of `bytes`. Pages of zeroes are not stored. */
+export function memoryFromBytes(bytes: Uint8Array, options: MemoryFromBytesOptions = {}): BlockNode {
+  const disk = new MemoryDisk(0)
+  disk.write(0, bytes)
+  return new BlockNode({
+    name: options.name ?? 'memory',
+    driver: memory,
+    filename: '',
+    ops: operationsOf(disk),
+    children: new Map(),
+    config: {
+      readOnly: options.readOnly ?? false,
+      writeCache: true,
+      direct: false,
+      noFlush: false,
+      unmap: true,
+      detectZeroes: 'off',
+      checkMode: false,
+      ownedByParents: false,
+      explicit: {},
+    },
+  })
+}

@@ -1,0 +1,50 @@
+/** The `null-co` protocol: takes every write and keeps none. For measuring what lies above it. */
+import { type BlockStatus, defineDriver } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { bool, integer, size } from '../options.ts'
+
+const DONE = Promise.resolve()
+
+const delay = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, milliseconds)
+  })
+
+/**
+ * QEMU's driver of that name, with its options. Without `read-zeroes` a read leaves the caller's buffer as it
+ * is (block/null.c), which is the fastest thing a disk can do, and means that the content is undefined.
+ */
+export const nullCo = defineDriver({
+  name: 'null-co',
+  kind: 'protocol',
+  options: {
+    size: size('size of the null block', 2 ** 30),
+    latencyNs: integer('nanoseconds (approximated) to wait before completing request', 0),
+    readZeroes: bool('return zeroes when read', false),
+  },
+  prefixes: ['null-co'],
+
+  parseFilename(filename) {
+    if (filename !== 'null-co://')
+      throw new BlockError('EINVAL', "The only allowed filename for this driver is 'null-co://'")
+    return { driver: 'null-co' }
+  },
+
+  async open({ options }) {
+    const { latencyNs, readZeroes } = options
+    const wait = (): Promise<void> => (latencyNs === 0 ? DONE : delay(latencyNs / 1e6))
+    return {
+      writeFlags: new Set(['fua']),
+      size: () => options.size,
+      read(_offset, into) {
+        if (readZeroes) into.fill(0)
+        return wait()
+      },
+      write: wait,
+      flush: wait,
+      blockStatus: (_offset, bytes): Promise<BlockStatus> =>
+        Promise.resolve({ bytes, allocated: true, data: !readZeroes, zero: readZeroes }),
+      info: () => Promise.resolve({ actualSize: 0 }),
+    }
+  },
+})

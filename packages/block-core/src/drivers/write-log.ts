@@ -1,0 +1,197 @@
+/**
+ * The `write-log` filter: keeps a record of everything that changes the disk below it, with the moments at
+ * which each request went down and came back. Tests count with it, and build from it every disk that a power
+ * cut could have left.
+ */
+
+import { defineDriver, type NodeOps, type WriteFlags } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import type { BlockNode } from '../node.ts'
+import { bool, type OptionType } from '../options.ts'
+import { passThrough } from './pass-through.ts'
+
+/** What one request did. Offsets and lengths in bytes. */
+export type LoggedRequest =
+  | {
+      readonly kind: 'write'
+      readonly offset: number
+      readonly bytes: number
+      /** A copy of what was written, unless the log records sizes only. */
+      readonly data: Uint8Array | undefined
+      readonly fua: boolean
+    }
+  | {
+      readonly kind: 'write-zeroes'
+      readonly offset: number
+      readonly bytes: number
+      readonly fua: boolean
+      readonly mayUnmap: boolean
+    }
+  | { readonly kind: 'discard'; readonly offset: number; readonly bytes: number }
+  /** `size` is the new size of the disk, `bytes` always 0. */
+  | { readonly kind: 'truncate'; readonly offset: number; readonly bytes: number; readonly size: number }
+  /** Offset and bytes are 0. */
+  | { readonly kind: 'flush'; readonly offset: number; readonly bytes: number }
+
+/**
+ * One request and its two moments, ticks of one clock that both kinds of moment advance. A write is on stable
+ * storage for sure once a flush succeeded that was submitted after the write had completed:
+ * `write.completed < flush.submitted`. A write whose `completed` is undefined may be there, in part, or not.
+ */
+export type LogEntry = LoggedRequest & {
+  /** When the request went down. Entries are in this order. */
+  readonly submitted: number
+  /** When it came back successfully; undefined while it is in flight, and for ever if it failed. */
+  readonly completed: number | undefined
+  /** It came back with an error. */
+  readonly failed: boolean
+}
+
+/** What a log counts. A request counts once it has completed. */
+export interface LogCounts {
+  /** Writes of data; zero writes and discards are counted on their own. */
+  readonly writes: number
+  /** Bytes of data in these writes. */
+  readonly bytes: number
+  readonly zeroWrites: number
+  readonly discards: number
+  readonly truncates: number
+  readonly flushes: number
+}
+
+type Open<T> = { -readonly [K in keyof T]: T[K] }
+
+/** The record of one or several `write-log` nodes. */
+export class WriteLog {
+  /** In the order in which the requests went down. */
+  readonly entries: readonly LogEntry[]
+  /** Whether data is kept, or only its size. */
+  readonly recordData: boolean
+  #entries: LogEntry[] = []
+  #now = 0
+
+  constructor({ recordData = true }: { readonly recordData?: boolean } = {}) {
+    this.recordData = recordData
+    this.entries = this.#entries
+  }
+
+  /** The entries that succeeded, in the order in which they did. */
+  completed(): LogEntry[] {
+    return this.#entries
+      .filter((entry) => entry.completed !== undefined)
+      .sort((a, b) => a.completed! - b.completed!)
+  }
+
+  /** Counts the completed requests, or those among them for which `predicate` holds. */
+  count(predicate: (entry: LogEntry) => boolean = () => true): LogCounts {
+    const of = { write: 0, 'write-zeroes': 0, discard: 0, truncate: 0, flush: 0 }
+    let bytes = 0
+    for (const entry of this.#entries) {
+      if (entry.completed === undefined || !predicate(entry)) continue
+      of[entry.kind]++
+      if (entry.kind === 'write') bytes += entry.bytes
+    }
+    return {
+      writes: of.write,
+      bytes,
+      zeroWrites: of['write-zeroes'],
+      discards: of.discard,
+      truncates: of.truncate,
+      flushes: of.flush,
+    }
+  }
+
+  /** Forgets everything, also requests that are in flight; the clock goes on. */
+  clear(): void {
+    this.#entries.length = 0
+  }
+
+  /** Runs a request and records its moments. */
+  async record(request: LoggedRequest, run: () => Promise<void>): Promise<void> {
+    const entry: Open<LogEntry> = { ...request, submitted: this.#now++, completed: undefined, failed: false }
+    this.#entries.push(entry)
+    try {
+      await run()
+    } catch (error) {
+      entry.failed = true
+      throw error
+    }
+    entry.completed = this.#now++
+  }
+}
+
+/** A {@link WriteLog} object; there is no way to name one in a string. */
+const logOption: OptionType<WriteLog> = {
+  type: 'object',
+  help: 'a WriteLog to record in (from TypeScript only)',
+  parse(value, key) {
+    if (value instanceof WriteLog) return value
+    throw new BlockError('EINVAL', `Parameter '${key}' expects a WriteLog`)
+  },
+}
+
+const logs = new WeakMap<NodeOps, WriteLog>()
+
+/** The log of a `write-log` node. @throws BlockError EINVAL for a node of another driver */
+export function writeLogOf(node: BlockNode): WriteLog {
+  const log = logs.get(node.ops)
+  if (!log) throw new BlockError('EINVAL', `node '${node.name}' is no write-log`, { node: node.name })
+  return log
+}
+
+/** Shows its child, and records what changes it. Without `log` it makes one of its own: see {@link writeLogOf}. */
+export const writeLog = defineDriver({
+  name: 'write-log',
+  kind: 'filter',
+  options: {
+    log: logOption,
+    recordData: bool('keep a copy of what is written, not only its size', true),
+  },
+
+  async open(context) {
+    const child = await context.requireChild('file')
+    const { recordData } = context.options
+    const log = context.options.log ?? new WriteLog({ recordData })
+    const keeps = log.recordData && recordData
+    const below = passThrough(child)
+    const ops: NodeOps = {
+      ...below,
+      flush: () => log.record({ kind: 'flush', offset: 0, bytes: 0 }, () => child.flush()),
+      ...(below.write && {
+        write(offset: number, from: Uint8Array, flags: WriteFlags) {
+          // Copied now: once the write has completed the buffer is the caller's again.
+          const data = keeps ? new Uint8Array(from) : undefined
+          const request = {
+            kind: 'write',
+            offset,
+            bytes: from.length,
+            data,
+            fua: flags.fua === true,
+          } as const
+          return log.record(request, () => child.write(offset, from, flags))
+        },
+      }),
+      ...(below.writeZeroes && {
+        writeZeroes(offset: number, bytes: number, flags: WriteFlags) {
+          const { fua = false, mayUnmap = false } = flags
+          return log.record({ kind: 'write-zeroes', offset, bytes, fua, mayUnmap }, () =>
+            child.writeZeroes(offset, bytes, flags),
+          )
+        },
+      }),
+      ...(below.discard && {
+        discard: (offset: number, bytes: number) =>
+          log.record({ kind: 'discard', offset, bytes }, () => child.discard(offset, bytes)),
+      }),
+      ...(below.truncate && {
+        truncate: (size, options) =>
+          log.record({ kind: 'truncate', offset: 0, bytes: 0, size }, () => child.truncate(size, options)),
+      }),
+    }
+    // What a format below would make of these is not known here, so they would go unrecorded.
+    delete (ops as Open<NodeOps>).writeCompressed
+    delete (ops as Open<NodeOps>).writeVmState
+    logs.set(ops, log)
+    return ops
+  },
+})

@@ -1,0 +1,74 @@
+/** What a node is called in messages: the file name that would open it again, or `json:{...}` where none would. */
+import { isProtocolLike } from './common-options.ts'
+import type { AnyDriver, ChildRole } from './driver.ts'
+import { originOf } from './environment.ts'
+import { isTree } from './key-value.ts'
+import type { BlockNode } from './node.ts'
+import type { RawOptions } from './options.ts'
+
+/** What a node's name is made of. */
+export interface NameParts {
+  readonly driver: AnyDriver
+  /** The driver's own options as the user gave them. */
+  readonly own: RawOptions
+  /** The file name that the tool was given and the driver parsed (`null-co://`). */
+  readonly given: string | undefined
+  readonly children: ReadonlyMap<ChildRole, BlockNode>
+  /** Children that are not those the image names; undefined for a child that the user left out. */
+  readonly overridden: ReadonlySet<ChildRole>
+}
+
+/** A name, and the options it abbreviates. */
+export interface NodeNames {
+  readonly filename: string
+  readonly full: RawOptions
+}
+
+/** Names a node by QEMU's rules (`bdrv_refresh_filename`). */
+export function nameNode(parts: NameParts): NodeNames {
+  const { driver, own, children, overridden } = parts
+  const file = children.get('file')
+  // Options of formats with backing files only tune them; those of the others (raw's offset) change what is read.
+  const strong = (driver.children ?? []).includes('backing') ? {} : plainOnly(own)
+  const full: Record<string, unknown> = { driver: driver.name, ...strong }
+  for (const [role, child] of children) {
+    if (role === 'file' || role === 'image' || overridden.has(role))
+      full[role] = originOf(child)?.full ?? child.name
+  }
+  if (overridden.has('backing') && !children.has('backing')) full['backing'] = null
+  const exact = exactName(parts, file, Object.keys(strong).length > 0 || overridden.size > 0)
+  return { filename: exact || `json:${jsonText(full)}`, full }
+}
+
+function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {
+  const { driver, own, given } = parts
+  if (driver.kind === 'protocol') return typeof own['filename'] === 'string' ? own['filename'] : (given ?? '')
+  if (driver.kind === 'filter') return given ?? ''
+  if (!file || changed || !isProtocolLike(file.driver) || file.filename.startsWith('json:')) return ''
+  return file.filename
+}
+
+/** The place that relative names in an image's header are relative to; empty if it has none. */
+export function placeOf(node: BlockNode | undefined): string {
+  let below = node
+  while (below?.file) below = below.file.node
+  return below === undefined || below.filename.startsWith('json:') ? '' : below.filename
+}
+
+/** What can be written in a name: no buffers, no objects of the program. */
+function plainOnly(options: RawOptions): RawOptions {
+  const plain = (value: unknown): boolean =>
+    value === null ||
+    ['string', 'number', 'boolean'].includes(typeof value) ||
+    (Array.isArray(value) ? value.every(plain) : isTree(value) && Object.values(value).every(plain))
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => plain(value)))
+}
+
+/** JSON with the spaces QEMU puts between its parts. */
+function jsonText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(jsonText).join(', ')}]`
+  if (!isTree(value)) return JSON.stringify(value)
+  return `{${Object.entries(value)
+    .map(([key, inner]) => `${JSON.stringify(key)}: ${jsonText(inner)}`)
+    .join(', ')}}`
+}

@@ -1,0 +1,97 @@
+/**
+ * O_DIRECT: requests past the page cache. Always on the thread pool, since every one waits for the disk, and
+ * only from aligned memory: what the caller has elsewhere goes through a borrowed buffer.
+ */
+
+import { BlockError } from '../errors.ts'
+import { ALIGNED_BUFFER, type AlignedBuffers, isAligned, sharedBuffers } from './aligned-buffers.ts'
+import { close, open, pread } from './host-fs.ts'
+import { type IoEngine, ThreadEngine } from './io-engine.ts'
+
+/** The alignment of buffers. Every Linux file system and disk takes pages. */
+const MEMORY_ALIGNMENT = 4096
+/** What file systems ask of offsets and lengths, as QEMU tries them. Bytes. */
+const CANDIDATES = [1, 512, 1024, 2048, 4096]
+
+/** Reads and writes of a file that was opened with O_DIRECT. Offsets and lengths must be aligned as the file asks. */
+export class DirectEngine implements IoEngine {
+  readonly #pool = new ThreadEngine()
+  readonly #alignment: number
+  readonly #buffers: AlignedBuffers
+
+  /** @param alignment what {@link probeAlignment} found, in bytes */
+  constructor(alignment: number, buffers: AlignedBuffers = sharedBuffers) {
+    this.#alignment = alignment
+    this.#buffers = buffers
+  }
+
+  async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
+    // A short read that ends unaligned ends at the end of the file: going on from there would be EINVAL.
+    const isEnd = (done: number): boolean => (offset + done) % this.#alignment !== 0
+    if (isAligned(into, MEMORY_ALIGNMENT)) {
+      const done = await this.#pool.readUntilEnd(fd, into, offset, isEnd)
+      if (done < into.length) into.fill(0, done)
+      return
+    }
+    await this.#buffers.borrow(async (buffer) => {
+      for (let at = 0; at < into.length; at += ALIGNED_BUFFER) {
+        const piece = buffer.subarray(0, Math.min(ALIGNED_BUFFER, into.length - at))
+        const done = await this.#pool.readUntilEnd(fd, piece, offset + at, isEnd)
+        into.set(done < piece.length ? piece.subarray(0, done) : piece, at)
+        if (done === piece.length) continue
+        into.fill(0, at + done)
+        return
+      }
+    })
+  }
+
+  async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
+    if (isAligned(from, MEMORY_ALIGNMENT)) return this.#pool.pwrite(fd, from, offset)
+    await this.#buffers.borrow(async (buffer) => {
+      for (let at = 0; at < from.length; at += ALIGNED_BUFFER) {
+        const piece = from.subarray(at, at + ALIGNED_BUFFER)
+        buffer.set(piece)
+        await this.#pool.pwrite(fd, buffer.subarray(0, piece.length), offset + at)
+      }
+    })
+  }
+
+  fdatasync(fd: number): Promise<void> {
+    return this.#pool.fdatasync(fd)
+  }
+  stop(): Promise<void> {
+    return this.#pool.stop()
+  }
+}
+
+/**
+ * Finds what an O_DIRECT file asks of offsets and lengths, by reading ever larger pieces. A file that takes
+ * single bytes is empty, or its first block is a hole, and so proves nothing: then 4096 is assumed, as QEMU does.
+ *
+ * @returns bytes, a power of two
+ * @throws BlockError EINVAL when no alignment works
+ */
+export function probeAlignment(fd: number, buffers: AlignedBuffers = sharedBuffers): Promise<number> {
+  return buffers.borrow(async (buffer) => {
+    for (const bytes of CANDIDATES) {
+      try {
+        await pread(fd, buffer, 0, bytes, 0)
+      } catch (error) {
+        // Any other error is the disk's, and comes whatever the alignment is.
+        if ((error as { code?: unknown }).code === 'EINVAL') continue
+      }
+      return bytes === 1 ? 4096 : bytes
+    }
+    throw new BlockError('EINVAL', 'Could not find working O_DIRECT alignment')
+  })
+}
+
+/** Whether the file opens without O_DIRECT, so that this flag is what the file system refused. */
+export async function opensWithoutDirect(filename: string, flags: number): Promise<boolean> {
+  try {
+    await close(await open(filename, flags))
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,124 @@
+/** The `file` driver: a regular file of the host, through Node's file system. */
+import { constants } from 'node:fs'
+import { defineDriver, type ReopenRequest } from '../driver.ts'
+import { fromHostError } from '../errno.ts'
+import { BlockError } from '../errors.ts'
+import { protocolOf } from '../filename.ts'
+import { type OptionValues, oneOf, text } from '../options.ts'
+import { FileNode } from './file-node.ts'
+import type { HostCalls } from './host-calls.ts'
+import { close, fstat, ftruncate, open } from './host-fs.ts'
+import { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'
+import { openFailure, openFile } from './open-file.ts'
+import { requirePreallocation, resizeFile } from './preallocate.ts'
+
+/** QEMU's names for ways of the Linux kernel that Node has no access to: the thread pool stands in for both. */
+const ENGINE_OF: Readonly<Record<string, EngineName>> = { native: 'threads', io_uring: 'threads' }
+
+const options = {
+  filename: text('File name of the image'),
+  aio: oneOf(
+    ['adaptive', 'sync', 'threads', 'native', 'io_uring'],
+    'host AIO implementation (adaptive, sync, threads; native and io_uring are done by threads)',
+    'adaptive',
+  ),
+  locking: oneOf(
+    ['auto', 'on', 'off'],
+    'file locking mode (auto, off: no locks; on is not available)',
+    'auto',
+  ),
+}
+
+type FileOptions = OptionValues<typeof options>
+
+/** What the driver is built on, beside `node:fs`. */
+export interface FileDriverParts {
+  /** System calls that Node lacks: without them no holes are punched or found, and zeroes are written. */
+  readonly hostCalls?: HostCalls
+  /** Makes the engine of a file opened without O_DIRECT. */
+  readonly makeEngine?: (name: EngineName) => IoEngine
+}
+
+/** The file that the options name. @throws BlockError EINVAL when they name none; for options that cannot be had */
+function requireFilename({ filename, locking }: FileOptions): string {
+  if (!filename) throw new BlockError('EINVAL', `The 'file' block driver requires a file name`)
+  // Node has no fcntl: a lock that other programs would respect cannot be taken, and `auto` means "if possible".
+  if (locking === 'on')
+    throw new BlockError(
+      'ENOTSUP',
+      `locking=on was specified, but Node.js cannot lock files; use locking=off`,
+    )
+  return filename
+}
+
+/** Makes a `file` driver of other parts; `file` is the usual one. */
+export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }: FileDriverParts = {}) =>
+  defineDriver({
+    name: 'file',
+    kind: 'protocol',
+    prefixes: ['file'],
+    options,
+
+    parseFilename(filename) {
+      const path = filename.startsWith('file:') ? filename.slice('file:'.length) : filename
+      // Without its prefix a name with a colon would look like one of another protocol.
+      return { filename: protocolOf(path) === undefined ? path : `./${path}` }
+    },
+
+    async open(context) {
+      const { readOnly, options } = context
+      const filename = requireFilename(options)
+      const engine = ENGINE_OF[options.aio] ?? (options.aio as EngineName)
+      const openAs = (mode: { readonly readOnly: boolean; readonly direct: boolean }) => {
+        if (options.aio === 'native' && !mode.direct)
+          throw new BlockError(
+            'EINVAL',
+            'aio=native was specified, but it requires cache.direct=on, which was not specified.',
+          )
+        return openFile(filename, { ...mode, makeEngine: () => engineOf(engine) })
+      }
+      return new FileNode({
+        file: await openAs({ readOnly, direct: context.direct }),
+        calls: hostCalls,
+        async openAgain(request, direct) {
+          requireSame(options, request)
+          return openAs({ readOnly: request.readOnly, direct })
+        },
+      })
+    },
+
+    async createPlace(options, size, preallocation) {
+      const filename = requireFilename(options)
+      requirePreallocation(preallocation)
+      const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
+        throw openFailure('create', filename, error)
+      })
+      try {
+        if (!(await fstat(fd)).isFile())
+          throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
+        await ftruncate(fd, 0)
+        await resizeFile(
+          { fd, alignment: 1, engine: makeEngine('threads') },
+          0,
+          size,
+          preallocation,
+          hostCalls,
+        )
+      } catch (error) {
+        throw fromHostError(error, `Could not create '${filename}'`)
+      } finally {
+        await close(fd)
+      }
+    },
+  })
+
+/** A reopen gives all options again; none of this driver's own may change. */
+function requireSame(options: FileOptions, { options: wanted }: ReopenRequest): void {
+  for (const [key, value] of Object.entries(options)) {
+    if (key in wanted && wanted[key] !== value)
+      throw new BlockError('EINVAL', `Cannot change the option '${key}'`)
+  }
+}
+
+/** A regular file of the host. Prefix `file:`. */
+export const file = fileDriver()

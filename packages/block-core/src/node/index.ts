@@ -1,0 +1,9 @@
+/**
+ * The parts of the block layer that need Node: the `file` driver, and a host that opens what images name.
+ * @module
+ */
+export { allocateAligned } from './aligned-buffers.ts'
+export { type FileDriverParts, file, fileDriver } from './file.ts'
+export { nodeHost } from './host.ts'
+export type { HostCalls } from './host-calls.ts'
+export { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'

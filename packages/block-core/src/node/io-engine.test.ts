@@ -1,0 +1,133 @@
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { ALIGNED_BUFFER, AlignedBuffers, allocateAligned, isAligned } from './aligned-buffers.ts'
+import { CacheMeter, makeEngine, ThreadEngine } from './io-engine.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'vmblock-engine-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+
+describe('CacheMeter', () => {
+  const times = (meter: CacheMeter, count: number, us: number): void => {
+    for (let index = 0; index < count; index++) meter.took(us, 4096)
+  }
+
+  it('stays on this thread while the page cache answers, whatever a single request took', () => {
+    const meter = new CacheMeter()
+    times(meter, 100, 5)
+    meter.took(1_000_000, 4096)
+    expect(meter.tryNow()).toBe(true)
+  })
+
+  it('leaves for the pool when requests are slow, and tries again ever more seldom', () => {
+    const meter = new CacheMeter()
+    times(meter, 4, 5000)
+    const waits: number[] = []
+    for (let probe = 0; probe < 3; probe++) {
+      let waited = 0
+      while (!meter.tryNow()) waited++
+      waits.push(waited)
+      meter.took(5000, 4096)
+    }
+    expect(waits[0]).toBeGreaterThanOrEqual(16)
+    expect(waits[1]).toBeGreaterThan(waits[0]!)
+    expect(waits[2]).toBeGreaterThan(waits[1]!)
+  })
+
+  it('comes back when the page cache answers again', () => {
+    const meter = new CacheMeter()
+    times(meter, 20, 5000)
+    expect(meter.tryNow()).toBe(false)
+    times(meter, 20, 5)
+    expect(meter.tryNow()).toBe(true)
+  })
+})
+
+describe('engines', () => {
+  it.each(['sync', 'threads', 'adaptive'] as const)(
+    '%s: turns a failure of the host into a BlockError',
+    async (name) => {
+      const path = join(directory, name)
+      writeFileSync(path, 'abc')
+      const fd = openSync(path, 'r')
+      const engine = makeEngine(name)
+      await expect(engine.pwrite(fd, new Uint8Array(1), 0)).rejects.toMatchObject({ name: 'BlockError' })
+      await engine.stop()
+      await expect(engine.pread(fd, new Uint8Array(1), 0)).rejects.toMatchObject({ code: 'ECANCELED' })
+      closeSync(fd)
+    },
+  )
+
+  it('threads: stop waits for what runs in the pool', async () => {
+    const path = join(directory, 'stop')
+    writeFileSync(path, new Uint8Array(1_000_000))
+    const fd = openSync(path, 'r')
+    const engine = new ThreadEngine()
+    const reads = Array.from({ length: 20 }, () => engine.pread(fd, new Uint8Array(1_000_000), 0))
+    const settled = Promise.allSettled(reads)
+    expect(engine.running).toBe(20)
+    await engine.stop()
+    expect(engine.running).toBe(0)
+    closeSync(fd)
+    expect((await settled).every(({ status }) => status === 'fulfilled')).toBe(true)
+  })
+})
+
+describe('the event loop', () => {
+  it('turns while many requests are answered on this thread', async () => {
+    const path = join(directory, 'turn')
+    writeFileSync(path, new Uint8Array(4096))
+    const fd = openSync(path, 'r')
+    const engine = makeEngine('adaptive')
+    let fired = false
+    const timer = setTimeout(() => (fired = true), 0)
+    const end = performance.now() + 1000
+    const reader = async (): Promise<void> => {
+      const into = new Uint8Array(4096)
+      while (!fired && performance.now() < end) await engine.pread(fd, into, 0)
+    }
+    await Promise.all(Array.from({ length: 8 }, reader))
+    clearTimeout(timer)
+    closeSync(fd)
+    expect(fired).toBe(true)
+  })
+})
+
+describe('AlignedBuffers', () => {
+  it('lends a bounded number of buffers, in turn', async () => {
+    const buffers = new AlignedBuffers()
+    let most = 0
+    let lent = 0
+    const seen = new Set<number>()
+    await Promise.all(
+      Array.from({ length: 200 }, () =>
+        buffers.borrow(async (buffer) => {
+          most = Math.max(most, ++lent)
+          seen.add(buffer.byteOffset)
+          expect(buffer.length).toBe(ALIGNED_BUFFER)
+          expect(isAligned(buffer, 4096)).toBe(true)
+          await Promise.resolve()
+          lent--
+        }),
+      ),
+    )
+    expect(most).toBe(64)
+    expect(seen.size).toBe(64)
+  })
+
+  it('gives a buffer back when the borrower fails', async () => {
+    const buffers = new AlignedBuffers()
+    for (let round = 0; round < 100; round++) {
+      await expect(buffers.borrow(() => Promise.reject(new Error('no')))).rejects.toThrow('no')
+    }
+  })
+
+  it('tells aligned memory from memory that may be anywhere', () => {
+    const memory = allocateAligned(8192)
+    expect(isAligned(memory, 4096)).toBe(true)
+    expect(isAligned(memory.subarray(512), 4096)).toBe(false)
+    expect(isAligned(memory.subarray(512), 512)).toBe(true)
+    expect(isAligned(new Uint8Array(4096), 4096)).toBe(false)
+  })
+})

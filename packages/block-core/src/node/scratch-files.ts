@@ -1,0 +1,61 @@
+/** For tests of the `file` driver: host files in a directory that goes when the tests end. */
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { BlockNode } from '../node.ts'
+import { openNode } from '../open.ts'
+import type { RawOptions } from '../options.ts'
+import { DriverRegistry } from '../registry.ts'
+import { type FileDriverParts, file, fileDriver } from './file.ts'
+import { nodeHost } from './host.ts'
+
+/** Where {@link ScratchFiles} puts its files. */
+export class ScratchFiles {
+  readonly directory = mkdtempSync(join(tmpdir(), 'vmblock-file-'))
+  #count = 0
+
+  /** A new host file with some content; undefined: only its name. */
+  place(content?: string | Uint8Array): string {
+    const path = join(this.directory, `file-${this.#count++}`)
+    if (content !== undefined) writeFileSync(path, content)
+    return path
+  }
+
+  /** Whether the file system takes O_DIRECT: where it does not, tests of it have nothing to say. */
+  async takesDirect(): Promise<boolean> {
+    try {
+      const node = await openFile(this.place('x'), { cache: { direct: true } })
+      await node.close()
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true })
+  }
+}
+
+/** Opens a host file as a node, with the usual driver or one of other parts. */
+export function openFile(
+  filename: string,
+  options: RawOptions = {},
+  parts?: FileDriverParts,
+): Promise<BlockNode> {
+  const registry = new DriverRegistry([parts ? fileDriver(parts) : file])
+  return openNode({ registry, host: nodeHost() }, { driver: 'file', filename, ...options })
+}
+
+/** How many descriptors of this process are open on a file (Linux). */
+export function descriptorsOf(path: string): number {
+  const target = (fd: string): string | undefined => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      // The descriptor that listed the directory is gone by now.
+      return undefined
+    }
+  }
+  return readdirSync('/proc/self/fd').filter((fd) => target(fd) === path).length
+}

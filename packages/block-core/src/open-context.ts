@@ -1,0 +1,258 @@
+/** What a driver sees of the node that is being opened: its children on demand, and a way to speak. */
+import { BlockChild } from './child.ts'
+import { type Inherited, isProtocolLike } from './common-options.ts'
+import type {
+  AnyDriver,
+  CheckReport,
+  ChildReference,
+  ChildRole,
+  CorruptEvent,
+  DriverEvents,
+} from './driver.ts'
+import { findNode, type OpenEnvironment, originOf, setOrigin } from './environment.ts'
+import { BlockError, messageOf } from './errors.ts'
+import { flattenOptions, isTree } from './key-value.ts'
+import { BlockNode } from './node.ts'
+import { placeOf } from './node-name.ts'
+import type { RawOptions } from './options.ts'
+
+/** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
+export const MAX_CHAIN = 200
+
+/** One node to open. */
+export interface OpenRequest {
+  readonly environment: OpenEnvironment
+  readonly options: RawOptions
+  /** The file name from which the options come, if they come from one. */
+  readonly filename?: string | undefined
+  readonly inherited: Inherited
+  /** Held by a user, not by a parent. */
+  readonly isTop: boolean
+  /** Where no driver is named, `filename` is a file of the host and nothing is probed. */
+  readonly protocol: boolean
+  /** Places of the overlays above, top first. */
+  readonly chain: readonly string[]
+}
+
+/** Opens one node; the recursion of opening goes through it. */
+export type OpenFunction = (request: OpenRequest) => Promise<BlockNode>
+
+/** What a child inherits from a node of this configuration. */
+export interface ChildDefaults extends Inherited {
+  /** The driver of the parent; undefined while it is being probed for, which only formats are. */
+  readonly driver: AnyDriver | undefined
+}
+
+/** A child as the user gave it. */
+export interface GivenChild {
+  /** A tree, an open node, a node's name, null; undefined when not given. */
+  readonly value: unknown
+  /** The file name from which the tree comes, if it comes from one. */
+  readonly filename?: string | undefined
+}
+
+/** The children of one node that is being opened. */
+export class Children {
+  /** Edges by role, as the node will have them. */
+  readonly edges = new Map<ChildRole, BlockChild>()
+  /** Children that are not the ones the image names. */
+  readonly overridden = new Set<ChildRole>()
+  /** Children that the driver asked for. */
+  readonly asked = new Set<ChildRole>()
+  /** Opened before the driver was known, and not yet taken by it. */
+  readonly #early = new Map<ChildRole, BlockNode>()
+  readonly #request: OpenRequest
+  readonly #open: OpenFunction
+  readonly #given: ReadonlyMap<ChildRole, GivenChild>
+
+  constructor(request: OpenRequest, open: OpenFunction, given: ReadonlyMap<ChildRole, GivenChild>) {
+    this.#request = request
+    this.#open = open
+    this.#given = given
+  }
+
+  /** Opens the child that the user gave, ahead of the driver's asking for it. */
+  async openEarly(role: ChildRole, defaults: ChildDefaults): Promise<BlockNode | undefined> {
+    const node = await this.#resolve(role, undefined, defaults)
+    if (node) this.#early.set(role, node)
+    return node
+  }
+
+  /** Gives the driver a child, opened now or before. */
+  async take(
+    parent: string,
+    role: ChildRole,
+    implicit: ChildReference | undefined,
+    defaults: ChildDefaults,
+  ): Promise<BlockChild | undefined> {
+    this.asked.add(role)
+    const present = this.edges.get(role)
+    if (present) return present
+    let node = this.#early.get(role)
+    this.#early.delete(role)
+    node ??= await this.#resolve(role, implicit, defaults)
+    if (!node) return undefined
+    const edge = new BlockChild(role, parent, node)
+    node.addParent(edge)
+    this.edges.set(role, edge)
+    const origin = originOf(node)
+    if (origin && origin.parent === undefined && node.config.ownedByParents)
+      setOrigin(node, { ...origin, parent, role })
+    if (role !== 'backing' && !defaults.readOnly && node.readOnly)
+      throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
+    return edge
+  }
+
+  /** Gives everything back; errors of the children's own shutdown are lost behind the one that led here. */
+  async abandon(): Promise<void> {
+    for (const edge of [...this.edges.values()].reverse())
+      await edge.node.releasedBy(edge).catch(() => undefined)
+    await this.dropEarly()
+  }
+
+  /** Closes what was opened early and nobody took. */
+  async dropEarly(): Promise<void> {
+    for (const node of this.#early.values())
+      if (node.config.ownedByParents) await node.close().catch(() => undefined)
+    this.#early.clear()
+  }
+
+  async #resolve(
+    role: ChildRole,
+    implicit: ChildReference | undefined,
+    defaults: ChildDefaults,
+  ): Promise<BlockNode | undefined> {
+    const given = this.#given.get(role)
+    if (role === 'backing' && (given?.value !== undefined || !implicit)) this.overridden.add(role)
+    if (!implicit && (given?.value === undefined || given.value === null)) this.overridden.delete(role)
+    try {
+      return await this.#openGiven(role, implicit, given, defaults)
+    } catch (error) {
+      if (role !== 'backing' || !(error instanceof BlockError)) throw error
+      const { code, node, offset } = error
+      throw new BlockError(code, `Could not open backing file: ${messageOf(error)}`, {
+        node,
+        offset,
+        cause: error,
+      })
+    }
+  }
+
+  async #openGiven(
+    role: ChildRole,
+    implicit: ChildReference | undefined,
+    given: GivenChild | undefined,
+    defaults: ChildDefaults,
+  ): Promise<BlockNode | undefined> {
+    const { environment } = this.#request
+    const value = given?.value
+    if (value === null) return undefined
+    if (value instanceof BlockNode) return value
+    if (typeof value === 'string') {
+      if (role !== 'backing' || value !== '') return findNode(environment, value)
+      environment.onWarn?.('warning: Use of "backing": "" is deprecated; use "backing": null instead')
+      return undefined
+    }
+    if (value !== undefined && !isTree(value))
+      throw new BlockError('EINVAL', `Invalid parameter type for '${role}', expected: object`)
+    let options = value
+    if (implicit) options = await this.#withImplicit(role, implicit, options)
+    if (!options || (value === undefined && !implicit)) return undefined
+    if (flattenOptions(options).next().done) return undefined
+    const chain = role === 'backing' ? this.#chainWith(options) : this.#request.chain
+    return this.#open({
+      environment,
+      options,
+      filename: given?.filename,
+      inherited:
+        role === 'backing'
+          ? { ...defaults, readOnly: true, autoReadOnly: false, unmap: true }
+          : { ...defaults, unmap: true },
+      isTop: false,
+      protocol: isProtocolChild(role, defaults.driver, this.#request.protocol),
+      chain,
+    })
+  }
+
+  /** What the image says of its child, where the user does not say it: all of it, or the name, or the format. */
+  async #withImplicit(
+    role: ChildRole,
+    implicit: ChildReference,
+    given: RawOptions | undefined,
+  ): Promise<RawOptions> {
+    const { environment } = this.#request
+    const driver = given?.['driver']
+    const named = typeof driver === 'string' ? environment.registry.find(driver) : undefined
+    const hasPlace =
+      given !== undefined && ('file' in given || 'filename' in given || named?.kind === 'protocol')
+    if (hasPlace)
+      return driver === undefined && implicit.driver !== undefined
+        ? { driver: implicit.driver, ...given }
+        : given
+    const resolved = await environment.host.resolve(implicit, this.#place(role), role)
+    return given ? { ...resolved, ...given } : resolved
+  }
+
+  #place(role: ChildRole): string {
+    return role === 'file' ? '' : placeOf(this.edges.get('file')?.node ?? this.#early.get('file'))
+  }
+
+  /** @throws BlockError EINVAL when a backing file is already part of the chain above it */
+  #chainWith(options: RawOptions): readonly string[] {
+    const chain = [...this.#request.chain, this.#place('backing')]
+    const filename = options['filename']
+    if (typeof filename === 'string' && filename !== '' && chain.includes(filename))
+      throw new BlockError('EINVAL', `Backing file '${filename}' creates an infinite loop.`)
+    if (chain.length > MAX_CHAIN)
+      throw new BlockError('EINVAL', `The backing chain is longer than ${MAX_CHAIN} images`)
+    return chain
+  }
+}
+
+/** Whether a child is taken as it is where no driver is named for it, rather than probed: QEMU's BDRV_O_PROTOCOL. */
+function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentIsProtocol: boolean): boolean {
+  if (role === 'log') return true
+  const isFormat = parent === undefined || parent.kind === 'format'
+  if (isFormat) return role !== 'backing'
+  if (role === 'test') return false
+  return isProtocolLike(parent) || (parentIsProtocol && parent.kind !== 'filter')
+}
+
+/** A driver's events, kept until there is a node to tell them, and told to the environment at once. */
+export class EventRelay implements DriverEvents {
+  readonly #environment: OpenEnvironment
+  readonly #name: string
+  #node: BlockNode | undefined
+  #kept: ((node: BlockNode) => void)[] = []
+
+  constructor(environment: OpenEnvironment, name: string) {
+    this.#environment = environment
+    this.#name = name
+  }
+
+  corrupt(event: CorruptEvent): void {
+    this.#tell((node) => node.markCorrupt(event))
+  }
+
+  repair(report: CheckReport): void {
+    this.#environment.onRepair?.(report, this.#name)
+    this.#tell((node) => node.emit('repair', report))
+  }
+
+  warn(line: string): void {
+    this.#environment.onWarn?.(line)
+    this.#tell((node) => node.emit('warn', line))
+  }
+
+  /** The node exists. */
+  connect(node: BlockNode): void {
+    this.#node = node
+    for (const tell of this.#kept) tell(node)
+    this.#kept = []
+  }
+
+  #tell(tell: (node: BlockNode) => void): void {
+    if (this.#node) tell(this.#node)
+    else this.#kept.push(tell)
+  }
+}

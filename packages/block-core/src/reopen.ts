@@ -1,0 +1,305 @@
+/** Changing an open node: a plan for it and the children it owns, then two phases, all or nothing. */
+import type { BlockChild } from './child.ts'
+import {
+  type CommonOptions,
+  type Inherited,
+  nodeConfig,
+  splitDriverOptions,
+  takeCommon,
+} from './common-options.ts'
+import type { ChildRole, PreparedReopen, ReopenRequest } from './driver.ts'
+import { findNode, type NodeOrigin, originOf, setOrigin, tableOf } from './environment.ts'
+import { BlockError } from './errors.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
+import { BlockNode } from './node.ts'
+import type { NodeConfig } from './node-config.ts'
+import { camelKey, type OptionTable, parseOptions, type RawOptions } from './options.ts'
+
+/** What shall change; everything else stays. */
+export interface ReopenOptions {
+  readonly readOnly?: boolean
+  readonly cache?: { readonly writeCache?: boolean; readonly direct?: boolean; readonly noFlush?: boolean }
+  /**
+   * Options as for `openNode`: common ones, those that the driver lets change, and those of the children under
+   * their names. A child may be replaced by another open node, given itself or by name.
+   */
+  readonly options?: RawOptions
+}
+
+/** What one node will be. */
+interface Change {
+  readonly node: BlockNode
+  readonly before: NodeConfig
+  readonly after: NodeConfig
+  /** All options of the driver, parsed. */
+  readonly options: Readonly<Record<string, unknown>>
+  readonly optionsBefore: Readonly<Record<string, unknown>>
+  readonly replaced: readonly { readonly edge: BlockChild; readonly node: BlockNode }[]
+  readonly origin: NodeOrigin
+}
+
+/**
+ * Reopens a node, and with it the children that it opened for itself and that inherit from it: QEMU's
+ * `bdrv_reopen`. Waits for the requests in flight, and holds new ones back meanwhile. When anything fails,
+ * everything is as before.
+ *
+ * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM where the node below stays read-only;
+ *   whatever the drivers meet
+ */
+export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
+  await node.drained(async () => {
+    const changes = planReopen(node, request)
+    await flushChanges(node, changes)
+    await applyChanges(changes)
+  })
+}
+
+// ---- the plan: everything that can be refused without asking a driver ----
+
+/** The changes, parents before their children. */
+function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
+  const { writeCache, direct, noFlush } = cache
+  const core = nestOptions({
+    'read-only': readOnly,
+    'cache.writeback': writeCache,
+    'cache.direct': direct,
+    'cache.no-flush': noFlush,
+  })
+  const changes: Change[] = []
+  plan(root, mergeOptions(core, nestOptions(options)), undefined, changes)
+  for (const change of changes) checkAccess(change, changes)
+  return changes
+}
+
+function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefined, changes: Change[]): void {
+  const origin = originOf(node)
+  if (!origin)
+    throw new BlockError('ENOTSUP', `node '${node.name}' was not opened from options`, { node: node.name })
+  const { config: before } = node
+  const own: Record<string, unknown> = { ...given }
+  const childOptions = new Map<ChildRole, unknown>()
+  for (const role of node.children.keys()) {
+    if (own[role] !== undefined) childOptions.set(role, own[role])
+    delete own[role]
+  }
+  if (own['backing'] === null || own['backing'] === '') delete own['backing']
+  const explicit = mergeOptions(before.explicit, own)
+  const { common } = takeCommon(explicit, inherited === undefined)
+  checkIdentity(node, own)
+  const base = inherited ?? { ...before, forceShare: origin.forceShare, autoReadOnly: origin.autoReadOnly }
+  const after = configAfter(common, base, before, explicit, inherited === undefined)
+  const [options, optionsBefore] = driverOptions(node, explicit, own)
+  const replaced = [...childOptions].flatMap(([role, value]) => replacement(node, role, value, origin))
+  const forceShare = common.forceShare ?? base.forceShare
+  const autoReadOnly = common.autoReadOnly ?? base.autoReadOnly
+  changes.push({
+    node,
+    before,
+    after,
+    options,
+    optionsBefore,
+    replaced,
+    origin: { ...origin, forceShare, autoReadOnly },
+  })
+
+  for (const [role, edge] of node.children) {
+    const below = childOptions.get(role)
+    const tree = isTree(below) ? below : {}
+    const isOwned = originOf(edge.node)?.parent === node.name
+    if (replaced.some((swap) => swap.edge === edge) || changes.some((change) => change.node === edge.node))
+      continue
+    if (!isOwned) {
+      const [key] = flattenOptions(tree, `${role}.`).next().value ?? []
+      if (key !== undefined) throw cannotChange(key)
+      continue
+    }
+    const readOnly = role === 'backing' ? true : after.readOnly
+    const defaults = {
+      ...after,
+      readOnly,
+      unmap: true,
+      forceShare,
+      autoReadOnly: role !== 'backing' && autoReadOnly,
+    }
+    plan(edge.node, tree, defaults, changes)
+  }
+}
+
+/** A root keeps what is not given; a child inherits it anew. */
+function configAfter(
+  common: CommonOptions,
+  base: Inherited,
+  before: NodeConfig,
+  explicit: RawOptions,
+  isRoot: boolean,
+): NodeConfig {
+  const after = nodeConfig(common, base, before.ownedByParents, explicit)
+  const detectZeroes = common.detectZeroes ?? before.detectZeroes
+  const writeCache = isRoot ? (common.writeCache ?? before.writeCache) : before.writeCache
+  return { ...after, detectZeroes, writeCache, checkMode: before.checkMode }
+}
+
+/** @throws BlockError EINVAL when the driver, the name, or a mode of opening shall be another */
+function checkIdentity(node: BlockNode, given: RawOptions): void {
+  if (given['driver'] !== undefined && given['driver'] !== node.driver.name) throw cannotChange('driver')
+  if (given['node-name'] !== undefined && given['node-name'] !== node.name) throw cannotChange('node-name')
+  if (given['check-mode'] !== undefined && given['check-mode'] !== node.config.checkMode)
+    throw cannotChange('check-mode')
+}
+
+const cannotChange = (key: string): BlockError =>
+  new BlockError('EINVAL', `Cannot change the option '${key}'`)
+
+/** The driver's options after and before. */
+function driverOptions(
+  node: BlockNode,
+  explicit: RawOptions,
+  given: RawOptions,
+): [after: Readonly<Record<string, unknown>>, before: Readonly<Record<string, unknown>>] {
+  const { driver } = node
+  const table: OptionTable = driver.options ?? {}
+  const parse = (tree: RawOptions): Readonly<Record<string, unknown>> =>
+    parseOptions(table, splitDriverOptions(driver, takeCommon(tree, true).rest).known)
+  const { known, unknown } = splitDriverOptions(driver, takeCommon(given, true).rest)
+  const [stranger] = unknown
+  if (stranger !== undefined && stranger !== 'check-mode') throw cannotChange(stranger)
+  const before = parse(node.config.explicit)
+  const after = parse(explicit)
+  for (const key of Object.keys(known)) {
+    const isMutable =
+      node.ops.prepareReopen !== undefined && driver.mutableOptions?.includes(camelKey(key)) === true
+    if (!isMutable && !isSame(before[camelKey(key)], after[camelKey(key)])) throw cannotChange(key)
+  }
+  return [after, before]
+}
+
+const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b)
+
+/** The node that shall take a child's place, if another one shall. */
+function replacement(
+  parent: BlockNode,
+  role: ChildRole,
+  value: unknown,
+  { environment }: NodeOrigin,
+): { edge: BlockChild; node: BlockNode }[] {
+  const edge = parent.children.get(role)
+  if (!edge || isTree(value)) return []
+  // A driver that holds a child cannot be made to do without it.
+  if (value === null || value === '') throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
+  const node =
+    value instanceof BlockNode ? value : typeof value === 'string' ? findNode(environment, value) : undefined
+  if (!node) throw cannotChange(role)
+  if (node === edge.node) return []
+  if (reaches(node, parent))
+    throw new BlockError(
+      'EINVAL',
+      `Making '${node.name}' a ${role} child of '${parent.name}' would create a cycle`,
+    )
+  return [{ edge, node }]
+}
+
+const reaches = (from: BlockNode, to: BlockNode): boolean =>
+  from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
+
+/** @throws BlockError EPERM when a writable node would stand on a read-only one */
+function checkAccess({ node, after, replaced, origin }: Change, changes: readonly Change[]): void {
+  const readOnlyAfter = (other: BlockNode): boolean =>
+    changes.find((change) => change.node === other)?.after.readOnly ?? other.readOnly
+  const refuse = (): never => {
+    throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
+  }
+  if (!after.readOnly) {
+    if (!node.ops.write)
+      throw new BlockError('EPERM', `Node '${node.name}' is read only`, { node: node.name })
+    for (const [role, edge] of node.children) {
+      const below = replaced.find((swap) => swap.edge === edge)?.node ?? edge.node
+      if (role !== 'backing' && readOnlyAfter(below)) refuse()
+    }
+    return
+  }
+  for (const [parent, role] of tableOf(origin.environment).parentsOf(node)) {
+    if (role !== 'backing' && !readOnlyAfter(parent)) refuse()
+  }
+}
+
+// ---- the two phases ----
+
+/** Everything that was written must be safe before somebody may not write any more. */
+async function flushChanges(root: BlockNode, changes: readonly Change[]): Promise<void> {
+  for (const { node, before } of changes) {
+    if (before.readOnly) continue
+    // The root holds requests back, also ours; what is below it does not.
+    if (node !== root) await node.flush()
+    else if (node.driver.kind !== 'protocol' || !before.noFlush) await node.ops.flush?.()
+  }
+}
+
+/**
+ * Nodes that become writable come first, from the bottom up: a format finds its file writable when it prepares
+ * itself, and may repair the image. Then the others prepare, and when all have, they commit from the top down:
+ * who loses the right to write can still finish with the file below.
+ */
+async function applyChanges(changes: readonly Change[]): Promise<void> {
+  const gaining = changes.filter(({ before, after }) => before.readOnly && !after.readOnly).reverse()
+  const others = changes.filter((change) => !gaining.includes(change))
+  const done: Change[] = []
+  const prepared: { readonly change: Change; readonly step: PreparedReopen | undefined }[] = []
+  try {
+    for (const change of gaining) {
+      const step = await prepare(change)
+      await commit(change, step)
+      done.push(change)
+    }
+    for (const change of others) prepared.push({ change, step: await prepare(change) })
+  } catch (error) {
+    for (const { step } of prepared.reverse()) await step?.abort()
+    for (const change of done.reverse()) await undo(change)
+    throw error
+  }
+  for (const { change, step } of prepared) await commit(change, step)
+  for (const change of changes) await replaceChildren(change)
+}
+
+function prepare({
+  node,
+  before,
+  after,
+  options,
+  optionsBefore,
+}: Change): Promise<PreparedReopen | undefined> {
+  const same = isSame({ ...before, explicit: 0 }, { ...after, explicit: 0 }) && isSame(options, optionsBefore)
+  return same ? Promise.resolve(undefined) : prepareDriver(node, after, options)
+}
+
+async function prepareDriver(
+  node: BlockNode,
+  { readOnly, direct, unmap }: NodeConfig,
+  options: ReopenRequest['options'],
+): Promise<PreparedReopen | undefined> {
+  return node.ops.prepareReopen?.({ readOnly, direct, unmap, options })
+}
+
+async function commit({ node, after, origin }: Change, step: PreparedReopen | undefined): Promise<void> {
+  await step?.commit()
+  node.reconfigure(after)
+  setOrigin(node, origin)
+}
+
+/** Takes back a change that was already made, because a later one failed. The later failure is the one to report. */
+async function undo({ node, before, optionsBefore }: Change): Promise<void> {
+  try {
+    const step = await prepareDriver(node, before, optionsBefore)
+    await step?.commit()
+  } catch {
+    // The driver stays able to write; the core no longer lets it.
+  }
+  node.reconfigure(before)
+}
+
+async function replaceChildren({ replaced }: Change): Promise<void> {
+  for (const { edge, node } of replaced) {
+    const old = edge.node
+    edge.replace(node)
+    await old.releasedBy(edge)
+  }
+}

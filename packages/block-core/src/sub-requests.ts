@@ -1,0 +1,51 @@
+/** The pieces of one request, a bounded number of them at a time. */
+import PQueue from 'p-queue'
+
+/** QEMU runs as many pieces of a request at once (`QCOW2_MAX_WORKERS`). */
+const CONCURRENCY = 8
+
+/**
+ * Runs pieces of a request in parallel, and does not end before all of them have: the buffer they work on is
+ * the caller's again then.
+ */
+export class SubRequests {
+  readonly #queue: PQueue
+  #error: unknown
+  #failed = false
+
+  constructor(concurrency = CONCURRENCY) {
+    this.#queue = new PQueue({ concurrency })
+  }
+
+  /** A piece has failed: no use in adding more. */
+  get failed(): boolean {
+    return this.#failed
+  }
+
+  /** Starts a piece, now or when another has ended. Resolves when there is room for the next. */
+  async add(piece: () => Promise<void>): Promise<void> {
+    if (this.#queue.size > 0) await this.#queue.onSizeLessThan(1)
+    this.#queue
+      .add(async () => {
+        if (!this.#failed) await piece()
+      })
+      .catch((error: unknown) => {
+        if (!this.#failed) this.#error = error
+        this.#failed = true
+      })
+  }
+
+  /**
+   * Runs `plan`, which adds the pieces, and resolves when it and every piece have ended.
+   *
+   * @throws what the first failure threw
+   */
+  async run(plan: () => Promise<void>): Promise<void> {
+    try {
+      await plan()
+    } finally {
+      await this.#queue.onIdle()
+    }
+    if (this.#failed) throw this.#error
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * A write-back cache of metadata tables that knows what must reach the disk before it. Formats keep their
+ * mapping tables and refcount blocks in it, cut into slices of a few KiB, in disk byte order.
+ *
+ * The rules that keep it small:
+ * - Nobody awaits between {@link TableCache.peek} and the last change to what it returned.
+ * - Changes and {@link TableCache.writeBack} happen under the image's lock; lookups need none, because
+ *   loading a slice only ever drops clean ones.
+ */
+import { alignDown, alignUp, SECTOR } from './bits.ts'
+import type { BlockChild } from './child.ts'
+import type { DebugEvent } from './debug-events.ts'
+import { viewOf } from './layout.ts'
+
+/** One slice of a metadata table: the bytes as they are on disk, decoded on access. */
+export interface Table {
+  /** Host offset in bytes. */
+  readonly offset: number
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  /** Bytes [dirtyFrom, dirtyTo) differ from the disk; empty when clean. */
+  dirtyFrom: number
+  dirtyTo: number
+  /** Touched since the last sweep for something to drop. */
+  recent: boolean
+}
+
+/** What a cache is made of. */
+export interface TableCacheOptions {
+  readonly file: BlockChild
+  /** Bytes of a slice. */
+  readonly sliceSize: number
+  /** How many slices are kept, dirty ones aside. */
+  readonly capacity: number
+  /** The steps to announce to a debugger below. */
+  readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
+  /** Makes guest data durable that was written so far: what {@link TableCache.followData} waits for. */
+  flushData(): Promise<void>
+  /** Called before a slice is written; throws to refuse (a table must never overwrite other metadata). */
+  beforeWrite?(offset: number, bytes: number): void
+}
+
+/** See the head of this file. */
+export class TableCache {
+  readonly sliceSize: number
+  readonly #options: TableCacheOptions
+  readonly #tables = new Map<number, Table>()
+  readonly #dirty = new Set<Table>()
+  readonly #loading = new Map<number, Promise<void>>()
+  readonly #follows = new Set<TableCache>()
+  #followsData = false
+  #capacity: number
+
+  constructor(options: TableCacheOptions) {
+    this.#options = options
+    this.sliceSize = options.sliceSize
+    this.#capacity = Math.max(options.capacity, 2)
+  }
+
+  /** Whether a writer should call {@link writeBack} soon: half of the capacity waits to be written. */
+  get isCrowded(): boolean {
+    return this.#dirty.size * 2 >= this.#capacity
+  }
+  /** Whether anything waits to be written. */
+  get isDirty(): boolean {
+    return this.#dirty.size > 0
+  }
+
+  /** The slice at `offset` (a multiple of the slice size), if it is here. */
+  peek(offset: number): Table | undefined {
+    const table = this.#tables.get(offset)
+    if (table) table.recent = true
+    return table
+  }
+
+  /**
+   * Brings a slice in. Call {@link peek} afterwards, in a loop, instead of using a result: between the end of
+   * a load and the caller's next step the slice may have been dropped again.
+   */
+  async load(offset: number): Promise<void> {
+    if (this.#tables.has(offset)) return
+    let running = this.#loading.get(offset)
+    if (!running) {
+      running = this.#read(offset)
+      this.#loading.set(offset, running)
+    }
+    await running
+  }
+
+  /** A slice that is known to be all zeroes on disk: present without reading it, and clean. */
+  createZeroed(offset: number): Table {
+    const table = tableOf(offset, new Uint8Array(this.sliceSize))
+    this.#insert(table)
+    return table
+  }
+
+  /** Notes that bytes [from, to) of a slice were changed. */
+  changed(table: Table, from: number, to: number): void {
+    if (this.#tables.get(table.offset) !== table) throw new Error(`table at ${table.offset} was changed after it was dropped`)
+    if (from < table.dirtyFrom) table.dirtyFrom = from
+    if (to > table.dirtyTo) table.dirtyTo = to
+    this.#dirty.add(table)
+  }
+
+  /** Forgets the slices of [offset, offset + bytes), whose clusters were freed, and the changes in them. */
+  drop(offset: number, bytes: number): void {
+    for (let at = alignDown(offset, this.sliceSize); at < offset + bytes; at += this.sliceSize) {
+      const table = this.#tables.get(at)
+      if (table) this.#dirty.delete(table)
+      this.#tables.delete(at)
+      this.#loading.delete(at)
+    }
+  }
+
+  /** Forgets everything, dirty or not: the tables were rewritten behind the cache's back, or the node crashed. */
+  clear(): void {
+    this.#tables.clear()
+    this.#dirty.clear()
+    this.#loading.clear()
+    this.#follows.clear()
+    this.#followsData = false
+  }
+
+  /** From now on, `first` reaches the disk before anything dirty in this cache. */
+  async follow(first: TableCache): Promise<void> {
+    if (first.#comesAfter(this)) await first.writeBack() // a cycle: settle the older half now
+    this.#follows.add(first)
+  }
+
+  /** From now on, guest data written so far reaches the disk before anything dirty in this cache. */
+  followData(): void {
+    this.#followsData = true
+  }
+
+  /**
+   * Writes what changed in every dirty slice, after everything this cache follows. Does not flush it.
+   * A failed write leaves its slice dirty; what came before it is settled and stays so.
+   */
+  async writeBack(): Promise<void> {
+    if (this.#dirty.size === 0) return
+    const { file, events, beforeWrite } = this.#options
+    await this.#settle()
+    const grain = Math.min(Math.max(SECTOR, file.limits.requestAlignment), this.sliceSize)
+    const tables = this.#dirty.size === 1 ? [...this.#dirty] : [...this.#dirty].sort((a, b) => a.offset - b.offset)
+    for (const table of tables) {
+      const from = alignDown(table.dirtyFrom, grain)
+      const to = Math.min(alignUp(table.dirtyTo, grain), this.sliceSize)
+      beforeWrite?.(table.offset + from, to - from)
+      const announced = file.debugEvent(events.update)
+      if (announced) await announced
+      await file.write(table.offset + from, table.bytes.subarray(from, to))
+      table.dirtyFrom = this.sliceSize
+      table.dirtyTo = 0
+      this.#dirty.delete(table)
+    }
+    this.#trim()
+  }
+
+  /** Everything this cache follows becomes durable. */
+  async #settle(): Promise<void> {
+    if (this.#follows.size > 0) {
+      for (const first of this.#follows) await first.writeBack()
+      await this.#options.file.flush()
+      this.#follows.clear()
+    }
+    if (this.#followsData) {
+      await this.#options.flushData()
+      this.#followsData = false
+    }
+  }
+
+  #comesAfter(other: TableCache): boolean {
+    for (const first of this.#follows) if (first === other || first.#comesAfter(other)) return true
+    return false
+  }
+
+  async #read(offset: number): Promise<void> {
+    const { file, events } = this.#options
+    const table = tableOf(offset, new Uint8Array(this.sliceSize))
+    try {
+      const announced = file.debugEvent(events.load)
+      if (announced) await announced
+      await file.read(offset, table.bytes)
+      // If it is no longer being loaded, it was dropped meanwhile, and so were these bytes.
+      if (this.#loading.has(offset) && !this.#tables.has(offset)) this.#insert(table)
+    } finally {
+      this.#loading.delete(offset)
+    }
+  }
+
+  #insert(table: Table): void {
+    this.#tables.set(table.offset, table)
+    this.#trim(table)
+  }
+
+  /** Drops clean slices that nobody touched for a while. Dirty ones wait for {@link writeBack}. */
+  #trim(keep?: Table): void {
+    for (let sweep = 0; sweep < 2 && this.#tables.size > this.#capacity; sweep++) {
+      for (const table of this.#tables.values()) {
+        if (this.#tables.size <= this.#capacity) return
+        if (table === keep || this.#dirty.has(table)) continue
+        if (table.recent && sweep === 0) table.recent = false
+        else this.#tables.delete(table.offset)
+      }
+    }
+  }
+}
+
+function tableOf(offset: number, bytes: Uint8Array): Table {
+  return { offset, bytes, view: viewOf(bytes), dirtyFrom: bytes.length, dirtyTo: 0, recent: true }
+}

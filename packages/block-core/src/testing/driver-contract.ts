@@ -1,0 +1,52 @@
+/**
+ * The suite that every driver passes: what users of a {@link BlockNode} may rely on, whatever is below. Each
+ * case runs on the driver's node, and again through a filter that changes nothing.
+ */
+import { afterEach, describe } from 'vitest'
+import { passThroughFilter } from '../drivers/pass-through.ts'
+import type { BlockNode } from '../node.ts'
+import { dataCases } from './contract-data.ts'
+import { crashed, createBench, type DriverCapabilities, type MakeNode } from './contract-kit.ts'
+import { nodeCases } from './contract-node.ts'
+import { openTestNode } from './nodes.ts'
+
+/** Declares the suite, twice: for the driver, and for the driver through `pass-through`. */
+export function driverContract(
+  name: string,
+  makeNode: MakeNode,
+  capabilities: DriverCapabilities = {},
+): void {
+  contractCases(`${name} keeps the driver contract`, makeNode, capabilities)
+  const { reopen, ...rest } = capabilities
+  const below = new WeakMap<BlockNode, BlockNode>()
+  const filtered = async (node: BlockNode): Promise<BlockNode> => {
+    const { config } = node
+    const filter = await openTestNode(passThroughFilter, { config, children: { file: node } })
+    below.set(filter, node)
+    return filter
+  }
+  contractCases(
+    `${name} keeps the driver contract through a filter`,
+    async (wish) => filtered(await makeNode(wish)),
+    reopen
+      ? {
+          ...rest,
+          async reopen(filter) {
+            const node = below.get(filter)!
+            // The filter went as the case let it go; what is below goes the same way.
+            if (node.isOpen) await (crashed.has(filter) ? node.crash() : node.close())
+            return filtered(await reopen(node))
+          },
+        }
+      : rest,
+  )
+}
+
+function contractCases(title: string, makeNode: MakeNode, capabilities: DriverCapabilities): void {
+  const bench = createBench(makeNode)
+  describe(title, () => {
+    afterEach(() => bench.clear())
+    dataCases(bench, capabilities)
+    nodeCases(bench, makeNode, capabilities)
+  })
+}

@@ -1,0 +1,15 @@
+/**
+ * For tests of drivers: the suite that every driver passes, a model to compare with, seeded randomness. Needs vitest.
+ * @module
+ */
+export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
+export { driverContract } from './driver-contract.ts'
+export {
+  type DiscardResult,
+  type ModelOperation,
+  type ModelRun,
+  randomOperations,
+  runModel,
+} from './model.ts'
+export { DEFAULT_CONFIG, nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
+export { createRandom, freshSeed, type Random } from './random.ts'

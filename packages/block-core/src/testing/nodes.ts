@@ -1,0 +1,117 @@
+/** Open nodes without a registry, a host or options in strings: what unit tests of drivers start from. */
+import { BlockChild } from '../child.ts'
+import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { BlockNode } from '../node.ts'
+import type { NodeConfig } from '../node-config.ts'
+import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../options.ts'
+
+/** A writable, unmapping node in writeback mode, that outlives its parents. */
+export const DEFAULT_CONFIG: NodeConfig = {
+  readOnly: false,
+  writeCache: true,
+  direct: false,
+  noFlush: false,
+  unmap: true,
+  detectZeroes: 'off',
+  checkMode: false,
+  ownedByParents: false,
+  explicit: {},
+}
+
+/** What a test says of a node. */
+export interface TestNodeOptions {
+  readonly name?: string
+  /** Options of the driver, by either spelling. */
+  readonly options?: RawOptions
+  readonly children?: Partial<Record<ChildRole, BlockNode>>
+  readonly config?: Partial<NodeConfig>
+  /** The driver was guessed from the content. Default: no. */
+  readonly probed?: boolean
+  /** Default: nothing looks like another format. */
+  isOtherFormat?(head: Uint8Array): boolean
+}
+
+/** Opens a node of `driver` on children that are already open. */
+export async function openTestNode<O extends OptionTable, C extends OptionTable>(
+  driver: BlockDriver<O, C>,
+  {
+    name = driver.name,
+    options = {},
+    children = {},
+    config: changes = {},
+    probed = false,
+    isOtherFormat = () => false,
+  }: TestNodeOptions = {},
+): Promise<BlockNode> {
+  const config: NodeConfig = { ...DEFAULT_CONFIG, ...changes }
+  const edges = edgesOf(name, children)
+  let node: BlockNode | undefined
+  const early: ((opened: BlockNode) => void)[] = []
+  const tell = (what: (opened: BlockNode) => void): void => {
+    if (node) what(node)
+    else early.push(what)
+  }
+  const context: OpenContext<OptionValues<O>> = {
+    nodeName: name,
+    filename: '',
+    readOnly: config.readOnly,
+    checkMode: config.checkMode,
+    unmap: config.unmap,
+    direct: config.direct,
+    forceShare: false,
+    probed,
+    isOtherFormat,
+    options: parseOptions(driver.options ?? ({} as O), options),
+    child: async (role: ChildRole) => edges.get(role),
+    async requireChild(role: ChildRole) {
+      const edge = edges.get(role)
+      if (!edge) throw new BlockError('EINVAL', `A block device must be specified for "${role}"`)
+      return edge
+    },
+    events: {
+      corrupt: (event) => tell((opened) => opened.markCorrupt(event)),
+      repair: (report) => tell((opened) => opened.emit('repair', report)),
+      warn: (line) => tell((opened) => opened.emit('warn', line)),
+    },
+  }
+  const ops = await driver.open(context)
+  const opened = new BlockNode({ name, driver, filename: '', config, ops, children: edges })
+  node = opened
+  for (const what of early) what(opened)
+  return opened
+}
+
+/** A node around hand-written operations: for tests of the core itself. */
+export function nodeOf(
+  ops: NodeOps,
+  { name = 'test', children = {}, config = {} }: Pick<TestNodeOptions, 'name' | 'children' | 'config'> = {},
+  kind: AnyDriver['kind'] = 'protocol',
+): BlockNode {
+  const driver: AnyDriver = { name, kind, open: () => Promise.resolve(ops) }
+  return new BlockNode({
+    name,
+    driver,
+    filename: '',
+    config: { ...DEFAULT_CONFIG, ...config },
+    ops,
+    children: edgesOf(name, children),
+  })
+}
+
+function edgesOf(
+  parent: string,
+  children: Partial<Record<ChildRole, BlockNode>>,
+): Map<ChildRole, BlockChild> {
+  const edges = new Map<ChildRole, BlockChild>()
+  for (const [role, node] of Object.entries(children) as [ChildRole, BlockNode][])
+    edges.set(role, new BlockChild(role, parent, node))
+  return edges
+}
+
+/** The whole content of a node. Memory for all of it is taken. */
+export async function toBytes(node: BlockNode): Promise<Uint8Array> {
+  const bytes = new Uint8Array(node.size)
+  for (let at = 0; at < bytes.length; at += 2 ** 20) await node.read(at, bytes.subarray(at, at + 2 ** 20))
+  return bytes
+}

@@ -1,0 +1,77 @@
+/** Host clusters: take free ones, give them back, and let go of what was unlinked. Runs under the image's lock. */
+import type { Freed } from './frees.ts'
+import type { Image } from './image.ts'
+import { ensureRefblocks } from './refcount-growth.ts'
+import { addToRefcounts, findFree } from './refcounts.ts'
+
+/** Contiguous host clusters that were just taken. */
+export interface Allocated {
+  /** Host bytes. */
+  readonly offset: number
+  /** Nothing was ever written there: they read as zeroes. */
+  readonly zeroed: boolean
+}
+
+/**
+ * Takes `count` contiguous clusters, refcount 1 in the cache. A crash before something durable points at
+ * them leaks them.
+ *
+ * @throws BlockError EFBIG, ENOSPC, or what the host reports
+ */
+export async function allocateClusters(image: Image, count: number): Promise<Allocated> {
+  const announced = image.file.debugEvent('cluster_alloc')
+  if (announced) await announced
+  for (;;) {
+    const first = await findFree(image, count)
+    if (await ensureRefblocks(image, first, count)) {
+      // The new blocks took clusters, perhaps these: look again from the same place.
+      image.freeHint = Math.min(image.freeHint, first)
+      continue
+    }
+    await addToRefcounts(image, first, count, 1)
+    return claim(image, first * image.geometry.clusterSize, count * image.geometry.clusterSize)
+  }
+}
+
+/** Notes that [offset, offset + bytes) is in use from now on, and says whether it reads as zeroes. */
+export function claim(image: Image, offset: number, bytes: number): Allocated {
+  const zeroed = offset >= image.untouchedFrom
+  image.untouchedFrom = Math.max(image.untouchedFrom, offset + bytes)
+  return { offset, zeroed }
+}
+
+/** Gives back clusters that nothing on disk or in a cache ever pointed at. */
+export async function releaseClusters(image: Image, offset: number, bytes: number): Promise<void> {
+  const { clusterSize } = image.geometry
+  await addToRefcounts(image, offset / clusterSize, bytes / clusterSize, -1)
+}
+
+/** Lowers the refcounts of what {@link PendingFrees} says is due, and tells the host of what became free. */
+export async function applyFrees(image: Image): Promise<void> {
+  for (const freed of image.frees.takeDue()) {
+    const announced = image.file.debugEvent('cluster_free')
+    if (announced) await announced
+    await applyFree(image, freed)
+  }
+}
+
+async function applyFree(image: Image, { offset, bytes, reason }: Freed): Promise<void> {
+  const { clusterSize } = image.geometry
+  const runs: { start: number; end: number }[] = []
+  try {
+    await addToRefcounts(image, offset / clusterSize, bytes / clusterSize, -1, (cluster) => {
+      const last = runs[runs.length - 1]
+      if (last?.end === cluster) last.end++
+      else runs.push({ start: cluster, end: cluster + 1 })
+    })
+  } catch {
+    // A leak, which a check finds; the request that unlinked these clusters was answered long ago.
+    image.events.warn(`qcow2_free_clusters failed: refcounts of [${offset}, +${bytes}) could not be lowered`)
+    return
+  }
+  if (!image.settings.passDiscard[reason]) return
+  for (const { start, end } of runs) {
+    // Advice to the host; what it makes of it is its business.
+    await image.file.discard(start * clusterSize, (end - start) * clusterSize).catch(() => undefined)
+  }
+}

@@ -1,0 +1,181 @@
+/** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
+import { errorText, viewOf } from '@vmblock/block-core'
+import { ClusterKind, COPIED_HI, hostOffsetOf, l2Kind, extendedL2Kind } from '../format/l2-entry.ts'
+import type { Image } from '../image.ts'
+import { getRefcount, refblockOffset } from '../refcounts.ts'
+import { type Check, hexWord } from './references.ts'
+
+/** Which differences a comparison may repair. */
+export interface Repairs {
+  readonly errors: boolean
+  readonly leaks: boolean
+}
+
+/**
+ * Compares every cluster's refcount with its references.
+ *
+ * @returns the highest cluster that is in use by either account
+ */
+export async function compareRefcounts(check: Check, repairs: Repairs): Promise<number> {
+  const { image, references, result } = check
+  const { refblockEntries } = image.geometry
+  let highest = 0
+  for (let start = 0; start < references.clusters; start += refblockEntries) {
+    const index = start / refblockEntries
+    const counted = references.block(index)
+    const stored = await readRefblock(check, index)
+    if (stored === 'unreadable') {
+      check.report(`Can't get refcount for cluster ${start}: Input/output error`)
+      result.checkErrors++
+      continue
+    }
+    if (!stored && !counted) continue
+    const stop = Math.min(refblockEntries, references.clusters - start)
+    for (let i = 0; i < stop; i++) {
+      const refcount = stored ? image.refcounts.get(stored, i) : 0
+      const reference = counted ? image.refcounts.get(counted, i) : 0
+      if (refcount > 0 || reference > 0) highest = start + i
+      if (refcount !== reference) await settleDifference(check, repairs, start + i, refcount, reference)
+    }
+  }
+  return highest
+}
+
+/** The bytes of a refcount block; undefined where there is none. */
+async function readRefblock(check: Check, index: number): Promise<Uint8Array | undefined | 'unreadable'> {
+  const { image } = check
+  const { clusterSize } = image.geometry
+  const offset = refblockOffset(image, index)
+  if (offset === 0) return undefined
+  // Blocks out of place were reported by the walk, and have no refcounts to compare.
+  if (offset % clusterSize !== 0 || offset > Number.MAX_SAFE_INTEGER) return 'unreadable'
+  const bytes = new Uint8Array(clusterSize)
+  try {
+    await image.file.read(offset, bytes)
+  } catch {
+    return 'unreadable'
+  }
+  return bytes
+}
+
+async function settleDifference(
+  check: Check,
+  repairs: Repairs,
+  cluster: number,
+  refcount: number,
+  reference: number,
+): Promise<void> {
+  const { result } = check
+  // A used cluster with refcount 0 is never repaired in place: repairing may allocate just that cluster.
+  if (refcount === 0) check.rebuild = true
+  const isLeak = refcount > reference
+  const repairable = refcount !== 0 && (isLeak ? repairs.leaks : repairs.errors)
+  const verb = repairable ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'
+  check.report(`${verb} cluster ${cluster} refcount=${refcount} reference=${reference}`)
+  if (repairable && (await setRefcount(check.image, cluster, reference))) {
+    if (isLeak) result.leaksFixed++
+    else result.corruptionsFixed++
+  } else if (isLeak) result.leaks++
+  else result.corruptions++
+}
+
+/** Stores a refcount in a block that exists. @returns whether it worked */
+async function setRefcount(image: Image, cluster: number, value: number): Promise<boolean> {
+  const { refblockEntries, refcountBits } = image.geometry
+  const { sliceSize } = image.refblocks
+  const block = refblockOffset(image, Math.floor(cluster / refblockEntries))
+  const index = cluster % refblockEntries
+  const perSlice = (sliceSize * 8) / refcountBits
+  const offset = block + Math.floor(index / perSlice) * sliceSize
+  try {
+    let table = image.refblocks.peek(offset)
+    while (!table) {
+      await image.refblocks.load(offset)
+      table = image.refblocks.peek(offset)
+    }
+    const inSlice = index % perSlice
+    image.refcounts.set(table.bytes, inSlice, value)
+    image.refblocks.changed(table, Math.floor((inSlice * refcountBits) / 8), Math.ceil(((inSlice + 1) * refcountBits) / 8))
+    if (value === 0 && cluster < image.freeHint) image.freeHint = cluster
+    if (image.refblocks.isCrowded) await image.refblocks.writeBack()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** COPIED must be set exactly where the refcount is 1, in the active tables. */
+export async function checkCopied(check: Check): Promise<void> {
+  const { image, result } = check
+  // With `leaks` alone, only when the refcounts are known to be right by now.
+  const repair = check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
+  const verb = repair ? 'Repairing' : 'ERROR'
+  const { clusterSize } = image.geometry
+  const { view, bytes } = image.l1
+  for (let i = 0; i < bytes.length / 8; i++) {
+    const hi = view.getUint32(i * 8)
+    const lo = view.getUint32(i * 8 + 4)
+    const l2Offset = hostOffsetOf(hi, lo)
+    if (l2Offset === 0) continue
+    const refcount = await tryRefcount(image, l2Offset)
+    if (refcount === undefined) continue
+    if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
+      result.corruptions++
+      check.report(`${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`)
+      if (repair) {
+        view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+        await counted(check, () => image.writeResident(image.l1, image.header.l1TableOffset, i * 8, 8))
+        result.corruptions--
+        result.corruptionsFixed++
+      }
+    }
+    if (l2Offset % clusterSize === 0) await checkCopiedL2(check, l2Offset, repair)
+  }
+}
+
+async function checkCopiedL2(check: Check, l2Offset: number, repair: boolean): Promise<void> {
+  const { image, result } = check
+  const { clusterSize, l2EntrySize, l2Entries } = image.geometry
+  const table = new Uint8Array(clusterSize)
+  await counted(check, () => image.file.read(l2Offset, table), 'ERROR: Could not read L2 table')
+  const view = viewOf(table)
+  let changed = 0
+  for (let index = 0; index < l2Entries; index++) {
+    const at = index * l2EntrySize
+    const hi = view.getUint32(at)
+    const lo = view.getUint32(at + 4)
+    if (hi === 0 && lo === 0) continue
+    const kind = image.extendedL2 ? extendedL2Kind(hi, lo, image.hasDataFile) : l2Kind(hi, lo, image.hasDataFile)
+    if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
+    const refcount = image.hasDataFile ? 1 : await tryRefcount(image, hostOffsetOf(hi, lo))
+    if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
+    result.corruptions++
+    check.report(`${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`)
+    if (!repair) continue
+    view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+    changed++
+  }
+  if (changed === 0) return
+  await counted(check, () => image.file.write(l2Offset, table), 'ERROR: Could not write L2 table')
+  image.l2Tables.drop(l2Offset, clusterSize)
+  result.corruptions -= changed
+  result.corruptionsFixed += changed
+}
+
+/** Runs a step whose failure ends the check and counts as a check error. */
+async function counted(check: Check, step: () => Promise<void>, what?: string): Promise<void> {
+  try {
+    await step()
+  } catch (error) {
+    if (what !== undefined) check.report(`${what}: ${errorText(error)}`)
+    check.result.checkErrors++
+    throw error
+  }
+}
+
+/** The refcount of the cluster at a host offset; undefined where it cannot be read, which was reported before. */
+async function tryRefcount(image: Image, offset: number): Promise<number | undefined> {
+  const block = refblockOffset(image, Math.floor(offset / image.geometry.clusterSize / image.geometry.refblockEntries))
+  if (block % image.geometry.clusterSize !== 0) return undefined
+  return getRefcount(image, Math.floor(offset / image.geometry.clusterSize)).catch(() => undefined)
+}

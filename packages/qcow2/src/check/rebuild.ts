@@ -1,0 +1,82 @@
+/**
+ * A new refcount structure in unused space, made from the counted references alone. The old one is not
+ * touched before the header points at the new one; afterwards it is a leak that the caller frees.
+ */
+import { alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
+import { HEADER_FIELD } from '../format/header.ts'
+import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
+import type { Image } from '../image.ts'
+import type { References } from './references.ts'
+
+/** Writes the structure and switches to it. @throws BlockError EFBIG, or what the host reports */
+export async function rebuildRefcounts(image: Image, references: References): Promise<void> {
+  const { clusterSize } = image.geometry
+  image.refblocks.clear()
+  /** Offsets of the new blocks, by index. */
+  const blocks = new Map<number, number>()
+  await writeBlocks(image, references, blocks, references.blockIndexes)
+  for (;;) {
+    const clusters = divUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize)
+    if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES)
+      throw new BlockError('EFBIG', 'ERROR allocating reftable: the table would exceed 8 MiB', { node: image.settings.nodeName })
+    const first = references.allocate(clusters, 0)
+    // The table's own clusters changed some blocks, and may need new ones, which may need a longer table.
+    await writeBlocks(image, references, blocks, blocksOf(image, first, clusters))
+    if (divUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize) > clusters) continue
+    await activate(image, blocks, first * clusterSize, clusters)
+    return
+  }
+}
+
+/** Indexes of the blocks that hold the refcounts of a run of clusters. */
+function blocksOf(image: Image, first: number, count: number): number[] {
+  const { refblockEntries } = image.geometry
+  const indexes: number[] = []
+  for (let i = Math.floor(first / refblockEntries); i * refblockEntries < first + count; i++) indexes.push(i)
+  return indexes
+}
+
+/** Writes blocks, allocating those that have no place yet; their places may add further blocks to write. */
+async function writeBlocks(
+  image: Image,
+  references: References,
+  blocks: Map<number, number>,
+  indexes: readonly number[],
+): Promise<void> {
+  const { clusterSize, refblockEntries } = image.geometry
+  const pending = new Set(indexes)
+  for (const index of pending) {
+    pending.delete(index)
+    if (!blocks.has(index)) {
+      // Behind the start of its own range, so that no block already written has to change, if it can be.
+      const cluster = references.allocate(1, index * refblockEntries)
+      blocks.set(index, cluster * clusterSize)
+      pending.add(Math.floor(cluster / refblockEntries))
+    }
+    const block = references.block(index)
+    if (block) await image.file.write(blocks.get(index)!, block)
+  }
+}
+
+async function activate(image: Image, blocks: ReadonlyMap<number, number>, offset: number, clusters: number): Promise<void> {
+  const table = new Uint8Array(clusters * image.geometry.clusterSize)
+  const view = viewOf(table)
+  const put = (target: DataView, at: number, value: number): void => {
+    target.setUint32(at, Math.floor(value / TWO_32))
+    target.setUint32(at + 4, value % TWO_32)
+  }
+  for (const [index, blockOffset] of blocks) put(view, index * 8, blockOffset)
+  await image.file.write(offset, table)
+  await image.flushFile()
+  const fields = new Uint8Array(12)
+  put(viewOf(fields), 0, offset)
+  viewOf(fields).setUint32(8, clusters)
+  await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
+  await image.flushFile()
+  image.header.refcountTableOffset = offset
+  image.header.refcountTableClusters = clusters
+  image.setRefcountTable(table)
+  image.refblocks.clear()
+  image.freeHint = 0
+  image.untouchedFrom = Math.max(image.untouchedFrom, alignUp(image.file.size, image.geometry.clusterSize))
+}

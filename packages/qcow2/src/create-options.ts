@@ -1,0 +1,28 @@
+/**
+ * Options of `create`, spelled, ordered and explained as `qemu-img create -f qcow2` has them. Values of words
+ * are checked in create.ts, because QEMU's tools accept any word here and refuse it later.
+ */
+import { bool, integer, type OptionValues, size, text } from '@vmblock/block-core'
+
+/** Bytes of a cluster where nothing else is said: 64 KiB. */
+export const DEFAULT_CLUSTER_SIZE = 65536
+
+/** The table for `BlockDriver.createOptions`. Encryption is not there: images cannot be encrypted here. */
+// biome-ignore format: a table
+export const createOptions = {
+  cluster_size:     size('qcow2 cluster size', DEFAULT_CLUSTER_SIZE),
+  extended_l2:      bool('Extended L2 tables', false),
+  preallocation:    text('Preallocation mode (allowed values: off, metadata, falloc, full)'),
+  compression_type: text('Compression method used for image cluster compression', 'zlib'),
+  size:             size('Virtual disk size'),
+  compat:           text('Compatibility level (v2 [0.10] or v3 [1.1])'),
+  backing_file:     text('File name of a base image'),
+  backing_fmt:      text('Image format of the base image'),
+  data_file:        text('File name of an external data file'),
+  data_file_raw:    bool('The external data file must stay valid as a raw image'),
+  lazy_refcounts:   bool('Postpone refcount updates', false),
+  refcount_bits:    integer('Width of a reference count entry in bits', 16),
+}
+
+/** Parsed values of {@link createOptions}. Sizes are bytes. */
+export type CreateOptionValues = OptionValues<typeof createOptions>

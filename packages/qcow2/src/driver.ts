@@ -1,0 +1,96 @@
+/** The qcow2 driver: one object, whose operations are the verbs of the files beside it. */
+import { type BlockDriver, defineDriver, type NodeOps, type OpenContext, viewOf } from '@vmblock/block-core'
+import { amend, changeBackingFile } from './amend.ts'
+import { checkImage } from './check/check.ts'
+import type { Codecs } from './codec.ts'
+import { createQcow2 } from './create.ts'
+import { createOptions } from './create-options.ts'
+import { discard } from './discard.ts'
+import { flushImage, settleImage } from './flush.ts'
+import { MAGIC } from './format/header-layout.ts'
+import type { Image } from './image.ts'
+import { info, vmStateOffset } from './info.ts'
+import { openImage } from './open-image.ts'
+import { MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
+import { read } from './read.ts'
+import { prepareReopen } from './reopen.ts'
+import { makeEmpty, truncate } from './resize.ts'
+import { blockStatus } from './status.ts'
+import { write } from './write.ts'
+import { writeZeroes } from './zero.ts'
+
+/** What may be replaced in the driver. */
+export interface Qcow2DriverOptions {
+  /** Decompressors to use instead of those of this package. */
+  readonly codecs?: Codecs
+}
+
+const ZERO_FLAGS = new Set(['mayUnmap', 'noFallback'] as const)
+
+/** The operations of one open image. */
+function operations(image: Image): NodeOps {
+  const { clusterSize, subclusterSize } = image.geometry
+  return {
+    limits: { writeZeroesAlignment: subclusterSize, discardAlignment: clusterSize },
+    ...(image.header.version >= 3 ? { zeroFlags: ZERO_FLAGS } : {}),
+    size: () => image.size,
+    read: (offset, into) => read(image, offset, into),
+    write: (offset, from) => write(image, offset, from),
+    writeZeroes: (offset, bytes, flags) => writeZeroes(image, offset, bytes, flags),
+    discard: (offset, bytes) => discard(image, offset, bytes),
+    blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
+    truncate: (size, options) => truncate(image, size, options),
+    flush: () => flushImage(image),
+    readVmState: (offset, into) => read(image, vmStateOffset(image) + offset, into),
+    writeVmState: (offset, from) => write(image, vmStateOffset(image) + offset, from),
+    check: (options) => checkImage(image, options),
+    info: () => info(image),
+    makeEmpty: () => makeEmpty(image),
+    changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
+    amend: (options, progress) => amend(image, options, progress),
+    prepareReopen: (request) => prepareReopen(image, request),
+    close: () => closeImage(image),
+    crash: () => dropCaches(image),
+  }
+}
+
+/** Everything on disk, and the image clean. */
+async function closeImage(image: Image): Promise<void> {
+  if (image.writable) {
+    await settleImage(image)
+    await image.markClean()
+  }
+  dropCaches(image)
+}
+
+function dropCaches(image: Image): void {
+  image.l2Tables.clear()
+  image.refblocks.clear()
+}
+
+/** 100 for qcow2 version 2 or 3, from the first bytes. */
+function probe(head: Uint8Array): number {
+  if (head.length < 8) return 0
+  const view = viewOf(head)
+  return view.getUint32(0) === MAGIC && view.getUint32(4) >= 2 ? 100 : 0
+}
+
+/** A qcow2 driver with other codecs than the default one. */
+export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}): BlockDriver<
+  typeof runtimeOptions,
+  typeof createOptions
+> =>
+  defineDriver({
+    name: 'qcow2',
+    kind: 'format',
+    options: runtimeOptions,
+    mutableOptions: MUTABLE_OPTIONS,
+    children: ['file', 'backing', 'data-file'],
+    createOptions,
+    probe,
+    open: async (context: OpenContext<RuntimeOptions>) => operations(await openImage(context, codecs)),
+    create: createQcow2,
+  })
+
+/** The qcow2 driver. */
+export const qcow2 = createQcow2Driver()

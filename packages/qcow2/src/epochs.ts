@@ -1,0 +1,41 @@
+/**
+ * Which data requests were running when a cluster was freed. Reads and in-place writes take no lock: they
+ * look a cluster up and go to the disk. A freed cluster must therefore not be given to another owner before
+ * every request that may still be on its way to it has ended.
+ */
+
+/** A stretch of time, and how many of the requests that began in it still run. */
+export interface Epoch {
+  readonly number: number
+  inFlight: number
+}
+
+/** Counts requests by the epoch they began in: two increments a request, no sets. */
+export class RequestEpochs {
+  /** Oldest first; the last one is current. */
+  #epochs: Epoch[] = [{ number: 0, inFlight: 0 }]
+
+  /** A request begins; give the epoch back to {@link leave}. */
+  enter(): Epoch {
+    const epoch = this.#epochs[this.#epochs.length - 1]!
+    epoch.inFlight++
+    return epoch
+  }
+
+  leave(epoch: Epoch): void {
+    epoch.inFlight--
+  }
+
+  /** Ends the current epoch. @returns its number, for {@link isOver} */
+  advance(): number {
+    const { number } = this.#epochs[this.#epochs.length - 1]!
+    this.#epochs.push({ number: number + 1, inFlight: 0 })
+    return number
+  }
+
+  /** Whether every request that began in epoch `number` or earlier has ended. */
+  isOver(number: number): boolean {
+    while (this.#epochs.length > 1 && this.#epochs[0]!.inFlight === 0) this.#epochs.shift()
+    return this.#epochs[0]!.number > number
+  }
+}

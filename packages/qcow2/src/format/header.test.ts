@@ -1,0 +1,311 @@
+import { BlockError, type BlockErrorCode } from '@vmblock/block-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
+import { noExtensions } from './extensions.ts'
+import { Autoclear, Compatible, FEATURE_NAMES, Incompatible } from './features.ts'
+import { HEADER_FIELD, type Header, headerAreaBytes, parseHeader, serializeHeader } from './header.ts'
+
+const CLUSTER = 65536
+
+/** A header as QEMU makes it for an empty image of 128 MiB. */
+const plain = (): Header => ({
+  version: 3,
+  backingFile: undefined,
+  clusterBits: 16,
+  size: 128 * 2 ** 20,
+  cryptMethod: 0,
+  l1Size: 1,
+  l1TableOffset: 3 * CLUSTER,
+  refcountTableOffset: CLUSTER,
+  refcountTableClusters: 1,
+  nbSnapshots: 0,
+  snapshotsOffset: 0,
+  incompatible: 0n,
+  compatible: 0n,
+  autoclear: 0n,
+  refcountOrder: 4,
+  headerLength: 112,
+  compressionType: 'zlib',
+  unknownFields: new Uint8Array(0),
+  extensions: noExtensions(),
+})
+
+/** The bytes of {@link plain}, with bytes replaced. */
+function patched(...patches: readonly (readonly [at: number, ...bytes: readonly number[]])[]): Uint8Array {
+  const bytes = serializeHeader(plain(), CLUSTER)
+  for (const [at, ...patch] of patches) bytes.set(patch, at)
+  return bytes
+}
+
+const FF = 0xff
+const EXTENSIONS = 112
+
+/** Every rule, with a header that breaks it alone (or first), and the words of QEMU 7.2. */
+const RULES: readonly {
+  readonly message: string
+  readonly code?: BlockErrorCode
+  readonly patches: Parameters<typeof patched>
+  /** qemu-img probes the format, so it has words of its own for files that are not of ours. */
+  readonly notByQemu?: true
+}[] = [
+  { message: 'Image is not in qcow2 format', code: 'EFORMAT', patches: [[0, 0]] },
+  { message: 'Unsupported qcow2 version 1', code: 'ENOTSUP', patches: [[4, 0, 0, 0, 1]] },
+  { message: 'Unsupported qcow2 version 4', code: 'ENOTSUP', patches: [[4, 0, 0, 0, 4]] },
+  { message: 'Unsupported cluster size: 2^8', patches: [[20, 0, 0, 0, 8]] },
+  { message: 'Unsupported cluster size: 2^22', patches: [[20, 0, 0, 0, 22]] },
+  { message: 'Unsupported cluster size: 2^4294967295', patches: [[20, FF, FF, FF, FF]] },
+  { message: 'qcow2 header too short', patches: [[100, 0, 0, 0, 103]] },
+  { message: 'qcow2 header exceeds cluster size', patches: [[100, 0x7f, FF, FF, FF]] },
+  { message: 'Invalid backing file offset', patches: [[8, 0, 0, 0, 0, 0, 1, 0, 1]] },
+  { message: 'Invalid backing file offset', patches: [[8, FF, FF, FF, FF, FF, FF, FF, FF]] },
+  { message: 'qcow2: unknown compression type: 2', code: 'ENOTSUP', patches: [[104, 2]] },
+  { message: 'qcow2: Compression type incompatible feature bit must be set', patches: [[104, 1]] },
+  { message: 'qcow2: Compression type incompatible feature bit must not be set', patches: [[79, 8]] },
+  {
+    message: 'Unsupported qcow2 feature(s): Unknown incompatible feature: 8000000000000020',
+    code: 'ENOTSUP',
+    patches: [[72, 0x80, 0, 0, 0, 0, 0, 0, 0x20]],
+  },
+  {
+    message: 'Unsupported qcow2 feature(s): dirty bi, Unknown incompatible feature: 40',
+    code: 'ENOTSUP',
+    // The first row of the table gets another bit, and a name of the image's own.
+    patches: [[79, 0x61], [121, 5], [EXTENSIONS + 8 + 2 + 8, 0]],
+  },
+  { message: 'Unsupported subcluster size: 128', patches: [[79, 0x10], [20, 0, 0, 0, 12]] },
+  {
+    message: 'Reference count entry width too large; may not exceed 64 bits',
+    patches: [[96, 0, 0, 0, 7]],
+  },
+  { message: 'Image does not contain a reference count table', patches: [[56, 0, 0, 0, 0]] },
+  { message: 'Reference count table too large', code: 'EFBIG', patches: [[56, 0, 0, 0, 129]] },
+  { message: 'Reference count table offset invalid', patches: [[48, 0, 0, 0, 0, 0, 1, 2, 0]] },
+  { message: 'Reference count table offset invalid', patches: [[48, FF, FF, FF, FF, FF, FF, 0, 0]] },
+  { message: 'Snapshot table too large', code: 'EFBIG', patches: [[60, 0, 1, 0, 1]] },
+  { message: 'Snapshot table offset invalid', patches: [[60, 0, 0, 0, 1], [64, 0, 0, 0, 0, 0, 0, 2, 0]] },
+  { message: 'Active L1 table too large', code: 'EFBIG', patches: [[36, 0, 0x40, 0, 1]] },
+  { message: 'Active L1 table offset invalid', patches: [[40, 0, 0, 0, 0, 0, 3, 2, 0]] },
+  { message: 'Active L1 table offset invalid', patches: [[40, 0x7f, FF, FF, FF, FF, FF, FF, FF]] },
+  { message: 'Image is too big', code: 'EFBIG', patches: [[24, 0x7f, 0, 0, 0, 0, 0, 0, 0]] },
+  { message: 'L1 table is too small', patches: [[36, 0, 0, 0, 0]] },
+  { message: 'L1 table is too small', patches: [[24, 0, 0, 0, 0, 0x20, 0, 2, 0]] },
+  { message: 'Unsupported encryption method 3', patches: [[32, 0, 0, 0, 3]] },
+  { message: 'Header extension too large', patches: [[EXTENSIONS, 1, 2, 3, 4, 0, 1, 0, 0]] },
+  { message: 'Header extension too large', patches: [[EXTENSIONS, 1, 2, 3, 4, FF, FF, FF, FF]] },
+  { message: 'Header extension too large', patches: [[8, 0, 0, 0, 0, 0, 0, 0, 116]] },
+  {
+    message: 'ERROR: ext_backing_format: len=16 too large (>=16)',
+    patches: [[EXTENSIONS, 0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 16]],
+  },
+  {
+    message: 'CRYPTO header extension only expected with LUKS encryption method',
+    patches: [[EXTENSIONS, 0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16]],
+  },
+  {
+    message: 'CRYPTO header extension size 8, but expected size 16',
+    patches: [[32, 0, 0, 0, 2], [EXTENSIONS, 0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 8]],
+  },
+  {
+    message: "Encryption header offset '512' is not a multiple of cluster size '65536'",
+    patches: [
+      [32, 0, 0, 0, 2],
+      [EXTENSIONS, 0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 2, 0],
+    ],
+  },
+  {
+    message: 'found bitmaps extension with zero bitmaps',
+    patches: [[95, 1], [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, ...new Array(24).fill(0)]],
+  },
+  {
+    message: 'bitmaps_ext: Image has 65536 bitmaps, exceeding the QEMU supported maximum of 65535',
+    patches: [[95, 1], [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 1, 0, 0, 0, 0, 0, 0]],
+  },
+  {
+    message: 'bitmaps_ext: invalid bitmap directory offset',
+    patches: [
+      [95, 1],
+      [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 0, 0, 1, ...new Array(18).fill(0), 2, 0],
+    ],
+  },
+  {
+    message: 'bitmaps_ext: bitmap directory size (4294967296) exceeds the maximum supported size (67107840)',
+    patches: [
+      [95, 1],
+      [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 0],
+      [EXTENSIONS + 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ],
+  },
+  {
+    message: 'Backing file name too long',
+    patches: [[8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 4, 0]],
+  },
+]
+
+const bench = openBench()
+beforeAll(() => {
+  if (haveQemu) bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'plain.qcow2', '128M')
+})
+afterAll(() => bench.remove())
+
+describe('parseHeader', () => {
+  it.each(RULES)('refuses with "$message"', ({ message, code = 'EINVAL', patches }) => {
+    let error: unknown
+    try {
+      parseHeader(patched(...patches), false)
+    } catch (thrown) {
+      error = thrown
+    }
+    expect(error).toBeInstanceOf(BlockError)
+    expect((error as BlockError).message).toBe(message)
+    expect((error as BlockError).code).toBe(code)
+  })
+
+  it.skipIf(!haveQemu)('has the words of QEMU for every rule', () => {
+    for (const { message, patches, notByQemu } of RULES) {
+      if (notByQemu) continue
+      const image = bench.read('plain.qcow2')
+      image.set(patched(...patches))
+      bench.write('broken.qcow2', image)
+      const { stderr } = bench.attempt('qemu-io', '-f', 'qcow2', '-r', '-c', 'quit', 'broken.qcow2')
+      expect(stderr).toBe(`qemu-io: can't open device broken.qcow2: ${message}\n`)
+    }
+  })
+
+  it('refuses numbers that JavaScript cannot hold, where QEMU would go on', () => {
+    const huge = patched([40, 0x00, 0x40, 0, 0, 0, 0, 0, 0])
+    expect(() => parseHeader(huge, false)).toThrow('Active L1 table offset exceeds 2^53-1')
+  })
+
+  it('tolerates in check mode what check can repair', () => {
+    const noTable = patched([56, 0, 0, 0, 0])
+    expect(parseHeader(noTable, true).refcountTableClusters).toBe(0)
+    const badSnapshots = patched([60, 0, 1, 0, 1], [64, 0, 0, 0, 0, 0, 0, 2, 0])
+    expect(parseHeader(badSnapshots, true)).toMatchObject({ nbSnapshots: 65537, snapshotsOffset: 512 })
+  })
+
+  it('reads a version 2 header as what it stands for, whatever follows it', () => {
+    const bytes = serializeHeader({ ...plain(), version: 2 }, CLUSTER)
+    const header = parseHeader(bytes, false)
+    expect(header).toMatchObject({ version: 2, refcountOrder: 4, incompatible: 0n, headerLength: 72 })
+    expect(header.compressionType).toBe('zlib')
+  })
+
+  it('reads a file that ends within the header as if zeroes followed', () => {
+    expect(() => parseHeader(patched().subarray(0, 50), false)).toThrow('Image does not contain')
+    expect(parseHeader(patched().subarray(0, 500), false).extensions.featureNames).toHaveLength(8)
+  })
+
+  it('drops bitmaps that a writer without bitmaps left stale, and says so', () => {
+    const bitmaps = { nbBitmaps: 1, directorySize: 32, directoryOffset: 5 * CLUSTER }
+    const header = { ...plain(), extensions: { ...noExtensions(), bitmaps } }
+    const stale = parseHeader(serializeHeader(header, CLUSTER), false)
+    expect(stale.extensions).toMatchObject({ bitmaps: undefined, staleBitmaps: true })
+    const good = parseHeader(serializeHeader({ ...header, autoclear: Autoclear.bitmaps }, CLUSTER), false)
+    expect(good.extensions).toMatchObject({ bitmaps, staleBitmaps: false })
+  })
+
+  it('says how much of the file it has to see', () => {
+    expect(headerAreaBytes(patched())).toBe(CLUSTER)
+    expect(headerAreaBytes(patched([20, 0, 0, 0, 60]))).toBe(512)
+    expect(headerAreaBytes(new Uint8Array(512))).toBe(512)
+  })
+})
+
+describe('serializeHeader', () => {
+  const full = (): Header => ({
+    ...plain(),
+    backingFile: 'back\u00efng file.raw',
+    incompatible: Incompatible.dirty | Incompatible.dataFile | Incompatible.compression,
+    compatible: Compatible.lazyRefcounts | (1n << 40n),
+    autoclear: Autoclear.bitmaps | Autoclear.dataFileRaw | (1n << 63n),
+    compressionType: 'zstd',
+    refcountOrder: 6,
+    unknownFields: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8),
+    extensions: {
+      backingFormat: 'raw',
+      dataFile: 'data.raw',
+      featureNames: FEATURE_NAMES,
+      staleBitmaps: false,
+      bitmaps: { nbBitmaps: 2, directorySize: 100, directoryOffset: 9 * CLUSTER },
+      luksHeader: undefined,
+      unknown: [
+        { type: 0x1234_5678, data: Uint8Array.of(1, 2, 3) },
+        { type: 0x9876_5432, data: new Uint8Array(0) },
+      ],
+    },
+  })
+
+  it('keeps everything, known and unknown, through a round trip', () => {
+    const bytes = serializeHeader(full(), CLUSTER)
+    const parsed = parseHeader(bytes, false)
+    const { backingFileOffset, headerLength } = parsed
+    expect(headerLength).toBe(120)
+    expect(parsed).toEqual({ ...full(), backingFileOffset, headerLength })
+    expect(serializeHeader(parsed, CLUSTER)).toEqual(bytes)
+  })
+
+  it('keeps a name that is not UTF-8', () => {
+    const bytes = serializeHeader({ ...plain(), backingFile: 'caf? \u00e9.raw' }, CLUSTER)
+    const at = parseHeader(bytes, false).backingFileOffset!
+    bytes[at + 3] = 0xe9 // Latin-1
+    const parsed = parseHeader(bytes, false)
+    expect(serializeHeader(parsed, CLUSTER)).toEqual(bytes)
+  })
+
+  it('leaves the feature table out of small clusters, and reports what still does not fit as ENOSPC', () => {
+    const small = { ...plain(), clusterBits: 9 }
+    const room = 512 - 112 - 8
+    const bytes = serializeHeader({ ...small, backingFile: 'x'.repeat(room) }, 512)
+    expect(bytes.length).toBe(512)
+    expect(() => serializeHeader({ ...small, backingFile: 'x'.repeat(room + 1) }, 512)).toThrow(
+      expect.objectContaining({ code: 'ENOSPC' }),
+    )
+  })
+
+  it('puts fields where updates of a single one will look for them', () => {
+    const view = new DataView(serializeHeader(full(), CLUSTER).buffer)
+    expect(HEADER_FIELD).toMatchObject({ size: 24, l1Size: 36, l1TableOffset: 40, refcountTableOffset: 48 })
+    expect(HEADER_FIELD).toMatchObject({ nbSnapshots: 60, incompatible: 72, autoclear: 88 })
+    expect(view.getBigUint64(HEADER_FIELD.incompatible)).toBe(full().incompatible)
+    expect(view.getBigUint64(HEADER_FIELD.compatible)).toBe(full().compatible)
+    expect(view.getBigUint64(HEADER_FIELD.autoclear)).toBe(full().autoclear)
+    expect(view.getUint32(HEADER_FIELD.l1Size)).toBe(full().l1Size)
+    expect(view.getUint8(HEADER_FIELD.compressionType)).toBe(1)
+  })
+})
+
+describe.skipIf(!haveQemu)('headers of qemu-img', () => {
+  const VARIETIES = [
+    [],
+    ['-o', 'compat=0.10'],
+    ['-o', 'cluster_size=512'],
+    ['-o', 'cluster_size=2M,refcount_bits=64,lazy_refcounts=on'],
+    ['-o', 'extended_l2=on,compression_type=zstd'],
+    ['-o', 'data_file=data.raw,data_file_raw=on'],
+    ['-u', '-b', 'b\u00e4se.raw', '-F', 'raw'],
+  ] as const
+
+  it.each(VARIETIES.map((options) => [options.join(' '), options] as const))(
+    'are read, and written back as they were: %s',
+    (_, options) => {
+      bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', ...options, 'image.qcow2', '64M')
+      const image = bench.read('image.qcow2')
+      const header = parseHeader(image, false)
+      const bytes = serializeHeader(header, 2 ** header.clusterBits)
+      expect(bytes).toEqual(image.slice(0, bytes.length))
+      expect(header.size).toBe(64 * 2 ** 20)
+      const hasNames = header.version === 3 && header.clusterBits > 12
+      expect(header.extensions.featureNames).toEqual(hasNames ? FEATURE_NAMES : [])
+    },
+  )
+
+  it('hold the bitmaps extension as it is read here', () => {
+    bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'image.qcow2', '64M')
+    bench.run('qemu-img', 'bitmap', '--add', 'image.qcow2', 'first')
+    const image = bench.read('image.qcow2')
+    const header = parseHeader(image, false)
+    expect(header.extensions.bitmaps).toMatchObject({ nbBitmaps: 1, directorySize: 32 })
+    const bytes = serializeHeader(header, CLUSTER)
+    expect(bytes).toEqual(image.slice(0, bytes.length))
+  })
+})

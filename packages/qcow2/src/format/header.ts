@@ -1,0 +1,266 @@
+/**
+ * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages, and written back
+ * with everything in it that nobody knows.
+ */
+import { alignUp, BlockError } from '@vmblock/block-core'
+import {
+  findFeatureNames,
+  type HeaderExtensions,
+  parseExtensions,
+  serializeExtensions,
+} from './extensions.ts'
+import { describeUnknown, FEATURE_NAMES, Incompatible, KNOWN_INCOMPATIBLE } from './features.ts'
+import { geometryOf, l1EntriesFor, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS } from './geometry.ts'
+import {
+  type HeaderV2,
+  type HeaderV3,
+  headerAdditional,
+  headerV2,
+  headerV3,
+  MAGIC,
+  V2_LENGTH,
+  V3_LENGTH,
+  V3_MIN_LENGTH,
+} from './header-layout.ts'
+import {
+  MAX_BACKING_NAME,
+  MAX_L1_BYTES,
+  MAX_L1_INDEX,
+  MAX_REFCOUNT_TABLE_BYTES,
+  MAX_SNAPSHOTS,
+  validateTable,
+} from './limits.ts'
+import { snapshotHeader } from './snapshot-layout.ts'
+import { decodeName, encodeName } from './words.ts'
+
+export { HEADER_FIELD } from './header-layout.ts'
+
+/** How compressed clusters are compressed. */
+export type CompressionType = 'zlib' | 'zstd'
+
+/** A header. Plain and mutable: an open image changes fields and writes them back. Offsets are bytes. */
+export interface Header {
+  /** 2 or 3. */
+  version: number
+  /** Where the name is; absent without a name. {@link serializeHeader} computes its own. */
+  backingFileOffset?: number | undefined
+  backingFile: string | undefined
+  clusterBits: number
+  /** Virtual size in bytes. */
+  size: number
+  /** 0 none, 1 AES-CBC, 2 LUKS. */
+  cryptMethod: number
+  /** Entries. */
+  l1Size: number
+  l1TableOffset: number
+  refcountTableOffset: number
+  refcountTableClusters: number
+  nbSnapshots: number
+  /** Unchecked in check mode, where it may also exceed 2^53-1. */
+  snapshotsOffset: number
+  incompatible: bigint
+  compatible: bigint
+  autoclear: bigint
+  /** 0 to 6: the width of refcounts is 2 to this. */
+  refcountOrder: number
+  /** As found; {@link serializeHeader} computes its own. */
+  headerLength: number
+  compressionType: CompressionType
+  /** Header bytes past those that are known, kept verbatim. */
+  unknownFields: Uint8Array
+  extensions: HeaderExtensions
+}
+
+const COMPRESSION_TYPES: readonly CompressionType[] = ['zlib', 'zstd']
+
+const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
+
+/**
+ * Bytes that {@link parseHeader} has to see (one cluster), told from the first 72 bytes or more; 512 where
+ * those are no header of an image.
+ */
+export function headerAreaBytes(head: Uint8Array): number {
+  if (head.length < V2_LENGTH) return 512
+  const { magic, clusterBits } = headerV2.read(head)
+  const sane = magic === MAGIC && clusterBits >= MIN_CLUSTER_BITS && clusterBits <= MAX_CLUSTER_BITS
+  return sane ? 2 ** clusterBits : 512
+}
+
+/** `bytes`, with zeroes behind up to `length`: files read so past their end. */
+function zeroExtended(bytes: Uint8Array, length: number): Uint8Array {
+  if (bytes.length >= length) return bytes
+  const extended = new Uint8Array(length)
+  extended.set(bytes)
+  return extended
+}
+
+/** What version 3 adds, or what version 2 stands for. */
+function readVersion3(bytes: Uint8Array, version: number): HeaderV3 {
+  if (version === 2)
+    return { incompatible: 0n, compatible: 0n, autoclear: 0n, refcountOrder: 4, headerLength: V2_LENGTH }
+  const fields = headerV3.read(bytes, V2_LENGTH)
+  if (fields.headerLength < V3_MIN_LENGTH) throw invalid('qcow2 header too short')
+  return fields
+}
+
+function readCompressionType(bytes: Uint8Array, { headerLength, incompatible }: HeaderV3): CompressionType {
+  const { compressionType } = headerAdditional.fields
+  const number = headerLength > V3_MIN_LENGTH ? bytes[V3_MIN_LENGTH + compressionType.at]! : 0
+  const type = COMPRESSION_TYPES[number]
+  if (type === undefined) throw new BlockError('ENOTSUP', `qcow2: unknown compression type: ${number}`)
+  const flagged = (incompatible & Incompatible.compression) !== 0n
+  if (number === 0 && flagged)
+    throw invalid('qcow2: Compression type incompatible feature bit must not be set')
+  if (number !== 0 && !flagged) throw invalid('qcow2: Compression type incompatible feature bit must be set')
+  return type
+}
+
+function checkFeatures(
+  bytes: Uint8Array,
+  { incompatible, headerLength }: HeaderV3,
+  extensionsEnd: number,
+): void {
+  const unknown = incompatible & ~KNOWN_INCOMPATIBLE
+  if (unknown === 0n) return
+  const names = findFeatureNames(bytes, headerLength, extensionsEnd)
+  throw new BlockError('ENOTSUP', `Unsupported qcow2 feature(s): ${describeUnknown(unknown, names)}`)
+}
+
+function checkTables(v2: HeaderV2, v3: HeaderV3, checkMode: boolean): void {
+  const extendedL2 = (v3.incompatible & Incompatible.extendedL2) !== 0n
+  const geometry = geometryOf(v2.clusterBits, v3.refcountOrder, extendedL2)
+  const { clusterSize, subclusterSize } = geometry
+  if (subclusterSize < 2 ** MIN_CLUSTER_BITS) throw invalid(`Unsupported subcluster size: ${subclusterSize}`)
+  if (v3.refcountOrder > 6) throw invalid('Reference count entry width too large; may not exceed 64 bits')
+  if (v2.refcountTableClusters === 0 && !checkMode)
+    throw invalid('Image does not contain a reference count table')
+
+  const check = (offset: number, entries: number, entryBytes: number, maxBytes: number, what: string): void =>
+    validateTable(offset, entries, entryBytes, maxBytes, clusterSize, what)
+  const { refcountTableOffset, refcountTableClusters, nbSnapshots, snapshotsOffset, l1TableOffset, l1Size } =
+    v2
+  check(
+    refcountTableOffset,
+    refcountTableClusters,
+    clusterSize,
+    MAX_REFCOUNT_TABLE_BYTES,
+    'Reference count table',
+  )
+  if (!checkMode) {
+    const { size } = snapshotHeader
+    check(snapshotsOffset, nbSnapshots, size, size * MAX_SNAPSHOTS, 'Snapshot table')
+  }
+  check(l1TableOffset, l1Size, 8, MAX_L1_BYTES, 'Active L1 table')
+
+  const l1Needed = l1EntriesFor(geometry, v2.size)
+  if (l1Needed > MAX_L1_INDEX) throw new BlockError('EFBIG', 'Image is too big')
+  if (l1Size < l1Needed) throw invalid('L1 table is too small')
+  if (v2.size > Number.MAX_SAFE_INTEGER) throw new BlockError('EFBIG', 'Image size exceeds 2^53-1')
+  if (v2.cryptMethod > 2) throw invalid(`Unsupported encryption method ${v2.cryptMethod}`)
+}
+
+function readBackingFile(
+  bytes: Uint8Array,
+  { backingFileOffset, backingFileSize }: HeaderV2,
+  clusterSize: number,
+) {
+  if (backingFileOffset === 0) return undefined
+  if (backingFileSize > Math.min(MAX_BACKING_NAME, clusterSize - backingFileOffset))
+    throw invalid('Backing file name too long')
+  const name = decodeName(bytes.subarray(backingFileOffset, backingFileOffset + backingFileSize))
+  return name === '' ? undefined : name
+}
+
+/**
+ * Reads and checks a header. The rules, their order and their words are those of QEMU 7.2
+ * (block/qcow2.c, qcow2_do_open); what depends on how the image is opened (the corrupt bit, encryption, a
+ * missing data file) is left to the driver.
+ *
+ * @param bytes the first cluster ({@link headerAreaBytes}), or less of it if the file is shorter
+ * @param checkMode opened only to be checked: a missing refcount table or a bad snapshot table is tolerated
+ * @throws BlockError EFORMAT not qcow2; ENOTSUP version or feature not known; EINVAL, EFBIG broken
+ */
+export function parseHeader(bytes: Uint8Array, checkMode: boolean): Header {
+  const head = zeroExtended(bytes, V3_LENGTH)
+  const v2 = headerV2.read(head)
+  if (v2.magic !== MAGIC) throw new BlockError('EFORMAT', 'Image is not in qcow2 format')
+  if (v2.version < 2 || v2.version > 3)
+    throw new BlockError('ENOTSUP', `Unsupported qcow2 version ${v2.version}`)
+  if (v2.clusterBits < MIN_CLUSTER_BITS || v2.clusterBits > MAX_CLUSTER_BITS)
+    throw invalid(`Unsupported cluster size: 2^${v2.clusterBits}`)
+
+  const clusterSize = 2 ** v2.clusterBits
+  const v3 = readVersion3(head, v2.version)
+  if (v3.headerLength > clusterSize) throw invalid('qcow2 header exceeds cluster size')
+  if (v2.backingFileOffset > clusterSize) throw invalid('Invalid backing file offset')
+
+  const area = zeroExtended(bytes, clusterSize)
+  const extensionsEnd = v2.backingFileOffset === 0 ? clusterSize : v2.backingFileOffset
+  const compressionType = readCompressionType(area, v3)
+  checkFeatures(area, v3, extensionsEnd)
+  checkTables(v2, v3, checkMode)
+  const { cryptMethod } = v2
+  const context = { clusterSize, cryptMethod, autoclear: v3.autoclear }
+  const extensions = parseExtensions(area, v3.headerLength, extensionsEnd, context)
+  const backingFile = readBackingFile(area, v2, clusterSize)
+
+  return {
+    version: v2.version,
+    backingFileOffset: backingFile === undefined ? undefined : v2.backingFileOffset,
+    backingFile,
+    clusterBits: v2.clusterBits,
+    size: v2.size,
+    cryptMethod,
+    l1Size: v2.l1Size,
+    l1TableOffset: v2.l1TableOffset,
+    refcountTableOffset: v2.refcountTableOffset,
+    refcountTableClusters: v2.refcountTableClusters,
+    nbSnapshots: v2.nbSnapshots,
+    snapshotsOffset: v2.snapshotsOffset,
+    ...v3,
+    compressionType,
+    unknownFields: area.slice(V3_LENGTH, Math.max(V3_LENGTH, v3.headerLength)),
+    extensions,
+  }
+}
+
+/** Bytes that a rewritten header covers at least, so that no end of a longer one stays behind it. */
+const WRITE_UNIT = 4096
+/** With clusters up to this size QEMU leaves the feature name table out, to have room for names. */
+const NO_NAMES_CLUSTER = 4096
+
+/**
+ * The header as it is to be written at byte 0: fixed part, unknown fields, extensions, backing file name;
+ * zeroes up to 4 KiB, or to the end of what fits in the cluster.
+ *
+ * @throws BlockError ENOSPC when it does not fit in one cluster
+ */
+export function serializeHeader(header: Header, clusterSize: number): Uint8Array {
+  const { version, unknownFields, backingFile } = header
+  const names = version >= 3 && clusterSize > NO_NAMES_CLUSTER ? FEATURE_NAMES : []
+  const kept = version === 2 ? new Uint8Array(0) : unknownFields
+  const parts = [kept, ...serializeExtensions(header.extensions, names)]
+  const fixed = version === 2 ? V2_LENGTH : V3_LENGTH
+  const nameAt = parts.reduce((end, part) => end + part.length, fixed)
+  const name = backingFile === undefined ? new Uint8Array(0) : encodeName(backingFile)
+  const end = nameAt + name.length
+  if (end > clusterSize) throw new BlockError('ENOSPC', 'The header does not fit in one cluster')
+
+  const bytes = new Uint8Array(Math.min(clusterSize, alignUp(end, WRITE_UNIT)))
+  headerV2.write(bytes, {
+    ...header,
+    magic: MAGIC,
+    backingFileOffset: backingFile === undefined ? 0 : nameAt,
+    backingFileSize: name.length,
+  })
+  if (version >= 3) {
+    headerV3.write(bytes, { ...header, headerLength: V3_LENGTH + kept.length }, V2_LENGTH)
+    bytes[V3_MIN_LENGTH] = COMPRESSION_TYPES.indexOf(header.compressionType)
+  }
+  let at = fixed
+  for (const part of [...parts, name]) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}

@@ -1,0 +1,208 @@
+/** The table of internal snapshots: entries of variable length, each beginning at a multiple of 8 bytes. */
+import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
+import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES } from './limits.ts'
+import { decodeName, encodeName, wide64 } from './words.ts'
+
+/** The fixed part of an entry; extra data, id and name follow. */
+// biome-ignore format: columns, as in the specification
+export const snapshotHeader = layout('snapshot table entry', 40, {
+  l1TableOffset: wide64(0),
+  l1Size:        be.u32(8),
+  idSize:        be.u16(12),
+  nameSize:      be.u16(14),
+  dateSec:       be.u32(16),
+  dateNsec:      be.u32(20),
+  vmClockNsec:   be.flags64(24),
+  vmStateSize:   be.u32(32),
+  extraDataSize: be.u32(36),
+})
+
+/** The extra data that is known. */
+// biome-ignore format: columns, as in the specification
+const extraData = layout('snapshot extra data', 24, {
+  vmStateSize: wide64(0),
+  diskSize:    wide64(8),
+  icount:      be.flags64(16),
+})
+
+/** An icount that stands for none. */
+const NO_ICOUNT = 0xffff_ffff_ffff_ffffn
+
+/** One internal snapshot. */
+export interface Snapshot {
+  /** Bytes; not checked here, and above 2^53-1 possibly rounded. */
+  l1TableOffset: number
+  /** Entries; not checked here. */
+  l1Size: number
+  id: string
+  name: string
+  dateSec: number
+  dateNsec: number
+  vmClockNsec: bigint
+  /** Bytes. */
+  vmStateSize: number
+  /** Bytes of the disk when the snapshot was made; absent in old images, where it is the image's own. */
+  diskSize: number | undefined
+  icount: bigint | undefined
+  /** Bytes of extra data that the entry had, known and unknown. */
+  extraDataSize: number
+  /** Extra data past what is known, kept verbatim. */
+  unknownExtraData: Uint8Array
+}
+
+/** What {@link parseSnapshotTable} found. */
+export interface SnapshotTable {
+  readonly snapshots: Snapshot[]
+  /** Bytes that the entries cover, without padding behind the last. */
+  readonly length: number
+  /** `bytes` ended within the table: call again with more. */
+  readonly truncated: boolean
+  /** Repair only: snapshots cut off because the table is too long. */
+  readonly overhanging: number
+  /** Repair only: entries that had too much extra data. */
+  readonly extraDataDropped: number
+  /** Repair only: what QEMU prints of the two, one line each. */
+  readonly notes: readonly string[]
+}
+
+interface Cursor {
+  readonly bytes: Uint8Array
+  at: number
+}
+
+/** The next `length` bytes; undefined where the array ends before. */
+function take(cursor: Cursor, length: number): Uint8Array | undefined {
+  if (cursor.at + length > cursor.bytes.length) return undefined
+  const taken = cursor.bytes.subarray(cursor.at, cursor.at + length)
+  cursor.at += length
+  return taken
+}
+
+/** One entry, or undefined where the array ends within it. */
+function parseEntry(cursor: Cursor): Snapshot | undefined {
+  const fixed = take(cursor, snapshotHeader.size)
+  if (!fixed) return undefined
+  const header = snapshotHeader.read(fixed)
+  const extra = take(cursor, header.extraDataSize)
+  const id = extra && take(cursor, header.idSize)
+  const name = id && take(cursor, header.nameSize)
+  if (!name) return undefined
+  const known = new Uint8Array(extraData.size)
+  known.set(extra.subarray(0, extraData.size))
+  const more = extraData.read(known)
+  const has = (field: keyof typeof extraData.fields): boolean =>
+    extra.length >= extraData.fields[field].at + extraData.fields[field].width
+  return {
+    l1TableOffset: header.l1TableOffset,
+    l1Size: header.l1Size,
+    id: decodeName(id),
+    name: decodeName(name),
+    dateSec: header.dateSec,
+    dateNsec: header.dateNsec,
+    vmClockNsec: header.vmClockNsec,
+    vmStateSize: has('vmStateSize') ? more.vmStateSize : header.vmStateSize,
+    diskSize: has('diskSize') ? more.diskSize : undefined,
+    icount: has('icount') && more.icount !== NO_ICOUNT ? more.icount : undefined,
+    extraDataSize: extra.length,
+    unknownExtraData: extra.slice(extraData.size),
+  }
+}
+
+/**
+ * Reads `count` entries. The length of the table is known only when it was read: give as many bytes as there
+ * may be, and more of them (zeroes past the end of the file) while the answer is `truncated`.
+ *
+ * @param repair clip what is too much instead of refusing it
+ * @throws BlockError EFBIG too much extra data in an entry, or a table above 64 MiB
+ */
+export function parseSnapshotTable(bytes: Uint8Array, count: number, repair = false): SnapshotTable {
+  const snapshots: Snapshot[] = []
+  const notes: string[] = []
+  let extraDataDropped = 0
+  let overhanging = 0
+  /** Length of the table as it would be written, with clipped extra data. */
+  let tableLength = 0
+  const cursor: Cursor = { bytes, at: 0 }
+  let length = 0
+  for (let index = 0; index < count; index++) {
+    cursor.at = alignUp(cursor.at, 8)
+    const size = extraSizeAt(bytes, cursor.at)
+    if (size > MAX_SNAPSHOT_EXTRA_DATA && !repair)
+      throw new BlockError('EFBIG', `Too much extra metadata in snapshot table entry ${index}`)
+    const snapshot = parseEntry(cursor)
+    if (!snapshot && cursor.at + size <= 2 ** 31) {
+      return { snapshots, length, truncated: true, overhanging, extraDataDropped, notes }
+    }
+    if (size > MAX_SNAPSHOT_EXTRA_DATA) {
+      notes.push(
+        `Discarding too much extra metadata in snapshot table entry ${index} (${size} > ${MAX_SNAPSHOT_EXTRA_DATA})`,
+      )
+      extraDataDropped++
+    }
+    if (snapshot) {
+      const clipped = Math.min(size, MAX_SNAPSHOT_EXTRA_DATA)
+      tableLength = alignUp(tableLength, 8) + (cursor.at - alignUp(length, 8)) - (size - clipped)
+      snapshot.extraDataSize = clipped
+      snapshot.unknownExtraData = snapshot.unknownExtraData.slice(0, Math.max(0, clipped - extraData.size))
+    }
+    if (!snapshot || tableLength > MAX_SNAPSHOT_TABLE_BYTES || cursor.at > 2 ** 31 - 1) {
+      if (!repair) throw new BlockError('EFBIG', 'Snapshot table is too big')
+      overhanging = count - index
+      notes.push(`Discarding ${overhanging} overhanging snapshots (snapshot table is too big)`)
+      break
+    }
+    snapshots.push(snapshot)
+    length = cursor.at
+  }
+  return { snapshots, length, truncated: false, overhanging, extraDataDropped, notes }
+}
+
+/** Bytes of extra data that the entry at `at` claims; 0 where `bytes` ends before. */
+function extraSizeAt(bytes: Uint8Array, at: number): number {
+  if (at + snapshotHeader.size > bytes.length) return 0
+  return snapshotHeader.read(bytes, at).extraDataSize
+}
+
+/**
+ * The table as bytes, in QEMU's form: always with the known extra data. A VM state too large for 32 bits is 0
+ * in the old field, so that old readers see a snapshot of the disk alone.
+ *
+ * @param imageSize bytes, for snapshots that hold no size of their own
+ * @throws BlockError EFBIG above 64 MiB
+ */
+export function serializeSnapshotTable(snapshots: readonly Snapshot[], imageSize: number): Uint8Array {
+  const entries = snapshots.map((snapshot) => serializeEntry(snapshot, imageSize))
+  const total = entries.reduce((end, entry) => alignUp(end, 8) + entry.length, 0)
+  if (total > MAX_SNAPSHOT_TABLE_BYTES) throw new BlockError('EFBIG', 'Snapshot table is too big')
+  const table = new Uint8Array(total)
+  let at = 0
+  for (const entry of entries) {
+    at = alignUp(at, 8)
+    table.set(entry, at)
+    at += entry.length
+  }
+  return table
+}
+
+function serializeEntry(snapshot: Snapshot, imageSize: number): Uint8Array {
+  const { unknownExtraData, vmStateSize } = snapshot
+  const id = encodeName(snapshot.id)
+  const name = encodeName(snapshot.name)
+  const extraSize = extraData.size + unknownExtraData.length
+  const bytes = new Uint8Array(snapshotHeader.size + extraSize + id.length + name.length)
+  snapshotHeader.write(bytes, {
+    ...snapshot,
+    idSize: id.length,
+    nameSize: name.length,
+    vmStateSize: vmStateSize <= 0xffff_ffff ? vmStateSize : 0,
+    extraDataSize: extraSize,
+  })
+  const { diskSize = imageSize, icount = NO_ICOUNT } = snapshot
+  extraData.write(bytes, { vmStateSize, diskSize, icount }, snapshotHeader.size)
+  let at = snapshotHeader.size + extraData.size
+  for (const part of [unknownExtraData, id, name]) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}

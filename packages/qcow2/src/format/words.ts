@@ -1,0 +1,47 @@
+/** 64-bit fields that a broken image may fill with anything, and names that need not be valid UTF-8. */
+import { be, type Field, TWO_32 } from '@vmblock/block-core'
+
+/**
+ * A 64-bit offset whose value is judged later, by a rule with a message of its own: above 2^53-1 it is read
+ * as the nearest number instead of being refused on the spot as `be.u64` does.
+ */
+export const wide64 = (at: number): Field<number> => ({
+  at,
+  width: 8,
+  get: (view, base) => view.getUint32(base + at) * TWO_32 + view.getUint32(base + at + 4),
+  set: be.u64(at).set,
+})
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const encoder = new TextEncoder()
+
+/**
+ * A name as text, up to its first NUL as a C string ends. Bytes that are not UTF-8 become lone surrogates
+ * U+DC80 to U+DCFF (Python's "surrogateescape"), so that {@link encodeName} gives the very same bytes back:
+ * rewriting a header must not change the name of a file.
+ */
+export function decodeName(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0)
+  const name = end < 0 ? bytes : bytes.subarray(0, end)
+  try {
+    return utf8.decode(name)
+  } catch {
+    return Array.from(name, (byte) => String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte)).join('')
+  }
+}
+
+/** The bytes of a name; the inverse of {@link decodeName}. No NUL is added. */
+export function encodeName(name: string): Uint8Array {
+  if (!/[\udc80-\udcff]/u.test(name)) return encoder.encode(name)
+  const parts = Array.from(name, (character) => {
+    const code = character.codePointAt(0)!
+    return code >= 0xdc80 && code <= 0xdcff ? Uint8Array.of(code - 0xdc00) : encoder.encode(character)
+  })
+  const bytes = new Uint8Array(parts.reduce((total, part) => total + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}

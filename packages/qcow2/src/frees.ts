@@ -1,0 +1,71 @@
+/**
+ * Clusters that nothing refers to any more, and that are not free yet.
+ *
+ * A cluster may be given away only when the table entry that no longer points at it is durable: before
+ * that, a crash brings the old pointer back, and what the new owner wrote would be read through it. (QEMU
+ * orders the refcount after the table but reuses the cluster at once.) So a free is only noted; a flush of the
+ * image makes it due; and when the requests that ran at that time have ended, the refcount drops. A crash
+ * before that leaks the cluster, which every check finds and no data misses.
+ */
+import type { RequestEpochs } from './epochs.ts'
+
+/** Why clusters were freed; decides whether the host hears of it (`pass-discard-*`). */
+export type FreeReason = 'request' | 'snapshot' | 'other'
+
+/** A run of host clusters to be freed. */
+export interface Freed {
+  /** Host bytes, cluster aligned (`offset` and `bytes` of compressed clusters are the clusters they touch). */
+  readonly offset: number
+  readonly bytes: number
+  readonly reason: FreeReason
+}
+
+/** The stages between "unlinked" and "free". */
+export class PendingFrees {
+  readonly #epochs: RequestEpochs
+  /** Unlinked, the table change not durable yet. */
+  #fresh: Freed[] = []
+  /** Durably unlinked; requests of that epoch may still be on their way. */
+  #durable: { readonly epoch: number; readonly freed: readonly Freed[] }[] = []
+
+  constructor(epochs: RequestEpochs) {
+    this.#epochs = epochs
+  }
+
+  /** Notes a run; runs that touch the last one join it. */
+  add(offset: number, bytes: number, reason: FreeReason): void {
+    const last = this.#fresh[this.#fresh.length - 1]
+    if (last && last.offset + last.bytes === offset && last.reason === reason)
+      this.#fresh[this.#fresh.length - 1] = { offset: last.offset, bytes: last.bytes + bytes, reason }
+    else this.#fresh.push({ offset, bytes, reason })
+  }
+
+  /** What a flush that begins now will make durable. */
+  take(): Freed[] {
+    const taken = this.#fresh
+    this.#fresh = []
+    return taken
+  }
+
+  /** The flush failed: the runs wait for the next one. */
+  putBack(freed: readonly Freed[]): void {
+    if (freed.length > 0) this.#fresh = [...freed, ...this.#fresh]
+  }
+
+  /** The flush succeeded. */
+  becameDurable(freed: readonly Freed[]): void {
+    if (freed.length > 0) this.#durable.push({ epoch: this.#epochs.advance(), freed })
+  }
+
+  /** Takes the runs whose refcounts may drop now. */
+  takeDue(): Freed[] {
+    const due: Freed[] = []
+    while (this.#durable[0] && this.#epochs.isOver(this.#durable[0].epoch)) due.push(...this.#durable.shift()!.freed)
+    return due
+  }
+
+  /** Whether anything is waiting, at any stage. */
+  get isEmpty(): boolean {
+    return this.#fresh.length === 0 && this.#durable.length === 0
+  }
+}

@@ -1,0 +1,240 @@
+/** One open qcow2 image: its header, tables, caches and locks, and the bits that mark it dirty or corrupt. */
+import {
+  type BlockChild,
+  BlockError,
+  type DriverEvents,
+  Mutex,
+  RangeTracker,
+  SECTOR,
+  TableCache,
+  viewOf,
+  alignDown,
+} from '@vmblock/block-core'
+import { RequestEpochs } from './epochs.ts'
+import { Incompatible } from './format/features.ts'
+import type { Geometry } from './format/geometry.ts'
+import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
+import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
+import { PendingFrees } from './frees.ts'
+import type { ClusterCodec } from './codec.ts'
+import { beforeClean } from './write-order.ts'
+
+/** What an image is opened with; the driver's options, resolved. */
+export interface ImageSettings {
+  readonly nodeName: string
+  readonly filename: string
+  readonly readOnly: boolean
+  readonly checkMode: boolean
+  /** Refcount updates may be postponed. */
+  lazyRefcounts: boolean
+  /** Whether the host hears of clusters that become free, by reason. */
+  passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
+  /** Bytes of an L2 or refcount slice in the caches. */
+  readonly sliceSize: number
+  /** Bytes the L2 cache, and the refcount cache, may hold. */
+  readonly l2CacheSize: number
+  readonly refcountCacheSize: number
+}
+
+/** What {@link Image} is made of. */
+export interface ImageParts {
+  readonly settings: ImageSettings
+  readonly header: Header
+  readonly geometry: Geometry
+  readonly file: BlockChild
+  /** Where guest data lives: `file`, or the external data file. */
+  readonly data: BlockChild
+  readonly codec: ClusterCodec
+  readonly events: DriverEvents
+  /** The L1 table, as on disk. */
+  readonly l1: Uint8Array
+  /** The refcount table, as on disk. */
+  readonly refcountTable: Uint8Array
+}
+
+/** A metadata table that is always in memory, in disk byte order: L1, refcount table. */
+export interface ResidentTable {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+const resident = (bytes: Uint8Array): ResidentTable => ({ bytes, view: viewOf(bytes) })
+
+/** State shared by the verbs (read, write, discard, ...). Changes to it happen under {@link Image.lock}. */
+export class Image {
+  readonly settings: ImageSettings
+  readonly header: Header
+  readonly geometry: Geometry
+  readonly file: BlockChild
+  readonly data: BlockChild
+  readonly codec: ClusterCodec
+  readonly events: DriverEvents
+  readonly refcounts: RefcountAccess
+  readonly l2Tables: TableCache
+  readonly refblocks: TableCache
+  /** Guards the tables and the allocator; never held over guest data I/O. Taken after {@link allocating}. */
+  readonly lock = new Mutex()
+  /** Guest ranges being allocated, zeroed or discarded. */
+  readonly allocating = new RangeTracker()
+  readonly requests = new RequestEpochs()
+  readonly frees = new PendingFrees(this.requests)
+  /** The node may be written now; a reopen changes it. */
+  writable: boolean
+  /** The node below that shows through where the image holds nothing. A reopen or commit may exchange it. */
+  backing: BlockChild | undefined
+  l1: ResidentTable
+  refcountTable: ResidentTable
+  /** Clusters below this index are taken: where the search for free ones begins. */
+  freeHint = 0
+  /** Host bytes at and above this offset were never written, so that they read as zeroes. */
+  untouchedFrom: number
+  /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
+  needsRepair: boolean
+  /** Told of corruption once; then the image stops writing. */
+  #corruptionSignalled = false
+
+  constructor(parts: ImageParts) {
+    const { settings, header, geometry, file } = parts
+    this.settings = settings
+    this.header = header
+    this.geometry = geometry
+    this.file = file
+    this.data = parts.data
+    this.codec = parts.codec
+    this.events = parts.events
+    this.writable = !settings.readOnly
+    this.l1 = resident(parts.l1)
+    this.refcountTable = resident(parts.refcountTable)
+    this.refcounts = refcountAccess(geometry.refcountOrder)
+    this.needsRepair = this.dirty
+    this.untouchedFrom = Math.ceil(file.size / geometry.clusterSize) * geometry.clusterSize
+    const { sliceSize } = settings
+    const flushData = (): Promise<void> => this.data.flush()
+    this.l2Tables = new TableCache({
+      file,
+      sliceSize,
+      capacity: Math.floor(settings.l2CacheSize / sliceSize),
+      events: { load: 'l2_load', update: 'l2_update' },
+      flushData,
+    })
+    this.refblocks = new TableCache({
+      file,
+      sliceSize,
+      capacity: Math.floor(settings.refcountCacheSize / sliceSize),
+      events: { load: 'refblock_load', update: 'refblock_update_part' },
+      flushData,
+    })
+  }
+
+  /** Guest bytes. */
+  get size(): number {
+    return this.header.size
+  }
+  /** Guest data lives in a file of its own, at its guest offset. */
+  get hasDataFile(): boolean {
+    return this.data !== this.file
+  }
+  get extendedL2(): boolean {
+    return this.geometry.subclusters > 1
+  }
+  /** The dirty bit is on disk. */
+  get dirty(): boolean {
+    return (this.header.incompatible & Incompatible.dirty) !== 0n
+  }
+  /** Refcount updates may be postponed. Version 2 has no dirty bit to say so. */
+  get lazyRefcounts(): boolean {
+    return this.settings.lazyRefcounts && this.header.version >= 3
+  }
+
+  /** @see write-order.ts */
+  async flushFile(): Promise<void> {
+    const announced = this.file.debugEvent('flush_to_disk')
+    if (announced) await announced
+    await this.file.flush()
+  }
+
+  /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
+  async markDirty(): Promise<void> {
+    if (this.dirty) return
+    await this.#writeIncompatible(this.header.incompatible | Incompatible.dirty)
+    await this.flushFile()
+    this.header.incompatible |= Incompatible.dirty
+  }
+
+  /**
+   * Clears the dirty bit, after everything it vouches for is durable. A bit that was found at open stays
+   * until a complete repair has run (QEMU clears it at close in any case: lazy-refcounts.md section 3, A).
+   */
+  async markClean(): Promise<void> {
+    if (!this.dirty || this.needsRepair) return
+    await beforeClean(this)
+    await this.#writeIncompatible(this.header.incompatible & ~Incompatible.dirty)
+    await this.flushFile()
+    this.header.incompatible &= ~Incompatible.dirty
+  }
+
+  /** Clears the corrupt bit, after a repair that left nothing to repair. */
+  async markConsistent(): Promise<void> {
+    if ((this.header.incompatible & Incompatible.corrupt) === 0n) return
+    await beforeClean(this)
+    await this.#writeIncompatible(this.header.incompatible & ~Incompatible.corrupt)
+    await this.flushFile()
+    this.header.incompatible &= ~Incompatible.corrupt
+  }
+
+  /**
+   * The image contradicts itself. Reports it once; if it is fatal and the image is writable, marks it corrupt
+   * and stops the node. QEMU's `qcow2_signal_corruption`.
+   *
+   * @param at host offset and size in bytes of what is broken
+   * @returns the error for the request that met it
+   */
+  async signalCorruption(message: string, fatal: boolean, at?: { offset: number; size?: number }): Promise<BlockError> {
+    const stops = fatal && this.writable
+    const error = new BlockError('EIO', message, { node: this.settings.nodeName, offset: at?.offset })
+    if (this.#corruptionSignalled && !stops) return error
+    this.#corruptionSignalled = true
+    if (stops) {
+      this.events.warn(`qcow2: Marking image as corrupt: ${message}; further corruption events will be suppressed`)
+      if (this.header.version >= 3 && (this.header.incompatible & Incompatible.corrupt) === 0n) {
+        this.header.incompatible |= Incompatible.corrupt
+        await this.#writeIncompatible(this.header.incompatible)
+          .then(() => this.flushFile())
+          .catch(() => undefined)
+      }
+      this.writable = false
+    } else {
+      this.events.warn(`qcow2: Image is corrupt: ${message}; further non-fatal corruption events will be suppressed`)
+    }
+    this.events.corrupt({ message, fatal: stops, ...at })
+    return error
+  }
+
+  /** Rewrites the header cluster's used part: header, extensions, backing file name. Does not flush. */
+  async writeHeader(): Promise<void> {
+    await this.file.write(0, serializeHeader(this.header, this.geometry.clusterSize))
+  }
+
+  /** Replaces the L1 table in memory; header and disk are the caller's business. */
+  setL1(bytes: Uint8Array): void {
+    this.l1 = resident(bytes)
+  }
+
+  /** Replaces the refcount table in memory; header and disk are the caller's business. */
+  setRefcountTable(bytes: Uint8Array): void {
+    this.refcountTable = resident(bytes)
+  }
+
+  /** Writes the sector of a resident table that holds [from, from + bytes). Offsets count from its start. */
+  async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
+    const start = alignDown(from, SECTOR)
+    const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)
+    await this.file.write(tableOffset + start, table.bytes.subarray(start, end))
+  }
+
+  async #writeIncompatible(bits: bigint): Promise<void> {
+    const word = new Uint8Array(8)
+    viewOf(word).setBigUint64(0, bits)
+    await this.file.write(HEADER_FIELD.incompatible, word)
+  }
+}

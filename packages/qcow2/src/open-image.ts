@@ -1,0 +1,113 @@
+/** From a file to an {@link Image}: header, tables, children, and what has to be done before the first write. */
+import { BlockError, type OpenContext } from '@vmblock/block-core'
+import { checkImage } from './check/check.ts'
+import { type Codecs, codecFor } from './codec.ts'
+import { Incompatible, KNOWN_AUTOCLEAR, Autoclear } from './format/features.ts'
+import { geometryOf } from './format/geometry.ts'
+import { headerAreaBytes, type Header, parseHeader } from './format/header.ts'
+import { Image } from './image.ts'
+import { resolveSettings, type RuntimeOptions } from './options.ts'
+
+/**
+ * Opens an image. A dirty image that is opened for writing is repaired first; one that cannot be repaired is
+ * refused and stays dirty.
+ *
+ * @throws BlockError in QEMU's words
+ */
+export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
+  const file = await context.requireChild('file')
+  const header = await readHeader(file, context.checkMode)
+  refuseUnsupported(header, context)
+  const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
+  const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
+  const settings = resolveSettings(context, context.options, header, geometry)
+  const refcountTable = new Uint8Array(header.refcountTableClusters * geometry.clusterSize)
+  const l1 = new Uint8Array(header.l1Size * 8)
+  if (l1.length > 0) await file.read(header.l1TableOffset, l1)
+  if (refcountTable.length > 0) {
+    await file.debugEvent('reftable_load')
+    await file.read(header.refcountTableOffset, refcountTable)
+  }
+  const image = new Image({
+    settings,
+    header,
+    geometry,
+    file,
+    data: (await openDataFile(context, header)) ?? file,
+    codec: codecFor(header.compressionType, codecs),
+    events: context.events,
+    l1,
+    refcountTable,
+  })
+  const { backingFile, extensions } = header
+  image.backing = await context.child(
+    'backing',
+    backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
+  )
+  if (!context.readOnly && !context.checkMode) await becomeWritable(image)
+  return image
+}
+
+type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
+
+async function readHeader(file: File, checkMode: boolean): Promise<Header> {
+  const head = new Uint8Array(Math.min(512, file.size))
+  await file.read(0, head)
+  const bytes = new Uint8Array(Math.min(headerAreaBytes(head), file.size))
+  await file.read(0, bytes)
+  return parseHeader(bytes, checkMode)
+}
+
+function refuseUnsupported(header: Header, { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>): void {
+  if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
+  if (header.cryptMethod !== 0) {
+    const method = header.cryptMethod === 1 ? 'AES' : 'LUKS'
+    throw new BlockError('ENOTSUP', `the image is encrypted (${method}), which is not supported yet`, { node: nodeName })
+  }
+}
+
+async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header): Promise<File | undefined> {
+  const { dataFile } = header.extensions
+  const hasDataFile = (header.incompatible & Incompatible.dataFile) !== 0n
+  // The name in the header is a plain file name, never a protocol (CVE-2024-4467).
+  const implicit = hasDataFile && dataFile !== undefined ? { filename: dataFile, driver: 'file' } : undefined
+  const child = await context.child('data-file', implicit)
+  const fail = (message: string): BlockError => new BlockError('EINVAL', message, { node: context.nodeName })
+  if (!hasDataFile) {
+    if (child) throw fail("'data-file' can only be set for images with an external data file")
+    if ((header.autoclear & Autoclear.dataFileRaw) !== 0n) throw fail('data-file-raw requires a data file')
+    return undefined
+  }
+  if (!child) throw fail("'data-file' is required for this image")
+  return child
+}
+
+/**
+ * Before the first write: autoclear bits of features that nobody here keeps up to date are cleared, and
+ * refcounts that may lag are made right.
+ *
+ * @throws BlockError EACCES for a corrupt image, EIO `Could not repair dirty image`
+ */
+export async function becomeWritable(image: Image): Promise<void> {
+  const { header, events } = image
+  if ((header.incompatible & Incompatible.corrupt) !== 0n)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: image.settings.nodeName })
+  image.writable = true
+  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+  if (kept !== header.autoclear) {
+    // Bitmaps would miss what is written from now on: without the bit, their users know.
+    header.autoclear = kept
+    await image.writeHeader()
+    await image.flushFile()
+  }
+  if (!image.dirty) return
+  const report = await checkImage(image, { repair: 'all', report: (line) => events.warn(line) }).catch((error: unknown) => {
+    throw unrepaired(image, error)
+  })
+  events.repair(report)
+  if (report.checkErrors > 0 || image.dirty) throw unrepaired(image)
+}
+
+const unrepaired = (image: Image, cause?: unknown): BlockError =>
+  new BlockError('EIO', 'Could not repair dirty image: Input/output error', { node: image.settings.nodeName, cause })

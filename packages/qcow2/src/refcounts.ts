@@ -1,0 +1,157 @@
+/** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
+import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
+import type { Image } from './image.ts'
+
+/** How many entries the refcount table has; each stands for one refcount block. */
+export const refcountTableEntries = (image: Image): number => image.refcountTable.bytes.length / 8
+
+/** Host offset of a refcount block, 0 where there is none: then every refcount in its range is 0. */
+export function refblockOffset(image: Image, blockIndex: number): number {
+  const { view } = image.refcountTable
+  if (blockIndex >= view.byteLength / 8) return 0
+  const hi = view.getUint32(blockIndex * 8)
+  const lo = view.getUint32(blockIndex * 8 + 4)
+  return hi * TWO_32 + (lo - (lo % 512))
+}
+
+/** Which refcount block a cluster's refcount is in. */
+export const refblockIndexOf = (image: Image, cluster: number): number =>
+  Math.floor(cluster / image.geometry.refblockEntries)
+
+/** Refcounts per cache slice. */
+const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
+
+/** Host offset of the cache slice with a cluster's refcount; 0 where there is no block. */
+async function sliceOf(image: Image, cluster: number): Promise<number> {
+  const { refblockEntries, clusterSize } = image.geometry
+  const blockIndex = Math.floor(cluster / refblockEntries)
+  const block = refblockOffset(image, blockIndex)
+  if (block === 0) return 0
+  if (block % clusterSize !== 0) {
+    throw await image.signalCorruption(
+      `Refblock offset 0x${block.toString(16)} unaligned (reftable index: 0x${blockIndex.toString(16)})`,
+      true,
+    )
+  }
+  return block + Math.floor((cluster % refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+}
+
+/** The slice itself. The caller changes it before its next await. */
+async function loadSlice(image: Image, offset: number): Promise<Table> {
+  for (;;) {
+    const table = image.refblocks.peek(offset)
+    if (table) return table
+    await image.refblocks.load(offset)
+  }
+}
+
+/** The refcount of a host cluster, given by its index. */
+export async function getRefcount(image: Image, cluster: number): Promise<number> {
+  const offset = await sliceOf(image, cluster)
+  if (offset === 0) return 0
+  return image.refcounts.get((await loadSlice(image, offset)).bytes, cluster % sliceEntries(image))
+}
+
+/**
+ * Adds `delta` to the refcount of every cluster in a range whose blocks exist, all or nothing.
+ *
+ * @param first index of the first host cluster
+ * @param becameFree is told of clusters whose refcount became 0
+ * @throws BlockError EINVAL for a refcount that would leave its range
+ */
+export async function addToRefcounts(
+  image: Image,
+  first: number,
+  count: number,
+  delta: 1 | -1,
+  becameFree?: (cluster: number) => void,
+): Promise<void> {
+  let cluster = first
+  try {
+    while (cluster < first + count) {
+      const offset = await sliceOf(image, cluster)
+      const table = offset === 0 ? undefined : await loadSlice(image, offset)
+      if (table && image.refblocks.peek(offset) !== table) continue // dropped on the way here: load it again
+      cluster = changeSlice(image, table, cluster, first + count, delta, becameFree)
+    }
+  } catch (error) {
+    // Undo what was done; it is all in the cache, so this does not fail for want of a disk.
+    if (cluster > first) await addToRefcounts(image, first, cluster - first, delta === 1 ? -1 : 1)
+    throw error
+  }
+}
+
+/** Changes what one slice holds of [cluster, end). @returns the first cluster that is not done */
+function changeSlice(
+  image: Image,
+  table: Table | undefined,
+  cluster: number,
+  end: number,
+  delta: number,
+  becameFree?: (cluster: number) => void,
+): number {
+  const { refcounts } = image
+  const entries = sliceEntries(image)
+  const start = cluster % entries
+  const stop = Math.min(entries, start + end - cluster)
+  // First look, then change: nothing has to be undone within a slice.
+  for (let i = start; i < stop; i++) {
+    const value = table ? refcounts.get(table.bytes, i) + delta : -1
+    if (value < 0 || value > refcounts.max) throw outOfRange(image, cluster + i - start, delta)
+  }
+  if (!table) throw outOfRange(image, cluster, delta)
+  for (let i = start; i < stop; i++) {
+    const value = refcounts.get(table.bytes, i) + delta
+    refcounts.set(table.bytes, i, value)
+    if (value === 0) {
+      const freed = cluster + i - start
+      if (freed < image.freeHint) image.freeHint = freed
+      becameFree?.(freed)
+    }
+  }
+  const { refcountBits } = image.geometry
+  image.refblocks.changed(table, Math.floor((start * refcountBits) / 8), Math.ceil((stop * refcountBits) / 8))
+  return cluster + stop - start
+}
+
+function outOfRange(image: Image, cluster: number, delta: number): BlockError {
+  const offset = cluster * image.geometry.clusterSize
+  const what = delta > 0 ? 'exceed its maximum' : 'fall below zero'
+  return new BlockError('EINVAL', `the refcount of cluster ${cluster} would ${what}`, {
+    node: image.settings.nodeName,
+    offset,
+  })
+}
+
+/**
+ * Index of the first of `count` free clusters in a row, from the hint on (first fit, as QEMU's allocator
+ * does it, so that layouts come out alike). Moves the hint behind them; marks nothing.
+ *
+ * @throws BlockError EFBIG where the file would pass 2^53 bytes
+ */
+export async function findFree(image: Image, count: number): Promise<number> {
+  const { refblockEntries, clusterSize } = image.geometry
+  const entries = sliceEntries(image)
+  let cluster = image.freeHint
+  let found = 0
+  while (found < count) {
+    const offset = await sliceOf(image, cluster)
+    if (offset === 0) {
+      // No block: free up to the end of its range, or of the table, and beyond.
+      const blockEnd = (Math.floor(cluster / refblockEntries) + 1) * refblockEntries
+      const taken = Math.min(count - found, blockEnd - cluster)
+      found += taken
+      cluster += taken
+      continue
+    }
+    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
+    const start = cluster % entries
+    let i = start
+    for (; i < entries && found < count; i++) found = image.refcounts.get(bytes, i) === 0 ? found + 1 : 0
+    cluster += i - start
+  }
+  if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
+    throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
+  image.freeHint = cluster
+  return cluster - count
+}

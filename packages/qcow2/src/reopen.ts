@@ -1,0 +1,38 @@
+/** Changing an open image: who may no longer write leaves it clean, who may from now on repairs it first. */
+import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
+import { settleImage } from './flush.ts'
+import { Incompatible } from './format/features.ts'
+import type { Image } from './image.ts'
+import { becomeWritable } from './open-image.ts'
+import { mutableSettings, type RuntimeOptions } from './options.ts'
+
+/**
+ * Does all that can fail. The core has drained the node, and a node that becomes writable finds its file
+ * writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and C).
+ */
+export async function prepareReopen(image: Image, request: ReopenRequest): Promise<PreparedReopen> {
+  const options = request.options as unknown as RuntimeOptions
+  const next = mutableSettings(options, image.header, request.unmap ?? image.settings.passDiscard.request)
+  const wasWritable = image.writable
+  const willWrite = !request.readOnly
+  if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: image.settings.nodeName })
+  if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
+    await settleImage(image)
+    await image.markClean()
+  }
+  if (!wasWritable && willWrite && !image.settings.checkMode) {
+    // What a reader saw may have been changed since by the repair of somebody else; nothing is kept.
+    await becomeWritable(image)
+  }
+  return {
+    commit() {
+      image.settings.lazyRefcounts = next.lazyRefcounts
+      image.settings.passDiscard = next.passDiscard
+      image.writable = willWrite
+    },
+    abort() {
+      image.writable = wasWritable
+    },
+  }
+}

@@ -1,0 +1,106 @@
+/** Host clusters for a guest range that has none it may write to. Runs under the image's lock. */
+import { alignDown, type Table } from '@vmblock/block-core'
+import { allocateClusters } from './allocate.ts'
+import { COPIED_HI, hostOffsetOf } from './format/l2-entry.ts'
+import { SubclusterKind } from './format/subclusters.ts'
+import type { Image } from './image.ts'
+import { growL1, writableL2Table } from './l1.ts'
+import { entryWords, indexInSlice, kindOf, sliceOffset, type Words } from './lookup.ts'
+
+/** Clusters reserved for a guest range; nothing points at them yet, or not as data. */
+export interface Reserved {
+  /** The guest bytes that will be written: [offset, offset + bytes). */
+  readonly offset: number
+  readonly bytes: number
+  /** Host offset of the cluster that holds `offset`. */
+  readonly hostOffset: number
+  readonly clusters: number
+  /** Place of the first entry: slice offset (host bytes) and index in it. */
+  readonly slice: number
+  readonly index: number
+  /** What the entries were before. */
+  readonly before: readonly Words[]
+  /** The clusters were the guest's already (preallocated, or some subclusters written). */
+  readonly reused: boolean
+  /** Nothing was ever written there: they read as zeroes. */
+  readonly zeroed: boolean
+}
+
+/** The slice with the L2 entry for a guest offset, of a table that may be changed. Use it before the next await. */
+export async function writableSlice(image: Image, offset: number): Promise<Table> {
+  const l1Index = Math.floor(offset / image.geometry.l2Coverage)
+  if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)
+  const slice = sliceOffset(image, await writableL2Table(image, l1Index), offset)
+  for (;;) {
+    const table = image.l2Tables.peek(slice)
+    if (table) return table
+    await image.l2Tables.load(slice)
+  }
+}
+
+/** Loads the slice again by its place. Use the result before the next await. */
+export async function sliceAt(image: Image, slice: number): Promise<Table> {
+  for (;;) {
+    const table = image.l2Tables.peek(slice)
+    if (table) return table
+    await image.l2Tables.load(slice)
+  }
+}
+
+/** How an entry is treated by a write: written in place, its own host cluster filled in, or replaced. */
+const Treatment = { inPlace: 0, reuse: 1, replace: 2 } as const
+
+function treatmentOf(image: Image, words: Words, from: number, to: number): number {
+  if ((words.hi & COPIED_HI) === 0) return Treatment.replace
+  const { subclusterSize } = image.geometry
+  let treatment: number = Treatment.inPlace
+  for (let sub = Math.floor(from / subclusterSize); sub * subclusterSize < to; sub++) {
+    const kind = kindOf(image, words, sub)
+    if (kind === SubclusterKind.normal) continue
+    if (kind !== SubclusterKind.zeroAlloc && kind !== SubclusterKind.unallocatedAlloc) return Treatment.replace
+    treatment = Treatment.reuse
+  }
+  return treatment
+}
+
+/**
+ * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
+ *
+ * @returns undefined when the first cluster can be written in place
+ */
+export async function reserve(image: Image, offset: number, bytes: number): Promise<Reserved | undefined> {
+  const { clusterSize } = image.geometry
+  const table = await writableSlice(image, offset)
+  const index = indexInSlice(image, offset)
+  const start = alignDown(offset, clusterSize)
+  const end = offset + bytes
+  const before: Words[] = []
+  let treatment: number | undefined
+  let host = 0
+  for (let at = start; at < end; at += clusterSize) {
+    const words = entryWords(image, table, index + before.length)
+    const its = treatmentOf(image, words, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
+    treatment ??= its
+    if (its !== treatment || its === Treatment.inPlace) break
+    if (its === Treatment.reuse) {
+      if (before.length === 0) host = hostOffsetOf(words.hi, words.lo)
+      else if (hostOffsetOf(words.hi, words.lo) !== host + before.length * clusterSize) break
+    }
+    before.push(words)
+  }
+  if (treatment === Treatment.inPlace) return undefined
+  const clusters = before.length
+  const common = {
+    offset,
+    bytes: Math.min(end, start + clusters * clusterSize) - offset,
+    clusters,
+    slice: table.offset,
+    index,
+    before,
+  }
+  if (treatment === Treatment.reuse) return { ...common, hostOffset: host, reused: true, zeroed: false }
+  // In an external data file a guest cluster's place is its guest offset, and nobody counts it.
+  if (image.hasDataFile) return { ...common, hostOffset: start, reused: false, zeroed: start >= image.data.size }
+  const allocated = await allocateClusters(image, clusters)
+  return { ...common, hostOffset: allocated.offset, reused: false, zeroed: allocated.zeroed }
+}

@@ -1,0 +1,130 @@
+/** Changing the size of the guest's disk, and emptying the image. */
+import { alignUp, BlockError, divUp, type Preallocation, SECTOR, type TruncateOptions, TWO_32, viewOf } from '@vmblock/block-core'
+import { applyFrees } from './allocate.ts'
+import { discardClusters } from './discard.ts'
+import { flushImage, settleImage } from './flush.ts'
+import { l1EntriesFor } from './format/geometry.ts'
+import { HEADER_FIELD } from './format/header.ts'
+import type { Image } from './image.ts'
+import { growL1, l2TableOffset } from './l1.ts'
+import { preallocate } from './preallocate.ts'
+import { getRefcount } from './refcounts.ts'
+import { writeZeroes } from './zero.ts'
+
+/**
+ * Changes the guest's disk to `size` bytes. Growing writes the tables first and the size last; shrinking
+ * writes the size last, too, after the clusters beyond it were let go.
+ *
+ * @throws BlockError EINVAL, ENOTSUP in QEMU's words (block/qcow2.c, qcow2_co_truncate)
+ */
+export async function truncate(image: Image, size: number, options: TruncateOptions): Promise<void> {
+  const { preallocation = 'off' } = options
+  const fail = (code: 'EINVAL' | 'ENOTSUP', message: string): BlockError => new BlockError(code, message, { node: image.settings.nodeName })
+  if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
+  if (image.header.nbSnapshots > 0 && image.header.version < 3) throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
+  if (image.extendedL2 && image.backing && preallocation === 'metadata')
+    throw fail('ENOTSUP', 'Preallocation is not supported with a backing file')
+  if (image.header.extensions.bitmaps) throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
+  const before = image.size
+  if (size < before) {
+    if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
+    await shrink(image, size)
+  } else {
+    await grow(image, size, preallocation, options.zero === true)
+  }
+  if (image.hasDataFile && (image.header.autoclear & 2n) !== 0n) await image.data.truncate(size, { exact: false })
+}
+
+async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
+  const before = image.size
+  const { geometry } = image
+  await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
+  if (image.hasDataFile && image.data.size < size) await image.data.truncate(size, { exact: false, preallocation: preallocation === 'metadata' ? 'off' : preallocation })
+  // Under the new size, and before anybody can see it.
+  image.header.size = size
+  try {
+    if (preallocation !== 'off') await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
+    else if (zero && size > before) await zeroGrown(image, before, size)
+    await flushImage(image)
+    await writeSize(image, size)
+  } catch (error) {
+    image.header.size = before
+    throw error
+  }
+}
+
+/** The backing file may have data where the disk grew; zero flags hide it. */
+async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
+  const start = alignUp(before, image.geometry.subclusterSize)
+  if (!image.backing || start >= size) return
+  await writeZeroes(image, start, size - start, {})
+}
+
+async function shrink(image: Image, size: number): Promise<void> {
+  const { geometry } = image
+  const { clusterSize } = geometry
+  const start = alignUp(size, clusterSize)
+  const oldEnd = alignUp(image.size, clusterSize)
+  if (start < oldEnd) await discardClusters(image, start, oldEnd, { full: true, reason: 'other' })
+  await writeSizeAfterFlush(image, size)
+  await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
+  if (image.hasDataFile) await image.data.truncate(size, { exact: false })
+  await settleImage(image)
+  await trimFile(image)
+}
+
+async function writeSizeAfterFlush(image: Image, size: number): Promise<void> {
+  await flushImage(image)
+  await writeSize(image, size)
+  image.header.size = size
+}
+
+/** Lets go of L2 tables that no guest offset leads to any more. The table itself keeps its length, as QEMU's does. */
+async function shrinkL1(image: Image, entries: number): Promise<void> {
+  const { clusterSize } = image.geometry
+  const total = image.l1.bytes.length / 8
+  await image.file.debugEvent('l1_shrink_write_table')
+  const tables: number[] = []
+  for (let index = entries; index < total; index++) {
+    const offset = l2TableOffset(image, index)
+    if (offset !== 0) tables.push(offset)
+  }
+  if (tables.length === 0) return
+  image.l1.bytes.fill(0, entries * 8)
+  await image.writeResident(image.l1, image.header.l1TableOffset, entries * 8, (total - entries) * 8)
+  await image.flushFile()
+  await image.file.debugEvent('l1_shrink_free_l2_clusters')
+  for (const offset of tables) {
+    image.l2Tables.drop(offset, clusterSize)
+    image.frees.add(offset, clusterSize, 'other')
+  }
+}
+
+/** Cuts unused clusters off the end of the image file, if its host can. */
+async function trimFile(image: Image): Promise<void> {
+  const { clusterSize } = image.geometry
+  await image.lock.run(() => applyFrees(image))
+  let clusters = divUp(image.file.size, clusterSize)
+  while (clusters > 1 && (await getRefcount(image, clusters - 1)) === 0) clusters--
+  const end = clusters * clusterSize
+  if (end >= image.file.size || !image.frees.isEmpty) return
+  await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
+    image.events.warn(`Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`)
+  })
+  image.untouchedFrom = Math.min(image.untouchedFrom, end)
+}
+
+async function writeSize(image: Image, size: number): Promise<void> {
+  const field = new Uint8Array(8)
+  viewOf(field).setUint32(0, Math.floor(size / TWO_32))
+  viewOf(field).setUint32(4, size % TWO_32)
+  await image.file.write(HEADER_FIELD.size, field)
+  await image.flushFile()
+}
+
+/** Drops all guest data of this layer, so that the backing file shows through everywhere. */
+export async function makeEmpty(image: Image): Promise<void> {
+  await image.file.debugEvent('empty_image_prepare')
+  await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), { full: true, reason: 'snapshot' })
+  await settleImage(image)
+}

@@ -1,0 +1,52 @@
+/** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
+import { alignUp } from '@vmblock/block-core'
+import type { Image } from './image.ts'
+import { relieve } from './link.ts'
+import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from './lookup.ts'
+import { l2TableOffset } from './l1.ts'
+import { writableSlice } from './reserve.ts'
+
+/**
+ * Goes over the entries of whole guest clusters [start, end) and replaces each by what `change` gives for it;
+ * undefined leaves it. Takes the guest range, then the image's lock slice by slice, so that other requests
+ * get their turn in a long range.
+ *
+ * @param skipEmpty ranges without an L2 table need no change
+ */
+export async function updateEntries(
+  image: Image,
+  start: number,
+  end: number,
+  skipEmpty: boolean,
+  change: (words: Words, guestOffset: number) => Words | undefined,
+): Promise<void> {
+  const { clusterSize, l2EntrySize, l2Coverage } = image.geometry
+  const last = alignUp(end, clusterSize)
+  await image.allocating.run(start, last - start, true, async () => {
+    for (let at = start; at < last; ) {
+      const coverage = sliceCoverage(image)
+      if (skipEmpty && l2TableOffset(image, Math.floor(at / l2Coverage)) === 0) {
+        at += l2Coverage - (at % l2Coverage)
+        continue
+      }
+      const stop = Math.min(last, at + coverage - (at % coverage))
+      const from = at
+      await image.lock.run(async () => {
+        const table = await writableSlice(image, from)
+        const first = indexInSlice(image, from)
+        for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
+          const changed = change(entryWords(image, table, index), guest)
+          if (!changed) continue
+          setEntryWords(image, table, index, changed)
+          image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+        }
+      })
+      await relieve(image)
+      at = stop
+    }
+  })
+}
+
+/** Whether two entries are the same words. */
+export const sameWords = (a: Words, b: Words): boolean =>
+  a.hi === b.hi && a.lo === b.lo && a.zeroes === b.zeroes && a.allocated === b.allocated

@@ -1,0 +1,110 @@
+/**
+ * zstd frames of a compressed cluster (RFC 8878). The frames are found here, so that whatever follows them is
+ * never looked at and a hostile header cannot ask for a huge window; a library decodes each.
+ */
+import { viewOf } from '@vmblock/block-core'
+
+const MAGIC = 0xfd2f_b528
+const SKIPPABLE = 0x184d_2a50
+/** Largest block, and so the smallest window worth having: 128 KiB. */
+const MIN_WINDOW_LOG = 17
+
+interface Frame {
+  /** Bytes. */
+  readonly length: number
+  readonly skippable: boolean
+  /** The frame declares no window: its content is one piece of the declared size. */
+  readonly singleSegment: boolean
+  /** Bytes of content, if declared. */
+  readonly contentSize: number | undefined
+}
+
+const truncated = (): Error => new Error('The zstd data ends within a frame')
+
+function contentSizeAt(view: DataView, at: number, width: number): number {
+  switch (width) {
+    case 1:
+      return view.getUint8(at)
+    case 2:
+      return view.getUint16(at, true) + 256
+    case 4:
+      return view.getUint32(at, true)
+    default:
+      return Number(view.getBigUint64(at, true))
+  }
+}
+
+/** The frame that `data` begins with. */
+function frameOf(data: Uint8Array): Frame {
+  const view = viewOf(data)
+  if (data.length < 8) throw truncated()
+  const magic = view.getUint32(0, true)
+  if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE)
+    return {
+      length: 8 + view.getUint32(4, true),
+      skippable: true,
+      singleSegment: false,
+      contentSize: undefined,
+    }
+  if (magic !== MAGIC) throw new Error('No zstd frame')
+
+  const descriptor = data[4]!
+  const singleSegment = (descriptor & 0x20) !== 0
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3]!
+  const sizeFlag = descriptor >>> 6
+  const sizeBytes = sizeFlag === 0 ? (singleSegment ? 1 : 0) : 1 << sizeFlag
+  const sizeAt = 5 + (singleSegment ? 0 : 1) + dictionaryBytes
+  let at = sizeAt + sizeBytes
+  if (at > data.length) throw truncated()
+  const contentSize = sizeBytes === 0 ? undefined : contentSizeAt(view, sizeAt, sizeBytes)
+
+  for (let last = false; !last; ) {
+    if (at + 3 > data.length) throw truncated()
+    const header = data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16)
+    last = (header & 1) !== 0
+    const runLength = ((header >>> 1) & 3) === 1
+    at += 3 + (runLength ? 1 : header >>> 3)
+  }
+  const length = at + ((descriptor & 4) !== 0 ? 4 : 0)
+  if (length > data.length) throw truncated()
+  return { length, skippable: false, singleSegment, contentSize }
+}
+
+/**
+ * The frame with a window no larger than `clusterSize` needs: no match reaches back before the beginning of
+ * the frame, so a larger one would only cost memory.
+ */
+function withSmallWindow(frame: Uint8Array, clusterSize: number): Uint8Array {
+  const log = Math.max(MIN_WINDOW_LOG, Math.ceil(Math.log2(clusterSize)))
+  if (frame[5]! >>> 3 <= log - 10) return frame
+  const copy = frame.slice()
+  copy[5] = (log - 10) << 3
+  return copy
+}
+
+/**
+ * Decodes frames until they have given `clusterSize` bytes.
+ *
+ * @throws Error when the data is broken, ends before, or its last frame gives more
+ */
+export async function decompressZstd(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  const { Decompress } = await import('fzstd')
+  const cluster = new Uint8Array(clusterSize)
+  let filled = 0
+  let rest = data
+  while (filled < clusterSize) {
+    const frame = frameOf(rest)
+    const bytes = rest.subarray(0, frame.length)
+    rest = rest.subarray(frame.length)
+    if (frame.skippable) continue
+    if ((frame.contentSize ?? 0) > clusterSize - filled)
+      throw new Error('The zstd data gives more than a cluster')
+    const decoder = new Decompress((chunk) => {
+      if (chunk.length > clusterSize - filled) throw new Error('The zstd data gives more than a cluster')
+      cluster.set(chunk, filled)
+      filled += chunk.length
+    })
+    decoder.push(frame.singleSegment ? bytes : withSmallWindow(bytes, clusterSize), true)
+  }
+  return cluster
+}

@@ -1,0 +1,121 @@
+/**
+ * C's getopt_long, step by step: scripts rely on its abbreviations and on options after operands, and QEMU's
+ * messages name the word at which it stopped. It knows nothing of commands or of how mistakes are worded.
+ */
+
+/** One option that may be given. */
+export interface GetoptOption {
+  /** One letter, without its dash. */
+  readonly short?: string | undefined
+  /** A word, without its dashes. */
+  readonly long?: string | undefined
+  readonly takesValue: boolean
+}
+
+/** What one step found. `word` is C's `argv[optind - 1]`, which QEMU's messages name. */
+export type GetoptStep<O> =
+  | { readonly kind: 'option'; readonly option: O; readonly value: string | undefined }
+  | { readonly kind: 'missing' | 'unknown'; readonly word: string }
+
+/** One pass over a command line. */
+export class Getopt<O extends GetoptOption> {
+  /** The words, the first one being the name of the program or command. Options move to the front. */
+  readonly #words: string[]
+  readonly #options: readonly O[]
+  /** Stop at the first operand instead of looking for options behind it (getopt's `+`). */
+  readonly #inOrder: boolean
+  /** The next word to look at. */
+  #at = 1
+  /** Operands passed over so far: [first, last). They are moved behind the options that follow them. */
+  #first = 1
+  #last = 1
+  /** What is left of a word of bundled letters. */
+  #letters = ''
+
+  constructor(words: readonly string[], options: readonly O[], inOrder = false) {
+    this.#words = [...words]
+    this.#options = options
+    this.#inOrder = inOrder
+  }
+
+  /** The next option or mistake; undefined at the end. */
+  next(): GetoptStep<O> | undefined {
+    if (this.#letters !== '') return this.#short()
+    const words = this.#words
+    this.#last = Math.min(this.#last, this.#at)
+    this.#first = Math.min(this.#first, this.#at)
+    if (!this.#inOrder) {
+      this.#moveOperands()
+      while (this.#at < words.length && !isOption(words[this.#at]!)) this.#at++
+      this.#last = this.#at
+    }
+    if (words[this.#at] === '--') {
+      this.#at++
+      this.#moveOperands()
+      this.#at = this.#first
+      return undefined
+    }
+    const word = words[this.#at]
+    if (word === undefined || !isOption(word)) {
+      if (this.#first !== this.#last) this.#at = this.#first
+      return undefined
+    }
+    if (word.startsWith('--')) return this.#long(word.slice(2))
+    this.#letters = word.slice(1)
+    return this.#short()
+  }
+
+  /** The operands, once {@link next} has returned undefined. */
+  get operands(): readonly string[] {
+    return this.#words.slice(this.#at)
+  }
+
+  /** Puts the options found behind the operands passed over before them. */
+  #moveOperands(): void {
+    if (this.#first !== this.#last && this.#last !== this.#at) {
+      const operands = this.#words.splice(this.#first, this.#last - this.#first)
+      this.#first = this.#at - operands.length
+      this.#words.splice(this.#first, 0, ...operands)
+      this.#last = this.#at
+    } else if (this.#last !== this.#at) this.#first = this.#last = this.#at
+  }
+
+  get #word(): string {
+    return this.#words[this.#at - 1]!
+  }
+
+  #short(): GetoptStep<O> {
+    const letter = this.#letters[0]!
+    this.#letters = this.#letters.slice(1)
+    const option = this.#options.find(({ short }) => short === letter)
+    if (this.#letters === '') this.#at++
+    if (!option) return { kind: 'unknown', word: this.#word }
+    if (!option.takesValue) return { kind: 'option', option, value: undefined }
+    if (this.#letters === '') return this.#nextWord(option)
+    const value = this.#letters
+    this.#letters = ''
+    this.#at++
+    return { kind: 'option', option, value }
+  }
+
+  #long(text: string): GetoptStep<O> {
+    this.#at++
+    const equals = text.indexOf('=')
+    const name = equals < 0 ? text : text.slice(0, equals)
+    const matches = this.#options.filter(({ long }) => long?.startsWith(name))
+    const option = matches.find(({ long }) => long === name) ?? (matches.length === 1 ? matches[0] : undefined)
+    if (!option || (equals >= 0 && !option.takesValue)) return { kind: 'unknown', word: this.#word }
+    if (!option.takesValue) return { kind: 'option', option, value: undefined }
+    if (equals >= 0) return { kind: 'option', option, value: text.slice(equals + 1) }
+    return this.#nextWord(option)
+  }
+
+  #nextWord(option: O): GetoptStep<O> {
+    const value = this.#words[this.#at]
+    if (value === undefined) return { kind: 'missing', word: this.#word }
+    this.#at++
+    return { kind: 'option', option, value }
+  }
+}
+
+const isOption = (word: string): boolean => word.startsWith('-') && word !== '-'

@@ -1,0 +1,139 @@
+/** Opening images the way every subcommand does: by file name or by options, with a cache mode. */
+import {
+  BlockError,
+  type BlockNode,
+  CACHE_MODES,
+  cacheMode,
+  messageOf,
+  type NodeOptions,
+  type OpenEnvironment,
+  openNode,
+  parseKeyValue,
+} from '@vmblock/block-core'
+import type { Call } from './command.ts'
+import { Failure, type FailureOptions, type Output } from './output.ts'
+
+/** What a cache mode's name stands for. */
+export type CacheFlags = (typeof CACHE_MODES)[keyof typeof CACHE_MODES]
+
+/**
+ * Reads the value of `-t` or `-T`.
+ *
+ * @param what names the option in the message: `cache option`, `source cache option`
+ * @throws Failure
+ */
+export function requireCacheMode(name: string | undefined, what: string, failure: FailureOptions = {}): CacheFlags {
+  const mode = cacheMode(name ?? 'writeback')
+  if (!mode) throw new Failure(`Invalid ${what}: ${name}`, failure)
+  return mode
+}
+
+/** Which image to open, and for what. */
+export interface ImageRequest {
+  /** The operand: a file name, or options. */
+  readonly name: string
+  readonly format?: string | undefined
+  /** The operand is a list of options. */
+  readonly imageOpts?: boolean | undefined
+  readonly forceShare?: boolean | undefined
+  readonly cache?: CacheFlags
+  /** Open for writing. */
+  readonly write?: boolean
+  /** More options of the node: what the subcommand is for. */
+  readonly extra?: NodeOptions
+}
+
+/**
+ * Opens an image.
+ *
+ * @param environment another one than that of the call
+ * @throws Failure `Could not open 'X': ...`
+ */
+export async function openImage(
+  call: Pick<Call, 'output' | 'environment'>,
+  request: ImageRequest,
+  environment: OpenEnvironment = call.environment,
+): Promise<BlockNode> {
+  const options = { ...nodeOptions(request, call.output), ...request.extra }
+  try {
+    return await openNode(environment, options)
+  } catch (error) {
+    throw new Failure(`Could not open '${request.name}': ${messageOf(error)}`)
+  }
+}
+
+function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
+  const { name, format, imageOpts, forceShare } = request
+  const cache = request.cache ?? CACHE_MODES.writeback
+  const flags = {
+    ...(cache.direct && { direct: true }),
+    ...(cache.noFlush && { 'no-flush': true }),
+    ...(!cache.writeCache && { writeback: false }),
+  }
+  const common = {
+    ...(!request.write && { 'read-only': true }),
+    ...(forceShare && { 'force-share': true }),
+  }
+  if (!imageOpts)
+    return {
+      ...(format !== undefined && { driver: format }),
+      filename: name,
+      ...common,
+      ...(Object.keys(flags).length > 0 && { cache: flags }),
+    }
+  if (format !== undefined) throw new Failure('--image-opts and --format are mutually exclusive')
+  const given = readImageOpts(name, output)
+  if (forceShare && given['force-share'] !== undefined && given['force-share'] !== 'on')
+    throw new Failure('--force-share/-U conflicts with image options')
+  const givenCache = typeof given['cache'] === 'object' ? given['cache'] : {}
+  // What the options say of the cache holds, except for the write cache, which is the tool's.
+  return { ...common, ...given, cache: { ...flags, ...givenCache, writeback: cache.writeCache } }
+}
+
+function readImageOpts(text: string, output: Output): NodeOptions {
+  try {
+    return parseKeyValue(text, 'file', (warning) => output.relay(warning))
+  } catch (error) {
+    throw new Failure(messageOf(error))
+  }
+}
+
+/**
+ * Uses an image and closes it, whatever happens.
+ *
+ * @returns the status of `use`; 1 if that was 0 and closing failed, for then data may be lost
+ */
+export async function withImage(
+  call: Pick<Call, 'output'>,
+  node: BlockNode,
+  use: (node: BlockNode) => Promise<number>,
+): Promise<number> {
+  let status: number
+  try {
+    status = await use(node)
+  } catch (error) {
+    await node.close().catch(() => undefined)
+    throw error
+  }
+  try {
+    await node.close()
+  } catch (error) {
+    call.output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
+    return status || 1
+  }
+  return status
+}
+
+/** The file at the bottom of a node: the place that relative names in its header start from. */
+export function placeOf(node: BlockNode): string {
+  let below = node
+  while (below.file) below = below.file.node
+  return below.filename
+}
+
+/** Bytes as a JavaScript number. @throws BlockError EFBIG beyond 2^53-1 */
+export function exactBytes(bytes: bigint): number {
+  const number = Number(bytes)
+  if (!Number.isSafeInteger(number)) throw new BlockError('EFBIG', `${bytes} bytes exceed 2^53-1`)
+  return number
+}

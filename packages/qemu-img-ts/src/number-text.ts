@@ -1,0 +1,57 @@
+/** Numbers as C's printf writes them: decimal places and significant digits, exact halves to even. */
+
+/** `value * 10^digits` as a whole number, rounded as printf does: from the exact binary value, halves to even. */
+function scaled(value: number, digits: number): bigint {
+  let denominator = 1n
+  let whole = value
+  while (!Number.isInteger(whole)) {
+    whole *= 2
+    denominator *= 2n
+  }
+  let numerator = BigInt(whole)
+  if (digits >= 0) numerator *= 10n ** BigInt(digits)
+  else denominator *= 10n ** BigInt(-digits)
+  const quotient = numerator / denominator
+  const twice = (numerator % denominator) * 2n
+  const up = twice > denominator || (twice === denominator && quotient % 2n === 1n)
+  return up ? quotient + 1n : quotient
+}
+
+/** `digits` decimal digits of a whole number as a decimal fraction. */
+function point(number: bigint, digits: number): string {
+  if (digits <= 0) return String(number * 10n ** BigInt(-digits))
+  const text = String(number).padStart(digits + 1, '0')
+  return `${text.slice(0, -digits)}.${text.slice(-digits)}`
+}
+
+const withoutTrailingZeros = (text: string): string => (text.includes('.') ? text.replace(/\.?0+$/, '') : text)
+
+/** C's `%.Nf` of a number that is not negative. */
+export const fixedText = (value: number, digits: number): string => point(scaled(value, digits), digits)
+
+/** C's `%.Ng` of a number that is not negative. */
+export function generalText(value: number, precision: number): string {
+  if (value === 0) return '0'
+  let exponent = Number(value.toExponential().split('e')[1])
+  let digits = scaled(value, precision - 1 - exponent)
+  if (digits === 10n ** BigInt(precision)) {
+    exponent++
+    digits /= 10n
+  }
+  if (exponent >= -4 && exponent < precision) return withoutTrailingZeros(point(digits, precision - 1 - exponent))
+  const sign = exponent < 0 ? '-' : '+'
+  const power = String(Math.abs(exponent)).padStart(2, '0')
+  return `${withoutTrailingZeros(point(digits, precision - 1))}e${sign}${power}`
+}
+
+const PREFIXES = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei']
+
+/**
+ * A number of bytes for people: three significant digits, in the unit that keeps the whole part below 1000
+ * (QEMU's `size_to_str`).
+ */
+export function humanSize(bytes: number): string {
+  let power = 0
+  while (power < PREFIXES.length - 1 && bytes / (1000 / 1024) >= 1024 ** (power + 1)) power++
+  return `${generalText(bytes / 1024 ** power, 3)} ${PREFIXES[power]}B`
+}

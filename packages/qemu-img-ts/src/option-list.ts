@@ -1,0 +1,126 @@
+/** The lists of `-o`: `name=value,...`, checked by a driver's table and worded as QEMU words them. */
+import type { OptionTable, OptionType } from '@vmblock/block-core'
+import type { OptionKind } from './command.ts'
+import { Failure } from './output.ts'
+import { readNumber, readSize, type Warn } from './size-text.ts'
+
+/** `-o`: several lists become one. */
+export const optionList: OptionKind<string> = {
+  short: 'o',
+  argument: 'options',
+  read(text, before) {
+    // Joined with a comma, a comma at either end would become an escaped one.
+    const trailing = /,*$/.exec(text)![0].length
+    if (text === '' || text.startsWith(',') || trailing % 2 === 1)
+      throw new Failure(`Invalid option list: ${text}`)
+    return before === undefined ? text : `${before},${text}`
+  },
+}
+
+/** One option of a list. */
+interface ListedOption {
+  readonly name: string
+  readonly value: string
+  /** It stood there without a value. */
+  readonly isFlag: boolean
+}
+
+/** Splits a list. A name without a value is `on`, or `off` after `no`; `,,` is a comma inside a value. */
+function* splitList(list: string): Generator<ListedOption> {
+  for (let at = 0; at < list.length; ) {
+    const end = at + list.slice(at).search(/[=,]|$/)
+    const name = list.slice(at, end)
+    if (list[end] !== '=') {
+      const negated = name.startsWith('no')
+      yield { name: negated ? name.slice(2) : name, value: negated ? 'off' : 'on', isFlag: !negated }
+      at = end + 1
+      continue
+    }
+    const raw = /^(?:[^,]|,,)*/.exec(list.slice(end + 1))![0]
+    yield { name, value: raw.replaceAll(',,', ','), isFlag: false }
+    at = end + 1 + raw.length + 1
+  }
+}
+
+/** Whether a list asks for help. */
+export function asksForHelp(list: string): boolean {
+  for (const { name, isFlag } of splitList(list)) if (isFlag && (name === 'help' || name === '?')) return true
+  return false
+}
+
+/** The value of one option: the text as given, and the number where the type is one. */
+export interface GivenOption {
+  readonly text: string
+  readonly number?: bigint
+}
+
+/** Checks the text of one option. @throws Failure */
+export function readOption(name: string, text: string, type: OptionType<unknown>['type'], warn: Warn): GivenOption {
+  if (type === 'bool' && !/^(on|yes|true|y|off|no|false|n)$/.test(text))
+    throw new Failure(`Parameter '${name}' expects 'on' or 'off'`)
+  if (type === 'size') {
+    const number = readSize(text, warn)
+    if (number === 'ERANGE') throw new Failure(`Value '${text}' is out of range for parameter '${name}'`)
+    if (number !== 'EINVAL') return { text, number }
+    throw new Failure(`Parameter '${name}' expects a non-negative number below 2^64`, {
+      hint:
+        'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n' +
+        'and exabytes, respectively.',
+    })
+  }
+  if (type === 'num') {
+    const number = readNumber(text)
+    if (number === 'ERANGE') throw new Failure(`Value '${text}' is too large for parameter '${name}'`)
+    if (number === 'EINVAL') throw new Failure(`Parameter '${name}' expects a number`)
+    return { text, number }
+  }
+  return { text }
+}
+
+/**
+ * Reads a list by a table; of equal names the last one counts, `id` is passed over.
+ *
+ * @throws Failure for the first option that is unknown or ill-typed
+ */
+export function readOptionList(list: string, table: OptionTable, warn: Warn): Map<string, GivenOption> {
+  const given = new Map<string, GivenOption>()
+  for (const { name, value } of splitList(list)) {
+    if (name === 'id') continue
+    const type = Object.hasOwn(table, name) ? table[name]!.type : undefined
+    if (type === undefined) throw new Failure(`Invalid parameter '${name}'`)
+    given.set(name, readOption(name, value, type, warn))
+  }
+  return given
+}
+
+/** What a driver's table reads: a number where it is one that JavaScript holds, else the text. */
+export function valueOf({ text, number }: GivenOption): string | number {
+  const exact = number === undefined ? Number.NaN : Number(number)
+  return Number.isSafeInteger(exact) ? exact : text
+}
+
+/** Options and their values as the `Formatting` line shows them, each with a space before it. */
+export function shownOptions(table: OptionTable, given: ReadonlyMap<string, GivenOption>): string {
+  let line = ''
+  for (const [name, { type, default: fallback }] of Object.entries(table)) {
+    const option = given.get(name)
+    // QEMU's default of a preallocation is that there is none.
+    if (!option && (fallback === undefined || name === 'preallocation')) continue
+    line += ` ${name}=${shownValue(type, option, fallback)}`
+  }
+  return line
+}
+
+function shownValue(type: OptionType<unknown>['type'], option: GivenOption | undefined, fallback: unknown): string {
+  if (option?.number !== undefined) return String(BigInt.asIntN(64, option.number))
+  if (option) return type === 'str' ? option.text.replaceAll(',', ',,') : option.text
+  return typeof fallback === 'boolean' ? (fallback ? 'on' : 'off') : String(fallback)
+}
+
+/** The lines of `-o help`: sorted, the explanations aligned where there is room. */
+export function optionHelp(table: OptionTable): string {
+  return Object.entries(table)
+    .map(([name, { type, help }]) => `${`  ${name}=<${type === 'bool' ? 'bool (on/off)' : type}>`.padEnd(24)} - ${help}\n`)
+    .sort((a, b) => (a < b ? -1 : 1))
+    .join('')
+}

@@ -1,0 +1,68 @@
+/** The progress line of `-p`, and the one that a signal asks for. */
+import { fixedText } from './number-text.ts'
+import type { Output } from './output.ts'
+
+/** How progress is shown. */
+export interface ProgressOptions {
+  /** `-p` was given. */
+  readonly shown: boolean
+  /** Percent by which progress must move to be printed again, except at 0 and 100. */
+  readonly minSkip: number
+}
+
+/**
+ * Progress of one command in percent. QEMU counts in single precision and prints two decimals, so we round
+ * after every step as it does (util/qemu-progress.c).
+ */
+export class Progress {
+  readonly #output: Output
+  readonly #shown: boolean
+  readonly #minSkip: number
+  #current = 0
+  #lastPrinted = 0
+  /** Somebody who cannot see progress asked for it once. */
+  #requested = false
+
+  constructor(output: Output, { shown, minSkip }: ProgressOptions) {
+    this.#output = output
+    this.#shown = shown
+    this.#minSkip = minSkip
+  }
+
+  /** Sets progress to `percent`. */
+  set(percent: number): void {
+    this.#current = Math.min(Math.fround(percent), 100)
+    const moved = Math.abs(this.#current - this.#lastPrinted) > this.#minSkip
+    if (!moved && this.#current !== 100 && this.#current !== 0) return
+    this.#lastPrinted = this.#current
+    this.#print()
+  }
+
+  /** Sets progress to `done` of `total` units of work. */
+  setPart(done: number, total: number): void {
+    this.set(total === 0 ? 0 : Math.fround(Math.fround(100 * Math.fround(done)) / Math.fround(total)))
+  }
+
+  /** Adds `part` of `total` units of work. */
+  advance(part: number, total: number): void {
+    const percent = Math.fround(Math.fround(Math.fround(part) / Math.fround(total)) * 100)
+    this.set(Math.fround(this.#current + percent))
+  }
+
+  /** Prints one line to standard error when progress is next told, unless it is shown anyway (SIGUSR1). */
+  request(): void {
+    this.#requested = true
+  }
+
+  /** Ends the line. */
+  end(): void {
+    if (this.#shown) this.#output.print('\n')
+  }
+
+  #print(): void {
+    const text = `    (${fixedText(this.#current, 2)}/100%)`
+    if (this.#shown) this.#output.printNow(`${text}\r`)
+    else if (this.#requested) this.#output.note(text)
+    this.#requested = false
+  }
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env node
+/** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
+import fs from 'node:fs'
+import * as nodeModule from 'node:module'
+import { type ScratchPlaces } from './scratch.ts'
+import type { CommandInput, Services } from './main.ts'
+
+// The program is started thousands of times by scripts: where Node can, its compiled code is kept (22.1+).
+const { enableCompileCache } = nodeModule as { enableCompileCache?: () => unknown }
+enableCompileCache?.()
+
+/** Writes all of a text now: what is printed must be out when the process dies by a signal. */
+function writeNow(fd: number, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += fs.writeSync(fd, bytes, done)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      // A full pipe that does not block is tried again; a reader that has gone is no error of ours, as in QEMU.
+      if (code !== 'EAGAIN') return
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}
+
+const LONGEST_TIMER = 2 ** 31 - 1
+
+async function sleep(milliseconds: number, until?: AbortSignal): Promise<void> {
+  for (let left = milliseconds; left >= 0 && !until?.aborted; left -= LONGEST_TIMER) {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.min(left, LONGEST_TIMER))
+      const stop = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      until?.addEventListener('abort', stop, { once: true })
+    })
+  }
+}
+
+async function readFile(path: string, limit: number): Promise<Uint8Array> {
+  if (limit > fs.statSync(path).size) return fs.readFileSync(path)
+  const fd = fs.openSync(path, 'r')
+  try {
+    const buffer = new Uint8Array(limit)
+    return buffer.subarray(0, fs.readSync(fd, buffer))
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Signals that QEMU's event loop takes or ignores (USR1, PIPE, ALRM, IO), and those of the C library's threads. */
+const HANDLED = new Set([0, 10, 13, 14, 29, 32, 33])
+const LAST_SIGNAL = 64
+
+function raise(signal: number): void {
+  if (HANDLED.has(signal) || signal > LAST_SIGNAL) return
+  process.kill(process.pid, signal)
+}
+
+/** Standard input that is no terminal, as it comes. Reading is what is asked for, and no more. */
+async function* readInput(): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(65536)
+  for (;;) {
+    const result = await new Promise<number | NodeJS.ErrnoException>((resolve) => {
+      fs.read(0, buffer, 0, buffer.length, null, (error, bytes) => resolve(error ?? bytes))
+    })
+    if (result === 0) return
+    if (typeof result === 'number') yield buffer.slice(0, result)
+    // A pipe that does not block has to be waited for by other means.
+    else if (result.code === 'EAGAIN') return yield* process.stdin
+    else return
+  }
+}
+
+/** The lines of standard input; readline is loaded for terminals alone. */
+function commandInput(print: (text: string) => void): CommandInput {
+  let input: Promise<CommandInput> | undefined
+  const open = async (): Promise<CommandInput> => {
+    if (!isTerminal(0)) {
+      const { cutLines } = await import('./lines.ts')
+      const lines = cutLines(readInput())
+      return {
+        async nextLine(prompt) {
+          print(prompt)
+          const { value } = await lines.next()
+          return value ?? undefined
+        },
+      }
+    }
+    const [{ createInterface }, { terminalInput }] = await Promise.all([import('node:readline'), import('./terminal.ts')])
+    const { stdin, stdout } = process
+    return terminalInput({
+      createInterface: (options) => createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
+      setRawMode: (raw) => void stdin.setRawMode(raw),
+      interrupt: () => process.kill(process.pid, 'SIGINT'),
+      write: (text) => writeNow(1, text),
+    })
+  }
+  return {
+    async nextLine(prompt, complete) {
+      input ??= open()
+      return (await input).nextLine(prompt, complete)
+    },
+  }
+}
+
+/** Whether a stream is a character device; asking the tty module costs more than being wrong about /dev/null. */
+function isCharacterDevice(fd: number): boolean {
+  try {
+    return fs.fstatSync(fd).isCharacterDevice()
+  } catch {
+    return false
+  }
+}
+
+const isTerminal = (fd: number): boolean =>
+  isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
+
+async function run(argv: readonly string[]): Promise<number> {
+  const { bufferedOutput, FORMATS, main, nodeEnvironment } = await import('./program.ts')
+  const output = bufferedOutput(
+    (text) => writeNow(1, text),
+    (text) => writeNow(2, text),
+    isCharacterDevice(1),
+  )
+  const start = process.hrtime.bigint()
+  const services: Services = {
+    environment: nodeEnvironment,
+    formats: FORMATS,
+    now: () => Number(process.hrtime.bigint() - start),
+    sleep,
+    readFile,
+    raise,
+  }
+  const input = commandInput((text) => {
+    output.print(text)
+    output.flush()
+  })
+  const streams = { output, input }
+  if (argv[0] !== '--scratch') return main(argv, streams, services)
+  const [{ runScratch }, os, path] = await Promise.all([
+    import('./scratch.ts'),
+    import('node:os'),
+    import('node:path'),
+  ])
+  const state = process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local', 'state')
+  const places: ScratchPlaces = {
+    directories: [path.join(state, 'vmblock'), path.join(os.tmpdir(), 'vmblock')],
+    join: (directory, name) => path.join(directory, name),
+    exists: (name) => fs.existsSync(name),
+    makeDirectory: (name) => void fs.mkdirSync(name, { recursive: true }),
+  }
+  return runScratch(argv.slice(1), streams, services, places)
+}
+
+run(process.argv.slice(2)).then(
+  (status) => process.exit(status),
+  (error: unknown) => {
+    writeNow(2, `qemu-io: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.exit(1)
+  },
+)

@@ -1,0 +1,91 @@
+/** `alloc` and `map`: what the top layer holds. */
+import { type BlockNode, errorText } from '@vmblock/block-core'
+import { defineCommand, Stop } from '../command.ts'
+import { parseSize } from '../kinds.ts'
+import { humanSize } from '../report.ts'
+
+const SECTOR = 512
+
+/** `alloc`. */
+export const alloc = defineCommand({
+  name: 'alloc',
+  alias: 'a',
+  usage: 'offset [count]',
+  summary: 'checks if offset is allocated in the file',
+  needsImage: true,
+  words: { min: 1, max: 2 },
+
+  async run({ session, node, operands, print }) {
+    const start = parseSize(operands[0]!, session)
+    let count = operands[1] === undefined ? SECTOR : parseSize(operands[1], session)
+    let allocated = 0
+    for (let done = 0; done < count; ) {
+      let run: { readonly bytes: number; readonly allocated: boolean }
+      try {
+        run = await session.wait(statusAt(node, start + done, count - done))
+      } catch (error) {
+        throw new Stop(`is_allocated failed: ${errorText(error)}\n`)
+      }
+      // Beyond the end there is nothing to count.
+      if (run.bytes === 0) count = done
+      if (run.allocated) allocated += run.bytes
+      done += run.bytes
+    }
+    print(`${allocated}/${count} bytes allocated at offset ${humanSize(start)}\n`)
+    return 'ok'
+  },
+})
+
+async function statusAt(
+  node: BlockNode,
+  offset: number,
+  bytes: number,
+): Promise<{ readonly bytes: number; readonly allocated: boolean }> {
+  return offset >= node.size ? { bytes: 0, allocated: false } : node.blockStatus(offset, bytes)
+}
+
+const hex = (value: number): string => `0x${value.toString(16)}`
+
+/** `map`. */
+export const map = defineCommand({
+  name: 'map',
+  usage: '',
+  summary: 'prints the allocated areas of a file',
+  needsImage: true,
+  words: { min: 0, max: 0 },
+
+  async run({ session, node, print }) {
+    const end = node.size
+    for (let offset = 0; offset < end; ) {
+      let run: { readonly bytes: number; readonly allocated: boolean }
+      try {
+        run = await session.wait(mergedRun(node, offset, end))
+      } catch (error) {
+        throw new Stop(`Failed to get allocation status: ${errorText(error)}\n`, 'error')
+      }
+      if (run.bytes === 0) throw new Stop('Unexpected end of image\n', 'error')
+      const state = run.allocated ? '    allocated' : 'not allocated'
+      print(
+        `${humanSize(run.bytes)} (${hex(run.bytes)}) bytes ${state} at offset ${humanSize(offset)} (${hex(offset)})\n`,
+      )
+      offset += run.bytes
+    }
+    return 'ok'
+  },
+})
+
+/** The longest run from `offset` that is, or is not, allocated. */
+async function mergedRun(
+  node: BlockNode,
+  offset: number,
+  end: number,
+): Promise<{ readonly bytes: number; readonly allocated: boolean }> {
+  const { bytes, allocated } = await node.blockStatus(offset, end - offset)
+  let total = bytes
+  while (offset + total < end) {
+    const next = await node.blockStatus(offset + total, end - offset - total)
+    if (next.allocated !== allocated || next.bytes === 0) break
+    total += next.bytes
+  }
+  return { bytes: total, allocated }
+}

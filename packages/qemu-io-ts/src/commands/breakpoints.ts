@@ -1,0 +1,86 @@
+/** `break`, `remove_break`, `resume` and `wait_break`: a blkdebug filter below stops requests at named steps. */
+import { BlockError, type BlockNode, type Breakpoints, errorText } from '@vmblock/block-core'
+import { defineCommand, Stop } from '../command.ts'
+
+/** The breakpoints of the nearest filter that has them. @throws BlockError ENOTSUP */
+function breakpointsOf(top: BlockNode): Breakpoints {
+  for (let node: BlockNode | undefined = top; node; node = node.file?.node) {
+    if (node.ops.breakpoints) return node.ops.breakpoints
+  }
+  throw new BlockError('ENOTSUP', 'no blkdebug filter below', { node: top.name })
+}
+
+/** Runs a change of breakpoints. @throws Stop that begins with `what` */
+function attempt(what: string, change: () => void): 'ok' {
+  try {
+    change()
+  } catch (error) {
+    throw new Stop(`${what}: ${errorText(error)}\n`)
+  }
+  return 'ok'
+}
+
+/** `break`. */
+export const setBreak = defineCommand({
+  name: 'break',
+  usage: 'event tag',
+  summary: 'sets a breakpoint on event and tags the stopped request as tag',
+  needsImage: true,
+  words: { min: 2, max: 2 },
+
+  run: async ({ node, operands: [event, tag] }) =>
+    attempt('Could not set breakpoint', () => breakpointsOf(node).set(event!, tag!)),
+})
+
+/** `remove_break`. */
+export const removeBreak = defineCommand({
+  name: 'remove_break',
+  usage: 'tag',
+  summary: 'remove a breakpoint by tag',
+  needsImage: true,
+  words: { min: 1, max: 1 },
+
+  run: async ({ node, operands: [tag] }) =>
+    attempt(`Could not remove breakpoint ${tag}`, () => breakpointsOf(node).remove(tag!)),
+})
+
+/** `resume`. */
+export const resume = defineCommand({
+  name: 'resume',
+  usage: 'tag',
+  summary: 'resumes the request tagged as tag',
+  needsImage: true,
+  words: { min: 1, max: 1 },
+
+  run: async ({ node, operands: [tag] }) =>
+    attempt('Could not resume request', () => breakpointsOf(node).resume(tag!)),
+})
+
+/** Longer than a timer of the host may be is no wait at all, so forever is made of days. */
+const DAY = 86_400_000
+
+/** `wait_break`. Without blkdebug it waits forever, as QEMU does. */
+export const waitBreak = defineCommand({
+  name: 'wait_break',
+  usage: 'tag',
+  summary: 'waits for the suspension of a request',
+  needsImage: true,
+  words: { min: 1, max: 1 },
+
+  async run({ session, node, operands: [tag] }) {
+    const over = new AbortController()
+    const suspended = breakpointsOrNever(node, tag!).then(() => over.abort())
+    // A program with nothing but a promise to wait for would end; a timer keeps it.
+    while (!over.signal.aborted)
+      await session.wait(Promise.race([suspended, session.services.sleep(DAY, over.signal)]))
+    return 'ok'
+  },
+})
+
+function breakpointsOrNever(node: BlockNode, tag: string): Promise<void> {
+  try {
+    return breakpointsOf(node).wait(tag)
+  } catch {
+    return new Promise(() => {})
+  }
+}

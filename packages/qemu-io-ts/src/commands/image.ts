@@ -1,0 +1,111 @@
+/** `open`, `close` and `reopen`. */
+import { type RawOptions, reopenNode } from '@vmblock/block-core'
+import { defineCommand, Stop, UsageMistake } from '../command.ts'
+import { cacheOption, DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage, readOptions } from '../image.ts'
+import { flag, text } from '../kinds.ts'
+import type { Session } from '../session.ts'
+
+/** The `-o` options, read one after the other; later ones win. */
+function mergeGiven(
+  session: Session,
+  given: readonly { readonly name: string; readonly value: unknown }[],
+): RawOptions | undefined {
+  const texts = given.filter(({ name }) => name === 'o').map(({ value }) => value as string)
+  if (texts.length === 0) return undefined
+  return readOptions(texts.join(','), (warning) => session.complain(warning))
+}
+
+/** `open`. */
+export const open = defineCommand({
+  name: 'open',
+  alias: 'o',
+  usage: '[-rsCnkU] [-t cache] [-d discard] [-o options] [path]',
+  summary: 'open the file specified by path',
+  details: [
+    "Example: 'open -o driver=raw,cache.direct=on /tmp/data' opens a raw file past the host's cache.",
+    '',
+    'The other commands work on what is open.',
+    '-r  open it read-only',
+    '-s  write to a temporary overlay, which is lost on close',
+    '-C  copy what is read from the backing file into the image',
+    '-n  the same as -t none',
+    '-U  let others write to the image meanwhile',
+    '-k  the same as -i native',
+    '-i  how requests reach the kernel: threads, native or io_uring',
+    '-t  cache mode: none, directsync, writethrough, writeback or unsafe',
+    '-d  what a discard does: ignore or unmap',
+    '-o  options of the driver, as key=value,...',
+  ],
+  needsImage: false,
+  words: { min: 1 },
+  options: { ...MODE_OPTIONS, o: text },
+
+  async run({ session, given, operands }) {
+    const { imageOptions } = session.settings
+    if (imageOptions && given.some(({ name }) => name === 'o'))
+      throw new Stop("--image-opts and 'open -o' are mutually exclusive\n")
+    const changes = given.filter(({ name }) => name !== 'o').map(({ value }) => value as ModeChange)
+    const modes = changes.reduce((current, apply) => apply(current), DEFAULT_MODES)
+    let options = mergeGiven(session, given)
+    let [filename] = operands
+    if (imageOptions && operands.length === 1) {
+      options = readOptions(operands[0]!, (warning) => session.complain(warning))
+      filename = undefined
+    }
+    if (operands.length > 1) throw new UsageMistake()
+    if (session.image) throw new Stop("file open already, try 'help close'\n", 'error')
+    session.attach(await session.wait(openImage(session.services, { filename, options, modes })))
+    return 'ok'
+  },
+})
+
+/** `close`. */
+export const close = defineCommand({
+  name: 'close',
+  alias: 'c',
+  summary: 'close the current open file',
+  needsImage: true,
+  words: { min: 0, max: 0 },
+
+  async run({ session }) {
+    await session.wait(session.close())
+    return 'ok'
+  },
+})
+
+/** `reopen`. */
+export const reopen = defineCommand({
+  name: 'reopen',
+  usage: '[(-r|-w)] [-c cache] [-o options]',
+  summary: 'reopens an image with new options',
+  details: [
+    "Example: 'reopen -o lazy-refcounts=on' lets a qcow2 image postpone its refcounts from now on.",
+    '',
+    '-r  make it read-only',
+    '-w  make it writable',
+    '-c  change the cache mode',
+    '-o  change options of the driver, as key=value,...',
+  ],
+  needsImage: true,
+  words: { min: 0 },
+  options: { c: cacheOption, o: text, r: flag, w: flag },
+  operands: { min: 0, max: 0 },
+
+  async run({ session, node, given, options }) {
+    const modes = given.filter(({ name }) => name === 'r' || name === 'w')
+    if (modes.length > 1) throw new Stop('Only one -r/-w option may be given\n', 'error')
+    const driverOptions = mergeGiven(session, given) ?? {}
+    if (modes.length > 0 && 'read-only' in driverOptions)
+      throw new Stop("Cannot set both -r/-w and 'read-only'\n", 'error')
+    if (options.c && 'cache' in driverOptions)
+      throw new Stop('Cannot set both -c and the cache options\n', 'error')
+    await session.wait(
+      reopenNode(node, {
+        options: driverOptions,
+        ...(modes.length > 0 && { readOnly: modes[0]!.name === 'r' }),
+        ...(options.c && { cache: options.c(DEFAULT_MODES).cache }),
+      }),
+    )
+    return 'ok'
+  },
+})

@@ -1,0 +1,100 @@
+/** Commands about the program itself: `help`, `quit`, `sleep`, `abort` and `sigraise`. */
+import { defineCommand, Stop, usageLine } from '../command.ts'
+import { parseSize } from '../kinds.ts'
+import { readLong } from '../numbers.ts'
+import type { Session } from '../session.ts'
+
+/** `help`. */
+export const help = defineCommand({
+  name: 'help',
+  alias: '?',
+  usage: '[command]',
+  summary: 'help for one or all commands',
+  needsImage: false,
+  words: { min: 0, max: 1 },
+
+  async run({ session, operands: [name], print }) {
+    if (name === undefined) {
+      for (const command of session.commands) print(usageLine(command))
+      print("\nUse 'help commandname' for extended help.\n")
+      return 'ok'
+    }
+    const command = session.find(name)
+    if (!command) throw new Stop(`command ${name} not found\n`)
+    print(usageLine(command, name))
+    if (command.details) print(`\n${command.details.map((line) => ` ${line}`.trimEnd()).join('\n')}\n\n`)
+    return 'ok'
+  },
+})
+
+/** `quit`. */
+export const quit = defineCommand({
+  name: 'quit',
+  alias: 'q',
+  summary: 'exit the program',
+  needsImage: false,
+  words: { min: 0 },
+
+  async run({ session }) {
+    session.end({ kind: 'quit' })
+    return 'ok'
+  },
+})
+
+/** `sleep`. Requests in flight go on meanwhile. */
+export const sleep = defineCommand({
+  name: 'sleep',
+  summary: 'waits for the given value in milliseconds',
+  needsImage: false,
+  words: { min: 1, max: 1 },
+
+  async run({ session, operands: [word] }) {
+    const milliseconds = readLong(word!)
+    if (milliseconds === undefined || milliseconds < 0) throw new Stop(`${word} is not a valid number\n`)
+    await session.wait(session.services.sleep(milliseconds))
+    return 'ok'
+  },
+})
+
+const SIGABRT = 6
+
+/** Dies by a signal: the process, or where that must live, the image. */
+async function raise(session: Session, signal: number): Promise<void> {
+  session.flush()
+  const { raise } = session.services
+  if (raise) raise(signal)
+  else if (signal !== 0) await session.crash(signal)
+}
+
+/** `abort`: dies with nothing flushed and nothing closed, except for the texts already printed. */
+export const abort = defineCommand({
+  name: 'abort',
+  summary: 'simulate a program crash using abort(3)',
+  needsImage: false,
+  words: { min: 0, max: 0 },
+
+  async run({ session }) {
+    await raise(session, SIGABRT)
+    return 'ok'
+  },
+})
+
+/** The C library's number of signals on Linux; QEMU lets the number itself pass. */
+const NSIG = 65
+
+/** `sigraise`. */
+export const sigraise = defineCommand({
+  name: 'sigraise',
+  usage: 'signal',
+  summary: 'raises a signal',
+  details: ["Example: 'sigraise 15' raises SIGTERM.", '', 'The signal is given by its number.'],
+  needsImage: false,
+  words: { min: 1, max: 1 },
+
+  async run({ session, operands: [word] }) {
+    const signal = parseSize(word!, session)
+    if (signal > NSIG) throw new Stop(`signal argument '${word}' is too large to be a valid signal\n`)
+    await raise(session, signal)
+    return 'ok'
+  },
+})

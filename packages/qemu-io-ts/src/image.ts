@@ -1,0 +1,192 @@
+/** Opening an image the way qemu-io does: from a name or options, with the modes of its command line. */
+import {
+  type BlockNode,
+  type CACHE_MODES,
+  type CacheMode,
+  cacheMode,
+  type OpenEnvironment,
+  openNode,
+  parseKeyValue,
+  type RawOptions,
+  skipFilters,
+} from '@vmblock/block-core'
+import { type OptionKind, Stop } from './command.ts'
+import { openOverlay } from './snapshot.ts'
+
+/** What opening images needs of the world. */
+export interface ImageServices {
+  /** The drivers, and what the names in images mean. */
+  readonly environment: OpenEnvironment
+}
+
+/** One of QEMU's cache modes, as flags. */
+export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
+
+/** How an image is opened: what options and flags of the command line say. */
+export interface OpenModes {
+  readonly readOnly: boolean
+  readonly cache: CacheFlags
+  readonly unmap: boolean
+  /** Writes go to a temporary overlay, which is lost on close. */
+  readonly snapshot: boolean
+  readonly copyOnRead: boolean
+  readonly forceShare: boolean
+  /** How requests reach the kernel. It is checked; this program has one way, which needs no choice. */
+  readonly nativeAio: boolean
+}
+
+/** The modes of an image when nothing is said: unlike qemu-img's, every write is durable when it completes. */
+export const DEFAULT_MODES: OpenModes = {
+  readOnly: false,
+  cache: { writeCache: false, direct: false, noFlush: false },
+  unmap: true,
+  snapshot: false,
+  copyOnRead: false,
+  forceShare: false,
+  nativeAio: false,
+}
+
+/** An open image. */
+export interface Image {
+  /** What commands work on. */
+  readonly node: BlockNode
+  /** Closes it and what was opened for it. @throws what the shutdown met */
+  close(): Promise<void>
+  /** Drops it as the death of the process would. */
+  crash(): Promise<void>
+}
+
+/** An option that changes modes; options apply in the order they are given. */
+export type ModeChange = (modes: OpenModes) => OpenModes
+
+const change = (apply: ModeChange): OptionKind<ModeChange> => ({ takesValue: false, parse: () => apply })
+
+/** `-t`. */
+export const cacheOption: OptionKind<ModeChange> = {
+  takesValue: true,
+  parse(name) {
+    const cache = cacheMode(name)
+    if (!cache) throw new Stop(`Invalid cache option: ${name}\n`, 'error')
+    return (modes) => ({ ...modes, cache })
+  },
+}
+
+const discardOption: OptionKind<ModeChange> = {
+  takesValue: true,
+  parse(name) {
+    const unmap = { on: true, unmap: true, off: false, ignore: false }[name]
+    if (unmap === undefined) throw new Stop(`Invalid discard option: ${name}\n`, 'error')
+    return (modes) => ({ ...modes, unmap })
+  },
+}
+
+const aioOption: OptionKind<ModeChange> = {
+  takesValue: true,
+  parse(name) {
+    if (!['threads', 'native', 'io_uring'].includes(name)) throw new Stop(`Invalid aio option: ${name}\n`, 'error')
+    return (modes) => ({ ...modes, nativeAio: modes.nativeAio || name === 'native' })
+  },
+}
+
+/** The options that say how to open, by letter: the same for the program and for `open`. */
+export const MODE_OPTIONS = {
+  s: change((modes) => ({ ...modes, snapshot: true })),
+  n: change((modes) => ({ ...modes, cache: { ...modes.cache, writeCache: true, direct: true } as CacheFlags })),
+  C: change((modes) => ({ ...modes, copyOnRead: true })),
+  r: change((modes) => ({ ...modes, readOnly: true })),
+  k: change((modes) => ({ ...modes, nativeAio: true })),
+  i: aioOption,
+  t: cacheOption,
+  d: discardOption,
+  U: change((modes) => ({ ...modes, forceShare: true })),
+} as const
+
+/** Reads `key=value,...` of the user, and says QEMU's warnings. @throws Stop */
+export function readOptions(text: string, complain: (text: string) => void, impliedKey?: string): RawOptions {
+  return parseKeyValue(text, impliedKey, (warning) => complain(`qemu-io: ${warning}\n`))
+}
+
+/** What to open. */
+export interface ImageRequest {
+  readonly filename: string | undefined
+  readonly options: RawOptions | undefined
+  readonly modes: OpenModes
+}
+
+/**
+ * Opens an image.
+ *
+ * @throws Stop with QEMU's message
+ */
+export async function openImage({ environment }: ImageServices, request: ImageRequest): Promise<Image> {
+  const { filename, modes } = request
+  const options = request.options ?? {}
+  if (modes.forceShare && options['force-share'] !== undefined && options['force-share'] !== 'on')
+    throw new Stop('-U conflicts with image options\n', 'error')
+  try {
+    return await open(environment, filename, options, modes)
+  } catch (error) {
+    const name = filename === undefined ? '' : ` device ${filename}`
+    throw new Stop(`can't open${name}: ${error instanceof Error ? error.message : String(error)}\n`, 'error')
+  }
+}
+
+async function open(
+  environment: OpenEnvironment,
+  filename: string | undefined,
+  options: RawOptions,
+  modes: OpenModes,
+): Promise<Image> {
+  const { cache, readOnly, unmap, snapshot, copyOnRead, forceShare, nativeAio } = modes
+  if (copyOnRead && readOnly) throw new Error("Can't use copy-on-read on read-only device")
+  const given = typeof options['cache'] === 'object' && options['cache'] !== null ? options['cache'] : {}
+  const common = {
+    cache: { direct: cache.direct, 'no-flush': cache.noFlush, writeback: cache.writeCache, ...given },
+    discard: unmap ? 'unmap' : 'ignore',
+    'read-only': readOnly || snapshot,
+    ...(forceShare && { 'force-share': true }),
+  }
+  const name = filename === undefined ? {} : { filename }
+  const nodes = [await openNode(environment, { ...common, ...options, cache: common.cache, ...name })]
+  try {
+    if (nativeAio && !nodes[0]!.config.direct && protocolOf(nodes[0]!).driver.name === 'file')
+      throw new Error('aio=native was specified, but it requires cache.direct=on, which was not specified.')
+    if (snapshot) nodes.unshift(...(await openOverlay(environment, nodes[0]!, { readOnly, cache, unmap })))
+    if (copyOnRead) {
+      const { writeback } = common.cache
+      const filter = { driver: 'copy-on-read', file: nodes[0], discard: common.discard, cache: { writeback } }
+      nodes.unshift(await openNode(environment, filter))
+    }
+  } catch (error) {
+    await closeAll(nodes).catch(() => undefined)
+    throw error
+  }
+  return {
+    node: nodes[0]!,
+    close: () => closeAll(nodes),
+    async crash() {
+      for (const node of nodes) await node.crash()
+    },
+  }
+}
+
+/** Closes nodes from the top down, all of them. @throws the first failure */
+async function closeAll(nodes: readonly BlockNode[]): Promise<void> {
+  let failure: unknown
+  for (const node of nodes) await node.close().catch((error: unknown) => (failure ??= error))
+  if (failure !== undefined) throw failure
+}
+
+/** The node at the bottom, which knows the place. */
+function protocolOf(node: BlockNode): BlockNode {
+  let below = node
+  while (below.file) below = below.file.node
+  return below
+}
+
+/**
+ * The node that `info` describes: what the user opened, not the filter that `-C` puts on top of it, which in
+ * QEMU is a flag of the node.
+ */
+export const describedNode = (node: BlockNode): BlockNode =>
+  node.driver.name === 'copy-on-read' ? skipFilters(node) : node

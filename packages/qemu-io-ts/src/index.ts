@@ -1,0 +1,13 @@
+/**
+ * qemu-io as a library: the program as a function, and the session behind it. Here `abort` crashes the open
+ * image and ends the session; only the program itself dies.
+ * @module
+ */
+export { type AnyCommand, type Call, type Command, defineCommand, type Outcome, Stop } from './command.ts'
+export { COMMANDS } from './commands/index.ts'
+export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
+export { type CacheFlags, DEFAULT_MODES, type Image, type ImageRequest, openImage, type OpenModes } from './image.ts'
+export { cutLines } from './lines.ts'
+export { type CommandInput, main, type Services, type Streams, VERSION } from './main.ts'
+export { bufferedOutput } from './output.ts'
+export { type Ending, type Output, Session, type SessionServices, type SessionSettings } from './session.ts'

@@ -1,0 +1,60 @@
+/** The kinds of options and operands that commands share, with QEMU's messages for what does not fit. */
+import { MAX_REQUEST } from '@vmblock/block-core'
+import { type OptionKind, Stop } from './command.ts'
+import { type ParsedSize, readLong, readSize } from './numbers.ts'
+import type { Session } from './session.ts'
+
+/** An option without a value. */
+export const flag: OptionKind<true> = { takesValue: false, parse: () => true }
+
+/** Any text. */
+export const text: OptionKind<string> = { takesValue: true, parse: (value) => value }
+
+function parseExactSize(value: string, session: Session, shown = value): bigint {
+  const size: ParsedSize | 'EINVAL' | 'ERANGE' = readSize(value)
+  if (size === 'EINVAL')
+    throw new Stop(`Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ${shown}\n`)
+  if (size === 'ERANGE') throw new Stop(`Parsing error: argument too large -- ${shown}\n`)
+  if (size.scaledHex) session.warn(`Using a multiplier suffix on hex numbers is deprecated: ${value}`)
+  return size.bytes
+}
+
+/**
+ * A size or offset in bytes. Above 2^53 the number is rounded: no image reaches there, so such a value only
+ * ever leads to an error.
+ *
+ * @param shown what messages show instead of the value
+ */
+export const parseSize = (value: string, session: Session, shown?: string): number =>
+  Number(parseExactSize(value, session, shown))
+
+/** A size or offset in bytes. */
+export const size: OptionKind<number> = { takesValue: true, parse: (value, session) => parseSize(value, session) }
+
+/** A byte to fill buffers with, or to expect in them: decimal, octal with 0, hexadecimal with 0x. */
+export const pattern: OptionKind<number> = {
+  takesValue: true,
+  parse(value) {
+    const byte = readLong(value)
+    if (byte === undefined || byte < 0 || byte > 255) throw new Stop(`${value} is not a valid pattern byte\n`)
+    return byte
+  },
+}
+
+/** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. */
+export function requireSectors(what: 'offset' | 'count', bytes: number): void {
+  if (bytes % 512 !== 0) throw new Stop(`${bytes} is not a sector-aligned value for '${what}'\n`)
+}
+
+/** The lengths of a vectored request, in bytes. @throws Stop where one, or their sum, is more than QEMU takes */
+export function parseLengths(words: readonly string[], session: Session): readonly number[] {
+  let total = 0
+  return words.map((word) => {
+    const bytes = parseSize(word, session)
+    if (bytes > MAX_REQUEST) throw new Stop(`Argument '${word}' exceeds maximum size ${MAX_REQUEST}\n`)
+    if (total > MAX_REQUEST - bytes)
+      throw new Stop(`The total number of bytes exceed the maximum size ${MAX_REQUEST}\n`)
+    total += bytes
+    return bytes
+  })
+}

@@ -1,0 +1,190 @@
+/** The program as a function: command line in, exit status out. */
+import type { OpenEnvironment } from '@vmblock/block-core'
+import { COMMANDS } from './commands/index.ts'
+import { Stop } from './command.ts'
+import { DEFAULT_MODES, type Image, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './image.ts'
+import { defineObject, type Secrets } from './objects.ts'
+import { parseProgramLine, usageText } from './program-options.ts'
+import type { DriverSurroundings } from './drivers.ts'
+import { type Output, Session, type SessionServices } from './session.ts'
+import { warnOfTrace } from './trace.ts'
+
+/** The version of this program. */
+export const VERSION = '0.1.0'
+
+/** Where commands come from when none are on the command line. */
+export interface CommandInput {
+  /**
+   * The next line, without its newline; undefined at the end of input. The prompt is shown first.
+   *
+   * @param complete the commands that begin with what is typed, for terminals
+   */
+  nextLine(prompt: string, complete: (typed: string) => readonly string[]): Promise<string | undefined>
+}
+
+/** The program's streams. */
+export interface Streams {
+  readonly output: Output
+  readonly input: CommandInput
+}
+
+/** What the program needs of the world. */
+export interface Services extends Omit<SessionServices, 'environment'> {
+  /** Makes the drivers of one run. */
+  environment(surroundings: DriverSurroundings): OpenEnvironment
+  /** Names of formats and protocols, for `--help`. */
+  readonly formats: readonly string[]
+}
+
+const PROMPT = 'qemu-io> '
+
+/** What the command line asks for. */
+interface Request {
+  readonly commands: readonly string[]
+  readonly file: string | undefined
+  readonly format: string | undefined
+  readonly imageOptions: boolean
+  readonly misalign: boolean
+  readonly changes: readonly ModeChange[]
+  readonly objects: readonly string[]
+  readonly traces: readonly string[]
+}
+
+/** Ends the program before it has begun. */
+class EarlyExit extends Error {
+  readonly status: number
+
+  constructor(status: number) {
+    super()
+    this.status = status
+  }
+}
+
+/**
+ * Runs the program.
+ *
+ * @param argv the arguments, without the program's name
+ * @returns the exit status: 0 if everything succeeded, 1 if anything failed, 128 + N for death by signal N
+ */
+export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+  const { output } = streams
+  try {
+    return await run(argv, streams, services)
+  } catch (error) {
+    if (error instanceof EarlyExit) return error.status
+    if (!(error instanceof Stop)) throw error
+    output.error(`qemu-io: ${error.message}`)
+    return 1
+  } finally {
+    output.flush()
+  }
+}
+
+async function run(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+  const { output } = streams
+  const environment = services.environment({
+    print: (line) => output.print(`${line}\n`),
+    warn: (line) => output.error(`${line}\n`),
+    readText: async (path) => new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
+  })
+  const secrets: Secrets = new Map()
+  const request = await readCommandLine(argv, output, services, secrets)
+  const { imageOptions, misalign } = request
+  const sessionServices = { ...services, environment }
+  const session = new Session(COMMANDS, output, sessionServices, { imageOptions, misalign })
+  const image = await openFirst(session, request)
+  if (image) session.attach(image)
+
+  const failed = await commandLoop(session, request.commands, streams)
+  if (session.ending?.kind === 'signal') return 128 + session.ending.signal
+  return (await shutDown(session)) && !failed ? 0 : 1
+}
+
+/** Reads the command line from left to right; what is wrong is told where it is met. */
+async function readCommandLine(
+  argv: readonly string[],
+  output: Output,
+  services: Services,
+  secrets: Secrets,
+): Promise<Request> {
+  const { found, operands } = parseProgramLine(argv)
+  const usage = (status: number): never => {
+    output.print(usageText(services.formats))
+    throw new EarlyExit(status)
+  }
+  const complain = (text: string): void => output.error(text)
+  const request = { commands: [] as string[], changes: [] as ModeChange[], format: undefined as string | undefined }
+  let [imageOptions, misalign] = [false, false]
+  for (const item of found) {
+    if (item.kind === 'error') {
+      output.error(`qemu-io: ${item.message}\n`)
+      return usage(1)
+    }
+    const { name, value = '' } = item
+    if (name === 'h') usage(0)
+    else if (name === 'V') {
+      output.print(`qemu-io-ts version ${VERSION} (vmblock)\n`)
+      throw new EarlyExit(0)
+    } else if (name === 'c') request.commands.push(value)
+    else if (name === 'f') request.format = value
+    else if (name === 'm') misalign = true
+    else if (name === 'image-opts') imageOptions = true
+    else if (name === 'T') warnOfTrace(value, complain)
+    else if (name === 'object') {
+      const definition = readOptions(value, complain, 'qom-type')
+      await defineObject(secrets, definition, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
+    } else request.changes.push(modeChange(name, value))
+  }
+  if (operands.length > 1) usage(1)
+  if (request.format !== undefined && imageOptions)
+    throw new Stop('--image-opts and -f are mutually exclusive\n', 'error')
+  return { ...request, file: operands[0], imageOptions, misalign, objects: [], traces: [] }
+}
+
+function modeChange(letter: string, value: string): ModeChange {
+  const kind = MODE_OPTIONS[letter as keyof typeof MODE_OPTIONS]
+  return kind.parse(value, undefined as never)
+}
+
+/** Opens the image of the command line, if it names one. @throws Stop */
+async function openFirst(session: Session, request: Request): Promise<Image | undefined> {
+  const { file, format, imageOptions, changes } = request
+  if (file === undefined) return undefined
+  const modes = changes.reduce((current, apply) => apply(current), DEFAULT_MODES)
+  if (imageOptions) {
+    const options = readOptions(file, (text) => session.complain(text), undefined)
+    return openImage(session.services, { filename: undefined, options, modes })
+  }
+  const options = format === undefined ? undefined : { driver: format }
+  return openImage(session.services, { filename: file, options, modes })
+}
+
+/** Runs all commands. @returns whether one failed */
+async function commandLoop(session: Session, commands: readonly string[], { input }: Streams): Promise<boolean> {
+  let failed = false
+  for (const command of commands) {
+    if (session.ending) break
+    if ((await session.run(command)) === 'failed') failed = true
+  }
+  if (commands.length > 0) return failed
+  const complete = (typed: string): readonly string[] =>
+    session.commands.map(({ name }) => name).filter((name) => name.startsWith(typed))
+  while (!session.ending) {
+    session.flush()
+    const line = await session.wait(input.nextLine(PROMPT, complete))
+    if (line === undefined) break
+    if ((await session.run(line)) === 'failed') failed = true
+  }
+  return failed
+}
+
+/** Waits for what is in flight and closes the image. @returns whether that worked */
+async function shutDown(session: Session): Promise<boolean> {
+  try {
+    await session.close()
+    return true
+  } catch (error) {
+    session.error(error instanceof Error ? error.message : String(error))
+    return false
+  }
+}

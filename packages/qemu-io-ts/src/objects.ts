@@ -1,0 +1,54 @@
+/** `--object`: secrets, which encrypted images will ask for by their id. */
+import { errorText, type RawOptions } from '@vmblock/block-core'
+import { Stop } from './command.ts'
+
+/** Secrets by id: the bytes they hold. */
+export type Secrets = Map<string, Uint8Array>
+
+const KEYS = ['qom-type', 'id', 'data', 'file', 'format']
+
+const fail = (message: string): never => {
+  throw new Stop(`${message}\n`, 'error')
+}
+
+/**
+ * Defines an object.
+ *
+ * @throws Stop with QEMU's message for what is wrong with it
+ */
+export async function defineObject(
+  secrets: Secrets,
+  definition: RawOptions,
+  readFile: (path: string) => Promise<Uint8Array>,
+): Promise<void> {
+  const { 'qom-type': type, id, data, file, format } = definition as Readonly<Record<string, string | undefined>>
+  if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type ?? ''}'`)
+  if (id === undefined) fail("Parameter 'id' is missing")
+  const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
+  // A secret encrypted by another secret needs a cipher that is not there.
+  if (unknown === 'keyid' || unknown === 'iv') fail(`Parameter '${unknown}' is not supported: the secret must be plain`)
+  if (unknown !== undefined) fail(`Parameter '${unknown}' is unexpected`)
+  if (format !== undefined && format !== 'raw' && format !== 'base64')
+    fail(`Parameter 'format' does not accept value '${format}'`)
+  if (file !== undefined && data !== undefined) fail("'file' and 'data' are mutually exclusive")
+  if (file === undefined && data === undefined) fail("Either 'file' or 'data' must be provided")
+  const held = data === undefined ? await content(file!, readFile) : new TextEncoder().encode(data)
+  const bytes = format === 'base64' ? decodeBase64(held) : held
+  if (secrets.has(id!)) fail(`attempt to add duplicate property '${id}' to object (type 'container')`)
+  secrets.set(id!, bytes)
+}
+
+async function content(path: string, readFile: (path: string) => Promise<Uint8Array>): Promise<Uint8Array> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    return fail(`Unable to read ${path}: Failed to open file “${path}”: ${errorText(error)}`)
+  }
+}
+
+function decodeBase64(held: Uint8Array): Uint8Array {
+  const text = new TextDecoder().decode(held).replaceAll(/\s/g, '')
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) fail('Base64 data contains invalid characters')
+  if (text.length % 4 !== 0) fail('Base64 data length is not a multiple of 4')
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))
+}

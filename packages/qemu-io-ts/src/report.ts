@@ -1,0 +1,65 @@
+/** What qemu-io says of a finished request: human sizes, times and rates, in the exact form scripts filter. */
+
+/** `x` with `digits` decimals as C's printf rounds it: exact ties go to the even digit, which `toFixed` does not do. */
+export function fixed(x: number, digits: number): string {
+  if (!Number.isFinite(x)) return Number.isNaN(x) ? '-nan' : x > 0 ? 'inf' : '-inf'
+  const rounded = x.toFixed(digits)
+  if (!/^50*$/.test(x.toFixed(100).split('.')[1]!.slice(digits))) return rounded
+  // `toFixed` took the larger neighbour of a tie; when that one is odd, the smaller is even.
+  const last = Number(rounded.at(-1))
+  return last % 2 === 0 ? rounded : `${rounded.slice(0, -1)}${last - 1}`
+}
+
+const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
+
+/** A size, or a rate, for people: `64 KiB`, `1.500 MiB`, `390.164271 bytes`. Cut at `.000` wherever that stands. */
+export function humanSize(value: number): string {
+  let [text, unit] = [fixed(value, 6), 'bytes']
+  for (let i = UNITS.length; i > 0; i--) {
+    if (value < 1024 ** i) continue
+    text = fixed(value / 1024 ** i, 3)
+    unit = UNITS[i - 1]!
+    break
+  }
+  const cut = text.indexOf('.000')
+  return `${cut < 0 ? text : text.slice(0, cut)} ${unit}`
+}
+
+const NANOSECONDS = 1e9
+
+/** `0:00:00.00`: hours, minutes and seconds. */
+function clockTime(nanoseconds: number): string {
+  const seconds = Math.floor(nanoseconds / NANOSECONDS)
+  const rest = (seconds % 60) + (nanoseconds % NANOSECONDS) / NANOSECONDS
+  const minutes = Math.floor(seconds / 60) % 60
+  return `${Math.floor(seconds / 3600)}:${String(minutes).padStart(2, '0')}:${fixed(rest, 2).padStart(5, '0')}`
+}
+
+/** A duration: `00.05 sec` below a second, else as {@link clockTime}. */
+function duration(nanoseconds: number): string {
+  if (nanoseconds >= NANOSECONDS) return clockTime(nanoseconds)
+  return `${fixed(nanoseconds / NANOSECONDS, 2).padStart(5, '0')} sec`
+}
+
+/** A finished request. Bytes, and nanoseconds. */
+export interface Finished {
+  /** What was done, in the past tense of qemu-io: `read`, `wrote`, `discard`. */
+  readonly operation: string
+  readonly offset: number
+  readonly bytes: number
+  readonly nanoseconds: number
+  /** `-C`: one line of numbers instead of two for people. */
+  readonly machine: boolean
+}
+
+/** The report of a request that succeeded, with its newline. */
+export function report({ operation, offset, bytes, nanoseconds, machine }: Finished): string {
+  const seconds = nanoseconds / NANOSECONDS
+  const rate = bytes / seconds
+  const operations = 1 / seconds
+  if (machine) return `${bytes},1,${clockTime(nanoseconds)},${fixed(rate, 3)},${fixed(operations, 3)}\n`
+  return (
+    `${operation} ${bytes}/${bytes} bytes at offset ${offset}\n` +
+    `${humanSize(bytes)}, 1 ops; ${duration(nanoseconds)} (${humanSize(rate)}/sec and ${fixed(operations, 4)} ops/sec)\n`
+  )
+}

@@ -1,0 +1,78 @@
+/** The image that the program opens when a person starts it without one: kept, so that a crash can be seen healing. */
+import { openNode, parseOptions } from '@vmblock/block-core'
+import { main, type Services, type Streams } from './main.ts'
+
+/** Where scratch images may be, and how to get there. */
+export interface ScratchPlaces {
+  /** Directories to try, best first. */
+  readonly directories: readonly string[]
+  join(directory: string, name: string): string
+  exists(path: string): boolean
+  /** Makes a directory and those above it. @throws where that cannot be */
+  makeDirectory(path: string): void
+}
+
+const NAME = 'scratch.qcow2'
+const SIZE = 1024 ** 3
+
+/**
+ * Opens the scratch image, which is made if it is not there, and runs the program on it.
+ *
+ * @param argv more arguments for the program
+ * @returns the exit status
+ */
+export async function runScratch(
+  argv: readonly string[],
+  streams: Streams,
+  services: Services,
+  places: ScratchPlaces,
+): Promise<number> {
+  const { output } = streams
+  let path: string
+  try {
+    path = await findScratch(services, places)
+  } catch (error) {
+    output.error(`qemu-io: cannot make a scratch image: ${error instanceof Error ? error.message : String(error)}\n`)
+    return 1
+  }
+  output.print(
+    `Scratch image (kept, lazy refcounts): ${path}\n` +
+      "Try:  write -P 0x5a 0 64k   then   abort   (dies at once, nothing flushed, nothing closed)\n" +
+      'Start again and watch the repair; then  read -P 0x5a 0 64k  finds the data.  help  lists the commands.\n',
+  )
+  output.flush()
+  return main(['-f', 'qcow2', ...argv, path], streams, services)
+}
+
+async function findScratch(services: Services, places: ScratchPlaces): Promise<string> {
+  const { directories, join, exists, makeDirectory } = places
+  const paths = directories.map((directory) => join(directory, NAME))
+  const present = paths.find(exists)
+  if (present !== undefined) return present
+  let failure: unknown = new Error('there is no place for it')
+  for (const [i, path] of paths.entries()) {
+    try {
+      makeDirectory(directories[i]!)
+      await createScratch(services, path)
+      return path
+    } catch (error) {
+      failure = error
+    }
+  }
+  throw failure
+}
+
+async function createScratch(services: Services, filename: string): Promise<void> {
+  const quiet = { print: () => {}, warn: () => {}, readText: () => Promise.reject(new Error('no files')) }
+  const environment = services.environment(quiet)
+  const place = environment.registry.get('file')
+  await place.createPlace?.(parseOptions(place.options ?? {}, { filename }) as never, 0, 'off')
+  const file = await openNode(environment, { driver: 'file', filename })
+  try {
+    const qcow2 = environment.registry.get('qcow2')
+    const options = parseOptions(qcow2.createOptions ?? {}, { size: SIZE, lazy_refcounts: true })
+    await qcow2.create?.({ file, options } as never)
+  } finally {
+    await file.close()
+  }
+}

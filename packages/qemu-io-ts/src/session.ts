@@ -1,0 +1,267 @@
+/**
+ * A qemu-io session: the open image, the requests in flight, and the loop body that runs one line. It knows
+ * no process and no terminal, so programs and tests run it in place.
+ */
+import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
+import {
+  type AnyCommand,
+  type Call,
+  type OptionKinds,
+  type Outcome,
+  Stop,
+  UsageMistake,
+  usageLine,
+} from './command.ts'
+import { getopt } from './getopt.ts'
+import type { Image, ImageServices } from './image.ts'
+
+/** Where texts go. `print` may hold them back until `flush`; `error` may not. */
+export interface Output {
+  print(text: string): void
+  error(text: string): void
+  flush(): void
+}
+
+/** What a session needs of the world. */
+export interface SessionServices extends ImageServices {
+  /** A steady clock, in nanoseconds. */
+  now(): number
+  /** Resolves after so many milliseconds, or when `until` is aborted, and keeps the program alive until then. */
+  sleep(milliseconds: number, until?: AbortSignal): Promise<void>
+  /** The first `limit` bytes of a file of the user. @throws an error with a POSIX `code` */
+  readFile(path: string, limit: number): Promise<Uint8Array>
+  /**
+   * Ends the process by a signal, or lets the process handle it and returns. Absent in programs that embed
+   * the session: there the open image crashes and the session ends.
+   */
+  raise?(signal: number): void
+}
+
+/** Why a session takes no more lines. */
+export type Ending = { readonly kind: 'quit' } | { readonly kind: 'signal'; readonly signal: number }
+
+/** What the command line of the program decides for all commands. */
+export interface SessionSettings {
+  /** `--image-opts`: images are named by options. */
+  readonly imageOptions?: boolean
+  /** `-m`: buffers start 16 bytes off an aligned place. */
+  readonly misalign?: boolean
+}
+
+const MISALIGNMENT = 16
+
+/** One run of the program, from the first command to the last. */
+export class Session {
+  readonly services: SessionServices
+  readonly settings: SessionSettings
+  readonly commands: readonly AnyCommand[]
+  readonly #output: Output
+  readonly #byName = new Map<string, AnyCommand>()
+  readonly #inFlight = new Set<Promise<void>>()
+  /** Texts of requests that completed while no command was waiting, as QEMU's loop would not have run. */
+  #held: string[] = []
+  #waiting = 0
+  #image: Image | undefined
+  #ending: Ending | undefined
+
+  constructor(
+    commands: readonly AnyCommand[],
+    output: Output,
+    services: SessionServices,
+    settings: SessionSettings = {},
+  ) {
+    this.commands = [...commands].sort((a, b) => (a.name < b.name ? -1 : 1))
+    this.services = services
+    this.settings = settings
+    this.#output = output
+    for (const command of commands) {
+      this.#byName.set(command.name, command)
+      if (command.alias) this.#byName.set(command.alias, command)
+    }
+  }
+
+  // ---- state ----
+
+  get image(): Image | undefined {
+    return this.#image
+  }
+  /** Set once the session takes no more lines. */
+  get ending(): Ending | undefined {
+    return this.#ending
+  }
+  /** The command of that name or alias. */
+  find(name: string): AnyCommand | undefined {
+    return this.#byName.get(name)
+  }
+
+  /** Makes `image` the one that commands work on. */
+  attach(image: Image): void {
+    this.#image = image
+  }
+
+  /** Waits for what is in flight, then closes the image, if one is open. @throws what closing it met */
+  async close(): Promise<void> {
+    const image = this.#image
+    await this.settle()
+    this.#image = undefined
+    await image?.close()
+  }
+
+  /** No more lines. */
+  end(ending: Ending): void {
+    this.#ending ??= ending
+  }
+
+  /** What death by a signal means where the process must live: the image is lost, nothing is flushed or closed. */
+  async crash(signal: number): Promise<void> {
+    const image = this.#image
+    this.#image = undefined
+    this.end({ kind: 'signal', signal })
+    await image?.crash()
+    await Promise.allSettled(this.#inFlight)
+    this.#held = []
+  }
+
+  // ---- texts ----
+
+  /** Writes to standard output. */
+  print(text: string): void {
+    this.#output.print(text)
+  }
+  /** Writes to standard error, as it is. */
+  complain(text: string): void {
+    this.#output.error(text)
+  }
+  /** Writes an error message, with the program's name that scripts look for. */
+  error(message: string): void {
+    this.#output.error(`qemu-io: ${message}\n`)
+  }
+  warn(message: string): void {
+    this.error(`warning: ${message}`)
+  }
+  flush(): void {
+    this.#output.flush()
+  }
+
+  // ---- requests ----
+
+  /** A buffer for a request, filled with one byte. */
+  buffer(bytes: number, fill: number): Uint8Array {
+    const buffer = this.settings.misalign
+      ? new Uint8Array(new ArrayBuffer(bytes + MISALIGNMENT), MISALIGNMENT)
+      : new Uint8Array(bytes)
+    return fill === 0 ? buffer : buffer.fill(fill)
+  }
+
+  /** Awaits a step of a command. Meanwhile requests in flight may complete and say so. */
+  async wait<T>(step: Promise<T>): Promise<T> {
+    this.#waiting++
+    const held = this.#held
+    this.#held = []
+    for (const text of held) this.print(text)
+    try {
+      return await step
+    } finally {
+      this.#waiting--
+    }
+  }
+
+  /** Times a request, in nanoseconds (at least one, as rates divide by it). */
+  async timed(request: () => Promise<void>): Promise<number> {
+    const start = this.services.now()
+    await this.wait(request())
+    return Math.max(1, this.services.now() - start)
+  }
+
+  /** Lets a request run beside the following commands; `work` gives the text to print when it has completed. */
+  submit(work: () => Promise<string>): void {
+    const request = work().then((text) => {
+      this.#inFlight.delete(request)
+      if (this.#ending?.kind === 'signal') return
+      if (this.#waiting > 0) this.print(text)
+      else this.#held.push(text)
+    })
+    this.#inFlight.add(request)
+  }
+
+  /** Whether requests are in flight, or completed ones have not been told yet. */
+  get busy(): boolean {
+    return this.#inFlight.size > 0 || this.#held.length > 0
+  }
+
+  /** Waits for everything in flight. */
+  async settle(): Promise<void> {
+    while (this.busy) await this.wait(Promise.all(this.#inFlight))
+  }
+
+  // ---- lines ----
+
+  /** Runs one line. Never throws: whatever goes wrong is said, and the outcome is `failed`. */
+  async run(line: string): Promise<Outcome> {
+    const [name, ...words] = line.split(' ').filter((word) => word !== '')
+    if (name === undefined) return 'ok'
+    const command = this.find(name)
+    if (!command) {
+      this.complain(`command "${name}" not found\n`)
+      return 'failed'
+    }
+    try {
+      return await this.#dispatch(command, name, words)
+    } catch (error) {
+      return this.#explain(error, command)
+    }
+  }
+
+  async #dispatch(command: AnyCommand, name: string, words: readonly string[]): Promise<Outcome> {
+    const image = this.#image
+    if (command.needsImage && !image) return this.#refuse(`no file open, try 'help open'\n`)
+    const { min, max } = command.words
+    if (words.length < min || words.length > (max ?? words.length)) {
+      const expected = max === undefined ? `at least ${min}` : min === max ? `${min}` : `between ${min} and ${max}`
+      return this.#refuse(`bad argument count ${words.length} to ${name}, expected ${expected} arguments\n`)
+    }
+    if (command.writes && image?.node.readOnly) throw new Stop('Block node is read-only\n', 'error')
+    return command.run(this.#call(command, name, words, image?.node))
+  }
+
+  #call(command: AnyCommand, name: string, words: readonly string[], node: BlockNode | undefined): Call {
+    const call = { session: this, node: node!, print: (text: string) => this.print(text) }
+    if (!command.options) return { ...call, options: {}, given: [], operands: words, words }
+    const kinds = command.options as OptionKinds
+    const short = new Map(Object.entries(kinds).map(([letter, kind]) => [letter, kind.takesValue]))
+    const { found, operands, permuted } = getopt(words, { short })
+    const given: { name: string; value: unknown }[] = []
+    const options: Record<string, unknown> = {}
+    for (const item of found) {
+      if (item.kind === 'error') {
+        this.complain(`${name}: ${item.message}\n`)
+        throw new UsageMistake()
+      }
+      const value = kinds[item.name]!.parse(item.value ?? '', this)
+      given.push({ name: item.name, value })
+      options[item.name] = value
+    }
+    const { min, max } = command.operands ?? { min: 0 }
+    if (operands.length < min || operands.length > (max ?? operands.length)) throw new UsageMistake()
+    return { ...call, options, given, operands, words: permuted }
+  }
+
+  #refuse(text: string): Outcome {
+    this.complain(text)
+    return 'failed'
+  }
+
+  #explain(error: unknown, command: AnyCommand): Outcome {
+    if (error instanceof UsageMistake) {
+      this.print(usageLine(command))
+      return 'failed'
+    }
+    if (error instanceof Stop) {
+      if (error.stream === 'print') this.print(error.message)
+      else this.complain(`qemu-io: ${error.message}`)
+      return error.outcome
+    }
+    this.error(messageOf(error) || errorText(error))
+    return 'failed'
+  }
+}

@@ -1,0 +1,43 @@
+/** `-s`: a qcow2 overlay in memory, which takes the writes and is lost with the session. */
+import { type BlockNode, type OpenEnvironment, openNode, parseOptions } from '@vmblock/block-core'
+import type { CacheFlags } from './image.ts'
+
+/** How the overlay is opened. */
+export interface OverlayModes {
+  readonly readOnly: boolean
+  readonly cache: CacheFlags
+  readonly unmap: boolean
+}
+
+/**
+ * Makes an overlay over `base` and opens it.
+ *
+ * QEMU puts it into a file of TMPDIR that is unlinked at once. Here it takes memory, as much as is written.
+ *
+ * @returns the overlay and what it is stored in, from the top down
+ */
+export async function openOverlay(
+  environment: OpenEnvironment,
+  base: BlockNode,
+  { readOnly, cache, unmap }: OverlayModes,
+): Promise<readonly BlockNode[]> {
+  const driver = environment.registry.get('qcow2')
+  const file = await openNode(environment, { driver: 'memory' })
+  try {
+    const options = parseOptions(driver.createOptions ?? {}, { size: base.size })
+    await driver.create?.({ file, options } as never)
+    const overlay = await openNode(environment, {
+      driver: 'qcow2',
+      file,
+      backing: base,
+      'read-only': readOnly,
+      discard: unmap ? 'unmap' : 'ignore',
+      // What is lost anyway needs no flush.
+      cache: { direct: false, 'no-flush': true, writeback: cache.writeCache },
+    })
+    return [overlay, file]
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}

@@ -1,0 +1,5 @@
+/**
+ * The raw format.
+ * @module
+ */
+export { raw } from './raw.ts'

@@ -1,0 +1,101 @@
+/**
+ * The raw format: a disk that is its file, or a window of it. Everything is passed on; what the driver adds is
+ * the window's bounds, and the guard of images that were probed.
+ */
+import {
+  type BlockChild,
+  BlockError,
+  defineDriver,
+  type NodeInfo,
+  type NodeOps,
+  type OpenContext,
+  type OptionValues,
+  type ReopenRequest,
+  SECTOR,
+  type WriteFlag,
+} from '@vmblock/block-core'
+import { createRaw, rawCreateOptions } from './create.ts'
+import { guardFirstSector, probedWarning } from './probe-guard.ts'
+import { checkedWindow, rawOptions, windowSize } from './window.ts'
+
+/** The node below keeps, or emulates, each of these for us. */
+const WRITE_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua'])
+const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua', 'mayUnmap', 'noFallback'])
+
+/** Every image is a raw image; the lowest score makes it the last resort. */
+const LAST_RESORT = 1
+
+/** The raw format driver. */
+export const raw = defineDriver({
+  name: 'raw',
+  kind: 'format',
+  options: rawOptions,
+  mutableOptions: ['offset', 'size'],
+  createOptions: rawCreateOptions,
+  probe: () => LAST_RESORT,
+  open: openRaw,
+  create: createRaw,
+})
+
+async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): Promise<NodeOps> {
+  const { nodeName, probed, isOtherFormat, events } = context
+  const file = await context.requireChild('file')
+  let window = checkedWindow(context.options, file, nodeName)
+  if (probed && !context.readOnly) for (const line of probedWarning(file.filename)) events.warn(line)
+
+  return {
+    // A write of part of the first sector could not be judged, so the core makes it a whole one.
+    ...(probed && { limits: { requestAlignment: SECTOR } }),
+    writeFlags: WRITE_FLAGS,
+    zeroFlags: ZERO_FLAGS,
+
+    size: () => windowSize(window, file),
+
+    async read(offset, into) {
+      const announced = file.debugEvent('read_aio')
+      if (announced) await announced
+      await file.read(window.offset + offset, into)
+    },
+
+    async write(offset, from, flags) {
+      const data = probed ? guardFirstSector(isOtherFormat, nodeName, offset, from) : from
+      const announced = file.debugEvent('write_aio')
+      if (announced) await announced
+      await file.write(window.offset + offset, data, flags)
+    },
+
+    writeZeroes: (offset, bytes, flags) => file.writeZeroes(window.offset + offset, bytes, flags),
+    discard: (offset, bytes) => file.discard(window.offset + offset, bytes),
+    flush: () => file.flush(),
+    info: () => infoOf(file),
+
+    async blockStatus(offset, bytes) {
+      const host = { child: file, offset: window.offset + offset }
+      return { bytes, allocated: true, data: true, zero: false, host, forward: true }
+    },
+
+    async truncate(size, options) {
+      if (window.size !== undefined)
+        throw new BlockError('ENOTSUP', 'Cannot resize fixed-size raw disks', { node: nodeName })
+      if (window.offset > Number.MAX_SAFE_INTEGER - size)
+        throw new BlockError('EINVAL', 'Disk size too large for the chosen offset', { node: nodeName })
+      await file.truncate(window.offset + size, options)
+    },
+
+    async prepareReopen({ options }: ReopenRequest) {
+      const changed = checkedWindow(options as OptionValues<typeof rawOptions>, file, nodeName)
+      return {
+        commit() {
+          window = changed
+        },
+        abort() {},
+      }
+    },
+  }
+}
+
+/** What holds for the file holds for the disk, except what its own format says of it. */
+async function infoOf(file: BlockChild): Promise<NodeInfo> {
+  const { formatSpecific, backingFilename, backingFormat, ...shared } = await file.node.info()
+  return shared
+}

@@ -1,0 +1,56 @@
+/**
+ * Which part of its file a raw disk shows: the options `offset` and `size`, and the checks QEMU makes of them
+ * (raw_apply_options in block/raw-format.c).
+ */
+import { alignUp, type BlockChild, BlockError, type OptionValues, SECTOR, size } from '@vmblock/block-core'
+
+/** Runtime options of the raw driver. */
+export const rawOptions = {
+  offset: size('offset in the disk where the image starts', 0),
+  size: size('virtual disk size'),
+}
+
+/** The part of a file that a raw disk shows. All in bytes. */
+export interface RawWindow {
+  readonly offset: number
+  /** Undefined: everything from `offset` to the end of the file, wherever that moves. */
+  readonly size: number | undefined
+}
+
+/**
+ * What the file measures for the block layer, in bytes: whole sectors, as in QEMU. Only a file that can grow
+ * is rounded up, because what is missing of its last sector reads as zeroes and can be written.
+ */
+export const fileSize = (file: BlockChild): number =>
+  file.node.growable ? alignUp(file.size, SECTOR) : file.size
+
+/**
+ * Takes the window from the options.
+ *
+ * @throws BlockError EINVAL, in QEMU's words, when it does not lie in the file or does not end on a sector
+ */
+export function checkedWindow(
+  { offset, size }: OptionValues<typeof rawOptions>,
+  file: BlockChild,
+  node: string,
+): RawWindow {
+  const available = fileSize(file)
+  const refuse = (message: string): BlockError => new BlockError('EINVAL', message, { node })
+  if (offset > available)
+    throw refuse(`Offset (${offset}) cannot be greater than size of the containing file (${available})`)
+  if (size !== undefined && available - offset < size)
+    // The two spaces are QEMU's, and scripts compare them.
+    throw refuse(
+      `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the ` +
+        ` actual size of the containing file (${available})`,
+    )
+  if (size !== undefined && size % SECTOR !== 0) throw refuse(`Specified size is not multiple of ${SECTOR}`)
+  return { offset, size }
+}
+
+/** Bytes that a window shows now. A file that shrank behind our back shortens it. */
+export function windowSize({ offset, size }: RawWindow, file: BlockChild): number {
+  const available = Math.max(fileSize(file) - offset, 0)
+  if (size !== undefined) return Math.min(size, available)
+  return file.node.growable ? alignUp(available, SECTOR) : available
+}

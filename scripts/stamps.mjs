@@ -1,0 +1,46 @@
+// Stamps say what a step was last done from. They live in node_modules, so that removing it forgets them.
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { at } from './toolchain.mjs'
+
+const place = (name) => at('node_modules', '.vmblock', `${name}.json`)
+
+/** Every file below a directory, sorted, as full paths. */
+export function filesBelow(directory) {
+  if (!existsSync(directory)) return []
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort()
+}
+
+/** One hash of files (names and content; a missing file counts as such) and further strings. */
+export function hashOf(files, ...more) {
+  const hash = createHash('sha256')
+  for (const text of more) hash.update(`${text}\0`)
+  for (const file of files) {
+    hash.update(`${file.slice(at().length)}\0`)
+    hash.update(existsSync(file) ? readFileSync(file) : '\0missing')
+  }
+  return hash.digest('hex')
+}
+
+/** Whether a step was done from these inputs, and what it made is still there. */
+export function isCurrent(name, hash) {
+  try {
+    const stamp = JSON.parse(readFileSync(place(name), 'utf8'))
+    return stamp.hash === hash && stamp.outputs.every((path) => existsSync(at(path)))
+  } catch {
+    return false
+  }
+}
+
+/** Remembers that a step was done. `outputs` are full paths. */
+export function remember(name, hash, outputs = []) {
+  mkdirSync(dirname(place(name)), { recursive: true })
+  writeFileSync(
+    place(name),
+    JSON.stringify({ hash, outputs: outputs.map((path) => path.slice(at().length + 1)) }),
+  )
+}

@@ -1,0 +1,19 @@
+// `npm start`: sets up what is not current, then becomes qemu-io-ts. The program runs in this very process, so
+// that its exit code, its signals and its terminal are nobody else's.
+import { existsSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { setup } from './setup.mjs'
+import { at, Failure, fail } from './toolchain.mjs'
+
+const bin = at('packages', 'qemu-io-ts', 'dist', 'bin.js')
+
+try {
+  await setup()
+  if (!existsSync(bin)) throw new Failure('packages/qemu-io-ts was not built')
+  const given = process.argv.slice(2)
+  const args = given.length === 0 && process.stdin.isTTY ? ['--scratch'] : given
+  process.argv = [process.argv[0], bin, ...args]
+  await import(pathToFileURL(bin).href)
+} catch (error) {
+  fail(error)
+}

@@ -1,0 +1,115 @@
+// `npm test`: sets up, checks the tree (lint, types, doc comments, packed packages), runs every test, and ends with
+// one line of counts. Exit code 0 means that something ran and nothing failed.
+import { spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { provideQemu } from './qemu-utils.mjs'
+import { setup } from './setup.mjs'
+import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
+
+const REPORT = at('.cache', 'vitest.json')
+const MOST_NAMES = 200
+
+const CHECKS = [
+  ['lint', ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']],
+  [
+    'types',
+    [
+      'typescript/bin/tsc',
+      '-p',
+      'tsconfig.json',
+      '--incremental',
+      '--tsBuildInfoFile',
+      '.cache/types.tsbuildinfo',
+    ],
+  ],
+  ['doc comments', ['../scripts/check-docs.mjs']],
+  ['packed packages', ['../scripts/check-packages.mjs']],
+]
+
+const counts = { passed: 0, failed: 0, skipped: 0 }
+
+function count(result) {
+  for (const key of Object.keys(counts)) counts[key] += result[key] ?? 0
+}
+
+async function check([name, [tool, ...args]]) {
+  const started = performance.now()
+  const { code, output } = await run(...withArgs(nodeTool(tool), args))
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`${code === 0 ? ' ok ' : 'FAIL'}  ${name} (${seconds} s)`)
+  if (code !== 0) console.log(output.trimEnd())
+  count(code === 0 ? { passed: 1 } : { failed: 1 })
+}
+
+const withArgs = ([command, ...first], args) => [command, [...first, ...args]]
+
+/** Runs vitest with the terminal it deserves; resolves to its exit code. */
+function vitest(args) {
+  rmSync(REPORT, { force: true })
+  const [node, program] = nodeTool('vitest/vitest.mjs')
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${REPORT}`]
+  return new Promise((resolve) => {
+    const child = spawn(node, [program, 'run', ...reporters, ...args], {
+      cwd: at(),
+      stdio: ['ignore', 'inherit', 'inherit'],
+    })
+    child.on('error', (error) => {
+      console.log(`vitest: ${error.message}`)
+      resolve(1)
+    })
+    child.on('close', (code) => resolve(code ?? 1))
+  })
+}
+
+/** Adds up vitest's own report. What failed without a failing test (a file that does not load) counts too. */
+function readReport(code) {
+  let report
+  try {
+    report = readJson(REPORT)
+  } catch {
+    console.log('FAIL  vitest ended without a report')
+    return { failed: 1 }
+  }
+  const { numPassedTests: passed, numFailedTests: failedTests, numPendingTests, numTodoTests } = report
+  const broken = report.testResults.filter(
+    ({ status, assertionResults }) =>
+      status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
+  )
+  for (const { name } of broken) console.log(`FAIL  ${name} did not run`)
+  tellSkipped(report)
+  let failed = failedTests + broken.length
+  if (passed + failed === 0) {
+    console.log('FAIL  no test ran')
+    failed = 1
+  }
+  if (code !== 0 && failed === 0) {
+    console.log(`FAIL  vitest ended with exit code ${code}, though no test failed`)
+    failed = 1
+  }
+  return { passed, failed, skipped: numPendingTests + numTodoTests }
+}
+
+function tellSkipped({ testResults }) {
+  const names = testResults.flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status !== 'passed' && status !== 'failed')
+      .map(({ fullName }) => `${name.slice(at().length + 1)}: ${fullName}`),
+  )
+  if (names.length === 0) return
+  console.log(`\nSkipped (${names.length}):`)
+  for (const name of names.slice(0, MOST_NAMES)) console.log(`  ${name}`)
+  if (names.length > MOST_NAMES) console.log(`  and ${names.length - MOST_NAMES} more`)
+}
+
+try {
+  await setup({ types: true })
+  await provideQemu()
+  const selected = process.argv.slice(2)
+  if (selected.length === 0) for (const item of CHECKS) await check(item)
+  count(readReport(await vitest(selected)))
+} catch (error) {
+  console.log(`FAIL  ${error instanceof Failure ? error.message : (error?.stack ?? error)}`)
+  count({ failed: 1 })
+}
+process.exitCode = counts.failed === 0 ? 0 : 1
+process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`)

@@ -1,0 +1,146 @@
+/**
+ * Which image varieties a case runs on: the built-in matrix, or the one variety the caller asked for.
+ * @module
+ */
+
+/** Creation options by their qemu-img names. `$IMG` in a value stands for the image's own path. */
+export type ImageOptions = Readonly<Record<string, string>>
+
+/** One row of the matrix: a format and the options every image of the case is created with. */
+export interface Variant {
+  readonly name: string
+  readonly format: string
+  readonly options: ImageOptions
+}
+
+/** What a case says about itself; everything but `formats` is optional. */
+export interface Needs {
+  /** Formats the case has a meaning for; `generic` means all. */
+  readonly formats: readonly string[]
+  /** Upstream's group names, for `-g` and `-x`. */
+  readonly groups?: readonly string[]
+  /** `key` or `key=value` of image options under which the case says nothing or something else. */
+  readonly unsupportedOptions?: readonly string[]
+  /** The case chooses every image option itself, so that one variety of its format says all. */
+  readonly ownOptions?: boolean
+  /** Cache modes the case works in; the first is its default. Without it: all, writeback first. */
+  readonly caches?: readonly string[]
+  /**
+   * `ours`: behaviour deliberately better than QEMU's. `process`: the programs as processes.
+   */
+  readonly requires?: readonly ('ours' | 'process')[]
+  /** Milliseconds the case may take with one variant; 30 s if absent. */
+  readonly timeout?: number
+}
+
+const qcow2 = (options: ImageOptions): Variant => ({
+  name: ['qcow2', ...Object.entries(options).map(([key, value]) => shortName(key, value))].join(' '),
+  format: 'qcow2',
+  options,
+})
+
+const shortName = (key: string, value: string): string => (value.includes('$IMG') ? key : `${key}=${value}`)
+
+/** The varieties of a plain run. */
+export const MATRIX: readonly Variant[] = [
+  { name: 'raw', format: 'raw', options: {} },
+  qcow2({}),
+  qcow2({ compat: '0.10' }),
+  qcow2({ lazy_refcounts: 'on' }),
+  qcow2({ refcount_bits: '1' }),
+  qcow2({ refcount_bits: '64' }),
+  qcow2({ extended_l2: 'on' }),
+  qcow2({ data_file: '$IMG.data' }),
+  qcow2({ cluster_size: '512' }),
+  qcow2({ cluster_size: '2M' }),
+]
+
+/** What the caller of the run chose; comes from the environment, see {@link settings}. */
+export interface Settings {
+  /** Formats named with `-raw`, `-qcow2`; empty means the whole matrix. */
+  readonly formats: readonly string[]
+  /** `-o`: one option set in place of the matrix's. */
+  readonly options?: ImageOptions
+  /** `-c`. */
+  readonly cache?: string
+  readonly groups: readonly string[]
+  readonly excluded: readonly string[]
+  readonly subject: 'in-process' | 'process' | 'real'
+  readonly debug: boolean
+}
+
+const words = (text: string | undefined): string[] => (text ?? '').split(/[\s,]+/).filter(Boolean)
+
+/** `key=value,key=value` as qemu-img's `-o` takes it (no commas in values). */
+export function parseImageOptions(text: string): ImageOptions {
+  const pairs = words(text).map((word) => {
+    const at = word.indexOf('=')
+    if (at < 1) throw new Error(`image option '${word}' is not of the form key=value`)
+    return [word.slice(0, at), word.slice(at + 1).replaceAll('$TEST_IMG', '$IMG')] as const
+  })
+  return Object.fromEntries(pairs)
+}
+
+/** Reads the `IOTESTS_*` variables that the runner sets. Throws when one is not understood. */
+export function settings(env: Readonly<Record<string, string | undefined>>): Settings {
+  const subject = env['IOTESTS_SUBJECT'] ?? 'in-process'
+  if (subject !== 'in-process' && subject !== 'process' && subject !== 'real') {
+    throw new Error(`IOTESTS_SUBJECT must be in-process, process or real, not '${subject}'`)
+  }
+  const imgopts = env['IOTESTS_IMGOPTS']
+  const cache = env['IOTESTS_CACHE']
+  return {
+    formats: words(env['IOTESTS_FORMATS']),
+    ...(imgopts ? { options: parseImageOptions(imgopts) } : {}),
+    ...(cache ? { cache } : {}),
+    groups: words(env['IOTESTS_GROUPS']),
+    excluded: words(env['IOTESTS_EXCLUDE']),
+    subject,
+    debug: env['IOTESTS_DEBUG'] === '1',
+  }
+}
+
+/** The variants of a run. */
+export function variantsOf({ formats, options }: Settings): readonly Variant[] {
+  if (options) {
+    const format = formats[0] ?? 'qcow2'
+    const named = Object.entries(options).map(([key, value]) => shortName(key, value))
+    return [{ name: [format, ...named].join(' '), format, options }]
+  }
+  if (formats.length === 0) return MATRIX
+  return formats.map((format) => ({ name: format, format, options: {} }))
+}
+
+/** Whether the user chose varieties himself; then a variety that does not apply is a skip worth showing. */
+export const isExplicit = ({ formats, options }: Settings): boolean =>
+  formats.length > 0 || options !== undefined
+
+/** Whether a case has a meaning for the format at all. */
+export const appliesTo = (needs: Needs, format: string): boolean =>
+  needs.formats.includes('generic') || needs.formats.includes(format)
+
+/** The sentence why a case does not run on a variant, or undefined when it does. */
+export function whyNot(needs: Needs, variant: Variant, chosen: Settings): string | undefined {
+  if (!appliesTo(needs, variant.format)) return `not for format ${variant.format}`
+  if (needs.ownOptions && Object.keys(variant.options).length > 0) return 'the case chooses its own options'
+  for (const pattern of needs.unsupportedOptions ?? []) {
+    const [key = '', value] = pattern.split('=')
+    const set = variant.options[key]
+    if (set !== undefined && (value === undefined || value === set)) return `not with ${pattern}`
+  }
+  if (chosen.cache && needs.caches && !needs.caches.includes(chosen.cache)) {
+    return `not in cache mode ${chosen.cache}`
+  }
+  if (needs.requires?.includes('ours') && chosen.subject === 'real') return 'deliberately better than QEMU'
+  if (needs.requires?.includes('process') && chosen.subject === 'in-process') return 'needs real processes'
+  return undefined
+}
+
+/** The sentence why the whole case is left out of the run by `-g` or `-x`, or undefined. */
+export function leftOut(number: string, needs: Needs, { groups, excluded }: Settings): string | undefined {
+  const own = needs.groups ?? []
+  if (groups.length > 0 && !groups.some((group) => own.includes(group)))
+    return `not in group ${groups.join(', ')}`
+  const hit = excluded.find((name) => name === number || own.includes(name))
+  return hit === undefined ? undefined : `excluded by ${hit}`
+}

@@ -1,0 +1,63 @@
+/** How a library package is built: ES modules and CommonJS, both of shared chunks, and declarations for both. */
+import { fileURLToPath } from 'node:url'
+import { transform } from 'esbuild'
+import { defineConfig, type Options } from 'tsup'
+
+const ROOT_TSCONFIG = fileURLToPath(new URL('./tsconfig.json', import.meta.url))
+
+/** The oldest runtime that is supported; browsers of 2023 run the same syntax. */
+const TARGET = 'es2022'
+
+type Plugin = NonNullable<Options['plugins']>[number]
+
+/**
+ * Turns the ES modules of a build, one by one, into CommonJS. Splitting is what makes all entries of a package share one
+ * `BlockError` class; tsup's own splitting for CommonJS also rewrites `?.` and class fields into slow helpers.
+ */
+const toCommonJs: Plugin = {
+  name: 'to-commonjs',
+  async renderChunk(code, { path }) {
+    if (!path.endsWith('.cjs')) return
+    const result = await transform(code, {
+      format: 'cjs',
+      platform: 'node',
+      target: TARGET,
+      sourcemap: 'external',
+      sourcefile: path,
+    })
+    return { code: result.code, map: result.map }
+  },
+}
+
+/**
+ * Each entry `x` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`), `dist/x.d.ts` and
+ * `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
+ *
+ * p-queue, which exists as an ES module alone, is part of the CommonJS build: Node 20.19 can `require` ES modules, but
+ * bundlers and test runners that load CommonJS often cannot.
+ */
+export const library = (entry: Record<string, string>) =>
+  defineConfig(({ dts }) => {
+    if (dts)
+      return {
+        entry,
+        format: ['esm', 'cjs'],
+        dts: { only: true, entry },
+        tsconfig: ROOT_TSCONFIG,
+        silent: true,
+      }
+    const common: Options = {
+      entry,
+      format: 'esm',
+      target: TARGET,
+      tsconfig: ROOT_TSCONFIG,
+      platform: 'neutral',
+      sourcemap: true,
+      splitting: true,
+      silent: true,
+    }
+    return [
+      common,
+      { ...common, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [toCommonJs] },
+    ]
+  })

@@ -1,7 +1,7 @@
 /** How a library package is built: ES modules and CommonJS, both of shared chunks, and declarations for both. */
 import { fileURLToPath } from 'node:url'
 import { transform } from 'esbuild'
-import { defineConfig, type Options } from 'tsup'
+import type { Options } from 'tsup'
 
 const ROOT_TSCONFIG = fileURLToPath(new URL('./tsconfig.json', import.meta.url))
 
@@ -36,28 +36,21 @@ const toCommonJs: Plugin = {
  * p-queue, which exists as an ES module alone, is part of the CommonJS build: Node 20.19 can `require` ES modules, but
  * bundlers and test runners that load CommonJS often cannot.
  */
-export const library = (entry: Record<string, string>) =>
-  defineConfig(({ dts }) => {
-    if (dts)
-      return {
-        entry,
-        format: ['esm', 'cjs'],
-        dts: { only: true, entry },
-        tsconfig: ROOT_TSCONFIG,
-        silent: true,
-      }
-    const common: Options = {
-      entry,
+export const library =
+  (entry: Record<string, string>) =>
+  ({ dts }: Options): Options | Options[] => {
+    const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
+    if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
+    const code: Options = {
+      ...shared,
       format: 'esm',
       target: TARGET,
-      tsconfig: ROOT_TSCONFIG,
       platform: 'neutral',
       sourcemap: true,
       splitting: true,
-      silent: true,
     }
     return [
-      common,
-      { ...common, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [toCommonJs] },
+      code,
+      { ...code, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [toCommonJs] },
     ]
-  })
+  }

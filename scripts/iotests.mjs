@@ -13,6 +13,7 @@ const HELP = `usage: pnpm iotests [options] [number...]
   -d                      show every command with its output; keep the image files
   -n                      name the cases that would run, run nothing
   --real                  QEMU's own programs in place of ours (QEMU_IO and QEMU_IMG may name them)
+  --real-img              QEMU's qemu-img beside our qemu-io
   --process               our built programs as processes (default: inside the test process)
   --scratch DIRECTORY     where images are made (default: the system's directory for such files)
 `
@@ -43,6 +44,7 @@ function parse(argv) {
     else if (word === '-d') env.IOTESTS_DEBUG = '1'
     else if (word === '-n') dry = true
     else if (word === '--real' || word === '--process') env.IOTESTS_SUBJECT = word.slice(2)
+    else if (word === '--real-img') env.IOTESTS_IMG = 'real'
     else if (word === '--scratch') env.IOTESTS_SCRATCH = value(word)
     else if (/^[\w-]+$/.test(word) && !word.startsWith('-')) numbers.push(word)
     else throw new Error(`option ${word} is not known`)

@@ -12,6 +12,8 @@ try {
   if (!existsSync(bin)) throw new Failure('packages/qemu-io-ts was not built')
   const given = process.argv.slice(2)
   const args = given.length === 0 && process.stdin.isTTY ? ['--scratch'] : given
+  // npm starts scripts in the root of the package; names of files count from where npm was called.
+  if (process.env.npm_lifecycle_event === 'start' && process.env.INIT_CWD) process.chdir(process.env.INIT_CWD)
   process.argv = [process.argv[0], bin, ...args]
   await import(pathToFileURL(bin).href)
 } catch (error) {

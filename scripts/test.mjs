@@ -102,7 +102,7 @@ function tellSkipped({ testResults }) {
 }
 
 try {
-  await setup({ types: true })
+  await setup()
   await provideQemu()
   const selected = process.argv.slice(2)
   if (selected.length === 0) for (const item of CHECKS) await check(item)

@@ -8,7 +8,9 @@ export function clipStatus(status: BlockStatus, start: number, offset: number, b
   const rest = Math.min(status.bytes - skipped, bytes)
   if (skipped === 0 && rest === status.bytes) return status
   const clipped = { ...status, bytes: Math.max(rest, 0) }
-  return status.host ? { ...clipped, host: { ...status.host, offset: status.host.offset + skipped } } : clipped
+  return status.host
+    ? { ...clipped, host: { ...status.host, offset: status.host.offset + skipped } }
+    : clipped
 }
 
 /** Follows what a driver left to its child: filters forward everything, formats may have holes in their data. */
@@ -94,4 +96,3 @@ export async function isAllocatedAbove(
   }
   return { allocated: false, bytes: length }
 }
-

@@ -2,8 +2,9 @@
  * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed, which
  * is what makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
  */
-import type { BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
+
 import type { DebugEvent } from './debug-events.ts'
+import type { BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 

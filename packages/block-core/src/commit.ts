@@ -11,7 +11,9 @@ export interface CommitOptions {
   readonly base?: BlockNode | undefined
   /** Bytes looked at so far, of all bytes of the top. */
   readonly progress?: ((done: number, total: number) => void) | undefined
-  /** Whether the top is emptied afterwards; only done when `base` is its immediate backing file. Default true. */
+  /**
+   * Whether the top is emptied afterwards; only done when `base` is its immediate backing file. Default true.
+   */
   readonly makeEmpty?: boolean | undefined
   /** At most so many bytes per second; default: no limit. */
   readonly rate?: number | undefined

@@ -155,7 +155,9 @@ export interface DriverOptions {
   readonly unknown: readonly string[]
 }
 
-/** Tells a driver's options from unknown ones. A tree becomes dotted keys where the driver's table has such. */
+/**
+ * Tells a driver's options from unknown ones. A tree becomes dotted keys where the driver's table has such.
+ */
 export function splitDriverOptions(driver: AnyDriver, rest: RawOptions): DriverOptions {
   const table: OptionTable = driver.options ?? {}
   const keys = Object.keys(table)

@@ -198,7 +198,10 @@ export interface NodeOps {
   /** Rewrites what the header says of the backing file; null: no backing file. */
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
-  amend?(options: Readonly<Record<string, unknown>>, progress?: (done: number, total: number) => void): Promise<void>
+  amend?(
+    options: Readonly<Record<string, unknown>>,
+    progress?: (done: number, total: number) => void,
+  ): Promise<void>
 
   /** Filters only: a driver above announced a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>
@@ -250,7 +253,7 @@ export interface OpenContext<O> {
   /** Nobody named the driver: it was guessed from the content. Raw then protects its first sector. */
   readonly probed: boolean
   readonly options: O
-  /** Whether an image that begins with these bytes (the first 512) would be probed as another format than this one. */
+  /** Whether an image that begins with these bytes (the first 512) would be probed as another format. */
   isOtherFormat(head: Uint8Array): boolean
   /**
    * Opens, or takes ready-made, the child for a role. What the user gave under the option of that name wins;

@@ -1,4 +1,6 @@
-/** What opening depends on, and the nodes that were opened with it: names are unique within one environment. */
+/**
+ * What opening depends on, and the nodes that were opened with it: names are unique within one environment.
+ */
 import type { CheckReport, ChildRole } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { OpenHost } from './host.ts'
@@ -11,8 +13,8 @@ export interface OpenEnvironment {
   readonly registry: DriverRegistry
   readonly host: OpenHost
   /**
-   * Takes every line that a node of this environment has for a person (QEMU prints them to stderr), also those
-   * of children and those made while opening, which no listener of a node's `warn` event can hear.
+   * Takes every line that a node of this environment has for a person (QEMU prints them to stderr), also
+   * those of children and those made while opening, which no listener of a node's `warn` event can hear.
    */
   readonly onWarn?: (line: string) => void
   /** Told of every repair that ran while opening or reopening. */

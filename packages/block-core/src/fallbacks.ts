@@ -1,7 +1,7 @@
 /** Zero writes and discards, cut to what a driver takes, and what stands in where it has none. */
 import { alignDown, alignUp } from './bits.ts'
 import type { BlockLimits, WriteFlags } from './driver.ts'
-import { isBlockError, BlockError } from './errors.ts'
+import { BlockError, isBlockError } from './errors.ts'
 
 /** Zeroes written as data go out in pieces of at most this many bytes. */
 const ZERO_BUFFER = 1024 * 1024
@@ -34,7 +34,8 @@ export async function writeZeroesInPieces(
     let piece = Math.min(end - at, toBoundary > 0 ? toBoundary : longest)
     if (toBoundary === 0 && piece > alignment) piece = alignDown(piece, alignment)
     if (!(await tryDriver(writer, at, piece, flags))) {
-      if (flags.noFallback) throw new BlockError('ENOTSUP', 'the driver cannot write zeroes without a fallback')
+      if (flags.noFallback)
+        throw new BlockError('ENOTSUP', 'the driver cannot write zeroes without a fallback')
       await writeZeroBytes(writer, at, piece)
     }
     at += piece

@@ -6,7 +6,10 @@ import { isTree, nestOptions } from './key-value.ts'
 import type { RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
 
-/** The protocol prefix of a file name, without its colon: what stands before a colon that comes before any slash. */
+/**
+ * The protocol prefix of a file name, without its colon: what stands before a colon that comes before any
+ * slash.
+ */
 export function protocolOf(filename: string): string | undefined {
   const match = /^([^:/]*):/.exec(filename)
   return match?.[1]
@@ -31,8 +34,8 @@ export function filenameToOptions(registry: DriverRegistry, filename: string): R
 }
 
 /**
- * What a driver makes of a file name with one of its prefixes. A child it gives as nothing but a `filename` is a file
- * name as the tools take it (`blkdebug:rules:null-co://`).
+ * What a driver makes of a file name with one of its prefixes. A child it gives as nothing but a `filename`
+ * is a file name as the tools take it (`blkdebug:rules:null-co://`).
  */
 export function parsePrefixed(registry: DriverRegistry, driver: AnyDriver, filename: string): RawOptions {
   if (!driver.parseFilename) return { filename }

@@ -2,8 +2,9 @@
  * The application's say in what an image may open. An image holds only names; what a name means, and
  * whether it may be opened at all, is decided here. There is no default host.
  */
-import { BlockError } from './errors.ts'
+
 import type { ChildReference, ChildRole } from './driver.ts'
+import { BlockError } from './errors.ts'
 import type { RawOptions } from './options.ts'
 
 /** Resolves the names that images hold. */

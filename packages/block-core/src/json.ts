@@ -1,6 +1,6 @@
 /**
- * JSON as QEMU reads it: strings also in single quotes, no key twice, and errors in QEMU's words, which users of
- * `json:{...}` file names see.
+ * JSON as QEMU reads it: strings also in single quotes, no key twice, and errors in QEMU's words, which users
+ * of `json:{...}` file names see.
  */
 
 /** A token: punctuation, a word, or a literal with its value. */

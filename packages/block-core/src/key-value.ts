@@ -1,4 +1,6 @@
-/** Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for. */
+/**
+ * Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for.
+ */
 import { BlockError } from './errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
 

@@ -3,8 +3,9 @@
  * `read`, `write`, the size, and the place of each field for updates of one field alone. Gaps and overlaps
  * are refused when the module loads, so that a slip cannot survive the first import.
  */
-import { BlockError } from './errors.ts'
+
 import { TWO_32 } from './bits.ts'
+import { BlockError } from './errors.ts'
 
 /** One fixed-width field at a fixed byte offset. */
 export interface Field<T> {
@@ -32,7 +33,10 @@ export const viewOf = (bytes: Uint8Array): DataView =>
  */
 export function join64(hi: number, lo: number, what: string): number {
   if (hi > 0x1f_ffff)
-    throw new BlockError('EFBIG', `${what} exceeds 2^53-1: 0x${hi.toString(16)}${lo.toString(16).padStart(8, '0')}`)
+    throw new BlockError(
+      'EFBIG',
+      `${what} exceeds 2^53-1: 0x${hi.toString(16)}${lo.toString(16).padStart(8, '0')}`,
+    )
   return hi * TWO_32 + lo
 }
 
@@ -63,7 +67,11 @@ function fieldsOf(littleEndian: boolean) {
       width: 8,
       get(v, b) {
         const [hi, lo] = littleEndian ? [at + 4, at] : [at, at + 4]
-        return join64(v.getUint32(b + hi, littleEndian), v.getUint32(b + lo, littleEndian), `field at byte ${b + at}`)
+        return join64(
+          v.getUint32(b + hi, littleEndian),
+          v.getUint32(b + lo, littleEndian),
+          `field at byte ${b + at}`,
+        )
       },
       set(v, b, x) {
         const [hi, lo] = littleEndian ? [at + 4, at] : [at, at + 4]

@@ -1,4 +1,7 @@
-/** What a node is called in messages: the file name that would open it again, or `json:{...}` where none would. */
+/**
+ * What a node is called in messages: the file name that would open it again, or `json:{...}` where none
+ * would.
+ */
 import { isProtocolLike } from './common-options.ts'
 import type { AnyDriver, ChildRole } from './driver.ts'
 import { originOf } from './environment.ts'
@@ -28,7 +31,8 @@ export interface NodeNames {
 export function nameNode(parts: NameParts): NodeNames {
   const { driver, own, children, overridden } = parts
   const file = children.get('file')
-  // Options of formats with backing files only tune them; those of the others (raw's offset) change what is read.
+  // Options of formats with backing files only tune them; those of the others (raw's offset) change what is
+  // read.
   const strong = (driver.children ?? []).includes('backing') ? {} : plainOnly(own)
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {

@@ -243,7 +243,10 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     try {
       const { discard } = this.#ops
       if (bytes === 0 || !discard || !this.#config.unmap) return
-      const run = (at: number, length: number): Promise<void> => discard.call(this.#ops, at, length)
+      const run = async (at: number, length: number): Promise<void> => {
+        this.#requireAlive()
+        await discard.call(this.#ops, at, length)
+      }
       try {
         await this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
       } finally {
@@ -288,6 +291,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       const from = Math.min(size, before)
       await this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
         try {
+          this.#requireAlive()
           await truncate.call(this.#ops, size, options)
         } finally {
           this.#flushes.wrote()
@@ -503,6 +507,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return this.#crashing !== undefined
   }
 
+  /** Between the steps of one request: after a crash the driver is asked nothing more. */
+  #requireAlive(): void {
+    if (this.#hasCrashed) throw this.#closedError()
+  }
+
   #begin(offset: number, bytes: number): void {
     if (this.#state !== 'open') throw this.#closedError()
     if (!Number.isSafeInteger(offset) || offset < 0) throw this.#outside(offset, bytes)
@@ -555,6 +564,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   async #readAligned(offset: number, into: Uint8Array): Promise<void> {
     const { maxTransfer } = this.#limits
     for (let done = 0; done < into.length; done += maxTransfer) {
+      this.#requireAlive()
       await this.#ops.read(offset + done, into.subarray(done, done + maxTransfer))
     }
   }
@@ -564,17 +574,26 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     const { maxTransfer } = this.#limits
     try {
       if (ops.debugEvent) await ops.debugEvent('pwritev')
-      if (from.length <= maxTransfer) await ops.write!(offset, from, this.#supported(flags, ops.writeFlags))
+      if (from.length <= maxTransfer) await this.#writeNow(offset, from, flags)
       else {
         for (let done = 0; done < from.length; done += maxTransfer) {
-          const piece = from.subarray(done, done + maxTransfer)
-          await ops.write!(offset + done, piece, this.#supported(flags, ops.writeFlags))
+          await this.#writeNow(offset + done, from.subarray(done, done + maxTransfer), flags)
         }
       }
     } finally {
       this.#flushes.wrote()
       if (ops.debugEvent) await ops.debugEvent('pwritev_done')
     }
+  }
+
+  #writeNow(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    this.#requireAlive()
+    return this.#ops.write!(offset, from, this.#supported(flags, this.#ops.writeFlags))
+  }
+
+  #writeZeroesNow(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    this.#requireAlive()
+    return this.#ops.writeZeroes!(offset, bytes, this.#supported(flags, this.#ops.zeroFlags))
   }
 
   #writeUnaligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
@@ -625,10 +644,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
         await writeZeroesInPieces(
           {
             limits: this.#limits,
-            writeZeroes:
-              ops.writeZeroes &&
-              ((at, length, f) => ops.writeZeroes!(at, length, this.#supported(f, ops.zeroFlags))),
-            write: (at, data) => ops.write!(at, data, this.#supported(flags, ops.writeFlags)),
+            writeZeroes: ops.writeZeroes && (async (at, length, f) => this.#writeZeroesNow(at, length, f)),
+            write: async (at, data) => this.#writeNow(at, data, flags),
           },
           start,
           end - start,
@@ -665,6 +682,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   async #flushDriver(): Promise<void> {
     // QEMU's no-flush stops before the disk, not before the caches of the formats above it.
     if (this.driver.kind === 'protocol' && this.#config.noFlush) return
+    this.#requireAlive()
     await this.#ops.flush?.()
   }
 

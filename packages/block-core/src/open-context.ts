@@ -174,7 +174,9 @@ export class Children {
     })
   }
 
-  /** What the image says of its child, where the user does not say it: all of it, or the name, or the format. */
+  /**
+   * What the image says of its child, where the user does not say it: all of it, or the name, or the format.
+   */
   async #withImplicit(
     role: ChildRole,
     implicit: ChildReference,
@@ -209,7 +211,10 @@ export class Children {
   }
 }
 
-/** Whether a child is taken as it is where no driver is named for it, rather than probed: QEMU's BDRV_O_PROTOCOL. */
+/**
+ * Whether a child is taken as it is where no driver is named for it, rather than probed: QEMU's
+ * BDRV_O_PROTOCOL.
+ */
 function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentIsProtocol: boolean): boolean {
   if (role === 'log') return true
   const isFormat = parent === undefined || parent.kind === 'format'

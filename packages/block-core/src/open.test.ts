@@ -282,7 +282,7 @@ describe('what cannot be opened is told as QEMU tells it', () => {
       { driver: 'layer', 'node-name': 'q', file: { driver: 'file', filename: 'a', 'node-name': 'q' } },
       "Duplicate nodes with node-name='q'",
     ],
-    [{ filename: 'a', __proto__: null, ['__proto__']: 1 }, "Invalid parameter '__proto__'"],
+    [{ filename: 'a', 'x.__proto__': 1 }, "Invalid parameter '__proto__'"],
     ['nope', "Could not open 'nope': No such file or directory"],
     ['up', "Could not open backing file: Could not open 'none': No such file or directory"],
     ['badformat', "Could not open backing file: Unknown driver 'foo'"],

@@ -28,9 +28,10 @@ import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
 
 /**
- * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open nodes.
- * `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and probed; with
- * the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check alone.
+ * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
+ * nodes. `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and
+ * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check
+ * alone.
  */
 export type NodeOptions = RawOptions
 
@@ -174,7 +175,10 @@ function takeChildren(
   return children
 }
 
-/** Opens the file below first, as QEMU does: what is wrong with it is told before what is wrong with the format. */
+/**
+ * Opens the file below first, as QEMU does: what is wrong with it is told before what is wrong with the
+ * format.
+ */
 async function chooseDriver(
   request: OpenRequest,
   plan: Plan,

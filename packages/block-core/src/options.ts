@@ -63,12 +63,12 @@ const TWO_63 = 2n ** 63n
 const TWO_64 = 2n ** 64n
 
 /**
- * Reads a size as QEMU's `qemu_strtosz` does: digits, an optional fraction, and one suffix of b k M G T P E in any
- * case; or hexadecimal digits after `0x`, with a suffix of k M G T P (deprecated). Blanks and a plus sign may
- * come first. `b` is 1; a fraction needs a larger suffix, and is rounded to whole bytes, 0.5 upward.
+ * Reads a size as QEMU's `qemu_strtosz` does: digits, an optional fraction, and one suffix of b k M G T P E
+ * in any case; or hexadecimal digits after `0x`, with a suffix of k M G T P (deprecated). Blanks and a plus
+ * sign may come first. `b` is 1; a fraction needs a larger suffix, and is rounded to whole bytes, 0.5 upward.
  *
- * @returns bytes, rounded where they exceed 2^53; undefined when the text is not of that form; Infinity when it
- *   is, but exceeds 2^63-1
+ * @returns bytes, rounded where they exceed 2^53; undefined when the text is not of that form; Infinity when
+ *   it is, but exceeds 2^63-1
  */
 export function parseSize(text: string): number | undefined {
   const total = parseBytes(text)
@@ -82,7 +82,7 @@ function parseBytes(text: string): bigint | undefined {
   if (!match) return undefined
   const multiplier = multiplierOf(match[3])
   // 64 bits behind the point, as QEMU has them; a fraction so close to 1 that a double rounds it up is lost.
-  const fraction = BigInt.asUintN(64, BigInt(Number(`0.${match[2] || '0'}`) * 2 ** 64))
+  const fraction = BigInt.asUintN(64, BigInt(Math.floor(Number(`0.${match[2] || '0'}`) * 2 ** 64)))
   if (fraction !== 0n && multiplier === 1n) return undefined
   return BigInt(match[1]!) * multiplier + (fraction * multiplier + TWO_63) / TWO_64
 }
@@ -209,7 +209,8 @@ export const camelKey = (key: string): string =>
   key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 /**
- * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either spelling.
+ * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either
+ * spelling.
  *
  * @param prefix what to put before a key in messages
  * @throws BlockError EINVAL that names an unknown or ill-typed option

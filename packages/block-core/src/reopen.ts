@@ -20,8 +20,8 @@ export interface ReopenOptions {
   readonly readOnly?: boolean
   readonly cache?: { readonly writeCache?: boolean; readonly direct?: boolean; readonly noFlush?: boolean }
   /**
-   * Options as for `openNode`: common ones, those that the driver lets change, and those of the children under
-   * their names. A child may be replaced by another open node, given itself or by name.
+   * Options as for `openNode`: common ones, those that the driver lets change, and those of the children
+   * under their names. A child may be replaced by another open node, given itself or by name.
    */
   readonly options?: RawOptions
 }
@@ -235,9 +235,9 @@ async function flushChanges(root: BlockNode, changes: readonly Change[]): Promis
 }
 
 /**
- * Nodes that become writable come first, from the bottom up: a format finds its file writable when it prepares
- * itself, and may repair the image. Then the others prepare, and when all have, they commit from the top down:
- * who loses the right to write can still finish with the file below.
+ * Nodes that become writable come first, from the bottom up: a format finds its file writable when it
+ * prepares itself, and may repair the image. Then the others prepare, and when all have, they commit from the
+ * top down: who loses the right to write can still finish with the file below.
  */
 async function applyChanges(changes: readonly Change[]): Promise<void> {
   const gaining = changes.filter(({ before, after }) => before.readOnly && !after.readOnly).reverse()
@@ -285,7 +285,10 @@ async function commit({ node, after, origin }: Change, step: PreparedReopen | un
   setOrigin(node, origin)
 }
 
-/** Takes back a change that was already made, because a later one failed. The later failure is the one to report. */
+/**
+ * Takes back a change that was already made, because a later one failed. The later failure is the one to
+ * report.
+ */
 async function undo({ node, before, optionsBefore }: Change): Promise<void> {
   try {
     const step = await prepareDriver(node, before, optionsBefore)

@@ -96,7 +96,8 @@ export class TableCache {
 
   /** Notes that bytes [from, to) of a slice were changed. */
   changed(table: Table, from: number, to: number): void {
-    if (this.#tables.get(table.offset) !== table) throw new Error(`table at ${table.offset} was changed after it was dropped`)
+    if (this.#tables.get(table.offset) !== table)
+      throw new Error(`table at ${table.offset} was changed after it was dropped`)
     if (from < table.dirtyFrom) table.dirtyFrom = from
     if (to > table.dirtyTo) table.dirtyTo = to
     this.#dirty.add(table)
@@ -141,7 +142,8 @@ export class TableCache {
     const { file, events, beforeWrite } = this.#options
     await this.#settle()
     const grain = Math.min(Math.max(SECTOR, file.limits.requestAlignment), this.sliceSize)
-    const tables = this.#dirty.size === 1 ? [...this.#dirty] : [...this.#dirty].sort((a, b) => a.offset - b.offset)
+    const tables =
+      this.#dirty.size === 1 ? [...this.#dirty] : [...this.#dirty].sort((a, b) => a.offset - b.offset)
     for (const table of tables) {
       const from = alignDown(table.dirtyFrom, grain)
       const to = Math.min(alignUp(table.dirtyTo, grain), this.sliceSize)

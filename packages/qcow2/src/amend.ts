@@ -1,13 +1,13 @@
 /** Changing creation options of an existing image. Words and rules of block/qcow2.c, qcow2_amend_options. */
-import { alignUp, BlockError, bool, parseOptions, text, size as sizeOption } from '@vmblock/block-core'
+import { alignUp, BlockError, bool, parseOptions, size as sizeOption, text } from '@vmblock/block-core'
 import { discardClusters } from './discard.ts'
 import { settleImage } from './flush.ts'
 import { Compatible, Incompatible } from './format/features.ts'
-import type { Image } from './image.ts'
-import { truncate } from './resize.ts'
-import { loadRun } from './lookup.ts'
 import { MAX_BACKING_NAME } from './format/limits.ts'
 import { SubclusterKind } from './format/subclusters.ts'
+import type { Image } from './image.ts'
+import { loadRun } from './lookup.ts'
+import { truncate } from './resize.ts'
 import { write } from './write.ts'
 
 const amendable = {
@@ -32,11 +32,16 @@ export async function amend(
   progress: (done: number, total: number) => void = () => undefined,
 ): Promise<void> {
   const known: Record<string, unknown> = {}
-  for (const [key, value] of Object.entries(raw)) known[key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())] = value
+  for (const [key, value] of Object.entries(raw))
+    known[key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())] = value
   const { compat, size, lazyRefcounts } = parseOptions(amendable, refuseOthers(image, known))
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
   if (lazyRefcounts === true && version < 3)
-    throw fail(image, 'EINVAL', 'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)')
+    throw fail(
+      image,
+      'EINVAL',
+      'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)',
+    )
   if (version > image.header.version) await upgrade(image)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
   if (size !== undefined) await truncate(image, size, { exact: true })
@@ -47,11 +52,18 @@ export async function amend(
 function refuseOthers(image: Image, options: Record<string, unknown>): Record<string, unknown> {
   const { backingFile, backingFmt, ...rest } = options
   // Naming the backing file there is changes nothing; another is the business of a rebase.
-  if ((backingFile !== undefined && backingFile !== (image.header.backingFile ?? '')) ||
-      (backingFmt !== undefined && backingFmt !== (image.header.extensions.backingFormat ?? '')))
+  if (
+    (backingFile !== undefined && backingFile !== (image.header.backingFile ?? '')) ||
+    (backingFmt !== undefined && backingFmt !== (image.header.extensions.backingFormat ?? ''))
+  )
     throw fail(image, 'EINVAL', 'Cannot amend the backing file')
   for (const key of Object.keys(rest)) {
-    if (!(key in amendable)) throw fail(image, 'ENOTSUP', `Changing '${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}' of an existing image is not supported`)
+    if (!(key in amendable))
+      throw fail(
+        image,
+        'ENOTSUP',
+        `Changing '${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}' of an existing image is not supported`,
+      )
   }
   return rest
 }
@@ -68,7 +80,8 @@ async function writeHeader(image: Image): Promise<void> {
 }
 
 async function upgrade(image: Image): Promise<void> {
-  if (image.header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Upgrading an image with internal snapshots is not supported yet')
+  if (image.header.nbSnapshots > 0)
+    throw fail(image, 'ENOTSUP', 'Upgrading an image with internal snapshots is not supported yet')
   image.header.version = 3
   try {
     await writeHeader(image)
@@ -104,8 +117,13 @@ async function downgrade(image: Image): Promise<void> {
   await settleImage(image)
   await image.markClean()
   if ((header.incompatible & ~Incompatible.compression) !== 0n)
-    throw fail(image, 'ENOTSUP', `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`)
-  if (header.compressionType !== 'zlib') throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
+    throw fail(
+      image,
+      'ENOTSUP',
+      `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
+    )
+  if (header.compressionType !== 'zlib')
+    throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
   await expandZeroes(image)
   await settleImage(image)
   const { compatible, autoclear } = header
@@ -131,7 +149,8 @@ async function expandZeroes(image: Image): Promise<void> {
       at += bytes
       continue
     }
-    if (isZero) await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
+    if (isZero)
+      await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
     at += run.bytes
   }
 }
@@ -140,14 +159,21 @@ async function expandZeroes(image: Image): Promise<void> {
 const EXPAND_BYTES = 1024 * 1024
 
 /** Rewrites what the header says of the backing file. @throws BlockError EINVAL, ENOSPC when it does not fit */
-export async function changeBackingFile(image: Image, filename: string | null, format: string | undefined): Promise<void> {
+export async function changeBackingFile(
+  image: Image,
+  filename: string | null,
+  format: string | undefined,
+): Promise<void> {
   const { header } = image
   const before = { backingFile: header.backingFile, extensions: header.extensions }
   if (filename !== null && new TextEncoder().encode(filename).length > MAX_BACKING_NAME)
     throw fail(image, 'EINVAL', 'Backing file name too long')
   const { backingFormat: _, ...extensions } = header.extensions
   header.backingFile = filename === null || filename === '' ? undefined : filename
-  header.extensions = header.backingFile === undefined || format === undefined ? extensions : { ...extensions, backingFormat: format }
+  header.extensions =
+    header.backingFile === undefined || format === undefined
+      ? extensions
+      : { ...extensions, backingFormat: format }
   try {
     await writeHeader(image)
   } catch (error) {

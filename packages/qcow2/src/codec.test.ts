@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { deflateRawSync } from 'node:zlib'
 import { BlockError } from '@vmblock/block-core'
 import { afterAll, describe, expect, it } from 'vitest'
+import { haveQemu, openBench } from '../../../tests/support/real-qemu.ts'
 import { codecFor } from './codec.ts'
 import { geometryOf } from './format/geometry.ts'
 import { parseHeader } from './format/header.ts'
 import { ClusterKind, compressedExtent, l1Offset, l2Kind } from './format/l2-entry.ts'
-import { haveQemu, openBench } from '../../../tests/support/real-qemu.ts'
 
 const zlib = codecFor('zlib')
 const zstd = codecFor('zstd')

@@ -60,7 +60,11 @@ export async function writeWithCopies(image: Image, reserved: Reserved, from: Ui
   const stop = skip(tail) ? end : span.end
   const host = reserved.hostOffset - alignDown(offset, image.geometry.clusterSize)
   if (stop - start <= MERGE_LIMIT) {
-    await put(image, host + start, start === offset && stop === end ? from : join(head, from, tail, start, offset, stop))
+    await put(
+      image,
+      host + start,
+      start === offset && stop === end ? from : join(head, from, tail, start, offset, stop),
+    )
   } else {
     if (start < offset) await copy(image, host + start, head!, offset - start)
     await put(image, host + offset, from)
@@ -72,7 +76,14 @@ export async function writeWithCopies(image: Image, reserved: Reserved, from: Ui
 /** What a range showed before: its bytes, or the knowledge that they are all zero. */
 type Content = Uint8Array | 'zero'
 
-function join(head: Content | undefined, from: Uint8Array, tail: Content | undefined, start: number, offset: number, stop: number): Uint8Array {
+function join(
+  head: Content | undefined,
+  from: Uint8Array,
+  tail: Content | undefined,
+  start: number,
+  offset: number,
+  stop: number,
+): Uint8Array {
   const whole = new Uint8Array(stop - start)
   if (start < offset && head && head !== 'zero') whole.set(head)
   whole.set(from, offset - start)

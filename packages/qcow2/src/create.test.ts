@@ -1,12 +1,19 @@
+import { statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { BlockError, type BlockNode, parseOptions, type RawOptions } from '@vmblock/block-core'
+import {
+  BlockError,
+  type BlockNode,
+  memoryFromBytes,
+  parseOptions,
+  type RawOptions,
+} from '@vmblock/block-core'
+import { file as fileDriver } from '@vmblock/block-core/node'
+import { openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, it } from 'vitest'
-import { memoryFromBytes } from '../../block-core/src/drivers/memory.ts'
-import { toBytes } from '../../block-core/src/testing/nodes.ts'
+import { haveQemu, openBench } from '../../../tests/support/real-qemu.ts'
 import { createQcow2 } from './create.ts'
 import { createOptions } from './create-options.ts'
 import { parseHeader } from './format/header.ts'
-import { haveQemu, openBench } from '../../../tests/support/real-qemu.ts'
 
 const empty = (name = 'memory'): BlockNode => memoryFromBytes(new Uint8Array(0), { name })
 
@@ -119,6 +126,23 @@ describe.skipIf(!haveQemu)('createQcow2, compared with qemu-img', () => {
       expect(Buffer.compare(ours, bench.read('real.qcow2'))).toBe(0)
       expect(dataFile.size).toBe(bench.read('data.raw').length)
     }
+  })
+
+  it('makes a preallocated file that qemu-img finds in order and full of zeroes', async () => {
+    for (const preallocation of ['falloc', 'full', 'metadata'])
+      for (const more of [{}, { cluster_size: '4k', refcount_bits: '64' }, { extended_l2: 'on' }]) {
+        bench.write('ours.qcow2', new Uint8Array(0))
+        const options = { filename: bench.path('ours.qcow2') }
+        const file = await openTestNode(fileDriver, { options })
+        const wanted = { size: '5000k', preallocation, ...more }
+        await createQcow2({ file, options: parseOptions(createOptions, wanted) })
+        await file.close()
+        bench.run('qemu-img', 'create', '-q', '-f', 'raw', 'zeroes.raw', '5000k')
+        expect(bench.run('qemu-img', 'check', 'ours.qcow2')).toMatch(/^No errors were found/)
+        expect(bench.run('qemu-img', 'compare', 'ours.qcow2', 'zeroes.raw')).toBe('Images are identical.\n')
+        const { blocks, size } = statSync(bench.path('ours.qcow2'))
+        if (preallocation !== 'metadata') expect(blocks * 512).toBeGreaterThanOrEqual(size)
+      }
   })
 
   it('refuses what qemu-img refuses, in its words', async () => {

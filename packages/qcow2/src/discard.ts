@@ -1,6 +1,6 @@
 /** Giving up guest clusters: on request of the guest, and when the disk shrinks or is emptied. */
 import { BlockError } from '@vmblock/block-core'
-import { COMPRESSED_HI, hostOffsetOf, l2Kind, ClusterKind, ZERO_LO } from './format/l2-entry.ts'
+import { ClusterKind, COMPRESSED_HI, hostOffsetOf, l2Kind, ZERO_LO } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from './format/subclusters.ts'
 import type { FreeReason } from './frees.ts'
 import type { Image } from './image.ts'
@@ -25,7 +25,10 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
   const end = offset + bytes
   const isWhole = offset % clusterSize === 0 && (end % clusterSize === 0 || end === image.size)
   if (!isWhole || (image.header.version < 3 && image.backing))
-    throw new BlockError('ENOTSUP', 'only whole clusters can be discarded', { node: image.settings.nodeName, offset })
+    throw new BlockError('ENOTSUP', 'only whole clusters can be discarded', {
+      node: image.settings.nodeName,
+      offset,
+    })
   const epoch = image.requests.enter()
   try {
     await discardClusters(image, offset, end, { full: false, reason: 'request' })
@@ -36,7 +39,12 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
 }
 
 /** Unlinks every cluster of [start, end); `start` begins a cluster. */
-export async function discardClusters(image: Image, start: number, end: number, mode: DiscardMode): Promise<void> {
+export async function discardClusters(
+  image: Image,
+  start: number,
+  end: number,
+  mode: DiscardMode,
+): Promise<void> {
   // Without a backing file, a range without an L2 table already reads as zeroes.
   const skipEmpty = mode.full || !image.backing
   await updateEntries(image, start, end, skipEmpty, (words) => discarded(image, words, mode))

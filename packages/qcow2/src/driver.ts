@@ -76,10 +76,9 @@ function probe(head: Uint8Array): number {
 }
 
 /** A qcow2 driver with other codecs than the default one. */
-export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}): BlockDriver<
-  typeof runtimeOptions,
-  typeof createOptions
-> =>
+export const createQcow2Driver = ({
+  codecs = {},
+}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, typeof createOptions> =>
   defineDriver({
     name: 'qcow2',
     kind: 'format',

@@ -1,6 +1,7 @@
 /** A guest flush: metadata written in order, the host flushed, and what was unlinked before becomes free. */
-import type { Image } from './image.ts'
+
 import { applyFrees } from './allocate.ts'
+import type { Image } from './image.ts'
 import { writeCaches } from './write-order.ts'
 
 /** Makes everything durable whose write completed before the call. The lock is not held over the final flush. */

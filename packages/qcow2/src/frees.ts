@@ -60,7 +60,8 @@ export class PendingFrees {
   /** Takes the runs whose refcounts may drop now. */
   takeDue(): Freed[] {
     const due: Freed[] = []
-    while (this.#durable[0] && this.#epochs.isOver(this.#durable[0].epoch)) due.push(...this.#durable.shift()!.freed)
+    while (this.#durable[0] && this.#epochs.isOver(this.#durable[0].epoch))
+      due.push(...this.#durable.shift()!.freed)
     return due
   }
 

@@ -1,5 +1,7 @@
 /** One open qcow2 image: its header, tables, caches and locks, and the bits that mark it dirty or corrupt. */
 import {
+  alignDown,
+  alignUp,
   type BlockChild,
   BlockError,
   type DriverEvents,
@@ -8,15 +10,14 @@ import {
   SECTOR,
   TableCache,
   viewOf,
-  alignDown,
 } from '@vmblock/block-core'
+import type { ClusterCodec } from './codec.ts'
 import { RequestEpochs } from './epochs.ts'
 import { Incompatible } from './format/features.ts'
 import type { Geometry } from './format/geometry.ts'
 import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
 import { PendingFrees } from './frees.ts'
-import type { ClusterCodec } from './codec.ts'
 import { beforeClean } from './write-order.ts'
 
 /** What an image is opened with; the driver's options, resolved. */
@@ -51,6 +52,9 @@ export interface ImageParts {
   /** The refcount table, as on disk. */
   readonly refcountTable: Uint8Array
 }
+
+/** By how many bytes the file of a lazy image grows at a time: its own size, within these bounds. */
+const EXTENSION = { least: 4 * 2 ** 20, most: 64 * 2 ** 20 }
 
 /** A metadata table that is always in memory, in disk byte order: L1, refcount table. */
 export interface ResidentTable {
@@ -90,6 +94,10 @@ export class Image {
   untouchedFrom: number
   /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
   needsRepair: boolean
+  /** Host bytes up to which the file's length is durable, as far as lazy refcounts need to know. */
+  #coveredTo = 0
+  /** The file is longer than it has to be. */
+  #extended = false
   /** Told of corruption once; then the image stops writing. */
   #corruptionSignalled = false
 
@@ -156,9 +164,44 @@ export class Image {
   /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
   async markDirty(): Promise<void> {
     if (this.dirty) return
+    await this.#extendFile(this.untouchedFrom)
     await this.#writeIncompatible(this.header.incompatible | Incompatible.dirty)
     await this.flushFile()
     this.header.incompatible |= Incompatible.dirty
+    this.#coveredTo = this.file.size
+  }
+
+  /** @see write-order.ts. The extra length is cut off when the image is marked clean. */
+  async coverFile(end: number): Promise<boolean> {
+    if (end <= this.#coveredTo) return true
+    if (!(await this.#extendFile(end))) return false
+    await this.flushFile()
+    this.#coveredTo = this.file.size
+    return true
+  }
+
+  /** Makes the file reach `end` and a good deal more, so that it is rarely done. */
+  async #extendFile(end: number): Promise<boolean> {
+    const { size } = this.file
+    const step = Math.min(Math.max(size, EXTENSION.least), EXTENSION.most)
+    const target = alignUp(end, this.geometry.clusterSize) + alignUp(step, this.geometry.clusterSize)
+    if (size >= target) return true
+    try {
+      await this.file.truncate(target, { exact: false })
+    } catch {
+      return false
+    }
+    this.#extended = true
+    return true
+  }
+
+  /** Cuts off what {@link coverFile} added beyond the clusters in use. */
+  async #trimExtension(): Promise<void> {
+    if (!this.#extended) return
+    this.#extended = false
+    this.#coveredTo = 0
+    if (this.untouchedFrom < this.file.size)
+      await this.file.truncate(this.untouchedFrom, { exact: false }).catch(() => undefined)
   }
 
   /**
@@ -167,6 +210,7 @@ export class Image {
    */
   async markClean(): Promise<void> {
     if (!this.dirty || this.needsRepair) return
+    await this.#trimExtension()
     await beforeClean(this)
     await this.#writeIncompatible(this.header.incompatible & ~Incompatible.dirty)
     await this.flushFile()
@@ -189,13 +233,19 @@ export class Image {
    * @param at host offset and size in bytes of what is broken
    * @returns the error for the request that met it
    */
-  async signalCorruption(message: string, fatal: boolean, at?: { offset: number; size?: number }): Promise<BlockError> {
+  async signalCorruption(
+    message: string,
+    fatal: boolean,
+    at?: { offset: number; size?: number },
+  ): Promise<BlockError> {
     const stops = fatal && this.writable
     const error = new BlockError('EIO', message, { node: this.settings.nodeName, offset: at?.offset })
     if (this.#corruptionSignalled && !stops) return error
     this.#corruptionSignalled = true
     if (stops) {
-      this.events.warn(`qcow2: Marking image as corrupt: ${message}; further corruption events will be suppressed`)
+      this.events.warn(
+        `qcow2: Marking image as corrupt: ${message}; further corruption events will be suppressed`,
+      )
       if (this.header.version >= 3 && (this.header.incompatible & Incompatible.corrupt) === 0n) {
         this.header.incompatible |= Incompatible.corrupt
         await this.#writeIncompatible(this.header.incompatible)
@@ -204,7 +254,9 @@ export class Image {
       }
       this.writable = false
     } else {
-      this.events.warn(`qcow2: Image is corrupt: ${message}; further non-fatal corruption events will be suppressed`)
+      this.events.warn(
+        `qcow2: Image is corrupt: ${message}; further non-fatal corruption events will be suppressed`,
+      )
     }
     this.events.corrupt({ message, fatal: stops, ...at })
     return error

@@ -3,4 +3,4 @@
  * @module
  */
 export type { ClusterCodec, Codecs } from './codec.ts'
-export { createQcow2Driver, qcow2, type Qcow2DriverOptions } from './driver.ts'
+export { createQcow2Driver, type Qcow2DriverOptions, qcow2 } from './driver.ts'

@@ -2,8 +2,8 @@
 import { alignUp, BlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
 import { type Allocated, allocateClusters, releaseClusters } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
-import { MAX_L1_BYTES } from './format/limits.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
+import { MAX_L1_BYTES } from './format/limits.ts'
 import type { Image } from './image.ts'
 import { beforeActivate } from './write-order.ts'
 
@@ -76,7 +76,8 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   }
   await image.file.debugEvent('l2_alloc_write')
   // Where nothing was ever written it is enough that the file reaches to the table's end.
-  if (allocated.zeroed) await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
+  if (allocated.zeroed)
+    await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
   else await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   const { sliceSize } = image.l2Tables
   image.l2Tables.drop(allocated.offset, clusterSize)
@@ -92,7 +93,9 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
 export async function growL1(image: Image, entries: number): Promise<void> {
   if (entries * 8 <= image.l1.bytes.length) return
   if (entries * 8 > MAX_L1_BYTES)
-    throw new BlockError('EFBIG', 'the L1 table would exceed its limit of 32 MiB', { node: image.settings.nodeName })
+    throw new BlockError('EFBIG', 'the L1 table would exceed its limit of 32 MiB', {
+      node: image.settings.nodeName,
+    })
   const { clusterSize } = image.geometry
   const oldOffset = image.header.l1TableOffset
   const oldBytes = alignUp(image.header.l1Size * 8, clusterSize)

@@ -2,7 +2,14 @@
 import { alignDown, divUp } from '@vmblock/block-core'
 import { releaseClusters } from './allocate.ts'
 import { spanOf } from './cow.ts'
-import { COMPRESSED_HI, COPIED_HI, compressedExtent, entryHi, entryLo, hostOffsetOf } from './format/l2-entry.ts'
+import {
+  COMPRESSED_HI,
+  COPIED_HI,
+  compressedExtent,
+  entryHi,
+  entryLo,
+  hostOffsetOf,
+} from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from './format/subclusters.ts'
 import type { FreeReason } from './frees.ts'
 import type { Image } from './image.ts'
@@ -12,9 +19,9 @@ import { beforeLink } from './write-order.ts'
 
 /** Makes the guest range of a reservation refer to its clusters. Runs under the image's lock. */
 export async function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> {
-  await beforeLink(image, copiedOldData)
   const { clusterSize, l2EntrySize } = image.geometry
   const { index, clusters, before, hostOffset, reused } = reserved
+  await beforeLink(image, image.hasDataFile ? 0 : hostOffset + clusters * clusterSize, copiedOldData)
   const span = spanOf(image, reserved)
   const start = alignDown(reserved.offset, clusterSize)
   const table = await sliceAt(image, reserved.slice)
@@ -22,7 +29,15 @@ export async function link(image: Image, reserved: Reserved, copiedOldData: bool
     const words = before[i]!
     const host = hostOffset + i * clusterSize
     const linked = { hi: entryHi(host, true), lo: entryLo(host), zeroes: 0, allocated: 0 }
-    if (image.extendedL2) divide(image, linked, words, reused, span.start - start - i * clusterSize, span.end - start - i * clusterSize)
+    if (image.extendedL2)
+      divide(
+        image,
+        linked,
+        words,
+        reused,
+        span.start - start - i * clusterSize,
+        span.end - start - i * clusterSize,
+      )
     setEntryWords(image, table, index + i, linked)
     if (!reused) freeEntry(image, words, 'other')
   }
@@ -68,7 +83,9 @@ export async function relieve(image: Image): Promise<void> {
 /** The write failed: clusters that were taken for it are free again. */
 export async function abandon(image: Image, reserved: Reserved): Promise<void> {
   if (reserved.reused || image.hasDataFile) return
-  await image.lock.run(() => releaseClusters(image, reserved.hostOffset, reserved.clusters * image.geometry.clusterSize))
+  await image.lock.run(() =>
+    releaseClusters(image, reserved.hostOffset, reserved.clusters * image.geometry.clusterSize),
+  )
 }
 
 /** An entry that refers to nothing. */

@@ -44,10 +44,13 @@ export const indexInSlice = (image: Image, offset: number): number =>
 
 /** Host offset of the cache slice that holds the L2 entry for a guest offset, given its table's place. */
 export const sliceOffset = (image: Image, tableOffset: number, offset: number): number =>
-  tableOffset + Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
+  tableOffset +
+  Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
 
 const hasPlace = (kind: SubclusterKind): boolean =>
-  kind === SubclusterKind.normal || kind === SubclusterKind.zeroAlloc || kind === SubclusterKind.unallocatedAlloc
+  kind === SubclusterKind.normal ||
+  kind === SubclusterKind.zeroAlloc ||
+  kind === SubclusterKind.unallocatedAlloc
 
 /**
  * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice.
@@ -156,7 +159,11 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
       sub = 0
       index++
       entry = entryWords(image, table, index)
-      if (placed && !continues(image, entry, clusterOffset + (index - first) * clusterSize, copied, forWriting)) break
+      if (
+        placed &&
+        !continues(image, entry, clusterOffset + (index - first) * clusterSize, copied, forWriting)
+      )
+        break
     }
     if (kindOf(image, entry, sub) !== kind) break
   }
@@ -169,7 +176,13 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
   }
 }
 
-function continues(image: Image, next: Words, expected: number, copied: boolean, forWriting: boolean): boolean {
+function continues(
+  image: Image,
+  next: Words,
+  expected: number,
+  copied: boolean,
+  forWriting: boolean,
+): boolean {
   if (hostOffsetOf(next.hi, next.lo) !== expected) return false
   return (!forWriting && !image.hasDataFile) || ((next.hi & COPIED_HI) !== 0) === copied
 }
@@ -192,13 +205,16 @@ function problemOf(
   const place = (): string => `(L2 offset: 0x${table.offset.toString(16)}, L2 index: 0x${index.toString(16)})`
   if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${place()}`
   if (kind === SubclusterKind.compressed)
-    return image.hasDataFile ? `Compressed cluster entry found in image with external data file ${place()}` : undefined
+    return image.hasDataFile
+      ? `Compressed cluster entry found in image with external data file ${place()}`
+      : undefined
   const isZero = kind === SubclusterKind.zeroPlain || kind === SubclusterKind.zeroAlloc
   if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${place()}`
   if (!hasPlace(kind)) return undefined
   const host = hostOffsetOf(words.hi, words.lo)
   if (host % image.geometry.clusterSize !== 0) {
-    const what = kind === SubclusterKind.normal ? 'Cluster allocation offset' : 'Preallocated zero cluster offset'
+    const what =
+      kind === SubclusterKind.normal ? 'Cluster allocation offset' : 'Preallocated zero cluster offset'
     return `${what} 0x${host.toString(16)} unaligned ${place()}`
   }
   if (image.hasDataFile && host !== guestOffset)

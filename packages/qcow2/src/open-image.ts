@@ -2,11 +2,11 @@
 import { BlockError, type OpenContext } from '@vmblock/block-core'
 import { checkImage } from './check/check.ts'
 import { type Codecs, codecFor } from './codec.ts'
-import { Incompatible, KNOWN_AUTOCLEAR, Autoclear } from './format/features.ts'
+import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from './format/features.ts'
 import { geometryOf } from './format/geometry.ts'
-import { headerAreaBytes, type Header, parseHeader } from './format/header.ts'
+import { type Header, headerAreaBytes, parseHeader } from './format/header.ts'
 import { Image } from './image.ts'
-import { resolveSettings, type RuntimeOptions } from './options.ts'
+import { type RuntimeOptions, resolveSettings } from './options.ts'
 
 /**
  * Opens an image. A dirty image that is opened for writing is repaired first; one that cannot be repaired is
@@ -58,12 +58,17 @@ async function readHeader(file: File, checkMode: boolean): Promise<Header> {
   return parseHeader(bytes, checkMode)
 }
 
-function refuseUnsupported(header: Header, { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>): void {
+function refuseUnsupported(
+  header: Header,
+  { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>,
+): void {
   if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
   if (header.cryptMethod !== 0) {
     const method = header.cryptMethod === 1 ? 'AES' : 'LUKS'
-    throw new BlockError('ENOTSUP', `the image is encrypted (${method}), which is not supported yet`, { node: nodeName })
+    throw new BlockError('ENOTSUP', `the image is encrypted (${method}), which is not supported yet`, {
+      node: nodeName,
+    })
   }
 }
 
@@ -92,7 +97,9 @@ async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header
 export async function becomeWritable(image: Image): Promise<void> {
   const { header, events } = image
   if ((header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: image.settings.nodeName })
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
+      node: image.settings.nodeName,
+    })
   image.writable = true
   const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
   if (kept !== header.autoclear) {
@@ -102,12 +109,17 @@ export async function becomeWritable(image: Image): Promise<void> {
     await image.flushFile()
   }
   if (!image.dirty) return
-  const report = await checkImage(image, { repair: 'all', report: (line) => events.warn(line) }).catch((error: unknown) => {
-    throw unrepaired(image, error)
-  })
+  const report = await checkImage(image, { repair: 'all', report: (line) => events.warn(line) }).catch(
+    (error: unknown) => {
+      throw unrepaired(image, error)
+    },
+  )
   events.repair(report)
   if (report.checkErrors > 0 || image.dirty) throw unrepaired(image)
 }
 
 const unrepaired = (image: Image, cause?: unknown): BlockError =>
-  new BlockError('EIO', 'Could not repair dirty image: Input/output error', { node: image.settings.nodeName, cause })
+  new BlockError('EIO', 'Could not repair dirty image: Input/output error', {
+    node: image.settings.nodeName,
+    cause,
+  })

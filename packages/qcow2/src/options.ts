@@ -1,7 +1,7 @@
 /** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
 import { BlockError, bool, isPowerOfTwo, type OptionValues, size } from '@vmblock/block-core'
-import type { Geometry } from './format/geometry.ts'
 import { Compatible } from './format/features.ts'
+import type { Geometry } from './format/geometry.ts'
 import type { Header } from './format/header.ts'
 import type { ImageSettings } from './image.ts'
 
@@ -18,7 +18,12 @@ export const runtimeOptions = {
 } as const
 
 /** Options a reopen may change. */
-export const MUTABLE_OPTIONS = ['lazyRefcounts', 'passDiscardRequest', 'passDiscardSnapshot', 'passDiscardOther'] as const
+export const MUTABLE_OPTIONS = [
+  'lazyRefcounts',
+  'passDiscardRequest',
+  'passDiscardSnapshot',
+  'passDiscardOther',
+] as const
 
 /** Parsed runtime options. */
 export type RuntimeOptions = OptionValues<typeof runtimeOptions>
@@ -33,7 +38,9 @@ const invalid = (message: string): BlockError => new BlockError('EINVAL', messag
 
 /** What an image is opened with. @throws BlockError EINVAL for sizes that contradict each other */
 export function resolveSettings(
-  context: Pick<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> & { readonly unmap: boolean },
+  context: Pick<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> & {
+    readonly unmap: boolean
+  },
   options: RuntimeOptions,
   header: Header,
   geometry: Geometry,
@@ -41,7 +48,9 @@ export function resolveSettings(
   const { nodeName, filename, readOnly, checkMode } = context
   const sliceSize = options.l2CacheEntrySize ?? Math.min(geometry.clusterSize, SLICE)
   if (!isPowerOfTwo(sliceSize) || sliceSize < 512 || sliceSize > geometry.clusterSize)
-    throw invalid(`L2 cache entry size must be a power of two between 512 and the cluster size (${geometry.clusterSize})`)
+    throw invalid(
+      `L2 cache entry size must be a power of two between 512 and the cluster size (${geometry.clusterSize})`,
+    )
   return {
     nodeName,
     filename,
@@ -89,11 +98,13 @@ function cacheSizes(
   }
   if (l2CacheSize !== undefined && refcountCacheSize !== undefined)
     throw invalid('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time')
-  if (l2CacheSize !== undefined && l2CacheSize > cacheSize) throw invalid('l2-cache-size may not exceed cache-size')
+  if (l2CacheSize !== undefined && l2CacheSize > cacheSize)
+    throw invalid('l2-cache-size may not exceed cache-size')
   if (refcountCacheSize !== undefined && refcountCacheSize > cacheSize)
     throw invalid('refcount-cache-size may not exceed cache-size')
   if (l2CacheSize !== undefined) return { l2CacheSize, refcountCacheSize: cacheSize - l2CacheSize }
-  if (refcountCacheSize !== undefined) return { l2CacheSize: cacheSize - refcountCacheSize, refcountCacheSize }
+  if (refcountCacheSize !== undefined)
+    return { l2CacheSize: cacheSize - refcountCacheSize, refcountCacheSize }
   const forTables = Math.min(allTables, Math.max(cacheSize - leastRefcounts, 0))
   return { l2CacheSize: forTables, refcountCacheSize: cacheSize - forTables }
 }

@@ -4,16 +4,21 @@ import { allocateClusters } from './allocate.ts'
 import { entryHi, entryLo } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from './format/subclusters.ts'
 import type { Image } from './image.ts'
+import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from './lookup.ts'
 import { writableSlice } from './reserve.ts'
-import { relieve } from './link.ts'
 import { beforeLink } from './write-order.ts'
 
 /**
  * Gives clusters to every guest cluster of [start, end) that has none; `start` begins a cluster. The tables
  * come first, so that the data clusters can lie at the end of the file, where `falloc` and `full` reach them.
  */
-export async function preallocate(image: Image, start: number, end: number, mode: Preallocation): Promise<void> {
+export async function preallocate(
+  image: Image,
+  start: number,
+  end: number,
+  mode: Preallocation,
+): Promise<void> {
   const { l2Coverage } = image.geometry
   if (start >= end) return
   await image.lock.run(async () => {
@@ -47,13 +52,22 @@ async function preallocateSlice(image: Image, start: number, end: number): Promi
   if (wanted.length === 0) return 0
   const host = image.hasDataFile ? undefined : await allocateClusters(image, wanted.length)
   if (host && !host.zeroed) await image.file.writeZeroes(host.offset, wanted.length * clusterSize)
-  await beforeLink(image, host !== undefined && !host.zeroed)
+  await beforeLink(
+    image,
+    host ? host.offset + wanted.length * clusterSize : 0,
+    host !== undefined && !host.zeroed,
+  )
   const current = await writableSlice(image, start)
   for (const [i, index] of wanted.entries()) {
     const offset = host ? host.offset + i * clusterSize : start + (index - first) * clusterSize
     // With a backing file the subclusters stay unallocated: its data shows through until they are written.
     const allocated = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
-    setEntryWords(image, current, index, { hi: entryHi(offset, true), lo: entryLo(offset), zeroes: 0, allocated })
+    setEntryWords(image, current, index, {
+      hi: entryHi(offset, true),
+      lo: entryLo(offset),
+      zeroes: 0,
+      allocated,
+    })
     image.l2Tables.changed(current, index * l2EntrySize, (index + 1) * l2EntrySize)
   }
   return host ? host.offset + wanted.length * clusterSize : 0

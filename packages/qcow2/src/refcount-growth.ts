@@ -8,7 +8,13 @@ import { claim } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from './format/limits.ts'
 import type { Image } from './image.ts'
-import { addToRefcounts, findFree, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
+import {
+  addToRefcounts,
+  findFree,
+  refblockIndexOf,
+  refblockOffset,
+  refcountTableEntries,
+} from './refcounts.ts'
 
 /**
  * Makes sure that the refcounts of a range of clusters have blocks to be in.
@@ -104,7 +110,9 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   }
   const tableBytes = tableClusters * clusterSize
   if (tableBytes > MAX_REFCOUNT_TABLE_BYTES)
-    throw new BlockError('EFBIG', 'the refcount table would exceed its limit of 8 MiB', { node: image.settings.nodeName })
+    throw new BlockError('EFBIG', 'the refcount table would exceed its limit of 8 MiB', {
+      node: image.settings.nodeName,
+    })
 
   const areaOffset = start * clusterSize
   const tableOffset = areaOffset + blocks * clusterSize

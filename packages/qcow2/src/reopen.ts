@@ -16,7 +16,9 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
   const wasWritable = image.writable
   const willWrite = !request.readOnly
   if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: image.settings.nodeName })
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
+      node: image.settings.nodeName,
+    })
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
     await settleImage(image)
     await image.markClean()

@@ -57,7 +57,8 @@ function treatmentOf(image: Image, words: Words, from: number, to: number): numb
   for (let sub = Math.floor(from / subclusterSize); sub * subclusterSize < to; sub++) {
     const kind = kindOf(image, words, sub)
     if (kind === SubclusterKind.normal) continue
-    if (kind !== SubclusterKind.zeroAlloc && kind !== SubclusterKind.unallocatedAlloc) return Treatment.replace
+    if (kind !== SubclusterKind.zeroAlloc && kind !== SubclusterKind.unallocatedAlloc)
+      return Treatment.replace
     treatment = Treatment.reuse
   }
   return treatment
@@ -100,7 +101,8 @@ export async function reserve(image: Image, offset: number, bytes: number): Prom
   }
   if (treatment === Treatment.reuse) return { ...common, hostOffset: host, reused: true, zeroed: false }
   // In an external data file a guest cluster's place is its guest offset, and nobody counts it.
-  if (image.hasDataFile) return { ...common, hostOffset: start, reused: false, zeroed: start >= image.data.size }
+  if (image.hasDataFile)
+    return { ...common, hostOffset: start, reused: false, zeroed: start >= image.data.size }
   const allocated = await allocateClusters(image, clusters)
   return { ...common, hostOffset: allocated.offset, reused: false, zeroed: allocated.zeroed }
 }

@@ -1,5 +1,14 @@
 /** Changing the size of the guest's disk, and emptying the image. */
-import { alignUp, BlockError, divUp, type Preallocation, SECTOR, type TruncateOptions, TWO_32, viewOf } from '@vmblock/block-core'
+import {
+  alignUp,
+  BlockError,
+  divUp,
+  type Preallocation,
+  SECTOR,
+  type TruncateOptions,
+  TWO_32,
+  viewOf,
+} from '@vmblock/block-core'
 import { applyFrees } from './allocate.ts'
 import { discardClusters } from './discard.ts'
 import { flushImage, settleImage } from './flush.ts'
@@ -19,12 +28,15 @@ import { writeZeroes } from './zero.ts'
  */
 export async function truncate(image: Image, size: number, options: TruncateOptions): Promise<void> {
   const { preallocation = 'off' } = options
-  const fail = (code: 'EINVAL' | 'ENOTSUP', message: string): BlockError => new BlockError(code, message, { node: image.settings.nodeName })
+  const fail = (code: 'EINVAL' | 'ENOTSUP', message: string): BlockError =>
+    new BlockError(code, message, { node: image.settings.nodeName })
   if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
-  if (image.header.nbSnapshots > 0 && image.header.version < 3) throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
+  if (image.header.nbSnapshots > 0 && image.header.version < 3)
+    throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
   if (image.extendedL2 && image.backing && preallocation === 'metadata')
     throw fail('ENOTSUP', 'Preallocation is not supported with a backing file')
-  if (image.header.extensions.bitmaps) throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
+  if (image.header.extensions.bitmaps)
+    throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
   const before = image.size
   if (size < before) {
     if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
@@ -32,18 +44,24 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   } else {
     await grow(image, size, preallocation, options.zero === true)
   }
-  if (image.hasDataFile && (image.header.autoclear & 2n) !== 0n) await image.data.truncate(size, { exact: false })
+  if (image.hasDataFile && (image.header.autoclear & 2n) !== 0n)
+    await image.data.truncate(size, { exact: false })
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
   const before = image.size
   const { geometry } = image
   await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
-  if (image.hasDataFile && image.data.size < size) await image.data.truncate(size, { exact: false, preallocation: preallocation === 'metadata' ? 'off' : preallocation })
+  if (image.hasDataFile && image.data.size < size)
+    await image.data.truncate(size, {
+      exact: false,
+      preallocation: preallocation === 'metadata' ? 'off' : preallocation,
+    })
   // Under the new size, and before anybody can see it.
   image.header.size = size
   try {
-    if (preallocation !== 'off') await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
+    if (preallocation !== 'off')
+      await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
     else if (zero && size > before) await zeroGrown(image, before, size)
     await flushImage(image)
     await writeSize(image, size)
@@ -109,7 +127,9 @@ async function trimFile(image: Image): Promise<void> {
   const end = clusters * clusterSize
   if (end >= image.file.size || !image.frees.isEmpty) return
   await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
-    image.events.warn(`Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`)
+    image.events.warn(
+      `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
+    )
   })
   image.untouchedFrom = Math.min(image.untouchedFrom, end)
 }
@@ -125,6 +145,9 @@ async function writeSize(image: Image, size: number): Promise<void> {
 /** Drops all guest data of this layer, so that the backing file shows through everywhere. */
 export async function makeEmpty(image: Image): Promise<void> {
   await image.file.debugEvent('empty_image_prepare')
-  await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), { full: true, reason: 'snapshot' })
+  await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), {
+    full: true,
+    reason: 'snapshot',
+  })
   await settleImage(image)
 }

@@ -40,7 +40,8 @@ function statusOf(image: Image, run: Run): BlockStatus {
 }
 
 function joins(a: BlockStatus, b: BlockStatus): boolean {
-  if (a.allocated !== b.allocated || a.data !== b.data || a.zero !== b.zero || a.compressed !== b.compressed) return false
+  if (a.allocated !== b.allocated || a.data !== b.data || a.zero !== b.zero || a.compressed !== b.compressed)
+    return false
   if (!a.host || !b.host) return a.host === b.host
   return b.host.offset === a.host.offset + a.bytes
 }

@@ -1,9 +1,9 @@
 /** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
 import { alignUp } from '@vmblock/block-core'
 import type { Image } from './image.ts'
+import { l2TableOffset } from './l1.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from './lookup.ts'
-import { l2TableOffset } from './l1.ts'
 import { writableSlice } from './reserve.ts'
 
 /**

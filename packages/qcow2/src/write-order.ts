@@ -5,6 +5,7 @@
  *     copy       old data  ->  L2 entry
  *     new table  refcount, table contents -> L1 entry   (written and flushed, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
+ *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end)
  *     close      everything -> clean dirty bit
  *
  * `->` is a host flush in between. A crash at any moment leaves refcounts that are too high (leaks) but none
@@ -22,19 +23,22 @@ export interface Ordered {
   readonly dirty: boolean
   /** Sets the dirty bit and flushes, once. */
   markDirty(): Promise<void>
+  /** Makes the file durably reach `end` (host bytes); false where its host cannot. Grows it in large steps. */
+  coverFile(end: number): Promise<boolean>
   /** Makes what was written to the image file durable. */
   flushFile(): Promise<void>
 }
 
 /**
- * Before an L2 entry may point at newly allocated clusters. `copiedOldData`: something that was there
- * before (guest data, or zeroes over old garbage) was written into them.
+ * Before an L2 entry may point at newly allocated clusters, which end at `hostEnd`. `copiedOldData`: something
+ * that was there before (guest data, or zeroes over old garbage) was written into them.
  */
-export async function beforeLink(image: Ordered, copiedOldData: boolean): Promise<void> {
+export async function beforeLink(image: Ordered, hostEnd: number, copiedOldData: boolean): Promise<void> {
   // Failing to set the bit is no failure: refcounts just have to be exact then.
   if (image.lazyRefcounts && !image.dirty) await image.markDirty().catch(() => undefined)
   if (!image.dirty) await image.l2Tables.follow(image.refblocks)
-  if (copiedOldData) image.l2Tables.followData()
+  const covered = !image.dirty || (await image.coverFile(hostEnd))
+  if (copiedOldData || !covered) image.l2Tables.followData()
 }
 
 /**

@@ -10,14 +10,20 @@ import type { Words } from './lookup.ts'
 import { sameWords, updateEntries } from './update.ts'
 
 /** Autoclear bit 1: the data file alone is a raw image, so what reads as zero must be zero in it. */
-export const isDataFileRaw = (image: Image): boolean => image.hasDataFile && (image.header.autoclear & 2n) !== 0n
+export const isDataFileRaw = (image: Image): boolean =>
+  image.hasDataFile && (image.header.autoclear & 2n) !== 0n
 
 /**
  * Zeroes [offset, offset + bytes): zero flags where whole clusters (or subclusters) are covered.
  *
  * @throws BlockError ENOTSUP where a part of a cluster with data would have to be written: the core does that
  */
-export async function writeZeroes(image: Image, offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+export async function writeZeroes(
+  image: Image,
+  offset: number,
+  bytes: number,
+  flags: WriteFlags,
+): Promise<void> {
   const epoch = image.requests.enter()
   try {
     const { subclusterSize } = image.geometry
@@ -42,7 +48,10 @@ export async function writeZeroes(image: Image, offset: number, bytes: number, f
 }
 
 const refused = (image: Image, offset: number): BlockError =>
-  new BlockError('ENOTSUP', 'only whole clusters can be zeroed by metadata', { node: image.settings.nodeName, offset })
+  new BlockError('ENOTSUP', 'only whole clusters can be zeroed by metadata', {
+    node: image.settings.nodeName,
+    offset,
+  })
 
 /** Zeroes whole units (subclusters, or clusters where there are none) of [start, end). */
 async function zeroUnits(image: Image, start: number, end: number, mayUnmap: boolean): Promise<void> {
@@ -50,7 +59,9 @@ async function zeroUnits(image: Image, start: number, end: number, mayUnmap: boo
   await updateEntries(image, alignDown(start, clusterSize), end, false, (words, guest) => {
     const from = Math.max(start - guest, 0)
     const to = Math.min(end - guest, clusterSize)
-    return from === 0 && to === clusterSize ? zeroCluster(image, words, mayUnmap) : zeroPart(image, words, guest, from, to)
+    return from === 0 && to === clusterSize
+      ? zeroCluster(image, words, mayUnmap)
+      : zeroPart(image, words, guest, from, to)
   })
 }
 

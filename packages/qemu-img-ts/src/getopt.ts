@@ -15,7 +15,8 @@ export interface GetoptOption {
 /** What one step found. `word` is C's `argv[optind - 1]`, which QEMU's messages name. */
 export type GetoptStep<O> =
   | { readonly kind: 'option'; readonly option: O; readonly value: string | undefined }
-  | { readonly kind: 'missing' | 'unknown'; readonly word: string }
+  | { readonly kind: 'missing'; readonly word: string }
+  | { readonly kind: 'unknown'; readonly word: string }
 
 /** One pass over a command line. */
 export class Getopt<O extends GetoptOption> {
@@ -103,7 +104,8 @@ export class Getopt<O extends GetoptOption> {
     const equals = text.indexOf('=')
     const name = equals < 0 ? text : text.slice(0, equals)
     const matches = this.#options.filter(({ long }) => long?.startsWith(name))
-    const option = matches.find(({ long }) => long === name) ?? (matches.length === 1 ? matches[0] : undefined)
+    const option =
+      matches.find(({ long }) => long === name) ?? (matches.length === 1 ? matches[0] : undefined)
     if (!option || (equals >= 0 && !option.takesValue)) return { kind: 'unknown', word: this.#word }
     if (!option.takesValue) return { kind: 'option', option, value: undefined }
     if (equals >= 0) return { kind: 'option', option, value: text.slice(equals + 1) }

@@ -22,7 +22,11 @@ export type CacheFlags = (typeof CACHE_MODES)[keyof typeof CACHE_MODES]
  * @param what names the option in the message: `cache option`, `source cache option`
  * @throws Failure
  */
-export function requireCacheMode(name: string | undefined, what: string, failure: FailureOptions = {}): CacheFlags {
+export function requireCacheMode(
+  name: string | undefined,
+  what: string,
+  failure: FailureOptions = {},
+): CacheFlags {
   const mode = cacheMode(name ?? 'writeback')
   if (!mode) throw new Failure(`Invalid ${what}: ${name}`, failure)
   return mode

@@ -10,7 +10,7 @@ function bucketOf(key: string): number {
   bytes.forEach((byte, index) => {
     value = (value + (byte << ((index * 5) % 24))) | 0
   })
-  return (Math.imul(1103515243, value) + 12345 >>> 0) % BUCKETS
+  return ((Math.imul(1103515243, value) + 12345) >>> 0) % BUCKETS
 }
 
 /** The entries of an object in the order in which QEMU goes through a dictionary; undefined values are left out. */

@@ -24,7 +24,8 @@ function point(number: bigint, digits: number): string {
   return `${text.slice(0, -digits)}.${text.slice(-digits)}`
 }
 
-const withoutTrailingZeros = (text: string): string => (text.includes('.') ? text.replace(/\.?0+$/, '') : text)
+const withoutTrailingZeros = (text: string): string =>
+  text.includes('.') ? text.replace(/\.?0+$/, '') : text
 
 /** C's `%.Nf` of a number that is not negative. */
 export const fixedText = (value: number, digits: number): string => point(scaled(value, digits), digits)
@@ -38,7 +39,8 @@ export function generalText(value: number, precision: number): string {
     exponent++
     digits /= 10n
   }
-  if (exponent >= -4 && exponent < precision) return withoutTrailingZeros(point(digits, precision - 1 - exponent))
+  if (exponent >= -4 && exponent < precision)
+    return withoutTrailingZeros(point(digits, precision - 1 - exponent))
   const sign = exponent < 0 ? '-' : '+'
   const power = String(Math.abs(exponent)).padStart(2, '0')
   return `${withoutTrailingZeros(point(digits, precision - 1))}e${sign}${power}`

@@ -55,7 +55,12 @@ export interface GivenOption {
 }
 
 /** Checks the text of one option. @throws Failure */
-export function readOption(name: string, text: string, type: OptionType<unknown>['type'], warn: Warn): GivenOption {
+export function readOption(
+  name: string,
+  text: string,
+  type: OptionType<unknown>['type'],
+  warn: Warn,
+): GivenOption {
   if (type === 'bool' && !/^(on|yes|true|y|off|no|false|n)$/.test(text))
     throw new Failure(`Parameter '${name}' expects 'on' or 'off'`)
   if (type === 'size') {
@@ -94,7 +99,7 @@ export function readOptionList(list: string, table: OptionTable, warn: Warn): Ma
 }
 
 /** What a driver's table reads: a number where it is one that JavaScript holds, else the text. */
-export function valueOf({ text, number }: GivenOption): string | number {
+export function optionValue({ text, number }: GivenOption): string | number {
   const exact = number === undefined ? Number.NaN : Number(number)
   return Number.isSafeInteger(exact) ? exact : text
 }
@@ -111,7 +116,11 @@ export function shownOptions(table: OptionTable, given: ReadonlyMap<string, Give
   return line
 }
 
-function shownValue(type: OptionType<unknown>['type'], option: GivenOption | undefined, fallback: unknown): string {
+function shownValue(
+  type: OptionType<unknown>['type'],
+  option: GivenOption | undefined,
+  fallback: unknown,
+): string {
   if (option?.number !== undefined) return String(BigInt.asIntN(64, option.number))
   if (option) return type === 'str' ? option.text.replaceAll(',', ',,') : option.text
   return typeof fallback === 'boolean' ? (fallback ? 'on' : 'off') : String(fallback)
@@ -120,7 +129,10 @@ function shownValue(type: OptionType<unknown>['type'], option: GivenOption | und
 /** The lines of `-o help`: sorted, the explanations aligned where there is room. */
 export function optionHelp(table: OptionTable): string {
   return Object.entries(table)
-    .map(([name, { type, help }]) => `${`  ${name}=<${type === 'bool' ? 'bool (on/off)' : type}>`.padEnd(24)} - ${help}\n`)
+    .map(
+      ([name, { type, help }]) =>
+        `${`  ${name}=<${type === 'bool' ? 'bool (on/off)' : type}>`.padEnd(24)} - ${help}\n`,
+    )
     .sort((a, b) => (a < b ? -1 : 1))
     .join('')
 }

@@ -19,7 +19,9 @@ export type Warn = (message: string) => void
  * @returns bytes, below 2^64
  */
 export function readSize(text: string, warn: Warn): bigint | NumberMistake {
-  const match = /^\s*\+?(?:0x(?<hex>[0-9a-f]+)|(?<whole>\d+)(?<fraction>\.\d*)?)(?<suffix>[bkmgtpe])?$/i.exec(text)
+  const match = /^\s*\+?(?:0x(?<hex>[0-9a-f]+)|(?<whole>\d+)(?<fraction>\.\d*)?)(?<suffix>[bkmgtpe])?$/i.exec(
+    text,
+  )
   if (!match?.groups) return 'EINVAL'
   const { hex, whole, fraction = '.', suffix } = match.groups
   // In a hexadecimal number `b` and `e` are digits, as the pattern has it.
@@ -38,7 +40,9 @@ export function readSize(text: string, warn: Warn): bigint | NumberMistake {
 
 /** Reads a number as C's `strtoull(text, &end, 0)` does: decimal, octal after 0, hexadecimal after 0x; may wrap. */
 export function readNumber(text: string): bigint | NumberMistake {
-  const match = /^\s*(?<sign>[-+]?)(?:0x(?<hex>[0-9a-f]+)|(?<octal>0[0-7]*)|(?<decimal>[1-9]\d*))$/i.exec(text)
+  const match = /^\s*(?<sign>[-+]?)(?:0x(?<hex>[0-9a-f]+)|(?<octal>0[0-7]*)|(?<decimal>[1-9]\d*))$/i.exec(
+    text,
+  )
   if (!match?.groups) return 'EINVAL'
   const { sign, hex, octal, decimal } = match.groups
   const value = BigInt(hex !== undefined ? `0x${hex}` : octal !== undefined ? `0o${octal}` : (decimal ?? '0'))

@@ -2,8 +2,10 @@
 /** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
 import fs from 'node:fs'
 import * as nodeModule from 'node:module'
-import { type ScratchPlaces } from './scratch.ts'
+import type { ScratchPlaces } from './scratch.ts'
 import type { CommandInput, Services } from './main.ts'
+
+type Program = typeof import('./program.ts')
 
 // The program is started thousands of times by scripts: where Node can, its compiled code is kept (22.1+).
 const { enableCompileCache } = nodeModule as { enableCompileCache?: () => unknown }
@@ -75,11 +77,10 @@ async function* readInput(): AsyncGenerator<Uint8Array> {
 }
 
 /** The lines of standard input; readline is loaded for terminals alone. */
-function commandInput(print: (text: string) => void): CommandInput {
+function commandInput({ cutLines, terminalInput }: Program, print: (text: string) => void): CommandInput {
   let input: Promise<CommandInput> | undefined
   const open = async (): Promise<CommandInput> => {
     if (!isTerminal(0)) {
-      const { cutLines } = await import('./lines.ts')
       const lines = cutLines(readInput())
       return {
         async nextLine(prompt) {
@@ -89,7 +90,7 @@ function commandInput(print: (text: string) => void): CommandInput {
         },
       }
     }
-    const [{ createInterface }, { terminalInput }] = await Promise.all([import('node:readline'), import('./terminal.ts')])
+    const { createInterface } = await import('node:readline')
     const { stdin, stdout } = process
     return terminalInput({
       createInterface: (options) => createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
@@ -119,7 +120,8 @@ const isTerminal = (fd: number): boolean =>
   isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
 
 async function run(argv: readonly string[]): Promise<number> {
-  const { bufferedOutput, FORMATS, main, nodeEnvironment } = await import('./program.ts')
+  const program = await import('./program.ts')
+  const { bufferedOutput, FORMATS, main, nodeEnvironment, runScratch } = program
   const output = bufferedOutput(
     (text) => writeNow(1, text),
     (text) => writeNow(2, text),
@@ -134,17 +136,13 @@ async function run(argv: readonly string[]): Promise<number> {
     readFile,
     raise,
   }
-  const input = commandInput((text) => {
+  const input = commandInput(program, (text) => {
     output.print(text)
     output.flush()
   })
   const streams = { output, input }
   if (argv[0] !== '--scratch') return main(argv, streams, services)
-  const [{ runScratch }, os, path] = await Promise.all([
-    import('./scratch.ts'),
-    import('node:os'),
-    import('node:path'),
-  ])
+  const [os, path] = await Promise.all([import('node:os'), import('node:path')])
   const state = process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local', 'state')
   const places: ScratchPlaces = {
     directories: [path.join(state, 'vmblock'), path.join(os.tmpdir(), 'vmblock')],

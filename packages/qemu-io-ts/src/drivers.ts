@@ -1,5 +1,6 @@
 /** Every driver this program knows, and what of the world they are given: the only file that names drivers. */
 import {
+  copyOnRead,
   createBlkdebug,
   DriverRegistry,
   memory,
@@ -25,6 +26,7 @@ export interface DriverSurroundings {
 /** The formats, as `--help` lists them. */
 export const FORMATS: readonly string[] = [
   'blkdebug',
+  'copy-on-read',
   'file',
   'memory',
   'null-co',
@@ -43,6 +45,7 @@ export function nodeEnvironment({ print, warn, readText }: DriverSurroundings): 
     memory,
     nullCo,
     createBlkdebug({ readConfig: readText, print }),
+    copyOnRead,
     passThroughFilter,
     writeLog,
   ])

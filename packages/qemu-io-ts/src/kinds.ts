@@ -41,9 +41,11 @@ export const pattern: OptionKind<number> = {
   },
 }
 
-/** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. */
-export function requireSectors(what: 'offset' | 'count', bytes: number): void {
-  if (bytes % 512 !== 0) throw new Stop(`${bytes} is not a sector-aligned value for '${what}'\n`)
+/** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. `word` is a size already read. */
+export function requireSectors(what: 'offset' | 'count', word: string): void {
+  const size = readSize(word)
+  if (typeof size === 'object' && size.bytes % 512n !== 0n)
+    throw new Stop(`${size.bytes} is not a sector-aligned value for '${what}'\n`)
 }
 
 /** The lengths of a vectored request, in bytes. @throws Stop where one, or their sum, is more than QEMU takes */

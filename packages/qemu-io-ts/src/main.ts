@@ -46,8 +46,6 @@ interface Request {
   readonly imageOptions: boolean
   readonly misalign: boolean
   readonly changes: readonly ModeChange[]
-  readonly objects: readonly string[]
-  readonly traces: readonly string[]
 }
 
 /** Ends the program before it has begun. */
@@ -130,15 +128,14 @@ async function readCommandLine(
     else if (name === 'm') misalign = true
     else if (name === 'image-opts') imageOptions = true
     else if (name === 'T') warnOfTrace(value, complain)
-    else if (name === 'object') {
-      const definition = readOptions(value, complain, 'qom-type')
-      await defineObject(secrets, definition, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
-    } else request.changes.push(modeChange(name, value))
+    else if (name === 'object')
+      await defineObject(secrets, value, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
+    else request.changes.push(modeChange(name, value))
   }
   if (operands.length > 1) usage(1)
   if (request.format !== undefined && imageOptions)
     throw new Stop('--image-opts and -f are mutually exclusive\n', 'error')
-  return { ...request, file: operands[0], imageOptions, misalign, objects: [], traces: [] }
+  return { ...request, file: operands[0], imageOptions, misalign }
 }
 
 function modeChange(letter: string, value: string): ModeChange {
@@ -152,7 +149,7 @@ async function openFirst(session: Session, request: Request): Promise<Image | un
   if (file === undefined) return undefined
   const modes = changes.reduce((current, apply) => apply(current), DEFAULT_MODES)
   if (imageOptions) {
-    const options = readOptions(file, (text) => session.complain(text), undefined)
+    const options = readOptions(file, (text) => session.complain(text))
     return openImage(session.services, { filename: undefined, options, modes })
   }
   const options = format === undefined ? undefined : { driver: format }

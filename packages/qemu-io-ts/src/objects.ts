@@ -1,5 +1,5 @@
 /** `--object`: secrets, which encrypted images will ask for by their id. */
-import { errorText, type RawOptions } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core'
 import { Stop } from './command.ts'
 
 /** Secrets by id: the bytes they hold. */
@@ -11,18 +11,34 @@ const fail = (message: string): never => {
   throw new Stop(`${message}\n`, 'error')
 }
 
+/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Stop */
+function readDefinition(text: string): Readonly<Record<string, string | undefined>> {
+  const values: Record<string, string> = {}
+  const parts = text.match(/(?:[^,]|,,)+/g) ?? []
+  for (const [i, part] of parts.entries()) {
+    const equals = part.indexOf('=')
+    if (equals < 0 && i > 0) fail(`Expected '=' after parameter '${part}'`)
+    const key = equals < 0 ? 'qom-type' : part.slice(0, equals)
+    values[key] = part.slice(equals + 1).replaceAll(',,', ',')
+  }
+  return values
+}
+
 /**
  * Defines an object.
  *
+ * @param text the object as the command line gives it
  * @throws Stop with QEMU's message for what is wrong with it
  */
 export async function defineObject(
   secrets: Secrets,
-  definition: RawOptions,
+  text: string,
   readFile: (path: string) => Promise<Uint8Array>,
 ): Promise<void> {
-  const { 'qom-type': type, id, data, file, format } = definition as Readonly<Record<string, string | undefined>>
-  if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type ?? ''}'`)
+  const definition = readDefinition(text)
+  const { 'qom-type': type, id, data, file, format } = definition
+  if (type === undefined) fail("Parameter 'qom-type' is missing")
+  if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type}'`)
   if (id === undefined) fail("Parameter 'id' is missing")
   const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
   // A secret encrypted by another secret needs a cipher that is not there.

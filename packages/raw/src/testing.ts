@@ -105,6 +105,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     checkMode: false,
     unmap: true,
     direct: false,
+    forceShare: false,
     probed: how.probedUnless !== undefined,
     isOtherFormat: how.probedUnless ?? (() => false),
     options: parseOptions(rawOptions, how.options ?? {}),

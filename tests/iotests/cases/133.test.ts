@@ -39,7 +39,7 @@ iotest(
         'info',
         "json:{'driver': 'null-co', 'size': 65536}",
       ])
-      t.equal([result.text, result.code], ['format name: null-co\nformat name: null-co\n', 0])
+      t.equal(result.text, 'format name: null-co\nformat name: null-co\n')
     })
     await t.section('switches against options of the same meaning', async () => {
       await refused('reopen -r -o read-only=on', "Cannot set both -r/-w and 'read-only'")

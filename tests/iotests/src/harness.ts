@@ -89,7 +89,7 @@ export function iotest(number: string, title: string, needs: Needs, body: (t: Ca
       test(variant.name, { timeout: needs.timeout ?? 30_000 }, async (context) => {
         if (reason !== undefined) context.skip(reason)
         const directory = await mkdtemp(join(process.env['IOTESTS_SCRATCH'] ?? tmpdir(), `iotest-${number}-`))
-        const subject = await loadSubject(chosen.subject)
+        const subject = await loadSubject(chosen)
         const cache = chosen.cache ?? needs.caches?.[0] ?? 'writeback'
         try {
           await body(caseIn(directory, chosen.debug ? talking(subject) : subject, variant, cache))

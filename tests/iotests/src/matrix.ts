@@ -55,6 +55,10 @@ export const MATRIX: readonly Variant[] = [
   qcow2({ cluster_size: '2M' }),
 ]
 
+/** Where the programs come from. */
+export type SubjectName = (typeof SUBJECTS)[number]
+const SUBJECTS = ['in-process', 'process', 'real'] as const
+
 /** What the caller of the run chose; comes from the environment, see {@link settings}. */
 export interface Settings {
   /** Formats named with `-raw`, `-qcow2`; empty means the whole matrix. */
@@ -65,7 +69,9 @@ export interface Settings {
   readonly cache?: string
   readonly groups: readonly string[]
   readonly excluded: readonly string[]
-  readonly subject: 'in-process' | 'process' | 'real'
+  readonly subject: SubjectName
+  /** The subject whose qemu-img is used, when it is not the same: one program of each kind on one image. */
+  readonly img: SubjectName
   readonly debug: boolean
 }
 
@@ -81,12 +87,16 @@ export function parseImageOptions(text: string): ImageOptions {
   return Object.fromEntries(pairs)
 }
 
+function subjectName(text: string): SubjectName {
+  const name = SUBJECTS.find((candidate) => candidate === text)
+  if (!name) throw new Error(`the programs come from ${SUBJECTS.join(', ')}, not from '${text}'`)
+  return name
+}
+
 /** Reads the `IOTESTS_*` variables that the runner sets. Throws when one is not understood. */
 export function settings(env: Readonly<Record<string, string | undefined>>): Settings {
-  const subject = env['IOTESTS_SUBJECT'] ?? 'in-process'
-  if (subject !== 'in-process' && subject !== 'process' && subject !== 'real') {
-    throw new Error(`IOTESTS_SUBJECT must be in-process, process or real, not '${subject}'`)
-  }
+  const subject = subjectName(env['IOTESTS_SUBJECT'] ?? 'in-process')
+  const img = subjectName(env['IOTESTS_IMG'] ?? subject)
   const imgopts = env['IOTESTS_IMGOPTS']
   const cache = env['IOTESTS_CACHE']
   return {
@@ -96,6 +106,7 @@ export function settings(env: Readonly<Record<string, string | undefined>>): Set
     groups: words(env['IOTESTS_GROUPS']),
     excluded: words(env['IOTESTS_EXCLUDE']),
     subject,
+    img,
     debug: env['IOTESTS_DEBUG'] === '1',
   }
 }
@@ -131,7 +142,8 @@ export function whyNot(needs: Needs, variant: Variant, chosen: Settings): string
   if (chosen.cache && needs.caches && !needs.caches.includes(chosen.cache)) {
     return `not in cache mode ${chosen.cache}`
   }
-  if (needs.requires?.includes('ours') && chosen.subject === 'real') return 'deliberately better than QEMU'
+  if (needs.requires?.includes('ours') && (chosen.subject === 'real' || chosen.img === 'real'))
+    return 'deliberately better than QEMU'
   if (needs.requires?.includes('process') && chosen.subject === 'in-process') return 'needs real processes'
   return undefined
 }

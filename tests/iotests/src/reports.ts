@@ -65,7 +65,7 @@ export function ioFailure(result: IoResult): string | undefined {
   const short = result.reports.find((report) => report.done !== report.wanted)
   if (short) return `short ${short.verb} at offset ${short.offset}`
   const bad = result.lines.find((line) =>
-    /failed|error|invalid|not found|can't|no file open|unable/i.test(line),
+    /failed|error|invalid|not found|cannot|can't|no file open|unable/i.test(line),
   )
   if (bad !== undefined) return bad
   return result.code === 0 ? undefined : `exit status ${result.code}`

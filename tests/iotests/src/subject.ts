@@ -2,7 +2,7 @@
  * The programs under test, interchangeable: ours in this process, ours as processes, or QEMU's own.
  * @module
  */
-import type { Settings } from './matrix.ts'
+import type { Settings, SubjectName } from './matrix.ts'
 import { processSubject, realSubject } from './subject-process.ts'
 
 /** How one run of a program ended. */
@@ -21,15 +21,20 @@ export interface RunOptions {
 
 /** A pair of programs. */
 export interface Subject {
-  readonly name: Settings['subject']
+  readonly name: SubjectName
   /** Whether these are this project's programs (not QEMU's). */
   readonly ours: boolean
   io(args: readonly string[], options?: RunOptions): Promise<Run>
   img(args: readonly string[], options?: RunOptions): Promise<Run>
 }
 
-/** The subject a run asked for. */
-export async function loadSubject(name: Settings['subject']): Promise<Subject> {
+/** The subject a run asked for; its two programs may come from different places. */
+export async function loadSubject({ subject, img }: Pick<Settings, 'subject' | 'img'>): Promise<Subject> {
+  const main = await load(subject)
+  return subject === img ? main : { ...main, img: (await load(img)).img }
+}
+
+async function load(name: SubjectName): Promise<Subject> {
   if (name === 'real') return realSubject()
   if (name === 'process') return processSubject()
   const { inProcessSubject } = await import('./subject-in-process.ts')

@@ -34,7 +34,15 @@ describe('a blkdebug config file', () => {
     ].join('\n')
     expect(parseBlkdebugConfig(text)).toEqual({
       injectError: [
-        { ...INJECT, event: 'l2_load', state: 2, errno: 28, offset: 4096, iotype: 'write-zeroes', once: true },
+        {
+          ...INJECT,
+          event: 'l2_load',
+          state: 2,
+          errno: 28,
+          offset: 4096,
+          iotype: 'write-zeroes',
+          once: true,
+        },
         INJECT,
       ],
       setState: [{ event: 'cow_read', state: 1, newState: 2 }],
@@ -71,8 +79,14 @@ describe('blkdebug rules as options', () => {
   })
 
   it.each([
-    [{ 'inject-error': [{ event: 'none', foo: 1 }] }, "[inject-error] section doesn't support the option 'foo'"],
-    [{ 'set-state': [{ event: 'none', 'new-state': 1 }] }, "[set-state] section doesn't support the option 'new-state'"],
+    [
+      { 'inject-error': [{ event: 'none', foo: 1 }] },
+      "[inject-error] section doesn't support the option 'foo'",
+    ],
+    [
+      { 'set-state': [{ event: 'none', 'new-state': 1 }] },
+      "[set-state] section doesn't support the option 'new-state'",
+    ],
     [{ 'inject-error': { event: 'none', foo: 1 } }, "Unknown option 'foo' for [inject-error]"],
     [{ 'inject-error': { 1: { event: 'none' } } }, "Unused option '1' for [inject-error]"],
     [{ 'inject-error': ['none'] }, '[inject-error] section (index 0) does not consist of keys'],

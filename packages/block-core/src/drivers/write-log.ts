@@ -75,6 +75,11 @@ export class WriteLog {
     this.entries = this.#entries
   }
 
+  /** The moment that comes next: what happens from now on has this tick or a later one. */
+  get now(): number {
+    return this.#now
+  }
+
   /** The entries that succeeded, in the order in which they did. */
   completed(): LogEntry[] {
     return this.#entries

@@ -181,7 +181,7 @@ const BYTES_PER_US = 2048
 /** How far one outlier counts: below 8 times the weight, so that a single one never changes the path. */
 const OUTLIER = 4
 const WEIGHT = 1 / 8
-/** While requests are slow, every so many of them one is timed on this thread again; doubled while it stays slow. */
+/** While requests are slow, so many go to the pool before one is timed on this thread again; doubled while it is slow. */
 const FIRST_PROBE = 16
 const LAST_PROBE = 1024
 
@@ -201,11 +201,13 @@ export class CacheMeter {
   took(us: number, bytes: number): void {
     const share = Math.min(us / (CACHED_US + bytes / BYTES_PER_US), OUTLIER)
     this.#mean += (share - this.#mean) * WEIGHT
-    if (this.#mean <= 1) this.#interval = FIRST_PROBE
-    else {
-      this.#untilProbe = this.#interval
-      this.#interval = share > 1 ? Math.min(this.#interval * 2, LAST_PROBE) : FIRST_PROBE
+    if (this.#mean <= 1) {
+      this.#interval = FIRST_PROBE
+      return
     }
+    // After a quick one the next is tried too, so that the way back takes a few requests and not many probes.
+    this.#untilProbe = share > 1 ? this.#interval : 0
+    if (share > 1) this.#interval = Math.min(this.#interval * 2, LAST_PROBE)
   }
 }
 

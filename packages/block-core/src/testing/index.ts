@@ -3,6 +3,8 @@
  * @module
  */
 export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
+export { CrashGuest } from './crash-guest.ts'
+export { type CrashPlan, type CrashState, crashStates } from './crash-states.ts'
 export { driverContract } from './driver-contract.ts'
 export {
   type DiscardResult,

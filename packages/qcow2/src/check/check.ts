@@ -18,7 +18,10 @@ import { type Check, emptyReport, References, refuseHugeFile } from './reference
  * @throws BlockError EIO when the check could not be completed, or `leaks` was asked for and the refcount
  *   structure would have to be rebuilt: then the dirty bit stays
  */
-export async function checkImage(image: Image, { repair, report = () => undefined }: CheckOptions): Promise<CheckReport> {
+export async function checkImage(
+  image: Image,
+  { repair, report = () => undefined }: CheckOptions,
+): Promise<CheckReport> {
   if (image.writable && !image.needsRepair) await settleImage(image)
   refuseHugeFile(image)
   const check: Check = {

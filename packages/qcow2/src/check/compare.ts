@@ -1,6 +1,6 @@
 /** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
 import { errorText, viewOf } from '@vmblock/block-core'
-import { ClusterKind, COPIED_HI, hostOffsetOf, l2Kind, extendedL2Kind } from '../format/l2-entry.ts'
+import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import type { Image } from '../image.ts'
 import { getRefcount, refblockOffset } from '../refcounts.ts'
 import { type Check, hexWord } from './references.ts'
@@ -95,7 +95,11 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
     }
     const inSlice = index % perSlice
     image.refcounts.set(table.bytes, inSlice, value)
-    image.refblocks.changed(table, Math.floor((inSlice * refcountBits) / 8), Math.ceil(((inSlice + 1) * refcountBits) / 8))
+    image.refblocks.changed(
+      table,
+      Math.floor((inSlice * refcountBits) / 8),
+      Math.ceil(((inSlice + 1) * refcountBits) / 8),
+    )
     if (value === 0 && cluster < image.freeHint) image.freeHint = cluster
     if (image.refblocks.isCrowded) await image.refblocks.writeBack()
     return true
@@ -108,7 +112,8 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
 export async function checkCopied(check: Check): Promise<void> {
   const { image, result } = check
   // With `leaks` alone, only when the refcounts are known to be right by now.
-  const repair = check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
+  const repair =
+    check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
   const verb = repair ? 'Repairing' : 'ERROR'
   const { clusterSize } = image.geometry
   const { view, bytes } = image.l1
@@ -121,7 +126,9 @@ export async function checkCopied(check: Check): Promise<void> {
     if (refcount === undefined) continue
     if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
       result.corruptions++
-      check.report(`${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`)
+      check.report(
+        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`,
+      )
       if (repair) {
         view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
         await counted(check, () => image.writeResident(image.l1, image.header.l1TableOffset, i * 8, 8))
@@ -145,12 +152,16 @@ async function checkCopiedL2(check: Check, l2Offset: number, repair: boolean): P
     const hi = view.getUint32(at)
     const lo = view.getUint32(at + 4)
     if (hi === 0 && lo === 0) continue
-    const kind = image.extendedL2 ? extendedL2Kind(hi, lo, image.hasDataFile) : l2Kind(hi, lo, image.hasDataFile)
+    const kind = image.extendedL2
+      ? extendedL2Kind(hi, lo, image.hasDataFile)
+      : l2Kind(hi, lo, image.hasDataFile)
     if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
     const refcount = image.hasDataFile ? 1 : await tryRefcount(image, hostOffsetOf(hi, lo))
     if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
     result.corruptions++
-    check.report(`${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`)
+    check.report(
+      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`,
+    )
     if (!repair) continue
     view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
     changed++
@@ -175,7 +186,10 @@ async function counted(check: Check, step: () => Promise<void>, what?: string): 
 
 /** The refcount of the cluster at a host offset; undefined where it cannot be read, which was reported before. */
 async function tryRefcount(image: Image, offset: number): Promise<number | undefined> {
-  const block = refblockOffset(image, Math.floor(offset / image.geometry.clusterSize / image.geometry.refblockEntries))
+  const block = refblockOffset(
+    image,
+    Math.floor(offset / image.geometry.clusterSize / image.geometry.refblockEntries),
+  )
   if (block % image.geometry.clusterSize !== 0) return undefined
   return getRefcount(image, Math.floor(offset / image.geometry.clusterSize)).catch(() => undefined)
 }

@@ -1,5 +1,7 @@
 /** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
 import { alignUp, divUp, errorText, viewOf } from '@vmblock/block-core'
+import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
+import { Autoclear } from '../format/features.ts'
 import {
   ClusterKind,
   COPIED_HI,
@@ -16,14 +18,16 @@ import {
   refblockOffset,
   ZERO_LO,
 } from '../format/l2-entry.ts'
-import { parseBitmapDirectory, bitmapCluster } from '../format/bitmap-layout.ts'
 import { MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
 import { parseSnapshotTable, type Snapshot } from '../format/snapshot-layout.ts'
-import { Autoclear } from '../format/features.ts'
 import { type Check, countReference, hex, hexWord } from './references.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
-export async function countReferences(check: Check, snapshots: readonly Snapshot[], snapshotBytes: number): Promise<void> {
+export async function countReferences(
+  check: Check,
+  snapshots: readonly Snapshot[],
+  snapshotBytes: number,
+): Promise<void> {
   const { image, result } = check
   const { header, geometry } = image
   countReference(check, 0, geometry.clusterSize)
@@ -56,7 +60,9 @@ export async function countReferences(check: Check, snapshots: readonly Snapshot
 }
 
 /** Reads the snapshot table. What is wrong with it is reported; what can be read is returned. */
-export async function readSnapshots(check: Check): Promise<{ readonly snapshots: readonly Snapshot[]; readonly bytes: number }> {
+export async function readSnapshots(
+  check: Check,
+): Promise<{ readonly snapshots: readonly Snapshot[]; readonly bytes: number }> {
   const { image, result } = check
   const { nbSnapshots, snapshotsOffset } = image.header
   if (nbSnapshots === 0) return { snapshots: [], bytes: 0 }
@@ -70,7 +76,9 @@ export async function readSnapshots(check: Check): Promise<{ readonly snapshots:
     }
     throw new Error('Snapshot table is too big')
   } catch (error) {
-    check.report(`ERROR failed to read the snapshot table: ${error instanceof Error ? error.message : errorText(error)}`)
+    check.report(
+      `ERROR failed to read the snapshot table: ${error instanceof Error ? error.message : errorText(error)}`,
+    )
     result.checkErrors++
     throw error
   }
@@ -138,7 +146,9 @@ async function countL2(check: Check, tableOffset: number, active: boolean): Prom
     const allocated = image.extendedL2 ? view.getUint32(at + 12) : 0
     if (hi === 0 && lo === 0 && zeroes === 0 && allocated === 0) continue
     const entry: Entry = { index, hi, lo, zeroes, allocated, tableOffset }
-    const kind = image.extendedL2 ? extendedL2Kind(hi, lo, image.hasDataFile) : l2Kind(hi, lo, image.hasDataFile)
+    const kind = image.extendedL2
+      ? extendedL2Kind(hi, lo, image.hasDataFile)
+      : l2Kind(hi, lo, image.hasDataFile)
     if (kind !== ClusterKind.compressed) checkReserved(check, entry)
     switch (kind) {
       case ClusterKind.compressed: {
@@ -181,7 +191,10 @@ function checkReserved({ image, result, report }: Check, { hi, lo }: Entry): voi
 }
 
 /** @returns whether the cluster can be counted */
-function checkCompressed({ image, result, report }: Check, { index, hi, lo, zeroes, allocated }: Entry): boolean {
+function checkCompressed(
+  { image, result, report }: Check,
+  { index, hi, lo, zeroes, allocated }: Entry,
+): boolean {
   if ((hi & COPIED_HI) !== 0) {
     const { hostOffset } = compressedExtent(hi & ~COPIED_HI, lo, image.geometry.clusterBits)
     report(`ERROR: coffset=0x${hex(hostOffset)}: copied flag must never be set for compressed clusters`)
@@ -216,7 +229,9 @@ async function checkAllocated(check: Check, entry: Entry, offset: number): Promi
     return true
   }
   const verb = check.fixErrors ? 'Repairing' : 'ERROR'
-  check.report(`${verb} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`)
+  check.report(
+    `${verb} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`,
+  )
   if (!check.fixErrors) return true
   return !(await fixByZero(check, entry))
 }

@@ -18,7 +18,9 @@ export async function rebuildRefcounts(image: Image, references: References): Pr
   for (;;) {
     const clusters = divUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize)
     if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES)
-      throw new BlockError('EFBIG', 'ERROR allocating reftable: the table would exceed 8 MiB', { node: image.settings.nodeName })
+      throw new BlockError('EFBIG', 'ERROR allocating reftable: the table would exceed 8 MiB', {
+        node: image.settings.nodeName,
+      })
     const first = references.allocate(clusters, 0)
     // The table's own clusters changed some blocks, and may need new ones, which may need a longer table.
     await writeBlocks(image, references, blocks, blocksOf(image, first, clusters))
@@ -58,7 +60,12 @@ async function writeBlocks(
   }
 }
 
-async function activate(image: Image, blocks: ReadonlyMap<number, number>, offset: number, clusters: number): Promise<void> {
+async function activate(
+  image: Image,
+  blocks: ReadonlyMap<number, number>,
+  offset: number,
+  clusters: number,
+): Promise<void> {
   const table = new Uint8Array(clusters * image.geometry.clusterSize)
   const view = viewOf(table)
   const put = (target: DataView, at: number, value: number): void => {

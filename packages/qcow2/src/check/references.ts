@@ -16,13 +16,20 @@ export interface Check {
 }
 
 /** An empty result. */
-export const emptyReport = (): CheckReport => ({ corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 })
+export const emptyReport = (): CheckReport => ({
+  corruptions: 0,
+  leaks: 0,
+  corruptionsFixed: 0,
+  leaksFixed: 0,
+  checkErrors: 0,
+})
 
 /** Offsets and sizes as QEMU prints them. */
 export const hex = (value: number): string => value.toString(16)
 
 /** A 64-bit word as QEMU prints it. */
-export const hexWord = (hi: number, lo: number): string => (hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0'))
+export const hexWord = (hi: number, lo: number): string =>
+  hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0')
 
 /**
  * Counts references, in blocks of the shape they have on disk, so that a rebuild can write them out. Memory
@@ -93,7 +100,9 @@ const MAX_CLUSTERS = 2 ** 31 - 1
 /** @throws BlockError EFBIG */
 export function refuseHugeFile(image: Image): void {
   if (fileClusters(image) > MAX_CLUSTERS)
-    throw new BlockError('EFBIG', 'the image file has too many clusters to be checked', { node: image.settings.nodeName })
+    throw new BlockError('EFBIG', 'the image file has too many clusters to be checked', {
+      node: image.settings.nodeName,
+    })
 }
 
 /** Counts one reference to every cluster that [offset, offset + bytes) touches. */

@@ -30,8 +30,11 @@ const plain = (): Header => ({
   extensions: noExtensions(),
 })
 
+/** Bytes to put at a place. */
+type Patch = readonly [at: number, ...bytes: number[]]
+
 /** The bytes of {@link plain}, with bytes replaced. */
-function patched(...patches: readonly (readonly [at: number, ...bytes: readonly number[]])[]): Uint8Array {
+function patched(...patches: readonly Patch[]): Uint8Array {
   const bytes = serializeHeader(plain(), CLUSTER)
   for (const [at, ...patch] of patches) bytes.set(patch, at)
   return bytes
@@ -44,9 +47,7 @@ const EXTENSIONS = 112
 const RULES: readonly {
   readonly message: string
   readonly code?: BlockErrorCode
-  readonly patches: Parameters<typeof patched>
-  /** qemu-img probes the format, so it has words of its own for files that are not of ours. */
-  readonly notByQemu?: true
+  readonly patches: readonly Patch[]
 }[] = [
   { message: 'Image is not in qcow2 format', code: 'EFORMAT', patches: [[0, 0]] },
   { message: 'Unsupported qcow2 version 1', code: 'ENOTSUP', patches: [[4, 0, 0, 0, 1]] },
@@ -70,9 +71,19 @@ const RULES: readonly {
     message: 'Unsupported qcow2 feature(s): dirty bi, Unknown incompatible feature: 40',
     code: 'ENOTSUP',
     // The first row of the table gets another bit, and a name of the image's own.
-    patches: [[79, 0x61], [121, 5], [EXTENSIONS + 8 + 2 + 8, 0]],
+    patches: [
+      [79, 0x61],
+      [121, 5],
+      [EXTENSIONS + 8 + 2 + 8, 0],
+    ],
   },
-  { message: 'Unsupported subcluster size: 128', patches: [[79, 0x10], [20, 0, 0, 0, 12]] },
+  {
+    message: 'Unsupported subcluster size: 128',
+    patches: [
+      [79, 0x10],
+      [20, 0, 0, 0, 12],
+    ],
+  },
   {
     message: 'Reference count entry width too large; may not exceed 64 bits',
     patches: [[96, 0, 0, 0, 7]],
@@ -82,7 +93,13 @@ const RULES: readonly {
   { message: 'Reference count table offset invalid', patches: [[48, 0, 0, 0, 0, 0, 1, 2, 0]] },
   { message: 'Reference count table offset invalid', patches: [[48, FF, FF, FF, FF, FF, FF, 0, 0]] },
   { message: 'Snapshot table too large', code: 'EFBIG', patches: [[60, 0, 1, 0, 1]] },
-  { message: 'Snapshot table offset invalid', patches: [[60, 0, 0, 0, 1], [64, 0, 0, 0, 0, 0, 0, 2, 0]] },
+  {
+    message: 'Snapshot table offset invalid',
+    patches: [
+      [60, 0, 0, 0, 1],
+      [64, 0, 0, 0, 0, 0, 0, 2, 0],
+    ],
+  },
   { message: 'Active L1 table too large', code: 'EFBIG', patches: [[36, 0, 0x40, 0, 1]] },
   { message: 'Active L1 table offset invalid', patches: [[40, 0, 0, 0, 0, 0, 3, 2, 0]] },
   { message: 'Active L1 table offset invalid', patches: [[40, 0x7f, FF, FF, FF, FF, FF, FF, FF]] },
@@ -103,7 +120,10 @@ const RULES: readonly {
   },
   {
     message: 'CRYPTO header extension size 8, but expected size 16',
-    patches: [[32, 0, 0, 0, 2], [EXTENSIONS, 0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 8]],
+    patches: [
+      [32, 0, 0, 0, 2],
+      [EXTENSIONS, 0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 8],
+    ],
   },
   {
     message: "Encryption header offset '512' is not a multiple of cluster size '65536'",
@@ -114,11 +134,17 @@ const RULES: readonly {
   },
   {
     message: 'found bitmaps extension with zero bitmaps',
-    patches: [[95, 1], [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, ...new Array(24).fill(0)]],
+    patches: [
+      [95, 1],
+      [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, ...new Array(24).fill(0)],
+    ],
   },
   {
     message: 'bitmaps_ext: Image has 65536 bitmaps, exceeding the QEMU supported maximum of 65535',
-    patches: [[95, 1], [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 1, 0, 0, 0, 0, 0, 0]],
+    patches: [
+      [95, 1],
+      [EXTENSIONS, 0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 1, 0, 0, 0, 0, 0, 0],
+    ],
   },
   {
     message: 'bitmaps_ext: invalid bitmap directory offset',
@@ -161,8 +187,7 @@ describe('parseHeader', () => {
   })
 
   it.skipIf(!haveQemu)('has the words of QEMU for every rule', () => {
-    for (const { message, patches, notByQemu } of RULES) {
-      if (notByQemu) continue
+    for (const { message, patches } of RULES) {
       const image = bench.read('plain.qcow2')
       image.set(patched(...patches))
       bench.write('broken.qcow2', image)
@@ -191,7 +216,7 @@ describe('parseHeader', () => {
   })
 
   it('reads a file that ends within the header as if zeroes followed', () => {
-    expect(() => parseHeader(patched().subarray(0, 50), false)).toThrow('Image does not contain')
+    expect(() => parseHeader(patched().subarray(0, 50), false)).toThrow('qcow2 header too short')
     expect(parseHeader(patched().subarray(0, 500), false).extensions.featureNames).toHaveLength(8)
   })
 
@@ -199,7 +224,7 @@ describe('parseHeader', () => {
     const bitmaps = { nbBitmaps: 1, directorySize: 32, directoryOffset: 5 * CLUSTER }
     const header = { ...plain(), extensions: { ...noExtensions(), bitmaps } }
     const stale = parseHeader(serializeHeader(header, CLUSTER), false)
-    expect(stale.extensions).toMatchObject({ bitmaps: undefined, staleBitmaps: true })
+    expect(stale.extensions).toEqual({ ...noExtensions(), featureNames: FEATURE_NAMES, staleBitmaps: true })
     const good = parseHeader(serializeHeader({ ...header, autoclear: Autoclear.bitmaps }, CLUSTER), false)
     expect(good.extensions).toMatchObject({ bitmaps, staleBitmaps: false })
   })

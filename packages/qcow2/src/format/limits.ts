@@ -46,7 +46,7 @@ export function validateTable(
   what: string,
 ): void {
   if (entries > Math.floor(maxBytes / entryBytes)) throw new BlockError('EFBIG', `${what} too large`)
-  if (offset > 2 ** 63 - entries * entryBytes - 1 || offset % clusterSize !== 0)
+  if (offset + entries * entryBytes >= 2 ** 63 || offset % clusterSize !== 0)
     throw new BlockError('EINVAL', `${what} offset invalid`, { offset })
   if (offset > Number.MAX_SAFE_INTEGER)
     throw new BlockError('EFBIG', `${what} offset exceeds 2^53-1`, { offset })

@@ -1,7 +1,7 @@
 /** `open`, `close` and `reopen`. */
 import { type RawOptions, reopenNode } from '@vmblock/block-core'
 import { defineCommand, Stop, UsageMistake } from '../command.ts'
-import { cacheOption, DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage, readOptions } from '../image.ts'
+import { cacheOption, DEFAULT_MODES, describedNode, MODE_OPTIONS, type ModeChange, openImage, readOptions } from '../image.ts'
 import { flag, text } from '../kinds.ts'
 import type { Session } from '../session.ts'
 
@@ -99,13 +99,17 @@ export const reopen = defineCommand({
       throw new Stop("Cannot set both -r/-w and 'read-only'\n", 'error')
     if (options.c && 'cache' in driverOptions)
       throw new Stop('Cannot set both -c and the cache options\n', 'error')
-    await session.wait(
-      reopenNode(node, {
-        options: driverOptions,
-        ...(modes.length > 0 && { readOnly: modes[0]!.name === 'r' }),
-        ...(options.c && { cache: options.c(DEFAULT_MODES).cache }),
-      }),
-    )
+    const layer = describedNode(node)
+    // Only -r gives the right to write back; an option cannot take it from who holds it.
+    const { 'read-only': readOnly } = driverOptions
+    if (!layer.readOnly && (readOnly === 'on' || readOnly === 'true' || readOnly === 'yes'))
+      throw new Stop(`Read-only block node '${layer.name}' cannot support read-write users\n`, 'error')
+    const common = {
+      ...(modes.length > 0 && { readOnly: modes[0]!.name === 'r' }),
+      ...(options.c && { cache: options.c(DEFAULT_MODES).cache }),
+    }
+    await session.wait(reopenNode(layer, { ...common, options: driverOptions }))
+    if (layer !== node) await session.wait(reopenNode(node, common))
     return 'ok'
   },
 })

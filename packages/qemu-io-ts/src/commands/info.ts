@@ -5,10 +5,15 @@ import { formatSpecificText } from '../format-specific.ts'
 import { describedNode } from '../image.ts'
 import { humanSize } from '../report.ts'
 
-/** Whether a driver, or the one it hands requests to, has facts to tell: null devices and memory have none. */
+/** Places of which QEMU knows nothing, so that its `info` fails after the first line. */
+const WITHOUT_FACTS = new Set(['null-co'])
+
+/** Whether a driver, or the place below a filter or raw image, has facts to tell. */
 function hasFacts(node: BlockNode): boolean {
-  if (node.driver.kind === 'format' && node.driver.name !== 'raw') return node.can('info')
-  return node.file ? hasFacts(node.file.node) : node.can('info')
+  if (!node.can('info') || WITHOUT_FACTS.has(node.driver.name)) return false
+  const { file } = node
+  const isTransparent = node.driver.kind === 'filter' || node.driver.name === 'raw'
+  return isTransparent && file ? hasFacts(file.node) : true
 }
 
 /** `info`. */

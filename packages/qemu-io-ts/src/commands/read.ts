@@ -69,8 +69,8 @@ export const read = defineCommand({
     if (length < 0 || from + length > bytes)
       throw new Stop('pattern verification range exceeds end of read data\n')
     if (options.b) {
-      requireSectors('offset', offset)
-      requireSectors('count', bytes)
+      requireSectors('offset', operands[0]!)
+      requireSectors('count', operands[1]!)
     }
     // A byte that no pattern starts as shows what a driver left untouched.
     const data = session.buffer(bytes, 0xab)

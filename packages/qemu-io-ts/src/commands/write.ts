@@ -102,8 +102,8 @@ export const write = defineCommand({
     if (bytes > MAX_REQUEST && !options.n)
       throw new Stop(`length cannot exceed ${MAX_REQUEST} without -n, given ${operands[1]}\n`)
     if (options.b || options.c) {
-      requireSectors('offset', offset)
-      requireSectors('count', bytes)
+      requireSectors('offset', operands[0]!)
+      requireSectors('count', operands[1]!)
     }
     const fua = options.f === true
     if (options.z) {

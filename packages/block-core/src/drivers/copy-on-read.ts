@@ -1,0 +1,79 @@
+/** The `copy-on-read` filter: what is read from a backing file is written into the image above it. */
+import { alignDown, alignUp, isZero } from '../bits.ts'
+import type { BlockChild } from '../child.ts'
+import { defineDriver, type NodeOps } from '../driver.ts'
+import { RangeTracker } from '../range-tracker.ts'
+import { passThrough } from './pass-through.ts'
+
+/** Bytes that are copied at once at most: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */
+const LONGEST_COPY = 128 * 2 ** 20
+
+/**
+ * Reads through the child and keeps what the child's own layer does not hold yet, in whole clusters. Zeroes
+ * are kept as zero clusters, so that a later change of the backing file cannot show through.
+ */
+function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
+  const unit = Math.max(clusterSize, child.limits.requestAlignment)
+  return async (offset, into) => {
+    const end = offset + into.length
+    for (let at = offset; at < end; ) {
+      const status = await child.blockStatus(at, end - at)
+      const length = Math.min(Math.max(status.bytes, 1), end - at)
+      if (status.allocated) {
+        await child.read(at, into.subarray(at - offset, at - offset + length))
+        at += length
+        continue
+      }
+      const start = alignDown(at, unit)
+      const stop = Math.min(alignUp(at + length, unit), start + Math.max(unit, LONGEST_COPY), child.size)
+      const copy = new Uint8Array(stop - start)
+      await child.read(start, copy)
+      await child.debugEvent('cor_write')
+      if (isZero(copy)) await child.writeZeroes(start, copy.length)
+      else await child.write(start, copy)
+      const wanted = Math.min(stop, end)
+      into.set(copy.subarray(at - start, wanted - start), at - offset)
+      at = wanted
+    }
+  }
+}
+
+/** QEMU's filter of that name, and what its `-C` and `copy-on-read=on` mean. */
+export const copyOnRead = defineDriver({
+  name: 'copy-on-read',
+  kind: 'filter',
+
+  async open(context): Promise<NodeOps> {
+    const child = await context.requireChild('file')
+    const { clusterSize = 1 } = await child.node.info()
+    const ranges = new RangeTracker()
+    const below = passThrough(child)
+    const read = copyingReads(child, clusterSize)
+    const clusters = (offset: number, bytes: number): readonly [start: number, length: number] => {
+      const start = alignDown(offset, clusterSize)
+      return [start, alignUp(offset + bytes, clusterSize) - start]
+    }
+    const { write, writeZeroes, writeCompressed, discard } = below
+    return {
+      ...below,
+      // A copy must not overwrite what is written between its reading and its writing.
+      read: (offset, into) => ranges.run(...clusters(offset, into.length), true, () => read(offset, into)),
+      ...(write && {
+        write: (offset, from, flags) =>
+          ranges.run(...clusters(offset, from.length), false, () => write(offset, from, flags)),
+      }),
+      ...(writeZeroes && {
+        writeZeroes: (offset, bytes, flags) =>
+          ranges.run(...clusters(offset, bytes), false, () => writeZeroes(offset, bytes, flags)),
+      }),
+      ...(writeCompressed && {
+        writeCompressed: (offset, from) =>
+          ranges.run(...clusters(offset, from.length), false, () => writeCompressed(offset, from)),
+      }),
+      ...(discard && {
+        discard: (offset, bytes) =>
+          ranges.run(...clusters(offset, bytes), false, () => discard(offset, bytes)),
+      }),
+    }
+  },
+})

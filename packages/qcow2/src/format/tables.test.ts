@@ -1,0 +1,211 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
+import {
+  type BitmapEntry,
+  bitmapCluster,
+  parseBitmapDirectory,
+  serializeBitmapDirectory,
+} from './bitmap-layout.ts'
+import { parseHeader } from './header.ts'
+import { parseSnapshotTable, type Snapshot, serializeSnapshotTable } from './snapshot-layout.ts'
+
+const MIB = 2 ** 20
+
+const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
+  l1TableOffset: 5 * 65536,
+  l1Size: 1,
+  id: '1',
+  name: 'before the upgrade',
+  dateSec: 1_700_000_000,
+  dateNsec: 5,
+  vmClockNsec: (1n << 60n) + 1n,
+  vmStateSize: 2 ** 40,
+  diskSize: 128 * MIB,
+  icount: undefined,
+  extraDataSize: 24,
+  unknownExtraData: new Uint8Array(0),
+  ...changes,
+})
+
+const EXTRA_SIZE_AT = 36
+
+describe('the snapshot table', () => {
+  const table = [
+    snapshot(),
+    snapshot({ id: '2', name: '', icount: 7n, vmStateSize: 0 }),
+    snapshot({
+      id: '10',
+      name: '\u00fcber',
+      extraDataSize: 31,
+      unknownExtraData: Uint8Array.of(1, 2, 3, 4, 5, 6, 7),
+    }),
+  ]
+  const bytes = serializeSnapshotTable(table, 0)
+
+  it('keeps everything through a round trip, unknown extra data too', () => {
+    const parsed = parseSnapshotTable(bytes, 3)
+    expect(parsed).toMatchObject({ snapshots: table, length: bytes.length, truncated: false })
+    expect(serializeSnapshotTable(parsed.snapshots, 0)).toEqual(bytes)
+  })
+
+  it('asks for more bytes when it ends beyond those given', () => {
+    for (let given = 0; given < bytes.length; given++)
+      expect(parseSnapshotTable(bytes.subarray(0, given), 3).truncated).toBe(true)
+    expect(parseSnapshotTable(bytes, 4).truncated).toBe(true)
+  })
+
+  it('understands entries of old images, without extra data', () => {
+    const old = new Uint8Array(48)
+    const view = new DataView(old.buffer)
+    view.setUint16(12, 1)
+    view.setUint16(14, 2)
+    view.setUint32(32, 1234)
+    old.set([0x31, 0x61, 0x62], 40)
+    const { snapshots, length } = parseSnapshotTable(old, 1)
+    expect(length).toBe(43)
+    expect(snapshots[0]).toMatchObject({ id: '1', name: 'ab', vmStateSize: 1234, icount: undefined })
+    expect(snapshots[0]!.diskSize).toBeUndefined()
+    const upgraded = parseSnapshotTable(serializeSnapshotTable(snapshots, 5 * MIB), 1)
+    expect(upgraded.snapshots[0]).toMatchObject({ diskSize: 5 * MIB, vmStateSize: 1234, extraDataSize: 24 })
+  })
+
+  it('refuses too much extra data, or clips it for a repair', () => {
+    const entry = snapshot({ unknownExtraData: new Uint8Array(1001).fill(7) })
+    const large = serializeSnapshotTable([entry, snapshot({ id: '2' })], 0)
+    expect(() => parseSnapshotTable(large, 2)).toThrow(
+      expect.objectContaining({
+        code: 'EFBIG',
+        message: 'Too much extra metadata in snapshot table entry 0',
+      }),
+    )
+    const repaired = parseSnapshotTable(large, 2, true)
+    expect(repaired.extraDataDropped).toBe(1)
+    expect(repaired.snapshots[0]).toMatchObject({ extraDataSize: 1024, name: 'before the upgrade' })
+    expect(repaired.snapshots[0]!.unknownExtraData).toEqual(new Uint8Array(1000).fill(7))
+    expect(repaired.snapshots[1]!.id).toBe('2')
+    expect(repaired.notes).toEqual([
+      'Discarding too much extra metadata in snapshot table entry 0 (1025 > 1024)',
+    ])
+  })
+
+  it('refuses a table above 64 MiB, or cuts it for a repair', () => {
+    const entry = serializeSnapshotTable([snapshot({ name: 'n'.repeat(65535) })], 0)
+    const stride = Math.ceil(entry.length / 8) * 8
+    const count = Math.floor((64 * MIB) / stride) + 2
+    const large = new Uint8Array(stride * count)
+    for (let i = 0; i < count; i++) large.set(entry, i * stride)
+    expect(() => parseSnapshotTable(large, count)).toThrow(
+      expect.objectContaining({ code: 'EFBIG', message: 'Snapshot table is too big' }),
+    )
+    const { snapshots, overhanging, notes } = parseSnapshotTable(large, count, true)
+    expect(snapshots.length + overhanging).toBe(count)
+    expect(overhanging).toBe(2)
+    expect(notes).toEqual(['Discarding 2 overhanging snapshots (snapshot table is too big)'])
+    expect(() =>
+      serializeSnapshotTable(new Array(count).fill(snapshot({ name: 'n'.repeat(65535) })), 0),
+    ).toThrow(expect.objectContaining({ code: 'EFBIG' }))
+  })
+
+  it('survives an entry that claims 4 GiB of extra data', () => {
+    const broken = bytes.slice()
+    new DataView(broken.buffer).setUint32(EXTRA_SIZE_AT, 0xffff_ffff)
+    expect(parseSnapshotTable(broken, 3, true)).toMatchObject({ snapshots: [], overhanging: 3 })
+  })
+})
+
+describe('the bitmap directory', () => {
+  const context = { clusterSize: 65536, size: 64 * MIB, nbBitmaps: 2 }
+  const good: readonly BitmapEntry[] = [
+    { tableOffset: 65536, tableSize: 1, flags: 2, granularityBits: 16, name: 'first' },
+    { tableOffset: 2 * 65536, tableSize: 1, flags: 1, granularityBits: 9, name: 'zw\u00f6lf' },
+  ]
+  const bytes = serializeBitmapDirectory(good)
+
+  it('keeps everything through a round trip', () => {
+    expect(parseBitmapDirectory(bytes, context)).toEqual(good)
+  })
+
+  it('is refused where the header extension disagrees, or it is cut', () => {
+    const messageOf = (data: Uint8Array, nbBitmaps = 2): string => {
+      try {
+        parseBitmapDirectory(data, { ...context, nbBitmaps })
+      } catch (error) {
+        return (error as Error).message
+      }
+      return 'accepted'
+    }
+    expect(messageOf(bytes, 1)).toBe('More bitmaps found than specified in header extension')
+    expect(messageOf(bytes, 3)).toBe('Less bitmaps found than specified in header extension')
+    expect(messageOf(new Uint8Array(0))).toBe('Requested bitmap directory size is zero')
+    expect(messageOf(bytes.subarray(0, bytes.length - 8))).toBe('Broken bitmap directory')
+    expect(messageOf(bytes.subarray(0, 20))).toBe('Broken bitmap directory')
+    const extra = bytes.slice()
+    extra[23] = 1
+    expect(messageOf(extra)).toBe('Bitmap extra data is not supported')
+  })
+
+  it.each<Partial<BitmapEntry>>([
+    { tableOffset: 0 },
+    { tableOffset: 512 },
+    { tableSize: 0 },
+    { tableSize: 0x800_0001 },
+    { tableSize: 8193 },
+    { granularityBits: 8 },
+    { granularityBits: 32 },
+    { flags: 4 },
+    { flags: 0, granularityBits: 9, tableSize: 1, tableOffset: 65536, name: 'too small for the disk' },
+  ])('is refused with an entry like %o', (changes) => {
+    const entry = { ...good[0]!, ...changes }
+    expect(() =>
+      parseBitmapDirectory(serializeBitmapDirectory([entry]), { ...context, size: 2 ** 40, nbBitmaps: 1 }),
+    ).toThrow(`Bitmap '${entry.name}' doesn't satisfy the constraints`)
+  })
+
+  it('has tables whose entries are data, zeroes or ones', () => {
+    expect(bitmapCluster(0, 0, 65536)).toEqual({ kind: 'zeroes' })
+    expect(bitmapCluster(0, 1, 65536)).toEqual({ kind: 'ones' })
+    expect(bitmapCluster(1, 65536, 65536)).toEqual({ kind: 'data', hostOffset: 2 ** 32 + 65536 })
+    for (const [hi, lo] of [
+      [0, 2],
+      [0x100_0000, 0],
+      [0, 65537],
+      [0, 512],
+    ] as const)
+      expect(bitmapCluster(hi, lo, 65536)).toBeUndefined()
+  })
+})
+
+const bench = openBench()
+afterAll(() => bench.remove())
+
+describe.skipIf(!haveQemu)('tables of qemu-img', () => {
+  it('hold its snapshots and bitmaps', () => {
+    bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'image.qcow2', '64M')
+    for (const name of ['one', 'zw\u00f6lf', 'three'])
+      bench.run('qemu-img', 'snapshot', '-c', name, 'image.qcow2')
+    bench.run('qemu-img', 'bitmap', '--add', '-g', '4096', 'image.qcow2', 'map')
+    bench.run('qemu-img', 'bitmap', '--add', '--disable', 'image.qcow2', 'second map')
+    const image = bench.read('image.qcow2')
+    const header = parseHeader(image, false)
+    const { snapshots, length } = parseSnapshotTable(
+      image.subarray(header.snapshotsOffset),
+      header.nbSnapshots,
+    )
+    expect(snapshots.map(({ id, name, diskSize }) => [id, name, diskSize])).toEqual([
+      ['1', 'one', 64 * MIB],
+      ['2', 'zw\u00f6lf', 64 * MIB],
+      ['3', 'three', 64 * MIB],
+    ])
+    const table = image.slice(header.snapshotsOffset, header.snapshotsOffset + length)
+    expect(serializeSnapshotTable(snapshots, 0)).toEqual(table)
+
+    const { nbBitmaps, directoryOffset, directorySize } = header.extensions.bitmaps!
+    const directory = image.slice(directoryOffset, directoryOffset + directorySize)
+    const entries = parseBitmapDirectory(directory, { clusterSize: 65536, size: header.size, nbBitmaps })
+    expect(entries.map(({ name, flags, granularityBits }) => [name, flags, granularityBits])).toEqual([
+      ['map', 2, 12],
+      ['second map', 0, 16],
+    ])
+    expect(serializeBitmapDirectory(entries)).toEqual(directory)
+  })
+})

@@ -1,0 +1,67 @@
+/** Images on memory nodes, for tests. */
+import {
+  type BlockNode,
+  DriverRegistry,
+  denyHost,
+  memory,
+  memoryFromBytes,
+  openNode,
+  parseOptions,
+  type RawOptions,
+  WriteLog,
+  writeLog,
+} from '@vmblock/block-core'
+import { toBytes } from '@vmblock/block-core/testing'
+import { createQcow2 } from '../create.ts'
+import { createOptions } from '../create-options.ts'
+import { qcow2 } from '../driver.ts'
+
+/** What opens test images: every driver they are made of, and no file of the host. */
+export const environment = { registry: new DriverRegistry([memory, writeLog, qcow2]), host: denyHost }
+
+/** An empty disk in memory. */
+export const emptyDisk = (): Promise<BlockNode> => openNode(environment, { driver: 'memory' })
+
+/** A new image on a memory node. `options` as for `qemu-img create -o`. */
+export async function createImage(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {
+  const file = await emptyDisk()
+  await createQcow2({ file, dataFile, options: parseOptions(createOptions, options) })
+  return file
+}
+
+/** An image opened over a log of what it writes. */
+export interface LoggedImage {
+  readonly node: BlockNode
+  readonly log: WriteLog
+}
+
+/** Opens an image on `file`, logging. `options` as for `openNode`. */
+export async function openLogged(file: BlockNode, options: RawOptions = {}): Promise<LoggedImage> {
+  const log = new WriteLog()
+  const node = await openNode(environment, {
+    driver: 'qcow2',
+    discard: 'unmap',
+    ...options,
+    file: { driver: 'write-log', log, file },
+  })
+  return { node, log }
+}
+
+/** Opens an image on `file`. */
+export const open = (file: BlockNode, options: RawOptions = {}): Promise<BlockNode> =>
+  openNode(environment, { driver: 'qcow2', discard: 'unmap', file, ...options })
+
+/** The same bytes on another node, as if the disk had been taken out and copied. */
+export async function copyOf(file: BlockNode): Promise<BlockNode> {
+  return memoryFromBytes(await toBytes(file))
+}
+
+/** Reads a range. */
+export async function bytesAt(node: BlockNode, offset: number, bytes: number): Promise<Uint8Array> {
+  const into = new Uint8Array(bytes)
+  await node.read(offset, into)
+  return into
+}
+
+/** `bytes` bytes of one value. */
+export const filled = (value: number, bytes: number): Uint8Array => new Uint8Array(bytes).fill(value)

@@ -1,0 +1,123 @@
+/** `amend`: changes options of an existing image that are otherwise given when it is made. */
+import {
+  type AnyDriver,
+  type BlockNode,
+  isBlockError,
+  messageOf,
+  type OptionTable,
+} from '@vmblock/block-core'
+import { type Call, defineCommand, flag, type Services, shared, word } from '../command.ts'
+import { openImage, requireCacheMode, withImage } from '../image.ts'
+import {
+  asksForHelp,
+  type GivenOption,
+  optionHelp,
+  optionList,
+  optionValue,
+  readOptionList,
+} from '../option-list.ts'
+import { Failure, usageFailure } from '../output.ts'
+import type { Progress } from '../progress.ts'
+import { withProgress } from '../with-progress.ts'
+
+/** Percent by which progress must move to be shown. */
+const MIN_SKIP = 1
+
+const options = {
+  imageOpts: shared.imageOpts,
+  progress: shared.progress,
+  quiet: shared.quiet,
+  format: shared.shortFormat,
+  cache: word('cache', { short: 't' }),
+  /** Allows what may lose the keys of an encrypted image; there is nothing else that it would allow. */
+  force: flag({ long: 'force' }),
+  list: optionList,
+} as const
+
+type AmendCall = Call<typeof options>
+
+/** The subcommand. */
+export const amend = defineCommand({
+  name: 'amend',
+  summary: 'change options of an existing image',
+  options,
+  operands: 'filename',
+  run,
+})
+
+async function run(call: AmendCall): Promise<number> {
+  const { options, operands, output, services } = call
+  const { list } = options
+  if (list === undefined) throw usageFailure('Must specify options (-o)')
+  const shown = options.progress === true && !options.quiet
+  return withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
+    const wantsHelp = asksForHelp(list)
+    if (options.format !== undefined && wantsHelp) {
+      const driver = services.registry.find(options.format)
+      if (!driver) throw new Failure(`Unknown file format '${options.format}'`)
+      output.print(helpText(services, driver))
+      return 0
+    }
+    const [filename, ...more] = operands
+    if (filename === undefined || more.length > 0) throw new Failure('Expecting one image file name')
+    const cache = requireCacheMode(options.cache, 'cache option')
+    const { format, imageOpts } = options
+    const node = await openImage(call, { name: filename, format, imageOpts, cache, write: true })
+    return withImage(call, node, async () => {
+      if (wantsHelp) output.print(helpText(services, node.driver))
+      else await amendNode(call, node, list, progress)
+      return 0
+    })
+  })
+}
+
+/** Options that a format can change. @throws Failure */
+function amendTable({ amendable }: Services, { name, createOptions = {} }: AnyDriver): OptionTable {
+  const keys = amendable[name]
+  if (!keys) throw new Failure(`Format driver '${name}' does not support option amendment`)
+  return Object.fromEntries(Object.entries(createOptions).filter(([key]) => keys.includes(key)))
+}
+
+const helpText = (services: Services, driver: AnyDriver): string =>
+  `Amend options for '${driver.name}':\n${optionHelp(amendTable(services, driver))}`
+
+async function amendNode(call: AmendCall, node: BlockNode, list: string, progress: Progress): Promise<void> {
+  const { output, services } = call
+  const table = amendTable(services, node.driver)
+  const given = readAmendments(list, table, node.driver.createOptions ?? {}, (line) => output.warn(line))
+  const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
+  progress.set(0)
+  try {
+    await node.amend(values, (done, total) => progress.setPart(done, total))
+  } catch (error) {
+    const message = messageOf(error)
+    const isRebase = isBlockError(error) && message === 'Cannot amend the backing file'
+    throw new Failure(message, isRebase ? { hint: `You can use 'qemu-img rebase' instead.` } : {})
+  } finally {
+    progress.set(100)
+  }
+}
+
+/** Reads the list, and says of an option that cannot be changed whether it can at least be given to `create`. */
+function readAmendments(
+  list: string,
+  table: OptionTable,
+  createOptions: OptionTable,
+  warn: (line: string) => void,
+): Map<string, GivenOption> {
+  try {
+    return readOptionList(list, table, warn)
+  } catch (error) {
+    if (!(error instanceof Failure) || !isReadable(list, { ...table, ...createOptions })) throw error
+    throw new Failure(error.lines, { hint: 'This option is only supported for image creation' })
+  }
+}
+
+function isReadable(list: string, table: OptionTable): boolean {
+  try {
+    readOptionList(list, table, () => {})
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,150 @@
+/** `check`: looks for inconsistencies, repairs them if asked, and tells what is left by its exit status. */
+import {
+  type BlockNode,
+  type CheckReport,
+  errorText,
+  isBlockError,
+  type RepairMode,
+} from '@vmblock/block-core'
+import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../command.ts'
+import { openImage, requireCacheMode, withImage } from '../image.ts'
+import { jsonText } from '../json-text.ts'
+import { fixedText } from '../number-text.ts'
+import { Failure, usageFailure } from '../output.ts'
+
+/** Exit statuses beside 0 (consistent) and 1 (not checked). */
+const CORRUPT = 2
+const LEAKING = 3
+const UNSUPPORTED = 63
+
+const repair: OptionKind<RepairMode> = {
+  short: 'r',
+  long: 'repair',
+  argument: 'leaks|all',
+  read(text) {
+    if (text === 'leaks' || text === 'all') return text
+    throw usageFailure(`Unknown option value for -r (expecting 'leaks' or 'all'): ${text}`)
+  },
+}
+
+const options = {
+  imageOpts: shared.imageOpts,
+  quiet: shared.quiet,
+  format: shared.format,
+  output: shared.output,
+  repair,
+  cache: word('src_cache', { short: 'T' }),
+  forceShare: shared.forceShare,
+} as const
+
+type CheckCall = Call<typeof options>
+
+/** The subcommand. */
+export const check = defineCommand({
+  name: 'check',
+  summary: 'look for inconsistencies, and repair them',
+  options,
+  operands: 'filename',
+  run,
+})
+
+async function run(call: CheckCall): Promise<number> {
+  const { options, operands } = call
+  const [filename, ...more] = operands
+  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const json = isJson(options.output)
+  const cache = requireCacheMode(options.cache, 'source cache option')
+  const node = await openImage(call, {
+    name: filename,
+    format: options.format,
+    imageOpts: options.imageOpts,
+    forceShare: options.forceShare,
+    cache,
+    write: options.repair !== undefined,
+    extra: { 'check-mode': true },
+  })
+  return withImage(call, node, () => checkNode(call, node, filename, json))
+}
+
+async function checkNode(call: CheckCall, node: BlockNode, filename: string, json: boolean): Promise<number> {
+  const { options, output } = call
+  if (!node.can('check'))
+    throw new Failure('This image format does not support checks', { status: UNSUPPORTED })
+  let report = await look(call, node, options.repair)
+  if (report.corruptionsFixed > 0 || report.leaksFixed > 0) {
+    const { corruptionsFixed, leaksFixed } = report
+    if (!json && !options.quiet)
+      output.print(
+        `The following inconsistencies were found and repaired:\n\n    ${leaksFixed} leaked clusters\n` +
+          `    ${corruptionsFixed} corruptions\n\nDouble checking the fixed image now...\n`,
+      )
+    report = { ...(await look(call, node, undefined)), corruptionsFixed, leaksFixed }
+  }
+  if (!options.quiet)
+    output.print(json ? jsonReport(report, filename, node.driver.name) : humanReport(report))
+  if (report.checkErrors > 0) throw new Failure('Check failed')
+  if (report.corruptions > 0) return CORRUPT
+  return report.leaks > 0 ? LEAKING : 0
+}
+
+async function look(
+  { output }: CheckCall,
+  node: BlockNode,
+  repair: RepairMode | undefined,
+): Promise<CheckReport> {
+  try {
+    return await node.check({ ...(repair && { repair }), report: (line) => output.note(line) })
+  } catch (error) {
+    if (isBlockError(error, 'ENOTSUP'))
+      throw new Failure('This image format does not support checks', { status: UNSUPPORTED })
+    throw new Failure(`Check failed: ${errorText(error)}`)
+  }
+}
+
+function jsonReport(report: CheckReport, filename: string, format: string): string {
+  const some = (count: number | undefined): number | undefined => count || undefined
+  const check = {
+    filename,
+    format,
+    'check-errors': report.checkErrors,
+    'image-end-offset': some(report.imageEndOffset),
+    corruptions: some(report.corruptions),
+    leaks: some(report.leaks),
+    'corruptions-fixed': some(report.corruptionsFixed),
+    'leaks-fixed': some(report.leaksFixed),
+    'total-clusters': some(report.totalClusters),
+    'allocated-clusters': some(report.allocatedClusters),
+    'fragmented-clusters': some(report.fragmentedClusters),
+    'compressed-clusters': some(report.compressedClusters),
+  }
+  return `${jsonText(check)}\n`
+}
+
+function humanReport(report: CheckReport): string {
+  const { corruptions, leaks, checkErrors, imageEndOffset } = report
+  const { totalClusters, allocatedClusters, fragmentedClusters = 0, compressedClusters = 0 } = report
+  const parts: string[] = []
+  if (corruptions === 0 && leaks === 0 && checkErrors === 0)
+    parts.push('No errors were found on the image.\n')
+  if (corruptions > 0)
+    parts.push(
+      `\n${corruptions} errors were found on the image.\n` +
+        'Data may be corrupted, or further writes to the image may corrupt it.\n',
+    )
+  if (leaks > 0)
+    parts.push(
+      `\n${leaks} leaked clusters were found on the image.\n` +
+        'This means waste of disk space, but no harm to data.\n',
+    )
+  if (checkErrors > 0) parts.push(`\n${checkErrors} internal errors have occurred during the check.\n`)
+  if (totalClusters && allocatedClusters) {
+    const share = (count: number, of: number): string => fixedText((count * 100) / of, 2)
+    parts.push(
+      `${allocatedClusters}/${totalClusters} = ${share(allocatedClusters, totalClusters)}% allocated, ` +
+        `${share(fragmentedClusters, allocatedClusters)}% fragmented, ` +
+        `${share(compressedClusters, allocatedClusters)}% compressed clusters\n`,
+    )
+  }
+  if (imageEndOffset) parts.push(`Image end offset: ${imageEndOffset}\n`)
+  return parts.join('')
+}

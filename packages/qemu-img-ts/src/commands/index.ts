@@ -1,0 +1,25 @@
+/** Every subcommand by name, each loaded when it is used: scripts start this program thousands of times. */
+import type { AnyCommand } from '../command.ts'
+
+/** Subcommands and what loads them. */
+export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
+  amend: async () => (await import('./amend.ts')).amend,
+  check: async () => (await import('./check.ts')).check,
+  commit: async () => (await import('./commit.ts')).commit,
+  compare: async () => (await import('./compare.ts')).compare,
+  create: async () => (await import('./create.ts')).create,
+  info: async () => (await import('./info.ts')).info,
+  map: async () => (await import('./map.ts')).map,
+  resize: async () => (await import('./resize.ts')).resize,
+}
+
+/** Subcommands of QEMU's program that this one does not have. */
+export const missingCommands: ReadonlySet<string> = new Set([
+  'bench',
+  'bitmap',
+  'convert',
+  'dd',
+  'measure',
+  'rebase',
+  'snapshot',
+])

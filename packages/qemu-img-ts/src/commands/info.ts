@@ -1,0 +1,115 @@
+/** `info`: what an image says of itself, for people or as JSON. Opens nothing that the image refers to. */
+import { type BlockNode, errorText, type OpenEnvironment, resolveBackingFilename } from '@vmblock/block-core'
+import { type Call, defineCommand, flag, isJson, shared } from '../command.ts'
+import { type ImageRequest, openImage, placeOf } from '../image.ts'
+import { humanInfo, type ImageInfo } from '../info-text.ts'
+import { jsonText } from '../json-text.ts'
+import { Failure, usageFailure } from '../output.ts'
+
+const options = {
+  imageOpts: shared.imageOpts,
+  format: shared.format,
+  output: shared.output,
+  backingChain: flag({ long: 'backing-chain' }),
+  forceShare: shared.forceShare,
+} as const
+
+type InfoCall = Call<typeof options>
+
+/** The subcommand. */
+export const info = defineCommand({
+  name: 'info',
+  summary: 'say what an image is',
+  options,
+  operands: 'filename',
+  run,
+})
+
+async function run(call: InfoCall): Promise<number> {
+  const { options, operands, output } = call
+  const [filename, ...more] = operands
+  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const json = isJson(options.output)
+  const list = await collect(call, filename)
+  if (!json) output.print(list.map(humanInfo).join('\n'))
+  else output.print(`${jsonText(options.backingChain ? list : list[0])}\n`)
+  return 0
+}
+
+async function collect(call: InfoCall, filename: string): Promise<ImageInfo[]> {
+  const { options } = call
+  const list: ImageInfo[] = []
+  const seen = new Set<string>()
+  let request: ImageRequest | undefined = {
+    name: filename,
+    format: options.format,
+    imageOpts: options.imageOpts,
+    forceShare: options.forceShare,
+  }
+  while (request) {
+    if (seen.has(request.name)) throw new Failure(`Backing file '${request.name}' creates an infinite loop.`)
+    seen.add(request.name)
+    const image = await inspect(call, request)
+    list.push(image)
+    if (!options.backingChain) break
+    request = nextRequest(image, options.forceShare)
+  }
+  return list
+}
+
+function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageRequest | undefined {
+  const name = image['full-backing-filename']
+  if (name !== undefined) return { name, format: image['backing-filename-format'], forceShare }
+  if (image['backing-filename'] === undefined) return undefined
+  throw new Failure(
+    `Could not determine absolute backing filename, but backing filename '${image['backing-filename']}' present`,
+  )
+}
+
+/** Backing files and data files become empty disks: what they hold, and whether they exist, is no matter here. */
+function alone(environment: OpenEnvironment): OpenEnvironment {
+  return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
+}
+
+async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {
+  const node = await openImage(call, request, alone(call.environment))
+  try {
+    return await describe(node)
+  } catch (error) {
+    throw error instanceof Failure ? error : new Failure(errorText(error))
+  } finally {
+    await node.close()
+  }
+}
+
+async function describe(node: BlockNode): Promise<ImageInfo> {
+  const facts = await node.info()
+  const actualSize = facts.actualSize ?? (await node.file?.node.info())?.actualSize
+  const { backingFilename } = facts
+  return {
+    filename: node.filename,
+    format: node.driver.name,
+    'virtual-size': node.size,
+    ...(actualSize !== undefined && { 'actual-size': actualSize }),
+    ...(facts.encrypted && { encrypted: true }),
+    ...(facts.clusterSize !== undefined && { 'cluster-size': facts.clusterSize }),
+    'dirty-flag': facts.dirty ?? false,
+    ...(backingFilename !== undefined && {
+      'backing-filename': backingFilename,
+      ...fullName(node, backingFilename),
+    }),
+    ...(backingFilename !== undefined &&
+      facts.backingFormat !== undefined && { 'backing-filename-format': facts.backingFormat }),
+    ...(facts.formatSpecific && { 'format-specific': facts.formatSpecific }),
+  }
+}
+
+function fullName(node: BlockNode, name: string): { readonly 'full-backing-filename'?: string } {
+  try {
+    const full = resolveBackingFilename(placeOf(node), name)
+    return full === undefined ? {} : { 'full-backing-filename': full }
+  } catch {
+    // A relative name, in an image that has no name itself.
+    return {}
+  }
+}

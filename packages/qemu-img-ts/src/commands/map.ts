@@ -1,0 +1,143 @@
+/** `map`: where the content of a disk is: in which layer of a backing chain, and where in its file. */
+import { type BlockNode, backingOf, errorText, skipFilters } from '@vmblock/block-core'
+import { type Call, defineCommand, isJson, type OptionKind, shared } from '../command.ts'
+import { exactBytes, openImage, withImage } from '../image.ts'
+import { Failure, usageFailure } from '../output.ts'
+import { requireSize } from '../size-text.ts'
+
+const bytes = (what: string, short: string, long: string, argument: string): OptionKind<bigint> => ({
+  short,
+  long,
+  argument,
+  read: (text, _before, output) => requireSize(what, text, output),
+})
+
+const options = {
+  imageOpts: shared.imageOpts,
+  format: shared.format,
+  start: bytes('start offset', 's', 'start-offset', 'offset'),
+  length: bytes('max length', 'l', 'max-length', 'len'),
+  output: shared.output,
+  forceShare: shared.forceShare,
+} as const
+
+type MapCall = Call<typeof options>
+
+/** The subcommand. */
+export const map = defineCommand({
+  name: 'map',
+  summary: 'show where the content of a disk is',
+  options,
+  operands: 'filename',
+  run,
+})
+
+/** A run of bytes of the same kind. */
+interface MapEntry {
+  readonly start: number
+  readonly length: number
+  /** 0: the image itself, 1: its backing file, ... */
+  readonly depth: number
+  readonly present: boolean
+  readonly zero: boolean
+  readonly data: boolean
+  /** Where it is in a file, in bytes. */
+  readonly offset?: number | undefined
+  readonly filename?: string | undefined
+}
+
+/** What QEMU prints where there is nothing to print. */
+const NOTHING = { length: 0, depth: 0, present: false, zero: false, data: false }
+
+async function run(call: MapCall): Promise<number> {
+  const { options, operands, output } = call
+  const [filename, ...more] = operands
+  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const json = isJson(options.output)
+  const { format, imageOpts, forceShare } = options
+  const node = await openImage(call, { name: filename, format, imageOpts, forceShare })
+  return withImage(call, node, async () => {
+    output.print(json ? '[' : `${columns('Offset', 'Length', 'Mapped to')}File\n`)
+    const start = exactBytes(options.start ?? 0n)
+    const end =
+      options.length === undefined ? node.size : Math.min(start + exactBytes(options.length), node.size)
+    const print = json ? jsonEntry : humanEntry
+    let current: MapEntry = { ...NOTHING, start }
+    while (current.start + current.length < end) {
+      const offset = current.start + current.length
+      const next = await entryAt(node, offset, end - offset)
+      if (merges(current, next, json)) current = { ...current, length: current.length + next.length }
+      else {
+        if (current.length > 0) output.print(`${print(current)}${json ? ',\n' : ''}`)
+        current = json ? next : withoutKinds(next)
+      }
+    }
+    output.print(print(current))
+    if (json) output.print(']\n')
+    return 0
+  })
+}
+
+/** Looks down the backing chain for the layer that decides. */
+async function entryAt(top: BlockNode, start: number, bytes: number): Promise<MapEntry> {
+  let length = bytes
+  for (let node = skipFilters(top), depth = 0; ; depth++) {
+    const status = await node.blockStatus(start, length).catch((error: unknown) => {
+      throw new Failure(`Could not read file metadata: ${errorText(error)}`)
+    })
+    length = status.bytes
+    const backing = backingOf(node)
+    // Where no layer below has anything, what is not there reads as zeroes.
+    const missing = !status.allocated && (!backing || start >= backing.size)
+    if (status.data || status.zero || missing || !backing) {
+      const { host } = status
+      return {
+        start,
+        length,
+        depth,
+        present: status.allocated,
+        zero: status.zero || (missing && !status.data),
+        data: status.data,
+        offset: host?.offset,
+        filename: host?.child.filename,
+      }
+    }
+    node = skipFilters(backing)
+  }
+}
+
+/** Whether two entries are one to whom they are shown. */
+function merges(current: MapEntry, found: MapEntry, json: boolean): boolean {
+  const next = json ? found : withoutKinds(found)
+  if (current.length === 0) return false
+  const { zero, data, depth, present, filename, offset } = current
+  if (zero !== next.zero || data !== next.data || depth !== next.depth || present !== next.present)
+    return false
+  if (filename !== next.filename) return false
+  if (offset === undefined || next.offset === undefined) return offset === next.offset
+  return offset + current.length === next.offset
+}
+
+/** People are shown data alone, so all that is none is alike. */
+const withoutKinds = (entry: MapEntry): MapEntry =>
+  entry.data && !entry.zero ? entry : { ...entry, data: false, zero: true }
+
+const columns = (...texts: string[]): string => texts.map((text) => text.padEnd(16)).join('')
+
+/** C's `%#x`. */
+const hex = (value: number): string => (value === 0 ? '0' : `0x${value.toString(16)}`)
+
+function humanEntry(entry: MapEntry): string {
+  if (!entry.data || entry.zero) return ''
+  if (entry.offset === undefined)
+    throw new Failure('File contains external, encrypted or compressed clusters.')
+  return `${columns(hex(entry.start), hex(entry.length), hex(entry.offset))}${entry.filename ?? ''}\n`
+}
+
+function jsonEntry({ start, length, depth, present, zero, data, offset }: MapEntry): string {
+  const place = offset === undefined ? '' : `, "offset": ${offset}`
+  return (
+    `{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, ` +
+    `"zero": ${zero}, "data": ${data}${place}}`
+  )
+}

@@ -1,0 +1,77 @@
+/** `resize`: changes the size of a disk. */
+import { type BlockNode, messageOf, type Preallocation } from '@vmblock/block-core'
+import { type Call, defineCommand, flag, type OptionKind, shared } from '../command.ts'
+import { exactBytes, openImage, withImage } from '../image.ts'
+import { readOption } from '../option-list.ts'
+import { Failure, usageFailure } from '../output.ts'
+
+const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
+
+const preallocation: OptionKind<Preallocation> = {
+  long: 'preallocation',
+  argument: 'prealloc',
+  read(text) {
+    const mode = MODES.find((known) => known === text)
+    if (!mode) throw new Failure(`Invalid preallocation mode '${text}'`)
+    return mode
+  },
+}
+
+const options = {
+  imageOpts: shared.imageOpts,
+  format: shared.shortFormat,
+  preallocation,
+  quiet: shared.quiet,
+  shrink: flag({ long: 'shrink' }),
+} as const
+
+type ResizeCall = Call<typeof options>
+
+/** The subcommand. */
+export const resize = defineCommand({
+  name: 'resize',
+  summary: 'change the size of a disk',
+  options,
+  operands: 'filename [+|-]size',
+  lastIsOperand: true,
+  run,
+})
+
+async function run(call: ResizeCall): Promise<number> {
+  const { options, operands, output } = call
+  const [filename, sizeText, ...more] = operands
+  if (filename === undefined || sizeText === undefined || more.length > 0)
+    throw usageFailure(operands.length < 2 ? 'Not enough arguments' : 'Expecting image file name and size')
+  const sign = /^[+-]/.exec(sizeText)?.[0]
+  const given = readOption('size', sign ? sizeText.slice(1) : sizeText, 'size', (line) => output.warn(line))
+  const bytes = BigInt.asIntN(64, given.number!)
+  const { format, imageOpts } = options
+  const node = await openImage(call, { name: filename, format, imageOpts, write: true })
+  return withImage(call, node, async () => {
+    const current = BigInt(node.size)
+    const size = sign === '+' ? current + bytes : sign === '-' ? current - bytes : bytes
+    await resizeNode(call, node, BigInt.asIntN(64, size))
+    if (!options.quiet) output.print('Image resized.\n')
+    return 0
+  })
+}
+
+async function resizeNode({ options, output }: ResizeCall, node: BlockNode, size: bigint): Promise<void> {
+  const mode = options.preallocation ?? 'off'
+  if (size <= 0n) throw new Failure('New image size must be positive')
+  if (size <= BigInt(node.size) && mode !== 'off')
+    throw new Failure('Preallocation can only be used for growing images')
+  if (size < BigInt(node.size) && !options.shrink) {
+    output.error('Use the --shrink option to perform a shrink operation.')
+    output.warn(
+      "Shrinking an image will delete all data beyond the shrunken image's end. " +
+        'Before performing such an operation, make sure there is no important data there.',
+    )
+    throw new Failure([])
+  }
+  try {
+    await node.truncate(exactBytes(size), { exact: true, preallocation: mode })
+  } catch (error) {
+    throw new Failure(messageOf(error))
+  }
+}

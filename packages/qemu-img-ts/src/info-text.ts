@@ -1,0 +1,60 @@
+/** The facts of an image as QEMU names them, and the text that `info` makes of them for people. */
+import { dictionaryEntries } from './json-text.ts'
+import { humanSize } from './number-text.ts'
+
+/** QEMU's `ImageInfo`. Sizes in bytes. */
+export interface ImageInfo {
+  readonly filename: string
+  readonly format: string
+  readonly 'virtual-size': number
+  readonly 'actual-size'?: number
+  readonly encrypted?: boolean
+  readonly 'cluster-size'?: number
+  readonly 'dirty-flag': boolean
+  readonly 'backing-filename'?: string
+  readonly 'full-backing-filename'?: string
+  readonly 'backing-filename-format'?: string
+  readonly 'format-specific'?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
+}
+
+/** The lines for people, each with its newline. */
+export function humanInfo(info: ImageInfo): string {
+  const size = info['virtual-size']
+  const actual = info['actual-size']
+  const specific = info['format-specific']
+  return [
+    `image: ${info.filename}\n`,
+    `file format: ${info.format}\n`,
+    `virtual size: ${humanSize(size)} (${size} bytes)\n`,
+    `disk size: ${actual === undefined ? 'unavailable' : humanSize(actual)}\n`,
+    info.encrypted ? 'encrypted: yes\n' : '',
+    info['cluster-size'] === undefined ? '' : `cluster_size: ${info['cluster-size']}\n`,
+    info['dirty-flag'] ? 'cleanly shut down: no\n' : '',
+    backingLines(info),
+    specific ? `Format specific information:\n${treeLines(specific.data, 1)}` : '',
+  ].join('')
+}
+
+function backingLines(info: ImageInfo): string {
+  const name = info['backing-filename']
+  if (name === undefined) return ''
+  const full = info['full-backing-filename']
+  const place =
+    full === undefined ? ' (cannot determine actual path)' : full === name ? '' : ` (actual path: ${full})`
+  const format = info['backing-filename-format']
+  return `backing file: ${name}${place}\n${format === undefined ? '' : `backing file format: ${format}\n`}`
+}
+
+/** Nested facts, four spaces a level; keys as people write them. */
+function treeLines(tree: object, level: number): string {
+  const entries: [string, unknown][] = Array.isArray(tree)
+    ? tree.map((item, index) => [`[${index}]`, item])
+    : dictionaryEntries(tree).map(([key, value]) => [key.replaceAll('-', ' '), value])
+  return entries
+    .map(([label, value]) => {
+      const start = `${'    '.repeat(level)}${label}:`
+      if (typeof value === 'object' && value !== null) return `${start}\n${treeLines(value, level + 1)}`
+      return `${start} ${String(value)}\n`
+    })
+    .join('')
+}

@@ -1,0 +1,76 @@
+/** The program: options that come before a subcommand, the subcommand, and what becomes of its failure. */
+import { type AnyCommand, parseCommand, type Services } from './command.ts'
+import { commands, missingCommands } from './commands/index.ts'
+import { Getopt } from './getopt.ts'
+import { Failure, Output, type Streams, usageFailure } from './output.ts'
+
+/** The version of this program. */
+export const VERSION = '0.1.0'
+
+const OPTIONS = [
+  { key: 'help', short: 'h', long: 'help', takesValue: false },
+  { key: 'version', short: 'V', long: 'version', takesValue: false },
+  { key: 'trace', short: 'T', long: 'trace', takesValue: true },
+] as const
+
+/**
+ * Runs the program.
+ *
+ * @param argv the words behind the program's name
+ * @returns the exit status
+ */
+export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+  const output = new Output(streams)
+  try {
+    return await dispatch(argv, output, services)
+  } catch (error) {
+    return output.fail(error)
+  } finally {
+    streams.flush()
+  }
+}
+
+async function dispatch(argv: readonly string[], output: Output, services: Services): Promise<number> {
+  if (argv.length === 0) throw usageFailure('Not enough arguments')
+  const parser = new Getopt(['qemu-img', ...argv], OPTIONS, true)
+  for (let step = parser.next(); step; step = parser.next()) {
+    if (step.kind === 'missing') throw usageFailure(`missing argument for option '${step.word}'`)
+    if (step.kind === 'unknown') throw usageFailure(`unrecognized option '${step.word}'`)
+    if (step.option.key === 'help') return printHelp(output, services)
+    if (step.option.key === 'version') {
+      output.print(`qemu-img-ts version ${VERSION} (vmblock)\n`)
+      return 0
+    }
+    refuseTrace(step.value ?? '')
+  }
+  const [name, ...words] = parser.operands
+  if (name === undefined) return 0
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (load) return runCommand(await load(), words, output, services)
+  if (missingCommands.has(name)) throw new Failure(`command '${name}' is not available yet`)
+  throw usageFailure(`Command not found: ${name}`)
+}
+
+async function runCommand(
+  command: AnyCommand,
+  words: readonly string[],
+  output: Output,
+  services: Services,
+): Promise<number> {
+  const parsed = parseCommand(command, words, output)
+  if (parsed.kind === 'help') return printHelp(output, services)
+  const { registry, host } = services
+  const environment = { registry, host, onWarn: (line: string) => output.relay(line) }
+  return command.run({ options: parsed.options, operands: parsed.operands, output, services, environment })
+}
+
+async function printHelp(output: Output, { registry }: Services): Promise<number> {
+  const { helpText } = await import('./help.ts')
+  output.print(await helpText([...registry].map((driver) => driver.name)))
+  return 0
+}
+
+/** There are no trace events here. */
+function refuseTrace(value: string): void {
+  throw new Failure(`tracing is not available: '${value}'`)
+}

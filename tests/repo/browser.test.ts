@@ -1,0 +1,52 @@
+/** The root entries of the library run in browsers: they bundle without Node's modules, and name none of its globals. */
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { describe, expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Bundles an entry for browsers, with every dependency; fails on anything that only Node resolves. */
+async function bundle(source: string): Promise<string> {
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: `${root}tests/repo`, loader: 'ts' },
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    legalComments: 'none',
+    logLevel: 'silent',
+    tsconfig: `${root}tsconfig.json`,
+  })
+  return outputFiles[0]!.text
+}
+
+/** Which of Node's globals an entry names, dependencies included. */
+async function globalsIn(folder: string): Promise<string[]> {
+  const names = ['Buffer', 'process', 'global', 'require', '__dirname', '__filename']
+  const { outputFiles } = await build({
+    entryPoints: [`${root}packages/${folder}/src/index.ts`],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    minifySyntax: true,
+    logLevel: 'silent',
+    tsconfig: `${root}tsconfig.json`,
+    define: Object.fromEntries(names.map((name) => [name, `__uses_${name}`])),
+  })
+  return names.filter((name) => outputFiles[0]!.text.includes(`__uses_${name}`))
+}
+
+describe('browser bundle', () => {
+  it.each(['block-core', 'raw', 'qcow2'])('of %s has no module and no global of Node', async (folder) => {
+    const text = await bundle(`export * from '../../packages/${folder}/src/index.ts'`)
+    expect(text).not.toMatch(/["']node:/)
+    expect(await globalsIn(folder)).toEqual([])
+  })
+
+  it('would fail on a module of Node', async () => {
+    await expect(bundle("export { readFileSync } from 'node:fs'")).rejects.toThrow('node:fs')
+  })
+})

@@ -1,5 +1,6 @@
 // Every exported symbol has a doc comment, and every file of a package starts with one that says its idea.
 import { readFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { filesBelow } from './stamps.mjs'
 import { at } from './toolchain.mjs'
@@ -33,10 +34,12 @@ export function undocumented(path, text) {
   return lines
 }
 
-const files = filesBelow(at('packages')).filter(
-  (file) =>
-    /[\\/]src[\\/].*\.ts$/.test(file) && !/\.(test|bench)\.ts$|[\\/](node_modules|dist)[\\/]/.test(file),
-)
-const lines = files.flatMap((file) => undocumented(file.slice(at().length + 1), readFileSync(file, 'utf8')))
-for (const line of lines) console.log(line)
-if (lines.length > 0) process.exitCode = 1
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const files = filesBelow(at('packages')).filter(
+    (file) =>
+      /[\\/]src[\\/].*\.ts$/.test(file) && !/\.(test|bench)\.ts$|[\\/](node_modules|dist)[\\/]/.test(file),
+  )
+  const lines = files.flatMap((file) => undocumented(file.slice(at().length + 1), readFileSync(file, 'utf8')))
+  for (const line of lines) console.log(line)
+  if (lines.length > 0) process.exitCode = 1
+}

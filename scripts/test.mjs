@@ -6,7 +6,7 @@ import { provideQemu } from './qemu-utils.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
 
-const REPORT = at('.cache', 'vitest.json')
+const REPORT = at('.cache', process.env.VMBLOCK_TEST_REPORT ?? 'vitest.json')
 const MOST_NAMES = 200
 
 const CHECKS = [

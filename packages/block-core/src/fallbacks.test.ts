@@ -50,6 +50,11 @@ describe('zero writes', () => {
       ['zero', 4096, 16_384],
       ['zero', 20_480, 520],
     ])
+    expect(await zeroed({ writeZeroesAlignment: 4096 }, 4000, 8242)).toEqual([
+      ['zero', 4000, 96],
+      ['zero', 4096, 4096],
+      ['zero', 8192, 4050],
+    ])
     expect(await zeroed({ writeZeroesAlignment: 4096 }, 5000, 100)).toEqual([['zero', 5000, 100]])
   })
 
@@ -118,6 +123,11 @@ describe('discards', () => {
       [8192, 512],
     ])
     expect(await discarded({ requestAlignment: 512 }, 100, 800)).toEqual([])
+    expect(await discarded({ discardAlignment: 4096 }, 4000, 8242)).toEqual([
+      [4000, 96],
+      [4096, 4096],
+      [8192, 4050],
+    ])
   })
 
   it('fail with any other error', async () => {

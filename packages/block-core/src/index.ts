@@ -29,8 +29,9 @@ export { denyHost, type OpenHost } from './host.ts'
 export { parseKeyValue } from './key-value.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './layout.ts'
 export { Mutex } from './mutex.ts'
-export { BlockNode, type IoErrorEvent, MAX_REQUEST, type NodeEvents } from './node.ts'
+export { BlockNode, MAX_REQUEST } from './node.ts'
 export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './node-config.ts'
+export type { IoErrorEvent, NodeEvents } from './node-events.ts'
 export { type NodeOptions, openNode } from './open.ts'
 export {
   bool,

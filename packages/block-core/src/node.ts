@@ -1,9 +1,9 @@
 /**
- * One node of the block graph, as its users and its parents see it. It checks, pads, splits, orders and
- * counts requests, so that a driver ({@link NodeOps}) is only ever given requests it can trust.
+ * One node of the block graph, as its users and its parents see it: it decides which requests are valid,
+ * counts them, and ends them when it is closed or crashes. What becomes of valid ones is in requests.ts.
  */
 import { EventEmitter } from 'eventemitter3'
-import { alignDown, alignUp, isZero } from './bits.ts'
+import { alignDown, alignUp } from './bits.ts'
 import { clipStatus, resolveStatus } from './block-status.ts'
 import type { BlockChild } from './child.ts'
 import type { DebugEvent } from './debug-events.ts'
@@ -21,30 +21,9 @@ import type {
   WriteFlags,
 } from './driver.ts'
 import { BlockError } from './errors.ts'
-import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
-import { FlushQueue } from './flush-queue.ts'
 import type { NodeConfig } from './node-config.ts'
-import { readPadded, writePadded } from './padding.ts'
-import { RangeTracker } from './range-tracker.ts'
-
-/** What users of a node may listen to. Listeners are not awaited. */
-export interface NodeEvents {
-  /** New size in bytes. */
-  resize: [size: number]
-  corrupt: [event: CorruptEvent]
-  'io-error': [event: IoErrorEvent]
-  repair: [report: CheckReport]
-  /** A line for a person. */
-  warn: [line: string]
-  close: []
-}
-
-/** A request of a user that failed. QEMU's BLOCK_IO_ERROR. */
-export interface IoErrorEvent {
-  readonly operation: 'read' | 'write' | 'flush' | 'discard'
-  readonly offset: number
-  readonly error: unknown
-}
+import type { IoErrorEvent, NodeEvents } from './node-events.ts'
+import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** Everything a node is made of. Made by `openNode`. */
 export interface NodeInit {
@@ -59,9 +38,6 @@ export interface NodeInit {
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
 export const MAX_REQUEST = 2147483136
 
-const NO_FLAGS: WriteFlags = Object.freeze({})
-const FUA: WriteFlags = Object.freeze({ fua: true })
-
 type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
 
 /** A disk, or a layer of one. */
@@ -72,10 +48,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   readonly children: ReadonlyMap<ChildRole, BlockChild>
   readonly #ops: NodeOps
   readonly #parents = new Set<BlockChild>()
-  readonly #flushes: FlushQueue
-  readonly #ranges = new RangeTracker()
+  readonly #requests: Requests
   #config: NodeConfig
-  #limits: BlockLimits
   #state: State = 'open'
   #inFlight = 0
   #idle: (() => void)[] = []
@@ -93,8 +67,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.children = init.children
     this.#config = init.config
     this.#ops = init.ops
-    this.#limits = completeLimits(init.ops.limits)
-    this.#flushes = new FlushQueue(() => this.#flushDriver())
+    this.#requests = new Requests(init.ops, this.#owner())
     for (const child of init.children.values()) child.node.addParent(child)
   }
 
@@ -105,7 +78,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return this.#ops.size()
   }
   get limits(): BlockLimits {
-    return this.#limits
+    return this.#requests.limits
   }
   get config(): NodeConfig {
     return this.#config
@@ -149,20 +122,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#begin(offset, bytes)
     try {
-      if (bytes === 0) return
-      const { requestAlignment, maxTransfer } = this.#limits
-      if (requestAlignment === 1) {
-        if (bytes <= maxTransfer) await this.#ops.read(offset, into)
-        else await this.#readAligned(offset, into)
-      } else if (this.#isAligned(offset, bytes)) {
-        await this.#ranges.run(offset, bytes, false, () => this.#readAligned(offset, into))
-      } else {
-        const start = alignDown(offset, requestAlignment)
-        const length = this.#alignedEnd(offset + bytes) - start
-        await this.#ranges.run(start, length, false, () =>
-          readPadded((at, buffer) => this.#readAligned(at, buffer), start, length, offset, into),
-        )
-      }
+      if (bytes > 0) await this.#requests.read(offset, into)
     } catch (error) {
       throw this.#failed('read', offset, error)
     } finally {
@@ -180,20 +140,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
-      if (bytes === 0) return
-      const { detectZeroes } = this.#config
-      if (detectZeroes !== 'off' && isZero(from)) {
-        const mayUnmap = detectZeroes === 'unmap'
-        await this.#zero(offset, bytes, { ...flags, mayUnmap })
-        return
-      }
-      if (this.#isAligned(offset, bytes)) {
-        if (this.#limits.requestAlignment === 1) await this.#writeAligned(offset, from, flags)
-        else await this.#ranges.run(offset, bytes, false, () => this.#writeAligned(offset, from, flags))
-      } else {
-        await this.#writeUnaligned(offset, from, flags)
-      }
-      await this.#forceUnitAccess(flags, this.#ops.writeFlags)
+      if (bytes > 0) await this.#requests.write(offset, from, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
     } finally {
@@ -206,15 +153,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#beginWrite(offset, from.length, this.#ops.write !== undefined)
     try {
-      const { writeCompressed } = this.#ops
-      if (!writeCompressed) throw this.#unsupported('compressed writes')
-      if (from.length === 0) return
-      try {
-        await writeCompressed.call(this.#ops, offset, from)
-      } finally {
-        this.#flushes.wrote()
-      }
-      if (!this.#config.writeCache) await this.#flushes.flush()
+      if (!this.#ops.writeCompressed) throw this.#unsupported('compressed writes')
+      if (from.length > 0) await this.#requests.writeCompressed(offset, from)
     } catch (error) {
       throw this.#failed('write', offset, error)
     } finally {
@@ -227,8 +167,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
-      if (bytes === 0) return
-      await this.#zero(offset, bytes, flags)
+      if (bytes > 0) await this.#requests.writeZeroes(offset, bytes, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
     } finally {
@@ -241,17 +180,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
-      const { discard } = this.#ops
-      if (bytes === 0 || !discard || !this.#config.unmap) return
-      const run = async (at: number, length: number): Promise<void> => {
-        this.#requireAlive()
-        await discard.call(this.#ops, at, length)
-      }
-      try {
-        await this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
-      } finally {
-        this.#flushes.wrote()
-      }
+      if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
     } catch (error) {
       throw this.#failed('discard', offset, error)
     } finally {
@@ -264,7 +193,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate) await this.#gate
     this.#begin(0, 0)
     try {
-      await this.#flushes.flush()
+      await this.#requests.flush()
     } catch (error) {
       throw this.#failed('flush', 0, error)
     } finally {
@@ -282,22 +211,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.#beginWrite(0, 0, true)
     const before = this.size
     try {
-      const { truncate } = this.#ops
       if (!Number.isSafeInteger(size) || size < 0)
         throw new BlockError('EINVAL', 'Image size cannot be negative', { node: this.name })
-      if (!truncate)
+      if (!this.#ops.truncate)
         throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
-      // What is cut off, or appears, belongs to this request alone.
-      const from = Math.min(size, before)
-      await this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
-        try {
-          this.#requireAlive()
-          await truncate.call(this.#ops, size, options)
-        } finally {
-          this.#flushes.wrote()
-        }
-      })
-      if (!this.#config.writeCache) await this.#flushes.flush()
+      await this.#requests.truncate(size, options)
     } finally {
       this.#end()
     }
@@ -318,8 +236,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
       const { blockStatus } = this.#ops
       if (!blockStatus) return { bytes: wanted, allocated: true, data: true, zero: false }
-      const start = alignDown(offset, this.#limits.requestAlignment)
-      const end = Math.min(alignUp(offset + wanted, this.#limits.requestAlignment), size)
+      const start = alignDown(offset, this.limits.requestAlignment)
+      const end = Math.min(alignUp(offset + wanted, this.limits.requestAlignment), size)
       const status = await blockStatus.call(this.#ops, start, end - start)
       return await resolveStatus(clipStatus(status, start, offset, wanted))
     } finally {
@@ -337,7 +255,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     try {
       await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, from))
     } finally {
-      this.#flushes.wrote()
+      this.#requests.wrote()
     }
     if (!this.#config.writeCache) await this.flush()
   }
@@ -350,7 +268,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     if (!check) throw this.#unsupported('checks')
     if (options.repair) this.#requireWritable(true)
     const report = await this.drained(() => check.call(this.#ops, options))
-    if (options.repair) this.#flushes.wrote()
+    if (options.repair) this.#requests.wrote()
     return report
   }
 
@@ -492,7 +410,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** @internal The driver, or a reopen, changed what the node is. */
   reconfigure(config: NodeConfig): void {
     this.#config = config
-    this.#limits = completeLimits(this.#ops.limits)
+    this.#requests.refreshLimits()
   }
   /** @internal The driver found the image broken. */
   markCorrupt(event: CorruptEvent): void {
@@ -507,9 +425,17 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return this.#crashing !== undefined
   }
 
-  /** Between the steps of one request: after a crash the driver is asked nothing more. */
-  #requireAlive(): void {
-    if (this.#hasCrashed) throw this.#closedError()
+  #owner(): RequestOwner {
+    const config = (): NodeConfig => this.#config
+    return {
+      get config() {
+        return config()
+      },
+      isProtocol: this.driver.kind === 'protocol',
+      requireAlive: () => {
+        if (this.#hasCrashed) throw this.#closedError()
+      },
+    }
   }
 
   #begin(offset: number, bytes: number): void {
@@ -547,145 +473,6 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     for (const resolve of waiting) resolve()
   }
 
-  #isAligned(offset: number, bytes: number): boolean {
-    const { requestAlignment } = this.#limits
-    if (requestAlignment === 1) return true
-    if (offset % requestAlignment !== 0) return false
-    const end = offset + bytes
-    return end % requestAlignment === 0 || (!this.#ops.growable && end === this.#ops.size())
-  }
-
-  /** End of the aligned range around a request; a disk that cannot grow may end unaligned. */
-  #alignedEnd(end: number): number {
-    const aligned = alignUp(end, this.#limits.requestAlignment)
-    return this.#ops.growable ? aligned : Math.max(end, Math.min(aligned, this.#ops.size()))
-  }
-
-  async #readAligned(offset: number, into: Uint8Array): Promise<void> {
-    const { maxTransfer } = this.#limits
-    for (let done = 0; done < into.length; done += maxTransfer) {
-      this.#requireAlive()
-      await this.#ops.read(offset + done, into.subarray(done, done + maxTransfer))
-    }
-  }
-
-  async #writeAligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
-    const ops = this.#ops
-    const { maxTransfer } = this.#limits
-    try {
-      if (ops.debugEvent) await ops.debugEvent('pwritev')
-      if (from.length <= maxTransfer) await this.#writeNow(offset, from, flags)
-      else {
-        for (let done = 0; done < from.length; done += maxTransfer) {
-          await this.#writeNow(offset + done, from.subarray(done, done + maxTransfer), flags)
-        }
-      }
-    } finally {
-      this.#flushes.wrote()
-      if (ops.debugEvent) await ops.debugEvent('pwritev_done')
-    }
-  }
-
-  #writeNow(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
-    this.#requireAlive()
-    return this.#ops.write!(offset, from, this.#supported(flags, this.#ops.writeFlags))
-  }
-
-  #writeZeroesNow(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    this.#requireAlive()
-    return this.#ops.writeZeroes!(offset, bytes, this.#supported(flags, this.#ops.zeroFlags))
-  }
-
-  #writeUnaligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
-    const start = alignDown(offset, this.#limits.requestAlignment)
-    const length = this.#alignedEnd(offset + from.length) - start
-    // Read, change and write back must be one step for everybody who touches the same blocks.
-    return this.#ranges.run(start, length, true, () =>
-      writePadded(
-        {
-          alignment: this.#limits.requestAlignment,
-          read: (at, into) => this.#readAligned(at, into),
-          write: (at, data) => this.#writeAligned(at, data, flags),
-          debugEvent: (event) => this.#ops.debugEvent?.(event),
-        },
-        start,
-        length,
-        offset,
-        from,
-      ),
-    )
-  }
-
-  async #zero(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    await this.#zeroPieces(offset, bytes, flags)
-    // Some of it may have been written as data, so the driver must know FUA in both ways.
-    const { zeroFlags, writeFlags } = this.#ops
-    await this.#forceUnitAccess(flags, zeroFlags?.has('fua') ? writeFlags : undefined)
-  }
-
-  async #zeroPieces(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    const ops = this.#ops
-    const wanted = flags.mayUnmap && !this.#config.unmap ? { ...flags, mayUnmap: false } : flags
-    const alignment = this.#limits.requestAlignment
-    const start = alignUp(offset, alignment)
-    const end = Math.max(
-      start,
-      this.#isAligned(start, offset + bytes - start) ? offset + bytes : alignDown(offset + bytes, alignment),
-    )
-    // The ends that do not fill a block are data for a read-modify-write; the middle is for the driver.
-    if (start > offset || end < offset + bytes) {
-      if (start >= end) return this.#writeUnaligned(offset, new Uint8Array(bytes), flags)
-      if (start > offset) await this.#writeUnaligned(offset, new Uint8Array(start - offset), flags)
-      if (end < offset + bytes) await this.#writeUnaligned(end, new Uint8Array(offset + bytes - end), flags)
-    }
-    await this.#ranges.run(start, end - start, false, async () => {
-      try {
-        if (ops.debugEvent) await ops.debugEvent('pwritev_zero')
-        await writeZeroesInPieces(
-          {
-            limits: this.#limits,
-            writeZeroes: ops.writeZeroes && (async (at, length, f) => this.#writeZeroesNow(at, length, f)),
-            write: async (at, data) => this.#writeNow(at, data, flags),
-          },
-          start,
-          end - start,
-          wanted,
-        )
-      } finally {
-        this.#flushes.wrote()
-        if (ops.debugEvent) await ops.debugEvent('pwritev_done')
-      }
-    })
-  }
-
-  /** The flags that the driver handles itself; on a write-through node every write asks for FUA. */
-  #supported(flags: WriteFlags, supported: ReadonlySet<keyof WriteFlags> | undefined): WriteFlags {
-    if (!supported) return NO_FLAGS
-    const fua = (flags.fua === true || !this.#config.writeCache) && supported.has('fua')
-    if (!flags.mayUnmap && !flags.noFallback) return fua ? FUA : NO_FLAGS
-    return {
-      fua,
-      mayUnmap: flags.mayUnmap === true && supported.has('mayUnmap'),
-      noFallback: flags.noFallback === true && supported.has('noFallback'),
-    }
-  }
-
-  /** A flush after the write is what FUA means where the driver has none of its own. */
-  async #forceUnitAccess(
-    flags: WriteFlags,
-    supported: ReadonlySet<keyof WriteFlags> | undefined,
-  ): Promise<void> {
-    if ((flags.fua === true || !this.#config.writeCache) && !supported?.has('fua'))
-      await this.#flushes.flush()
-  }
-
-  async #flushDriver(): Promise<void> {
-    // QEMU's no-flush stops before the disk, not before the caches of the formats above it.
-    if (this.driver.kind === 'protocol' && this.#config.noFlush) return
-    this.#requireAlive()
-    await this.#ops.flush?.()
-  }
-
   async #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
     while (this.#gate) await this.#gate
     this.#begin(0, 0)
@@ -705,7 +492,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       try {
         await run(this.#ops)
       } finally {
-        this.#flushes.wrote()
+        this.#requests.wrote()
       }
     })
   }
@@ -731,19 +518,5 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return this.#state === 'crashed'
       ? new BlockError('ECANCELED', `node '${this.name}' crashed`, { node: this.name })
       : new BlockError('ENOMEDIUM', `node '${this.name}' is closed`, { node: this.name })
-  }
-}
-
-/** Limits with every field filled in. */
-function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
-  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER } = limits
-  return {
-    requestAlignment,
-    // Pieces of a split request are aligned too.
-    maxTransfer: Math.max(alignDown(maxTransfer, requestAlignment), requestAlignment),
-    writeZeroesAlignment: limits.writeZeroesAlignment ?? 1,
-    maxWriteZeroes: limits.maxWriteZeroes ?? Number.MAX_SAFE_INTEGER,
-    discardAlignment: limits.discardAlignment ?? 1,
-    maxDiscard: limits.maxDiscard ?? Number.MAX_SAFE_INTEGER,
   }
 }

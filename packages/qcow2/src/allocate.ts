@@ -29,15 +29,9 @@ export async function allocateClusters(image: Image, count: number): Promise<All
       continue
     }
     await addToRefcounts(image, first, count, 1)
-    return claim(image, first * image.geometry.clusterSize, count * image.geometry.clusterSize)
+    const offset = first * image.geometry.clusterSize
+    return { offset, zeroed: image.claim(offset, count * image.geometry.clusterSize) }
   }
-}
-
-/** Notes that [offset, offset + bytes) is in use from now on, and says whether it reads as zeroes. */
-export function claim(image: Image, offset: number, bytes: number): Allocated {
-  const zeroed = offset >= image.untouchedFrom
-  image.untouchedFrom = Math.max(image.untouchedFrom, offset + bytes)
-  return { offset, zeroed }
 }
 
 /** Gives back clusters that nothing on disk or in a cache ever pointed at. */

@@ -267,6 +267,13 @@ export class Image {
     await this.file.write(0, serializeHeader(this.header, this.geometry.clusterSize))
   }
 
+  /** Notes that host bytes [offset, offset + bytes) are in use from now on. @returns whether they read as zeroes */
+  claim(offset: number, bytes: number): boolean {
+    const zeroed = offset >= this.untouchedFrom
+    this.untouchedFrom = Math.max(this.untouchedFrom, offset + bytes)
+    return zeroed
+  }
+
   /** Replaces the L1 table in memory; header and disk are the caller's business. */
   setL1(bytes: Uint8Array): void {
     this.l1 = resident(bytes)

@@ -4,7 +4,6 @@
  * blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
  */
 import { BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
-import { claim } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from './format/limits.ts'
 import type { Image } from './image.ts'
@@ -51,7 +50,7 @@ async function addRefblock(image: Image, index: number): Promise<void> {
     }
     await addToRefcounts(image, cluster, 1, 1)
   }
-  claim(image, offset, clusterSize)
+  image.claim(offset, clusterSize)
   try {
     const block = new Uint8Array(clusterSize)
     if (selfDescribing) image.refcounts.set(block, cluster % refblockEntries, 1)
@@ -144,7 +143,7 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   image.setRefcountTable(table)
   image.header.refcountTableOffset = tableOffset
   image.header.refcountTableClusters = tableClusters
-  claim(image, areaOffset, areaClusters * clusterSize)
+  image.claim(areaOffset, areaClusters * clusterSize)
   image.freeHint = Math.min(image.freeHint, start)
   // The old table is unreachable, durably.
   await addToRefcounts(image, oldOffset / clusterSize, oldClusters, -1)

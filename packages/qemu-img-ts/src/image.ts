@@ -138,6 +138,7 @@ export function placeOf(node: BlockNode): string {
 /** Bytes as a JavaScript number. @throws BlockError EFBIG beyond 2^53-1 */
 export function exactBytes(bytes: bigint): number {
   const number = Number(bytes)
-  if (!Number.isSafeInteger(number)) throw new BlockError('EFBIG', `${bytes} bytes exceed 2^53-1`)
+  if (!Number.isSafeInteger(number))
+    throw new BlockError('EFBIG', `${bytes} bytes are too many: no more than 2^53-1 can be handled`)
   return number
 }

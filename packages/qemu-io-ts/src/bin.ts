@@ -1,15 +1,56 @@
 #!/usr/bin/env node
 /** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
 import fs from 'node:fs'
-import * as nodeModule from 'node:module'
-import type { ScratchPlaces } from './scratch.ts'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import vm from 'node:vm'
 import type { CommandInput, Services } from './main.ts'
+import type { ScratchPlaces } from './scratch.ts'
 
 type Program = typeof import('./program.ts')
 
-// The program is started thousands of times by scripts: where Node can, its compiled code is kept (22.1+).
-const { enableCompileCache } = nodeModule as { enableCompileCache?: () => unknown }
-enableCompileCache?.()
+/** The program, and what is left to do for the next start once this one is over. */
+interface Loaded {
+  readonly program: Program
+  keep(): void
+}
+
+/**
+ * Loads the program with its compiled code. Scripts start it thousands of times, and compiling is most of what
+ * a start costs. The code is kept beside the program, where whoever may change it may change the program too;
+ * V8 refuses code of another version or source.
+ */
+function loadProgram(): Loaded {
+  const path = fileURLToPath(new URL('./program.cjs', import.meta.url))
+  const cachePath = `${path}.${process.version}-${process.arch}.cache`
+  const source = `(function (exports, require, module) {${fs.readFileSync(path, 'latin1')}\n})`
+  let cachedData: Buffer | undefined
+  try {
+    cachedData = fs.readFileSync(cachePath)
+  } catch {
+    // The first start.
+  }
+  const script = new vm.Script(source, {
+    filename: path,
+    ...(cachedData && { cachedData }),
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  })
+  const module = { exports: {} as Program }
+  script.runInThisContext()(module.exports, createRequire(path), module)
+  return {
+    program: module.exports,
+    keep() {
+      if (cachedData && !script.cachedDataRejected) return
+      const own = `${cachePath}.${process.pid}`
+      try {
+        fs.writeFileSync(own, script.createCachedData())
+        fs.renameSync(own, cachePath)
+      } catch {
+        // A place that may not be written: the next start compiles again.
+      }
+    },
+  }
+}
 
 /** Writes all of a text now: what is printed must be out when the process dies by a signal. */
 function writeNow(fd: number, text: string): void {
@@ -119,8 +160,7 @@ function isCharacterDevice(fd: number): boolean {
 const isTerminal = (fd: number): boolean =>
   isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
 
-async function run(argv: readonly string[]): Promise<number> {
-  const program = await import('./program.ts')
+async function run(program: Program, argv: readonly string[]): Promise<number> {
   const { bufferedOutput, FORMATS, main, nodeEnvironment, runScratch } = program
   const output = bufferedOutput(
     (text) => writeNow(1, text),
@@ -153,8 +193,12 @@ async function run(argv: readonly string[]): Promise<number> {
   return runScratch(argv.slice(1), streams, services, places)
 }
 
-run(process.argv.slice(2)).then(
-  (status) => process.exit(status),
+const { program, keep } = loadProgram()
+run(program, process.argv.slice(2)).then(
+  (status) => {
+    keep()
+    process.exit(status)
+  },
   (error: unknown) => {
     writeNow(2, `qemu-io: ${error instanceof Error ? error.message : String(error)}\n`)
     process.exit(1)

@@ -29,8 +29,8 @@ const preallocation: OptionType<Preallocation> & { readonly default: Preallocati
 
 /** Options of `create`, in the order in which QEMU prints them. */
 export const rawCreateOptions = {
-  preallocation,
   size: size('Virtual disk size'),
+  preallocation,
 }
 
 /**

@@ -238,8 +238,8 @@ describe('raw creation', () => {
       ([key, { type, help }]) => `${key}=<${type}> ${help}`,
     )
     expect(lines).toEqual([
-      'preallocation=<str> Preallocation mode (allowed values: off, falloc, full)',
       'size=<size> Virtual disk size',
+      'preallocation=<str> Preallocation mode (allowed values: off, falloc, full)',
     ])
   })
 })

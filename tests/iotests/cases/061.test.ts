@@ -104,8 +104,8 @@ iotest(
       t.equal(await amend(image, 'compat=1.1'), [0, ''])
       t.equal(await amend(image, 'compat=0.10,lazy_refcounts=on'), [1, lazy])
       t.equal(await amend(image, 'compat=0.42'), [1, 'qemu-img: Unknown compatibility level 0.42\n'])
+      t.equal(await amend(image, 'foo=bar'), [1, "qemu-img: Invalid parameter 'foo'\n"])
       for (const [key, value] of [
-        ['foo', 'bar'],
         ['cluster_size', '1k'],
         ['encryption', 'on'],
         ['preallocation', 'on'],

@@ -36,7 +36,7 @@ export function* crashStates(base: Uint8Array, log: WriteLog, plan: CrashPlan): 
     const pending = begun.filter((entry) => !isDurable(entry))
     for (const fates of fatesOf(pending.length, plan)) {
       const fateOf = new Map(pending.map((entry, i) => [entry, fates[i]!]))
-      let disk = base.slice()
+      let disk: Uint8Array = base.slice()
       for (const entry of begun) disk = apply(disk, entry, fateOf.get(entry) ?? 'kept', plan.random)
       const story = pending
         .map((entry, i) => `${entry.kind}@${entry.offset}+${entry.bytes}:${fates[i]}`)

@@ -6,6 +6,7 @@ import {
   isBlockError,
   messageOf,
   type OptionTable,
+  type OptionValues,
   openNode,
   parseOptions,
   resolveBackingFilename,
@@ -20,7 +21,7 @@ import {
   readOptionList,
   shownOptions,
 } from '../option-list.ts'
-import { Failure, type FailureOptions, usageFailure } from '../output.ts'
+import { Failure, usageFailure } from '../output.ts'
 import { requireSize } from '../size-text.ts'
 
 const options = {
@@ -117,16 +118,15 @@ async function createImage(
   given.set('size', { text: String(length), number: length })
   if (!options.quiet)
     output.printNow(`Formatting '${filename}', fmt=${formatName}${shownOptions(table, given)}\n`)
-  const tooLarge: FailureOptions & { message: string } = {
-    message: `The image size is too large for file format '${format.name}'${
-      'cluster_size' in table ? ' (try using a larger cluster size)' : ''
-    }`,
-  }
-  if (!Number.isSafeInteger(Number(length))) throw new Failure(tooLarge.message)
+  const hint = 'cluster_size' in table ? ' (try using a larger cluster size)' : ''
+  const tooLarge = new Failure(`The image size is too large for file format '${format.name}'${hint}`)
+  if (!Number.isSafeInteger(Number(length))) throw tooLarge
+  const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
+  const typed = parseOptions(format.createOptions!, values)
   try {
-    await writeImage(call, plan)
+    await writeImage(call, plan, typed)
   } catch (error) {
-    throw isBlockError(error, 'EFBIG') ? new Failure(tooLarge.message) : error
+    throw isBlockError(error, 'EFBIG') ? tooLarge : error
   }
 }
 
@@ -210,12 +210,14 @@ async function sizeOf({ options, environment }: CreateCall, { filename, given }:
 }
 
 /** Makes the file, and formats it. What could not be formatted is deleted, as QEMU does. */
-async function writeImage(call: CreateCall, { filename, format, given }: Plan): Promise<void> {
+async function writeImage(
+  call: CreateCall,
+  { filename, format, given }: Plan,
+  options: OptionValues<OptionTable>,
+): Promise<void> {
   const { environment, services } = call
   if (!format.create)
     throw new BlockError('ENOTSUP', `Format driver '${format.name}' does not support image creation`)
-  const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
-  const typed = parseOptions(format.createOptions!, values)
   const dataFilename = given.get('data_file')?.text
   const made: string[] = []
   const nodes: Awaited<ReturnType<typeof openNode>>[] = []
@@ -230,7 +232,7 @@ async function writeImage(call: CreateCall, { filename, format, given }: Plan): 
   try {
     const file = await makeFile(filename)
     const dataFile = dataFilename === undefined ? undefined : await makeFile(dataFilename)
-    await format.create({ file, dataFile, options: typed })
+    await format.create({ file, dataFile, options })
     for (const node of nodes.splice(0)) await node.close()
   } catch (error) {
     for (const node of nodes) await node.close().catch(() => undefined)

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import process from 'node:process'
 import type { Services } from '../command.ts'
 import { nodeDrivers } from '../drivers.ts'
 import { main } from '../main.ts'
@@ -95,7 +96,9 @@ export class TwoPrograms {
 
 /** What cannot be the same: how much of a file its host allocates, and where a temporary directory is. */
 export const comparable = ({ out, err, status }: Said): Said => ({
-  out: out.replaceAll(/^disk size: .*$/gm, 'disk size: X').replaceAll(/"actual-size": \d+/g, '"actual-size": X'),
+  out: out
+    .replaceAll(/^disk size: .*$/gm, 'disk size: X')
+    .replaceAll(/"actual-size": \d+/g, '"actual-size": X'),
   err,
   status,
 })

@@ -1,0 +1,260 @@
+/**
+ * The driver's side of a node: requests that were found valid are padded to the driver's alignment, split to
+ * its longest transfer, ordered where they overlap, and made durable where that was asked for.
+ */
+import { alignDown, alignUp, isZero } from './bits.ts'
+import type { BlockLimits, NodeOps, TruncateOptions, WriteFlag, WriteFlags } from './driver.ts'
+import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
+import { FlushQueue } from './flush-queue.ts'
+import type { NodeConfig } from './node-config.ts'
+import { readPadded, writePadded } from './padding.ts'
+import { RangeTracker } from './range-tracker.ts'
+
+/** No flags: what a plain write has. */
+export const NO_FLAGS: WriteFlags = Object.freeze({})
+const FUA: WriteFlags = Object.freeze({ fua: true })
+
+/** What {@link Requests} needs to know of its node. */
+export interface RequestOwner {
+  readonly config: NodeConfig
+  /** The node is a protocol's: then `cache.no-flush` stops flushes here. */
+  readonly isProtocol: boolean
+  /** Between the steps of one request: after a crash the driver is asked nothing more. @throws BlockError ECANCELED */
+  requireAlive(): void
+}
+
+/** Turns valid requests into those a driver takes. Offsets and lengths in bytes; lengths are never 0. */
+export class Requests {
+  readonly #ops: NodeOps
+  readonly #owner: RequestOwner
+  readonly #flushes: FlushQueue
+  readonly #ranges = new RangeTracker()
+  #limits: BlockLimits
+
+  constructor(ops: NodeOps, owner: RequestOwner) {
+    this.#ops = ops
+    this.#owner = owner
+    this.#limits = completeLimits(ops.limits)
+    this.#flushes = new FlushQueue(() => this.#flushDriver())
+  }
+
+  get limits(): BlockLimits {
+    return this.#limits
+  }
+
+  /** The driver's limits may have changed. */
+  refreshLimits(): void {
+    this.#limits = completeLimits(this.#ops.limits)
+  }
+
+  /** Something was written beside the requests here: the next flush has work. */
+  wrote(): void {
+    this.#flushes.wrote()
+  }
+
+  flush(): Promise<void> {
+    return this.#flushes.flush()
+  }
+
+  read(offset: number, into: Uint8Array): Promise<void> {
+    const { requestAlignment, maxTransfer } = this.#limits
+    const bytes = into.length
+    // Nearly every request: nothing to pad, to split, or to wait for.
+    if (requestAlignment === 1 && bytes <= maxTransfer) return this.#ops.read(offset, into)
+    if (requestAlignment === 1) return this.#readAligned(offset, into)
+    if (this.#isAligned(offset, bytes))
+      return this.#ranges.run(offset, bytes, false, () => this.#readAligned(offset, into))
+    const start = alignDown(offset, requestAlignment)
+    const length = this.#alignedEnd(offset + bytes) - start
+    return this.#ranges.run(start, length, false, () =>
+      readPadded((at, buffer) => this.#readAligned(at, buffer), start, length, offset, into),
+    )
+  }
+
+  async write(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    const { detectZeroes } = this.#owner.config
+    if (detectZeroes !== 'off' && isZero(from))
+      return this.writeZeroes(offset, from.length, { ...flags, mayUnmap: detectZeroes === 'unmap' })
+    if (!this.#isAligned(offset, from.length)) await this.#writeUnaligned(offset, from, flags)
+    else if (this.#limits.requestAlignment === 1) await this.#writeAligned(offset, from, flags)
+    else await this.#ranges.run(offset, from.length, false, () => this.#writeAligned(offset, from, flags))
+    await this.#forceUnitAccess(flags, this.#ops.writeFlags)
+  }
+
+  async writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    try {
+      await this.#ops.writeCompressed!(offset, from)
+    } finally {
+      this.#flushes.wrote()
+    }
+    await this.#forceUnitAccess(NO_FLAGS, undefined)
+  }
+
+  async writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    await this.#zeroPieces(offset, bytes, flags)
+    // Some of it may have been written as data, so the driver must know FUA in both ways.
+    const { zeroFlags, writeFlags } = this.#ops
+    await this.#forceUnitAccess(flags, zeroFlags?.has('fua') ? writeFlags : undefined)
+  }
+
+  async discard(offset: number, bytes: number): Promise<void> {
+    const run = async (at: number, length: number): Promise<void> => {
+      this.#owner.requireAlive()
+      await this.#ops.discard!(at, length)
+    }
+    try {
+      await this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
+    } finally {
+      this.#flushes.wrote()
+    }
+  }
+
+  /** What is cut off, or appears, belongs to this request alone. */
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    const from = Math.min(size, this.#ops.size())
+    await this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
+      try {
+        this.#owner.requireAlive()
+        await this.#ops.truncate!(size, options)
+      } finally {
+        this.#flushes.wrote()
+      }
+    })
+    await this.#forceUnitAccess(NO_FLAGS, undefined)
+  }
+
+  #isAligned(offset: number, bytes: number): boolean {
+    const { requestAlignment } = this.#limits
+    if (requestAlignment === 1) return true
+    if (offset % requestAlignment !== 0) return false
+    const end = offset + bytes
+    return end % requestAlignment === 0 || (!this.#ops.growable && end === this.#ops.size())
+  }
+
+  /** End of the aligned range around a request; a disk that cannot grow may end unaligned. */
+  #alignedEnd(end: number): number {
+    const aligned = alignUp(end, this.#limits.requestAlignment)
+    return this.#ops.growable ? aligned : Math.max(end, Math.min(aligned, this.#ops.size()))
+  }
+
+  async #readAligned(offset: number, into: Uint8Array): Promise<void> {
+    const { maxTransfer } = this.#limits
+    for (let done = 0; done < into.length; done += maxTransfer) {
+      this.#owner.requireAlive()
+      await this.#ops.read(offset + done, into.subarray(done, done + maxTransfer))
+    }
+  }
+
+  async #writeAligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    const ops = this.#ops
+    const { maxTransfer } = this.#limits
+    try {
+      if (ops.debugEvent) await ops.debugEvent('pwritev')
+      if (from.length <= maxTransfer) await this.#writeNow(offset, from, flags)
+      else {
+        for (let done = 0; done < from.length; done += maxTransfer)
+          await this.#writeNow(offset + done, from.subarray(done, done + maxTransfer), flags)
+      }
+    } finally {
+      this.#flushes.wrote()
+      if (ops.debugEvent) await ops.debugEvent('pwritev_done')
+    }
+  }
+
+  #writeNow(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    this.#owner.requireAlive()
+    return this.#ops.write!(offset, from, this.#supported(flags, this.#ops.writeFlags))
+  }
+
+  #writeZeroesNow(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    this.#owner.requireAlive()
+    return this.#ops.writeZeroes!(offset, bytes, this.#supported(flags, this.#ops.zeroFlags))
+  }
+
+  /** Read, change and write back must be one step for everybody who touches the same blocks. */
+  #writeUnaligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    const { requestAlignment } = this.#limits
+    const start = alignDown(offset, requestAlignment)
+    const length = this.#alignedEnd(offset + from.length) - start
+    const below = {
+      alignment: requestAlignment,
+      read: (at: number, into: Uint8Array) => this.#readAligned(at, into),
+      write: (at: number, data: Uint8Array) => this.#writeAligned(at, data, flags),
+      debugEvent: (event: Parameters<NonNullable<NodeOps['debugEvent']>>[0]) => this.#ops.debugEvent?.(event),
+    }
+    return this.#ranges.run(start, length, true, () => writePadded(below, start, length, offset, from))
+  }
+
+  async #zeroPieces(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    const ops = this.#ops
+    const wanted = flags.mayUnmap && !this.#owner.config.unmap ? { ...flags, mayUnmap: false } : flags
+    const alignment = this.#limits.requestAlignment
+    const start = alignUp(offset, alignment)
+    const stop = offset + bytes
+    const end = Math.max(start, this.#isAligned(start, stop - start) ? stop : alignDown(stop, alignment))
+    // The ends that do not fill a block are data for a read-modify-write; the middle is for the driver.
+    if (start > offset || end < stop) {
+      if (start >= end) return this.#writeUnaligned(offset, new Uint8Array(bytes), flags)
+      if (start > offset) await this.#writeUnaligned(offset, new Uint8Array(start - offset), flags)
+      if (end < stop) await this.#writeUnaligned(end, new Uint8Array(stop - end), flags)
+    }
+    const writer = {
+      limits: this.#limits,
+      writeZeroes:
+        ops.writeZeroes &&
+        (async (at: number, length: number, f: WriteFlags) => this.#writeZeroesNow(at, length, f)),
+      write: async (at: number, data: Uint8Array) => this.#writeNow(at, data, flags),
+    }
+    await this.#ranges.run(start, end - start, false, async () => {
+      try {
+        if (ops.debugEvent) await ops.debugEvent('pwritev_zero')
+        await writeZeroesInPieces(writer, start, end - start, wanted)
+      } finally {
+        this.#flushes.wrote()
+        if (ops.debugEvent) await ops.debugEvent('pwritev_done')
+      }
+    })
+  }
+
+  /** The flags that the driver handles itself; on a write-through node every write asks for FUA. */
+  #supported(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): WriteFlags {
+    if (!supported) return NO_FLAGS
+    const fua = this.#wantsFua(flags) && supported.has('fua')
+    if (!flags.mayUnmap && !flags.noFallback) return fua ? FUA : NO_FLAGS
+    return {
+      fua,
+      mayUnmap: flags.mayUnmap === true && supported.has('mayUnmap'),
+      noFallback: flags.noFallback === true && supported.has('noFallback'),
+    }
+  }
+
+  #wantsFua(flags: WriteFlags): boolean {
+    return flags.fua === true || !this.#owner.config.writeCache
+  }
+
+  /** A flush after the write is what FUA means where the driver has none of its own. */
+  async #forceUnitAccess(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): Promise<void> {
+    if (this.#wantsFua(flags) && !supported?.has('fua')) await this.#flushes.flush()
+  }
+
+  async #flushDriver(): Promise<void> {
+    // QEMU's no-flush stops before the disk, not before the caches of the formats above it.
+    if (this.#owner.isProtocol && this.#owner.config.noFlush) return
+    this.#owner.requireAlive()
+    await this.#ops.flush?.()
+  }
+}
+
+/** Limits with every field filled in. */
+function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
+  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER } = limits
+  return {
+    requestAlignment,
+    // Pieces of a split request are aligned too.
+    maxTransfer: Math.max(alignDown(maxTransfer, requestAlignment), requestAlignment),
+    writeZeroesAlignment: limits.writeZeroesAlignment ?? 1,
+    maxWriteZeroes: limits.maxWriteZeroes ?? Number.MAX_SAFE_INTEGER,
+    discardAlignment: limits.discardAlignment ?? 1,
+    maxDiscard: limits.maxDiscard ?? Number.MAX_SAFE_INTEGER,
+  }
+}

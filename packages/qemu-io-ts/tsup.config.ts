@@ -20,5 +20,9 @@ export default defineConfig((options) => {
   const config = library({ index: 'src/index.ts' })
   const made = [typeof config === 'function' ? config(options) : config].flat() as Options[]
   if (options.dts) return made
-  return [...made, PROGRAM, { ...PROGRAM, entry: { bin: 'src/bin.ts' }, format: 'esm', outExtension: () => ({ js: '.js' }) }]
+  return [
+    ...made,
+    PROGRAM,
+    { ...PROGRAM, entry: { bin: 'src/bin.ts' }, format: 'esm', outExtension: () => ({ js: '.js' }) },
+  ]
 })

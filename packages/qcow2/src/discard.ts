@@ -31,6 +31,8 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
     })
   const epoch = image.requests.enter()
   try {
+    // What reads as zero has to be zero in a raw data file, whether or not its host can discard.
+    if (isDataFileRaw(image)) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
     await discardClusters(image, offset, end, { full: false, reason: 'request' })
     if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
   } finally {

@@ -18,6 +18,8 @@ import type { Image } from './image.ts'
 import { growL1, l2TableOffset } from './l1.ts'
 import { preallocate } from './preallocate.ts'
 import { getRefcount } from './refcounts.ts'
+import { blockStatus } from './status.ts'
+import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
 
 /**
@@ -60,6 +62,7 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
   // Under the new size, and before anybody can see it.
   image.header.size = size
   try {
+    await zeroOldEnd(image, before, size)
     if (preallocation !== 'off')
       await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
     else if (zero && size > before) await zeroGrown(image, before, size)
@@ -73,9 +76,22 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
 
 /** The backing file may have data where the disk grew; zero flags hide it. */
 async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
-  const start = alignUp(before, image.geometry.subclusterSize)
+  const start = alignUp(before, image.geometry.clusterSize)
   if (!image.backing || start >= size) return
   await writeZeroes(image, start, size - start, {})
+}
+
+/**
+ * Zeroes what follows the old end in its cluster: there may be data from before the disk was shrunk, which
+ * QEMU shows again, or data of the backing file.
+ */
+async function zeroOldEnd(image: Image, before: number, size: number): Promise<void> {
+  const end = Math.min(alignUp(before, image.geometry.clusterSize), size)
+  for (let at = before; at < end; ) {
+    const { zero, bytes } = await blockStatus(image, at, end - at)
+    if (!zero) await write(image, at, new Uint8Array(bytes))
+    at += bytes
+  }
 }
 
 async function shrink(image: Image, size: number): Promise<void> {

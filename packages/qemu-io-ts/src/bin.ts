@@ -134,7 +134,8 @@ function commandInput({ cutLines, terminalInput }: Program, print: (text: string
     const { createInterface } = await import('node:readline')
     const { stdin, stdout } = process
     return terminalInput({
-      createInterface: (options) => createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
+      createInterface: (options) =>
+        createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
       setRawMode: (raw) => void stdin.setRawMode(raw),
       interrupt: () => process.kill(process.pid, 'SIGINT'),
       write: (text) => writeNow(1, text),

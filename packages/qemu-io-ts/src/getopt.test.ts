@@ -14,7 +14,9 @@ const long = [
   { name: 'object', takesValue: true },
 ]
 const names = (words: string[]): unknown[] =>
-  getopt(words, { short, long }).found.map((item) => (item.kind === 'option' ? [item.name, item.value] : item.message))
+  getopt(words, { short, long }).found.map((item) =>
+    item.kind === 'option' ? [item.name, item.value] : item.message,
+  )
 
 describe('short options', () => {
   it('stand anywhere among the operands', () => {
@@ -28,8 +30,15 @@ describe('short options', () => {
   })
 
   it('are bundled, and take the rest of the word or the next word as their value', () => {
-    expect(names(['-qvP5'])).toEqual([['q', undefined], ['v', undefined], ['P', '5']])
-    expect(names(['-qP', '-v'])).toEqual([['q', undefined], ['P', '-v']])
+    expect(names(['-qvP5'])).toEqual([
+      ['q', undefined],
+      ['v', undefined],
+      ['P', '5'],
+    ])
+    expect(names(['-qP', '-v'])).toEqual([
+      ['q', undefined],
+      ['P', '-v'],
+    ])
   })
 
   it('end at --', () => {
@@ -51,7 +60,10 @@ describe('short options', () => {
 
 describe('long options', () => {
   it('may be abbreviated, and have their value after = or in the next word', () => {
-    expect(names(['--cac=none', '--object', 'x'])).toEqual([['t', 'none'], ['object', 'x']])
+    expect(names(['--cac=none', '--object', 'x'])).toEqual([
+      ['t', 'none'],
+      ['object', 'x'],
+    ])
   })
 
   it('are refused in the words of the C library', () => {

@@ -95,7 +95,8 @@ function shortOptions(
     }
     const attached = letters.slice(i + 1)
     const value = attached === '' ? next : attached
-    if (value === undefined) found.push({ kind: 'error', message: `option requires an argument -- '${name}'` })
+    if (value === undefined)
+      found.push({ kind: 'error', message: `option requires an argument -- '${name}'` })
     else found.push({ kind: 'option', name, value })
     return attached === '' && next !== undefined
   }
@@ -103,12 +104,18 @@ function shortOptions(
 }
 
 /** Reads `--name` or `--name=value`. @returns whether the next word was taken as a value */
-function longOption(text: string, next: string | undefined, long: readonly LongOption[], found: Found): boolean {
+function longOption(
+  text: string,
+  next: string | undefined,
+  long: readonly LongOption[],
+  found: Found,
+): boolean {
   const equals = text.indexOf('=')
   const typed = equals < 0 ? text : text.slice(0, equals)
   const attached = equals < 0 ? undefined : text.slice(equals + 1)
   const candidates = long.filter((option) => option.name.startsWith(typed))
-  const option = long.find(({ name }) => name === typed) ?? (candidates.length === 1 ? candidates[0] : undefined)
+  const option =
+    long.find(({ name }) => name === typed) ?? (candidates.length === 1 ? candidates[0] : undefined)
   const fail = (message: string): boolean => {
     found.push({ kind: 'error', message })
     return false

@@ -83,7 +83,8 @@ const discardOption: OptionKind<ModeChange> = {
 const aioOption: OptionKind<ModeChange> = {
   takesValue: true,
   parse(name) {
-    if (!['threads', 'native', 'io_uring'].includes(name)) throw new Stop(`Invalid aio option: ${name}\n`, 'error')
+    if (!['threads', 'native', 'io_uring'].includes(name))
+      throw new Stop(`Invalid aio option: ${name}\n`, 'error')
     return (modes) => ({ ...modes, nativeAio: modes.nativeAio || name === 'native' })
   },
 }
@@ -91,7 +92,10 @@ const aioOption: OptionKind<ModeChange> = {
 /** The options that say how to open, by letter: the same for the program and for `open`. */
 export const MODE_OPTIONS = {
   s: change((modes) => ({ ...modes, snapshot: true })),
-  n: change((modes) => ({ ...modes, cache: { ...modes.cache, writeCache: true, direct: true } as CacheFlags })),
+  n: change((modes) => ({
+    ...modes,
+    cache: { ...modes.cache, writeCache: true, direct: true } as CacheFlags,
+  })),
   C: change((modes) => ({ ...modes, copyOnRead: true })),
   r: change((modes) => ({ ...modes, readOnly: true })),
   k: change((modes) => ({ ...modes, nativeAio: true })),

@@ -6,7 +6,14 @@
 export { type AnyCommand, type Call, type Command, defineCommand, type Outcome, Stop } from './command.ts'
 export { COMMANDS } from './commands/index.ts'
 export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
-export { type CacheFlags, DEFAULT_MODES, type Image, type ImageRequest, openImage, type OpenModes } from './image.ts'
+export {
+  type CacheFlags,
+  DEFAULT_MODES,
+  type Image,
+  type ImageRequest,
+  type OpenModes,
+  openImage,
+} from './image.ts'
 export { cutLines } from './lines.ts'
 export { type CommandInput, main, type Services, type Streams, VERSION } from './main.ts'
 export { bufferedOutput } from './output.ts'

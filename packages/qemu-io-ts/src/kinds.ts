@@ -1,7 +1,7 @@
 /** The kinds of options and operands that commands share, with QEMU's messages for what does not fit. */
 import { MAX_REQUEST } from '@vmblock/block-core'
 import { type OptionKind, Stop } from './command.ts'
-import { type ParsedSize, readLong, readSize } from './numbers.ts'
+import { readLong, readSize } from './numbers.ts'
 import type { Session } from './session.ts'
 
 /** An option without a value. */
@@ -11,12 +11,13 @@ export const flag: OptionKind<true> = { takesValue: false, parse: () => true }
 export const text: OptionKind<string> = { takesValue: true, parse: (value) => value }
 
 function parseExactSize(value: string, session: Session, shown = value): bigint {
-  const size: ParsedSize | 'EINVAL' | 'ERANGE' = readSize(value)
+  const size = readSize(value, () =>
+    session.warn(`Using a multiplier suffix on hex numbers is deprecated: ${value}`),
+  )
   if (size === 'EINVAL')
     throw new Stop(`Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ${shown}\n`)
   if (size === 'ERANGE') throw new Stop(`Parsing error: argument too large -- ${shown}\n`)
-  if (size.scaledHex) session.warn(`Using a multiplier suffix on hex numbers is deprecated: ${value}`)
-  return size.bytes
+  return size
 }
 
 /**
@@ -29,7 +30,10 @@ export const parseSize = (value: string, session: Session, shown?: string): numb
   Number(parseExactSize(value, session, shown))
 
 /** A size or offset in bytes. */
-export const size: OptionKind<number> = { takesValue: true, parse: (value, session) => parseSize(value, session) }
+export const size: OptionKind<number> = {
+  takesValue: true,
+  parse: (value, session) => parseSize(value, session),
+}
 
 /** A byte to fill buffers with, or to expect in them: decimal, octal with 0, hexadecimal with 0x. */
 export const pattern: OptionKind<number> = {
@@ -44,8 +48,8 @@ export const pattern: OptionKind<number> = {
 /** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. `word` is a size already read. */
 export function requireSectors(what: 'offset' | 'count', word: string): void {
   const size = readSize(word)
-  if (typeof size === 'object' && size.bytes % 512n !== 0n)
-    throw new Stop(`${size.bytes} is not a sector-aligned value for '${what}'\n`)
+  if (typeof size === 'bigint' && size % 512n !== 0n)
+    throw new Stop(`${size} is not a sector-aligned value for '${what}'\n`)
 }
 
 /** The lengths of a vectored request, in bytes. @throws Stop where one, or their sum, is more than QEMU takes */

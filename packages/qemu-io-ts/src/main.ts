@@ -1,11 +1,11 @@
 /** The program as a function: command line in, exit status out. */
 import type { OpenEnvironment } from '@vmblock/block-core'
-import { COMMANDS } from './commands/index.ts'
 import { Stop } from './command.ts'
+import { COMMANDS } from './commands/index.ts'
+import type { DriverSurroundings } from './drivers.ts'
 import { DEFAULT_MODES, type Image, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './image.ts'
 import { defineObject, type Secrets } from './objects.ts'
 import { parseProgramLine, usageText } from './program-options.ts'
-import type { DriverSurroundings } from './drivers.ts'
 import { type Output, Session, type SessionServices } from './session.ts'
 import { warnOfTrace } from './trace.ts'
 
@@ -83,7 +83,8 @@ async function run(argv: readonly string[], streams: Streams, services: Services
   const environment = services.environment({
     print: (line) => output.print(`${line}\n`),
     warn: (line) => output.error(`${line}\n`),
-    readText: async (path) => new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
+    readText: async (path) =>
+      new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
   })
   const secrets: Secrets = new Map()
   const request = await readCommandLine(argv, output, services, secrets)
@@ -111,7 +112,11 @@ async function readCommandLine(
     throw new EarlyExit(status)
   }
   const complain = (text: string): void => output.error(text)
-  const request = { commands: [] as string[], changes: [] as ModeChange[], format: undefined as string | undefined }
+  const request = {
+    commands: [] as string[],
+    changes: [] as ModeChange[],
+    format: undefined as string | undefined,
+  }
   let [imageOptions, misalign] = [false, false]
   for (const item of found) {
     if (item.kind === 'error') {
@@ -157,7 +162,11 @@ async function openFirst(session: Session, request: Request): Promise<Image | un
 }
 
 /** Runs all commands. @returns whether one failed */
-async function commandLoop(session: Session, commands: readonly string[], { input }: Streams): Promise<boolean> {
+async function commandLoop(
+  session: Session,
+  commands: readonly string[],
+  { input }: Streams,
+): Promise<boolean> {
   let failed = false
   for (const command of commands) {
     if (session.ending) break

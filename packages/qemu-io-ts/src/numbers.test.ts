@@ -1,10 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { readLong, readSize } from './numbers.ts'
-
-const bytes = (text: string): bigint | string => {
-  const size = readSize(text)
-  return typeof size === 'string' ? size : size.bytes
-}
 
 describe('sizes', () => {
   it.each<[string, bigint]>([
@@ -31,27 +26,49 @@ describe('sizes', () => {
     // 0.99... is 1.0 as a double, and that is 0 in 64 bits: QEMU's way.
     ['1.9999999999999999999k', 1024n],
   ])('%s is %d', (text, expected) => {
-    expect(bytes(text)).toBe(expected)
+    expect(readSize(text)).toBe(expected)
   })
 
-  it.each(['', 'k', '.5k', '.', '-1', '-0', '1e3', '1.5', '1.5b', '1kB', '1KiB', '0x', '0x1.8', '00x1', '1.5e1k', '1.inf'])(
-    '%j is not a size',
-    (text) => {
-      expect(bytes(text)).toBe('EINVAL')
-    },
-  )
+  it.each([
+    '',
+    'k',
+    '.5k',
+    '.',
+    '-1',
+    '-0',
+    '1e3',
+    '1.5',
+    '1.5b',
+    '1kB',
+    '1KiB',
+    '0x',
+    '0x1.8',
+    '00x1',
+    '1.5e1k',
+    '1.inf',
+  ])('%j is not a size', (text) => {
+    expect(readSize(text)).toBe('EINVAL')
+  })
 
-  it.each(['8E', '9223372036854775808', '18446744073709551616', '0xffffffffffffffff', '-99999999999999999999'])(
-    '%s is too large',
-    (text) => {
-      expect(bytes(text)).toBe('ERANGE')
-    },
-  )
+  it.each([
+    '8E',
+    '9223372036854775808',
+    '18446744073709551616',
+    '0xffffffffffffffff',
+    '-99999999999999999999',
+  ])('%s is too large', (text) => {
+    expect(readSize(text)).toBe('ERANGE')
+  })
 
-  it('tells a hexadecimal number with a multiplier, for the warning', () => {
-    expect(readSize('0x1k')).toMatchObject({ scaledHex: true })
-    expect(readSize('0x1')).toMatchObject({ scaledHex: false })
-    expect(readSize('1k')).toMatchObject({ scaledHex: false })
+  it.each<[string, number]>([
+    ['0x1k', 1],
+    ['0x1kk', 1],
+    ['0x1', 0],
+    ['1k', 0],
+  ])('%s warns of a multiplier after hexadecimal digits %d times', (text, times) => {
+    const warn = vi.fn()
+    readSize(text, warn)
+    expect(warn).toHaveBeenCalledTimes(times)
   })
 })
 

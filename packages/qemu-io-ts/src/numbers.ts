@@ -3,14 +3,6 @@
 /** Why a text is not a size: not of the form at all, or beyond what 64 bits hold. */
 export type SizeError = 'EINVAL' | 'ERANGE'
 
-/** A size that was read. */
-export interface ParsedSize {
-  /** Bytes, up to 2^63-1. */
-  readonly bytes: bigint
-  /** A hexadecimal number had a multiplier, which QEMU 7.2 takes with a warning. */
-  readonly scaledHex: boolean
-}
-
 const MAX_UINT64 = 0xffff_ffff_ffff_ffffn
 const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
 const SUFFIXES = 'bkmgtpe'
@@ -27,8 +19,12 @@ const FRACTION = /^\.\d+(e[+-]?\d+)?/i
  *
  * A fraction needs a suffix larger than b. It is taken as a 64-bit fixed-point number, and the product is
  * rounded half up (util/cutils.c, `do_strtosz`).
+ *
+ * @param onScaledHex told when a hexadecimal number has a multiplier, which QEMU 7.2 takes with a warning, and
+ * warns of even where it then finds the whole to be no size
+ * @returns bytes, up to 2^63-1
  */
-export function readSize(text: string): ParsedSize | SizeError {
+export function readSize(text: string, onScaledHex?: () => void): bigint | SizeError {
   const whole = WHOLE.exec(text)
   if (!whole) return 'EINVAL'
   let value = BigInt(whole[2]!)
@@ -53,14 +49,15 @@ export function readSize(text: string): ParsedSize | SizeError {
     if (digits) fraction = BigInt.asUintN(64, BigInt(Math.trunc(Number(`0${digits[0]}`) * 2 ** 64)))
   }
   const power = rest === '' ? 0 : SUFFIXES.indexOf(rest[0]!.toLowerCase())
+  if (isHex && rest !== '' && power >= 0) onScaledHex?.()
   if (power < 0 || rest.length > 1) return 'EINVAL'
   if (power === 0) {
     if (fraction !== 0n) return 'EINVAL'
-    return value > MAX_INT64 ? 'ERANGE' : { bytes: value, scaledHex: isHex && rest !== '' }
+    return value > MAX_INT64 ? 'ERANGE' : value
   }
   const multiplier = 1n << BigInt(10 * power)
   const bytes = value * multiplier + ((fraction * multiplier + (1n << 63n)) >> 64n)
-  return bytes > MAX_INT64 ? 'ERANGE' : { bytes, scaledHex: isHex }
+  return bytes > MAX_INT64 ? 'ERANGE' : bytes
 }
 
 /** The whole text as C's `strtol(text, &end, 0)` reads it; undefined when something is left over. Clamped to 64 bits. */

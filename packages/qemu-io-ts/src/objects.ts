@@ -42,7 +42,8 @@ export async function defineObject(
   if (id === undefined) fail("Parameter 'id' is missing")
   const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
   // A secret encrypted by another secret needs a cipher that is not there.
-  if (unknown === 'keyid' || unknown === 'iv') fail(`Parameter '${unknown}' is not supported: the secret must be plain`)
+  if (unknown === 'keyid' || unknown === 'iv')
+    fail(`Parameter '${unknown}' is not supported: the secret must be plain`)
   if (unknown !== undefined) fail(`Parameter '${unknown}' is unexpected`)
   if (format !== undefined && format !== 'raw' && format !== 'base64')
     fail(`Parameter 'format' does not accept value '${format}'`)

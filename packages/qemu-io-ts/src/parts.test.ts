@@ -33,7 +33,14 @@ describe('lines of input', () => {
 describe('output', () => {
   function pair(lines: boolean) {
     const written: string[] = []
-    return { written, output: bufferedOutput((text) => written.push(text), (text) => written.push(text), lines) }
+    return {
+      written,
+      output: bufferedOutput(
+        (text) => written.push(text),
+        (text) => written.push(text),
+        lines,
+      ),
+    }
   }
 
   it('to a pipe is held back while errors go out at once, as with C', () => {

@@ -22,7 +22,12 @@ const OPTIONS: readonly ProgramOption[] = [
   { letter: 'C', name: 'copy-on-read', help: ['copy what is read from the backing file into the image'] },
   { letter: 'm', name: 'misalign', help: ['use buffers that are not aligned for direct I/O'] },
   { letter: 'k', name: 'native-aio', help: ['the same as -i native'] },
-  { letter: 'i', name: 'aio', value: 'MODE', help: ['how requests reach the kernel:', 'threads, native or io_uring'] },
+  {
+    letter: 'i',
+    name: 'aio',
+    value: 'MODE',
+    help: ['how requests reach the kernel:', 'threads, native or io_uring'],
+  },
   { letter: 'd', name: 'discard', value: 'MODE', help: ['what discards do: ignore or unmap'] },
   {
     letter: 't',
@@ -31,13 +36,19 @@ const OPTIONS: readonly ProgramOption[] = [
     help: ['none, directsync, writethrough (the default),', 'writeback or unsafe'],
   },
   { letter: 'T', name: 'trace', value: 'PATTERN', help: ['trace events; this program has none'] },
-  { name: 'object', value: 'OBJECTDEF', help: ["define an object: 'secret,id=NAME,data=TEXT' or", "'secret,id=NAME,file=PATH'"] },
+  {
+    name: 'object',
+    value: 'OBJECTDEF',
+    help: ["define an object: 'secret,id=NAME,data=TEXT' or", "'secret,id=NAME,file=PATH'"],
+  },
   { name: 'image-opts', help: ['the file is given by options, key=value,...'] },
   { letter: 'U', name: 'force-share', help: ['let others write to the image meanwhile'] },
 ]
 
 const GRAMMAR: OptionGrammar = {
-  short: new Map(OPTIONS.flatMap(({ letter, value }) => (letter ? [[letter, value !== undefined] as const] : []))),
+  short: new Map(
+    OPTIONS.flatMap(({ letter, value }) => (letter ? [[letter, value !== undefined] as const] : [])),
+  ),
   long: OPTIONS.map(({ letter, name, value }) => ({ name, letter, takesValue: value !== undefined })),
 }
 

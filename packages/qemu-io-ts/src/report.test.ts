@@ -20,7 +20,7 @@ describe('human sizes', () => {
     [1024, '1 KiB'],
     [1088, '1.062 KiB'],
     [1536, '1.500 KiB'],
-    [1048575, '1024 KiB'],
+    [1048575.9, '1024 KiB'],
     [64 * 2 ** 20, '64 MiB'],
     [2 ** 63, '8 EiB'],
     [Number.POSITIVE_INFINITY, 'inf EiB'],
@@ -48,7 +48,9 @@ describe('reports', () => {
   })
 
   it('of nothing is a report too', () => {
-    expect(report({ ...finished, bytes: 0 })).toContain('0 bytes, 1 ops; 00.05 sec (0 bytes/sec and 20.0000 ops/sec)')
+    expect(report({ ...finished, bytes: 0 })).toContain(
+      '0 bytes, 1 ops; 00.05 sec (0 bytes/sec and 20.0000 ops/sec)',
+    )
   })
 })
 

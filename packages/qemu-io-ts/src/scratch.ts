@@ -32,12 +32,14 @@ export async function runScratch(
   try {
     path = await findScratch(services, places)
   } catch (error) {
-    output.error(`qemu-io: cannot make a scratch image: ${error instanceof Error ? error.message : String(error)}\n`)
+    output.error(
+      `qemu-io: cannot make a scratch image: ${error instanceof Error ? error.message : String(error)}\n`,
+    )
     return 1
   }
   output.print(
     `Scratch image (kept, lazy refcounts): ${path}\n` +
-      "Try:  write -P 0x5a 0 64k   then   abort   (dies at once, nothing flushed, nothing closed)\n" +
+      'Try:  write -P 0x5a 0 64k   then   abort   (dies at once, nothing flushed, nothing closed)\n' +
       'Start again and watch the repair; then  read -P 0x5a 0 64k  finds the data.  help  lists the commands.\n',
   )
   output.flush()

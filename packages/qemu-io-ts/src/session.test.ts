@@ -1,8 +1,8 @@
-import { memory, type BlockNode, DriverRegistry, denyHost, openNode } from '@vmblock/block-core'
+import { type BlockNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { COMMANDS } from './commands/index.ts'
 import { Session } from './session.ts'
-import { runCommands, runMain, testServices, TICK } from './testing.ts'
+import { runCommands, runMain, TICK, testServices } from './testing.ts'
 
 const RATE = '(20 KiB/sec and 20.0000 ops/sec)'
 
@@ -31,14 +31,16 @@ describe('reading and writing', () => {
 
   it('fills with 0xcd unless told otherwise', async () => {
     expect((await runCommands(['write -q 0 2', 'read -vq 0 2', 'read -v 0 2'])).out).toMatch(
-      /^00000000:  cd cd {2}\.\.\nread/,
+      /^00000000: {2}cd cd {2}\.\.\nread/,
     )
   })
 
   it('repeats the content of a file', async () => {
     const readFile = async () => new TextEncoder().encode('abc')
-    const { out } = await runCommands(['write -q -s f 0 7', 'read -v 0 8'], undefined, { services: { readFile } })
-    expect(out).toMatch(/^00000000:  61 62 63 61 62 63 61 00 {2}abcabca\.\n/)
+    const { out } = await runCommands(['write -q -s f 0 7', 'read -v 0 8'], undefined, {
+      services: { readFile },
+    })
+    expect(out).toMatch(/^00000000: {2}61 62 63 61 62 63 61 00 {2}abcabca\.\n/)
   })
 
   it('gives misaligned buffers with -m', async () => {
@@ -76,7 +78,12 @@ describe('requests beside others', () => {
   })
 
   it('never change the exit status', async () => {
-    const { out, status } = await runCommands(['aio_read 2M 512', 'aio_flush', 'aio_read -q -P 1 0 1', 'aio_flush'])
+    const { out, status } = await runCommands([
+      'aio_read 2M 512',
+      'aio_flush',
+      'aio_read -q -P 1 0 1',
+      'aio_flush',
+    ])
     expect(out).toBe('readv failed: Input/output error\nPattern verification failed at offset 0, 1 bytes\n')
     expect(status).toBe(0)
   })
@@ -120,7 +127,9 @@ describe('the end', () => {
   it('raises signals by the service that is given, flushed before', async () => {
     const raised: number[] = []
     const raise = (signal: number) => void raised.push(signal)
-    const { status } = await runCommands(['sigraise 15', 'abort', 'sigraise 66'], undefined, { services: { raise } })
+    const { status } = await runCommands(['sigraise 15', 'abort', 'sigraise 66'], undefined, {
+      services: { raise },
+    })
     expect(raised).toEqual([15, 6])
     expect(status).toBe(1)
   })
@@ -149,7 +158,9 @@ describe('help', () => {
     expect(lines[0]).toBe('abort -- simulate a program crash using abort(3)')
     expect(lines).toContain('map  -- prints the allocated areas of a file')
     expect(lines).toContain("Use 'help commandname' for extended help.")
-    expect(lines).toContain('w [-bcCfnquz] [-P pattern | -s source_file] off len -- writes a number of bytes at a specified offset')
+    expect(lines).toContain(
+      'w [-bcCfnquz] [-P pattern | -s source_file] off len -- writes a number of bytes at a specified offset',
+    )
     const listed = lines.slice(0, COMMANDS.length).map((line) => line.split(' ')[0]!)
     expect(listed).toEqual([...listed].sort())
   })
@@ -158,9 +169,17 @@ describe('help', () => {
 describe('a temporary overlay', () => {
   it('takes the writes and leaves the image alone', async () => {
     const base = 'driver=memory,size=1M'
-    const { out, status } = await runMain(
-      ['-s', '--image-opts', '-c', 'write -q -P 5 0 512', '-c', 'read -q -P 5 0 512', '-c', 'map', base],
-    )
+    const { out, status } = await runMain([
+      '-s',
+      '--image-opts',
+      '-c',
+      'write -q -P 5 0 512',
+      '-c',
+      'read -q -P 5 0 512',
+      '-c',
+      'map',
+      base,
+    ])
     expect(out).toBe(
       '64 KiB (0x10000) bytes     allocated at offset 0 bytes (0x0)\n' +
         '960 KiB (0xf0000) bytes not allocated at offset 64 KiB (0x10000)\n',
@@ -171,11 +190,16 @@ describe('a temporary overlay', () => {
 
 describe('objects and traces', () => {
   it('takes plain secrets and refuses what it does not know', async () => {
-    expect(await runMain(['--object', 'secret,id=a,data=x,,y', '-c', 'quit'])).toMatchObject({ status: 0, err: '' })
+    expect(await runMain(['--object', 'secret,id=a,data=x,,y', '-c', 'quit'])).toMatchObject({
+      status: 0,
+      err: '',
+    })
     expect((await runMain(['--object', 'iothread,id=a'])).err).toBe(
       "qemu-io: Parameter 'qom-type' does not accept value 'iothread'\n",
     )
-    expect((await runMain(['--object', 'secret,id=a,data=x,keyid=b'])).err).toContain("'keyid' is not supported")
+    expect((await runMain(['--object', 'secret,id=a,data=x,keyid=b'])).err).toContain(
+      "'keyid' is not supported",
+    )
     expect((await runMain(['--object', 'secret,id=a,file=f'])).err).toContain('No such file or directory')
   })
 

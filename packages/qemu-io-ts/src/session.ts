@@ -217,7 +217,8 @@ export class Session {
     if (command.needsImage && !image) return this.#refuse(`no file open, try 'help open'\n`)
     const { min, max } = command.words
     if (words.length < min || words.length > (max ?? words.length)) {
-      const expected = max === undefined ? `at least ${min}` : min === max ? `${min}` : `between ${min} and ${max}`
+      const expected =
+        max === undefined ? `at least ${min}` : min === max ? `${min}` : `between ${min} and ${max}`
       return this.#refuse(`bad argument count ${words.length} to ${name}, expected ${expected} arguments\n`)
     }
     if (command.writes && image?.node.readOnly) throw new Stop('Block node is read-only\n', 'error')

@@ -1,9 +1,23 @@
-import { BlockNode, defineDriver, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+/** The raw driver as every driver is tested, and opened the way applications do. */
+import {
+  BlockNode,
+  DriverRegistry,
+  defineDriver,
+  denyHost,
+  memory,
+  openNode,
+  reopenNode,
+} from '@vmblock/block-core'
 import { driverContract, openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { raw } from './raw.ts'
 
-const capabilities = { discard: 'zeroes', truncate: 'grow-and-shrink', knowsZeroes: true, granularity: 65536 } as const
+const capabilities = {
+  discard: 'zeroes',
+  truncate: 'grow-and-shrink',
+  knowsZeroes: true,
+  granularity: 65536,
+} as const
 
 driverContract(
   'raw',
@@ -23,7 +37,7 @@ driverContract(
   capabilities,
 )
 
-describe('a probed raw image', () => {
+describe('a raw image', () => {
   const other = defineDriver({
     name: 'other',
     kind: 'format',
@@ -32,7 +46,7 @@ describe('a probed raw image', () => {
   })
   const environment = { registry: new DriverRegistry([raw, memory, other]), host: denyHost }
 
-  it('is guarded, and one that was called raw is not', async () => {
+  it('that was probed is guarded, and one that was called raw is not', async () => {
     const probed = await openNode(environment, { file: { driver: 'memory', size: 4096 } })
     expect(probed.driver.name).toBe('raw')
     await expect(probed.write(0, Uint8Array.of(0x51))).rejects.toMatchObject({ code: 'EPERM' })
@@ -47,6 +61,10 @@ describe('a probed raw image', () => {
     const file = { driver: 'memory', size: 4096 }
     const disk = await openNode(environment, { driver: 'raw', offset: 512, size: 512, file })
     await disk.write(0, new Uint8Array(512).fill(7))
-    expect(disk.size).toBe(512)
+    await reopenNode(disk, { options: { offset: 0, size: 1024 } })
+    expect(disk.size).toBe(1024)
+    expect([...(await toBytes(disk)).subarray(511, 513)]).toEqual([0, 7])
+    await expect(reopenNode(disk, { options: { size: 8192 } })).rejects.toThrow('has to be smaller or equal')
+    expect(disk.size).toBe(1024)
   })
 })

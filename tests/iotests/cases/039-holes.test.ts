@@ -30,7 +30,12 @@ iotest(
       const verdict = await image.check({ repair: 'leaks' })
       t.equal(verdict.code === 0, false, 'an incomplete repair is not a success')
       t.equal(await image.incompatibleFeatures(), [0])
-      await image.io([`write -P 0x77 ${far} 512`, 'read -P 0x5a 0 512', `read -P 0x77 ${far} 512`])
+      const result = await image.tryIo([
+        `write -P 0x77 ${far} 512`,
+        'read -P 0x5a 0 512',
+        `read -P 0x77 ${far} 512`,
+      ])
+      t.equal([result.code, result.mismatches, result.reports.length], [0, [], 3])
       t.equal(await image.incompatibleFeatures(), [])
       await image.isSound()
     })

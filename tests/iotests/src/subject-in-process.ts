@@ -2,8 +2,9 @@
  * Our programs in this very process: no start-up cost, and `abort` crashes the block nodes instead of anything else.
  * @module
  */
-import { readFile } from 'node:fs/promises'
+import { readFile, realpath, unlink } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
+import { nodeDrivers, main as qemuImg } from '@vmblock/qemu-img-ts'
 import {
   bufferedOutput,
   type CommandInput,
@@ -28,29 +29,50 @@ function linesOf(text: string): CommandInput {
   }
 }
 
+/** Both output streams into one text, buffered as the processes buffer them. */
+function joined() {
+  const parts: string[] = []
+  const collect = (text: string): void => void parts.push(text)
+  return { output: bufferedOutput(collect, collect, false), text: () => parts.join('') }
+}
+
 /** Reports differ in their timing alone; with a clock that stands still not even in that. */
 const STILL = (): number => 0
 
 async function io(args: readonly string[], { input = '' }: RunOptions = {}): Promise<Run> {
-  const parts: string[] = []
-  const collect = (text: string): void => void parts.push(text)
-  const output = bufferedOutput(collect, collect, false)
-  const code = await qemuIo(
-    args,
-    { output, input: linesOf(input) },
-    {
-      environment: nodeEnvironment,
-      formats: FORMATS,
-      now: STILL,
-      sleep: (milliseconds, until) =>
-        delay(milliseconds, undefined, until ? { signal: until } : {}).catch(() => undefined),
-      readFile: async (path, limit) => (await readFile(path)).subarray(0, limit),
-    },
-  )
-  return { code, text: parts.join('') }
+  const { output, text } = joined()
+  const services = {
+    environment: nodeEnvironment,
+    formats: FORMATS,
+    now: STILL,
+    sleep: (milliseconds: number, until?: AbortSignal) =>
+      delay(milliseconds, undefined, until ? { signal: until } : {}).catch(() => undefined),
+    readFile: async (path: string, limit: number) => (await readFile(path)).subarray(0, limit),
+  }
+  const code = await qemuIo(args, { output, input: linesOf(input) }, services)
+  return { code, text: text() }
+}
+
+async function img(args: readonly string[]): Promise<Run> {
+  const { output, text } = joined()
+  const drivers = nodeDrivers({
+    readText: (path) => readFile(path, 'utf8'),
+    print: (line) => output.print(`${line}\n`),
+  })
+  const streams = {
+    out: (part: string) => output.print(part),
+    err: (part: string) => output.error(part),
+    flush: () => output.flush(),
+  }
+  const code = await qemuImg(args, streams, {
+    ...drivers,
+    removeFile: (path) => unlink(path),
+    realPath: (path) => realpath(path).catch(() => undefined),
+  })
+  return { code, text: text() }
 }
 
 /** Both programs. */
 export function inProcessSubject(): Subject {
-  return { name: 'in-process', ours: true, io, img: () => Promise.reject(new Error('not yet')) }
+  return { name: 'in-process', ours: true, io, img }
 }

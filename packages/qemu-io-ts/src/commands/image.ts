@@ -1,7 +1,15 @@
 /** `open`, `close` and `reopen`. */
 import { type RawOptions, reopenNode } from '@vmblock/block-core'
 import { defineCommand, Stop, UsageMistake } from '../command.ts'
-import { cacheOption, DEFAULT_MODES, describedNode, MODE_OPTIONS, type ModeChange, openImage, readOptions } from '../image.ts'
+import {
+  cacheOption,
+  DEFAULT_MODES,
+  describedNode,
+  MODE_OPTIONS,
+  type ModeChange,
+  openImage,
+  readOptions,
+} from '../image.ts'
 import { flag, text } from '../kinds.ts'
 import type { Session } from '../session.ts'
 

@@ -63,7 +63,8 @@ export const read = defineCommand({
     const offset = parseSize(operands[0]!, session)
     const bytes = parseSize(operands[1]!, session)
     if (bytes > MAX_REQUEST) throw new Stop(`length cannot exceed ${MAX_REQUEST}, given ${operands[1]}\n`)
-    if (options.P === undefined && (options.l !== undefined || options.s !== undefined)) throw new UsageMistake()
+    if (options.P === undefined && (options.l !== undefined || options.s !== undefined))
+      throw new UsageMistake()
     const from = options.s ?? 0
     const length = options.l ?? bytes - from
     if (length < 0 || from + length > bytes)

@@ -9,7 +9,10 @@ import { BlockError, type BlockNode } from '@vmblock/block-core'
  */
 export function within(node: BlockNode, offset: number, bytes: number): void {
   if (offset > node.size || node.size - offset < bytes)
-    throw new BlockError('EIO', `request [${offset}, +${bytes}) is outside the disk`, { node: node.name, offset })
+    throw new BlockError('EIO', `request [${offset}, +${bytes}) is outside the disk`, {
+      node: node.name,
+      offset,
+    })
 }
 
 /** The node that has a machine-state area: filters and raw leave it to what is below them. */
@@ -30,7 +33,12 @@ export async function saveVmState(node: BlockNode, offset: number, from: Uint8Ar
 }
 
 /** Where in `[from, from + bytes)` the first byte other than `expected` is; undefined if there is none. */
-export function firstMismatch(data: Uint8Array, expected: number, from: number, bytes: number): number | undefined {
+export function firstMismatch(
+  data: Uint8Array,
+  expected: number,
+  from: number,
+  bytes: number,
+): number | undefined {
   for (let i = from; i < from + bytes; i++) if (data[i] !== expected) return i
   return undefined
 }

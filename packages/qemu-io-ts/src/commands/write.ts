@@ -35,7 +35,8 @@ async function perform(
   } catch (error) {
     throw new Stop(`${name} failed: ${errorText(error)}\n`)
   }
-  if (!options.q) print(report({ operation: 'wrote', offset, bytes, nanoseconds, machine: options.C === true }))
+  if (!options.q)
+    print(report({ operation: 'wrote', offset, bytes, nanoseconds, machine: options.C === true }))
   return 'ok'
 }
 

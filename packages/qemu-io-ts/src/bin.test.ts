@@ -1,0 +1,139 @@
+/** The program as a process: built as it is shipped, and started. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const directory = mkdtempSync(join(tmpdir(), 'qemu-io-ts-bin-'))
+const source = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+const MEMORY = ['--image-opts', 'driver=memory,size=1M']
+
+beforeAll(async () => {
+  const common = {
+    bundle: true,
+    platform: 'node',
+    target: 'es2022',
+    outdir: directory,
+    alias: {
+      '@vmblock/block-core/node': source('block-core/src/node/index.ts'),
+      '@vmblock/block-core': source('block-core/src/index.ts'),
+      '@vmblock/raw': source('raw/src/index.ts'),
+      '@vmblock/qcow2': source('qcow2/src/index.ts'),
+    },
+  } as const
+  writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
+  await build({ ...common, entryPoints: [source('qemu-io-ts/src/bin.ts')], format: 'esm' })
+  await build({
+    ...common,
+    entryPoints: [source('qemu-io-ts/src/program.ts')],
+    format: 'cjs',
+    outExtension: { '.js': '.cjs' },
+  })
+})
+afterAll(() => rmSync(directory, { recursive: true }))
+
+const run = (argv: readonly string[], input = '', env: Record<string, string> = {}) =>
+  spawnSync(process.execPath, [join(directory, 'bin.js'), ...argv], {
+    input,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  })
+
+const start = (argv: readonly string[]): ChildProcess =>
+  spawn(process.execPath, [join(directory, 'bin.js'), ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
+
+/** Resolves when the process has printed `text`. */
+function printed(child: ChildProcess, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    let seen = ''
+    const listen = (chunk: Buffer): void => {
+      seen += chunk.toString()
+      if (!seen.includes(text)) return
+      child.stdout!.off('data', listen)
+      resolve()
+    }
+    child.stdout!.on('data', listen)
+  })
+}
+
+describe('the process', () => {
+  it('says who it is, and keeps its compiled code for the next start', () => {
+    expect(run(['--version'])).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^qemu-io-ts version /),
+    })
+    expect(readdirSync(directory).filter((name) => name.endsWith('.cache'))).toHaveLength(1)
+    expect(run(['--version']).status).toBe(0)
+  })
+
+  it('shows its usage on standard output, with the status of a mistake', () => {
+    const { status, stdout, stderr } = run(['-x'])
+    expect(status).toBe(1)
+    expect(stdout).toMatch(/^Usage: qemu-io /)
+    expect(stderr).toBe("qemu-io: invalid option -- 'x'\n")
+    expect(run(['--help'])).toMatchObject({ status: 0, stdout })
+  })
+
+  it('dies of abort, with an image and without, after what it printed', () => {
+    expect(run(['-c', 'length', '-c', 'abort', '-c', 'length', ...MEMORY])).toMatchObject({
+      signal: 'SIGABRT',
+      stdout: '1 MiB\n',
+      stderr: '',
+    })
+    expect(run(['-c', 'abort'])).toMatchObject({ signal: 'SIGABRT', stdout: '', stderr: '' })
+  })
+
+  it('raises signals by number; those that it handles change nothing', () => {
+    expect(run(['-c', 'length', '-c', 'sigraise 9', ...MEMORY])).toMatchObject({
+      signal: 'SIGKILL',
+      stdout: '1 MiB\n',
+    })
+    expect(run(['-c', 'sigraise 15'])).toMatchObject({ signal: 'SIGTERM' })
+    const handled = ['0', '10', '13', '14', '17', '28', '32', '65'].flatMap((signal) => [
+      '-c',
+      `sigraise ${signal}`,
+    ])
+    expect(run([...handled, '-c', 'length', ...MEMORY])).toMatchObject({ status: 0, stdout: '1 MiB\n' })
+  })
+
+  it('reads commands from a pipe, each answered before the next one is read', async () => {
+    const child = start(MEMORY)
+    const ended = new Promise((resolve) => child.on('exit', (status) => resolve(status)))
+    await printed(child, 'qemu-io> ')
+    for (let i = 0; i < 3; i++) {
+      const answer = printed(child, '1 MiB\nqemu-io> ')
+      child.stdin!.write('length\n')
+      await answer
+    }
+    child.stdin!.end('foo bar')
+    expect(await ended).toBe(1)
+  })
+
+  it('says its errors without a stack trace', () => {
+    const { status, stderr } = run(['-c', 'length', join(directory, 'nofile')])
+    expect(status).toBe(1)
+    expect(stderr).toMatch(
+      /^qemu-io: can't open device .*nofile: Could not open '.*nofile': No such file or directory\n$/,
+    )
+  })
+})
+
+describe('the scratch image', () => {
+  it('is made once, survives a crash, and is repaired at the next start', () => {
+    const env = { XDG_STATE_HOME: join(directory, 'state') }
+    const path = join(env.XDG_STATE_HOME, 'vmblock', 'scratch.qcow2')
+    const first = run(['--scratch'], 'write -P 0x5a 0 64k\nabort\n', env)
+    expect(first).toMatchObject({ signal: 'SIGABRT' })
+    expect(first.stdout.split('\n').slice(0, 3).join('\n')).toContain(path)
+    expect(existsSync(path)).toBe(true)
+
+    const second = run(['--scratch'], 'read -P 0x5a 0 64k\n', env)
+    expect(second.status).toBe(0)
+    expect(second.stderr).toContain('ERROR cluster 5 refcount=0 reference=1')
+    expect(second.stdout).toContain('read 65536/65536 bytes at offset 0')
+    expect(run(['--scratch'], 'length\n', env)).toMatchObject({ status: 0, stderr: '' })
+  })
+})

@@ -1,0 +1,102 @@
+/**
+ * Our side: images on files of the host, opened and made through the library.
+ * @module
+ */
+import {
+  type BlockNode,
+  type CacheMode,
+  type CheckReport,
+  cacheMode,
+  DriverRegistry,
+  openNode,
+  parseOptions,
+  type RepairMode,
+} from '@vmblock/block-core'
+import { file, nodeHost } from '@vmblock/block-core/node'
+import { qcow2 } from '@vmblock/qcow2'
+import { raw } from '@vmblock/raw'
+
+/** Options of `create` by their qemu-img names. */
+export type ImageOptions = Readonly<Record<string, string>>
+
+/** What opens images: files, both formats, and whatever backing file an image names. */
+export const environment = { registry: new DriverRegistry([raw, qcow2, file]), host: nodeHost() }
+
+/** How to open an image. */
+export interface OpenOptions {
+  readonly cache?: CacheMode
+  readonly readOnly?: boolean
+  /** For a check alone: nothing is repaired, nothing refused for being broken. */
+  readonly checkMode?: boolean
+}
+
+/** Opens an image file. */
+export function openOurs(path: string, format: string, options: OpenOptions = {}): Promise<BlockNode> {
+  const { cache = 'writeback', readOnly = false, checkMode = false } = options
+  const { writeCache, direct, noFlush } = cacheMode(cache)!
+  return openNode(environment, {
+    driver: format,
+    filename: path,
+    discard: 'unmap',
+    cache: { writeback: writeCache, direct, 'no-flush': noFlush },
+    ...(readOnly && { 'read-only': true }),
+    ...(checkMode && { 'check-mode': true }),
+  })
+}
+
+/** Makes an image file; an external data file is made with it. */
+export async function createOurs(
+  path: string,
+  format: 'raw' | 'qcow2',
+  size: number,
+  options: ImageOptions,
+): Promise<void> {
+  const driver = environment.registry.get(format)
+  const makePlace = async (filename: string): Promise<BlockNode> => {
+    await file.createPlace?.(parseOptions(file.options ?? {}, { filename }) as never, 0, 'off')
+    return openNode(environment, { driver: 'file', filename })
+  }
+  const node = await makePlace(path)
+  const data = options['data_file']
+  const dataFile = data === undefined ? undefined : await makePlace(data)
+  try {
+    await driver.create?.({
+      file: node,
+      dataFile,
+      options: parseOptions(driver.createOptions ?? {}, { ...options, size }),
+    })
+  } finally {
+    await node.close()
+    await dataFile?.close()
+  }
+}
+
+/** What our check found, and said while it looked. */
+export interface OurCheck {
+  readonly report: CheckReport
+  readonly lines: readonly string[]
+}
+
+/** Checks an image file as `qemu-img check` does, and repairs it on demand. */
+export async function checkOurs(path: string, repair?: RepairMode): Promise<OurCheck> {
+  const node = await openOurs(path, 'qcow2', { checkMode: true, readOnly: repair === undefined })
+  const lines: string[] = []
+  try {
+    const report = await node.check({ report: (line) => lines.push(line), ...(repair && { repair }) })
+    return { report, lines }
+  } finally {
+    await node.close()
+  }
+}
+
+/** The whole disk of an image file, opened for reading. */
+export async function contentOf(path: string, format: string): Promise<Uint8Array> {
+  const node = await openOurs(path, format, { readOnly: true })
+  try {
+    const bytes = new Uint8Array(node.size)
+    for (let at = 0; at < bytes.length; at += 2 ** 20) await node.read(at, bytes.subarray(at, at + 2 ** 20))
+    return bytes
+  } finally {
+    await node.close()
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * A turn: one side opens the image, does a batch of requests, verifies what it reads, and closes the image.
+ * @module
+ */
+import { type BlockNode, type CacheMode, reopenNode } from '@vmblock/block-core'
+import type { Bench } from '../../support/real-qemu.ts'
+import type { Model, Operation } from './operations.ts'
+import { openOurs } from './ours.ts'
+
+/** What both sides work on. */
+export interface Turn {
+  readonly bench: Bench
+  readonly name: string
+  readonly format: string
+  readonly cache: CacheMode
+  readonly model: Model
+  readonly operations: readonly Operation[]
+}
+
+/** Bytes that differ, as an error. */
+export function requireEqual(actual: Uint8Array, expected: Uint8Array, from = 0): void {
+  if (actual.length !== expected.length)
+    throw new Error(`the disk is ${actual.length} bytes large, not ${expected.length}`)
+  for (let index = 0; index < actual.length; index++) {
+    if (actual[index] === expected[index]) continue
+    throw new Error(`byte at ${from + index} is ${actual[index]}, not ${expected[index]}`)
+  }
+}
+
+/** Our turn. */
+export async function ourTurn(turn: Turn): Promise<void> {
+  const node = await openOurs(turn.bench.path(turn.name), turn.format, { cache: turn.cache })
+  try {
+    for (const operation of turn.operations) await performOurs(node, turn.model, operation)
+  } catch (error) {
+    await node.crash()
+    throw error
+  }
+  await node.close()
+}
+
+async function performOurs(node: BlockNode, model: Model, operation: Operation): Promise<void> {
+  try {
+    await request(node, model, operation)
+  } catch (error) {
+    throw new Error(`${JSON.stringify(operation)}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    })
+  }
+}
+
+async function request(node: BlockNode, model: Model, operation: Operation): Promise<void> {
+  switch (operation.kind) {
+    case 'read':
+      return verifyRange(node, model, operation.offset, operation.length)
+    case 'flush':
+      return node.flush()
+    case 'reopen':
+      await reopenNode(node, { readOnly: true })
+      await verifyRange(node, model, operation.offset, operation.length)
+      return reopenNode(node, { readOnly: false })
+    case 'write':
+      await node.write(operation.offset, model.dataOf(operation.length, operation.content))
+      break
+    case 'parallel': {
+      const { offset, length, bytes } = operation
+      await Promise.all(
+        bytes.map((byte, index) => node.write(offset + index * length, new Uint8Array(length).fill(byte))),
+      )
+      break
+    }
+    case 'zero':
+      await node.writeZeroes(operation.offset, operation.length, { mayUnmap: operation.unmap })
+      break
+    case 'discard':
+      await node.discard(operation.offset, operation.length)
+      if (model.discard === 'either') await adopt(node, model, operation.offset, operation.length)
+      break
+    case 'truncate':
+      await node.truncate(operation.size, { preallocation: operation.preallocation })
+      break
+  }
+  model.apply(operation)
+}
+
+/** What a discard may have changed: every byte is what it was, or zero. */
+async function adopt(node: BlockNode, model: Model, offset: number, length: number): Promise<void> {
+  const range = model.bytes.subarray(offset, offset + length)
+  const now = new Uint8Array(length)
+  await node.read(offset, now)
+  for (const [index, byte] of now.entries()) if (byte === 0) range[index] = 0
+  requireEqual(now, range, offset)
+}
+
+async function verifyRange(node: BlockNode, model: Model, offset: number, length: number): Promise<void> {
+  const into = new Uint8Array(length)
+  await node.read(offset, into)
+  requireEqual(into, model.bytes.subarray(offset, offset + length), offset)
+}
+
+/** QEMU's turn: one qemu-io for the whole batch. */
+export function realTurn({ bench, name, format, cache, model, operations }: Turn): void {
+  const commands: string[] = []
+  for (const operation of operations) {
+    commands.push(...commandsOf(model, operation))
+    model.apply(operation)
+    if (operation.kind === 'discard' && model.discard === 'either')
+      model.apply({ ...operation, kind: 'zero', unmap: true })
+  }
+  const args = commands.flatMap((command) => ['-c', command])
+  const { status, stdout, stderr } = bench.attempt('qemu-io', '-f', format, '-t', cache, ...args, name)
+  const complaint = /^.*(failed|rror|nvalid|annot|can't|not found).*$/m.exec(stdout + stderr)?.[0]
+  if (status === 0 && complaint === undefined && stderr === '') return
+  throw new Error(`qemu-io ends with ${status}: ${complaint ?? stderr}`)
+}
+
+function commandsOf(model: Model, operation: Operation): string[] {
+  switch (operation.kind) {
+    case 'read':
+      return [readCommand(model, operation.offset, operation.length)]
+    case 'flush':
+      return ['flush']
+    case 'reopen':
+      return ['reopen -r', readCommand(model, operation.offset, operation.length), 'reopen -w']
+    case 'write': {
+      const { offset, length, content } = operation
+      return [`write ${'byte' in content ? `-P ${content.byte}` : `-s ${patternName(content.file)}`} ${offset} ${length}`]
+    }
+    case 'parallel': {
+      const { offset, length, bytes } = operation
+      const writes = bytes.map((byte, index) => `aio_write -P ${byte} ${offset + index * length} ${length}`)
+      return [...writes, 'aio_flush']
+    }
+    case 'zero':
+      return [`write -z ${operation.unmap ? '-u ' : ''}${operation.offset} ${operation.length}`]
+    case 'discard':
+      return discardCommands(model, operation.offset, operation.length)
+    case 'truncate':
+      return truncateCommands(model.bytes.length, operation.size, operation.preallocation)
+  }
+}
+
+/**
+ * QEMU leaves in the last cluster what a shrunk disk held beyond its end, and shows it when the disk grows again: there
+ * the commands do what the model, and our library, take for granted. 2 MiB is the largest cluster.
+ */
+function truncateCommands(before: number, after: number, preallocation: string): string[] {
+  const grown = Math.min(Math.ceil(before / 2 ** 21) * 2 ** 21, after) - before
+  const command = `truncate -m ${preallocation} ${after}`
+  return grown > 0 ? [command, `write -z ${before} ${grown}`] : [command]
+}
+
+/** Where the host decides what a discard leaves, zeroes settle it. */
+function discardCommands(model: Model, offset: number, length: number): string[] {
+  const command = `discard ${offset} ${length}`
+  return model.discard === 'either' ? [command, `write -z -u ${offset} ${length}`] : [command]
+}
+
+/** qemu-io can verify a range of one byte; everything is compared with the model when the turn is over. */
+function readCommand(model: Model, offset: number, length: number): string {
+  const byte = model.uniform(offset, length)
+  return `read ${byte === undefined ? '' : `-P ${byte} `}${offset} ${length}`
+}
+
+/** The file with a pattern, in the directory of the test. */
+export const patternName = (index: number): string => `pattern.${index}`

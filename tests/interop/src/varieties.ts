@@ -1,0 +1,199 @@
+/**
+ * The varieties of images that pass back and forth, and how each is made by either side.
+ * @module
+ */
+import { createRandom, type Random } from '@vmblock/block-core/testing'
+import type { Bench } from '../../support/real-qemu.ts'
+import type { DiscardRule, Wishes } from './operations.ts'
+import { createOurs, type ImageOptions, openOurs } from './ours.ts'
+
+/** Who makes an image. */
+export type Maker = 'qemu-img' | 'our create'
+
+/** What making an image has to work with. */
+export interface Workshop {
+  readonly bench: Bench
+  readonly maker: Maker
+  readonly random: Random
+}
+
+/** An image that is ready for the first turn. */
+export interface Subject {
+  readonly name: string
+  readonly format: 'raw' | 'qcow2'
+  /** What it holds. */
+  readonly content: Uint8Array
+  readonly discard: DiscardRule
+  readonly wishes: Wishes
+  /** Files that no turn may change. */
+  readonly constant?: readonly string[]
+  /** A file that has to hold the same bytes as the disk: raw external data. */
+  readonly mirror?: string
+}
+
+/** One variety. */
+export interface Variety {
+  readonly name: string
+  make(workshop: Workshop): Promise<Subject>
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const DEFAULT_CLUSTER = 64 * KIB
+
+/** Makes an image file by the side whose turn it is to make one. */
+export async function make(
+  { bench, maker }: Workshop,
+  name: string,
+  format: 'raw' | 'qcow2',
+  size: number,
+  options: ImageOptions = {},
+): Promise<void> {
+  if (maker === 'our create') return createOurs(bench.path(name), format, size, options)
+  const list = Object.entries(options).map(([key, value]) => `${key}=${value.replaceAll(',', ',,')}`)
+  const words = list.length > 0 ? ['-o', list.join(',')] : []
+  bench.run('qemu-img', 'create', '-q', '-f', format, ...words, name, String(size))
+}
+
+const bytesOf = (text: string | undefined): number => {
+  const [, digits, unit] = /^(\d+)([kM]?)$/.exec(text ?? '64k')!
+  return Number(digits) * (unit === 'M' ? MIB : unit === 'k' ? KIB : 1)
+}
+
+/** An empty qcow2 image with these options. */
+export function qcow2(options: ImageOptions, size?: number, wishes: Partial<Wishes> = {}): Variety {
+  const name = Object.entries(options).map(([key, value]) => `${key}=${value.replace('$DATA', 'd')}`)
+  return {
+    name: name.join(',') || 'default',
+    async make(workshop) {
+      const data = workshop.bench.path('disk.data')
+      const given = Object.entries(options).map(([key, value]) => [key, value.replace('$DATA', data)] as const)
+      const cluster = bytesOf(options['cluster_size'])
+      const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * 512
+      await make(workshop, 'disk.qcow2', 'qcow2', bytes, Object.fromEntries(given))
+      return {
+        name: 'disk.qcow2',
+        format: 'qcow2',
+        content: new Uint8Array(bytes),
+        discard: { cluster },
+        wishes: { grain: options['extended_l2'] ? cluster / 32 : cluster, resizeUpTo: bytes * 1.5, ...wishes },
+        ...(options['data_file_raw'] === 'on' && { mirror: 'disk.data' }),
+      }
+    },
+  }
+}
+
+/** A raw image. What a discard leaves is up to the host. */
+export const rawVariety: Variety = {
+  name: 'raw',
+  async make(workshop) {
+    const size = 2 * MIB + 512
+    await make(workshop, 'disk.raw', 'raw', size)
+    return {
+      name: 'disk.raw',
+      format: 'raw',
+      content: new Uint8Array(size),
+      discard: 'either',
+      wishes: { grain: 4096, resizeUpTo: size * 1.5, preallocations: ['off', 'falloc', 'full'] },
+    }
+  },
+}
+
+/** A layer below the overlay. */
+interface Layer {
+  readonly format: 'raw' | 'qcow2'
+  readonly size: number
+  readonly options?: ImageOptions
+}
+
+/** An overlay over other images; `layers` from the bottom up, the overlay last. */
+export function chain(name: string, layers: readonly Layer[], wishes: Partial<Wishes> = {}): Variety {
+  return {
+    name,
+    async make(workshop) {
+      let content: Uint8Array = new Uint8Array(0)
+      const names: string[] = []
+      for (const [index, { format, size, options = {} }] of layers.entries()) {
+        const file = `layer${index}.${format}`
+        const below = names.at(-1)
+        const backing =
+          below === undefined ? {} : { backing_file: below, backing_fmt: layers[index - 1]!.format }
+        await make(workshop, file, format, size, { ...options, ...backing })
+        const next = new Uint8Array(size)
+        next.set(content.subarray(0, size))
+        content = next
+        names.push(file)
+        if (index < layers.length - 1) await scribble(workshop, file, format, content)
+      }
+      const top = layers.at(-1)!
+      const cluster = bytesOf(top.options?.['cluster_size'])
+      const old = top.options?.['compat'] === '0.10'
+      return {
+        name: names.at(-1)!,
+        format: 'qcow2',
+        content,
+        // Version 2 knows no zero clusters, and a hole would show what is below.
+        discard: old ? 'ignored' : { cluster },
+        wishes: { grain: cluster, ...(!old && { resizeUpTo: top.size * 1.5 }), ...wishes },
+        constant: names.slice(0, -1),
+      }
+    },
+  }
+}
+
+/** A few writes into a layer, into the model as well. */
+async function scribble(
+  { bench, random }: Workshop,
+  name: string,
+  format: string,
+  content: Uint8Array,
+): Promise<void> {
+  const node = await openOurs(bench.path(name), format)
+  for (let count = 0; count < 12; count++) {
+    const offset = random.int(0, content.length)
+    const data = random.bytes(Math.min(random.int(1, 200_000), content.length - offset))
+    await node.write(offset, data)
+    content.set(data, offset)
+  }
+  await node.close()
+}
+
+/** An image full of compressed clusters, made by the real `qemu-img convert -c`. */
+export function compressed(type: 'zlib' | 'zstd', options: ImageOptions = {}): Variety {
+  const list = Object.entries({ ...options, ...(type === 'zstd' && { compression_type: type }) })
+  return {
+    name: ['convert -c', type, ...Object.entries(options).map(([key, value]) => `${key}=${value}`)].join(' '),
+    make({ bench, random }) {
+      const content = compressible(random, 3 * MIB + 512)
+      bench.write('source.raw', content)
+      const words = list.length > 0 ? ['-o', list.map(([key, value]) => `${key}=${value}`).join(',')] : []
+      bench.run('qemu-img', 'convert', '-c', '-f', 'raw', '-O', 'qcow2', ...words, 'source.raw', 'disk.qcow2')
+      const cluster = bytesOf(options['cluster_size'])
+      return Promise.resolve({
+        name: 'disk.qcow2',
+        format: 'qcow2',
+        content,
+        discard: { cluster },
+        wishes: { grain: cluster, resizeUpTo: content.length * 1.3 },
+      })
+    },
+  }
+}
+
+/** Bytes that compress well, badly and not at all, and zeroes. */
+function compressible(random: Random, size: number): Uint8Array {
+  const bytes = new Uint8Array(size)
+  for (let at = 0; at < size; ) {
+    const end = Math.min(at + random.int(1, 120_000), size)
+    const kind = random.int(0, 4)
+    if (kind === 1) bytes.fill(random.int(1, 256), at, end)
+    if (kind === 2) bytes.set(random.bytes(end - at), at)
+    if (kind === 3) for (let i = at; i < end; i++) bytes[i] = 65 + ((i * i) % 7) + (random.chance(0.05) ? 9 : 0)
+    at = end
+  }
+  return bytes
+}
+
+/** Randomness of a maker's own, so that both makers' rounds differ. */
+export const randomFor = (seed: number, maker: Maker): Random =>
+  createRandom(seed ^ (maker === 'qemu-img' ? 0 : 0x5bd1e995))

@@ -13,6 +13,7 @@ const alias = {
   '@vmblock/block-core': source('block-core/src/index.ts'),
   '@vmblock/raw': source('raw/src/index.ts'),
   '@vmblock/qcow2': source('qcow2/src/index.ts'),
+  '@vmblock/qed': source('qed/src/index.ts'),
   '@vmblock/qemu-io-ts': source('qemu-io-ts/src/index.ts'),
   '@vmblock/qemu-img-ts': source('qemu-img-ts/src/index.ts'),
 }

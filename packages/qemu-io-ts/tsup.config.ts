@@ -8,6 +8,7 @@ const PROGRAM: Options = {
   outExtension: () => ({ js: '.cjs' }),
   target: 'es2022',
   platform: 'node',
+  tsconfig: '../../tsconfig.json',
   noExternal: [/.*/],
   splitting: false,
   minify: true,

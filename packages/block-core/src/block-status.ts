@@ -13,6 +13,30 @@ export function clipStatus(status: BlockStatus, start: number, offset: number, b
     : clipped
 }
 
+/**
+ * The status of the longest run at the start of `bytes` bytes, from a driver's answers for shorter ones: what
+ * follows in the same state and, where it has a place, right behind it on the host is joined.
+ */
+export async function joinedStatus(
+  bytes: number,
+  statusAt: (done: number, left: number) => Promise<BlockStatus>,
+): Promise<BlockStatus> {
+  let status = await statusAt(0, bytes)
+  while (status.bytes < bytes) {
+    const next = await statusAt(status.bytes, bytes - status.bytes)
+    if (!joins(status, next)) break
+    status = { ...status, bytes: status.bytes + next.bytes }
+  }
+  return status
+}
+
+function joins(a: BlockStatus, b: BlockStatus): boolean {
+  if (a.allocated !== b.allocated || a.data !== b.data || a.zero !== b.zero || a.compressed !== b.compressed)
+    return false
+  if (!a.host || !b.host) return a.host === b.host
+  return b.host.offset === a.host.offset + a.bytes
+}
+
 /** Follows what a driver left to its child: filters forward everything, formats may have holes in their data. */
 export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
   const { host } = status

@@ -5,7 +5,7 @@
 import type { BlockChild } from './child.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { BlockNode } from './node.ts'
-import type { OptionTable, OptionValues } from './options.ts'
+import type { OptionTable, OptionValues, RawOptions } from './options.ts'
 
 /**
  * A protocol turns a place into bytes and has no children; a format gives a disk from the bytes of its
@@ -305,6 +305,11 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly options?: O
   /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */
   readonly mutableOptions?: readonly string[]
+  /**
+   * What a reopen that gives options keeps of those that were given before, where some of them exclude each
+   * other. Trees as users write them, keys in QEMU's spelling. Default: everything that is not given anew.
+   */
+  keepOptions?(before: RawOptions, given: RawOptions): RawOptions
   /** Children that the user may give. Default: none for a protocol, `file` for the others. */
   readonly children?: readonly ChildRole[]
   /** Options of `create`, in the order QEMU prints them. */

@@ -2,10 +2,19 @@
  * The generic block layer: nodes, drivers, options, and the drivers that run everywhere.
  * @module
  */
+export { backingIsZero, readBacking } from './backing.ts'
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './bits.ts'
-export { backingOf, type ChainStatus, chainStatus, isAllocatedAbove, skipFilters } from './block-status.ts'
+export {
+  backingOf,
+  type ChainStatus,
+  chainStatus,
+  isAllocatedAbove,
+  joinedStatus,
+  skipFilters,
+} from './block-status.ts'
 export { BlockChild } from './child.ts'
 export { type CommitOptions, commitNode } from './commit.ts'
+export { type NewClusters, writeWithCopies } from './copy-on-write.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './debug-events.ts'
 export * from './driver.ts'
 export { type BlkdebugHost, blkdebug, createBlkdebug } from './drivers/blkdebug.ts'
@@ -54,5 +63,5 @@ export { combinePaths, resolveBackingFilename } from './paths.ts'
 export { RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'
-export { SubRequests } from './sub-requests.ts'
+export { inParts, SubRequests } from './sub-requests.ts'
 export { type Table, TableCache, type TableCacheOptions } from './table-cache.ts'

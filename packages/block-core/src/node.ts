@@ -215,7 +215,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
         throw new BlockError('EINVAL', 'Image size cannot be negative', { node: this.name })
       if (!this.#ops.truncate)
         throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
-      await this.#requests.truncate(size, options)
+      // What the backing file holds beyond the old end must not appear with the space.
+      const zero = size > before && (this.backing?.size ?? 0) > before
+      await this.#requests.truncate(size, zero ? { ...options, zero } : options)
     } finally {
       this.#end()
     }

@@ -114,11 +114,12 @@ function planNode(request: OpenRequest): Plan {
   if (driver && isProtocolLike(driver)) {
     if (request.isTop) given = parseOwnPrefix(registry, driver, own) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
-    if (own['file'] !== undefined)
-      throw new BlockError('EINVAL', `Can't specify 'file' and 'filename' options at the same time`)
     given = own['filename']
     // The child of a filter is probed like the node of a user; that of a format is what holds its bytes.
-    own['file'] = driver?.kind === 'filter' ? { filename: given } : filenameToOptions(registry, given)
+    own['file'] = addToChild(
+      own['file'],
+      driver?.kind === 'filter' ? { filename: given } : filenameToOptions(registry, given),
+    )
     delete own['filename']
   }
   const children = takeChildren(driver, own, given)
@@ -142,10 +143,25 @@ function parseOwnPrefix(
   const { filename } = own
   if (typeof filename !== 'string') return undefined
   const prefix = protocolOf(filename)
-  if (prefix === undefined || registry.byPrefix(prefix) !== driver) return undefined
+  const isOwn = prefix !== undefined && registry.byPrefix(prefix) === driver
+  const [role] = driver.children ?? []
+  if (!isOwn && (role === undefined || hasOption(driver, 'filename'))) return undefined
   delete own['filename']
-  for (const [key, value] of Object.entries(parsePrefixed(registry, driver, filename))) own[key] ??= value
+  // A name without the prefix is that of the child.
+  const { driver: _, ...named } = isOwn
+    ? parsePrefixed(registry, driver, filename)
+    : { [role!]: { filename } }
+  for (const [key, value] of Object.entries(named))
+    own[key] = isTree(value) && isTree(own[key]) ? mergeOptions(value, own[key]) : (own[key] ?? value)
   return filename
+}
+
+/** What a file name says of a child, with what its own options say; they must not name another file. */
+function addToChild(given: unknown, named: RawOptions): RawOptions {
+  if (given === undefined) return named
+  if (!isTree(given) || given['filename'] !== undefined)
+    throw new BlockError('EINVAL', `Can't specify 'file' and 'filename' options at the same time`)
+  return mergeOptions(named, given)
 }
 
 const hasOption = (driver: AnyDriver | undefined, key: string): boolean =>

@@ -83,7 +83,8 @@ function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefin
     delete own[role]
   }
   if (own['backing'] === null || own['backing'] === '') delete own['backing']
-  const explicit = mergeOptions(before.explicit, own)
+  const kept = node.driver.keepOptions?.(before.explicit, own) ?? before.explicit
+  const explicit = mergeOptions(kept, own)
   const { common } = takeCommon(explicit, inherited === undefined)
   checkIdentity(node, own)
   const base = inherited ?? { ...before, forceShare: origin.forceShare, autoReadOnly: origin.autoReadOnly }

@@ -49,3 +49,19 @@ export class SubRequests {
     if (this.#failed) throw this.#error
   }
 }
+
+/**
+ * Goes over a request of `bytes` bytes, a part at a time: `step` starts the part at `done`, or does it, and says
+ * how long it is. Resolves when every part has ended.
+ *
+ * @throws what the first failure threw
+ */
+export async function inParts(
+  bytes: number,
+  step: (done: number, parts: SubRequests) => Promise<number>,
+): Promise<void> {
+  const parts = new SubRequests()
+  await parts.run(async () => {
+    for (let done = 0; done < bytes && !parts.failed; ) done += await step(done, parts)
+  })
+}

@@ -25,6 +25,13 @@ export interface Table {
   recent: boolean
 }
 
+/** A slice on its way in. */
+interface Load {
+  done: Promise<void>
+  /** It was dropped meanwhile: what comes in may be what was there before. */
+  isStale: boolean
+}
+
 /** What a cache is made of. */
 export interface TableCacheOptions {
   readonly file: BlockChild
@@ -36,8 +43,8 @@ export interface TableCacheOptions {
   readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
   /** Makes guest data durable that was written so far: what {@link TableCache.followData} waits for. */
   flushData(): Promise<void>
-  /** Called before a slice is written; throws to refuse (a table must never overwrite other metadata). */
-  beforeWrite?(offset: number, bytes: number): void
+  /** Called before a slice is written; rejects to refuse (a table must never overwrite other metadata). */
+  beforeWrite?(offset: number, bytes: number): Promise<void> | undefined
 }
 
 /** See the head of this file. */
@@ -46,7 +53,7 @@ export class TableCache {
   readonly #options: TableCacheOptions
   readonly #tables = new Map<number, Table>()
   readonly #dirty = new Set<Table>()
-  readonly #loading = new Map<number, Promise<void>>()
+  readonly #loading = new Map<number, Load>()
   readonly #follows = new Set<TableCache>()
   #followsData = false
   #capacity: number
@@ -79,12 +86,13 @@ export class TableCache {
    */
   async load(offset: number): Promise<void> {
     if (this.#tables.has(offset)) return
-    let running = this.#loading.get(offset)
-    if (!running) {
-      running = this.#read(offset)
-      this.#loading.set(offset, running)
+    let load = this.#loading.get(offset)
+    if (!load) {
+      load = { done: Promise.resolve(), isStale: false }
+      this.#loading.set(offset, load)
+      load.done = this.#read(offset, load)
     }
-    await running
+    await load.done
   }
 
   /** A slice that is known to be all zeroes on disk: present without reading it, and clean. */
@@ -109,7 +117,7 @@ export class TableCache {
       const table = this.#tables.get(at)
       if (table) this.#dirty.delete(table)
       this.#tables.delete(at)
-      this.#loading.delete(at)
+      this.#forgetLoad(at)
     }
   }
 
@@ -117,9 +125,25 @@ export class TableCache {
   clear(): void {
     this.#tables.clear()
     this.#dirty.clear()
-    this.#loading.clear()
+    for (const offset of this.#loading.keys()) this.#forgetLoad(offset)
     this.#follows.clear()
     this.#followsData = false
+  }
+
+  #forgetLoad(offset: number): void {
+    const load = this.#loading.get(offset)
+    if (!load) return
+    load.isStale = true
+    this.#loading.delete(offset)
+  }
+
+  /** Forgets clean slices that were not touched since the last call. */
+  dropUnused(): void {
+    for (const table of this.#tables.values()) {
+      if (this.#dirty.has(table)) continue
+      if (table.recent) table.recent = false
+      else this.#tables.delete(table.offset)
+    }
   }
 
   /** From now on, `first` reaches the disk before anything dirty in this cache. */
@@ -147,7 +171,8 @@ export class TableCache {
     for (const table of tables) {
       const from = alignDown(table.dirtyFrom, grain)
       const to = Math.min(alignUp(table.dirtyTo, grain), this.sliceSize)
-      beforeWrite?.(table.offset + from, to - from)
+      const refused = beforeWrite?.(table.offset + from, to - from)
+      if (refused) await refused
       const announced = file.debugEvent(events.update)
       if (announced) await announced
       await file.write(table.offset + from, table.bytes.subarray(from, to))
@@ -176,17 +201,16 @@ export class TableCache {
     return false
   }
 
-  async #read(offset: number): Promise<void> {
+  async #read(offset: number, load: Load): Promise<void> {
     const { file, events } = this.#options
     const table = tableOf(offset, new Uint8Array(this.sliceSize))
     try {
       const announced = file.debugEvent(events.load)
       if (announced) await announced
       await file.read(offset, table.bytes)
-      // If it is no longer being loaded, it was dropped meanwhile, and so were these bytes.
-      if (this.#loading.has(offset) && !this.#tables.has(offset)) this.#insert(table)
+      if (!load.isStale && !this.#tables.has(offset)) this.#insert(table)
     } finally {
-      this.#loading.delete(offset)
+      if (!load.isStale) this.#loading.delete(offset)
     }
   }
 

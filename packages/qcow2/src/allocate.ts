@@ -23,12 +23,18 @@ export async function allocateClusters(image: Image, count: number): Promise<All
   if (announced) await announced
   for (;;) {
     const first = await findFree(image, count)
-    if (await ensureRefblocks(image, first, count)) {
-      // The new blocks took clusters, perhaps these: look again from the same place.
+    try {
+      if (await ensureRefblocks(image, first, count)) {
+        // The new blocks took clusters, perhaps these: look again from the same place.
+        image.freeHint = Math.min(image.freeHint, first)
+        continue
+      }
+      await addToRefcounts(image, first, count, 1)
+    } catch (error) {
+      // They are still free: who comes next may have better luck.
       image.freeHint = Math.min(image.freeHint, first)
-      continue
+      throw error
     }
-    await addToRefcounts(image, first, count, 1)
     const offset = first * image.geometry.clusterSize
     return { offset, zeroed: image.claim(offset, count * image.geometry.clusterSize) }
   }

@@ -168,6 +168,8 @@ export async function changeBackingFile(
   const before = { backingFile: header.backingFile, extensions: header.extensions }
   if (filename !== null && new TextEncoder().encode(filename).length > MAX_BACKING_NAME)
     throw fail(image, 'EINVAL', 'Backing file name too long')
+  if (filename !== null && filename !== '' && image.isDataFileRaw)
+    throw fail(image, 'EINVAL', 'A raw data file alone would no longer hold the disk with a backing file')
   const { backingFormat: _, ...extensions } = header.extensions
   header.backingFile = filename === null || filename === '' ? undefined : filename
   header.extensions =

@@ -1,12 +1,12 @@
 /** Giving up guest clusters: on request of the guest, and when the disk shrinks or is emptied. */
 import { BlockError } from '@vmblock/block-core'
-import { ClusterKind, COMPRESSED_HI, hostOffsetOf, l2Kind, ZERO_LO } from './format/l2-entry.ts'
+import { ClusterKind, extendedL2Kind, l2Kind, ZERO_LO } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from './format/subclusters.ts'
 import type { FreeReason } from './frees.ts'
 import type { Image } from './image.ts'
 import { freeEntry, NOTHING } from './link.ts'
 import type { Words } from './lookup.ts'
-import { sameWords, updateEntries } from './update.ts'
+import { holdingRange, sameWords, updateEntries } from './update.ts'
 
 /** How clusters are given up. */
 export interface DiscardMode {
@@ -32,7 +32,7 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
   const epoch = image.requests.enter()
   try {
     // What reads as zero has to be zero in a raw data file, whether or not its host can discard.
-    if (isDataFileRaw(image)) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
+    if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
     await discardClusters(image, offset, end, { full: false, reason: 'request' })
     if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
   } finally {
@@ -41,7 +41,15 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
 }
 
 /** Unlinks every cluster of [start, end); `start` begins a cluster. */
-export async function discardClusters(
+export const discardClusters = (
+  image: Image,
+  start: number,
+  end: number,
+  mode: DiscardMode,
+): Promise<void> => holdingRange(image, start, end, () => unlinkClusters(image, start, end, mode))
+
+/** As {@link discardClusters}, for who holds the guest range already. */
+export async function unlinkClusters(
   image: Image,
   start: number,
   end: number,
@@ -53,7 +61,8 @@ export async function discardClusters(
 }
 
 function discarded(image: Image, words: Words, { full, reason }: DiscardMode): Words | undefined {
-  const replacement = full || !(image.backing || isAllocated(image, words)) ? NOTHING : zeroWords(image)
+  if (!full && !image.backing && !isAllocated(image, words)) return undefined
+  const replacement = full ? NOTHING : zeroWords(image)
   if (sameWords(words, replacement)) return undefined
   freeEntry(image, words, reason)
   return replacement
@@ -64,10 +73,8 @@ function zeroWords(image: Image): Words {
   return image.header.version >= 3 ? { ...NOTHING, lo: ZERO_LO } : NOTHING
 }
 
-/** Whether an entry has host clusters or zero flags of its own. */
-function isAllocated(image: Image, words: Words): boolean {
-  if ((words.hi & COMPRESSED_HI) !== 0) return true
-  if (image.extendedL2) return hostOffsetOf(words.hi, words.lo) !== 0 || words.allocated !== 0
-  const kind = l2Kind(words.hi, words.lo, image.hasDataFile)
-  return kind === ClusterKind.normal || kind === ClusterKind.zeroAlloc
+/** Whether an entry has host clusters. */
+function isAllocated(image: Image, { hi, lo }: Words): boolean {
+  const kind = image.extendedL2 ? extendedL2Kind(hi, lo, image.hasDataFile) : l2Kind(hi, lo, image.hasDataFile)
+  return kind !== ClusterKind.unallocated && kind !== ClusterKind.zeroPlain
 }

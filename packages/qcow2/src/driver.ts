@@ -6,15 +6,16 @@ import type { Codecs } from './codec.ts'
 import { createQcow2 } from './create.ts'
 import { createOptions } from './create-options.ts'
 import { discard } from './discard.ts'
+import { makeEmpty } from './empty.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image.ts'
 import { info, vmStateOffset } from './info.ts'
 import { openImage } from './open-image.ts'
-import { MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
+import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
 import { prepareReopen } from './reopen.ts'
-import { makeEmpty, truncate } from './resize.ts'
+import { truncate } from './resize.ts'
 import { blockStatus } from './status.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
@@ -50,7 +51,7 @@ function operations(image: Image): NodeOps {
     amend: (options, progress) => amend(image, options, progress),
     prepareReopen: (request) => prepareReopen(image, request),
     close: () => closeImage(image),
-    crash: () => dropCaches(image),
+    crash: () => image.dropCaches(),
   }
 }
 
@@ -60,12 +61,7 @@ async function closeImage(image: Image): Promise<void> {
     await settleImage(image)
     await image.markClean()
   }
-  dropCaches(image)
-}
-
-function dropCaches(image: Image): void {
-  image.l2Tables.clear()
-  image.refblocks.clear()
+  image.dropCaches()
 }
 
 /** 100 for qcow2 version 2 or 3, from the first bytes. */
@@ -84,6 +80,7 @@ export const createQcow2Driver = ({
     kind: 'format',
     options: runtimeOptions,
     mutableOptions: MUTABLE_OPTIONS,
+    keepOptions,
     children: ['file', 'backing', 'data-file'],
     createOptions,
     probe,

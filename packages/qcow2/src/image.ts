@@ -11,6 +11,7 @@ import {
   TableCache,
   viewOf,
 } from '@vmblock/block-core'
+import { CacheCleaner } from './cache-cleaner.ts'
 import type { ClusterCodec } from './codec.ts'
 import { RequestEpochs } from './epochs.ts'
 import { Incompatible } from './format/features.ts'
@@ -18,6 +19,7 @@ import type { Geometry } from './format/geometry.ts'
 import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
 import { PendingFrees } from './frees.ts'
+import { Metadata, OverlapChecks } from './overlap.ts'
 import { beforeClean } from './write-order.ts'
 
 /** What an image is opened with; the driver's options, resolved. */
@@ -30,11 +32,20 @@ export interface ImageSettings {
   lazyRefcounts: boolean
   /** Whether the host hears of clusters that become free, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
-  /** Bytes of an L2 or refcount slice in the caches. */
+  /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
+  overlapCheck: number
+  caches: CacheSettings
+}
+
+/** Sizes of the table caches. */
+export interface CacheSettings {
+  /** Bytes of an L2 or refcount slice. */
   readonly sliceSize: number
   /** Bytes the L2 cache, and the refcount cache, may hold. */
   readonly l2CacheSize: number
   readonly refcountCacheSize: number
+  /** Seconds after which unused slices are dropped; 0: never. */
+  readonly cleanInterval: number
 }
 
 /** What {@link Image} is made of. */
@@ -74,8 +85,10 @@ export class Image {
   readonly codec: ClusterCodec
   readonly events: DriverEvents
   readonly refcounts: RefcountAccess
-  readonly l2Tables: TableCache
-  readonly refblocks: TableCache
+  l2Tables: TableCache
+  refblocks: TableCache
+  readonly overlaps: OverlapChecks
+  readonly #cleaner = new CacheCleaner()
   /** Guards the tables and the allocator; never held over guest data I/O. Taken after {@link allocating}. */
   readonly lock = new Mutex()
   /** Guest ranges being allocated, zeroed or discarded. */
@@ -100,6 +113,7 @@ export class Image {
   #extended = false
   /** Told of corruption once; then the image stops writing. */
   #corruptionSignalled = false
+  #stopped = false
 
   constructor(parts: ImageParts) {
     const { settings, header, geometry, file } = parts
@@ -116,22 +130,44 @@ export class Image {
     this.refcounts = refcountAccess(geometry.refcountOrder)
     this.needsRepair = this.dirty
     this.untouchedFrom = Math.ceil(file.size / geometry.clusterSize) * geometry.clusterSize
-    const { sliceSize } = settings
-    const flushData = (): Promise<void> => this.data.flush()
-    this.l2Tables = new TableCache({
-      file,
+    this.overlaps = new OverlapChecks(this)
+    this.l2Tables = this.#newCache('l2')
+    this.refblocks = this.#newCache('refcount')
+  }
+
+  /** Replaces the table caches by empty ones of the sizes that {@link settings} give. They must not be dirty. */
+  renewCaches(): void {
+    this.l2Tables = this.#newCache('l2')
+    this.refblocks = this.#newCache('refcount')
+    this.#cleaner.start(this.settings.caches.cleanInterval, () => [this.l2Tables, this.refblocks])
+  }
+
+  /** Forgets all tables, dirty or not. */
+  dropCaches(): void {
+    this.#cleaner.stop()
+    this.l2Tables.clear()
+    this.refblocks.clear()
+  }
+
+  #newCache(tables: 'l2' | 'refcount'): TableCache {
+    const { sliceSize, l2CacheSize, refcountCacheSize } = this.settings.caches
+    const isL2 = tables === 'l2'
+    const own = isL2 ? Metadata.activeL2 : Metadata.refcountBlock
+    return new TableCache({
+      file: this.file,
       sliceSize,
-      capacity: Math.floor(settings.l2CacheSize / sliceSize),
-      events: { load: 'l2_load', update: 'l2_update' },
-      flushData,
+      capacity: Math.floor((isL2 ? l2CacheSize : refcountCacheSize) / sliceSize),
+      events: isL2
+        ? { load: 'l2_load', update: 'l2_update' }
+        : { load: 'refblock_load', update: 'refblock_update_part' },
+      flushData: () => this.data.flush(),
+      beforeWrite: (offset, bytes) => this.overlaps.guard(offset, bytes, own),
     })
-    this.refblocks = new TableCache({
-      file,
-      sliceSize,
-      capacity: Math.floor(settings.refcountCacheSize / sliceSize),
-      events: { load: 'refblock_load', update: 'refblock_update_part' },
-      flushData,
-    })
+  }
+
+  /** The image was found corrupt while it was writable: nothing of it is written any more. */
+  get stopped(): boolean {
+    return this.#stopped
   }
 
   /** Guest bytes. */
@@ -141,6 +177,10 @@ export class Image {
   /** Guest data lives in a file of its own, at its guest offset. */
   get hasDataFile(): boolean {
     return this.data !== this.file
+  }
+  /** Autoclear bit 1: the data file alone is a raw image, so what reads as zero must be zero in it. */
+  get isDataFileRaw(): boolean {
+    return this.hasDataFile && (this.header.autoclear & 2n) !== 0n
   }
   get extendedL2(): boolean {
     return this.geometry.subclusters > 1
@@ -253,6 +293,8 @@ export class Image {
           .catch(() => undefined)
       }
       this.writable = false
+      this.#stopped = true
+      this.#cleaner.stop()
     } else {
       this.events.warn(
         `qcow2: Image is corrupt: ${message}; further non-fatal corruption events will be suppressed`,
@@ -282,12 +324,15 @@ export class Image {
   /** Replaces the refcount table in memory; header and disk are the caller's business. */
   setRefcountTable(bytes: Uint8Array): void {
     this.refcountTable = resident(bytes)
+    this.overlaps.forget()
   }
 
   /** Writes the sector of a resident table that holds [from, from + bytes). Offsets count from its start. */
   async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
     const start = alignDown(from, SECTOR)
     const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)
+    const own = table === this.l1 ? Metadata.activeL1 : Metadata.refcountTable
+    await this.overlaps.guard(tableOffset + start, end - start, own)
     await this.file.write(tableOffset + start, table.bytes.subarray(start, end))
   }
 

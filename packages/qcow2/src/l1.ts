@@ -4,6 +4,7 @@ import { type Allocated, allocateClusters, releaseClusters } from './allocate.ts
 import { HEADER_FIELD } from './format/header.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
 import { MAX_L1_BYTES } from './format/limits.ts'
+import { prefixedHex } from './format/words.ts'
 import type { Image } from './image.ts'
 import { beforeActivate } from './write-order.ts'
 
@@ -24,7 +25,7 @@ export function ownsL2Table(image: Image, l1Index: number): boolean {
 export async function checkL2Offset(image: Image, l1Index: number, offset: number): Promise<void> {
   if (offset % image.geometry.clusterSize === 0) return
   throw await image.signalCorruption(
-    `L2 table offset 0x${offset.toString(16)} unaligned (L1 index: 0x${l1Index.toString(16)})`,
+    `L2 table offset ${prefixedHex(offset)} unaligned (L1 index: ${prefixedHex(l1Index)})`,
     true,
   )
 }
@@ -41,6 +42,8 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   if (old !== 0 && ownsL2Table(image, l1Index)) return old
   const { clusterSize } = image.geometry
   const allocated = await allocateClusters(image, 1)
+  if (allocated.offset === 0)
+    throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
   const { view } = image.l1
   const oldHi = view.getUint32(l1Index * 8)
   const oldLo = view.getUint32(l1Index * 8 + 4)
@@ -49,22 +52,31 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
     await beforeActivate(image)
     view.setUint32(l1Index * 8, entryHi(allocated.offset, true))
     view.setUint32(l1Index * 8 + 4, entryLo(allocated.offset))
+    image.overlaps.addL2Table(allocated.offset)
     await image.file.debugEvent('l1_update')
     await image.writeResident(image.l1, image.header.l1TableOffset, l1Index * 8, 8)
   } catch (error) {
+    image.overlaps.removeL2Table(allocated.offset)
     view.setUint32(l1Index * 8, oldHi)
     view.setUint32(l1Index * 8 + 4, oldLo)
     image.l2Tables.drop(allocated.offset, clusterSize)
     await releaseClusters(image, allocated.offset, clusterSize)
     throw error
   }
-  if (old !== 0) image.frees.add(old, clusterSize, 'snapshot')
+  if (old !== 0) {
+    image.overlaps.removeL2Table(old)
+    image.frees.add(old, clusterSize, 'snapshot')
+  }
   return allocated.offset
 }
 
 /** Writes a new table's contents: zeroes, or those of the table it takes over from. */
 async function fillTable(image: Image, allocated: Allocated, copyOf: number): Promise<void> {
   const { clusterSize } = image.geometry
+  const { sliceSize } = image.l2Tables
+  await image.overlaps.guard(allocated.offset, clusterSize)
+  // What the cluster held when it was a table before.
+  image.l2Tables.drop(allocated.offset, clusterSize)
   if (copyOf !== 0) {
     await image.l2Tables.writeBack()
     const table = new Uint8Array(clusterSize)
@@ -79,8 +91,6 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   if (allocated.zeroed)
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
   else await image.file.write(allocated.offset, new Uint8Array(clusterSize))
-  const { sliceSize } = image.l2Tables
-  image.l2Tables.drop(allocated.offset, clusterSize)
   // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
 }
@@ -105,6 +115,7 @@ export async function growL1(image: Image, entries: number): Promise<void> {
   const table = new Uint8Array(bytes)
   table.set(image.l1.bytes)
   try {
+    await image.overlaps.guard(offset, bytes)
     await image.file.debugEvent('l1_grow_write_table')
     await image.file.write(offset, table)
     await beforeActivate(image)

@@ -11,6 +11,7 @@ import {
   hostOffsetOf,
 } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from './format/subclusters.ts'
+import { prefixedHex } from './format/words.ts'
 import type { FreeReason } from './frees.ts'
 import type { Image } from './image.ts'
 import { setEntryWords, type Words } from './lookup.ts'
@@ -21,7 +22,9 @@ import { beforeLink } from './write-order.ts'
 export async function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> {
   const { clusterSize, l2EntrySize } = image.geometry
   const { index, clusters, before, hostOffset, reused } = reserved
-  await beforeLink(image, image.hasDataFile ? 0 : hostOffset + clusters * clusterSize, copiedOldData)
+  const hostEnd = image.hasDataFile ? 0 : hostOffset + clusters * clusterSize
+  // In a cluster that was used before, the guest would find what somebody else wrote there.
+  await beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
   const span = spanOf(image, reserved)
   const start = alignDown(reserved.offset, clusterSize)
   const table = await sliceAt(image, reserved.slice)
@@ -67,7 +70,9 @@ export function freeEntry(image: Image, words: Words, reason: FreeReason): void 
     return
   }
   const host = hostOffsetOf(words.hi, words.lo)
-  if (host !== 0) image.frees.add(host, clusterSize, reason)
+  if (host % clusterSize !== 0)
+    void image.signalCorruption(`Cannot free unaligned cluster ${prefixedHex(host)}`, false)
+  else if (host !== 0) image.frees.add(host, clusterSize, reason)
 }
 
 /** Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock. */

@@ -3,8 +3,9 @@
  * I/O. Takes no lock; touches the disk only for a table slice that is not cached.
  */
 import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
-import { COPIED_HI, compressedExtent, hostOffsetOf } from './format/l2-entry.ts'
+import { COPIED_HI, compressedExtent, hostOffsetOf, ZERO_LO } from './format/l2-entry.ts'
 import { SubclusterKind, subclusterKind, undividedKind } from './format/subclusters.ts'
+import { prefixedHex } from './format/words.ts'
 import type { Image } from './image.ts'
 import { checkL2Offset, l2TableOffset, ownsL2Table } from './l1.ts'
 
@@ -53,7 +54,8 @@ const hasPlace = (kind: SubclusterKind): boolean =>
   kind === SubclusterKind.unallocatedAlloc
 
 /**
- * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice.
+ * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice (or
+ * as far as L2 tables are missing).
  * With `forWriting`, clusters that may be written in place are not mixed with others.
  *
  * @returns undefined when the slice is not cached
@@ -63,11 +65,19 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
   const limit = Math.min(bytes, coverage - (offset % coverage))
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   const tableOffset = l2TableOffset(image, l1Index)
-  if (tableOffset === 0) return emptyRun(limit)
+  if (tableOffset === 0) return emptyRun(Math.min(bytes, missingTables(image, l1Index) - offset))
   const table = image.l2Tables.peek(sliceOffset(image, tableOffset, offset))
   if (!table) return undefined
   const run = runAt(image, table, offset, limit, forWriting)
   return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
+}
+
+/** Guest offset (bytes) where the row of missing L2 tables that begins at an L1 entry ends. */
+function missingTables(image: Image, l1Index: number): number {
+  const entries = image.l1.bytes.length / 8
+  let end = l1Index + 1
+  while (end < entries && l2TableOffset(image, end) === 0) end++
+  return end < entries ? end * image.geometry.l2Coverage : Number.MAX_SAFE_INTEGER
 }
 
 /** Like {@link peekRun}; reads the slice if it has to. @throws BlockError EIO for a broken entry */
@@ -136,7 +146,7 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
   const words = entryWords(image, table, first)
   let sub = Math.floor(inCluster / subclusterSize)
   const kind = kindOf(image, words, sub)
-  const problem = problemOf(image, table, words, first, kind, alignDown(offset, clusterSize))
+  const problem = problemOf(image, table, words, first, kind, offset, forWriting)
   if (problem) return { ...emptyRun(limit), kind: SubclusterKind.invalid, problem }
   if (kind === SubclusterKind.compressed) {
     const extent = compressedExtent(words.hi, words.lo, clusterBits)
@@ -200,9 +210,14 @@ function problemOf(
   words: Words,
   index: number,
   kind: SubclusterKind,
-  guestOffset: number,
+  offset: number,
+  forWriting: boolean,
 ): string | undefined {
-  const place = (): string => `(L2 offset: 0x${table.offset.toString(16)}, L2 index: 0x${index.toString(16)})`
+  const { clusterSize, l2EntrySize } = image.geometry
+  // QEMU's default is to cache whole tables, so that is what its indexes count from.
+  const l2Offset = alignDown(table.offset, clusterSize)
+  const l2Index = prefixedHex(index + (table.offset - l2Offset) / l2EntrySize)
+  const place = (): string => `(L2 offset: ${prefixedHex(l2Offset)}, L2 index: ${l2Index})`
   if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${place()}`
   if (kind === SubclusterKind.compressed)
     return image.hasDataFile
@@ -212,12 +227,14 @@ function problemOf(
   if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${place()}`
   if (!hasPlace(kind)) return undefined
   const host = hostOffsetOf(words.hi, words.lo)
-  if (host % image.geometry.clusterSize !== 0) {
-    const what =
-      kind === SubclusterKind.normal ? 'Cluster allocation offset' : 'Preallocated zero cluster offset'
-    return `${what} 0x${host.toString(16)} unaligned ${place()}`
+  if (host % clusterSize !== 0) {
+    if (!forWriting || (words.hi & COPIED_HI) === 0)
+      return `Cluster allocation offset ${prefixedHex(host)} unaligned ${place()}`
+    const what = (words.lo & ZERO_LO) !== 0 ? 'Preallocated zero' : 'Data'
+    return `${what} cluster offset ${prefixedHex(host)} unaligned (guest offset: ${prefixedHex(offset)})`
   }
+  const guestOffset = alignDown(offset, clusterSize)
   if (image.hasDataFile && host !== guestOffset)
-    return `External data file host cluster offset 0x${host.toString(16)} does not match guest cluster offset: 0x${guestOffset.toString(16)}, L2 index: 0x${index.toString(16)})`
+    return `External data file host cluster offset ${prefixedHex(host)} does not match guest cluster offset: ${prefixedHex(guestOffset)}, L2 index: ${l2Index})`
   return undefined
 }

@@ -44,7 +44,8 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     'backing',
     backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
   )
-  if (!context.readOnly && !context.checkMode) await becomeWritable(image)
+  if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
+  image.renewCaches()
   return image
 }
 
@@ -101,21 +102,28 @@ export async function becomeWritable(image: Image): Promise<void> {
       node: image.settings.nodeName,
     })
   image.writable = true
-  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
-  if (kept !== header.autoclear) {
-    // Bitmaps would miss what is written from now on: without the bit, their users know.
-    header.autoclear = kept
-    await image.writeHeader()
-    await image.flushFile()
-  }
+  await clearAutoclear(image)
   if (!image.dirty) return
   const report = await checkImage(image, { repair: 'all', report: (line) => events.warn(line) }).catch(
     (error: unknown) => {
+      image.writable = false
       throw unrepaired(image, error)
     },
   )
   events.repair(report)
-  if (report.checkErrors > 0 || image.dirty) throw unrepaired(image)
+  if (report.checkErrors === 0 && !image.dirty) return
+  image.writable = false
+  throw unrepaired(image)
+}
+
+/** Clears the autoclear bits of what would be out of date after a write. Bitmaps would miss what is written. */
+async function clearAutoclear(image: Image): Promise<void> {
+  const { header } = image
+  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+  if (kept === header.autoclear) return
+  header.autoclear = kept
+  await image.writeHeader()
+  await image.flushFile()
 }
 
 const unrepaired = (image: Image, cause?: unknown): BlockError =>

@@ -1,9 +1,33 @@
 /** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
-import { BlockError, bool, isPowerOfTwo, type OptionValues, size } from '@vmblock/block-core'
+import {
+  BlockError,
+  bool,
+  integer,
+  isPowerOfTwo,
+  type OptionType,
+  type OptionValues,
+  type RawOptions,
+  size,
+  text,
+} from '@vmblock/block-core'
 import { Compatible } from './format/features.ts'
 import type { Geometry } from './format/geometry.ts'
 import type { Header } from './format/header.ts'
-import type { ImageSettings } from './image.ts'
+import type { CacheSettings, ImageSettings } from './image.ts'
+import { Metadata, OVERLAP_TEMPLATES } from './overlap.ts'
+
+/** Whole seconds, as C's `unsigned int` holds them. */
+const cleanInterval: OptionType<number> = {
+  ...integer('Clean unused cache entries after this time (in seconds)'),
+  parse(value, key) {
+    const tooBig = new BlockError('EINVAL', 'Cache clean interval too big')
+    // Negative numbers count from 2^64 down, and are refused as too large for a number.
+    if (/^\s*-\s*0*[1-9]/.test(String(value))) throw tooBig
+    const seconds = integer('').parse(value, key)
+    if (seconds > 0xffff_ffff) throw tooBig
+    return seconds
+  },
+}
 
 /** The option table of the driver. */
 export const runtimeOptions = {
@@ -15,15 +39,44 @@ export const runtimeOptions = {
   l2CacheSize: size('Maximum L2 table cache size'),
   l2CacheEntrySize: size('Size of each entry in the L2 cache'),
   refcountCacheSize: size('Maximum refcount block cache size'),
+  cacheCleanInterval: cleanInterval,
+  overlapCheck: text('Selects which overlap checks to perform from a range of templates'),
+  'overlapCheck.template': text('Selects which overlap checks to perform from a range of templates'),
+  'overlapCheck.mainHeader': bool('Check for unintended writes into the main qcow2 header'),
+  'overlapCheck.activeL1': bool('Check for unintended writes into the active L1 table'),
+  'overlapCheck.activeL2': bool('Check for unintended writes into an active L2 table'),
+  'overlapCheck.refcountTable': bool('Check for unintended writes into the refcount table'),
+  'overlapCheck.refcountBlock': bool('Check for unintended writes into a refcount block'),
+  'overlapCheck.snapshotTable': bool('Check for unintended writes into the snapshot table'),
+  'overlapCheck.inactiveL1': bool('Check for unintended writes into an inactive L1 table'),
+  'overlapCheck.inactiveL2': bool('Check for unintended writes into an inactive L2 table'),
+  'overlapCheck.bitmapDirectory': bool('Check for unintended writes into the bitmap directory'),
 } as const
 
-/** Options a reopen may change. */
-export const MUTABLE_OPTIONS = [
-  'lazyRefcounts',
-  'passDiscardRequest',
-  'passDiscardSnapshot',
-  'passDiscardOther',
-] as const
+/** Options a reopen may change: all. */
+export const MUTABLE_OPTIONS = Object.keys(runtimeOptions)
+
+/**
+ * What a reopen keeps of the options before: a new template for overlap checks replaces all that was said about
+ * them, and the total size of the caches goes where its parts are given, and the other way round. QEMU's
+ * `qcow2_join_options`.
+ */
+export function keepOptions(before: RawOptions, given: RawOptions): RawOptions {
+  const kept: Record<string, unknown> = { ...before }
+  const check = given['overlap-check']
+  const template = typeof check === 'object' ? (check as RawOptions)['template'] : check
+  if (template !== undefined || given['overlap-check.template'] !== undefined) {
+    for (const key of Object.keys(kept)) if (/^overlap-check(\.|$)/.test(key)) delete kept[key]
+  } else if (typeof check === 'object' && typeof kept['overlap-check'] === 'string') {
+    kept['overlap-check'] = { template: kept['overlap-check'] }
+  }
+  if (given['cache-size'] !== undefined) {
+    delete kept['l2-cache-size']
+    delete kept['refcount-cache-size']
+  } else if (given['l2-cache-size'] !== undefined || given['refcount-cache-size'] !== undefined)
+    delete kept['cache-size']
+  return kept
+}
 
 /** Parsed runtime options. */
 export type RuntimeOptions = OptionValues<typeof runtimeOptions>
@@ -33,6 +86,10 @@ const MAX_L2_CACHE = 32 * 2 ** 20
 const MIN_REFCOUNT_TABLES = 4
 /** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, come in with one small read. */
 const SLICE = 4096
+/** QEMU's default for `cache-clean-interval` where it has the feature. */
+const CLEAN_INTERVAL = 600
+/** The most slices of a cache, or clusters of refcounts, that QEMU counts. */
+const INT_MAX = 2 ** 31 - 1
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
@@ -46,33 +103,34 @@ export function resolveSettings(
   geometry: Geometry,
 ): ImageSettings {
   const { nodeName, filename, readOnly, checkMode } = context
-  const sliceSize = options.l2CacheEntrySize ?? Math.min(geometry.clusterSize, SLICE)
-  if (!isPowerOfTwo(sliceSize) || sliceSize < 512 || sliceSize > geometry.clusterSize)
-    throw invalid(
-      `L2 cache entry size must be a power of two between 512 and the cluster size (${geometry.clusterSize})`,
-    )
   return {
     nodeName,
     filename,
     readOnly,
     checkMode,
-    sliceSize,
-    ...cacheSizes(options, header, geometry),
-    ...mutableSettings(options, header, context.unmap),
+    ...mutableSettings(options, header, geometry, context.unmap),
   }
 }
 
-/** The settings that a reopen may change. @throws BlockError EINVAL for lazy refcounts in version 2 */
+/**
+ * The settings that a reopen may change.
+ *
+ * @throws BlockError EINVAL for lazy refcounts in version 2, and values that contradict each other
+ */
 export function mutableSettings(
   options: RuntimeOptions,
   header: Header,
+  geometry: Geometry,
   unmap: boolean,
-): Pick<ImageSettings, 'lazyRefcounts' | 'passDiscard'> {
+): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'overlapCheck' | 'passDiscard'> {
+  const caches = cacheSettings(options, header, geometry)
   const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
   if (lazyRefcounts && header.version < 3)
     throw invalid('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level')
   return {
+    caches,
     lazyRefcounts,
+    overlapCheck: overlapClasses(options),
     passDiscard: {
       request: options.passDiscardRequest ?? unmap,
       snapshot: options.passDiscardSnapshot ?? true,
@@ -81,12 +139,46 @@ export function mutableSettings(
   }
 }
 
+/** A template, whose classes may be switched one by one. */
+function overlapClasses(options: RuntimeOptions): number {
+  const { overlapCheck: given, 'overlapCheck.template': template } = options
+  if (given !== undefined && template !== undefined && given !== template)
+    throw invalid(
+      `Conflicting values for qcow2 options 'overlap-check' ('${given}') and 'overlap-check.template' ('${template}')`,
+    )
+  const name = given ?? template ?? 'cached'
+  let classes = Object.hasOwn(OVERLAP_TEMPLATES, name) ? OVERLAP_TEMPLATES[name] : undefined
+  if (classes === undefined)
+    throw invalid(
+      `Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`,
+    )
+  for (const [key, bit] of Object.entries(Metadata) as [keyof typeof Metadata, number][]) {
+    const isOn = options[`overlapCheck.${key}`]
+    if (isOn !== undefined) classes = isOn ? classes | bit : classes & ~bit
+  }
+  return classes
+}
+
+function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geometry): CacheSettings {
+  const { clusterSize } = geometry
+  const sizes = cacheSizes(options, header, geometry)
+  const sliceSize = options.l2CacheEntrySize ?? Math.min(clusterSize, SLICE)
+  if (!isPowerOfTwo(sliceSize) || sliceSize < 512 || sliceSize > clusterSize)
+    throw invalid(
+      `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`,
+    )
+  if (sizes.l2CacheSize / (options.l2CacheEntrySize ?? clusterSize) > INT_MAX)
+    throw invalid('L2 cache size too big')
+  if (sizes.refcountCacheSize / clusterSize > INT_MAX) throw invalid('Refcount cache size too big')
+  return { sliceSize, cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL, ...sizes }
+}
+
 /** QEMU's `read_cache_sizes`: a total, its parts, or defaults. Bytes. */
 function cacheSizes(
   { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
   header: Header,
   { clusterSize, l2EntrySize }: Geometry,
-): Pick<ImageSettings, 'l2CacheSize' | 'refcountCacheSize'> {
+): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
   const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
   // More than all L2 tables of the image would be of no use.
   const allTables = Math.max(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)

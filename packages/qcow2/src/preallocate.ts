@@ -51,7 +51,10 @@ async function preallocateSlice(image: Image, start: number, end: number): Promi
   }
   if (wanted.length === 0) return 0
   const host = image.hasDataFile ? undefined : await allocateClusters(image, wanted.length)
-  if (host && !host.zeroed) await image.file.writeZeroes(host.offset, wanted.length * clusterSize)
+  if (host && !host.zeroed) {
+    await image.overlaps.guard(host.offset, wanted.length * clusterSize)
+    await image.file.writeZeroes(host.offset, wanted.length * clusterSize)
+  }
   await beforeLink(
     image,
     host ? host.offset + wanted.length * clusterSize : 0,

@@ -1,5 +1,5 @@
 /** Reading guest data. */
-import { BlockError, SubRequests } from '@vmblock/block-core'
+import { BlockError, inParts, readBacking } from '@vmblock/block-core'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { loadRun, peekRun, type Run } from './lookup.ts'
@@ -23,18 +23,14 @@ function peekValid(image: Image, offset: number, bytes: number): Run | undefined
 }
 
 async function readRuns(image: Image, first: Run, offset: number, into: Uint8Array): Promise<void> {
-  const requests = new SubRequests()
-  await requests.run(async () => {
-    let run = first
-    for (let done = 0; ; ) {
-      const at = done
-      const part = run
-      await requests.add(() => readRun(image, part, offset + at, into.subarray(at, at + part.bytes)))
-      done += part.bytes
-      if (done === into.length || requests.failed) return
-      const left = into.length - done
-      run = peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left))
-    }
+  await inParts(into.length, async (done, parts) => {
+    const left = into.length - done
+    const run =
+      done === 0
+        ? first
+        : (peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left)))
+    await parts.add(() => readRun(image, run, offset + done, into.subarray(done, done + run.bytes)))
+    return run.bytes
   })
 }
 
@@ -51,24 +47,12 @@ async function readRun(image: Image, run: Run, offset: number, into: Uint8Array)
       return
     case SubclusterKind.unallocatedPlain:
     case SubclusterKind.unallocatedAlloc:
-      return readBacking(image, offset, into)
+      return readBacking(image.file, image.backing, offset, into)
     case SubclusterKind.compressed:
       return readCompressed(image, run, offset, into)
     default:
       throw new BlockError('EIO', 'Invalid cluster entry found', { node: image.settings.nodeName, offset })
   }
-}
-
-/** What shows through where the image holds nothing: the backing file, and zeroes past its end. */
-export async function readBacking(image: Image, offset: number, into: Uint8Array): Promise<void> {
-  const { backing } = image
-  const available = backing ? Math.max(0, Math.min(into.length, backing.size - offset)) : 0
-  if (backing && available > 0) {
-    const announced = image.file.debugEvent('read_backing_aio')
-    if (announced) await announced
-    await backing.read(offset, into.subarray(0, available))
-  }
-  into.fill(0, available)
 }
 
 async function readCompressed(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {

@@ -39,6 +39,8 @@ async function addRefblock(image: Image, index: number): Promise<void> {
   const { clusterSize, refblockEntries } = image.geometry
   await image.file.debugEvent('refblock_alloc')
   const cluster = await findFree(image, 1)
+  if (cluster === 0)
+    throw await image.signalCorruption('Preventing invalid allocation of refcount block at offset 0', true)
   const home = refblockIndexOf(image, cluster)
   const offset = cluster * clusterSize
   const selfDescribing = home === index
@@ -54,6 +56,7 @@ async function addRefblock(image: Image, index: number): Promise<void> {
   try {
     const block = new Uint8Array(clusterSize)
     if (selfDescribing) image.refcounts.set(block, cluster % refblockEntries, 1)
+    await image.overlaps.guard(offset, clusterSize)
     await image.file.debugEvent('refblock_alloc_write')
     await image.file.write(offset, block)
     // The entry must not point at garbage, nor at a block whose own refcount is not on disk.
@@ -74,6 +77,7 @@ async function setTableEntry(image: Image, index: number, offset: number): Promi
   putOffset(table.view, index, offset)
   try {
     await image.writeResident(table, image.header.refcountTableOffset, index * 8, 8)
+    image.overlaps.addRefblock(offset)
   } catch (error) {
     putOffset(table.view, index, 0)
     throw error
@@ -120,6 +124,7 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   table.set(image.refcountTable.bytes)
   for (let i = 0; i < blocks; i++) putOffset(viewOf(table), neededIndex + i, areaOffset + i * clusterSize)
 
+  await image.overlaps.guard(areaOffset, areaClusters * clusterSize)
   await image.file.debugEvent('refblock_alloc_write_blocks')
   for (let i = 0; i < blocks; i++) {
     const block = new Uint8Array(clusterSize)

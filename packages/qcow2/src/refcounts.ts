@@ -1,5 +1,6 @@
 /** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
 import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
+import { prefixedHex } from './format/words.ts'
 import type { Image } from './image.ts'
 
 /** How many entries the refcount table has; each stands for one refcount block. */
@@ -29,7 +30,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
   if (block === 0) return 0
   if (block % clusterSize !== 0) {
     throw await image.signalCorruption(
-      `Refblock offset 0x${block.toString(16)} unaligned (reftable index: 0x${blockIndex.toString(16)})`,
+      `Refblock offset ${prefixedHex(block)} unaligned (reftable index: ${prefixedHex(blockIndex)})`,
       true,
     )
   }

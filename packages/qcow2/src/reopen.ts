@@ -12,7 +12,8 @@ import { mutableSettings, type RuntimeOptions } from './options.ts'
  */
 export async function prepareReopen(image: Image, request: ReopenRequest): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
-  const next = mutableSettings(options, image.header, request.unmap ?? image.settings.passDiscard.request)
+  const unmap = request.unmap ?? image.settings.passDiscard.request
+  const next = mutableSettings(options, image.header, image.geometry, unmap)
   const wasWritable = image.writable
   const willWrite = !request.readOnly
   if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)
@@ -27,10 +28,16 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
     // What a reader saw may have been changed since by the repair of somebody else; nothing is kept.
     await becomeWritable(image)
   }
+  // The caches are replaced by ones of the new sizes; nothing may be in them alone.
+  if (image.writable) await settleImage(image)
   return {
     commit() {
       image.settings.lazyRefcounts = next.lazyRefcounts
       image.settings.passDiscard = next.passDiscard
+      image.settings.overlapCheck = next.overlapCheck
+      image.settings.caches = next.caches
+      image.overlaps.forget()
+      image.renewCaches()
       image.writable = willWrite
     },
     abort() {

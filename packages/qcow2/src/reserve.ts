@@ -20,7 +20,7 @@ export interface Reserved {
   readonly index: number
   /** What the entries were before. */
   readonly before: readonly Words[]
-  /** The clusters were the guest's already (preallocated, or some subclusters written). */
+  /** The clusters were the guest's already (preallocated, some subclusters written, or written all over). */
   readonly reused: boolean
   /** Nothing was ever written there: they read as zeroes. */
   readonly zeroed: boolean
@@ -67,7 +67,7 @@ function treatmentOf(image: Image, words: Words, from: number, to: number): numb
 /**
  * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
  *
- * @returns undefined when the first cluster can be written in place
+ * @returns undefined when all of that part can be written in place
  */
 export async function reserve(image: Image, offset: number, bytes: number): Promise<Reserved | undefined> {
   const { clusterSize } = image.geometry
@@ -76,17 +76,18 @@ export async function reserve(image: Image, offset: number, bytes: number): Prom
   const start = alignDown(offset, clusterSize)
   const end = offset + bytes
   const before: Words[] = []
-  let treatment: number | undefined
+  let treatment: number = Treatment.inPlace
   let host = 0
   for (let at = start; at < end; at += clusterSize) {
     const words = entryWords(image, table, index + before.length)
     const its = treatmentOf(image, words, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
-    treatment ??= its
-    if (its !== treatment || its === Treatment.inPlace) break
-    if (its === Treatment.reuse) {
+    // What is the guest's already goes together, so that it is written in one request.
+    if (before.length > 0 && (its === Treatment.replace) !== (treatment === Treatment.replace)) break
+    if (its !== Treatment.replace) {
       if (before.length === 0) host = hostOffsetOf(words.hi, words.lo)
       else if (hostOffsetOf(words.hi, words.lo) !== host + before.length * clusterSize) break
     }
+    treatment = Math.max(treatment, its)
     before.push(words)
   }
   if (treatment === Treatment.inPlace) return undefined

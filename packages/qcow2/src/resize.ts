@@ -1,4 +1,4 @@
-/** Changing the size of the guest's disk, and emptying the image. */
+/** Changing the size of the guest's disk. */
 import {
   alignUp,
   BlockError,
@@ -17,6 +17,7 @@ import { HEADER_FIELD } from './format/header.ts'
 import type { Image } from './image.ts'
 import { growL1, l2TableOffset } from './l1.ts'
 import { preallocate } from './preallocate.ts'
+import { shrinkRefcountTable } from './refcount-shrink.ts'
 import { getRefcount } from './refcounts.ts'
 import { blockStatus } from './status.ts'
 import { write } from './write.ts'
@@ -46,8 +47,7 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   } else {
     await grow(image, size, preallocation, options.zero === true)
   }
-  if (image.hasDataFile && (image.header.autoclear & 2n) !== 0n)
-    await image.data.truncate(size, { exact: false })
+  if (image.isDataFileRaw) await image.data.truncate(size, { exact: false })
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
@@ -65,7 +65,7 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
     await zeroOldEnd(image, before, size)
     if (preallocation !== 'off')
       await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
-    else if (zero && size > before) await zeroGrown(image, before, size)
+    if (zero && size > before) await zeroGrown(image, before, size)
     await flushImage(image)
     await writeSize(image, size)
   } catch (error) {
@@ -104,7 +104,9 @@ async function shrink(image: Image, size: number): Promise<void> {
   await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
   if (image.hasDataFile) await image.data.truncate(size, { exact: false })
   await settleImage(image)
-  await trimFile(image)
+  await image.lock.run(() => shrinkRefcountTable(image))
+  await settleImage(image)
+  await image.lock.run(() => trimFile(image))
 }
 
 async function writeSizeAfterFlush(image: Image, size: number): Promise<void> {
@@ -125,6 +127,7 @@ async function shrinkL1(image: Image, entries: number): Promise<void> {
   }
   if (tables.length === 0) return
   image.l1.bytes.fill(0, entries * 8)
+  image.overlaps.forget()
   await image.writeResident(image.l1, image.header.l1TableOffset, entries * 8, (total - entries) * 8)
   await image.flushFile()
   await image.file.debugEvent('l1_shrink_free_l2_clusters')
@@ -134,20 +137,25 @@ async function shrinkL1(image: Image, entries: number): Promise<void> {
   }
 }
 
-/** Cuts unused clusters off the end of the image file, if its host can. */
+/**
+ * Cuts unused clusters off the end of the image file, if its host can. Runs under the image's lock: nobody may
+ * be given one of these clusters meanwhile.
+ */
 async function trimFile(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
-  await image.lock.run(() => applyFrees(image))
+  await applyFrees(image)
+  if (!image.frees.isEmpty) return
   let clusters = divUp(image.file.size, clusterSize)
   while (clusters > 1 && (await getRefcount(image, clusters - 1)) === 0) clusters--
   const end = clusters * clusterSize
-  if (end >= image.file.size || !image.frees.isEmpty) return
+  if (end >= image.file.size) return
   await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
     image.events.warn(
       `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
     )
   })
-  image.untouchedFrom = Math.min(image.untouchedFrom, end)
+  // Only what is gone for sure reads as zeroes when the file grows again.
+  if (image.file.size <= end) image.untouchedFrom = Math.min(image.untouchedFrom, end)
 }
 
 async function writeSize(image: Image, size: number): Promise<void> {
@@ -156,14 +164,4 @@ async function writeSize(image: Image, size: number): Promise<void> {
   viewOf(field).setUint32(4, size % TWO_32)
   await image.file.write(HEADER_FIELD.size, field)
   await image.flushFile()
-}
-
-/** Drops all guest data of this layer, so that the backing file shows through everywhere. */
-export async function makeEmpty(image: Image): Promise<void> {
-  await image.file.debugEvent('empty_image_prepare')
-  await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), {
-    full: true,
-    reason: 'snapshot',
-  })
-  await settleImage(image)
 }

@@ -1,5 +1,5 @@
 /** What the image holds, for `map`, copies and everybody who wants to skip holes. */
-import type { BlockStatus } from '@vmblock/block-core'
+import { type BlockStatus, joinedStatus } from '@vmblock/block-core'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { loadRun, type Run } from './lookup.ts'
@@ -8,13 +8,9 @@ import { loadRun, type Run } from './lookup.ts'
 export async function blockStatus(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
   const epoch = image.requests.enter()
   try {
-    let status = statusOf(image, await loadRun(image, offset, bytes))
-    while (status.bytes < bytes) {
-      const next = statusOf(image, await loadRun(image, offset + status.bytes, bytes - status.bytes))
-      if (!joins(status, next)) break
-      status = { ...status, bytes: status.bytes + next.bytes }
-    }
-    return status
+    return await joinedStatus(bytes, async (done, left) =>
+      statusOf(image, await loadRun(image, offset + done, left)),
+    )
   } finally {
     image.requests.leave(epoch)
   }
@@ -37,11 +33,4 @@ function statusOf(image: Image, run: Run): BlockStatus {
     default:
       return { bytes, allocated: false, data: false, zero: !image.backing }
   }
-}
-
-function joins(a: BlockStatus, b: BlockStatus): boolean {
-  if (a.allocated !== b.allocated || a.data !== b.data || a.zero !== b.zero || a.compressed !== b.compressed)
-    return false
-  if (!a.host || !b.host) return a.host === b.host
-  return b.host.offset === a.host.offset + a.bytes
 }

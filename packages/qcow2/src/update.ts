@@ -1,5 +1,5 @@
 /** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
-import { alignUp } from '@vmblock/block-core'
+import { alignDown, alignUp } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import { l2TableOffset } from './l1.ts'
 import { relieve } from './link.ts'
@@ -7,9 +7,23 @@ import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } fr
 import { writableSlice } from './reserve.ts'
 
 /**
+ * Runs `body` while nobody else allocates, zeroes or discards in the guest clusters that [start, end) touches.
+ * What `body` finds out about their entries therefore stays true, as long as it does not change them itself.
+ */
+export function holdingRange(
+  image: Image,
+  start: number,
+  end: number,
+  body: () => Promise<void>,
+): Promise<void> {
+  const first = alignDown(start, image.geometry.clusterSize)
+  return image.allocating.run(first, alignUp(end, image.geometry.clusterSize) - first, true, body)
+}
+
+/**
  * Goes over the entries of whole guest clusters [start, end) and replaces each by what `change` gives for it;
- * undefined leaves it. Takes the guest range, then the image's lock slice by slice, so that other requests
- * get their turn in a long range.
+ * undefined leaves it. The caller holds the guest range ({@link holdingRange}); the image's lock is taken slice
+ * by slice, so that other requests get their turn in a long range.
  *
  * @param skipEmpty ranges without an L2 table need no change
  */
@@ -22,29 +36,27 @@ export async function updateEntries(
 ): Promise<void> {
   const { clusterSize, l2EntrySize, l2Coverage } = image.geometry
   const last = alignUp(end, clusterSize)
-  await image.allocating.run(start, last - start, true, async () => {
-    for (let at = start; at < last; ) {
-      const coverage = sliceCoverage(image)
-      if (skipEmpty && l2TableOffset(image, Math.floor(at / l2Coverage)) === 0) {
-        at += l2Coverage - (at % l2Coverage)
-        continue
-      }
-      const stop = Math.min(last, at + coverage - (at % coverage))
-      const from = at
-      await image.lock.run(async () => {
-        const table = await writableSlice(image, from)
-        const first = indexInSlice(image, from)
-        for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
-          const changed = change(entryWords(image, table, index), guest)
-          if (!changed) continue
-          setEntryWords(image, table, index, changed)
-          image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
-        }
-      })
-      await relieve(image)
-      at = stop
+  for (let at = start; at < last; ) {
+    const coverage = sliceCoverage(image)
+    if (skipEmpty && l2TableOffset(image, Math.floor(at / l2Coverage)) === 0) {
+      at += l2Coverage - (at % l2Coverage)
+      continue
     }
-  })
+    const stop = Math.min(last, at + coverage - (at % coverage))
+    const from = at
+    await image.lock.run(async () => {
+      const table = await writableSlice(image, from)
+      const first = indexInSlice(image, from)
+      for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
+        const changed = change(entryWords(image, table, index), guest)
+        if (!changed) continue
+        setEntryWords(image, table, index, changed)
+        image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+      }
+    })
+    await relieve(image)
+    at = stop
+  }
 }
 
 /** Whether two entries are the same words. */

@@ -2,7 +2,7 @@
  * Every rule of what must reach the disk before what, and all of lazy refcounts.
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
- *     copy       old data  ->  L2 entry
+ *     data       ->  L2 entry   where the cluster holds copies of old data, or did hold something else
  *     new table  refcount, table contents -> L1 entry   (written and flushed, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
  *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end)
@@ -30,15 +30,16 @@ export interface Ordered {
 }
 
 /**
- * Before an L2 entry may point at newly allocated clusters, which end at `hostEnd`. `copiedOldData`: something
- * that was there before (guest data, or zeroes over old garbage) was written into them.
+ * Before an L2 entry may point at newly allocated clusters, which end at `hostEnd`. `dataFirst`: without what
+ * was written into them they would show something wrong: they hold copies of old data, or the clusters were
+ * used before, and what they held then is not the guest's business here.
  */
-export async function beforeLink(image: Ordered, hostEnd: number, copiedOldData: boolean): Promise<void> {
+export async function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> {
   // Failing to set the bit is no failure: refcounts just have to be exact then.
   if (image.lazyRefcounts && !image.dirty) await image.markDirty().catch(() => undefined)
   if (!image.dirty) await image.l2Tables.follow(image.refblocks)
   const covered = !image.dirty || (await image.coverFile(hostEnd))
-  if (copiedOldData || !covered) image.l2Tables.followData()
+  if (dataFirst || !covered) image.l2Tables.followData()
 }
 
 /**

@@ -2,13 +2,13 @@
  * Writing guest data: in place where the cluster is there and ours, else allocate - write - link. The link
  * comes last, so a crash before it leaks clusters and loses nothing.
  */
-import { alignDown, alignUp, SubRequests } from '@vmblock/block-core'
-import { writeWithCopies } from './cow.ts'
+import { alignDown, alignUp, inParts } from '@vmblock/block-core'
+import { writeReserved } from './cow.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { abandon, link, relieve } from './link.ts'
 import { loadRun, peekRun, type Run, sliceCoverage } from './lookup.ts'
-import { reserve } from './reserve.ts'
+import { type Reserved, reserve } from './reserve.ts'
 
 /** Writes `from` at guest `offset`. */
 export async function write(image: Image, offset: number, from: Uint8Array): Promise<void> {
@@ -26,23 +26,36 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
 const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && run.copied
 
 async function writeRuns(image: Image, offset: number, from: Uint8Array): Promise<void> {
-  const requests = new SubRequests()
-  await requests.run(async () => {
-    for (let done = 0; done < from.length && !requests.failed; ) {
-      const at = offset + done
-      const run = await loadRun(image, at, from.length - done, true)
-      if (isInPlace(run)) {
-        const part = from.subarray(done, done + run.bytes)
-        await requests.add(() => writeInPlace(image, run, part))
-        done += run.bytes
-      } else {
-        done += await writeNew(image, at, from.subarray(done))
-      }
+  await inParts(from.length, async (done, parts) => {
+    const run = await loadRun(image, offset + done, from.length - done, true)
+    if (!isInPlace(run) || (await goesOn(image, run, offset + done, from.length - done))) {
+      const written = await writeNew(image, offset + done, from.subarray(done))
+      if (written > 0 || !isInPlace(run)) return written
     }
+    await parts.add(() => writeInPlace(image, run, from.subarray(done, done + run.bytes)))
+    return run.bytes
   })
 }
 
+/**
+ * Whether clusters behind an in-place run lie behind it on the host, too, and only have to be marked as data:
+ * then the whole is one request.
+ */
+async function goesOn(image: Image, run: Run, offset: number, bytes: number): Promise<boolean> {
+  if (run.bytes >= bytes) return false
+  const next = await loadRun(image, offset + run.bytes, bytes - run.bytes, true)
+  return next.copied && next.hostOffset === run.hostOffset + run.bytes
+}
+
+/** Fails where the allocator gave away what is not free. */
+function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promise<void> | undefined {
+  if (image.hasDataFile) return undefined
+  return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
+}
+
 async function writeInPlace(image: Image, run: Run, from: Uint8Array): Promise<void> {
+  const refused = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
+  if (refused) await refused
   const announced = image.data.debugEvent('write_aio')
   if (announced) await announced
   await image.data.write(run.hostOffset, from)
@@ -63,7 +76,10 @@ async function writeNew(image: Image, offset: number, from: Uint8Array): Promise
     const reserved = await image.lock.run(() => reserve(image, offset, bytes))
     if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
     try {
-      const copied = await writeWithCopies(image, reserved, from.subarray(0, reserved.bytes))
+      await guardReserved(image, reserved)
+      const copied = await writeReserved(image, reserved, from.subarray(0, reserved.bytes))
+      // Meanwhile another request may have found the image corrupt.
+      await guardReserved(image, reserved)
       await image.lock.run(() => link(image, reserved, copied))
     } catch (error) {
       // A release that fails as well leaves a leak, and the first error is the one to tell.

@@ -1,17 +1,13 @@
 /** Making a guest range read as zeroes without writing zeroes. */
 import { alignDown, alignUp, BlockError, divUp, type WriteFlags } from '@vmblock/block-core'
 import { readsAsZero } from './cow.ts'
-import { discardClusters } from './discard.ts'
+import { unlinkClusters } from './discard.ts'
 import { COMPRESSED_HI, hostOffsetOf, ZERO_LO } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { freeEntry, NOTHING } from './link.ts'
 import type { Words } from './lookup.ts'
-import { sameWords, updateEntries } from './update.ts'
-
-/** Autoclear bit 1: the data file alone is a raw image, so what reads as zero must be zero in it. */
-export const isDataFileRaw = (image: Image): boolean =>
-  image.hasDataFile && (image.header.autoclear & 2n) !== 0n
+import { holdingRange, sameWords, updateEntries } from './update.ts'
 
 /**
  * Zeroes [offset, offset + bytes): zero flags where whole clusters (or subclusters) are covered.
@@ -30,18 +26,21 @@ export async function writeZeroes(
     const end = offset + bytes
     const start = alignDown(offset, subclusterSize)
     const stop = alignUp(end, subclusterSize)
-    // A unit that is only touched can be zeroed whole if the rest of it reads as zeroes anyway.
-    const headIsZero = start === offset || (await readsAsZero(image, start, offset - start))
-    const tailIsZero = stop === end || end >= image.size || (await readsAsZero(image, end, stop - end))
-    if (!headIsZero || !tailIsZero) throw refused(image, offset)
-    if (image.header.version < 3) {
-      // Version 2 has no zero flag; without a backing file, nothing is as good as zero.
-      if (image.backing) throw refused(image, offset)
-      if (offset % image.geometry.clusterSize !== 0) throw refused(image, offset)
-      return await discardClusters(image, offset, end, { full: false, reason: 'request' })
-    }
-    if (isDataFileRaw(image)) await image.data.writeZeroes(offset, bytes, flags)
-    await zeroUnits(image, start, stop, flags.mayUnmap === true)
+    // What the rest of the first and the last unit shows must not change before they are zeroed.
+    await holdingRange(image, start, stop, async () => {
+      // A unit that is only touched can be zeroed whole if the rest of it reads as zeroes anyway.
+      const headIsZero = start === offset || (await readsAsZero(image, start, offset - start))
+      const tailIsZero = stop === end || end >= image.size || (await readsAsZero(image, end, stop - end))
+      if (!headIsZero || !tailIsZero) throw refused(image, offset)
+      if (image.header.version < 3) {
+        // Version 2 has no zero flag; without a backing file, nothing is as good as zero.
+        if (image.backing) throw refused(image, offset)
+        await unlinkClusters(image, start, end, { full: false, reason: 'request' })
+        return
+      }
+      if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, flags)
+      await zeroUnits(image, start, stop, flags.mayUnmap === true)
+    })
   } finally {
     image.requests.leave(epoch)
   }

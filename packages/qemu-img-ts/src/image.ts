@@ -122,7 +122,8 @@ export async function withImage(
   try {
     await node.close()
   } catch (error) {
-    call.output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
+    // What went wrong before is the cause, and has been told.
+    if (status === 0) call.output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
     return status || 1
   }
   return status

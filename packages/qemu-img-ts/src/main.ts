@@ -41,7 +41,7 @@ async function dispatch(argv: readonly string[], output: Output, services: Servi
       output.print(`qemu-img-ts version ${VERSION} (vmblock)\n`)
       return 0
     }
-    refuseTrace(step.value ?? '')
+    warnOfTrace(step.value ?? '', output)
   }
   const [name, ...words] = parser.operands
   if (name === undefined) return 0
@@ -70,7 +70,16 @@ async function printHelp(output: Output, { registry }: Services): Promise<number
   return 0
 }
 
-/** There are no trace events here. */
-function refuseTrace(value: string): void {
-  throw new Failure(`tracing is not available: '${value}'`)
+/** There are no trace events here: says what QEMU says of one that it does not have. @throws Failure */
+function warnOfTrace(value: string, output: Output): void {
+  for (const part of value.split(',')) {
+    const [key, pattern] = part.includes('=')
+      ? [part.split('=')[0], part.slice(part.indexOf('=') + 1)]
+      : ['enable', part]
+    if (key === 'file' || key === 'events')
+      throw new Failure(`tracing to or from files is not supported: '${part}'`)
+    if (key !== 'enable') throw new Failure(`Invalid parameter '${key}'`)
+    const name = pattern.replace(/^-/, '')
+    if (name !== '' && !name.includes('*')) output.warn(`trace event '${name}' does not exist`)
+  }
 }

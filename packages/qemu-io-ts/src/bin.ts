@@ -17,12 +17,14 @@ interface Loaded {
 
 /**
  * Loads the program with its compiled code. Scripts start it thousands of times, and compiling is most of what
- * a start costs. The code is kept beside the program, where whoever may change it may change the program too;
- * V8 refuses code of another version or source.
+ * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
+ * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
  */
 function loadProgram(): Loaded {
-  const path = fileURLToPath(new URL('./program.cjs', import.meta.url))
-  const cachePath = `${path}.${process.version}-${process.arch}.cache`
+  const directory = fileURLToPath(new URL('.', import.meta.url))
+  const path = `${directory}program.cjs`
+  const { mtimeMs, size } = fs.statSync(path)
+  const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
   const source = `(function (exports, require, module) {${fs.readFileSync(path, 'latin1')}\n})`
   let cachedData: Buffer | undefined
   try {
@@ -44,6 +46,9 @@ function loadProgram(): Loaded {
       const own = `${cachePath}.${process.pid}`
       try {
         fs.writeFileSync(own, script.createCachedData())
+        for (const name of fs.readdirSync(directory)) {
+          if (/^program\.cjs\..*\.cache$/.test(name)) fs.rmSync(`${directory}${name}`, { force: true })
+        }
         fs.renameSync(own, cachePath)
       } catch {
         // A place that may not be written: the next start compiles again.

@@ -1,12 +1,47 @@
 /** The real qemu-io and ours, given the same commands on equal images, must say the same, byte for byte. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hasQemu, mayMissQemu, normalised, realQemuIo, realQemuIoMerged } from './real-qemu.ts'
 import { runMain } from './testing.ts'
+
+const starts = (program: string): boolean => spawnSync(program, ['--version']).status === 0
+
+/** Whether both programs can be started. */
+const hasQemu = starts('qemu-io') && starts('qemu-img')
+
+/** Whether a test that needs them may be skipped. */
+const mayMissQemu = process.env['REQUIRE_QEMU'] !== '1'
+
+/** What the real qemu-io says. */
+interface RealResult {
+  readonly status: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs the real qemu-io. A death by signal N is status 128 + N, as in a shell. */
+function realQemuIo(argv: readonly string[], cwd: string, input = ''): RealResult {
+  const { status, signal, stdout, stderr } = spawnSync('qemu-io', argv, { cwd, input, encoding: 'utf8' })
+  return { status: status ?? 128 + (SIGNALS[signal ?? ''] ?? 0), out: stdout, err: stderr }
+}
+
+/** Runs the real qemu-io with both streams in one pipe. */
+function realQemuIoMerged(argv: readonly string[], cwd: string, input = ''): string {
+  return spawnSync('sh', ['-c', 'exec qemu-io "$@" 2>&1', 'sh', ...argv], { cwd, input, encoding: 'utf8' })
+    .stdout
+}
+
+const SIGNALS: Readonly<Record<string, number>> = { SIGABRT: 6, SIGKILL: 9, SIGTERM: 15 }
+
+/** Times, rates, names of nodes and of temporary files differ from run to run. */
+const normalised = (text: string): string =>
+  text
+    .replaceAll(/\d+ ops; [0-9:.]+( sec)? \([^)]*\)/g, 'N ops; T')
+    .replaceAll(/^(\d+),1,\d+:\d\d:\d\d\.\d\d,[0-9.inf]+,[0-9.inf]+$/gm, '$1,1,T')
+    .replaceAll(/#block\d+/g, '#block')
 
 /** Arguments; `@/` stands for the directory of the images. Commands stand after `-c`, each in a string. */
 type Case = readonly string[]

@@ -1,5 +1,5 @@
 /** The program as a function: command line in, exit status out. */
-import type { OpenEnvironment } from '@vmblock/block-core'
+import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import { Stop } from './command.ts'
 import { COMMANDS } from './commands/index.ts'
 import type { DriverSurroundings } from './drivers.ts'
@@ -190,7 +190,8 @@ async function shutDown(session: Session): Promise<boolean> {
     await session.close()
     return true
   } catch (error) {
-    session.error(error instanceof Error ? error.message : String(error))
+    // What could not be written may be several things, each a line of its message.
+    for (const line of messageOf(error).split('\n')) session.error(line)
     return false
   }
 }

@@ -37,7 +37,9 @@ export function countsIn(outcome: Outcome): Counts {
     throw new Error(`qemu-img check ends with ${outcome.status}: ${outcome.stderr}`)
   const parsed = JSON.parse(outcome.stdout) as Record<string, unknown>
   return Object.fromEntries(
-    Object.entries(parsed).filter((entry): entry is [string, number] => typeof entry[1] === 'number' && entry[1] !== 0),
+    Object.entries(parsed).filter(
+      (entry): entry is [string, number] => typeof entry[1] === 'number' && entry[1] !== 0,
+    ),
   )
 }
 
@@ -71,7 +73,16 @@ export async function requireContent(
 ): Promise<void> {
   requireEqual(await contentOf(bench.path(name), format), expected)
   bench.write('model.raw', expected)
-  const { status, stdout, stderr } = bench.attempt('qemu-img', 'compare', '-f', format, '-F', 'raw', name, 'model.raw')
+  const { status, stdout, stderr } = bench.attempt(
+    'qemu-img',
+    'compare',
+    '-f',
+    format,
+    '-F',
+    'raw',
+    name,
+    'model.raw',
+  )
   if (status !== 0 || stdout.includes('mismatch'))
     throw new Error(`qemu-img compare ends with ${status}: ${stdout}${stderr}`)
 }

@@ -155,7 +155,8 @@ export class Model {
         this.bytes.fill(0, operation.offset, operation.offset + operation.length)
         return
       case 'discard':
-        return this.#applyDiscard(operation.offset, operation.length)
+        this.#applyDiscard(operation.offset, operation.length)
+        return
       case 'truncate': {
         const before = this.bytes
         this.bytes = new Uint8Array(operation.size)

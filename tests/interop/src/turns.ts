@@ -124,7 +124,9 @@ function commandsOf(model: Model, operation: Operation): string[] {
       return ['reopen -r', readCommand(model, operation.offset, operation.length), 'reopen -w']
     case 'write': {
       const { offset, length, content } = operation
-      return [`write ${'byte' in content ? `-P ${content.byte}` : `-s ${patternName(content.file)}`} ${offset} ${length}`]
+      return [
+        `write ${'byte' in content ? `-P ${content.byte}` : `-s ${patternName(content.file)}`} ${offset} ${length}`,
+      ]
     }
     case 'parallel': {
       const { offset, length, bytes } = operation

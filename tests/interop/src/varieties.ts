@@ -39,7 +39,6 @@ export interface Variety {
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const DEFAULT_CLUSTER = 64 * KIB
 
 /** Makes an image file by the side whose turn it is to make one. */
 export async function make(
@@ -67,7 +66,9 @@ export function qcow2(options: ImageOptions, size?: number, wishes: Partial<Wish
     name: name.join(',') || 'default',
     async make(workshop) {
       const data = workshop.bench.path('disk.data')
-      const given = Object.entries(options).map(([key, value]) => [key, value.replace('$DATA', data)] as const)
+      const given = Object.entries(options).map(
+        ([key, value]) => [key, value.replace('$DATA', data)] as const,
+      )
       const cluster = bytesOf(options['cluster_size'])
       const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * 512
       await make(workshop, 'disk.qcow2', 'qcow2', bytes, Object.fromEntries(given))
@@ -76,7 +77,11 @@ export function qcow2(options: ImageOptions, size?: number, wishes: Partial<Wish
         format: 'qcow2',
         content: new Uint8Array(bytes),
         discard: { cluster },
-        wishes: { grain: options['extended_l2'] ? cluster / 32 : cluster, resizeUpTo: bytes * 1.5, ...wishes },
+        wishes: {
+          grain: options['extended_l2'] ? cluster / 32 : cluster,
+          resizeUpTo: bytes * 1.5,
+          ...wishes,
+        },
         ...(options['data_file_raw'] === 'on' && { mirror: 'disk.data' }),
       }
     },
@@ -188,7 +193,8 @@ function compressible(random: Random, size: number): Uint8Array {
     const kind = random.int(0, 4)
     if (kind === 1) bytes.fill(random.int(1, 256), at, end)
     if (kind === 2) bytes.set(random.bytes(end - at), at)
-    if (kind === 3) for (let i = at; i < end; i++) bytes[i] = 65 + ((i * i) % 7) + (random.chance(0.05) ? 9 : 0)
+    if (kind === 3)
+      for (let i = at; i < end; i++) bytes[i] = 65 + ((i * i) % 7) + (random.chance(0.05) ? 9 : 0)
     at = end
   }
   return bytes

@@ -27,8 +27,9 @@ export interface Needs {
   readonly caches?: readonly string[]
   /**
    * `ours`: behaviour deliberately better than QEMU's. `process`: the programs as processes.
+   * `holes`: programs that make and see holes in host files, for which plain Node has no calls.
    */
-  readonly requires?: readonly ('ours' | 'process')[]
+  readonly requires?: readonly ('ours' | 'process' | 'holes')[]
   /** Milliseconds the case may take with one variant; 30 s if absent. */
   readonly timeout?: number
 }
@@ -144,6 +145,9 @@ export function whyNot(needs: Needs, variant: Variant, chosen: Settings): string
   }
   if (needs.requires?.includes('ours') && (chosen.subject === 'real' || chosen.img === 'real'))
     return 'deliberately better than QEMU'
+  if (needs.requires?.includes('holes') && !(chosen.subject === 'real' && chosen.img === 'real')) {
+    return 'plain Node can neither make nor see holes of host files'
+  }
   if (needs.requires?.includes('process') && chosen.subject === 'in-process') return 'needs real processes'
   return undefined
 }

@@ -6,6 +6,8 @@ import { copyOnRead } from './copy-on-read.ts'
 const CLUSTER = 1024
 const SIZE = 10 * CLUSTER + 512
 
+const DISK = { size: () => SIZE, read: async () => {} } satisfies NodeOps
+
 /** An image over a backing file of sevens: which clusters it holds, and what was done to it. */
 function overlay() {
   const held = new Map<number, Uint8Array>()
@@ -78,5 +80,13 @@ describe('copy-on-read', () => {
     const write = node.write(0, new Uint8Array(CLUSTER).fill(9))
     await Promise.all([read, write])
     expect(held.get(0)![0]).toBe(9)
+  })
+
+  it('needs an image that may be written', async () => {
+    const child = nodeOf(DISK, { config: { readOnly: true } })
+    await expect(openTestNode(copyOnRead, { children: { file: child } })).rejects.toMatchObject({
+      code: 'EPERM',
+      message: 'Block node is read-only',
+    })
   })
 })

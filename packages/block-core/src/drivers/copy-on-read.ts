@@ -2,6 +2,7 @@
 import { alignDown, alignUp, isZero } from '../bits.ts'
 import type { BlockChild } from '../child.ts'
 import { defineDriver, type NodeOps } from '../driver.ts'
+import { BlockError } from '../errors.ts'
 import { RangeTracker } from '../range-tracker.ts'
 import { passThrough } from './pass-through.ts'
 
@@ -45,6 +46,7 @@ export const copyOnRead = defineDriver({
 
   async open(context): Promise<NodeOps> {
     const child = await context.requireChild('file')
+    if (child.readOnly) throw new BlockError('EPERM', 'Block node is read-only', { node: context.nodeName })
     const { clusterSize = 1 } = await child.node.info()
     const ranges = new RangeTracker()
     const below = passThrough(child)

@@ -13,6 +13,8 @@ interface Version {
   /** Ticks of the log's clock: the request was made, and had completed (Infinity: never). */
   readonly made: number
   done: number
+  /** A write-through node made it durable before it completed; discards it does not. */
+  readonly forced: boolean
 }
 
 /** Records what is done to a node, and judges what is left of it. */
@@ -23,9 +25,11 @@ export class CrashGuest {
   readonly #flushes: { readonly made: number; readonly done: number }[] = []
   /** Every write is durable when it completes. */
   readonly #writeThrough: boolean
-  #stamp = 0
+  #stamp: number
 
-  constructor(node: BlockNode, log: WriteLog) {
+  /** @param lastStamp what guests before this one may have written ends here, and is not taken for its own */
+  constructor(node: BlockNode, log: WriteLog, lastStamp = 0) {
+    this.#stamp = lastStamp
     this.#node = node
     this.#log = log
     this.#writeThrough = !node.config.writeCache
@@ -34,15 +38,17 @@ export class CrashGuest {
   /** Writes a pattern nobody wrote before. Offsets and lengths are multiples of 512 bytes. */
   async write(offset: number, bytes: number): Promise<void> {
     const stamp = ++this.#stamp
-    await this.#record(offset, bytes, stamp, () => this.#node.write(offset, patternOf(offset, bytes, stamp)))
+    const data = patternOf(offset, bytes, stamp)
+    await this.#record(offset, bytes, stamp, this.#writeThrough, () => this.#node.write(offset, data))
   }
   /** Zeroes a range. */
   async zero(offset: number, bytes: number, mayUnmap: boolean): Promise<void> {
-    await this.#record(offset, bytes, 0, () => this.#node.writeZeroes(offset, bytes, { mayUnmap }))
+    const forced = this.#writeThrough
+    await this.#record(offset, bytes, 0, forced, () => this.#node.writeZeroes(offset, bytes, { mayUnmap }))
   }
   /** Discards whole clusters: they read as they did, or as zeroes, until a flush settles it. */
   async discard(offset: number, bytes: number): Promise<void> {
-    await this.#record(offset, bytes, 0, () => this.#node.discard(offset, bytes))
+    await this.#record(offset, bytes, 0, false, () => this.#node.discard(offset, bytes))
   }
   async flush(): Promise<void> {
     const made = this.#log.now
@@ -54,8 +60,14 @@ export class CrashGuest {
     this.#flushes.push({ made: this.#log.now, done: this.#log.now })
   }
 
-  async #record(offset: number, bytes: number, stamp: number, run: () => Promise<void>): Promise<void> {
-    const version: Version = { stamp, made: this.#log.now, done: Number.POSITIVE_INFINITY }
+  async #record(
+    offset: number,
+    bytes: number,
+    stamp: number,
+    forced: boolean,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    const version: Version = { stamp, made: this.#log.now, done: Number.POSITIVE_INFINITY, forced }
     for (let sector = offset / SECTOR; sector < (offset + bytes) / SECTOR; sector++) {
       const versions = this.#sectors.get(sector)
       if (versions) versions.push(version)
@@ -91,7 +103,7 @@ export class CrashGuest {
 
   #allowed(versions: readonly Version[], moment: number, base: number): Set<number> {
     const durable = (version: Version): boolean => {
-      if (this.#writeThrough && version.done < moment) return true
+      if (version.forced && version.done < moment) return true
       return this.#flushes.some(({ made, done }) => version.done <= made && done < moment)
     }
     // Everything from the last durable version on; of the requests that overlapped it in time, either may have won.

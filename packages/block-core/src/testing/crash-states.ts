@@ -95,6 +95,7 @@ function apply(disk: Uint8Array, entry: LogEntry, fate: Fate, random: Random): U
   const data = entry.kind === 'write' ? entry.data! : new Uint8Array(entry.bytes)
   for (let at = entry.offset; at < end; ) {
     const next = Math.min(alignDown(at, SECTOR) + SECTOR, end)
+    if (at >= target.length) break // a discard of what a truncation cut off before
     if (fate === 'kept' || random.int(0, 2) === 0)
       target.set(
         data.subarray(at - entry.offset, next - entry.offset).subarray(0, Math.max(0, target.length - at)),

@@ -2,6 +2,7 @@
 import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import type { Image } from '../image.ts'
+import { Metadata } from '../overlap.ts'
 import { getRefcount, refblockOffset } from '../refcounts.ts'
 import { type Check, hexWord } from './references.ts'
 
@@ -24,13 +25,14 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     const index = start / refblockEntries
     const counted = references.block(index)
     const stored = await readRefblock(check, index)
+    const stop = Math.min(refblockEntries, references.clusters - start)
     if (stored === 'unreadable') {
-      check.report(`Can't get refcount for cluster ${start}: Input/output error`)
-      result.checkErrors++
+      for (let i = 0; i < stop; i++)
+        check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
+      result.checkErrors += stop
       continue
     }
     if (!stored && !counted) continue
-    const stop = Math.min(refblockEntries, references.clusters - start)
     for (let i = 0; i < stop; i++) {
       const refcount = stored ? image.refcounts.get(stored, i) : 0
       const reference = counted ? image.refcounts.get(counted, i) : 0
@@ -136,7 +138,8 @@ export async function checkCopied(check: Check): Promise<void> {
         result.corruptionsFixed++
       }
     }
-    if (l2Offset % clusterSize === 0) await checkCopiedL2(check, l2Offset, repair)
+    // A table that no file reaches was reported by the walk.
+    if (l2Offset % clusterSize === 0 && l2Offset < Number.MAX_SAFE_INTEGER) await checkCopiedL2(check, l2Offset, repair)
   }
 }
 
@@ -167,6 +170,11 @@ async function checkCopiedL2(check: Check, l2Offset: number, repair: boolean): P
     changed++
   }
   if (changed === 0) return
+  await counted(
+    check,
+    async () => image.overlaps.guard(l2Offset, clusterSize, Metadata.activeL2),
+    'ERROR: Could not write L2 table; metadata overlap check failed',
+  )
   await counted(check, () => image.file.write(l2Offset, table), 'ERROR: Could not write L2 table')
   image.l2Tables.drop(l2Offset, clusterSize)
   result.corruptions -= changed

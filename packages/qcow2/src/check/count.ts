@@ -18,8 +18,10 @@ import {
   refblockOffset,
   ZERO_LO,
 } from '../format/l2-entry.ts'
-import { MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
-import { parseSnapshotTable, type Snapshot } from '../format/snapshot-layout.ts'
+import { MAX_L1_BYTES } from '../format/limits.ts'
+import type { Snapshot } from '../format/snapshot-layout.ts'
+import { Metadata } from '../overlap.ts'
+import { readSnapshotTable, type SnapshotList } from '../snapshots.ts'
 import { type Check, countReference, hex, hexWord } from './references.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
@@ -60,21 +62,10 @@ export async function countReferences(
 }
 
 /** Reads the snapshot table. What is wrong with it is reported; what can be read is returned. */
-export async function readSnapshots(
-  check: Check,
-): Promise<{ readonly snapshots: readonly Snapshot[]; readonly bytes: number }> {
+export async function readSnapshots(check: Check): Promise<SnapshotList> {
   const { image, result } = check
-  const { nbSnapshots, snapshotsOffset } = image.header
-  if (nbSnapshots === 0) return { snapshots: [], bytes: 0 }
   try {
-    for (let bytes = Math.min(nbSnapshots * 256, MAX_SNAPSHOT_TABLE_BYTES); ; bytes *= 2) {
-      const data = new Uint8Array(Math.min(bytes, MAX_SNAPSHOT_TABLE_BYTES))
-      await image.file.read(snapshotsOffset, data)
-      const { snapshots, length, truncated } = parseSnapshotTable(data, nbSnapshots)
-      if (!truncated) return { snapshots, bytes: length }
-      if (data.length === MAX_SNAPSHOT_TABLE_BYTES) break
-    }
-    throw new Error('Snapshot table is too big')
+    return await readSnapshotTable(image)
   } catch (error) {
     check.report(
       `ERROR failed to read the snapshot table: ${error instanceof Error ? error.message : errorText(error)}`,
@@ -111,6 +102,8 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
 }
 
 async function readTable(check: Check, offset: number, into: Uint8Array, where: string): Promise<void> {
+  // No file reaches so far, and beyond its end there are zeroes.
+  if (offset > Number.MAX_SAFE_INTEGER - into.length) return
   try {
     await check.image.file.read(offset, into)
   } catch (error) {
@@ -243,8 +236,16 @@ async function fixByZero(check: Check, { index, zeroes, allocated, tableOffset }
   const bytes = new Uint8Array(l2EntrySize)
   if (image.extendedL2) viewOf(bytes).setUint32(8, (zeroes | allocated) >>> 0)
   else viewOf(bytes).setUint32(4, ZERO_LO)
+  const at = tableOffset + index * l2EntrySize
   try {
-    await image.file.write(tableOffset + index * l2EntrySize, bytes)
+    await image.overlaps.guard(at, l2EntrySize, Metadata.activeL2 | Metadata.inactiveL2)
+  } catch {
+    check.report('ERROR: Overlap check failed')
+    result.checkErrors++
+    return false
+  }
+  try {
+    await image.file.write(at, bytes)
     await image.file.flush()
   } catch (error) {
     check.report(`ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`)

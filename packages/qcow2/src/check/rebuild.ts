@@ -56,7 +56,9 @@ async function writeBlocks(
       pending.add(Math.floor(cluster / refblockEntries))
     }
     const block = references.block(index)
-    if (block) await image.file.write(blocks.get(index)!, block)
+    if (!block) continue
+    await image.overlaps.guard(blocks.get(index)!, clusterSize)
+    await image.file.write(blocks.get(index)!, block)
   }
 }
 
@@ -73,6 +75,7 @@ async function activate(
     target.setUint32(at + 4, value % TWO_32)
   }
   for (const [index, blockOffset] of blocks) put(view, index * 8, blockOffset)
+  await image.overlaps.guard(offset, table.length)
   await image.file.write(offset, table)
   await image.flushFile()
   const fields = new Uint8Array(12)

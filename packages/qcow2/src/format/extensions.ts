@@ -97,7 +97,8 @@ function* walk(bytes: Uint8Array, start: number, end: number): Generator<RawExte
 
 function parseFeatureNames(data: Uint8Array): FeatureName[] {
   const names: FeatureName[] = []
-  for (let at = 0; at + FEATURE_ROW <= data.length; at += FEATURE_ROW)
+  // A last row that is cut short still has a name.
+  for (let at = 0; at + 2 < data.length; at += FEATURE_ROW)
     names.push({
       word: data[at]!,
       bit: data[at + 1]!,

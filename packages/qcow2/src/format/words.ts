@@ -12,6 +12,9 @@ export const wide64 = (at: number): Field<number> => ({
   set: be.u64(at).set,
 })
 
+/** A number as C's `%#x` prints it, in QEMU's messages: zero has no prefix. */
+export const prefixedHex = (value: number): string => (value === 0 ? '0' : `0x${value.toString(16)}`)
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const encoder = new TextEncoder()
 

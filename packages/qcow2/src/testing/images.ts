@@ -1,6 +1,8 @@
 /** Images on memory nodes, for tests. */
 import {
   type BlockNode,
+  blkdebug,
+  type CheckReport,
   DriverRegistry,
   denyHost,
   memory,
@@ -11,13 +13,16 @@ import {
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
-import { toBytes } from '@vmblock/block-core/testing'
+import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { createQcow2 } from '../create.ts'
 import { createOptions } from '../create-options.ts'
 import { qcow2 } from '../driver.ts'
 
 /** What opens test images: every driver they are made of, and no file of the host. */
-export const environment = { registry: new DriverRegistry([memory, writeLog, qcow2]), host: denyHost }
+export const environment = {
+  registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
+  host: denyHost,
+}
 
 /** An empty disk in memory. */
 export const emptyDisk = (): Promise<BlockNode> => openNode(environment, { driver: 'memory' })
@@ -65,3 +70,24 @@ export async function bytesAt(node: BlockNode, offset: number, bytes: number): P
 
 /** `bytes` bytes of one value. */
 export const filled = (value: number, bytes: number): Uint8Array => new Uint8Array(bytes).fill(value)
+
+/** Seeded data without zeroes. */
+export const pattern = (bytes: number, seed = 1): Uint8Array => createRandom(seed).bytes(bytes)
+
+/** Changes bytes of an image file behind the driver's back. */
+export const poke = (file: BlockNode, offset: number, bytes: readonly number[]): Promise<void> =>
+  file.write(offset, Uint8Array.from(bytes))
+
+/** What a check of an image finds that nobody has open for writing. */
+export async function findings(file: BlockNode): Promise<CheckReport & { readonly lines: string[] }> {
+  const lines: string[] = []
+  const node = await openNode(environment, { driver: 'qcow2', file, 'read-only': true, 'check-mode': true, backing: null })
+  const report = await node.check({ report: (line) => lines.push(line) })
+  await node.close()
+  return { ...report, lines }
+}
+
+/** An image with nothing wrong; leaks are allowed where a request failed. */
+export const SOUND = { corruptions: 0, checkErrors: 0, leaks: 0, lines: [] }
+/** See {@link SOUND}. */
+export const SAFE = { corruptions: 0, checkErrors: 0 }

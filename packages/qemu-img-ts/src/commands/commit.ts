@@ -4,12 +4,16 @@ import {
   backingOf,
   combinePaths,
   commitNode,
-  messageOf,
+  errorText,
+  isBlockError,
+  reopenNode,
+  resolveBackingFilename,
   skipFilters,
 } from '@vmblock/block-core'
 import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
 import { exactBytes, openImage, placeOf, requireCacheMode, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
+import type { Progress } from '../progress.ts'
 import { requireSize } from '../size-text.ts'
 import { withProgress } from '../with-progress.ts'
 
@@ -56,20 +60,12 @@ async function run(call: CommitCall): Promise<number> {
   const status = await withImage(call, node, () =>
     withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
       progress.set(0)
-      const base = options.base === undefined ? undefined : await findBase(call, node, filename, options.base)
+      const below = backingOf(node)
+      if (!below && options.base === undefined) throw new Failure('Image does not have a backing file')
+      const base = options.base === undefined ? below! : await findBase(call, node, filename, options.base)
+      await copyDown(call, node, skipFilters(base), progress)
       // Overlays of a lower layer are left alone: their backing file then shows the new content beneath them.
-      const makeEmpty = !options.drop && base === undefined
-      try {
-        await commitNode(node, {
-          base,
-          makeEmpty,
-          rate: options.rate === undefined ? undefined : exactBytes(options.rate),
-          progress: (done, total) => progress.setPart(done, total),
-        })
-      } catch (error) {
-        throw new Failure(messageOf(error))
-      }
-      progress.set(100)
+      if (!options.drop && options.base === undefined) await empty(node)
       return 0
     }),
   )
@@ -77,21 +73,66 @@ async function run(call: CommitCall): Promise<number> {
   return status
 }
 
-/** The layer below `top` that `-b` names: as a header names it, or by a path from the image above it. */
+async function copyDown(
+  { options }: CommitCall,
+  top: BlockNode,
+  base: BlockNode,
+  progress: Progress,
+): Promise<void> {
+  // Here and not in the job, because QEMU words the failure of either in its own way.
+  if (base.readOnly) await reopenNode(base, { readOnly: false })
+  try {
+    await commitNode(top, {
+      base,
+      makeEmpty: false,
+      rate: options.rate === undefined ? undefined : exactBytes(options.rate),
+      progress: (done, total) => progress.setPart(done, total),
+    })
+  } catch (error) {
+    throw new Failure(`Block job failed: ${errorText(error)}`)
+  }
+  progress.set(100)
+}
+
+/** Drops what the overlay holds. Not every format can; it then holds what its backing file now holds too. */
+async function empty(top: BlockNode): Promise<void> {
+  try {
+    await skipFilters(top).makeEmpty()
+  } catch (error) {
+    if (!isBlockError(error, 'ENOTSUP'))
+      throw new Failure(`Failed to empty ${top.filename}: ${errorText(error)}`)
+  }
+}
+
+/** The layer below `top` that `-b` names, as a header would: relative to the image above it. */
 async function findBase(
   call: CommitCall,
   top: BlockNode,
   filename: string,
   wanted: string,
 ): Promise<BlockNode> {
-  const realPath = async (name: string): Promise<string> => (await call.services.realPath?.(name)) ?? name
   for (let above = skipFilters(top); ; ) {
     const below = backingOf(above)
     if (!below) throw new Failure(`Did not find '${wanted}' in the backing chain of '${filename}'`)
-    const named = (await above.info()).backingFilename
-    if (wanted === named || wanted === below.filename) return below
-    const path = combinePaths(placeOf(above), wanted)
-    if ((await realPath(path)) === (await realPath(below.filename))) return below
+    if (await isNamed(call, above, below, wanted)) return below
     above = skipFilters(below)
   }
 }
+
+async function isNamed(
+  call: CommitCall,
+  above: BlockNode,
+  below: BlockNode,
+  wanted: string,
+): Promise<boolean> {
+  const place = placeOf(above)
+  const named = (await above.info()).backingFilename
+  const full = named === undefined ? undefined : resolveBackingFilename(place, named)
+  // Another one than the header says was given, or no path: names are all there is to compare.
+  if (full !== below.filename || [wanted, full].some(hasProtocol))
+    return [named, full, below.filename].includes(wanted)
+  const realPath = async (name: string): Promise<string> => (await call.services.realPath?.(name)) ?? name
+  return (await realPath(combinePaths(place, wanted))) === (await realPath(full))
+}
+
+const hasProtocol = (name: string): boolean => /^[^/]*:/.test(name)

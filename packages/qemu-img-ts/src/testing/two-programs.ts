@@ -3,7 +3,6 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import process from 'node:process'
 import type { Services } from '../command.ts'
 import { nodeDrivers } from '../drivers.ts'
 import { main } from '../main.ts'
@@ -15,87 +14,104 @@ export interface Said {
   readonly status: number
 }
 
-/** Whether QEMU's programs are installed. Where REQUIRE_QEMU is set they must be. */
-export function hasQemu(): boolean {
-  const found = ['qemu-img', 'qemu-io'].every((name) => spawnSync(name, ['--version']).error === undefined)
-  if (!found && process.env['REQUIRE_QEMU']) throw new Error('REQUIRE_QEMU is set, and qemu-img is missing')
-  return found
-}
+/** Whether QEMU's programs are installed. */
+export const hasQemu = (): boolean =>
+  ['qemu-img', 'qemu-io'].every((name) => spawnSync(name, ['--version']).error === undefined)
 
-/** Services of the process that runs the tests. */
-export function processServices(print: (line: string) => void = () => {}): Services {
-  return {
-    ...nodeDrivers({ readText: (name) => fs.promises.readFile(name, 'utf8'), print }),
-    removeFile: (name) => fs.promises.unlink(name),
-    realPath: (name) => fs.promises.realpath(name).catch(() => undefined),
-  }
-}
+/** Services of a process of Node. */
+export const nodeServices = (): Services => ({
+  ...nodeDrivers({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
+  removeFile: (name) => fs.promises.unlink(name),
+  realPath: (name) => fs.promises.realpath(name).catch(() => undefined),
+})
 
-/** Runs our program in this process, in its working directory. */
-export async function runOurs(words: readonly string[]): Promise<Said> {
-  let out = ''
-  let err = ''
+/** Runs our program in this process. */
+export async function runOurs(words: readonly string[], services = nodeServices()): Promise<Said> {
+  const said = { out: '', err: '' }
   const streams = {
-    out: (text: string) => void (out += text),
-    err: (text: string) => void (err += text),
-    flush: () => {},
+    out(text: string) {
+      said.out += text
+    },
+    err(text: string) {
+      said.err += text
+    },
+    flush() {},
   }
-  const status = await main(words, streams, processServices())
-  return { out, err, status }
+  const status = await main(words, streams, services)
+  return { ...said, status }
 }
 
 /** Words of a line, with quotes as in a shell. */
-export const splitWords = (line: string): string[] =>
+const splitWords = (line: string): string[] =>
   [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!)
 
-/** Two directories with the same content, one for each program. */
+/** What a process can do, of which the tests may have one and the program may not. */
+interface Home {
+  cwd(): string
+  chdir(directory: string): void
+}
+
+/**
+ * Two directories with the same names in them, one for each program. A line is a command line of qemu-img for
+ * both programs, unless it begins with one of these:
+ *
+ * - `made:` QEMU's qemu-img runs in both directories, so that our own writing plays no part
+ * - `io:FORMAT:` QEMU's qemu-io does so, to put content into images; it may kill itself
+ * - `judge:` QEMU's qemu-img looks at both directories, and must say the same of what both programs left there
+ * - `copy:` copies a file in both
+ * - `remove:` deletes a file in both
+ */
 export class TwoPrograms {
   readonly #root = fs.mkdtempSync(path.join(os.tmpdir(), 'qemu-img-ts-'))
-  readonly #home = process.cwd()
-  readonly theirs = path.join(this.#root, 'theirs')
-  readonly ours = path.join(this.#root, 'ours')
+  readonly #theirs = path.join(this.#root, 'theirs')
+  readonly #ours = path.join(this.#root, 'ours')
+  readonly #home: Home
+  readonly #before: string
 
-  constructor() {
-    fs.mkdirSync(this.theirs)
-    fs.mkdirSync(this.ours)
-    process.chdir(this.ours)
+  constructor(home: Home) {
+    this.#home = home
+    this.#before = home.cwd()
+    fs.mkdirSync(path.join(this.#theirs, 'sub'), { recursive: true })
+    fs.mkdirSync(path.join(this.#ours, 'sub'), { recursive: true })
+    home.chdir(this.#ours)
   }
 
-  /** Runs a command line of qemu-img through both. */
-  async img(line: string): Promise<{ readonly theirs: Said; readonly ours: Said }> {
-    const words = splitWords(line)
-    const { stdout, stderr, status } = spawnSync('qemu-img', words, { cwd: this.theirs, encoding: 'utf8' })
-    const theirs = { out: stdout, err: stderr, status: status ?? -1 }
-    return { theirs, ours: await runOurs(words) }
+  /** Runs a line. @returns what was said, to be compared; undefined for a line that only prepares */
+  async run(line: string): Promise<{ readonly theirs: Said; readonly ours: Said } | undefined> {
+    const [, verb = 'both', rest = ''] = /^(?:(made|io:\w+|judge|copy|remove): )?(.*)$/s.exec(line)!
+    const words = splitWords(rest)
+    if (verb === 'both')
+      return { theirs: this.#qemuImg(this.#theirs, words), ours: comparable(await runOurs(words)) }
+    if (verb === 'judge')
+      return { theirs: this.#qemuImg(this.#theirs, words), ours: this.#qemuImg(this.#ours, words) }
+    for (const cwd of [this.#theirs, this.#ours]) {
+      if (verb === 'made') execFileSync('qemu-img', words, { cwd })
+      else if (verb === 'copy') fs.copyFileSync(path.join(cwd, words[0]!), path.join(cwd, words[1]!))
+      else if (verb === 'remove') fs.unlinkSync(path.join(cwd, words[0]!))
+      else spawnSync('qemu-io', ['-f', verb.slice(3), ...words], { cwd })
+    }
+    return undefined
   }
 
-  /** Runs QEMU's qemu-img for both: what is then compared does not depend on our own writing. */
-  qemuImg(line: string): void {
-    this.each((cwd) => execFileSync('qemu-img', splitWords(line), { cwd }))
+  /** Puts the same file into both directories. */
+  write(name: string, bytes: Uint8Array): void {
+    for (const directory of [this.#theirs, this.#ours]) fs.writeFileSync(path.join(directory, name), bytes)
   }
 
-  /** Runs QEMU's qemu-io on the image of each. */
-  qemuIo(line: string, format = 'qcow2'): void {
-    this.each((cwd) => {
-      // Images that a test leaves dirty are abandoned by a signal, so the exit status says nothing.
-      spawnSync('qemu-io', ['-f', format, ...splitWords(line)], { cwd })
-    })
-  }
-
-  /** Does something in both directories. */
-  each(act: (directory: string) => void): void {
-    act(this.theirs)
-    act(this.ours)
-  }
-
-  [Symbol.dispose](): void {
-    process.chdir(this.#home)
+  /** Deletes everything. */
+  remove(): void {
+    this.#home.chdir(this.#before)
     fs.rmSync(this.#root, { recursive: true, force: true })
+  }
+
+  #qemuImg(cwd: string, words: readonly string[]): Said {
+    const { stdout, stderr, status } = spawnSync('qemu-img', words, { cwd, encoding: 'utf8' })
+    return comparable({ out: stdout, err: stderr, status: status ?? -1 })
   }
 }
 
-/** What cannot be the same: how much of a file its host allocates, and where a temporary directory is. */
-export const comparable = ({ out, err, status }: Said): Said => ({
+/** How much of a file its host allocates is nobody's merit. */
+const comparable = ({ out, err, status }: Said): Said => ({
   out: out
     .replaceAll(/^disk size: .*$/gm, 'disk size: X')
     .replaceAll(/"actual-size": \d+/g, '"actual-size": X'),

@@ -1,0 +1,79 @@
+/** qcow2 keeps what every driver promises, however an image was made and opened; and no run leaves it unsound. */
+import type { BlockNode, RawOptions } from '@vmblock/block-core'
+import { driverContract } from '@vmblock/block-core/testing'
+import { afterAll, describe, expect, test } from 'vitest'
+import { createImage, emptyDisk, findings, open, SAFE } from './testing/images.ts'
+
+interface Variety {
+  readonly name: string
+  readonly create?: RawOptions
+  readonly open?: RawOptions
+  readonly dataFile?: boolean
+}
+
+/** Two slices of each table: every path has to evict. */
+const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
+
+const VARIETIES: readonly Variety[] = [
+  { name: 'qcow2' },
+  { name: 'qcow2 with tiny caches', open: TINY },
+  { name: 'qcow2 with lazy refcounts', create: { lazy_refcounts: 'on', cluster_size: 4096 } },
+  { name: 'qcow2 version 2', create: { compat: '0.10', cluster_size: 4096 } },
+  {
+    name: 'qcow2 with clusters of 512, refcounts of 64 bits and tiny caches',
+    create: { cluster_size: 512, refcount_bits: 64 },
+    open: TINY,
+  },
+  { name: 'qcow2 with refcounts of 1 bit', create: { cluster_size: 1024, refcount_bits: 1 } },
+  { name: 'qcow2 with clusters of 2 MiB', create: { cluster_size: '2M' } },
+  { name: 'qcow2 with subclusters', create: { extended_l2: 'on', cluster_size: 16384 } },
+  {
+    name: 'qcow2 with subclusters, lazy, with tiny caches',
+    create: { extended_l2: 'on', lazy_refcounts: 'on', cluster_size: 32768 },
+    open: TINY,
+  },
+  { name: 'qcow2 preallocated', create: { preallocation: 'metadata', cluster_size: 4096 } },
+  { name: 'qcow2 with a data file', create: { data_file: 'x' }, dataFile: true },
+  { name: 'qcow2 with a raw data file', create: { data_file: 'x', data_file_raw: 'on' }, dataFile: true },
+]
+
+/** Images made by the suites, to be checked when all is over. */
+const images: [name: string, file: BlockNode][] = []
+
+for (const { name, create = {}, open: options = {}, dataFile = false } of VARIETIES) {
+  const files = new WeakMap<BlockNode, readonly [file: BlockNode, data: BlockNode | undefined]>()
+  const openOn = async (file: BlockNode, data: BlockNode | undefined, more: RawOptions): Promise<BlockNode> => {
+    const node = await open(file, { ...options, ...(data && { 'data-file': data }), ...more })
+    files.set(node, [file, data])
+    return node
+  }
+  driverContract(
+    name,
+    async ({ size, readOnly, writeCache, detectZeroes }) => {
+      const data = dataFile ? await emptyDisk() : undefined
+      const file = await createImage({ size, ...create }, data)
+      images.push([name, file])
+      const config = {
+        'read-only': readOnly,
+        'cache.writeback': writeCache,
+        'detect-zeroes': detectZeroes,
+      }
+      return openOn(file, data, config)
+    },
+    {
+      discard: 'zeroes',
+      truncate: 'grow-and-shrink',
+      knowsZeroes: create['preallocation'] === undefined,
+      granularity: Number.parseInt(String(create['cluster_size'] ?? 65536), 10) % 65536 || 65536,
+      seeds: [1, 2],
+      reopen: (node) => openOn(...files.get(node)!, {}),
+    },
+  )
+}
+
+describe('after all of this', () => {
+  test('no image has a refcount that is too low', async () => {
+    for (const [name, file] of images) expect(await findings(file), name).toMatchObject(SAFE)
+  })
+  afterAll(() => images.splice(0))
+})

@@ -1,0 +1,213 @@
+/**
+ * Overlap checks: no write may hit metadata that it is not meant for. A broken refcount makes the allocator
+ * give a table's cluster away; this is what notices before the table is gone. QEMU 7.2's classes, order and
+ * words (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few comparisons a write:
+ * the places of L2 tables and refcount blocks are kept in sets.
+ */
+import { alignDown, alignUp, BlockError, viewOf } from '@vmblock/block-core'
+import { Autoclear } from './format/features.ts'
+import { hostOffsetOf, l1Offset, refblockOffset } from './format/l2-entry.ts'
+import type { Image } from './image.ts'
+import { loadSnapshots } from './snapshots.ts'
+
+/** Kinds of metadata, as bits of a set. */
+export const Metadata = {
+  mainHeader: 1,
+  activeL1: 2,
+  activeL2: 4,
+  refcountTable: 8,
+  refcountBlock: 16,
+  snapshotTable: 32,
+  inactiveL1: 64,
+  inactiveL2: 128,
+  bitmapDirectory: 256,
+} as const
+
+const CONSTANT =
+  Metadata.mainHeader |
+  Metadata.activeL1 |
+  Metadata.refcountTable |
+  Metadata.snapshotTable |
+  Metadata.bitmapDirectory
+const CACHED = CONSTANT | Metadata.activeL2 | Metadata.refcountBlock | Metadata.inactiveL1
+
+/** What `overlap-check` may be, and the classes each stands for. */
+export const OVERLAP_TEMPLATES: Readonly<Record<string, number>> = {
+  none: 0,
+  constant: CONSTANT,
+  cached: CACHED,
+  all: CACHED | Metadata.inactiveL2,
+}
+
+/** QEMU's names, `qcow2_header` included. */
+const NAMES: ReadonlyMap<number, string> = new Map([
+  [Metadata.mainHeader, 'qcow2_header'],
+  [Metadata.activeL1, 'active L1 table'],
+  [Metadata.activeL2, 'active L2 table'],
+  [Metadata.refcountTable, 'refcount table'],
+  [Metadata.refcountBlock, 'refcount block'],
+  [Metadata.snapshotTable, 'snapshot table'],
+  [Metadata.inactiveL1, 'inactive L1 table'],
+  [Metadata.inactiveL2, 'inactive L2 table'],
+  [Metadata.bitmapDirectory, 'bitmap directory'],
+])
+
+/** Classes that are known only once the snapshot table was read. */
+const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
+
+/** Host bytes [offset, offset + bytes). */
+interface Place {
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** What snapshots keep; it changes with the list of snapshots alone. */
+interface SnapshotMetadata {
+  readonly tableBytes: number
+  readonly l1Tables: readonly Place[]
+  /** Indexes of clusters that hold L2 tables. */
+  readonly l2Clusters: ReadonlySet<number>
+}
+
+const NO_SNAPSHOTS: SnapshotMetadata = { tableBytes: 0, l1Tables: [], l2Clusters: new Set() }
+
+/** Where an image's metadata is, and who may write there. */
+export class OverlapChecks {
+  readonly #image: Image
+  /** Indexes of clusters with active L2 tables, and with refcount blocks; collected when first asked for. */
+  #l2Clusters: Set<number> | undefined
+  #refblockClusters: Set<number> | undefined
+  #snapshots: SnapshotMetadata | undefined
+
+  constructor(image: Image) {
+    this.#image = image
+  }
+
+  /** The active L1 table points at an L2 table there from now on. */
+  addL2Table(offset: number): void {
+    this.#l2Clusters?.add(this.#clusterOf(offset))
+  }
+  /** It no longer does. */
+  removeL2Table(offset: number): void {
+    this.#l2Clusters?.delete(this.#clusterOf(offset))
+  }
+  /** The refcount table points at a block there from now on. */
+  addRefblock(offset: number): void {
+    this.#refblockClusters?.add(this.#clusterOf(offset))
+  }
+  /** Tables were changed in many places: look at them again. */
+  forget(): void {
+    this.#l2Clusters = undefined
+    this.#refblockClusters = undefined
+    this.#snapshots = undefined
+  }
+
+  /**
+   * Asks before host bytes [offset, offset + bytes) of the image file are written.
+   *
+   * @param own classes that the write is meant for
+   * @returns undefined: go ahead. Else a promise that rejects with EIO where other metadata would be hit (the
+   *   image is marked corrupt then), and with ENOMEDIUM once that has happened
+   */
+  guard(offset: number, bytes: number, own = 0): Promise<void> | undefined {
+    const image = this.#image
+    if (image.stopped)
+      return Promise.reject(
+        new BlockError('ENOMEDIUM', 'the image is corrupt, and no longer written', {
+          node: image.settings.nodeName,
+        }),
+      )
+    const classes = image.settings.overlapCheck & ~own
+    if (classes === 0 || bytes === 0) return undefined
+    if ((classes & OF_SNAPSHOTS) !== 0 && !this.#snapshots) {
+      if (image.header.nbSnapshots > 0)
+        return this.#loadSnapshots().then(() => this.guard(offset, bytes, own))
+      this.#snapshots = NO_SNAPSHOTS
+    }
+    const hit = this.#find(offset, bytes, classes)
+    return hit === 0 ? undefined : this.#refuse(hit, offset, bytes)
+  }
+
+  async #refuse(hit: number, offset: number, size: number): Promise<never> {
+    const message = `Preventing invalid write on metadata (overlaps with ${NAMES.get(hit)})`
+    throw await this.#image.signalCorruption(message, true, { offset, size })
+  }
+
+  /** The first class that is hit, in QEMU's order; 0 for none. */
+  #find(offset: number, bytes: number, classes: number): number {
+    const { header, geometry, l1, refcountTable } = this.#image
+    const { clusterSize } = geometry
+    const checks = (bit: number): boolean => (classes & bit) !== 0
+    if (checks(Metadata.mainHeader) && offset < clusterSize) return Metadata.mainHeader
+    const start = alignDown(offset, clusterSize)
+    const end = alignUp(offset + bytes, clusterSize)
+    const meets = (at: number, length: number): boolean => length > 0 && at < end && start < at + length
+    const { tableBytes, l1Tables, l2Clusters } = this.#snapshots ?? NO_SNAPSHOTS
+    if (checks(Metadata.activeL1) && meets(header.l1TableOffset, l1.bytes.length)) return Metadata.activeL1
+    if (checks(Metadata.refcountTable) && meets(header.refcountTableOffset, refcountTable.bytes.length))
+      return Metadata.refcountTable
+    if (checks(Metadata.snapshotTable) && meets(header.snapshotsOffset, tableBytes))
+      return Metadata.snapshotTable
+    if (checks(Metadata.inactiveL1) && l1Tables.some((table) => meets(table.offset, table.bytes)))
+      return Metadata.inactiveL1
+    const first = start / clusterSize
+    const last = end / clusterSize - 1
+    if (checks(Metadata.activeL2) && hasAny(this.#activeL2(), first, last)) return Metadata.activeL2
+    if (checks(Metadata.refcountBlock) && hasAny(this.#refblocks(), first, last))
+      return Metadata.refcountBlock
+    if (checks(Metadata.inactiveL2) && hasAny(l2Clusters, first, last)) return Metadata.inactiveL2
+    const { bitmaps } = header.extensions
+    const hasBitmaps = bitmaps !== undefined && (header.autoclear & Autoclear.bitmaps) !== 0n
+    if (checks(Metadata.bitmapDirectory) && hasBitmaps)
+      if (meets(bitmaps.directoryOffset, bitmaps.directorySize)) return Metadata.bitmapDirectory
+    return 0
+  }
+
+  #activeL2(): ReadonlySet<number> {
+    this.#l2Clusters ??= this.#clustersIn(this.#image.l1.view, l1Offset)
+    return this.#l2Clusters
+  }
+
+  #refblocks(): ReadonlySet<number> {
+    this.#refblockClusters ??= this.#clustersIn(this.#image.refcountTable.view, refblockOffset)
+    return this.#refblockClusters
+  }
+
+  /** The clusters that the entries of a table point at. */
+  #clustersIn(table: DataView, offsetOf: (hi: number, lo: number) => number): Set<number> {
+    const clusters = new Set<number>()
+    for (let at = 0; at + 8 <= table.byteLength; at += 8) {
+      const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
+      if (offset !== 0) clusters.add(this.#clusterOf(offset))
+    }
+    return clusters
+  }
+
+  #clusterOf(offset: number): number {
+    return Math.floor(offset / this.#image.geometry.clusterSize)
+  }
+
+  async #loadSnapshots(): Promise<void> {
+    const image = this.#image
+    const { snapshots, bytes } = await loadSnapshots(image)
+    const l1Tables = snapshots.map(({ l1TableOffset, l1Size }) => ({
+      offset: l1TableOffset,
+      bytes: l1Size * 8,
+    }))
+    const l2Clusters = new Set<number>()
+    // QEMU reads these tables anew for every write; they stay the same while the snapshots do.
+    if ((image.settings.overlapCheck & Metadata.inactiveL2) !== 0) {
+      for (const { offset, bytes: length } of l1Tables) {
+        const table = new Uint8Array(length)
+        await image.file.read(offset, table)
+        for (const cluster of this.#clustersIn(viewOf(table), hostOffsetOf)) l2Clusters.add(cluster)
+      }
+    }
+    this.#snapshots = { tableBytes: bytes, l1Tables, l2Clusters }
+  }
+}
+
+function hasAny(clusters: ReadonlySet<number>, first: number, last: number): boolean {
+  for (let cluster = first; cluster <= last; cluster++) if (clusters.has(cluster)) return true
+  return false
+}

@@ -1,0 +1,106 @@
+/** New clusters and tables at the end of the file, and the entries that lead to them. Runs under the image's lock. */
+import type { Table } from '@vmblock/block-core'
+import type { Image } from './image.ts'
+import {
+  ENTRY,
+  entryAt,
+  invalidEntry,
+  Kind,
+  kindOf,
+  l1Place,
+  l2Place,
+  type Place,
+  setEntry,
+  sliceAt,
+} from './lookup.ts'
+
+/** Clusters for a guest range that has none; nothing points at them yet. */
+export interface Reserved {
+  /** Of the first entry. */
+  readonly place: Place
+  readonly clusters: number
+  /** Host offset in bytes of the first cluster. */
+  readonly hostOffset: number
+}
+
+/**
+ * Reserves clusters for the longest part of `clusters` guest clusters at `start` (bytes), within one slice, that
+ * has none.
+ *
+ * @returns undefined when the first one has its cluster already
+ */
+export async function reserve(image: Image, start: number, clusters: number): Promise<Reserved | undefined> {
+  const place = await writablePlace(image, start)
+  const table = await sliceAt(image.l2Tables, place.slice)
+  const count = countEntries(image, table, place.index, clusters, (kind) => kind !== Kind.data)
+  if (count === 0) return undefined
+  const hostOffset = await image.append(count * image.clusterSize)
+  return { place, clusters: count, hostOffset }
+}
+
+/** Makes the guest range of a reservation refer to its clusters, whose data was written. */
+export async function link(image: Image, { place, clusters, hostOffset }: Reserved): Promise<void> {
+  await image.beforeLink()
+  await setEntries(image, place, clusters, (index) => hostOffset + index * image.clusterSize)
+}
+
+/** Replaces entries, counted from 0, that share a slice. */
+export async function setEntries(
+  image: Image,
+  { slice, index }: Place,
+  count: number,
+  entryOf: (index: number) => number,
+): Promise<void> {
+  const table = await sliceAt(image.l2Tables, slice)
+  for (let i = 0; i < count; i++) setEntry(table.view, index + i, entryOf(i))
+  image.l2Tables.changed(table, index * ENTRY, (index + count) * ENTRY)
+}
+
+/** How many of `count` entries, from the first on, are of the wanted kinds. @throws BlockError EINVAL */
+export function countEntries(
+  image: Image,
+  table: Table,
+  index: number,
+  count: number,
+  isWanted: (kind: Kind) => boolean,
+): number {
+  for (let i = 0; i < count; i++) {
+    const kind = kindOf(image, entryAt(table.view, index + i))
+    if (kind === Kind.invalid) throw invalidEntry(image, table.offset)
+    if (!isWanted(kind)) return i
+  }
+  return count
+}
+
+/** The place of the L2 entry for a guest offset, in a table that is made if there is none. */
+export async function writablePlace(image: Image, offset: number): Promise<Place> {
+  const { slice, index } = l1Place(image, offset)
+  const l1 = await sliceAt(image.l1Table, slice)
+  const tableOffset = entryAt(l1.view, index)
+  if (tableOffset !== 0 && !image.isTable(tableOffset)) throw invalidEntry(image, offset)
+  return l2Place(image, tableOffset === 0 ? await newTable(image, { slice, index }) : tableOffset, offset)
+}
+
+/** Appends an empty L2 table. It is durable before the L1 entry leads to it. @returns its host offset */
+async function newTable(image: Image, { slice, index }: Place): Promise<number> {
+  const { tableBytes } = image
+  const offset = await image.append(tableBytes)
+  try {
+    await image.file.writeZeroes(offset, tableBytes)
+    await image.flushFile()
+  } catch (error) {
+    image.release(offset, tableBytes)
+    throw error
+  }
+  const l1 = await sliceAt(image.l1Table, slice)
+  setEntry(l1.view, index, offset)
+  image.l1Table.changed(l1, index * ENTRY, (index + 1) * ENTRY)
+  // It leads somewhere from here on; if this write fails, a later one brings the entry to the disk.
+  await image.l1Table.writeBack()
+  return offset
+}
+
+/** Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock. */
+export async function relieve(image: Image): Promise<void> {
+  if (image.l2Tables.isCrowded) await image.lock.run(() => image.l2Tables.writeBack())
+}

@@ -1,0 +1,111 @@
+/** The QED driver: one object, whose operations are the verbs of the files beside it. */
+import {
+  alignDown,
+  type BlockDriver,
+  BlockError,
+  defineDriver,
+  type NodeInfo,
+  type NodeOps,
+  type PreparedReopen,
+  type ReopenRequest,
+  viewOf,
+} from '@vmblock/block-core'
+import { checkImage } from './check.ts'
+import { createOptions, createQed } from './create.ts'
+import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
+import { changeBackingFile, truncate } from './header-changes.ts'
+import { hostClock, type QedClock } from './idle-timer.ts'
+import type { Image } from './image.ts'
+import { becomeWritable, openImage } from './open-image.ts'
+import { blockStatus, read } from './read.ts'
+import { write, zeroClusters } from './write.ts'
+
+/** What may be replaced in the driver. */
+export interface QedDriverOptions {
+  /** Tells when no allocating write has come for five seconds: then the need-check bit is cleared. */
+  readonly clock?: QedClock
+}
+
+/** Longest zero write, in bytes, before it is rounded to clusters: QEMU's INT_MAX. */
+const MAX_ZEROES = 2 ** 31 - 1
+
+/** The operations of one open image. */
+function operations(image: Image): NodeOps {
+  const { clusterSize } = image
+  return {
+    limits: { writeZeroesAlignment: clusterSize, maxWriteZeroes: alignDown(MAX_ZEROES, clusterSize) },
+    size: () => image.size,
+    read: (offset, into) => read(image, offset, into),
+    write: (offset, from) => write(image, offset, from),
+    async writeZeroes(offset, bytes) {
+      // The core writes zeroes as data then.
+      if (offset % clusterSize !== 0 || bytes % clusterSize !== 0)
+        throw new BlockError('ENOTSUP', 'only whole clusters can be zeroed by metadata', { offset })
+      await zeroClusters(image, offset, bytes)
+    },
+    blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
+    truncate: (size, options) => truncate(image, size, options),
+    flush: () => image.flush(),
+    check: (options) => checkImage(image, options),
+    info: async () => infoOf(image),
+    changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
+    prepareReopen: (request) => prepareReopen(image, request),
+    async close() {
+      try {
+        if (image.writable) await settle(image)
+      } finally {
+        image.drop()
+      }
+    },
+    crash: () => image.drop(),
+  }
+}
+
+/** Everything on disk, and the image clean. A timer that runs just now has the lock, and is waited for. */
+async function settle(image: Image): Promise<void> {
+  await image.flush()
+  await image.lock.run(() => image.markClean())
+}
+
+function infoOf(image: Image): NodeInfo {
+  const { features, clusterSize } = image.header
+  return {
+    clusterSize,
+    dirty: image.needCheck,
+    ...(image.backingName === undefined ? {} : { backingFilename: image.backingName }),
+    ...((features & Feature.backingIsRaw) === 0n ? {} : { backingFormat: 'raw' }),
+  }
+}
+
+/** Who may no longer write leaves the image clean, who may from now on repairs it first; QEMU does neither. */
+async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise<PreparedReopen> {
+  const wasWritable = image.writable
+  if (wasWritable && readOnly) await settle(image)
+  if (!wasWritable && !readOnly) await becomeWritable(image)
+  return {
+    commit() {
+      image.writable = !readOnly
+    },
+    abort() {
+      image.writable = wasWritable
+    },
+  }
+}
+
+/** Makes a driver; programs that need nothing special use {@link qed}. */
+export function createQedDriver({
+  clock = hostClock,
+}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof createOptions> {
+  return defineDriver({
+    name: 'qed',
+    kind: 'format',
+    children: ['file', 'backing'],
+    createOptions,
+    probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
+    open: async (context) => operations(await openImage(context, clock)),
+    create: createQed,
+  })
+}
+
+/** The QED format driver. */
+export const qed = createQedDriver()

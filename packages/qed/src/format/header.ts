@@ -1,0 +1,101 @@
+/** The QED header: what is in it, and what of it QEMU accepts (block/qed.c, bdrv_qed_do_open). */
+import {
+  BlockError,
+  isPowerOfTwo,
+  type Layout,
+  layout,
+  le,
+  SECTOR,
+  type ValueOf,
+  viewOf,
+} from '@vmblock/block-core'
+
+/** `QED\0`, read as a little-endian word. */
+export const MAGIC = 0x00444551
+
+/** Bits of `features`; others make an image unreadable for us. */
+export const Feature = { backingFile: 0x1n, needCheck: 0x2n, backingIsRaw: 0x4n } as const
+const KNOWN_FEATURES = Feature.backingFile | Feature.needCheck | Feature.backingIsRaw
+
+const fields = {
+  magic: le.u32(0),
+  /** Bytes. */
+  clusterSize: le.u32(4),
+  /** Clusters of the L1 table, and of each L2 table. */
+  tableSize: le.u32(8),
+  /** Clusters before the first that may be allocated. */
+  headerSize: le.u32(12),
+  features: le.flags64(16),
+  /** None are defined; unknown ones may be ignored. */
+  compatFeatures: le.flags64(24),
+  /** None are defined; whoever writes clears those it does not know. */
+  autoclearFeatures: le.flags64(32),
+  /** Bytes from the start of the file. */
+  l1TableOffset: le.u64(40),
+  /** Bytes of the guest's disk. */
+  imageSize: le.u64(48),
+  backingNameOffset: le.u32(56),
+  /** Bytes, without a terminating zero. */
+  backingNameSize: le.u32(60),
+}
+
+/** Bytes of the header. */
+export const HEADER_BYTES = 64
+
+/** The header on disk. */
+export const HEADER: Layout<typeof fields> = layout('QED header', HEADER_BYTES, fields)
+
+/** A header's values. */
+export type Header = ValueOf<typeof fields>
+
+/** Bounds of the cluster size, in bytes, and of the table size, in clusters. */
+export const CLUSTER_SIZE = { least: 4096, most: 2 ** 26 } as const
+export const TABLE_SIZE = { least: 1, most: 16 } as const
+
+/** Longest name of a backing file that QEMU reads, in bytes. */
+export const MAX_BACKING_NAME = 1023
+
+/** Whether a cluster size (bytes) is one that QED knows. */
+export const isClusterSize = (bytes: number): boolean =>
+  bytes >= CLUSTER_SIZE.least && bytes <= CLUSTER_SIZE.most && isPowerOfTwo(bytes)
+
+/** Whether a table size (clusters) is one that QED knows. */
+export const isTableSize = (clusters: number): boolean =>
+  clusters >= TABLE_SIZE.least && clusters <= TABLE_SIZE.most && isPowerOfTwo(clusters)
+
+/** Largest disk in bytes, in QEMU's arithmetic: where 64 bits overflow, QEMU takes no disk but an empty one. */
+export function maxImageSize(clusterSize: number, tableSize: number): bigint {
+  const entries = BigInt((tableSize * clusterSize) / 8)
+  return BigInt.asUintN(64, entries * entries * BigInt(clusterSize))
+}
+
+/** Whether a disk of `bytes` is possible with these geometries. */
+export const isImageSize = (bytes: number, clusterSize: number, tableSize: number): boolean =>
+  bytes % SECTOR === 0 && BigInt(bytes) <= maxImageSize(clusterSize, tableSize)
+
+/**
+ * Reads and validates the header. The place of the L1 table is for the image to judge, which knows its file.
+ *
+ * @param bytes the first {@link HEADER_BYTES} bytes of the file
+ * @throws BlockError EFORMAT, ENOTSUP, EINVAL in QEMU's words; EFBIG for sizes beyond 2^53-1
+ */
+export function parseHeader(bytes: Uint8Array): Header {
+  if (bytes.length < HEADER_BYTES || fields.magic.get(viewOf(bytes), 0) !== MAGIC)
+    throw new BlockError('EFORMAT', 'Image not in QED format')
+  const header = HEADER.read(bytes)
+  const unknown = header.features & ~KNOWN_FEATURES
+  if (unknown !== 0n) throw new BlockError('ENOTSUP', `Unsupported QED features: ${unknown.toString(16)}`)
+  const { clusterSize, tableSize, headerSize } = header
+  if (!isClusterSize(clusterSize)) throw invalid('QED cluster size is invalid')
+  if (!isTableSize(tableSize)) throw invalid('QED table size is invalid')
+  if (!isImageSize(header.imageSize, clusterSize, tableSize)) throw invalid('QED image size is invalid')
+  if (headerSize > 0xffff_ffff / clusterSize) throw invalid('QED header size is too large')
+  const nameEnd = header.backingNameOffset + header.backingNameSize
+  if ((header.features & Feature.backingFile) !== 0n) {
+    if (nameEnd > headerSize * clusterSize) throw invalid('QED backing filename offset is invalid')
+    if (header.backingNameSize > MAX_BACKING_NAME) throw invalid('Failed to read backing filename')
+  }
+  return header
+}
+
+const invalid = (message: string): BlockError => new BlockError('EINVAL', message)

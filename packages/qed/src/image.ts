@@ -1,0 +1,224 @@
+/**
+ * One open QED image: its header, its tables, where the file ends, and the bit that says whether a crash now would
+ * need a check. QED counts no references: what is behind the last cluster is free, and so its file's length is
+ * metadata.
+ *
+ *     allocate   need-check bit -> L2 entry   (without backing file; flushed once, then nothing more to wait for)
+ *     allocate   data, copies   -> L2 entry   (with a backing file: lost data would read as zeroes, not as it was)
+ *     new table  zeroed table   -> L1 entry
+ *     clean      everything     -> need-check bit cleared
+ *
+ * `->` is a host flush in between. After a crash, entries may point at or beyond the end of the file, only under
+ * the bit; their data never was flushed, and the check turns them into unallocated ones.
+ */
+import {
+  alignDown,
+  alignUp,
+  type BlockChild,
+  type DriverEvents,
+  Mutex,
+  RangeTracker,
+  TableCache,
+} from '@vmblock/block-core'
+import { Feature, HEADER, HEADER_BYTES, type Header } from './format/header.ts'
+import { IdleTimer, type QedClock } from './idle-timer.ts'
+
+/** What an image is made of. */
+export interface ImageParts {
+  readonly nodeName: string
+  readonly header: Header
+  readonly file: BlockChild
+  /** What the header says of the backing file. */
+  readonly backingName: string | undefined
+  readonly writable: boolean
+  readonly events: DriverEvents
+  readonly clock: QedClock
+}
+
+/** Bytes of a piece of a table in the caches: 512 entries. */
+const SLICE = 4096
+/** Bytes of L2 tables that are kept: those of 256 GiB in clusters of 64 KiB. */
+const L2_CACHE = 32 * 2 ** 20
+/** Bytes of the L1 table that are kept: those of 256 TiB in clusters of 64 KiB. */
+const L1_CACHE = 2 ** 20
+/** Milliseconds without an allocation after which the image is marked clean. QEMU's figure. */
+const NEED_CHECK_DELAY = 5000
+
+/** State shared by the verbs (read, write, check, ...). Changes to it happen under {@link Image.lock}. */
+export class Image {
+  readonly nodeName: string
+  readonly file: BlockChild
+  readonly events: DriverEvents
+  readonly l1Table: TableCache
+  readonly l2Tables: TableCache
+  /** Guards the tables, the header and the end of the file; never held over guest data I/O. */
+  readonly lock = new Mutex()
+  /** Guest ranges being allocated or zeroed. Taken before {@link lock}. */
+  readonly allocating = new RangeTracker()
+  /** The node below that shows through where the image holds nothing. */
+  backing: BlockChild | undefined
+  /** As on disk. */
+  header: Header
+  backingName: string | undefined
+  writable: boolean
+  /** Host bytes: whole clusters of the file, and those reserved behind it. Here the next cluster will be. */
+  end = 0
+  /** The need-check bit was found set and no repair has run since: nobody else may clear it. */
+  needsRepair: boolean
+  /** Nothing is left behind {@link end} that was not written through this object. */
+  #isTrimmed = false
+  readonly #timer: IdleTimer
+
+  constructor(parts: ImageParts) {
+    const { file } = parts
+    this.nodeName = parts.nodeName
+    this.header = parts.header
+    this.file = file
+    this.backingName = parts.backingName
+    this.writable = parts.writable
+    this.events = parts.events
+    this.needsRepair = this.needCheck
+    this.measureFile()
+    const cache = (bytes: number, update: 'l1_update' | 'l2_update'): TableCache =>
+      new TableCache({
+        file,
+        sliceSize: SLICE,
+        capacity: bytes / SLICE,
+        events: { load: update === 'l2_update' ? 'l2_load' : 'none', update },
+        flushData: () => file.flush(),
+      })
+    this.l1Table = cache(L1_CACHE, 'l1_update')
+    this.l2Tables = cache(L2_CACHE, 'l2_update')
+    this.#timer = new IdleTimer(parts.clock, NEED_CHECK_DELAY, () => this.#becameIdle())
+  }
+
+  /** Guest bytes. */
+  get size(): number {
+    return this.header.imageSize
+  }
+  get clusterSize(): number {
+    return this.header.clusterSize
+  }
+  /** Bytes of an L1 or L2 table. */
+  get tableBytes(): number {
+    return this.header.tableSize * this.header.clusterSize
+  }
+  /** Guest bytes that one L2 table describes. */
+  get l2Coverage(): number {
+    return (this.tableBytes / 8) * this.clusterSize
+  }
+  /** The need-check bit is on disk. */
+  get needCheck(): boolean {
+    return (this.header.features & Feature.needCheck) !== 0n
+  }
+
+  /** Whether a cluster may be at a host offset (bytes). */
+  isCluster(offset: number): boolean {
+    const { clusterSize, headerSize } = this.header
+    return offset % clusterSize === 0 && offset >= headerSize * clusterSize && offset < this.end
+  }
+
+  /** Whether a table may be at a host offset (bytes). QEMU's test refuses every table of one cluster; ours does not. */
+  isTable(offset: number): boolean {
+    return this.isCluster(offset) && this.isCluster(offset + this.tableBytes - this.clusterSize)
+  }
+
+  /** Finds out where the file ends: a cluster that is not all there is not there. */
+  measureFile(): void {
+    this.#isTrimmed = false
+    this.end = alignDown(this.file.size, this.clusterSize)
+  }
+
+  /**
+   * Takes host bytes behind the end of the file. Nothing points at them yet. Runs under the lock.
+   *
+   * @returns their offset
+   */
+  async append(bytes: number): Promise<number> {
+    if (!this.#isTrimmed) await this.#trim()
+    const offset = this.end
+    this.end += bytes
+    return offset
+  }
+
+  /** Gives back what {@link append} gave, if nobody took more since. What was written of it stays as a leak. */
+  release(offset: number, bytes: number): void {
+    if (this.end === offset + bytes)
+      this.end = Math.min(this.end, Math.max(offset, alignUp(this.file.size, this.clusterSize)))
+  }
+
+  /** Before an L2 entry may point at clusters whose data was written, but not flushed. Runs under the lock. */
+  async beforeLink(): Promise<void> {
+    if (this.backing) this.l2Tables.followData()
+    else await this.#markNeedCheck()
+  }
+
+  /** Writes the tables in their order, and makes everything durable. Takes the lock for the first part. */
+  async flush(): Promise<void> {
+    await this.lock.run(() => this.writeTables())
+    await this.flushFile()
+  }
+
+  /** Writes the tables; durable they are after {@link flushFile}. Runs under the lock. */
+  async writeTables(): Promise<void> {
+    await this.l2Tables.writeBack()
+    await this.l1Table.writeBack()
+  }
+
+  /** Makes durable what was written to the file. */
+  async flushFile(): Promise<void> {
+    const announced = this.file.debugEvent('flush_to_disk')
+    if (announced) await announced
+    await this.file.flush()
+  }
+
+  /** Clears the need-check bit after everything it vouches for is durable. Runs under the lock. */
+  async markClean(): Promise<void> {
+    if (!this.needCheck || this.needsRepair) return
+    this.#timer.stop()
+    await this.writeTables()
+    await this.flushFile()
+    await this.writeHeader({ ...this.header, features: this.header.features & ~Feature.needCheck })
+    await this.flushFile()
+  }
+
+  /** Writes the header's known fields, and takes them over after success. Does not flush. */
+  async writeHeader(header: Header): Promise<void> {
+    const bytes = new Uint8Array(HEADER_BYTES)
+    HEADER.write(bytes, header)
+    await this.file.write(0, bytes)
+    this.header = header
+  }
+
+  /** Forgets all tables, and does nothing of its own accord any more. */
+  drop(): void {
+    this.#timer.stop()
+    this.l1Table.clear()
+    this.l2Tables.clear()
+  }
+
+  /**
+   * Cuts off part of a cluster that a crash left behind the end: if a write to that place is lost in another
+   * crash, zeroes have to be there.
+   */
+  async #trim(): Promise<void> {
+    if (this.file.size > this.end) {
+      await this.file.truncate(this.end, { exact: false })
+      await this.flushFile()
+    }
+    this.#isTrimmed = true
+  }
+
+  /** Sets the need-check bit and flushes, once; QEMU leaves out the flush, and trusts the disk to keep order. */
+  async #markNeedCheck(): Promise<void> {
+    this.#timer.restart()
+    if (this.needCheck) return
+    await this.writeHeader({ ...this.header, features: this.header.features | Feature.needCheck })
+    await this.flushFile()
+  }
+
+  /** Failing leaves the bit, which the next allocation or the shutdown tries again. */
+  async #becameIdle(): Promise<void> {
+    await this.lock.run(() => this.markClean()).catch(() => undefined)
+  }
+}

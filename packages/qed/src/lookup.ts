@@ -1,0 +1,142 @@
+/**
+ * From guest offsets to what the image says of them. The answer is a plan, a {@link Run}; the caller does the
+ * I/O. Takes no lock; touches the disk only for a table slice that is not cached.
+ */
+import { alignDown, BlockError, join64, type Table, type TableCache, TWO_32 } from '@vmblock/block-core'
+import type { Image } from './image.ts'
+
+/** What a guest cluster is. `invalid`: its entry, or that of its table, points where nothing can be. */
+export const Kind = { unallocated: 0, zero: 1, data: 2, invalid: 3 } as const
+/** One of {@link Kind}. */
+export type Kind = (typeof Kind)[keyof typeof Kind]
+
+/** A stretch of the guest's disk that one kind of request can serve. */
+export interface Run {
+  readonly kind: Kind
+  /** Guest bytes, from the asked offset. At least 1. */
+  readonly bytes: number
+  /** Host offset in bytes of the first byte of `data`; 0 for the others. */
+  readonly hostOffset: number
+}
+
+/** Bytes of an entry of either table. */
+export const ENTRY = 8
+/** Entry of a cluster that reads as zeroes. */
+export const ZERO_CLUSTER = 1
+
+/** An entry as a number; one beyond 2^53-1, which no file reaches, as Infinity. */
+export function entryAt(view: DataView, index: number): number {
+  const hi = view.getUint32(index * ENTRY + 4, true)
+  if (hi > 0x1f_ffff) return Number.POSITIVE_INFINITY
+  return join64(hi, view.getUint32(index * ENTRY, true), 'table entry')
+}
+
+/** Changes an entry. The caller notes the change in the cache. */
+export function setEntry(view: DataView, index: number, entry: number): void {
+  view.setUint32(index * ENTRY, entry % TWO_32, true)
+  view.setUint32(index * ENTRY + 4, Math.floor(entry / TWO_32), true)
+}
+
+/** Where an entry is: a slice of a cache (its host offset), and the index in it. */
+export interface Place {
+  readonly slice: number
+  readonly index: number
+}
+
+/** The place of entry `index` of a table at a host offset. */
+export function placeOf(cache: TableCache, tableOffset: number, index: number): Place {
+  const at = index * ENTRY
+  return { slice: tableOffset + alignDown(at, cache.sliceSize), index: (at % cache.sliceSize) / ENTRY }
+}
+
+/** The L1 entry's place for a guest offset. */
+export const l1Place = (image: Image, offset: number): Place =>
+  placeOf(image.l1Table, image.header.l1TableOffset, Math.floor(offset / image.l2Coverage))
+
+/** The L2 entry's place for a guest offset, given where its table is. */
+export const l2Place = (image: Image, tableOffset: number, offset: number): Place =>
+  placeOf(image.l2Tables, tableOffset, Math.floor((offset % image.l2Coverage) / image.clusterSize))
+
+/** Guest bytes that one slice of an L2 table describes. */
+export const sliceCoverage = (image: Image): number => (image.l2Tables.sliceSize / ENTRY) * image.clusterSize
+
+/** Brings a slice in, and gives it. Use it before the next await. */
+export async function sliceAt(cache: TableCache, offset: number): Promise<Table> {
+  for (;;) {
+    const table = cache.peek(offset)
+    if (table) return table
+    await cache.load(offset)
+  }
+}
+
+/**
+ * What an entry that points nowhere means. Under the need-check bit a crash may have left it, and the repair that
+ * a writer makes calls it unallocated; so do readers, who cannot repair.
+ */
+const brokenKind = (image: Image): Kind => (image.needsRepair ? Kind.unallocated : Kind.invalid)
+
+/**
+ * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice.
+ *
+ * @returns the slice that has to be loaded first, if one is not cached
+ */
+export function peekRun(image: Image, offset: number, bytes: number): Run | Missing {
+  const coverage = sliceCoverage(image)
+  const limit = Math.min(bytes, coverage - (offset % coverage))
+  const first = l1Place(image, offset)
+  const l1 = image.l1Table.peek(first.slice)
+  if (!l1) return { cache: image.l1Table, slice: first.slice }
+  const tableOffset = entryAt(l1.view, first.index)
+  if (tableOffset === 0) return { kind: Kind.unallocated, bytes: limit, hostOffset: 0 }
+  if (!image.isTable(tableOffset)) return { kind: brokenKind(image), bytes: limit, hostOffset: 0 }
+  const { slice, index } = l2Place(image, tableOffset, offset)
+  const table = image.l2Tables.peek(slice)
+  return table ? runAt(image, table, index, offset, limit) : { cache: image.l2Tables, slice }
+}
+
+/** A slice that is not cached. */
+export interface Missing {
+  readonly cache: TableCache
+  readonly slice: number
+}
+
+/** Whether a lookup ended at a slice that is not cached. */
+export const isMissing = (found: Run | Missing): found is Missing => 'cache' in found
+
+/** Like {@link peekRun}; reads slices where it has to. @throws BlockError EINVAL for a broken entry, as QEMU */
+export async function loadRun(image: Image, offset: number, bytes: number): Promise<Run> {
+  for (;;) {
+    const found = peekRun(image, offset, bytes)
+    if (isMissing(found)) await found.cache.load(found.slice)
+    else if (found.kind === Kind.invalid) throw invalidEntry(image, offset)
+    else return found
+  }
+}
+
+/** The error of a request that met a broken entry. */
+export const invalidEntry = (image: Image, offset: number): BlockError =>
+  new BlockError('EINVAL', 'a table entry points outside the image file', { node: image.nodeName, offset })
+
+function runAt(image: Image, table: Table, index: number, offset: number, limit: number): Run {
+  const { clusterSize } = image
+  const entry = entryAt(table.view, index)
+  const kind = kindOf(image, entry)
+  const step = kind === Kind.data ? clusterSize : 0
+  let length = clusterSize - (offset % clusterSize)
+  for (let next = index + 1; length < limit; next++, length += clusterSize) {
+    const other = entryAt(table.view, next)
+    if (kindOf(image, other) !== kind || (step > 0 && other !== entry + (next - index) * step)) break
+  }
+  return {
+    kind,
+    bytes: Math.min(length, limit),
+    hostOffset: step > 0 ? entry + (offset % clusterSize) : 0,
+  }
+}
+
+/** What an L2 entry means. */
+export function kindOf(image: Image, entry: number): Kind {
+  if (entry === 0) return Kind.unallocated
+  if (entry === ZERO_CLUSTER) return Kind.zero
+  return image.isCluster(entry) ? Kind.data : brokenKind(image)
+}

@@ -1,0 +1,74 @@
+/** From a file to an {@link Image}, and what has to be done before the first write. */
+import { BlockError, type OpenContext } from '@vmblock/block-core'
+import { checkImage } from './check.ts'
+import { Feature, HEADER_BYTES, type Header, parseHeader } from './format/header.ts'
+import type { QedClock } from './idle-timer.ts'
+import { Image } from './image.ts'
+
+type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
+
+/**
+ * Opens an image. One that needs a check is repaired before it can be written; readers take it as it is.
+ *
+ * @throws BlockError in QEMU's words
+ */
+export async function openImage(context: OpenContext<unknown>, clock: QedClock): Promise<Image> {
+  const file = await context.requireChild('file')
+  const header = await readHeader(file)
+  const backingName = await readBackingName(file, header)
+  const isRaw = (header.features & Feature.backingIsRaw) !== 0n
+  const image = new Image({
+    nodeName: context.nodeName,
+    header,
+    file,
+    backingName,
+    writable: !context.readOnly,
+    events: context.events,
+    clock,
+  })
+  if (!image.isTable(header.l1TableOffset))
+    throw new BlockError('EINVAL', 'QED table offset is invalid', { node: context.nodeName })
+  image.backing = await context.child(
+    'backing',
+    backingName === undefined ? undefined : { filename: backingName, driver: isRaw ? 'raw' : undefined },
+  )
+  if (!context.readOnly && !context.checkMode) await becomeWritable(image)
+  return image
+}
+
+async function readHeader(file: File): Promise<Header> {
+  const bytes = new Uint8Array(Math.min(HEADER_BYTES, file.size))
+  await file.read(0, bytes)
+  return parseHeader(bytes)
+}
+
+async function readBackingName(file: File, header: Header): Promise<string | undefined> {
+  if ((header.features & Feature.backingFile) === 0n || header.backingNameSize === 0) return undefined
+  const bytes = new Uint8Array(header.backingNameSize)
+  await file.read(header.backingNameOffset, bytes)
+  // The name ends at a zero byte, if there is one.
+  const end = bytes.indexOf(0)
+  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end))
+}
+
+/**
+ * Before the first write: autoclear bits, of which none is known, are cleared, and entries that a crash left are
+ * repaired. Nothing that was read before is trusted.
+ *
+ * @throws BlockError EIO `Image corrupted` when something is left that cannot be repaired
+ */
+export async function becomeWritable(image: Image): Promise<void> {
+  image.drop()
+  image.header = await readHeader(image.file)
+  image.needsRepair = image.needCheck
+  image.measureFile()
+  if (image.header.autoclearFeatures !== 0n) {
+    await image.writeHeader({ ...image.header, autoclearFeatures: 0n })
+    await image.flushFile()
+  }
+  if (!image.needsRepair) return
+  const report = await checkImage(image, { repair: 'all' })
+  image.events.repair(report)
+  // QEMU goes on where two guest clusters share one of the file, and lets a write to one change the other.
+  if (image.needsRepair) throw new BlockError('EIO', 'Image corrupted', { node: image.nodeName })
+}

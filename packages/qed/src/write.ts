@@ -1,0 +1,112 @@
+/**
+ * Writing guest data: in place where there is a cluster, else append - write - link. The link comes last, so a
+ * crash before it leaks clusters and loses nothing.
+ */
+import { alignDown, alignUp, inParts, type NewClusters, writeWithCopies } from '@vmblock/block-core'
+import { countEntries, link, type Reserved, relieve, reserve, setEntries, writablePlace } from './allocate.ts'
+import type { Image } from './image.ts'
+import {
+  isMissing,
+  Kind,
+  loadRun,
+  peekRun,
+  type Run,
+  sliceAt,
+  sliceCoverage,
+  ZERO_CLUSTER,
+} from './lookup.ts'
+import { read, readsAsZero } from './read.ts'
+
+/** Writes `from` at guest `offset`. */
+export async function write(image: Image, offset: number, from: Uint8Array): Promise<void> {
+  const first = peekRun(image, offset, from.length)
+  if (!isMissing(first) && first.kind === Kind.data && first.bytes === from.length)
+    return writeInPlace(image, first, from)
+  await inParts(from.length, async (done, parts) => {
+    const run = await loadRun(image, offset + done, from.length - done)
+    if (run.kind !== Kind.data) return writeNew(image, offset + done, from.subarray(done))
+    await parts.add(() => writeInPlace(image, run, from.subarray(done, done + run.bytes)))
+    return run.bytes
+  })
+}
+
+async function writeInPlace(image: Image, run: Run, from: Uint8Array): Promise<void> {
+  const announced = image.file.debugEvent('write_aio')
+  if (announced) await announced
+  await image.file.write(run.hostOffset, from)
+}
+
+/**
+ * Writes the first part of `from` where clusters have to be allocated.
+ *
+ * @returns how many bytes were written: up to the first cluster that is there
+ */
+function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
+  const { clusterSize } = image
+  const coverage = sliceCoverage(image)
+  const bytes = Math.min(from.length, coverage - (offset % coverage))
+  const start = alignDown(offset, clusterSize)
+  const length = alignUp(offset + bytes, clusterSize) - start
+  // Whoever else wants to allocate or zero in these clusters waits, and then looks again.
+  return image.allocating.run(start, length, true, async () => {
+    const reserved = await image.lock.run(() => reserve(image, start, length / clusterSize))
+    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+    const size = reserved.clusters * clusterSize
+    const part = from.subarray(0, Math.min(bytes, start + size - offset))
+    try {
+      await writeWithCopies(newClusters(image, start, size, reserved), offset, part)
+      await image.lock.run(() => link(image, reserved))
+    } catch (error) {
+      image.release(reserved.hostOffset, size)
+      throw error
+    }
+    await relieve(image)
+    return part.length
+  })
+}
+
+/** Whole clusters are written, zeroes too: where the file ends says which clusters are there. */
+const newClusters = (image: Image, start: number, bytes: number, { hostOffset }: Reserved): NewClusters => ({
+  data: image.file,
+  start,
+  end: start + bytes,
+  hostOffset,
+  zeroed: false,
+  readsAsZero: (at, length) => readsAsZero(image, at, length),
+  readOld: (at, into) => read(image, at, into),
+})
+
+/**
+ * Zeroes guest bytes [offset, offset + bytes), whole clusters: an entry that says so where no cluster is, and
+ * zeroes in place where one is, because nothing could ever take a cluster that was given up.
+ */
+export async function zeroClusters(image: Image, offset: number, bytes: number): Promise<void> {
+  await inParts(bytes, async (done, parts) => {
+    const run = await loadRun(image, offset + done, bytes - done)
+    if (run.kind === Kind.unallocated) return zeroUnallocated(image, offset + done, run.bytes)
+    if (run.kind === Kind.data) await parts.add(() => image.file.writeZeroes(run.hostOffset, run.bytes))
+    return run.bytes
+  })
+}
+
+/** @returns how many bytes were zeroed: up to the first cluster that is no longer unallocated */
+function zeroUnallocated(image: Image, offset: number, bytes: number): Promise<number> {
+  const { clusterSize } = image
+  return image.allocating.run(offset, bytes, true, async () => {
+    const count = await image.lock.run(async () => {
+      const place = await writablePlace(image, offset)
+      const table = await sliceAt(image.l2Tables, place.slice)
+      const unallocated = countEntries(
+        image,
+        table,
+        place.index,
+        bytes / clusterSize,
+        (kind) => kind === Kind.unallocated,
+      )
+      if (unallocated > 0) await setEntries(image, place, unallocated, () => ZERO_CLUSTER)
+      return unallocated
+    })
+    await relieve(image)
+    return count * clusterSize
+  })
+}

@@ -1,0 +1,466 @@
+/** The same command lines through QEMU's qemu-img and through ours: every byte that is said must be the same. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { hasQemu, TwoPrograms } from './testing/two-programs.ts'
+
+const installed = hasQemu()
+if (!installed && process.env['REQUIRE_QEMU'] === '1')
+  throw new Error('REQUIRE_QEMU=1, but qemu-img is missing')
+
+let two: TwoPrograms
+beforeEach(() => {
+  two = new TwoPrograms(process)
+})
+afterEach(() => two.remove())
+
+/** Runs lines in order; each must be said alike. */
+async function sayTheSame(lines: readonly string[]): Promise<void> {
+  for (const line of lines) {
+    const said = await two.run(line)
+    if (said) expect({ line, ...said.ours }).toEqual({ line, ...said.theirs })
+  }
+}
+
+describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
+  it('refuses command lines that make no sense', async () => {
+    await sayTheSame([
+      '',
+      'foo',
+      '-Z',
+      '--foo',
+      '-T',
+      '--help=3',
+      '-T foo',
+      '-T enable=foo create',
+      '-- create',
+      'create -f',
+      'create --foo',
+      'create -Z',
+      'create -qZ a',
+      'create -Zq a',
+      'create a b -Zq',
+      'create --obj',
+      'create --object',
+      'check',
+      'check -r',
+      'check -r foo a',
+      'check -T foo a',
+      'check --output=foo a',
+      'info a b',
+      'info a b -f',
+      'info --output foo',
+      'info --output=foo a',
+      'info --f=raw a',
+      'info --force-share=1 a',
+      'info -- -f',
+      'map -s x a',
+      'map --start-offset=-1 a',
+      'map --max-length=1Z a',
+      'map -s 8E a',
+      'map -s 16E a',
+      'compare a',
+      'compare a -Z',
+      'compare -T foo a b',
+      'resize',
+      'resize a',
+      'resize a +8M x',
+      'resize --foo a 1',
+      'resize --preallocation x.qcow2 1',
+      'resize --preallocation=foo a 8M',
+      'commit',
+      'commit -t foo a',
+      'commit -r foo a',
+      'amend a',
+      'amend -o size=1',
+      'amend -o , a',
+      'amend -t foo -o size=1M a',
+    ])
+  })
+
+  it('refuses images that cannot be opened', async () => {
+    await sayTheSame([
+      'made: create -q -f raw b.raw 1M',
+      'made: create -q -f qcow2 -u -b gone.qcow2 -F qcow2 g.qcow2 1M',
+      'check nonex',
+      'info nonex',
+      'info -f qcow2 b.raw',
+      'info -f foo b.raw',
+      'info foo:bar',
+      'info /',
+      'info .',
+      "info ''",
+      'info --image-opts -f qcow2 g.qcow2',
+      'info --image-opts g.qcow2',
+      'info --i g.qcow2',
+      'info --image-opts driver=qcow2,file.filename=nonex',
+      'info --image-opts driver=qcow2,file.filename=g.qcow2,foo=bar',
+      'info -U --image-opts g.qcow2,force-share=off',
+      `info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}'`,
+      'info --backing-chain g.qcow2',
+      'map g.qcow2',
+      'check g.qcow2',
+      'commit g.qcow2',
+      'compare g.qcow2 g.qcow2',
+      'compare g.qcow2 nonex',
+      'compare nonex g.qcow2',
+      'resize nonex 64M',
+      'amend -o size=1M nonex',
+    ])
+  })
+
+  it('makes raw images', async () => {
+    await sayTheSame([
+      'create b.raw',
+      'create b.raw 1M',
+      'create -f raw -o preallocation=full b.raw 1M',
+      'create -f raw -o preallocation=falloc b.raw 1M',
+      'create -f raw -o preallocation=off b.raw 1M',
+      'create -f raw -o preallocation=foo b.raw 1M',
+      'create -f raw -o preallocation=metadata b.raw 1M',
+      'create -f raw -o size=2M b.raw 1M',
+      'create -f raw -o size=2M b.raw',
+      'create -f raw -b a.qcow2 -F qcow2 b.raw',
+      'create -f raw -F qcow2 b.raw 1M',
+      'create -f raw b.raw 1M x',
+      'create b.raw -1',
+      'judge: info --output=json b.raw',
+    ])
+  })
+
+  it.each([
+    ...[
+      '1X',
+      '8E',
+      '9999P',
+      '7E',
+      '1.5E',
+      '1.5k',
+      '0x10k',
+      '0x10',
+      '1.k',
+      '.5k',
+      '1e3',
+      '1b',
+      "' 1'",
+      "'1 '",
+    ],
+    ...['+5', '-- -1', '1000', '0'],
+  ])('reads the size %s', async (size) => {
+    await sayTheSame([`create x.raw ${size}`])
+  })
+
+  it('makes qcow2 images', async () => {
+    await sayTheSame([
+      'create -f qcow2',
+      'create -f qcow2 a.qcow2 64M',
+      'judge: info --output=json a.qcow2',
+      'create -f qcow2 -o lazy_refcounts=on,compat=1.1,refcount_bits=8 a.qcow2 64M',
+      'judge: info --output=json a.qcow2',
+      'create -f qcow2 -o data_file=d.raw,data_file_raw=on,preallocation=metadata a.qcow2 1M',
+      'judge: info --output=json a.qcow2',
+      'create -f qcow2 -o extended_l2=on,compression_type=zstd,cluster_size=128k a.qcow2 1M',
+      'judge: info --output=json a.qcow2',
+      'create -f qcow2 -o preallocation=metadata -o cluster_size=4k a.qcow2 1M',
+      'judge: check a.qcow2',
+      'create -f qcow2 -o compat=0.10 a.qcow2 1M',
+      'judge: info --output=json a.qcow2',
+      'create -f qcow2 x.qcow2 1000',
+      'create -fqcow2 -q x.qcow2 1M',
+      'create -f qcow2 -o lazy_refcounts x.qcow2 1M',
+      'create -f qcow2 -o nolazy_refcounts x.qcow2 1M',
+      'create -f qcow2 -o lazy_refcounts=yes,cluster_size=64k x.qcow2 1M',
+      'create -f qcow2 -o refcount_bits=0x10 x.qcow2 1M',
+      'create -f qcow2 -o id=foo,size=1M x.qcow2',
+      'create -f qcow2 -o size=1M,cluster_size=64k,cluster_size=128k -o cluster_size=4k b.qcow2',
+      'create -f qcow2 file:xx 1M',
+      'judge: info xx',
+    ])
+  })
+
+  it.each([
+    'foo=bar',
+    'foo',
+    ',a',
+    'a,',
+    "''",
+    'cluster_size=3',
+    'cluster_size=foo',
+    'cluster_size=99999999999999999999',
+    'cluster_size=4k,extended_l2=on',
+    'lazy_refcounts=1',
+    'refcount_bits=x',
+    'refcount_bits=7',
+    'refcount_bits=99999999999999999999',
+    'compat=7',
+    'compat=0.10,lazy_refcounts=on',
+    'compat=0.10,data_file=dd.raw',
+    'preallocation=foo',
+    'compression_type=foo',
+    'data_file_raw=on',
+    'cluster_size=512,size=1P',
+    'size=1M',
+  ])('refuses to make a qcow2 image with %s', async (list) => {
+    await sayTheSame([`create -f qcow2 -o ${list} b.qcow2 1M`, 'judge: info b.qcow2'])
+  })
+
+  it('looks at the backing file of a new image', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      'create -f qcow2 -b a.qcow2 b.qcow2',
+      'create -f qcow2 -F qcow2 -b a.qcow2 b.qcow2',
+      'create -f qcow2 -F qcow2 -b a.qcow2 b.qcow2 2M',
+      'create -f qcow2 -u -b none.qcow2 b.qcow2 2M',
+      'create -f qcow2 -u -F qcow2 -b none.qcow2 b.qcow2 2M',
+      'create -f qcow2 -u -F qcow2 -b none.qcow2 b.qcow2',
+      'create -f qcow2 -F qcow2 -b none.qcow2 b.qcow2',
+      'create -f qcow2 -F raw -b a,b.qcow2 b.qcow2',
+      'create -f qcow2 -F foo -b a.qcow2 b.qcow2',
+      'create -f qcow2 -o backing_file=a.qcow2,,x,backing_fmt=raw b.qcow2 1M',
+      'create -f qcow2 a.qcow2 -b a.qcow2 -F qcow2',
+      "create -f qcow2 a.qcow2 -b '' -F qcow2",
+      'create -f qcow2 -b ../a.qcow2 -F qcow2 sub/o.qcow2',
+      'judge: info sub/o.qcow2',
+      'create -f qcow2 -b file:a.qcow2 -F qcow2 ff.qcow2',
+      `create -f qcow2 -b 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}' -F qcow2 ff.qcow2`,
+    ])
+  })
+
+  it('refuses places and formats that cannot be made', async () => {
+    await sayTheSame([
+      'create -f foo b.raw 1M',
+      'create -f null-co x 1M',
+      'create -f blkdebug x 1M',
+      'create -f qcow2 null-co:// 1M',
+      'create -f qcow2 foo:a.qcow2 1M',
+      'create -f qcow2 json:{} 1M',
+      'create -f qcow2 /nonexistent/a.qcow2 1M',
+      'create sub 1M',
+      'create -f foo -o help',
+      'amend -f raw -o help',
+      'amend -f foo -o help',
+    ])
+  })
+
+  it('says what images are', async () => {
+    two.write('full.raw', new Uint8Array(10_000).fill(7))
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2',
+      'made: create -q -f qcow2 -o compat=0.10 old.qcow2 1M',
+      'made: create -q -f qcow2 -o extended_l2=on,refcount_bits=1,compression_type=zstd z.qcow2 1M',
+      'made: create -q -f qcow2 -b ../a.qcow2 -F qcow2 sub/o.qcow2',
+      'made: create -q -f qcow2 -o data_file=df.raw df.qcow2 1M',
+      'remove: df.raw',
+      ...['a', 'b', 'old', 'z', 'sub/o', 'df'].flatMap((name) => [
+        `info ${name}.qcow2`,
+        `info --output=json ${name}.qcow2`,
+        `info --backing-chain ${name}.qcow2`,
+        `info --backing-chain --output=json ${name}.qcow2`,
+      ]),
+      'info full.raw',
+      'info --output=json full.raw',
+      'info file:a.qcow2',
+      'info blkdebug::a.qcow2',
+      'info null-co://',
+      'info --image-opts driver=qcow2,file.filename=a.qcow2',
+      `info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"b.qcow2"}}'`,
+      'check df.qcow2',
+    ])
+  })
+
+  it('finds the end of a chain that has none', async () => {
+    await sayTheSame([
+      'create -q -f qcow2 -u -b loop2.qcow2 -F qcow2 loop.qcow2 1M',
+      'create -q -f qcow2 -u -b loop.qcow2 -F qcow2 loop2.qcow2 1M',
+      'info --backing-chain loop.qcow2',
+    ])
+  })
+
+  it('checks images that are as they should be', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      "io:qcow2: -c 'write -P 1 0 3M' -c 'write -c 4M 64k' a.qcow2",
+      'check a.qcow2',
+      'check --output=json a.qcow2',
+      'check -q a.qcow2',
+      'check -r all a.qcow2',
+      'check -rleaks a.qcow2',
+      'check --rep all a.qcow2',
+      'check -T none a.qcow2',
+      'check -U a.qcow2',
+      'check -U -r all a.qcow2',
+      'made: create -q b.raw 1M',
+      'check b.raw',
+      'check -f raw b.raw',
+    ])
+  })
+
+  it('checks and repairs images that were left dirty', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 -o lazy_refcounts=on l.qcow2 64M',
+      "io:qcow2: -c 'write -P 1 0 3M' -c flush -c 'sigraise 9' l.qcow2",
+      ...[1, 2, 3, 4, 5].map((copy) => `copy: l.qcow2 l${copy}.qcow2`),
+      'check l.qcow2',
+      'check --output=json l.qcow2',
+      'info l.qcow2',
+      'info --output=json l.qcow2',
+      'check -r leaks l.qcow2',
+      'check -r all l.qcow2',
+      'check l.qcow2',
+      'check -r all --output=json l1.qcow2',
+      'check -q -r all l2.qcow2',
+      'resize l3.qcow2 128M',
+      'check l3.qcow2',
+      'amend -o lazy_refcounts=off l4.qcow2',
+      'info l4.qcow2',
+      'judge: check l4.qcow2',
+    ])
+  })
+
+  it('maps chains, holes and compressed clusters', async () => {
+    two.write('full.raw', new Uint8Array(10_000).fill(7))
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2',
+      'made: create -q -f qcow2 -b b.qcow2 -F qcow2 c.qcow2 100M',
+      "io:qcow2: -c 'write -P 1 0 3M' -c 'write -P 3 63M 1M' a.qcow2",
+      "io:qcow2: -c 'write -P 2 1M 64k' -c 'write -z 8M 64k' -c 'write -z 2M 64k' b.qcow2",
+      "io:qcow2: -c 'write -P 4 90M 1M' c.qcow2",
+      ...['a', 'b', 'c'].flatMap((name) => [`map ${name}.qcow2`, `map --output=json ${name}.qcow2`]),
+      'map -s 1M -l 64k --output=json b.qcow2',
+      'map --m=3 b.qcow2',
+      'map -s 100M -l 64k --output=json b.qcow2',
+      'map -s 100M b.qcow2',
+      'map -l 0 --output=json b.qcow2',
+      "io:qcow2: -c 'write -c 4M 64k' a.qcow2",
+      'map b.qcow2',
+      'map --output=json b.qcow2',
+      'made: create -q e.raw 0',
+      'map --output=json e.raw',
+      'map e.raw',
+      'map full.raw',
+      'map --output=json full.raw',
+      'map --output=json blkdebug::full.raw',
+      'map --image-opts driver=raw,offset=512,size=4096,file.filename=full.raw',
+      'made: create -q -f qcow2 -o data_file=df.raw,preallocation=full df.qcow2 1M',
+      'map df.qcow2',
+      'map --output=json df.qcow2',
+    ])
+  })
+
+  it('compares disks', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2',
+      'made: create -q -f qcow2 s.qcow2 1M',
+      'made: create -q z1 1M',
+      'made: create -q -f qcow2 z2 2M',
+      "io:qcow2: -c 'write -P 1 0 3M' -c 'write -P 3 63M 1M' a.qcow2",
+      'compare a.qcow2 b.qcow2',
+      'compare -s a.qcow2 b.qcow2',
+      "io:qcow2: -c 'write -P 1 1M 1M' b.qcow2",
+      'compare a.qcow2 b.qcow2',
+      'compare -s a.qcow2 b.qcow2',
+      "io:qcow2: -c 'write -P 2 1234567 1' b.qcow2",
+      'compare a.qcow2 b.qcow2',
+      'compare -s a.qcow2 b.qcow2',
+      'compare -p a.qcow2 b.qcow2',
+      'compare -p a.qcow2 s.qcow2',
+      'compare -q a.qcow2 s.qcow2',
+      'compare -q -p a.qcow2 s.qcow2',
+      'compare -f raw s.qcow2 a.qcow2',
+      'compare -s s.qcow2 a.qcow2',
+      'compare z1 z2',
+      'compare -p z1 z2',
+      'compare z2 z1',
+      'compare -f raw -F qcow2 z1 z2',
+      "io:qcow2: -c 'write -P 1 1M 512' z2",
+      'compare z2 z1',
+      'compare -s z2 z1',
+      "io:qcow2: -c 'write -P 1 1000 1' z2",
+      'compare z2 z1',
+      'compare z1 z2',
+    ])
+  })
+
+  it('resizes disks', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      ...['128M', '+1M', '-1M', '0', '++1', '+-1', '1k1', "''", '8E', '16E'].map(
+        (size) => `resize a.qcow2 ${size}`,
+      ),
+      'resize --shrink a.qcow2 -1M',
+      'resize --shrink a.qcow2 -1T',
+      'resize --preallocation=full a.qcow2 8M',
+      'resize --preallocation=metadata a.qcow2 +8M',
+      'resize -q a.qcow2 +8M',
+      'resize --shrink -f qcow2 a.qcow2 64M',
+      'judge: check a.qcow2',
+      'made: create -q e.raw 0',
+      'resize e.raw 1M',
+      'resize e.raw 1000',
+      'resize --shrink -f raw e.raw 1000',
+      'resize -f raw e.raw 1001',
+      'resize --image-opts driver=raw,file.filename=e.raw 5000',
+      'resize -f raw e.raw --foo',
+      'resize -f raw --shr e.raw 1',
+      'judge: info e.raw',
+    ])
+  })
+
+  it('commits overlays', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 s.qcow2 1M',
+      'commit s.qcow2',
+      'commit -p s.qcow2',
+      'made: create -q -f qcow2 a.qcow2 1M',
+      'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 2M',
+      'made: create -q -f qcow2 -b b.qcow2 -F qcow2 c.qcow2',
+      'made: create -q -f qcow2 -b ../b.qcow2 -F qcow2 sub/d.qcow2',
+      "io:qcow2: -c 'write -P 1 0 1M' a.qcow2",
+      "io:qcow2: -c 'write -P 2 512k 1M' b.qcow2",
+      "io:qcow2: -c 'write -P 3 0 64k' c.qcow2",
+      "io:qcow2: -c 'write -P 4 64k 64k' sub/d.qcow2",
+      'commit -b foo b.qcow2',
+      'commit -d b.qcow2',
+      'judge: compare a.qcow2 b.qcow2',
+      'commit b.qcow2',
+      'commit -q b.qcow2',
+      'map --output=json b.qcow2',
+      'commit -b a.qcow2 c.qcow2',
+      'map --output=json c.qcow2',
+      'judge: map --output=json a.qcow2',
+      'commit -b b.qcow2 sub/d.qcow2',
+      'commit -b sub/../b.qcow2 sub/d.qcow2',
+      'commit -b ../a.qcow2 sub/d.qcow2',
+      'commit -b ../b.qcow2 sub/d.qcow2',
+      ...['a', 'b', 'c', 'sub/d'].map((name) => `judge: check -q ${name}.qcow2`),
+      'made: create -q p.raw 1M',
+      'commit p.raw',
+    ])
+  })
+
+  it('amends images', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 a.qcow2 64M',
+      'amend -o compat=0.10,lazy_refcounts=on a.qcow2',
+      'amend -o lazy_refcounts=on a.qcow2',
+      'judge: info --output=json a.qcow2',
+      'amend -o cluster_size=64k a.qcow2',
+      'amend -o foo=64k a.qcow2',
+      'amend -p -o compat=0.10 a.qcow2',
+      'judge: info --output=json a.qcow2',
+      'amend -o backing_file=x a.qcow2',
+      'amend -o size=8x a.qcow2',
+      'amend -o size=80M a.qcow2',
+      'amend -o lazy_refcounts=foo a.qcow2',
+      'amend -o lazy_refcounts=on a.qcow2',
+      'amend -o compat=1.1 a.qcow2',
+      'amend -o compat=7 a.qcow2',
+      'judge: info --output=json a.qcow2',
+      'judge: check a.qcow2',
+      'made: create -q b.raw 1M',
+      'amend -o size=1M -f raw b.raw',
+      'amend -o size=1M b.raw',
+    ])
+  })
+})

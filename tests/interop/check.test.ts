@@ -1,0 +1,91 @@
+/** Damaged images: our check finds what QEMU's finds, in its words, and our repair leaves what its repair leaves. */
+import type { RepairMode } from '@vmblock/block-core'
+import { createRandom } from '@vmblock/block-core/testing'
+import { afterAll, describe, expect, test } from 'vitest'
+import { haveQemu, openBench } from '../support/real-qemu.ts'
+import { Patient } from './src/mutate.ts'
+import { withSeeds } from './src/settings.ts'
+import { isSoundVerdict, ourVerdict, theirVerdict } from './src/verdicts.ts'
+
+const bench = openBench()
+afterAll(() => bench.remove())
+
+const VARIETIES = [
+  'cluster_size=64k',
+  'cluster_size=4k',
+  'cluster_size=512',
+  'cluster_size=16k,extended_l2=on',
+  'cluster_size=4k,refcount_bits=1',
+  'cluster_size=4k,refcount_bits=64',
+  'cluster_size=4k,compat=0.10',
+  'cluster_size=4k,lazy_refcounts=on',
+]
+
+/** How often each variety is damaged in a normal run. */
+const ROUNDS = 8
+
+/** Data, zeroes, compressed and discarded clusters. */
+const CONTENT = [
+  'write -P 1 0 40k',
+  'write -P 2 600k 33k',
+  'write -z 104k 24k',
+  'write -c -P 3 512k 64k',
+  'discard 0 20k',
+]
+
+/** The image that is damaged, made once for each variety. */
+function makePatient(options: string): Uint8Array {
+  bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'sound.qcow2', '1M')
+  bench.run('qemu-io', '-f', 'qcow2', ...CONTENT.flatMap((command) => ['-c', command]), 'sound.qcow2')
+  return bench.read('sound.qcow2')
+}
+
+/** One copy for each side. */
+function admit(bytes: Uint8Array): void {
+  bench.write('theirs.qcow2', bytes)
+  bench.write('ours.qcow2', bytes)
+}
+
+async function compareChecks(bytes: Uint8Array): Promise<void> {
+  admit(bytes)
+  const theirs = theirVerdict(bench, 'theirs.qcow2')
+  if (theirs.crash !== undefined) return
+  expect(await ourVerdict(bench, 'ours.qcow2')).toEqual(theirs)
+}
+
+async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<void> {
+  admit(bytes)
+  const theirs = theirVerdict(bench, 'theirs.qcow2', repair)
+  const ours = await ourVerdict(bench, 'ours.qcow2', repair)
+  // Where QEMU gives up or dies, how far it came is its own affair.
+  const completed = theirs.failure === undefined && theirs.crash === undefined
+  if (completed) expect(ours).toEqual(theirs)
+  for (const name of ['theirs.qcow2', 'ours.qcow2'])
+    expect(await ourVerdict(bench, name), `what both say of ${name}, repaired`).toEqual(
+      theirVerdict(bench, name),
+    )
+  if (isSoundVerdict(theirVerdict(bench, 'theirs.qcow2')))
+    expect(isSoundVerdict(theirVerdict(bench, 'ours.qcow2')), 'our repair is as good').toBe(true)
+}
+
+describe.skipIf(!haveQemu)('damaged images are checked and repaired as QEMU does it', () => {
+  for (const options of VARIETIES) {
+    test(options, { timeout: 600_000 }, async () => {
+      const sound = makePatient(options)
+      const damaged = async (seed: number): Promise<void> => {
+        const random = createRandom(seed)
+        const patient = new Patient(sound.slice())
+        for (let count = random.int(1, 4); count > 0; count--) patient.damage(random)
+        try {
+          await compareChecks(patient.bytes)
+          await compareRepairs(patient.bytes, 'leaks')
+          await compareRepairs(patient.bytes, 'all')
+        } catch (error) {
+          if (error instanceof Error) error.message = `${patient.story.join('; ')}: ${error.message}`
+          throw error
+        }
+      }
+      await withSeeds(options, damaged, ROUNDS)
+    })
+  }
+})

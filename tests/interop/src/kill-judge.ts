@@ -1,0 +1,93 @@
+/**
+ * Judges what a killed process left: every sector is as the last durable write left it, or as a later one did.
+ * @module
+ */
+import {
+  type Change,
+  fillSector,
+  KILL_DISK,
+  type KillOrder,
+  LANES,
+  SECTOR,
+  type Step,
+  stepsOf,
+} from './kill-plan.ts'
+
+/** One content that a sector had, or was about to have. */
+interface Version {
+  readonly lane: number
+  readonly index: number
+  readonly zero: boolean
+  /** Number of the line that told it was done; Infinity: never. */
+  done: number
+}
+
+/** What the process said, understood. */
+export class KillJudge {
+  readonly #versions = new Map<number, Version[]>()
+  /** Everything done before this line is durable. */
+  #durable = -1
+
+  /**
+   * @param lines what the process said, in order
+   * @param writeThrough every write that was done is durable
+   */
+  constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
+    const steps = Array.from({ length: LANES }, (_, lane) => stepsOf(order, lane))
+    const current: (Step | undefined)[] = []
+    const started: number[] = []
+    for (const [at, line] of lines.entries()) {
+      const [verb, laneText, indexText] = line.split(' ')
+      const lane = Number(laneText)
+      if (verb === 'start') {
+        current[lane] = steps[lane]!.next().value as Step
+        started[lane] = at
+        this.#begin(current[lane], lane, Number(indexText))
+        continue
+      }
+      const step = current[lane]
+      if (verb !== 'done' || step === undefined) throw new Error(`the process said: ${line}`)
+      if (step.kind === 'flush') this.#durable = Math.max(this.#durable, started[lane]!)
+      else this.#finish(step, at)
+    }
+    if (writeThrough) this.#durable = lines.length
+  }
+
+  #begin(step: Step, lane: number, index: number): void {
+    if (step.kind === 'flush') return
+    for (let sector = step.offset; sector < step.offset + step.length; sector += SECTOR) {
+      const versions = this.#versions.get(sector) ?? []
+      versions.push({ lane, index, zero: step.kind !== 'write', done: Number.POSITIVE_INFINITY })
+      this.#versions.set(sector, versions)
+    }
+  }
+
+  #finish(step: Change, at: number): void {
+    for (let sector = step.offset; sector < step.offset + step.length; sector += SECTOR)
+      this.#versions.get(sector)!.at(-1)!.done = at
+  }
+
+  /** @throws Error naming the first sector that holds what it must not */
+  judge(disk: Uint8Array, initial: Uint8Array): void {
+    const wanted = new Uint8Array(SECTOR)
+    for (let offset = 0; offset < KILL_DISK; offset += SECTOR) {
+      const sector = disk.subarray(offset, offset + SECTOR)
+      const versions = this.#versions.get(offset) ?? []
+      const floor = versions.findLastIndex((version) => version.done <= this.#durable)
+      const fits = versions.slice(Math.max(floor, 0)).some(({ lane, index, zero }) => {
+        if (zero) wanted.fill(0)
+        else fillSector(wanted, offset, lane, index)
+        return equal(sector, wanted)
+      })
+      if (fits || (floor < 0 && equal(sector, initial.subarray(offset, offset + SECTOR)))) continue
+      throw new Error(
+        `sector at ${offset} holds ${hex(sector)}, versions ${JSON.stringify(versions)}, durable up to ${floor}`,
+      )
+    }
+  }
+}
+
+const equal = (a: Uint8Array, b: Uint8Array): boolean => a.every((byte, index) => byte === b[index])
+
+const hex = (bytes: Uint8Array): string =>
+  [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')

@@ -1,0 +1,76 @@
+/**
+ * One check or repair of a damaged image, by either side, in a form that can be compared.
+ * @module
+ */
+import { type BlockNode, type CheckReport, errorText, messageOf, type RepairMode } from '@vmblock/block-core'
+import type { Bench } from '../../support/real-qemu.ts'
+import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
+import { openOurs } from './ours.ts'
+
+/** What came of a check. */
+export interface Verdict {
+  /** The image could not be opened, or the check could not be completed: why. */
+  readonly failure?: string
+  /** QEMU died by this signal. */
+  readonly crash?: string
+  /** The findings, in order. */
+  readonly lines: readonly string[]
+  readonly counts: Counts
+}
+
+const NOTHING: Counts = {}
+
+/** How QEMU's own lines begin, which are no findings; the last of them says why it failed. */
+const PREFIX = /^qemu-img: (Could not open '[^']*': )?/
+
+/** Our offsets and refcounts are numbers: what is beyond the largest exact one is broken anyway. */
+const rounded = (line: string): string =>
+  line
+    .replace(/0x[0-9a-f]{14,16}/g, (word) => `0x${Number(word).toString(16)}`)
+    .replace(/refcount=\d{17,}/, 'refcount=Infinity')
+
+/** That an image is corrupt is told once, and marked in it, at different steps. */
+const isEvent = (line: string): boolean => /^qcow2: (Image is corrupt|Marking image as corrupt): /.test(line)
+
+const findings = (lines: readonly string[]): string[] =>
+  lines.filter((line) => line !== '' && !PREFIX.test(line) && !isEvent(line)).map(rounded)
+
+/** QEMU's verdict. With `repair` the image is repaired, and checked again if something was. */
+export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): Verdict {
+  const outcome = realCheck(bench, name, ...(repair ? ['-r', repair] : []))
+  const all = outcome.stderr.split('\n').filter((line) => line !== '')
+  const lines = findings(all)
+  const failure = all.findLast((line) => PREFIX.test(line))?.replace(PREFIX, '')
+  if (outcome.status < 0) return { crash: all.at(-1) ?? 'a signal', lines, counts: NOTHING }
+  if (!outcome.stdout.startsWith('{')) return { failure: failure ?? 'no report', lines, counts: NOTHING }
+  return { lines, counts: countsIn(outcome) }
+}
+
+/** Ours, by the same steps. */
+export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode): Promise<Verdict> {
+  const lines: string[] = []
+  const report = (text: string): void => void lines.push(...findings(text.split('\n')))
+  let node: BlockNode
+  try {
+    node = await openOurs(bench.path(name), 'qcow2', { checkMode: true, readOnly: repair === undefined })
+  } catch (error) {
+    return { failure: messageOf(error).replace(/^Could not open '[^']*': /, ''), lines, counts: NOTHING }
+  }
+  try {
+    let result: CheckReport = await node.check({ report, ...(repair && { repair }) })
+    const { corruptionsFixed, leaksFixed } = result
+    if (corruptionsFixed > 0 || leaksFixed > 0)
+      result = { ...(await node.check({ report })), corruptionsFixed, leaksFixed }
+    return { lines, counts: countsOf(result) }
+  } catch (error) {
+    return { failure: `Check failed: ${errorText(error)}`, lines, counts: NOTHING }
+  } finally {
+    await node.close()
+  }
+}
+
+/** Whether anything is wrong with an image after all. */
+export const isSoundVerdict = ({ failure, crash, counts }: Verdict): boolean =>
+  failure === undefined &&
+  crash === undefined &&
+  ['corruptions', 'leaks', 'check-errors'].every((key) => (counts[key] ?? 0) === 0)

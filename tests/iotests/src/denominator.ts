@@ -1,0 +1,29 @@
+/**
+ * The numbers and names of the tests in QEMU's suite as of version 7.2: what PORTED.md has to account for.
+ * @module
+ */
+
+/** Numbers first, then the tests that have names. */
+export const UPSTREAM: readonly string[] = `
+  001 002 003 004 005 007 008 009 010 011 012 013 014 015 017 018 019 020 021 022 023 024 025 026
+  027 028 029 030 031 032 033 034 035 036 037 038 039 040 041 042 043 044 045 046 047 048 049 050
+  051 052 053 054 055 056 057 058 059 060 061 062 063 064 065 066 068 069 070 071 072 073 074 075
+  076 077 078 079 080 081 082 083 084 085 086 087 088 089 090 091 092 093 094 095 096 097 098 099
+  101 102 103 104 105 106 107 108 109 110 111 112 113 114 115 116 117 118 119 120 121 122 123 124
+  125 126 127 128 129 130 131 132 133 134 135 136 137 138 139 140 141 142 143 144 145 146 147 148
+  149 150 151 152 153 154 155 156 157 158 159 160 161 162 163 165 170 171 172 173 174 175 176 177
+  178 179 181 182 183 184 185 186 187 188 189 190 191 192 194 195 196 197 198 200 201 202 203 204
+  205 206 207 208 209 210 211 212 213 214 215 216 217 218 219 220 221 223 224 225 226 227 228 229
+  231 232 233 234 235 236 237 238 239 240 241 242 243 244 245 246 247 248 249 250 251 252 253 254
+  255 256 257 258 259 260 261 262 263 264 265 266 267 268 270 271 272 273 274 277 279 280 281 282
+  283 284 286 287 288 289 290 292 293 294 295 296 297 298 299 300 301 302 303 304 305 307 308 310
+  312 313
+  backing-file-invalidation block-status-cache copy-before-write export-incoming-iothread
+  fuse-allow-other graph-changes-while-io image-fleecing migrate-bitmaps-postcopy-test
+  migrate-bitmaps-test migrate-during-backup migration-permissions mirror-ready-cancel-error
+  mirror-top-perms nbd-multiconn nbd-qemu-allocation nbd-reconnect-on-open
+  parallels-read-bitmap qemu-img-bitmaps qsd-jobs remove-bitmap-from-backing
+  reopen-file stream-error-on-reset stream-under-throttle
+`
+  .trim()
+  .split(/\s+/)

@@ -57,9 +57,11 @@ async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<vo
   admit(bytes)
   const theirs = theirVerdict(bench, 'theirs.qcow2', repair)
   const ours = await ourVerdict(bench, 'ours.qcow2', repair)
-  // Where QEMU gives up or dies, how far it came is its own affair.
+  // Where QEMU gives up or dies, how far it came is its own affair. In a table that is out of place it repairs flags,
+  // and so changes whatever is there; we do not.
   const completed = theirs.failure === undefined && theirs.crash === undefined
-  if (completed) expect(ours).toEqual(theirs)
+  const misplaced = theirs.lines.some((line) => line.includes('Table is not cluster aligned'))
+  if (completed && !misplaced) expect(ours).toEqual(theirs)
   for (const name of ['theirs.qcow2', 'ours.qcow2'])
     expect(await ourVerdict(bench, name), `what both say of ${name}, repaired`).toEqual(
       theirVerdict(bench, name),

@@ -41,12 +41,8 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
 }
 
 /** Unlinks every cluster of [start, end); `start` begins a cluster. */
-export const discardClusters = (
-  image: Image,
-  start: number,
-  end: number,
-  mode: DiscardMode,
-): Promise<void> => holdingRange(image, start, end, () => unlinkClusters(image, start, end, mode))
+export const discardClusters = (image: Image, start: number, end: number, mode: DiscardMode): Promise<void> =>
+  holdingRange(image, start, end, () => unlinkClusters(image, start, end, mode))
 
 /** As {@link discardClusters}, for who holds the guest range already. */
 export async function unlinkClusters(
@@ -75,6 +71,8 @@ function zeroWords(image: Image): Words {
 
 /** Whether an entry has host clusters. */
 function isAllocated(image: Image, { hi, lo }: Words): boolean {
-  const kind = image.extendedL2 ? extendedL2Kind(hi, lo, image.hasDataFile) : l2Kind(hi, lo, image.hasDataFile)
+  const kind = image.extendedL2
+    ? extendedL2Kind(hi, lo, image.hasDataFile)
+    : l2Kind(hi, lo, image.hasDataFile)
   return kind !== ClusterKind.unallocated && kind !== ClusterKind.zeroPlain
 }

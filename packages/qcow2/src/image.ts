@@ -204,35 +204,38 @@ export class Image {
   /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
   async markDirty(): Promise<void> {
     if (this.dirty) return
-    await this.#extendFile(this.untouchedFrom)
+    const reached = await this.#extendFile(this.untouchedFrom)
     await this.#writeIncompatible(this.header.incompatible | Incompatible.dirty)
     await this.flushFile()
     this.header.incompatible |= Incompatible.dirty
-    this.#coveredTo = this.file.size
+    this.#coveredTo = reached
   }
 
   /** @see write-order.ts. The extra length is cut off when the image is marked clean. */
   async coverFile(end: number): Promise<boolean> {
     if (end <= this.#coveredTo) return true
-    if (!(await this.#extendFile(end))) return false
+    const reached = await this.#extendFile(end)
+    if (reached < end) return false
     await this.flushFile()
-    this.#coveredTo = this.file.size
+    this.#coveredTo = reached
     return true
   }
 
-  /** Makes the file reach `end` and a good deal more, so that it is rarely done. */
-  async #extendFile(end: number): Promise<boolean> {
+  /** Makes the file reach `end` and a good deal more, so that it is rarely done. @returns how far it reaches now */
+  async #extendFile(end: number): Promise<number> {
     const { size } = this.file
     const step = Math.min(Math.max(size, EXTENSION.least), EXTENSION.most)
-    const target = alignUp(end, this.geometry.clusterSize) + alignUp(step, this.geometry.clusterSize)
-    if (size >= target) return true
+    // Data may be on its way to any cluster that was given away: the file must not end before it.
+    const needed = Math.max(alignUp(end, this.geometry.clusterSize), this.untouchedFrom)
+    const target = needed + alignUp(step, this.geometry.clusterSize)
+    if (size >= target) return target
     try {
       await this.file.truncate(target, { exact: false })
     } catch {
-      return false
+      return 0
     }
     this.#extended = true
-    return true
+    return target
   }
 
   /** Cuts off what {@link coverFile} added beyond the clusters in use. */

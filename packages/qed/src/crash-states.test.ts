@@ -95,7 +95,7 @@ async function judge(disk: Uint8Array, { guest, moment, backing }: Scene): Promi
 describe('power cuts', () => {
   for (const { name, create, open: options = {}, overBacking } of VARIETIES) {
     test(name, { timeout: 600_000 }, async () => {
-      for (let seed = 1; seed <= 3 * SCALE; seed++) {
+      for (let seed = 1; seed <= 2 * SCALE; seed++) {
         const random = createRandom(seed)
         const file = await createImage(create)
         const base = await toBytes(file)
@@ -107,7 +107,7 @@ describe('power cuts', () => {
         const guest = new CrashGuest(node, log)
         await workload(node, guest, clock, random)
         if (random.int(0, 2) === 0) await node.close().then(() => guest.closed())
-        for (const state of crashStates(base, log, { random, moments: 12, disksPerMoment: 8 })) {
+        for (const state of crashStates(base, log, { random, moments: 8, disksPerMoment: 6 })) {
           const problem = await judge(state.disk, { guest, moment: state.moment, backing })
           expect(problem, `seed ${seed}, moment ${state.moment}: ${state.story}`).toBeUndefined()
         }
@@ -116,7 +116,7 @@ describe('power cuts', () => {
   }
 
   test('twice in a row lose nothing either', { timeout: 600_000 }, async () => {
-    for (let seed = 1; seed <= 6 * SCALE; seed++) {
+    for (let seed = 1; seed <= 3 * SCALE; seed++) {
       const random = createRandom(seed)
       const first = await createImage(SMALL)
       const empty = await toBytes(first)

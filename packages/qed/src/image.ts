@@ -20,7 +20,14 @@ import {
   RangeTracker,
   TableCache,
 } from '@vmblock/block-core'
-import { Feature, HEADER, HEADER_BYTES, type Header } from './format/header.ts'
+import {
+  Feature,
+  HEADER,
+  HEADER_BYTES,
+  type Header,
+  isClusterOffset,
+  isTableOffset,
+} from './format/header.ts'
 import { IdleTimer, type QedClock } from './idle-timer.ts'
 
 /** What an image is made of. */
@@ -114,13 +121,12 @@ export class Image {
 
   /** Whether a cluster may be at a host offset (bytes). */
   isCluster(offset: number): boolean {
-    const { clusterSize, headerSize } = this.header
-    return offset % clusterSize === 0 && offset >= headerSize * clusterSize && offset < this.end
+    return isClusterOffset(this.header, this.end, offset)
   }
 
-  /** Whether a table may be at a host offset (bytes). QEMU's test refuses every table of one cluster; ours does not. */
+  /** Whether a table may be at a host offset (bytes). */
   isTable(offset: number): boolean {
-    return this.isCluster(offset) && this.isCluster(offset + this.tableBytes - this.clusterSize)
+    return isTableOffset(this.header, this.end, offset)
   }
 
   /** Finds out where the file ends: a cluster that is not all there is not there. */

@@ -26,8 +26,6 @@ export async function openImage(context: OpenContext<unknown>, clock: QedClock):
     events: context.events,
     clock,
   })
-  if (!image.isTable(header.l1TableOffset))
-    throw new BlockError('EINVAL', 'QED table offset is invalid', { node: context.nodeName })
   image.backing = await context.child(
     'backing',
     backingName === undefined ? undefined : { filename: backingName, driver: isRaw ? 'raw' : undefined },
@@ -39,7 +37,7 @@ export async function openImage(context: OpenContext<unknown>, clock: QedClock):
 async function readHeader(file: File): Promise<Header> {
   const bytes = new Uint8Array(Math.min(HEADER_BYTES, file.size))
   await file.read(0, bytes)
-  return parseHeader(bytes)
+  return parseHeader(bytes, file.size)
 }
 
 async function readBackingName(file: File, header: Header): Promise<string | undefined> {

@@ -9,6 +9,7 @@ import {
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 
 /** What the drivers are given by the process. */
@@ -33,6 +34,7 @@ export function nodeDrivers({ readText, print }: DriverSurroundings): Drivers {
     registry: new DriverRegistry([
       raw,
       qcow2,
+      qed,
       file,
       memory,
       nullCo,

@@ -11,6 +11,7 @@ import {
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 
 /** What the drivers are given by the session. */
@@ -32,6 +33,7 @@ export const FORMATS: readonly string[] = [
   'null-co',
   'pass-through',
   'qcow2',
+  'qed',
   'raw',
   'write-log',
 ]
@@ -41,6 +43,7 @@ export function nodeEnvironment({ print, warn, readText }: DriverSurroundings): 
   const registry = new DriverRegistry([
     raw,
     qcow2,
+    qed,
     file,
     memory,
     nullCo,

@@ -41,8 +41,11 @@ export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): V
   const all = outcome.stderr.split('\n').filter((line) => line !== '')
   const lines = findings(all)
   const failure = all.findLast((line) => PREFIX.test(line))?.replace(PREFIX, '')
+  // From then on nothing is written any more, though the counts know nothing of it.
+  const stopped = all.find((line) => line.startsWith('qcow2: Marking image as corrupt'))
   if (outcome.status < 0) return { crash: all.at(-1) ?? 'a signal', lines, counts: NOTHING }
   if (!outcome.stdout.startsWith('{')) return { failure: failure ?? 'no report', lines, counts: NOTHING }
+  if (stopped !== undefined) return { failure: stopped, lines, counts: countsIn(outcome) }
   return { lines, counts: countsIn(outcome) }
 }
 
@@ -54,7 +57,9 @@ export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode
   try {
     node = await openOurs(bench.path(name), 'qcow2', { checkMode: true, readOnly: repair === undefined })
   } catch (error) {
-    return { failure: messageOf(error).replace(/^Could not open '[^']*': /, ''), lines, counts: NOTHING }
+    // Offsets that no number holds are one kind of what QEMU calls invalid.
+    const reason = messageOf(error).replace(/^Could not open '[^']*': /, '')
+    return { failure: reason.replace('exceeds 2^53-1', 'invalid'), lines, counts: NOTHING }
   }
   try {
     let result: CheckReport = await node.check({ report, ...(repair && { repair }) })

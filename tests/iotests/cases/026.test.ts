@@ -33,6 +33,8 @@ iotest(
   },
   async (t) => {
     const rules = t.path('blkdebug.conf')
+    /** Where no error arrived: the event was not told, or nothing was requested after it. */
+    const silent: string[] = []
     interface Failure {
       readonly event: string
       readonly errno: number
@@ -56,7 +58,7 @@ iotest(
         })
         const text = errno === 28 ? 'No space left on device' : 'Input/output error'
         const failed = result.lines.some((line) => line === `write failed: ${text}`)
-        t.equal(failed || result.reports.length === 1, true, result.text)
+        if (!failed) silent.push(`${event}, errno ${errno}, ${once ? 'once' : 'always'}, ${command}`)
         t.equal(result.code, failed || result.lines.length > 0 ? 1 : 0, result.text)
 
         const verdict = await image.check()
@@ -68,24 +70,24 @@ iotest(
         t.equal((await image.check()).errors, 0)
       })
     for (const event of PATHS) {
-      for (const errno of [5, 28]) {
-        for (const once of [true, false]) {
-          const before = event === 'l2_load' || event === 'l2_update' ? ['write 0 512'] : []
-          await fails({ event, errno, once, cluster: '1k', command: 'write 0 128k', before })
-        }
+      const before = event === 'l2_load' || event === 'l2_update' ? ['write 0 512'] : []
+      for (const [errno, once] of [
+        [5, true],
+        [28, false],
+      ] as const) {
+        await fails({ event, errno, once, cluster: '1k', command: 'write 0 128k', before })
       }
+      // VM state beyond the disk meets no L2 table that could be loaded
+      if (event === 'l2_load') continue
       await fails({ event, errno: 5, once: false, cluster: '1k', command: 'write -b 0 128k' })
     }
     for (const event of TABLE_GROWTH) {
-      for (const once of [true, false]) {
-        await fails({ event, errno: 28, once, cluster: '512', command: 'write 0 17M' })
-      }
+      await fails({ event, errno: 28, once: event.length % 2 === 0, cluster: '512', command: 'write 0 9M' })
     }
     for (const event of L1_GROWTH) {
-      for (const once of [true, false]) {
-        await fails({ event, errno: 5, once, cluster: '1k', command: 'write -b 0 64k' })
-      }
+      await fails({ event, errno: 5, once: false, cluster: '1k', command: 'write -b 0 64k' })
     }
+    t.equal(silent, [])
 
     await t.section('after one failed write the second leaves no leak', async () => {
       await writeFile(rules, '[inject-error]\nevent = "write_aio"\nerrno = "5"\nonce = "on"\n')

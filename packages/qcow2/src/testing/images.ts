@@ -78,10 +78,20 @@ export const pattern = (bytes: number, seed = 1): Uint8Array => createRandom(see
 export const poke = (file: BlockNode, offset: number, bytes: readonly number[]): Promise<void> =>
   file.write(offset, Uint8Array.from(bytes))
 
+/** A report with its lines. */
+export type Findings = CheckReport & { readonly lines: readonly string[] }
+
 /** What a check of an image finds that nobody has open for writing. */
-export async function findings(file: BlockNode): Promise<CheckReport & { readonly lines: string[] }> {
+export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<Findings> {
   const lines: string[] = []
-  const node = await openNode(environment, { driver: 'qcow2', file, 'read-only': true, 'check-mode': true, backing: null })
+  const node = await openNode(environment, {
+    driver: 'qcow2',
+    file,
+    'read-only': true,
+    'check-mode': true,
+    backing: null,
+    ...(dataFile && { 'data-file': dataFile }),
+  })
   const report = await node.check({ report: (line) => lines.push(line) })
   await node.close()
   return { ...report, lines }
@@ -91,3 +101,7 @@ export async function findings(file: BlockNode): Promise<CheckReport & { readonl
 export const SOUND = { corruptions: 0, checkErrors: 0, leaks: 0, lines: [] }
 /** See {@link SOUND}. */
 export const SAFE = { corruptions: 0, checkErrors: 0 }
+
+/** Quicker than `toEqual` for many bytes. */
+export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, index) => byte === b[index])

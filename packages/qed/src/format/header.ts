@@ -1,5 +1,6 @@
 /** The QED header: what is in it, and what of it QEMU accepts (block/qed.c, bdrv_qed_do_open). */
 import {
+  alignDown,
   BlockError,
   isPowerOfTwo,
   type Layout,
@@ -69,32 +70,48 @@ export function maxImageSize(clusterSize: number, tableSize: number): bigint {
   return BigInt.asUintN(64, entries * entries * BigInt(clusterSize))
 }
 
-/** Whether a disk of `bytes` is possible with these geometries. */
+/** Whether a disk of `bytes` is possible with this geometry. */
 export const isImageSize = (bytes: number, clusterSize: number, tableSize: number): boolean =>
   bytes % SECTOR === 0 && BigInt(bytes) <= maxImageSize(clusterSize, tableSize)
 
+/** Whether a cluster may be at a host offset, in a file whose whole clusters end at `end`. All in bytes. */
+export const isClusterOffset = ({ clusterSize, headerSize }: Header, end: number, offset: number): boolean =>
+  offset % clusterSize === 0 && offset >= headerSize * clusterSize && offset < end
+
+/** Whether a table may be there. QEMU's test refuses every table of one cluster; this does not. */
+export const isTableOffset = (header: Header, end: number, offset: number): boolean =>
+  isClusterOffset(header, end, offset) &&
+  isClusterOffset(header, end, offset + (header.tableSize - 1) * header.clusterSize)
+
 /**
- * Reads and validates the header. The place of the L1 table is for the image to judge, which knows its file.
+ * Reads and validates the header, in QEMU's order.
  *
- * @param bytes the first {@link HEADER_BYTES} bytes of the file
- * @throws BlockError EFORMAT, ENOTSUP, EINVAL in QEMU's words; EFBIG for sizes beyond 2^53-1
+ * @param bytes the first {@link HEADER_BYTES} bytes of a file of `fileSize` bytes
+ * @throws BlockError EFORMAT, ENOTSUP, EINVAL in QEMU's words; EFBIG for a disk beyond 2^53-1 bytes
  */
-export function parseHeader(bytes: Uint8Array): Header {
-  if (bytes.length < HEADER_BYTES || fields.magic.get(viewOf(bytes), 0) !== MAGIC)
+export function parseHeader(bytes: Uint8Array, fileSize: number): Header {
+  const view = viewOf(bytes)
+  if (bytes.length < HEADER_BYTES || fields.magic.get(view, 0) !== MAGIC)
     throw new BlockError('EFORMAT', 'Image not in QED format')
-  const header = HEADER.read(bytes)
-  const unknown = header.features & ~KNOWN_FEATURES
+  const unknown = fields.features.get(view, 0) & ~KNOWN_FEATURES
   if (unknown !== 0n) throw new BlockError('ENOTSUP', `Unsupported QED features: ${unknown.toString(16)}`)
-  const { clusterSize, tableSize, headerSize } = header
+  const clusterSize = fields.clusterSize.get(view, 0)
+  const tableSize = fields.tableSize.get(view, 0)
   if (!isClusterSize(clusterSize)) throw invalid('QED cluster size is invalid')
   if (!isTableSize(tableSize)) throw invalid('QED table size is invalid')
-  if (!isImageSize(header.imageSize, clusterSize, tableSize)) throw invalid('QED image size is invalid')
-  if (headerSize > 0xffff_ffff / clusterSize) throw invalid('QED header size is too large')
-  const nameEnd = header.backingNameOffset + header.backingNameSize
-  if ((header.features & Feature.backingFile) !== 0n) {
-    if (nameEnd > headerSize * clusterSize) throw invalid('QED backing filename offset is invalid')
-    if (header.backingNameSize > MAX_BACKING_NAME) throw invalid('Failed to read backing filename')
-  }
+  const imageSize = view.getBigUint64(fields.imageSize.at, true)
+  if (imageSize % BigInt(SECTOR) !== 0n || imageSize > maxImageSize(clusterSize, tableSize))
+    throw invalid('QED image size is invalid')
+  if (view.getBigUint64(fields.l1TableOffset.at, true) >= BigInt(fileSize))
+    throw invalid('QED table offset is invalid')
+  const header = HEADER.read(bytes)
+  if (!isTableOffset(header, alignDown(fileSize, clusterSize), header.l1TableOffset))
+    throw invalid('QED table offset is invalid')
+  if (header.headerSize > 0xffff_ffff / clusterSize) throw invalid('QED header size is too large')
+  if ((header.features & Feature.backingFile) === 0n) return header
+  if (header.backingNameOffset + header.backingNameSize > header.headerSize * clusterSize)
+    throw invalid('QED backing filename offset is invalid')
+  if (header.backingNameSize > MAX_BACKING_NAME) throw invalid('Failed to read backing filename')
   return header
 }
 

@@ -1,4 +1,5 @@
 /** Block status across nodes: through filters, into the file below, and down a backing chain. */
+import { rolesOf } from './common-options.ts'
 import type { BlockStatus } from './driver.ts'
 import type { BlockNode } from './node.ts'
 
@@ -69,6 +70,9 @@ export function backingOf(node: BlockNode): BlockNode | undefined {
   return layer.backing?.node
 }
 
+/** Whether a node of this driver can have a backing file. Where one can and has none, what it lacks reads as zeroes. */
+export const canHaveBacking = ({ driver }: BlockNode): boolean => rolesOf(driver).includes('backing')
+
 /** The node itself, or what the filters on top of it filter. */
 export function skipFilters(node: BlockNode): BlockNode {
   let layer = node
@@ -78,7 +82,7 @@ export function skipFilters(node: BlockNode): BlockNode {
 
 /**
  * The status of a range as a reader of `top` sees it: the layer that decides, down to but not including
- * `base`. What no layer holds reads as zeroes, with `allocated: false`.
+ * `base`. What no layer holds reads as zeroes, with `allocated: false`, unless the last one gives no content at all.
  */
 export async function chainStatus(
   top: BlockNode,
@@ -90,6 +94,7 @@ export async function chainStatus(
   let depth = 0
   let node: BlockNode | undefined = skipFilters(top)
   let last: BlockStatus = { bytes: length, allocated: false, data: false, zero: true }
+  let endsInZeroes = true
   for (; node && node !== base; node = backingOf(node), depth++) {
     if (offset >= node.size) {
       // A backing file that is shorter reads as zeroes beyond its end, and decides that.
@@ -101,8 +106,14 @@ export async function chainStatus(
     length = Math.min(length, status.bytes)
     // A backing file that ends within the run splits it: beyond, its overlay reads zeroes.
     last = { ...status, bytes: length }
+    endsInZeroes = canHaveBacking(node)
   }
-  return { ...last, bytes: length, zero: node === undefined || last.zero, depth: Math.max(depth - 1, 0) }
+  return {
+    ...last,
+    bytes: length,
+    zero: (node === undefined && endsInZeroes) || last.zero,
+    depth: Math.max(depth - 1, 0),
+  }
 }
 
 /** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes` bytes. */

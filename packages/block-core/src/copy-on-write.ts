@@ -10,6 +10,8 @@ const MERGE_LIMIT = 1024 * 1024
 /** Clusters that are about to be filled. Guest offsets are bytes; so are host offsets, of the `data` child. */
 export interface NewClusters {
   readonly data: BlockChild
+  /** Who is told of the steps: the format's own file, also where the data lives in another. */
+  readonly announceTo: BlockChild
   /** Guest range that reads from the clusters once they are linked; it contains the range that is written. */
   readonly start: number
   readonly end: number
@@ -47,11 +49,11 @@ export async function writeWithCopies(
   const host = clusters.hostOffset - clusters.start
   if (stop - start <= MERGE_LIMIT) {
     const whole = start === offset && stop === end ? from : join(head, from, tail, start, offset, stop)
-    await put(clusters.data, host + start, whole)
+    await put(clusters, host + start, whole)
   } else {
-    if (start < offset) await copy(clusters.data, host + start, head!, offset - start)
-    await put(clusters.data, host + offset, from)
-    if (stop > end) await copy(clusters.data, host + end, tail!, stop - end)
+    if (start < offset) await copy(clusters, host + start, head!, offset - start)
+    await put(clusters, host + offset, from)
+    if (stop > end) await copy(clusters, host + end, tail!, stop - end)
   }
   return start < offset || stop > end
 }
@@ -72,21 +74,26 @@ function join(
   return whole
 }
 
-async function copy(data: BlockChild, host: number, content: Content, bytes: number): Promise<void> {
-  const announced = data.debugEvent('cow_write')
+async function copy(
+  { data, announceTo }: NewClusters,
+  host: number,
+  content: Content,
+  bytes: number,
+): Promise<void> {
+  const announced = announceTo.debugEvent('cow_write')
   if (announced) await announced
   await data.write(host, content === 'zero' ? new Uint8Array(bytes) : content)
 }
 
-async function put(data: BlockChild, host: number, bytes: Uint8Array): Promise<void> {
-  const announced = data.debugEvent('write_aio')
+async function put({ data, announceTo }: NewClusters, host: number, bytes: Uint8Array): Promise<void> {
+  const announced = announceTo.debugEvent('write_aio')
   if (announced) await announced
   await data.write(host, bytes)
 }
 
 async function oldContent(clusters: NewClusters, offset: number, bytes: number): Promise<Content> {
   if (await clusters.readsAsZero(offset, bytes)) return 'zero'
-  const announced = clusters.data.debugEvent('cow_read')
+  const announced = clusters.announceTo.debugEvent('cow_read')
   if (announced) await announced
   const content = new Uint8Array(bytes)
   await clusters.readOld(offset, content)

@@ -220,7 +220,11 @@ export interface NodeOps {
 export interface Breakpoints {
   /** @throws BlockError ENOENT for an unknown event. */
   set(event: string, tag: string): void
-  /** Removes the breakpoint and resumes what it suspended. @throws BlockError ENOENT */
+  /**
+   * Resumes what is suspended under `tag`, and removes the breakpoints of that name.
+   *
+   * @throws BlockError ENOENT if no breakpoint was left to remove, whatever was resumed
+   */
   remove(tag: string): void
   /** Resumes one suspended request. @throws BlockError ENOENT when none is suspended under `tag`. */
   resume(tag: string): void
@@ -314,17 +318,33 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly children?: readonly ChildRole[]
   /** Options of `create`, in the order QEMU prints them. */
   readonly createOptions?: C
+  /** Protocols: options of {@link createPlace}, which `qemu-img create -o` takes beside those of the format. */
+  readonly placeOptions?: OptionTable
+  /** Options of {@link NodeOps.amend}, in the order QEMU prints them. */
+  readonly amendOptions?: OptionTable
   /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */
   readonly prefixes?: readonly string[]
   /** Turns a file name with one of the prefixes, given whole, into options. */
   parseFilename?(filename: string): Record<string, unknown>
+  /**
+   * The inverse of {@link parseFilename}: the file name that stands for the options a node was given. `child` is the
+   * name of the node's one child, empty where it has none but `json:{...}`.
+   *
+   * @returns undefined where no name says the same
+   */
+  nameFromOptions?(options: RawOptions, child: string | undefined): string | undefined
   /** 0 (not mine) to 100 (certain), from the first 512 bytes. */
   probe?(head: Uint8Array, filename: string): number
   open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
   /** Formats an open, empty file. */
   create?(context: CreateContext<OptionValues<C>>): Promise<void>
-  /** Protocols: makes (or empties) the place that `options` name, `size` bytes large. */
-  createPlace?(options: OptionValues<O>, size: number, preallocation: Preallocation): Promise<void>
+  /** Protocols: makes (or empties) the place that `options` name, `size` bytes large; `placeOptions` are parsed. */
+  createPlace?(
+    options: OptionValues<O>,
+    size: number,
+    preallocation: Preallocation,
+    placeOptions?: Readonly<Record<string, unknown>>,
+  ): Promise<void>
 }
 
 /** A driver of any options, as a registry holds it. */

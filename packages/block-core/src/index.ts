@@ -7,6 +7,7 @@ export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_
 export {
   backingOf,
   type ChainStatus,
+  canHaveBacking,
   chainStatus,
   isAllocatedAbove,
   joinedStatus,
@@ -36,12 +37,14 @@ export { BlockError, type BlockErrorCode, type BlockErrorDetail, isBlockError, m
 export { filenameToOptions } from './filename.ts'
 export { formatImage } from './format-image.ts'
 export { denyHost, type OpenHost } from './host.ts'
+export { dictionaryEntries, jsonText } from './json-text.ts'
 export { parseKeyValue } from './key-value.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './layout.ts'
 export { Mutex } from './mutex.ts'
 export { BlockNode, MAX_REQUEST } from './node.ts'
 export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './node-events.ts'
+export { type NumberMistake, readInteger, readSize, readUnsigned } from './number-text.ts'
 export { type NodeOptions, openNode } from './open.ts'
 export {
   bool,
@@ -60,6 +63,7 @@ export {
   text,
 } from './options.ts'
 export { combinePaths, resolveBackingFilename } from './paths.ts'
+export { filePreallocation } from './preallocation.ts'
 export { RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'

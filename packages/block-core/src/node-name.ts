@@ -2,10 +2,11 @@
  * What a node is called in messages: the file name that would open it again, or `json:{...}` where none
  * would.
  */
-import { isProtocolLike } from './common-options.ts'
+import { isProtocolLike, rolesOf } from './common-options.ts'
 import type { AnyDriver, ChildRole } from './driver.ts'
 import { originOf } from './environment.ts'
-import { isTree } from './key-value.ts'
+import { jsonText } from './json-text.ts'
+import { flattenOptions, isTree } from './key-value.ts'
 import type { BlockNode } from './node.ts'
 import type { RawOptions } from './options.ts'
 
@@ -33,7 +34,7 @@ export function nameNode(parts: NameParts): NodeNames {
   const file = children.get('file')
   // Options of formats with backing files only tune them; those of the others (raw's offset) change what is
   // read.
-  const strong = (driver.children ?? []).includes('backing') ? {} : plainOnly(own)
+  const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(flattenOptions(own)))
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
     if (role === 'file' || role === 'image' || overridden.has(role))
@@ -45,7 +46,12 @@ export function nameNode(parts: NameParts): NodeNames {
 }
 
 function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {
-  const { driver, own, given } = parts
+  const { driver, own, given, children } = parts
+  if (driver.nameFromOptions) {
+    const child = children.get('image') ?? file
+    const below = child?.filename.startsWith('json:') ? '' : child?.filename
+    return driver.nameFromOptions(plainOnly(own), below) ?? ''
+  }
   if (driver.kind === 'protocol') return typeof own['filename'] === 'string' ? own['filename'] : (given ?? '')
   if (driver.kind === 'filter') return given ?? ''
   if (!file || changed || !isProtocolLike(file.driver) || file.filename.startsWith('json:')) return ''
@@ -66,13 +72,4 @@ function plainOnly(options: RawOptions): RawOptions {
     ['string', 'number', 'boolean'].includes(typeof value) ||
     (Array.isArray(value) ? value.every(plain) : isTree(value) && Object.values(value).every(plain))
   return Object.fromEntries(Object.entries(options).filter(([, value]) => plain(value)))
-}
-
-/** JSON with the spaces QEMU puts between its parts. */
-function jsonText(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(jsonText).join(', ')}]`
-  if (!isTree(value)) return JSON.stringify(value)
-  return `{${Object.entries(value)
-    .map(([key, inner]) => `${JSON.stringify(key)}: ${jsonText(inner)}`)
-    .join(', ')}}`
 }

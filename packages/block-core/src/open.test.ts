@@ -337,15 +337,16 @@ describe('file names of nodes', () => {
       (await open({ filename: 'a', 'backing.driver': 'raw', 'backing.file.filename': 'b' })).filename,
     ).toMatch(/^json:/)
     expect((await open({ driver: 'raw', filename: 'b', offset: 1 })).filename).toBe(
-      'json:{"driver": "raw", "offset": 1, "file": {"driver": "file", "filename": "b"}}',
+      'json:{"offset": 1, "driver": "raw", "file": {"driver": "file", "filename": "b"}}',
     )
     expect((await open({ filename: 'a', backing: null })).filename).toBe(
-      'json:{"driver": "layer", "file": {"driver": "file", "filename": "a"}, "backing": null}',
+      'json:{"backing": null, "driver": "layer", "file": {"driver": "file", "filename": "a"}}',
     )
     expect((await open({ driver: 'filter', filename: 'b' })).filename).toBe(
       'json:{"driver": "filter", "file": {"driver": "raw", "file": {"driver": "file", "filename": "b"}}}',
     )
     expect((await open('null-co://')).filename).toBe('null-co://')
+    expect((await open({ driver: 'null-co', 'latency-ns': 1 })).filename).toBe('null-co://')
     expect((await open({ driver: 'null-co', size: 5 })).filename).toBe(
       'json:{"driver": "null-co", "size": 5}',
     )

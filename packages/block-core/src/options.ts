@@ -3,6 +3,7 @@
  * TypeScript or JSON, the TypeScript type, and the text of `-o help`. Keys are spelled as QEMU spells them.
  */
 import { BlockError } from './errors.ts'
+import { readSize, readUnsigned } from './number-text.ts'
 
 /** How one option is read. */
 export interface OptionType<T> {
@@ -11,6 +12,8 @@ export interface OptionType<T> {
   /** One line for `-o help`. */
   readonly help: string
   readonly default?: T
+  /** Of a format: the place below does what it asks for, and `-o help` lists it with the options of that. */
+  readonly isForPlace?: boolean
   /**
    * Turns what the user gave into the value.
    *
@@ -48,74 +51,42 @@ function parseBool(value: unknown, key: string): boolean {
   throw new BlockError('EINVAL', `Parameter '${key}' expects 'on' or 'off'`)
 }
 
-/** Multipliers of size suffixes, as `strtosz` of QEMU's util/cutils.c has them. */
-const SUFFIXES: Readonly<Record<string, number>> = {
-  B: 1,
-  K: 2 ** 10,
-  M: 2 ** 20,
-  G: 2 ** 30,
-  T: 2 ** 40,
-  P: 2 ** 50,
-  E: 2 ** 60,
-}
-
 const TWO_63 = 2n ** 63n
-const TWO_64 = 2n ** 64n
+const TWO_64 = 2 ** 64
 
 /**
- * Reads a size as QEMU's `qemu_strtosz` does: digits, an optional fraction, and one suffix of b k M G T P E
- * in any case; or hexadecimal digits after `0x`, with a suffix of k M G T P (deprecated). Blanks and a plus
- * sign may come first. `b` is 1; a fraction needs a larger suffix, and is rounded to whole bytes, 0.5 upward.
+ * Reads a size as {@link readSize} does.
  *
  * @returns bytes, rounded where they exceed 2^53; undefined when the text is not of that form; Infinity when
  *   it is, but exceeds 2^63-1
  */
 export function parseSize(text: string): number | undefined {
-  const total = parseBytes(text)
-  return total === undefined ? undefined : total >= TWO_63 ? Number.POSITIVE_INFINITY : Number(total)
+  const bytes = readSize(text)
+  if (bytes === 'EINVAL') return undefined
+  return bytes === 'ERANGE' || bytes >= TWO_63 ? Number.POSITIVE_INFINITY : Number(bytes)
 }
-
-function parseBytes(text: string): bigint | undefined {
-  const hex = /^[ \t-\r]*\+?0x([0-9a-f]+)([kmgtp])?$/i.exec(text)
-  if (hex) return BigInt(`0x${hex[1]}`) * multiplierOf(hex[2])
-  const match = /^[ \t-\r]*\+?(\d+)(?:\.(\d*))?([bkmgtpe])?$/i.exec(text)
-  if (!match) return undefined
-  const multiplier = multiplierOf(match[3])
-  // 64 bits behind the point, as QEMU has them; a fraction so close to 1 that a double rounds it up is lost.
-  const fraction = BigInt.asUintN(64, BigInt(Math.floor(Number(`0.${match[2] || '0'}`) * 2 ** 64)))
-  if (fraction !== 0n && multiplier === 1n) return undefined
-  return BigInt(match[1]!) * multiplier + (fraction * multiplier + TWO_63) / TWO_64
-}
-
-const multiplierOf = (suffix: string | undefined): bigint => BigInt(SUFFIXES[(suffix ?? 'b').toUpperCase()]!)
 
 function parseSizeOption(value: unknown, key: string): number {
-  const bytes = typeof value === 'number' ? value : typeof value === 'string' ? parseBytes(value) : undefined
-  if (bytes === undefined || bytes < 0 || Number.isNaN(bytes))
+  const bytes = typeof value === 'number' ? value : typeof value === 'string' ? readSize(value) : 'EINVAL'
+  if (bytes === 'ERANGE' || Number(bytes) >= TWO_64)
+    throw new BlockError('EINVAL', `Value '${String(value)}' is out of range for parameter '${key}'`)
+  if (bytes === 'EINVAL' || !(bytes >= 0))
     throw new BlockError(
       'EINVAL',
       `Parameter '${key}' expects a non-negative number below 2^64\n` +
         'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
     )
-  if (bytes >= TWO_64)
-    throw new BlockError('EINVAL', `Value '${String(value)}' is out of range for parameter '${key}'`)
   return safe(Number(bytes), value, key)
 }
 
 /** A whole number as C's `strtoull` reads it with base 0. */
 function parseNumber(value: unknown, key: string): number {
-  const match = typeof value === 'string' ? /^[ \t-\r]*([+-]?)(0x[0-9a-f]+|\d+)$/i.exec(value) : null
-  if (!match) {
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return safe(value, value, key)
-    throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
-  }
-  const [, sign, digits = ''] = match
-  const isOctal = /^0[0-9]/.test(digits)
-  if (isOctal && /[89]/.test(digits)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
-  const magnitude = BigInt(isOctal ? `0o${digits}` : digits)
-  if (magnitude >= TWO_64)
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return safe(value, value, key)
+  const number = typeof value === 'string' ? readUnsigned(value) : 'EINVAL'
+  if (number === 'EINVAL') throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
+  if (number === 'ERANGE')
     throw new BlockError('EINVAL', `Value '${String(value)}' is too large for parameter '${key}'`)
-  return safe(Number(sign === '-' ? BigInt.asUintN(64, -magnitude) : magnitude), value, key)
+  return safe(Number(number), value, key)
 }
 
 /** Refuses, rather than rounds, what a number cannot hold. */
@@ -220,9 +191,11 @@ export function parseOptions<O extends OptionTable>(table: O, raw: RawOptions, p
   for (const [key, type] of Object.entries(table)) if (type.default !== undefined) values[key] = type.default
   for (const [rawKey, value] of Object.entries(raw)) {
     if (value === undefined) continue
-    const type = Object.hasOwn(table, camelKey(rawKey)) ? table[camelKey(rawKey)] : undefined
+    // Tables of image creation spell some keys as QEMU does, with dashes.
+    const key = Object.hasOwn(table, rawKey) ? rawKey : camelKey(rawKey)
+    const type = Object.hasOwn(table, key) ? table[key] : undefined
     if (!type) throw new BlockError('EINVAL', `Invalid parameter '${prefix}${rawKey}'`)
-    values[camelKey(rawKey)] = type.parse(value, `${prefix}${canonicalKey(rawKey)}`)
+    values[key] = type.parse(value, `${prefix}${canonicalKey(rawKey)}`)
   }
   return values as OptionValues<O>
 }

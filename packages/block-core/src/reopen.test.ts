@@ -173,7 +173,7 @@ describe('reopening', () => {
     [{ lazy: 'maybe' }, "Parameter 'lazy' expects 'on' or 'off'"],
     [{ 'read-only': 'maybe' }, "Parameter 'read-only' expects 'on' or 'off'"],
     [{ file: 'top' }, "Making 'top' a file child of 'top' would create a cycle"],
-    [{ file: 'nobody' }, "Cannot find device='nobody' nor node-name='nobody'"],
+    [{ file: 'nobody' }, "Cannot find device='' nor node-name='nobody'"],
     [{ 'file.read-only': true }, 'Block node is read-only'],
     [{ fixed: '1', driver: 'image', 'node-name': 'top', file: 'bottom' }, 'nothing'],
   ])('%j', async (options, message) => {

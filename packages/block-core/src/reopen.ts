@@ -8,7 +8,7 @@ import {
   takeCommon,
 } from './common-options.ts'
 import type { ChildRole, PreparedReopen, ReopenRequest } from './driver.ts'
-import { findNode, type NodeOrigin, originOf, setOrigin, tableOf } from './environment.ts'
+import { type NodeOrigin, type OpenEnvironment, originOf, setOrigin, tableOf } from './environment.ts'
 import { BlockError } from './errors.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
 import { BlockNode } from './node.ts'
@@ -82,7 +82,12 @@ function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefin
     if (own[role] !== undefined) childOptions.set(role, own[role])
     delete own[role]
   }
-  if (own['backing'] === null || own['backing'] === '') delete own['backing']
+  if (own['backing'] === null) delete own['backing']
+  for (const role of ['file', 'backing']) {
+    const name = own[role]
+    // Whether there is such a node is asked before whether this one can have it.
+    if (typeof name === 'string') namedNode(origin.environment, name)
+  }
   const kept = node.driver.keepOptions?.(before.explicit, own) ?? before.explicit
   const explicit = mergeOptions(kept, own)
   const { common } = takeCommon(explicit, inherited === undefined)
@@ -186,9 +191,9 @@ function replacement(
   const edge = parent.children.get(role)
   if (!edge || isTree(value)) return []
   // A driver that holds a child cannot be made to do without it.
-  if (value === null || value === '') throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
+  if (value === null) throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
   const node =
-    value instanceof BlockNode ? value : typeof value === 'string' ? findNode(environment, value) : undefined
+    value instanceof BlockNode ? value : typeof value === 'string' ? namedNode(environment, value) : undefined
   if (!node) throw cannotChange(role)
   if (node === edge.node) return []
   if (reaches(node, parent))
@@ -197,6 +202,13 @@ function replacement(
       `Making '${node.name}' a ${role} child of '${parent.name}' would create a cycle`,
     )
   return [{ edge, node }]
+}
+
+/** In a reopen QEMU looks for a node alone, and says so by an empty name of a device. @throws BlockError ENOENT */
+function namedNode(environment: OpenEnvironment, name: string): BlockNode {
+  const node = tableOf(environment).find(name)
+  if (!node) throw new BlockError('ENOENT', `Cannot find device='' nor node-name='${name}'`)
+  return node
 }
 
 const reaches = (from: BlockNode, to: BlockNode): boolean =>

@@ -1,5 +1,15 @@
 /** Changing creation options of an existing image. Words and rules of block/qcow2.c, qcow2_amend_options. */
-import { alignUp, BlockError, bool, parseOptions, size as sizeOption, text } from '@vmblock/block-core'
+import {
+  alignUp,
+  BlockError,
+  bool,
+  integer,
+  isPowerOfTwo,
+  type OptionValues,
+  parseOptions,
+  text,
+} from '@vmblock/block-core'
+import { createOptions } from './create-options.ts'
 import { discardClusters } from './discard.ts'
 import { settleImage } from './flush.ts'
 import { Compatible, Incompatible } from './format/features.ts'
@@ -10,13 +20,34 @@ import { loadRun } from './lookup.ts'
 import { truncate } from './resize.ts'
 import { write } from './write.ts'
 
-const amendable = {
-  compat: text('Compatibility level'),
-  size: sizeOption('Virtual disk size'),
-  lazyRefcounts: bool('Postpone refcount updates'),
-} as const
+const { size, compat, backing_file, backing_fmt, data_file, data_file_raw } = createOptions
 
-/** Option names that qemu-img knows for creation and that cannot be changed here. */
+/**
+ * The table for `BlockDriver.amendOptions`, as `qemu-img amend -f qcow2 -o help` has it. What of it cannot be changed
+ * is read and then refused.
+ */
+// biome-ignore format: a table
+export const amendOptions = {
+  'encrypt.state':      text('Select new state of affected keyslots (active/inactive)'),
+  'encrypt.keyslot':    integer('Select a single keyslot to modify explicitly'),
+  'encrypt.old-secret': text('Select all keyslots that match this password'),
+  'encrypt.new-secret': text('New secret to set in the matching keyslots. Empty string to erase'),
+  'encrypt.iter-time':  integer('Time to spend in PBKDF in milliseconds'),
+  size,
+  compat,
+  backing_file,
+  backing_fmt,
+  data_file,
+  data_file_raw,
+  lazy_refcounts:       bool('Postpone refcount updates'),
+  refcount_bits:        integer('Width of a reference count entry in bits'),
+}
+
+/** Told how far an upgrade or downgrade is; the other changes are over at once. */
+type Progress = (done: number, total: number) => void
+
+type Amendments = OptionValues<typeof amendOptions>
+
 const fail = (image: Image, code: 'EINVAL' | 'ENOTSUP', message: string): BlockError =>
   new BlockError(code, message, { node: image.settings.nodeName })
 
@@ -29,12 +60,12 @@ const fail = (image: Image, code: 'EINVAL' | 'ENOTSUP', message: string): BlockE
 export async function amend(
   image: Image,
   raw: Readonly<Record<string, unknown>>,
-  progress: (done: number, total: number) => void = () => undefined,
+  progress: Progress = () => undefined,
 ): Promise<void> {
-  const known: Record<string, unknown> = {}
-  for (const [key, value] of Object.entries(raw))
-    known[key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())] = value
-  const { compat, size, lazyRefcounts } = parseOptions(amendable, refuseOthers(image, known))
+  const spelled = Object.entries(raw).map(([key, value]) => [snakeKey(key), value])
+  const given = parseOptions(amendOptions, Object.fromEntries(spelled))
+  refuseOthers(image, given)
+  const { compat, size, lazy_refcounts: lazyRefcounts } = given
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
   if (lazyRefcounts === true && version < 3)
     throw fail(
@@ -42,30 +73,41 @@ export async function amend(
       'EINVAL',
       'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)',
     )
-  if (version > image.header.version) await upgrade(image)
+  if (version > image.header.version) await upgrade(image, progress)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
   if (size !== undefined) await truncate(image, size, { exact: true })
-  if (version < image.header.version) await downgrade(image)
-  progress(1, 1)
+  if (version < image.header.version) await downgrade(image, progress)
 }
 
-function refuseOthers(image: Image, options: Record<string, unknown>): Record<string, unknown> {
-  const { backingFile, backingFmt, ...rest } = options
+/** `lazyRefcounts` as the tables of qemu-img spell it. */
+const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
+/** Refuses what cannot be changed; to give what there is already changes nothing. @throws BlockError EINVAL, ENOTSUP */
+function refuseOthers(image: Image, given: Amendments): void {
+  const { header } = image
+  const unsupported = (key: keyof Amendments): BlockError =>
+    fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)
+  // Images that are encrypted are not opened at all.
+  if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
+    throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
+  if (given.data_file !== undefined && !image.hasDataFile)
+    throw fail(image, 'EINVAL', 'data-file can only be set for images that use an external data file')
+  if (given.data_file !== undefined && given.data_file !== header.extensions.dataFile)
+    throw unsupported('data_file')
+  if (given.data_file_raw === true && !image.isDataFileRaw)
+    throw fail(image, 'EINVAL', 'data-file-raw cannot be set on existing images')
+  if (given.data_file_raw === false && image.isDataFileRaw) throw unsupported('data_file_raw')
+  const { refcount_bits: refcountBits } = given
+  if (refcountBits !== undefined && (refcountBits > 64 || !isPowerOfTwo(refcountBits)))
+    throw fail(image, 'EINVAL', 'Refcount width must be a power of two and may not exceed 64 bits')
+  if (refcountBits !== undefined && refcountBits !== 2 ** header.refcountOrder)
+    throw unsupported('refcount_bits')
   // Naming the backing file there is changes nothing; another is the business of a rebase.
   if (
-    (backingFile !== undefined && backingFile !== (image.header.backingFile ?? '')) ||
-    (backingFmt !== undefined && backingFmt !== (image.header.extensions.backingFormat ?? ''))
+    (given.backing_file !== undefined && given.backing_file !== (header.backingFile ?? '')) ||
+    (given.backing_fmt !== undefined && given.backing_fmt !== (header.extensions.backingFormat ?? ''))
   )
     throw fail(image, 'EINVAL', 'Cannot amend the backing file')
-  for (const key of Object.keys(rest)) {
-    if (!(key in amendable))
-      throw fail(
-        image,
-        'ENOTSUP',
-        `Changing '${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}' of an existing image is not supported`,
-      )
-  }
-  return rest
 }
 
 function versionOf(image: Image, compat: string): number {
@@ -79,9 +121,14 @@ async function writeHeader(image: Image): Promise<void> {
   await image.flushFile()
 }
 
-async function upgrade(image: Image): Promise<void> {
+/** Steps of an upgrade, as QEMU counts them: the start, the snapshots, the header. */
+const UPGRADE_STEPS = 2
+
+async function upgrade(image: Image, progress: Progress): Promise<void> {
+  progress(0, UPGRADE_STEPS)
   if (image.header.nbSnapshots > 0)
     throw fail(image, 'ENOTSUP', 'Upgrading an image with internal snapshots is not supported yet')
+  progress(1, UPGRADE_STEPS)
   image.header.version = 3
   try {
     await writeHeader(image)
@@ -89,6 +136,7 @@ async function upgrade(image: Image): Promise<void> {
     image.header.version = 2
     throw error
   }
+  progress(2, UPGRADE_STEPS)
 }
 
 /** Turning it off cleans first: nobody may find refcounts lagging in an image that does not say so. */
@@ -109,7 +157,7 @@ async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
   image.settings.lazyRefcounts = on
 }
 
-async function downgrade(image: Image): Promise<void> {
+async function downgrade(image: Image, progress: Progress): Promise<void> {
   const { header } = image
   if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
@@ -124,7 +172,7 @@ async function downgrade(image: Image): Promise<void> {
     )
   if (header.compressionType !== 'zlib')
     throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
-  await expandZeroes(image)
+  await expandZeroes(image, progress)
   await settleImage(image)
   const { compatible, autoclear } = header
   Object.assign(header, { version: 2, compatible: 0n, autoclear: 0n })
@@ -138,9 +186,12 @@ async function downgrade(image: Image): Promise<void> {
 }
 
 /** Version 2 has no zero flag: such clusters become data, or nothing where nothing reads as zero too. */
-async function expandZeroes(image: Image): Promise<void> {
-  const { clusterSize } = image.geometry
+async function expandZeroes(image: Image, progress: Progress): Promise<void> {
+  const { clusterSize, l2Coverage } = image.geometry
+  const tables = Math.ceil(image.size / l2Coverage)
+  let told = 0
   for (let at = 0; at < image.size; ) {
+    for (; told < Math.floor(at / l2Coverage); told++) progress(told + 1, tables)
     const run = await loadRun(image, at, image.size - at)
     const isZero = run.kind === SubclusterKind.zeroPlain || run.kind === SubclusterKind.zeroAlloc
     if (isZero && image.backing) {
@@ -153,6 +204,7 @@ async function expandZeroes(image: Image): Promise<void> {
       await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
     at += run.bytes
   }
+  for (; told < tables; told++) progress(told + 1, tables)
 }
 
 /** Zero clusters are written as data in pieces of this many bytes. */

@@ -49,6 +49,7 @@ export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array
   const { start, end } = spanOf(image, reserved)
   const clusters: NewClusters = {
     data: image.data,
+    announceTo: image.file,
     start,
     end,
     hostOffset: hostOffset + start - alignDown(offset, image.geometry.clusterSize),

@@ -2,14 +2,34 @@
  * Options of `create`, spelled, ordered and explained as `qemu-img create -f qcow2` has them. Values of words
  * are checked in create.ts, because QEMU's tools accept any word here and refuse it later.
  */
-import { bool, integer, type OptionValues, size, text } from '@vmblock/block-core'
+import {
+  bool,
+  integer,
+  isBlockError,
+  type OptionType,
+  type OptionValues,
+  size,
+  text,
+} from '@vmblock/block-core'
 
 /** Bytes of a cluster where nothing else is said: 64 KiB. */
 export const DEFAULT_CLUSTER_SIZE = 65536
 
-/** The table for `BlockDriver.createOptions`. Encryption is not there: images cannot be encrypted here. */
+/**
+ * The table for `BlockDriver.createOptions`. Those of encryption are read as QEMU reads them, and refused by
+ * create-settings.ts: images cannot be encrypted here.
+ */
 // biome-ignore format: a table
 export const createOptions = {
+  encryption:       bool("Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+  'encrypt.format':         text("Encrypt the image, format choices: 'aes', 'luks'"),
+  'encrypt.key-secret':     text('ID of secret providing qcow AES key or LUKS passphrase'),
+  'encrypt.cipher-alg':     text('Name of encryption cipher algorithm'),
+  'encrypt.cipher-mode':    text('Name of encryption cipher mode'),
+  'encrypt.ivgen-alg':      text('Name of IV generator algorithm'),
+  'encrypt.ivgen-hash-alg': text('Name of IV generator hash algorithm'),
+  'encrypt.hash-alg':       text('Name of encryption hash algorithm'),
+  'encrypt.iter-time':      integer('Time to spend in PBKDF in milliseconds'),
   cluster_size:     size('qcow2 cluster size', DEFAULT_CLUSTER_SIZE),
   extended_l2:      bool('Extended L2 tables', false),
   preallocation:    text('Preallocation mode (allowed values: off, metadata, falloc, full)'),
@@ -21,7 +41,7 @@ export const createOptions = {
   data_file:        text('File name of an external data file'),
   data_file_raw:    bool('The external data file must stay valid as a raw image'),
   lazy_refcounts:   bool('Postpone refcount updates', false),
-  refcount_bits:    integer('Width of a reference count entry in bits', 16),
+  refcount_bits:    { ...width, default: 16 },
 }
 
 /** Parsed values of {@link createOptions}. Sizes are bytes. */

@@ -1,6 +1,6 @@
 /** The qcow2 driver: one object, whose operations are the verbs of the files beside it. */
 import { type BlockDriver, defineDriver, type NodeOps, type OpenContext, viewOf } from '@vmblock/block-core'
-import { amend, changeBackingFile } from './amend.ts'
+import { amend, amendOptions, changeBackingFile } from './amend.ts'
 import { checkImage } from './check/check.ts'
 import type { Codecs } from './codec.ts'
 import { createQcow2 } from './create.ts'
@@ -83,6 +83,7 @@ export const createQcow2Driver = ({
     keepOptions,
     children: ['file', 'backing', 'data-file'],
     createOptions,
+    amendOptions,
     probe,
     open: async (context: OpenContext<RuntimeOptions>) => operations(await openImage(context, codecs)),
     create: createQcow2,

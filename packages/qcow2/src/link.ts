@@ -15,7 +15,7 @@ import { prefixedHex } from './format/words.ts'
 import type { FreeReason } from './frees.ts'
 import type { Image } from './image.ts'
 import { setEntryWords, type Words } from './lookup.ts'
-import { type Reserved, sliceAt } from './reserve.ts'
+import { inSlice, type Reserved } from './reserve.ts'
 import { beforeLink } from './write-order.ts'
 
 /** Makes the guest range of a reservation refer to its clusters. Runs under the image's lock. */
@@ -27,24 +27,25 @@ export async function link(image: Image, reserved: Reserved, copiedOldData: bool
   await beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
   const span = spanOf(image, reserved)
   const start = alignDown(reserved.offset, clusterSize)
-  const table = await sliceAt(image, reserved.slice)
-  for (let i = 0; i < clusters; i++) {
-    const words = before[i]!
-    const host = hostOffset + i * clusterSize
-    const linked = { hi: entryHi(host, true), lo: entryLo(host), zeroes: 0, allocated: 0 }
-    if (image.extendedL2)
-      divide(
-        image,
-        linked,
-        words,
-        reused,
-        span.start - start - i * clusterSize,
-        span.end - start - i * clusterSize,
-      )
-    setEntryWords(image, table, index + i, linked)
-    if (!reused) freeEntry(image, words, 'other')
-  }
-  image.l2Tables.changed(table, index * l2EntrySize, (index + clusters) * l2EntrySize)
+  await inSlice(image, reserved.slice, (table) => {
+    for (let i = 0; i < clusters; i++) {
+      const words = before[i]!
+      const host = hostOffset + i * clusterSize
+      const linked = { hi: entryHi(host, true), lo: entryLo(host), zeroes: 0, allocated: 0 }
+      if (image.extendedL2)
+        divide(
+          image,
+          linked,
+          words,
+          reused,
+          span.start - start - i * clusterSize,
+          span.end - start - i * clusterSize,
+        )
+      setEntryWords(image, table, index + i, linked)
+      if (!reused) freeEntry(image, words, 'other')
+    }
+    image.l2Tables.changed(table, index * l2EntrySize, (index + clusters) * l2EntrySize)
+  })
 }
 
 /** Marks the subclusters of [from, to) (bytes of the cluster) allocated; the others stay what they were. */

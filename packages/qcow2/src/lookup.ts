@@ -65,19 +65,20 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
   const limit = Math.min(bytes, coverage - (offset % coverage))
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   const tableOffset = l2TableOffset(image, l1Index)
-  if (tableOffset === 0) return emptyRun(Math.min(bytes, missingTables(image, l1Index) - offset))
+  if (tableOffset === 0)
+    return emptyRun(Math.min(bytes, missingTables(image, l1Index, offset + bytes) - offset))
   const table = image.l2Tables.peek(sliceOffset(image, tableOffset, offset))
   if (!table) return undefined
   const run = runAt(image, table, offset, limit, forWriting)
   return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
 }
 
-/** Guest offset (bytes) where the row of missing L2 tables that begins at an L1 entry ends. */
-function missingTables(image: Image, l1Index: number): number {
-  const entries = image.l1.bytes.length / 8
+/** Guest offset (bytes) up to which L2 tables are missing from an L1 entry on; looks no further than `wanted`. */
+function missingTables(image: Image, l1Index: number, wanted: number): number {
+  const { l2Coverage } = image.geometry
   let end = l1Index + 1
-  while (end < entries && l2TableOffset(image, end) === 0) end++
-  return end < entries ? end * image.geometry.l2Coverage : Number.MAX_SAFE_INTEGER
+  while (end * l2Coverage < wanted && l2TableOffset(image, end) === 0) end++
+  return end * l2Coverage
 }
 
 /** Like {@link peekRun}; reads the slice if it has to. @throws BlockError EIO for a broken entry */

@@ -1,12 +1,12 @@
 /** Allocating clusters for a guest range ahead of any write to it: what `preallocation=` means for a growing disk. */
-import type { Preallocation } from '@vmblock/block-core'
-import { allocateClusters } from './allocate.ts'
+import type { Preallocation, Table } from '@vmblock/block-core'
+import { allocateClusters, releaseClusters } from './allocate.ts'
 import { entryHi, entryLo } from './format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from './lookup.ts'
-import { writableSlice } from './reserve.ts'
+import { inWritableSlice } from './reserve.ts'
 import { beforeLink } from './write-order.ts'
 
 /**
@@ -22,56 +22,100 @@ export async function preallocate(
   const { l2Coverage } = image.geometry
   if (start >= end) return
   await image.lock.run(async () => {
-    for (let at = start; at < end; at += l2Coverage - (at % l2Coverage)) await writableSlice(image, at)
+    for (let at = start; at < end; at += l2Coverage - (at % l2Coverage))
+      await inWritableSlice(image, at, () => undefined)
   })
-  const fileEnd = image.file.size
   const coverage = sliceCoverage(image)
   let last = 0
   for (let at = start; at < end; ) {
     const from = at
     const stop = Math.min(end, at + coverage - (at % coverage))
-    last = Math.max(last, await image.lock.run(() => preallocateSlice(image, from, stop)))
+    last = Math.max(last, await image.lock.run(() => preallocateSlice(image, from, stop, mode)))
     await relieve(image)
     at = stop
   }
-  if (image.hasDataFile || last <= fileEnd) return
-  // One byte at the end makes the clusters part of the file; the other modes fill them.
-  await image.file.truncate(last, { preallocation: mode === 'metadata' ? 'off' : mode })
+  if (image.hasDataFile) return
+  // The file reaches over its last cluster. Under the lock, because others may be given clusters behind it.
+  await image.lock.run(async () => {
+    const end = Math.max(last, image.untouchedFrom)
+    if (last > image.file.size) await image.file.truncate(end, { exact: false })
+  })
 }
 
 /** @returns where the last allocated cluster ends, in host bytes */
-async function preallocateSlice(image: Image, start: number, end: number): Promise<number> {
-  const { clusterSize, l2EntrySize } = image.geometry
-  const table = await writableSlice(image, start)
-  const first = indexInSlice(image, start)
-  const wanted: number[] = []
-  for (let guest = start, index = first; guest < end; guest += clusterSize, index++) {
-    const { hi, lo, zeroes } = entryWords(image, table, index)
-    if (hi === 0 && lo === 0 && zeroes === 0) wanted.push(index)
-  }
+async function preallocateSlice(
+  image: Image,
+  start: number,
+  end: number,
+  mode: Preallocation,
+): Promise<number> {
+  const { clusterSize } = image.geometry
+  const wanted = await inWritableSlice(image, start, (table) => emptyEntries(image, table, start, end))
   if (wanted.length === 0) return 0
-  const host = image.hasDataFile ? undefined : await allocateClusters(image, wanted.length)
-  if (host && !host.zeroed) {
-    await image.overlaps.guard(host.offset, wanted.length * clusterSize)
-    await image.file.writeZeroes(host.offset, wanted.length * clusterSize)
+  const bytes = wanted.length * clusterSize
+  if (image.hasDataFile) {
+    const first = indexInSlice(image, start)
+    await beforeLink(image, 0, false)
+    await linkAll(image, start, wanted, (_, index) => start + (index - first) * clusterSize)
+    return 0
   }
-  await beforeLink(
-    image,
-    host ? host.offset + wanted.length * clusterSize : 0,
-    host !== undefined && !host.zeroed,
-  )
-  const current = await writableSlice(image, start)
-  for (const [i, index] of wanted.entries()) {
-    const offset = host ? host.offset + i * clusterSize : start + (index - first) * clusterSize
-    // With a backing file the subclusters stay unallocated: its data shows through until they are written.
-    const allocated = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
-    setEntryWords(image, current, index, {
-      hi: entryHi(offset, true),
-      lo: entryLo(offset),
-      zeroes: 0,
-      allocated,
-    })
-    image.l2Tables.changed(current, index * l2EntrySize, (index + 1) * l2EntrySize)
+  const { offset, zeroed } = await allocateClusters(image, wanted.length)
+  try {
+    if (mode !== 'metadata') await fill(image, offset, bytes)
+    else if (!zeroed) {
+      await image.overlaps.guard(offset, bytes)
+      await image.file.writeZeroes(offset, bytes)
+    }
+    await beforeLink(image, offset + bytes, !zeroed)
+    await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
+  } catch (error) {
+    await releaseClusters(image, offset, bytes).catch(() => undefined)
+    throw error
   }
-  return host ? host.offset + wanted.length * clusterSize : 0
+  return offset + bytes
+}
+
+/** Zeroes are written in pieces of this many bytes. */
+const PIECE = 1024 * 1024
+
+/** Makes the host give clusters their space: by writing them. */
+async function fill(image: Image, offset: number, bytes: number): Promise<void> {
+  await image.overlaps.guard(offset, bytes)
+  const zeroes = new Uint8Array(Math.min(bytes, PIECE))
+  for (let done = 0; done < bytes; done += zeroes.length)
+    await image.file.write(offset + done, zeroes.subarray(0, Math.min(zeroes.length, bytes - done)))
+}
+
+/** Indexes of the entries for guest bytes [start, end) that refer to nothing. */
+function emptyEntries(image: Image, table: Table, start: number, end: number): number[] {
+  const empty: number[] = []
+  let index = indexInSlice(image, start)
+  for (let guest = start; guest < end; guest += image.geometry.clusterSize, index++) {
+    const { hi, lo, zeroes } = entryWords(image, table, index)
+    if (hi === 0 && lo === 0 && zeroes === 0) empty.push(index)
+  }
+  return empty
+}
+
+async function linkAll(
+  image: Image,
+  start: number,
+  indexes: readonly number[],
+  hostOf: (i: number, index: number) => number,
+): Promise<void> {
+  const { l2EntrySize } = image.geometry
+  // With a backing file the subclusters stay unallocated: its data shows through until they are written.
+  const allocated = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
+  await inWritableSlice(image, start, (table) => {
+    for (const [i, index] of indexes.entries()) {
+      const offset = hostOf(i, index)
+      setEntryWords(image, table, index, {
+        hi: entryHi(offset, true),
+        lo: entryLo(offset),
+        zeroes: 0,
+        allocated,
+      })
+      image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+    }
+  })
 }

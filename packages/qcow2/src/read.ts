@@ -37,7 +37,7 @@ async function readRuns(image: Image, first: Run, offset: number, into: Uint8Arr
 async function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
   switch (run.kind) {
     case SubclusterKind.normal: {
-      const announced = image.data.debugEvent('read_aio')
+      const announced = image.file.debugEvent('read_aio')
       if (announced) await announced
       return image.data.read(run.hostOffset, into)
     }

@@ -23,6 +23,9 @@ import {
 export async function ensureRefblocks(image: Image, first: number, count: number): Promise<boolean> {
   const last = refblockIndexOf(image, first + count - 1)
   for (let index = refblockIndexOf(image, first); index <= last; index++) {
+    // Announced whether or not one is needed: that is when QEMU announces it.
+    const announced = image.file.debugEvent('refblock_alloc')
+    if (announced) await announced
     if (index >= refcountTableEntries(image)) {
       await growRefcountTable(image, index)
       return true
@@ -37,7 +40,6 @@ export async function ensureRefblocks(image: Image, first: number, count: number
 
 async function addRefblock(image: Image, index: number): Promise<void> {
   const { clusterSize, refblockEntries } = image.geometry
-  await image.file.debugEvent('refblock_alloc')
   const cluster = await findFree(image, 1)
   if (cluster === 0)
     throw await image.signalCorruption('Preventing invalid allocation of refcount block at offset 0', true)

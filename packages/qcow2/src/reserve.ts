@@ -26,23 +26,23 @@ export interface Reserved {
   readonly zeroed: boolean
 }
 
-/** The slice with the L2 entry for a guest offset, of a table that may be changed. Use it before the next await. */
-export async function writableSlice(image: Image, offset: number): Promise<Table> {
+/**
+ * Runs `use` on the slice with the L2 entry for a guest offset, of a table that may be changed. See {@link inSlice}.
+ */
+export async function inWritableSlice<T>(image: Image, offset: number, use: (table: Table) => T): Promise<T> {
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)
-  const slice = sliceOffset(image, await writableL2Table(image, l1Index), offset)
-  for (;;) {
-    const table = image.l2Tables.peek(slice)
-    if (table) return table
-    await image.l2Tables.load(slice)
-  }
+  return inSlice(image, sliceOffset(image, await writableL2Table(image, l1Index), offset), use)
 }
 
-/** Loads the slice again by its place. Use the result before the next await. */
-export async function sliceAt(image: Image, slice: number): Promise<Table> {
+/**
+ * Runs `use` on the slice at a host offset, at once: a table that was awaited may already have been dropped
+ * when the caller goes on, by a reader who takes no lock, and what is changed in it would be lost.
+ */
+export async function inSlice<T>(image: Image, slice: number, use: (table: Table) => T): Promise<T> {
   for (;;) {
     const table = image.l2Tables.peek(slice)
-    if (table) return table
+    if (table) return use(table)
     await image.l2Tables.load(slice)
   }
 }
@@ -64,21 +64,22 @@ function treatmentOf(image: Image, words: Words, from: number, to: number): numb
   return treatment
 }
 
-/**
- * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
- *
- * @returns undefined when all of that part can be written in place
- */
-export async function reserve(image: Image, offset: number, bytes: number): Promise<Reserved | undefined> {
+/** What the entries of a range say, as far as they are treated alike. */
+interface Plan {
+  readonly treatment: number
+  /** Host offset of the first cluster, where it is kept. */
+  readonly host: number
+  readonly slice: number
+  readonly before: readonly Words[]
+}
+
+function planOf(image: Image, table: Table, offset: number, end: number): Plan {
   const { clusterSize } = image.geometry
-  const table = await writableSlice(image, offset)
   const index = indexInSlice(image, offset)
-  const start = alignDown(offset, clusterSize)
-  const end = offset + bytes
   const before: Words[] = []
   let treatment: number = Treatment.inPlace
   let host = 0
-  for (let at = start; at < end; at += clusterSize) {
+  for (let at = alignDown(offset, clusterSize); at < end; at += clusterSize) {
     const words = entryWords(image, table, index + before.length)
     const its = treatmentOf(image, words, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
     // What is the guest's already goes together, so that it is written in one request.
@@ -90,14 +91,28 @@ export async function reserve(image: Image, offset: number, bytes: number): Prom
     treatment = Math.max(treatment, its)
     before.push(words)
   }
+  return { treatment, host, slice: table.offset, before }
+}
+
+/**
+ * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
+ *
+ * @returns undefined when all of that part can be written in place
+ */
+export async function reserve(image: Image, offset: number, bytes: number): Promise<Reserved | undefined> {
+  const { clusterSize } = image.geometry
+  const start = alignDown(offset, clusterSize)
+  const end = offset + bytes
+  const plan = await inWritableSlice(image, offset, (table) => planOf(image, table, offset, end))
+  const { treatment, host, slice, before } = plan
   if (treatment === Treatment.inPlace) return undefined
   const clusters = before.length
   const common = {
     offset,
     bytes: Math.min(end, start + clusters * clusterSize) - offset,
     clusters,
-    slice: table.offset,
-    index,
+    slice,
+    index: indexInSlice(image, offset),
     before,
   }
   if (treatment === Treatment.reuse) return { ...common, hostOffset: host, reused: true, zeroed: false }

@@ -1,8 +1,8 @@
 /** Changing the size of the guest's disk. */
 import {
+  alignDown,
   alignUp,
   BlockError,
-  divUp,
   type Preallocation,
   SECTOR,
   type TruncateOptions,
@@ -16,9 +16,9 @@ import { l1EntriesFor } from './format/geometry.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import type { Image } from './image.ts'
 import { growL1, l2TableOffset } from './l1.ts'
+import { usedClusters } from './last-cluster.ts'
 import { preallocate } from './preallocate.ts'
 import { shrinkRefcountTable } from './refcount-shrink.ts'
-import { getRefcount } from './refcounts.ts'
 import { blockStatus } from './status.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
@@ -36,8 +36,6 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
   if (image.header.nbSnapshots > 0 && image.header.version < 3)
     throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
-  if (image.extendedL2 && image.backing && preallocation === 'metadata')
-    throw fail('ENOTSUP', 'Preallocation is not supported with a backing file')
   if (image.header.extensions.bitmaps)
     throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
   const before = image.size
@@ -64,7 +62,7 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
   try {
     await zeroOldEnd(image, before, size)
     if (preallocation !== 'off')
-      await preallocate(image, alignUp(before, geometry.clusterSize), size, preallocation)
+      await preallocate(image, preallocationStart(image, before), size, preallocation)
     if (zero && size > before) await zeroGrown(image, before, size)
     await flushImage(image)
     await writeSize(image, size)
@@ -73,6 +71,10 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
     throw error
   }
 }
+
+/** Where preallocation begins: with the last cluster, if giving it one of its own hides nothing. */
+const preallocationStart = (image: Image, before: number): number =>
+  (image.backing ? alignUp : alignDown)(before, image.geometry.clusterSize)
 
 /** The backing file may have data where the disk grew; zero flags hide it. */
 async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
@@ -145,9 +147,7 @@ async function trimFile(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
   await applyFrees(image)
   if (!image.frees.isEmpty) return
-  let clusters = divUp(image.file.size, clusterSize)
-  while (clusters > 1 && (await getRefcount(image, clusters - 1)) === 0) clusters--
-  const end = clusters * clusterSize
+  const end = (await usedClusters(image)) * clusterSize
   if (end >= image.file.size) return
   await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
     image.events.warn(

@@ -4,7 +4,7 @@ import type { Image } from './image.ts'
 import { l2TableOffset } from './l1.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from './lookup.ts'
-import { writableSlice } from './reserve.ts'
+import { inWritableSlice } from './reserve.ts'
 
 /**
  * Runs `body` while nobody else allocates, zeroes or discards in the guest clusters that [start, end) touches.
@@ -45,14 +45,15 @@ export async function updateEntries(
     const stop = Math.min(last, at + coverage - (at % coverage))
     const from = at
     await image.lock.run(async () => {
-      const table = await writableSlice(image, from)
-      const first = indexInSlice(image, from)
-      for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
-        const changed = change(entryWords(image, table, index), guest)
-        if (!changed) continue
-        setEntryWords(image, table, index, changed)
-        image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
-      }
+      await inWritableSlice(image, from, (table) => {
+        const first = indexInSlice(image, from)
+        for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
+          const changed = change(entryWords(image, table, index), guest)
+          if (!changed) continue
+          setEntryWords(image, table, index, changed)
+          image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+        }
+      })
     })
     await relieve(image)
     at = stop

@@ -56,7 +56,7 @@ function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promis
 async function writeInPlace(image: Image, run: Run, from: Uint8Array): Promise<void> {
   const refused = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
   if (refused) await refused
-  const announced = image.data.debugEvent('write_aio')
+  const announced = image.file.debugEvent('write_aio')
   if (announced) await announced
   await image.data.write(run.hostOffset, from)
 }

@@ -68,6 +68,7 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
 /** Whole clusters are written, zeroes too: where the file ends says which clusters are there. */
 const newClusters = (image: Image, start: number, bytes: number, { hostOffset }: Reserved): NewClusters => ({
   data: image.file,
+  announceTo: image.file,
   start,
   end: start + bytes,
   hostOffset,

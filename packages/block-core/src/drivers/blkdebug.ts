@@ -2,7 +2,7 @@
 import { isPowerOfTwo } from '../bits.ts'
 import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
 import { BlockError } from '../errors.ts'
-import { type OptionValues, size, text } from '../options.ts'
+import { type OptionValues, type RawOptions, size, text } from '../options.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
 import { BlkdebugEngine } from './blkdebug-rules.ts'
 import { passThrough } from './pass-through.ts'
@@ -65,6 +65,12 @@ function parseFilename(filename: string): Record<string, unknown> {
   return { driver: 'blkdebug', ...(config !== '' && { config }), image: { filename: rest.slice(colon + 1) } }
 }
 
+/** A name has room for the config file and the image, and for nothing else. */
+function nameFromOptions(options: RawOptions, child = ''): string | undefined {
+  const { config = '', ...others } = options
+  return child === '' || Object.keys(others).length > 0 ? undefined : `blkdebug:${String(config)}:${child}`
+}
+
 /** Makes the `blkdebug` driver for a host. */
 export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): BlockDriver<typeof OPTIONS> {
   async function readRules(filename: string | undefined) {
@@ -84,6 +90,7 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
     prefixes: ['blkdebug'],
     options: OPTIONS,
     parseFilename,
+    nameFromOptions,
 
     async open(context) {
       const { options } = context

@@ -18,7 +18,7 @@ describe('null-co', () => {
     await zeroes.read(0, buffer)
     expect(buffer).toEqual(new Uint8Array(3))
     expect(await zeroes.blockStatus(5, 2 ** 40)).toMatchObject({ bytes: 2 ** 30 - 5, zero: true })
-    expect(await node.blockStatus(0, 10)).toMatchObject({ bytes: 10, zero: false })
+    expect(await node.blockStatus(0, 10)).toEqual({ bytes: 10, allocated: false, data: false, zero: false })
   })
 
   it('waits for latency-ns', async () => {

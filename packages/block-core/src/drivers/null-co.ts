@@ -12,7 +12,8 @@ const delay = (milliseconds: number): Promise<void> =>
 
 /**
  * QEMU's driver of that name, with its options. Without `read-zeroes` a read leaves the caller's buffer as it
- * is (block/null.c), which is the fastest thing a disk can do, and means that the content is undefined.
+ * is (block/null.c), which is the fastest thing a disk can do, and means that the content is undefined: its status
+ * is neither data nor zeroes, and not allocated.
  */
 export const nullCo = defineDriver({
   name: 'null-co',
@@ -30,6 +31,11 @@ export const nullCo = defineDriver({
     return { driver: 'null-co' }
   },
 
+  nameFromOptions(options) {
+    const known = ['filename', 'latency-ns', 'latencyNs']
+    return Object.keys(options).every((key) => known.includes(key)) ? 'null-co://' : undefined
+  },
+
   async open({ options }) {
     const { latencyNs, readZeroes } = options
     const wait = (): Promise<void> => (latencyNs === 0 ? DONE : delay(latencyNs / 1e6))
@@ -43,7 +49,7 @@ export const nullCo = defineDriver({
       write: wait,
       flush: wait,
       blockStatus: (_offset, bytes): Promise<BlockStatus> =>
-        Promise.resolve({ bytes, allocated: true, data: !readZeroes, zero: readZeroes }),
+        Promise.resolve({ bytes, allocated: readZeroes, data: false, zero: readZeroes }),
       info: () => Promise.resolve({ actualSize: 0 }),
     }
   },

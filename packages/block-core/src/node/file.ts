@@ -4,7 +4,8 @@ import { defineDriver, type ReopenRequest } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
 import { protocolOf } from '../filename.ts'
-import { type OptionValues, oneOf, text } from '../options.ts'
+import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
+import { filePreallocation } from '../preallocation.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
@@ -30,6 +31,29 @@ const options = {
 }
 
 type FileOptions = OptionValues<typeof options>
+
+/**
+ * Options of a new file, with QEMU's help. `extent_size_hint` is checked and has no effect: it is a hint to the
+ * host's file system by an ioctl, which Node cannot call, and QEMU goes on where the file system does not know it.
+ * `nocow` is another such ioctl; as the file would silently be something else than asked for, `on` is refused.
+ */
+const placeOptions = {
+  nocow: bool('Turn off copy-on-write (valid only on btrfs)'),
+  preallocation: filePreallocation,
+  extent_size_hint: size('Extent size hint for the image file, 0 to disable'),
+}
+
+const MAX_EXTENT_SIZE_HINT = 2 ** 32 - 1
+
+/** @throws BlockError EINVAL, ENOTSUP */
+function checkPlaceOptions({ nocow, extent_size_hint: hint = 0 }: OptionValues<typeof placeOptions>): void {
+  if (hint > MAX_EXTENT_SIZE_HINT) throw new BlockError('EINVAL', 'Extent size hint is too large')
+  if (nocow)
+    throw new BlockError(
+      'ENOTSUP',
+      'nocow=on is not supported: Node.js cannot turn off copy-on-write of a file',
+    )
+}
 
 /** What the driver is built on, beside `node:fs`. */
 export interface FileDriverParts {
@@ -58,6 +82,7 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
     kind: 'protocol',
     prefixes: ['file'],
     options,
+    placeOptions,
 
     parseFilename(filename) {
       const path = filename.startsWith('file:') ? filename.slice('file:'.length) : filename
@@ -87,8 +112,11 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
       })
     },
 
-    async createPlace(options, size, preallocation) {
+    async createPlace(options, size, fallback, more = {}) {
       const filename = requireFilename(options)
+      const place = more as OptionValues<typeof placeOptions>
+      const preallocation = place.preallocation ?? fallback
+      checkPlaceOptions(place)
       requirePreallocation(preallocation)
       const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
         throw openFailure('create', filename, error)

@@ -3,7 +3,7 @@ import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import type { Image } from '../image.ts'
 import { Metadata } from '../overlap.ts'
-import { getRefcount, refblockOffset } from '../refcounts.ts'
+import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
 import { type Check, hexWord } from './references.ts'
 
 /** Which differences a comparison may repair. */
@@ -21,8 +21,8 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
   const { image, references, result } = check
   const { refblockEntries } = image.geometry
   let highest = 0
-  for (let start = 0; start < references.clusters; start += refblockEntries) {
-    const index = start / refblockEntries
+  for (const index of blocksToCompare(check)) {
+    const start = index * refblockEntries
     const counted = references.block(index)
     const stored = await readRefblock(check, index)
     const stop = Math.min(refblockEntries, references.clusters - start)
@@ -32,7 +32,6 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       result.checkErrors += stop
       continue
     }
-    if (!stored && !counted) continue
     for (let i = 0; i < stop; i++) {
       const refcount = stored ? image.refcounts.get(stored, i) : 0
       const reference = counted ? image.refcounts.get(counted, i) : 0
@@ -41,6 +40,20 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     }
   }
   return highest
+}
+
+/**
+ * Indexes of the refcount blocks that exist by either account, in order. A file may claim any length: what is
+ * in neither is not walked over.
+ */
+function blocksToCompare({ image, references }: Check): number[] {
+  const indexes = new Set(references.blockIndexes)
+  const blocks = Math.min(
+    refcountTableEntries(image),
+    Math.ceil(references.clusters / image.geometry.refblockEntries),
+  )
+  for (let index = 0; index < blocks; index++) if (refblockOffset(image, index) !== 0) indexes.add(index)
+  return [...indexes].sort((a, b) => a - b)
 }
 
 /** The bytes of a refcount block; undefined where there is none. */

@@ -16,7 +16,7 @@ export async function rebuildRefcounts(image: Image, references: References): Pr
   const blocks = new Map<number, number>()
   await writeBlocks(image, references, blocks, references.blockIndexes)
   for (;;) {
-    const clusters = divUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize)
+    const clusters = tableClusters(blocks, clusterSize)
     if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES)
       throw new BlockError('EFBIG', 'ERROR allocating reftable: the table would exceed 8 MiB', {
         node: image.settings.nodeName,
@@ -24,10 +24,17 @@ export async function rebuildRefcounts(image: Image, references: References): Pr
     const first = references.allocate(clusters, 0)
     // The table's own clusters changed some blocks, and may need new ones, which may need a longer table.
     await writeBlocks(image, references, blocks, blocksOf(image, first, clusters))
-    if (divUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize) > clusters) continue
+    if (tableClusters(blocks, clusterSize) > clusters) continue
     await activate(image, blocks, first * clusterSize, clusters)
     return
   }
+}
+
+/** Clusters that a table for these blocks takes. */
+function tableClusters(blocks: ReadonlyMap<number, number>, clusterSize: number): number {
+  let highest = 0
+  for (const index of blocks.keys()) highest = Math.max(highest, index)
+  return divUp((highest + 1) * 8, clusterSize)
 }
 
 /** Indexes of the blocks that hold the refcounts of a run of clusters. */

@@ -31,46 +31,81 @@ export const hex = (value: number): string => value.toString(16)
 export const hexWord = (hi: number, lo: number): string =>
   hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0')
 
+/** Bytes of a piece of a refcount block: small, for a hostile image may refer to one cluster in each. */
+const PIECE = 64
+/** Pieces that are taken from memory at a time. */
+const SLAB = 1024
+
 /**
- * Counts references, in blocks of the shape they have on disk, so that a rebuild can write them out. Memory
- * grows with the clusters that are referred to, not with what a header claims.
+ * Counts references, in pieces of blocks of the shape they have on disk, so that a rebuild can write them out.
+ * Memory grows with the clusters that are referred to, not with what a header claims.
  */
 export class References {
   readonly #image: Image
-  readonly #blocks = new Map<number, Uint8Array>()
+  /** Pieces by index, as counted from the first cluster. */
+  readonly #pieces = new Map<number, Uint8Array>()
+  readonly #piecesOfBlock: number
+  readonly #entriesOfPiece: number
+  /** Where the next pieces come from. */
+  #slab = new Uint8Array(0)
+  #lastIndex = -1
+  #last: Uint8Array | undefined
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
 
   constructor(image: Image) {
     this.#image = image
+    this.#piecesOfBlock = image.geometry.clusterSize / PIECE
+    this.#entriesOfPiece = (PIECE * 8) / image.geometry.refcountBits
     this.clusters = fileClusters(image)
   }
 
-  /** The block of that index, if a cluster in its range was ever referred to. */
+  /** A copy of the block of that index, if a cluster in its range was ever referred to. */
   block(index: number): Uint8Array | undefined {
-    return this.#blocks.get(index)
+    let block: Uint8Array | undefined
+    for (let i = 0; i < this.#piecesOfBlock; i++) {
+      const piece = this.#pieces.get(index * this.#piecesOfBlock + i)
+      if (!piece) continue
+      block ??= new Uint8Array(this.#image.geometry.clusterSize)
+      block.set(piece, i * PIECE)
+    }
+    return block
   }
   /** Indexes of all blocks, in order. */
   get blockIndexes(): number[] {
-    return [...this.#blocks.keys()].sort((a, b) => a - b)
+    const indexes = new Set<number>()
+    for (const piece of this.#pieces.keys()) indexes.add(Math.floor(piece / this.#piecesOfBlock))
+    return [...indexes].sort((a, b) => a - b)
   }
 
   get(cluster: number): number {
-    const { refblockEntries } = this.#image.geometry
-    const block = this.#blocks.get(Math.floor(cluster / refblockEntries))
-    return block ? this.#image.refcounts.get(block, cluster % refblockEntries) : 0
+    const piece = this.#find(Math.floor(cluster / this.#entriesOfPiece))
+    return piece ? this.#image.refcounts.get(piece, cluster % this.#entriesOfPiece) : 0
   }
 
   set(cluster: number, value: number): void {
-    const { refblockEntries, clusterSize } = this.#image.geometry
-    const index = Math.floor(cluster / refblockEntries)
-    let block = this.#blocks.get(index)
-    if (!block) {
-      block = new Uint8Array(clusterSize)
-      this.#blocks.set(index, block)
-    }
-    this.#image.refcounts.set(block, cluster % refblockEntries, value)
+    const index = Math.floor(cluster / this.#entriesOfPiece)
+    const piece = this.#find(index) ?? this.#add(index)
+    this.#image.refcounts.set(piece, cluster % this.#entriesOfPiece, value)
     if (cluster >= this.clusters) this.clusters = cluster + 1
+  }
+
+  /** Neighbours come one after the other: the last piece is remembered. */
+  #find(index: number): Uint8Array | undefined {
+    if (index === this.#lastIndex) return this.#last
+    this.#lastIndex = index
+    this.#last = this.#pieces.get(index)
+    return this.#last
+  }
+
+  #add(index: number): Uint8Array {
+    if (this.#slab.length === 0) this.#slab = new Uint8Array(SLAB * PIECE)
+    const piece = this.#slab.subarray(0, PIECE)
+    this.#slab = this.#slab.subarray(PIECE)
+    this.#pieces.set(index, piece)
+    this.#lastIndex = index
+    this.#last = piece
+    return piece
   }
 
   /** First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them. */
@@ -87,7 +122,9 @@ export class References {
 
   /** Forgets everything: the structures have changed and are counted again. */
   clear(): void {
-    this.#blocks.clear()
+    this.#pieces.clear()
+    this.#lastIndex = -1
+    this.#last = undefined
     this.clusters = fileClusters(this.#image)
   }
 }

@@ -62,8 +62,9 @@ export async function amend(
   raw: Readonly<Record<string, unknown>>,
   progress: Progress = () => undefined,
 ): Promise<void> {
-  const spelled = Object.entries(raw).map(([key, value]) => [snakeKey(key), value])
-  const given = parseOptions(amendOptions, Object.fromEntries(spelled))
+  const spelled = Object.fromEntries(Object.entries(raw).map(([key, value]) => [snakeKey(key), value]))
+  for (const key of Object.keys(spelled)) if (!(key in amendOptions)) throw unsupported(image, key)
+  const given = parseOptions(amendOptions, spelled)
   refuseOthers(image, given)
   const { compat, size, lazy_refcounts: lazyRefcounts } = given
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
@@ -82,26 +83,27 @@ export async function amend(
 /** `lazyRefcounts` as the tables of qemu-img spell it. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
+const unsupported = (image: Image, key: string): BlockError =>
+  fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)
+
 /** Refuses what cannot be changed; to give what there is already changes nothing. @throws BlockError EINVAL, ENOTSUP */
 function refuseOthers(image: Image, given: Amendments): void {
   const { header } = image
-  const unsupported = (key: keyof Amendments): BlockError =>
-    fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)
   // Images that are encrypted are not opened at all.
   if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
     throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
   if (given.data_file !== undefined && !image.hasDataFile)
     throw fail(image, 'EINVAL', 'data-file can only be set for images that use an external data file')
   if (given.data_file !== undefined && given.data_file !== header.extensions.dataFile)
-    throw unsupported('data_file')
+    throw unsupported(image, 'data_file')
   if (given.data_file_raw === true && !image.isDataFileRaw)
     throw fail(image, 'EINVAL', 'data-file-raw cannot be set on existing images')
-  if (given.data_file_raw === false && image.isDataFileRaw) throw unsupported('data_file_raw')
+  if (given.data_file_raw === false && image.isDataFileRaw) throw unsupported(image, 'data_file_raw')
   const { refcount_bits: refcountBits } = given
   if (refcountBits !== undefined && (refcountBits > 64 || !isPowerOfTwo(refcountBits)))
     throw fail(image, 'EINVAL', 'Refcount width must be a power of two and may not exceed 64 bits')
   if (refcountBits !== undefined && refcountBits !== 2 ** header.refcountOrder)
-    throw unsupported('refcount_bits')
+    throw unsupported(image, 'refcount_bits')
   // Naming the backing file there is changes nothing; another is the business of a rebase.
   if (
     (given.backing_file !== undefined && given.backing_file !== (header.backingFile ?? '')) ||

@@ -15,6 +15,21 @@ import {
 /** Bytes of a cluster where nothing else is said: 64 KiB. */
 export const DEFAULT_CLUSTER_SIZE = 65536
 
+const bits = integer('Width of a reference count entry in bits')
+
+/** A width that no number can hold is too large like any other; `-1` is one, since numbers wrap around in QEMU. */
+const width: OptionType<number> = {
+  ...bits,
+  parse(value, key) {
+    try {
+      return bits.parse(value, key)
+    } catch (error) {
+      if (isBlockError(error, 'EFBIG')) return Number.MAX_SAFE_INTEGER
+      throw error
+    }
+  },
+}
+
 /**
  * The table for `BlockDriver.createOptions`. Those of encryption are read as QEMU reads them, and refused by
  * create-settings.ts: images cannot be encrypted here.

@@ -319,6 +319,17 @@ export class Image {
     return zeroed
   }
 
+  /** The header and the tables were read again: nothing that was known of the file counts any more. */
+  refreshed(l1: Uint8Array, refcountTable: Uint8Array): void {
+    this.setL1(l1)
+    this.setRefcountTable(refcountTable)
+    this.l2Tables.clear()
+    this.refblocks.clear()
+    this.needsRepair = this.dirty
+    this.freeHint = 0
+    this.untouchedFrom = alignUp(this.file.size, this.geometry.clusterSize)
+  }
+
   /** Replaces the L1 table in memory; header and disk are the caller's business. */
   setL1(bytes: Uint8Array): void {
     this.l1 = resident(bytes)

@@ -21,13 +21,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = resolveSettings(context, context.options, header, geometry)
-  const refcountTable = new Uint8Array(header.refcountTableClusters * geometry.clusterSize)
-  const l1 = new Uint8Array(header.l1Size * 8)
-  if (l1.length > 0) await file.read(header.l1TableOffset, l1)
-  if (refcountTable.length > 0) {
-    await file.debugEvent('reftable_load')
-    await file.read(header.refcountTableOffset, refcountTable)
-  }
+  const { l1, refcountTable } = await readTables(file, header)
   const image = new Image({
     settings,
     header,
@@ -50,6 +44,43 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
 }
 
 type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
+
+/** The tables that are always in memory. */
+async function readTables(
+  file: File,
+  header: Header,
+): Promise<{ l1: Uint8Array; refcountTable: Uint8Array }> {
+  const refcountTable = new Uint8Array(header.refcountTableClusters * 2 ** header.clusterBits)
+  const l1 = new Uint8Array(header.l1Size * 8)
+  if (l1.length > 0) await file.read(header.l1TableOffset, l1)
+  if (refcountTable.length > 0) {
+    await file.debugEvent('reftable_load')
+    await file.read(header.refcountTableOffset, refcountTable)
+  }
+  return { l1, refcountTable }
+}
+
+/**
+ * Reads the header and the tables again: while the image was only read here, somebody else may have written
+ * or repaired it.
+ *
+ * @throws BlockError EIO when it has become another image
+ */
+async function refreshImage(image: Image): Promise<void> {
+  const { file, header } = image
+  const fresh = await readHeader(file, image.settings.checkMode)
+  const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
+    (field) => fresh[field] === header[field],
+  )
+  const layout = Incompatible.dataFile | Incompatible.extendedL2 | Incompatible.compression
+  if (!isSame || ((fresh.incompatible ^ header.incompatible) & layout) !== 0n)
+    throw new BlockError('EIO', 'the image was replaced while it was open read-only', {
+      node: image.settings.nodeName,
+    })
+  const { l1, refcountTable } = await readTables(file, fresh)
+  Object.assign(header, fresh)
+  image.refreshed(l1, refcountTable)
+}
 
 async function readHeader(file: File, checkMode: boolean): Promise<Header> {
   const head = new Uint8Array(Math.min(512, file.size))
@@ -124,6 +155,12 @@ async function clearAutoclear(image: Image): Promise<void> {
   header.autoclear = kept
   await image.writeHeader()
   await image.flushFile()
+}
+
+/** What {@link becomeWritable} does, for an image that was read for a while. @throws as that, and EIO */
+export async function becomeWritableAgain(image: Image): Promise<void> {
+  await refreshImage(image)
+  await becomeWritable(image)
 }
 
 const unrepaired = (image: Image, cause?: unknown): BlockError =>

@@ -3,7 +3,7 @@ import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/bl
 import { settleImage } from './flush.ts'
 import { Incompatible } from './format/features.ts'
 import type { Image } from './image.ts'
-import { becomeWritable } from './open-image.ts'
+import { becomeWritableAgain } from './open-image.ts'
 import { mutableSettings, type RuntimeOptions } from './options.ts'
 
 /**
@@ -25,8 +25,7 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
     await image.markClean()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
-    // What a reader saw may have been changed since by the repair of somebody else; nothing is kept.
-    await becomeWritable(image)
+    await becomeWritableAgain(image)
   }
   // The caches are replaced by ones of the new sizes; nothing may be in them alone.
   if (image.writable) await settleImage(image)

@@ -10,7 +10,6 @@ import {
   hostOffsetOf,
   L1_RESERVED_HI,
   L1_RESERVED_LO,
-  L2_EXTENDED_RESERVED_LO,
   L2_RESERVED_HI,
   L2_RESERVED_LO,
   l2Kind,
@@ -176,9 +175,8 @@ async function countL2(check: Check, tableOffset: number, active: boolean): Prom
   }
 }
 
-function checkReserved({ image, result, report }: Check, { hi, lo }: Entry): void {
-  const reservedLo = image.extendedL2 ? L2_EXTENDED_RESERVED_LO : L2_RESERVED_LO
-  if ((hi & L2_RESERVED_HI) === 0 && (lo & reservedLo) === 0) return
+function checkReserved({ result, report }: Check, { hi, lo }: Entry): void {
+  if ((hi & L2_RESERVED_HI) === 0 && (lo & L2_RESERVED_LO) === 0) return
   report(`ERROR found l2 entry with reserved bits set: ${hexWord(hi, lo)}`)
   result.corruptions++
 }

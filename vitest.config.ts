@@ -14,6 +14,8 @@ const alias = {
   '@vmblock/raw': source('raw/src/index.ts'),
   '@vmblock/qcow2': source('qcow2/src/index.ts'),
   '@vmblock/qed': source('qed/src/index.ts'),
+  '@vmblock/cli/process': source('cli/src/process.ts'),
+  '@vmblock/cli': source('cli/src/index.ts'),
   '@vmblock/qemu-io-ts': source('qemu-io-ts/src/index.ts'),
   '@vmblock/qemu-img-ts': source('qemu-img-ts/src/index.ts'),
 }

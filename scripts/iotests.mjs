@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const HELP = `usage: pnpm iotests [options] [number...]
-  -raw -qcow2             run on this format alone (default: the whole matrix of formats and options)
+  -raw -qed -qcow2        run on this format alone (default: the whole matrix of formats and options)
   -o key=value,...        create images with these options; $TEST_IMG stands for the image's path
   -c MODE, -nocache       cache mode: writeback, writethrough, none, directsync, unsafe
   -g GROUP                only cases of this group (repeatable): rw, auto, quick, backing, ...
@@ -34,7 +34,7 @@ function parse(argv) {
     const word = words.shift()
     if (word === '--') continue
     if (word === '-h' || word === '--help') return undefined
-    if (word === '-raw' || word === '-qcow2') lists.IOTESTS_FORMATS.push(word.slice(1))
+    if (word === '-raw' || word === '-qed' || word === '-qcow2') lists.IOTESTS_FORMATS.push(word.slice(1))
     else if (word === '-o') env.IOTESTS_IMGOPTS = value(word)
     else if (word === '-c') env.IOTESTS_CACHE = value(word)
     else if (word === '-nocache') env.IOTESTS_CACHE = 'none'

@@ -39,9 +39,13 @@ async function install() {
 
 /** What must be run, in order: `{ item, step, hash }`, where a step is `code` or `types`. */
 function staleBuilds(types) {
-  const shared = ['tsup.library.ts', 'tsconfig.json', 'package.json', 'pnpm-lock.yaml'].map((name) =>
-    at(name),
-  )
+  const shared = [
+    'tsup.library.ts',
+    'tsup.program.ts',
+    'tsconfig.json',
+    'package.json',
+    'pnpm-lock.yaml',
+  ].map((name) => at(name))
   const hashes = new Map()
   const stale = []
   for (const item of buildOrder()) {

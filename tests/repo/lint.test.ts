@@ -14,6 +14,7 @@ const biome = join(root, 'node_modules/@biomejs/biome/bin/biome')
 
 const core = 'packages/block-core/src'
 const qcow2 = 'packages/qcow2/src'
+const cli = 'packages/cli/src'
 const program = 'packages/qemu-io-ts/src'
 
 /** Where something forbidden is planted, what it is, and the rule that must see it. */
@@ -38,6 +39,9 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   ['noRestrictedImports', `${qcow2}/format/state.ts`, "export type { Image } from '../image.ts'\n"],
   ['noRestrictedImports', 'packages/raw/src/sibling.ts', "export { qcow2 } from '@vmblock/qcow2'\n"],
   ['noRestrictedImports', `${program}/session.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
+  ['noRestrictedImports', `${program}/drivers.ts`, "export { raw } from '@vmblock/raw'\n"],
+  ['noRestrictedImports', `${cli}/formats.ts`, "export { qed } from '@vmblock/qed'\n"],
+  ['noProcessGlobal', `${cli}/version.ts`, 'export const version = process.version\n'],
   ['noRestrictedImports', `${program}/exit.ts`, "export { exit } from 'node:process'\n"],
   ['noProcessGlobal', `${program}/commands/quit.ts`, 'export const quit = () => process.exit()\n'],
   ['noExcessiveLinesPerFile', `${core}/long.ts`, `${'export {}\n'.repeat(501)}`],
@@ -57,7 +61,8 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
     `${qcow2}/image.ts`,
     "export { BlockNode } from '@vmblock/block-core'\nexport * from './format/header.ts'\n",
   ],
-  [`${program}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
+  [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
+  [`${cli}/process.ts`, 'process.exitCode = 1\n'],
   [`${program}/bin.ts`, 'process.exitCode = 1\n'],
 ]
 
@@ -73,12 +78,17 @@ beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmblock-lint-'))
   cpSync(join(root, 'biome.json'), join(directory, 'biome.json'))
   writeFileSync(join(directory, '.gitignore'), 'dist\n')
-  for (const folder of ['block-core', 'raw', 'qcow2', 'qemu-io-ts'])
+  for (const folder of ['block-core', 'raw', 'qcow2', 'cli', 'qemu-io-ts'])
     plant(
       `packages/${folder}/package.json`,
       JSON.stringify({
         name: folder,
-        dependencies: { '@vmblock/block-core': '*', '@vmblock/raw': '*', '@vmblock/qcow2': '*' },
+        dependencies: {
+          '@vmblock/block-core': '*',
+          '@vmblock/raw': '*',
+          '@vmblock/qcow2': '*',
+          '@vmblock/qed': '*',
+        },
       }),
     )
   for (const [, path, code] of PLANTED) plant(path, code)

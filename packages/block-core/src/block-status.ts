@@ -46,7 +46,8 @@ export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
     const below = await host.child.blockStatus(host.offset, status.bytes)
     if (below.bytes === 0) return { bytes: status.bytes, allocated: true, data: false, zero: true, host }
     // A protocol is the place itself, but cannot name the edge by which it was reached.
-    return below.host || host.child.node.driver.kind !== 'protocol' ? below : { ...below, host }
+    const isPlace = below.allocated && host.child.node.driver.kind === 'protocol'
+    return below.host || !isPlace ? below : { ...below, host }
   }
   if (status.recurse && status.data && !status.zero) {
     const below = await host.child.blockStatus(host.offset, status.bytes)

@@ -4,20 +4,33 @@
  */
 
 import type { DebugEvent } from './debug-events.ts'
-import type { BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
+import type { AnyDriver, BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+
+/** What is known of a parent before it is a node. */
+export interface OpeningParent {
+  readonly driver: AnyDriver
+  readonly readOnly: boolean
+  /** `force-share=on`: the parent minds nobody, and nobody has to mind it. */
+  readonly forceShare: boolean
+}
 
 /** One parent's hold on one child node. */
 export class BlockChild {
   readonly role: ChildRole
   /** Name of the node above, for messages. */
   readonly parent: string
+  /** The node above, once there is one. @internal */
+  owner: BlockNode | undefined
+  /** How the node above is opened; undefined for edges that were made by hand. @internal */
+  readonly opening: OpeningParent | undefined
   #node: BlockNode
   #severed = false
 
-  constructor(role: ChildRole, parent: string, node: BlockNode) {
+  constructor(role: ChildRole, parent: string, node: BlockNode, opening?: OpeningParent) {
     this.role = role
+    this.opening = opening
     this.parent = parent
     this.#node = node
   }
@@ -70,9 +83,9 @@ export class BlockChild {
 
   /** Points the edge at another node. The parent must be drained. */
   replace(node: BlockNode): void {
-    this.#node.removeParent(this)
+    this.#node.parents.delete(this)
     this.#node = node
-    node.addParent(this)
+    node.parents.add(this)
   }
 
   /** From now on every request is refused. */

@@ -164,6 +164,11 @@ export interface PreparedReopen {
  * reports ENOTSUP. Drivers check none of this again. All offsets and lengths are bytes.
  */
 export interface NodeOps {
+  /**
+   * Protocols: what of the world the node stands for, the same for every name of it (`file:DEVICE:INODE`). Nodes
+   * of one place are kept from writing at the same time (access.ts). Absent: nobody else can get there.
+   */
+  readonly place?: string | undefined
   readonly limits?: Partial<BlockLimits>
   /** Flags that `write` handles itself; the core emulates the others (FUA by a flush). */
   readonly writeFlags?: ReadonlySet<WriteFlag>
@@ -305,6 +310,8 @@ export interface CreateContext<C> {
 export interface BlockDriver<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable> {
   readonly name: string
   readonly kind: DriverKind
+  /** Formats: nothing of the file is kept in memory, so that others may write to it meanwhile (raw). */
+  readonly sharesFile?: boolean
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
   /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */

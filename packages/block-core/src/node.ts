@@ -47,7 +47,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   readonly filename: string
   readonly children: ReadonlyMap<ChildRole, BlockChild>
   readonly #ops: NodeOps
-  readonly #parents = new Set<BlockChild>()
+  /** @internal The edges that lead here. */
+  readonly parents = new Set<BlockChild>()
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
@@ -68,7 +69,10 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.#config = init.config
     this.#ops = init.ops
     this.#requests = new Requests(init.ops, this.#owner())
-    for (const child of init.children.values()) child.node.addParent(child)
+    for (const child of init.children.values()) {
+      child.owner = this
+      child.node.parents.add(child)
+    }
   }
 
   // ---- facts ----
@@ -333,8 +337,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   async close(): Promise<void> {
     if (this.#state === 'closed' || this.#state === 'crashed') return
-    if (this.#parents.size > 0) {
-      const [parent] = this.#parents
+    if (this.parents.size > 0) {
+      const [parent] = this.parents
       throw new BlockError('EBUSY', `node '${this.name}' is in use by node '${parent?.parent}'`, {
         node: this.name,
       })
@@ -395,18 +399,10 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   // ---- the graph: for `open`, `reopen` and edges ----
 
-  /** @internal */
-  addParent(edge: BlockChild): void {
-    this.#parents.add(edge)
-  }
-  /** @internal */
-  removeParent(edge: BlockChild): void {
-    this.#parents.delete(edge)
-  }
   /** @internal A parent lets go; the last one of a node that was opened for its parents closes it. */
   async releasedBy(edge: BlockChild, crashed = false): Promise<void> {
-    this.#parents.delete(edge)
-    if (this.#parents.size > 0 || !this.#config.ownedByParents) return
+    this.parents.delete(edge)
+    if (this.parents.size > 0 || !this.#config.ownedByParents) return
     await (crashed ? this.crash() : this.close())
   }
   /** @internal The driver, or a reopen, changed what the node is. */

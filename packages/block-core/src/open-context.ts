@@ -1,4 +1,5 @@
 /** What a driver sees of the node that is being opened: its children on demand, and a way to speak. */
+import { requireUse } from './access.ts'
 import { BlockChild } from './child.ts'
 import { type Inherited, isProtocolLike } from './common-options.ts'
 import type {
@@ -32,6 +33,8 @@ export interface OpenRequest {
   readonly protocol: boolean
   /** Places of the overlays above, top first. */
   readonly chain: readonly string[]
+  /** What of the world they stand for, where that is known: a file may have many names. */
+  readonly chainPlaces: readonly string[]
 }
 
 /** Opens one node; the recursion of opening goes through it. */
@@ -92,14 +95,22 @@ export class Children {
     this.#early.delete(role)
     node ??= await this.#resolve(role, implicit, defaults)
     if (!node) return undefined
-    const edge = new BlockChild(role, parent, node)
-    node.addParent(edge)
+    const { place } = node.ops
+    const isLoop = role === 'file' && place !== undefined && this.#request.chainPlaces.includes(place)
+    if (isLoop) {
+      if (node.config.ownedByParents) await node.close()
+      throw new BlockError('EINVAL', `Backing file '${node.filename}' creates an infinite loop.`)
+    }
+    const { driver, readOnly, forceShare } = defaults
+    const edge = new BlockChild(role, parent, node, driver && { driver, readOnly, forceShare })
+    node.parents.add(edge)
     this.edges.set(role, edge)
     const origin = originOf(node)
     if (origin && origin.parent === undefined && node.config.ownedByParents)
       setOrigin(node, { ...origin, parent, role })
     if (role !== 'backing' && !defaults.readOnly && node.readOnly)
       throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
+    requireUse(edge)
     return edge
   }
 
@@ -159,7 +170,7 @@ export class Children {
     if (implicit) options = await this.#withImplicit(role, implicit, options)
     if (!options || (value === undefined && !implicit)) return undefined
     if (flattenOptions(options).next().done) return undefined
-    const chain = role === 'backing' ? this.#chainWith(options) : this.#request.chain
+    const { chain, chainPlaces } = role === 'backing' ? this.#chainWith(options) : this.#request
     return this.#open({
       environment,
       options,
@@ -171,6 +182,7 @@ export class Children {
       isTop: false,
       protocol: isProtocolChild(role, defaults.driver, this.#request.protocol),
       chain,
+      chainPlaces,
     })
   }
 
@@ -200,14 +212,16 @@ export class Children {
   }
 
   /** @throws BlockError EINVAL when a backing file is already part of the chain above it */
-  #chainWith(options: RawOptions): readonly string[] {
+  #chainWith(options: RawOptions): Pick<OpenRequest, 'chain' | 'chainPlaces'> {
     const chain = [...this.#request.chain, this.#place('backing')]
     const filename = options['filename']
     if (typeof filename === 'string' && filename !== '' && chain.includes(filename))
       throw new BlockError('EINVAL', `Backing file '${filename}' creates an infinite loop.`)
     if (chain.length > MAX_CHAIN)
       throw new BlockError('EINVAL', `The backing chain is longer than ${MAX_CHAIN} images`)
-    return chain
+    const place = this.edges.get('file')?.node.ops.place
+    const { chainPlaces } = this.#request
+    return { chain, chainPlaces: place === undefined ? chainPlaces : [...chainPlaces, place] }
   }
 }
 

@@ -346,7 +346,6 @@ describe('file names of nodes', () => {
       'json:{"driver": "filter", "file": {"driver": "raw", "file": {"driver": "file", "filename": "b"}}}',
     )
     expect((await open('null-co://')).filename).toBe('null-co://')
-    expect((await open({ driver: 'null-co', 'latency-ns': 1 })).filename).toBe('null-co://')
     expect((await open({ driver: 'null-co', size: 5 })).filename).toBe(
       'json:{"driver": "null-co", "size": 5}',
     )

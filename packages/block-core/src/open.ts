@@ -1,4 +1,5 @@
 /** From options to an open graph of nodes. */
+import { enterPlace } from './access.ts'
 import {
   type CommonOptions,
   isProtocolLike,
@@ -52,6 +53,7 @@ export function openNode(environment: OpenEnvironment, options: NodeOptions | st
     isTop: true,
     protocol: false,
     chain: [],
+    chainPlaces: [],
   })
 }
 
@@ -112,7 +114,7 @@ function planNode(request: OpenRequest): Plan {
   const own: Record<string, unknown> = { ...rest }
   let given = request.filename
   if (driver && isProtocolLike(driver)) {
-    if (request.isTop) given = parseOwnPrefix(registry, driver, own) ?? given
+    if (request.isTop || rolesOf(driver).length > 0) given = parseOwnPrefix(registry, driver, own) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
     given = own['filename']
     // The child of a filter is probed like the node of a user; that of a format is what holds its bytes.
@@ -293,10 +295,20 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
   })
   tableOf(request.environment).add(node)
   events.connect(node)
-  const complaint = leftover(attempt, unknown)
+  const complaint = (forceShare ? undefined : busy(node)) ?? leftover(attempt, unknown)
   if (!complaint) return node
   await node.close().catch(() => undefined)
   throw complaint
+}
+
+/** Why the place of a node may not be used this way. */
+function busy(node: BlockNode): BlockError | undefined {
+  try {
+    enterPlace(node)
+    return undefined
+  } catch (error) {
+    return error as BlockError
+  }
 }
 
 const isRefusal = (error: unknown): boolean =>

@@ -1,4 +1,5 @@
 /** Changing an open node: a plan for it and the children it owns, then two phases, all or nothing. */
+import { gainWriting, requireUse } from './access.ts'
 import type { BlockChild } from './child.ts'
 import {
   type CommonOptions,
@@ -49,8 +50,13 @@ interface Change {
 export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
   await node.drained(async () => {
     const changes = planReopen(node, request)
-    await flushChanges(node, changes)
-    await applyChanges(changes)
+    const end = gainWriting(becomingWritable(changes).map((change) => change.node))
+    try {
+      await flushChanges(node, changes)
+      await applyChanges(changes)
+    } finally {
+      end()
+    }
   })
 }
 
@@ -68,6 +74,7 @@ function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: Reo
   const changes: Change[] = []
   plan(root, mergeOptions(core, nestOptions(options)), undefined, changes)
   for (const change of changes) checkAccess(change, changes)
+  for (const { edge, node } of changes.flatMap(({ replaced }) => replaced)) requireUse(edge, node)
   return changes
 }
 
@@ -235,6 +242,9 @@ function checkAccess({ node, after, replaced, origin }: Change, changes: readonl
   }
 }
 
+const becomingWritable = (changes: readonly Change[]): Change[] =>
+  changes.filter(({ before, after }) => before.readOnly && !after.readOnly)
+
 // ---- the two phases ----
 
 /** Everything that was written must be safe before somebody may not write any more. */
@@ -253,7 +263,7 @@ async function flushChanges(root: BlockNode, changes: readonly Change[]): Promis
  * top down: who loses the right to write can still finish with the file below.
  */
 async function applyChanges(changes: readonly Change[]): Promise<void> {
-  const gaining = changes.filter(({ before, after }) => before.readOnly && !after.readOnly).reverse()
+  const gaining = becomingWritable(changes).reverse()
   const others = changes.filter((change) => !gaining.includes(change))
   const done: Change[] = []
   const prepared: { readonly change: Change; readonly step: PreparedReopen | undefined }[] = []

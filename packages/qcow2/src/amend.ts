@@ -2,8 +2,11 @@
 import {
   alignUp,
   BlockError,
+  type BlockErrorCode,
   bool,
+  errorText,
   integer,
+  isBlockError,
   isPowerOfTwo,
   type OptionValues,
   parseOptions,
@@ -48,7 +51,7 @@ type Progress = (done: number, total: number) => void
 
 type Amendments = OptionValues<typeof amendOptions>
 
-const fail = (image: Image, code: 'EINVAL' | 'ENOTSUP', message: string): BlockError =>
+const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =>
   new BlockError(code, message, { node: image.settings.nodeName })
 
 /**
@@ -174,7 +177,10 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
     )
   if (header.compressionType !== 'zlib')
     throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
-  await expandZeroes(image, progress)
+  await expandZeroes(image, progress).catch((error: unknown) => {
+    const code = isBlockError(error) ? error.code : 'EIO'
+    throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
+  })
   await settleImage(image)
   const { compatible, autoclear } = header
   Object.assign(header, { version: 2, compatible: 0n, autoclear: 0n })

@@ -14,7 +14,14 @@ interface Variety {
   readonly name: string
   readonly create: RawOptions
   readonly open?: RawOptions
+  /** The image lies over another one, which is full of data. */
+  readonly overlay?: boolean
+  /** The disk changes its size now and then. */
+  readonly resizes?: boolean
 }
+
+/** The stamp that the backing file shows everywhere. */
+const BACKING_STAMP = 1
 
 const SMALL = { cluster_size: 512, size: 256 * 1024 }
 const VARIETIES: readonly Variety[] = [
@@ -36,16 +43,47 @@ const VARIETIES: readonly Variety[] = [
   { name: 'version 2', create: { ...SMALL, compat: '0.10' } },
   { name: '1-bit refcounts', create: { ...SMALL, refcount_bits: 1 } },
   { name: '64-bit refcounts', create: { ...SMALL, refcount_bits: 64 } },
+  { name: 'overlay', create: { size: 2 ** 20, cluster_size: 4096 }, overlay: true },
+  {
+    name: 'lazy overlay',
+    create: { size: 2 ** 20, cluster_size: 4096, lazy_refcounts: 'on' },
+    overlay: true,
+  },
+  { name: 'resizes', create: SMALL, resizes: true },
+  { name: 'lazy, resizes', create: { ...SMALL, lazy_refcounts: 'on' }, resizes: true },
 ]
 
+/** What opens over a disk: the image, and the same backing file for all disks of a test. */
+type Opener = (file: BlockNode, options?: RawOptions) => Promise<BlockNode>
+
+/** A backing file full of one stamp, never written again. */
+async function fullBacking(size: number): Promise<BlockNode> {
+  const file = await createImage({ size, cluster_size: 65536 })
+  const { node, log } = await openLogged(file)
+  await new CrashGuest(node, log, BACKING_STAMP - 1).write(0, size)
+  await node.close()
+  return open(file, { 'read-only': true })
+}
+
 /** A few dozen random requests, some of them at the same time. */
-async function workload(node: BlockNode, guest: CrashGuest, random: Random, cluster: number): Promise<void> {
-  const { size } = node
+async function workload(
+  node: BlockNode,
+  guest: CrashGuest,
+  random: Random,
+  cluster: number,
+  resizes: boolean,
+): Promise<void> {
   const range = (unit: number, most: number): [number, number] => {
+    const { size } = node
     const offset = random.int(0, size / unit) * unit
     return [offset, Math.min(size - offset, (1 + random.int(0, most)) * unit)]
   }
   for (let i = 0; i < 25; i++) {
+    const { size } = node
+    if (resizes && random.chance(0.2)) {
+      await guest.resize(random.int(1, 80) * 8192)
+      continue
+    }
     const batch: Promise<void>[] = []
     // Requests at the same time do not overlap: which of them wins would be anybody's guess.
     const lanes = 1 + random.int(0, 3)
@@ -69,24 +107,25 @@ async function judge(
   moment: number,
   guest: CrashGuest,
   lazy: boolean,
+  { opener, base }: { readonly opener: Opener; readonly base: () => number },
 ): Promise<string | undefined> {
-  const before = await open(memoryFromBytes(disk.slice()), { 'read-only': true })
+  const before = await opener(memoryFromBytes(disk.slice()), { 'read-only': true })
   const lines: string[] = []
   const dirty = (await before.info()).dirty
   const report = await before.check({ report: (line) => lines.push(line) })
-  const seen = await guest.judge(before, moment)
+  const seen = await guest.judge(before, moment, base)
   await before.close()
   if (seen) return `before repair: ${seen}`
   if (report.checkErrors > 0) return `check errors: ${lines.join('; ')}`
   if (report.corruptions > 0 && !(lazy && dirty))
     return `corruptions without the dirty bit: ${lines.join('; ')}`
   const file = memoryFromBytes(disk)
-  const after = await open(file)
-  const repaired = await guest.judge(after, moment)
+  const after = await opener(file)
+  const repaired = await guest.judge(after, moment, base)
   if (repaired) return `after repair: ${repaired}`
   await after.write(0, new Uint8Array(512).fill(1))
   await after.close()
-  const again = await open(file, { 'read-only': true })
+  const again = await opener(file, { 'read-only': true })
   const final = await again.check({ report: (line) => lines.push(line) })
   await again.close()
   if (final.corruptions > 0 || (dirty && final.leaks > 0))
@@ -95,22 +134,40 @@ async function judge(
 }
 
 describe('power cuts', () => {
-  for (const { name, create, open: options = {} } of VARIETIES) {
+  for (const { name, create, open: options = {}, overlay = false, resizes = false } of VARIETIES) {
     test(name, { timeout: 600_000 }, async () => {
       const lazy = create['lazy_refcounts'] === 'on'
+      const backing = overlay ? await fullBacking(Number(create['size'])) : undefined
+      const below = backing ? { backing } : {}
+      const opener: Opener = (file, given = {}) => open(file, { ...below, ...given })
+      const eyes = { opener, base: () => (overlay ? BACKING_STAMP : 0) }
       let states = 0
       for (let seed = 1; seed <= Math.max(1, Math.round(SCALE)); seed++) {
         const random = createRandom(seed)
         const file = await createImage(create)
         const base = await toBytes(file)
-        const { node, log } = await openLogged(file, options)
-        const guest = new CrashGuest(node, log)
-        await workload(node, guest, random, Number(create['cluster_size'] ?? 65536))
+        const { node, log } = await openLogged(file, { ...below, ...options })
+        const guest = new CrashGuest(node, log, 1000)
+        await workload(node, guest, random, Number(create['cluster_size'] ?? 65536), resizes)
         if (random.int(0, 2) === 0) await node.close().then(() => guest.closed())
         for (const state of crashStates(base, log, { random, moments: 12, disksPerMoment: 8 })) {
           states++
-          const problem = await judge(state.disk, state.moment, guest, lazy)
-          expect(problem, `seed ${seed}, moment ${state.moment}: ${state.story}`).toBeUndefined()
+          const where = `seed ${seed}, moment ${state.moment}: ${state.story}`
+          const crashed = state.disk.slice()
+          expect(await judge(state.disk, state.moment, guest, lazy, eyes), where).toBeUndefined()
+          // A power cut during the repair must be repairable, too.
+          if (!lazy || states % 8 !== 0) continue
+          const repairing = await openLogged(memoryFromBytes(crashed), below)
+          await repairing.node.close()
+          for (const again of crashStates(crashed, repairing.log, {
+            random,
+            moments: 3,
+            disksPerMoment: 3,
+          })) {
+            states++
+            const story = `${where}; then, in the repair: ${again.story}`
+            expect(await judge(again.disk, state.moment, guest, lazy, eyes), story).toBeUndefined()
+          }
         }
       }
       console.log(`${name}: ${states} states`)

@@ -67,7 +67,7 @@ async function startOver(image: Image): Promise<void> {
   image.overlaps.forget()
   const end = (3 + tables) * clusterSize
   await file.truncate(end, { exact: false }).catch(() => undefined)
-  image.untouchedFrom = file.size <= end ? end : alignUp(file.size, clusterSize)
+  if (file.size <= end) image.fileWasCut(end)
   await image.markClean()
 }
 

@@ -238,6 +238,12 @@ export class Image {
     return target
   }
 
+  /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
+  fileWasCut(end: number): void {
+    this.untouchedFrom = Math.min(this.untouchedFrom, end)
+    this.#coveredTo = Math.min(this.#coveredTo, end)
+  }
+
   /** Cuts off what {@link coverFile} added beyond the clusters in use. */
   async #trimExtension(): Promise<void> {
     if (!this.#extended) return

@@ -155,7 +155,7 @@ async function trimFile(image: Image): Promise<void> {
     )
   })
   // Only what is gone for sure reads as zeroes when the file grows again.
-  if (image.file.size <= end) image.untouchedFrom = Math.min(image.untouchedFrom, end)
+  if (image.file.size <= end) image.fileWasCut(end)
 }
 
 async function writeSize(image: Image, size: number): Promise<void> {

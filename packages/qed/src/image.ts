@@ -219,8 +219,15 @@ export class Image {
   async #markNeedCheck(): Promise<void> {
     this.#timer.restart()
     if (this.needCheck) return
-    await this.writeHeader({ ...this.header, features: this.header.features | Feature.needCheck })
-    await this.flushFile()
+    const before = this.header
+    await this.writeHeader({ ...before, features: before.features | Feature.needCheck })
+    try {
+      await this.flushFile()
+    } catch (error) {
+      // What is not known to be durable counts as not set.
+      this.header = before
+      throw error
+    }
   }
 
   /** Failing leaves the bit, which the next allocation or the shutdown tries again. */

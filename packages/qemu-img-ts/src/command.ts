@@ -2,16 +2,16 @@
  * What a subcommand is: data. One parser reads every command line by these tables, and the help is written
  * from them, so no subcommand parses anything itself.
  */
-import type { DriverRegistry, OpenEnvironment, OpenHost } from '@vmblock/block-core'
-import { Getopt } from './getopt.ts'
+import { BlockError, type DriverRegistry, type OpenEnvironment, type OpenHost } from '@vmblock/block-core'
+import { defineObject, Getopt, type Secrets } from '@vmblock/cli'
 import { Failure, type Output, usageFailure } from './output.ts'
 
 /** What the program needs of its surroundings. */
 export interface Services {
   readonly registry: DriverRegistry
   readonly host: OpenHost
-  /** Keys of a format's creation options that `amend` can change, by the name of the format. */
-  readonly amendable: Readonly<Record<string, readonly string[]>>
+  /** Content of a file of the user. Without it secrets cannot be read from files. @throws an error with a POSIX `code` */
+  readonly readFile?: (filename: string) => Promise<Uint8Array>
   /** Deletes a file that could not be formatted. Without it, it stays. */
   readonly removeFile?: (filename: string) => Promise<void>
   /** The name of a file without links and dots; undefined if there is none. Without it names are compared as they are. */
@@ -120,9 +120,14 @@ export type ParsedCommand =
 /**
  * Reads the words behind a subcommand's name.
  *
- * @throws Failure in QEMU's words, at the first mistake
+ * @throws Failure or Mistake in QEMU's words, at the first mistake
  */
-export function parseCommand(command: AnyCommand, words: readonly string[], output: Output): ParsedCommand {
+export async function parseCommand(
+  command: AnyCommand,
+  words: readonly string[],
+  output: Output,
+  { readFile = noFiles }: Pick<Services, 'readFile'>,
+): Promise<ParsedCommand> {
   const last = command.lastIsOperand ? words.slice(-1) : []
   const kinds = command.options as OptionKinds
   const grammar = [
@@ -137,16 +142,19 @@ export function parseCommand(command: AnyCommand, words: readonly string[], outp
   ]
   const parser = new Getopt([command.name, ...words.slice(0, words.length - last.length)], grammar)
   const options: Record<string, unknown> = {}
-  for (let step = parser.next(); step; step = parser.next()) {
+  const secrets: Secrets = new Map()
+  for (const step of parser) {
     if (step.kind === 'missing') throw usageFailure(`missing argument for option '${step.word}'`)
     if (step.kind === 'unknown') throw usageFailure(`unrecognized option '${step.word}'`)
     const { key } = step.option
     if (key === 'help') return { kind: 'help' }
-    if (key === 'object') throw new Failure(`--object is not available yet: '${step.value}'`)
-    options[key] = kinds[key]!.read(step.value ?? '', options[key], output)
+    if (key === 'object') await defineObject(secrets, step.value ?? '', readFile)
+    else options[key] = kinds[key]!.read(step.value ?? '', options[key], output)
   }
   return { kind: 'run', options, operands: [...parser.operands, ...last] }
 }
+
+const noFiles = (): Promise<never> => Promise.reject(new BlockError('ENOTSUP', 'files cannot be read here'))
 
 /** The line of the help that says how a subcommand is used. */
 export function usageLine(command: AnyCommand): string {

@@ -1,6 +1,6 @@
 /** The facts of an image as QEMU names them, and the text that `info` makes of them for people. */
-import { dictionaryEntries } from './json-text.ts'
-import { humanSize } from './number-text.ts'
+import { factsText } from '@vmblock/cli'
+import { humanSize } from './human-size.ts'
 
 /** QEMU's `ImageInfo`. Sizes in bytes. */
 export interface ImageInfo {
@@ -31,7 +31,7 @@ export function humanInfo(info: ImageInfo): string {
     info['cluster-size'] === undefined ? '' : `cluster_size: ${info['cluster-size']}\n`,
     info['dirty-flag'] ? 'cleanly shut down: no\n' : '',
     backingLines(info),
-    specific ? `Format specific information:\n${treeLines(specific.data, 1)}` : '',
+    specific ? `Format specific information:\n${factsText(specific.data)}` : '',
   ].join('')
 }
 
@@ -43,18 +43,4 @@ function backingLines(info: ImageInfo): string {
     full === undefined ? ' (cannot determine actual path)' : full === name ? '' : ` (actual path: ${full})`
   const format = info['backing-filename-format']
   return `backing file: ${name}${place}\n${format === undefined ? '' : `backing file format: ${format}\n`}`
-}
-
-/** Nested facts, four spaces a level; keys as people write them. */
-function treeLines(tree: object, level: number): string {
-  const entries: [string, unknown][] = Array.isArray(tree)
-    ? tree.map((item, index) => [`[${index}]`, item])
-    : dictionaryEntries(tree).map(([key, value]) => [key.replaceAll('-', ' '), value])
-  return entries
-    .map(([label, value]) => {
-      const start = `${'    '.repeat(level)}${label}:`
-      if (typeof value === 'object' && value !== null) return `${start}\n${treeLines(value, level + 1)}`
-      return `${start} ${String(value)}\n`
-    })
-    .join('')
 }

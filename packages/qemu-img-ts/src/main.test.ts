@@ -1,12 +1,12 @@
 import { DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
+import { VERSION } from '@vmblock/cli'
 import { raw } from '@vmblock/raw'
 import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { commands, missingCommands } from './commands/index.ts'
-import { VERSION } from './main.ts'
 import { runOurs } from './testing/two-programs.ts'
 
-const services = { registry: new DriverRegistry([raw, memory, nullCo]), host: denyHost, amendable: {} }
+const services = { registry: new DriverRegistry([raw, memory, nullCo]), host: denyHost }
 const run = (...words: string[]) => runOurs(words, services)
 
 describe('the program', () => {

@@ -1,11 +1,8 @@
 /** The program: options that come before a subcommand, the subcommand, and what becomes of its failure. */
+import { Getopt, versionText, warnOfTrace } from '@vmblock/cli'
 import { type AnyCommand, parseCommand, type Services } from './command.ts'
 import { commands, missingCommands } from './commands/index.ts'
-import { Getopt } from './getopt.ts'
 import { Failure, Output, type Streams, usageFailure } from './output.ts'
-
-/** The version of this program. */
-export const VERSION = '0.1.0'
 
 const OPTIONS = [
   { key: 'help', short: 'h', long: 'help', takesValue: false },
@@ -33,15 +30,15 @@ export async function main(argv: readonly string[], streams: Streams, services: 
 async function dispatch(argv: readonly string[], output: Output, services: Services): Promise<number> {
   if (argv.length === 0) throw usageFailure('Not enough arguments')
   const parser = new Getopt(['qemu-img', ...argv], OPTIONS, true)
-  for (let step = parser.next(); step; step = parser.next()) {
+  for (const step of parser) {
     if (step.kind === 'missing') throw usageFailure(`missing argument for option '${step.word}'`)
     if (step.kind === 'unknown') throw usageFailure(`unrecognized option '${step.word}'`)
     if (step.option.key === 'help') return printHelp(output, services)
     if (step.option.key === 'version') {
-      output.print(`qemu-img-ts version ${VERSION} (vmblock)\n`)
+      output.print(versionText('qemu-img-ts'))
       return 0
     }
-    warnOfTrace(step.value ?? '', output)
+    warnOfTrace(step.value ?? '', (line) => output.warn(line))
   }
   const [name, ...words] = parser.operands
   if (name === undefined) return 0
@@ -57,7 +54,7 @@ async function runCommand(
   output: Output,
   services: Services,
 ): Promise<number> {
-  const parsed = parseCommand(command, words, output)
+  const parsed = await parseCommand(command, words, output, services)
   if (parsed.kind === 'help') return printHelp(output, services)
   const { registry, host } = services
   const environment = { registry, host, onWarn: (line: string) => output.relay(line) }
@@ -68,18 +65,4 @@ async function printHelp(output: Output, { registry }: Services): Promise<number
   const { helpText } = await import('./help.ts')
   output.print(await helpText([...registry].map((driver) => driver.name)))
   return 0
-}
-
-/** There are no trace events here: says what QEMU says of one that it does not have. @throws Failure */
-function warnOfTrace(value: string, output: Output): void {
-  for (const part of value.split(',')) {
-    const [key, pattern] = part.includes('=')
-      ? [part.split('=')[0], part.slice(part.indexOf('=') + 1)]
-      : ['enable', part]
-    if (key === 'file' || key === 'events')
-      throw new Failure(`tracing to or from files is not supported: '${part}'`)
-    if (key !== 'enable') throw new Failure(`Invalid parameter '${key}'`)
-    const name = pattern.replace(/^-/, '')
-    if (name !== '' && !name.includes('*')) output.warn(`trace event '${name}' does not exist`)
-  }
 }

@@ -1,8 +1,11 @@
 /** The lists of `-o`: `name=value,...`, checked by a driver's table and worded as QEMU words them. */
-import type { OptionTable, OptionType } from '@vmblock/block-core'
+import { type OptionTable, type OptionType, readSize, readUnsigned } from '@vmblock/block-core'
 import type { OptionKind } from './command.ts'
 import { Failure } from './output.ts'
-import { readNumber, readSize, type Warn } from './size-text.ts'
+import { scaledHexWarning } from './size-text.ts'
+
+/** Takes QEMU's warnings, without prefix and newline. */
+export type Warn = (message: string) => void
 
 /** `-o`: several lists become one. */
 export const optionList: OptionKind<string> = {
@@ -64,7 +67,7 @@ export function readOption(
   if (type === 'bool' && !/^(on|yes|true|y|off|no|false|n)$/.test(text))
     throw new Failure(`Parameter '${name}' expects 'on' or 'off'`)
   if (type === 'size') {
-    const number = readSize(text, warn)
+    const number = readSize(text, () => warn(scaledHexWarning(text)))
     if (number === 'ERANGE') throw new Failure(`Value '${text}' is out of range for parameter '${name}'`)
     if (number !== 'EINVAL') return { text, number }
     throw new Failure(`Parameter '${name}' expects a non-negative number below 2^64`, {
@@ -74,7 +77,7 @@ export function readOption(
     })
   }
   if (type === 'num') {
-    const number = readNumber(text)
+    const number = readUnsigned(text)
     if (number === 'ERANGE') throw new Failure(`Value '${text}' is too large for parameter '${name}'`)
     if (number === 'EINVAL') throw new Failure(`Parameter '${name}' expects a number`)
     return { text, number }

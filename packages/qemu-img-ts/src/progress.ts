@@ -1,5 +1,5 @@
 /** The progress line of `-p`, and the one that a signal asks for. */
-import { fixedText } from './number-text.ts'
+import { fixedText } from '@vmblock/cli'
 import type { Output } from './output.ts'
 
 /** How progress is shown. */

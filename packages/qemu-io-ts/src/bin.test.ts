@@ -22,6 +22,9 @@ beforeAll(async () => {
       '@vmblock/block-core': source('block-core/src/index.ts'),
       '@vmblock/raw': source('raw/src/index.ts'),
       '@vmblock/qcow2': source('qcow2/src/index.ts'),
+      '@vmblock/qed': source('qed/src/index.ts'),
+      '@vmblock/cli/process': source('cli/src/process.ts'),
+      '@vmblock/cli': source('cli/src/index.ts'),
     },
   } as const
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')

@@ -1,76 +1,14 @@
 #!/usr/bin/env node
 /** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
-import fs from 'node:fs'
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import vm from 'node:vm'
+import type { TextOutput } from '@vmblock/cli'
+import { isCharacterDevice, launch, writeNow } from '@vmblock/cli/process'
 import type { CommandInput, Services } from './main.ts'
 import type { ScratchPlaces } from './scratch.ts'
 
 type Program = typeof import('./program.ts')
 
-/** The program, and what is left to do for the next start once this one is over. */
-interface Loaded {
-  readonly program: Program
-  keep(): void
-}
-
-/**
- * Loads the program with its compiled code. Scripts start it thousands of times, and compiling is most of what
- * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
- * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
- */
-function loadProgram(): Loaded {
-  const directory = fileURLToPath(new URL('.', import.meta.url))
-  const path = `${directory}program.cjs`
-  const { mtimeMs, size } = fs.statSync(path)
-  const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
-  const source = `(function (exports, require, module) {${fs.readFileSync(path, 'latin1')}\n})`
-  let cachedData: Buffer | undefined
-  try {
-    cachedData = fs.readFileSync(cachePath)
-  } catch {
-    // The first start.
-  }
-  const script = new vm.Script(source, {
-    filename: path,
-    ...(cachedData && { cachedData }),
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  })
-  const module = { exports: {} as Program }
-  script.runInThisContext()(module.exports, createRequire(path), module)
-  return {
-    program: module.exports,
-    keep() {
-      if (cachedData && !script.cachedDataRejected) return
-      const own = `${cachePath}.${process.pid}`
-      try {
-        fs.writeFileSync(own, script.createCachedData())
-        for (const name of fs.readdirSync(directory)) {
-          if (/^program\.cjs\..*\.cache$/.test(name)) fs.rmSync(`${directory}${name}`, { force: true })
-        }
-        fs.renameSync(own, cachePath)
-      } catch {
-        // A place that may not be written: the next start compiles again.
-      }
-    },
-  }
-}
-
-/** Writes all of a text now: what is printed must be out when the process dies by a signal. */
-function writeNow(fd: number, text: string): void {
-  const bytes = Buffer.from(text)
-  for (let done = 0; done < bytes.length; ) {
-    try {
-      done += fs.writeSync(fd, bytes, done)
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      // A full pipe that does not block is tried again; a reader that has gone is no error of ours, as in QEMU.
-      if (code !== 'EAGAIN') return
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
-    }
-  }
-}
+// Not by `import`, for the reason that the launcher gives.
+const fs = process.getBuiltinModule('node:fs')
 
 const LONGEST_TIMER = 2 ** 31 - 1
 
@@ -154,25 +92,11 @@ function commandInput({ cutLines, terminalInput }: Program, print: (text: string
   }
 }
 
-/** Whether a stream is a character device; asking the tty module costs more than being wrong about /dev/null. */
-function isCharacterDevice(fd: number): boolean {
-  try {
-    return fs.fstatSync(fd).isCharacterDevice()
-  } catch {
-    return false
-  }
-}
-
 const isTerminal = (fd: number): boolean =>
   isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
 
-async function run(program: Program, argv: readonly string[]): Promise<number> {
-  const { bufferedOutput, FORMATS, main, nodeEnvironment, runScratch } = program
-  const output = bufferedOutput(
-    (text) => writeNow(1, text),
-    (text) => writeNow(2, text),
-    isCharacterDevice(1),
-  )
+async function run(program: Program, argv: readonly string[], output: TextOutput): Promise<number> {
+  const { FORMATS, main, nodeEnvironment, runScratch } = program
   const start = process.hrtime.bigint()
   const services: Services = {
     environment: nodeEnvironment,
@@ -199,14 +123,4 @@ async function run(program: Program, argv: readonly string[]): Promise<number> {
   return runScratch(argv.slice(1), streams, services, places)
 }
 
-const { program, keep } = loadProgram()
-run(program, process.argv.slice(2)).then(
-  (status) => {
-    keep()
-    process.exit(status)
-  },
-  (error: unknown) => {
-    writeNow(2, `qemu-io: ${error instanceof Error ? error.message : String(error)}\n`)
-    process.exit(1)
-  },
-)
+launch<Program>({ url: import.meta.url, name: 'qemu-io', run })

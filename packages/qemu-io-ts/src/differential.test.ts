@@ -59,6 +59,9 @@ const CASES: readonly Case[] = [
   // the image
   commands(['-f', 'raw', '@/odd.raw'], 'length', 'info', 'read -v 990 34', 'write 0 512', 'map', 'alloc 0 1M'),
   commands(['null-co://'], 'info'),
+  commands(NULL_DISK, 'map', 'alloc 0 1M'),
+  commands(['--image-opts', 'driver=raw,file.driver=null-co,file.size=1M'], 'map', 'alloc 0 1M'),
+  commands([...NULL_DISK.slice(0, 1), 'driver=null-co,size=1M,read-zeroes=on'], 'map', 'alloc 0 1M', 'read -P 0 0 512'),
   commands(NULL_DISK, 'info', 'truncate 1M', 'write 0 512', 'read -b 0 512', 'discard 0 512', 'write -z -n 0 512'),
   commands(['-f', 'qcow2', '@/t.qcow2'], 'info', 'map', 'length'),
   commands(['@/old.qcow2'], 'info', 'reopen -o lazy-refcounts=on'),
@@ -98,6 +101,9 @@ const CASES: readonly Case[] = [
   commands(qcow2, 'reopen -o foo=bar', 'reopen -o lazy-refcounts=foo', 'reopen -o lazy-refcounts', 'reopen -r -w'),
   commands(qcow2, 'reopen -r -o read-only=on', 'reopen -c none -o cache.direct=on', 'reopen -o driver=raw', 'reopen -c foo'),
   commands(qcow2, 'reopen -o file.filename=x', 'reopen -o node-name=x', 'reopen foo', 'reopen -x', 'reopen'),
+  commands(qcow2, 'reopen -o file=x', 'reopen -o backing=x', 'reopen -o backing=', 'reopen -o file='),
+  commands(['@/overlay.qcow2'], 'reopen -o file=x', 'reopen -o backing=x', 'reopen -o backing=', 'length'),
+  commands(['-f', 'raw', '@/t.raw'], 'reopen -o file=x', 'reopen -o backing=x'),
   commands(qcow2, 'reopen -r', 'write 0 512', 'reopen -w', 'write 0 512', 'reopen -c unsafe', 'write 0 512'),
   commands(['-r', '@/t.qcow2'], 'reopen -w', 'write 0 512', 'reopen -o read-only=on', 'write 0 512'),
 
@@ -130,6 +136,9 @@ const CASES: readonly Case[] = [
   commands(BLKDEBUG, 'break foo A', 'break write_aio A', 'resume A', 'remove_break A', 'remove_break A', 'aio_write 0 4k', 'aio_flush'),
   commands(BLKDEBUG, 'break write_aio A', 'aio_write 0 4k', 'wait_break A', 'length', 'resume A', 'length', 'resume A'),
   commands(['-f', 'qcow2', 'blkdebug:@/rules:@/t.qcow2'], 'write 0 4k', 'write 0 4k'),
+  commands(BLKDEBUG, 'break write_aio A', 'aio_write 0 4k', 'wait_break A', 'remove_break A', 'aio_flush', 'remove_break A'),
+  commands(BLKDEBUG, 'break write_aio A', 'break read_aio A', 'remove_break A', 'remove_break A'),
+  commands(BLKDEBUG, 'break write_aio A', 'aio_write 0 4k', 'wait_break A', 'break pwritev A', 'remove_break A', 'aio_flush'),
 
   // the program
   commands(qcow2, 'length 1', 'l', '  length   ', '', ' ', 'LENGTH', 'len', 'foo', 'quit 1 2', 'length'),

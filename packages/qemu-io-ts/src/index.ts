@@ -3,9 +3,16 @@
  * image and ends the session; only the program itself dies.
  * @module
  */
+export {
+  bufferedOutput,
+  type DriverSurroundings,
+  FORMATS,
+  nodeEnvironment,
+  type TextOutput,
+  VERSION,
+} from '@vmblock/cli'
 export { type AnyCommand, type Call, type Command, defineCommand, type Outcome, Stop } from './command.ts'
 export { COMMANDS } from './commands/index.ts'
-export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
 export {
   type CacheFlags,
   DEFAULT_MODES,
@@ -15,6 +22,5 @@ export {
   openImage,
 } from './image.ts'
 export { cutLines } from './lines.ts'
-export { type CommandInput, main, type Services, type Streams, VERSION } from './main.ts'
-export { bufferedOutput } from './output.ts'
-export { type Ending, type Output, Session, type SessionServices, type SessionSettings } from './session.ts'
+export { type CommandInput, main, type Services, type Streams } from './main.ts'
+export { type Ending, Session, type SessionServices, type SessionSettings } from './session.ts'

@@ -1,7 +1,7 @@
 /** The kinds of options and operands that commands share, with QEMU's messages for what does not fit. */
 import { MAX_REQUEST } from '@vmblock/block-core'
 import { type OptionKind, Stop } from './command.ts'
-import { readLong, readSize } from './numbers.ts'
+import { readBytes, readLong } from './numbers.ts'
 import type { Session } from './session.ts'
 
 /** An option without a value. */
@@ -11,7 +11,7 @@ export const flag: OptionKind<true> = { takesValue: false, parse: () => true }
 export const text: OptionKind<string> = { takesValue: true, parse: (value) => value }
 
 function parseExactSize(value: string, session: Session, shown = value): bigint {
-  const size = readSize(value, () =>
+  const size = readBytes(value, () =>
     session.warn(`Using a multiplier suffix on hex numbers is deprecated: ${value}`),
   )
   if (size === 'EINVAL')
@@ -47,7 +47,7 @@ export const pattern: OptionKind<number> = {
 
 /** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. `word` is a size already read. */
 export function requireSectors(what: 'offset' | 'count', word: string): void {
-  const size = readSize(word)
+  const size = readBytes(word)
   if (typeof size === 'bigint' && size % 512n !== 0n)
     throw new Stop(`${size} is not a sector-aligned value for '${what}'\n`)
 }

@@ -1,16 +1,19 @@
 /** The program as a function: command line in, exit status out. */
 import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import {
+  type DriverSurroundings,
+  defineObject,
+  Mistake,
+  type Secrets,
+  type TextOutput,
+  versionText,
+  warnOfTrace,
+} from '@vmblock/cli'
 import { Stop } from './command.ts'
 import { COMMANDS } from './commands/index.ts'
-import type { DriverSurroundings } from './drivers.ts'
 import { DEFAULT_MODES, type Image, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './image.ts'
-import { defineObject, type Secrets } from './objects.ts'
-import { parseProgramLine, usageText } from './program-options.ts'
-import { type Output, Session, type SessionServices } from './session.ts'
-import { warnOfTrace } from './trace.ts'
-
-/** The version of this program. */
-export const VERSION = '0.1.0'
+import { programLine, usageText } from './program-options.ts'
+import { Session, type SessionServices } from './session.ts'
 
 /** Where commands come from when none are on the command line. */
 export interface CommandInput {
@@ -24,7 +27,7 @@ export interface CommandInput {
 
 /** The program's streams. */
 export interface Streams {
-  readonly output: Output
+  readonly output: TextOutput
   readonly input: CommandInput
 }
 
@@ -70,8 +73,9 @@ export async function main(argv: readonly string[], streams: Streams, services: 
     return await run(argv, streams, services)
   } catch (error) {
     if (error instanceof EarlyExit) return error.status
-    if (!(error instanceof Stop)) throw error
-    output.error(`qemu-io: ${error.message}`)
+    if (error instanceof Mistake) output.error(`qemu-io: ${error.message}\n`)
+    else if (error instanceof Stop) output.error(`qemu-io: ${error.message}`)
+    else throw error
     return 1
   } finally {
     output.flush()
@@ -102,41 +106,42 @@ async function run(argv: readonly string[], streams: Streams, services: Services
 /** Reads the command line from left to right; what is wrong is told where it is met. */
 async function readCommandLine(
   argv: readonly string[],
-  output: Output,
+  output: TextOutput,
   services: Services,
   secrets: Secrets,
 ): Promise<Request> {
-  const { found, operands } = parseProgramLine(argv)
+  const line = programLine(argv)
   const usage = (status: number): never => {
     output.print(usageText(services.formats))
     throw new EarlyExit(status)
   }
-  const complain = (text: string): void => output.error(text)
   const request = {
     commands: [] as string[],
     changes: [] as ModeChange[],
     format: undefined as string | undefined,
   }
   let [imageOptions, misalign] = [false, false]
-  for (const item of found) {
-    if (item.kind === 'error') {
-      output.error(`qemu-io: ${item.message}\n`)
+  for (const step of line) {
+    if (step.kind !== 'option') {
+      output.error(`qemu-io: ${step.message}\n`)
       return usage(1)
     }
-    const { name, value = '' } = item
+    const { option, value = '' } = step
+    const name = option.short ?? option.long
     if (name === 'h') usage(0)
     else if (name === 'V') {
-      output.print(`qemu-io-ts version ${VERSION} (vmblock)\n`)
+      output.print(versionText('qemu-io-ts'))
       throw new EarlyExit(0)
     } else if (name === 'c') request.commands.push(value)
     else if (name === 'f') request.format = value
     else if (name === 'm') misalign = true
     else if (name === 'image-opts') imageOptions = true
-    else if (name === 'T') warnOfTrace(value, complain)
+    else if (name === 'T') warnOfTrace(value, (text) => output.error(`qemu-io: warning: ${text}\n`))
     else if (name === 'object')
       await defineObject(secrets, value, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
     else request.changes.push(modeChange(name, value))
   }
+  const { operands } = line
   if (operands.length > 1) usage(1)
   if (request.format !== undefined && imageOptions)
     throw new Stop('--image-opts and -f are mutually exclusive\n', 'error')

@@ -1,71 +1,21 @@
-/** How qemu-io reads numbers: sizes as QEMU's `qemu_strtosz`, patterns and times as C's `strtol` with base 0. */
+/** How qemu-io reads numbers: sizes have a sign bit, patterns and times are C's `long`. */
+import { type NumberMistake, readInteger, readSize } from '@vmblock/block-core'
 
-/** Why a text is not a size: not of the form at all, or beyond what 64 bits hold. */
-export type SizeError = 'EINVAL' | 'ERANGE'
-
-const MAX_UINT64 = 0xffff_ffff_ffff_ffffn
 const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
-const SUFFIXES = 'bkmgtpe'
-
-/** `[blanks][+-]digits`, and what follows. C's strtoull takes a sign; `qemu_strtosz` refuses the minus afterwards. */
-const WHOLE = /^[\t\n\v\f\r ]*([+-]?)(\d+)/
-const HEX = /^[\t\n\v\f\r ]*\+?0x([0-9a-f]+)/i
-/** A fraction as strtod reads it, exponent included. */
-const FRACTION = /^\.\d+(e[+-]?\d+)?/i
 
 /**
- * Reads a size: decimal with an optional fraction and one suffix of b k M G T P E in any case (powers of
- * 1024), or hexadecimal.
+ * Reads a size or an offset.
  *
- * A fraction needs a suffix larger than b. It is taken as a 64-bit fixed-point number, and the product is
- * rounded half up (util/cutils.c, `do_strtosz`).
- *
- * @param onScaledHex told when a hexadecimal number has a multiplier, which QEMU 7.2 takes with a warning, and
- * warns of even where it then finds the whole to be no size
+ * @param onScaledHex told when a hexadecimal number has a multiplier, which is deprecated
  * @returns bytes, up to 2^63-1
  */
-export function readSize(text: string, onScaledHex?: () => void): bigint | SizeError {
-  const whole = WHOLE.exec(text)
-  if (!whole) return 'EINVAL'
-  let value = BigInt(whole[2]!)
-  let rest = text.slice(whole[0].length)
-  let fraction = 0n
-  let isHex = false
-  // Overflow is what strtoull reports first; text after it is noticed next, a minus sign last.
-  if (value > MAX_UINT64) return rest === '' ? 'ERANGE' : 'EINVAL'
-  if (whole[1] === '-') return 'EINVAL'
-  if (value === 0n && /^x/i.test(rest)) {
-    const hex = HEX.exec(text)
-    if (!hex) return 'EINVAL'
-    value = BigInt(`0x${hex[1]}`)
-    rest = text.slice(hex[0].length)
-    if (value > MAX_UINT64) return rest === '' ? 'ERANGE' : 'EINVAL'
-    isHex = true
-  } else if (rest.startsWith('.')) {
-    const digits = FRACTION.exec(rest)
-    if (digits?.[1]) return 'EINVAL'
-    rest = rest.slice(digits ? digits[0].length : 1)
-    // The C program converts to a double, and that to 64 bits; so do we, down to its overflow at 1.0.
-    if (digits) fraction = BigInt.asUintN(64, BigInt(Math.trunc(Number(`0${digits[0]}`) * 2 ** 64)))
-  }
-  const power = rest === '' ? 0 : SUFFIXES.indexOf(rest[0]!.toLowerCase())
-  if (isHex && rest !== '' && power >= 0) onScaledHex?.()
-  if (power < 0 || rest.length > 1) return 'EINVAL'
-  if (power === 0) {
-    if (fraction !== 0n) return 'EINVAL'
-    return value > MAX_INT64 ? 'ERANGE' : value
-  }
-  const multiplier = 1n << BigInt(10 * power)
-  const bytes = value * multiplier + ((fraction * multiplier + (1n << 63n)) >> 64n)
-  return bytes > MAX_INT64 ? 'ERANGE' : bytes
+export function readBytes(text: string, onScaledHex?: () => void): bigint | NumberMistake {
+  const bytes = readSize(text, onScaledHex)
+  return typeof bytes === 'bigint' && bytes > MAX_INT64 ? 'ERANGE' : bytes
 }
 
-/** The whole text as C's `strtol(text, &end, 0)` reads it; undefined when something is left over. Clamped to 64 bits. */
+/** The whole text as C's `strtol(text, &end, 0)` reads it, rounded above 2^53; undefined when something is left over. */
 export function readLong(text: string): number | undefined {
-  const match = /^[\t\n\v\f\r ]*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9]\d*))$/i.exec(text)
-  if (!match) return undefined
-  const [, sign, hex, octal, decimal] = match
-  const digits = hex ? `0x${hex}` : octal ? `0o${octal}` : decimal!
-  const value = Number(BigInt(digits))
-  return sign === '-' ? 0 - value : value
+  const value = readInteger(text)
+  return value === undefined ? undefined : Number(value)
 }

@@ -1,7 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { formatSpecificText, qdictOrder } from './format-specific.ts'
 import { cutLines } from './lines.ts'
-import { bufferedOutput } from './output.ts'
 import { usageText } from './program-options.ts'
 
 async function linesOf(...chunks: string[]): Promise<string[]> {
@@ -27,55 +25,6 @@ describe('lines of input', () => {
 
   it('of more than 1023 bytes are cut into several', async () => {
     expect((await linesOf(`${'x'.repeat(2050)}\ny\n`)).map((line) => line.length)).toEqual([1023, 1023, 4, 1])
-  })
-})
-
-describe('output', () => {
-  function pair(lines: boolean) {
-    const written: string[] = []
-    return {
-      written,
-      output: bufferedOutput(
-        (text) => written.push(text),
-        (text) => written.push(text),
-        lines,
-      ),
-    }
-  }
-
-  it('to a pipe is held back while errors go out at once, as with C', () => {
-    const { written, output } = pair(false)
-    output.print('a\n')
-    output.error('e\n')
-    output.flush()
-    expect(written).toEqual(['e\n', 'a\n'])
-  })
-
-  it('goes out in whole buffers', () => {
-    const { written, output } = pair(false)
-    output.print('x'.repeat(5000))
-    output.flush()
-    expect(written.map((text) => text.length)).toEqual([4096, 904])
-  })
-
-  it('to a terminal goes out with each line', () => {
-    const { written, output } = pair(true)
-    output.print('a\n')
-    output.print('prompt> ')
-    expect(written).toEqual(['a\n'])
-  })
-})
-
-describe('facts of a format', () => {
-  it("stand in the order of QEMU's hash table", () => {
-    const keys = ['compat', 'compression-type', 'lazy-refcounts', 'refcount-bits', 'corrupt', 'extended-l2']
-    expect(qdictOrder([...keys].sort())).toEqual(keys)
-  })
-
-  it('are nested by four spaces, with blanks for dashes', () => {
-    expect(formatSpecificText({ 'lazy-refcounts': false, bitmaps: [{ name: 'b' }] })).toBe(
-      '    lazy refcounts: false\n    bitmaps:\n        [0]:\n            name: b\n',
-    )
   })
 })
 

@@ -1,5 +1,5 @@
 /** The program's own command line, as a table: the parser and `--help` are made from it. */
-import { getopt, type OptionGrammar } from './getopt.ts'
+import { Getopt } from '@vmblock/cli'
 
 /** One option of the program. */
 interface ProgramOption {
@@ -45,15 +45,14 @@ const OPTIONS: readonly ProgramOption[] = [
   { letter: 'U', name: 'force-share', help: ['let others write to the image meanwhile'] },
 ]
 
-const GRAMMAR: OptionGrammar = {
-  short: new Map(
-    OPTIONS.flatMap(({ letter, value }) => (letter ? [[letter, value !== undefined] as const] : [])),
-  ),
-  long: OPTIONS.map(({ letter, name, value }) => ({ name, letter, takesValue: value !== undefined })),
-}
+const GRAMMAR = OPTIONS.map(({ letter, name, value }) => ({
+  short: letter,
+  long: name,
+  takesValue: value !== undefined,
+}))
 
-/** Parses the program's arguments (without the program's name). */
-export const parseProgramLine = (argv: readonly string[]) => getopt(argv, GRAMMAR)
+/** The program's arguments (without the program's name), to be read step by step. */
+export const programLine = (argv: readonly string[]) => new Getopt(['qemu-io', ...argv], GRAMMAR)
 
 const HELP_COLUMN = 26
 

@@ -1,15 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { hexDump } from './hexdump.ts'
-import { fixed, humanSize, report } from './report.ts'
-
-describe('decimals', () => {
-  it('rounds exact ties to the even digit, as printf does', () => {
-    expect(fixed(1.0625, 3)).toBe('1.062')
-    expect(fixed(1.1875, 3)).toBe('1.188')
-    expect(fixed(1.0635, 3)).toBe('1.063')
-    expect(fixed(0.5, 0)).toBe('0')
-  })
-})
+import { humanSize, report } from './report.ts'
 
 describe('human sizes', () => {
   it.each<[number, string]>([

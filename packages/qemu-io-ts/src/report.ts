@@ -1,14 +1,5 @@
 /** What qemu-io says of a finished request: human sizes, times and rates, in the exact form scripts filter. */
-
-/** `x` with `digits` decimals as C's printf rounds it: exact ties go to the even digit, which `toFixed` does not do. */
-export function fixed(x: number, digits: number): string {
-  if (!Number.isFinite(x)) return Number.isNaN(x) ? '-nan' : x > 0 ? 'inf' : '-inf'
-  const rounded = x.toFixed(digits)
-  if (!/^50*$/.test(x.toFixed(100).split('.')[1]!.slice(digits))) return rounded
-  // `toFixed` took the larger neighbour of a tie; when that one is odd, the smaller is even.
-  const last = Number(rounded.at(-1))
-  return last % 2 === 0 ? rounded : `${rounded.slice(0, -1)}${last - 1}`
-}
+import { fixedText as fixed } from '@vmblock/cli'
 
 const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
 

@@ -3,6 +3,7 @@
  * no process and no terminal, so programs and tests run it in place.
  */
 import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
+import { Getopt, type TextOutput } from '@vmblock/cli'
 import {
   type AnyCommand,
   type Call,
@@ -12,15 +13,7 @@ import {
   UsageMistake,
   usageLine,
 } from './command.ts'
-import { getopt } from './getopt.ts'
 import type { Image, ImageServices } from './image.ts'
-
-/** Where texts go. `print` may hold them back until `flush`; `error` may not. */
-export interface Output {
-  print(text: string): void
-  error(text: string): void
-  flush(): void
-}
 
 /** What a session needs of the world. */
 export interface SessionServices extends ImageServices {
@@ -55,7 +48,7 @@ export class Session {
   readonly services: SessionServices
   readonly settings: SessionSettings
   readonly commands: readonly AnyCommand[]
-  readonly #output: Output
+  readonly #output: TextOutput
   readonly #byName = new Map<string, AnyCommand>()
   readonly #inFlight = new Set<Promise<void>>()
   /** Texts of requests that completed while no command was waiting, as QEMU's loop would not have run. */
@@ -66,7 +59,7 @@ export class Session {
 
   constructor(
     commands: readonly AnyCommand[],
-    output: Output,
+    output: TextOutput,
     services: SessionServices,
     settings: SessionSettings = {},
   ) {
@@ -229,19 +222,23 @@ export class Session {
     const call = { session: this, node: node!, print: (text: string) => this.print(text) }
     if (!command.options) return { ...call, options: {}, given: [], operands: words, words }
     const kinds = command.options as OptionKinds
-    const short = new Map(Object.entries(kinds).map(([letter, kind]) => [letter, kind.takesValue]))
-    const { found, operands, permuted } = getopt(words, { short })
+    const parser = new Getopt(
+      [name, ...words],
+      Object.entries(kinds).map(([short, { takesValue }]) => ({ short, takesValue })),
+    )
     const given: { name: string; value: unknown }[] = []
     const options: Record<string, unknown> = {}
-    for (const item of found) {
-      if (item.kind === 'error') {
-        this.complain(`${name}: ${item.message}\n`)
+    for (const step of parser) {
+      if (step.kind !== 'option') {
+        this.complain(`${name}: ${step.message}\n`)
         throw new UsageMistake()
       }
-      const value = kinds[item.name]!.parse(item.value ?? '', this)
-      given.push({ name: item.name, value })
-      options[item.name] = value
+      const { short } = step.option
+      const value = kinds[short]!.parse(step.value ?? '', this)
+      given.push({ name: short, value })
+      options[short] = value
     }
+    const { operands, permuted } = parser
     const { min, max } = command.operands ?? { min: 0 }
     if (operands.length < min || operands.length > (max ?? operands.length)) throw new UsageMistake()
     return { ...call, options, given, operands, words: permuted }

@@ -1,8 +1,7 @@
 /** For tests: the program in this process, with streams that are remembered and a clock that stands still. */
-import { FORMATS, nodeEnvironment } from './drivers.ts'
+import { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
 import { cutLines } from './lines.ts'
 import { main, type Services } from './main.ts'
-import { bufferedOutput } from './output.ts'
 
 /** What a run left behind. */
 export interface RunResult {

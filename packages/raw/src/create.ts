@@ -3,29 +3,15 @@ import {
   alignUp,
   BlockError,
   type CreateContext,
-  type OptionType,
+  filePreallocation,
   type OptionValues,
   type Preallocation,
   SECTOR,
   size,
 } from '@vmblock/block-core'
 
-const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
-
-/**
- * QEMU reads every preallocation mode it knows and leaves refusing to the host; `metadata` is such a mode:
- * a raw image has none, so the file refuses it.
- */
-const preallocation: OptionType<Preallocation> & { readonly default: Preallocation } = {
-  type: 'str',
-  help: 'Preallocation mode (allowed values: off, falloc, full)',
-  default: 'off',
-  parse(value) {
-    const mode = MODES.find((known) => known === value)
-    if (mode === undefined) throw new BlockError('EINVAL', `invalid parameter value: ${String(value)}`)
-    return mode
-  },
-}
+/** Done by the file: a raw image is nothing more. */
+const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForPlace: true }
 
 /** Options of `create`, in the order in which QEMU prints them. */
 export const rawCreateOptions = {

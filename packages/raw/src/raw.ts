@@ -29,6 +29,7 @@ const LAST_RESORT = 1
 export const raw = defineDriver({
   name: 'raw',
   kind: 'format',
+  sharesFile: true,
   options: rawOptions,
   mutableOptions: ['offset', 'size'],
   createOptions: rawCreateOptions,

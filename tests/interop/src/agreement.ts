@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { CheckReport } from '@vmblock/block-core'
 import type { Bench, Outcome } from '../../support/real-qemu.ts'
-import { checkOurs, contentOf } from './ours.ts'
+import { checkOurs, contentOf, type Format } from './ours.ts'
 import { requireEqual } from './turns.ts'
 
 /** The counts of a check, by the names `qemu-img check --output=json` gives them; what is zero is left out. */
@@ -44,8 +44,8 @@ export function countsIn(outcome: Outcome): Counts {
 }
 
 /** `qemu-img check` with its counts as JSON. */
-export const realCheck = (bench: Bench, name: string, ...more: string[]): Outcome =>
-  bench.attempt('qemu-img', 'check', '-f', 'qcow2', '--output=json', ...more, name)
+export const realCheck = (bench: Bench, name: string, format: Format, ...more: string[]): Outcome =>
+  bench.attempt('qemu-img', 'check', '-f', format, '--output=json', ...more, name)
 
 const differences = (ours: Counts, theirs: Counts): string[] =>
   [...new Set([...Object.keys(ours), ...Object.keys(theirs)])]
@@ -53,11 +53,11 @@ const differences = (ours: Counts, theirs: Counts): string[] =>
     .map((key) => `${key}: ours ${ours[key] ?? 0}, theirs ${theirs[key] ?? 0}`)
 
 /** Neither checker finds anything, and they count the same clusters. */
-export async function requireSound(bench: Bench, name: string): Promise<void> {
-  const real = realCheck(bench, name)
+export async function requireSound(bench: Bench, name: string, format: Format = 'qcow2'): Promise<void> {
+  const real = realCheck(bench, name, format)
   if (real.status !== 0)
     throw new Error(`qemu-img check ends with ${real.status}:\n${real.stderr}${real.stdout}`)
-  const { report, lines } = await checkOurs(bench.path(name))
+  const { report, lines } = await checkOurs(bench.path(name), undefined, format)
   const ours = countsOf(report)
   if (lines.length > 0) throw new Error(`our check, and not QEMU's, says:\n${lines.join('\n')}`)
   const different = differences(ours, countsIn(real))

@@ -17,7 +17,7 @@ import {
 interface Version {
   readonly lane: number
   readonly index: number
-  readonly zero: boolean
+  readonly kind: Change['kind']
   /** Number of the line that told it was done; Infinity: never. */
   done: number
 }
@@ -25,14 +25,19 @@ interface Version {
 /** What the process said, understood. */
 export class KillJudge {
   readonly #versions = new Map<number, Version[]>()
-  /** Everything done before this line is durable. */
+  /** Everything done before this line is durable, by a flush. */
   #durable = -1
+  readonly #writeThrough: boolean
+  /** Discards change nothing. */
+  readonly #keepsDiscarded: boolean
 
   /**
    * @param lines what the process said, in order
    * @param writeThrough every write that was done is durable
    */
   constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
+    this.#writeThrough = writeThrough
+    this.#keepsDiscarded = order.format === 'qed'
     const steps = Array.from({ length: LANES }, (_, lane) => stepsOf(order, lane))
     const current: (Step | undefined)[] = []
     const started: number[] = []
@@ -50,19 +55,25 @@ export class KillJudge {
       if (step.kind === 'flush') this.#durable = Math.max(this.#durable, started[lane]!)
       else this.#finish(step, at)
     }
-    if (writeThrough) this.#durable = lines.length
+  }
+
+  /** A write through every cache is durable when it is done. A discard, which nobody has to obey, waits for a flush. */
+  #isDurable({ kind, done }: Version): boolean {
+    if (this.#writeThrough && kind !== 'discard') return done < Number.POSITIVE_INFINITY
+    return done <= this.#durable
   }
 
   #begin(step: Step, lane: number, index: number): void {
-    if (step.kind === 'flush') return
+    if (step.kind === 'flush' || (step.kind === 'discard' && this.#keepsDiscarded)) return
     for (let sector = step.offset; sector < step.offset + step.length; sector += SECTOR) {
       const versions = this.#versions.get(sector) ?? []
-      versions.push({ lane, index, zero: step.kind !== 'write', done: Number.POSITIVE_INFINITY })
+      versions.push({ lane, index, kind: step.kind, done: Number.POSITIVE_INFINITY })
       this.#versions.set(sector, versions)
     }
   }
 
   #finish(step: Change, at: number): void {
+    if (step.kind === 'discard' && this.#keepsDiscarded) return
     for (let sector = step.offset; sector < step.offset + step.length; sector += SECTOR)
       this.#versions.get(sector)!.at(-1)!.done = at
   }
@@ -73,9 +84,9 @@ export class KillJudge {
     for (let offset = 0; offset < KILL_DISK; offset += SECTOR) {
       const sector = disk.subarray(offset, offset + SECTOR)
       const versions = this.#versions.get(offset) ?? []
-      const floor = versions.findLastIndex((version) => version.done <= this.#durable)
-      const fits = versions.slice(Math.max(floor, 0)).some(({ lane, index, zero }) => {
-        if (zero) wanted.fill(0)
+      const floor = versions.findLastIndex((version) => this.#isDurable(version))
+      const fits = versions.slice(Math.max(floor, 0)).some(({ lane, index, kind }) => {
+        if (kind !== 'write') wanted.fill(0)
         else fillSector(wanted, offset, lane, index)
         return equal(sector, wanted)
       })

@@ -4,6 +4,7 @@
  */
 import type { CacheMode } from '@vmblock/block-core'
 import { createRandom, type Random } from '@vmblock/block-core/testing'
+import type { Format } from './ours.ts'
 
 /** Bytes of the disk that is written to. Its parts end inside clusters of both sizes. */
 export const KILL_DISK = 4 * 2 ** 20
@@ -25,6 +26,7 @@ export type Step = Change | { readonly kind: 'flush' }
 /** What the process is told. */
 export interface KillOrder {
   readonly path: string
+  readonly format: Format
   readonly cache: CacheMode
   readonly cluster: number
   readonly seed: number

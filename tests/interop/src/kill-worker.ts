@@ -40,5 +40,5 @@ async function run(node: BlockNode, lane: number): Promise<void> {
   }
 }
 
-const node = await openOurs(order.path, 'qcow2', { cache: order.cache })
+const node = await openOurs(order.path, order.format, { cache: order.cache })
 await Promise.all(Array.from({ length: LANES }, (_, lane) => run(node, lane)))

@@ -33,6 +33,10 @@ export interface Wishes {
   readonly grain: number
   /** Largest size for resizing; undefined: the size stays. */
   readonly resizeUpTo?: number
+  /** The format does not shrink. */
+  readonly growsOnly?: boolean
+  /** No zero writes. */
+  readonly noZeroes?: boolean
   /** Ways to preallocate what is grown. Default: off alone. */
   readonly preallocations?: readonly Preallocation[]
 }
@@ -68,7 +72,7 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
     const each = Math.floor(length / bytes.length)
     if (each > 0) return { kind: 'parallel', offset, length: each, bytes }
   }
-  if (dice < 62) return { kind: 'zero', offset, length, unmap: random.chance(0.5) }
+  if (dice < 62 && !wishes.noZeroes) return { kind: 'zero', offset, length, unmap: random.chance(0.5) }
   if (dice < 75) return { kind: 'discard', offset, length }
   if (dice < 85) return { kind: 'read', offset, length }
   if (dice < 89) return { kind: 'flush' }
@@ -77,7 +81,11 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
     const wanted = Math.round(randomPlace(random, resizeUpTo, grain) / SECTOR) * SECTOR
     // Mostly a little more or less: a disk that shrank to nothing leaves nothing to try.
     const least = Math.floor(resizeUpTo / 3 / SECTOR) * SECTOR
-    const next = random.chance(0.1) ? Math.max(wanted, SECTOR) : Math.max(wanted, least)
+    const next = wishes.growsOnly
+      ? Math.max(wanted, size)
+      : random.chance(0.1)
+        ? Math.max(wanted, SECTOR)
+        : Math.max(wanted, least)
     return {
       kind: 'truncate',
       size: next,

@@ -14,13 +14,17 @@ import {
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 
 /** Options of `create` by their qemu-img names. */
 export type ImageOptions = Readonly<Record<string, string>>
 
-/** What opens images: files, both formats, and whatever backing file an image names. */
-export const environment = { registry: new DriverRegistry([raw, qcow2, file]), host: nodeHost() }
+/** What opens images: files, the formats, and whatever backing file an image names. */
+export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
+
+/** A format of images. */
+export type Format = 'raw' | 'qcow2' | 'qed'
 
 /** How to open an image. */
 export interface OpenOptions {
@@ -47,7 +51,7 @@ export function openOurs(path: string, format: string, options: OpenOptions = {}
 /** Makes an image file; an external data file is made with it. */
 export async function createOurs(
   path: string,
-  format: 'raw' | 'qcow2',
+  format: Format,
   size: number,
   options: ImageOptions,
 ): Promise<void> {
@@ -78,8 +82,12 @@ export interface OurCheck {
 }
 
 /** Checks an image file as `qemu-img check` does, and repairs it on demand. */
-export async function checkOurs(path: string, repair?: RepairMode): Promise<OurCheck> {
-  const node = await openOurs(path, 'qcow2', { checkMode: true, readOnly: repair === undefined })
+export async function checkOurs(
+  path: string,
+  repair?: RepairMode,
+  format: Format = 'qcow2',
+): Promise<OurCheck> {
+  const node = await openOurs(path, format, { checkMode: true, readOnly: repair === undefined })
   const lines: string[] = []
   try {
     const report = await node.check({ report: (line) => lines.push(line), ...(repair && { repair }) })

@@ -64,7 +64,7 @@ async function playRound(variety: Variety, maker: Maker, seed: number): Promise<
         async () => {
           if (ours) await ourTurn(turn)
           else realTurn(turn)
-          if (format === 'qcow2') await requireSound(bench, name)
+          if (format !== 'raw') await requireSound(bench, name, format)
           await requireContent(bench, name, format, model.bytes)
           if (mirror !== undefined) requireMirror(bench.read(mirror), model.bytes)
           for (const [layer, file] of constant.entries())

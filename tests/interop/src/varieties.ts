@@ -5,7 +5,7 @@
 import { createRandom, type Random } from '@vmblock/block-core/testing'
 import type { Bench } from '../../support/real-qemu.ts'
 import type { DiscardRule, Wishes } from './operations.ts'
-import { createOurs, type ImageOptions, openOurs } from './ours.ts'
+import { createOurs, type Format, type ImageOptions, openOurs } from './ours.ts'
 
 /** Who makes an image. */
 export type Maker = 'qemu-img' | 'our create'
@@ -20,7 +20,7 @@ export interface Workshop {
 /** An image that is ready for the first turn. */
 export interface Subject {
   readonly name: string
-  readonly format: 'raw' | 'qcow2'
+  readonly format: Format
   /** What it holds. */
   readonly content: Uint8Array
   readonly discard: DiscardRule
@@ -44,7 +44,7 @@ const MIB = 1024 * KIB
 export async function make(
   { bench, maker }: Workshop,
   name: string,
-  format: 'raw' | 'qcow2',
+  format: Format,
   size: number,
   options: ImageOptions = {},
 ): Promise<void> {
@@ -88,6 +88,26 @@ export function qcow2(options: ImageOptions, size?: number, wishes: Partial<Wish
   }
 }
 
+/** An empty QED image. */
+export function qed(options: ImageOptions): Variety {
+  const name = Object.entries(options).map(([key, value]) => `${key}=${value}`)
+  return {
+    name: name.join(',') || 'default',
+    async make(workshop) {
+      const cluster = bytesOf(options['cluster_size'])
+      const bytes = Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * 512
+      await make(workshop, 'disk.qed', 'qed', bytes, options)
+      return {
+        name: 'disk.qed',
+        format: 'qed',
+        content: new Uint8Array(bytes),
+        discard: 'ignored',
+        wishes: { grain: cluster, resizeUpTo: bytes * 1.5, growsOnly: true },
+      }
+    },
+  }
+}
+
 /** A raw image. What a discard leaves is up to the host. */
 export const rawVariety: Variety = {
   name: 'raw',
@@ -106,7 +126,7 @@ export const rawVariety: Variety = {
 
 /** A layer below the overlay. */
 interface Layer {
-  readonly format: 'raw' | 'qcow2'
+  readonly format: Format
   readonly size: number
   readonly options?: ImageOptions
 }
@@ -135,10 +155,10 @@ export function chain(name: string, layers: readonly Layer[], wishes: Partial<Wi
       const old = top.options?.['compat'] === '0.10'
       return {
         name: names.at(-1)!,
-        format: 'qcow2',
+        format: top.format,
         content,
-        // Version 2 knows no zero clusters, and a hole would show what is below.
-        discard: old ? 'ignored' : { cluster },
+        // Version 2 knows no zero clusters, and a hole would show what is below; QED gives nothing up.
+        discard: old || top.format === 'qed' ? 'ignored' : { cluster },
         wishes: { grain: cluster, ...(!old && { resizeUpTo: top.size * 1.5 }), ...wishes },
         constant: names.slice(0, -1),
       }

@@ -37,7 +37,7 @@ const findings = (lines: readonly string[]): string[] =>
 
 /** QEMU's verdict. With `repair` the image is repaired, and checked again if something was. */
 export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): Verdict {
-  const outcome = realCheck(bench, name, ...(repair ? ['-r', repair] : []))
+  const outcome = realCheck(bench, name, 'qcow2', ...(repair ? ['-r', repair] : []))
   const all = outcome.stderr.split('\n').filter((line) => line !== '')
   const lines = findings(all)
   const failure = all.findLast((line) => PREFIX.test(line))?.replace(PREFIX, '')

@@ -6,7 +6,7 @@ iotest(
   '017',
   'reads through to the backing file',
   {
-    formats: ['qcow2'],
+    formats: ['qcow2', 'qed'],
     groups: ['rw', 'backing', 'auto', 'quick'],
     unsupportedOptions: ['cluster_size=512'],
   },

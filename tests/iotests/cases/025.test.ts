@@ -6,7 +6,7 @@ const MIB = 1024 * 1024
 iotest(
   '025',
   'growing an image while it is open',
-  { formats: ['raw', 'qcow2'], groups: ['rw', 'auto', 'quick'] },
+  { formats: ['raw', 'qcow2', 'qed'], groups: ['rw', 'auto', 'quick'] },
   async (t) => {
     const image = await t.create({ size: 4 * MIB })
     await image.io('write -P 0xc5 0 4M')

@@ -3,7 +3,7 @@ import { iotest } from '../src/harness.ts'
 iotest(
   '027',
   'a write smaller than a cluster leaves the rest zero',
-  { formats: ['qcow2'], groups: ['rw', 'auto', 'quick'] },
+  { formats: ['qcow2', 'qed'], groups: ['rw', 'auto', 'quick'] },
   async (t) => {
     const image = await t.create({ size: '128M' })
     // the neighbour first, so that tables exist already

@@ -7,7 +7,7 @@ iotest(
   '034',
   'zero writes hide the backing file',
   {
-    formats: ['qcow2'],
+    formats: ['qcow2', 'qed'],
     groups: ['rw', 'backing', 'auto', 'quick'],
     unsupportedOptions: ['cluster_size', 'extended_l2'],
   },

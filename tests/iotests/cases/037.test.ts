@@ -9,7 +9,7 @@ iotest(
   '037',
   'copy on write around partial writes',
   {
-    formats: ['qcow2'],
+    formats: ['qcow2', 'qed'],
     groups: ['rw', 'backing', 'auto', 'quick'],
     unsupportedOptions: ['cluster_size', 'extended_l2'],
   },

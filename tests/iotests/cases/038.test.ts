@@ -6,7 +6,7 @@ iotest(
   '038',
   'copy on write with requests in flight for the same cluster',
   {
-    formats: ['qcow2'],
+    formats: ['qcow2', 'qed'],
     groups: ['rw', 'backing', 'auto', 'quick'],
     unsupportedOptions: ['cluster_size', 'refcount_bits=1', 'refcount_bits=64'],
   },

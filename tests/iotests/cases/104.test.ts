@@ -3,7 +3,7 @@ import { iotest } from '../src/harness.ts'
 iotest(
   '104',
   'sizes are rounded up to sectors',
-  { formats: ['raw', 'qcow2'], groups: ['rw', 'auto', 'quick'] },
+  { formats: ['raw', 'qcow2', 'qed'], groups: ['rw', 'auto', 'quick'] },
   async (t) => {
     for (const [asked, given] of [
       [1024, 1024],

@@ -7,7 +7,7 @@ iotest(
   'an image of 16 TiB',
   // the L1 table of smaller clusters, and the host's largest file for a data file, end earlier
   {
-    formats: ['qcow2'],
+    formats: ['qcow2', 'qed'],
     groups: ['rw', 'auto', 'quick'],
     unsupportedOptions: ['data_file', 'cluster_size=512'],
   },

@@ -130,7 +130,11 @@ export class Image {
 
   /** Virtual size in bytes, from the header or the file. */
   async size(): Promise<number> {
-    return this.format === 'qcow2' ? (await this.header()).size : await this.fileSize()
+    if (this.format === 'qcow2') return (await this.header()).size
+    if (this.format !== 'qed') return this.fileSize()
+    // `image_size` of the QED header.
+    const { buffer, byteOffset } = await this.peek(48, 8)
+    return Number(new DataView(buffer, byteOffset).getBigUint64(0, true))
   }
 
   /** Length of the file in bytes. */

@@ -45,6 +45,7 @@ const shortName = (key: string, value: string): string => (value.includes('$IMG'
 /** The varieties of a plain run. */
 export const MATRIX: readonly Variant[] = [
   { name: 'raw', format: 'raw', options: {} },
+  { name: 'qed', format: 'qed', options: {} },
   qcow2({}),
   qcow2({ compat: '0.10' }),
   qcow2({ lazy_refcounts: 'on' }),
@@ -62,7 +63,7 @@ const SUBJECTS = ['in-process', 'process', 'real'] as const
 
 /** What the caller of the run chose; comes from the environment, see {@link settings}. */
 export interface Settings {
-  /** Formats named with `-raw`, `-qcow2`; empty means the whole matrix. */
+  /** Formats named with `-raw`, `-qed`, `-qcow2`; empty means the whole matrix. */
   readonly formats: readonly string[]
   /** `-o`: one option set in place of the matrix's. */
   readonly options?: ImageOptions

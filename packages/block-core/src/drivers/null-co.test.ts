@@ -45,6 +45,8 @@ describe('null-co', () => {
 
   it('has one file name', () => {
     expect(nullCo.parseFilename?.('null-co://')).toEqual({ driver: 'null-co' })
+    expect(nullCo.nameFromOptions?.({ 'latency-ns': '1' }, undefined)).toBe('null-co://')
+    expect(nullCo.nameFromOptions?.({ size: 1 }, undefined)).toBeUndefined()
     expect(() => nullCo.parseFilename?.('null-co://x')).toThrow(
       "The only allowed filename for this driver is 'null-co://'",
     )

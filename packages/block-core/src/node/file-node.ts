@@ -16,13 +16,15 @@ import { fromHostError } from '../errno.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat } from './host-fs.ts'
-import type { OpenFile } from './open-file.ts'
+import { type OpenFile, placeOf } from './open-file.ts'
 import { resizeFile } from './preallocate.ts'
 
 /** What a file node is made of. */
 export interface FileNodeInit {
   readonly file: OpenFile
   readonly calls: HostCalls
+  /** Others may write to the file meanwhile (`locking=off`). */
+  readonly shared?: boolean
   /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
@@ -31,6 +33,7 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'])
 
 /** A regular file of the host. */
 export class FileNode implements NodeOps {
+  readonly place?: string
   readonly growable = true
   readonly zeroFlags = ZERO_FLAGS
   /** Only where the host can punch holes. */
@@ -54,6 +57,7 @@ export class FileNode implements NodeOps {
     this.#calls = init.calls
     this.#openAgain = init.openAgain
     this.#size = init.file.stats.size
+    if (!init.shared) this.place = placeOf(init.file.stats)
     if (init.calls.punchHole) this.discard = (offset, bytes) => this.#punchHole(offset, bytes)
   }
 

@@ -1,5 +1,6 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
+import { requireUnused } from '../access.ts'
 import { defineDriver, type ReopenRequest } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
@@ -10,7 +11,7 @@ import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
 import { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'
-import { openFailure, openFile } from './open-file.ts'
+import { openFailure, openFile, placeOf } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 
 /** QEMU's names for ways of the Linux kernel that Node has no access to: the thread pool stands in for both. */
@@ -105,6 +106,7 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
       return new FileNode({
         file: await openAs({ readOnly, direct: context.direct }),
         calls: hostCalls,
+        shared: options.locking === 'off',
         async openAgain(request, direct) {
           requireSame(options, request)
           return openAs({ readOnly: request.readOnly, direct })
@@ -122,8 +124,10 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
         throw openFailure('create', filename, error)
       })
       try {
-        if (!(await fstat(fd)).isFile())
+        const stats = await fstat(fd)
+        if (!stats.isFile())
           throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
+        if (options.locking !== 'off') requireUnused(placeOf(stats), filename)
         await ftruncate(fd, 0)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },

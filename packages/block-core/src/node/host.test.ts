@@ -1,7 +1,17 @@
-import { describe, expect, it } from 'vitest'
+import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { defineDriver } from '../driver.ts'
+import { passThrough } from '../drivers/pass-through.ts'
+import type { OpenHost } from '../host.ts'
+import { openNode } from '../open.ts'
+import { DriverRegistry } from '../registry.ts'
+import { file } from './file.ts'
 import { nodeHost } from './host.ts'
+import { ScratchFiles } from './scratch-files.ts'
 
 const host = nodeHost()
+const EACCES = { code: 'EACCES' }
 
 describe('nodeHost', () => {
   it('finds a backing file beside the image that names it', async () => {
@@ -42,5 +52,128 @@ describe('nodeHost', () => {
     await expect(host.resolve({ filename: '' }, '/images/disk', 'data-file')).rejects.toMatchObject({
       code: 'EINVAL',
     })
+  })
+
+  it('opens one role alone, or nothing, where it is told so', async () => {
+    const ask = (allow: 'none' | 'backing' | 'data-file', role: 'backing' | 'data-file') =>
+      nodeHost({ allow }).resolve({ filename: 'x' }, '/images/disk', role)
+    await expect(ask('none', 'backing')).rejects.toMatchObject({
+      ...EACCES,
+      message: "the image refers to 'x', and a backing file is not allowed",
+    })
+    await expect(ask('none', 'data-file')).rejects.toMatchObject(EACCES)
+    await expect(ask('backing', 'data-file')).rejects.toMatchObject(EACCES)
+    await expect(ask('data-file', 'backing')).rejects.toMatchObject(EACCES)
+    expect(await ask('backing', 'backing')).toEqual({ filename: '/images/x' })
+    expect(await ask('data-file', 'data-file')).toEqual({ driver: 'file', filename: 'x' })
+  })
+})
+
+describe('nodeHost confined to a directory', () => {
+  const scratch = new ScratchFiles()
+  const home = join(scratch.directory, 'home')
+  const outside = join(scratch.directory, 'outside')
+  const image = join(home, 'disk')
+  let confined: OpenHost
+  beforeAll(() => {
+    mkdirSync(join(home, 'deep'), { recursive: true })
+    mkdirSync(outside)
+    mkdirSync(join(scratch.directory, 'home-of-another'))
+    for (const path of ['home/base', 'home/deep/base', 'home/json:{}', 'outside/secret', 'home-of-another/x'])
+      writeFileSync(join(scratch.directory, path), 'secret')
+    symlinkSync(join(outside, 'secret'), join(home, 'link'))
+    symlinkSync(outside, join(home, 'directory'))
+    symlinkSync('../base', join(home, 'deep', 'good'))
+    symlinkSync('loop', join(home, 'loop'))
+    linkSync(join(home, 'base'), join(home, 'hard'))
+    symlinkSync(home, join(scratch.directory, 'way-in'))
+    confined = nodeHost({ directory: join(scratch.directory, 'way-in') })
+  })
+  afterAll(() => scratch.remove())
+  const backing = (filename: string, parent = image) => confined.resolve({ filename }, parent, 'backing')
+
+  it('opens what lies in it, by the path that was judged', async () => {
+    const base = { file: { driver: 'file', filename: join(home, 'base') } }
+    for (const name of ['base', './deep/../base', join(home, 'base'), 'deep/good', '../way-in/base'])
+      expect(await backing(name)).toEqual(base)
+    expect(await backing('base', join(home, 'deep', 'top'))).toEqual({
+      file: { driver: 'file', filename: join(home, 'deep', 'base') },
+    })
+    expect(await confined.resolve({ filename: 'base', driver: 'raw' }, image, 'backing')).toEqual({
+      driver: 'raw',
+      ...base,
+    })
+    const data = relative('.', join(home, 'base'))
+    expect(await confined.resolve({ filename: data, driver: 'file' }, image, 'data-file')).toEqual({
+      driver: 'file',
+      filename: join(home, 'base'),
+    })
+  })
+
+  it.each([
+    '../outside/secret',
+    'deep/../../outside/secret',
+    'link',
+    'directory/secret',
+    'deep/../directory/secret',
+    '/etc/passwd',
+    '..',
+    '.',
+    '../home-of-another/x',
+  ])('lets nobody out by %s', async (name) => {
+    await expect(backing(name)).rejects.toMatchObject(EACCES)
+    const path = relative('.', join(home, name))
+    await expect(confined.resolve({ filename: path }, image, 'data-file')).rejects.toMatchObject(EACCES)
+  })
+
+  it('takes every name for a path', async () => {
+    expect(await backing('json:{}')).toEqual({ file: { driver: 'file', filename: join(home, 'json:{}') } })
+    for (const name of ['json:{"driver":"null-co"}', 'nbd:localhost:10809', 'file:/etc/passwd', 'fat:/etc'])
+      await expect(backing(name)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('says what is wrong with a name that leads nowhere', async () => {
+    await expect(backing('nothing')).rejects.toMatchObject({
+      code: 'ENOENT',
+      message: "Could not open 'nothing': No such file or directory",
+    })
+    await expect(backing('')).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(backing('base\0')).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(backing('loop')).rejects.toMatchObject({ name: 'BlockError' })
+    await expect(backing('base', 'json:{"driver":"null-co"}')).rejects.toMatchObject(EACCES)
+    await expect(backing('base', '')).rejects.toMatchObject(EACCES)
+  })
+
+  it('is asked for every layer of a chain', async () => {
+    /** A format whose file is the name of its backing file. */
+    const named = defineDriver({
+      name: 'named',
+      kind: 'format',
+      children: ['file', 'backing'],
+      async open(context) {
+        const child = await context.requireChild('file')
+        const bytes = new Uint8Array(child.size)
+        await child.read(0, bytes)
+        const filename = new TextDecoder().decode(bytes)
+        if (filename !== 'secret') await context.child('backing', { filename, driver: 'named' })
+        return passThrough(child)
+      },
+    })
+    writeFileSync(join(home, 'top'), 'deep/middle')
+    writeFileSync(join(home, 'deep', 'middle'), 'good')
+    writeFileSync(join(home, 'deep', 'evil'), '../link')
+    writeFileSync(join(home, 'bad'), 'deep/evil')
+    const environment = { registry: new DriverRegistry([file, named]), host: confined }
+    const node = await openNode(environment, { driver: 'named', filename: join(home, 'top') })
+    expect(node.backing?.node.backing?.filename).toBe(join(home, 'base'))
+    await node.close()
+    await expect(
+      openNode(environment, { driver: 'named', filename: join(home, 'bad') }),
+    ).rejects.toMatchObject(EACCES)
+    linkSync(join(home, 'top'), join(home, 'deep', 'top-again'))
+    writeFileSync(join(home, 'deep', 'middle'), 'top-again')
+    await expect(openNode(environment, { driver: 'named', filename: join(home, 'top') })).rejects.toThrow(
+      /top-again' creates an infinite loop\.$/,
+    )
   })
 })

@@ -4,6 +4,6 @@
  */
 export { allocateAligned } from './aligned-buffers.ts'
 export { type FileDriverParts, file, fileDriver } from './file.ts'
-export { nodeHost } from './host.ts'
+export { type NodeHostOptions, nodeHost } from './host.ts'
 export type { HostCalls } from './host-calls.ts'
 export { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'

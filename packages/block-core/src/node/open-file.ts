@@ -18,6 +18,9 @@ export interface OpenFile {
   readonly stats: Stats
 }
 
+/** The file itself, by whatever name, as `NodeOps.place` tells it. */
+export const placeOf = ({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string => `file:${dev}:${ino}`
+
 /** How to open a file. */
 export interface OpenMode {
   readonly readOnly: boolean

@@ -50,6 +50,13 @@ export class CrashGuest {
   async discard(offset: number, bytes: number): Promise<void> {
     await this.#record(offset, bytes, 0, false, () => this.#node.discard(offset, bytes))
   }
+  /** Changes the disk's size: what is cut off reads as it did, or as zeroes, for whoever still sees it. */
+  async resize(size: number): Promise<void> {
+    const before = this.#node.size
+    const run = (): Promise<void> => this.#node.truncate(size)
+    if (size < before) await this.#record(size, before - size, 0, false, run)
+    else await run()
+  }
   async flush(): Promise<void> {
     const made = this.#log.now
     await this.#node.flush()

@@ -9,7 +9,7 @@ import type { Image } from '../image.ts'
 import { checkCopied, compareRefcounts } from './compare.ts'
 import { countReferences, readSnapshots } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
-import { type Check, emptyReport, References, refuseHugeFile } from './references.ts'
+import { type Check, emptyReport, REPEATS, References, refuseHugeFile } from './references.ts'
 
 /**
  * Checks an image on which no request runs. After a repair that left no corruption, the dirty bit and the
@@ -31,6 +31,7 @@ export async function checkImage(
     fixErrors: repair === 'all',
     fixLeaks: repair !== undefined,
     rebuild: false,
+    repeatsLeft: REPEATS,
     report,
   }
   const { result } = check

@@ -152,7 +152,7 @@ export async function checkCopied(check: Check): Promise<void> {
       }
     }
     // A table that no file reaches was reported by the walk.
-    if (l2Offset > Number.MAX_SAFE_INTEGER) continue
+    if (l2Offset >= image.file.size) continue
     // Out of place it is looked at, but not written to: its bytes may be anybody's.
     await checkCopiedL2(check, l2Offset, repair && l2Offset % clusterSize === 0)
   }

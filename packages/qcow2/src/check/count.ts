@@ -1,5 +1,5 @@
 /** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
-import { alignUp, divUp, errorText, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, divUp, errorText, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
 import {
@@ -78,6 +78,10 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
   const { image, result } = check
   const { clusterSize } = image.geometry
   if (entries === 0) return
+  // No two tables lie in the same place, except in images that were made to keep a check busy for days.
+  const isRepeated = check.references.get(Math.floor(offset / clusterSize)) > 0
+  if (isRepeated) repeat(check, entries)
+  const seen = new Set<number>()
   countReference(check, offset, entries * 8)
   const table = new Uint8Array(entries * 8)
   await readTable(check, offset, table, 'check_refcounts_l1')
@@ -96,8 +100,21 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
       check.report(`ERROR l2_offset=${hex(l2Offset)}: Table is not cluster aligned; L1 entry corrupted`)
       result.corruptions++
     }
+    if (isRepeated || seen.has(l2Offset)) repeat(check, image.geometry.l2Entries)
+    seen.add(l2Offset)
     await countL2(check, l2Offset, active)
   }
+}
+
+/** Takes entries that are looked at again from what a check may spend on that. @throws BlockError EIO */
+function repeat(check: Check, entries: number): void {
+  check.repeatsLeft -= entries
+  if (check.repeatsLeft >= 0) return
+  check.report('ERROR: tables of the image overlap too often to be checked')
+  check.result.checkErrors++
+  throw new BlockError('EIO', 'tables of the image overlap too often to be checked', {
+    node: check.image.settings.nodeName,
+  })
 }
 
 async function readTable(check: Check, offset: number, into: Uint8Array, where: string): Promise<void> {
@@ -126,9 +143,12 @@ interface Entry {
 async function countL2(check: Check, tableOffset: number, active: boolean): Promise<void> {
   const { image, result } = check
   const { clusterSize, l2EntrySize, l2Entries, clusterBits } = image.geometry
+  // There are zeroes only.
+  if (tableOffset >= image.file.size) return
   const table = new Uint8Array(clusterSize)
   await readTable(check, tableOffset, table, 'check_refcounts_l2')
   const view = viewOf(table)
+  const fixed: number[] = []
   let expected = 0
   for (let index = 0; index < l2Entries; index++) {
     const at = index * l2EntrySize
@@ -157,7 +177,10 @@ async function countL2(check: Check, tableOffset: number, active: boolean): Prom
       case ClusterKind.normal:
       case ClusterKind.zeroAlloc: {
         const offset = hostOffsetOf(hi, lo)
-        if (!(await checkAllocated(check, entry, offset))) break
+        if (!(await checkAllocated(check, entry, offset))) {
+          fixed.push(index)
+          break
+        }
         if (active) {
           result.allocatedClusters!++
           if (expected !== 0 && offset !== expected) result.fragmentedClusters!++
@@ -173,6 +196,7 @@ async function countL2(check: Check, tableOffset: number, active: boolean): Prom
         }
     }
   }
+  if (fixed.length > 0) await writeFixed(check, tableOffset, table, fixed)
 }
 
 function checkReserved({ result, report }: Check, { hi, lo }: Entry): void {
@@ -205,7 +229,7 @@ function checkCompressed(
   return true
 }
 
-/** @returns whether the cluster is to be counted: a repair may have made it a plain zero cluster */
+/** @returns whether the cluster is to be counted; false: it has to become a zero cluster without a place */
 async function checkAllocated(check: Check, entry: Entry, offset: number): Promise<boolean> {
   const { image, result } = check
   if ((entry.zeroes & entry.allocated) !== 0) {
@@ -224,36 +248,52 @@ async function checkAllocated(check: Check, entry: Entry, offset: number): Promi
     `${verb} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`,
   )
   if (!check.fixErrors) return true
-  return !(await fixByZero(check, entry))
-}
-
-/** Makes an entry a zero cluster without a place. */
-async function fixByZero(check: Check, { index, zeroes, allocated, tableOffset }: Entry): Promise<boolean> {
-  const { image, result } = check
-  const { l2EntrySize } = image.geometry
-  const bytes = new Uint8Array(l2EntrySize)
-  if (image.extendedL2) viewOf(bytes).setUint32(8, (zeroes | allocated) >>> 0)
-  else viewOf(bytes).setUint32(4, ZERO_LO)
-  const at = tableOffset + index * l2EntrySize
   try {
-    await image.overlaps.guard(at, l2EntrySize, Metadata.activeL2 | Metadata.inactiveL2)
+    await image.overlaps.guard(
+      entry.tableOffset + entry.index * image.geometry.l2EntrySize,
+      image.geometry.l2EntrySize,
+      Metadata.activeL2 | Metadata.inactiveL2,
+    )
   } catch {
     check.report('ERROR: Overlap check failed')
     result.checkErrors++
-    return false
+    return true
   }
+  return false
+}
+
+/** Makes entries zero clusters without a place, in one write: there may be as many as a table has. */
+async function writeFixed(
+  { image, result, report }: Check,
+  tableOffset: number,
+  table: Uint8Array,
+  fixed: readonly number[],
+): Promise<void> {
+  const { l2EntrySize } = image.geometry
+  const view = viewOf(table)
+  for (const index of fixed) {
+    const at = index * l2EntrySize
+    view.setUint32(at, 0)
+    view.setUint32(at + 4, image.extendedL2 ? 0 : ZERO_LO)
+    if (!image.extendedL2) continue
+    view.setUint32(at + 8, (view.getUint32(at + 8) | view.getUint32(at + 12)) >>> 0)
+    view.setUint32(at + 12, 0)
+  }
+  const [first, last] = [fixed[0]!, fixed[fixed.length - 1]!]
   try {
-    await image.file.write(at, bytes)
+    await image.file.write(
+      tableOffset + first * l2EntrySize,
+      table.subarray(first * l2EntrySize, (last + 1) * l2EntrySize),
+    )
     await image.file.flush()
   } catch (error) {
-    check.report(`ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`)
+    report(`ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`)
     result.checkErrors++
-    return false
+    return
   }
   image.l2Tables.clear()
-  result.corruptions--
-  result.corruptionsFixed++
-  return true
+  result.corruptions -= fixed.length
+  result.corruptionsFixed += fixed.length
 }
 
 /** Bitmap directory, tables and data, if the image vouches for them. */

@@ -12,8 +12,13 @@ export interface Check {
   readonly fixLeaks: boolean
   /** The refcount structure cannot be repaired in place. */
   rebuild: boolean
+  /** Table entries that may still be looked at more than once on behalf of one L1 table. */
+  repeatsLeft: number
   report(line: string): void
 }
+
+/** Entries that a check looks at again before it gives up: some seconds' worth. */
+export const REPEATS = 2 ** 26
 
 /** An empty result. */
 export const emptyReport = (): CheckReport => ({

@@ -49,8 +49,9 @@ export const HEADER: Layout<typeof fields> = layout('QED header', HEADER_BYTES, 
 /** A header's values. */
 export type Header = ValueOf<typeof fields>
 
-/** Bounds of the cluster size, in bytes, and of the table size, in clusters. */
+/** Bounds of the cluster size, in bytes. */
 export const CLUSTER_SIZE = { least: 4096, most: 2 ** 26 } as const
+/** Bounds of the table size, in clusters. */
 export const TABLE_SIZE = { least: 1, most: 16 } as const
 
 /** Longest name of a backing file that QEMU reads, in bytes. */

@@ -6,7 +6,7 @@ import {
   messageOf,
   type OptionTable,
 } from '@vmblock/block-core'
-import { type Call, defineCommand, flag, type Services, shared, word } from '../command.ts'
+import { type Call, defineCommand, flag, shared, word } from '../command.ts'
 import { openImage, requireCacheMode, withImage } from '../image.ts'
 import {
   asksForHelp,
@@ -55,7 +55,7 @@ async function run(call: AmendCall): Promise<number> {
     if (options.format !== undefined && wantsHelp) {
       const driver = services.registry.find(options.format)
       if (!driver) throw new Failure(`Unknown file format '${options.format}'`)
-      output.print(helpText(services, driver))
+      output.print(helpText(driver))
       return 0
     }
     const [filename, ...more] = operands
@@ -64,7 +64,7 @@ async function run(call: AmendCall): Promise<number> {
     const { format, imageOpts } = options
     const node = await openImage(call, { name: filename, format, imageOpts, cache, write: true })
     return withImage(call, node, async () => {
-      if (wantsHelp) output.print(helpText(services, node.driver))
+      if (wantsHelp) output.print(helpText(node.driver))
       else await amendNode(call, node, list, progress)
       return 0
     })
@@ -72,18 +72,17 @@ async function run(call: AmendCall): Promise<number> {
 }
 
 /** Options that a format can change. @throws Failure */
-function amendTable({ amendable }: Services, { name, createOptions = {} }: AnyDriver): OptionTable {
-  const keys = amendable[name]
-  if (!keys) throw new Failure(`Format driver '${name}' does not support option amendment`)
-  return Object.fromEntries(Object.entries(createOptions).filter(([key]) => keys.includes(key)))
+function amendTable({ name, amendOptions }: AnyDriver): OptionTable {
+  if (!amendOptions) throw new Failure(`Format driver '${name}' does not support option amendment`)
+  return amendOptions
 }
 
-const helpText = (services: Services, driver: AnyDriver): string =>
-  `Amend options for '${driver.name}':\n${optionHelp(amendTable(services, driver))}`
+const helpText = (driver: AnyDriver): string =>
+  `Amend options for '${driver.name}':\n${optionHelp(amendTable(driver))}`
 
 async function amendNode(call: AmendCall, node: BlockNode, list: string, progress: Progress): Promise<void> {
-  const { output, services } = call
-  const table = amendTable(services, node.driver)
+  const { output } = call
+  const table = amendTable(node.driver)
   const given = readAmendments(list, table, node.driver.createOptions ?? {}, (line) => output.warn(line))
   const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
   progress.set(0)

@@ -4,12 +4,12 @@ import {
   type CheckReport,
   errorText,
   isBlockError,
+  jsonText,
   type RepairMode,
 } from '@vmblock/block-core'
+import { fixedText } from '@vmblock/cli'
 import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../command.ts'
 import { openImage, requireCacheMode, withImage } from '../image.ts'
-import { jsonText } from '../json-text.ts'
-import { fixedText } from '../number-text.ts'
 import { Failure, usageFailure } from '../output.ts'
 
 /** Exit statuses beside 0 (consistent) and 1 (not checked). */
@@ -117,7 +117,7 @@ function jsonReport(report: CheckReport, filename: string, format: string): stri
     'fragmented-clusters': some(report.fragmentedClusters),
     'compressed-clusters': some(report.compressedClusters),
   }
-  return `${jsonText(check)}\n`
+  return `${jsonText(check, '')}\n`
 }
 
 function humanReport(report: CheckReport): string {

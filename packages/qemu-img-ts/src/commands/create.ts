@@ -9,6 +9,7 @@ import {
   type OptionValues,
   openNode,
   parseOptions,
+  type RawOptions,
   resolveBackingFilename,
 } from '@vmblock/block-core'
 import { type Call, defineCommand, flag, type Services, shared, word } from '../command.ts'
@@ -85,11 +86,10 @@ function helpText(services: Services, formatName: string, filename: string | und
   const format = findFormat(services, formatName)
   if (filename === undefined)
     return (
-      `Supported ${formatName} options:\n${optionHelp(format.createOptions!)}\n` +
+      `Supported ${formatName} options:\n${optionHelp(ownOptions(format))}\n` +
       'The protocol level may support further options.\nSpecify the target filename to include those options.\n'
     )
-  const protocol = findProtocol(services, filename)
-  return `Supported options:\n${optionHelp({ ...protocol.createOptions, ...format.createOptions })}`
+  return `Supported options:\n${optionHelp(tableOf(format, findMaker(services, filename)))}`
 }
 
 function findFormat({ registry }: Services, name: string): AnyDriver {
@@ -97,6 +97,25 @@ function findFormat({ registry }: Services, name: string): AnyDriver {
   if (!format) throw new Failure(`Unknown file format '${name}'`)
   if (!format.createOptions) throw new Failure(`Format driver '${name}' does not support image creation`)
   return format
+}
+
+/** Options of a format, without those that it hands on to the place below. */
+const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
+  Object.fromEntries(Object.entries(createOptions ?? {}).filter(([, { isForPlace }]) => !isForPlace))
+
+/** Options of a format, then those of the place below; what both have is the format's. */
+const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
+  ...ownOptions(format),
+  ...protocol.placeOptions,
+  ...format.createOptions,
+})
+
+/** The protocol that makes a file of that name. @throws Failure */
+function findMaker(services: Services, filename: string): AnyDriver {
+  const protocol = findProtocol(services, filename)
+  if (!protocol.createPlace)
+    throw new Failure(`Protocol driver '${protocol.name}' does not support image creation`)
+  return protocol
 }
 
 function findProtocol({ registry }: Services, filename: string): AnyDriver {
@@ -121,10 +140,13 @@ async function createImage(
   const hint = 'cluster_size' in table ? ' (try using a larger cluster size)' : ''
   const tooLarge = new Failure(`The image size is too large for file format '${format.name}'${hint}`)
   if (!Number.isSafeInteger(Number(length))) throw tooLarge
-  const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
-  const typed = parseOptions(format.createOptions!, values)
+  // What the format takes is its own; what is left is for the place.
+  const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
+  for (const [name, option] of given)
+    (name in format.createOptions! ? own : forPlace)![name] = optionValue(option)
+  const typed = parseOptions(format.createOptions!, own!)
   try {
-    await writeImage(call, plan, typed)
+    await writeImage(call, plan, typed, forPlace!)
   } catch (error) {
     throw isBlockError(error, 'EFBIG') ? tooLarge : error
   }
@@ -135,11 +157,10 @@ function planImage(call: CreateCall, filename: string, formatName: string, size:
   const { options, output, services } = call
   const known = services.registry.find(formatName)
   if (!known) throw new Failure(`Unknown file format '${formatName}'`)
-  const protocol = findProtocol(services, filename)
+  findProtocol(services, filename)
   const format = findFormat(services, formatName)
-  if (!protocol.createPlace)
-    throw new Failure(`Protocol driver '${protocol.name}' does not support image creation`)
-  const table: OptionTable = { ...format.createOptions, ...protocol.createOptions }
+  const protocol = findMaker(services, filename)
+  const table = tableOf(format, protocol)
   const given = readOptionList(options.list ?? '', table, (line) => output.warn(line))
   if (size !== undefined) {
     if (given.has('size')) throw new Failure('The image size must be specified only once')
@@ -214,6 +235,7 @@ async function writeImage(
   call: CreateCall,
   { filename, format, given }: Plan,
   options: OptionValues<OptionTable>,
+  placeOptions: RawOptions,
 ): Promise<void> {
   const { environment, services } = call
   if (!format.create)
@@ -223,7 +245,7 @@ async function writeImage(
   const nodes: Awaited<ReturnType<typeof openNode>>[] = []
   const makeFile = async (name: string) => {
     const place = filenameToOptions(environment.registry, name)
-    await createPlace(environment.registry.get(String(place['driver'])), place)
+    await createPlace(environment.registry.get(String(place['driver'])), place, placeOptions)
     made.push(name)
     const node = await openNode(environment, place)
     nodes.push(node)
@@ -243,9 +265,11 @@ async function writeImage(
 
 async function createPlace(
   protocol: AnyDriver,
-  { driver: _, ...place }: Readonly<Record<string, unknown>>,
+  { driver: _, ...place }: RawOptions,
+  placeOptions: RawOptions,
 ): Promise<void> {
   if (!protocol.createPlace)
     throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
-  await protocol.createPlace(parseOptions(protocol.options ?? {}, place), 0, 'off')
+  const options = parseOptions(protocol.options ?? {}, place)
+  await protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
 }

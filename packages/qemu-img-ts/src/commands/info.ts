@@ -1,9 +1,14 @@
 /** `info`: what an image says of itself, for people or as JSON. Opens nothing that the image refers to. */
-import { type BlockNode, errorText, type OpenEnvironment, resolveBackingFilename } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  errorText,
+  jsonText,
+  type OpenEnvironment,
+  resolveBackingFilename,
+} from '@vmblock/block-core'
 import { type Call, defineCommand, flag, isJson, shared } from '../command.ts'
 import { type ImageRequest, openImage, placeOf } from '../image.ts'
 import { humanInfo, type ImageInfo } from '../info-text.ts'
-import { jsonText } from '../json-text.ts'
 import { Failure, usageFailure } from '../output.ts'
 
 const options = {
@@ -32,7 +37,7 @@ async function run(call: InfoCall): Promise<number> {
   const json = isJson(options.output)
   const list = await collect(call, filename)
   if (!json) output.print(list.map(humanInfo).join('\n'))
-  else output.print(`${jsonText(options.backingChain ? list : list[0])}\n`)
+  else output.print(`${jsonText(options.backingChain ? list : list[0], '')}\n`)
   return 0
 }
 

@@ -1,5 +1,5 @@
 /** `map`: where the content of a disk is: in which layer of a backing chain, and where in its file. */
-import { type BlockNode, backingOf, errorText, skipFilters } from '@vmblock/block-core'
+import { type BlockNode, backingOf, canHaveBacking, errorText, skipFilters } from '@vmblock/block-core'
 import { type Call, defineCommand, isJson, type OptionKind, shared } from '../command.ts'
 import { exactBytes, openImage, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
@@ -88,9 +88,11 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
     length = status.bytes
     const backing = backingOf(node)
     // Where no layer below has anything, what is not there reads as zeroes.
-    const missing = !status.allocated && (!backing || start >= backing.size)
+    const missing = !status.allocated && canHaveBacking(node) && (!backing || start >= backing.size)
     if (status.data || status.zero || missing || !backing) {
       const { host } = status
+      // A protocol is the place itself.
+      const isPlace = !host && status.allocated && node.driver.kind === 'protocol'
       return {
         start,
         length,
@@ -98,8 +100,8 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
         present: status.allocated,
         zero: status.zero || (missing && !status.data),
         data: status.data,
-        offset: host?.offset,
-        filename: host?.child.filename,
+        offset: isPlace ? start : host?.offset,
+        filename: isPlace ? node.filename : host?.child.filename,
       }
     }
     node = skipFilters(backing)

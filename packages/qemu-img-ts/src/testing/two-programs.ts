@@ -3,8 +3,8 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { nodeEnvironment } from '@vmblock/cli'
 import type { Services } from '../command.ts'
-import { nodeDrivers } from '../drivers.ts'
 import { main } from '../main.ts'
 
 /** What a program said, and its exit status. */
@@ -20,7 +20,8 @@ export const hasQemu = (): boolean =>
 
 /** Services of a process of Node. */
 export const nodeServices = (): Services => ({
-  ...nodeDrivers({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
+  ...nodeEnvironment({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
+  readFile: (name) => fs.promises.readFile(name),
   removeFile: (name) => fs.promises.unlink(name),
   realPath: (name) => fs.promises.realpath(name).catch(() => undefined),
 })
@@ -91,6 +92,18 @@ export class TwoPrograms {
       else spawnSync('qemu-io', ['-f', verb.slice(3), ...words], { cwd })
     }
     return undefined
+  }
+
+  /** Runs lines in order. @returns what both programs said of each, to be compared */
+  async runAll(lines: readonly string[]): Promise<{ readonly ours: object[]; readonly theirs: object[] }> {
+    const [ours, theirs]: [object[], object[]] = [[], []]
+    for (const line of lines) {
+      const said = await this.run(line)
+      if (!said) continue
+      ours.push({ line, ...said.ours })
+      theirs.push({ line, ...said.theirs })
+    }
+    return { ours, theirs }
   }
 
   /** Puts the same file into both directories. */

@@ -1,7 +1,7 @@
 /** `info`: what the driver of the image knows. */
 import type { BlockNode } from '@vmblock/block-core'
+import { factsText } from '@vmblock/cli'
 import { defineCommand } from '../command.ts'
-import { formatSpecificText } from '../format-specific.ts'
 import { describedNode } from '../image.ts'
 import { humanSize } from '../report.ts'
 
@@ -33,8 +33,7 @@ export const info = defineCommand({
     const facts = await session.wait(described.info())
     print(`cluster size: ${humanSize(facts.clusterSize ?? 0)}\n`)
     print(`vm state offset: ${humanSize(facts.vmStateOffset ?? 0)}\n`)
-    if (facts.formatSpecific)
-      print(`Format specific information:\n${formatSpecificText(facts.formatSpecific.data)}`)
+    if (facts.formatSpecific) print(`Format specific information:\n${factsText(facts.formatSpecific.data)}`)
     return 'ok'
   },
 })

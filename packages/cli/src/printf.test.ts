@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { fixedText, generalText, humanSize } from './number-text.ts'
+import { fixedText, generalText } from './printf.ts'
 
 describe('numbers as printf writes them', () => {
+  it('go to the even digit at exact ties', () => {
+    expect(fixedText(1.0625, 3)).toBe('1.062')
+    expect(fixedText(1.1875, 3)).toBe('1.188')
+    expect(fixedText(1.0635, 3)).toBe('1.063')
+    expect(fixedText(0.5, 0)).toBe('0')
+  })
+
   it.each([
     [3.125, '3.12'],
     [3.375, '3.38'],
@@ -11,6 +18,8 @@ describe('numbers as printf writes them', () => {
     [0.005, '0.01'],
     [1.005, '1.00'],
     [12345678.9, '12345678.90'],
+    [Number.POSITIVE_INFINITY, 'inf'],
+    [Number.NaN, '-nan'],
   ])('has two decimals of %d: %s', (value, text) => {
     expect(fixedText(value, 2)).toBe(text)
   })
@@ -25,22 +34,5 @@ describe('numbers as printf writes them', () => {
     [9.995, '9.99'],
   ])('has three significant digits of %d: %s', (value, text) => {
     expect(generalText(value, 3)).toBe(text)
-  })
-})
-
-describe('sizes for people', () => {
-  it.each([
-    [0, '0 B'],
-    [1, '1 B'],
-    [999, '999 B'],
-    [1000, '0.977 KiB'],
-    [1024, '1 KiB'],
-    [200704, '196 KiB'],
-    [3416064, '3.26 MiB'],
-    [1023 * 1024, '0.999 MiB'],
-    [2 ** 40, '1 TiB'],
-    [2 ** 53, '8 PiB'],
-  ])('%d bytes are %s', (bytes, text) => {
-    expect(humanSize(bytes)).toBe(text)
   })
 })

@@ -1,6 +1,6 @@
 /**
- * C's getopt_long, step by step: scripts rely on its abbreviations and on options after operands, and QEMU's
- * messages name the word at which it stopped. It knows nothing of commands or of how mistakes are worded.
+ * C's getopt_long, step by step, on which scripts rely: options and operands in any order, bundled letters, values
+ * attached or apart, `--` as the end, abbreviated words.
  */
 
 /** One option that may be given. */
@@ -12,17 +12,23 @@ export interface GetoptOption {
   readonly takesValue: boolean
 }
 
-/** What one step found. `word` is C's `argv[optind - 1]`, which QEMU's messages name. */
+/**
+ * What one step found: an option, one that lacks its value, or what is none. Of a mistake there is C's
+ * `argv[optind - 1]`, which qemu-img names, and what the C library itself says, without the program's name in
+ * front, which is what qemu-io leaves it to.
+ */
 export type GetoptStep<O> =
   | { readonly kind: 'option'; readonly option: O; readonly value: string | undefined }
-  | { readonly kind: 'missing'; readonly word: string }
-  | { readonly kind: 'unknown'; readonly word: string }
+  | { readonly kind: 'missing'; readonly word: string; readonly message: string }
+  | { readonly kind: 'unknown'; readonly word: string; readonly message: string }
 
 /** One pass over a command line. */
 export class Getopt<O extends GetoptOption> {
   /** The words, the first one being the name of the program or command. Options move to the front. */
   readonly #words: string[]
   readonly #options: readonly O[]
+  /** Plain getopt, without words, takes `--x` for two letters. */
+  readonly #hasLong: boolean
   /** Stop at the first operand instead of looking for options behind it (getopt's `+`). */
   readonly #inOrder: boolean
   /** The next word to look at. */
@@ -36,6 +42,7 @@ export class Getopt<O extends GetoptOption> {
   constructor(words: readonly string[], options: readonly O[], inOrder = false) {
     this.#words = [...words]
     this.#options = options
+    this.#hasLong = options.some(({ long }) => long !== undefined)
     this.#inOrder = inOrder
   }
 
@@ -61,14 +68,24 @@ export class Getopt<O extends GetoptOption> {
       if (this.#first !== this.#last) this.#at = this.#first
       return undefined
     }
-    if (word.startsWith('--')) return this.#long(word.slice(2))
+    if (word.startsWith('--') && this.#hasLong) return this.#long(word.slice(2))
     this.#letters = word.slice(1)
     return this.#short()
+  }
+
+  /** All words behind the first in the order in which getopt leaves them: options first. */
+  get permuted(): readonly string[] {
+    return this.#words.slice(1)
   }
 
   /** The operands, once {@link next} has returned undefined. */
   get operands(): readonly string[] {
     return this.#words.slice(this.#at)
+  }
+
+  /** Every step to the end; a mistake does not end it, whoever reads must. */
+  *[Symbol.iterator](): Generator<GetoptStep<O>, void, undefined> {
+    for (let step = this.next(); step; step = this.next()) yield step
   }
 
   /** Puts the options found behind the operands passed over before them. */
@@ -81,8 +98,8 @@ export class Getopt<O extends GetoptOption> {
     } else if (this.#last !== this.#at) this.#first = this.#last = this.#at
   }
 
-  get #word(): string {
-    return this.#words[this.#at - 1]!
+  #mistake(kind: 'missing' | 'unknown', message: string): GetoptStep<O> {
+    return { kind, word: this.#words[this.#at - 1]!, message }
   }
 
   #short(): GetoptStep<O> {
@@ -90,9 +107,9 @@ export class Getopt<O extends GetoptOption> {
     this.#letters = this.#letters.slice(1)
     const option = this.#options.find(({ short }) => short === letter)
     if (this.#letters === '') this.#at++
-    if (!option) return { kind: 'unknown', word: this.#word }
+    if (!option) return this.#mistake('unknown', `invalid option -- '${letter}'`)
     if (!option.takesValue) return { kind: 'option', option, value: undefined }
-    if (this.#letters === '') return this.#nextWord(option)
+    if (this.#letters === '') return this.#nextWord(option, `option requires an argument -- '${letter}'`)
     const value = this.#letters
     this.#letters = ''
     this.#at++
@@ -106,15 +123,25 @@ export class Getopt<O extends GetoptOption> {
     const matches = this.#options.filter(({ long }) => long?.startsWith(name))
     const option =
       matches.find(({ long }) => long === name) ?? (matches.length === 1 ? matches[0] : undefined)
-    if (!option || (equals >= 0 && !option.takesValue)) return { kind: 'unknown', word: this.#word }
-    if (!option.takesValue) return { kind: 'option', option, value: undefined }
+    if (!option) {
+      const names = matches.map(({ long }) => `'--${long}'`).join(' ')
+      const message =
+        names === ''
+          ? `unrecognized option '--${text}'`
+          : `option '--${text}' is ambiguous; possibilities: ${names}`
+      return this.#mistake('unknown', message)
+    }
+    if (!option.takesValue) {
+      if (equals >= 0) return this.#mistake('unknown', `option '--${option.long}' doesn't allow an argument`)
+      return { kind: 'option', option, value: undefined }
+    }
     if (equals >= 0) return { kind: 'option', option, value: text.slice(equals + 1) }
-    return this.#nextWord(option)
+    return this.#nextWord(option, `option '--${option.long}' requires an argument`)
   }
 
-  #nextWord(option: O): GetoptStep<O> {
+  #nextWord(option: O, complaint: string): GetoptStep<O> {
     const value = this.#words[this.#at]
-    if (value === undefined) return { kind: 'missing', word: this.#word }
+    if (value === undefined) return this.#mistake('missing', complaint)
     this.#at++
     return { kind: 'option', option, value }
   }

@@ -13,7 +13,7 @@ const OPTIONS: readonly GetoptOption[] = [
 function parse(words: readonly string[], inOrder = false): string[] {
   const parser = new Getopt(['prog', ...words], OPTIONS, inOrder)
   const found: string[] = []
-  for (let step = parser.next(); step; step = parser.next()) {
+  for (const step of parser) {
     if (step.kind !== 'option') return [...found, `${step.kind} ${step.word}`]
     const { short, long } = step.option
     found.push(`${short ?? long}${step.value === undefined ? '' : `=${step.value}`}`)
@@ -76,6 +76,29 @@ describe('getopt', () => {
 
   it('names the word before a bundle that it has not left, as C does', () => {
     expect(parse(['a', '-Zq'])).toEqual(['unknown a'])
+  })
+
+  it.each([
+    [['-Z', '0'], "invalid option -- 'Z'"],
+    [['-f'], "option requires an argument -- 'f'"],
+    [['--for'], "option '--for' is ambiguous; possibilities: '--format' '--force-share'"],
+    [['--zzz=1'], "unrecognized option '--zzz=1'"],
+    [['--force-share=3'], "option '--force-share' doesn't allow an argument"],
+    [['--outp'], "option '--output' requires an argument"],
+  ])('says of %j what the C library says: %s', (words, message) => {
+    expect([...new Getopt(['prog', ...words], OPTIONS)][0]).toMatchObject({ message })
+  })
+
+  it('takes words for letters where there are no words', () => {
+    const [step] = new Getopt(['prog', '--q'], [{ short: 'q', takesValue: false }])
+    expect(step).toMatchObject({ kind: 'unknown', message: "invalid option -- '-'" })
+  })
+
+  it('gives all words in the order in which getopt leaves them', () => {
+    const parser = new Getopt(['prog', '0', '-q', '512', '-f', '1'], OPTIONS)
+    expect([...parser]).toHaveLength(2)
+    expect(parser.permuted).toEqual(['-q', '-f', '1', '0', '512'])
+    expect(parser.operands).toEqual(['0', '512'])
   })
 
   it('stops at the first operand where order counts', () => {

@@ -1,6 +1,6 @@
-/** `--object`: secrets, which encrypted images will ask for by their id. */
+/** `--object`: secrets, which encrypted images ask for by their id. */
 import { errorText } from '@vmblock/block-core'
-import { Stop } from './command.ts'
+import { Mistake } from './mistake.ts'
 
 /** Secrets by id: the bytes they hold. */
 export type Secrets = Map<string, Uint8Array>
@@ -8,10 +8,10 @@ export type Secrets = Map<string, Uint8Array>
 const KEYS = ['qom-type', 'id', 'data', 'file', 'format']
 
 const fail = (message: string): never => {
-  throw new Stop(`${message}\n`, 'error')
+  throw new Mistake(message)
 }
 
-/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Stop */
+/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Mistake */
 function readDefinition(text: string): Readonly<Record<string, string | undefined>> {
   const values: Record<string, string> = {}
   const parts = text.match(/(?:[^,]|,,)+/g) ?? []
@@ -28,7 +28,7 @@ function readDefinition(text: string): Readonly<Record<string, string | undefine
  * Defines an object.
  *
  * @param text the object as the command line gives it
- * @throws Stop with QEMU's message for what is wrong with it
+ * @throws Mistake with QEMU's message for what is wrong with it
  */
 export async function defineObject(
   secrets: Secrets,

@@ -27,8 +27,11 @@ function point(number: bigint, digits: number): string {
 const withoutTrailingZeros = (text: string): string =>
   text.includes('.') ? text.replace(/\.?0+$/, '') : text
 
-/** C's `%.Nf` of a number that is not negative. */
-export const fixedText = (value: number, digits: number): string => point(scaled(value, digits), digits)
+/** C's `%.Nf` of a number that is not negative, or of none. */
+export function fixedText(value: number, digits: number): string {
+  if (Number.isFinite(value)) return point(scaled(value, digits), digits)
+  return Number.isNaN(value) ? '-nan' : value > 0 ? 'inf' : '-inf'
+}
 
 /** C's `%.Ng` of a number that is not negative. */
 export function generalText(value: number, precision: number): string {
@@ -44,16 +47,4 @@ export function generalText(value: number, precision: number): string {
   const sign = exponent < 0 ? '-' : '+'
   const power = String(Math.abs(exponent)).padStart(2, '0')
   return `${withoutTrailingZeros(point(digits, precision - 1))}e${sign}${power}`
-}
-
-const PREFIXES = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei']
-
-/**
- * A number of bytes for people: three significant digits, in the unit that keeps the whole part below 1000
- * (QEMU's `size_to_str`).
- */
-export function humanSize(bytes: number): string {
-  let power = 0
-  while (power < PREFIXES.length - 1 && bytes / (1000 / 1024) >= 1024 ** (power + 1)) power++
-  return `${generalText(bytes / 1024 ** power, 3)} ${PREFIXES[power]}B`
 }

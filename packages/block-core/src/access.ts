@@ -1,0 +1,159 @@
+/**
+ * Who may write what: no two writers of one disk at a time, and no writer beside a format that keeps tables of
+ * it in memory. A small part of QEMU's permissions, by its rules and in its words: formats share reading
+ * alone, raw shares everything, filters want what is wanted above them. Further than QEMU's goes that two nodes
+ * of one file never write, whatever is above them.
+ *
+ * Nothing is recorded that would have to be taken back: who uses a node is read off the graph, and which nodes
+ * stand for the same place in the world is known by the `place` of their drivers, for the whole process.
+ */
+import type { BlockChild } from './child.ts'
+import { BlockError } from './errors.ts'
+import type { BlockNode } from './node.ts'
+
+/** What somebody does with a disk, and leaves to others. */
+interface Use {
+  readonly writes: boolean
+  readonly sharesWrites: boolean
+}
+
+/** Open nodes that stand for a place of the world, by place. */
+const places = new Map<string, Set<BlockNode>>()
+/** Nodes that are about to be reopened for writing. */
+const gaining = new Set<BlockNode>()
+
+const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
+
+/** QEMU's rule. It holds for the parents of one node, which somebody gave them on purpose. */
+const conflict = (a: Use, b: Use): boolean => (a.writes && !b.sharesWrites) || (b.writes && !a.sharesWrites)
+
+/** The rule for different nodes of one place. */
+const placesConflict = (a: Use, b: Use): boolean => (a.writes && b.writes) || conflict(a, b)
+
+/** What comes through an edge, from the parent and everything above it; undefined: nothing that matters. */
+function useOf(edge: BlockChild): Use | undefined {
+  const { owner, opening, role } = edge
+  if (role === 'backing' || role === 'log' || opening?.forceShare) return undefined
+  const driver = owner?.driver ?? opening?.driver
+  if (!driver) return undefined
+  const isWriter = owner ? writes(owner) : opening?.readOnly === false
+  if (driver.kind !== 'filter' && !driver.sharesFile) return { writes: isWriter, sharesWrites: false }
+  const above = owner ? usesOf(owner) : []
+  if (driver.kind === 'filter' && above.length === 0) return undefined
+  return { writes: isWriter, sharesWrites: above.every((use) => use.sharesWrites) }
+}
+
+const usesOf = (node: BlockNode): Use[] => [...node.parents].flatMap((edge) => useOf(edge) ?? [])
+
+/** What a node of a place does with it, for itself and everybody above. */
+const useOfPlace = (node: BlockNode): Use => ({
+  writes: writes(node),
+  sharesWrites: usesOf(node).every((use) => use.sharesWrites),
+})
+
+/**
+ * Asks before a parent uses the node below `edge`, or another one that shall take its place.
+ *
+ * @throws BlockError EBUSY
+ */
+export function requireUse(edge: BlockChild, node = edge.node): void {
+  const wanted = useOf(edge)
+  if (!wanted) return
+  // Uses meet below filters and drivers that share their file.
+  let [own, bottom] = [edge, node]
+  while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
+    [own, bottom] = [bottom.file, bottom.file.node]
+  for (const other of bottom.parents) {
+    const use = other === own ? undefined : useOf(other)
+    if (use && conflict(wanted, use)) throw parentsConflict(bottom, wanted, own, other)
+  }
+  requireShared(bottom, wanted)
+}
+
+/**
+ * Asks before a node of a place is used, and remembers it until it is closed.
+ *
+ * @throws BlockError EBUSY
+ */
+export function enterPlace(node: BlockNode): void {
+  const { place } = node.ops
+  if (place === undefined) return
+  requireShared(node, { writes: !node.readOnly, sharesWrites: true })
+  const nodes = places.get(place) ?? new Set()
+  places.set(place, nodes.add(node))
+  node.once('close', () => {
+    nodes.delete(node)
+    if (nodes.size === 0 && places.get(place) === nodes) places.delete(place)
+  })
+}
+
+/** Asks before a place is emptied, or made anew. @throws BlockError EBUSY */
+export function requireUnused(place: string, filename: string): void {
+  for (const other of places.get(place) ?? [])
+    if (placesConflict({ writes: true, sharesWrites: true }, useOfPlace(other)))
+      throw placeConflict('"write"', filename, other)
+}
+
+/**
+ * Asks whether nodes may become writable, and makes sure that nobody else does meanwhile.
+ *
+ * @returns what ends that
+ * @throws BlockError EBUSY
+ */
+export function gainWriting(nodes: readonly BlockNode[]): () => void {
+  for (const node of nodes) gaining.add(node)
+  const end = (): void => {
+    for (const node of nodes) gaining.delete(node)
+  }
+  try {
+    for (const node of nodes) {
+      requireShared(node, { writes: true, sharesWrites: true })
+      for (const edge of node.children.values()) requireUse(edge)
+    }
+  } catch (error) {
+    end()
+    throw error
+  }
+  return end
+}
+
+/** Compares with the other nodes of the same place. */
+function requireShared(node: BlockNode, wanted: Use): void {
+  const { place } = node.ops
+  if (place === undefined) return
+  for (const other of places.get(place) ?? []) {
+    if (other === node) continue
+    const use = useOfPlace(other)
+    if (!placesConflict(wanted, use)) continue
+    const isOurs = wanted.writes && (use.writes || !use.sharesWrites)
+    throw placeConflict(isOurs ? '"write"' : 'shared "write"', node.filename, other)
+  }
+}
+
+/** In the words of QEMU's `file` driver, which scripts compare; who it is is told by the cause. */
+function placeConflict(lock: string, filename: string, other: BlockNode): BlockError {
+  const how = writes(other) ? 'writing' : 'reading'
+  return new BlockError(
+    'EBUSY',
+    `Failed to get ${lock} lock\nIs another process using the image [${filename}]?`,
+    {
+      cause: new BlockError(
+        'EBUSY',
+        `node '${other.name}' of this process has it open for ${how}, as '${other.filename}'`,
+        { node: other.name },
+      ),
+    },
+  )
+}
+
+function parentsConflict(node: BlockNode, wanted: Use, edge: BlockChild, other: BlockChild): BlockError {
+  const [writer, sharer] = wanted.writes ? [edge, other] : [other, edge]
+  const describe = ({ parent, role }: BlockChild): string =>
+    `by node '${parent}' (uses node '${node.name}' as '${role}' child)`
+  return new BlockError(
+    'EBUSY',
+    `Permission conflict on node '${node.name}': permissions 'write, resize' are both required ` +
+      `${describe(writer)} and unshared ${describe(sharer)}.`,
+    { node: node.name },
+  )
+}

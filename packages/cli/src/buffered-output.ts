@@ -1,0 +1,42 @@
+/**
+ * Standard output with the buffering of C's stdio, which decides how the two streams interleave in a file
+ * that takes both: scripts compare such files.
+ */
+
+/** Where texts go. `print` may hold them back until `flush`; `error` may not. */
+export interface TextOutput {
+  print(text: string): void
+  error(text: string): void
+  flush(): void
+}
+
+/** Writes all of a text before it returns. */
+export type WriteNow = (text: string) => void
+
+/** What C's library takes for a pipe or file on Linux. Counted in characters, all but file names being ASCII. */
+const BUFFER = 4096
+
+/**
+ * Holds back what is printed until it fills a buffer or somebody flushes; errors go out at once.
+ *
+ * @param lines for terminals: finished lines go out at once too
+ */
+export function bufferedOutput(out: WriteNow, error: WriteNow, lines: boolean): TextOutput {
+  let held = ''
+  /** Writes so many of the characters held. */
+  const release = (length: number): void => {
+    if (length === 0) return
+    const text = held.slice(0, length)
+    held = held.slice(length)
+    out(text)
+  }
+  return {
+    print(text) {
+      held += text
+      if (lines) release(held.lastIndexOf('\n') + 1)
+      if (held.length > BUFFER) release(held.length - (held.length % BUFFER))
+    },
+    error,
+    flush: () => release(held.length),
+  }
+}

@@ -1,0 +1,19 @@
+/** Facts of an image as QEMU's tools print them for people: nested `key: value` lines. */
+import { dictionaryEntries } from '@vmblock/block-core'
+
+/**
+ * The lines of a tree of facts, each with its newline; four spaces for each level, keys in QEMU's order and with
+ * blanks for their dashes.
+ */
+export function factsText(tree: object, level = 1): string {
+  const entries: [string, unknown][] = Array.isArray(tree)
+    ? tree.map((item, index) => [`[${index}]`, item])
+    : dictionaryEntries(tree).map(([key, value]) => [key.replaceAll('-', ' '), value])
+  return entries
+    .map(([label, value]) => {
+      const start = `${'    '.repeat(level)}${label}:`
+      if (typeof value === 'object' && value !== null) return `${start}\n${factsText(value, level + 1)}`
+      return `${start} ${String(value)}\n`
+    })
+    .join('')
+}

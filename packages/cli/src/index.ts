@@ -1,0 +1,14 @@
+/**
+ * What the programs share and nobody else needs: how command lines are read, how texts and streams look, and
+ * which drivers there are.
+ * @module
+ */
+export { bufferedOutput, type TextOutput, type WriteNow } from './buffered-output.ts'
+export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
+export { factsText } from './facts-text.ts'
+export { Getopt, type GetoptOption, type GetoptStep } from './getopt.ts'
+export { Mistake } from './mistake.ts'
+export { fixedText, generalText } from './printf.ts'
+export { defineObject, type Secrets } from './secrets.ts'
+export { warnOfTrace } from './trace.ts'
+export { VERSION, versionText } from './version.ts'

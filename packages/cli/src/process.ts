@@ -1,0 +1,123 @@
+/**
+ * The process around a program: its compiled code, its output, its end. Only the `bin.ts` of a program loads this,
+ * and with the program itself in another file.
+ * @module
+ */
+import type { TextOutput, WriteNow } from './buffered-output.ts'
+
+// An `import` of these would make Node look at everything they export, and so load the streams, which costs more
+// than a command needs.
+const fs = process.getBuiltinModule('node:fs')
+const vm = process.getBuiltinModule('node:vm')
+const { createRequire } = process.getBuiltinModule('node:module')
+const { fileURLToPath } = process.getBuiltinModule('node:url')
+
+/** What a program's code must bring along for {@link launch}. */
+export interface ProgramCode {
+  bufferedOutput(out: WriteNow, error: WriteNow, lines: boolean): TextOutput
+}
+
+/** What to start. */
+export interface Launch<P extends ProgramCode> {
+  /** `import.meta.url` of the program's `bin.js`, beside which `program.cjs` lies. */
+  readonly url: string
+  /** What messages begin with: `qemu-io`. */
+  readonly name: string
+  /** Runs the program. @returns the exit status */
+  run(program: P, argv: readonly string[], output: TextOutput): Promise<number>
+}
+
+/** The program, and what is left to do for the next start once this one is over. */
+interface Loaded<P> {
+  readonly program: P
+  keep(): void
+}
+
+/**
+ * Loads the program with its compiled code. Scripts start it thousands of times, and compiling is most of what
+ * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
+ * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
+ */
+function loadProgram<P>(url: string): Loaded<P> {
+  const directory = fileURLToPath(new URL('.', url))
+  const path = `${directory}program.cjs`
+  const { mtimeMs, size } = fs.statSync(path)
+  const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
+  const cachedData = readIfThere(cachePath)
+  // Latin-1 is what V8 keeps without converting; the bundler writes everything else as escapes.
+  const source = `(function (exports, require, module) {${fs.readFileSync(path, 'latin1')}\n})`
+  const script = new vm.Script(source, {
+    filename: path,
+    ...(cachedData && { cachedData }),
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  })
+  const module = { exports: {} as P }
+  script.runInThisContext()(module.exports, createRequire(path), module)
+  return {
+    program: module.exports,
+    keep() {
+      if (cachedData && !script.cachedDataRejected) return
+      const own = `${cachePath}.${process.pid}`
+      try {
+        fs.writeFileSync(own, script.createCachedData())
+        for (const name of fs.readdirSync(directory)) {
+          if (/^program\.cjs\..*\.cache$/.test(name)) fs.rmSync(`${directory}${name}`, { force: true })
+        }
+        fs.renameSync(own, cachePath)
+      } catch {
+        // A place that may not be written: the next start compiles again.
+      }
+    },
+  }
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return fs.readFileSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** Writes all of a text now: what is printed must be out when the process dies by a signal. */
+export function writeNow(fd: number, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += fs.writeSync(fd, bytes, done)
+    } catch (error) {
+      // A full pipe that does not block is tried again; a reader that has gone is no error of ours, as in QEMU.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}
+
+/** Whether a stream is a character device; asking the tty module costs more than being wrong about /dev/null. */
+export function isCharacterDevice(fd: number): boolean {
+  try {
+    return fs.fstatSync(fd).isCharacterDevice()
+  } catch {
+    return false
+  }
+}
+
+/** Runs a program on the arguments and streams of this process, and ends the process with its status. */
+export function launch<P extends ProgramCode>({ url, name, run }: Launch<P>): void {
+  const { program, keep } = loadProgram<P>(url)
+  const output = program.bufferedOutput(
+    (text) => writeNow(1, text),
+    (text) => writeNow(2, text),
+    isCharacterDevice(1),
+  )
+  run(program, process.argv.slice(2), output).then(
+    (status) => {
+      keep()
+      process.exit(status)
+    },
+    (error: unknown) => {
+      writeNow(2, `${name}: ${error instanceof Error ? error.message : String(error)}\n`)
+      process.exit(1)
+    },
+  )
+}

@@ -1,0 +1,223 @@
+/**
+ * Everything that users do with an image, done to one that may be hostile. Each step must succeed or fail
+ * with a {@link BlockError} that a person understands, within bounds of time, requests and memory.
+ * @module
+ */
+import {
+  BlockError,
+  type BlockNode,
+  copyOnRead,
+  DriverRegistry,
+  defineDriver,
+  memory,
+  nullCo,
+  type OpenEnvironment,
+  openNode,
+  passThrough,
+  passThroughFilter,
+  type RawOptions,
+} from '@vmblock/block-core'
+import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
+import { raw } from '@vmblock/raw'
+import { type AllocationMeter, BYTES_ALLOWED } from './meter.ts'
+
+/** Requests that one step may send to the file before it is taken for an endless loop. */
+const REQUESTS_ALLOWED = 200_000
+/** Milliseconds that one step may take on a slow machine. */
+const TIME_ALLOWED = 20_000
+
+/** Stops what would go on for ever; no driver knows it, so that nobody mistakes it for an error of the host. */
+class TooMany extends Error {}
+
+let requests = 0
+
+/** A filter below the format that counts what the format asks for. */
+const counter = defineDriver({
+  name: 'counter',
+  kind: 'filter',
+  async open(context) {
+    const child = await context.requireChild('file')
+    const plain = passThrough(child)
+    const count = (): void => {
+      if (++requests > REQUESTS_ALLOWED) throw new TooMany(`more than ${REQUESTS_ALLOWED} requests`)
+    }
+    return {
+      ...plain,
+      async read(offset, into) {
+        count()
+        await plain.read(offset, into)
+      },
+      ...(plain.write && {
+        async write(offset, from, flags) {
+          count()
+          await plain.write!(offset, from, flags)
+        },
+      }),
+      async flush() {
+        count()
+        await plain.flush!()
+      },
+    }
+  },
+})
+
+/** Names in images mean an empty disk: what they may mean is tested elsewhere. */
+export const environment: OpenEnvironment = {
+  registry: new DriverRegistry([raw, qcow2, qed, memory, nullCo, copyOnRead, passThroughFilter, counter]),
+  host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
+}
+
+/** One thing that went wrong. */
+export interface Finding {
+  readonly step: string
+  readonly what: string
+  readonly error?: unknown
+}
+
+/** What a step does with the image; undefined where the image cannot be opened any more. */
+type Step = (node: BlockNode) => Promise<unknown>
+
+const PIECE = 2 ** 16
+/** Bytes at both ends of a disk and in its middle that are read. */
+const places = (size: number): number[] => [
+  ...new Set(
+    [0, PIECE, 2 * PIECE, 4 * PIECE, Math.floor(size / 2), size - PIECE, size - 700].filter(
+      (offset) => offset >= 0 && offset < size,
+    ),
+  ),
+]
+
+async function readAll(node: BlockNode): Promise<void> {
+  const into = new Uint8Array(PIECE)
+  let failure: unknown
+  for (const offset of places(node.size))
+    await node
+      .read(offset, into.subarray(0, Math.min(PIECE, node.size - offset)))
+      .catch((error: unknown) => (failure ??= error))
+  if (failure !== undefined) throw failure
+}
+
+async function map(node: BlockNode): Promise<void> {
+  let at = 0
+  for (let pieces = 0; at < node.size && pieces < 200; pieces++) {
+    const { bytes } = await node.blockStatus(at, Math.min(node.size - at, 2 ** 40))
+    if (bytes <= 0) throw new Error(`blockStatus at ${at} says ${bytes} bytes`)
+    at += bytes
+  }
+}
+
+const writes: Readonly<Record<string, Step>> = {
+  write: async (node) => {
+    for (const offset of places(node.size))
+      await node.write(offset, new Uint8Array(Math.min(5000, node.size - offset)).fill(9))
+  },
+  'write side by side': async (node) => {
+    const all = places(node.size).map((offset) =>
+      node.write(offset, new Uint8Array(Math.min(3000, node.size - offset)).fill(8)),
+    )
+    const failed = (await Promise.allSettled(all)).find((one) => one.status === 'rejected')
+    if (failed) throw failed.reason
+  },
+  compress: (node) => node.writeCompressed(0, new Uint8Array(Math.min(node.size, PIECE)).fill(7)),
+  zero: (node) => node.writeZeroes(0, Math.min(node.size, 3 * PIECE + 100), { mayUnmap: true }),
+  discard: (node) => node.discard(0, Math.min(node.size, 8 * PIECE)),
+  flush: (node) => node.flush(),
+  grow: (node) => node.truncate(node.size + 3 * PIECE),
+  shrink: (node) => node.truncate(Math.floor(node.size / 2)),
+  'read again': readAll,
+  amend: (node) => node.amend({ lazy_refcounts: 'on' }),
+  'change backing file': (node) => node.changeBackingFile('another', 'raw'),
+  'make empty': (node) => node.makeEmpty(),
+  'write to VM state': (node) => node.writeVmState(0, new Uint8Array(512)),
+}
+
+const looks: Readonly<Record<string, Step>> = {
+  info: (node) => node.info(),
+  read: readAll,
+  map,
+  'read VM state': (node) => node.readVmState(0, new Uint8Array(512)),
+  check: (node) => node.check(),
+}
+
+/** What is tried on fresh copies of an image: open options, and steps. */
+const PASSES: readonly (readonly [name: string, options: RawOptions, steps: Readonly<Record<string, Step>>])[] = [
+  ['read-only', { 'read-only': true }, looks],
+  ['check mode', { 'read-only': true, 'check-mode': true }, { check: (node) => node.check(), info: (node) => node.info() }],
+  ['repair leaks', { 'check-mode': true }, { check: (node) => node.check({ repair: 'leaks' }) }],
+  [
+    'repair all',
+    { 'check-mode': true },
+    { check: (node) => node.check({ repair: 'all' }), 'check again': (node) => node.check() },
+  ],
+  ['read-write', { discard: 'unmap' }, { ...writes, 'check after': (node) => node.check() }],
+]
+
+/** Runs every pass over copies that `makeFile` gives. @returns what went wrong */
+export async function exercise(
+  driver: string | undefined,
+  makeFile: () => Promise<BlockNode>,
+  meter: AllocationMeter,
+): Promise<Finding[]> {
+  const findings: Finding[] = []
+  for (const [pass, options, steps] of PASSES) {
+    const file = await makeFile()
+    const run = async <T>(step: string, body: () => Promise<T>): Promise<T | undefined> => {
+      const found = await watched(`${pass}: ${step}`, body, meter)
+      findings.push(...found.findings)
+      return found.value
+    }
+    const tree = { ...options, ...(driver !== undefined && { driver }) }
+    const node = await run('open', () => openNode(environment, { ...tree, file: { driver: 'counter', file } }))
+    if (node) {
+      for (const [step, body] of Object.entries(steps)) await run(step, () => body(node))
+      await run('close', () => node.close())
+    }
+    await file.close().catch(() => undefined)
+  }
+  return findings
+}
+
+/** Runs one step under all watches. */
+export async function watched<T>(
+  step: string,
+  body: () => Promise<T>,
+  meter: AllocationMeter,
+): Promise<{ readonly findings: Finding[]; readonly value?: T }> {
+  const findings: Finding[] = []
+  const found = (what: string, error?: unknown): void =>
+    void findings.push({ step, what, ...(error !== undefined && { error }) })
+  requests = 0
+  const start = performance.now()
+  const used = await meter.measure(async () => {
+    try {
+      return { value: await body() }
+    } catch (error) {
+      const complaint = complaintAbout(error)
+      if (complaint !== undefined) found(complaint, error)
+      return {}
+    }
+  })
+  const took = performance.now() - start
+  if (took > TIME_ALLOWED) found(`took ${Math.round(took)} ms`)
+  if (used.peak > BYTES_ALLOWED) found(`took ${Math.round(used.peak / 2 ** 20)} MiB of memory`)
+  if (used.largest > BYTES_ALLOWED) found(`asked for ${Math.round(used.largest / 2 ** 20)} MiB at once`)
+  return { findings, ...used.result }
+}
+
+/** What is wrong with an error as a message for a person; undefined if nothing is. */
+export function complaintAbout(error: unknown): string | undefined {
+  if (!(error instanceof BlockError)) return `threw ${String(error)}`
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof TooMany) return cause.message
+    if (['TypeError', 'RangeError', 'ReferenceError'].includes(cause.name) && !isHostError(cause))
+      return `hides ${cause.name}: ${cause.message}`
+  }
+  const { message } = error
+  if (message.trim() === '' || /undefined|NaN|\[object|Infinity|\bat .*\.ts:/.test(message))
+    return `says '${message}'`
+  return undefined
+}
+
+/** Errors of Node's own are of these classes too, and carry a code. */
+const isHostError = (error: Error): boolean => typeof (error as { code?: unknown }).code === 'string'

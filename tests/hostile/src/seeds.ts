@@ -1,0 +1,121 @@
+/**
+ * The images that are damaged: one of every kind, small, made by QEMU's programs where they are installed
+ * (only they know how to make snapshots and bitmaps), else by this library.
+ * @module
+ */
+import { type AnyDriver, formatImage, memoryFromBytes, openNode, type RawOptions } from '@vmblock/block-core'
+import { toBytes } from '@vmblock/block-core/testing'
+import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
+import { haveQemu, openBench } from '../../support/real-qemu.ts'
+import { environment } from './exercise.ts'
+
+/** A sound image. */
+export interface Seed {
+  readonly name: string
+  /** The driver that is to open it. */
+  readonly driver: 'qcow2' | 'qed' | 'raw'
+  readonly bytes: Uint8Array
+}
+
+const MIB = 2 ** 20
+
+/** Options of images that this library makes itself. */
+const OWN: readonly (readonly [name: string, driver: AnyDriver, options: RawOptions])[] = [
+  ['plain', qcow2, { size: 4 * MIB }],
+  ['old', qcow2, { size: 4 * MIB, compat: '0.10' }],
+  ['small clusters', qcow2, { size: MIB, cluster_size: 512 }],
+  ['large clusters', qcow2, { size: 64 * MIB, cluster_size: 2 * MIB }],
+  ['subclusters', qcow2, { size: 4 * MIB, extended_l2: true, cluster_size: 16384 }],
+  ['narrow refcounts', qcow2, { size: 4 * MIB, refcount_bits: 1, cluster_size: 4096 }],
+  ['wide refcounts', qcow2, { size: 4 * MIB, refcount_bits: 64, cluster_size: 4096 }],
+  ['lazy', qcow2, { size: 4 * MIB, lazy_refcounts: true }],
+  ['zstd', qcow2, { size: 4 * MIB, compression_type: 'zstd' }],
+  ['qed', qed, { size: 4 * MIB }],
+  ['qed, small', qed, { size: 4 * MIB, cluster_size: 4096, table_size: 1 }],
+]
+
+async function makeOwn(driver: AnyDriver, options: RawOptions): Promise<Uint8Array> {
+  const file = memoryFromBytes(new Uint8Array(0))
+  await formatImage(driver, file, options)
+  const node = await openNode(environment, { driver: driver.name, file, discard: 'unmap' })
+  const { clusterSize = 65536 } = await node.info()
+  await node.write(0, new Uint8Array(clusterSize * 3 + 700).fill(1))
+  await node.write(node.size / 2, new Uint8Array(1000).fill(2))
+  await node.writeZeroes(clusterSize, clusterSize)
+  await node.close()
+  const bytes = await toBytes(file)
+  await file.close()
+  return bytes
+}
+
+/** What QEMU makes beyond that: lines of its programs, `disk` being the image. */
+const QEMU: readonly (readonly [name: string, driver: Seed['driver'], ...lines: string[]])[] = [
+  [
+    'snapshots',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=4096 disk 2M',
+    'io -f qcow2 -c write#-P#1#0#64k disk',
+    'img snapshot -c one disk',
+    'io -f qcow2 -c write#-P#2#32k#64k disk',
+    'img snapshot -c two disk',
+    'io -f qcow2 -c write#-P#3#0#8k disk',
+  ],
+  [
+    'bitmaps',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=4096 disk 2M',
+    'img bitmap --add -g 4096 disk first',
+    'img bitmap --add -g 64k disk second',
+    'io -f qcow2 -c write#-P#1#0#64k disk',
+  ],
+  [
+    'compressed',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=4096 disk 1M',
+    'io -f qcow2 -c write#-c#-P#1#0#4k -c write#-c#-P#2#4k#4k -c write#-c#-P#3#64k#4k disk',
+  ],
+  [
+    'compressed with zstd',
+    'qcow2',
+    'img create -q -f qcow2 -o compression_type=zstd disk 4M',
+    'io -f qcow2 -c write#-c#-P#1#0#64k -c write#-c#-P#2#64k#64k disk',
+  ],
+  [
+    'compressed, large clusters',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=2M disk 8M',
+    'io -f qcow2 -c write#-c#-P#1#0#2M disk',
+  ],
+  [
+    'overlay',
+    'qcow2',
+    'img create -q -f raw base.raw 4M',
+    'img create -q -f qcow2 -b base.raw -F raw disk',
+    'io -f qcow2 -c write#0#4k disk',
+  ],
+]
+
+function makeByQemu(lines: readonly string[]): Uint8Array {
+  const bench = openBench()
+  try {
+    for (const line of lines) {
+      const [program, ...words] = line.split(' ').map((word) => word.replaceAll('#', ' '))
+      bench.run(program === 'img' ? 'qemu-img' : 'qemu-io', ...words)
+    }
+    return bench.read('disk')
+  } finally {
+    bench.remove()
+  }
+}
+
+/** All seeds, or those of one driver. */
+export async function makeSeeds(only?: string): Promise<Seed[]> {
+  const seeds: Seed[] = []
+  for (const [name, driver, options] of OWN)
+    if (only === undefined || driver.name === only) seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
+  if (haveQemu)
+    for (const [name, driver, ...lines] of QEMU) seeds.push({ name, driver, bytes: makeByQemu(lines) })
+  seeds.push({ name: 'raw', driver: 'raw', bytes: new Uint8Array(100_000).fill(7) })
+  return only === undefined ? seeds : seeds.filter(({ driver }) => driver === only)
+}

@@ -1,0 +1,33 @@
+/** How a program is built: the library that every package is, and beside it the program with everything it needs. */
+import { defineConfig, type Options } from 'tsup'
+import { library } from './tsup.library.ts'
+
+/** All in one file: one is found and compiled faster than several. CommonJS, for its compiled code can be kept. */
+const PROGRAM: Options = {
+  entry: { program: 'src/program.ts' },
+  format: 'cjs',
+  outExtension: () => ({ js: '.cjs' }),
+  target: 'es2022',
+  platform: 'node',
+  tsconfig: '../../tsconfig.json',
+  noExternal: [/.*/],
+  splitting: false,
+  minify: true,
+  sourcemap: false,
+  silent: true,
+}
+
+/** The process around the program, which loads it. */
+const BIN: Options = {
+  ...PROGRAM,
+  entry: { bin: 'src/bin.ts' },
+  format: 'esm',
+  outExtension: () => ({ js: '.js' }),
+}
+
+/** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.js`. */
+export const program = () =>
+  defineConfig((options) => {
+    const made = [library({ index: 'src/index.ts' })(options)].flat()
+    return options.dts ? made : [...made, PROGRAM, BIN]
+  })

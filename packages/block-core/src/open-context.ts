@@ -95,12 +95,6 @@ export class Children {
     this.#early.delete(role)
     node ??= await this.#resolve(role, implicit, defaults)
     if (!node) return undefined
-    const { place } = node.ops
-    const isLoop = role === 'file' && place !== undefined && this.#request.chainPlaces.includes(place)
-    if (isLoop) {
-      if (node.config.ownedByParents) await node.close()
-      throw new BlockError('EINVAL', `Backing file '${node.filename}' creates an infinite loop.`)
-    }
     const { driver, readOnly, forceShare } = defaults
     const edge = new BlockChild(role, parent, node, driver && { driver, readOnly, forceShare })
     node.parents.add(edge)
@@ -111,6 +105,9 @@ export class Children {
     if (role !== 'backing' && !defaults.readOnly && node.readOnly)
       throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
     requireUse(edge)
+    const { place } = node.ops
+    if (role === 'file' && place !== undefined && this.#request.chainPlaces.includes(place))
+      throw new BlockError('EINVAL', `Backing file '${node.filename}' creates an infinite loop.`)
     return edge
   }
 

@@ -2,7 +2,7 @@
 import type { BlockNode, RawOptions } from '@vmblock/block-core'
 import { driverContract, type MakeNode, runModel } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'
-import { createImage, emptyDisk, findings, open, SAFE } from './testing/images.ts'
+import { copyOf, createImage, emptyDisk, findings, open, SAFE } from './testing/images.ts'
 
 interface Variety {
   readonly name: string

@@ -1,5 +1,5 @@
 import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { defineDriver } from '../driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
@@ -122,7 +122,7 @@ describe('nodeHost confined to a directory', () => {
     '../home-of-another/x',
   ])('lets nobody out by %s', async (name) => {
     await expect(backing(name)).rejects.toMatchObject(EACCES)
-    const path = relative('.', join(home, name))
+    const path = relative('.', resolve(home, name))
     await expect(confined.resolve({ filename: path }, image, 'data-file')).rejects.toMatchObject(EACCES)
   })
 

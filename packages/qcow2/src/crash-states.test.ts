@@ -135,7 +135,7 @@ async function judge(
 
 describe('power cuts', () => {
   for (const { name, create, open: options = {}, overlay = false, resizes = false } of VARIETIES) {
-    test(name, { timeout: 600_000 }, async () => {
+    test(name, { timeout: 3_600_000 }, async () => {
       const lazy = create['lazy_refcounts'] === 'on'
       const backing = overlay ? await fullBacking(Number(create['size'])) : undefined
       const below = backing ? { backing } : {}

@@ -94,7 +94,7 @@ async function judge(disk: Uint8Array, { guest, moment, backing }: Scene): Promi
 
 describe('power cuts', () => {
   for (const { name, create, open: options = {}, overBacking } of VARIETIES) {
-    test(name, { timeout: 600_000 }, async () => {
+    test(name, { timeout: 3_600_000 }, async () => {
       for (let seed = 1; seed <= 2 * SCALE; seed++) {
         const random = createRandom(seed)
         const file = await createImage(create)
@@ -115,7 +115,7 @@ describe('power cuts', () => {
     })
   }
 
-  test('twice in a row lose nothing either', { timeout: 600_000 }, async () => {
+  test('twice in a row lose nothing either', { timeout: 3_600_000 }, async () => {
     for (let seed = 1; seed <= 3 * SCALE; seed++) {
       const random = createRandom(seed)
       const first = await createImage(SMALL)

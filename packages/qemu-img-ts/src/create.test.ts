@@ -1,22 +1,8 @@
 /** New images, made by QEMU's qemu-img and by ours: what is said, and what is there then, must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { hasQemu, runOurs, TwoPrograms } from './testing/two-programs.ts'
+import { comparison, runOurs } from './testing/two-programs.ts'
 
-const installed = hasQemu()
-if (!installed && process.env['REQUIRE_QEMU'] === '1')
-  throw new Error('REQUIRE_QEMU=1, but qemu-img is missing')
-
-let two: TwoPrograms
-beforeEach(() => {
-  two = new TwoPrograms(process)
-})
-afterEach(() => two.remove())
-
-/** Runs lines in order; each must be said alike. */
-async function sayTheSame(lines: readonly string[]): Promise<void> {
-  const { ours, theirs } = await two.runAll(lines)
-  expect(ours).toEqual(theirs)
-}
+const { installed, sayTheSame } = comparison({ home: process, beforeEach, afterEach, expect })
 
 describe.skipIf(!installed)('new images', () => {
   it('makes raw images', async () => {

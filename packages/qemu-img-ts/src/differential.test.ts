@@ -1,22 +1,8 @@
 /** The same command lines through QEMU's qemu-img and through ours: every byte that is said must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { hasQemu, TwoPrograms } from './testing/two-programs.ts'
+import { comparison } from './testing/two-programs.ts'
 
-const installed = hasQemu()
-if (!installed && process.env['REQUIRE_QEMU'] === '1')
-  throw new Error('REQUIRE_QEMU=1, but qemu-img is missing')
-
-let two: TwoPrograms
-beforeEach(() => {
-  two = new TwoPrograms(process)
-})
-afterEach(() => two.remove())
-
-/** Runs lines in order; each must be said alike. */
-async function sayTheSame(lines: readonly string[]): Promise<void> {
-  const { ours, theirs } = await two.runAll(lines)
-  expect(ours).toEqual(theirs)
-}
+const { installed, sayTheSame, write } = comparison({ home: process, beforeEach, afterEach, expect })
 
 describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
   it('refuses command lines that make no sense', async () => {
@@ -106,8 +92,8 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
   })
 
   it('names nodes as QEMU does', async () => {
-    two.write('full', new Uint8Array(8192).fill(1))
-    two.write('rules', new TextEncoder().encode('[inject-error]\nevent = "none"\nerrno = "0"\n'))
+    write('full', new Uint8Array(8192).fill(1))
+    write('rules', new TextEncoder().encode('[inject-error]\nevent = "none"\nerrno = "0"\n'))
     await sayTheSame([
       'made: create -q b 64k',
       'made: create -q -f qcow2 q 1M',
@@ -141,7 +127,7 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
   })
 
   it('says what images are', async () => {
-    two.write('full.raw', new Uint8Array(10_000).fill(7))
+    write('full.raw', new Uint8Array(10_000).fill(7))
     await sayTheSame([
       'made: create -q -f qcow2 a.qcow2 64M',
       'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2',
@@ -217,7 +203,7 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
   })
 
   it('maps chains, holes and compressed clusters', async () => {
-    two.write('full.raw', new Uint8Array(10_000).fill(7))
+    write('full.raw', new Uint8Array(10_000).fill(7))
     await sayTheSame([
       'made: create -q -f qcow2 a.qcow2 64M',
       'made: create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2',

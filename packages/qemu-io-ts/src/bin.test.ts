@@ -17,15 +17,8 @@ beforeAll(async () => {
     platform: 'node',
     target: 'es2022',
     outdir: directory,
-    alias: {
-      '@vmblock/block-core/node': source('block-core/src/node/index.ts'),
-      '@vmblock/block-core': source('block-core/src/index.ts'),
-      '@vmblock/raw': source('raw/src/index.ts'),
-      '@vmblock/qcow2': source('qcow2/src/index.ts'),
-      '@vmblock/qed': source('qed/src/index.ts'),
-      '@vmblock/cli/process': source('cli/src/process.ts'),
-      '@vmblock/cli': source('cli/src/index.ts'),
-    },
+    // Its paths lead to the sources.
+    tsconfig: source('../tsconfig.json'),
   } as const
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
   await build({ ...common, entryPoints: [source('qemu-io-ts/src/bin.ts')], format: 'esm' })

@@ -48,6 +48,7 @@ const splitWords = (line: string): string[] =>
 
 /** What a process can do, of which the tests may have one and the program may not. */
 interface Home {
+  readonly env: Readonly<Record<string, string | undefined>>
   cwd(): string
   chdir(directory: string): void
 }
@@ -131,3 +132,33 @@ const comparable = ({ out, err, status }: Said): Said => ({
   err,
   status,
 })
+
+/** What a file of tests has of vitest, and the process that tests change the directory of. */
+interface Surroundings {
+  readonly home: Home
+  beforeEach(prepare: () => void): void
+  afterEach(clean: () => void): void
+  expect(actual: unknown): { toEqual(expected: unknown): void }
+}
+
+/** Two programs for every test of a file. @throws Error where they must be there and are not */
+export function comparison({ home, beforeEach, afterEach, expect }: Surroundings) {
+  const installed = hasQemu()
+  if (!installed && home.env['REQUIRE_QEMU'] === '1')
+    throw new Error('REQUIRE_QEMU=1, but qemu-img is missing')
+  let two: TwoPrograms
+  beforeEach(() => {
+    two = new TwoPrograms(home)
+  })
+  afterEach(() => two.remove())
+  return {
+    installed,
+    /** Puts the same file into both directories. */
+    write: (name: string, bytes: Uint8Array): void => two.write(name, bytes),
+    /** Runs lines in order; each must be said alike. */
+    async sayTheSame(lines: readonly string[]): Promise<void> {
+      const { ours, theirs } = await two.runAll(lines)
+      expect(ours).toEqual(theirs)
+    },
+  }
+}

@@ -27,7 +27,8 @@ test(`${RUNS} hostile images from number ${FIRST} on do no harm`, { timeout: 0 }
     watchdog.enter(round)
     findings.push(...(await fuzzRound(seeds, round, meter)))
     await new Promise((resolve) => setImmediate(resolve))
-    for (const error of unhandled.splice(0)) findings.push(`round ${round}: unhandled rejection: ${String(error)}`)
+    for (const error of unhandled.splice(0))
+      findings.push(`round ${round}: unhandled rejection: ${String(error)}`)
   }
   expect(findings.join('\n\n')).toBe('')
 })

@@ -1,6 +1,6 @@
 /** The table of internal snapshots, as the image file holds it. */
 import { BlockError } from '@vmblock/block-core'
-import { MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, validateTable } from './format/limits.ts'
+import { MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS, validateTable } from './format/limits.ts'
 import { parseSnapshotTable, type Snapshot } from './format/snapshot-layout.ts'
 import type { Image } from './image.ts'
 
@@ -21,6 +21,9 @@ const USUAL_ENTRY = 256
 export async function readSnapshotTable(image: Image): Promise<SnapshotList> {
   const { nbSnapshots, snapshotsOffset } = image.header
   if (nbSnapshots === 0) return { snapshots: [], bytes: 0 }
+  // A check opens images that an ordinary open refuses.
+  if (nbSnapshots > MAX_SNAPSHOTS)
+    throw new BlockError('EFBIG', 'Snapshot table too large', { node: image.settings.nodeName })
   for (let bytes = Math.min(nbSnapshots * USUAL_ENTRY, MAX_SNAPSHOT_TABLE_BYTES); ; bytes *= 2) {
     const data = new Uint8Array(Math.min(bytes, MAX_SNAPSHOT_TABLE_BYTES))
     await image.file.read(snapshotsOffset, data)

@@ -141,9 +141,17 @@ const looks: Readonly<Record<string, Step>> = {
 }
 
 /** What is tried on fresh copies of an image: open options, and steps. */
-const PASSES: readonly (readonly [name: string, options: RawOptions, steps: Readonly<Record<string, Step>>])[] = [
+const PASSES: readonly (readonly [
+  name: string,
+  options: RawOptions,
+  steps: Readonly<Record<string, Step>>,
+])[] = [
   ['read-only', { 'read-only': true }, looks],
-  ['check mode', { 'read-only': true, 'check-mode': true }, { check: (node) => node.check(), info: (node) => node.info() }],
+  [
+    'check mode',
+    { 'read-only': true, 'check-mode': true },
+    { check: (node) => node.check(), info: (node) => node.info() },
+  ],
   ['repair leaks', { 'check-mode': true }, { check: (node) => node.check({ repair: 'leaks' }) }],
   [
     'repair all',
@@ -168,7 +176,9 @@ export async function exercise(
       return found.value
     }
     const tree = { ...options, ...(driver !== undefined && { driver }) }
-    const node = await run('open', () => openNode(environment, { ...tree, file: { driver: 'counter', file } }))
+    const node = await run('open', () =>
+      openNode(environment, { ...tree, file: { driver: 'counter', file } }),
+    )
     if (node) {
       for (const [step, body] of Object.entries(steps)) await run(step, () => body(node))
       await run('close', () => node.close())

@@ -21,9 +21,34 @@ interface Field {
 const TWO_63 = 2n ** 63n
 /** Words that sit on the edges of what somebody may have thought of. */
 const WORDS: readonly bigint[] = [
-  0n, 1n, 2n, 511n, 512n, 4096n, 0x10000n, 0x200000n, 2n ** 31n - 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n,
-  2n ** 40n, 2n ** 47n, 2n ** 50n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 53n - 512n, 2n ** 55n, 2n ** 56n - 512n,
-  2n ** 56n, 2n ** 61n, 2n ** 62n, 2n ** 62n + 1n, TWO_63 - 512n, TWO_63, TWO_63 + 1n, 2n ** 64n - 1n,
+  0n,
+  1n,
+  2n,
+  511n,
+  512n,
+  4096n,
+  0x10000n,
+  0x200000n,
+  2n ** 31n - 1n,
+  2n ** 31n,
+  2n ** 32n - 1n,
+  2n ** 32n,
+  2n ** 40n,
+  2n ** 47n,
+  2n ** 50n,
+  2n ** 53n - 1n,
+  2n ** 53n,
+  2n ** 53n - 512n,
+  2n ** 55n,
+  2n ** 56n - 512n,
+  2n ** 56n,
+  2n ** 61n,
+  2n ** 62n,
+  2n ** 62n + 1n,
+  TWO_63 - 512n,
+  TWO_63,
+  TWO_63 + 1n,
+  2n ** 64n - 1n,
 ]
 
 const QCOW2_HEADER: readonly Field[] = [
@@ -122,7 +147,12 @@ function qcow2Field(pen: Pen, random: Random): Field {
     () => entry('L2 entry', l2() + 8 * random.int(0, few)),
     () => entry('L2 entry', l2() + 8 * random.int(0, few)),
     () => entry('refcount table entry', table + 8 * random.int(0, 4)),
-    () => entry('refcounts', random.pick([...used(table, 8), table]) + 2 * random.int(0, few), random.pick([1, 2, 8])),
+    () =>
+      entry(
+        'refcounts',
+        random.pick([...used(table, 8), table]) + 2 * random.int(0, few),
+        random.pick([1, 2, 8]),
+      ),
   ]
   if (pen.word(60, 4) > 0n) {
     const snapshots = offset(64)
@@ -199,7 +229,9 @@ export function mutate(seed: Seed, random: Random): Hostile {
     pen.story.push(`cut off at ${bytes.length}`)
   }
   // A sparse file costs nothing, and makes every offset one that lies inside it.
-  const fileSize = random.chance(0.3) ? random.pick([2 ** 33, 2 ** 40, 2 ** 47, 2 ** 50, 2 ** 53 - 1]) : bytes.length
+  const fileSize = random.chance(0.3)
+    ? random.pick([2 ** 33, 2 ** 40, 2 ** 47, 2 ** 50, 2 ** 53 - 1])
+    : bytes.length
   if (fileSize !== bytes.length) pen.story.push(`file of ${fileSize} bytes`)
   return { bytes, fileSize: Math.max(fileSize, bytes.length), story: pen.story }
 }

@@ -113,7 +113,8 @@ function makeByQemu(lines: readonly string[]): Uint8Array {
 export async function makeSeeds(only?: string): Promise<Seed[]> {
   const seeds: Seed[] = []
   for (const [name, driver, options] of OWN)
-    if (only === undefined || driver.name === only) seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
+    if (only === undefined || driver.name === only)
+      seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
   if (haveQemu)
     for (const [name, driver, ...lines] of QEMU) seeds.push({ name, driver, bytes: makeByQemu(lines) })
   seeds.push({ name: 'raw', driver: 'raw', bytes: new Uint8Array(100_000).fill(7) })

@@ -9,7 +9,7 @@ export interface Watchdog {
 }
 
 /** Seconds that a round may take on a slow machine. */
-const PATIENCE = Number(process.env["HOSTILE_PATIENCE"] ?? 240)
+const PATIENCE = Number(process.env['HOSTILE_PATIENCE'] ?? 240)
 
 const BARK = `
 const { workerData } = require('node:worker_threads')

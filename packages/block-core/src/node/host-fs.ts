@@ -5,11 +5,17 @@
 import * as fs from 'node:fs'
 import { promisify } from 'node:util'
 
+/** Opens a file. @returns its descriptor */
 export const open = promisify(fs.open)
+/** Closes a descriptor. */
 export const close = promisify(fs.close)
+/** What the host knows of an open file. */
 export const fstat = promisify(fs.fstat)
+/** Sets the length of an open file, in bytes. */
 export const ftruncate = promisify(fs.ftruncate)
+/** Makes an open file durable. */
 export const fsync = promisify(fs.fsync)
+/** Makes the content of an open file durable, and what is needed to read it. */
 export const fdatasync = promisify(fs.fdatasync)
 
 /** One `pread`. May read less than asked for; 0 at the end of the file. Lengths and offsets in bytes. */

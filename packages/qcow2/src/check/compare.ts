@@ -1,6 +1,7 @@
 /** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
 import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
+import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
 import { Metadata } from '../overlap.ts'
 import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
@@ -86,7 +87,7 @@ async function settleDifference(
   const isLeak = refcount > reference
   const repairable = refcount !== 0 && (isLeak ? repairs.leaks : repairs.errors)
   const verb = repairable ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'
-  check.report(`${verb} cluster ${cluster} refcount=${refcount} reference=${reference}`)
+  check.report(`${verb} cluster ${cluster} refcount=${decimal(refcount)} reference=${reference}`)
   if (repairable && (await setRefcount(check.image, cluster, reference))) {
     if (isLeak) result.leaksFixed++
     else result.corruptionsFixed++

@@ -19,6 +19,7 @@ import {
 } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
+import { decimal } from '../format/words.ts'
 import { Metadata } from '../overlap.ts'
 import { readSnapshotTable, type SnapshotList } from '../snapshots.ts'
 import { type Check, countReference, hex, hexWord } from './references.ts'
@@ -342,7 +343,7 @@ async function countRefblocks(check: Check): Promise<void> {
       countReference(check, offset, clusterSize)
       const count = references.get(offset / clusterSize)
       if (count !== 1) {
-        check.report(`ERROR refcount block ${i} refcount=${count}`)
+        check.report(`ERROR refcount block ${i} refcount=${decimal(count)}`)
         result.corruptions++
         check.rebuild = true
       }

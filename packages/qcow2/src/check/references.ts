@@ -1,5 +1,6 @@
 /** How often each host cluster is referred to, as a check counts it: refcount blocks in memory, where needed. */
 import { BlockError, type CheckReport } from '@vmblock/block-core'
+import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image.ts'
 
 /** A check under way. */
@@ -29,8 +30,9 @@ export const emptyReport = (): CheckReport => ({
   checkErrors: 0,
 })
 
-/** Offsets and sizes as QEMU prints them. */
-export const hex = (value: number): string => value.toString(16)
+/** Offsets and sizes as QEMU prints them. Host offsets have 56 bits; what is beyond was rounded when it was read. */
+export const hex = (value: number): string =>
+  value < MAX_HOST_OFFSET ? value.toString(16) : `${MAX_HOST_OFFSET.toString(16)} or more`
 
 /** A 64-bit word as QEMU prints it. */
 export const hexWord = (hi: number, lo: number): string =>

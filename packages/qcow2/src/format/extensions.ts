@@ -2,7 +2,7 @@
 import { alignUp, BlockError, be, layout, viewOf } from '@vmblock/block-core'
 import { Autoclear, type FeatureName } from './features.ts'
 import { MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS } from './limits.ts'
-import { decodeName, encodeName, wide64 } from './words.ts'
+import { decimal, decodeName, encodeName, wide64 } from './words.ts'
 
 /** Type words of the extensions. */
 export const ExtensionType = {
@@ -135,7 +135,7 @@ function parseBitmaps(data: Uint8Array, clusterSize: number): BitmapsExtension {
   if (directorySize > MAX_BITMAP_DIRECTORY_BYTES)
     throw new BlockError(
       'EINVAL',
-      `bitmaps_ext: bitmap directory size (${directorySize}) exceeds the maximum supported size (${MAX_BITMAP_DIRECTORY_BYTES})`,
+      `bitmaps_ext: bitmap directory size (${decimal(directorySize)}) exceeds the maximum supported size (${MAX_BITMAP_DIRECTORY_BYTES})`,
     )
   return { nbBitmaps, directorySize, directoryOffset }
 }

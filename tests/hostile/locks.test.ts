@@ -6,6 +6,7 @@ import {
   defineDriver,
   denyHost,
   formatImage,
+  isBlockError,
   memory,
   memoryFromBytes,
   openNode,
@@ -161,13 +162,15 @@ describe.each(KINDS)('$name', (kind) => {
         const { met } = fault
         arm(0, false)
         if (failed !== undefined) expect(failed).toBeInstanceOf(BlockError)
+        if (isBlockError(failed, 'ENOTSUP')) return // QED cannot shrink
         await goesOn(node, `${name}, request ${at} ${late ? 'done and ' : ''}refused`)
         await checksOut(file, kind)
         if (!met) break
         faults++
       }
     }
-    expect(faults).toBeGreaterThan(0)
+    // QED has no discard.
+    if (kind.driver !== 'qed' || name !== 'discard') expect(faults).toBeGreaterThan(0)
   })
 
   test('a crash in the middle of anything ends it', async () => {
@@ -209,6 +212,7 @@ async function goesOn(node: BlockNode, after: string): Promise<void> {
     try {
       await inTime(step, run())
     } catch (error) {
+      if (isBlockError(error, 'ENOTSUP')) continue // QED cannot shrink
       throw new Error(`${after}: then ${step} fails`, { cause: error })
     }
   }

@@ -101,7 +101,7 @@ class Reader {
   value(): unknown {
     const token = this.#next()
     if (token.kind === 'string') return unquote(token.text)
-    if (token.kind === 'number') return Number(token.text)
+    if (token.kind === 'number') return numberOf(token.text)
     if (token.kind === 'word') {
       if (WORDS.has(token.text)) return WORDS.get(token.text)
       throw fail(`invalid keyword '${token.text}'`)
@@ -152,6 +152,12 @@ class Reader {
     if (!token) throw fail('premature EOI')
     return token
   }
+}
+
+/** A whole number that would be rounded stays text, which the options read exactly, and refuse by name. */
+function numberOf(text: string): number | string {
+  const number = Number(text)
+  return /^-?\d+$/.test(text) && !Number.isSafeInteger(number) ? text : number
 }
 
 function unquote(quoted: string): string {

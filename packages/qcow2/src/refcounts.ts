@@ -82,6 +82,10 @@ export async function addToRefcounts(
   }
 }
 
+/** A 64-bit count above 2^53-1 stays as it is when it should fall by one: a leak, in a cluster that is not to be freed. */
+const isUncountable = (value: number, delta: number): boolean =>
+  delta < 0 && value === Number.POSITIVE_INFINITY
+
 /** Changes what one slice holds of [cluster, end). @returns the first cluster that is not done */
 function changeSlice(
   image: Image,
@@ -98,11 +102,13 @@ function changeSlice(
   // First look, then change: nothing has to be undone within a slice.
   for (let i = start; i < stop; i++) {
     const value = table ? refcounts.get(table.bytes, i) + delta : -1
+    if (isUncountable(value, delta)) continue
     if (value < 0 || value > refcounts.max) throw outOfRange(image, cluster + i - start, delta)
   }
   if (!table) throw outOfRange(image, cluster, delta)
   for (let i = start; i < stop; i++) {
     const value = refcounts.get(table.bytes, i) + delta
+    if (isUncountable(value, delta)) continue
     refcounts.set(table.bytes, i, value)
     if (value === 0) {
       const freed = cluster + i - start

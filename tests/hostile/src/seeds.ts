@@ -109,14 +109,22 @@ function makeByQemu(lines: readonly string[]): Uint8Array {
   }
 }
 
-/** All seeds, or those of one driver. */
-export async function makeSeeds(only?: string): Promise<Seed[]> {
+/** The seeds that need nothing but this library. */
+export async function makeOwnSeeds(only?: string): Promise<Seed[]> {
   const seeds: Seed[] = []
   for (const [name, driver, options] of OWN)
     if (only === undefined || driver.name === only)
       seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
+  return seeds
+}
+
+/** All seeds, or those of one driver. */
+export async function makeSeeds(only?: string): Promise<Seed[]> {
+  const seeds = await makeOwnSeeds(only)
   if (haveQemu)
-    for (const [name, driver, ...lines] of QEMU) seeds.push({ name, driver, bytes: makeByQemu(lines) })
-  seeds.push({ name: 'raw', driver: 'raw', bytes: new Uint8Array(100_000).fill(7) })
-  return only === undefined ? seeds : seeds.filter(({ driver }) => driver === only)
+    for (const [name, driver, ...lines] of QEMU)
+      if (only === undefined || driver === only) seeds.push({ name, driver, bytes: makeByQemu(lines) })
+  if (only === undefined || only === 'raw')
+    seeds.push({ name: 'raw', driver: 'raw', bytes: new Uint8Array(100_000).fill(7) })
+  return seeds
 }

@@ -26,8 +26,10 @@ const PREFIX = /^qemu-img: (Could not open '[^']*': )?/
 /** Our offsets and refcounts are numbers: what is beyond the largest exact one is broken anyway. */
 const rounded = (line: string): string =>
   line
-    .replace(/0x[0-9a-f]{14,16}/g, (word) => `0x${Number(word).toString(16)}`)
-    .replace(/refcount=\d{17,}/, 'refcount=Infinity')
+    .replace(/(0x[0-9a-f]{14,16})( or more)?/g, (_, word: string) =>
+      Number(word) < 2 ** 56 ? `0x${Number(word).toString(16)}` : '0x100000000000000 or more',
+    )
+    .replace(/refcount=\d{17,}/, 'refcount=2^53 or more')
 
 /** That an image is corrupt is told once, and marked in it, at different steps. */
 const isEvent = (line: string): boolean => /^qcow2: (Image is corrupt|Marking image as corrupt): /.test(line)

@@ -9,7 +9,14 @@ import type { Image } from '../image.ts'
 import { checkCopied, compareRefcounts } from './compare.ts'
 import { countReferences, readSnapshots } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
-import { type Check, emptyReport, REPEATS, References, refuseHugeFile } from './references.ts'
+import {
+  allowedDifferences,
+  type Check,
+  emptyReport,
+  REPEATS,
+  References,
+  refuseHugeFile,
+} from './references.ts'
 
 /**
  * Checks an image on which no request runs. After a repair that left no corruption, the dirty bit and the
@@ -32,6 +39,7 @@ export async function checkImage(
     fixLeaks: repair !== undefined,
     rebuild: false,
     repeatsLeft: REPEATS,
+    differencesLeft: await allowedDifferences(image),
     report,
   }
   const { result } = check

@@ -1,11 +1,11 @@
 /** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
-import { errorText, viewOf } from '@vmblock/block-core'
+import { errorText, isZero, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
 import { Metadata } from '../overlap.ts'
 import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, hexWord } from './references.ts'
+import { type Check, countDifferences, hexWord } from './references.ts'
 
 /** Which differences a comparison may repair. */
 export interface Repairs {
@@ -28,11 +28,13 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     const stored = await readRefblock(check, index)
     const stop = Math.min(refblockEntries, references.clusters - start)
     if (stored === 'unreadable') {
+      countDifferences(check, stop)
       for (let i = 0; i < stop; i++)
         check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
       result.checkErrors += stop
       continue
     }
+    if (!counted && stored && isZero(stored)) continue
     for (let i = 0; i < stop; i++) {
       const refcount = stored ? image.refcounts.get(stored, i) : 0
       const reference = counted ? image.refcounts.get(counted, i) : 0
@@ -82,6 +84,7 @@ async function settleDifference(
   reference: number,
 ): Promise<void> {
   const { result } = check
+  countDifferences(check, 1)
   // A used cluster with refcount 0 is never repaired in place: repairing may allocate just that cluster.
   if (refcount === 0) check.rebuild = true
   const isLeak = refcount > reference

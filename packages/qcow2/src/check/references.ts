@@ -15,11 +15,33 @@ export interface Check {
   rebuild: boolean
   /** Table entries that may still be looked at more than once on behalf of one L1 table. */
   repeatsLeft: number
+  /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
+  differencesLeft: number
   report(line: string): void
 }
 
 /** Entries that a check looks at again before it gives up: some seconds' worth. */
 export const REPEATS = 2 ** 26
+
+/** Differences that a check of any image may find: so many clusters of 64 KiB are 256 GiB. */
+const DIFFERENCES = 2 ** 22
+
+/** How many differences may be found: more of them in a file that takes more of its host. */
+export async function allowedDifferences({ file, geometry }: Image): Promise<number> {
+  const { actualSize = file.size } = await file.node.info()
+  return Math.max(DIFFERENCES, (2 * actualSize) / geometry.clusterSize)
+}
+
+/** Counts differences. @throws BlockError EIO beyond {@link allowedDifferences} */
+export function countDifferences(check: Check, count: number): void {
+  check.differencesLeft -= count
+  if (check.differencesLeft >= 0) return
+  check.report('ERROR: too many refcounts are wrong for a check to go on')
+  check.result.checkErrors++
+  throw new BlockError('EIO', 'too many refcounts are wrong for a check to go on', {
+    node: check.image.settings.nodeName,
+  })
+}
 
 /** An empty result. */
 export const emptyReport = (): CheckReport => ({

@@ -6,7 +6,7 @@ import { makeSeeds } from './src/seeds.ts'
 import { startWatchdog } from './src/watchdog.ts'
 
 /** HOSTILE_RUNS: how many rounds; HOSTILE_SEED: the number of the first. */
-const RUNS = Number(process.env['HOSTILE_RUNS'] ?? 300)
+const RUNS = Number(process.env['HOSTILE_RUNS'] ?? 60)
 const FIRST = Number(process.env['HOSTILE_SEED'] ?? 1)
 
 const seeds = await makeSeeds()

@@ -1,5 +1,5 @@
 /** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
-import { errorText, isZero, viewOf } from '@vmblock/block-core'
+import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
@@ -34,8 +34,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       result.checkErrors += stop
       continue
     }
-    if (!counted && stored && isZero(stored)) continue
-    for (let i = 0; i < stop; i++) {
+    for (const i of clustersInUse(image, stop, stored, counted)) {
       const refcount = stored ? image.refcounts.get(stored, i) : 0
       const reference = counted ? image.refcounts.get(counted, i) : 0
       if (refcount > 0 || reference > 0) highest = start + i
@@ -43,6 +42,29 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     }
   }
   return highest
+}
+
+/** Refcounts that are looked at together, to pass over the zeroes in sparse blocks. */
+const GROUP = 64
+
+/** Indexes below `stop` around those that are not zero in both blocks, which begin their buffers. */
+function* clustersInUse(
+  { geometry }: Image,
+  stop: number,
+  stored: Uint8Array | undefined,
+  counted: Uint8Array | undefined,
+): Generator<number> {
+  const words = (bytes: Uint8Array | undefined): Uint32Array | undefined =>
+    bytes && new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+  const [a, b] = [words(stored), words(counted)]
+  const wordsOfGroup = (GROUP * geometry.refcountBits) / 32
+  for (let group = 0; group * GROUP < stop; group++) {
+    let any = 0
+    for (let at = group * wordsOfGroup; at < (group + 1) * wordsOfGroup; at++)
+      any |= (a ? a[at]! : 0) | (b ? b[at]! : 0)
+    if (any === 0) continue
+    for (let i = group * GROUP; i < Math.min((group + 1) * GROUP, stop); i++) yield i
+  }
 }
 
 /**

@@ -1,63 +1,175 @@
-// `npm run test:long`: the tests that sample in `npm test`, at length. Each part that passed is remembered for this
-// commit, so that an interrupted run goes on where it was; `--again` forgets that.
+// `npm run test:long`: the tests that sample in `npm test`, at length: within an hour on two cores. What runs is cut
+// into chunks of a few minutes; those that passed are remembered for this commit, so that an interrupted run goes on where
+// it was. Ends with a table of what was counted.
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { provideQemu } from './qemu-utils.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, fail, mustRun, nodeTool, readJson, run } from './toolchain.mjs'
 
-const MEMORY = at('.cache', 'test-long.json')
+const HELP = `usage: npm run test:long -- [options] [word...]
+  word      only the parts whose names contain one of the words
+  --again   do not skip what passed before on this commit
+  --list    name the chunks, run nothing
+  -j N      chunks at the same time (default: one for each core, at most 2)
+`
 
-/** What runs, and how long it is made. */
-const PARTS = [
-  ['power cuts, qcow2', { CRASH_SCALE: '40' }, ['--project', 'unit', 'packages/qcow2/src/crash-states']],
-  ['power cuts, QED', { CRASH_SCALE: '40' }, ['--project', 'unit', 'packages/qed/src/crash-states']],
-  ['hostile images', { HOSTILE_RUNS: '20000' }, ['--project', 'hostile']],
-  ['the real programs, and kills', { VMBLOCK_LONG: '1' }, ['--project', 'interop']],
-]
-/** A part that takes longer than this many milliseconds has failed. */
+/** Milliseconds after which a test of a chunk has failed. */
 const TIMEOUT = 3_600_000
 
-async function passedBefore() {
-  const commit = (await mustRun('git', 'git', ['rev-parse', 'HEAD'])).trim()
-  const dirty = (await mustRun('git', 'git', ['status', '--porcelain'])).trim() !== ''
-  const forget = { commit, parts: [] }
-  if (dirty || process.argv.includes('--again')) return forget
-  try {
-    const memory = readJson(MEMORY)
-    return memory.commit === commit ? memory : forget
-  } catch {
-    return forget
+/** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. */
+const PARTS = [
+  {
+    name: 'power cuts, qcow2',
+    args: ['--project', 'unit', 'packages/qcow2/src/crash-states'],
+    env: { CRASH_SCALE: '10' },
+    seeds: { from: 'CRASH_SEED', first: 1, each: 10, chunks: 4 },
+  },
+  {
+    name: 'power cuts, QED',
+    args: ['--project', 'unit', 'packages/qed/src/crash-states'],
+    env: { CRASH_SCALE: '40' },
+  },
+  {
+    name: 'hostile images',
+    args: ['--project', 'hostile'],
+    env: { HOSTILE_RUNS: '5000' },
+    seeds: { from: 'HOSTILE_SEED', first: 1, each: 5000, chunks: 4 },
+  },
+  { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
+]
+
+/** The chunks of a part: `{ part, name, env, args }`. */
+export function chunksOf({ name: part, args, env = {}, seeds }) {
+  if (!seeds) return [{ part, name: part, env, args }]
+  return Array.from({ length: seeds.chunks }, (_, index) => {
+    const seed = seeds.first + index * seeds.each
+    return {
+      part,
+      name: `${part}, from seed ${seed}`,
+      env: { ...env, [seeds.from]: String(seed) },
+      args,
+    }
+  })
+}
+
+/** What tests said they counted: `counted 12 states: eager` gives 12 under `states`. */
+export function countsIn(output) {
+  const counts = {}
+  for (const [, count, unit] of output.matchAll(/^counted (\d+) ([a-z ]+): /gm))
+    counts[unit] = (counts[unit] ?? 0) + Number(count)
+  return counts
+}
+
+function parse(argv) {
+  const options = { words: [], again: false, list: false, jobs: Math.min(2, availableParallelism()) }
+  const words = [...argv]
+  while (words.length > 0) {
+    const word = words.shift()
+    if (word === '--help' || word === '-h') return undefined
+    if (word === '--again') options.again = true
+    else if (word === '--list') options.list = true
+    else if (word === '-j') options.jobs = Number(words.shift())
+    else if (word.startsWith('-')) throw new Failure(`option ${word} is not known\n${HELP}`)
+    else options.words.push(word)
+  }
+  if (!Number.isInteger(options.jobs) || options.jobs < 1) throw new Failure('option -j needs a number')
+  return options
+}
+
+/** What passed on this commit: results by name of the chunk. Nothing is remembered of a tree with changes. */
+class Memory {
+  #file = at('.cache', 'test-long.json')
+  #commit
+  results = {}
+
+  async open(forget) {
+    const dirty = (await mustRun('git', 'git', ['status', '--porcelain'])).trim() !== ''
+    this.#commit = dirty ? undefined : (await mustRun('git', 'git', ['rev-parse', 'HEAD'])).trim()
+    if (forget || dirty) return
+    try {
+      const { commit, results } = readJson(this.#file)
+      if (commit === this.#commit) this.results = results
+    } catch {
+      // Nothing ran before.
+    }
+  }
+
+  keep(name, result) {
+    this.results[name] = result
+    if (this.#commit === undefined) return
+    mkdirSync(dirname(this.#file), { recursive: true })
+    writeFileSync(this.#file, JSON.stringify({ commit: this.#commit, results: this.results }))
   }
 }
 
-try {
-  await setup()
-  const memory = await passedBefore()
-  let failed = 0
-  for (const [name, settings, args] of PARTS) {
-    if (memory.parts.includes(name)) {
-      console.log(`pass  ${name} (before)`)
-      continue
-    }
-    const started = performance.now()
-    const [node, vitest] = nodeTool('vitest/vitest.mjs')
-    const env = { ...process.env, ...settings }
-    const { code, output } = await run(node, [vitest, 'run', `--testTimeout=${TIMEOUT}`, ...args], { env })
-    const minutes = ((performance.now() - started) / 60_000).toFixed(1)
-    const counted = [...output.matchAll(/: (\d+) states/g)].reduce((sum, [, count]) => sum + Number(count), 0)
-    console.log(
-      `${code === 0 ? 'pass' : 'FAIL'}  ${name} (${minutes} min${counted > 0 ? `, ${counted} states` : ''})`,
-    )
-    if (code === 0) {
-      memory.parts.push(name)
-      mkdirSync(dirname(MEMORY), { recursive: true })
-      writeFileSync(MEMORY, JSON.stringify(memory))
-    } else {
-      failed++
-      console.log(output.trimEnd())
-    }
-  }
-  if (failed > 0) throw new Failure(`${failed} of ${PARTS.length} parts failed`)
-} catch (error) {
-  fail(error)
+const counted = (counts) =>
+  Object.entries(counts)
+    .map(([unit, count]) => `${count.toLocaleString('en')} ${unit}`)
+    .join(', ')
+
+/** Runs a chunk. @returns whether it passed */
+async function runChunk(chunk, memory) {
+  const started = performance.now()
+  const [node, vitest] = nodeTool('vitest/vitest.mjs')
+  const env = { ...process.env, REQUIRE_QEMU: '1', ...chunk.env }
+  const args = [vitest, 'run', `--testTimeout=${TIMEOUT}`, '--maxWorkers=1', ...chunk.args]
+  const { code, output } = await run(node, args, { env })
+  const minutes = (performance.now() - started) / 60_000
+  const counts = countsIn(output)
+  console.log(
+    `${code === 0 ? 'pass' : 'FAIL'}  ${chunk.name} (${minutes.toFixed(1)} min) ${counted(counts)}`.trimEnd(),
+  )
+  if (code === 0) memory.keep(chunk.name, { minutes, counts })
+  else console.log(output.trimEnd())
+  return code === 0
 }
+
+function printTable(chunks, results) {
+  const rows = new Map()
+  for (const { part, name } of chunks) {
+    const row = rows.get(part) ?? { chunks: 0, minutes: 0, counts: {} }
+    rows.set(part, row)
+    const { minutes, counts } = results[name]
+    row.chunks++
+    row.minutes += minutes
+    for (const [unit, count] of Object.entries(counts)) row.counts[unit] = (row.counts[unit] ?? 0) + count
+  }
+  console.log('\n| what | counted | minutes of one core |\n| --- | --- | --- |')
+  for (const [part, { minutes, counts }] of rows)
+    console.log(`| ${part} | ${counted(counts) || 'all'} | ${minutes.toFixed(1)} |`)
+}
+
+async function main() {
+  const options = parse(process.argv.slice(2))
+  if (!options) return void process.stdout.write(HELP)
+  const isWanted = ({ name }) =>
+    options.words.length === 0 || options.words.some((word) => name.includes(word))
+  const chunks = PARTS.filter(isWanted).flatMap(chunksOf)
+  if (chunks.length === 0) throw new Failure(`no part is called ${options.words.join(' or ')}`)
+  if (options.list) return void console.log(chunks.map(({ name }) => name).join('\n'))
+  await setup()
+  await provideQemu()
+  const memory = new Memory()
+  await memory.open(options.again)
+  const started = performance.now()
+  const waiting = []
+  for (const chunk of chunks) {
+    if (memory.results[chunk.name]) console.log(`pass  ${chunk.name} (before)`)
+    else waiting.push(chunk)
+  }
+  const failed = []
+  const worker = async () => {
+    for (let chunk = waiting.shift(); chunk; chunk = waiting.shift())
+      if (!(await runChunk(chunk, memory))) failed.push(chunk.name)
+  }
+  await Promise.all(Array.from({ length: options.jobs }, worker))
+  if (failed.length > 0)
+    throw new Failure(`${failed.length} of ${chunks.length} chunks failed: ${failed.join('; ')}`)
+  printTable(chunks, memory.results)
+  console.log(`\nall passed, ${((performance.now() - started) / 60_000).toFixed(1)} minutes`)
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main().catch(fail)

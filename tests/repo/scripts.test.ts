@@ -51,3 +51,25 @@ describe('npm test', () => {
     expect(status).toBe(1)
   })
 })
+
+describe('npm run test:long', async () => {
+  const { chunksOf, countsIn } = (await import(new URL('test-long.mjs', scripts).href)) as {
+    chunksOf(part: object): { readonly name: string; readonly env: Record<string, string> }[]
+    countsIn(output: string): Record<string, number>
+  }
+
+  it('cuts a part into chunks that start from seeds of their own', () => {
+    const seeds = { from: 'SEED', first: 5, each: 10, chunks: 2 }
+    expect(chunksOf({ name: 'x', args: [], env: { RUNS: '10' }, seeds })).toEqual([
+      { part: 'x', name: 'x, from seed 5', args: [], env: { RUNS: '10', SEED: '5' } },
+      { part: 'x', name: 'x, from seed 15', args: [], env: { RUNS: '10', SEED: '15' } },
+    ])
+    expect(chunksOf({ name: 'y', args: ['z'] })).toEqual([{ part: 'y', name: 'y', args: ['z'], env: {} }])
+  })
+
+  it('adds up what the tests say they counted', () => {
+    const output =
+      'counted 12 states: eager\nsomething\ncounted 30 states: lazy\n counted 1 states: x\ncounted 7 kills: y\n'
+    expect(countsIn(output)).toEqual({ states: 42, kills: 7 })
+  })
+})

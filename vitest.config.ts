@@ -1,7 +1,13 @@
-/** Which tests there are: beside the code (`unit`), and one project for each folder of `tests`. */
+/**
+ * Which tests there are: beside the code (`unit`), one project for each folder of `tests`, and what runs inside a browser
+ * (`chromium`).
+ */
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { CHROMIUM, CHROMIUM_ARGUMENTS, haveChromium, PROFILE } from './tests/support/chromium.ts'
+import { diskServer } from './tests/support/disk-server.ts'
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
 const source = (entry: string): string => path(`./packages/${entry}`)
@@ -9,6 +15,7 @@ const source = (entry: string): string => path(`./packages/${entry}`)
 /** Tests run on the sources; subpaths come before the roots they start with. */
 const alias = {
   '@vmblock/block-core/node': source('block-core/src/node/index.ts'),
+  '@vmblock/block-core/browser': source('block-core/src/browser/index.ts'),
   '@vmblock/block-core/testing': source('block-core/src/testing/index.ts'),
   '@vmblock/block-core': source('block-core/src/index.ts'),
   '@vmblock/raw': source('raw/src/index.ts'),
@@ -27,7 +34,7 @@ type Settings = NonNullable<TestProjectInlineConfiguration['test']>
 
 const project = (name: string, include: string, more: Settings = {}): TestProjectInlineConfiguration => ({
   resolve: { alias },
-  test: { name, include: [include], testTimeout, hookTimeout: testTimeout, ...more },
+  test: { name, include: [include], exclude: [IN_BROWSER], testTimeout, hookTimeout: testTimeout, ...more },
 })
 
 /** What differs from the defaults, by folder of `tests`. */
@@ -35,10 +42,42 @@ const SETTINGS: Readonly<Record<string, Settings>> = {
   iotests: { pool: 'forks', isolate: false },
 }
 
+/** Tests that run inside a browser. */
+const IN_BROWSER = '**/*.browser.test.ts'
+
+const chromium: TestProjectInlineConfiguration = {
+  resolve: { alias },
+  plugins: [diskServer()],
+  test: {
+    name: 'chromium',
+    include: [`packages/*/src/${IN_BROWSER}`, `tests/*/${IN_BROWSER}`],
+    testTimeout,
+    globalSetup: path('./tests/support/chromium.ts'),
+    // One page at a time: a profile on the disk, where storage is real and quotas count, can be had only once.
+    fileParallelism: false,
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      provider: playwright({
+        launchOptions: { executablePath: CHROMIUM, args: [...CHROMIUM_ARGUMENTS] },
+        persistentContext: PROFILE,
+      }),
+      instances: [{ browser: 'chromium' }],
+    },
+  },
+}
+
 const folders = readdirSync(path('./tests'), { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && entry.name !== 'support')
   .map(({ name }) => project(name, `tests/${name}/**/*.test.ts`, SETTINGS[name]))
 
 export default defineConfig({
-  test: { projects: [project('unit', 'packages/*/src/**/*.test.ts'), ...folders] },
+  test: {
+    projects: [
+      project('unit', 'packages/*/src/**/*.test.ts'),
+      ...folders,
+      ...(haveChromium() ? [chromium] : []),
+    ],
+  },
 })

@@ -55,6 +55,7 @@ export {
   type OptionTable,
   type OptionType,
   type OptionValues,
+  objectOf,
   oneOf,
   parseOptions,
   parseSize,

@@ -139,6 +139,20 @@ export function oneOf<const W extends string>(
     : { type: 'str', help, parse, default: fallback }
 }
 
+/** An object that only TypeScript can hand over: no text stands for it. `what` names it in messages (`a Blob`). */
+export const objectOf = <T>(
+  is: (value: unknown) => value is T,
+  what: string,
+  help: string,
+): OptionType<T> => ({
+  type: 'object',
+  help: `${help} (from TypeScript only)`,
+  parse(value, key) {
+    if (is(value)) return value
+    throw new BlockError('EINVAL', `Parameter '${key}' expects ${what}`)
+  },
+})
+
 /** A list of option groups: an array in TypeScript and JSON, `key.0.name=...` in strings. */
 export function listOf<O extends OptionTable>(
   table: O,

@@ -15,3 +15,4 @@ export {
 } from './model.ts'
 export { DEFAULT_CONFIG, nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
 export { createRandom, freshSeed, type Random } from './random.ts'
+export { readOnlyContract } from './read-only-contract.ts'

@@ -1,0 +1,44 @@
+/** The `blob` protocol: a File that the user picked, or any other Blob, for reading. */
+import { defineDriver } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { objectOf, size } from '../options.ts'
+import { ChunkCache } from './chunk-cache.ts'
+import { readOnlyDisk, requireReadOnly } from './read-only-disk.ts'
+import { fromWebError } from './web-error.ts'
+
+const KIB = 1024
+
+const isBlob = (value: unknown): value is Blob => value instanceof Blob
+
+/**
+ * The bytes of a Blob. Flushing does nothing, since nothing is written. Reading a part takes milliseconds whatever its
+ * length, so more is read than was asked for. A File that changed since it was picked cannot be read any more, and
+ * fails with EIO.
+ */
+export const blob = defineDriver({
+  name: 'blob',
+  kind: 'protocol',
+  options: {
+    blob: objectOf(isBlob, 'a Blob or File', 'the bytes of the disk'),
+    readahead: size('Bytes to read ahead of a reader who goes on', 1024 * KIB),
+    cacheSize: size('Bytes to keep of what was read', 4 * 1024 * KIB),
+  },
+
+  async open({ options, readOnly }) {
+    const { blob: content, readahead, cacheSize } = options
+    if (!content) throw new BlockError('EINVAL', `The 'blob' block driver requires a blob`)
+    requireReadOnly('blob', readOnly)
+    const source = {
+      size: content.size,
+      async fetch(offset: number, bytes: number): Promise<Uint8Array> {
+        try {
+          return new Uint8Array(await content.slice(offset, offset + bytes).arrayBuffer())
+        } catch (error) {
+          throw fromWebError(error, 'Could not read the file')
+        }
+      },
+    }
+    const cache = new ChunkCache(source, { chunk: 64 * KIB, readAhead: readahead, capacity: cacheSize })
+    return readOnlyDisk({ source, cache })
+  },
+})

@@ -1,0 +1,133 @@
+/**
+ * A disk as records of an IndexedDB database: one for each block that holds anything but zeroes, and one for the facts.
+ * Every change is one transaction: all of it happens, or none.
+ */
+import { deleteDB, type IDBPDatabase, openDB } from 'idb'
+import { BlockError } from '../errors.ts'
+import { fromWebError } from './web-error.ts'
+
+/** Bytes of a block: a usual cluster, and few enough records for a large disk. */
+export const STORE_BLOCK = 65536
+
+/** What a disk is, beside its blocks. */
+interface Facts {
+  /** Bytes. */
+  readonly size: number
+  /** Bytes; {@link STORE_BLOCK} of whoever made the disk. */
+  readonly blockSize: number
+}
+
+/** A change of a disk, made as one. */
+export interface StoreChange {
+  /** Size in bytes afterwards; blocks beyond it are dropped. */
+  readonly size: number
+  /** New contents of blocks, by index; undefined: zeroes. */
+  readonly blocks: ReadonlyMap<number, Uint8Array | undefined>
+  /** The promise resolves only when the browser has told the disk to keep it (IndexedDB 3.0, durability "strict"). */
+  readonly durable: boolean
+}
+
+interface Schema {
+  facts: { key: 'disk'; value: Facts }
+  blocks: { key: number; value: Uint8Array }
+}
+
+const databaseOf = (name: string): string => `vmblock:${name}`
+
+/** One open database. */
+export class BlockStore {
+  readonly #database: IDBPDatabase<Schema>
+  readonly #name: string
+  /** Bytes, as of the last change. */
+  size: number
+
+  private constructor(database: IDBPDatabase<Schema>, name: string, size: number) {
+    this.#database = database
+    this.#name = name
+    this.size = size
+  }
+
+  /** Opens a disk. @throws BlockError ENOENT where there is none; EFORMAT for a database of somebody else */
+  static async open(name: string): Promise<BlockStore> {
+    let isThere = true
+    const database = await openDB<Schema>(databaseOf(name), 1, {
+      upgrade(_, oldVersion, __, transaction) {
+        // Opening must not make one: what was begun here is taken back.
+        isThere = oldVersion !== 0
+        if (isThere) return
+        transaction.done.catch(() => undefined)
+        transaction.abort()
+      },
+    }).catch((error: unknown) => {
+      if (!isThere) throw new BlockError('ENOENT', `Could not open '${name}': there is no such disk`)
+      throw fromWebError(error, `Could not open '${name}'`)
+    })
+    try {
+      const facts = await database.get('facts', 'disk')
+      if (facts?.blockSize !== STORE_BLOCK)
+        throw new BlockError('EFORMAT', `Could not open '${name}': the database holds no disk of this kind`)
+      return new BlockStore(database, name, facts.size)
+    } catch (error) {
+      database.close()
+      throw fromWebError(error, `Could not open '${name}'`)
+    }
+  }
+
+  /** Makes an empty disk of `size` bytes, in place of one of that name. */
+  static async create(name: string, size: number): Promise<void> {
+    try {
+      await deleteDB(databaseOf(name))
+      const database = await openDB<Schema>(databaseOf(name), 1, {
+        upgrade(fresh) {
+          fresh.createObjectStore('facts')
+          fresh.createObjectStore('blocks')
+        },
+      })
+      try {
+        await database.put('facts', { size, blockSize: STORE_BLOCK }, 'disk')
+      } finally {
+        database.close()
+      }
+    } catch (error) {
+      throw fromWebError(error, `Could not create '${name}'`)
+    }
+  }
+
+  /** The content of the blocks [from, to), in order; undefined: zeroes. */
+  async load(from: number, to: number): Promise<(Uint8Array | undefined)[]> {
+    try {
+      const { store } = this.#database.transaction('blocks')
+      return await Promise.all(Array.from({ length: to - from }, (_, index) => store.get(from + index)))
+    } catch (error) {
+      throw fromWebError(error, `Could not read '${this.#name}'`)
+    }
+  }
+
+  /**
+   * Makes a change. What the buffers hold is taken before the first await: they may be changed again at once.
+   *
+   * @throws BlockError ENOSPC when the quota is used up; then nothing has changed
+   */
+  async commit({ size, blocks, durable }: StoreChange): Promise<void> {
+    try {
+      const transaction = this.#database.transaction(['facts', 'blocks'], 'readwrite', {
+        durability: durable ? 'strict' : 'relaxed',
+      })
+      const store = transaction.objectStore('blocks')
+      const requests: Promise<unknown>[] = []
+      if (size < this.size) requests.push(store.delete(IDBKeyRange.lowerBound(Math.ceil(size / STORE_BLOCK))))
+      for (const [index, content] of blocks)
+        requests.push(content ? store.put(content, index) : store.delete(index))
+      requests.push(transaction.objectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk'))
+      await Promise.all([...requests, transaction.done])
+      this.size = size
+    } catch (error) {
+      throw fromWebError(error, `Could not write to '${this.#name}'`)
+    }
+  }
+
+  /** Waits for what is in flight, and lets the database go. */
+  close(): void {
+    this.#database.close()
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * One file of the origin private file system, by its synchronous access handle: what a dedicated worker can have. File
+ * System Standard, section "FileSystemSyncAccessHandle".
+ */
+import { BlockError } from '../errors.ts'
+import { fromWebError } from './web-error.ts'
+
+/** How to open a file. */
+export interface OpfsRequest {
+  /** Names of directories and of the file, with slashes between them. */
+  readonly path: string
+  readonly readOnly: boolean
+  /** Make the file, and its directories, where they are not there; else that is ENOENT. */
+  readonly create: boolean
+  /** Milliseconds to wait for somebody else to let go of the file. */
+  readonly lockTimeout: number
+}
+
+/** An open file. All offsets and lengths are bytes. */
+export interface OpfsFile {
+  /** Size in bytes when it was opened. */
+  readonly initialSize: number
+  /** Fills all of `into`; what lies beyond the end reads as zeroes. */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** Writes all of `from`; it may be changed again when the promise resolves. @throws BlockError ENOSPC for the quota */
+  write(offset: number, from: Uint8Array): Promise<void>
+  truncate(size: number): Promise<void>
+  flush(): Promise<void>
+  /** Lets the file go, for others to open. */
+  close(): Promise<void>
+}
+
+/** TypeScript 5.9 does not know modes of handles, which Chromium has since version 121. */
+interface ModalFileHandle extends FileSystemFileHandle {
+  createSyncAccessHandle(options?: {
+    readonly mode: 'read-only' | 'readwrite' | 'readwrite-unsafe'
+  }): Promise<FileSystemSyncAccessHandle>
+}
+
+/** Milliseconds between two attempts to get a file that somebody else holds: there is no way to be told. */
+const LOCK_POLL = 50
+
+/** Whether this is a place that can open handles: a dedicated worker of a browser that has them. */
+export const canOpenHandles = (): boolean =>
+  typeof FileSystemFileHandle !== 'undefined' && 'createSyncAccessHandle' in FileSystemFileHandle.prototype
+
+/** The parts of a path. @throws BlockError EINVAL for what is no name in such a file system */
+export function partsOf(path: string): { readonly directories: readonly string[]; readonly name: string } {
+  const parts = path.split('/').filter((part) => part !== '')
+  const name = parts.pop()
+  if (
+    name === undefined ||
+    [...parts, name].some((part) => part === '.' || part === '..' || part.includes('\0'))
+  )
+    throw new BlockError('EINVAL', `'${path}' is no name of a file in the origin private file system`)
+  return { directories: parts, name }
+}
+
+/**
+ * Opens a file; who opens it for writing is alone with it.
+ *
+ * @throws BlockError ENOENT, EISDIR, EINVAL; EBUSY while somebody else has it
+ */
+export async function openHandle(request: OpfsRequest): Promise<OpfsFile> {
+  const { path, readOnly, create } = request
+  const { directories, name } = partsOf(path)
+  try {
+    let directory = await navigator.storage.getDirectory()
+    for (const part of directories) directory = await directory.getDirectoryHandle(part, { create })
+    const file = (await directory.getFileHandle(name, { create })) as ModalFileHandle
+    const handle = await whenFree(request, () =>
+      file.createSyncAccessHandle({ mode: readOnly ? 'read-only' : 'readwrite' }),
+    )
+    return new HandleFile(handle, path)
+  } catch (error) {
+    throw fromWebError(error, `Could not open '${path}'`)
+  }
+}
+
+const isBusy = (error: unknown): boolean => (error as Error).name === 'NoModificationAllowedError'
+
+/** A tab that was closed a moment ago may still hold its files. */
+async function whenFree<T>({ path, lockTimeout }: OpfsRequest, open: () => Promise<T>): Promise<T> {
+  for (let waited = 0; ; waited += LOCK_POLL) {
+    try {
+      return await open()
+    } catch (error) {
+      if (!isBusy(error)) throw error
+      if (waited >= lockTimeout)
+        throw new BlockError(
+          'EBUSY',
+          `Could not open '${path}': it is open elsewhere, perhaps in another tab`,
+          {
+            cause: error,
+          },
+        )
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL))
+  }
+}
+
+class HandleFile implements OpfsFile {
+  readonly initialSize: number
+  readonly #handle: FileSystemSyncAccessHandle
+  readonly #path: string
+
+  constructor(handle: FileSystemSyncAccessHandle, path: string) {
+    this.#handle = handle
+    this.#path = path
+    this.initialSize = handle.getSize()
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    const count = this.#do('read', () => this.#handle.read(into, { at: offset }))
+    if (count < into.length) into.fill(0, count)
+  }
+
+  async write(offset: number, from: Uint8Array): Promise<void> {
+    for (let done = 0; done < from.length; ) {
+      const count = this.#do('write to', () => this.#handle.write(from.subarray(done), { at: offset + done }))
+      if (count === 0)
+        throw new BlockError('ENOSPC', `Could not write to '${this.#path}': it takes no more data`)
+      done += count
+    }
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#do('resize', () => this.#handle.truncate(size))
+  }
+  async flush(): Promise<void> {
+    this.#do('flush', () => this.#handle.flush())
+  }
+  async close(): Promise<void> {
+    this.#do('close', () => this.#handle.close())
+  }
+
+  #do<T>(what: string, run: () => T): T {
+    try {
+      return run()
+    } catch (error) {
+      throw fromWebError(error, `Could not ${what} '${this.#path}'`)
+    }
+  }
+}

@@ -1,0 +1,17 @@
+/** What a page and the worker that holds its file say to each other: one answer for each request, in order. */
+import type { BlockErrorCode } from '../errors.ts'
+import type { OpfsRequest } from './opfs-handle.ts'
+
+/** From the page. Offsets and lengths in bytes. */
+export type OpfsCall =
+  | { readonly kind: 'open'; readonly request: OpfsRequest }
+  | { readonly kind: 'read'; readonly offset: number; readonly bytes: number }
+  | { readonly kind: 'write'; readonly offset: number; readonly data: Uint8Array }
+  | { readonly kind: 'truncate'; readonly size: number }
+  | { readonly kind: 'flush' }
+  | { readonly kind: 'close' }
+
+/** From the worker. */
+export type OpfsReply =
+  | { readonly ok: true; readonly size?: number; readonly data?: Uint8Array }
+  | { readonly ok: false; readonly code: BlockErrorCode; readonly message: string }

@@ -1,0 +1,98 @@
+/** The `opfs` protocol: a file in the origin private file system, which outlives the page. */
+import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import { integer, objectOf, text } from '../options.ts'
+import { canOpenHandles, type OpfsFile, type OpfsRequest, openHandle, partsOf } from './opfs-handle.ts'
+import { openRemote, startOpfsWorker } from './opfs-remote.ts'
+
+const isFunction = (value: unknown): value is () => Worker => typeof value === 'function'
+
+const options = {
+  filename: text('Path of the file in the origin private file system'),
+  lockTimeout: integer('Milliseconds to wait for another tab to let go of the file', 2000),
+  worker: objectOf(isFunction, 'a function', 'makes the worker, where the usual one cannot be had'),
+}
+
+interface OpfsOptions {
+  readonly filename: string | undefined
+  readonly lockTimeout: number
+  readonly worker: (() => Worker) | undefined
+}
+
+/** In a dedicated worker the handle is there at once; a page has a worker hold it. */
+function openFile(
+  { filename = '', lockTimeout, worker }: OpfsOptions,
+  mode: Pick<OpfsRequest, 'readOnly' | 'create'>,
+): Promise<OpfsFile> {
+  const request = { path: filename, lockTimeout, ...mode }
+  partsOf(filename)
+  if (canOpenHandles() && !worker) return openHandle(request)
+  if (typeof Worker === 'undefined')
+    throw new BlockError('ENOTSUP', 'the opfs driver needs a page or a dedicated worker of a browser')
+  return openRemote(request, worker ?? startOpfsWorker)
+}
+
+function requireNoPreallocation(preallocation: string | undefined): void {
+  if (preallocation !== undefined && preallocation !== 'off')
+    throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
+}
+
+/** What a node can do, on top of an open file. */
+function operationsOf(file: OpfsFile, place: string): NodeOps {
+  let size = file.initialSize
+  return {
+    place,
+    growable: true,
+    size: () => size,
+    read: (offset, into) => file.read(offset, into),
+    async write(offset, from) {
+      await file.write(offset, from)
+      size = Math.max(size, offset + from.length)
+    },
+    async truncate(bytes, { preallocation }: TruncateOptions) {
+      requireNoPreallocation(preallocation)
+      await file.truncate(bytes)
+      size = bytes
+    },
+    flush: () => file.flush(),
+    close: () => file.close(),
+    // What the page had written is in the browser's hands: its death would not take it back either.
+    crash: () => file.close().catch(() => undefined),
+  }
+}
+
+/**
+ * A file of the page's origin. Who opens it for writing is alone with it, across tabs and workers; a second one waits for
+ * `lock-timeout` and gets EBUSY. `flush` is the browser's `flush()` on the handle: Chromium and Firefox write the file's
+ * data to the disk with it, as `fdatasync` does. A write beyond the quota is ENOSPC, and can be repeated when there is room.
+ * The quota counts a file's length, not what is stored in it: use a format that allocates as it goes.
+ */
+export const opfs = defineDriver({
+  name: 'opfs',
+  kind: 'protocol',
+  prefixes: ['opfs'],
+  options,
+
+  parseFilename: (filename) => ({ filename: filename.replace(/^opfs:(\/\/)?/, '') }),
+
+  nameFromOptions: ({ filename, ...rest }) =>
+    typeof filename === 'string' && Object.keys(rest).length === 0 ? `opfs:${filename}` : undefined,
+
+  async open(context) {
+    const { filename = '' } = context.options
+    const file = await openFile(context.options, { readOnly: context.readOnly, create: false })
+    const { directories, name } = partsOf(filename)
+    return operationsOf(file, `opfs:${[...directories, name].join('/')}`)
+  },
+
+  async createPlace(given, size, preallocation) {
+    requireNoPreallocation(preallocation)
+    const file = await openFile(given, { readOnly: false, create: true })
+    try {
+      await file.truncate(0)
+      await file.truncate(size)
+    } finally {
+      await file.close()
+    }
+  },
+})

@@ -1,0 +1,36 @@
+/** What nodes have in common that show something far away, and never change it. */
+import type { NodeOps } from '../driver.ts'
+import { BlockError } from '../errors.ts'
+import type { ChunkCache, ChunkSource } from './chunk-cache.ts'
+
+/**
+ * Refuses to open for writing. A node with `auto-read-only` is then opened for reading, as with QEMU's curl driver.
+ *
+ * @throws BlockError EACCES
+ */
+export function requireReadOnly(driver: string, readOnly: boolean): void {
+  if (!readOnly)
+    throw new BlockError('EACCES', `the ${driver} driver does not support writes: open it with read-only=on`)
+}
+
+/** What such a node is made of. */
+export interface ReadOnlyParts {
+  readonly source: ChunkSource
+  readonly cache: ChunkCache
+  /** Ends what is in flight. */
+  stop?(): void
+}
+
+/** The operations of such a node. */
+export function readOnlyDisk({ source, cache, stop }: ReadOnlyParts): NodeOps {
+  return {
+    size: () => source.size,
+    read: (offset, into) => cache.read(offset, into),
+    async close() {
+      stop?.()
+    },
+    crash() {
+      stop?.()
+    },
+  }
+}

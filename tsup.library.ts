@@ -30,6 +30,18 @@ const toCommonJs: Plugin = {
 }
 
 /**
+ * A worker is named by the URL of its source, which bundlers and test runners follow; what is published is JavaScript.
+ * It must be an entry of the package, in the folder of the one that names it.
+ */
+const workerUrls: Plugin = {
+  name: 'worker-urls',
+  renderChunk: (code, { map }) => ({
+    code: code.replace(/(new URL\("\.\/[\w-]+)\.ts(", import\.meta\.url\))/g, '$1.js$2'),
+    map,
+  }),
+}
+
+/**
  * Each entry `x` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`), `dist/x.d.ts` and
  * `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
  *
@@ -48,9 +60,10 @@ export const library =
       platform: 'neutral',
       sourcemap: true,
       splitting: true,
+      plugins: [workerUrls],
     }
     return [
       code,
-      { ...code, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [toCommonJs] },
+      { ...code, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [workerUrls, toCommonJs] },
     ]
   }

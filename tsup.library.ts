@@ -64,6 +64,11 @@ export const library =
     }
     return [
       code,
-      { ...code, noExternal: ['p-queue'], outExtension: () => ({ js: '.cjs' }), plugins: [workerUrls, toCommonJs] },
+      {
+        ...code,
+        noExternal: ['p-queue'],
+        outExtension: () => ({ js: '.cjs' }),
+        plugins: [workerUrls, toCommonJs],
+      },
     ]
   }

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { provideQemu } from './qemu-utils.mjs'
+import { providePrograms } from './programs.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, fail, mustRun, nodeTool, readJson, run } from './toolchain.mjs'
 
@@ -151,7 +151,7 @@ async function main() {
   if (chunks.length === 0) throw new Failure(`no part is called ${options.words.join(' or ')}`)
   if (options.list) return void console.log(chunks.map(({ name }) => name).join('\n'))
   await setup()
-  await provideQemu()
+  await providePrograms()
   const memory = new Memory()
   await memory.open(options.again)
   const started = performance.now()

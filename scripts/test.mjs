@@ -2,7 +2,7 @@
 // one line of counts. Exit code 0 means that something ran and nothing failed.
 import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
-import { provideQemu } from './qemu-utils.mjs'
+import { providePrograms } from './programs.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
 
@@ -103,7 +103,7 @@ function tellSkipped({ testResults }) {
 
 try {
   await setup()
-  await provideQemu()
+  await providePrograms()
   const selected = process.argv.slice(2)
   if (selected.length === 0) for (const item of CHECKS) await check(item)
   count(readReport(await vitest(selected)))

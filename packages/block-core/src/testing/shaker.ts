@@ -1,0 +1,127 @@
+/**
+ * A disk whose answers come in any order. Requests are held on their way down and on their way up, some for
+ * long, and let go one by one by whoever runs the test; what is not held passes other requests within a turn of
+ * the event loop. Some are cut in two, as a host may do between any two sectors. The order comes from a seed.
+ */
+import { alignDown, SECTOR } from '../bits.ts'
+import { defineDriver, type NodeOps } from '../driver.ts'
+import { passThrough } from '../drivers/pass-through.ts'
+import { BlockError } from '../errors.ts'
+import type { BlockNode } from '../node.ts'
+import { openTestNode } from './nodes.ts'
+import type { Random } from './random.ts'
+
+/** The message of errors that {@link Shaker.fail} makes. */
+export const INJECTED = 'injected'
+
+interface Held {
+  /** One that others overtake as long as there are any. */
+  readonly slow: boolean
+  release(): void
+}
+
+/** Holds requests, and lets them go in an order of its own. */
+export class Shaker {
+  readonly #random: Random
+  #held: Held[] = []
+  #calm = false
+  /** Of requests that fail, instead of being done. */
+  #failing = 0
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  /** Requests that wait for {@link release}. */
+  get held(): number {
+    return this.#held.length
+  }
+
+  /** From now on requests fail with that probability, with EIO; half of those that fail are done all the same. */
+  fail(probability: number): void {
+    this.#failing = probability
+  }
+
+  /** From now on nothing is held, and nothing fails. */
+  calm(): void {
+    this.#calm = true
+    this.#failing = 0
+    for (const { release } of this.#held.splice(0)) release()
+  }
+
+  /** Resolves at once, some turns later, or when it is let go. */
+  async pause(): Promise<void> {
+    if (this.#calm) return
+    const random = this.#random
+    const kind = random.int(0, 10)
+    if (kind < 3) return
+    if (kind < 6) {
+      for (let turns = random.int(1, 8); turns > 0; turns--) await undefined
+      return
+    }
+    const slow = random.chance(0.12)
+    await new Promise<void>((release) => this.#held.push({ slow, release }))
+  }
+
+  /** Lets one go. @returns whether there was any */
+  release(): boolean {
+    const random = this.#random
+    const quick = random.chance(0.97) ? this.#held.filter(({ slow }) => !slow) : []
+    const next = random.pick(quick.length > 0 ? quick : this.#held)
+    if (!next) return false
+    this.#held = this.#held.filter((other) => other !== next)
+    next.release()
+    return true
+  }
+
+  /** A node that shows what `file` shows, and whose requests are held. */
+  shake(file: BlockNode): Promise<BlockNode> {
+    const held = async (run: () => Promise<void>): Promise<void> => {
+      await this.pause()
+      const fails = this.#failing > 0 && this.#random.chance(this.#failing)
+      if (!fails || this.#random.chance(0.5)) await run()
+      await this.pause()
+      if (fails) throw new BlockError('EIO', INJECTED)
+    }
+    /** Runs a transfer of `bytes` bytes, or its two parts, one independently of the other. */
+    const parted = async (
+      offset: number,
+      bytes: number,
+      run: (from: number, to: number) => Promise<void>,
+    ): Promise<void> => {
+      const cut = alignDown(offset + this.#random.int(0, bytes), SECTOR) - offset
+      if (cut <= 0 || !this.#random.chance(0.3)) return held(() => run(0, bytes))
+      const parts = [held(() => run(0, cut)), held(() => run(cut, bytes))]
+      // A request is over when all of it is, even if a part has failed.
+      await Promise.allSettled(parts)
+      await Promise.all(parts)
+    }
+    const driver = defineDriver({
+      name: 'shaken',
+      kind: 'filter',
+      async open(context): Promise<NodeOps> {
+        const plain = passThrough(await context.requireChild('file'))
+        return {
+          ...plain,
+          read: (offset, into) =>
+            parted(offset, into.length, (from, to) => plain.read(offset + from, into.subarray(from, to))),
+          flush: () => held(() => plain.flush!()),
+          ...(plain.write && {
+            write: (offset, data, flags) =>
+              parted(offset, data.length, (from, to) =>
+                plain.write!(offset + from, data.subarray(from, to), flags),
+              ),
+          }),
+          ...(plain.writeZeroes && {
+            writeZeroes: (offset, bytes, flags) => held(() => plain.writeZeroes!(offset, bytes, flags)),
+          }),
+          ...(plain.discard && { discard: (offset, bytes) => held(() => plain.discard!(offset, bytes)) }),
+          ...(plain.truncate && {
+            truncate: (size, options) => held(() => plain.truncate!(size, options)),
+          }),
+        }
+      },
+    })
+    return openTestNode(driver, { children: { file } })
+  }
+}

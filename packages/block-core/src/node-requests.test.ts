@@ -327,6 +327,36 @@ describe('discards', () => {
   })
 })
 
+describe('resizes', () => {
+  /** What a node of that kind was doing when, for a read, a resize and a write that come at once. */
+  const orderOn = async (kind: 'format' | 'protocol'): Promise<string> => {
+    const log: string[] = []
+    const note = async (what: string): Promise<void> => {
+      log.push(what)
+      await turns(20)
+      log.push(`/${what}`)
+    }
+    const ops: NodeOps = {
+      size: () => 65536,
+      read: () => note('read'),
+      write: () => note('write'),
+      truncate: () => note('resize'),
+    }
+    const node = nodeOf(ops, {}, kind)
+    const data = new Uint8Array(512)
+    await Promise.all([node.read(0, data), node.truncate(1024), node.write(0, data)])
+    return log.join(' ')
+  }
+
+  it('of a format, which lets go of clusters, share the node with nobody', async () => {
+    expect(await orderOn('format')).toBe('read /read resize /resize write /write')
+  })
+
+  it('of a protocol wait for nobody: a debugger may hold up requests there', async () => {
+    expect(await orderOn('protocol')).toBe('read resize write /read /resize /write')
+  })
+})
+
 describe('errors and events of requests', () => {
   it('tell listeners of the request that failed', async () => {
     const { ops } = slowDisk(16, {}, { read: () => Promise.reject(new BlockError('EIO', 'scratched')) })

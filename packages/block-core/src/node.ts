@@ -211,7 +211,14 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
    */
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
+    // A format lets go of clusters, and nobody may be on his way to one. What is below changes its length in one
+    // step, under requests that may be held up by who makes it longer (or by a debugger).
+    if (this.driver.kind === 'format') return this.drained(() => this.#resize(size, options))
     while (this.#gate) await this.#gate
+    await this.#resize(size, options)
+  }
+
+  async #resize(size: number, options: TruncateOptions): Promise<void> {
     this.#beginWrite(0, 0, true)
     const before = this.size
     try {

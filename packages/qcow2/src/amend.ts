@@ -121,10 +121,11 @@ function versionOf(image: Image, compat: string): number {
   throw fail(image, 'EINVAL', `Unknown compatibility level ${compat}`)
 }
 
-async function writeHeader(image: Image): Promise<void> {
-  await image.writeHeader()
-  await image.flushFile()
-}
+const writeHeader = (image: Image): Promise<void> =>
+  image.changeRoot('header', async () => {
+    await image.writeHeader()
+    await image.flushFile()
+  })
 
 /** Steps of an upgrade, as QEMU counts them: the start, the snapshots, the header. */
 const UPGRADE_STEPS = 2

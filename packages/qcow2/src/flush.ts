@@ -11,6 +11,7 @@ export async function flushImage(image: Image): Promise<void> {
   const freed = await image.lock.run(async () => {
     const taken = image.frees.take()
     try {
+      await image.settleRoots()
       await writeCaches(image)
     } catch (error) {
       image.frees.putBack(taken)

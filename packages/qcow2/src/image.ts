@@ -75,6 +75,9 @@ export interface ResidentTable {
 
 const resident = (bytes: Uint8Array): ResidentTable => ({ bytes, view: viewOf(bytes) })
 
+/** What everything else is found through: the header, and the tables that it leads to. */
+type Root = 'header' | 'l1' | 'refcountTable'
+
 /** State shared by the verbs (read, write, discard, ...). Changes to it happen under {@link Image.lock}. */
 export class Image {
   readonly settings: ImageSettings
@@ -111,6 +114,8 @@ export class Image {
   #coveredTo = 0
   /** The file is longer than it has to be. */
   #extended = false
+  /** Roots of which nobody knows whether the disk has them as they are here, because writing them failed. */
+  readonly #unsettled = new Set<Root>()
   /** Told of corruption once; then the image stops writing. */
   #corruptionSignalled = false
   #stopped = false
@@ -261,9 +266,12 @@ export class Image {
     if (!this.dirty || this.needsRepair) return
     await this.#trimExtension()
     await beforeClean(this)
-    await this.#writeIncompatible(this.header.incompatible & ~Incompatible.dirty)
-    await this.flushFile()
+    // If this fails the bit may be gone from the disk: nobody may count on it before it is set again.
     this.header.incompatible &= ~Incompatible.dirty
+    await this.changeRoot('header', async () => {
+      await this.#writeIncompatible(this.header.incompatible)
+      await this.flushFile()
+    })
   }
 
   /** Clears the corrupt bit, after a repair that left nothing to repair. */
@@ -311,6 +319,33 @@ export class Image {
     }
     this.events.corrupt({ message, fatal: stops, ...at })
     return error
+  }
+
+  /**
+   * Runs what changes a root on disk. If it fails, the disk may have the new one or the old: what both lead to has to
+   * stay until the next flush, which writes again what is in memory.
+   */
+  async changeRoot(root: Root, change: () => Promise<void>): Promise<void> {
+    try {
+      await change()
+    } catch (error) {
+      this.#unsettled.add(root)
+      throw error
+    }
+  }
+
+  /** Writes the roots of which nobody knows what the disk has. Does not flush. */
+  async settleRoots(): Promise<void> {
+    for (const root of this.#unsettled) {
+      if (root === 'header') await this.writeHeader()
+      else if (root === 'l1')
+        await this.writeResident(this.l1, this.header.l1TableOffset, 0, this.l1.bytes.length)
+      else {
+        const { bytes } = this.refcountTable
+        await this.writeResident(this.refcountTable, this.header.refcountTableOffset, 0, bytes.length)
+      }
+      this.#unsettled.delete(root)
+    }
   }
 
   /** Rewrites the header cluster's used part: header, extensions, backing file name. Does not flush. */

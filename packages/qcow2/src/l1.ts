@@ -44,30 +44,43 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   const allocated = await allocateClusters(image, 1)
   if (allocated.offset === 0)
     throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
-  const { view } = image.l1
-  const oldHi = view.getUint32(l1Index * 8)
-  const oldLo = view.getUint32(l1Index * 8 + 4)
   try {
     await fillTable(image, allocated, old)
     await beforeActivate(image)
-    view.setUint32(l1Index * 8, entryHi(allocated.offset, true))
-    view.setUint32(l1Index * 8 + 4, entryLo(allocated.offset))
-    image.overlaps.addL2Table(allocated.offset)
-    await image.file.debugEvent('l1_update')
-    await image.writeResident(image.l1, image.header.l1TableOffset, l1Index * 8, 8)
   } catch (error) {
-    image.overlaps.removeL2Table(allocated.offset)
-    view.setUint32(l1Index * 8, oldHi)
-    view.setUint32(l1Index * 8 + 4, oldLo)
     image.l2Tables.drop(allocated.offset, clusterSize)
     await releaseClusters(image, allocated.offset, clusterSize)
     throw error
   }
+  await setL1Entry(image, l1Index, allocated.offset)
   if (old !== 0) {
     image.overlaps.removeL2Table(old)
     image.frees.add(old, clusterSize, 'snapshot')
   }
   return allocated.offset
+}
+
+/** Points an L1 entry at a table. If that fails the entry may be on disk: the table is free after a flush. */
+async function setL1Entry(image: Image, l1Index: number, offset: number): Promise<void> {
+  const { view } = image.l1
+  const oldHi = view.getUint32(l1Index * 8)
+  const oldLo = view.getUint32(l1Index * 8 + 4)
+  view.setUint32(l1Index * 8, entryHi(offset, true))
+  view.setUint32(l1Index * 8 + 4, entryLo(offset))
+  image.overlaps.addL2Table(offset)
+  try {
+    await image.file.debugEvent('l1_update')
+    await image.changeRoot('l1', () =>
+      image.writeResident(image.l1, image.header.l1TableOffset, l1Index * 8, 8),
+    )
+  } catch (error) {
+    image.overlaps.removeL2Table(offset)
+    view.setUint32(l1Index * 8, oldHi)
+    view.setUint32(l1Index * 8 + 4, oldLo)
+    image.l2Tables.drop(offset, image.geometry.clusterSize)
+    image.frees.add(offset, image.geometry.clusterSize, 'other')
+    throw error
+  }
 }
 
 /** Writes a new table's contents: zeroes, or those of the table it takes over from. */
@@ -120,9 +133,15 @@ export async function growL1(image: Image, entries: number): Promise<void> {
     await image.file.write(offset, table)
     await beforeActivate(image)
     await image.file.debugEvent('l1_grow_activate_table')
-    await writeL1Fields(image, entries, offset)
   } catch (error) {
     await releaseClusters(image, offset, bytes)
+    throw error
+  }
+  try {
+    await image.changeRoot('header', () => writeL1Fields(image, entries, offset))
+  } catch (error) {
+    // The header may lead there: free after a flush.
+    image.frees.add(offset, bytes, 'other')
     throw error
   }
   image.setL1(table.subarray(0, entries * 8))

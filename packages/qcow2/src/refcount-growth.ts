@@ -65,9 +65,17 @@ async function addRefblock(image: Image, index: number): Promise<void> {
     if (!selfDescribing) await image.refblocks.writeBack()
     await image.flushFile()
     await image.file.debugEvent('refblock_alloc_hookup')
-    await setTableEntry(image, index, offset)
   } catch (error) {
     if (!selfDescribing) await addToRefcounts(image, cluster, 1, -1)
+    image.freeHint = Math.min(image.freeHint, cluster)
+    throw error
+  }
+  try {
+    await setTableEntry(image, index, offset)
+  } catch (error) {
+    // The entry may be on disk: free after a flush. One that holds its own refcount is tried again before anybody
+    // else can have its place.
+    if (!selfDescribing) image.frees.add(offset, clusterSize, 'other')
     image.freeHint = Math.min(image.freeHint, cluster)
     throw error
   }
@@ -78,7 +86,9 @@ async function setTableEntry(image: Image, index: number, offset: number): Promi
   const table = image.refcountTable
   putOffset(table.view, index, offset)
   try {
-    await image.writeResident(table, image.header.refcountTableOffset, index * 8, 8)
+    await image.changeRoot('refcountTable', () =>
+      image.writeResident(table, image.header.refcountTableOffset, index * 8, 8),
+    )
     image.overlaps.addRefblock(offset)
   } catch (error) {
     putOffset(table.view, index, 0)
@@ -144,8 +154,10 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   const view = viewOf(fields)
   putOffset(view, 0, tableOffset)
   view.setUint32(8, tableClusters)
-  await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
-  await image.flushFile()
+  await image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
+    await image.flushFile()
+  })
 
   image.setRefcountTable(table)
   image.header.refcountTableOffset = tableOffset

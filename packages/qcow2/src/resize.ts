@@ -162,6 +162,8 @@ async function writeSize(image: Image, size: number): Promise<void> {
   const field = new Uint8Array(8)
   viewOf(field).setUint32(0, Math.floor(size / TWO_32))
   viewOf(field).setUint32(4, size % TWO_32)
-  await image.file.write(HEADER_FIELD.size, field)
-  await image.flushFile()
+  await image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.size, field)
+    await image.flushFile()
+  })
 }

@@ -88,8 +88,10 @@ async function activate(
   const fields = new Uint8Array(12)
   put(viewOf(fields), 0, offset)
   viewOf(fields).setUint32(8, clusters)
-  await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
-  await image.flushFile()
+  await image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
+    await image.flushFile()
+  })
   image.header.refcountTableOffset = offset
   image.header.refcountTableClusters = clusters
   image.setRefcountTable(table)

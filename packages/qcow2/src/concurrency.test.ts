@@ -1,14 +1,14 @@
 /**
- * Many requests at once, on tables that do not fit their caches: every byte is what one of the last requests
- * for it left, nothing is given to two owners, and freed clusters are used again, but not too early.
+ * Requests that meet at one cluster, in chosen orders: nothing is given to two owners, freed clusters are used again,
+ * but not too early, and what is seen of a write stays to be seen. (All orders: histories.test.ts.)
  */
-import type { BlockNode, RawOptions } from '@vmblock/block-core'
-import { openNode, reopenNode } from '@vmblock/block-core'
-import { createRandom, toBytes } from '@vmblock/block-core/testing'
+import { type BlockNode, defineDriver, openNode, passThrough } from '@vmblock/block-core'
+import { openTestNode } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import {
   bytesAt,
   createImage,
+  emptyDisk,
   environment,
   filled,
   findings,
@@ -18,117 +18,10 @@ import {
   SOUND,
 } from './testing/images.ts'
 
-const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
-const SIZE = 256 * 1024
-
-const VARIETIES: readonly (readonly [string, RawOptions])[] = [
-  ['clusters of 512', { cluster_size: 512, refcount_bits: 64 }],
-  ['lazy', { cluster_size: 512, lazy_refcounts: 'on' }],
-  ['subclusters', { cluster_size: 16384, extended_l2: 'on' }],
-  ['version 2', { cluster_size: 4096, compat: '0.10' }],
-  ['64 KiB', {}],
-]
-
-/** A disk whose answers come in any order: requests yield a random number of times before they go down. */
-async function shaken(file: BlockNode, seed: number, options: RawOptions): Promise<BlockNode> {
-  const random = createRandom(seed)
-  const { node } = await openLogged(file, { ...TINY, ...options })
-  const child = node.file!
-  for (const name of ['read', 'write', 'flush'] as const) {
-    const original = child[name].bind(child) as (...args: unknown[]) => Promise<void>
-    Object.defineProperty(child, name, {
-      value: async (...args: unknown[]) => {
-        for (let turns = random.int(0, 12); turns > 0; turns--) await Promise.resolve()
-        await original(...args)
-        for (let turns = random.int(0, 12); turns > 0; turns--) await Promise.resolve()
-      },
-    })
-  }
-  return node
-}
-
-describe.each(VARIETIES)('requests at once, %s', (_, create) => {
-  test.each([1, 2])('seed %i: ranges that do not overlap do not disturb each other', async (seed) => {
-    const random = createRandom(seed)
-    const file = await createImage({ size: SIZE, ...create })
-    const node = await shaken(file, seed, {})
-    const model = new Uint8Array(SIZE)
-    for (let round = 0; round < 18; round++) {
-      // Cuts at sectors, so that neighbours share clusters and subclusters.
-      const cuts = Array.from({ length: 12 }, () => random.int(0, SIZE / 512 + 1) * 512).sort((a, b) => a - b)
-      const batch: Promise<void>[] = []
-      for (let i = 0; i + 1 < cuts.length; i++) {
-        const start = cuts[i]!
-        const length = Math.min(cuts[i + 1]! - start, 30_000)
-        if (length === 0) continue
-        const kind = random.int(0, 10)
-        if (kind < 5) {
-          const data = random.bytes(length)
-          batch.push(node.write(start, data))
-          model.set(data, start)
-        } else if (kind < 8) {
-          batch.push(node.writeZeroes(start, length, { mayUnmap: random.chance(0.5) }))
-          model.fill(0, start, start + length)
-        } else if (kind < 9) {
-          batch.push(node.discard(start, length))
-          // Whole clusters read as zeroes, the rest stays.
-          const { discardAlignment } = node.limits
-          const from = Math.ceil(start / discardAlignment) * discardAlignment
-          const to =
-            start + length === SIZE
-              ? SIZE
-              : Math.floor((start + length) / discardAlignment) * discardAlignment
-          if (from < to) model.fill(0, from, to)
-        } else batch.push(bytesAt(node, start, length).then(() => undefined))
-        if (random.chance(0.2)) batch.push(node.flush())
-      }
-      await Promise.all(batch)
-      const seen = await toBytes(node)
-      const wrong = seen.findIndex((byte, at) => byte !== model[at])
-      expect(wrong, `round ${round}`).toBe(-1)
-    }
-    expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })
-    await node.close()
-    expect(await findings(file)).toMatchObject(SOUND)
-  })
-
-  test('overlapping writes, zeroes and discards leave every sector to one of them', async () => {
-    const random = createRandom(11)
-    const file = await createImage({ size: SIZE, ...create })
-    const node = await shaken(file, 11, {})
-    for (let round = 0; round < 15; round++) {
-      const allowed = Array.from({ length: SIZE / 512 }, () => new Set<number>())
-      const before = await toBytes(node)
-      for (let sector = 0; sector < allowed.length; sector++) allowed[sector]!.add(before[sector * 512]!)
-      const batch: Promise<void>[] = []
-      for (let i = 0; i < 14; i++) {
-        const start = random.int(0, 60) * 512
-        const length = random.int(1, 40) * 512
-        const value = 1 + ((round * 14 + i) % 255)
-        const kind = random.int(0, 5)
-        if (kind < 3) batch.push(node.write(start, filled(value, length)))
-        else if (kind < 4) batch.push(node.writeZeroes(start, length, { mayUnmap: random.chance(0.5) }))
-        else batch.push(node.discard(start, length))
-        for (let at = start / 512; at < (start + length) / 512; at++) allowed[at]!.add(kind < 3 ? value : 0)
-        if (random.chance(0.3)) batch.push(node.flush())
-      }
-      await Promise.all(batch)
-      const after = await toBytes(node)
-      for (let sector = 0; sector < allowed.length; sector++) {
-        const bytes = new Set(after.subarray(sector * 512, sector * 512 + 512))
-        expect(bytes.size, `sector ${sector} is one request's`).toBe(1)
-        expect(allowed[sector]!.has(after[sector * 512]!), `sector ${sector}, round ${round}`).toBe(true)
-      }
-    }
-    await node.close()
-    expect(await findings(file)).toMatchObject(SOUND)
-  })
-})
-
 describe('zeroing a part of a cluster', () => {
   test('spares what is written beside it at the same time', async () => {
     for (const compat of ['0.10', '1.1']) {
-      const file = await createImage({ size: SIZE, compat })
+      const file = await createImage({ size: 2 ** 18, compat })
       const node = await open(file)
       await Promise.all([node.write(0, filled(7, 512)), node.writeZeroes(512, 65536 - 512)])
       expect(await bytesAt(node, 0, 513)).toEqual(Uint8Array.of(...filled(7, 512), 0))
@@ -219,15 +112,138 @@ describe('a freed cluster', () => {
   })
 })
 
-describe('a reopen under load', () => {
-  test('loses nothing', async () => {
-    const file = await createImage({ size: SIZE, cluster_size: 512 })
-    const node = await shaken(file, 5, {})
-    const writes = Array.from({ length: 40 }, (_, i) => node.write(i * 6000, pattern(5000, i + 1)))
-    await reopenNode(node, { options: { 'lazy-refcounts': true, 'l2-cache-size': 4096 } })
-    await Promise.all(writes)
-    for (let i = 0; i < 40; i++) expect(await bytesAt(node, i * 6000, 5000)).toEqual(pattern(5000, i + 1))
+/** A node that shows what `file` shows, and whose requests can be held: writes when they are done, others before. */
+async function holding(file: BlockNode): Promise<{
+  readonly node: BlockNode
+  /** Holds the next request of that kind. @returns resolves when it is there, with what lets it go */
+  hold(kind: 'read' | 'write' | 'writeZeroes' | 'discard'): Promise<() => void>
+}> {
+  const waiting = new Map<string, (release: () => void) => void>()
+  const held = async (kind: string, run: () => Promise<void>): Promise<void> => {
+    const meet = waiting.get(kind)
+    waiting.delete(kind)
+    const isFirst = kind === 'read' || kind === 'discard'
+    if (!isFirst) await run()
+    if (meet) await new Promise<void>((release) => meet(release))
+    if (isFirst) await run()
+  }
+  const driver = defineDriver({
+    name: 'holding',
+    kind: 'filter',
+    async open(context) {
+      const plain = passThrough(await context.requireChild('file'))
+      return {
+        ...plain,
+        read: (offset, into) => held('read', () => plain.read(offset, into)),
+        write: (offset, from, flags) => held('write', () => plain.write!(offset, from, flags)),
+        writeZeroes: (offset, bytes, flags) =>
+          held('writeZeroes', () => plain.writeZeroes!(offset, bytes, flags)),
+        discard: (offset, bytes) => held('discard', () => plain.discard!(offset, bytes)),
+      }
+    },
+  })
+  const node = await openTestNode(driver, { children: { file } })
+  return { node, hold: (kind) => new Promise((resolve) => waiting.set(kind, resolve)) }
+}
+
+const turns = async (): Promise<void> => {
+  for (let i = 0; i < 200; i++) await Promise.resolve()
+}
+
+describe('a cluster that keeps its place while it is zeroed', () => {
+  const prepared = async () => {
+    const { node: file, hold } = await holding(await createImage({ size: 2 ** 20 }))
+    const node = await open(file)
+    await node.write(0, filled(1, 65536))
+    return { node, hold }
+  }
+
+  test('shows nobody what a write has put there that others do not see yet', async () => {
+    const { node, hold } = await prepared()
+    const reading = hold('read')
+    const slow = bytesAt(node, 0, 512)
+    const letRead = await reading
+    await node.writeZeroes(0, 65536)
+    const writing = hold('write')
+    const write = node.write(0, filled(2, 65536))
+    const letWrite = await writing
+    expect(await bytesAt(node, 0, 512)).toEqual(filled(0, 512))
+    letRead()
+    expect(await slow).not.toEqual(filled(2, 512))
+    letWrite()
+    await write
+    expect(await bytesAt(node, 0, 512)).toEqual(filled(2, 512))
     await node.close()
-    expect(await findings(file)).toMatchObject(SOUND)
+  })
+
+  test('brings nothing back that was written and zeroed', async () => {
+    const { node, hold } = await prepared()
+    // A write that has found its cluster, and is held up before it gets there.
+    const { file } = node
+    const write = file!.write.bind(file)
+    let letGo!: () => void
+    const gate = new Promise<void>((resolve) => (letGo = resolve))
+    file!.write = async (...args) => {
+      await gate
+      await write(...args)
+    }
+    const late = node.write(512, filled(3, 512))
+    await turns()
+    file!.write = write
+    await node.writeZeroes(0, 65536)
+    // The rest of the cluster is filled with zeroes; then the late write gets there.
+    const filling = hold('write')
+    const part = node.write(0, filled(2, 512))
+    const letFill = await filling
+    letGo()
+    let isOver = false
+    void late.then(() => (isOver = true))
+    await turns()
+    expect(await bytesAt(node, 512, 512)).toEqual(filled(0, 512))
+    expect(isOver, 'as it is to be seen later').toBe(false)
+    letFill()
+    await Promise.all([late, part])
+    expect(await bytesAt(node, 0, 1024)).toEqual(Uint8Array.of(...filled(2, 512), ...filled(3, 512)))
+    await node.close()
+  })
+})
+
+describe.each([false, true])('an external data file, raw: %s', (raw) => {
+  const prepared = async () => {
+    const { node: data, hold } = await holding(await emptyDisk())
+    const file = await createImage({ size: 2 ** 20, data_file: 'x', data_file_raw: raw }, data)
+    const node = await open(file, { 'data-file': data })
+    await node.write(0, filled(1, 65536))
+    return { node, hold }
+  }
+
+  test('keeps what is written while a discard goes on', async () => {
+    for (const step of raw ? (['writeZeroes', 'discard'] as const) : (['discard'] as const)) {
+      const { node, hold } = await prepared()
+      const discarding = hold(step)
+      const discard = node.discard(0, 65536)
+      const letGo = await discarding
+      expect(await bytesAt(node, 0, 512)).toEqual(filled(0, 512))
+      const write = node.write(0, filled(2, 512))
+      await turns()
+      letGo()
+      await Promise.all([discard, write])
+      expect(await bytesAt(node, 0, 512), step).toEqual(filled(2, 512))
+      await node.close()
+    }
+  })
+
+  test('keeps what is written while zeroes are', async ({ skip }) => {
+    if (!raw) skip('zero flags are enough')
+    const { node, hold } = await prepared()
+    const zeroing = hold('writeZeroes')
+    const zero = node.writeZeroes(0, 65536)
+    const letGo = await zeroing
+    const write = node.write(512, filled(2, 512))
+    await turns()
+    letGo()
+    await Promise.all([zero, write])
+    expect(await bytesAt(node, 512, 512)).toEqual(filled(2, 512))
+    await node.close()
   })
 })

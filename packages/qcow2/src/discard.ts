@@ -31,10 +31,13 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
     })
   const epoch = image.requests.enter()
   try {
-    // What reads as zero has to be zero in a raw data file, whether or not its host can discard.
-    if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
-    await discardClusters(image, offset, end, { full: false, reason: 'request' })
-    if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
+    await holdingRange(image, offset, end, async () => {
+      // What reads as zero has to be zero in a raw data file, whether or not its host can discard.
+      if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
+      await unlinkClusters(image, offset, end, { full: false, reason: 'request' })
+      // A guest cluster has its place in a data file for good: nobody may write there before this is done.
+      if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
+    })
   } finally {
     image.requests.leave(epoch)
   }

@@ -98,6 +98,8 @@ export class Image {
   readonly allocating = new RangeTracker()
   readonly requests = new RequestEpochs()
   readonly frees = new PendingFrees(this.requests)
+  /** Counts the changes after which guest ranges no longer show what is in their clusters, but may fill them again. */
+  unlinked = 0
   /** The node may be written now; a reopen changes it. */
   writable: boolean
   /** The node below that shows through where the image holds nothing. A reopen or commit may exchange it. */

@@ -96,6 +96,18 @@ export async function loadRun(image: Image, offset: number, bytes: number, forWr
   }
 }
 
+/** Whether a guest range still is what was found out about it, in the same place on the host. */
+export async function isStillThere(
+  image: Image,
+  run: Run,
+  offset: number,
+  forWriting = false,
+): Promise<boolean> {
+  const { kind, bytes, hostOffset, copied } = await loadRun(image, offset, run.bytes, forWriting)
+  const isSame = kind === run.kind && bytes === run.bytes && hostOffset === run.hostOffset
+  return isSame && (copied || !forWriting)
+}
+
 /** Signals the corruption an `invalid` run stands for. */
 export const invalidRun = (image: Image, run: Run): Promise<BlockError> =>
   image.signalCorruption(run.problem ?? 'Invalid cluster entry found', true)

@@ -2,16 +2,17 @@
 import { BlockError, inParts, readBacking } from '@vmblock/block-core'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
-import { loadRun, peekRun, type Run } from './lookup.ts'
+import { isStillThere, loadRun, peekRun, type Run } from './lookup.ts'
 
 /** Fills `into` from guest `offset`. */
 export async function read(image: Image, offset: number, into: Uint8Array): Promise<void> {
   const epoch = image.requests.enter()
   try {
+    const { unlinked } = image
     const first = peekValid(image, offset, into.length) ?? (await loadRun(image, offset, into.length))
     // Most requests are one run.
-    if (first.bytes === into.length) await readRun(image, first, offset, into)
-    else await readRuns(image, first, offset, into)
+    if (first.bytes === into.length) await readRun(image, first, unlinked, offset, into)
+    else await readRuns(image, first, unlinked, offset, into)
   } finally {
     image.requests.leave(epoch)
   }
@@ -22,24 +23,42 @@ function peekValid(image: Image, offset: number, bytes: number): Run | undefined
   return run && run.kind !== SubclusterKind.invalid ? run : undefined
 }
 
-async function readRuns(image: Image, first: Run, offset: number, into: Uint8Array): Promise<void> {
+async function readRuns(
+  image: Image,
+  first: Run,
+  unlinkedThen: number,
+  offset: number,
+  into: Uint8Array,
+): Promise<void> {
   await inParts(into.length, async (done, parts) => {
     const left = into.length - done
+    const unlinked = done === 0 ? unlinkedThen : image.unlinked
     const run =
       done === 0
         ? first
         : (peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left)))
-    await parts.add(() => readRun(image, run, offset + done, into.subarray(done, done + run.bytes)))
+    await parts.add(() => readRun(image, run, unlinked, offset + done, into.subarray(done, done + run.bytes)))
     return run.bytes
   })
 }
 
-async function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
+/** @param unlinked what it was before the run was looked up */
+async function readRun(
+  image: Image,
+  run: Run,
+  unlinked: number,
+  offset: number,
+  into: Uint8Array,
+): Promise<void> {
   switch (run.kind) {
     case SubclusterKind.normal: {
       const announced = image.file.debugEvent('read_aio')
       if (announced) await announced
-      return image.data.read(run.hostOffset, into)
+      await image.data.read(run.hostOffset, into)
+      // If the cluster is no longer there, a write may be filling it that others do not see yet.
+      if (image.unlinked !== unlinked && !(await isStillThere(image, run, offset)))
+        await read(image, offset, into)
+      return
     }
     case SubclusterKind.zeroPlain:
     case SubclusterKind.zeroAlloc:

@@ -1,5 +1,6 @@
 /** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
 import { alignDown, alignUp } from '@vmblock/block-core'
+import { hostOffsetOf } from './format/l2-entry.ts'
 import type { Image } from './image.ts'
 import { l2TableOffset } from './l1.ts'
 import { relieve } from './link.ts'
@@ -48,8 +49,11 @@ export async function updateEntries(
       await inWritableSlice(image, from, (table) => {
         const first = indexInSlice(image, from)
         for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
-          const changed = change(entryWords(image, table, index), guest)
+          const words = entryWords(image, table, index)
+          const changed = change(words, guest)
           if (!changed) continue
+          // What is freed waits for those who are on their way to it (epochs.ts); what is kept may be filled again.
+          if (image.hasDataFile || keepsPlace(words, changed)) image.unlinked++
           setEntryWords(image, table, index, changed)
           image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
         }
@@ -59,6 +63,11 @@ export async function updateEntries(
     at = stop
   }
 }
+
+/** Whether an entry leads to the same host cluster as before. */
+const keepsPlace = (before: Words, after: Words): boolean =>
+  hostOffsetOf(after.hi, after.lo) !== 0 &&
+  hostOffsetOf(after.hi, after.lo) === hostOffsetOf(before.hi, before.lo)
 
 /** Whether two entries are the same words. */
 export const sameWords = (a: Words, b: Words): boolean =>

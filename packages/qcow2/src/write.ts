@@ -7,7 +7,7 @@ import { writeReserved } from './cow.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { abandon, link, relieve } from './link.ts'
-import { loadRun, peekRun, type Run, sliceCoverage } from './lookup.ts'
+import { isStillThere, loadRun, peekRun, type Run, sliceCoverage } from './lookup.ts'
 import { type Reserved, reserve } from './reserve.ts'
 
 /** Writes `from` at guest `offset`. */
@@ -15,7 +15,8 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
   const epoch = image.requests.enter()
   try {
     const first = peekRun(image, offset, from.length, true)
-    if (first && isInPlace(first) && first.bytes === from.length) await writeInPlace(image, first, from)
+    if (first && isInPlace(first) && first.bytes === from.length)
+      await writeInPlace(image, first, image.unlinked, offset, from)
     else await writeRuns(image, offset, from)
   } finally {
     image.requests.leave(epoch)
@@ -27,12 +28,14 @@ const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && r
 
 async function writeRuns(image: Image, offset: number, from: Uint8Array): Promise<void> {
   await inParts(from.length, async (done, parts) => {
+    const { unlinked } = image
     const run = await loadRun(image, offset + done, from.length - done, true)
     if (!isInPlace(run) || (await goesOn(image, run, offset + done, from.length - done))) {
       const written = await writeNew(image, offset + done, from.subarray(done))
       if (written > 0 || !isInPlace(run)) return written
     }
-    await parts.add(() => writeInPlace(image, run, from.subarray(done, done + run.bytes)))
+    const part = from.subarray(done, done + run.bytes)
+    await parts.add(() => writeInPlace(image, run, unlinked, offset + done, part))
     return run.bytes
   })
 }
@@ -53,12 +56,40 @@ function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promis
   return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
 }
 
-async function writeInPlace(image: Image, run: Run, from: Uint8Array): Promise<void> {
+/** @param unlinked what it was before the run was looked up */
+async function writeInPlace(
+  image: Image,
+  run: Run,
+  unlinked: number,
+  offset: number,
+  from: Uint8Array,
+): Promise<void> {
+  if (image.isDataFileRaw) return writeInRaw(image, run.hostOffset, from)
   const refused = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
   if (refused) await refused
   const announced = image.file.debugEvent('write_aio')
   if (announced) await announced
   await image.data.write(run.hostOffset, from)
+  // If the range was given up meanwhile, the write is over; unless somebody else is filling the same cluster, who
+  // may bring it back: then it is over when he is done.
+  if (image.unlinked !== unlinked && !(await isStillThere(image, run, offset, true)))
+    await image.allocating.run(offset, from.length, false, async () => undefined)
+}
+
+/**
+ * Writes in place in a raw data file, where a guest offset is the host's. Who zeroes there writes zeroes first, and
+ * changes the table then: a write that came in between would be lost.
+ */
+async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promise<void> {
+  const isWritten = await image.allocating.run(offset, from.length, false, async () => {
+    const run = await loadRun(image, offset, from.length, true)
+    if (!isInPlace(run) || run.bytes < from.length) return false
+    const announced = image.file.debugEvent('write_aio')
+    if (announced) await announced
+    await image.data.write(offset, from)
+    return true
+  })
+  if (!isWritten) await writeRuns(image, offset, from)
 }
 
 /**

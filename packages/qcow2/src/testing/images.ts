@@ -24,8 +24,9 @@ export const environment = {
   host: denyHost,
 }
 
-/** An empty disk in memory. */
-export const emptyDisk = (): Promise<BlockNode> => openNode(environment, { driver: 'memory' })
+/** An empty disk in memory, which forgets what is discarded. */
+export const emptyDisk = (): Promise<BlockNode> =>
+  openNode(environment, { driver: 'memory', discard: 'unmap' })
 
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {

@@ -100,6 +100,22 @@ const prepare = async (node: BlockNode, values: readonly (number | undefined)[])
 }
 
 describe('commit', () => {
+  it('loses nothing that is written meanwhile', async () => {
+    const top = await chain(4, 4)
+    const base = top.backing!.node
+    await prepare(base, [1, 2, 3, 4])
+    await put(top, 0, 9)
+    let writes: Promise<unknown> | undefined
+    await commitNode(top, {
+      progress: (done, total) => {
+        if (done === total) writes = Promise.all([put(top, 1, 8), top.writeZeroes(2 * UNIT, UNIT)])
+      },
+    })
+    await writes
+    expect(await content(top)).toEqual([9, 8, 0, 4])
+    expect(await heldUnits(top)).toEqual([false, true, true, false])
+  })
+
   it('brings data and zeroes into the backing file, leaves the rest alone, and empties the top', async () => {
     const top = await chain(4, 4)
     const base = top.backing!.node

@@ -28,13 +28,23 @@ const LOOK_AHEAD = 1024 * 1024 * 1024
 
 /**
  * Copies what the layers above `base` hold into `base`, which is made writable meanwhile and grown when it is
- * smaller than `top`, and then empties `top`, if it can be emptied.
+ * smaller than `top`, and then empties `top`, if it can be emptied. Writes to `top` wait meanwhile.
  *
  * @throws BlockError EINVAL when there is no backing file or `base` is not among them; whatever reading,
  *   writing or reopening meets: then `base` has some of the content, which does no harm, and `top` all of it
  */
 export async function commitNode(top: BlockNode, options: CommitOptions = {}): Promise<void> {
   const { base, edge } = findBase(top, options.base)
+  // What is written while the top is copied would go with it when it is emptied.
+  await top.withoutWrites(() => commitInto(top, base, edge, options))
+}
+
+async function commitInto(
+  top: BlockNode,
+  base: BlockNode,
+  edge: BlockNode,
+  options: CommitOptions,
+): Promise<void> {
   const wasReadOnly = base.readOnly
   if (wasReadOnly) await reopenNode(base, { readOnly: false })
   try {

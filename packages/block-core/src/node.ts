@@ -23,6 +23,7 @@ import type {
 import { BlockError } from './errors.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
+import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** Everything a node is made of. Made by `openNode`. */
@@ -52,10 +53,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
-  #inFlight = 0
-  #idle: (() => void)[] = []
-  /** While set, new requests wait for it: the node is being reopened, resized or checked. */
-  #gate: Promise<void> | undefined
+  /** New requests wait there while the node is being reopened, resized or checked. */
+  readonly #gate = new RequestGate()
   /** The ends of the node, once begun: each comes once, and later calls wait for it. */
   #closing: Promise<void> | undefined
   #crashing: Promise<void> | undefined
@@ -123,7 +122,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   async read(offset: number, into: Uint8Array): Promise<void> {
     const bytes = into.length
-    while (this.#gate) await this.#gate
+    while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
       if (bytes > 0) await this.#requests.read(offset, into)
@@ -141,7 +140,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   async write(offset: number, from: Uint8Array, flags: WriteFlags = NO_FLAGS): Promise<void> {
     const bytes = from.length
-    while (this.#gate) await this.#gate
+    while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       if (bytes > 0) await this.#requests.write(offset, from, flags)
@@ -154,7 +153,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
   async writeCompressed(offset: number, from: Uint8Array): Promise<void> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, from.length, this.#ops.write !== undefined)
     try {
       if (!this.#ops.writeCompressed) throw this.#unsupported('compressed writes')
@@ -168,7 +167,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Makes a range read as zeroes: by the driver's own means, else by writing zeroes (unless `noFallback`). */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       if (bytes > 0) await this.#requests.writeZeroes(offset, bytes, flags)
@@ -181,7 +180,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Gives up the content of a range. Advice: nothing happens where the driver cannot, or discard is off. */
   async discard(offset: number, bytes: number): Promise<void> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
       if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
@@ -194,7 +193,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Makes everything durable whose request completed before the call. */
   async flush(): Promise<void> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.all) await this.#gate.all
     this.#begin(0, 0)
     try {
       await this.#requests.flush()
@@ -213,8 +212,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
     // A format lets go of clusters, and nobody may be on his way to one. What is below changes its length in one
     // step, under requests that may be held up by who makes it longer (or by a debugger).
-    if (this.driver.kind === 'format') return this.drained(() => this.#resize(size, options))
-    while (this.#gate) await this.#gate
+    if (this.driver.kind === 'format')
+      return this.withoutWrites(() => this.drained(() => this.#resize(size, options)))
+    while (this.#gate.writes) await this.#gate.writes
     await this.#resize(size, options)
   }
 
@@ -241,7 +241,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @returns `bytes: 0` at and beyond the end
    */
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.all) await this.#gate.all
     const { size } = this
     this.#begin(Math.min(offset, size), 0)
     try {
@@ -318,23 +318,21 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   // ---- life cycle ----
 
   /** Resolves when no request is in flight. New ones may come meanwhile. */
-  async drain(): Promise<void> {
-    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  drain(): Promise<void> {
+    return this.#gate.drain()
   }
 
   /** Runs `body` with no request in flight, and holds new ones back until it has settled. */
-  async drained<T>(body: () => Promise<T>): Promise<T> {
-    while (this.#gate) await this.#gate
-    let open!: () => void
-    this.#gate = new Promise((resolve) => (open = resolve))
-    try {
-      await this.drain()
+  drained<T>(body: () => Promise<T>): Promise<T> {
+    return this.#gate.drained(async () => {
       if (!this.isOpen) throw this.#closedError()
-      return await body()
-    } finally {
-      this.#gate = undefined
-      open()
-    }
+      return body()
+    })
+  }
+
+  /** Runs `body` while nobody writes: new writes, discards and resizes wait until it has settled. */
+  withoutWrites<T>(body: () => Promise<T>): Promise<T> {
+    return this.#gate.withoutWrites(body)
   }
 
   /**
@@ -356,7 +354,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   async #shutDown(): Promise<void> {
     // The last look and the change of state are one step: no request begins between them.
-    while (this.#gate || this.#inFlight > 0) await (this.#gate ?? this.drain())
+    while (!this.#gate.isFree) await (this.#gate.all ?? this.drain())
     if (this.#state === 'crashed') return
     const wasCorrupt = this.#state === 'corrupt'
     this.#state = 'closing'
@@ -451,7 +449,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
     )
       throw this.#outside(offset, bytes)
-    this.#inFlight++
+    this.#gate.begin()
   }
 
   #beginWrite(offset: number, bytes: number, canWrite: boolean): void {
@@ -467,19 +465,12 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Ends a request. Throwing here, in `finally`, turns a success that came after a crash into a failure. */
   #end(): void {
-    this.#inFlight--
-    if (this.#inFlight === 0 && this.#idle.length > 0) this.#wakeIdle()
+    this.#gate.end()
     if (this.#state === 'crashed') throw this.#closedError()
   }
 
-  #wakeIdle(): void {
-    const waiting = this.#idle
-    this.#idle = []
-    for (const resolve of waiting) resolve()
-  }
-
   async #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
-    while (this.#gate) await this.#gate
+    while (this.#gate.all) await this.#gate.all
     this.#begin(0, 0)
     try {
       const result = run(this.#ops)

@@ -74,6 +74,8 @@ export class Image {
   needsRepair: boolean
   /** Nothing is left behind {@link end} that was not written through this object. */
   #isTrimmed = false
+  /** Nobody knows what header the disk has, because writing it failed. */
+  #headerIsUnsettled = false
   readonly #timer: IdleTimer
 
   constructor(parts: ImageParts) {
@@ -167,6 +169,7 @@ export class Image {
 
   /** Writes the tables; durable they are after {@link flushFile}. Runs under the lock. */
   async writeTables(): Promise<void> {
+    if (this.#headerIsUnsettled) await this.writeHeader(this.header)
     await this.l2Tables.writeBack()
     await this.l1Table.writeBack()
   }
@@ -184,7 +187,9 @@ export class Image {
     this.#timer.stop()
     await this.writeTables()
     await this.flushFile()
-    await this.writeHeader({ ...this.header, features: this.header.features & ~Feature.needCheck })
+    // If this fails the bit may be gone from the disk: nobody may count on it before it is set again.
+    this.header = { ...this.header, features: this.header.features & ~Feature.needCheck }
+    await this.writeHeader(this.header)
     await this.flushFile()
   }
 
@@ -192,7 +197,9 @@ export class Image {
   async writeHeader(header: Header): Promise<void> {
     const bytes = new Uint8Array(HEADER_BYTES)
     HEADER.write(bytes, header)
+    this.#headerIsUnsettled = true
     await this.file.write(0, bytes)
+    this.#headerIsUnsettled = false
     this.header = header
   }
 
@@ -226,6 +233,7 @@ export class Image {
     } catch (error) {
       // What is not known to be durable counts as not set.
       this.header = before
+      this.#headerIsUnsettled = true
       throw error
     }
   }

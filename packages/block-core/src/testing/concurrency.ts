@@ -353,6 +353,8 @@ class Attempt {
       call.on(this.#sectorsOf(request)[1] - 1, { kind: 'refused' })
       return true
     }
+    // Not every driver can shrink.
+    if (request.kind === 'resize' && isBlockError(error, 'ENOTSUP')) return true
     if (this.#run.faults === undefined || !isInjected(error)) return false
     this.#changed(request, call, true)
     return true

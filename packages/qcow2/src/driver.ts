@@ -10,13 +10,14 @@ import { makeEmpty } from './empty.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image.ts'
-import { info, vmStateOffset } from './info.ts'
+import { info } from './info.ts'
 import { openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
 import { prepareReopen } from './reopen.ts'
 import { truncate } from './resize.ts'
 import { blockStatus } from './status.ts'
+import { readVmState, writeVmState } from './vm-state.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
 
@@ -42,8 +43,8 @@ function operations(image: Image): NodeOps {
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
     truncate: (size, options) => truncate(image, size, options),
     flush: () => flushImage(image),
-    readVmState: (offset, into) => read(image, vmStateOffset(image) + offset, into),
-    writeVmState: (offset, from) => write(image, vmStateOffset(image) + offset, from),
+    readVmState: (offset, into) => readVmState(image, offset, into),
+    writeVmState: (offset, from) => writeVmState(image, offset, from),
     check: (options) => checkImage(image, options),
     info: () => info(image),
     makeEmpty: () => makeEmpty(image),

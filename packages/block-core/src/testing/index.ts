@@ -14,6 +14,15 @@ export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
 export { CrashGuest } from './crash-guest.ts'
 export { type CrashPlan, type CrashState, crashStates } from './crash-states.ts'
 export { driverContract } from './driver-contract.ts'
+export {
+  FAULT_ERRNOS,
+  type Fault,
+  FaultGuest,
+  type FaultScenario,
+  type FaultyDisk,
+  faultsAt,
+  runWithFault,
+} from './fault-loop.ts'
 export { ABSENT, type Call, type Effect, History, type Register } from './history.ts'
 export {
   type DiscardResult,

@@ -1,0 +1,197 @@
+/**
+ * An error at one step of a driver, and what has to be true afterwards: requests that succeeded have done what they
+ * were asked for, what was safe is safe, the disk is sound, and everything works once the fault is gone. A driver gives
+ * a disk and the requests that reach its steps.
+ */
+import type { DebugEvent } from '../debug-events.ts'
+import { blkdebug } from '../drivers/blkdebug.ts'
+import { isBlockError } from '../errors.ts'
+import type { BlockNode } from '../node.ts'
+import type { RawOptions } from '../options.ts'
+import { openTestNode, toBytes } from './nodes.ts'
+import { createRandom } from './random.ts'
+
+/** The errors that are tried: Linux errno, as blkdebug takes them. */
+export const FAULT_ERRNOS = { EIO: 5, ENOSPC: 28 } as const
+
+/** What fails, and how it goes on. */
+export interface Fault {
+  readonly event: DebugEvent
+  readonly errno: keyof typeof FAULT_ERRNOS
+  /**
+   * - `once`: one request fails
+   * - `while`: all fail until the requests of the scenario are over; then everything works again
+   * - `until crash`: all fail, and the node crashes
+   */
+  readonly lasts: 'once' | 'while' | 'until crash'
+}
+
+/** All that is tried at one step. */
+export const faultsAt = (event: DebugEvent): Fault[] =>
+  (Object.keys(FAULT_ERRNOS) as Fault['errno'][]).flatMap((errno) =>
+    (['once', 'while', 'until crash'] as const).map((lasts) => ({ event, errno, lasts })),
+  )
+
+/** A disk with something on it, closed. */
+export interface FaultyDisk {
+  readonly file: BlockNode
+  /** What the disk shows. */
+  readonly content: Uint8Array
+  /** The first so many bytes of `content` are durable, and no request of the scenario touches them. */
+  readonly safe: number
+}
+
+/** What is done to a disk while something fails. */
+export interface FaultScenario {
+  make(): Promise<FaultyDisk>
+  /** Opens the disk for writing. */
+  open(file: BlockNode): Promise<BlockNode>
+  /** Requests that reach the steps. Those that fail are none of its business. */
+  run(guest: FaultGuest): Promise<void>
+  /** Looks at the file, which nobody has open; after a crash the disk may have to be repaired first. @throws */
+  verify(file: BlockNode, afterCrash: boolean): Promise<void>
+  /** A node that failed may refuse everything until it is opened anew. */
+  readonly mayStop?: boolean
+  /** More options for blkdebug: stricter limits, say. */
+  readonly debugOptions?: RawOptions
+}
+
+/** Makes requests, and knows what the disk has to show if they succeeded. */
+export class FaultGuest {
+  readonly node: BlockNode
+  /** What each byte must be; -1: whatever a failed request left. */
+  expected: Int16Array
+  failures = 0
+
+  constructor(node: BlockNode, before: Uint8Array) {
+    this.node = node
+    this.expected = Int16Array.from(before)
+  }
+
+  /** Runs something that may fail. @returns whether it succeeded */
+  async try(run: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await run()
+      return true
+    } catch {
+      this.failures++
+      return false
+    }
+  }
+
+  async write(offset: number, bytes: number, seed: number): Promise<boolean> {
+    const data = createRandom(seed).bytes(bytes)
+    const done = await this.try(() => this.node.write(offset, data))
+    if (done) this.expected.set(data, offset)
+    else this.expected.fill(-1, offset, offset + bytes)
+    return done
+  }
+  async zero(offset: number, bytes: number, mayUnmap: boolean): Promise<void> {
+    const done = await this.try(() => this.node.writeZeroes(offset, bytes, { mayUnmap }))
+    this.expected.fill(done ? 0 : -1, offset, offset + bytes)
+  }
+  /** Of whole clusters, which read as zeroes afterwards. */
+  async discard(offset: number, bytes: number): Promise<void> {
+    const done = await this.try(() => this.node.discard(offset, bytes))
+    this.expected.fill(done ? 0 : -1, offset, offset + bytes)
+  }
+  async resize(size: number): Promise<void> {
+    const done = await this.try(() => this.node.truncate(size))
+    const before = this.expected
+    if (done || this.node.size === size) {
+      this.expected = new Int16Array(size)
+      this.expected.set(before.subarray(0, size))
+    } else before.fill(-1, Math.min(size, before.length))
+  }
+  flush(): Promise<boolean> {
+    return this.try(() => this.node.flush())
+  }
+  read(offset: number, bytes: number): Promise<boolean> {
+    return this.try(() => this.node.read(offset, new Uint8Array(bytes)))
+  }
+
+  /** @throws Error naming the first byte that is not what it has to be */
+  async requireContent(node: BlockNode, upTo = this.expected.length): Promise<void> {
+    if (upTo > node.size) throw new Error(`the disk has ${node.size} bytes, not ${upTo}`)
+    const content = await toBytes(node)
+    for (let at = 0; at < upTo; at++)
+      if (this.expected[at] !== -1 && this.expected[at] !== content[at])
+        throw new Error(`byte at ${at} is ${content[at]}, not ${this.expected[at]}`)
+  }
+}
+
+/** Ends what fails `while` the scenario runs: an event that no driver announces of its own accord. */
+const OVER: DebugEvent = 'cor_write'
+
+/** Runs a scenario with a fault in it. @returns whether the step was reached. @throws what is not as it has to be */
+export async function runWithFault(scenario: FaultScenario, fault: Fault): Promise<boolean> {
+  const { file, content, safe } = await scenario.make()
+  const debug = await openTestNode(blkdebug, {
+    options: { ...scenario.debugOptions, ...rulesOf(fault) },
+    children: { image: file },
+  })
+  const injected = countErrors(debug)
+  const node = await scenario.open(debug).catch(() => undefined)
+  // What failed at the opening has not touched a byte.
+  const guest = new FaultGuest(node ?? debug, content)
+  if (node) {
+    await scenario.run(guest)
+    if (fault.lasts === 'until crash') {
+      await node.crash()
+      guest.expected.fill(-1, safe)
+    } else if (scenario.mayStop && injected() > 0) await node.close().catch(() => undefined)
+    else await goOn(guest, fault, safe, injected() > 0)
+  }
+  const crashed = fault.lasts === 'until crash' || (scenario.mayStop === true && injected() > 0)
+  await scenario.verify(file, crashed)
+  const again = await scenario.open(file)
+  await guest.requireContent(again, crashed ? safe : undefined)
+  await again.write(0, new Uint8Array(again.size).fill(1))
+  await again.close()
+  await scenario.verify(file, false)
+  return injected() > 0
+}
+
+/** Counts the requests to a node that fail, from now on: also those whose failure is nobody's business. */
+function countErrors({ ops }: BlockNode): () => number {
+  let errors = 0
+  const counted = ops as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+  for (const name of ['read', 'write', 'writeZeroes', 'discard', 'flush']) {
+    const request = counted[name]!.bind(ops)
+    counted[name] = (...args) =>
+      request(...args).catch((error: unknown) => {
+        // blkdebug itself refuses zeroes that are shorter than a block.
+        if (!isBlockError(error, 'ENOTSUP')) errors++
+        throw error
+      })
+  }
+  return () => errors
+}
+
+function rulesOf({ event, errno, lasts }: Fault): RawOptions {
+  const rule = { event, errno: FAULT_ERRNOS[errno], once: lasts === 'once', immediately: true }
+  return {
+    'inject-error': [
+      { ...rule, state: 1 },
+      { event: OVER, errno: 0, once: false, immediately: true },
+    ],
+    'set-state': [{ event: OVER, state: 1, new_state: 2 }],
+  }
+}
+
+/** The fault is gone: everything succeeds, and everything that succeeded before is there. */
+async function goOn(guest: FaultGuest, { lasts }: Fault, safe: number, wasMet: boolean): Promise<void> {
+  const { node } = guest
+  if (lasts === 'while') await node.file!.debugEvent(OVER)
+  guest.failures = 0
+  await guest.write(safe, Math.min(5000, guest.expected.length - safe), 99)
+  await guest.flush()
+  // A fault that was not met may come as late as this, at the last step of all.
+  await guest.requireContent(node).catch((error: unknown) => {
+    if (wasMet || lasts !== 'once') throw error
+    return guest.requireContent(node)
+  })
+  await guest.try(() => node.close())
+  if (guest.failures > (wasMet || lasts === 'while' ? 0 : 1))
+    throw new Error(`${guest.failures} requests fail after the fault is gone`)
+}

@@ -1,0 +1,299 @@
+/** Disks and requests that together reach every step that the driver announces. */
+import { deflateRawSync } from 'node:zlib'
+import {
+  type BlockNode,
+  type DebugEvent,
+  memoryFromBytes,
+  openNode,
+  type RawOptions,
+  viewOf,
+} from '@vmblock/block-core'
+import { createRandom, type FaultScenario, type FaultyDisk, toBytes } from '@vmblock/block-core/testing'
+import { parseHeader } from '../format/header.ts'
+import { compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
+import { createImage, environment, findings, pattern } from './images.ts'
+
+/** A scenario, and the steps it is there for. */
+export interface Steps {
+  readonly name: string
+  readonly events: readonly DebugEvent[]
+  /** @param lazy whether the image postpones refcounts */
+  scenario(lazy: boolean): FaultScenario
+}
+
+const KIB = 1024
+/** Small clusters make all tables small. */
+const CLUSTER = 512
+
+const TINY = { 'l2-cache-entry-size': 512, 'l2-cache-size': 2048, 'refcount-cache-size': 2048 }
+
+const openOver = (file: BlockNode, backing: BlockNode | null, options: RawOptions = {}): Promise<BlockNode> =>
+  openNode(environment, { driver: 'qcow2', file, backing, discard: 'unmap', ...options })
+
+/** The parts of a scenario that are alike. A lazy image that crashed is dirty, and for the next open to repair. */
+const common = (lazy: boolean) => ({
+  open: (file: BlockNode) => openOver(file, null, TINY),
+  async verify(file: BlockNode, afterCrash: boolean) {
+    const { corruptions, checkErrors, lines } = await findings(file)
+    const node = await openNode(environment, { driver: 'qcow2', file, backing: null, 'read-only': true })
+    const { dirty } = await node.info()
+    await node.close()
+    if (dirty && !(lazy && afterCrash)) throw new Error('the image is dirty')
+    if (!dirty && corruptions + checkErrors > 0) throw new Error(lines.join('\n'))
+  },
+})
+
+async function makeDisk(create: RawOptions, lazy: boolean, before: Uint8Array): Promise<FaultyDisk> {
+  const file = await createImage({ ...create, lazy_refcounts: lazy })
+  const node = await openOver(file, null)
+  await node.write(0, before)
+  const content = await toBytes(node)
+  await node.close()
+  return { file, content, safe: before.length }
+}
+
+const SMALL = { size: 64 * KIB, cluster_size: CLUSTER, refcount_bits: 64 }
+/** Written and flushed before the errors begin. */
+const SAFE_AREA = 8 * KIB
+
+/** An overlay on which everything is done that guests do. */
+function overlay(lazy: boolean): FaultScenario {
+  const below = memoryFromBytes(pattern(2 * SMALL.size, 3), { readOnly: true })
+  return {
+    ...common(lazy),
+    open: (file) => openOver(file, below, TINY),
+    async make() {
+      const disk = await makeDisk(SMALL, lazy, pattern(SAFE_AREA, 4))
+      const content = pattern(SMALL.size, 3)
+      content.set(disk.content.subarray(0, SAFE_AREA))
+      return { ...disk, content }
+    },
+    async run(guest) {
+      const random = createRandom(7)
+      for (let round = 0; round < 2; round++) {
+        for (let at = SAFE_AREA; at < SMALL.size - 8 * KIB; at += 6000)
+          await guest.write(at, 3000, at + round)
+        await guest.flush()
+        for (let i = 0; i < 5; i++) {
+          const at = SAFE_AREA + random.int(0, 80) * CLUSTER
+          await guest.discard(at, 3 * CLUSTER)
+          await guest.zero(at + 8 * CLUSTER, 2 * CLUSTER, i % 2 === 0)
+          await guest.write(at + 12 * CLUSTER + 100, 200, i + 50)
+          await guest.read(at, 4096)
+        }
+        await guest.flush()
+      }
+      // The L1 table has room for 2 MiB.
+      await guest.resize(2 ** 21 + 2 ** 19)
+      await guest.resize(SMALL.size)
+      await guest.flush()
+    },
+  }
+}
+
+/** A refcount table that is all but full: 64 blocks of 64 refcounts, nearly all of them leaks. */
+function fullRefcountTable(lazy: boolean): FaultScenario {
+  let made: Promise<FaultyDisk> | undefined
+  const fill = async (): Promise<FaultyDisk> => {
+    const disk = await makeDisk({ ...SMALL, size: 1024 * KIB }, lazy, pattern(4 * CLUSTER, 5))
+    const { refcountTableOffset } = await headerOf(disk.file)
+    const table = new Uint8Array(CLUSTER)
+    await disk.file.read(refcountTableOffset, table)
+    const first = 64
+    for (let index = 0; index < 64; index++) {
+      const block = new Uint8Array(CLUSTER)
+      // Clusters at the end are free, so that it takes a while.
+      for (let entry = 0; entry < (index === 63 ? 40 : 64); entry++) viewOf(block).setUint32(entry * 8 + 4, 1)
+      const place = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
+      viewOf(table).setUint32(index * 8 + 4, place)
+      await disk.file.write(place, block)
+    }
+    await disk.file.write(refcountTableOffset, table)
+    return disk
+  }
+  return {
+    ...common(lazy),
+    async make() {
+      made ??= fill()
+      const { file, content, safe } = await made
+      return { file: memoryFromBytes(await toBytes(file)), content, safe }
+    },
+    async run(guest) {
+      for (let at = 64 * KIB; at < 320 * KIB; at += 8 * KIB) await guest.write(at, 4 * KIB, at)
+      await guest.flush()
+      // Nothing is left in the new blocks.
+      await guest.resize(32 * KIB)
+      await guest.resize(1024 * KIB)
+    },
+  }
+}
+
+/** Dropping everything at once. What fails in the middle of it cannot be gone on with before it is opened anew. */
+const emptying = (lazy: boolean): FaultScenario => ({
+  // The dirty bit covers the time in which there are no refcounts.
+  ...common(true),
+  mayStop: true,
+  async make() {
+    return { ...(await makeDisk(SMALL, lazy, pattern(16 * KIB, 6))), safe: 0 }
+  },
+  async run(guest) {
+    const done = await guest.try(() => guest.node.makeEmpty())
+    guest.expected.fill(done ? 0 : -1)
+  },
+})
+
+/** A cluster that is compressed. */
+const compressed = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  async make() {
+    const cluster = new Uint8Array(4 * KIB).fill(7)
+    const disk = await makeDisk({ size: 64 * KIB, cluster_size: 4 * KIB }, lazy, cluster)
+    const { table, bytes, view } = await l2TableOf(disk.file, 4 * KIB)
+    const host = hostOffsetOf(view.getUint32(0), view.getUint32(4))
+    const data = deflateRawSync(cluster, { windowBits: 12 })
+    await disk.file.write(host, data)
+    view.setUint32(0, compressedEntryHi(host, data.length, 12))
+    view.setUint32(4, compressedEntryLo(host))
+    await disk.file.write(table, bytes)
+    return { ...disk, safe: 0 }
+  },
+  async run(guest) {
+    await guest.read(100, 1000)
+    await guest.write(512, 512, 8)
+    await guest.flush()
+  },
+})
+
+/** A table and clusters that somebody else refers to as well: a snapshot would. */
+const shared = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  async make() {
+    const disk = await makeDisk(SMALL, lazy, pattern(SAFE_AREA, 9))
+    const { file } = disk
+    const { refcountTableOffset, l1TableOffset } = await headerOf(file)
+    const { table, bytes, view } = await l2TableOf(file, CLUSTER)
+    const word = new Uint8Array(8)
+    await file.read(refcountTableOffset, word)
+    const refblock = viewOf(word).getUint32(4)
+    const share = (host: number): Promise<void> =>
+      file.write(refblock + (host / CLUSTER) * 8, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 2))
+    await share(table)
+    for (let at = 0; at < CLUSTER; at += 8) {
+      const host = hostOffsetOf(view.getUint32(at), view.getUint32(at + 4))
+      view.setUint32(at, 0)
+      if (host !== 0) await share(host)
+    }
+    await file.write(table, bytes)
+    viewOf(word).setUint32(0, 0)
+    viewOf(word).setUint32(4, table)
+    await file.write(l1TableOffset, word)
+    return { ...disk, safe: 4 * CLUSTER }
+  },
+  async run(guest) {
+    await guest.write(6 * CLUSTER, 300, 8)
+    await guest.write(8 * CLUSTER, 3 * CLUSTER, 9)
+    await guest.flush()
+  },
+})
+
+/** Copies that are too long to go out with the data. */
+function largeCopies(lazy: boolean): FaultScenario {
+  const size = 2 * KIB * KIB
+  const content = new Uint8Array(size).fill(3)
+  const below = memoryFromBytes(content, { readOnly: true })
+  return {
+    ...common(lazy),
+    open: (file) => openOver(file, below),
+    async make() {
+      return { ...(await makeDisk({ size, cluster_size: size }, lazy, new Uint8Array(0))), content }
+    },
+    async run(guest) {
+      await guest.write(size / 2, 1000, 1)
+    },
+  }
+}
+
+/** A file that takes whole blocks only. */
+const blocks = (lazy: boolean): FaultScenario => ({ ...overlay(lazy), debugOptions: { align: 4096 } })
+
+const vmState = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () => makeDisk(SMALL, lazy, pattern(SAFE_AREA, 2)),
+  async run(guest) {
+    await guest.try(() => guest.node.writeVmState(0, pattern(2000)))
+    await guest.try(() => guest.node.readVmState(0, new Uint8Array(2000)))
+  },
+})
+
+/** Everything that is announced is in one of these. */
+export const STEPS: readonly Steps[] = [
+  {
+    name: 'a guest on an overlay',
+    scenario: overlay,
+    events: [
+      'l1_update',
+      'l1_grow_alloc_table',
+      'l1_grow_write_table',
+      'l1_grow_activate_table',
+      'l1_shrink_write_table',
+      'l1_shrink_free_l2_clusters',
+      'l2_load',
+      'l2_update',
+      'l2_alloc_write',
+      'read_aio',
+      'read_backing_aio',
+      'write_aio',
+      'cow_read',
+      'reftable_load',
+      'refblock_load',
+      'refblock_update_part',
+      'refblock_alloc',
+      'refblock_alloc_hookup',
+      'refblock_alloc_write',
+      'cluster_alloc',
+      'cluster_free',
+      'flush_to_os',
+      'flush_to_disk',
+      'pwritev',
+      'pwritev_done',
+    ],
+  },
+  {
+    name: 'a refcount table that grows and shrinks',
+    scenario: fullRefcountTable,
+    events: [
+      'reftable_grow',
+      'reftable_update',
+      'refblock_alloc_write_blocks',
+      'refblock_alloc_write_table',
+      'refblock_alloc_switch_table',
+    ],
+  },
+  { name: 'emptying an image', scenario: emptying, events: ['empty_image_prepare', 'pwritev_zero'] },
+  { name: 'a compressed cluster', scenario: compressed, events: ['read_compressed'] },
+  { name: 'shared clusters', scenario: shared, events: ['l2_alloc_cow_read'] },
+  { name: 'long copies', scenario: largeCopies, events: ['cow_write'] },
+  {
+    name: 'a file of blocks',
+    scenario: blocks,
+    events: ['pwritev_rmw_head', 'pwritev_rmw_after_head', 'pwritev_rmw_tail', 'pwritev_rmw_after_tail'],
+  },
+  { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
+]
+
+async function headerOf(file: BlockNode): Promise<ReturnType<typeof parseHeader>> {
+  const bytes = new Uint8Array(CLUSTER)
+  await file.read(0, bytes)
+  return parseHeader(bytes, true)
+}
+
+/** The first L2 table. */
+async function l2TableOf(file: BlockNode, clusterSize: number) {
+  const { l1TableOffset } = await headerOf(file)
+  const word = new Uint8Array(8)
+  await file.read(l1TableOffset, word)
+  const table = hostOffsetOf(viewOf(word).getUint32(0), viewOf(word).getUint32(4))
+  const bytes = new Uint8Array(clusterSize)
+  await file.read(table, bytes)
+  return { table, bytes, view: viewOf(bytes) }
+}

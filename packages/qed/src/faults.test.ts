@@ -1,80 +1,158 @@
-/** Writes and flushes of the file that fail: no request that succeeded is lost, and the image stays sound. */
-import { BlockError, type BlockNode, WriteLog, writeLog } from '@vmblock/block-core'
-import { CrashGuest, createRandom, nodeOf, openTestNode } from '@vmblock/block-core/testing'
-import { expect, it } from 'vitest'
+/** Errors at every step that the driver announces: no request that succeeded is lost, and the image stays sound. */
+import { type BlockNode, DEBUG_EVENTS, type DebugEvent, memoryFromBytes } from '@vmblock/block-core'
+import {
+  createRandom,
+  type FaultScenario,
+  faultsAt,
+  openTestNode,
+  runWithFault,
+  toBytes,
+} from '@vmblock/block-core/testing'
+import { describe, expect, it } from 'vitest'
 import { createQedDriver } from './driver.ts'
 import { createImage, TestClock } from './testing/images.ts'
 
-/** A node that hands on to `file`, unless `mayFail` says otherwise. */
-function faulty(file: BlockNode, mayFail: () => boolean): BlockNode {
-  const attempt = async (run: () => Promise<void>): Promise<void> => {
-    if (mayFail()) throw new BlockError('EIO', 'injected')
-    await run()
-  }
-  return nodeOf({
-    growable: true,
-    size: () => file.size,
-    read: (offset, into) => attempt(() => file.read(offset, into)),
-    write: (offset, from) => attempt(() => file.write(offset, from)),
-    truncate: (size) => attempt(() => file.truncate(size)),
-    flush: () => attempt(() => file.flush()),
-  })
+/** A scenario, and the steps it is there for. */
+interface Steps {
+  readonly name: string
+  readonly events: readonly DebugEvent[]
+  scenario(): FaultScenario
 }
 
-it('counts the need-check bit as set only when that is durable', async () => {
-  const image = await createImage({ cluster_size: 4096, table_size: 1, size: 4 * 2 ** 20 })
-  let failing = false
-  const log = new WriteLog()
-  const broken = faulty(image, () => failing)
-  const file = await openTestNode(writeLog, { options: { log }, children: { file: broken } })
-  const node = await openTestNode(createQedDriver({ clock: new TestClock() }), { children: { file } })
-  await node.writeZeroes(8192, 4096)
-  const flush = broken.flush.bind(broken)
-  broken.flush = () => {
-    failing = true
-    return flush()
+const KIB = 1024
+const CLUSTER = 4 * KIB
+const SIZE = 128 * KIB
+/** Written and flushed before the errors begin. */
+const SAFE_AREA = 16 * KIB
+
+const pattern = (bytes: number, seed: number): Uint8Array => createRandom(seed).bytes(bytes)
+
+const openOver = (file: BlockNode, backing: BlockNode | undefined, clock = new TestClock()) =>
+  openTestNode(createQedDriver({ clock }), { children: { file, ...(backing && { backing }) } })
+
+/** An image without a backing file is dirty while it is written to; otherwise it is sound without a repair. */
+const verify = async (file: BlockNode, afterCrash: boolean): Promise<void> => {
+  const node = await openTestNode(createQedDriver({ clock: new TestClock() }), {
+    children: { file },
+    config: { readOnly: true },
+  })
+  const { corruptions, checkErrors } = await node.check()
+  const { dirty } = await node.info()
+  await node.close()
+  if (dirty && !afterCrash) throw new Error('the image is dirty')
+  if (!dirty && corruptions + checkErrors > 0) throw new Error(`${corruptions} corruptions`)
+}
+
+function guestOn(overlay: boolean, debugOptions = {}): FaultScenario {
+  const below = overlay ? memoryFromBytes(pattern(SIZE, 3), { readOnly: true }) : undefined
+  let clock = new TestClock()
+  return {
+    verify,
+    debugOptions,
+    open(file) {
+      clock = new TestClock()
+      return openOver(file, below, clock)
+    },
+    async make() {
+      const file = await createImage({ size: SIZE, cluster_size: CLUSTER, table_size: 1 })
+      const node = await openOver(file, below)
+      await node.write(0, pattern(SAFE_AREA, 4))
+      const content = await toBytes(node)
+      await node.close()
+      return { file, content, safe: SAFE_AREA }
+    },
+    async run(guest) {
+      for (let round = 0; round < 2; round++) {
+        for (let at = SAFE_AREA; at < SIZE - 16 * KIB; at += 14_000) {
+          await guest.write(at, 5000, at + round)
+          await guest.read(at, 6000)
+        }
+        await guest.flush()
+        await guest.zero(SAFE_AREA + 2 * CLUSTER, 2 * CLUSTER, round === 0)
+        await guest.zero(SIZE - 2 * CLUSTER, CLUSTER, false)
+        await guest.read(0, SIZE)
+        // Five seconds without an allocation: the image is marked clean.
+        clock.elapse()
+        await guest.flush()
+      }
+      // A place whose L2 table is missing.
+      await guest.resize(2 ** 21 + SIZE)
+      await guest.write(2 ** 21 + 100, 1000, 5)
+      await guest.flush()
+    },
   }
-  await expect(node.write(0, new Uint8Array(512))).rejects.toThrow('injected')
-  broken.flush = flush
-  failing = false
-  const flushes = log.count().flushes
-  await node.write(0, new Uint8Array(512))
-  expect(log.count().flushes).toBe(flushes + 1)
+}
+
+/** Copies that are too long to go out with the data. */
+function largeCopies(): FaultScenario {
+  const size = 2 * KIB * KIB
+  const content = new Uint8Array(size).fill(3)
+  const below = memoryFromBytes(content, { readOnly: true })
+  return {
+    verify,
+    open: (file) => openOver(file, below),
+    async make() {
+      return {
+        file: await createImage({ size, cluster_size: size, table_size: 1 }),
+        content,
+        safe: 0,
+      }
+    },
+    async run(guest) {
+      await guest.write(size / 2, 1000, 1)
+    },
+  }
+}
+
+/** Everything that is announced is in one of these. */
+const STEPS: readonly Steps[] = [
+  {
+    name: 'a guest',
+    scenario: () => guestOn(false),
+    events: [
+      'l1_update',
+      'l2_load',
+      'l2_update',
+      'read_aio',
+      'write_aio',
+      'flush_to_disk',
+      'pwritev',
+      'pwritev_zero',
+      'pwritev_done',
+    ],
+  },
+  {
+    name: 'a guest on an overlay',
+    scenario: () => guestOn(true),
+    events: ['l1_update', 'l2_update', 'read_backing_aio', 'cow_read', 'write_aio', 'flush_to_disk'],
+  },
+  { name: 'long copies', scenario: largeCopies, events: ['cow_write'] },
+  {
+    name: 'a file of blocks',
+    scenario: () => guestOn(false, { align: 8192 }),
+    events: ['pwritev_rmw_head', 'pwritev_rmw_after_head', 'pwritev_rmw_tail', 'pwritev_rmw_after_tail'],
+  },
+]
+
+/** Steps of drivers with refcounts, compression, subclusters or VM state; and of a filter. */
+const NOT_HERE =
+  /^(l1_(grow|shrink)|l2_(alloc|update_)|ref|cluster_|vmstate|empty|(read|write)_compressed|flush_to_os|cor_|none)/
+
+describe.each(STEPS)('an error under $name', ({ scenario, events }) => {
+  it.each(events)('at %s', async (event) => {
+    for (const fault of faultsAt(event)) {
+      const what = `${fault.errno}, ${fault.lasts}`
+      const met = await runWithFault(scenario(), fault).catch((error: unknown) => {
+        throw new Error(`${what}: ${(error as Error).message}`, { cause: error })
+      })
+      expect(met, `${what}: reached`).toBe(true)
+    }
+  })
 })
 
-it.each([1, 2, 3, 4, 5, 6])('seed %i', async (seed) => {
-  const random = createRandom(seed)
-  let failing = false
-  const image = await createImage({ cluster_size: 4096, table_size: 1, size: 4 * 2 ** 20 })
-  const log = new WriteLog()
-  const file = await openTestNode(writeLog, {
-    options: { log },
-    children: { file: faulty(image, () => failing && random.chance(0.1)) },
-  })
-  const clock = new TestClock()
-  const node = await openTestNode(createQedDriver({ clock }), { children: { file } })
-  const guest = new CrashGuest(node, log)
-  failing = true
-  let failures = 0
-  for (let i = 0; i < 120; i++) {
-    const batch: Promise<void>[] = []
-    for (let lane = 0; lane < 3; lane++) {
-      const offset = lane * 2 ** 20 + random.int(0, 128) * 4096 + random.int(0, 8) * 512
-      const kind = random.int(0, 8)
-      if (kind < 5) batch.push(guest.write(offset, 512 * random.int(1, 24)))
-      else if (kind < 7) batch.push(guest.zero(offset - (offset % 4096), 4096, false))
-      else batch.push(guest.flush())
-    }
-    if (random.chance(0.1)) clock.elapse()
-    for (const { status } of await Promise.allSettled(batch)) if (status === 'rejected') failures++
-  }
-  failing = false
-  expect(failures).toBeGreaterThan(20)
-  expect(await guest.judge(node, log.now)).toBeUndefined()
-  expect(await node.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })
-  await node.close()
-  const again = await openTestNode(createQedDriver({ clock }), { children: { file: image } })
-  expect(await guest.judge(again, log.now)).toBeUndefined()
-  expect(await again.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })
-  expect((await again.info()).dirty).toBe(false)
+it('tries every step, or there is a reason', () => {
+  const tried = new Set<DebugEvent>(STEPS.flatMap(({ events }) => events))
+  expect(DEBUG_EVENTS.filter((event) => !tried.has(event))).toEqual(
+    DEBUG_EVENTS.filter((event) => NOT_HERE.test(event)),
+  )
 })

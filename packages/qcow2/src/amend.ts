@@ -79,7 +79,9 @@ export async function amend(
     )
   if (version > image.header.version) await upgrade(image, progress)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
-  if (size !== undefined) await truncate(image, size, { exact: true })
+  // As the core has it for a resize: what the backing file holds beyond the old end must not appear.
+  const zero = (image.backing?.size ?? 0) > image.size
+  if (size !== undefined) await truncate(image, size, { exact: true, zero })
   if (version < image.header.version) await downgrade(image, progress)
 }
 

@@ -198,6 +198,17 @@ describe('amending', () => {
     expect(await findings(file)).toMatchObject(SOUND)
   })
 
+  test('to a larger size does not show what a longer backing file has there', async () => {
+    const below = await openNode(environment, { driver: 'memory', size: 2 ** 20 })
+    await below.write(0, filled(7, 2 ** 20))
+    const file = await createImage({ size: 2 ** 18 })
+    const node = await openNode(environment, { driver: 'qcow2', file, backing: below })
+    await node.amend({ size: 2 ** 20 })
+    expect(await bytesAt(node, 2 ** 18 - 100, 100)).toEqual(filled(7, 100))
+    expect(sameBytes(await bytesAt(node, 2 ** 18, 3 * 2 ** 18), new Uint8Array(3 * 2 ** 18))).toBe(true)
+    await node.close()
+  })
+
   test.each([
     [{ refcount_bits: 64 }, { compat: '0.10' }, 'compat=0.10 requires refcount_bits=16'],
     [{ extended_l2: 'on' }, { compat: '0.10' }, 'incompatible features 0x10 set'],

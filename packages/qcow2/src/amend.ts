@@ -172,6 +172,19 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
   if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
   await settleImage(image)
   await image.markClean()
+  // What is allocated on the way must not set the bit again: version 2 has none, and nobody could clear it.
+  const { lazyRefcounts } = image.settings
+  image.settings.lazyRefcounts = false
+  try {
+    await becomeVersion2(image, progress)
+  } catch (error) {
+    image.settings.lazyRefcounts = lazyRefcounts
+    throw error
+  }
+}
+
+async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
+  const { header } = image
   if ((header.incompatible & ~Incompatible.compression) !== 0n)
     throw fail(
       image,
@@ -193,7 +206,6 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
     Object.assign(header, { version: 3, compatible, autoclear })
     throw error
   }
-  image.settings.lazyRefcounts = false
 }
 
 /** Version 2 has no zero flag: such clusters become data, or nothing where nothing reads as zero too. */

@@ -198,6 +198,21 @@ describe('amending', () => {
     expect(await findings(file)).toMatchObject(SOUND)
   })
 
+  test('down a lazy image leaves one whose refcounts are kept up to date', async () => {
+    const below = await openNode(environment, { driver: 'memory', size: 2 ** 20 })
+    const file = await createImage(LAZY)
+    const node = await openNode(environment, { driver: 'qcow2', file, backing: below })
+    // In version 2 zeroes over a backing file are data: clusters are allocated on the way down.
+    await below.write(0, filled(7, 2 ** 20))
+    await node.writeZeroes(0, CLUSTER)
+    await node.amend({ compat: '0.10' })
+    expect((await node.info()).dirty).toBe(false)
+    await node.write(4 * CLUSTER, pattern(CLUSTER))
+    await node.flush()
+    await node.crash()
+    expect(await findings(file)).toMatchObject(SOUND)
+  })
+
   test('to a larger size does not show what a longer backing file has there', async () => {
     const below = await openNode(environment, { driver: 'memory', size: 2 ** 20 })
     await below.write(0, filled(7, 2 ** 20))

@@ -70,6 +70,9 @@ export class BlockChild {
   flush(): Promise<void> {
     return this.#severed ? this.#refuse() : this.#node.flush()
   }
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.copyRange(offset, bytes, source, sourceOffset)
+  }
   truncate(size: number, options?: TruncateOptions): Promise<void> {
     return this.#severed ? this.#refuse() : this.#node.truncate(size, options)
   }

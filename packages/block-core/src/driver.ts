@@ -188,6 +188,15 @@ export interface NodeOps {
   /** Gives up the content of a range. What it reads as afterwards is up to the driver. */
   discard?(offset: number, bytes: number): Promise<void>
   blockStatus?(offset: number, bytes: number): Promise<BlockStatus>
+  /**
+   * Copies `bytes` bytes from `sourceOffset` of another node to `offset` of this one without their passing through
+   * this process: `copy_file_range`. Protocols copy between nodes of their own driver; formats and filters
+   * hand on what they would write in place. `source` is the node that the core has made ready to be read, a
+   * protocol's, and never this one. What is a hole there may be zeroes that take space here.
+   *
+   * @throws BlockError ENOTSUP where it cannot be done between these two: nothing was written then
+   */
+  copyRange?(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void>
   truncate?(size: number, options: TruncateOptions): Promise<void>
   /** Makes everything written so far durable: the driver's own caches, then its children. */
   flush?(): Promise<void>

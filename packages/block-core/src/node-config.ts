@@ -1,4 +1,6 @@
 /** What the core, not the driver, knows of a node: the common options of QEMU's `blockdev-add`. */
+import type { BlockChild } from './child.ts'
+import type { AnyDriver, ChildRole, NodeOps } from './driver.ts'
 
 /** Common options, parsed. */
 export interface NodeConfig {
@@ -17,6 +19,16 @@ export interface NodeConfig {
   readonly ownedByParents: boolean
   /** The options the user gave, for `reopen` and for messages. */
   readonly explicit: Readonly<Record<string, unknown>>
+}
+
+/** Everything a node is made of. Made by `openNode`. */
+export interface NodeInit {
+  readonly name: string
+  readonly driver: AnyDriver
+  readonly filename: string
+  readonly config: NodeConfig
+  readonly ops: NodeOps
+  readonly children: ReadonlyMap<ChildRole, BlockChild>
 }
 
 /** QEMU's cache modes (`-t`), each a triple of flags. */

@@ -20,21 +20,11 @@ import type {
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
-import { BlockError } from './errors.ts'
-import type { NodeConfig } from './node-config.ts'
+import { BlockError, isBlockError } from './errors.ts'
+import type { NodeConfig, NodeInit } from './node-config.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
 import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
-
-/** Everything a node is made of. Made by `openNode`. */
-export interface NodeInit {
-  readonly name: string
-  readonly driver: AnyDriver
-  readonly filename: string
-  readonly config: NodeConfig
-  readonly ops: NodeOps
-  readonly children: ReadonlyMap<ChildRole, BlockChild>
-}
 
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
 export const MAX_REQUEST = 2147483136
@@ -152,56 +142,51 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
-  async writeCompressed(offset: number, from: Uint8Array): Promise<void> {
-    while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, from.length, this.#ops.write !== undefined)
-    try {
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    return this.#change('write', offset, from.length, async () => {
       if (!this.#ops.writeCompressed) throw this.#unsupported('compressed writes')
       if (from.length > 0) await this.#requests.writeCompressed(offset, from)
-    } catch (error) {
-      throw this.#failed('write', offset, error)
-    } finally {
-      this.#end()
-    }
+    })
   }
 
   /** Makes a range read as zeroes: by the driver's own means, else by writing zeroes (unless `noFallback`). */
-  async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
-    while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
-    try {
+  writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
+    return this.#change('write', offset, bytes, async () => {
       if (bytes > 0) await this.#requests.writeZeroes(offset, bytes, flags)
-    } catch (error) {
-      throw this.#failed('write', offset, error)
-    } finally {
-      this.#end()
-    }
+    })
   }
 
   /** Gives up the content of a range. Advice: nothing happens where the driver cannot, or discard is off. */
-  async discard(offset: number, bytes: number): Promise<void> {
-    while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
-    try {
+  discard(offset: number, bytes: number): Promise<void> {
+    return this.#change('discard', offset, bytes, async () => {
       if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
-    } catch (error) {
-      throw this.#failed('discard', offset, error)
-    } finally {
-      this.#end()
-    }
+    })
+  }
+
+  /**
+   * Copies from another node inside the host, so that the bytes do not pass through this process. `source` is
+   * the node of a protocol: `host.child.node` of what {@link blockStatus} says of the data, at `host.offset`. Only
+   * data is worth it: a hole may become zeroes that take space.
+   *
+   * @throws BlockError ENOTSUP where that cannot be done between these two: nothing was written then, and
+   *   asking again does not help; EIO outside either node; what {@link write} throws
+   */
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    return this.#change('write', offset, bytes, async () => {
+      if (!this.#ops.copyRange || source === this) throw this.#unsupported('copying from that node')
+      if (bytes === 0) return
+      const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
+      // The source is held where the copy is made: who hands it on must not keep the source from being drained.
+      await (this.driver.kind === 'protocol' ? source.#counted(sourceOffset, bytes, copy) : copy())
+    })
   }
 
   /** Makes everything durable whose request completed before the call. */
-  async flush(): Promise<void> {
-    while (this.#gate.all) await this.#gate.all
-    this.#begin(0, 0)
-    try {
-      await this.#requests.flush()
-    } catch (error) {
+  flush(): Promise<void> {
+    const failed = (error: unknown): never => {
       throw this.#failed('flush', 0, error)
-    } finally {
-      this.#end()
     }
+    return this.#counted(0, 0, () => this.#requests.flush().catch(failed))
   }
 
   /**
@@ -458,6 +443,35 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.#begin(offset, bytes)
   }
 
+  /** One request that changes something; the frequent ones spell this out, for they are called too often. */
+  async #change(
+    operation: IoErrorEvent['operation'],
+    offset: number,
+    bytes: number,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    while (this.#gate.writes) await this.#gate.writes
+    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
+    try {
+      await run()
+    } catch (error) {
+      throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
+    } finally {
+      this.#end()
+    }
+  }
+
+  /** Runs `body` as a request that changes nothing. */
+  async #counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
+    while (this.#gate.all) await this.#gate.all
+    this.#begin(offset, bytes)
+    try {
+      return await body()
+    } finally {
+      this.#end()
+    }
+  }
+
   #requireWritable(canWrite: boolean): void {
     if (this.#config.readOnly || !canWrite)
       throw new BlockError('EPERM', `Block node '${this.name}' is read-only`, { node: this.name })
@@ -469,16 +483,18 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     if (this.#state === 'crashed') throw this.#closedError()
   }
 
-  async #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
-    while (this.#gate.all) await this.#gate.all
-    this.#begin(0, 0)
-    try {
+  #wakeIdle(): void {
+    const waiting = this.#idle
+    this.#idle = []
+    for (const resolve of waiting) resolve()
+  }
+
+  #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
+    return this.#counted(0, 0, async () => {
       const result = run(this.#ops)
       if (!result) throw this.#unsupported(name)
-      return await result
-    } finally {
-      this.#end()
-    }
+      return result
+    })
   }
 
   async #exclusive(name: keyof NodeOps, run: (ops: NodeOps) => Promise<void> | undefined): Promise<void> {

@@ -4,8 +4,10 @@
  */
 import { alignDown, alignUp, isZero } from './bits.ts'
 import type { BlockLimits, NodeOps, TruncateOptions, WriteFlag, WriteFlags } from './driver.ts'
+import { BlockError } from './errors.ts'
 import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
 import { FlushQueue } from './flush-queue.ts'
+import type { BlockNode } from './node.ts'
 import type { NodeConfig } from './node-config.ts'
 import { readPadded, writePadded } from './padding.ts'
 import { RangeTracker } from './range-tracker.ts'
@@ -95,6 +97,21 @@ export class Requests {
     // Some of it may have been written as data, so the driver must know FUA in both ways.
     const { zeroFlags, writeFlags } = this.#ops
     await this.#forceUnitAccess(flags, zeroFlags?.has('fua') ? writeFlags : undefined)
+  }
+
+  /** @throws BlockError ENOTSUP also where the range does not fit the driver's blocks */
+  async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    if (!this.#isAligned(offset, bytes))
+      throw new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host')
+    try {
+      await this.#ranges.run(offset, bytes, false, async () => {
+        this.#owner.requireAlive()
+        await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
+      })
+    } finally {
+      this.#flushes.wrote()
+    }
+    await this.#forceUnitAccess(NO_FLAGS, undefined)
   }
 
   async discard(offset: number, bytes: number): Promise<void> {

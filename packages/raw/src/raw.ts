@@ -67,6 +67,11 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
 
     writeZeroes: (offset, bytes, flags) => file.writeZeroes(window.offset + offset, bytes, flags),
     discard: (offset, bytes) => file.discard(window.offset + offset, bytes),
+    // Nobody sees what a copy writes, so a probed image, which has to look, is left out.
+    ...(!probed && {
+      copyRange: (offset, bytes, source, sourceOffset) =>
+        file.copyRange(window.offset + offset, bytes, source, sourceOffset),
+    }),
     flush: () => file.flush(),
     info: () => infoOf(file),
 

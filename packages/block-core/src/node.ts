@@ -483,12 +483,6 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     if (this.#state === 'crashed') throw this.#closedError()
   }
 
-  #wakeIdle(): void {
-    const waiting = this.#idle
-    this.#idle = []
-    for (const resolve of waiting) resolve()
-  }
-
   #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
     return this.#counted(0, 0, async () => {
       const result = run(this.#ops)

@@ -1,19 +1,50 @@
 /**
- * System calls that plain Node does not have. Today nothing provides them: every member is optional, and the
- * `file` driver does without. A library that can make them (through FFI) may hand them to `fileDriver`.
+ * System calls that plain Node does not have. Every member is optional: where one is absent the `file` driver
+ * does without. {@link systemCalls} has those of this system; others may be given to `fileDriver`.
  *
- * Each rejects with an error whose `code` is the errno name; `EOPNOTSUPP` and `ENOSYS` mean that
- * this file system cannot do it. All offsets and lengths are bytes.
+ * All offsets and lengths are bytes. What fails is thrown, or rejected with, an error whose `code` is the errno
+ * name; `EOPNOTSUPP` and `ENOSYS` mean that this file system cannot do it.
  */
+
+/** Which thread makes a call: the one that asks, which waits, or one of Node's pool. */
+export type Where = 'here' | 'pool'
+
+/** The calls. Those that give a promise take an absent `where` for `here`. */
 export interface HostCalls {
   /** `fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)`: frees the range, which then reads as zeroes. */
-  punchHole?(fd: number, offset: number, bytes: number): Promise<void>
+  punchHole?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
   /** `fallocate(FALLOC_FL_ZERO_RANGE)`: the range reads as zeroes and stays allocated; grows the file if need be. */
-  zeroRange?(fd: number, offset: number, bytes: number): Promise<void>
+  zeroRange?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
   /** `fallocate(0)`: allocates the range, growing the file if need be, and keeps its content. */
-  allocate?(fd: number, offset: number, bytes: number): Promise<void>
+  allocate?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
   /** `lseek(SEEK_DATA)`: where the next data at or after `offset` begins; undefined when there is none. */
-  seekData?(fd: number, offset: number): Promise<number | undefined>
+  seekData?(fd: number, offset: number, where?: Where): Promise<number | undefined>
   /** `lseek(SEEK_HOLE)`: where the next hole at or after `offset`, which must hold data, begins. */
-  seekHole?(fd: number, offset: number): Promise<number>
+  seekHole?(fd: number, offset: number, where?: Where): Promise<number>
+  /**
+   * `copy_file_range`: copies inside the host. @returns how many bytes were copied: fewer than asked for, and 0
+   * at the end of the file that is read
+   */
+  copyRange?(from: FilePlace, to: FilePlace, bytes: number, where?: Where): Promise<number>
+  /** Locks of other processes see these. Present where they belong to the open file, not to the process. */
+  readonly locks?: HostLocks | undefined
+}
+
+/** A place in an open file. */
+export interface FilePlace {
+  readonly fd: number
+  readonly offset: number
+}
+
+/**
+ * Locks on single bytes of a file, that need not exist: `F_OFD_SETLK`, `F_OFD_GETLK`. They belong to the open
+ * file description: closing another descriptor of the file releases nothing. Nothing here waits.
+ */
+export interface HostLocks {
+  /** Takes a shared lock. @throws EAGAIN where somebody has an exclusive one; ENOLCK, EINVAL, ... where there are none */
+  share(fd: number, byte: number): void
+  /** Gives a lock back, or does nothing. */
+  release(fd: number, byte: number): void
+  /** Whether somebody else has any lock on the byte. */
+  isTaken(fd: number, byte: number): boolean
 }

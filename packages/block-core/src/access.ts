@@ -22,7 +22,8 @@ const places = new Map<string, Set<BlockNode>>()
 /** Nodes that are about to be reopened for writing. */
 const gaining = new Set<BlockNode>()
 
-const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
+/** Whether a node may write, or is about to be allowed to. */
+export const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
 
 /** QEMU's rule. It holds for the parents of one node, which somebody gave them on purpose. */
 const conflict = (a: Use, b: Use): boolean => (a.writes && !b.sharesWrites) || (b.writes && !a.sharesWrites)

@@ -149,6 +149,18 @@ export interface ReopenRequest {
   readonly options: Readonly<Record<string, unknown>>
 }
 
+/** What is done with a node, and what others may do with it meanwhile: bits of `PERMISSION`. */
+export interface Permissions {
+  readonly taken: number
+  readonly shared: number
+}
+
+/** The second half of a change of permissions. Exactly one of the two is called. */
+export interface PreparedPermissions {
+  commit(): void
+  abort(): void
+}
+
 /** The second half of a reopen. Exactly one of the two is called. */
 export interface PreparedReopen {
   commit(): void | Promise<void>
@@ -186,7 +198,7 @@ export interface NodeOps {
   writeCompressed?(offset: number, from: Uint8Array): Promise<void>
   writeZeroes?(offset: number, bytes: number, flags: WriteFlags): Promise<void>
   /** Gives up the content of a range. What it reads as afterwards is up to the driver. */
-  discard?(offset: number, bytes: number): Promise<void>
+  readonly discard?: ((offset: number, bytes: number) => Promise<void>) | undefined
   blockStatus?(offset: number, bytes: number): Promise<BlockStatus>
   /**
    * Copies `bytes` bytes from `sourceOffset` of another node to `offset` of this one without their passing through
@@ -194,9 +206,11 @@ export interface NodeOps {
    * hand on what they would write in place. `source` is the node that the core has made ready to be read, a
    * protocol's, and never this one. What is a hole there may be zeroes that take space here.
    *
-   * @throws BlockError ENOTSUP where it cannot be done between these two: nothing was written then
+   * @throws BlockError ENOTSUP where it cannot be done between these two: the range is to be copied otherwise
    */
-  copyRange?(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void>
+  readonly copyRange?:
+    | ((offset: number, bytes: number, source: BlockNode, sourceOffset: number) => Promise<void>)
+    | undefined
   truncate?(size: number, options: TruncateOptions): Promise<void>
   /** Makes everything written so far durable: the driver's own caches, then its children. */
   flush?(): Promise<void>
@@ -222,6 +236,14 @@ export interface NodeOps {
   /** Breakpoints, for drivers that have them (blkdebug). */
   readonly breakpoints?: Breakpoints
 
+  /**
+   * Protocols: makes sure that no other process keeps from doing this with the place, and keeps others from what
+   * is not shared. Called whenever something else is to be done, also with the node of a user; never called for a
+   * node that nobody uses yet. At once, without waiting.
+   *
+   * @throws BlockError EBUSY when somebody else is in the way: then everything is as before
+   */
+  preparePermissions?(wanted: Permissions): PreparedPermissions
   /** First half of a reopen: does all that can fail. Absent: the driver accepts every change of the core's own options. */
   prepareReopen?(request: ReopenRequest): Promise<PreparedReopen>
   /** Clean shutdown: metadata written, bits cleared. Not called when the node crashed. */
@@ -321,6 +343,10 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly kind: DriverKind
   /** Formats: nothing of the file is kept in memory, so that others may write to it meanwhile (raw). */
   readonly sharesFile?: boolean
+  /** Formats that share their file: whether options, as users write them, show a fixed part of it alone (raw). */
+  isWindow?(options: RawOptions): boolean
+  /** Filters: also writes to its child what the child shows already (copy-on-read). */
+  readonly writesUnchanged?: boolean
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
   /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */

@@ -64,6 +64,7 @@ export {
   text,
 } from './options.ts'
 export { combinePaths, resolveBackingFilename } from './paths.ts'
+export { PERMISSION } from './permissions.ts'
 export { filePreallocation } from './preallocation.ts'
 export { RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'

@@ -24,6 +24,7 @@ import { BlockError, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
 import { RequestGate } from './request-gate.ts'
+import { settlePermissions } from './permissions.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
@@ -168,8 +169,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * the node of a protocol: `host.child.node` of what {@link blockStatus} says of the data, at `host.offset`. Only
    * data is worth it: a hole may become zeroes that take space.
    *
-   * @throws BlockError ENOTSUP where that cannot be done between these two: nothing was written then, and
-   *   asking again does not help; EIO outside either node; what {@link write} throws
+   * @throws BlockError ENOTSUP where that cannot be done between these two: then the whole range is to be copied
+   *   otherwise, and asking again does not help; EIO outside either node; what {@link write} throws
    */
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#change('write', offset, bytes, async () => {
@@ -392,7 +393,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** @internal A parent lets go; the last one of a node that was opened for its parents closes it. */
   async releasedBy(edge: BlockChild, crashed = false): Promise<void> {
     this.parents.delete(edge)
-    if (this.parents.size > 0 || !this.#config.ownedByParents) return
+    if (this.parents.size > 0 || !this.#config.ownedByParents) return settlePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
   /** @internal The driver, or a reopen, changed what the node is. */

@@ -16,6 +16,7 @@ import { flattenOptions, isTree } from './key-value.ts'
 import { BlockNode } from './node.ts'
 import { placeOf } from './node-name.ts'
 import type { RawOptions } from './options.ts'
+import { settlePermissions } from './permissions.ts'
 
 /** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
 export const MAX_CHAIN = 200
@@ -105,6 +106,7 @@ export class Children {
     if (role !== 'backing' && !defaults.readOnly && node.readOnly)
       throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
     requireUse(edge)
+    settlePermissions([node])
     const { place } = node.ops
     if (role === 'file' && place !== undefined && this.#request.chainPlaces.includes(place))
       throw new BlockError('EINVAL', `Backing file '${node.filename}' creates an infinite loop.`)

@@ -26,6 +26,7 @@ import {
   type OpenRequest,
 } from './open-context.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
+import { settlePermissions } from './permissions.ts'
 import type { DriverRegistry } from './registry.ts'
 
 /**
@@ -295,16 +296,17 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
   })
   tableOf(request.environment).add(node)
   events.connect(node)
-  const complaint = (forceShare ? undefined : busy(node)) ?? leftover(attempt, unknown)
+  const complaint = busy(node, forceShare) ?? leftover(attempt, unknown)
   if (!complaint) return node
   await node.close().catch(() => undefined)
   throw complaint
 }
 
 /** Why the place of a node may not be used this way. */
-function busy(node: BlockNode): BlockError | undefined {
+function busy(node: BlockNode, forceShare: boolean): BlockError | undefined {
   try {
-    enterPlace(node)
+    if (!forceShare) enterPlace(node)
+    settlePermissions([node])
     return undefined
   } catch (error) {
     return error as BlockError

@@ -15,6 +15,7 @@ import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.t
 import { BlockNode } from './node.ts'
 import type { NodeConfig } from './node-config.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from './options.ts'
+import { reservePermissions, settlePermissions } from './permissions.ts'
 
 /** What shall change; everything else stays. */
 export interface ReopenOptions {
@@ -50,12 +51,20 @@ interface Change {
 export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
   await node.drained(async () => {
     const changes = planReopen(node, request)
+    const nodes = changes.map((change) => change.node)
     const end = gainWriting(becomingWritable(changes).map((change) => change.node))
+    let release: (() => void)[] = []
     try {
+      settlePermissions(nodes)
+      release = changes.flatMap(({ replaced }) =>
+        replaced.map((swap) => reservePermissions(swap.edge, swap.node)),
+      )
       await flushChanges(node, changes)
       await applyChanges(changes)
     } finally {
       end()
+      for (const give of release) give()
+      settlePermissions(nodes)
     }
   })
 }

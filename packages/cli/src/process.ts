@@ -45,14 +45,14 @@ function loadProgram<P>(url: string): Loaded<P> {
   const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
   const cachedData = readIfThere(cachePath)
   // Latin-1 is what V8 keeps without converting; the bundler writes everything else as escapes.
-  const source = `(function (exports, require, module) {${fs.readFileSync(path, 'latin1')}\n})`
+  const source = `(function (exports, require, module, __filename) {${fs.readFileSync(path, 'latin1')}\n})`
   const script = new vm.Script(source, {
     filename: path,
     ...(cachedData && { cachedData }),
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
   const module = { exports: {} as P }
-  script.runInThisContext()(module.exports, createRequire(path), module)
+  script.runInThisContext()(module.exports, createRequire(path), module, path)
   return {
     program: module.exports,
     keep() {

@@ -30,6 +30,7 @@ export const raw = defineDriver({
   name: 'raw',
   kind: 'format',
   sharesFile: true,
+  isWindow: (options) => 'offset' in options || 'size' in options,
   options: rawOptions,
   mutableOptions: ['offset', 'size'],
   createOptions: rawCreateOptions,

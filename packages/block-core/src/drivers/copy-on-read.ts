@@ -43,6 +43,7 @@ function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
 export const copyOnRead = defineDriver({
   name: 'copy-on-read',
   kind: 'filter',
+  writesUnchanged: true,
 
   async open(context): Promise<NodeOps> {
     const child = await context.requireChild('file')

@@ -5,6 +5,7 @@
 
 import { BlockError } from '../errors.ts'
 import { ALIGNED_BUFFER, type AlignedBuffers, isAligned, sharedBuffers } from './aligned-buffers.ts'
+import type { Where } from './host-calls.ts'
 import { close, open, pread } from './host-fs.ts'
 import { type IoEngine, ThreadEngine } from './io-engine.ts'
 
@@ -58,6 +59,9 @@ export class DirectEngine implements IoEngine {
 
   fdatasync(fd: number): Promise<void> {
     return this.#pool.fdatasync(fd)
+  }
+  call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
+    return this.#pool.call(bytes, run)
   }
   stop(): Promise<void> {
     return this.#pool.stop()

@@ -2,7 +2,8 @@ import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { NodeOps } from '../driver.ts'
 import { BlockError } from '../errors.ts'
-import { type IoEngine, makeEngine } from './io-engine.ts'
+import { makeEngine } from './engines.ts'
+import type { IoEngine } from './io-engine.ts'
 import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
@@ -24,6 +25,7 @@ function heldEngine(): { engine: IoEngine; release: () => void } {
       return write
     },
     fdatasync: (fd) => real.fdatasync(fd),
+    call: (bytes, run) => real.call(bytes, run),
     async stop() {
       await Promise.allSettled(running)
       await real.stop()
@@ -41,7 +43,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
 describe('size', () => {
   it('makes room for zeroes beyond the end without writing them', async () => {
     const path = place('abc')
-    const node = await openFile(path)
+    const node = await openFile(path, {}, { hostCalls: {} })
     await node.writeZeroes(3, 50_000_000, { noFallback: true })
     expect(node.size).toBe(50_000_003)
     expect(statSync(path).blocks * 512).toBeLessThan(1_000_000)
@@ -78,6 +80,7 @@ describe('size', () => {
         throw new BlockError('ENOSPC', 'full')
       },
       fdatasync: (fd) => real.fdatasync(fd),
+      call: (bytes, run) => real.call(bytes, run),
       stop: () => real.stop(),
     }
     const node = await openFile(path, {}, { makeEngine: () => engine })
@@ -128,6 +131,7 @@ describe('flush', () => {
         if (++calls === 1) throw new BlockError('EIO', 'lost')
         await real.fdatasync(fd)
       },
+      call: (bytes, run) => real.call(bytes, run),
       stop: () => real.stop(),
     }
     return { engine, calls: () => calls }
@@ -257,8 +261,18 @@ describe('with a host that has more system calls', () => {
     await node.writeZeroes(0, 512, { mayUnmap: true })
     await node.writeZeroes(512, 512)
     await node.writeZeroes(100_000, 512, { mayUnmap: true })
-    expect(calls).toEqual(['punch 4096 4096', 'punch 0 512', 'zero 512 512', 'zero 100000 512'])
     expect(node.size).toBe(100_512)
+    await node.writeZeroes(100_000, 1024, { mayUnmap: true })
+    expect(node.size).toBe(101_024)
+    await node.writeZeroes(101_024, 512)
+    expect(calls).toEqual([
+      'punch 4096 4096',
+      'punch 0 512',
+      'zero 512 512',
+      'punch 100000 512',
+      'zero 101024 512',
+    ])
+    expect(node.size).toBe(101_536)
     await node.close()
   })
 

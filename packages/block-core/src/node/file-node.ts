@@ -1,11 +1,12 @@
 /** One open host file as a node: what the `file` driver answers to the core's requests. */
 import { ftruncateSync } from 'node:fs'
-import { alignDown, alignUp } from '../bits.ts'
 import type {
   BlockLimits,
   BlockStatus,
   NodeInfo,
   NodeOps,
+  Permissions,
+  PreparedPermissions,
   PreparedReopen,
   ReopenRequest,
   TruncateOptions,
@@ -14,6 +15,9 @@ import type {
 } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
 import { BlockError, isBlockError } from '../errors.ts'
+import type { BlockNode } from '../node.ts'
+import { FileLock } from './file-lock.ts'
+import { FileSpace } from './file-space.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat } from './host-fs.ts'
 import { type OpenFile, placeOf } from './open-file.ts'
@@ -23,8 +27,10 @@ import { resizeFile } from './preallocate.ts'
 export interface FileNodeInit {
   readonly file: OpenFile
   readonly calls: HostCalls
-  /** Others may write to the file meanwhile (`locking=off`). */
-  readonly shared?: boolean
+  /** For messages. */
+  readonly filename: string
+  /** `off`: others may write to the file meanwhile. `auto`: they may where the host has no locks for us. */
+  readonly locking: 'auto' | 'on' | 'off'
   /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
@@ -36,12 +42,9 @@ export class FileNode implements NodeOps {
   readonly place?: string
   readonly growable = true
   readonly zeroFlags = ZERO_FLAGS
-  /** Only where the host can punch holes. */
-  readonly discard?: (offset: number, bytes: number) => Promise<void>
   readonly #calls: HostCalls
+  readonly #space: FileSpace
   readonly #openAgain: FileNodeInit['openAgain']
-  /** System calls that this file system turned out not to have. */
-  readonly #missing = new Set<keyof HostCalls>()
   /** Writes in flight that end beyond `#size`: while there are any, setting the length could cut them off. */
   readonly #growing = new Set<Promise<unknown>>()
   /** Everything in flight on the descriptor beside the engine's own calls. */
@@ -49,6 +52,9 @@ export class FileNode implements NodeOps {
   #file: OpenFile
   /** Bytes, as far as this node has made or seen the file. */
   #size: number
+  /** Made when there is something to lock, for the calls are loaded then. */
+  #lock: FileLock | undefined
+  readonly #locking: { readonly filename: string; readonly required: boolean } | undefined
   #flushFailure: unknown
   #released = false
 
@@ -57,8 +63,23 @@ export class FileNode implements NodeOps {
     this.#calls = init.calls
     this.#openAgain = init.openAgain
     this.#size = init.file.stats.size
-    if (!init.shared) this.place = placeOf(init.file.stats)
-    if (init.calls.punchHole) this.discard = (offset, bytes) => this.#punchHole(offset, bytes)
+    const { filename, locking } = init
+    if (locking !== 'off') {
+      this.place = placeOf(init.file.stats)
+      this.#locking = { filename, required: locking === 'on' }
+    }
+    this.#space = new FileSpace(init.calls, (bytes, run) =>
+      this.#use(() => this.#file.engine.call(bytes, (where) => run(this.#file.fd, where))),
+    )
+  }
+
+  /** Only where the host can punch holes. */
+  get discard(): ((offset: number, bytes: number) => Promise<void>) | undefined {
+    return this.#space.canPunch ? this.#discard : undefined
+  }
+  /** Only where the host can copy. */
+  get copyRange(): NodeOps['copyRange'] {
+    return this.#calls.copyRange ? this.#copyRange : undefined
   }
 
   get limits(): Partial<BlockLimits> {
@@ -83,31 +104,35 @@ export class FileNode implements NodeOps {
   /** Without the host's help only beyond the end of the file, where making it longer gives zeroes. */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
     const end = offset + bytes
-    if (flags.mayUnmap && end <= this.#size && (await this.#tryCall('punchHole', offset, bytes))) return
-    const zeroing = this.#tryCall('zeroRange', offset, bytes)
+    if (flags.mayUnmap) {
+      const inside = Math.min(end, this.#size) - offset
+      if (inside <= 0) return this.#extend(offset, end)
+      if (await this.#space.punch(offset, inside))
+        return end > this.#size ? this.#extend(this.#size, end) : undefined
+    }
+    const zeroing = this.#space.zero(offset, bytes)
     if (await (end > this.#size ? this.#grow(end, zeroing) : zeroing)) return
     await this.#extend(offset, end)
   }
 
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
-    if (offset >= this.#size) return hole(bytes)
-    const length = Math.min(bytes, this.#size - offset)
-    const { seekData, seekHole } = this.#calls
-    if (!seekData || !seekHole) return data(length)
-    const { fd, alignment } = this.#file
-    const from = await this.#use(() => seekData.call(this.#calls, fd, offset))
-    if (from === undefined) return hole(length)
-    const before = alignDown(from - offset, alignment)
-    if (before > 0) return hole(Math.min(before, length))
-    if (from > offset) return data(Math.min(alignment, length))
-    const to = await this.#use(() => seekHole.call(this.#calls, fd, offset))
-    // The end may move while we look: then all of it is taken for data.
-    return data(to > offset ? Math.min(alignUp(to - offset, alignment), length) : length)
+    if (offset >= this.#size) return { bytes, allocated: true, data: false, zero: true }
+    return this.#space.status(offset, Math.min(bytes, this.#size - offset), this.#file.alignment)
+  }
+
+  preparePermissions(wanted: Permissions): PreparedPermissions {
+    const { locks } = this.#locking ? this.#calls : {}
+    if (!locks || !this.#locking) return { commit() {}, abort() {} }
+    this.#lock ??= new FileLock(locks, this.#file.fd, this.#locking)
+    return this.#lock.prepare(wanted)
   }
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     await this.#settled()
+    if (this.#released) throw releasedError()
+    this.#lock?.prepareResize()
     const before = this.#size
+    this.#space.forget(Math.min(before, size), Infinity)
     try {
       await this.#use(() => resizeFile(this.#file, before, size, options.preallocation ?? 'off', this.#calls))
       this.#size = size
@@ -146,10 +171,17 @@ export class FileNode implements NodeOps {
       await close(next.fd)
       throw new BlockError('EBUSY', 'Could not reopen file: its name now belongs to another file')
     }
+    try {
+      this.#lock?.copyTo(next.fd)
+    } catch (error) {
+      await close(next.fd)
+      throw error
+    }
     return {
       // The core holds requests back meanwhile: nothing uses the descriptor that goes.
       commit: () => {
         this.#file = next
+        this.#lock?.moveTo(next.fd)
         this.#size = next.stats.size
         return close(old.fd)
       },
@@ -196,6 +228,7 @@ export class FileNode implements NodeOps {
     if (offset >= this.#size) await this.#settled()
     if (offset < this.#size) throw new BlockError('ENOTSUP', 'the file cannot be zeroed in place')
     if (this.#released) throw releasedError()
+    this.#lock?.prepareResize()
     try {
       // At once, so that no write can begin between the check and this, and lose what lies beyond `end`.
       ftruncateSync(this.#file.fd, end)
@@ -205,22 +238,47 @@ export class FileNode implements NodeOps {
     this.#size = end
   }
 
-  async #punchHole(offset: number, bytes: number): Promise<void> {
-    if (!(await this.#tryCall('punchHole', offset, bytes)))
-      throw new BlockError('ENOTSUP', 'the file system cannot punch holes')
+  readonly #discard = async (offset: number, bytes: number): Promise<void> => {
+    if (!(await this.#space.punch(offset, bytes)))
+      throw new BlockError('ENOTSUP', 'the file system cannot punch holes there')
   }
 
-  /** Makes a call that the host or the file system may not have. @returns whether it was there */
-  async #tryCall(name: 'punchHole' | 'zeroRange', offset: number, bytes: number): Promise<boolean> {
-    const call = this.#calls[name]
-    if (!call || this.#missing.has(name)) return false
-    try {
-      await this.#use(() => call.call(this.#calls, this.#file.fd, offset, bytes))
-      return true
-    } catch (error) {
-      if (!isBlockError(error, 'ENOTSUP')) throw error
-      this.#missing.add(name)
-      return false
+  readonly #copyRange = async (
+    offset: number,
+    bytes: number,
+    source: BlockNode,
+    sourceOffset: number,
+  ): Promise<void> => {
+    const { ops } = source
+    if (!(ops instanceof FileNode)) throw notCopied()
+    const copying = this.#copy(offset, bytes, ops, sourceOffset)
+    const end = offset + bytes
+    await (end > this.#size ? this.#grow(end, copying) : copying)
+  }
+
+  async #copy(offset: number, bytes: number, source: FileNode, sourceOffset: number): Promise<void> {
+    const copyRange = this.#calls.copyRange!
+    for (let done = 0; done < bytes; ) {
+      const length = Math.min(bytes - done, LONGEST_COPY)
+      const copyPiece = (): Promise<number> =>
+        this.#file.engine.call(length, (where) =>
+          copyRange(
+            { fd: source.#file.fd, offset: sourceOffset + done },
+            { fd: this.#file.fd, offset: offset + done },
+            length,
+            where,
+          ),
+        )
+      try {
+        const copied = await this.#use(() => source.#use(copyPiece))
+        // The file that is read ended early.
+        if (copied === 0) throw notCopied()
+        done += copied
+      } catch (error) {
+        throw CANNOT_COPY.has(((error as BlockError).cause as { code?: unknown })?.code)
+          ? notCopied(error)
+          : error
+      }
     }
   }
 
@@ -251,5 +309,18 @@ export class FileNode implements NodeOps {
 
 const releasedError = (): BlockError => new BlockError('ECANCELED', 'the file was closed under the request')
 
-const data = (bytes: number): BlockStatus => ({ bytes, allocated: true, data: true, zero: false })
-const hole = (bytes: number): BlockStatus => ({ bytes, allocated: true, data: false, zero: true })
+/** Bytes of one copy inside the host: a crash of the node waits for it. */
+const LONGEST_COPY = 64 * 1024 * 1024
+
+/** What the host says of two files between which it cannot copy, in these places or at all. */
+const CANNOT_COPY: ReadonlySet<unknown> = new Set([
+  'EXDEV',
+  'EINVAL',
+  'ENOSYS',
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'ETXTBSY',
+])
+
+const notCopied = (cause?: unknown): BlockError =>
+  new BlockError('ENOTSUP', 'the host cannot copy between these files', { cause })

@@ -7,10 +7,13 @@ import { BlockError } from '../errors.ts'
 import { protocolOf } from '../filename.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
 import { filePreallocation } from '../preallocation.ts'
+import { type EngineName, makeEngine } from './engines.ts'
+import { lockForCreation } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
-import { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'
+import type { IoEngine } from './io-engine.ts'
+import { systemCalls } from './koffi.ts'
 import { openFailure, openFile, placeOf } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 
@@ -26,7 +29,7 @@ const options = {
   ),
   locking: oneOf(
     ['auto', 'on', 'off'],
-    'file locking mode (auto, off: no locks; on is not available)',
+    'file locking mode (auto: where the host can; on: or not at all; off)',
     'auto',
   ),
 }
@@ -58,26 +61,32 @@ function checkPlaceOptions({ nocow, extent_size_hint: hint = 0 }: OptionValues<t
 
 /** What the driver is built on, beside `node:fs`. */
 export interface FileDriverParts {
-  /** System calls that Node lacks: without them no holes are punched or found, and zeroes are written. */
+  /**
+   * System calls that Node lacks; default: {@link systemCalls}. Without them no holes are punched or found, zeroes
+   * are written, and there are no locks.
+   */
   readonly hostCalls?: HostCalls
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
 }
 
-/** The file that the options name. @throws BlockError EINVAL when they name none; for options that cannot be had */
-function requireFilename({ filename, locking }: FileOptions): string {
+/** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
+function requireFilename({ filename, locking }: FileOptions, calls: HostCalls): string {
   if (!filename) throw new BlockError('EINVAL', `The 'file' block driver requires a file name`)
-  // Node has no fcntl: a lock that other programs would respect cannot be taken, and `auto` means "if possible".
-  if (locking === 'on')
+  // Node itself cannot lock files, and `auto` means "if possible".
+  if (locking === 'on' && !calls.locks)
     throw new BlockError(
       'ENOTSUP',
-      `locking=on was specified, but Node.js cannot lock files; use locking=off`,
+      'locking=on was specified, but this system has no file locks, or the package koffi is not installed',
     )
   return filename
 }
 
 /** Makes a `file` driver of other parts; `file` is the usual one. */
-export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }: FileDriverParts = {}) =>
+export const fileDriver = ({
+  hostCalls = systemCalls,
+  makeEngine: engineOf = makeEngine,
+}: FileDriverParts = {}) =>
   defineDriver({
     name: 'file',
     kind: 'protocol',
@@ -93,7 +102,7 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
 
     async open(context) {
       const { readOnly, options } = context
-      const filename = requireFilename(options)
+      const filename = requireFilename(options, hostCalls)
       const engine = ENGINE_OF[options.aio] ?? (options.aio as EngineName)
       const openAs = (mode: { readonly readOnly: boolean; readonly direct: boolean }) => {
         if (options.aio === 'native' && !mode.direct)
@@ -106,7 +115,8 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
       return new FileNode({
         file: await openAs({ readOnly, direct: context.direct }),
         calls: hostCalls,
-        shared: options.locking === 'off',
+        filename,
+        locking: options.locking as 'auto' | 'on' | 'off',
         async openAgain(request, direct) {
           requireSame(options, request)
           return openAs({ readOnly: request.readOnly, direct })
@@ -115,7 +125,7 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
     },
 
     async createPlace(options, size, fallback, more = {}) {
-      const filename = requireFilename(options)
+      const filename = requireFilename(options, hostCalls)
       const place = more as OptionValues<typeof placeOptions>
       const preallocation = place.preallocation ?? fallback
       checkPlaceOptions(place)
@@ -127,7 +137,10 @@ export const fileDriver = ({ hostCalls = {}, makeEngine: engineOf = makeEngine }
         const stats = await fstat(fd)
         if (!stats.isFile())
           throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
-        if (options.locking !== 'off') requireUnused(placeOf(stats), filename)
+        if (options.locking !== 'off') {
+          requireUnused(placeOf(stats), filename)
+          if (hostCalls.locks) lockForCreation(hostCalls.locks, fd, filename)
+        }
         await ftruncate(fd, 0)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },

@@ -3,8 +3,9 @@
  * @module
  */
 export { allocateAligned } from './aligned-buffers.ts'
+export { type EngineName, makeEngine } from './engines.ts'
 export { type FileDriverParts, file, fileDriver } from './file.ts'
 export { type NodeHostOptions, nodeHost } from './host.ts'
 export type { FilePlace, HostCalls, HostLocks, Where } from './host-calls.ts'
-export { type EngineName, type IoEngine, makeEngine } from './io-engine.ts'
+export type { IoEngine } from './io-engine.ts'
 export { type SystemCallsReport, systemCalls, systemCallsReport } from './koffi.ts'

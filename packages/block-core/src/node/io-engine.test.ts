@@ -2,8 +2,10 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { CacheMeter } from './adaptive-engine.ts'
 import { ALIGNED_BUFFER, AlignedBuffers, allocateAligned, isAligned } from './aligned-buffers.ts'
-import { CacheMeter, makeEngine, ThreadEngine } from './io-engine.ts'
+import { makeEngine } from './engines.ts'
+import { ThreadEngine } from './io-engine.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'vmblock-engine-'))
 afterAll(() => rmSync(directory, { recursive: true }))

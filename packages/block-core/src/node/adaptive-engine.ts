@@ -1,0 +1,183 @@
+/**
+ * `aio=adaptive`: system calls on this thread while the page cache answers, else on Node's thread pool; and how
+ * long that may keep the event loop from turning.
+ *
+ * The bound: requests on this thread end at the latest {@link SLICE_MS} after the event loop last turned, all
+ * files of the process together, plus one request, and that is of at most {@link LARGEST} bytes. How long one
+ * takes is up to the page cache. Where that has to wait for the disk, three requests in a row are enough to move
+ * all further ones to the pool; of those one is tried here again now and then, ever more seldom. Flushes never
+ * run here. Who cannot bear that one request waits for a disk takes `aio=threads`.
+ */
+import type { Where } from './host-calls.ts'
+import { type IoEngine, readNow, stopped, ThreadEngine, writeNow } from './io-engine.ts'
+
+/** A request that the page cache answers takes at most this many microseconds, and one more for each 2 KiB. */
+const CACHED_US = 25
+const BYTES_PER_US = 2048
+/** How far one outlier counts: below 8 times the weight, so that a single one never changes the path. */
+const OUTLIER = 4
+const WEIGHT = 1 / 8
+/** While requests are slow, so many go to the pool before one is timed on this thread again; doubled while it is slow. */
+const FIRST_PROBE = 16
+const LAST_PROBE = 1024
+
+/** Whether the page cache answers, from how long recent requests took on this thread. */
+export class CacheMeter {
+  /** Moving mean of the time a request took, as a share of what the page cache may take. */
+  #mean = 0
+  #interval = FIRST_PROBE
+  #untilProbe = 0
+
+  /** Whether the next request should be tried on this thread. */
+  tryNow(): boolean {
+    return this.#mean <= 1 || this.#untilProbe-- <= 0
+  }
+
+  /** A request of `bytes` bytes took `us` microseconds on this thread. */
+  took(us: number, bytes: number): void {
+    const share = Math.min(us / (CACHED_US + bytes / BYTES_PER_US), OUTLIER)
+    this.#mean += (share - this.#mean) * WEIGHT
+    if (this.#mean <= 1) {
+      this.#interval = FIRST_PROBE
+      return
+    }
+    // After a quick one the next is tried too, so that the way back takes a few requests and not many probes.
+    this.#untilProbe = share > 1 ? this.#interval : 0
+    if (share > 1) this.#interval = Math.min(this.#interval * 2, LAST_PROBE)
+  }
+}
+
+/**
+ * Bytes. From this size on, requests that come together are better copied by several threads at once; their
+ * times depend too much on the memory to tell whether the page cache answers.
+ */
+const LARGE = 128 * 1024
+
+/** Bytes. Longer requests go to the pool even when they come alone: copying them takes too long. */
+const LARGEST = 2 * 1024 * 1024
+
+/** Milliseconds after which requests on this thread let the event loop turn. */
+const SLICE_MS = 10
+
+/** Time, and the event loop. */
+export interface LoopClock {
+  /** Milliseconds. */
+  now(): number
+  /** Calls back once the event loop has turned. */
+  turn(resume: () => void): void
+}
+
+/**
+ * Requests done on this thread resolve without a turn of the event loop: timers and sockets would starve. This
+ * knows how long it has not turned for them.
+ */
+export class LoopSlices {
+  readonly clock: LoopClock
+  /** When a request on this thread last ended, and when the event loop last turned for us: milliseconds. */
+  #ended = 0
+  #turned = 0
+  #turn: Promise<void> | undefined
+
+  constructor(clock: LoopClock) {
+    this.clock = clock
+  }
+
+  /** A request on this thread ended at `time`. */
+  ended(time: number): void {
+    this.#ended = time
+  }
+
+  get isTurnDue(): boolean {
+    return this.#turn !== undefined || this.#ended - this.#turned > SLICE_MS
+  }
+
+  /** Holds all requests until the event loop has turned: one that goes on would keep it from doing so. */
+  letTurn(): Promise<void> {
+    this.#turn ??= new Promise((resolve) => {
+      this.clock.turn(() => {
+        this.#turn = undefined
+        this.#turned = this.#ended = this.clock.now()
+        resolve()
+      })
+    })
+    return this.#turn
+  }
+}
+
+/** Shared by all files: the event loop is one. */
+const sharedSlices = new LoopSlices({
+  now: () => performance.now(),
+  turn: (resume) => void setImmediate(resume),
+})
+
+/** On this thread while the page cache answers, else on the pool. Flushes on the pool. */
+export class AdaptiveEngine implements IoEngine {
+  readonly #pool = new ThreadEngine()
+  readonly #reads = new CacheMeter()
+  readonly #writes = new CacheMeter()
+  readonly #calls = new CacheMeter()
+  readonly #slices: LoopSlices
+  readonly #clock: LoopClock
+  /** Large requests of which the caller has not yet seen the end. */
+  #large = 0
+  #stopped = false
+
+  constructor(slices: LoopSlices = sharedSlices) {
+    this.#slices = slices
+    this.#clock = slices.clock
+  }
+
+  async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
+    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (!this.#chooseNow(this.#reads, into.length)) return this.#pool.pread(fd, into, offset)
+    const start = this.#clock.now()
+    readNow(fd, into, offset)
+    this.#measure(this.#reads, start, into.length)
+  }
+
+  async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
+    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (!this.#chooseNow(this.#writes, from.length)) return this.#pool.pwrite(fd, from, offset)
+    const start = this.#clock.now()
+    writeNow(fd, from, offset)
+    this.#measure(this.#writes, start, from.length)
+  }
+
+  fdatasync(fd: number): Promise<void> {
+    return this.#pool.fdatasync(fd)
+  }
+
+  async call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
+    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (this.#stopped) throw stopped()
+    if (bytes >= LARGE || !this.#calls.tryNow()) return this.#pool.call(bytes, run)
+    const start = this.#clock.now()
+    const done = run('here')
+    this.#measure(this.#calls, start, 0)
+    return done
+  }
+
+  stop(): Promise<void> {
+    this.#stopped = true
+    return this.#pool.stop()
+  }
+
+  #measure(meter: CacheMeter, start: number, bytes: number): void {
+    const end = this.#clock.now()
+    this.#slices.ended(end)
+    if (bytes < LARGE) meter.took((end - start) * 1000, bytes)
+  }
+
+  #chooseNow(meter: CacheMeter, bytes: number): boolean {
+    if (this.#stopped) throw stopped()
+    if (bytes > LARGEST) return false
+    if (bytes >= LARGE) {
+      if (this.#large > 0 || this.#pool.running > 0) return false
+      // A request done on this thread is over before a second can come; that it was one of several shows only
+      // when the caller issues the next without having waited: before this microtask runs.
+      this.#large++
+      queueMicrotask(() => this.#large--)
+    }
+    return meter.tryNow()
+  }
+}

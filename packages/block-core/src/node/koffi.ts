@@ -3,6 +3,7 @@
  * binary for the system, there are none. It is loaded when one of them is first looked at, for that takes
  * milliseconds of a short program's start; what kept it from loading is told to whoever asks.
  */
+import { statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { HostCalls } from './host-calls.ts'
 import { type ForeignFunctions, hasSystemCalls, makeSystemCalls, type SystemName } from './system-calls.ts'
@@ -59,6 +60,9 @@ function loadCalls(
 /** Resolved from where this code lies, whatever it is bundled into; as CommonJS it has no `import.meta`. */
 function loadKoffi(): ForeignFunctions {
   const here = typeof __filename === 'string' ? __filename : import.meta.url
+  // The loader follows symbolic links by realpathSync, which in Node 20 stops early if the last thing that anybody
+  // asked statSync about, standard output say, was a pipe or a socket. A file it is, then.
+  statSync(process.execPath)
   return createRequire(here)('koffi') as ForeignFunctions
 }
 

@@ -1,0 +1,141 @@
+/**
+ * qemu-io, QEMU's and ours, kept at its prompt while others try the same files; and which bytes of a file are locked.
+ * @module
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const repository = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
+
+/** How to start a program. */
+export type Start = readonly [program: string, ...first: string[]]
+
+/** Our programs, built as they are shipped. */
+export interface OurPrograms {
+  readonly io: Start
+  readonly img: Start
+}
+
+/**
+ * Builds our programs into a directory.
+ *
+ * @param koffi whether they shall find the library that makes system calls
+ */
+export async function buildPrograms(directory: string, koffi: boolean): Promise<OurPrograms> {
+  const start = async (name: string): Promise<Start> => {
+    const outdir = join(directory, koffi ? 'with' : 'without', name)
+    const common = {
+      bundle: true,
+      platform: 'node',
+      target: 'es2022',
+      outdir,
+      logLevel: 'error',
+      tsconfig: repository('tsconfig.json'),
+    } as const
+    await build({ ...common, entryPoints: [repository(`packages/${name}/src/bin.ts`)], format: 'esm' })
+    await build({
+      ...common,
+      entryPoints: [repository(`packages/${name}/src/program.ts`)],
+      format: 'cjs',
+      outExtension: { '.js': '.cjs' },
+    })
+    writeFileSync(join(outdir, 'package.json'), '{ "type": "module" }')
+    if (koffi) {
+      mkdirSync(join(outdir, 'node_modules'))
+      const installed = realpathSync(repository('packages/block-core/node_modules/koffi'))
+      symlinkSync(installed, join(outdir, 'node_modules', 'koffi'), 'dir')
+    }
+    return [process.execPath, join(outdir, 'bin.js')]
+  }
+  return { io: await start('qemu-io-ts'), img: await start('qemu-img-ts') }
+}
+
+/** Without the paths that package managers give to tests: there koffi would be found by everybody. */
+const { NODE_PATH: _, ...ENVIRONMENT } = process.env
+
+/** Runs a program to its end. @returns its exit status, and what it complained of, without the program's name */
+export function attempt(
+  [program, ...first]: Start,
+  args: readonly string[],
+  cwd: string,
+): { readonly status: number | null; readonly complaint: string } {
+  const { status, stderr } = spawnSync(program, [...first, ...args], {
+    cwd,
+    env: ENVIRONMENT,
+    encoding: 'utf8',
+    input: '',
+  })
+  return { status, complaint: stderr.replace(/^qemu-\w+: /gm, '') }
+}
+
+const PROMPT = 'qemu-io> '
+
+/** A qemu-io that waits for commands. */
+export class HeldProgram {
+  readonly #child: ChildProcess
+  #said = ''
+  #prompts = 0
+  #wake: (() => void) | undefined
+  readonly #closed: Promise<void>
+
+  constructor([program, ...first]: Start, args: readonly string[], cwd: string) {
+    // Both outputs in one pipe, so that what was complained of comes before the next prompt.
+    const line = ['-c', 'exec "$0" "$@" 2>&1', program, ...first, ...args]
+    this.#child = spawn('/bin/sh', line, { cwd, env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.#said += text
+      this.#wake?.()
+    })
+    this.#closed = new Promise((resolve) => this.#child.on('close', () => resolve(this.#wake?.())))
+  }
+
+  /** Waits for the prompt after what was asked last, or for the end. @returns everything said since then */
+  async prompt(): Promise<string> {
+    this.#prompts++
+    const isThere = (): boolean => this.#said.split(PROMPT).length > this.#prompts
+    while (!isThere() && this.#child.exitCode === null)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    return this.#said.split(PROMPT)[this.#prompts - 1] ?? ''
+  }
+
+  /** Gives a command. @returns what it said */
+  async command(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`)
+    return this.prompt()
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin!.end('quit\n')
+    await this.#closed
+  }
+
+  /** What a crash is. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.#closed
+  }
+}
+
+/** Starts a qemu-io and waits for its first prompt. */
+export async function hold(start: Start, args: readonly string[], cwd: string): Promise<HeldProgram> {
+  const program = new HeldProgram(start, args, cwd)
+  await program.prompt()
+  return program
+}
+
+/** Which bytes of a file anybody has locked through open file descriptions, as Linux tells it. */
+export function lockedBytes(path: string): number[] {
+  const inode = String(statSync(path).ino)
+  const bytes = new Set<number>()
+  for (const line of readFileSync('/proc/locks', 'utf8').split('\n')) {
+    const [, kind, , , , place = '', start, end] = line.trim().split(/\s+/)
+    if (kind !== 'OFDLCK' || place.split(':')[2] !== inode) continue
+    for (let byte = Number(start); byte <= Number(end); byte++) bytes.add(byte)
+  }
+  return [...bytes].sort((a, b) => a - b)
+}

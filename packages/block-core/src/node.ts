@@ -23,8 +23,8 @@ import type {
 import { BlockError, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
-import { RequestGate } from './request-gate.ts'
 import { settlePermissions } from './permissions.ts'
+import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */

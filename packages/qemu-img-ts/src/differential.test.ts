@@ -362,4 +362,49 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
       'amend -o size=1M b.raw',
     ])
   })
+
+  it('measures requests', async () => {
+    await sayTheSame([
+      'made: create -q b.raw 1M',
+      'made: create -q -f qcow2 a.qcow2 1M',
+      'bench -c 3 -d 2 b.raw',
+      'bench -w -c 3 b.raw',
+      'bench -f raw -w -c 10 -d 2 --flush-interval 4 --pattern 0x41 b.raw',
+      'bench -f raw -w -c 10 -d 2 --flush-interval 4 --no-drain b.raw',
+      'judge: compare b.raw a.qcow2',
+      'bench -w -c 20 -S 1 -s 5000 --pattern 7 -f qcow2 a.qcow2',
+      'judge: compare b.raw a.qcow2',
+      'bench -f raw -c 20 -o 1020k -S 12k b.raw',
+      'bench -f raw -c 20 -o 1022k b.raw',
+      ...['2M', '1M', '8E', '-1'].map((offset) => `bench -f raw -c 1 -o ${offset} b.raw`),
+      ...['0', '4097', '1M', '2M', '3G', 'x'].map((size) => `bench -f raw -c 2 -s ${size} b.raw`),
+      ...['0', '1', '3G', 'x'].map((step) => `bench -f raw -c 2 -S ${step} b.raw`),
+      ...['0', '010', '0x10', "' 5'", '1k', "''", '-1', '3000000000', '+5'].map(
+        (count) => `bench -f raw -c ${count} b.raw`,
+      ),
+      ...['x', '-5', '1k'].map((depth) => `bench -f raw -c 1 -d ${depth} b.raw`),
+      ...['256', 'x', '-1', '-0'].map((byte) => `bench -f raw -c 1 --pattern ${byte} b.raw`),
+      ...['x', '-1', '0', '4'].map((count) => `bench -f raw -c 1 --flush-interval ${count} b.raw`),
+      'bench -f raw -w -c 10 -d 8 --flush-interval 4 b.raw',
+      ...['foo', 'native', 'threads', 'io_uring'].map((way) => `bench -f raw -c 2 -i ${way} b.raw`),
+      'bench -f raw -n -c 1 b.raw',
+      'bench -f raw -n -i threads -c 1 b.raw',
+      'bench -f raw -i native -i threads -c 1 b.raw',
+      'bench -n -c 1 --image-opts driver=qcow2,file.filename=a.qcow2',
+      'bench -n -c 1 --image-opts driver=qcow2,file.driver=file,file.aio=threads,file.filename=a.qcow2',
+      'bench -n -c 1 -f qcow2 blkdebug::a.qcow2',
+      `bench -n -c 1 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}'`,
+      'bench -n -c 1 null-co://',
+      'bench -n -c 1 -f file b.raw',
+      'bench -t foo b.raw',
+      'bench -w -U b.raw',
+      'bench -q -f raw -c 1 b.raw',
+      'bench -f qcow2 b.raw',
+      'bench --image-opts -f raw driver=raw,file.filename=b.raw',
+      'bench nonex',
+      'bench a b',
+      'bench',
+      'bench -Z',
+    ])
+  })
 })

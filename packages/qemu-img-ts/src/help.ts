@@ -24,6 +24,8 @@ Command parameters:
   'ofmt' is 'human' (default) or 'json'
   '-p' shows progress, '-q' shows nothing but errors
   '-U' opens an image that others may be writing
+  bench: '-c' requests of '-s' bytes, '-d' of them at once, '-S' bytes apart; '-w' writes; '-i' is how they reach
+    the kernel: 'threads', 'native', 'io_uring', 'adaptive' (default) or 'sync'
   create: '-b' and '-F' name a backing file and its format; '-u' does not look whether it is there
   check: '-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can
   commit: '-b' names the layer that takes the content, '-d' leaves the overlay as it is

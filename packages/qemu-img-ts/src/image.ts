@@ -10,6 +10,7 @@ import {
   openNode,
   parseKeyValue,
 } from '@vmblock/block-core'
+import { type Aio, withAio } from './aio.ts'
 import type { Call } from './command.ts'
 import { Failure, type FailureOptions, type Output } from './output.ts'
 
@@ -41,6 +42,8 @@ export interface ImageRequest {
   readonly imageOpts?: boolean | undefined
   readonly forceShare?: boolean | undefined
   readonly cache?: CacheFlags
+  /** How requests reach the kernel, where the image's own options do not say so. */
+  readonly aio?: Aio | undefined
   /** Open for writing. */
   readonly write?: boolean
   /** More options of the node: what the subcommand is for. */
@@ -60,7 +63,8 @@ export async function openImage(
 ): Promise<BlockNode> {
   const options = { ...nodeOptions(request, call.output), ...request.extra }
   try {
-    return await openNode(environment, options)
+    const { aio } = request
+    return await openNode(environment, aio ? withAio(options, aio, environment.registry) : options)
   } catch (error) {
     throw new Failure(`Could not open '${request.name}': ${messageOf(error)}`)
   }

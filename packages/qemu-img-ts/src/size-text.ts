@@ -8,12 +8,16 @@ const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
 export const scaledHexWarning = (text: string): string =>
   `Using a multiplier suffix on hex numbers is deprecated: ${text}`
 
+/** The largest C `int`, in which QEMU holds some sizes. */
+export const MAX_INT = 0x7fff_ffffn
+
 /**
  * The value of an option or operand that is a size, `what` naming it in messages.
  *
+ * @param max the largest that is taken
  * @throws Failure in QEMU's words (`cvtnum` of qemu-img.c)
  */
-export function requireSize(what: string, text: string, output: Output): bigint {
+export function requireSize(what: string, text: string, output: Output, max = MAX_INT64): bigint {
   const bytes = readSize(text, () => output.warn(scaledHexWarning(text)))
   if (bytes === 'EINVAL')
     throw new Failure(
@@ -23,7 +27,7 @@ export function requireSize(what: string, text: string, output: Output): bigint 
       ],
       {},
     )
-  if (bytes === 'ERANGE' || bytes > MAX_INT64)
-    throw new Failure(`Invalid ${what} specified. Must be between 0 and ${MAX_INT64}.`)
+  if (bytes === 'ERANGE' || bytes > max)
+    throw new Failure(`Invalid ${what} specified. Must be between 0 and ${max}.`)
   return bytes
 }

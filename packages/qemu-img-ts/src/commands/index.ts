@@ -4,6 +4,7 @@ import type { AnyCommand } from '../command.ts'
 /** Subcommands and what loads them. */
 export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   amend: async () => (await import('./amend.ts')).amend,
+  bench: async () => (await import('./bench.ts')).bench,
   check: async () => (await import('./check.ts')).check,
   commit: async () => (await import('./commit.ts')).commit,
   compare: async () => (await import('./compare.ts')).compare,
@@ -15,7 +16,6 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
 
 /** Subcommands of QEMU's program that this one does not have. */
 export const missingCommands: ReadonlySet<string> = new Set([
-  'bench',
   'bitmap',
   'convert',
   'dd',

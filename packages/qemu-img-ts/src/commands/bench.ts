@@ -1,0 +1,154 @@
+/** `bench`: sends many equal requests to an image, and says how long they took. */
+import { type BlockNode, cacheMode, errorText, readUnsigned } from '@vmblock/block-core'
+import { allocateAligned } from '@vmblock/block-core/node'
+import { fixedText } from '@vmblock/cli'
+import { type Aio, findAio } from '../aio.ts'
+import { type Call, defineCommand, flag, type OptionKind, shared } from '../command.ts'
+import { type CacheFlags, exactBytes, openImage, withImage } from '../image.ts'
+import { Failure, usageFailure } from '../output.ts'
+import { FlushFailure, RequestLoop } from '../request-loop.ts'
+import { MAX_INT, requireSize } from '../size-text.ts'
+
+/** A whole number from `min` to `max`, `what` naming it in the message. */
+const number = (
+  what: string,
+  min: number,
+  max: number,
+  spelling: Pick<OptionKind<number>, 'short' | 'long' | 'argument'>,
+): OptionKind<number> => ({
+  ...spelling,
+  read(text) {
+    const value = readUnsigned(text)
+    if (typeof value === 'string' || value > max || value < min)
+      throw new Failure(`Invalid ${what} specified`)
+    return Number(value)
+  },
+})
+
+const bytes = (
+  what: string,
+  short: string,
+  argument: string,
+  max: bigint | undefined,
+): OptionKind<bigint> => ({
+  short,
+  argument,
+  read: (text, _before, output) => requireSize(what, text, output, max),
+})
+
+const aioWay: OptionKind<Aio> = {
+  short: 'i',
+  argument: 'aio',
+  read(text, before) {
+    const way = findAio(text)
+    if (!way) throw new Failure(`Invalid aio option: ${text}`)
+    // As in QEMU, where each way but the first has a flag, and none takes back another.
+    return before === 'native' || (before !== undefined && way === 'threads') ? before : way
+  },
+}
+
+const cache: OptionKind<CacheFlags> = {
+  short: 't',
+  argument: 'cache',
+  read(text) {
+    const mode = cacheMode(text)
+    if (!mode) throw new Failure('Invalid cache mode')
+    return mode
+  },
+}
+
+const COUNT = 75_000
+const DEPTH = 64
+const SIZE = 4096n
+
+const options = {
+  count: number('request count', 0, Number(MAX_INT), { short: 'c', argument: 'count' }),
+  // QEMU takes a depth of 0, and then waits for nothing without end.
+  depth: number('queue depth', 1, Number(MAX_INT), { short: 'd', argument: 'depth' }),
+  format: shared.shortFormat,
+  flushInterval: number('flush interval', 0, Number(MAX_INT), { long: 'flush-interval', argument: 'count' }),
+  aio: aioWay,
+  native: flag({ short: 'n' }),
+  noDrain: flag({ long: 'no-drain' }),
+  offset: bytes('offset', 'o', 'offset', undefined),
+  pattern: number('pattern byte', 0, 255, { long: 'pattern', argument: 'byte' }),
+  quiet: shared.quiet,
+  size: bytes('buffer size', 's', 'buffer_size', MAX_INT),
+  step: bytes('step_size', 'S', 'step_size', MAX_INT),
+  cache,
+  write: flag({ short: 'w' }),
+  forceShare: shared.forceShare,
+  imageOpts: shared.imageOpts,
+} as const
+
+type BenchCall = Call<typeof options>
+
+/** The subcommand. */
+export const bench = defineCommand({
+  name: 'bench',
+  summary: 'measure how long requests take',
+  options,
+  operands: 'filename',
+  run,
+})
+
+async function run(call: BenchCall): Promise<number> {
+  const { options, operands } = call
+  const [filename, ...more] = operands
+  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { format, imageOpts, forceShare, flushInterval = 0, depth = DEPTH } = options
+  const write = options.write === true
+  if (flushInterval > 0 && !write) throw new Failure('--flush-interval is only available in write tests')
+  if (flushInterval > 0 && flushInterval < depth)
+    throw new Failure(`Flush interval can't be smaller than depth`)
+  const node = await openImage(call, {
+    name: filename,
+    format,
+    imageOpts,
+    forceShare,
+    write,
+    aio: options.native ? 'native' : options.aio,
+    ...(options.cache && { cache: options.cache }),
+  })
+  return withImage(call, node, () => measure(call, node))
+}
+
+async function measure({ options, output }: BenchCall, node: BlockNode): Promise<number> {
+  const { count = COUNT, depth = DEPTH, flushInterval = 0 } = options
+  const offset = exactBytes(options.offset ?? 0n)
+  const size = Number(options.size ?? SIZE)
+  const step = Number(options.step || (options.size ?? SIZE))
+  const kind = options.write ? 'write' : 'read'
+  output.print(
+    `Sending ${count} ${kind} requests, ${size} bytes each, ${depth} in parallel ` +
+      `(starting at offset ${offset}, step size ${step})\n`,
+  )
+  if (flushInterval > 0) output.print(`Sending flush every ${flushInterval} requests\n`)
+  // As in QEMU all requests share one buffer.
+  const buffer = allocateAligned(size)
+  buffer.fill(options.pattern ?? 0)
+  const plan = {
+    count,
+    depth,
+    offset,
+    step,
+    wrap: node.size,
+    flushInterval,
+    drains: !options.noDrain,
+  }
+  const loop = new RequestLoop(plan, {
+    send: options.write ? (at) => node.write(at, buffer) : (at) => node.read(at, buffer),
+    flush: () => node.flush(),
+  })
+  try {
+    const start = performance.now()
+    await loop.run()
+    const seconds = (performance.now() - start) / 1000
+    output.print(`Run completed in ${fixedText(seconds, 3)} seconds.\n`)
+    await loop.flushed()
+  } catch (error) {
+    if (error instanceof FlushFailure) throw new Failure(`Failed flush request: ${errorText(error.cause)}`)
+    throw new Failure(`Failed request: ${errorText(error)}`)
+  }
+  return 0
+}

@@ -1,0 +1,112 @@
+/**
+ * Many equal requests, a number of them in flight: what `bench` measures. The loop itself must cost next to
+ * nothing, so it is a counter and one callback.
+ */
+
+/** What is sent. */
+export interface RequestPlan {
+  /** Requests in all. */
+  readonly count: number
+  /** Requests in flight. At least 1. */
+  readonly depth: number
+  /** Bytes: where the first one goes, and from one to the next. */
+  readonly offset: number
+  readonly step: number
+  /** Bytes at which offsets start over: the size of the disk. */
+  readonly wrap: number
+  /** A flush after every so many requests; 0: none. */
+  readonly flushInterval: number
+  /** Whether a flush waits for the requests in flight, and the next ones for it. */
+  readonly drains: boolean
+}
+
+/** What is measured. */
+export interface RequestTarget {
+  send(offset: number): Promise<void>
+  flush(): Promise<void>
+}
+
+/** A flush failed that no request waited for. Its `cause` says why. */
+export class FlushFailure extends Error {
+  override readonly name = 'FlushFailure'
+}
+
+/** One run of requests. */
+export class RequestLoop {
+  readonly #plan: RequestPlan
+  readonly #target: RequestTarget
+  /** Requests that have not ended. */
+  #left: number
+  #inFlight = 0
+  #next: number
+  readonly #flushes = new Set<Promise<void>>()
+  #failure: unknown
+  #resolve: () => void = () => {}
+  #reject: (error: unknown) => void = () => {}
+
+  constructor(plan: RequestPlan, target: RequestTarget) {
+    this.#plan = plan
+    this.#target = target
+    this.#left = plan.count
+    this.#next = plan.offset
+  }
+
+  /**
+   * Sends everything, and resolves when the last request has ended.
+   *
+   * @throws FlushFailure, or what the first request threw that failed
+   */
+  run(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+      if (this.#left === 0) resolve()
+      else this.#fill()
+    })
+  }
+
+  /** Resolves when no flush is in flight: as in QEMU a run does not wait for its last one. @throws as {@link run} */
+  async flushed(): Promise<void> {
+    await Promise.all(this.#flushes)
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  readonly #done = (): void => {
+    // Nothing follows a failure.
+    if (this.#left === 0) return
+    const { flushInterval, drains } = this.#plan
+    const unsent = this.#left - this.#inFlight
+    this.#inFlight--
+    if (--this.#left === 0) this.#resolve()
+    if (flushInterval === 0 || unsent % flushInterval !== 0) this.#fill()
+    else if (!drains) {
+      void this.#flush((error) => new FlushFailure('flush failed', { cause: error }))
+      this.#fill()
+    } else if (this.#inFlight === 0) void this.#flush((error) => error).then(() => this.#fill())
+  }
+
+  readonly #fail = (error: unknown): void => {
+    this.#left = 0
+    this.#failure ??= error
+    this.#reject(error)
+  }
+
+  #fill(): void {
+    const { depth, step, wrap } = this.#plan
+    while (this.#left > this.#inFlight && this.#inFlight < depth) {
+      const offset = this.#next
+      this.#inFlight++
+      this.#next = wrap === 0 ? 0 : (offset + step) % wrap
+      this.#target.send(offset).then(this.#done, this.#fail)
+    }
+  }
+
+  #flush(describe: (error: unknown) => unknown): Promise<void> {
+    const flush = this.#target
+      .flush()
+      .catch((error: unknown) => this.#fail(describe(error)))
+      .finally(() => this.#flushes.delete(flush))
+    this.#flushes.add(flush)
+    return flush
+  }
+}

@@ -1,0 +1,175 @@
+/** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
+import { alignUp, SECTOR } from './bits.ts'
+import { chainStatus } from './block-status.ts'
+import type { BlockNode } from './node.ts'
+
+/** A disk to be copied, or a part of its layers. */
+export interface CopySource {
+  readonly node: BlockNode
+  /** Bytes it counts for, at least its size; what lies beyond that reads as zeroes. Default: its size. */
+  readonly bytes?: number | undefined
+  /** What only this layer, or one below it, holds is not looked at: it is `beneath`. */
+  readonly base?: BlockNode | undefined
+}
+
+/**
+ * What is to be done with a range. `beneath`: no layer that is copied holds it, so that the target shall show its
+ * own backing file there. `zero`: it reads as zeroes.
+ */
+export type CopyKind = 'data' | 'zero' | 'beneath'
+
+/** A range of the copy: offsets and lengths in bytes. */
+export interface CopyRange {
+  readonly offset: number
+  readonly bytes: number
+  readonly kind: CopyKind
+}
+
+/** How ranges are found. */
+export interface CopyMapOptions {
+  readonly sources: readonly CopySource[]
+  /** What no layer holds is `beneath`, not data or zero. */
+  readonly hasBeneath?: boolean | undefined
+  /** Bytes at which what is beneath ends: zeroes from there on need not be written over it. */
+  readonly beneathBytes?: number | undefined
+  /**
+   * Told that the status of a sector cannot be found out, by its offset in its source; it is then taken for data.
+   * Without it the error is thrown.
+   */
+  readonly onStatusError?: ((offset: number, error: unknown) => void) | undefined
+}
+
+/** A source and where it begins in the copy. */
+interface Part extends CopySource {
+  readonly start: number
+  readonly end: number
+  /** Bytes: ranges end at multiples of this, counted from the start, so that reads are not cut. */
+  readonly alignment: number
+}
+
+/** Bytes whose status is asked at once: more each time that the answer was one range, for drivers look at all of it. */
+const FIRST_LOOK = 16 * 1024 * 1024
+const LONGEST_LOOK = 1024 * 1024 * 1024
+
+/** So many ranges are remembered; of more fragmented disks the status is asked again. */
+const REMEMBERED = 65_536
+
+/** The ranges of a copy. */
+export class CopyMap {
+  /** Bytes. */
+  readonly size: number
+  readonly #parts: readonly Part[]
+  readonly #options: CopyMapOptions
+  #remembered: readonly CopyRange[] | undefined
+
+  private constructor(parts: readonly Part[], options: CopyMapOptions) {
+    this.#parts = parts
+    this.#options = options
+    this.size = parts.at(-1)?.end ?? 0
+  }
+
+  /** Asks the sources for their sizes and clusters. */
+  static async of(options: CopyMapOptions): Promise<CopyMap> {
+    const parts: Part[] = []
+    let start = 0
+    for (const source of options.sources) {
+      const { node, bytes = node.size } = source
+      const { clusterSize = 1 } = await node.info()
+      const alignment = Math.max(node.limits.requestAlignment, clusterSize)
+      parts.push({ ...source, start, end: start + bytes, alignment })
+      start += bytes
+    }
+    return new CopyMap(parts, options)
+  }
+
+  /** Bytes in ranges of the given kinds. Looks at everything; what it saw is remembered for {@link ranges}. */
+  async count(kinds: ReadonlySet<CopyKind>): Promise<number> {
+    let bytes = 0
+    const seen: CopyRange[] = []
+    for await (const range of this.#look()) {
+      if (kinds.has(range.kind)) bytes += range.bytes
+      if (seen.length <= REMEMBERED) seen.push(range)
+    }
+    if (seen.length <= REMEMBERED) this.#remembered = seen
+    return bytes
+  }
+
+  /** Everything, in order, without gaps. @throws what a source threw when asked for its status */
+  async *ranges(): AsyncGenerator<CopyRange, void, undefined> {
+    if (this.#remembered) yield* this.#remembered
+    else yield* this.#look()
+  }
+
+  /** Fills `into` from an offset of the copy: from as many sources as it lies in. @throws what reading threw */
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    for (let done = 0; done < into.length; ) {
+      const at = offset + done
+      const { node, start, end } = this.#partAt(at)
+      const piece = into.subarray(done, done + Math.min(into.length - done, end - at))
+      const readable = Math.min(piece.length, Math.max(start + node.size - at, 0))
+      if (readable > 0) await node.read(at - start, piece.subarray(0, readable))
+      piece.fill(0, readable)
+      done += piece.length
+    }
+  }
+
+  #partAt(offset: number): Part {
+    return this.#parts.find(({ end }) => offset < end)!
+  }
+
+  /** The offset within its source, for messages. */
+  offsetInSource(offset: number): number {
+    return offset - this.#partAt(offset).start
+  }
+
+  async *#look(): AsyncGenerator<CopyRange, void, undefined> {
+    for (const part of this.#parts) {
+      let look = FIRST_LOOK
+      for (let offset = part.start; offset < part.end; ) {
+        const range = await this.#rangeAt(part, offset, look)
+        yield range
+        look = range.bytes < look ? FIRST_LOOK : Math.min(2 * look, LONGEST_LOOK)
+        offset += range.bytes
+      }
+    }
+  }
+
+  async #rangeAt(part: Part, offset: number, look: number): Promise<CopyRange> {
+    const { beneathBytes } = this.#options
+    const isBeyond = beneathBytes !== undefined && offset >= beneathBytes
+    const limit = beneathBytes === undefined || isBeyond ? Number.POSITIVE_INFINITY : beneathBytes - offset
+    const wanted = Math.min(look, part.end - offset, limit)
+    const status = await this.#status(part, offset, wanted)
+    let { bytes } = status
+    // A range that ends within a cluster would make its neighbour read the rest of the cluster alone.
+    const tail = (offset - part.start + bytes) % part.alignment
+    if (bytes > tail) bytes -= tail
+    const kind = status.kind === 'zero' && isBeyond ? 'beneath' : status.kind
+    return { offset, bytes, kind }
+  }
+
+  async #status(
+    { node, start, base }: Part,
+    offset: number,
+    wanted: number,
+  ): Promise<{ bytes: number; kind: CopyKind }> {
+    const { hasBeneath, onStatusError } = this.#options
+    const at = offset - start
+    if (at >= node.size) return { bytes: wanted, kind: 'zero' }
+    for (let bytes = wanted; ; ) {
+      try {
+        const status = await chainStatus(node, at, bytes, base)
+        const isBeneath = hasBeneath && !status.data && !status.allocated
+        const kind = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
+        return { bytes: Math.min(alignUp(status.bytes, SECTOR), wanted), kind }
+      } catch (error) {
+        if (!onStatusError) throw error
+        if (bytes > SECTOR) bytes = alignUp(Math.ceil(bytes / 4), SECTOR)
+        else {
+          onStatusError(at, error)
+          return { bytes, kind: 'data' }
+        }
+      }
+    }
+  }
+}

@@ -83,7 +83,8 @@ export function skipFilters(node: BlockNode): BlockNode {
 
 /**
  * The status of a range as a reader of `top` sees it: the layer that decides, down to but not including
- * `base`. What no layer holds reads as zeroes, with `allocated: false`, unless the last one gives no content at all.
+ * `base`. What no layer holds reads as zeroes, with `allocated: false`, unless the last one gives no content at all;
+ * with a `base`, only beyond its end.
  */
 export async function chainStatus(
   top: BlockNode,
@@ -109,6 +110,8 @@ export async function chainStatus(
     last = { ...status, bytes: length }
     endsInZeroes = canHaveBacking(node)
   }
+  if (node && node === base && offset < node.size) length = Math.min(length, node.size - offset)
+  else if (node && node === base) last = { ...last, zero: true }
   return {
     ...last,
     bytes: length,

@@ -1,6 +1,7 @@
 /** Writing an overlay's content down into a backing file: what `qemu-img commit` does. */
-import PQueue from 'p-queue'
-import { backingOf, chainStatus, skipFilters } from './block-status.ts'
+import { backingOf, skipFilters } from './block-status.ts'
+import { copyNodes } from './copy.ts'
+import { CopyMap } from './copy-map.ts'
 import { BlockError, isBlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { reopenNode } from './reopen.ts'
@@ -21,10 +22,6 @@ export interface CommitOptions {
 
 /** Bytes in one copy. */
 const PIECE = 1024 * 1024
-/** Copies in flight. */
-const PARALLEL = 8
-/** Bytes whose status is asked at once. */
-const LOOK_AHEAD = 1024 * 1024 * 1024
 
 /**
  * Copies what the layers above `base` hold into `base`, which is made writable meanwhile and grown when it is
@@ -101,85 +98,18 @@ async function copyDown(
   edge: BlockNode,
   { progress, rate }: CommitOptions,
 ): Promise<void> {
-  const queue = new PQueue({ concurrency: PARALLEL })
-  const limiter = rate ? new RateLimit(rate) : undefined
-  const total = top.size
-  const failures: unknown[] = []
+  const map = await CopyMap.of({ sources: [{ node: top, base: edge }], hasBeneath: true })
   let done = 0
-  const advance = (bytes: number): void => {
-    done += bytes
-    progress?.(done, total)
-  }
-  const start = async (bytes: number, work: () => Promise<void>): Promise<void> => {
-    await queue.onSizeLessThan(1)
-    await limiter?.take(bytes)
-    queue
-      .add(async () => {
-        await work()
-        advance(bytes)
-      })
-      .catch((error: unknown) => failures.push(error))
-  }
-  progress?.(0, total)
-  try {
-    for (let at = 0; at < total && failures.length === 0; ) {
-      const status = await statusAbove(top, edge, at, Math.min(total - at, LOOK_AHEAD))
-      const end = at + status.bytes
-      if (status.content === 'none') advance(status.bytes)
-      else if (status.content === 'zero') {
-        const offset = at
-        await start(status.bytes, () => base.writeZeroes(offset, status.bytes, { mayUnmap: true }))
-      } else {
-        for (let offset = at; offset < end && failures.length === 0; ) {
-          // Pieces end at multiples of their size, so that clusters are not cut.
-          const bytes = Math.min(end - offset, PIECE - (offset % PIECE))
-          await start(bytes, copyPiece(top, base, offset, bytes))
-          offset += bytes
-        }
-      }
-      at = end
-    }
-  } finally {
-    await queue.onIdle()
-  }
-  if (failures.length > 0) throw failures[0]
-}
-
-const copyPiece =
-  (top: BlockNode, base: BlockNode, offset: number, bytes: number) => async (): Promise<void> => {
-    const data = new Uint8Array(bytes)
-    await top.read(offset, data)
-    await base.write(offset, data)
-  }
-
-/** What the layers above `base` hold: nothing, zeroes, or data. */
-async function statusAbove(
-  top: BlockNode,
-  base: BlockNode,
-  offset: number,
-  bytes: number,
-): Promise<{ readonly bytes: number; readonly content: 'none' | 'zero' | 'data' }> {
-  const status = await chainStatus(top, offset, bytes, base)
-  if (!status.allocated) return { bytes: status.bytes, content: 'none' }
-  return { bytes: status.bytes, content: status.zero ? 'zero' : 'data' }
-}
-
-/** Spreads bytes over time. */
-class RateLimit {
-  readonly #rate: number
-  readonly #start = Date.now()
-  #bytes = 0
-
-  /** @param rate bytes per second */
-  constructor(rate: number) {
-    this.#rate = rate
-  }
-
-  /** Resolves when so many bytes more may go. */
-  async take(bytes: number): Promise<void> {
-    const due = this.#start + (this.#bytes / this.#rate) * 1000
-    this.#bytes += bytes
-    const wait = due - Date.now()
-    if (wait > 0) await new Promise<void>((resolve) => setTimeout(resolve, wait))
-  }
+  progress?.(0, map.size)
+  await copyNodes({
+    map,
+    target: base,
+    rate,
+    pieceBytes: PIECE,
+    outOfOrder: true,
+    onEnd({ bytes }) {
+      done += bytes
+      progress?.(done, map.size)
+    },
+  })
 }

@@ -1,6 +1,7 @@
 /** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
 import { alignUp, SECTOR } from './bits.ts'
 import { chainStatus } from './block-status.ts'
+import { failureOf } from './errno.ts'
 import type { BlockNode } from './node.ts'
 
 /** A disk to be copied, or a part of its layers. */
@@ -23,6 +24,14 @@ export interface CopyRange {
   readonly offset: number
   readonly bytes: number
   readonly kind: CopyKind
+  /** Where data can be read directly: a protocol's node, and the offset there. */
+  readonly host?: CopyPlace | undefined
+}
+
+/** A place in a node, in bytes. */
+export interface CopyPlace {
+  readonly node: BlockNode
+  readonly offset: number
 }
 
 /** How ranges are found. */
@@ -94,7 +103,7 @@ export class CopyMap {
     return bytes
   }
 
-  /** Everything, in order, without gaps. @throws what a source threw when asked for its status */
+  /** Everything, in order, without gaps. @throws BlockError `error while reading block status at offset N: ...` */
   async *ranges(): AsyncGenerator<CopyRange, void, undefined> {
     if (this.#remembered) yield* this.#remembered
     else yield* this.#look()
@@ -145,14 +154,14 @@ export class CopyMap {
     const tail = (offset - part.start + bytes) % part.alignment
     if (bytes > tail) bytes -= tail
     const kind = status.kind === 'zero' && isBeyond ? 'beneath' : status.kind
-    return { offset, bytes, kind }
+    return { offset, bytes, kind, host: status.host }
   }
 
   async #status(
     { node, start, base }: Part,
     offset: number,
     wanted: number,
-  ): Promise<{ bytes: number; kind: CopyKind }> {
+  ): Promise<Omit<CopyRange, 'offset'>> {
     const { hasBeneath, onStatusError } = this.#options
     const at = offset - start
     if (at >= node.size) return { bytes: wanted, kind: 'zero' }
@@ -161,9 +170,11 @@ export class CopyMap {
         const status = await chainStatus(node, at, bytes, base)
         const isBeneath = hasBeneath && !status.data && !status.allocated
         const kind = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
-        return { bytes: Math.min(alignUp(status.bytes, SECTOR), wanted), kind }
+        const place = kind === 'data' ? status.host : undefined
+        const host = place && { node: place.child.node, offset: place.offset }
+        return { bytes: Math.min(alignUp(status.bytes, SECTOR), wanted), kind, host }
       } catch (error) {
-        if (!onStatusError) throw error
+        if (!onStatusError) throw failureOf(`error while reading block status at offset ${at}`, error, at)
         if (bytes > SECTOR) bytes = alignUp(Math.ceil(bytes / 4), SECTOR)
         else {
           onStatusError(at, error)

@@ -3,19 +3,15 @@
  * what converting, committing and rebasing have in common.
  */
 import { SECTOR } from './bits.ts'
-import type { CopyKind, CopyMap } from './copy-map.ts'
-import { strerror } from './errno.ts'
-import { BlockError, isBlockError } from './errors.ts'
+import type { CopyMap, CopyRange } from './copy-map.ts'
+import { failureOf } from './errno.ts'
+import type { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { RateLimit } from './rate-limit.ts'
 import { SparseRuns, type SparseRunsOptions } from './sparse-runs.ts'
 
-/** A part of a copy that is done in one go. Offsets and lengths in bytes. */
-export interface CopyPiece {
-  readonly offset: number
-  readonly bytes: number
-  readonly kind: CopyKind
-}
+/** A part of a copy that is done in one go: a range, or a part of one. */
+export type CopyPiece = CopyRange
 
 /** How to copy. */
 export interface CopyOptions {
@@ -36,6 +32,8 @@ export interface CopyOptions {
   readonly outOfOrder?: boolean | undefined
   /** Write compressed: pieces are clusters of so many bytes. */
   readonly compressedCluster?: number | undefined
+  /** Let the host copy data where it can; what it copies is not searched for zeroes. */
+  readonly offload?: boolean | undefined
   /** At most so many bytes are written per second; default: no limit. */
   readonly rate?: number | undefined
   /** Memory for the pieces that are worked on; page-aligned memory is quicker. */
@@ -61,8 +59,8 @@ const PARALLEL = 8
 /**
  * Copies everything.
  *
- * @throws BlockError `error while reading at byte N: ...`, `error while writing at byte N: ...`, the reason of an aborted
- *   signal, or what finding out a status threw: then the target has some of the content
+ * @throws BlockError `error while reading at byte N: ...`, `error while writing at byte N: ...`, or what the map
+ *   throws; the reason of an aborted signal: then the target has some of the content
  */
 export async function copyNodes(options: CopyOptions): Promise<void> {
   await new Copy(options).run()
@@ -79,10 +77,12 @@ class Copy {
   /** Resolves when the piece before the next one is written. */
   #turn: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | undefined
+  #offload: boolean
 
   constructor(options: CopyOptions) {
     const { sparse, rate, compressedCluster } = options
     this.#options = options
+    this.#offload = options.offload === true
     this.#pieceBytes = compressedCluster ?? options.pieceBytes ?? PIECE
     this.#parallel = options.parallel ?? PARALLEL
     this.#sparse = sparse && new SparseRuns(sparse)
@@ -123,10 +123,13 @@ class Copy {
     try {
       if (this.#ended) return
       onBegin?.(piece)
-      const data = await this.#load(piece, index)
+      const isOffloaded = this.#offload && piece.host !== undefined
+      let data = isOffloaded ? undefined : await this.#load(piece, index)
       if (!outOfOrder) await before
       if (this.#ended) return
-      await this.#store(piece, data)
+      if (isOffloaded && !(await this.#copyInHost(piece))) data = await this.#load(piece, index)
+      if (data) await this.#store(piece, data)
+      else if (piece.kind === 'zero') await this.#storeZeroes(piece.offset, piece.bytes)
       onEnd?.(piece)
     } catch (error) {
       // Kept before the next one gets its turn.
@@ -165,11 +168,21 @@ class Copy {
     }
   }
 
-  async #store({ offset, bytes, kind }: CopyPiece, data: Uint8Array | undefined): Promise<void> {
-    if (!data) {
-      if (kind === 'zero') await this.#storeZeroes(offset, bytes)
-      return
+  /** @returns whether it could be done; if not, it is not tried again */
+  async #copyInHost({ offset, bytes, host }: CopyPiece): Promise<boolean> {
+    const { target, signal } = this.#options
+    await this.#limit?.take(bytes, signal)
+    try {
+      await target.copyRange(offset, bytes, host!.node, host!.offset)
+      return true
+    } catch {
+      // Whatever it was: where it is no refusal, reading or writing will meet it again, and say so.
+      this.#offload = false
+      return false
     }
+  }
+
+  async #store({ offset, bytes }: CopyPiece, data: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes; ) {
       const rest = done === 0 ? data : data.subarray(done)
       const run = this.#sparse?.first(rest, offset + done) ?? { bytes: rest.length, zero: false }
@@ -211,11 +224,17 @@ class Copy {
   /** Ranges that are read or written as data are cut; others are one request. */
   async *#cut(): AsyncGenerator<CopyPiece, void, undefined> {
     const { map, zeroes } = this.#options
-    for await (const { offset, bytes, kind } of map.ranges()) {
+    for await (const range of map.ranges()) {
+      const { offset, bytes, kind, host } = range
       const isData = kind === 'data' || (kind === 'zero' && zeroes === 'data')
       const longest = isData ? this.#pieceBytes : bytes
       for (let done = 0; done < bytes; done += longest)
-        yield { offset: offset + done, bytes: Math.min(longest, bytes - done), kind }
+        yield {
+          offset: offset + done,
+          bytes: Math.min(longest, bytes - done),
+          kind,
+          host: host && { ...host, offset: host.offset + done },
+        }
     }
   }
 
@@ -242,9 +261,6 @@ class Copy {
   }
 }
 
-/** A failure of a request, with QEMU's words for it. */
-function atByte(what: 'reading' | 'writing', offset: number, cause: unknown): BlockError {
-  const code = isBlockError(cause) ? cause.code : 'EIO'
-  const node = isBlockError(cause) ? cause.node : undefined
-  return new BlockError(code, `error while ${what} at byte ${offset}: ${strerror(code)}`, { node, offset, cause })
-}
+/** A failure of a request, in QEMU's words. */
+const atByte = (what: 'reading' | 'writing', offset: number, cause: unknown): BlockError =>
+  failureOf(`error while ${what} at byte ${offset}`, cause, offset)

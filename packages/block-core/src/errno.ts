@@ -2,7 +2,7 @@
  * Error codes as Linux numbers them and as the C library words them: blkdebug takes numbers, QEMU's tools
  * print the words.
  */
-import { BlockError, type BlockErrorCode } from './errors.ts'
+import { BlockError, type BlockErrorCode, isBlockError } from './errors.ts'
 
 // biome-ignore format: a table
 const TABLE: readonly (readonly [code: BlockErrorCode, errno: number, text: string])[] = [
@@ -65,4 +65,11 @@ export function fromHostError(error: unknown, what: string, node?: string): Bloc
   const raw = (error as { code?: unknown } | undefined)?.code
   const code = raw === 'EOPNOTSUPP' || raw === 'ENOSYS' ? 'ENOTSUP' : isKnownCode(raw) ? raw : 'EIO'
   return new BlockError(code, `${what}: ${strerror(code)}`, { node, cause: error })
+}
+
+/** What was thrown, told by what it was that failed: `what: words of the C library`. Its code stays. */
+export function failureOf(what: string, cause: unknown, offset?: number): BlockError {
+  const code = isBlockError(cause) ? cause.code : fromHostError(cause, what).code
+  const node = isBlockError(cause) ? cause.node : undefined
+  return new BlockError(code, `${what}: ${errorText(cause)}`, { node, offset, cause })
 }

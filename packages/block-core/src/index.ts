@@ -15,6 +15,15 @@ export {
 } from './block-status.ts'
 export { BlockChild } from './child.ts'
 export { type CommitOptions, commitNode } from './commit.ts'
+export { type CopyOptions, type CopyPiece, copyNodes } from './copy.ts'
+export {
+  type CopyKind,
+  CopyMap,
+  type CopyMapOptions,
+  type CopyPlace,
+  type CopyRange,
+  type CopySource,
+} from './copy-map.ts'
 export { type NewClusters, writeWithCopies } from './copy-on-write.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './debug-events.ts'
 export * from './driver.ts'
@@ -69,5 +78,6 @@ export { filePreallocation } from './preallocation.ts'
 export { RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'
+export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './sparse-runs.ts'
 export { inParts, SubRequests } from './sub-requests.ts'
 export { type Table, TableCache, type TableCacheOptions } from './table-cache.ts'

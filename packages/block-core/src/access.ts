@@ -17,8 +17,12 @@ interface Use {
   readonly sharesWrites: boolean
 }
 
+const READS_ALONE: Use = { writes: false, sharesWrites: false }
+
 /** Open nodes that stand for a place of the world, by place. */
 const places = new Map<string, Set<BlockNode>>()
+/** Nodes whose users rely on what they read. */
+const unshared = new WeakSet<BlockNode>()
 /** Nodes that are about to be reopened for writing. */
 const gaining = new Set<BlockNode>()
 
@@ -44,7 +48,10 @@ function useOf(edge: BlockChild): Use | undefined {
   return { writes: isWriter, sharesWrites: above.every((use) => use.sharesWrites) }
 }
 
-const usesOf = (node: BlockNode): Use[] => [...node.parents].flatMap((edge) => useOf(edge) ?? [])
+const usesOf = (node: BlockNode): Use[] => [
+  ...[...node.parents].flatMap((edge) => useOf(edge) ?? []),
+  ...(unshared.has(node) ? [READS_ALONE] : []),
+]
 
 /** What a node of a place does with it, for itself and everybody above. */
 const useOfPlace = (node: BlockNode): Use => ({
@@ -87,6 +94,12 @@ export function enterPlace(node: BlockNode): void {
     if (nodes.size === 0 && places.get(place) === nodes) places.delete(place)
   })
 }
+
+/**
+ * Until the node is closed nobody may begin to write to what is below it, for its user relies on what it reads: the
+ * source of a copy (QEMU's BDRV_O_NO_SHARE).
+ */
+export const unshareWrites = (node: BlockNode): void => void unshared.add(node)
 
 /** Asks before a place is emptied, or made anew. @throws BlockError EBUSY */
 export function requireUnused(place: string, filename: string): void {

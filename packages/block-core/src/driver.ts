@@ -362,6 +362,8 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly createOptions?: C
   /** Protocols: options of {@link createPlace}, which `qemu-img create -o` takes beside those of the format. */
   readonly placeOptions?: OptionTable
+  /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
+  readonly canCompress?: boolean
   /** Options of {@link NodeOps.amend}, in the order QEMU prints them. */
   readonly amendOptions?: OptionTable
   /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */

@@ -2,6 +2,7 @@
  * The generic block layer: nodes, drivers, options, and the drivers that run everywhere.
  * @module
  */
+export { unshareWrites } from './access.ts'
 export { backingIsZero, readBacking } from './backing.ts'
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './bits.ts'
 export {

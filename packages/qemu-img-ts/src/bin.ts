@@ -8,11 +8,15 @@ type Program = typeof import('./program.ts')
 // Not by `import`, for the reason that the launcher gives.
 const fs = process.getBuiltinModule('node:fs')
 
-function run(
+/** What asks a program to end. */
+const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+async function run(
   { main, nodeEnvironment }: Program,
   argv: readonly string[],
   output: TextOutput,
 ): Promise<number> {
+  let endedBy: NodeJS.Signals | undefined
   const { registry, host } = nodeEnvironment({
     readText: (path) => fs.promises.readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
@@ -22,7 +26,7 @@ function run(
     err: (text: string) => output.error(text),
     flush: () => output.flush(),
   }
-  return main(argv, streams, {
+  const status = await main(argv, streams, {
     registry,
     host,
     readFile: (path) => fs.promises.readFile(path),
@@ -32,7 +36,24 @@ function run(
       process.on('SIGUSR1', listener)
       return () => process.off('SIGUSR1', listener)
     },
+    onInterrupt(listener) {
+      const interrupt = (signal: NodeJS.Signals): void => {
+        endedBy ??= signal
+        listener()
+      }
+      // A second signal does what it always does.
+      for (const signal of INTERRUPTS) process.once(signal, interrupt)
+      return () => {
+        for (const signal of INTERRUPTS) process.off(signal, interrupt)
+      }
+    },
   })
+  if (endedBy !== undefined) {
+    // Whoever started the program shall see that it was killed.
+    process.kill(process.pid, endedBy)
+    await new Promise(() => {})
+  }
+  return status
 }
 
 launch<Program>({ url: import.meta.url, name: 'qemu-img', run })

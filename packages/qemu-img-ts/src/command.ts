@@ -18,6 +18,11 @@ export interface Services {
   readonly realPath?: (filename: string) => Promise<string | undefined>
   /** Calls `listener` whenever somebody asks how far the program is (SIGUSR1). @returns what ends that */
   readonly onProgressRequest?: (listener: () => void) => () => void
+  /**
+   * Calls `listener` when somebody wants the program to end (SIGINT, SIGTERM); what it works on can then be left in
+   * order. Without it the program ends where it is. @returns what ends that
+   */
+  readonly onInterrupt?: (listener: () => void) => () => void
 }
 
 /** How one option is read. */

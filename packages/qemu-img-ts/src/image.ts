@@ -46,7 +46,7 @@ export interface ImageRequest {
   readonly aio?: Aio | undefined
   /** Open for writing. */
   readonly write?: boolean
-  /** More options of the node: what the subcommand is for. */
+  /** More options of the node, where the image's own do not say otherwise: what the subcommand is for. */
   readonly extra?: NodeOptions
 }
 
@@ -61,7 +61,7 @@ export async function openImage(
   request: ImageRequest,
   environment: OpenEnvironment = call.environment,
 ): Promise<BlockNode> {
-  const options = { ...nodeOptions(request, call.output), ...request.extra }
+  const options = nodeOptions(request, call.output)
   try {
     const { aio } = request
     return await openNode(environment, aio ? withAio(options, aio, environment.registry) : options)
@@ -81,6 +81,7 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
   const common = {
     ...(!request.write && { 'read-only': true }),
     ...(forceShare && { 'force-share': true }),
+    ...request.extra,
   }
   if (!imageOpts)
     return {

@@ -54,7 +54,7 @@ async function run(call: CommitCall): Promise<number> {
   if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
   const cache = requireCacheMode(options.cache, 'cache option')
   const { format, imageOpts } = options
-  const extra = imageOpts ? {} : { discard: 'unmap' }
+  const extra = { discard: 'unmap' }
   const node = await openImage(call, { name: filename, format, imageOpts, cache, write: true, extra })
   const shown = options.progress === true && !options.quiet
   const status = await withImage(call, node, () =>

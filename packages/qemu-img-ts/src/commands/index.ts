@@ -8,6 +8,7 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   check: async () => (await import('./check.ts')).check,
   commit: async () => (await import('./commit.ts')).commit,
   compare: async () => (await import('./compare.ts')).compare,
+  convert: async () => (await import('./convert.ts')).convert,
   create: async () => (await import('./create.ts')).create,
   info: async () => (await import('./info.ts')).info,
   map: async () => (await import('./map.ts')).map,
@@ -15,11 +16,4 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
 }
 
 /** Subcommands of QEMU's program that this one does not have. */
-export const missingCommands: ReadonlySet<string> = new Set([
-  'bitmap',
-  'convert',
-  'dd',
-  'measure',
-  'rebase',
-  'snapshot',
-])
+export const missingCommands: ReadonlySet<string> = new Set(['bitmap', 'dd', 'measure', 'rebase', 'snapshot'])

@@ -60,6 +60,8 @@ interface Home {
  * - `made:` QEMU's qemu-img runs in both directories, so that our own writing plays no part
  * - `io:FORMAT:` QEMU's qemu-io does so, to put content into images; it may kill itself
  * - `judge:` QEMU's qemu-img looks at both directories, and must say the same of what both programs left there
+ * - `held:` as `judge: map`, but of each run only whether the image itself holds it: a format may leave what it
+ *   need not write to the file below, or write zeroes there
  * - `copy:` copies a file in both
  * - `remove:` deletes a file in both
  */
@@ -80,12 +82,14 @@ export class TwoPrograms {
 
   /** Runs a line. @returns what was said, to be compared; undefined for a line that only prepares */
   async run(line: string): Promise<{ readonly theirs: Said; readonly ours: Said } | undefined> {
-    const [, verb = 'both', rest = ''] = /^(?:(made|io:\w+|judge|copy|remove): )?(.*)$/s.exec(line)!
+    const [, verb = 'both', rest = ''] = /^(?:(made|io:\w+|judge|held|copy|remove): )?(.*)$/s.exec(line)!
     const words = splitWords(rest)
     if (verb === 'both')
       return { theirs: this.#qemuImg(this.#theirs, words), ours: comparable(await runOurs(words)) }
     if (verb === 'judge')
       return { theirs: this.#qemuImg(this.#theirs, words), ours: this.#qemuImg(this.#ours, words) }
+    if (verb === 'held')
+      return { theirs: this.#held(this.#theirs, words), ours: this.#held(this.#ours, words) }
     for (const cwd of [this.#theirs, this.#ours]) {
       if (verb === 'made') execFileSync('qemu-img', words, { cwd })
       else if (verb === 'copy') fs.copyFileSync(path.join(cwd, words[0]!), path.join(cwd, words[1]!))
@@ -116,6 +120,17 @@ export class TwoPrograms {
   remove(): void {
     this.#home.chdir(this.#before)
     fs.rmSync(this.#root, { recursive: true, force: true })
+  }
+
+  #held(cwd: string, words: readonly string[]): Said {
+    const said = this.#qemuImg(cwd, ['map', '--output=json', ...words])
+    const ends: string[] = []
+    let last: boolean | undefined
+    for (const { start, present } of JSON.parse(said.out || '[]') as { start: number; present: boolean }[]) {
+      if (present !== last) ends.push(`${start} ${present}`)
+      last = present
+    }
+    return { ...said, out: ends.join('\n') }
   }
 
   #qemuImg(cwd: string, words: readonly string[]): Said {

@@ -1,0 +1,255 @@
+/** `convert`: copies disks, one behind the other, into an image of another format or place. */
+import {
+  type BlockNode,
+  backingOf,
+  CopyMap,
+  messageOf,
+  parseKeyValue,
+  readInteger,
+  SECTOR,
+  unshareWrites,
+} from '@vmblock/block-core'
+import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
+import { copyDisk, warnOf } from '../copy-disk.ts'
+import { type CacheFlags, exactBytes, openImage, requireCacheMode, withImage } from '../image.ts'
+import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
+import { asksForHelp, optionList } from '../option-list.ts'
+import { Failure } from '../output.ts'
+import type { Progress } from '../progress.ts'
+import { requireSize } from '../size-text.ts'
+import { withProgress } from '../with-progress.ts'
+
+/** Percent by which progress must move to be shown. */
+const MIN_SKIP = 1
+/** Bytes of zeroes that are left out, where nothing else is said. */
+const MIN_SPARSE = 4096
+/** Bytes: the longest stretch of zeroes that may be asked for. QEMU's MAX_BUF_SECTORS. */
+const MAX_SPARSE = 16 * 1024 * 1024
+const MAX_PARALLEL = 16
+
+const sparse: OptionKind<number> = {
+  short: 'S',
+  argument: 'sparse_size',
+  read(text, _before, output) {
+    const bytes = Number(requireSize('buffer size for sparse output', text, output))
+    if (bytes % SECTOR === 0 && bytes <= MAX_SPARSE) return bytes
+    throw new Failure(
+      `Invalid buffer size for sparse output specified. Valid sizes are multiples of ${SECTOR} up to ` +
+        `${MAX_SPARSE}. Select 0 to disable sparse detection (fully allocates output).`,
+    )
+  },
+}
+
+const parallel: OptionKind<number> = {
+  short: 'm',
+  argument: 'num_coroutines',
+  read(text) {
+    const count = Number(readInteger(text) ?? 0n)
+    if (count >= 1 && count <= MAX_PARALLEL) return count
+    throw new Failure(
+      `Invalid number of coroutines. Allowed number of coroutines is between 1 and ${MAX_PARALLEL}`,
+    )
+  },
+}
+
+const rate: OptionKind<number> = {
+  short: 'r',
+  argument: 'rate_limit',
+  read: (text, _before, output) => exactBytes(requireSize('rate limit', text, output)),
+}
+
+const snapshot: OptionKind<string> = {
+  short: 'l',
+  argument: 'snapshot_param',
+  read(text, _before, output) {
+    if (!text.startsWith('snapshot.')) return text
+    const { snapshot: named, ...others } = parseKeyValue(text, undefined, (warning) => output.relay(warning))
+    const keys = [...Object.keys(others), ...Object.keys(named ?? {}).map((key) => `snapshot.${key}`)]
+    const unknown = keys.find((key) => key !== 'snapshot.id' && key !== 'snapshot.name')
+    if (unknown === undefined) return text
+    throw new Failure([`Invalid parameter '${unknown}'`, `Failed in parsing snapshot param '${text}'`])
+  },
+}
+
+const options = {
+  imageOpts: shared.imageOpts,
+  targetImageOpts: flag({ long: 'target-image-opts' }),
+  targetIsZero: flag({ long: 'target-is-zero' }),
+  bitmaps: flag({ long: 'bitmaps' }),
+  skipBrokenBitmaps: flag({ long: 'skip-broken-bitmaps' }),
+  forceShare: shared.forceShare,
+  offload: flag({ short: 'C' }),
+  compress: flag({ short: 'c' }),
+  progress: shared.progress,
+  quiet: shared.quiet,
+  noCreate: flag({ short: 'n' }),
+  format: shared.shortFormat,
+  cache: word('cache', { short: 't' }),
+  sourceCache: word('src_cache', { short: 'T' }),
+  targetFormat: word('output_fmt', { short: 'O' }),
+  backing: word('backing_file', { short: 'B' }),
+  backingFormat: word('backing_fmt', { short: 'F' }),
+  list: optionList,
+  snapshot,
+  sparse,
+  rate,
+  parallel,
+  outOfOrder: flag({ short: 'W' }),
+  salvage: flag({ long: 'salvage' }),
+} as const
+
+type ConvertCall = Call<typeof options>
+
+/** The subcommand. */
+export const convert = defineCommand({
+  name: 'convert',
+  summary: 'copy disks into an image of another format',
+  options,
+  operands: 'filename [filename2 [...]] output_filename',
+  run,
+})
+
+async function run(call: ConvertCall): Promise<number> {
+  const { options, operands, output } = call
+  refuseContradictions(call)
+  const names = operands.slice(0, -1)
+  const target = names.length > 0 ? operands.at(-1) : undefined
+  if (options.list !== undefined && asksForHelp(options.list)) {
+    output.print(creationHelp(call.services, options.targetFormat ?? 'raw', target))
+    return 0
+  }
+  if (target === undefined) throw new Failure('Must specify image file name')
+  const cache = requireCacheMode(options.sourceCache, 'source cache option')
+  const shown = options.progress === true && !options.quiet
+  return withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
+    progress.set(0)
+    const status = await withSources(call, names, cache, (sources) =>
+      convertInto(call, sources, target, progress),
+    )
+    if (status === 0) progress.set(100)
+    return status
+  })
+}
+
+/** @throws Failure */
+function refuseContradictions({ options }: ConvertCall): void {
+  const { offload, noCreate } = options
+  const refuse = (isRefused: unknown, message: string): void => {
+    if (isRefused) throw new Failure(message)
+  }
+  refuse(options.compress && offload, 'Cannot enable copy offloading when -c is used')
+  refuse(options.sparse !== undefined && offload, 'Cannot enable copy offloading when -S is used')
+  refuse(options.salvage && offload, 'Cannot use copy offloading in salvaging mode')
+  refuse(options.targetImageOpts && !noCreate, '--target-image-opts requires use of -n flag')
+  refuse(noCreate && options.list !== undefined, '-o has no effect when skipping image creation')
+  refuse(options.targetIsZero && !noCreate, '--target-is-zero requires use of -n flag')
+  refuse(options.skipBrokenBitmaps && !options.bitmaps, 'Use of --skip-broken-bitmaps requires --bitmaps')
+}
+
+/** Opens every source, and closes what was opened. */
+async function withSources(
+  call: ConvertCall,
+  names: readonly string[],
+  cache: CacheFlags,
+  use: (sources: readonly BlockNode[]) => Promise<number>,
+): Promise<number> {
+  const { format, imageOpts, forceShare } = call.options
+  const openFrom = async (sources: readonly BlockNode[]): Promise<number> => {
+    const name = names[sources.length]
+    if (name === undefined) return use(sources)
+    const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
+    if (!forceShare) unshareWrites(node)
+    return withImage(call, node, () => openFrom([...sources, node]))
+  }
+  return openFrom([])
+}
+
+async function convertInto(
+  call: ConvertCall,
+  sources: readonly BlockNode[],
+  name: string,
+  progress: Progress,
+): Promise<number> {
+  const { options } = call
+  refuseMissing(call, sources)
+  const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
+  const total = bytes.reduce((sum, size) => sum + size, 0)
+  const image = options.noCreate ? undefined : planTarget(call, name, total)
+  const backing = image ? image.given.get('backing_file')?.text : options.backing
+  if (sources.length > 1 && backing !== undefined)
+    throw new Failure(
+      'Having a backing file for the target makes no sense when concatenating multiple input images',
+    )
+  // QEMU says this and ends with success.
+  if (options.targetIsZero && backing !== undefined)
+    throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
+  const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
+  if (image) await createTarget(call, image)
+  const minimum = options.sparse ?? MIN_SPARSE
+  const target = await openImage(call, {
+    name,
+    format: options.targetImageOpts ? options.targetFormat : (options.targetFormat ?? 'raw'),
+    imageOpts: options.targetImageOpts,
+    cache,
+    write: true,
+    ...(minimum > 0 && { extra: { discard: 'unmap' } }),
+  })
+  return withImage(call, target, async () => {
+    if (options.compress && !target.can('writeCompressed')) throw noCompression()
+    if (target.size < total) throw new Failure('output file is smaller than input file')
+    const map = await CopyMap.of({
+      sources: sources.map((node, index) => ({
+        node,
+        bytes: bytes[index],
+        base: backing === undefined ? undefined : backingOf(node),
+      })),
+      hasBeneath: backing !== undefined,
+      ...(image && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
+      ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
+    })
+    const isZero = options.targetIsZero || (image !== undefined && backing === undefined)
+    return copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  })
+}
+
+/** What formats cannot do yet, in the words that QEMU has for formats that never can. @throws Failure */
+function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly BlockNode[]): void {
+  if (options.snapshot !== undefined) {
+    if (more.length > 0) throw new Failure('No support for concatenating multiple snapshot')
+    throw new Failure(
+      `Failed to load snapshot: Block format '${source!.driver.name}' used by device '' does not support ` +
+        'temporarily loading internal snapshots',
+    )
+  }
+  if (options.bitmaps) throw new Failure('Source lacks bitmap support')
+}
+
+const noCompression = (): Failure => new Failure('Compression not supported for this file format')
+
+/** The image that is to be made, as large as the sources together. @throws Failure */
+function planTarget({ options, output, services }: ConvertCall, filename: string, total: number): NewImage {
+  const { targetFormat: format = 'raw', list, backing, backingFormat } = options
+  const request = { filename, format, list, backing, backingFormat }
+  const image = planImage(services, request, (line) => output.warn(line))
+  image.given.set('size', { text: String(total), number: BigInt(total) })
+  const named = image.given.get('backing_file')?.text
+  if (named === '') throw new Failure('Expected backing file name, got empty string')
+  if (named !== undefined && !image.given.has('backing_fmt'))
+    throw new Failure('Use of backing file requires explicit backing format')
+  if (options.compress) {
+    if (!image.format.canCompress) throw noCompression()
+    const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
+    if (preallocation !== 'off')
+      throw new Failure('Compression and preallocation not supported at the same time')
+  }
+  return image
+}
+
+async function createTarget({ environment, services }: ConvertCall, image: NewImage): Promise<void> {
+  try {
+    await makeImage(environment, services, image)
+  } catch (error) {
+    const { filename, format } = image
+    throw new Failure(`${filename}: error while converting ${format.name}: ${messageOf(error)}`)
+  }
+}

@@ -1,0 +1,255 @@
+/** `convert` beside QEMU's: what is said, and the images that are left: their content, and where it is. */
+
+import { createRandom } from '@vmblock/block-core/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { comparison } from './testing/two-programs.ts'
+
+const { installed, sayTheSame, write } = comparison({ home: process, beforeEach, afterEach, expect })
+
+/** The results that both programs left under these names must be the same. */
+const judged = (...names: string[]): string[] =>
+  names.flatMap((name) => [`judge: map --output=json ${name}`, `judge: info ${name}`])
+
+describe.skipIf(!installed)('convert as QEMU 7.2 does it', () => {
+  it('refuses command lines that make no sense', async () => {
+    write('a', new Uint8Array(4096).fill(1))
+    await sayTheSame([
+      'made: create -q -f qcow2 q 1M',
+      ...[
+        '',
+        'a',
+        '-Z a b',
+        '-b q a b',
+        '-6 a b',
+        '-s x a b',
+        '-S x a b',
+        '-S 1000 a b',
+        '-S -1 a b',
+        '-S 17M a b',
+        '-m 0 a b',
+        '-m 17 a b',
+        '-m x a b',
+        '-m 08 a b',
+        '-r x a b',
+        '-r -1 a b',
+        '-o , a b',
+        '-l snapshot.foo=x a b',
+        '-l snapshot. a b',
+        '-c -C -O qcow2 a b',
+        '-C -S 4k a b',
+        '-C --salvage a b',
+        '--target-image-opts a driver=raw,file.filename=b',
+        '-n -o x a b',
+        '-n -o help a b',
+        '--target-is-zero a b',
+        '--skip-broken-bitmaps a b',
+        '-T foo a b',
+        '-p -T foo a b',
+        '-p -t foo a b',
+        '-p nonex b',
+        '-p -O foo a b',
+        '-f foo a b',
+        '-f qcow2 a b',
+        'a foo:bar',
+        'a json:{}',
+        'a null-co://',
+        'a nodir/b',
+        '-O blkdebug a b',
+        '-O null-co a b',
+        "-O '' a b",
+        "'' b",
+        '--image-opts -f raw driver=raw,file.filename=a b',
+        '--target-image-opts -n -O raw a driver=raw,file.filename=b',
+        '--target-image-opts -n a driver=qcow2',
+        '--target-image-opts -n a driver=raw,file.filename=nonex',
+        '-n a nonex',
+        '-n q a',
+        '-n --bitmaps a b',
+        '-n -B x a a b',
+        '-l x a b',
+        '-l snapshot.id=x a b',
+        '-l snapshot.name=x,snapshot.id=1 a b',
+        '-l x a a b',
+        '-c a b',
+        '-c -n a q',
+        '-n a a',
+        '-n q q',
+        '-O qcow2 -o foo=1 a b',
+        '-O qcow2 -o cluster_size=3 a b',
+        '-O qcow2 -o preallocation=foo a b',
+        '-O qcow2 -o size=x a b',
+        '-O qcow2 -B q a b',
+        '-O qcow2 -o backing_file=q a b',
+        '-O qcow2 -F qcow2 a b',
+        '-O qcow2 -B q -F qcow2 a a b',
+        '-O qcow2 -B nonex -F qcow2 a b',
+        '-B q -F qcow2 a b',
+        '-F raw a b',
+        'a a',
+        '-O qcow2 a a',
+      ].map((words) => `convert ${words}`),
+    ])
+  })
+
+  it('explains the options of new images', async () => {
+    await sayTheSame([
+      'convert -o help',
+      'convert -O raw -o help a b',
+      'convert -O foo -o help',
+      'convert -O qcow2 -o help a b',
+    ])
+  })
+
+  it('copies between formats, with progress', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 q 5M',
+      "io:qcow2: -c 'write -P 1 0 3M' -c 'write -P 2 3500k 1k' -c 'write -z 4M 64k' q",
+      'made: create -q -f qcow2 e 5M',
+      'made: create -q z 0',
+      'convert -p q b1',
+      'convert -p -O qcow2 q b2',
+      'convert -p -q -O qcow2 -o cluster_size=4k,size=1M q b3',
+      'convert -p -S 0 -O qcow2 q b4',
+      'convert -p -S 0 q b5',
+      'convert -p -S 0 -O qcow2 e b6',
+      'convert -p -O qcow2 e b7',
+      'convert -p z b8',
+      'convert -p -O qcow2 z b9',
+      'convert -p q q b10',
+      'convert -p -W -m 16 -O qcow2 q b11',
+      'convert -m 1 -t none -T none -O qcow2 q b12',
+      'convert -r 100G -t writethrough q b13',
+      'convert -O qcow2 -o preallocation=metadata q b14',
+      'convert -O qcow2 -o preallocation=full,lazy_refcounts=on q b15',
+      'convert -O qcow2 -o compat=0.10 q b16',
+      'convert -O qed q b17',
+      'convert -C q b18',
+      'convert -U --image-opts driver=qcow2,file.filename=q b19',
+      'convert --rate-limit=1G q b20',
+      'convert -r 1G q b20',
+      // Where QED puts things, and where out-of-order writes end up, is open; -C copies what this host lets it copy.
+      ...judged(...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 19, 20].map((index) => `b${index}`)),
+      ...['held: b11', 'held: b17'],
+      ...[1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20].map((index) => `judge: compare q b${index}`),
+      ...['b2', 'b11', 'b14', 'b15', 'b17'].map((name) => `judge: check -q ${name}`),
+    ])
+  })
+
+  it('takes whole sectors of disks of any length', async () => {
+    write(
+      'odd',
+      Uint8Array.from({ length: 1000 }, (_, index) => index),
+    )
+    write('even', new Uint8Array(70_000).fill(3))
+    await sayTheSame([
+      'convert -f raw odd a',
+      'convert -f raw -O qcow2 odd b',
+      'convert -f raw odd even odd c',
+      'convert -f raw -O qcow2 -W odd even odd d',
+      'judge: compare c d',
+      'convert -f raw -t directsync odd e',
+      ...judged('a', 'b', 'c', 'e'),
+      'held: d',
+    ])
+  })
+
+  it('leaves what lies beneath to the backing file', async () => {
+    await sayTheSame([
+      'made: create -q -f qcow2 base 1M',
+      'made: create -q -f qcow2 larger 4M',
+      'made: create -q -f qcow2 -b base -F qcow2 o 3M',
+      'made: create -q -f qcow2 -b o -F qcow2 oo 3M',
+      "io:qcow2: -c 'write -P 1 0 1M' base",
+      "io:qcow2: -c 'write -P 2 0 4M' larger",
+      "io:qcow2: -c 'write -P 3 128k 64k' -c 'write -z 256k 64k' -c 'write -z 2M 64k' -c 'write -P 0 512k 64k' o",
+      "io:qcow2: -c 'write -P 4 192k 64k' oo",
+      'convert -O qcow2 -B base -F qcow2 o b1',
+      'convert -O qcow2 -o backing_file=base,backing_fmt=qcow2 o b2',
+      'convert -O qcow2 -B o -F qcow2 oo b4',
+      'convert -O qcow2 -B base -F qcow2 -S 0 o b5',
+      'convert -O qcow2 -B larger -F qcow2 base b6',
+      'convert -O qcow2 oo b7',
+      'made: create -q -f qcow2 -b base -F qcow2 b8 3M',
+      'convert -n -O qcow2 -B base o b8',
+      'made: create -q -f qcow2 b9 3M',
+      'convert -n -O qcow2 o b9',
+      ...judged('b1', 'b2', 'b4', 'b5', 'b6', 'b7', 'b9'),
+      ...['b1', 'b2', 'b5', 'b8', 'b9'].map((name) => `judge: compare o ${name}`),
+      'judge: compare oo b4',
+      'judge: compare oo b7',
+      'judge: compare base b6',
+    ])
+  })
+
+  it('writes into images that are there', async () => {
+    write('full', new Uint8Array(2 ** 20).fill(9))
+    await sayTheSame([
+      'made: create -q -f qcow2 q 1M',
+      "io:qcow2: -c 'write -P 1 64k 64k' -c 'write -P 2 256k 10k' q",
+      ...[1, 2, 3, 4].map((index) => `copy: full b${index}`),
+      'convert -p -n q b1',
+      'convert -n -S 0 q b2',
+      'convert -n --target-is-zero q b3',
+      'convert -n --target-image-opts q driver=raw,offset=0,file.filename=b4',
+      'convert -n q null-co://',
+      'made: create -q -f qcow2 b5 2M',
+      "io:qcow2: -c 'write -P 8 0 2M' b5",
+      'convert -n -O qcow2 q b5',
+      'judge: compare q b1',
+      'judge: compare q b2',
+      'judge: compare full b3',
+      'judge: compare q b4',
+      'judge: compare q b5',
+      'judge: map --output=json b5',
+    ])
+  })
+
+  it('tells what cannot be read or written, or does without it', async () => {
+    const rules = (event: string, errno: number, more: string): Uint8Array =>
+      new TextEncoder().encode(
+        `[inject-error]\nevent = "${event}"\nerrno = "${errno}"\nonce = "off"\n${more}\n`,
+      )
+    write('a', new Uint8Array(1_024_000).fill(7))
+    write('full', new Uint8Array(1_024_000).fill(9))
+    write('reads', rules('read_aio', 5, 'sector = "10"\nimmediately = "on"'))
+    write('writes', rules('write_aio', 28, ''))
+    write('status', rules('none', 5, 'iotype = "block-status"'))
+    await sayTheSame([
+      'convert -p -f raw blkdebug:reads:a b',
+      'convert -p -f raw --salvage blkdebug:reads:a b1',
+      'convert -q -p -f raw --salvage blkdebug:reads:a b2',
+      'convert -f raw --salvage -O qcow2 a blkdebug:reads:a b3',
+      'convert -p -n -f raw a blkdebug:writes:full',
+      'convert -f raw blkdebug:status:a b4',
+      'judge: compare b1 b2',
+      ...judged('b1', 'b3'),
+    ])
+  })
+
+  it.each([1, 2, 3])('finds the same zeroes (%d)', async (seed) => {
+    const random = createRandom(seed)
+    const bytes = new Uint8Array(1_500_000)
+    for (let at = 0; at < bytes.length; ) {
+      const length = 512 * random.int(1, 2 ** random.int(1, 9))
+      // Some sectors have their first byte set, some their last.
+      if (random.chance(0.5)) bytes.fill(random.int(1, 256), at + random.int(0, 2) * 511, at + length)
+      at += length
+    }
+    write('a', bytes)
+    const kinds = [
+      '-O raw',
+      '-O qcow2',
+      '-O qcow2 -o cluster_size=512',
+      '-O qcow2 -o cluster_size=4k,extended_l2=off',
+    ]
+    const sizes = ['512', '1k', '4k', '12k', '64k', '2M', '0']
+    const lines = sizes.flatMap((size) => kinds.map((kind) => [size, kind] as const))
+    await sayTheSame([
+      ...lines.map(([size, kind], index) => `convert -f raw -S ${size} ${kind} a b${index}`),
+      ...lines.flatMap(([, kind], index) => [
+        kind.includes('raw') ? `judge: map --output=json b${index}` : `held: b${index}`,
+        `judge: compare -f raw a b${index}`,
+      ]),
+    ])
+  })
+})

@@ -1,0 +1,79 @@
+/** The copying that `convert` does once everything is open: with progress, warnings and an end before its end. */
+import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
+import { allocateAligned } from '@vmblock/block-core/node'
+import type { Call } from './command.ts'
+import { Failure } from './output.ts'
+import type { Progress } from './progress.ts'
+
+/** What to copy where, and how. */
+export interface DiskCopy {
+  readonly map: CopyMap
+  readonly target: BlockNode
+  /** Bytes of zeroes that are left out of data; 0: none, the target is allocated in full. */
+  readonly minimum: number
+  /** The target reads as zeroes already. */
+  readonly isZero: boolean
+  readonly parallel?: number | undefined
+  readonly outOfOrder?: boolean | undefined
+  readonly compress?: boolean | undefined
+  readonly offload?: boolean | undefined
+  readonly salvage?: boolean | undefined
+  /** Bytes per second. */
+  readonly rate?: number | undefined
+}
+
+/** As of a program that SIGINT ended. */
+const INTERRUPTED = 130
+
+const DATA: ReadonlySet<CopyKind> = new Set(['data'])
+const DATA_AND_ZEROES: ReadonlySet<CopyKind> = new Set(['data', 'zero'])
+
+/** Warns of a place, `what` naming it; of none with `-q`. */
+export const warnOf =
+  ({ options, output }: Call, what: string) =>
+  (offset: number, error: unknown): void => {
+    if (!options['quiet']) output.warn(`${what} ${offset}: ${errorText(error)}`)
+  }
+
+/** Copies everything. @returns the exit status. @throws BlockError */
+export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): Promise<number> {
+  const { map, target, minimum } = copy
+  const counted = minimum === 0 ? DATA_AND_ZEROES : DATA
+  const total = await map.count(counted)
+  const alignment = Math.max(2 ** Math.floor(Math.log2(minimum)), target.limits.requestAlignment)
+  const cluster = copy.compress ? (await target.info()).clusterSize : undefined
+  let begun = 0
+  const interruption = new AbortController()
+  const stop = call.services.onInterrupt?.(() => interruption.abort())
+  try {
+    await copyNodes({
+      map,
+      target,
+      parallel: copy.parallel,
+      outOfOrder: copy.outOfOrder,
+      offload: copy.offload,
+      rate: copy.rate,
+      zeroes: minimum === 0 ? 'data' : copy.isZero ? 'skip' : 'write',
+      ...(minimum > 0 && { sparse: { minimum, alignment } }),
+      ...(cluster !== undefined && {
+        compressedCluster: cluster,
+        sparse: { minimum: cluster, alignment: cluster },
+      }),
+      allocate: allocateAligned,
+      signal: interruption.signal,
+      onBegin({ kind, bytes }) {
+        if (!counted.has(kind)) return
+        begun += bytes
+        progress.set((100 * begun) / total)
+      },
+      ...(copy.salvage && { onReadError: warnOf(call, 'error while reading offset') }),
+    })
+    return 0
+  } catch (error) {
+    // Who interrupted it knows why it ends.
+    if (interruption.signal.aborted) throw new Failure([], { status: INTERRUPTED })
+    throw error
+  } finally {
+    stop?.()
+  }
+}

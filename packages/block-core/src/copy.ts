@@ -130,7 +130,7 @@ class Copy {
       if (isOffloaded && !(await this.#copyInHost(piece))) data = await this.#load(piece, index)
       if (data) await this.#store(piece, data)
       else if (piece.kind === 'zero') await this.#storeZeroes(piece.offset, piece.bytes)
-      onEnd?.(piece)
+      if (!this.#ended) onEnd?.(piece)
     } catch (error) {
       // Kept before the next one gets its turn.
       this.#failure ??= { error }
@@ -172,6 +172,7 @@ class Copy {
   async #copyInHost({ offset, bytes, host }: CopyPiece): Promise<boolean> {
     const { target, signal } = this.#options
     await this.#limit?.take(bytes, signal)
+    if (signal?.aborted) return true
     try {
       await target.copyRange(offset, bytes, host!.node, host!.offset)
       return true
@@ -195,6 +196,7 @@ class Copy {
   async #storeData(offset: number, data: Uint8Array): Promise<void> {
     const { target, compressedCluster, signal } = this.#options
     await this.#limit?.take(data.length, signal)
+    if (signal?.aborted) return
     try {
       if (compressedCluster === undefined) await target.write(offset, data)
       else await target.writeCompressed(offset, data)
@@ -207,6 +209,7 @@ class Copy {
     const { target, zeroes, signal } = this.#options
     if (zeroes === 'skip') return
     await this.#limit?.take(bytes, signal)
+    if (signal?.aborted) return
     try {
       await target.writeZeroes(offset, bytes, { mayUnmap: true })
     } catch (error) {

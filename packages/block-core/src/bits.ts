@@ -36,7 +36,13 @@ export function isZero(bytes: Uint8Array): boolean {
   const words = Math.floor((length - index) / 4)
   if (words > 0) {
     const view = new Uint32Array(bytes.buffer, bytes.byteOffset + index, words)
-    for (let i = 0; i < words; i++) if (view[i] !== 0) return false
+    let i = 0
+    // Eight at once: a branch for each costs as much again.
+    for (; i + 8 <= words; i += 8) {
+      const first = view[i]! | view[i + 1]! | view[i + 2]! | view[i + 3]!
+      if ((first | view[i + 4]! | view[i + 5]! | view[i + 6]! | view[i + 7]!) !== 0) return false
+    }
+    for (; i < words; i++) if (view[i] !== 0) return false
     index += words * 4
   }
   for (; index < length; index++) if (bytes[index] !== 0) return false

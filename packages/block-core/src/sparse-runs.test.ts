@@ -65,14 +65,16 @@ describe('runs of zeroes', () => {
   it('never leaves out what is not zero, and asks a quicker test for long stretches', () => {
     const random = createRandom(7)
     let asked = 0
+    let longest = 0
     const test = (bytes: Uint8Array): boolean => {
       asked++
+      longest = Math.max(longest, bytes.length)
       return isZero(bytes)
     }
     for (let round = 0; round < 200; round++) {
       let text = ''
       while (text.length < 600) text += (random.chance(0.5) ? 'x' : '.').repeat(random.int(1, 300))
-      const alignment = 2 ** random.int(0, 5)
+      const alignment = 2 ** random.int(0, 9)
       const options = { ...sectors(alignment * random.int(1, 4), alignment), isZero: test }
       const first = random.int(0, 100)
       const bytes = bytesOf(text)
@@ -88,5 +90,6 @@ describe('runs of zeroes', () => {
       expect(at).toBe(text.length)
     }
     expect(asked).toBeGreaterThan(100)
+    expect(longest).toBeGreaterThanOrEqual(64 * 1024)
   })
 })

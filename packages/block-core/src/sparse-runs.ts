@@ -1,6 +1,6 @@
 /**
- * Where data that is to be copied is zero for long enough to be left out. Sectors are looked at, runs are cut to
- * an alignment: a target that had to read, change and write back a block gains nothing from a hole in it.
+ * Where data that is to be copied is zero for long enough to be left out. It is judged in blocks of an alignment: a
+ * target that had to read, change and write back a block gains nothing from a hole in a part of it.
  */
 import { isZero, SECTOR } from './bits.ts'
 
@@ -24,19 +24,18 @@ export interface SparseRun {
   readonly zero: boolean
 }
 
-const WORDS = SECTOR / 4
-/** Sectors that are tested at once where zeroes have begun. */
-const BLOCK = 128
+/** Bytes that are tested at once where zeroes have begun: a test of more costs more where they soon end. */
+const STRETCH = 64 * 1024
 
-/** Divides buffers into runs. Sizes and offsets in bytes; buffers begin at multiples of four. */
+/** Divides buffers into runs. Sizes and offsets in bytes; buffers begin at multiples of four in their memory. */
 export class SparseRuns {
   readonly #minimum: number
   readonly #alignment: number
   readonly #isZero: ZeroTest
 
   constructor(options: SparseRunsOptions) {
-    this.#minimum = options.minimum / SECTOR
-    this.#alignment = options.alignment / SECTOR
+    this.#minimum = options.minimum
+    this.#alignment = options.alignment
     this.#isZero = options.isZero ?? isZero
   }
 
@@ -46,76 +45,46 @@ export class SparseRuns {
    */
   first(data: Uint8Array, offset: number): SparseRun {
     const { length } = data
-    const count = Math.ceil(length / SECTOR)
-    const sector = offset / SECTOR
-    const sectors = new Sectors(data, this.#isZero)
-    const minimum = Math.min(this.#minimum, count)
-    let run = this.#aligned(sectors, 0, count, sector)
-    if (run.zero) return { bytes: Math.min(run.end * SECTOR, length), zero: true }
-    let end = run.end
-    while (run.end < count) {
-      const start = run.end
-      run = this.#aligned(sectors, start, count, sector)
-      if (!run.zero) end = run.end
-      else if (run.end - start >= minimum) break
-    }
-    return { bytes: Math.min(end * SECTOR, length), zero: false }
-  }
-
-  /** The run of equal sectors from `start`, cut to the alignment: a block that is zero in part only is data. */
-  #aligned(sectors: Sectors, start: number, count: number, base: number): { end: number; zero: boolean } {
-    const zero = sectors.isZero(start)
-    const end = zero ? sectors.zeroesEnd(start, count) : sectors.dataEnd(start, count)
-    // Alignments exceed 2^31 bytes never, but offsets do: no 32-bit operators here.
-    const beyond = (base + end) % this.#alignment
-    if (end === count || beyond === 0) return { end, zero }
-    if (zero && end - start > beyond) return { end: end - beyond, zero }
-    return { end: Math.min(end + this.#alignment - beyond, count), zero: false }
-  }
-}
-
-/** A buffer in sectors, the last of which may be short. */
-class Sectors {
-  readonly #data: Uint8Array
-  readonly #words: Uint32Array
-  readonly #test: ZeroTest
-
-  constructor(data: Uint8Array, test: ZeroTest) {
-    this.#data = data
-    this.#words = new Uint32Array(data.buffer, data.byteOffset, Math.floor(data.length / 4))
-    this.#test = test
-  }
-
-  isZero(sector: number): boolean {
-    const words = this.#words
-    const first = sector * WORDS
-    // Most data shows in its first word.
-    if (first < words.length && words[first] !== 0) return false
-    const end = first + WORDS
-    if (end > words.length) return isZero(this.#data.subarray(sector * SECTOR))
-    for (let i = first + 1; i < end; i++) if (words[i] !== 0) return false
-    return true
-  }
-
-  dataEnd(start: number, count: number): number {
-    const words = this.#words
-    let sector = start
-    while (sector < count && (words[sector * WORDS] || !this.isZero(sector))) sector++
-    return sector
-  }
-
-  zeroesEnd(start: number, count: number): number {
-    let sector = start
+    const words = new Uint32Array(data.buffer, data.byteOffset, Math.floor(length / 4))
+    let at = this.#zeroesEnd(data, words, 0, offset)
+    if (at > 0) return { bytes: at, zero: true }
+    // A buffer shorter than the minimum is judged by what it has.
+    const minimum = Math.min(this.#minimum, Math.ceil(length / SECTOR) * SECTOR)
     for (;;) {
-      while (
-        sector + BLOCK <= count &&
-        this.#test(this.#data.subarray(sector * SECTOR, (sector + BLOCK) * SECTOR))
-      )
-        sector += BLOCK
-      // The block has data in it, or is the last.
-      const end = Math.min(sector + BLOCK, count)
-      while (sector < end && this.isZero(sector)) sector++
-      if (sector < end || sector === count) return sector
+      const end = this.#dataEnd(data, words, at, offset)
+      if (end === length) return { bytes: end, zero: false }
+      at = this.#zeroesEnd(data, words, end, offset)
+      if (at === length || at - end >= minimum) return { bytes: end, zero: false }
     }
+  }
+
+  /** Where the block ends that `at` lies in, or the buffer does. */
+  #blockEnd(at: number, offset: number, length: number): number {
+    return Math.min(at + this.#alignment - ((offset + at) % this.#alignment), length)
+  }
+
+  /** Where the first block begins, at or behind `at`, that is zero. */
+  #dataEnd(data: Uint8Array, words: Uint32Array, start: number, offset: number): number {
+    let at = start
+    while (at < data.length) {
+      const end = this.#blockEnd(at, offset, data.length)
+      // Most data shows in its first word.
+      if (!words[at / 4] && this.#isZero(data.subarray(at, end))) return at
+      at = end
+    }
+    return at
+  }
+
+  /** Where the first block begins, at or behind `at`, that is not zero. */
+  #zeroesEnd(data: Uint8Array, words: Uint32Array, start: number, offset: number): number {
+    let at = start
+    while (at < data.length && !words[at / 4]) {
+      const end = this.#blockEnd(at, offset, data.length)
+      if (!this.#isZero(data.subarray(at, end))) return at
+      at = end
+      if (this.#alignment >= STRETCH) continue
+      while (at + STRETCH <= data.length && this.#isZero(data.subarray(at, at + STRETCH))) at += STRETCH
+    }
+    return at
   }
 }

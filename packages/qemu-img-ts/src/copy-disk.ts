@@ -1,6 +1,6 @@
 /** The copying that `convert` does once everything is open: with progress, warnings and an end before its end. */
 import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
-import { allocateAligned } from '@vmblock/block-core/node'
+import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
 import type { Call } from './command.ts'
 import { Failure } from './output.ts'
 import type { Progress } from './progress.ts'
@@ -54,10 +54,10 @@ export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): 
       offload: copy.offload,
       rate: copy.rate,
       zeroes: minimum === 0 ? 'data' : copy.isZero ? 'skip' : 'write',
-      ...(minimum > 0 && { sparse: { minimum, alignment } }),
+      ...(minimum > 0 && { sparse: { minimum, alignment, isZero: isZeroBytes } }),
       ...(cluster !== undefined && {
         compressedCluster: cluster,
-        sparse: { minimum: cluster, alignment: cluster },
+        sparse: { minimum: cluster, alignment: cluster, isZero: isZeroBytes },
       }),
       allocate: allocateAligned,
       signal: interruption.signal,

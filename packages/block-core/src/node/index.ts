@@ -3,8 +3,8 @@
  * @module
  */
 export { allocateAligned } from './aligned-buffers.ts'
-export { type EngineName, makeEngine } from './engines.ts'
 export { equalBytes, isZeroBytes } from './compare-bytes.ts'
+export { type EngineName, makeEngine } from './engines.ts'
 export { type FileDriverParts, file, fileDriver } from './file.ts'
 export { type NodeHostOptions, nodeHost } from './host.ts'
 export type { FilePlace, HostCalls, HostLocks, Where } from './host-calls.ts'

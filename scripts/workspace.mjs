@@ -1,17 +1,16 @@
 // The packages of the workspace, in an order in which each comes after those it depends on.
 import { existsSync, readdirSync } from 'node:fs'
+import { basename } from 'node:path'
 import { at, readJson } from './toolchain.mjs'
 
 /** All folders with a package.json: `{ folder, path, manifest }`. */
 function allPackages() {
   const found = []
-  for (const group of ['packages', 'tests']) {
-    if (!existsSync(at(group))) continue
-    for (const folder of readdirSync(at(group)).sort()) {
-      const path = at(group, folder)
-      if (existsSync(`${path}/package.json`))
-        found.push({ folder, path, manifest: readJson(`${path}/package.json`) })
-    }
+  const groups = ['packages', 'tests'].filter((group) => existsSync(at(group)))
+  const folders = groups.flatMap((group) => readdirSync(at(group)).sort().map((name) => at(group, name)))
+  for (const path of [...folders, at('bench')]) {
+    if (!existsSync(`${path}/package.json`)) continue
+    found.push({ folder: basename(path), path, manifest: readJson(`${path}/package.json`) })
   }
   return found
 }

@@ -7,7 +7,11 @@ import { at, readJson } from './toolchain.mjs'
 function allPackages() {
   const found = []
   const groups = ['packages', 'tests'].filter((group) => existsSync(at(group)))
-  const folders = groups.flatMap((group) => readdirSync(at(group)).sort().map((name) => at(group, name)))
+  const folders = groups.flatMap((group) =>
+    readdirSync(at(group))
+      .sort()
+      .map((name) => at(group, name)),
+  )
   for (const path of [...folders, at('bench')]) {
     if (!existsSync(`${path}/package.json`)) continue
     found.push({ folder: basename(path), path, manifest: readJson(`${path}/package.json`) })

@@ -1,0 +1,116 @@
+/** The images that programs are measured on, made by our own library. */
+import { spawnSync } from 'node:child_process'
+import { closeSync, openSync, readSync, rmSync } from 'node:fs'
+import {
+  type BlockNode,
+  cacheMode,
+  DriverRegistry,
+  formatImage,
+  openNode,
+  parseOptions,
+  type RawOptions,
+} from '@vmblock/block-core'
+import { file, nodeHost } from '@vmblock/block-core/node'
+import { createRandom } from '@vmblock/block-core/testing'
+import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
+import { raw } from '@vmblock/raw'
+
+/** What opens images here. */
+export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
+
+const MIB = 2 ** 20
+
+/** A kind of image: a format, and the options of `qemu-img create -o`. */
+export interface ImageKind {
+  readonly id: string
+  readonly title: string
+  readonly format: 'raw' | 'qcow2' | 'qed'
+  readonly options: RawOptions
+}
+
+/** The kinds that stand side by side where it is about what an allocating write costs. */
+export const KINDS: readonly ImageKind[] = [
+  { id: 'raw', title: 'raw', format: 'raw', options: {} },
+  { id: 'eager', title: 'qcow2, eager', format: 'qcow2', options: { lazy_refcounts: 'off' } },
+  { id: 'lazy', title: 'qcow2, lazy refcounts', format: 'qcow2', options: { lazy_refcounts: 'on' } },
+  { id: 'qed', title: 'QED', format: 'qed', options: {} },
+]
+
+/** Makes an empty image, in place of what was at `path`. Nothing is flushed. */
+export async function createImage(
+  path: string,
+  { format, options }: Pick<ImageKind, 'format' | 'options'>,
+  size: number,
+): Promise<void> {
+  rmSync(path, { force: true })
+  await file.createPlace?.(parseOptions(file.options ?? {}, { filename: path }) as never, 0, 'off')
+  const node = await openNode(environment, { driver: 'file', filename: path, cache: UNSAFE })
+  await formatImage(environment.registry.get(format), node, { ...options, size })
+  await node.close()
+}
+
+const UNSAFE = { writeback: true, direct: false, 'no-flush': true }
+
+/** Opens an image. */
+export function openImage(
+  path: string,
+  format: string,
+  cache: keyof typeof CACHES = 'unsafe',
+): Promise<BlockNode> {
+  return openNode(environment, { driver: format, filename: path, cache: CACHES[cache] })
+}
+
+const CACHES = { unsafe: UNSAFE, writethrough: asOptions('writethrough'), writeback: asOptions('writeback') }
+
+function asOptions(name: string): RawOptions {
+  const { writeCache, direct, noFlush } = cacheMode(name)!
+  return { writeback: writeCache, direct, 'no-flush': noFlush }
+}
+
+/** Data that neither compresses to nothing nor repeats: half random, half text-like, a stamp in each MiB. */
+export function dataOf(seed: number): Uint8Array {
+  const data = createRandom(seed).bytes(MIB)
+  for (let at = 0; at < MIB; at += 8192) data.fill(0x20 + ((at / 8192) % 64), at, at + 4096)
+  return data
+}
+
+/** Writes data in every MiB of an image, or in the first `dataBytes` of every `stride` bytes. */
+export async function fill(
+  path: string,
+  format: string,
+  { stride = MIB, dataBytes = stride }: { readonly stride?: number; readonly dataBytes?: number } = {},
+): Promise<void> {
+  const data = dataOf(1)
+  const stamp = new DataView(data.buffer)
+  const node = await openImage(path, format)
+  for (let offset = 0; offset < node.size; offset += stride) {
+    stamp.setUint32(0, offset / MIB + 1)
+    for (let at = 0; at < dataBytes; at += MIB)
+      await node.write(offset + at, data.subarray(0, Math.min(MIB, dataBytes - at)))
+  }
+  await node.close()
+}
+
+/** Makes an image full of data. */
+export async function createFull(
+  path: string,
+  kind: Pick<ImageKind, 'format' | 'options'>,
+  size: number,
+): Promise<void> {
+  await createImage(path, kind, size)
+  await fill(path, kind.format)
+}
+
+/** Brings the file into the page cache, whole. */
+export function warm(path: string): void {
+  const fd = openSync(path, 'r')
+  const buffer = new Uint8Array(MIB)
+  while (readSync(fd, buffer) > 0) {}
+  closeSync(fd)
+}
+
+/** Brings what was written before to the disk, so that it does not get in the way of what is measured next. */
+export function settle(path: string): void {
+  spawnSync('sync', ['-f', path])
+}

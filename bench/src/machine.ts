@@ -1,0 +1,82 @@
+/** On what machine figures were measured: nothing is worth comparing without it. */
+import { execFileSync } from 'node:child_process'
+import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os'
+import type { Place } from './places.ts'
+import type { Runtime } from './runtimes.ts'
+
+/** What a table or picture says of where it comes from. */
+export interface Machine {
+  readonly date: string
+  /** Abbreviated commit of this repository, `+` behind it where files differ from it. */
+  readonly commit: string | undefined
+  readonly processor: string
+  readonly cores: number
+  readonly memoryBytes: number
+  readonly kernel: string
+  /** File system of each place. */
+  readonly places: Readonly<Record<string, string>>
+  /** Versions of Node. */
+  readonly runtimes: readonly string[]
+  readonly qemu: string | undefined
+  /** Processes that wanted a processor in the minute before. */
+  readonly load: number
+}
+
+const attempt = (file: string, ...args: string[]): string | undefined => {
+  try {
+    return execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  } catch {
+    return undefined
+  }
+}
+
+/** Version of the real programs; undefined where they are missing. */
+export const qemuVersion = (): string | undefined =>
+  /version ([\d.]+)/.exec(attempt('qemu-img', '--version') ?? '')?.[1]
+
+/** Whether what QEMU asks of its host can be counted. */
+export const canTrace = (): boolean => attempt('strace', '-V') !== undefined
+
+/** Describes this machine, as it is now. */
+export function describeMachine(
+  root: string,
+  places: readonly Place[],
+  runtimes: readonly Runtime[],
+  qemu: string | undefined,
+): Machine {
+  const commit = attempt('git', '-C', root, 'rev-parse', '--short', 'HEAD')
+  const changes = attempt('git', '-C', root, 'status', '--porcelain')
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    commit: commit && `${commit}${changes ? '+' : ''}`,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    kernel: `${type()} ${release()}`,
+    places: Object.fromEntries(places.map(({ kind, fileSystem }) => [kind, fileSystem])),
+    runtimes: runtimes.map(({ version }) => version),
+    qemu,
+    load: loadavg()[0]!,
+  }
+}
+
+/** Lines for people. */
+export function machineLines(machine: Machine): string[] {
+  const { processor, cores, memoryBytes, kernel, places, runtimes, qemu, date, commit } = machine
+  const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`
+  return [
+    `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memory}; ${kernel}; ${placesText(places)}`,
+    `${runtimes.map((version) => `Node ${version}`).join(', ')}; ${qemu ? `QEMU ${qemu}` : 'no QEMU'}; ${date}${commit ? `, ${commit}` : ''}`,
+  ]
+}
+
+const placesText = (places: Machine['places']): string =>
+  Object.entries(places)
+    .map(([kind, fileSystem]) => `${kind}: ${fileSystem}`)
+    .join(', ')
+
+/** A warning where others use the machine, so that figures mean little. */
+export function loadWarning({ load, cores }: Pick<Machine, 'load' | 'cores'>): string | undefined {
+  if (load < cores / 2) return undefined
+  return `the machine is busy (load ${load.toFixed(1)} on ${cores} cores): take the figures with care`
+}

@@ -1,0 +1,41 @@
+/**
+ * `pnpm bench`: how fast it is beside QEMU, how its costs grow, and what its hot functions take.
+ * @module
+ */
+import { handleSignals } from './cleanup.ts'
+import { HELP, readCommandLine, type Settings, UsageError } from './command-line.ts'
+import { seedTable } from './counts/table.ts'
+import { canTrace, qemuVersion } from './machine.ts'
+import { openPlaces } from './places.ts'
+import { runPrograms } from './programs-part.ts'
+import { selectWorkloads } from './workloads/index.ts'
+
+const COUNTED_WRITES = 128
+
+async function runCounts({ directory, memoryDirectory }: Settings): Promise<void> {
+  const { disk } = openPlaces(directory, memoryDirectory, () => {})
+  const qemu = canTrace() ? qemuVersion() : undefined
+  if (qemu === undefined)
+    process.stderr.write('vmblock: qemu-img or strace is missing: only our own counts\n')
+  console.log(await seedTable(disk.directory, qemu, { writes: COUNTED_WRITES, depth: 1 }))
+}
+
+function list({ words }: Settings): void {
+  for (const { id, title } of selectWorkloads(words)) console.log(`${id.padEnd(48)} ${title}`)
+}
+
+/** Runs one part. @param root the repository @param args the command line */
+export async function main(root: string, args: readonly string[]): Promise<void> {
+  handleSignals()
+  try {
+    const settings = readCommandLine(root, args)
+    if (!settings) process.stdout.write(HELP)
+    else if (settings.part === 'counts') await runCounts(settings)
+    else if (settings.list) list(settings)
+    else await runPrograms(settings)
+  } catch (error) {
+    const isTheirs = error instanceof UsageError
+    process.stderr.write(`vmblock: ${isTheirs ? error.message : ((error as Error)?.stack ?? error)}\n`)
+    process.exitCode = isTheirs ? 2 : 1
+  }
+}

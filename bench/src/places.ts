@@ -1,0 +1,89 @@
+/** Where images lie: in memory, where only programs are compared, and on a disk, where flushes cost something. */
+import { mkdtempSync, readFileSync, realpathSync, rmSync, statfsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { atExit } from './cleanup.ts'
+
+/** The two kinds of places. */
+export type PlaceKind = 'memory' | 'disk'
+
+/** A directory for images, removed at the end. */
+export interface Place {
+  readonly kind: PlaceKind
+  readonly directory: string
+  /** Of what kind it is: `tmpfs`, `ext4`, ... */
+  readonly fileSystem: string
+}
+
+/** Both places. */
+export type Places = Readonly<Record<PlaceKind, Place>>
+
+/** Bytes that the images of a whole run need at a time. */
+export const SPACE_NEEDED = 4 * 2 ** 30
+
+const MEMORY_DIRECTORY = '/dev/shm'
+const isInMemory = (fileSystem: string): boolean => fileSystem === 'tmpfs' || fileSystem === 'ramfs'
+
+/**
+ * Kind of the file system that a directory is on, from the text of Linux's `/proc/self/mountinfo`.
+ *
+ * @param path absolute, without links
+ */
+export function fileSystemIn(mountinfo: string, path: string): string | undefined {
+  let best = { length: -1, kind: undefined as string | undefined }
+  for (const line of mountinfo.split('\n')) {
+    const [before, after] = line.split(' - ')
+    const point = before?.split(' ')[4]?.replace(/\\040/g, ' ')
+    if (after === undefined || point === undefined) continue
+    const isAbove = point === '/' || path === point || path.startsWith(`${point}/`)
+    // Of two mounts on one point the later hides the earlier.
+    if (isAbove && point.length >= best.length) best = { length: point.length, kind: after.split(' ')[0] }
+  }
+  return best.kind
+}
+
+function fileSystemOf(directory: string): string {
+  try {
+    return fileSystemIn(readFileSync('/proc/self/mountinfo', 'utf8'), realpathSync(directory)) ?? 'unknown'
+  } catch {
+    return 'unknown'
+  }
+}
+
+function freeBytes(directory: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(directory)
+    return bavail * bsize
+  } catch {
+    return 0
+  }
+}
+
+function openPlace(kind: PlaceKind, parent: string): Place {
+  const directory = mkdtempSync(join(parent, 'vmblock-bench-'))
+  atExit(() => rmSync(directory, { recursive: true, force: true }))
+  return { kind, directory, fileSystem: fileSystemOf(directory) }
+}
+
+/**
+ * Opens both places.
+ *
+ * @param disk where to, instead of the directory for temporary files
+ * @param memory where to, instead of `/dev/shm`; by default `disk` where that is missing or too small
+ * @param warn told what is not as it should be
+ */
+export function openPlaces(
+  disk: string | undefined,
+  memory: string | undefined,
+  warn: (line: string) => void,
+): Places {
+  const onDisk = openPlace('disk', disk ?? tmpdir())
+  if (isInMemory(onDisk.fileSystem))
+    warn(`${onDisk.directory} is in memory: a flush costs nothing there; --dir names another place`)
+  let parent = memory ?? MEMORY_DIRECTORY
+  if (freeBytes(parent) < SPACE_NEEDED && memory === undefined) {
+    warn(`${parent} has no room for the images: all of them are on ${onDisk.fileSystem}`)
+    parent = disk ?? tmpdir()
+  }
+  return { disk: onDisk, memory: openPlace('memory', parent) }
+}

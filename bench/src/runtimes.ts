@@ -1,0 +1,56 @@
+/** Which Node runs our programs: the one that runs this, and others that npm has. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+
+/** One Node. */
+export interface Runtime {
+  /** `node-26.10.0` */
+  readonly id: string
+  /** `26.10.0` */
+  readonly version: string
+  readonly path: string
+}
+
+/** The Node at a path. @throws Error when it is none */
+export function runtimeAt(path: string): Runtime {
+  const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).trim().replace(/^v/, '')
+  return { id: `node-${version}`, version, path }
+}
+
+/** The Node that runs this. */
+export const ownRuntime = (): Runtime => runtimeAt(process.execPath)
+
+/**
+ * What `--node` names: `newest`, a version or range of versions (`22`), or the path of a program.
+ *
+ * @param cache a folder that keeps what npm installs
+ * @returns undefined, after a warning, where it cannot be had
+ */
+export function findRuntime(name: string, cache: string, warn: (line: string) => void): Runtime | undefined {
+  try {
+    if (name.includes('/')) return runtimeAt(resolve(name))
+    return installed(name === 'newest' ? 'latest' : name, cache)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.trim() : String(error)
+    warn(`Node ${name} cannot be had, going on without it: ${reason}`)
+    return undefined
+  }
+}
+
+/** Brings in the npm package `node`, which is Node itself. */
+function installed(wanted: string, cache: string): Runtime {
+  if (!/^[\w.^~-]+$/.test(wanted)) throw new Error(`'${wanted}' is no version`)
+  const folder = join(cache, wanted)
+  mkdirSync(folder, { recursive: true })
+  if (!existsSync(join(folder, 'package.json')))
+    writeFileSync(join(folder, 'package.json'), '{"private":true}')
+  const args = ['install', '--no-audit', '--no-fund', '--no-save', `node@${wanted}`]
+  const { status, stderr, error } = spawnSync('npm', args, { cwd: folder, encoding: 'utf8' })
+  const path = join(folder, 'node_modules', 'node', 'bin', 'node')
+  // Without the network the one that was installed before still is what was asked for, or nearly.
+  if (existsSync(path)) return runtimeAt(path)
+  throw new Error(error?.message ?? (status === 0 ? 'npm installed no program' : lastLine(stderr)))
+}
+
+const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''

@@ -1,0 +1,96 @@
+/** What a row of the table is: data about it, and how its contestants are made. */
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Counts } from './counts/counts.ts'
+import type { PlaceKind, Places } from './places.ts'
+import type { Contestant } from './rounds.ts'
+import type { Runtime } from './runtimes.ts'
+
+/** The side of QEMU's programs. */
+export const QEMU = 'qemu'
+/** The side of a script that does nothing, run by a runtime. */
+export const emptySide = (runtime: Runtime): string => `empty ${runtime.id}`
+
+/**
+ * What a row is judged by. A ratio is QEMU's time divided by ours: more is better. A `start` is our time divided by
+ * that of an empty script of the same Node: less is better. `flushes` are ours divided by QEMU's: less is better.
+ */
+export interface Target {
+  readonly of: 'ratio' | 'start' | 'flushes'
+  readonly must: number
+  readonly aim: number
+}
+
+/** One row. */
+export interface Workload {
+  /** Words with dashes; what a filter looks in, with the title. */
+  readonly id: string
+  readonly title: string
+  readonly place: PlaceKind
+  /** What a sample is the cost of. */
+  readonly unit: 'request' | 'command'
+  readonly target?: Target
+  /** Not built yet: a failure of ours is no failure of the row, which says `later`. */
+  readonly isLater?: boolean
+  /** Makes what the runs need. */
+  prepare(workbench: Workbench): Promise<readonly Contestant[]>
+  /** Writes and flushes of each side, counted apart from the time. */
+  count?(workbench: Workbench): Promise<Readonly<Record<string, Counts>>>
+}
+
+/** What workloads have at hand. */
+export interface Workbench {
+  /** The repository. */
+  readonly root: string
+  readonly places: Places
+  readonly runtimes: readonly Runtime[]
+  /** Whether QEMU's programs are there. */
+  readonly hasQemu: boolean
+  /** Whether strace is there, too. */
+  readonly canTrace: boolean
+  /** How many requests to make instead of `full`, when only smoke is wanted. */
+  scale(full: number): number
+  /** Bytes of images, likewise. */
+  scaleBytes(full: number): number
+  /** An image that several rows use: made when it is first asked for. @returns its path */
+  shared(place: PlaceKind, name: string, make: (path: string) => Promise<void>): Promise<string>
+  /** A path for an image of one row. */
+  own(place: PlaceKind, name: string): string
+  /** Forgets the images of the row that is done. */
+  clear(): void
+}
+
+/** A smoke run does a hundredth of the requests, on images of a sixteenth. */
+const QUICK = { requests: 100, bytes: 16 }
+
+/** Makes a {@link Workbench}. */
+export function openWorkbench(
+  parts: Pick<Workbench, 'root' | 'places' | 'runtimes' | 'hasQemu' | 'canTrace'>,
+  quick: boolean,
+): Workbench {
+  const shared = new Map<string, Promise<string>>()
+  const own = new Set<string>()
+  return {
+    ...parts,
+    scale: (full) => (quick ? Math.ceil(full / QUICK.requests) : full),
+    scaleBytes: (full) => (quick ? full / QUICK.bytes : full),
+    shared(place, name, make) {
+      const path = join(parts.places[place].directory, name)
+      let made = shared.get(path)
+      if (!made) {
+        made = make(path).then(() => path)
+        shared.set(path, made)
+      }
+      return made
+    },
+    own(place, name) {
+      const path = join(parts.places[place].directory, name)
+      own.add(path)
+      return path
+    },
+    clear() {
+      for (const path of own) rmSync(path, { force: true })
+      own.clear()
+    },
+  }
+}

@@ -1,0 +1,204 @@
+/** Whole commands, start-up and all: conversions, a script, and programs that have little to do. */
+import { rmSync, writeFileSync } from 'node:fs'
+import { type Command, runTimed } from '../child.ts'
+import { createFull, createImage, fill, warm } from '../images.ts'
+import { ours, type Program, theirs } from '../programs.ts'
+import type { Contestant, Sample } from '../rounds.ts'
+import { emptySide, QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
+
+/** Microseconds of `times` runs of one command, each. */
+async function measure(command: Command, times: number, reset?: () => Promise<void> | void): Promise<Sample> {
+  let wall = 0
+  let cpu = 0
+  for (let i = 0; i < times; i++) {
+    await reset?.()
+    const outcome = await runTimed(command)
+    wall += outcome.wall
+    cpu += outcome.cpu
+  }
+  return { wall: (wall * 1e6) / times, cpu: (cpu * 1e6) / times }
+}
+
+interface CommandLine {
+  readonly program: Program
+  readonly args: readonly string[]
+  readonly stdin?: string
+  /** Runs that make one sample; 1 by default. */
+  readonly times?: number
+  /** Brings things back to what they were before the last run. */
+  reset?(): Promise<void> | void
+}
+
+function commandContestants(workbench: Workbench, line: CommandLine): Contestant[] {
+  const { root, runtimes, hasQemu } = workbench
+  const { program, args, stdin, times = 1, reset } = line
+  const contestants: Contestant[] = runtimes.map((runtime) => ({
+    side: runtime.id,
+    run: () => measure(ours(root, runtime, program, args, { stdin }), times, reset),
+  }))
+  if (hasQemu)
+    contestants.unshift({
+      side: QEMU,
+      run: () => measure(theirs(program, args, { stdin }), times, reset),
+    })
+  return contestants
+}
+
+interface Conversion {
+  readonly id: string
+  readonly title: string
+  readonly from: 'raw' | 'qcow2'
+  readonly to: 'raw' | 'qcow2'
+  readonly isSparse?: boolean
+  readonly options?: readonly string[]
+  readonly target: Pick<Target, 'must' | 'aim'>
+  readonly isLater?: boolean
+}
+
+const DENSE_BYTES = 512 * 2 ** 20
+const SPARSE = { size: 10 * 2 ** 30, stride: 64 * 2 ** 20, dataBytes: 2 ** 17 }
+
+/** The image that is converted; the source of several rows. */
+function source(workbench: Workbench, { from, isSparse = false }: Conversion): Promise<string> {
+  const kind = { format: from, options: {} }
+  if (!isSparse)
+    return workbench.shared('memory', `full.${from}`, (path) =>
+      createFull(path, kind, workbench.scaleBytes(DENSE_BYTES)),
+    )
+  return workbench.shared('memory', `sparse.${from}`, async (path) => {
+    await createImage(path, kind, workbench.scaleBytes(SPARSE.size))
+    await fill(path, from, SPARSE)
+  })
+}
+
+function conversion(row: Conversion): Workload {
+  const { id, title, from, to, options = [], target, isLater = false } = row
+  return {
+    id: `convert-${id}`,
+    title: `convert ${title}`,
+    place: 'memory',
+    unit: 'command',
+    target: { of: 'ratio', ...target },
+    isLater,
+    async prepare(workbench) {
+      const image = await source(workbench, row)
+      const path = workbench.own('memory', 'converted')
+      warm(image)
+      return commandContestants(workbench, {
+        program: 'qemu-img',
+        args: ['convert', '-f', from, '-O', to, ...options, image, path],
+        reset: () => rmSync(path, { force: true }),
+      })
+    },
+  }
+}
+
+const DENSE = { must: 0.7, aim: 1 }
+const SPARSE_TARGET = { must: 0.4, aim: 0.7 }
+
+const CONVERSIONS: readonly Conversion[] = [
+  { id: 'raw-qcow2', title: 'raw to qcow2, full of data', from: 'raw', to: 'qcow2', target: DENSE },
+  { id: 'qcow2-raw', title: 'qcow2 to raw, full of data', from: 'qcow2', to: 'raw', target: DENSE },
+  {
+    id: 'sparse-raw-qcow2',
+    title: 'raw to qcow2, 10 GiB of holes',
+    from: 'raw',
+    to: 'qcow2',
+    isSparse: true,
+    target: SPARSE_TARGET,
+  },
+  {
+    id: 'sparse-qcow2-raw',
+    title: 'qcow2 to raw, 10 GiB of holes',
+    from: 'qcow2',
+    to: 'raw',
+    isSparse: true,
+    target: SPARSE_TARGET,
+  },
+  {
+    id: 'zlib',
+    title: '-c, zlib',
+    from: 'raw',
+    to: 'qcow2',
+    options: ['-c'],
+    target: { must: 1, aim: 1.3 },
+    isLater: true,
+  },
+  {
+    id: 'zstd',
+    title: '-c, zstd',
+    from: 'raw',
+    to: 'qcow2',
+    options: ['-c', '-o', 'compression_type=zstd'],
+    target: { must: 0.7, aim: 1 },
+    isLater: true,
+  },
+]
+
+const SCRIPT_COMMANDS = 1000
+
+const script: Workload = {
+  id: 'script-1000',
+  title: `a script of ${SCRIPT_COMMANDS} qemu-io commands`,
+  place: 'memory',
+  unit: 'command',
+  target: { of: 'ratio', must: 1, aim: 2 },
+  async prepare(workbench) {
+    const image = workbench.own('memory', 'scripted')
+    const stdin = workbench.own('memory', 'script')
+    const lines = Array.from({ length: SCRIPT_COMMANDS / 2 }, (_, i) => {
+      const request = `-P ${1 + (i % 255)} ${i * 65536} 4k`
+      return `write ${request}\nread ${request}\n`
+    })
+    writeFileSync(stdin, lines.join(''))
+    return commandContestants(workbench, {
+      program: 'qemu-io',
+      args: ['-f', 'qcow2', image],
+      stdin,
+      reset: () => createImage(image, { format: 'qcow2', options: {} }, 2 ** 30),
+    })
+  },
+}
+
+/** Runs that make one sample: a start-up is short, and its noise is not. */
+const STARTS = 5
+
+function startUp(name: string, args: (image: string) => readonly string[]): Workload {
+  return {
+    id: `start-${name}`,
+    title: `${name}, start-up and all`,
+    place: 'memory',
+    unit: 'command',
+    target: { of: 'start', must: 1.5, aim: 1.2 },
+    async prepare(workbench) {
+      const image = await workbench.shared('memory', 'small.qcow2', (path) =>
+        createFull(path, { format: 'qcow2', options: {} }, 4 * 2 ** 20),
+      )
+      const empty = workbench.own('memory', 'empty.cjs')
+      writeFileSync(empty, '')
+      const contestants = commandContestants(workbench, {
+        program: 'qemu-img',
+        args: args(image),
+        times: STARTS,
+      })
+      return workbench.runtimes
+        .map(
+          (runtime): Contestant => ({
+            side: emptySide(runtime),
+            run: () => measure({ file: runtime.path, args: [empty] }, STARTS),
+          }),
+        )
+        .concat(contestants)
+    },
+  }
+}
+
+/** Rows of whole commands. */
+export const commandWorkloads: readonly Workload[] = [
+  ...CONVERSIONS.map(conversion),
+  script,
+  startUp('info', (image) => ['info', image]),
+  startUp('create', (image) => ['create', '-q', '-f', 'qcow2', `${image}.new`, '1G']),
+  startUp('check', (image) => ['check', image]),
+  startUp('map', (image) => ['map', image]),
+]

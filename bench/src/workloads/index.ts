@@ -1,0 +1,20 @@
+/** Every row of the table, in its order. */
+import type { Workload } from '../workload.ts'
+import { allocatingWorkloads } from './allocating.ts'
+import { commandWorkloads } from './commands.ts'
+import { requestWorkloads } from './requests.ts'
+
+/** See above. */
+export const WORKLOADS: readonly Workload[] = [
+  ...requestWorkloads,
+  ...allocatingWorkloads,
+  ...commandWorkloads,
+]
+
+/** The rows that one of the words occurs in; all of them for no words. */
+export function selectWorkloads(words: readonly string[]): readonly Workload[] {
+  if (words.length === 0) return WORKLOADS
+  const matches = ({ id, title }: Workload): boolean =>
+    words.some((word) => `${id} ${title}`.toLowerCase().includes(word.toLowerCase()))
+  return WORKLOADS.filter(matches)
+}

@@ -65,15 +65,15 @@ export function machineLines(machine: Machine): string[] {
   const { processor, cores, memoryBytes, kernel, places, runtimes, qemu, date, commit } = machine
   const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`
   return [
-    `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memory}; ${kernel}; ${placesText(places)}`,
+    `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memory}; ${kernel}${placesText(places)}`,
     `${runtimes.map((version) => `Node ${version}`).join(', ')}; ${qemu ? `QEMU ${qemu}` : 'no QEMU'}; ${date}${commit ? `, ${commit}` : ''}`,
   ]
 }
 
 const placesText = (places: Machine['places']): string =>
   Object.entries(places)
-    .map(([kind, fileSystem]) => `${kind}: ${fileSystem}`)
-    .join(', ')
+    .map(([kind, fileSystem]) => `; ${kind}: ${fileSystem}`)
+    .join('')
 
 /** A warning where others use the machine, so that figures mean little. */
 export function loadWarning({ load, cores }: Pick<Machine, 'load' | 'cores'>): string | undefined {

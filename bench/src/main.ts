@@ -6,6 +6,7 @@ import { handleSignals } from './cleanup.ts'
 import { HELP, readCommandLine, type Settings, UsageError } from './command-line.ts'
 import { seedTable } from './counts/table.ts'
 import { canTrace, qemuVersion } from './machine.ts'
+import { runMicro } from './micro/run.ts'
 import { openPlaces } from './places.ts'
 import { runPrograms } from './programs-part.ts'
 import { selectWorkloads } from './workloads/index.ts'
@@ -31,6 +32,7 @@ export async function main(root: string, args: readonly string[]): Promise<void>
     const settings = readCommandLine(root, args)
     if (!settings) process.stdout.write(HELP)
     else if (settings.part === 'counts') await runCounts(settings)
+    else if (settings.part === 'micro') await runMicro(settings)
     else if (settings.list) list(settings)
     else await runPrograms(settings)
   } catch (error) {

@@ -2,9 +2,9 @@
 import { scaleLog } from 'd3-scale'
 import { machineLines } from '../machine.ts'
 import type { Summary } from '../statistics.ts'
+import { figure } from './figure.ts'
 import { judge, lessIsBetter, type Results, type RowResult, type Verdict } from './results.ts'
 import { element, label, picture } from './svg.ts'
-import { figure } from './table.ts'
 
 const WIDTH = 960
 const LEFT = 350

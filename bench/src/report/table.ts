@@ -3,6 +3,7 @@ import { markdownTable } from 'markdown-table'
 import { KINDS } from '../images.ts'
 import type { Summary } from '../statistics.ts'
 import { QEMU } from '../workload.ts'
+import { figure } from './figure.ts'
 import {
   judge,
   type Level,
@@ -12,13 +13,6 @@ import {
   timeOf,
   type Verdict,
 } from './results.ts'
-
-/** Three digits are all that a measurement is good for. */
-export function figure(value: number | undefined): string {
-  if (value === undefined || !Number.isFinite(value)) return '-'
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
-  return value.toLocaleString('en', { maximumFractionDigits: digits })
-}
 
 const unitOf = ({ unit }: RowResult): { readonly name: string; readonly us: number } =>
   unit === 'request' ? { name: 'us', us: 1 } : { name: 'ms', us: 1000 }

@@ -1,0 +1,176 @@
+/** Hot functions of the block layer itself: zero detection, the cache of tables, locks, flushes. */
+import {
+  type BlockChild,
+  DriverRegistry,
+  defineDriver,
+  denyHost,
+  isZero,
+  Mutex,
+  memory,
+  type NodeOps,
+  nullCo,
+  openNode,
+  passThrough,
+  RangeTracker,
+  TableCache,
+} from '@vmblock/block-core'
+import { FlushQueue } from '../../../packages/block-core/src/flush-queue.ts'
+import { BATCH, type Micro, sink } from './benchmark.ts'
+
+/** Hands out the child that drivers get: caches work on one. */
+let child: BlockChild | undefined
+const lender = defineDriver({
+  name: 'lender',
+  kind: 'filter',
+  async open(context): Promise<NodeOps> {
+    child = await context.requireChild('file')
+    return passThrough(child)
+  },
+})
+
+const environment = { registry: new DriverRegistry([memory, nullCo, lender]), host: denyHost }
+
+const SLICE = 4096
+const SLICES = 64
+
+async function makeCache(capacity: number): Promise<TableCache> {
+  sink.value = await openNode(environment, {
+    driver: 'lender',
+    file: { driver: 'memory', size: SLICE * 256 },
+  })
+  return new TableCache({
+    file: child!,
+    sliceSize: SLICE,
+    capacity,
+    events: { load: 'l2_load', update: 'l2_update' },
+    flushData: () => Promise.resolve(),
+  })
+}
+
+const zeroes = (name: string, bytes: number, last?: number): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const buffer = new Uint8Array(bytes)
+    if (last !== undefined) buffer[last] = 1
+    return () => {
+      for (let i = 0; i < BATCH; i++) sink.value = isZero(buffer)
+    }
+  },
+})
+
+const locked = (name: string, waiting: number): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const mutex = new Mutex()
+    const body = async (): Promise<void> => {}
+    return async () => {
+      for (let i = 0; i < BATCH; i += waiting)
+        if (waiting === 1) await mutex.run(body)
+        else await Promise.all(Array.from({ length: waiting }, () => mutex.run(body)))
+    }
+  },
+})
+
+const tracked = (name: string, inFlight: number): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const tracker = new RangeTracker()
+    let end!: () => void
+    const ended = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    for (let i = 1; i <= inFlight; i++) void tracker.run(i * 65536, 65536, true, () => ended)
+    sink.value = end
+    const body = async (): Promise<void> => {}
+    return async () => {
+      for (let i = 0; i < BATCH; i++) await tracker.run(0, 4096, true, body)
+    }
+  },
+})
+
+const flushed = (name: string, together: number, writes: boolean): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const queue = new FlushQueue(async () => {})
+    return async () => {
+      for (let i = 0; i < BATCH; i += together) {
+        if (together === 1) {
+          if (writes) queue.wrote()
+          await queue.flush()
+          continue
+        }
+        const all = Array.from({ length: together }, () => {
+          queue.wrote()
+          return queue.flush()
+        })
+        await Promise.all(all)
+      }
+    }
+  },
+})
+
+/** See the head of this file. */
+export const coreMicros: readonly Micro[] = [
+  zeroes('zero detection, 4 KiB of zeroes', 4096),
+  zeroes('zero detection, 64 KiB of zeroes', 65536),
+  zeroes('zero detection, 64 KiB that begin with data', 65536, 0),
+  zeroes('zero detection, 64 KiB that end with data', 65536, 65535),
+  {
+    name: 'table cache, hit',
+    batch: BATCH,
+    async prepare() {
+      const cache = await makeCache(SLICES)
+      for (let i = 0; i < SLICES; i++) await cache.load(i * SLICE)
+      return () => {
+        for (let i = 0; i < BATCH; i++) sink.value = cache.peek(((i * 7) % SLICES) * SLICE)
+      }
+    },
+  },
+  {
+    name: 'table cache, miss and load from memory',
+    batch: BATCH,
+    async prepare() {
+      const cache = await makeCache(SLICES)
+      return async () => {
+        // Four times as many slices as there is room for, in turn: none is still there when it comes up again.
+        for (let i = 0; i < BATCH; i++) await cache.load((i % (4 * SLICES)) * SLICE)
+      }
+    },
+  },
+  {
+    name: 'table cache, change and write back',
+    batch: BATCH,
+    async prepare() {
+      const cache = await makeCache(SLICES)
+      await cache.load(0)
+      return async () => {
+        for (let i = 0; i < BATCH; i++) {
+          cache.changed(cache.peek(0)!, 8, 16)
+          await cache.writeBack()
+        }
+      }
+    },
+  },
+  locked('mutex, free', 1),
+  locked('mutex, 8 in a row', 8),
+  tracked('range tracker, alone', 0),
+  tracked('range tracker, beside 63 others', 63),
+  flushed('flush queue, nothing written', 1, false),
+  flushed('flush queue, a flush each', 1, true),
+  flushed('flush queue, 64 flushes at a time', 64, true),
+  {
+    name: 'read 4 KiB of null-co',
+    batch: BATCH,
+    async prepare() {
+      const node = await openNode(environment, { driver: 'null-co', size: 2 ** 30 })
+      const buffer = new Uint8Array(4096)
+      return async () => {
+        for (let i = 0; i < BATCH; i++) await node.read((i * 4096) % 2 ** 20, buffer)
+      }
+    },
+  },
+]

@@ -1,0 +1,165 @@
+/** Hot functions of qcow2: from a guest offset to a host offset, refcounts, and the whole way of a request. */
+import {
+  type BlockNode,
+  DriverRegistry,
+  defineDriver,
+  denyHost,
+  formatImage,
+  memory,
+  type NodeOps,
+  openNode,
+  passThrough,
+} from '@vmblock/block-core'
+import { qcow2 } from '@vmblock/qcow2'
+import { raw } from '@vmblock/raw'
+import type { Image } from '../../../packages/qcow2/src/image.ts'
+import { loadRun, peekRun } from '../../../packages/qcow2/src/lookup.ts'
+import { openImage } from '../../../packages/qcow2/src/open-image.ts'
+import { addToRefcounts, findFree, getRefcount } from '../../../packages/qcow2/src/refcounts.ts'
+import { BATCH, type Micro, sink } from './benchmark.ts'
+
+const CLUSTER = 65536
+const SIZE = 64 * 2 ** 20
+const CLUSTERS = SIZE / CLUSTER
+/** Visits all clusters, each far from the one before. */
+const STEP = 389
+
+/** qcow2 as it is, that hands out the image it opens. */
+let opened: Image | undefined
+const open = defineDriver({
+  ...qcow2,
+  name: 'qcow2',
+  async open(context): Promise<NodeOps> {
+    opened = await openImage(context as Parameters<typeof qcow2.open>[0], {})
+    return passThrough(opened.file)
+  },
+})
+
+const environment = { registry: new DriverRegistry([memory, raw, qcow2]), host: denyHost }
+const inside = { registry: new DriverRegistry([memory, open]), host: denyHost }
+
+/** A file in memory, with an image all of whose clusters are there. */
+async function fullFile(format: 'qcow2' | 'raw'): Promise<BlockNode> {
+  const file = await openNode(environment, { driver: 'memory' })
+  await formatImage(environment.registry.get(format), file, { size: SIZE })
+  const node = await openNode(environment, { driver: format, file })
+  for (let offset = 0; offset < SIZE; offset += 2 ** 20)
+    await node.write(offset, new Uint8Array(2 ** 20).fill(1))
+  await node.close()
+  return file
+}
+
+async function fullImage(): Promise<Image> {
+  const file = await fullFile('qcow2')
+  const node = await openNode(inside, { driver: 'qcow2', file })
+  // Brings the tables in.
+  const image = opened!
+  for (let cluster = 0; cluster < CLUSTERS; cluster++) {
+    await loadRun(image, cluster * CLUSTER, 1)
+    await getRefcount(image, cluster)
+  }
+  sink.value = node
+  return image
+}
+
+/** Goes through the clusters in steps. */
+function offsets(): () => number {
+  let cluster = 0
+  return () => {
+    cluster = (cluster + STEP) % CLUSTERS
+    return cluster * CLUSTER
+  }
+}
+
+const lookup = (name: string, bytes: number, forWriting: boolean): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const image = await fullImage()
+    const next = offsets()
+    return () => {
+      for (let i = 0; i < BATCH; i++) sink.value = peekRun(image, next(), bytes, forWriting)
+    }
+  },
+})
+
+const request = (
+  name: string,
+  format: 'qcow2' | 'raw',
+  run: (node: BlockNode, offset: number, buffer: Uint8Array) => Promise<void>,
+): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const node = await openNode(environment, { driver: format, file: await fullFile(format) })
+    const next = offsets()
+    const buffer = new Uint8Array(4096).fill(2)
+    return async () => {
+      for (let i = 0; i < BATCH; i++) await run(node, next(), buffer)
+    }
+  },
+})
+
+/** See the head of this file. */
+export const qcow2Micros: readonly Micro[] = [
+  lookup('L2 lookup, 4 KiB', 4096, false),
+  lookup('L2 lookup, 4 KiB to be written', 4096, true),
+  lookup('L2 lookup, 1 MiB in 16 clusters', 2 ** 20, false),
+  {
+    name: 'refcount, read',
+    batch: BATCH,
+    async prepare() {
+      const image = await fullImage()
+      return async () => {
+        for (let i = 0; i < BATCH; i++) sink.value = await getRefcount(image, (i * STEP) % CLUSTERS)
+      }
+    },
+  },
+  {
+    name: 'refcount, raised and lowered',
+    batch: BATCH * 2,
+    async prepare() {
+      const image = await fullImage()
+      return async () => {
+        for (let i = 0; i < BATCH; i++) {
+          const cluster = (i * STEP) % CLUSTERS
+          await addToRefcounts(image, cluster, 1, 1)
+          await addToRefcounts(image, cluster, 1, -1)
+        }
+      }
+    },
+  },
+  {
+    name: 'free cluster, found behind 1024 others',
+    batch: 10,
+    async prepare() {
+      const image = await fullImage()
+      return async () => {
+        for (let i = 0; i < 10; i++) {
+          image.freeHint = 0
+          sink.value = await findFree(image, 1)
+        }
+      }
+    },
+  },
+  request('read 4 KiB of qcow2 in memory', 'qcow2', (node, offset, buffer) => node.read(offset, buffer)),
+  request('overwrite 4 KiB of qcow2 in memory', 'qcow2', (node, offset, buffer) =>
+    node.write(offset, buffer),
+  ),
+  request('read 4 KiB of raw in memory', 'raw', (node, offset, buffer) => node.read(offset, buffer)),
+  {
+    name: 'allocating write of 4 KiB to qcow2 in memory',
+    batch: CLUSTERS,
+    async prepare() {
+      const buffer = new Uint8Array(4096).fill(2)
+      return async () => {
+        const file = await openNode(environment, { driver: 'memory' })
+        // Small clusters, or what memory costs would be all that is measured.
+        await formatImage(qcow2, file, { size: SIZE, clusterSize: 4096 })
+        const node = await openNode(environment, { driver: 'qcow2', file })
+        for (let cluster = 0; cluster < CLUSTERS; cluster++) await node.write(cluster * 4096, buffer)
+        await node.crash()
+      }
+    },
+  },
+]

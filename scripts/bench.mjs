@@ -1,5 +1,6 @@
 // `pnpm bench`: sets up what is not current, bundles the benchmarks, and becomes them.
 import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { provideQemu } from './qemu-utils.mjs'
 import { setup } from './setup.mjs'
@@ -9,10 +10,11 @@ try {
   await setup()
   await provideQemu()
   const { build } = await import('esbuild')
-  const outdir = at('.cache', 'bench')
-  rmSync(outdir, { recursive: true, force: true })
+  // Of its own, since several may run at a time.
+  const outdir = at('.cache', 'bench', String(process.pid))
+  process.once('exit', () => rmSync(outdir, { recursive: true, force: true }))
   await build({
-    entryPoints: [at('bench', 'src', 'main.ts')],
+    entryPoints: ['main.ts', 'growth/worker.ts'].map((name) => at('bench', 'src', name)),
     outdir,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -26,7 +28,7 @@ try {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
     },
   })
-  const { main } = await import(pathToFileURL(at('.cache', 'bench', 'main.mjs')).href)
+  const { main } = await import(pathToFileURL(join(outdir, 'main.mjs')).href)
   // npm starts scripts in the root of the package; names of files count from where npm was called.
   const { npm_lifecycle_event: event, INIT_CWD: from } = process.env
   if (event !== undefined && from) process.chdir(from)

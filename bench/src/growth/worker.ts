@@ -1,0 +1,171 @@
+/**
+ * The process that measures one image, so that its memory is its own. Started with its order, as JSON, as the one
+ * argument; prints figures, as JSON.
+ * @module
+ */
+import { type BlockNode, DriverRegistry, type NodeOptions, openNode } from '@vmblock/block-core'
+import { file, nodeHost } from '@vmblock/block-core/node'
+import { createRandom } from '@vmblock/block-core/testing'
+import { qcow2 } from '@vmblock/qcow2'
+import { summarize } from '../statistics.ts'
+import { countingFilter, emptyTally, since } from './counting.ts'
+import type { Measure, Order, Places } from './order.ts'
+
+const order = JSON.parse(process.argv[2]!) as Order
+const figures: Record<string, number> = {}
+
+const layers = emptyTally()
+const host = emptyTally()
+const counters = [countingFilter('count-layer', layers), countingFilter('count-host', host)]
+const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), host: nodeHost() }
+
+/** Options of a node for the chain from one file on, with or without what counts. */
+function optionsOf(index: number, counted: boolean): NodeOptions {
+  const filename = order.chain[index]!
+  const place: NodeOptions = { driver: 'file', filename }
+  const below = index + 1 < order.chain.length ? optionsOf(index + 1, counted) : null
+  const image: NodeOptions = {
+    driver: 'qcow2',
+    ...(index === 0 && order.options),
+    file: counted ? { driver: 'count-host', file: place } : place,
+    backing: below,
+  }
+  return counted ? { driver: 'count-layer', file: image } : image
+}
+
+const open = (counted: boolean, more: NodeOptions = {}): Promise<BlockNode> =>
+  openNode(environment, { ...optionsOf(0, counted), ...more })
+
+const now = (): number => performance.now()
+const medianOf = (values: readonly number[]): number => summarize(values)?.median ?? Number.NaN
+
+async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>): Promise<void> {
+  const elapsed: number[] = []
+  for (let i = 0; i < times; i++) {
+    const started = now()
+    const node = await open(false, { 'read-only': true })
+    elapsed.push(now() - started)
+    await node.close()
+  }
+  figures[`${name} ms`] = medianOf(elapsed)
+  const before = { ...host }
+  const node = await open(true, { 'read-only': true })
+  const { reads, readBytes } = since(before, host)
+  await node.close()
+  figures[`${name} reads`] = reads
+  figures[`${name} bytes`] = readBytes
+}
+
+/** The places in one shuffled order. */
+function shuffled({ count, stride, first = 0 }: Places): number[] {
+  const random = createRandom(7)
+  const offsets = Array.from({ length: count }, (_, i) => first + i * stride)
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.int(0, i + 1)
+    ;[offsets[i], offsets[j]] = [offsets[j]!, offsets[i]!]
+  }
+  return offsets
+}
+
+type Requests = Extract<Measure, { kind: 'read' | 'write' }>
+
+/** Requests of which one time is taken together: one alone is too short for a clock. */
+const TOGETHER = 128
+
+async function measureRequests(measure: Requests): Promise<void> {
+  const { kind, name, bytes, places, requests, once = false } = measure
+  const offsets = shuffled(places)
+  const buffer = new Uint8Array(bytes).fill(3)
+  const run = (node: BlockNode, offset: number): Promise<void> =>
+    kind === 'read' ? node.read(offset, buffer) : node.write(offset, buffer)
+  const pass = async (node: BlockNode): Promise<void> => {
+    for (const offset of offsets) await run(node, offset)
+  }
+
+  if (!once) await countRequests(measure, offsets.length, pass)
+  const node = await open(false)
+  // Twice, so that the tables are in memory and the code is compiled.
+  if (!once) for (let warm = 0; warm < 2; warm++) await pass(node)
+  const elapsed: number[] = []
+  for (let done = 0; done < requests || done < offsets.length; ) {
+    const started = now()
+    const count = Math.min(TOGETHER, offsets.length)
+    for (let i = 0; i < count; i++) await run(node, offsets[(done + i) % offsets.length]!)
+    elapsed.push((now() - started) / count)
+    done += count
+    if (once && done >= offsets.length) break
+  }
+  await node.close()
+  figures[`${name} us`] = medianOf(elapsed) * 1000
+}
+
+/** What requests lead to, counted in passes of their own: counting takes time. */
+async function countRequests(
+  { kind, name }: Requests,
+  count: number,
+  pass: (node: BlockNode) => Promise<void>,
+): Promise<void> {
+  const node = await open(true)
+  const start = { ...host }
+  await pass(node)
+  const first = since(start, host)
+  const before = { host: { ...host }, layers: { ...layers } }
+  await pass(node)
+  const below = since(before.host, host)
+  const asked = since(before.layers, layers)
+  await node.close()
+  if (kind === 'read') figures[`${name} first reads`] = first.reads / count
+  figures[`${name} layers`] = (asked.reads + asked.writes) / count
+  figures[`${name} reads`] = below.reads / count
+  figures[`${name} writes`] = below.writes / count
+}
+
+async function measureCheck({ name }: Extract<Measure, { kind: 'check' }>): Promise<void> {
+  const mode: NodeOptions = { 'read-only': true, 'check-mode': true }
+  const node = await openNode(environment, { ...optionsOf(0, false), ...mode })
+  const started = now()
+  const report = await node.check({})
+  figures[`${name} ms`] = now() - started
+  await node.close()
+  if (report.corruptions + report.checkErrors > 0) throw new Error('the image is corrupt')
+  // A filter has no structure to check, so only the files count.
+  const image = optionsOf(0, true)['file'] as NodeOptions
+  const counted = await openNode(environment, { ...image, ...mode })
+  const before = { ...host }
+  await counted.check({})
+  const { reads, readBytes } = since(before, host)
+  await counted.close()
+  figures[`${name} reads`] = reads
+  figures[`${name} bytes`] = readBytes
+}
+
+const MIB = 2 ** 20
+
+/** MiB of live objects and buffers. */
+function usedMemory(): number {
+  globalThis.gc?.()
+  const { heapUsed, external } = process.memoryUsage()
+  return (heapUsed + external) / MIB
+}
+
+/** What stays in memory while the image is open, read at all places of the measure before; and the most there ever was. */
+async function measureMemory(name: string, last: Requests | undefined): Promise<void> {
+  const before = usedMemory()
+  const node = await open(false)
+  const buffer = new Uint8Array(last?.bytes ?? 4096)
+  if (last) for (const offset of shuffled(last.places)) await node.read(offset, buffer)
+  const after = usedMemory()
+  await node.close()
+  figures[`${name} heap`] = Math.max(after - before, 0)
+  figures[`${name} peak`] = process.resourceUsage().maxRSS / 1024
+}
+
+let last: Requests | undefined
+for (const measure of order.measures) {
+  if (measure.kind === 'open') await measureOpen(measure)
+  else if (measure.kind === 'check') await measureCheck(measure)
+  else if (measure.kind === 'memory') await measureMemory(measure.name, last)
+  else await measureRequests(measure)
+  if (measure.kind === 'read') last = measure
+}
+process.stdout.write(JSON.stringify(figures))

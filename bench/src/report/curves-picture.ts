@@ -17,11 +17,12 @@ interface Curve {
   readonly points: readonly (readonly [x: number, y: number])[]
 }
 
-function curvesOf({ curves }: Panel, { points }: DimensionResult): Curve[] {
+function curvesOf({ curves, proportional = false }: Panel, { points }: DimensionResult): Curve[] {
   return curves.flatMap(([key, name]) => {
     const known = points.flatMap(({ point, figures }) => {
       const value = figures[key]
-      return value === undefined ? [] : [[point, value] as const]
+      // What was too short for the clock has no place on a scale of powers.
+      return value === undefined || (proportional && value <= 0) ? [] : [[point, value] as const]
     })
     return known.length === 0 ? [] : [{ name, isTheirs: key.endsWith('(QEMU)'), points: known }]
   })

@@ -1,5 +1,5 @@
 /**
- * Which tests there are: beside the code (`unit`), one project for each folder of `tests`, and what runs inside a browser
+ * Which tests there are: beside the code (`unit`, `bench`), one project for each folder of `tests`, and what runs inside a browser
  * (`chromium`).
  */
 import { readdirSync } from 'node:fs'
@@ -76,6 +76,7 @@ export default defineConfig({
   test: {
     projects: [
       project('unit', 'packages/*/src/**/*.test.ts'),
+      project('bench', 'bench/src/**/*.test.ts'),
       ...folders,
       ...(haveChromium() ? [chromium] : []),
     ],

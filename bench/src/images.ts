@@ -32,8 +32,8 @@ export interface ImageKind {
 /** The kinds that stand side by side where it is about what an allocating write costs. */
 export const KINDS: readonly ImageKind[] = [
   { id: 'raw', title: 'raw', format: 'raw', options: {} },
-  { id: 'eager', title: 'qcow2, eager', format: 'qcow2', options: { lazy_refcounts: 'off' } },
-  { id: 'lazy', title: 'qcow2, lazy refcounts', format: 'qcow2', options: { lazy_refcounts: 'on' } },
+  { id: 'eager', title: 'qcow2 eager', format: 'qcow2', options: { lazy_refcounts: 'off' } },
+  { id: 'lazy', title: 'qcow2 lazy refcounts', format: 'qcow2', options: { lazy_refcounts: 'on' } },
   { id: 'qed', title: 'QED', format: 'qed', options: {} },
 ]
 

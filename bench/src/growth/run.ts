@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { markdownTable } from 'markdown-table'
-import { type Command, runTimed } from '../child.ts'
+import { runTimed } from '../child.ts'
 import type { Settings } from '../command-line.ts'
 import { describeMachine, loadWarning, type Machine, machineLines, qemuVersion } from '../machine.ts'
 import { openPlaces } from '../places.ts'
@@ -46,7 +46,7 @@ async function measureOurs(runtime: Runtime, order: Order): Promise<Figures> {
   return figures
 }
 
-const CHECKS = 3
+const THEIR_RUNS = 3
 
 /** QEMU opens the same image with the same options. */
 async function measureTheirs(
@@ -60,21 +60,18 @@ async function measureTheirs(
     `file.filename=${path}`,
   ]
   const image = ['--image-opts', words.join(',')]
-  const name = `${figure} (QEMU)`
-  if (kind === 'check') {
-    const elapsed: number[] = []
-    for (let i = 0; i < CHECKS; i++) {
-      const check = await runTimed(theirs('qemu-img', ['check', ...image]))
+  const run = async (): Promise<number> => {
+    if (kind === 'check') {
+      const { wall } = await runTimed(theirs('qemu-img', ['check', ...image]))
       const idle = await runTimed(theirs('qemu-img', ['--version']))
-      elapsed.push((check.wall - idle.wall) * 1000)
+      return Math.max(wall - idle.wall, 0) * 1000
     }
-    return { [name]: Math.max(summarize(elapsed)?.median ?? Number.NaN, 0) }
+    const { stdout } = await runTimed(theirs('qemu-img', ['bench', '-c', String(count), ...args, ...image]))
+    return (Number(/completed in ([\d.]+) seconds/.exec(stdout)?.[1]) * 1e6) / count
   }
-  const command: Command = theirs('qemu-img', ['bench', '-c', String(count), ...args, ...image])
-  await runTimed(command)
-  const { stdout } = await runTimed(command)
-  const seconds = Number(/completed in ([\d.]+) seconds/.exec(stdout)?.[1])
-  return { [name]: (seconds * 1e6) / count }
+  const found: number[] = []
+  for (let i = 0; i < THEIR_RUNS; i++) found.push(await run())
+  return { [`${figure} (QEMU)`]: summarize(found)?.median ?? Number.NaN }
 }
 
 async function measureDimension(

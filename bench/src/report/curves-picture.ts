@@ -8,6 +8,8 @@ import { element, label, picture } from './svg.ts'
 
 const PANEL = { width: 236, height: 150, left: 46, right: 12, top: 66, bottom: 84 }
 const FOOT = 34
+/** Pixels. */
+const HALF_CHARACTER = 3
 
 type Scale = ((value: number) => number) & { ticks(count?: number): number[] }
 
@@ -79,18 +81,20 @@ function yAxis(y: Scale, x0: number, x1: number, isLog: boolean): string[] {
   ])
 }
 
-/** Labels that have room, the last one always. */
+/** Labels that have room; the last and the first always have it. */
 function xAxis(dimension: Dimension, points: readonly number[], x: Scale, y0: number): string[] {
-  const shown: number[] = []
-  for (const point of [...points].reverse()) {
-    const before = shown.at(-1)
-    if (before === undefined || x(before) - x(point) > 44) shown.push(point)
-  }
-  return shown.map((point, index) =>
-    label(x(point), y0 + 16, dimension.label(point), {
-      class: 'small faint',
-      'text-anchor': index === 0 ? 'end' : 'middle',
-    }),
+  const labels = points.map((point, index) => {
+    const text = dimension.label(point)
+    const half = text.length * HALF_CHARACTER
+    const anchor = index === 0 ? 'start' : index === points.length - 1 ? 'end' : 'middle'
+    const middle = x(point) + { start: half, middle: 0, end: -half }[anchor]
+    return { text, anchor, at: x(point), from: middle - half, to: middle + half }
+  })
+  const shown: typeof labels = []
+  for (const label of [labels.at(-1)!, labels[0]!, ...labels.slice(1, -1).reverse()])
+    if (shown.every(({ from, to }) => label.to + 4 < from || label.from - 4 > to)) shown.push(label)
+  return shown.map(({ text, anchor, at }) =>
+    label(at, y0 + 16, text, { class: 'small faint', 'text-anchor': anchor }),
   )
 }
 

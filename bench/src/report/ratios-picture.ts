@@ -6,12 +6,14 @@ import { figure } from './figure.ts'
 import { judge, lessIsBetter, type Results, type RowResult, type Verdict } from './results.ts'
 import { element, label, picture } from './svg.ts'
 
-const WIDTH = 960
-const LEFT = 350
-const RIGHT = 120
+const WIDTH = 1000
+const LEFT = 396
+const RIGHT = 110
 const TOP = 64
 const BAR = 9
 const GAP = 7
+/** Pixels of a heading. */
+const HEADING = 22
 /** The axis reaches at least from here to there, and never beyond these. */
 const AXIS = { least: 0.5, most: 2, floor: 1 / 16, ceiling: 256 }
 
@@ -62,15 +64,20 @@ function linesOf({ rows, runtimes }: Results): Line[] {
   })
 }
 
+const SUFFIXES = { ratio: '', start: 'x', flushes: 'x' } as const
+
 /** What stands at the end of a bar: the figure as the table has it. */
 function endText({ row: { target } }: Line, { verdict, version }: Bar, several: boolean): string {
-  const { median = Number.NaN } = verdict.wall ?? {}
-  const text =
-    target?.of === 'start'
-      ? `${figure(median)}x empty`
-      : figure(target?.of === 'flushes' ? 1 / median : median)
+  const text = `${figure(verdict.wall?.median)}${SUFFIXES[target?.of ?? 'ratio']}`
   return several ? `${text} (${version.split('.')[0]})` : text
 }
+
+/** What the rows are compared with, in the order of the picture; less is better in all but the first. */
+const HEADINGS = {
+  ratio: 'QEMU’s time / ours',
+  flushes: 'our flushes / QEMU’s',
+  start: 'our time / that of an empty Node script',
+} as const
 
 /** Draws a run. */
 export function ratiosPicture(results: Results): string {
@@ -88,29 +95,15 @@ export function ratiosPicture(results: Results): string {
   const several = results.runtimes.length > 1
   const content: string[] = []
   let y = TOP
-  for (const line of lines) {
-    const height = Math.max(line.bars.length, 1) * BAR
-    content.push(label(LEFT - 8, y + height / 2 + 4, line.row.title, { 'text-anchor': 'end' }))
-    if (line.bars.length === 0)
-      content.push(
-        label(x(1) + 6, y + height / 2 + 4, line.row.state === 'measured' ? 'no QEMU' : line.row.state, {
-          class: 'faint small',
-        }),
-      )
-    for (const [index, bar] of line.bars.entries()) {
-      const top = y + index * BAR
-      content.push(...drawBar(x, top, bar))
-      const end = Math.max(
-        x(bar.value),
-        x(bar.high),
-        bar.cpu === undefined ? 0 : x(bar.cpu) + 3,
-        x(1),
-        x(line.aim),
-      )
-      content.push(label(end + 6, top + BAR - 1, endText(line, bar, several), { class: 'small' }))
+  for (const [of, heading] of Object.entries(HEADINGS)) {
+    const group = lines.filter(({ row }) => row.target?.of === of)
+    if (group.length === 0) continue
+    content.push(label(LEFT - 8, y + 10, heading, { class: 'small faint', 'text-anchor': 'end' }))
+    y += HEADING
+    for (const line of group) {
+      content.push(...drawLine(x, y, line, several))
+      y += heightOf(line) + GAP
     }
-    content.push(...drawMarks(x, y, height, line))
-    y += height + GAP
   }
   const bottom = y
   const grid = x.ticks(8).flatMap((tick) => {
@@ -124,8 +117,8 @@ export function ratiosPicture(results: Results): string {
       }),
     ]
   })
-  return picture(WIDTH, bottom + 64, 'How fast vmblock is beside QEMU', [
-    label(16, 24, 'Times as fast as QEMU (right of 1x: ahead)', { class: 'title' }),
+  return picture(WIDTH, bottom + 64, 'How fast vmblock is beside QEMU, for each workload', [
+    label(16, 24, 'vmblock beside QEMU: the further to the right, the better', { class: 'title' }),
     ...legend(),
     ...grid,
     ...content,
@@ -136,6 +129,28 @@ export function ratiosPicture(results: Results): string {
 }
 
 type Scale = (value: number) => number
+
+const heightOf = ({ bars }: Line): number => Math.max(bars.length, 1) * BAR
+
+function drawLine(x: Scale, y: number, line: Line, several: boolean): string[] {
+  const { row, bars, aim } = line
+  const height = heightOf(line)
+  const middle = y + height / 2 + 4
+  const parts = [label(LEFT - 8, middle, row.title, { 'text-anchor': 'end' })]
+  if (bars.length === 0) {
+    const text = row.state === 'measured' ? 'no QEMU' : row.state
+    parts.push(label(Math.max(x(1), x(aim)) + 10, middle, text, { class: 'faint small' }))
+  }
+  for (const [index, bar] of bars.entries()) {
+    const top = y + index * BAR
+    const end = Math.max(x(Math.max(bar.value, bar.high, bar.cpu ?? 0, 1)), x(aim) + 4)
+    parts.push(
+      ...drawBar(x, top, bar),
+      label(end + 7, top + BAR - 1, endText(line, bar, several), { class: 'small' }),
+    )
+  }
+  return [...parts, ...drawMarks(x, y, height, line)]
+}
 
 function drawBar(x: Scale, top: number, { value, low, high, cpu, verdict }: Bar): string[] {
   const [from, to] = [x(1), x(value)].sort((a, b) => a - b) as [number, number]

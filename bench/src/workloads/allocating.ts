@@ -30,7 +30,7 @@ function allocating(kind: ImageKind, { cache, depth, count, target }: Setting): 
   const isQcow2 = kind.format === 'qcow2'
   return {
     id: `allocate-4k-${kind.id}-${cache}-d${depth}`,
-    title: `allocating 4 KiB ${kind.title}, ${cache}, depth ${depth}`,
+    title: `allocate 4 KiB ${kind.title}, ${cache}, depth ${depth}`,
     place,
     unit: 'request',
     ...(isQcow2 && { target }),

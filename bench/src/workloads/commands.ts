@@ -166,7 +166,7 @@ const STARTS = 5
 function startUp(name: string, args: (image: string) => readonly string[]): Workload {
   return {
     id: `start-${name}`,
-    title: `${name}, start-up and all`,
+    title: `start-up of ${name}`,
     place: 'memory',
     unit: 'command',
     target: { of: 'start', must: 1.5, aim: 1.2 },

@@ -1,0 +1,48 @@
+/** Hot functions are all timed, and compared with what they took before. */
+import { expect, test } from 'vitest'
+import { compareMicros, microTable, selectMicros, timeMicro } from './run.ts'
+
+const result = (name: string, median: number) => ({ name, median, mad: 1, p99: median * 2, samples: 10 })
+
+test('more than before is above 1, and what is new has nothing to be compared with', () => {
+  const now = [result('a', 30), result('b', 5), result('c', 1)]
+  const before = [result('b', 10), result('a', 20)]
+  expect([...compareMicros(now, before)]).toEqual([
+    ['a', 1.5],
+    ['b', 0.5],
+  ])
+  expect(microTable(now, before)).toMatch(/\| a +\| +30 \| +1 \| +60 \| +1\.5 \|/)
+})
+
+test('words select', () => {
+  expect(selectMicros(['mutex']).map(({ name }) => name)).toEqual(['mutex, free', 'mutex, 8 in a row'])
+  expect(new Set(selectMicros([]).map(({ name }) => name)).size).toBe(selectMicros([]).length)
+})
+
+test('time is that of one operation, though batches are timed', async () => {
+  let operations = 0
+  let calls = 0
+  const { median, samples } = await timeMicro(
+    {
+      name: 'spin',
+      batch: 100,
+      prepare: async () => () => {
+        calls++
+        operations += 100
+        const until = performance.now() + 0.2
+        while (performance.now() < until) {}
+      },
+    },
+    true,
+  )
+  expect(operations).toBe(calls * 100)
+  expect(samples).toBeGreaterThan(0)
+  // 0.2 ms for 100 of them, at least.
+  expect(median).toBeGreaterThanOrEqual(2000)
+})
+
+test.each(selectMicros([]).map((micro) => [micro.name, micro] as const))('%s', async (_, { prepare }) => {
+  const run = await prepare()
+  await run()
+  await run()
+})

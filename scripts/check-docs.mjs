@@ -35,7 +35,7 @@ export function undocumented(path, text) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const files = filesBelow(at('packages')).filter(
+  const files = [...filesBelow(at('packages')), ...filesBelow(at('bench', 'src'))].filter(
     (file) =>
       /[\\/]src[\\/].*\.ts$/.test(file) && !/\.(test|bench)\.ts$|[\\/](node_modules|dist)[\\/]/.test(file),
   )

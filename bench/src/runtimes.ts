@@ -50,7 +50,14 @@ function installed(wanted: string, cache: string): Runtime {
   const path = join(folder, 'node_modules', 'node', 'bin', 'node')
   // Without the network the one that was installed before still is what was asked for, or nearly.
   if (existsSync(path)) return runtimeAt(path)
-  throw new Error(error?.message ?? (status === 0 ? 'npm installed no program' : lastLine(stderr)))
+  throw new Error(error?.message ?? (status === 0 ? 'npm installed no program' : reasonIn(stderr)))
 }
 
-const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
+/** What npm says went wrong, in its first lines. */
+const reasonIn = (text: string): string =>
+  text
+    .split('\n')
+    .filter((line) => line.startsWith('npm error'))
+    .slice(0, 3)
+    .map((line) => line.slice('npm error'.length).trim())
+    .join(', ')

@@ -4,7 +4,7 @@
  */
 import { readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { DriverRegistry, openNode, type RawOptions, WriteLog, writeLog } from '@vmblock/block-core'
+import { DriverRegistry, openNode, WriteLog, writeLog } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
@@ -22,26 +22,24 @@ const environment = {
 
 /** One such stream of writes. */
 export interface Stream {
-  readonly kind: Pick<ImageKind, 'format' | 'options'>
+  readonly kind: Pick<ImageKind, 'format' | 'options' | 'runtimeOptions'>
   /** Where the image is made. It must not exist, and is removed. */
   readonly path: string
   /** How many writes, and how many of them at a time. */
   readonly writes: number
   readonly depth: number
-  /** More options of our driver. */
-  readonly runtimeOptions?: RawOptions
 }
 
 /** Bytes of the disk for so many writes. */
 export const diskBytes = (writes: number): number => Math.max(2 ** 30, writes * CLUSTER)
 
 /** Our calls. */
-export async function countOurs({ kind, path, writes, depth, runtimeOptions }: Stream): Promise<Counts> {
+export async function countOurs({ kind, path, writes, depth }: Stream): Promise<Counts> {
   await createImage(path, kind, diskBytes(writes))
   const log = new WriteLog()
   const node = await openNode(environment, {
     driver: kind.format,
-    ...runtimeOptions,
+    ...kind.runtimeOptions,
     cache: { writeback: false },
     file: { driver: 'write-log', log, file: { driver: 'file', filename: path } },
   })
@@ -67,7 +65,7 @@ export async function countTheirs({ kind, path, writes, depth }: Stream): Promis
   await createImage(path, kind, diskBytes(writes))
   const { file: program, args } = theirs(
     'qemu-img',
-    benchArguments({ format: kind.format, path, writes, depth, cache: 'writethrough' }),
+    benchArguments({ kind, path, writes, depth }, 'writethrough'),
   )
   const strace = ['-f', '-y', '-s', '1', '-e', TRACED, '-o', trace]
   try {
@@ -80,14 +78,17 @@ export async function countTheirs({ kind, path, writes, depth }: Stream): Promis
 }
 
 /** The arguments of `qemu-img bench` that make such writes. */
-export const benchArguments = (stream: {
-  readonly format: string
-  readonly path: string
-  readonly writes: number
-  readonly depth: number
-  readonly cache: string
-}): string[] => [
-  ...['bench', '-f', stream.format, '-t', stream.cache, '-w', `--pattern=${PATTERN}`],
-  ...['-c', String(stream.writes), '-d', String(stream.depth)],
-  ...['-s', String(WRITE_BYTES), '-S', String(CLUSTER), stream.path],
-]
+export function benchArguments(
+  { kind, path, writes, depth }: Stream,
+  cache: string,
+  runtimeOptions: ImageKind['runtimeOptions'] = {},
+): string[] {
+  const more = Object.entries(runtimeOptions).map(([key, value]) => `,${key}=${value}`)
+  const image =
+    more.length === 0
+      ? ['-f', kind.format, path]
+      : ['--image-opts', `driver=${kind.format}${more.join('')},file.driver=file,file.filename=${path}`]
+  const size = ['-s', String(WRITE_BYTES), '-S', String(CLUSTER)]
+  const count = ['-c', String(writes), '-d', String(depth)]
+  return ['bench', '-t', cache, '-w', `--pattern=${PATTERN}`, ...count, ...size, ...image]
+}

@@ -1,7 +1,7 @@
 /** The table of what an allocating write costs: each kind of image, ours and QEMU's side by side. */
 import { join } from 'node:path'
 import { markdownTable } from 'markdown-table'
-import { KINDS } from '../images.ts'
+import { isAvailable, KINDS, RESERVED } from '../images.ts'
 import { countOurs, countTheirs, type Stream } from './allocating.ts'
 import type { Counts } from './counts.ts'
 
@@ -39,10 +39,12 @@ export async function seedTable(
   { writes, depth }: Pick<Stream, 'writes' | 'depth'>,
 ): Promise<string> {
   const rows: string[][] = []
-  for (const kind of KINDS) {
+  for (const kind of [...KINDS, RESERVED]) {
+    if (!isAvailable(kind)) continue
     const stream = { kind, path: join(directory, 'counted'), writes, depth }
     rows.push(countRow(`${kind.title}: vmblock`, await countOurs(stream)))
-    if (qemu !== undefined) rows.push(countRow(`${kind.title}: QEMU ${qemu}`, await countTheirs(stream)))
+    if (qemu !== undefined && kind !== RESERVED)
+      rows.push(countRow(`${kind.title}: QEMU ${qemu}`, await countTheirs(stream)))
   }
   return countTable(rows)
 }

@@ -1,6 +1,6 @@
 /** Results as tables of Markdown, which read well in a terminal, too. */
 import { markdownTable } from 'markdown-table'
-import { KINDS } from '../images.ts'
+import { KINDS, RESERVED } from '../images.ts'
 import type { Summary } from '../statistics.ts'
 import { QEMU } from '../workload.ts'
 import { figure } from './figure.ts'
@@ -90,7 +90,7 @@ export function kindsTable({ runtimes, rows }: Results): string | undefined {
   ]
   const [{ id } = { id: '' }] = runtimes
   const lines = counted.map((row) => {
-    const kind = KINDS.find((known) => row.id.includes(`-${known.id}-`))
+    const kind = [...KINDS, RESERVED].find((known) => row.id.includes(`-${known.id}-`))
     const depth = /d(\d+)$/.exec(row.id)?.[1]
     const times = runtimes.flatMap((runtime) => [
       [runtime.id, QEMU].map((side) => figure(timeOf(row, side, 'wall')?.median)).join(' / '),

@@ -1,7 +1,7 @@
 /** Writes that allocate: the four kinds of image side by side, with and without a flush for each write. */
 import { benchArguments, countOurs, countTheirs, diskBytes } from '../counts/allocating.ts'
 import type { Counts } from '../counts/counts.ts'
-import { createImage, type ImageKind, KINDS, settle } from '../images.ts'
+import { createImage, type ImageKind, isAvailable, KINDS, RESERVED, settle } from '../images.ts'
 import { QEMU, type Target, type Workload } from '../workload.ts'
 import { streamContestants } from './requests.ts'
 
@@ -9,6 +9,7 @@ type Cache = 'writeback' | 'writethrough'
 
 /** Writes for one count. Their number is part of what comes out: the first ones cost more. */
 const COUNTED = 512
+const LEAST_COUNTED = 64
 
 interface Setting {
   readonly cache: Cache
@@ -24,21 +25,32 @@ const SETTINGS: readonly Setting[] = [
   { cache: 'writethrough', depth: 64, count: 2048, target: { of: 'ratio', must: 4, aim: 15 } },
 ]
 
-function allocating(kind: ImageKind, { cache, depth, count, target }: Setting): Workload {
+/** What the flushes of a reservation aim at, beside QEMU's eager mode: those of lazy refcounts. */
+const AS_LAZY = 0.52
+
+function targetOf({ id, format }: ImageKind, { target }: Setting): Target | undefined {
+  if (format !== 'qcow2') return undefined
+  return id === RESERVED.id && target.of === 'flushes' ? { ...target, aim: AS_LAZY } : target
+}
+
+function allocating(kind: ImageKind, setting: Setting): Workload {
+  const { cache, depth, count } = setting
+  const target = targetOf(kind, setting)
   // A flush of a file in memory costs nothing.
   const place = cache === 'writethrough' ? 'disk' : 'memory'
-  const isQcow2 = kind.format === 'qcow2'
   return {
     id: `allocate-4k-${kind.id}-${cache}-d${depth}`,
     title: `allocate 4 KiB ${kind.title}, ${cache}, depth ${depth}`,
     place,
     unit: 'request',
-    ...(isQcow2 && { target }),
+    ...(target && { target }),
+    isLater: !isAvailable(kind),
     async prepare(workbench) {
       const path = workbench.own(place, 'allocated')
       const writes = workbench.scale(count)
       return streamContestants(workbench, {
-        args: (writes, depth) => benchArguments({ format: kind.format, path, writes, depth, cache }),
+        args: (writes, depth) => benchArguments({ kind, path, writes, depth }, cache, kind.runtimeOptions),
+        theirArgs: (writes, depth) => benchArguments({ kind, path, writes, depth }, cache),
         count: writes,
         depth,
         async reset() {
@@ -49,7 +61,7 @@ function allocating(kind: ImageKind, { cache, depth, count, target }: Setting): 
     },
     ...(cache === 'writethrough' && {
       async count(workbench) {
-        const writes = workbench.scale(COUNTED)
+        const writes = Math.max(workbench.scale(COUNTED), LEAST_COUNTED)
         const stream = { kind, path: workbench.own(place, 'counted'), writes, depth }
         const counts: Record<string, Counts> = {}
         const mine = await countOurs(stream)
@@ -63,5 +75,7 @@ function allocating(kind: ImageKind, { cache, depth, count, target }: Setting): 
 
 /** Rows of writes to fresh clusters. */
 export const allocatingWorkloads: readonly Workload[] = SETTINGS.flatMap((setting) =>
-  KINDS.map((kind) => allocating(kind, setting)),
+  [...KINDS, ...(setting.cache === 'writethrough' ? [RESERVED] : [])].map((kind) =>
+    allocating(kind, setting),
+  ),
 )

@@ -12,8 +12,8 @@ export type StreamArguments = (count: number, depth: number) => readonly string[
 /** A stream of requests. */
 export interface RequestStream {
   readonly args: StreamArguments
-  /** More words for QEMU alone. */
-  readonly theirArgs?: readonly string[]
+  /** What QEMU is asked instead, where its words differ. */
+  readonly theirArgs?: StreamArguments
   readonly count: number
   readonly depth: number
   /** Brings the image back to what it was before the last run. */
@@ -45,16 +45,13 @@ export function streamContestants(workbench: Workbench, stream: RequestStream): 
     side: runtime.id,
     run: () => measure(stream, (args) => ours(root, runtime, 'qemu-img', args)),
   }))
-  const withMore = (args: readonly string[]): readonly string[] => [
-    ...args.slice(0, -1),
-    ...(stream.theirArgs ?? []),
-    ...args.slice(-1),
-  ]
-  if (hasQemu)
+  if (hasQemu) {
+    const theirStream = { ...stream, args: stream.theirArgs ?? stream.args }
     contestants.unshift({
       side: QEMU,
-      run: () => measure(stream, (args) => theirs('qemu-img', withMore(args))),
+      run: () => measure(theirStream, (args) => theirs('qemu-img', args)),
     })
+  }
   return contestants
 }
 
@@ -122,12 +119,13 @@ const direct: Workload = {
       createFull(path, { format: 'qcow2', options: {} }, workbench.scaleBytes(FULL_BYTES)),
     )
     settle(image)
+    const args = (count: number, depth: number, ...more: readonly string[]): readonly string[] => [
+      ...['bench', '-f', 'qcow2', '-t', 'none', ...more, '-c', String(count), '-d', String(depth)],
+      ...['-s', '4096', '-S', String(STRIDE), image],
+    ]
     return streamContestants(workbench, {
-      args: (count, depth) => [
-        ...['bench', '-f', 'qcow2', '-t', 'none', '-c', String(count), '-d', String(depth)],
-        ...['-s', '4096', '-S', String(STRIDE), image],
-      ],
-      theirArgs: ['-i', 'native'],
+      args,
+      theirArgs: (count, depth) => args(count, depth, '-i', 'native'),
       count: workbench.scale(30_000),
       depth: 64,
     })

@@ -1,6 +1,6 @@
 /**
- * Which tests there are: beside the code (`unit`, `bench`), one project for each folder of `tests`, and what runs inside a browser
- * (`chromium`).
+ * Which tests there are: beside the code (`unit`, `bench`), one project for each folder of `tests`, and what runs inside
+ * a browser (`chromium`).
  */
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

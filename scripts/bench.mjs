@@ -2,13 +2,11 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { provideQemu } from './qemu-utils.mjs'
 import { setup } from './setup.mjs'
 import { at, fail, root } from './toolchain.mjs'
 
 try {
   await setup()
-  await provideQemu()
   const { build } = await import('esbuild')
   // Of its own, since several may run at a time.
   const outdir = at('.cache', 'bench', String(process.pid))

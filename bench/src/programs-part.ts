@@ -16,8 +16,10 @@ import { openWorkbench, type Workbench, type Workload } from './workload.ts'
 import { selectWorkloads } from './workloads/index.ts'
 
 const say = (line: string): boolean => process.stderr.write(`vmblock: ${line}\n`)
-const tell = (line: string): void => {
-  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : '')
+/** Where we are: one line that changes on a terminal, elsewhere one for each row. */
+function tell(line: string, isNewRow = false): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`)
+  else if (isNewRow) process.stderr.write(`${line}\n`)
 }
 
 /** Measures what the settings select, or reads what was measured before; prints and keeps it. */
@@ -67,6 +69,7 @@ async function measureAll(settings: Settings): Promise<Results> {
   const rows: RowResult[] = []
   for (const [index, workload] of selected.entries()) {
     const place = `${index + 1} of ${selected.length}: ${workload.title}`
+    tell(place, true)
     rows.push(await measureRow(workload, workbench, rounds, (done) => tell(`${place}, ${done}/${rounds}`)))
   }
   tell('')
@@ -90,7 +93,6 @@ async function measureRow(
   const { id, title, place, unit, target } = workload
   const about = { id, title, place, unit, ...(target && { target }) }
   try {
-    onRound(0)
     const contestants = await workload.prepare(workbench)
     const samples = await takeTurns(contestants, rounds, onRound)
     const counts: Readonly<Record<string, Counts>> | undefined = await workload.count?.(workbench)

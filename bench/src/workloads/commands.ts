@@ -27,15 +27,25 @@ interface CommandLine {
   readonly times?: number
   /** Brings things back to what they were before the last run. */
   reset?(): Promise<void> | void
+  /** Called after our first run: a program that does less than it should is soon done. @throws Error */
+  verify?(): Promise<void>
 }
 
 function commandContestants(workbench: Workbench, line: CommandLine): Contestant[] {
   const { root, runtimes, hasQemu } = workbench
-  const { program, args, stdin, times = 1, reset } = line
-  const contestants: Contestant[] = runtimes.map((runtime) => ({
-    side: runtime.id,
-    run: () => measure(ours(root, runtime, program, args, { stdin }), times, reset),
-  }))
+  const { program, args, stdin, times = 1, reset, verify } = line
+  const contestants: Contestant[] = runtimes.map((runtime) => {
+    let isVerified = verify === undefined
+    return {
+      side: runtime.id,
+      async run() {
+        const sample = await measure(ours(root, runtime, program, args, { stdin }), times, reset)
+        if (!isVerified) await verify?.()
+        isVerified = true
+        return sample
+      },
+    }
+  })
   if (hasQemu)
     contestants.unshift({
       side: QEMU,
@@ -88,6 +98,10 @@ function conversion(row: Conversion): Workload {
         program: 'qemu-img',
         args: ['convert', '-f', from, '-O', to, ...options, image, path],
         reset: () => rmSync(path, { force: true }),
+        async verify() {
+          if (workbench.hasQemu)
+            await runTimed(theirs('qemu-img', ['compare', '-f', from, '-F', to, image, path]))
+        },
       })
     },
   }

@@ -17,5 +17,8 @@ export interface Micro {
 /** Operations that are timed at a time: enough of them that the clock does not count. */
 export const BATCH = 1000
 
+/** Of operations that take microseconds: a batch should be over before somebody else has his turn. */
+export const FEW = 20
+
 /** Where results go that would else be computed for nobody, and so perhaps not at all. */
 export const sink = { value: undefined as unknown }

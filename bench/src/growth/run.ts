@@ -109,9 +109,14 @@ interface GrowthBench {
 
 /** A table of Markdown: a row for each point. */
 export function growthTable(dimension: Dimension, { points }: DimensionResult): string {
-  const columns = dimension.panels
-    .flatMap(({ title, curves }) => curves.map(([key, name]) => ({ key, title: `${title}: ${name}` })))
-    .filter(({ key }) => points.some(({ figures }) => figures[key] !== undefined))
+  const drawn = dimension.panels.flatMap(({ title, curves }) =>
+    curves.map(([key, name]) => ({ key, title: `${title}: ${name}` })),
+  )
+  // On one scale with what an image takes, a whole process would leave nothing to be seen.
+  const peak = { key: 'memory peak', title: 'MiB of the process, at most' }
+  const columns = [...drawn.filter(({ key }) => key !== peak.key), peak].filter(({ key }) =>
+    points.some(({ figures }) => figures[key] !== undefined),
+  )
   const rows = points.map(({ point, figures }) => [
     dimension.label(point),
     ...columns.map(({ key }) => figure(figures[key])),

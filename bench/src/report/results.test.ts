@@ -136,6 +136,7 @@ test('the table has the figures, and what must be reached', () => {
     '',
   ])
   expect(cells('start-up')).toContain('60 ±0 ms')
+  expect(cells('allocate')).toContain('9 / 12 flushes')
   expect(cells('convert -c')).toContain('later')
   expect(kindsTable(RESULTS)).toContain('1.13 / 1.5')
   expect(summaryLines(RESULTS)).toEqual([

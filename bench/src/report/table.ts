@@ -29,6 +29,10 @@ function timeText(row: RowResult, side: string): string {
 const ratioText = (ratio: Summary | undefined): string =>
   ratio ? `${figure(ratio.median)} (${figure(ratio.q1)}-${figure(ratio.q3)})` : '-'
 
+/** Exact, since one flush decides. */
+const flushesText = ({ counts }: RowResult, runtime: string): string =>
+  `${counts?.[runtime]?.flushes ?? '-'} / ${counts?.[QEMU]?.flushes ?? '-'} flushes`
+
 const LEVELS: Readonly<Record<Level, string>> = { aim: 'aim', must: 'must', missed: 'NO' }
 
 function verdictText({ level, cpuLevel }: Verdict): string {
@@ -59,7 +63,9 @@ export function programTable({ runtimes, rows }: Results): string {
     if (row.state !== 'measured') return [...start, row.state]
     const cells = runtimes.flatMap(({ id }) => {
       const verdict = judge(row, id)
-      return [timeText(row, id), ratioText(verdict.wall), ratioText(verdict.cpu), verdictText(verdict)]
+      const isCount = row.target?.of === 'flushes'
+      const wall = isCount ? flushesText(row, id) : ratioText(verdict.wall)
+      return [timeText(row, id), wall, ratioText(verdict.cpu), verdictText(verdict)]
     })
     return [...start, timeText(row, QEMU), ...cells]
   })

@@ -38,6 +38,7 @@ describe('a write log', () => {
         bytes: 3,
         data: Uint8Array.of(1, 2, 3),
         fua: false,
+        disk: '',
         submitted: 0,
         completed: 1,
         failed: false,
@@ -48,13 +49,14 @@ describe('a write log', () => {
         bytes: 50,
         fua: false,
         mayUnmap: true,
+        disk: '',
         submitted: 2,
         completed: 3,
         failed: false,
       },
-      { kind: 'discard', offset: 4096, bytes: 4096, submitted: 4, completed: 5, failed: false },
-      { kind: 'truncate', offset: 0, bytes: 0, size: 8192, submitted: 6, completed: 7, failed: false },
-      { kind: 'flush', offset: 0, bytes: 0, submitted: 8, completed: 9, failed: false },
+      { kind: 'discard', offset: 4096, bytes: 4096, disk: '', submitted: 4, completed: 5, failed: false },
+      { kind: 'truncate', offset: 0, bytes: 0, size: 8192, disk: '', submitted: 6, completed: 7, failed: false },
+      { kind: 'flush', offset: 0, bytes: 0, disk: '', submitted: 8, completed: 9, failed: false },
     ])
     expect(log.count()).toEqual({ writes: 1, bytes: 3, zeroWrites: 1, discards: 1, truncates: 1, flushes: 1 })
     expect(log.count((entry) => entry.kind === 'write' && entry.offset > 5).writes).toBe(0)
@@ -105,6 +107,22 @@ describe('a write log', () => {
     expect(log.count()).toMatchObject({ writes: 2, flushes: 0 })
     release[3]!()
     await third
+  })
+
+  it('tells disks that share a clock apart', async () => {
+    const log = new WriteLog()
+    const [first] = await over({ log, disk: 'first' })
+    const [second] = await over({ log, disk: 'second' })
+    await second.write(0, Uint8Array.of(1))
+    expect(log.tick()).toBe(2)
+    await first.flush()
+    await second.flush()
+    await first.write(0, Uint8Array.of(1))
+    expect(log.entries).toMatchObject([
+      { kind: 'write', disk: 'second', submitted: 0, completed: 1 },
+      { kind: 'flush', disk: 'second', submitted: 3, completed: 4 },
+      { kind: 'write', disk: 'first', submitted: 5, completed: 6 },
+    ])
   })
 
   it('refuses a log that is none, and knows its own nodes', async () => {

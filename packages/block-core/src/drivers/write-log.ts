@@ -7,7 +7,7 @@
 import { defineDriver, type NodeOps, type WriteFlags } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
-import { bool, type OptionType } from '../options.ts'
+import { bool, type OptionType, text } from '../options.ts'
 import { passThrough } from './pass-through.ts'
 
 /** What one request did. Offsets and lengths in bytes. */
@@ -35,10 +35,12 @@ export type LoggedRequest =
 
 /**
  * One request and its two moments, ticks of one clock that both kinds of moment advance. A write is on stable
- * storage for sure once a flush succeeded that was submitted after the write had completed:
+ * storage for sure once a flush of its disk succeeded that was submitted after the write had completed:
  * `write.completed < flush.submitted`. A write whose `completed` is undefined may be there, in part, or not.
  */
 export type LogEntry = LoggedRequest & {
+  /** Which of the disks of the log it went to: the option `disk` of the node; empty where that has none. */
+  readonly disk: string
   /** When the request went down. Entries are in this order. */
   readonly submitted: number
   /** When it came back successfully; undefined while it is in flight, and for ever if it failed. */
@@ -111,9 +113,15 @@ export class WriteLog {
     this.#entries.length = 0
   }
 
-  /** Runs a request and records its moments. */
-  async record(request: LoggedRequest, run: () => Promise<void>): Promise<void> {
-    const entry: Open<LogEntry> = { ...request, submitted: this.#now++, completed: undefined, failed: false }
+  /** Takes a moment of the clock for something else, which so comes before or after every request. @returns its tick */
+  tick(): number {
+    return this.#now++
+  }
+
+  /** Runs a request to one of the disks and records its moments. */
+  async record(request: LoggedRequest, run: () => Promise<void>, disk = ''): Promise<void> {
+    const submitted = this.#now++
+    const entry: Open<LogEntry> = { ...request, disk, submitted, completed: undefined, failed: false }
     this.#entries.push(entry)
     try {
       await run()
@@ -144,24 +152,30 @@ export function writeLogOf(node: BlockNode): WriteLog {
   return log
 }
 
-/** Shows its child, and records what changes it. Without `log` it makes one of its own: see {@link writeLogOf}. */
+/**
+ * Shows its child, and records what changes it. Without `log` it makes one of its own: see {@link writeLogOf}. Nodes
+ * that share a log share its clock, and tell their entries apart by `disk`.
+ */
 export const writeLog = defineDriver({
   name: 'write-log',
   kind: 'filter',
   options: {
     log: logOption,
     recordData: bool('keep a copy of what is written, not only its size', true),
+    disk: text('name of the disk in the entries of the log'),
   },
 
   async open(context) {
     const child = await context.requireChild('file')
-    const { recordData } = context.options
+    const { recordData, disk } = context.options
     const log = context.options.log ?? new WriteLog({ recordData })
+    const record = (request: LoggedRequest, run: () => Promise<void>): Promise<void> =>
+      log.record(request, run, disk)
     const keeps = log.recordData && recordData
     const below = passThrough(child)
     const ops: NodeOps = {
       ...below,
-      flush: () => log.record({ kind: 'flush', offset: 0, bytes: 0 }, () => child.flush()),
+      flush: () => record({ kind: 'flush', offset: 0, bytes: 0 }, () => child.flush()),
       ...(below.write && {
         write(offset: number, from: Uint8Array, flags: WriteFlags) {
           // Copied now: once the write has completed the buffer is the caller's again.
@@ -173,24 +187,24 @@ export const writeLog = defineDriver({
             data,
             fua: flags.fua === true,
           } as const
-          return log.record(request, () => child.write(offset, from, flags))
+          return record(request, () => child.write(offset, from, flags))
         },
       }),
       ...(below.writeZeroes && {
         writeZeroes(offset: number, bytes: number, flags: WriteFlags) {
           const { fua = false, mayUnmap = false } = flags
-          return log.record({ kind: 'write-zeroes', offset, bytes, fua, mayUnmap }, () =>
+          return record({ kind: 'write-zeroes', offset, bytes, fua, mayUnmap }, () =>
             child.writeZeroes(offset, bytes, flags),
           )
         },
       }),
       ...(below.discard && {
         discard: (offset: number, bytes: number) =>
-          log.record({ kind: 'discard', offset, bytes }, () => child.discard(offset, bytes)),
+          record({ kind: 'discard', offset, bytes }, () => child.discard(offset, bytes)),
       }),
       ...(below.truncate && {
         truncate: (size, options) =>
-          log.record({ kind: 'truncate', offset: 0, bytes: 0, size }, () => child.truncate(size, options)),
+          record({ kind: 'truncate', offset: 0, bytes: 0, size }, () => child.truncate(size, options)),
       }),
     }
     // What a format below would make of these is not known here, so they would go unrecorded.

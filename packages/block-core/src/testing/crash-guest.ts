@@ -1,142 +1,215 @@
 /**
- * A guest that remembers what it wrote, and knows what a disk may show after a power cut: every sector is as
+ * A guest that remembers what it wrote, and knows what its disk may show after a power cut: every sector is as
  * it was at the last completed flush, or as something written later left it.
  */
 import { SECTOR } from '../bits.ts'
+import { type CommitOptions, commitNode } from '../commit.ts'
+import type { TruncateOptions, WriteFlags } from '../driver.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
 import type { BlockNode } from '../node.ts'
+import { type ReopenOptions, reopenNode } from '../reopen.ts'
+import { readShown, readStamps, type Shown, Stamps, stampedSectors, stampText } from './crash-shown.ts'
 
-/** One content that a sector had, or was about to have. */
+/** One content that a sector, or one size that the disk had, or was about to have. */
 interface Version {
-  /** First bytes of the sector, which tell all versions apart; 0: zeroes. */
-  readonly stamp: number
+  /** A stamp, or bytes. */
+  value: number
   /** Ticks of the log's clock: the request was made, and had completed (Infinity: never). */
   readonly made: number
   done: number
-  /** A write-through node made it durable before it completed; discards it does not. */
+  /** It is durable when it completes; others need a flush. */
   readonly forced: boolean
 }
 
-/** Records what is done to a node, and judges what is left of it. */
-export class CrashGuest {
-  readonly #node: BlockNode
-  readonly #log: WriteLog
-  readonly #sectors = new Map<number, Version[]>()
-  readonly #flushes: { readonly made: number; readonly done: number }[] = []
-  /** Every write is durable when it completes. */
-  readonly #writeThrough: boolean
-  #stamp: number
+/** What a disk may show at a moment. */
+interface Allowed {
+  readonly moment: number
+  readonly sizes: ReadonlySet<number>
+  /** Of the sectors that were ever written; all others show what they showed at first. */
+  readonly sectors: ReadonlyMap<number, ReadonlySet<number>>
+}
 
-  /** @param lastStamp what guests before this one may have written ends here, and is not taken for its own */
-  constructor(node: BlockNode, log: WriteLog, lastStamp = 0) {
-    this.#stamp = lastStamp
-    this.#node = node
+/** What a guest starts from. */
+export interface CrashGuestOptions {
+  /** What the disk shows at first. Default: zeroes, and the size that the node has. */
+  readonly before?: Shown | undefined
+  /** Default: a counter of its own. */
+  readonly stamps?: Stamps | undefined
+  /** What is being written over and is not flushed may show zeroes, too: not the old data, nor the new. */
+  readonly mayShowZeroes?: boolean | undefined
+}
+
+/** Records what is done to a node, and judges what is left of it. Offsets and lengths are multiples of 512 bytes. */
+export class CrashGuest {
+  /** Whoever closes it and opens another on the same disk sets it anew. */
+  node: BlockNode
+  readonly #log: WriteLog
+  readonly #stamps: Stamps
+  readonly #before: Shown
+  readonly #mayShowZeroes: boolean
+  readonly #sectors = new Map<number, Version[]>()
+  readonly #sizes: Version[] = []
+  readonly #flushes: { readonly made: number; readonly done: number }[] = []
+  #allowed: Allowed | undefined
+
+  constructor(node: BlockNode, log: WriteLog, options: CrashGuestOptions = {}) {
+    this.node = node
     this.#log = log
-    this.#writeThrough = !node.config.writeCache
+    this.#stamps = options.stamps ?? new Stamps()
+    this.#before = options.before ?? { size: node.size, stamps: new Uint32Array(0) }
+    this.#mayShowZeroes = options.mayShowZeroes === true
   }
 
-  /** Writes a pattern nobody wrote before. Offsets and lengths are multiples of 512 bytes. */
-  async write(offset: number, bytes: number): Promise<void> {
-    const stamp = ++this.#stamp
-    const data = patternOf(offset, bytes, stamp)
-    await this.#record(offset, bytes, stamp, this.#writeThrough, () => this.#node.write(offset, data))
+  /** Bytes. */
+  get size(): number {
+    return this.node.size
+  }
+  /** Every write is durable when it completes. */
+  get #writeThrough(): boolean {
+    return !this.node.config.writeCache
+  }
+
+  /** Writes a pattern nobody wrote before. */
+  async write(offset: number, bytes: number, flags: WriteFlags = {}): Promise<void> {
+    const stamp = this.#stamps.next()
+    const data = stampedSectors(offset, bytes, stamp)
+    const versions = this.#begin(offset, bytes, () => stamp, this.#writeThrough || flags.fua === true)
+    await this.node.write(offset, data, flags)
+    this.#end(versions)
   }
   /** Zeroes a range. */
   async zero(offset: number, bytes: number, mayUnmap: boolean): Promise<void> {
-    const forced = this.#writeThrough
-    await this.#record(offset, bytes, 0, forced, () => this.#node.writeZeroes(offset, bytes, { mayUnmap }))
+    const versions = this.#begin(offset, bytes, () => 0, this.#writeThrough)
+    await this.node.writeZeroes(offset, bytes, { mayUnmap })
+    this.#end(versions)
   }
-  /** Discards whole clusters: they read as they did, or as zeroes, until a flush settles it. */
+  /** Discards a range: what it reads as afterwards, zeroes or what it was, it must stay. */
   async discard(offset: number, bytes: number): Promise<void> {
-    await this.#record(offset, bytes, 0, false, () => this.#node.discard(offset, bytes))
+    const versions = this.#begin(offset, bytes, () => 0, false)
+    await this.node.discard(offset, bytes)
+    this.#end(versions)
+    const stamps = await readStamps(this.node, offset, bytes)
+    for (const [i, version] of versions.entries()) version.value = stamps[i]!
   }
-  /** Changes the disk's size: what is cut off reads as it did, or as zeroes, for whoever still sees it. */
-  async resize(size: number): Promise<void> {
-    const before = this.#node.size
-    const run = (): Promise<void> => this.#node.truncate(size)
-    if (size < before) await this.#record(size, before - size, 0, false, run)
-    else await run()
+  /** Changes the disk's size, which is durable when that completes; what is cut off is gone for ever. */
+  async resize(size: number, options: TruncateOptions = {}): Promise<void> {
+    await this.resizing(size, () => this.node.truncate(size, options))
   }
+  /** As {@link resize}, by other means. */
+  async resizing(size: number, run: () => Promise<void>): Promise<void> {
+    const versions = this.#begin(size, Math.max(this.size - size, 0), () => 0, true)
+    versions.push(this.#beginSize(size))
+    await run()
+    this.#end(versions)
+  }
+  /** Everything written before is durable afterwards. */
   async flush(): Promise<void> {
-    const made = this.#log.now
-    await this.#node.flush()
-    this.#flushes.push({ made, done: this.#log.now })
+    await this.flushing(() => this.node.flush())
   }
-  /** The node was closed: everything is durable. */
-  closed(): void {
-    this.#flushes.push({ made: this.#log.now, done: this.#log.now })
+  /** As {@link flush}, for other requests that promise the same. */
+  async flushing(run: () => Promise<void>): Promise<void> {
+    const made = this.#log.tick()
+    await run()
+    this.#flushes.push({ made, done: this.#log.tick() })
+  }
+  /** Reopens the node with other options. */
+  async reopen(options: ReopenOptions): Promise<void> {
+    await this.flushing(() => reopenNode(this.node, options))
+  }
+  /** Shuts the node down cleanly. */
+  async close(): Promise<void> {
+    await this.flushing(() => this.node.close())
+  }
+  /** Writes everything down into the image below, whose guest is given; that is durable before anything is given up. */
+  async commit(below: CrashGuest, options: CommitOptions = {}): Promise<void> {
+    const { size, stamps } = await readShown(this.node)
+    const versions = below.#begin(0, size, (sector) => stamps[sector]!, true)
+    if (size > below.size) versions.push(below.#beginSize(size))
+    await commitNode(this.node, { ...options, base: below.node })
+    below.#end(versions)
+  }
+  /** Drops everything the image holds: what is below shows through, durably. */
+  async makeEmpty(below?: CrashGuest): Promise<void> {
+    const shown = below && (await readShown(below.node))
+    const versions = this.#begin(0, this.size, (sector) => shown?.stamps[sector] ?? 0, true)
+    await this.node.makeEmpty()
+    this.#end(versions)
   }
 
-  async #record(
+  /** The sectors of a range get another content from now on, or keep it. */
+  #begin(
     offset: number,
     bytes: number,
-    stamp: number,
+    valueOf: (sector: number) => number,
     forced: boolean,
-    run: () => Promise<void>,
-  ): Promise<void> {
-    const version: Version = { stamp, made: this.#log.now, done: Number.POSITIVE_INFINITY, forced }
+  ): { value: number; done: number }[] {
+    const versions: Version[] = []
+    const made = this.#log.tick()
     for (let sector = offset / SECTOR; sector < (offset + bytes) / SECTOR; sector++) {
-      const versions = this.#sectors.get(sector)
-      if (versions) versions.push(version)
+      const version = { value: valueOf(sector), made, done: Number.POSITIVE_INFINITY, forced }
+      versions.push(version)
+      const all = this.#sectors.get(sector)
+      if (all) all.push(version)
       else this.#sectors.set(sector, [version])
     }
-    await run()
-    version.done = this.#log.now
+    return versions
   }
 
-  /**
-   * Compares a disk with what it may show if the power went at `moment`.
-   *
-   * @param base what sectors that were never written show
-   * @returns what is wrong, or undefined
-   */
-  async judge(
-    node: BlockNode,
-    moment: number,
-    base: (offset: number) => number = () => 0,
-  ): Promise<string | undefined> {
-    const content = new Uint8Array(node.size)
-    await node.read(0, content)
-    for (let sector = 0; sector < node.size / SECTOR; sector++) {
-      const versions = (this.#sectors.get(sector) ?? []).filter(({ made }) => made < moment)
-      const allowed = this.#allowed(versions, moment, base(sector * SECTOR))
-      const found = stampOf(content, sector * SECTOR)
-      if (found === undefined || !allowed.has(found)) {
-        return `sector ${sector} (byte ${sector * SECTOR}) shows ${found ?? 'a mixture'}, not one of ${[...allowed].join(', ')}`
-      }
+  #beginSize(size: number): Version {
+    const version = { value: size, made: this.#log.tick(), done: Number.POSITIVE_INFINITY, forced: true }
+    this.#sizes.push(version)
+    return version
+  }
+
+  #end(versions: readonly { done: number }[]): void {
+    const done = this.#log.tick()
+    for (const version of versions) version.done = done
+  }
+
+  /** Reads a disk, and compares it with what it may show if the power went at `moment`: see {@link compare}. */
+  async judge(node: BlockNode, moment: number): Promise<string | undefined> {
+    return this.compare(await readShown(node), moment)
+  }
+
+  /** Compares with what the disk may show if the power went at `moment`. @returns what is wrong, or undefined */
+  compare({ size, stamps }: Shown, moment: number): string | undefined {
+    if (this.#allowed?.moment !== moment) this.#allowed = this.#allowedAt(moment)
+    const { sizes, sectors } = this.#allowed
+    if (!sizes.has(size)) return `its size is ${size}, not ${[...sizes].join(' or ')}`
+    for (let sector = 0; sector < stamps.length; sector++) {
+      const found = stamps[sector]!
+      const allowed = sectors.get(sector)
+      if (allowed ? allowed.has(found) : found === (this.#before.stamps[sector] ?? 0)) continue
+      const expected = [...(allowed ?? [this.#before.stamps[sector] ?? 0])].map(stampText).join(', ')
+      return `sector ${sector} (byte ${sector * SECTOR}) shows ${stampText(found)}, not one of ${expected}`
     }
     return undefined
   }
 
-  #allowed(versions: readonly Version[], moment: number, base: number): Set<number> {
-    const durable = (version: Version): boolean => {
-      if (version.forced && version.done < moment) return true
-      return this.#flushes.some(({ made, done }) => version.done <= made && done < moment)
+  #allowedAt(moment: number): Allowed {
+    // What completed before this tick is covered by a flush.
+    let covered = 0
+    for (const { made, done } of this.#flushes) if (done < moment) covered = Math.max(covered, made)
+    const sectors = new Map<number, ReadonlySet<number>>()
+    for (const [sector, versions] of this.#sectors) {
+      const values = allowedOf(versions, moment, covered, this.#before.stamps[sector] ?? 0)
+      if (this.#mayShowZeroes && values.size > 1) values.add(0)
+      sectors.set(sector, values)
     }
-    // Everything from the last durable version on; of the requests that overlapped it in time, either may have won.
-    let last = -1
-    for (const [i, version] of versions.entries()) if (durable(version)) last = i
-    const allowed = new Set(versions.slice(Math.max(last, 0)).map(({ stamp }) => stamp))
-    if (last < 0) allowed.add(base)
-    else
-      for (const version of versions.slice(0, last))
-        if (version.done > versions[last]!.made) allowed.add(version.stamp)
-    return allowed
+    const sizes = allowedOf(this.#sizes, moment, covered, this.#before.size)
+    return { moment, sizes, sectors }
   }
 }
 
-/** Every sector: the stamp, the sector's number, and the stamp again to its end. */
-function patternOf(offset: number, bytes: number, stamp: number): Uint8Array {
-  const words = new Uint32Array(bytes / 4).fill(stamp)
-  for (let i = 1; i < words.length; i += SECTOR / 4) words[i] = (offset + (i - 1) * 4) / SECTOR
-  return new Uint8Array(words.buffer)
-}
-
-/** The stamp of a sector; undefined when it is not wholly what was written there once. */
-function stampOf(content: Uint8Array, at: number): number | undefined {
-  const words = new Uint32Array(content.buffer, content.byteOffset + at, SECTOR / 4)
-  const stamp = words[0]!
-  if (stamp !== 0 && words[1] !== at / SECTOR) return undefined
-  for (let i = stamp === 0 ? 1 : 2; i < words.length; i++) if (words[i] !== stamp) return undefined
-  return stamp
+function allowedOf(all: readonly Version[], moment: number, covered: number, before: number): Set<number> {
+  const versions = all.filter(({ made }) => made < moment)
+  const isDurable = ({ forced, done }: Version): boolean => done < (forced ? moment : covered)
+  // Everything from the last durable version on; of the requests that overlapped it in time, either may have won.
+  const last = versions.findLastIndex(isDurable)
+  const allowed = new Set(versions.slice(Math.max(last, 0)).map(({ value }) => value))
+  if (last < 0) allowed.add(before)
+  else
+    for (const version of versions.slice(0, last))
+      if (version.done > versions[last]!.made) allowed.add(version.value)
+  return allowed
 }

@@ -1,114 +1,170 @@
 /**
- * Every disk that a power cut may leave, from a log of what was written. What a completed flush covers is there;
- * of what came later any part may be: whole writes lost, reordered, or torn at sectors.
+ * Every set of disks that a power cut may leave, from a log of what was written. What a completed flush of a disk
+ * covers is there; of what came later any part may be: whole requests lost, reordered, or torn at sectors. All
+ * disks of a log lose their power at the same moment.
  */
 import { alignDown, SECTOR } from '../bits.ts'
 import type { LogEntry, WriteLog } from '../drivers/write-log.ts'
+import { type CrashDisk, joinFingerprints } from './crash-disk.ts'
 import type { Random } from './random.ts'
 
-/** How many disks are made of one moment. */
+/** The disks of a scene, by the names that their entries have in the log. */
+export type CrashDisks = ReadonlyMap<string, CrashDisk>
+
+/** How many states are made of one log. */
 export interface CrashPlan {
   readonly random: Random
   /** Moments to look at; all of them if there are no more. */
   readonly moments: number
-  /** Disks at one moment: all subsets of the pending writes if there are no more, else so many of them. */
+  /** States of one moment: all subsets of the pending requests if there are no more, else so many of them. */
   readonly disksPerMoment: number
 }
 
-/** One disk that a power cut may leave. */
+/** One state that a power cut may leave. */
 export interface CrashState {
   /** Tick of the log's clock: the power went just before it. */
   readonly moment: number
-  /** The disk's bytes; a fresh array. */
-  readonly disk: Uint8Array
-  /** What became of each write that no flush covered, for messages. */
-  readonly story: string
+  /** Forks, for whoever looks at them. */
+  readonly disks: CrashDisks
+  /** Equal for states with equal disks. */
+  readonly fingerprint: number
+  /** What became of each request that no flush covered, for messages. */
+  story(): string
 }
 
-/** What happens to a write that is not durable. */
+/** What happens to a request that is not durable. */
 type Fate = 'kept' | 'lost' | 'torn'
 
-/** Goes through the disks of a log, in order of time. `base` is the disk before the first entry. */
-export function* crashStates(base: Uint8Array, log: WriteLog, plan: CrashPlan): Generator<CrashState> {
+/** Copies that may be written without the original's noticing. */
+export const forkDisks = (disks: CrashDisks): Map<string, CrashDisk> =>
+  new Map([...disks].map(([name, disk]) => [name, disk.fork()]))
+
+/** Goes through the states of a log, in order of time. `bases` are the disks before the first entry. */
+export function* crashStates(bases: CrashDisks, log: WriteLog, plan: CrashPlan): Generator<CrashState> {
+  const timeline = new Timeline(bases, log)
   for (const moment of momentsOf(log, plan)) {
-    const begun = log.entries.filter((entry) => entry.submitted < moment && entry.kind !== 'flush')
-    const isDurable = durability(log, moment)
-    const pending = begun.filter((entry) => !isDurable(entry))
-    for (const fates of fatesOf(pending.length, plan)) {
-      const fateOf = new Map(pending.map((entry, i) => [entry, fates[i]!]))
-      let disk: Uint8Array = base.slice()
-      for (const entry of begun) disk = apply(disk, entry, fateOf.get(entry) ?? 'kept', plan.random)
-      const story = pending
-        .map((entry, i) => `${entry.kind}@${entry.offset}+${entry.bytes}:${fates[i]}`)
-        .join(' ')
-      yield { moment, disk, story }
+    timeline.advance(moment)
+    const pending = [...timeline.pending]
+    for (const fates of fatesOf(pending, plan)) {
+      const disks = forkDisks(timeline.durable)
+      for (const [i, entry] of pending.entries()) strike(disks, entry, fates[i]!, plan.random)
+      const fingerprint = joinFingerprints([...disks.values()].map((disk) => disk.fingerprint()))
+      yield { moment, disks, fingerprint, story: () => storyOf(pending, fates, disks.size > 1) }
     }
   }
 }
 
-/** Moments just after something was submitted or completed. */
+const storyOf = (pending: readonly LogEntry[], fates: readonly Fate[], isMany: boolean): string =>
+  pending
+    .map(({ kind, disk, offset, bytes, submitted }, i) => {
+      const where = isMany ? `${disk}:` : ''
+      return `#${submitted} ${kind}@${where}${offset}+${bytes}:${fates[i]}`
+    })
+    .join(' ')
+
+/** Which moments are looked at: those between any two ticks of the clock. */
 function momentsOf(log: WriteLog, { random, moments }: CrashPlan): number[] {
-  const all = new Set<number>([log.now])
-  for (const { submitted, completed } of log.entries) {
-    all.add(submitted + 1)
-    if (completed !== undefined) all.add(completed + 1)
-  }
-  const list = [...all].sort((a, b) => a - b)
-  while (list.length > moments) list.splice(random.int(0, list.length), 1)
-  return list
+  const all = Array.from({ length: log.now + 1 }, (_, moment) => moment)
+  if (all.length <= moments) return all
+  const chosen = new Set<number>()
+  while (chosen.size < moments) chosen.add(random.int(0, all.length))
+  return [...chosen].sort((a, b) => a - b)
 }
 
-/** Which writes are on stable storage for sure at a moment. */
-function durability(log: WriteLog, moment: number): (entry: LogEntry) => boolean {
-  let covered = -1
-  for (const { kind, submitted, completed } of log.entries) {
-    if (kind === 'flush' && completed !== undefined && completed < moment)
-      covered = Math.max(covered, submitted)
+/** What is durable, and what may be, as time goes on. */
+class Timeline {
+  /** Requests that went down and need not be on the disk, in the order in which they did. */
+  readonly pending = new Set<LogEntry>()
+  /** The disks with what is on them for sure. */
+  readonly durable: CrashDisks
+  readonly #events: readonly { readonly tick: number; readonly entry: LogEntry; readonly isEnd: boolean }[]
+  #next = 0
+
+  constructor(bases: CrashDisks, log: WriteLog) {
+    this.durable = forkDisks(bases)
+    this.#events = log.entries
+      .flatMap((entry) => [
+        { tick: entry.submitted, entry, isEnd: false },
+        ...(entry.completed === undefined ? [] : [{ tick: entry.completed, entry, isEnd: true }]),
+      ])
+      .sort((a, b) => a.tick - b.tick)
   }
-  return ({ completed }) => completed !== undefined && completed < covered
+
+  /** Lets everything happen whose tick is below `moment`. */
+  advance(moment: number): void {
+    for (; this.#next < this.#events.length && this.#events[this.#next]!.tick < moment; this.#next++) {
+      const { entry, isEnd } = this.#events[this.#next]!
+      if (entry.kind !== 'flush') {
+        if (!isEnd) this.pending.add(entry)
+        else if ('fua' in entry && entry.fua) this.#settle(entry)
+      } else if (isEnd) {
+        for (const other of this.pending) {
+          const isCovered = other.completed !== undefined && other.completed < entry.submitted
+          if (isCovered && other.disk === entry.disk) this.#settle(other)
+        }
+      }
+    }
+  }
+
+  /** Requests that overlap and settle in another order than they were made in ran at the same time. */
+  #settle(entry: LogEntry): void {
+    this.pending.delete(entry)
+    this.durable.get(entry.disk)!.apply(entry)
+  }
 }
 
-function* fatesOf(count: number, { random, disksPerMoment }: CrashPlan): Generator<Fate[]> {
-  if (count < 12 && 2 ** count <= disksPerMoment) {
-    for (let bits = 0; bits < 2 ** count; bits++)
-      yield Array.from({ length: count }, (_, i) => ((bits >> i) & 1 ? 'kept' : 'lost'))
+/** A request of one sector is there or not; others may be torn. */
+const isTearable = ({ kind, offset, bytes }: LogEntry): boolean =>
+  kind !== 'truncate' && alignDown(offset, SECTOR) + SECTOR < offset + bytes
+
+const WHOLE: readonly Fate[] = ['lost', 'kept']
+const ANY: readonly Fate[] = ['lost', 'kept', 'torn']
+
+function* fatesOf(pending: readonly LogEntry[], { random, disksPerMoment }: CrashPlan): Generator<Fate[]> {
+  const count = pending.length
+  const choices = pending.map((entry) => (isTearable(entry) ? ANY : WHOLE))
+  const all = choices.reduce((product, { length }) => product * length, 1)
+  if (all <= disksPerMoment) {
+    for (let number = 0; number < all; number++) {
+      let rest = number
+      yield choices.map((fates) => {
+        const fate = fates[rest % fates.length]!
+        rest = Math.floor(rest / fates.length)
+        return fate
+      })
+    }
     return
   }
-  yield Array.from({ length: count }, () => 'kept')
-  yield Array.from({ length: count }, () => 'lost')
+  yield pending.map(() => 'kept')
+  yield pending.map(() => 'lost')
   for (let i = 2; i < disksPerMoment; i++) {
-    // Half of the samples lose, or keep, one write alone: most bugs need no more.
-    const odd = random.int(0, count)
-    const [rule, exception]: readonly Fate[] = random.int(0, 2) === 0 ? ['kept', 'lost'] : ['lost', 'kept']
-    yield i % 2 === 0
-      ? Array.from({ length: count }, (_, n) => (n === odd ? exception! : rule!))
-      : Array.from({ length: count }, () => random.pick(['kept', 'lost', 'torn'] as const))
+    if (i % 2 === 0) {
+      // Half of the samples lose, or keep, one request alone: most bugs need no more.
+      const odd = random.int(0, count)
+      const [rule, exception]: readonly Fate[] = random.chance(0.5) ? ['kept', 'lost'] : ['lost', 'kept']
+      yield pending.map((_, n) => (n === odd ? exception! : rule!))
+    } else {
+      const kept = random.pick([0.15, 0.5, 0.85])
+      yield choices.map((fates) =>
+        fates === ANY && random.chance(0.3) ? 'torn' : random.chance(kept) ? 'kept' : 'lost',
+      )
+    }
   }
 }
 
-function apply(disk: Uint8Array, entry: LogEntry, fate: Fate, random: Random): Uint8Array {
-  if (fate === 'lost') return disk
-  if (entry.kind === 'truncate') return resized(disk, entry.size)
-  if (entry.kind !== 'write' && entry.kind !== 'write-zeroes' && entry.kind !== 'discard') return disk
-  const end = entry.offset + entry.bytes
-  const target = entry.kind !== 'discard' && end > disk.length ? resized(disk, end) : disk
-  const data = entry.kind === 'write' ? entry.data! : new Uint8Array(entry.bytes)
-  for (let at = entry.offset; at < end; ) {
-    const next = Math.min(alignDown(at, SECTOR) + SECTOR, end)
-    if (at >= target.length) break // a discard of what a truncation cut off before
-    if (fate === 'kept' || random.int(0, 2) === 0)
-      target.set(
-        data.subarray(at - entry.offset, next - entry.offset).subarray(0, Math.max(0, target.length - at)),
-        at,
-      )
+/** Does to a disk what is left of a request. */
+function strike(disks: CrashDisks, entry: LogEntry, fate: Fate, random: Random): void {
+  if (fate === 'lost') return
+  disks.get(entry.disk)!.apply(entry, fate === 'torn' ? tornParts(entry, random) : undefined)
+}
+
+/** Some of a request's sectors: any of them, or those up to one. */
+function* tornParts({ offset, bytes }: LogEntry, random: Random): Generator<readonly [number, number]> {
+  const isPrefix = random.chance(0.3)
+  const until = offset + random.int(0, bytes)
+  for (let at = offset; at < offset + bytes; ) {
+    const next = Math.min(alignDown(at, SECTOR) + SECTOR, offset + bytes)
+    if (isPrefix ? next <= until : random.chance(0.5)) yield [at - offset, next - offset]
     at = next
   }
-  return target
-}
-
-function resized(disk: Uint8Array, size: number): Uint8Array {
-  if (size <= disk.length) return disk.slice(0, size)
-  const larger = new Uint8Array(size)
-  larger.set(disk)
-  return larger
 }

@@ -1,5 +1,6 @@
 /**
- * For tests of drivers: the suite that every driver passes, a model to compare with, seeded randomness. Needs vitest.
+ * For tests of drivers: the suite that every driver passes, a model to compare with, power cuts, seeded randomness.
+ * Needs vitest.
  * @module
  */
 export {
@@ -11,8 +12,15 @@ export {
   runConcurrently,
 } from './concurrency.ts'
 export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
-export { CrashGuest } from './crash-guest.ts'
-export { type CrashPlan, type CrashState, crashStates } from './crash-states.ts'
+export { CrashDisk, type CrashDiskNode } from './crash-disk.ts'
+export { type Exploration, type ExploreOptions, exploreCrashes, findingText } from './crash-explorer.ts'
+export { CrashGuest, type CrashGuestOptions } from './crash-guest.ts'
+export { CRASH_RULES, type CrashFinding, type CrashRule } from './crash-judge.ts'
+export { MIXED, type RequestKind, type RequestMix, randomRequests } from './crash-requests.ts'
+export { readShown, type Shown, Stamps } from './crash-shown.ts'
+export { type CrashDisks, type CrashPlan, type CrashState, crashStates } from './crash-states.ts'
+export { type CrashEnvironment, crashTests } from './crash-tests.ts'
+export type { CrashAllowance, CrashImage, CrashScene, CrashWorkload } from './crash-workload.ts'
 export { driverContract } from './driver-contract.ts'
 export {
   FAULT_ERRNOS,

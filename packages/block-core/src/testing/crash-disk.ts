@@ -1,0 +1,198 @@
+/**
+ * A disk in memory whose copies share what they have in common: of the thousands of disks that a power cut may
+ * leave, each differs from the next by a few sectors.
+ */
+import { alignDown } from '../bits.ts'
+import type { DebugEvent } from '../debug-events.ts'
+import { type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
+import type { LogEntry } from '../drivers/write-log.ts'
+import { BlockError } from '../errors.ts'
+import { BlockNode } from '../node.ts'
+import { DEFAULT_CONFIG } from './nodes.ts'
+
+/** Bytes in a page, the unit of sharing. */
+const PAGE = 4096
+
+/** Some pages' content; immutable once it is shared. */
+interface Page {
+  readonly bytes: Uint8Array
+  /** Two hashes of the content, 0 for zeroes; undefined until somebody asks. */
+  hash: readonly [number, number] | undefined
+}
+
+/** What a node on a {@link CrashDisk} may have besides the disk. */
+export interface CrashDiskNode {
+  readonly limits?: Partial<BlockLimits>
+  /** Hears the steps that the drivers above announce. */
+  readonly onStep?: (event: DebugEvent) => void
+}
+
+/** See the head of this file. What was never written reads as zeroes, and so does what lies beyond the end. */
+export class CrashDisk {
+  #pages: (Page | undefined)[] = []
+  /** Indexes of the pages that no other disk has. */
+  #own = new Set<number>()
+  #size = 0
+
+  /** Bytes. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** A disk of the same content, independent from now on. */
+  fork(): CrashDisk {
+    const copy = new CrashDisk()
+    copy.#pages = this.#pages.slice()
+    copy.#size = this.#size
+    this.#own.clear()
+    return copy
+  }
+
+  /** Fills `into` from byte `offset`. */
+  read(offset: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; ) {
+      const within = (offset + done) % PAGE
+      const length = Math.min(PAGE - within, into.length - done)
+      const page = this.#pages[(offset + done - within) / PAGE]
+      if (page) into.set(page.bytes.subarray(within, within + length), done)
+      else into.fill(0, done, done + length)
+      done += length
+    }
+  }
+
+  /** Writes `from` at byte `offset`; the disk grows to hold it. */
+  write(offset: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const within = (offset + done) % PAGE
+      const length = Math.min(PAGE - within, from.length - done)
+      this.#writable((offset + done - within) / PAGE).set(from.subarray(done, done + length), within)
+      done += length
+    }
+    this.#size = Math.max(this.#size, offset + from.length)
+  }
+
+  /** Makes a range read as zeroes. Does not change the size. */
+  clear(offset: number, bytes: number): void {
+    const end = Math.min(offset + bytes, this.#pages.length * PAGE)
+    for (let at = offset; at < end; ) {
+      const within = at % PAGE
+      const length = Math.min(PAGE - within, end - at)
+      const index = (at - within) / PAGE
+      if (length === PAGE) this.#drop(index)
+      else if (this.#pages[index]) this.#writable(index).fill(0, within, within + length)
+      at += length
+    }
+  }
+
+  /** What is cut off does not come back when the disk grows again. */
+  truncate(size: number): void {
+    if (size < this.#size) {
+      this.clear(size, this.#size - size)
+      this.#pages.length = Math.min(this.#pages.length, Math.ceil(size / PAGE))
+    }
+    this.#size = size
+  }
+
+  /** Does what a request of a log did; of data the parts [from, to) that `parts` gives, offsets from its start. */
+  apply(entry: LogEntry, parts: Iterable<readonly [from: number, to: number]> = [[0, entry.bytes]]): void {
+    if (entry.kind === 'truncate') this.truncate(entry.size)
+    if (entry.kind !== 'write' && entry.kind !== 'write-zeroes' && entry.kind !== 'discard') return
+    if (entry.kind === 'write' && !entry.data) throw new BlockError('EINVAL', 'the log recorded no data')
+    for (const [from, to] of parts) {
+      if (entry.kind === 'write') this.write(entry.offset + from, entry.data!.subarray(from, to))
+      else this.clear(entry.offset + from, to - from)
+      if (entry.kind === 'write-zeroes') this.#size = Math.max(this.#size, entry.offset + to)
+    }
+  }
+
+  /** A number that two disks of equal content and size share, and others hardly ever. */
+  fingerprint(): number {
+    let [high, low] = [this.#size, ~this.#size]
+    for (let index = 0; index < this.#pages.length; index++) {
+      const page = this.#pages[index]
+      if (!page) continue
+      page.hash ??= hashOf(page.bytes)
+      const [a, b] = page.hash
+      if (a === 0 && b === 0) continue // as if it were not there
+      high = Math.imul(high ^ (a + index), 0x85eb_ca6b) ^ (high >>> 13)
+      low = Math.imul(low ^ (b - index), 0xc2b2_ae35) ^ (low >>> 16)
+    }
+    return joinHashes(high, low)
+  }
+
+  /** A writable node that shows the disk, and is not closed by its parents. */
+  node({ limits = {}, onStep }: CrashDiskNode = {}): BlockNode {
+    const disk = this
+    const ops: NodeOps = {
+      limits,
+      growable: true,
+      size: () => disk.#size,
+      read: async (offset, into) => disk.read(offset, into),
+      write: async (offset, from) => disk.write(offset, from),
+      async writeZeroes(offset, bytes) {
+        disk.clear(offset, bytes)
+        disk.#size = Math.max(disk.#size, offset + bytes)
+      },
+      discard: async (offset, bytes) => disk.clear(offset, bytes),
+      async truncate(size, { preallocation = 'off' }) {
+        if (preallocation !== 'off')
+          throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
+        disk.truncate(size)
+      },
+      flush: async () => {},
+      ...(onStep && { debugEvent: onStep }),
+    }
+    const init = { name: 'disk', driver: crashDisk, filename: '', config: DEFAULT_CONFIG }
+    return new BlockNode({ ...init, ops, children: new Map() })
+  }
+
+  #writable(index: number): Uint8Array {
+    const page = this.#pages[index]
+    if (page && this.#own.has(index)) {
+      page.hash = undefined
+      return page.bytes
+    }
+    const fresh: Page = { bytes: page ? page.bytes.slice() : new Uint8Array(PAGE), hash: undefined }
+    this.#pages[index] = fresh
+    this.#own.add(index)
+    return fresh.bytes
+  }
+
+  #drop(index: number): void {
+    if (index < this.#pages.length) this.#pages[index] = undefined
+    this.#own.delete(index)
+  }
+}
+
+/** The driver that nodes on a {@link CrashDisk} name; it opens an empty one. */
+const crashDisk = defineDriver({
+  name: 'crash-disk',
+  kind: 'protocol',
+  open: () => Promise.resolve(new CrashDisk().node().ops),
+})
+
+/** Two 32-bit hashes as one number below 2^53. */
+const joinHashes = (high: number, low: number): number => (high >>> 0) * 2 ** 21 + (low >>> 11)
+
+/** One fingerprint of several, in order. */
+export function joinFingerprints(fingerprints: Iterable<number>): number {
+  let [high, low] = [0x9e37_79b9, 0x7f4a_7c15]
+  for (const fingerprint of fingerprints) {
+    const lower = alignDown(fingerprint, 2 ** 21)
+    high = Math.imul(high ^ (lower / 2 ** 21), 0x85eb_ca6b) ^ (high >>> 13)
+    low = Math.imul(low ^ (fingerprint - lower) ^ high, 0xc2b2_ae35) ^ (low >>> 16)
+  }
+  return joinHashes(high, low)
+}
+
+function hashOf(bytes: Uint8Array): readonly [number, number] {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+  let [a, b, any] = [0x811c_9dc5, 0x1234_5677, 0]
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!
+    any |= word
+    a = Math.imul(a ^ word, 0x0100_0193) ^ (a >>> 15)
+    b = Math.imul(b + word, 0x2545_f491) ^ (b >>> 13)
+  }
+  return any === 0 ? [0, 0] : [a, b]
+}

@@ -1,0 +1,238 @@
+/**
+ * The crash-state explorer: runs a workload over disks whose writes are logged, makes every state that a power cut
+ * may leave of them, and judges each. Crashes come in the repairs that follow, too, and in a row: what one crash
+ * and its repair leave is where the next run begins.
+ */
+import type { DebugEvent } from '../debug-events.ts'
+import { WriteLog } from '../drivers/write-log.ts'
+import type { BlockNode } from '../node.ts'
+import { CrashGuest } from './crash-guest.ts'
+import { CrashImages } from './crash-images.ts'
+import { CRASH_RULES, type CrashFinding, CrashJudge, RuleBroken } from './crash-judge.ts'
+import { type Shown, Stamps } from './crash-shown.ts'
+import { type CrashDisks, type CrashState, crashStates, forkDisks } from './crash-states.ts'
+import type { CrashScene, CrashWorkload } from './crash-workload.ts'
+import { createRandom, type Random } from './random.ts'
+
+/** How a workload is explored. */
+export interface ExploreOptions {
+  /** What is done, and which states are looked at. */
+  readonly seed: number
+  /** Moments and states of a moment, in the first run; those that follow get less. */
+  readonly moments?: number
+  readonly disksPerMoment?: number
+  /** Runs in a row: 1 means that nothing follows after a crash. Default 2. */
+  readonly rounds?: number
+  /** Fingerprints of the states that were counted before; new ones are added. */
+  readonly seen?: Set<number>
+  /** Stops after so many states. Default: none. */
+  readonly limit?: number
+}
+
+/** What came of it. */
+export interface Exploration {
+  /** Different states of the disks that were judged and had not been counted before. */
+  readonly states: number
+  /** The first rule that was broken, with the way there. */
+  readonly finding: (CrashFinding & { readonly story: string }) | undefined
+}
+
+/** Explores a workload until a rule is broken, or everything was looked at. */
+export async function exploreCrashes(
+  workload: CrashWorkload,
+  options: ExploreOptions,
+): Promise<Exploration> {
+  const explorer = new Explorer(workload, options)
+  try {
+    await explorer.run()
+    return { states: explorer.states, finding: undefined }
+  } catch (error) {
+    if (error instanceof LimitReached) return { states: explorer.states, finding: undefined }
+    if (!(error instanceof RuleBroken)) throw error
+    const { finding } = error
+    return { states: explorer.states, finding: { ...finding, story: explorer.story } }
+  }
+}
+
+/** A finding as a person reads it. */
+export const findingText = ({ rule, image, message, story }: NonNullable<Exploration['finding']>): string =>
+  `power cut: '${rule}' does not hold for image '${image}': ${CRASH_RULES[rule]}.\n${message}\n${story}`
+
+class LimitReached extends Error {}
+
+/** States of a repair that are looked at, and how often a repair is cut off. */
+const IN_REPAIR = { moments: 6, disksPerMoment: 4, chance: 0.2 }
+/** Runs that follow on a run, and how they compare with it. */
+const IN_A_ROW = { starts: 2, share: 0.3 }
+
+/** A run that is being explored. */
+interface Run {
+  readonly log: WriteLog
+  readonly guests: ReadonlyMap<string, CrashGuest>
+}
+
+class Explorer {
+  states = 0
+  /** How the state that is being looked at came to be. */
+  story = ''
+  readonly #workload: CrashWorkload
+  readonly #options: Required<ExploreOptions>
+  readonly #images: CrashImages
+  readonly #judge: CrashJudge
+  readonly #random: Random
+  readonly #stamps = new Stamps()
+
+  constructor(workload: CrashWorkload, options: ExploreOptions) {
+    this.#workload = workload
+    this.#options = {
+      moments: 40,
+      disksPerMoment: 8,
+      rounds: 2,
+      seen: new Set(),
+      limit: Number.POSITIVE_INFINITY,
+      ...options,
+    }
+    this.#images = new CrashImages(workload)
+    this.#judge = new CrashJudge(this.#images, workload.allows ?? {})
+    this.#random = createRandom(options.seed)
+  }
+
+  async run(): Promise<void> {
+    const disks = await this.#images.create()
+    const { prepare } = this.#workload
+    if (prepare) {
+      const scene = await this.#open(disks, new WriteLog(), new Set(), undefined)
+      await prepare.call(this.#workload, scene)
+      await scene.node.close()
+    }
+    await this.#round(disks, 1, `seed ${this.#options.seed}`)
+  }
+
+  async #round(bases: CrashDisks, round: number, story: string): Promise<void> {
+    const { meets = [], weight = 1 } = this.#workload
+    const { moments, disksPerMoment, rounds } = this.#options
+    this.story = `${story}, before anything is done`
+    const before = new Map<string, Shown>()
+    for (const name of this.#images.names) before.set(name, (await this.#judge.look(name, bases)).shown)
+    const steps = new Set<DebugEvent>()
+    const run = await this.#play(bases, steps, before)
+    const missed = meets.filter((event) => !steps.has(event))
+    if (round === 1 && missed.length > 0)
+      throw new Error(`${this.#workload.name}, ${story}: the run never met ${missed.join(', ')}`)
+    const share = weight * IN_A_ROW.share ** (round - 1)
+    const plan = { random: this.#random, moments: Math.ceil(moments * share), disksPerMoment }
+    const starts: { readonly disks: CrashDisks; readonly story: string }[] = []
+    let count = 0
+    for (const state of crashStates(bases, run.log, plan)) {
+      this.story = `${story}, moment ${state.moment}: ${state.story()}`
+      await this.#judgeState(state, run)
+      // A fair choice among all states, of unknown number.
+      const place = this.#random.int(0, ++count)
+      if (place < IN_A_ROW.starts) starts[place] = { disks: state.disks, story: this.story }
+    }
+    if (round >= rounds) return
+    for (const start of starts.filter(Boolean))
+      await this.#round(start.disks, round + 1, `${start.story};\nthen`)
+  }
+
+  /** Runs the workload. What is in flight at its end never comes back. */
+  async #play(bases: CrashDisks, steps: Set<DebugEvent>, before: ReadonlyMap<string, Shown>): Promise<Run> {
+    const log = new WriteLog()
+    const scene = await this.#open(forkDisks(bases), log, steps, before)
+    await this.#workload.run(scene)
+    if (this.#random.chance(0.5)) await scene.guest.close()
+    await scene.node.crash()
+    return { log, guests: scene.guests }
+  }
+
+  async #open(
+    disks: CrashDisks,
+    log: WriteLog,
+    steps: Set<DebugEvent>,
+    before: ReadonlyMap<string, Shown> | undefined,
+  ): Promise<OpenScene> {
+    const images = this.#images
+    const { top, names } = images
+    const { backing } = { backing: (name: string) => this.#workload.images[name]?.backing }
+    const openTop = (options = {}): Promise<BlockNode> => images.open(top, disks, options, { log, steps })
+    const nodesOf = (node: BlockNode): Map<string, BlockNode> => {
+      const nodes = new Map<string, BlockNode>()
+      let name: string | undefined = top
+      for (let at: BlockNode | undefined = node; at && name !== undefined; at = at.backing?.node) {
+        nodes.set(name, at)
+        name = backing(name)
+      }
+      return nodes
+    }
+    const nodes = nodesOf(await openTop())
+    const guests = new Map(
+      names.map((name) => [
+        name,
+        new CrashGuest(nodes.get(name)!, log, {
+          before: before?.get(name),
+          stamps: this.#stamps,
+          mayShowZeroes: this.#workload.allows?.zeroes,
+        }),
+      ]),
+    )
+    const guest = guests.get(top)!
+    return {
+      random: this.#random,
+      guest,
+      guests,
+      guestOf: (name) => guests.get(name)!,
+      get node() {
+        return guest.node
+      },
+      async restart(options = {}) {
+        await guest.close()
+        for (const [name, node] of nodesOf(await openTop(options))) guests.get(name)!.node = node
+      },
+    }
+  }
+
+  async #judgeState(state: CrashState, { guests }: Run): Promise<void> {
+    this.#count(state.fingerprint)
+    for (const name of this.#images.names) {
+      const { shown, isRepairable } = await this.#judge.look(name, state.disks)
+      const wrong = guests.get(name)!.compare(shown, state.moment)
+      if (wrong !== undefined) throw new RuleBroken('reads back', name, wrong)
+      if (isRepairable && this.#random.chance(IN_REPAIR.chance)) await this.#cutRepair(name, state)
+    }
+  }
+
+  /** Cuts off the power again, while an image is opened, repaired and closed; what shows must never change. */
+  async #cutRepair(image: string, { disks }: CrashState): Promise<void> {
+    const { story } = this
+    const log = new WriteLog()
+    const node = await this.#images.open(image, forkDisks(disks), {}, { log, steps: new Set() })
+    if (node.can('check')) await node.check({ repair: 'all' })
+    await node.close()
+    const plan = { random: this.#random, ...IN_REPAIR }
+    for (const state of crashStates(disks, log, plan)) {
+      this.story = `${story};\nthen, in the repair of '${image}', moment ${state.moment}: ${state.story()}`
+      this.#count(state.fingerprint)
+      for (const name of this.#images.names) {
+        const { shown } = await this.#judge.look(name, disks)
+        const { shown: later } = await this.#judge.look(name, state.disks)
+        if (!isSame(shown, later)) throw new RuleBroken('intact', name, 'it shows something else than before the repair')
+      }
+    }
+    this.story = story
+  }
+
+  #count(fingerprint: number): void {
+    const { seen, limit } = this.#options
+    if (seen.has(fingerprint)) return
+    if (this.states >= limit) throw new LimitReached()
+    seen.add(fingerprint)
+    this.states++
+  }
+}
+
+interface OpenScene extends CrashScene {
+  readonly guests: ReadonlyMap<string, CrashGuest>
+}
+
+const isSame = (a: Shown, b: Shown): boolean =>
+  a.size === b.size && a.stamps.every((stamp, sector) => stamp === b.stamps[sector])

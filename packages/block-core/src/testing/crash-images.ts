@@ -1,0 +1,100 @@
+/** Making and opening the images of a workload over disks that a power cut may hit. */
+import type { DebugEvent } from '../debug-events.ts'
+import { type WriteLog, writeLog } from '../drivers/write-log.ts'
+import { formatImage } from '../format-image.ts'
+import { denyHost } from '../host.ts'
+import type { BlockNode } from '../node.ts'
+import { openNode } from '../open.ts'
+import type { RawOptions } from '../options.ts'
+import { DriverRegistry } from '../registry.ts'
+import { CrashDisk } from './crash-disk.ts'
+import type { CrashDisks } from './crash-states.ts'
+import type { CrashImage, CrashWorkload } from './crash-workload.ts'
+
+
+/** Where the writes of a run are recorded, and the steps that its drivers announce. */
+export interface Recorder {
+  readonly log: WriteLog
+  readonly steps: Set<DebugEvent>
+}
+
+const dataDisk = (image: string): string => `${image}-data`
+
+/** The images of one workload. */
+export class CrashImages {
+  readonly #workload: CrashWorkload
+  readonly #environment: { registry: DriverRegistry; host: typeof denyHost }
+
+  constructor(workload: CrashWorkload) {
+    this.#workload = workload
+    const drivers = Object.values(workload.images).flatMap(({ driver, filter }) => [driver, filter ?? []].flat())
+    this.#environment = { registry: new DriverRegistry([...new Set([writeLog, ...drivers])]), host: denyHost }
+  }
+
+  /** From the bottom up. */
+  get names(): string[] {
+    return Object.keys(this.#workload.images)
+  }
+  /** The image that the guest has. */
+  get top(): string {
+    return this.names.at(-1)!
+  }
+
+  /** New images, each on its disk. */
+  async create(): Promise<Map<string, CrashDisk>> {
+    const disks = new Map<string, CrashDisk>()
+    for (const [name, { driver, create, hasDataFile }] of Object.entries(this.#workload.images)) {
+      const disk = new CrashDisk()
+      disks.set(name, disk)
+      const data = hasDataFile ? new CrashDisk() : undefined
+      if (data) disks.set(dataDisk(name), data)
+      await formatImage(driver, disk.node(), create, data?.node())
+    }
+    return disks
+  }
+
+  /** The disks that an image and those below it lie on. */
+  disksOf(image: string): string[] {
+    const { backing, hasDataFile } = this.#image(image)
+    return [image, ...(hasDataFile ? [dataDisk(image)] : []), ...(backing === undefined ? [] : this.disksOf(backing))]
+  }
+
+  /** Opens an image and what is below it. With a recorder it is open as the workload has it. */
+  open(image: string, disks: CrashDisks, options: RawOptions = {}, recorder?: Recorder): Promise<BlockNode> {
+    return openNode(this.#environment, { ...this.#optionsOf(image, disks, recorder), ...options })
+  }
+
+  #optionsOf(name: string, disks: CrashDisks, recorder: Recorder | undefined): RawOptions {
+    const image = this.#image(name)
+    const { driver, backing, hasDataFile, open = {} } = image
+    return {
+      discard: 'unmap',
+      ...(recorder ? open : {}),
+      driver: driver.name,
+      file: this.#diskOptions(image, name, disks, recorder),
+      ...(hasDataFile && { 'data-file': this.#diskOptions(image, dataDisk(name), disks, recorder) }),
+      ...(backing !== undefined && { backing: this.#optionsOf(backing, disks, recorder) }),
+    }
+  }
+
+  #diskOptions(
+    { alignment = 1, filter }: CrashImage,
+    name: string,
+    disks: CrashDisks,
+    recorder: Recorder | undefined,
+  ): RawOptions | BlockNode {
+    const disk = disks.get(name)!
+    if (!recorder) return disk.node()
+    const { log, steps } = recorder
+    const file = disk.node({
+      limits: { requestAlignment: alignment },
+      onStep: (event) => void steps.add(event),
+    })
+    const logged = { driver: writeLog.name, log, disk: name, file }
+    return filter ? { driver: filter.name, file: logged } : logged
+  }
+
+  #image(name: string): CrashImage {
+    return this.#workload.images[name]!
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * The rules that hold for every state a power cut may leave, whatever was being done: they are looked at on the
+ * disks alone. What the guest's disk has to show besides is known by crash-guest.ts.
+ */
+import { SECTOR } from '../bits.ts'
+import type { CheckReport } from '../driver.ts'
+import { messageOf } from '../errors.ts'
+import type { BlockNode } from '../node.ts'
+import { joinFingerprints } from './crash-disk.ts'
+import type { CrashImages } from './crash-images.ts'
+import { readShown, readStamps, type Shown, stampedSectors, stampText } from './crash-shown.ts'
+import { type CrashDisks, forkDisks } from './crash-states.ts'
+import type { CrashAllowance } from './crash-workload.ts'
+import { createRandom } from './random.ts'
+
+/** What holds after every power cut; the names are those of findings. */
+export const CRASH_RULES = {
+  opens: 'the image opens for reading and can be read to its end, and nothing is written by that',
+  'reads back': 'what is durable shows, and every other sector shows what it once was, or was to become',
+  'leaks at most': 'a check finds clusters that nothing refers to, and nothing worse',
+  'dirty bit': 'whatever is worse than a leak stands under the bit that says so',
+  repair: 'the image opens for writing, and is repaired then if need be',
+  intact: 'a repair changes nothing that shows',
+  'next write': 'the next writes and the shutdown go through, and change what was written alone',
+  clean: 'nothing is left to repair then, and leaks, if there were any, can be',
+} as const
+
+/** One of {@link CRASH_RULES}. */
+export type CrashRule = keyof typeof CRASH_RULES
+
+/** A rule that was broken. */
+export interface CrashFinding {
+  readonly rule: CrashRule
+  /** Name of the image. */
+  readonly image: string
+  readonly message: string
+}
+
+/** What was found out about an image on its disks. */
+export interface Verdict {
+  /** What it shows before any repair. */
+  readonly shown: Shown
+  /** It says that it needs a repair, or has leaks. */
+  readonly isRepairable: boolean
+}
+
+/** A {@link CrashFinding} on its way to whoever asked. */
+export class RuleBroken extends Error {
+  readonly finding: CrashFinding
+
+  constructor(rule: CrashRule, image: string, message: string) {
+    super(`${rule}: ${message}`)
+    this.finding = { rule, image, message }
+  }
+}
+
+/** Stamps of what is written after a power cut; no guest gets so far. */
+const LATER_STAMPS = 0x7000_0000
+
+/** Looks at images. Equal disks are looked at once. */
+export class CrashJudge {
+  readonly #images: CrashImages
+  readonly #allows: CrashAllowance
+  readonly #verdicts = new Map<string, Verdict>()
+
+  constructor(images: CrashImages, allows: CrashAllowance) {
+    this.#images = images
+    this.#allows = allows
+  }
+
+  /** Forgets what was found out: for another set of disks. */
+  clear(): void {
+    this.#verdicts.clear()
+  }
+
+  /** Looks at one image; its disks stay as they are. @throws RuleBroken */
+  async look(image: string, disks: CrashDisks): Promise<Verdict> {
+    const own = new Map(this.#images.disksOf(image).map((name) => [name, disks.get(name)!]))
+    const fingerprint = fingerprintOf(own)
+    const key = `${image} ${fingerprint}`
+    const known = this.#verdicts.get(key)
+    if (known) return known
+    const before = await this.#readOnly(image, own)
+    if (fingerprintOf(own) !== fingerprint) throw new RuleBroken('opens', image, 'a reader wrote to the disk')
+    this.#requireConsistent(image, before)
+    await this.#goOn(image, own, before, fingerprint)
+    const { shown, dirty, report } = before
+    const verdict = { shown, isRepairable: dirty || (report?.leaks ?? 0) > 0 }
+    this.#verdicts.set(key, verdict)
+    return verdict
+  }
+
+  async #readOnly(image: string, disks: CrashDisks): Promise<Found> {
+    return step('opens', image, async () => {
+      const node = await this.#images.open(image, disks, { 'read-only': true })
+      const dirty = (await node.info()).dirty === true
+      const lines: string[] = []
+      const report = await checkOf(node, lines)
+      const shown = await readShown(node)
+      await node.close()
+      return { dirty, report, lines, shown }
+    })
+  }
+
+  #requireConsistent(image: string, { dirty, report, lines }: Found): void {
+    const mayBeDirty = this.#allows.dirty === true
+    const rule = mayBeDirty ? 'dirty bit' : 'leaks at most'
+    if (dirty && !mayBeDirty) throw new RuleBroken('dirty bit', image, 'it is set, where it never has to be')
+    if (report && report.checkErrors > 0) throw new RuleBroken(rule, image, problems(report, lines))
+    if (report && report.corruptions > 0 && !dirty) throw new RuleBroken(rule, image, problems(report, lines))
+  }
+
+  /** Opens it for writing, writes to it, and closes it; then everything has to be right. */
+  async #goOn(image: string, original: CrashDisks, before: Found, seed: number): Promise<void> {
+    const disks = forkDisks(original)
+    const node = await step('repair', image, () => this.#images.open(image, disks))
+    const expected = before.shown.stamps.slice()
+    await step('next write', image, async () => {
+      if (node.size !== before.shown.size)
+        throw new RuleBroken('intact', image, `its size became ${node.size}, from ${before.shown.size}`)
+      await writeOn(image, node, expected, seed)
+      await node.close()
+    })
+    const wrong = await step('clean', image, () => this.#lookAgain(image, disks, before, expected))
+    if (wrong === undefined) return
+    const rule = (await this.#isDamagedByRepair(image, original, before.shown)) ? 'intact' : 'next write'
+    throw new RuleBroken(rule, image, wrong)
+  }
+
+  /** @returns what shows that should not */
+  async #lookAgain(
+    image: string,
+    disks: CrashDisks,
+    before: Found,
+    expected: Uint32Array,
+  ): Promise<string | undefined> {
+    const node = await this.#images.open(image, disks, { 'check-mode': true })
+    const fail = (message: string): RuleBroken => new RuleBroken('clean', image, message)
+    if ((await node.info()).dirty === true) throw fail('it says that it needs a repair')
+    if (node.can('check')) {
+      const lines: string[] = []
+      const report = await node.check({ repair: 'all', report: (line) => lines.push(line) })
+      const { corruptions, corruptionsFixed, checkErrors, leaks, leaksFixed } = report
+      if (corruptions + corruptionsFixed + checkErrors > 0) throw fail(problems(report, lines))
+      const mayLeak = this.#allows.leaks === true
+      if (before.dirty && !mayLeak && leaks + leaksFixed > 0)
+        throw fail(`the repair left leaks: ${problems(report, lines)}`)
+      if (leaks > 0 && !mayLeak) throw fail(`leaks cannot be repaired: ${problems(report, lines)}`)
+      const again = leaksFixed > 0 ? await node.check({ report: (line) => lines.push(line) }) : report
+      if (again.corruptions + again.checkErrors + (mayLeak ? 0 : again.leaks) > 0)
+        throw fail(`repairing leaks damaged it: ${problems(again, lines)}`)
+    }
+    const { stamps } = await readShown(node)
+    await node.close()
+    const sector = stamps.findIndex((stamp, i) => stamp !== expected[i])
+    if (sector < 0 && stamps.length === expected.length) return undefined
+    return `sector ${sector} shows ${stampText(stamps[sector]!)}, not ${stampText(expected[sector]!)}`
+  }
+
+  /** Which of two steps did the damage: asked when there is some. */
+  async #isDamagedByRepair(image: string, original: CrashDisks, before: Shown): Promise<boolean> {
+    const node = await this.#images.open(image, forkDisks(original))
+    const { stamps } = await readShown(node)
+    await node.close()
+    return stamps.some((stamp, i) => stamp !== before.stamps[i])
+  }
+}
+
+/** What a reader finds. */
+interface Found {
+  readonly shown: Shown
+  readonly dirty: boolean
+  readonly report: CheckReport | undefined
+  readonly lines: readonly string[]
+}
+
+const fingerprintOf = (disks: CrashDisks): number =>
+  joinFingerprints([...disks.values()].map((disk) => disk.fingerprint()))
+
+const checkOf = (node: BlockNode, lines: string[]): Promise<CheckReport | undefined> =>
+  node.can('check') ? node.check({ report: (line) => lines.push(line) }) : Promise.resolve(undefined)
+
+const problems = (report: CheckReport, lines: readonly string[]): string =>
+  `${report.corruptions + report.corruptionsFixed} corruptions, ${report.leaks + report.leaksFixed} leaks, ${report.checkErrors} errors: ${lines.slice(0, 8).join('; ')}`
+
+/** Writes in a few places, some of which had been written before and some of which had not, and notes what has to show. */
+async function writeOn(image: string, node: BlockNode, expected: Uint32Array, seed: number): Promise<void> {
+  if (expected.length === 0) return
+  const random = createRandom(seed)
+  for (let i = 0; i < 3; i++) {
+    const first = random.int(0, expected.length)
+    const count = Math.min(random.pick([1, 1, 8, 16]), expected.length - first)
+    const old = await readStamps(node, first * SECTOR, count * SECTOR)
+    const wrong = old.findIndex((stamp, n) => stamp !== expected[first + n])
+    if (wrong >= 0) {
+      const message = `sector ${first + wrong} shows ${stampText(old[wrong]!)}, not ${stampText(expected[first + wrong]!)}`
+      throw new RuleBroken(i === 0 ? 'intact' : 'next write', image, message)
+    }
+    const stamp = LATER_STAMPS + i
+    await node.write(first * SECTOR, stampedSectors(first * SECTOR, count * SECTOR, stamp))
+    expected.fill(stamp, first, first + count)
+    if (i === 1 && random.chance(0.5)) await node.flush()
+  }
+}
+
+/** Runs a step whose failing breaks a rule. */
+async function step<T>(rule: CrashRule, image: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    throw error instanceof RuleBroken ? error : new RuleBroken(rule, image, messageOf(error))
+  }
+}

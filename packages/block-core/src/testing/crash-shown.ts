@@ -1,0 +1,68 @@
+/** What a disk shows, sector by sector, when all that is ever written to it are stamped sectors. */
+import { SECTOR } from '../bits.ts'
+import type { BlockNode } from '../node.ts'
+
+/** Words of 32 bits in a sector. */
+const WORDS = SECTOR / 4
+/** What stands for a sector that is not wholly what was once written there. */
+const MIXTURE = 0xffff_ffff
+/** Bytes that are read at once. */
+const PIECE = 256 * 1024
+
+/** What a node shows. */
+export interface Shown {
+  /** Bytes. */
+  readonly size: number
+  /** The stamp of each sector; 0: zeroes; {@link isMixture}: neither. A partial sector at the end is not there. */
+  readonly stamps: Uint32Array
+}
+
+/** Gives numbers that no sector has yet; one counter for all guests whose disks meet. */
+export class Stamps {
+  #last = 0
+
+  next(): number {
+    return ++this.#last
+  }
+}
+
+/** Whether a stamp stands for a sector that is not wholly what was once written there. */
+export const isMixture = (stamp: number): boolean => stamp === MIXTURE
+
+/** A stamp, for messages. */
+export const stampText = (stamp: number): string =>
+  stamp === 0 ? 'zeroes' : isMixture(stamp) ? 'a mixture' : `#${stamp}`
+
+/** Sectors of one stamp: each begins with the stamp and its own number, and repeats the stamp to its end. */
+export function stampedSectors(offset: number, bytes: number, stamp: number): Uint8Array {
+  const words = new Uint32Array(bytes / 4).fill(stamp)
+  for (let i = 1; i < words.length; i += WORDS) words[i] = (offset + (i - 1) * 4) / SECTOR
+  return new Uint8Array(words.buffer)
+}
+
+/** Reads all of a node. Sizes and offsets in bytes. */
+export async function readShown(node: BlockNode): Promise<Shown> {
+  const { size } = node
+  return { size, stamps: await readStamps(node, 0, size - (size % SECTOR)) }
+}
+
+/** Reads whole sectors, and gives their stamps. */
+export async function readStamps(node: BlockNode, offset: number, bytes: number): Promise<Uint32Array> {
+  const stamps = new Uint32Array(bytes / SECTOR)
+  const content = new Uint8Array(Math.min(bytes, PIECE))
+  for (let done = 0; done < bytes; done += PIECE) {
+    const piece = content.subarray(0, Math.min(PIECE, bytes - done))
+    await node.read(offset + done, piece)
+    const words = new Uint32Array(piece.buffer, 0, piece.length / 4)
+    for (let at = 0; at < words.length; at += WORDS)
+      stamps[(done + at * 4) / SECTOR] = stampAt(words, at, (offset + done + at * 4) / SECTOR)
+  }
+  return stamps
+}
+
+function stampAt(words: Uint32Array, at: number, sector: number): number {
+  const stamp = words[at]!
+  if (words[at + 1] !== (stamp === 0 ? 0 : sector)) return MIXTURE
+  for (let i = at + 2; i < at + WORDS; i++) if (words[i] !== stamp) return MIXTURE
+  return stamp
+}

@@ -33,6 +33,8 @@ export class CrashDisk {
   /** Indexes of the pages that no other disk has. */
   #own = new Set<number>()
   #size = 0
+  /** See {@link fingerprint}; undefined after a change. */
+  #fingerprint: number | undefined
 
   /** Bytes. */
   get size(): number {
@@ -44,6 +46,7 @@ export class CrashDisk {
     const copy = new CrashDisk()
     copy.#pages = this.#pages.slice()
     copy.#size = this.#size
+    copy.#fingerprint = this.#fingerprint
     this.#own.clear()
     return copy
   }
@@ -68,11 +71,12 @@ export class CrashDisk {
       this.#writable((offset + done - within) / PAGE).set(from.subarray(done, done + length), within)
       done += length
     }
-    this.#size = Math.max(this.#size, offset + from.length)
+    this.#reach(offset + from.length)
   }
 
   /** Makes a range read as zeroes. Does not change the size. */
   clear(offset: number, bytes: number): void {
+    this.#fingerprint = undefined
     const end = Math.min(offset + bytes, this.#pages.length * PAGE)
     for (let at = offset; at < end; ) {
       const within = at % PAGE
@@ -91,6 +95,7 @@ export class CrashDisk {
       this.#pages.length = Math.min(this.#pages.length, Math.ceil(size / PAGE))
     }
     this.#size = size
+    this.#fingerprint = undefined
   }
 
   /** Does what a request of a log did; of data the parts [from, to) that `parts` gives, offsets from its start. */
@@ -101,12 +106,17 @@ export class CrashDisk {
     for (const [from, to] of parts) {
       if (entry.kind === 'write') this.write(entry.offset + from, entry.data!.subarray(from, to))
       else this.clear(entry.offset + from, to - from)
-      if (entry.kind === 'write-zeroes') this.#size = Math.max(this.#size, entry.offset + to)
+      if (entry.kind === 'write-zeroes') this.#reach(entry.offset + to)
     }
   }
 
   /** A number that two disks of equal content and size share, and others hardly ever. */
   fingerprint(): number {
+    this.#fingerprint ??= this.#computeFingerprint()
+    return this.#fingerprint
+  }
+
+  #computeFingerprint(): number {
     let [high, low] = [this.#size, ~this.#size]
     for (let index = 0; index < this.#pages.length; index++) {
       const page = this.#pages[index]
@@ -131,7 +141,7 @@ export class CrashDisk {
       write: async (offset, from) => disk.write(offset, from),
       async writeZeroes(offset, bytes) {
         disk.clear(offset, bytes)
-        disk.#size = Math.max(disk.#size, offset + bytes)
+        disk.#reach(offset + bytes)
       },
       discard: async (offset, bytes) => disk.clear(offset, bytes),
       async truncate(size, { preallocation = 'off' }) {
@@ -144,6 +154,11 @@ export class CrashDisk {
     }
     const init = { name: 'disk', driver: crashDisk, filename: '', config: DEFAULT_CONFIG }
     return new BlockNode({ ...init, ops, children: new Map() })
+  }
+
+  #reach(end: number): void {
+    if (end > this.#size) this.#size = end
+    this.#fingerprint = undefined
   }
 
   #writable(index: number): Uint8Array {

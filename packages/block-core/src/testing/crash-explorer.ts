@@ -94,7 +94,7 @@ class Explorer {
     }
     this.#images = new CrashImages(workload)
     this.#judge = new CrashJudge(this.#images, workload.allows ?? {})
-    this.#random = createRandom(options.seed)
+    this.#random = createRandom(seedOf(workload.name, options.seed))
   }
 
   async run(): Promise<void> {
@@ -228,6 +228,13 @@ class Explorer {
     seen.add(fingerprint)
     this.states++
   }
+}
+
+/** The same seed is another run for another workload. */
+function seedOf(name: string, seed: number): number {
+  let mixed = seed
+  for (let i = 0; i < name.length; i++) mixed = Math.imul(mixed ^ name.charCodeAt(i), 0x0100_0193)
+  return mixed >>> 0
 }
 
 interface OpenScene extends CrashScene {

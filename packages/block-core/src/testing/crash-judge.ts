@@ -57,6 +57,9 @@ export class RuleBroken extends Error {
 /** Stamps of what is written after a power cut; no guest gets so far. */
 const LATER_STAMPS = 0x7000_0000
 
+/** How many verdicts are remembered: equal disks come from moments that are near. */
+const MEMORY = 256
+
 /** Looks at images. Equal disks are looked at once. */
 export class CrashJudge {
   readonly #images: CrashImages
@@ -66,11 +69,6 @@ export class CrashJudge {
   constructor(images: CrashImages, allows: CrashAllowance) {
     this.#images = images
     this.#allows = allows
-  }
-
-  /** Forgets what was found out: for another set of disks. */
-  clear(): void {
-    this.#verdicts.clear()
   }
 
   /** Looks at one image; its disks stay as they are. @throws RuleBroken */
@@ -86,6 +84,7 @@ export class CrashJudge {
     await this.#goOn(image, own, before, fingerprint)
     const { shown, dirty, report } = before
     const verdict = { shown, isRepairable: dirty || (report?.leaks ?? 0) > 0 }
+    if (this.#verdicts.size >= MEMORY) this.#verdicts.delete(this.#verdicts.keys().next().value!)
     this.#verdicts.set(key, verdict)
     return verdict
   }

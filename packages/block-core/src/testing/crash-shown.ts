@@ -46,10 +46,14 @@ export async function readShown(node: BlockNode): Promise<Shown> {
   return { size, stamps: await readStamps(node, 0, size - (size % SECTOR)) }
 }
 
+/** A buffer that nobody uses just now. */
+let spare: Uint8Array | undefined
+
 /** Reads whole sectors, and gives their stamps. */
 export async function readStamps(node: BlockNode, offset: number, bytes: number): Promise<Uint32Array> {
   const stamps = new Uint32Array(bytes / SECTOR)
-  const content = new Uint8Array(Math.min(bytes, PIECE))
+  const content = spare ?? new Uint8Array(PIECE)
+  spare = undefined
   for (let done = 0; done < bytes; done += PIECE) {
     const piece = content.subarray(0, Math.min(PIECE, bytes - done))
     await node.read(offset + done, piece)
@@ -57,6 +61,7 @@ export async function readStamps(node: BlockNode, offset: number, bytes: number)
     for (let at = 0; at < words.length; at += WORDS)
       stamps[(done + at * 4) / SECTOR] = stampAt(words, at, (offset + done + at * 4) / SECTOR)
   }
+  spare = content
   return stamps
 }
 

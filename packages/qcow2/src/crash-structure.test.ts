@@ -1,0 +1,148 @@
+/** Power cuts while an image changes its shape: tables that grow, disks that do and shrink, other features, other modes. */
+import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
+import { alone, CLUSTER, lazily, type Operation, onEach, overlay, VARIETIES } from './testing/crash.ts'
+
+const { eager } = VARIETIES
+
+const some = (scene: CrashScene, count: number): Promise<void> =>
+  randomRequests(scene, { count, cluster: scene.node.limits.discardAlignment })
+
+/** Bytes: 64 L2 tables' worth of small clusters would be a second cluster of L1. */
+const MAX_SIZE = 160 * 1024
+
+/** The disk grows and shrinks between requests, now and then with its clusters allocated in advance. */
+const resize: Operation = {
+  async run(scene) {
+    const { random, guest } = scene
+    const unit = Math.max(scene.node.limits.discardAlignment / 2, CLUSTER)
+    const most = Math.max(MAX_SIZE, 10 * scene.node.limits.discardAlignment) / unit
+    for (let i = 0; i < 6; i++) {
+      await some(scene, 4)
+      const size = random.int(1, most) * unit
+      const preallocates = size > guest.size && scene.node.backing === undefined && random.chance(0.3)
+      await guest.resize(size, preallocates ? { preallocation: random.pick(['metadata', 'full'] as const) } : {})
+    }
+  },
+}
+
+/** Each step adds L2 tables, and so moves the L1 table. */
+const growL1: Operation = {
+  meets: ['l1_grow_activate_table'],
+  async run(scene) {
+    for (let i = 0; i < 4; i++) {
+      await scene.guest.resize(scene.guest.size + 32 * 1024)
+      await randomRequests(scene, {
+        count: 4,
+        cluster: CLUSTER,
+        area: [scene.guest.size - 32 * 1024, scene.guest.size],
+        kinds: { write: 3, cluster: 2, flush: 1 },
+      })
+    }
+  },
+}
+
+/** A refcount table of one cluster is all but full: 64 blocks of 64 counts. */
+const FULL_TABLE = { cluster_size: CLUSTER, size: 1900 * 1024, refcount_bits: 64, preallocation: 'metadata' }
+const growRefcounts: Operation = {
+  meets: ['reftable_grow', 'refblock_alloc_switch_table', 'refblock_alloc_hookup'],
+  weight: 0.5,
+  async run(scene) {
+    for (let i = 0; i < 5; i++) {
+      await scene.guest.resize(scene.guest.size + 64 * 1024)
+      const area = [scene.guest.size - 64 * 1024, scene.guest.size] as const
+      await scene.guest.write(area[0], 24 * 1024)
+      await randomRequests(scene, { count: 3, cluster: CLUSTER, area, kinds: { write: 3, discard: 1, flush: 1 } })
+    }
+  },
+}
+
+/** Read-only and back, other cache modes, lazy refcounts on and off. */
+const reopen: Operation = {
+  async run(scene) {
+    const { random, guest } = scene
+    const version = (await scene.node.info()).formatSpecific?.data['compat']
+    for (let i = 0; i < 6; i++) {
+      await some(scene, 4)
+      const lazy = version === '0.10' ? [] : ['on', 'off'].map((value) => ({ options: { 'lazy-refcounts': value } }))
+      await guest.reopen(
+        random.pick([
+          { readOnly: true },
+          { cache: { writeCache: false } },
+          { cache: { writeCache: true } },
+          { options: { 'l2-cache-size': 2 * scene.node.limits.discardAlignment } },
+          ...lazy,
+        ]),
+      )
+      if (scene.node.readOnly) await guest.reopen({ readOnly: false })
+    }
+  },
+}
+
+/** Closed and opened anew, checked and repaired, in between. */
+const restart: Operation = {
+  async run(scene) {
+    for (let i = 0; i < 4; i++) {
+      await some(scene, 5)
+      if (scene.random.chance(0.5)) await scene.restart()
+      else await scene.node.check(scene.random.pick([{}, { repair: 'leaks' }, { repair: 'all' }] as const))
+    }
+  },
+}
+
+/** Other creation options, one after the other. */
+const amend: Operation = {
+  async run(scene) {
+    const { random, guest } = scene
+    for (let i = 0; i < 6; i++) {
+      await some(scene, 4)
+      const { version } = { version: (await scene.node.info()).formatSpecific?.data['compat'] }
+      const size = random.int(1, 40) * 4096
+      const change = random.pick([
+        ...(version === '1.1' ? [{ lazy_refcounts: 'on' }, { lazy_refcounts: 'off' }, { compat: '0.10' }] : []),
+        { compat: '1.1' },
+        { compat: '1.1', lazy_refcounts: 'on', size },
+        { size },
+      ])
+      if ('size' in change) await guest.resizing(size, () => scene.node.amend(change))
+      else await scene.node.amend(change)
+    }
+  },
+}
+
+const BASE = { create: { cluster_size: 65536, size: 2 * 65536 } }
+const dirty = { ...eager, allows: { dirty: true } }
+
+crashTests(
+  'qcow2 structure',
+  [
+    ...onEach(
+      'resize',
+      [
+        'eager',
+        'lazy',
+        'lazy, writethrough',
+        'version 2',
+        '64-bit refcounts',
+        'lazy, 1-bit refcounts',
+        'subclusters',
+        'lazy, subclusters',
+        'data file',
+        'raw data file',
+        'lazy, tiny caches',
+      ],
+      resize,
+    ),
+    overlay('resize: overlay', { top: eager, base: BASE }, resize),
+    overlay('resize: lazy overlay', { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE }, resize),
+    ...onEach('L1 growth', ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'data file'], growL1),
+    alone('refcount table growth: eager', { create: FULL_TABLE }, growRefcounts),
+    alone('refcount table growth: lazy', lazily({ create: FULL_TABLE }), growRefcounts),
+    alone('reopen: eager or lazy', dirty, reopen),
+    alone('reopen: version 2', VARIETIES['version 2'], reopen),
+    alone('reopen: subclusters', lazily(VARIETIES.subclusters), reopen),
+    ...onEach('restart and check', ['eager', 'lazy', 'lazy, 64k clusters', 'version 2', 'lazy, data file'], restart),
+    alone('amend: small clusters', dirty, amend),
+    overlay('amend: overlay', { top: { ...dirty, allows: { dirty: true, zeroes: true } }, base: BASE }, amend),
+  ],
+  process.env,
+)

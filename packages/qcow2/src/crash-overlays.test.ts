@@ -82,15 +82,15 @@ const COMMITS: Readonly<Record<string, Overlay>> = {
   'to a lazy data file': { top: eager, base: VARIETIES['lazy, data file'] },
 }
 
-const emptied = (below: boolean): Operation => ({
+const empty: Operation = {
   async run(scene) {
     for (let i = 0; i < 3; i++) {
       await some(scene, 6)
-      await scene.guest.makeEmpty(below ? scene.guestOf('base') : undefined)
+      await scene.guest.makeEmpty()
     }
     await some(scene, 4)
   },
-})
+}
 
 /** Emptying marks the image dirty for a while, also where refcounts are not lazy. */
 const dirty = (variety: Variety): Variety => ({ ...variety, allows: { ...variety.allows, dirty: true } })
@@ -102,12 +102,12 @@ crashTests(
     ...Object.entries(COMMITS).map(([name, { top, base }]) =>
       overlay(`commit: ${name}`, { top: dirty(top), base, fill }, commit),
     ),
-    overlay('empty: overlay', { top: dirty(eager), base: ONE_CLUSTER }, emptied(true)),
-    overlay('empty: lazy overlay', { top: lazyTop(eager), base: ONE_CLUSTER }, emptied(true)),
-    overlay('empty: overlay with a data file', { top: VARIETIES['data file'], base: ONE_CLUSTER }, emptied(true)),
-    alone('empty: alone', dirty(eager), emptied(false)),
-    alone('empty: version 2', VARIETIES['version 2'], emptied(false)),
-    alone('empty: subclusters', dirty(VARIETIES.subclusters), emptied(false)),
+    overlay('empty: overlay', { top: dirty(eager), base: ONE_CLUSTER }, empty),
+    overlay('empty: lazy overlay', { top: lazyTop(eager), base: ONE_CLUSTER }, empty),
+    overlay('empty: overlay with a data file', { top: VARIETIES['data file'], base: ONE_CLUSTER }, empty),
+    alone('empty: alone', dirty(eager), empty),
+    alone('empty: version 2', VARIETIES['version 2'], empty),
+    alone('empty: subclusters', dirty(VARIETIES.subclusters), empty),
   ],
   process.env,
 )

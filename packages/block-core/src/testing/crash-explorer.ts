@@ -153,7 +153,7 @@ class Explorer {
   ): Promise<OpenScene> {
     const images = this.#images
     const { top, names } = images
-    const { backing } = { backing: (name: string) => this.#workload.images[name]?.backing }
+    const backing = (name: string): string | undefined => this.#workload.images[name]?.backing
     const openTop = (options = {}): Promise<BlockNode> => images.open(top, disks, options, { log, steps })
     const nodesOf = (node: BlockNode): Map<string, BlockNode> => {
       const nodes = new Map<string, BlockNode>()
@@ -165,16 +165,16 @@ class Explorer {
       return nodes
     }
     const nodes = nodesOf(await openTop())
-    const guests = new Map(
-      names.map((name) => [
-        name,
-        new CrashGuest(nodes.get(name)!, log, {
-          before: before?.get(name),
-          stamps: this.#stamps,
-          mayShowZeroes: this.#workload.allows?.zeroes,
-        }),
-      ]),
-    )
+    const guests = new Map<string, CrashGuest>()
+    for (const name of names) {
+      const options = {
+        before: before?.get(name),
+        stamps: this.#stamps,
+        below: guests.get(backing(name) ?? ''),
+        mayShowZeroes: this.#workload.allows?.zeroes,
+      }
+      guests.set(name, new CrashGuest(nodes.get(name)!, log, options))
+    }
     const guest = guests.get(top)!
     return {
       random: this.#random,

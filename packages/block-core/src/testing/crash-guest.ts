@@ -19,6 +19,8 @@ interface Version {
   done: number
   /** It is durable when it completes; others need a flush. */
   readonly forced: boolean
+  /** It shows while the request runs, if at all. */
+  readonly isPassing?: boolean
 }
 
 /** What a disk may show at a moment. */
@@ -35,6 +37,8 @@ export interface CrashGuestOptions {
   readonly before?: Shown | undefined
   /** Default: a counter of its own. */
   readonly stamps?: Stamps | undefined
+  /** The guest of the image that shows through where this one holds nothing. */
+  readonly below?: CrashGuest | undefined
   /** What is being written over and is not flushed may show zeroes, too: not the old data, nor the new. */
   readonly mayShowZeroes?: boolean | undefined
 }
@@ -46,6 +50,7 @@ export class CrashGuest {
   readonly #log: WriteLog
   readonly #stamps: Stamps
   readonly #before: Shown
+  readonly #below: CrashGuest | undefined
   readonly #mayShowZeroes: boolean
   readonly #sectors = new Map<number, Version[]>()
   readonly #sizes: Version[] = []
@@ -57,6 +62,7 @@ export class CrashGuest {
     this.#log = log
     this.#stamps = options.stamps ?? new Stamps()
     this.#before = options.before ?? { size: node.size, stamps: new Uint32Array(0) }
+    this.#below = options.below
     this.#mayShowZeroes = options.mayShowZeroes === true
   }
 
@@ -73,32 +79,40 @@ export class CrashGuest {
   async write(offset: number, bytes: number, flags: WriteFlags = {}): Promise<void> {
     const stamp = this.#stamps.next()
     const data = stampedSectors(offset, bytes, stamp)
-    const versions = this.#begin(offset, bytes, () => stamp, this.#writeThrough || flags.fua === true)
+    const versions = this.#begin(offset, bytes, () => stamp, { forced: this.#writeThrough || flags.fua === true })
     await this.node.write(offset, data, flags)
     this.#end(versions)
   }
   /** Zeroes a range. */
   async zero(offset: number, bytes: number, mayUnmap: boolean): Promise<void> {
-    const versions = this.#begin(offset, bytes, () => 0, this.#writeThrough)
+    const versions = this.#begin(offset, bytes, () => 0, { forced: this.#writeThrough })
     await this.node.writeZeroes(offset, bytes, { mayUnmap })
     this.#end(versions)
   }
   /** Discards a range: what it reads as afterwards, zeroes or what it was, it must stay. */
   async discard(offset: number, bytes: number): Promise<void> {
-    const versions = this.#begin(offset, bytes, () => 0, false)
+    const versions = this.#begin(offset, bytes, () => 0, { forced: false })
     await this.node.discard(offset, bytes)
     this.#end(versions)
     const stamps = await readStamps(this.node, offset, bytes)
     for (const [i, version] of versions.entries()) version.value = stamps[i]!
   }
-  /** Changes the disk's size, which is durable when that completes; what is cut off is gone for ever. */
+  /**
+   * Changes the disk's size, which is durable when that completes. What is cut off is gone for ever; before, it may
+   * show what is below the image.
+   */
   async resize(size: number, options: TruncateOptions = {}): Promise<void> {
     await this.resizing(size, () => this.node.truncate(size, options))
   }
   /** As {@link resize}, by other means. */
   async resizing(size: number, run: () => Promise<void>): Promise<void> {
-    const versions = this.#begin(size, Math.max(this.size - size, 0), () => 0, true)
-    versions.push(this.#beginSize(size))
+    const cut = Math.max(this.size - size, 0)
+    const below = (sector: number): number => this.#below?.latest(sector) ?? 0
+    const versions = [
+      ...this.#begin(size, cut, below, { forced: true, isPassing: true }),
+      ...this.#begin(size, cut, () => 0, { forced: true }),
+      this.#beginSize(size),
+    ]
     await run()
     this.#end(versions)
   }
@@ -123,15 +137,15 @@ export class CrashGuest {
   /** Writes everything down into the image below, whose guest is given; that is durable before anything is given up. */
   async commit(below: CrashGuest, options: CommitOptions = {}): Promise<void> {
     const { size, stamps } = await readShown(this.node)
-    const versions = below.#begin(0, size, (sector) => stamps[sector]!, true)
+    const versions = below.#begin(0, size, (sector) => stamps[sector]!, { forced: true })
     if (size > below.size) versions.push(below.#beginSize(size))
     await commitNode(this.node, { ...options, base: below.node })
     below.#end(versions)
   }
   /** Drops everything the image holds: what is below shows through, durably. */
-  async makeEmpty(below?: CrashGuest): Promise<void> {
-    const shown = below && (await readShown(below.node))
-    const versions = this.#begin(0, this.size, (sector) => shown?.stamps[sector] ?? 0, true)
+  async makeEmpty(): Promise<void> {
+    const shown = (sector: number): number => this.#below?.latest(sector) ?? 0
+    const versions = this.#begin(0, this.size, shown, { forced: true })
     await this.node.makeEmpty()
     this.#end(versions)
   }
@@ -141,18 +155,24 @@ export class CrashGuest {
     offset: number,
     bytes: number,
     valueOf: (sector: number) => number,
-    forced: boolean,
-  ): { value: number; done: number }[] {
+    kind: Pick<Version, 'forced' | 'isPassing'>,
+  ): Version[] {
     const versions: Version[] = []
     const made = this.#log.tick()
     for (let sector = offset / SECTOR; sector < (offset + bytes) / SECTOR; sector++) {
-      const version = { value: valueOf(sector), made, done: Number.POSITIVE_INFINITY, forced }
+      const version = { value: valueOf(sector), made, done: Number.POSITIVE_INFINITY, ...kind }
       versions.push(version)
       const all = this.#sectors.get(sector)
       if (all) all.push(version)
       else this.#sectors.set(sector, [version])
     }
     return versions
+  }
+
+  /** @internal The stamp of a sector, when nothing is in flight. */
+  latest(sector: number): number {
+    const versions = this.#sectors.get(sector) ?? []
+    return versions.findLast(({ isPassing }) => !isPassing)?.value ?? this.#before.stamps[sector] ?? 0
   }
 
   #beginSize(size: number): Version {
@@ -202,7 +222,7 @@ export class CrashGuest {
 }
 
 function allowedOf(all: readonly Version[], moment: number, covered: number, before: number): Set<number> {
-  const versions = all.filter(({ made }) => made < moment)
+  const versions = all.filter(({ made, done, isPassing }) => made < moment && (!isPassing || done >= moment))
   const isDurable = ({ forced, done }: Version): boolean => done < (forced ? moment : covered)
   // Everything from the last durable version on; of the requests that overlapped it in time, either may have won.
   const last = versions.findLastIndex(isDurable)

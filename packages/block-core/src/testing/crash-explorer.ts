@@ -33,8 +33,8 @@ export interface ExploreOptions {
 export interface Exploration {
   /** Different states of the disks that were judged and had not been counted before. */
   readonly states: number
-  /** The first rule that was broken, with the way there. */
-  readonly finding: (CrashFinding & { readonly story: string }) | undefined
+  /** The first rule that was broken, with the way there and the disks it was found on. */
+  readonly finding: (CrashFinding & { readonly story: string; readonly disks: CrashDisks }) | undefined
 }
 
 /** Explores a workload until a rule is broken, or everything was looked at. */
@@ -50,7 +50,7 @@ export async function exploreCrashes(
     if (error instanceof LimitReached) return { states: explorer.states, finding: undefined }
     if (!(error instanceof RuleBroken)) throw error
     const { finding } = error
-    return { states: explorer.states, finding: { ...finding, story: explorer.story } }
+    return { states: explorer.states, finding: { ...finding, story: explorer.story, disks: explorer.disks } }
   }
 }
 
@@ -73,7 +73,8 @@ interface Run {
 
 class Explorer {
   states = 0
-  /** How the state that is being looked at came to be. */
+  /** The state that is being looked at, and how it came to be. */
+  disks: CrashDisks = new Map()
   story = ''
   readonly #workload: CrashWorkload
   readonly #options: Required<ExploreOptions>
@@ -112,6 +113,7 @@ class Explorer {
     const { meets = [], weight = 1 } = this.#workload
     const { moments, disksPerMoment, rounds } = this.#options
     this.story = `${story}, before anything is done`
+    this.disks = bases
     const before = new Map<string, Shown>()
     for (const name of this.#images.names) before.set(name, (await this.#judge.look(name, bases)).shown)
     const steps = new Set<DebugEvent>()
@@ -192,6 +194,7 @@ class Explorer {
   }
 
   async #judgeState(state: CrashState, { guests }: Run): Promise<void> {
+    this.disks = state.disks
     this.#count(state.fingerprint)
     for (const name of this.#images.names) {
       const { shown, isRepairable } = await this.#judge.look(name, state.disks)
@@ -211,6 +214,7 @@ class Explorer {
     const plan = { random: this.#random, ...IN_REPAIR }
     for (const state of crashStates(disks, log, plan)) {
       this.story = `${story};\nthen, in the repair of '${image}', moment ${state.moment}: ${state.story()}`
+      this.disks = state.disks
       this.#count(state.fingerprint)
       for (const name of this.#images.names) {
         const { shown } = await this.#judge.look(name, disks)

@@ -41,6 +41,18 @@ const growL1: Operation = {
   },
 }
 
+/** Clusters are allocated ahead of any write to them. */
+const preallocate: Operation = {
+  async run(scene) {
+    const { random, guest } = scene
+    for (let i = 0; i < 4; i++) {
+      const preallocation = random.pick(['metadata', 'metadata', 'full'] as const)
+      await guest.resize(guest.size + random.int(1, 32) * 1024, { preallocation })
+      await some(scene, 3)
+    }
+  },
+}
+
 /** A refcount table of one cluster is all but full: 64 blocks of 64 counts. */
 const FULL_TABLE = { cluster_size: CLUSTER, size: 1900 * 1024, refcount_bits: 64, preallocation: 'metadata' }
 const growRefcounts: Operation = {
@@ -134,6 +146,7 @@ crashTests(
     overlay('resize: overlay', { top: eager, base: BASE }, resize),
     overlay('resize: lazy overlay', { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE }, resize),
     ...onEach('L1 growth', ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'data file'], growL1),
+    ...onEach('preallocated growth', ['eager', 'lazy', 'version 2'], preallocate),
     alone('refcount table growth: eager', { create: FULL_TABLE }, growRefcounts),
     alone('refcount table growth: lazy', lazily({ create: FULL_TABLE }), growRefcounts),
     alone('reopen: eager or lazy', dirty, reopen),

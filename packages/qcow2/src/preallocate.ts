@@ -26,38 +26,30 @@ export async function preallocate(
       await inWritableSlice(image, at, () => undefined)
   })
   const coverage = sliceCoverage(image)
-  let last = 0
   for (let at = start; at < end; ) {
     const from = at
     const stop = Math.min(end, at + coverage - (at % coverage))
-    last = Math.max(last, await image.lock.run(() => preallocateSlice(image, from, stop, mode)))
+    await image.lock.run(() => preallocateSlice(image, from, stop, mode))
     await relieve(image)
     at = stop
   }
-  if (image.hasDataFile) return
-  // The file reaches over its last cluster. Under the lock, because others may be given clusters behind it.
-  await image.lock.run(async () => {
-    const end = Math.max(last, image.untouchedFrom)
-    if (last > image.file.size) await image.file.truncate(end, { exact: false })
-  })
 }
 
-/** @returns where the last allocated cluster ends, in host bytes */
 async function preallocateSlice(
   image: Image,
   start: number,
   end: number,
   mode: Preallocation,
-): Promise<number> {
+): Promise<void> {
   const { clusterSize } = image.geometry
   const wanted = await inWritableSlice(image, start, (table) => emptyEntries(image, table, start, end))
-  if (wanted.length === 0) return 0
+  if (wanted.length === 0) return
   const bytes = wanted.length * clusterSize
   if (image.hasDataFile) {
     const first = indexInSlice(image, start)
     await beforeLink(image, 0, false)
     await linkAll(image, start, wanted, (_, index) => start + (index - first) * clusterSize)
-    return 0
+    return
   }
   const { offset, zeroed } = await allocateClusters(image, wanted.length)
   try {
@@ -66,13 +58,14 @@ async function preallocateSlice(
       await image.overlaps.guard(offset, bytes)
       await image.file.writeZeroes(offset, bytes)
     }
+    // The file reaches over them before anything leads there. Others may be on their way to what they were given.
+    if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
     await beforeLink(image, offset + bytes, !zeroed)
     await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
   } catch (error) {
     await releaseClusters(image, offset, bytes).catch(() => undefined)
     throw error
   }
-  return offset + bytes
 }
 
 /** Zeroes are written in pieces of this many bytes. */

@@ -5,7 +5,8 @@
  *     data       ->  L2 entry   where the cluster holds copies of old data, or did hold something else
  *     new table  refcount, table contents -> L1 entry   (written and flushed, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
- *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end)
+ *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end; in an
+ *                eager image the refcount's flush covers it, if the file was made so long before)
  *     close      everything -> clean dirty bit
  *
  * `->` is a host flush in between. A crash at any moment leaves refcounts that are too high (leaks) but none

@@ -80,6 +80,21 @@ describe('a dirty image', () => {
     expect(await isDirty(file)).toBe(true)
   })
 
+  test('loses the refcounts of clusters behind its end, too', async () => {
+    const file = await createImage({ ...LAZY, cluster_size: 512 })
+    const node = await open(file)
+    await node.write(0, pattern(512))
+    await node.close()
+    // The next clusters were given away and counted, their data was lost, and the file is no longer than before.
+    await poke(file, 79, [1])
+    await poke(file, 2 * 512 + (file.size / 512) * 2, [0, 1, 0, 1])
+    expect(await findings(file)).toMatchObject(SOUND)
+    const again = await open(file)
+    await again.write(8 * 512, pattern(8 * 512))
+    await again.close()
+    expect(await findings(file)).toMatchObject(SOUND)
+  })
+
   test('as a backing file is left alone', async () => {
     const base = await crashedImage()
     const before = await toBytes(base)

@@ -6,7 +6,7 @@
 import { BlockError, type CheckOptions, type CheckReport, divUp } from '@vmblock/block-core'
 import { settleImage } from '../flush.ts'
 import type { Image } from '../image.ts'
-import { checkCopied, compareRefcounts } from './compare.ts'
+import { checkCopied, compareRefcounts, freeBehindEnd } from './compare.ts'
 import { countReferences, readSnapshots } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
 import {
@@ -48,9 +48,11 @@ export async function checkImage(
   await checkCopied(check)
   result.imageEndOffset = (highest + 1) * image.geometry.clusterSize
   if (repair !== undefined) {
+    const isSound = result.checkErrors === 0 && result.corruptions === 0
+    if (isSound) await freeBehindEnd(check)
     await image.refblocks.writeBack()
     await image.flushFile()
-    if (result.checkErrors === 0 && result.corruptions === 0) await declareSound(image)
+    if (isSound) await declareSound(image)
   }
   return result
 }

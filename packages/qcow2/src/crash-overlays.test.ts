@@ -2,7 +2,6 @@
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
 import {
   alone,
-  CLUSTER,
   lazily,
   type Operation,
   type Overlay,
@@ -10,15 +9,17 @@ import {
   SIZE,
   type Variety,
   VARIETIES,
-  WRITETHROUGH,
 } from './testing/crash.ts'
 
-/** A base that is read fast: one cluster. */
+const SECTOR = 512
+
+/** A base that is read fast: few clusters. */
 const ONE_CLUSTER: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const BELOW_DIVIDED: Variety = { create: { cluster_size: 65536, size: 8 * 16384 } }
 /** It ends before the disk above it does. */
-const SHORTER: Variety = { create: { cluster_size: 4096, size: 40 * 1024 } }
-const MIDDLE: Variety = { create: { cluster_size: 4096, size: SIZE } }
+const SHORTER: Variety = { create: { cluster_size: 4096, size: 88 * 1024 } }
+/** Where a cluster is as large as a sector, nothing is copied. */
+const small = VARIETIES['small clusters']
 
 /** With lazy refcounts, a cluster that is overwritten whole need not be durable before its link is: see write-order.ts. */
 const lazyTop = (variety: Variety): Variety => {
@@ -33,16 +34,16 @@ const mixed: Operation = {
 const { eager, lazy } = VARIETIES
 const TOPS: Readonly<Record<string, Overlay>> = {
   eager: { top: eager, base: ONE_CLUSTER },
-  'eager, 4k clusters': { top: MIDDLE, base: ONE_CLUSTER },
-  'eager, writethrough': { top: { ...MIDDLE, open: WRITETHROUGH }, base: ONE_CLUSTER },
-  'eager, tiny caches': { top: VARIETIES['eager, tiny caches'], base: ONE_CLUSTER },
+  'eager, writethrough': { top: VARIETIES['eager, writethrough'], base: ONE_CLUSTER },
+  'eager, directsync on 4k sectors': { top: VARIETIES['eager, directsync on 4k sectors'], base: ONE_CLUSTER },
+  'small clusters': { top: small, base: ONE_CLUSTER },
   'version 2': { top: VARIETIES['version 2'], base: ONE_CLUSTER },
   subclusters: { top: VARIETIES.subclusters, base: BELOW_DIVIDED },
   'data file': { top: VARIETIES['data file'], base: ONE_CLUSTER },
   'longer than its base': { top: eager, base: SHORTER },
   lazy: { top: lazyTop(eager), base: ONE_CLUSTER },
-  'lazy, 4k clusters': { top: lazyTop(MIDDLE), base: ONE_CLUSTER },
-  'lazy, writethrough': { top: lazyTop({ ...MIDDLE, open: WRITETHROUGH }), base: ONE_CLUSTER },
+  'lazy, writethrough': { top: lazyTop(VARIETIES['eager, writethrough']), base: ONE_CLUSTER },
+  'lazy, small clusters': { top: lazyTop(small), base: ONE_CLUSTER },
   'lazy, subclusters': { top: lazyTop(VARIETIES.subclusters), base: BELOW_DIVIDED },
   'lazy, data file': { top: lazyTop(VARIETIES['data file']), base: ONE_CLUSTER },
 }
@@ -51,8 +52,8 @@ const TOPS: Readonly<Record<string, Overlay>> = {
 const fill = async ({ guestOf, random }: CrashScene): Promise<void> => {
   const base = guestOf('base')
   for (let i = 0; i < 6; i++) {
-    const offset = random.int(0, base.size / CLUSTER) * CLUSTER
-    await base.write(offset, Math.min(random.int(1, 16) * CLUSTER, base.size - offset))
+    const offset = random.int(0, base.size / SECTOR) * SECTOR
+    await base.write(offset, Math.min(random.int(1, 48) * SECTOR, base.size - offset))
   }
 }
 
@@ -73,7 +74,7 @@ const COMMITS: Readonly<Record<string, Overlay>> = {
   'eager to eager': { top: eager, base: eager },
   'lazy to lazy': { top: lazyTop(eager), base: lazy },
   'lazy to eager': { top: lazyTop(eager), base: eager },
-  'eager to lazy, 4k clusters': { top: MIDDLE, base: lazily(MIDDLE) },
+  'eager to lazy, small clusters': { top: small, base: lazily(small) },
   'to version 2': { top: eager, base: VARIETIES['version 2'] },
   'from version 2': { top: VARIETIES['version 2'], base: eager },
   'subclusters to subclusters': { top: VARIETIES.subclusters, base: VARIETIES.subclusters },

@@ -1,21 +1,20 @@
 /** Power cuts while an image changes its shape: tables that grow, disks that do and shrink, other features, other modes. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
-import { alone, CLUSTER, lazily, type Operation, onEach, overlay, VARIETIES } from './testing/crash.ts'
+import { alone, SMALL_CLUSTER as CLUSTER, lazily, type Operation, onEach, overlay, VARIETIES } from './testing/crash.ts'
 
 const { eager } = VARIETIES
+const small = VARIETIES['small clusters']
 
 const some = (scene: CrashScene, count: number): Promise<void> =>
   randomRequests(scene, { count, cluster: scene.node.limits.discardAlignment })
-
-/** Bytes: 64 L2 tables' worth of small clusters would be a second cluster of L1. */
-const MAX_SIZE = 160 * 1024
 
 /** The disk grows and shrinks between requests, now and then with its clusters allocated in advance. */
 const resize: Operation = {
   async run(scene) {
     const { random, guest } = scene
-    const unit = Math.max(scene.node.limits.discardAlignment / 2, CLUSTER)
-    const most = Math.max(MAX_SIZE, 10 * scene.node.limits.discardAlignment) / unit
+    // Now and then in the middle of a cluster.
+    const unit = Math.max(scene.node.limits.discardAlignment / 2, 512)
+    const most = (2 * guest.size) / unit
     for (let i = 0; i < 6; i++) {
       await some(scene, 4)
       const size = random.int(1, most) * unit
@@ -120,7 +119,7 @@ const amend: Operation = {
   },
 }
 
-const BASE = { create: { cluster_size: 65536, size: 2 * 65536 } }
+const BASE = { create: { cluster_size: 65536, size: 4 * 65536 } }
 const dirty = { ...eager, allows: { dirty: true } }
 
 crashTests(
@@ -139,21 +138,24 @@ crashTests(
         'lazy, subclusters',
         'data file',
         'raw data file',
-        'lazy, tiny caches',
+        'small clusters',
+        'lazy, small clusters',
+        'lazy, 64k clusters',
       ],
       resize,
     ),
     overlay('resize: overlay', { top: eager, base: BASE }, resize),
     overlay('resize: lazy overlay', { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE }, resize),
-    ...onEach('L1 growth', ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'data file'], growL1),
-    ...onEach('preallocated growth', ['eager', 'lazy', 'version 2'], preallocate),
+    ...onEach('L1 growth', ['small clusters', 'lazy, small clusters', 'lazy, small clusters, writethrough', '1-bit refcounts'], growL1),
+    ...onEach('preallocated growth', ['eager', 'lazy', 'version 2', 'small clusters', 'data file'], preallocate),
     alone('refcount table growth: eager', { create: FULL_TABLE }, growRefcounts),
     alone('refcount table growth: lazy', lazily({ create: FULL_TABLE }), growRefcounts),
     alone('reopen: eager or lazy', dirty, reopen),
     alone('reopen: version 2', VARIETIES['version 2'], reopen),
     alone('reopen: subclusters', lazily(VARIETIES.subclusters), reopen),
-    ...onEach('restart and check', ['eager', 'lazy', 'lazy, 64k clusters', 'version 2', 'lazy, data file'], restart),
-    alone('amend: small clusters', dirty, amend),
+    ...onEach('restart and check', ['eager', 'lazy', 'lazy, small clusters', 'lazy, 64k clusters', 'version 2', 'lazy, data file'], restart),
+    alone('amend: alone', dirty, amend),
+    alone('amend: small clusters', { ...small, allows: { dirty: true } }, amend),
     overlay('amend: overlay', { top: { ...dirty, allows: { dirty: true, zeroes: true } }, base: BASE }, amend),
   ],
   process.env,

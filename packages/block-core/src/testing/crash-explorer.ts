@@ -54,6 +54,16 @@ export async function exploreCrashes(
   }
 }
 
+/** Explores a workload, seed after seed, until a rule is broken or so many states were looked at. */
+export async function huntCrashes(workload: CrashWorkload, limit: number): Promise<Exploration> {
+  const seen = new Set<number>()
+  for (let seed = 1; seen.size < limit; seed++) {
+    const { finding } = await exploreCrashes(workload, { seed, seen, limit: limit - seen.size })
+    if (finding) return { states: seen.size, finding }
+  }
+  return { states: seen.size, finding: undefined }
+}
+
 /** A finding as a person reads it. */
 export const findingText = ({ rule, image, message, story }: NonNullable<Exploration['finding']>): string =>
   `power cut: '${rule}' does not hold for image '${image}': ${CRASH_RULES[rule]}.\n${message}\n${story}`
@@ -86,8 +96,8 @@ class Explorer {
   constructor(workload: CrashWorkload, options: ExploreOptions) {
     this.#workload = workload
     this.#options = {
-      moments: 40,
-      disksPerMoment: 8,
+      moments: 24,
+      disksPerMoment: 16,
       rounds: 2,
       seen: new Set(),
       limit: Number.POSITIVE_INFINITY,

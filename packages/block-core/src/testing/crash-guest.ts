@@ -134,12 +134,16 @@ export class CrashGuest {
   async close(): Promise<void> {
     await this.flushing(() => this.node.close())
   }
-  /** Writes everything down into the image below, whose guest is given; that is durable before anything is given up. */
+  /**
+   * Writes everything down into the image below, whose guest is given. It is durable there before anything is given
+   * up here; so when the image was emptied, everything is durable.
+   */
   async commit(below: CrashGuest, options: CommitOptions = {}): Promise<void> {
     const { size, stamps } = await readShown(this.node)
     const versions = below.#begin(0, size, (sector) => stamps[sector]!, { forced: true })
     if (size > below.size) versions.push(below.#beginSize(size))
-    await commitNode(this.node, { ...options, base: below.node })
+    const run = (): Promise<void> => commitNode(this.node, { ...options, base: below.node })
+    await (options.makeEmpty !== false && this.node.can('makeEmpty') ? this.flushing(run) : run())
     below.#end(versions)
   }
   /** Drops everything the image holds: what is below shows through, durably. */

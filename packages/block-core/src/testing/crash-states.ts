@@ -62,12 +62,19 @@ const storyOf = (pending: readonly LogEntry[], fates: readonly Fate[], isMany: b
     })
     .join(' ')
 
-/** Which moments are looked at: those between any two ticks of the clock. */
+/** Of the moments, those just before a flush has ended: then as much as ever may be lost. */
+const BEFORE_FLUSHES = 0.6
+
+/** Which moments are looked at, of those between any two ticks of the clock. */
 function momentsOf(log: WriteLog, { random, moments }: CrashPlan): number[] {
-  const all = Array.from({ length: log.now + 1 }, (_, moment) => moment)
-  if (all.length <= moments) return all
-  const chosen = new Set<number>()
-  while (chosen.size < moments) chosen.add(random.int(0, all.length))
+  if (log.now < moments) return Array.from({ length: log.now + 1 }, (_, moment) => moment)
+  const ends = log.entries.flatMap(({ kind, completed }) =>
+    kind === 'flush' && completed !== undefined ? completed : [],
+  )
+  const chosen = new Set<number>([log.now])
+  const wanted = Math.min(moments * BEFORE_FLUSHES, ends.length)
+  while (chosen.size < wanted) chosen.add(random.pick(ends))
+  while (chosen.size < moments) chosen.add(random.int(0, log.now + 1))
   return [...chosen].sort((a, b) => a - b)
 }
 

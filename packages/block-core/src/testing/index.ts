@@ -13,7 +13,14 @@ export {
 } from './concurrency.ts'
 export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
 export { CrashDisk, type CrashDiskNode } from './crash-disk.ts'
-export { type Exploration, type ExploreOptions, exploreCrashes, findingText } from './crash-explorer.ts'
+export {
+  type Exploration,
+  type ExploreOptions,
+  exploreCrashes,
+  findingText,
+  huntCrashes,
+} from './crash-explorer.ts'
+export { type Change, type Forgets, forgetfulDisk } from './crash-forgetful.ts'
 export { CrashGuest, type CrashGuestOptions } from './crash-guest.ts'
 export { CRASH_RULES, type CrashFinding, type CrashRule } from './crash-judge.ts'
 export { MIXED, type RequestKind, type RequestMix, randomRequests } from './crash-requests.ts'

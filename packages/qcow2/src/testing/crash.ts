@@ -11,20 +11,26 @@ export interface Variety {
   readonly allows?: CrashAllowance
 }
 
-/** Bytes of a cluster, of most varieties. */
-export const CLUSTER = 512
-/** Bytes of the guest's disk: two L2 tables of clusters of 512 bytes. */
-export const SIZE = 64 * 1024
+/** Bytes of a cluster, where many tables are wanted: 64 L2 entries each. */
+export const SMALL_CLUSTER = 512
+/** Bytes of the guest's disk then: two L2 tables. Their cache holds no more, and so is written back all the time. */
+export const SMALL_SIZE = 64 * 1024
+const SMALL = { cluster_size: SMALL_CLUSTER, size: SMALL_SIZE }
 
-const SMALL = { cluster_size: CLUSTER, size: SIZE }
+/** Bytes of a cluster, and of the guest's disk, of most varieties: changes to tables wait in the caches for a flush. */
+export const CLUSTER = 2048
+/** See {@link CLUSTER}. */
+export const SIZE = 80 * CLUSTER
+const MIDDLE = { cluster_size: CLUSTER, size: SIZE }
+/** Tables are written in pieces of a sector, of which there are several then. */
+const SLICES = { 'l2-cache-entry-size': 512 }
+
 const LARGE = { cluster_size: 65536, size: 6 * 65536 }
 const DIVIDED = { cluster_size: 16384, size: 8 * 16384, extended_l2: 'on' }
 
 /** Every write is durable when it completes. */
 export const WRITETHROUGH: RawOptions = { cache: { writeback: false } }
 const DIRECTSYNC = { cache: { writeback: false, direct: true } }
-const TINY_CACHES = { 'l2-cache-size': 2 * CLUSTER, 'refcount-cache-size': 2 * CLUSTER }
-
 /** As `variety`, with lazy refcounts: then the dirty bit may be set. */
 export const lazily = ({ create, allows, ...rest }: Variety): Variety => ({
   ...rest,
@@ -32,26 +38,34 @@ export const lazily = ({ create, allows, ...rest }: Variety): Variety => ({
   allows: { ...allows, dirty: true },
 })
 
-const EAGER: Variety = { create: SMALL }
+const EAGER: Variety = { create: MIDDLE, open: SLICES }
 const LAZY = lazily(EAGER)
+const SMALL_CLUSTERS: Variety = { create: SMALL }
 const SUBCLUSTERS: Variety = { create: DIVIDED }
 const LARGE_CLUSTERS: Variety = { create: LARGE }
-const DATA_FILE: Variety = { create: { ...SMALL, data_file: 'data' }, image: { hasDataFile: true } }
-const PREALLOCATED: Variety = { create: { ...SMALL, preallocation: 'metadata' } }
+const DATA_FILE: Variety = { ...EAGER, create: { ...MIDDLE, data_file: 'data' }, image: { hasDataFile: true } }
+const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, preallocation: 'metadata' } }
 const NARROW: Variety = { create: { ...SMALL, refcount_bits: 1 } }
+
+/** As `variety`, with other options while the workload runs. */
+const opened = (variety: Variety, options: RawOptions): Variety => ({
+  ...variety,
+  open: { ...variety.open, ...options },
+})
 
 /** Images that stand alone. */
 export const VARIETIES = {
   eager: EAGER,
   lazy: LAZY,
-  'eager, writethrough': { ...EAGER, open: WRITETHROUGH },
-  'lazy, writethrough': { ...LAZY, open: WRITETHROUGH },
-  'eager, directsync on 4k sectors': { ...EAGER, open: DIRECTSYNC, image: { alignment: 4096 } },
-  'lazy, directsync on 4k sectors': { ...LAZY, open: DIRECTSYNC, image: { alignment: 4096 } },
-  'eager, tiny caches': { ...EAGER, open: TINY_CACHES },
-  'lazy, tiny caches': { ...LAZY, open: TINY_CACHES },
-  'eager, discards passed on': { ...EAGER, open: { 'pass-discard-other': 'on' } },
-  'version 2': { create: { ...SMALL, compat: '0.10' } },
+  'eager, writethrough': opened(EAGER, WRITETHROUGH),
+  'lazy, writethrough': opened(LAZY, WRITETHROUGH),
+  'eager, directsync on 4k sectors': { ...opened(EAGER, DIRECTSYNC), image: { alignment: 4096 } },
+  'lazy, directsync on 4k sectors': { ...opened(LAZY, DIRECTSYNC), image: { alignment: 4096 } },
+  'eager, discards passed on': opened(EAGER, { 'pass-discard-other': 'on' }),
+  'small clusters': SMALL_CLUSTERS,
+  'lazy, small clusters': lazily(SMALL_CLUSTERS),
+  'lazy, small clusters, writethrough': opened(lazily(SMALL_CLUSTERS), WRITETHROUGH),
+  'version 2': { ...EAGER, create: { ...MIDDLE, compat: '0.10' } },
   '1-bit refcounts': NARROW,
   'lazy, 1-bit refcounts': lazily(NARROW),
   '64-bit refcounts': { create: { ...SMALL, refcount_bits: 64 } },
@@ -59,7 +73,7 @@ export const VARIETIES = {
   'lazy, 64k clusters': lazily(LARGE_CLUSTERS),
   subclusters: SUBCLUSTERS,
   'lazy, subclusters': lazily(SUBCLUSTERS),
-  'lazy, subclusters, writethrough': { ...lazily(SUBCLUSTERS), open: WRITETHROUGH },
+  'lazy, subclusters, writethrough': opened(lazily(SUBCLUSTERS), WRITETHROUGH),
   'data file': DATA_FILE,
   'lazy, data file': lazily(DATA_FILE),
   'raw data file': { ...DATA_FILE, create: { ...DATA_FILE.create, data_file_raw: 'on' } },

@@ -53,10 +53,13 @@ export class TableCache {
   readonly #options: TableCacheOptions
   readonly #tables = new Map<number, Table>()
   readonly #dirty = new Set<Table>()
+  /** All others, in the order in which they are looked at when one has to go. */
+  readonly #clean = new Set<Table>()
   readonly #loading = new Map<number, Load>()
   readonly #follows = new Set<TableCache>()
   #followsData = false
   #capacity: number
+  #swept = 0
 
   constructor(options: TableCacheOptions) {
     this.#options = options
@@ -71,6 +74,11 @@ export class TableCache {
   /** Whether anything waits to be written. */
   get isDirty(): boolean {
     return this.#dirty.size > 0
+  }
+
+  /** How many slices were looked at so far to find some to drop: what a small cache costs, for tests. */
+  get swept(): number {
+    return this.#swept
   }
 
   /** The slice at `offset` (a multiple of the slice size), if it is here. */
@@ -108,6 +116,7 @@ export class TableCache {
       throw new Error(`table at ${table.offset} was changed after it was dropped`)
     if (from < table.dirtyFrom) table.dirtyFrom = from
     if (to > table.dirtyTo) table.dirtyTo = to
+    this.#clean.delete(table)
     this.#dirty.add(table)
   }
 
@@ -115,8 +124,7 @@ export class TableCache {
   drop(offset: number, bytes: number): void {
     for (let at = alignDown(offset, this.sliceSize); at < offset + bytes; at += this.sliceSize) {
       const table = this.#tables.get(at)
-      if (table) this.#dirty.delete(table)
-      this.#tables.delete(at)
+      if (table) this.#remove(table)
       this.#forgetLoad(at)
     }
   }
@@ -125,6 +133,7 @@ export class TableCache {
   clear(): void {
     this.#tables.clear()
     this.#dirty.clear()
+    this.#clean.clear()
     for (const offset of this.#loading.keys()) this.#forgetLoad(offset)
     this.#follows.clear()
     this.#followsData = false
@@ -139,17 +148,25 @@ export class TableCache {
 
   /** Forgets clean slices that were not touched since the last call. */
   dropUnused(): void {
-    for (const table of this.#tables.values()) {
-      if (this.#dirty.has(table)) continue
+    for (const table of this.#clean) {
       if (table.recent) table.recent = false
-      else this.#tables.delete(table.offset)
+      else this.#remove(table)
     }
   }
 
-  /** From now on, `first` reaches the disk before anything dirty in this cache. */
-  async follow(first: TableCache): Promise<void> {
-    if (first.#comesAfter(this)) await first.writeBack() // a cycle: settle the older half now
-    this.#follows.add(first)
+  /**
+   * From now on, `first` reaches the disk before anything dirty in this cache.
+   *
+   * @returns undefined, nothing to await, unless `first` follows this one: then the older half is settled first
+   */
+  follow(first: TableCache): Promise<void> | undefined {
+    if (!first.#comesAfter(this)) {
+      this.#follows.add(first)
+      return undefined
+    }
+    return first.writeBack().then(() => {
+      this.#follows.add(first)
+    })
   }
 
   /** From now on, guest data written so far reaches the disk before anything dirty in this cache. */
@@ -164,7 +181,7 @@ export class TableCache {
   async writeBack(): Promise<void> {
     if (this.#dirty.size === 0) return
     const { file, events, beforeWrite } = this.#options
-    await this.#settle()
+    await this.settle()
     const grain = Math.min(Math.max(SECTOR, file.limits.requestAlignment), this.sliceSize)
     const tables =
       this.#dirty.size === 1 ? [...this.#dirty] : [...this.#dirty].sort((a, b) => a.offset - b.offset)
@@ -179,12 +196,13 @@ export class TableCache {
       table.dirtyFrom = this.sliceSize
       table.dirtyTo = 0
       this.#dirty.delete(table)
+      this.#clean.add(table)
     }
     this.#trim()
   }
 
-  /** Everything this cache follows becomes durable. */
-  async #settle(): Promise<void> {
+  /** Makes everything durable that this cache follows: then what is dirty in it may be written. */
+  async settle(): Promise<void> {
     if (this.#follows.size > 0) {
       for (const first of this.#follows) await first.writeBack()
       await this.#options.file.flush()
@@ -216,18 +234,32 @@ export class TableCache {
 
   #insert(table: Table): void {
     this.#tables.set(table.offset, table)
+    this.#clean.add(table)
     this.#trim(table)
   }
 
-  /** Drops clean slices that nobody touched for a while. Dirty ones wait for {@link writeBack}. */
+  #remove(table: Table): void {
+    this.#tables.delete(table.offset)
+    this.#dirty.delete(table)
+    this.#clean.delete(table)
+  }
+
+  /**
+   * Drops clean slices that nobody touched for a while. Dirty ones wait for {@link writeBack}. Who was touched
+   * goes to the end of the line: so a slice is passed over once for each time that it was of use.
+   */
   #trim(keep?: Table): void {
-    for (let sweep = 0; sweep < 2 && this.#tables.size > this.#capacity; sweep++) {
-      for (const table of this.#tables.values()) {
-        if (this.#tables.size <= this.#capacity) return
-        if (table === keep || this.#dirty.has(table)) continue
-        if (table.recent && sweep === 0) table.recent = false
-        else this.#tables.delete(table.offset)
+    for (const table of this.#clean) {
+      if (this.#tables.size <= this.#capacity) return
+      this.#swept++
+      if (table === keep && this.#clean.size === 1) return
+      if (table !== keep && !table.recent) {
+        this.#remove(table)
+        continue
       }
+      if (table !== keep) table.recent = false
+      this.#clean.delete(table)
+      this.#clean.add(table)
     }
   }
 }

@@ -20,6 +20,7 @@ import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
 import { PendingFrees } from './frees.ts'
 import { Metadata, OverlapChecks } from './overlap.ts'
+import { ResidentTable } from './resident-table.ts'
 import { beforeClean } from './write-order.ts'
 
 /** What an image is opened with; the driver's options, resolved. */
@@ -65,15 +66,7 @@ export interface ImageParts {
 }
 
 /** By how many bytes the file of a lazy image grows at a time: its own size, within these bounds. */
-const EXTENSION = { least: 4 * 2 ** 20, most: 64 * 2 ** 20 }
-
-/** A metadata table that is always in memory, in disk byte order: L1, refcount table. */
-export interface ResidentTable {
-  readonly bytes: Uint8Array
-  readonly view: DataView
-}
-
-const resident = (bytes: Uint8Array): ResidentTable => ({ bytes, view: viewOf(bytes) })
+const EXTENSION = { least: 16 * 2 ** 20, most: 64 * 2 ** 20 }
 
 /** State shared by the verbs (read, write, discard, ...). Changes to it happen under {@link Image.lock}. */
 export class Image {
@@ -125,8 +118,8 @@ export class Image {
     this.codec = parts.codec
     this.events = parts.events
     this.writable = !settings.readOnly
-    this.l1 = resident(parts.l1)
-    this.refcountTable = resident(parts.refcountTable)
+    this.l1 = new ResidentTable(parts.l1)
+    this.refcountTable = new ResidentTable(parts.refcountTable)
     this.refcounts = refcountAccess(geometry.refcountOrder)
     this.needsRepair = this.dirty
     this.untouchedFrom = Math.ceil(file.size / geometry.clusterSize) * geometry.clusterSize
@@ -185,6 +178,10 @@ export class Image {
   get extendedL2(): boolean {
     return this.geometry.subclusters > 1
   }
+  /** Somebody below listens to the steps that are announced. */
+  get isDebugged(): boolean {
+    return this.file.node.ops.debugEvent !== undefined
+  }
   /** The dirty bit is on disk. */
   get dirty(): boolean {
     return (this.header.incompatible & Incompatible.dirty) !== 0n
@@ -211,9 +208,14 @@ export class Image {
     this.#coveredTo = reached
   }
 
+  /** @see write-order.ts */
+  isCovered(end: number): boolean {
+    return end <= this.#coveredTo
+  }
+
   /** @see write-order.ts. The extra length is cut off when the image is marked clean. */
   async coverFile(end: number): Promise<boolean> {
-    if (end <= this.#coveredTo) return true
+    if (this.isCovered(end)) return true
     const reached = await this.#extendFile(end)
     if (reached < end) return false
     await this.flushFile()
@@ -236,6 +238,15 @@ export class Image {
     }
     this.#extended = true
     return target
+  }
+
+  /** Makes the file reach over every cluster that is in use, so that what was never written there reads as zeroes. */
+  async reachFile(): Promise<void> {
+    const end = this.untouchedFrom
+    if (this.file.size >= end) return
+    await this.file
+      .truncate(end, { exact: false })
+      .catch(() => this.file.write(end - SECTOR, new Uint8Array(SECTOR)))
   }
 
   /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
@@ -338,16 +349,35 @@ export class Image {
 
   /** Replaces the L1 table in memory; header and disk are the caller's business. */
   setL1(bytes: Uint8Array): void {
-    this.l1 = resident(bytes)
+    this.l1 = new ResidentTable(bytes)
   }
 
   /** Replaces the refcount table in memory; header and disk are the caller's business. */
   setRefcountTable(bytes: Uint8Array): void {
-    this.refcountTable = resident(bytes)
+    this.refcountTable = new ResidentTable(bytes)
     this.overlaps.forget()
   }
 
-  /** Writes the sector of a resident table that holds [from, from + bytes). Offsets count from its start. */
+  /** An L1 entry was changed; it is written with the next flush. @see write-order.ts */
+  l1Changed(index: number): void {
+    this.l1.changed(index * 8, 8)
+  }
+
+  /** @see write-order.ts */
+  get hasNewTables(): boolean {
+    return this.l1.isDirty
+  }
+
+  /** @see write-order.ts */
+  writeNewTables(): Promise<void> {
+    return this.l1.writeBack(async (from, to) => {
+      const announced = this.file.debugEvent('l1_update')
+      if (announced) await announced
+      await this.writeResident(this.l1, this.header.l1TableOffset, from, to - from)
+    })
+  }
+
+  /** Writes the sectors of a resident table that hold [from, from + bytes). Offsets count from its start. */
   async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
     const start = alignDown(from, SECTOR)
     const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)

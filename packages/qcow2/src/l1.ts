@@ -1,5 +1,5 @@
 /** The L1 table: where L2 tables are, how they come to be, and how the table itself grows. */
-import { alignUp, BlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, TWO_32, viewOf } from '@vmblock/block-core'
 import { type Allocated, allocateClusters, releaseClusters } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
@@ -31,8 +31,8 @@ export async function checkL2Offset(image: Image, l1Index: number, offset: numbe
 }
 
 /**
- * An L2 table for an L1 entry that may be changed in place: the one there is, a copy of a shared one, or a new one.
- * Runs under the image's lock.
+ * An L2 table for an L1 entry that may be changed in place: the one there is, a copy of a shared one, or a new one,
+ * which the L1 entry on disk points at after the next flush. Runs under the image's lock.
  *
  * @returns its host offset in bytes
  */
@@ -44,25 +44,18 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   const allocated = await allocateClusters(image, 1)
   if (allocated.offset === 0)
     throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
-  const { view } = image.l1
-  const oldHi = view.getUint32(l1Index * 8)
-  const oldLo = view.getUint32(l1Index * 8 + 4)
   try {
     await fillTable(image, allocated, old)
-    await beforeActivate(image)
-    view.setUint32(l1Index * 8, entryHi(allocated.offset, true))
-    view.setUint32(l1Index * 8 + 4, entryLo(allocated.offset))
-    image.overlaps.addL2Table(allocated.offset)
-    await image.file.debugEvent('l1_update')
-    await image.writeResident(image.l1, image.header.l1TableOffset, l1Index * 8, 8)
   } catch (error) {
-    image.overlaps.removeL2Table(allocated.offset)
-    view.setUint32(l1Index * 8, oldHi)
-    view.setUint32(l1Index * 8 + 4, oldLo)
     image.l2Tables.drop(allocated.offset, clusterSize)
     await releaseClusters(image, allocated.offset, clusterSize)
     throw error
   }
+  const { view } = image.l1
+  view.setUint32(l1Index * 8, entryHi(allocated.offset, true))
+  view.setUint32(l1Index * 8 + 4, entryLo(allocated.offset))
+  image.l1Changed(l1Index)
+  image.overlaps.addL2Table(allocated.offset)
   if (old !== 0) {
     image.overlaps.removeL2Table(old)
     image.frees.add(old, clusterSize, 'snapshot')
@@ -70,7 +63,7 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   return allocated.offset
 }
 
-/** Writes a new table's contents: zeroes, or those of the table it takes over from. */
+/** Gives a new table its contents: zeroes, or those of the table it takes over from. */
 async function fillTable(image: Image, allocated: Allocated, copyOf: number): Promise<void> {
   const { clusterSize } = image.geometry
   const { sliceSize } = image.l2Tables
@@ -88,8 +81,7 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   }
   await image.file.debugEvent('l2_alloc_write')
   // Where nothing was ever written it is enough that the file reaches to the table's end.
-  if (allocated.zeroed)
-    await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
+  if (allocated.zeroed) await image.reachFile()
   else await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)

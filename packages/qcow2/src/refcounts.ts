@@ -22,6 +22,10 @@ export const refblockIndexOf = (image: Image, cluster: number): number =>
 /** Refcounts per cache slice. */
 const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
 
+/** Where, in its refcount block, the cache slice with a cluster's refcount begins. Bytes. */
+const sliceInBlock = (image: Image, cluster: number): number =>
+  Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+
 /** Host offset of the cache slice with a cluster's refcount; 0 where there is no block. */
 async function sliceOf(image: Image, cluster: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
@@ -34,7 +38,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
       true,
     )
   }
-  return block + Math.floor((cluster % refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+  return block + sliceInBlock(image, cluster)
 }
 
 /** The slice itself. The caller changes it before its next await. */
@@ -128,6 +132,30 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
     node: image.settings.nodeName,
     offset,
   })
+}
+
+/**
+ * Takes the first `count` free clusters in a row, from the hint on, where that is a matter of one cached slice:
+ * nearly always. What {@link findFree} and {@link addToRefcounts} do otherwise.
+ *
+ * @returns index of the first one; undefined where more has to be looked at: then nothing was changed
+ */
+export function takeFree(image: Image, count: number): number | undefined {
+  const { refblockEntries, refcountBits } = image.geometry
+  const { refcounts, freeHint, refblocks } = image
+  const entries = sliceEntries(image)
+  const block = refblockOffset(image, Math.floor(freeHint / refblockEntries))
+  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, freeHint))
+  if (!table) return undefined
+  const start = freeHint % entries
+  let found = 0
+  let i = start
+  for (; i < entries && found < count; i++) found = refcounts.get(table.bytes, i) === 0 ? found + 1 : 0
+  if (found < count) return undefined
+  for (let at = i - count; at < i; at++) refcounts.set(table.bytes, at, 1)
+  refblocks.changed(table, Math.floor(((i - count) * refcountBits) / 8), Math.ceil((i * refcountBits) / 8))
+  image.freeHint = freeHint + i - start
+  return image.freeHint - count
 }
 
 /**

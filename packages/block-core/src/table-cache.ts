@@ -59,6 +59,9 @@ export class TableCache {
   readonly #follows = new Set<TableCache>()
   #followsData = false
   #capacity: number
+  /** Counts written slices; so many of them are durable. */
+  #written = 0
+  #durable = 0
   #swept = 0
 
   constructor(options: TableCacheOptions) {
@@ -74,6 +77,11 @@ export class TableCache {
   /** Whether anything waits to be written. */
   get isDirty(): boolean {
     return this.#dirty.size > 0
+  }
+
+  /** Whether everything that was ever changed here is durable: then nobody has to wait for it. */
+  get isDurable(): boolean {
+    return this.#dirty.size === 0 && this.#durable === this.#written
   }
 
   /** How many slices were looked at so far to find some to drop: what a small cache costs, for tests. */
@@ -160,6 +168,7 @@ export class TableCache {
    * @returns undefined, nothing to await, unless `first` follows this one: then the older half is settled first
    */
   follow(first: TableCache): Promise<void> | undefined {
+    if (first.isDurable) return undefined
     if (!first.#comesAfter(this)) {
       this.#follows.add(first)
       return undefined
@@ -193,6 +202,7 @@ export class TableCache {
       const announced = file.debugEvent(events.update)
       if (announced) await announced
       await file.write(table.offset + from, table.bytes.subarray(from, to))
+      this.#written++
       table.dirtyFrom = this.sliceSize
       table.dirtyTo = 0
       this.#dirty.delete(table)
@@ -205,13 +215,20 @@ export class TableCache {
   async settle(): Promise<void> {
     if (this.#follows.size > 0) {
       for (const first of this.#follows) await first.writeBack()
-      await this.#options.file.flush()
+      for (const first of this.#follows) await first.flush()
       this.#follows.clear()
     }
     if (this.#followsData) {
       await this.#options.flushData()
       this.#followsData = false
     }
+  }
+
+  /** Makes what was written back before the call durable, with everything else that was written to the file. */
+  async flush(): Promise<void> {
+    const written = this.#written
+    await this.#options.file.flush()
+    this.#durable = Math.max(this.#durable, written)
   }
 
   #comesAfter(other: TableCache): boolean {

@@ -2,7 +2,8 @@
 import type { Freed } from './frees.ts'
 import type { Image } from './image.ts'
 import { ensureRefblocks } from './refcount-growth.ts'
-import { addToRefcounts, findFree, takeFree } from './refcounts.ts'
+import { addToRefcounts, findFree } from './refcounts.ts'
+import { takeReserved } from './reservation.ts'
 
 /** Contiguous host clusters that were just taken. */
 export interface Allocated {
@@ -21,7 +22,7 @@ export interface Allocated {
  */
 export function allocateClusters(image: Image, count: number): Allocated | Promise<Allocated> {
   // Who debugs wants to hear of every step.
-  const first = image.isDebugged ? undefined : takeFree(image, count)
+  const first = image.isDebugged ? undefined : takeReserved(image, count)
   return first === undefined ? searchClusters(image, count) : taken(image, first, count)
 }
 

@@ -20,6 +20,7 @@ import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
 import { PendingFrees } from './frees.ts'
 import { Metadata, OverlapChecks } from './overlap.ts'
+import { Reservation } from './reservation.ts'
 import { ResidentTable } from './resident-table.ts'
 import { beforeClean } from './write-order.ts'
 
@@ -31,6 +32,8 @@ export interface ImageSettings {
   readonly checkMode: boolean
   /** Refcount updates may be postponed. */
   lazyRefcounts: boolean
+  /** Clusters whose refcounts are raised ahead of their use (reservation.ts); 0: none. */
+  refcountReserve: number
   /** Whether the host hears of clusters that become free, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
   /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
@@ -96,6 +99,7 @@ export class Image {
   refcountTable: ResidentTable
   /** Clusters below this index are taken: where the search for free ones begins. */
   freeHint = 0
+  readonly reservation = new Reservation()
   /** Host bytes at and above this offset were never written, so that they read as zeroes. */
   untouchedFrom: number
   /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
@@ -195,7 +199,8 @@ export class Image {
   async flushFile(): Promise<void> {
     const announced = this.file.debugEvent('flush_to_disk')
     if (announced) await announced
-    await this.file.flush()
+    // Through the cache, so that it knows: what is durable has not to be waited for.
+    await this.refblocks.flush()
   }
 
   /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */

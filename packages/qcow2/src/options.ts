@@ -29,9 +29,22 @@ const cleanInterval: OptionType<number> = {
   },
 }
 
+/** Clusters: what a refcount block of any image could hold. */
+const MAX_RESERVE = 2 ** 20
+
+const refcountReserve: OptionType<number> & { readonly default: number } = {
+  ...integer('Raise the refcounts of this many clusters ahead of their use (0: none)', 0),
+  parse(value, key) {
+    const clusters = integer('').parse(value, key)
+    if (clusters > MAX_RESERVE) throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
+    return clusters
+  },
+}
+
 /** The option table of the driver. */
 export const runtimeOptions = {
   lazyRefcounts: bool('Postpone refcount updates'),
+  refcountReserve,
   passDiscardRequest: bool('Pass guest discard requests to the layer below'),
   passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
   passDiscardOther: bool('Generate discard requests when other clusters are freed'),
@@ -122,7 +135,7 @@ export function mutableSettings(
   header: Header,
   geometry: Geometry,
   unmap: boolean,
-): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'overlapCheck' | 'passDiscard'> {
+): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'refcountReserve' | 'overlapCheck' | 'passDiscard'> {
   const caches = cacheSettings(options, header, geometry)
   const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
   if (lazyRefcounts && header.version < 3)
@@ -130,6 +143,7 @@ export function mutableSettings(
   return {
     caches,
     lazyRefcounts,
+    refcountReserve: options.refcountReserve,
     overlapCheck: overlapClasses(options),
     passDiscard: {
       request: options.passDiscardRequest ?? unmap,

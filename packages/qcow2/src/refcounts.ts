@@ -138,9 +138,11 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
  * Takes the first `count` free clusters in a row, from the hint on, where that is a matter of one cached slice:
  * nearly always. What {@link findFree} and {@link addToRefcounts} do otherwise.
  *
+ * @param ahead up to so many free ones that follow them are taken, too; the hint moves behind these
+ * @param atHint the first one must be that of the hint
  * @returns index of the first one; undefined where more has to be looked at: then nothing was changed
  */
-export function takeFree(image: Image, count: number): number | undefined {
+export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
   const { refblockEntries, refcountBits } = image.geometry
   const { refcounts, freeHint, refblocks } = image
   const entries = sliceEntries(image)
@@ -149,13 +151,17 @@ export function takeFree(image: Image, count: number): number | undefined {
   if (!table) return undefined
   const start = freeHint % entries
   let found = 0
-  let i = start
-  for (; i < entries && found < count; i++) found = refcounts.get(table.bytes, i) === 0 ? found + 1 : 0
-  if (found < count) return undefined
-  for (let at = i - count; at < i; at++) refcounts.set(table.bytes, at, 1)
-  refblocks.changed(table, Math.floor(((i - count) * refcountBits) / 8), Math.ceil((i * refcountBits) / 8))
-  image.freeHint = freeHint + i - start
-  return image.freeHint - count
+  let end = start
+  for (; end < entries && found < count; end++)
+    found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
+  const first = end - count
+  if (found < count || (atHint && first > start)) return undefined
+  const most = Math.min(entries, end + ahead)
+  while (end < most && refcounts.get(table.bytes, end) === 0) end++
+  for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
+  refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
+  image.freeHint = freeHint + end - start
+  return freeHint + first - start
 }
 
 /**

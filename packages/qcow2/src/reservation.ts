@@ -1,0 +1,62 @@
+/**
+ * Refcounts raised ahead (`refcount-reserve=N`): together with those of a cluster that is taken go those of the N
+ * clusters behind it, in one write and one flush. The next N allocations find their refcounts durable, and cost an
+ * eager image what they cost a lazy one, which has no use for this. What is left over is released by a clean close,
+ * and by everything else that settles the image; a crash leaks it. Everything here runs under the image's lock.
+ */
+import type { Image } from './image.ts'
+import { addToRefcounts, takeFree } from './refcounts.ts'
+
+/** The clusters that have their refcounts and no use yet: [next, end), as indexes of host clusters. */
+export class Reservation {
+  #next = 0
+  #end = 0
+
+  /** Clusters that a crash would leak now. */
+  get count(): number {
+    return this.#end - this.#next
+  }
+  /** The cluster behind the last one. */
+  get end(): number {
+    return this.#end
+  }
+
+  /** Takes reserved clusters. @returns index of the first; undefined where there are not so many */
+  take(count: number): number | undefined {
+    if (this.count < count) return undefined
+    this.#next += count
+    return this.#next - count
+  }
+
+  /** Clusters [first, end) were taken: they join what is left, which they follow. */
+  add(first: number, end: number): void {
+    if (this.count === 0) this.#next = first
+    this.#end = end
+  }
+}
+
+/**
+ * Takes `count` clusters as {@link takeFree} does, reserved ones first; reserves anew where they do not suffice, at
+ * most to the end of a cached slice of refcounts.
+ */
+export function takeReserved(image: Image, count: number): number | undefined {
+  const { reservation } = image
+  const reserved = reservation.take(count)
+  if (reserved !== undefined) return reserved
+  const left = reservation.count
+  const ahead = image.lazyRefcounts ? 0 : image.settings.refcountReserve
+  if (ahead === 0) return takeFree(image, count)
+  // What is left, and does not go on behind its end, waits for a shorter request.
+  const goesOn = image.freeHint === reservation.end
+  const first = left > 0 && !goesOn ? undefined : takeFree(image, count - left, ahead, left > 0)
+  if (first === undefined) return takeFree(image, count)
+  reservation.add(first, image.freeHint)
+  return reservation.take(count)
+}
+
+/** Lowers the refcounts of what is reserved. In the cache: the caller writes it back. */
+export async function releaseReserved(image: Image): Promise<void> {
+  const { count } = image.reservation
+  const first = image.reservation.take(count)
+  if (count > 0) await addToRefcounts(image, first!, count, -1)
+}

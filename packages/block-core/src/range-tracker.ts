@@ -44,7 +44,8 @@ const NEIGHBOURHOOD = 2 ** 20
 const MOST = 16
 
 const first = (start: number): number => Math.floor(start / NEIGHBOURHOOD)
-const last = (start: number, end: number): number => Math.floor((Math.max(end, start + 1) - 1) / NEIGHBOURHOOD)
+const last = (start: number, end: number): number =>
+  Math.floor((Math.max(end, start + 1) - 1) / NEIGHBOURHOOD)
 const isWide = (start: number, end: number): boolean => last(start, end) - first(start) >= MOST
 
 /** An ordered set of ranges in flight; offsets in bytes. */

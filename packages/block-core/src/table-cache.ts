@@ -39,6 +39,8 @@ export interface TableCacheOptions {
   readonly sliceSize: number
   /** How many slices are kept, dirty ones aside. */
   readonly capacity: number
+  /** Bytes of a table, to whose end slices are read ahead when they are wanted in order. Default: a slice. */
+  readonly tableSize?: number
   /** The steps to announce to a debugger below. */
   readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
   /** Makes guest data durable that was written so far: what {@link TableCache.followData} waits for. */
@@ -46,6 +48,11 @@ export interface TableCacheOptions {
   /** Called before a slice is written; rejects to refuse (a table must never overwrite other metadata). */
   beforeWrite?(offset: number, bytes: number): Promise<void> | undefined
 }
+
+const DONE = Promise.resolve()
+
+/** Slices that are wanted in order are read so many bytes at a time, at most. */
+const READ_AHEAD = 64 * 1024
 
 /** See the head of this file. */
 export class TableCache {
@@ -63,6 +70,10 @@ export class TableCache {
   #written = 0
   #durable = 0
   #swept = 0
+  /** Where a load would go on in order: host offset in bytes. */
+  #inOrder = -1
+  /** Slices to read at a time. */
+  #window = 1
 
   constructor(options: TableCacheOptions) {
     this.#options = options
@@ -97,18 +108,44 @@ export class TableCache {
   }
 
   /**
-   * Brings a slice in. Call {@link peek} afterwards, in a loop, instead of using a result: between the end of
-   * a load and the caller's next step the slice may have been dropped again.
+   * Brings a slice in, and more of its table where slices are asked for in order. Call {@link peek} afterwards, in a
+   * loop, instead of using a result: between the end of a load and the caller's next step the slice may have been
+   * dropped again.
    */
   async load(offset: number): Promise<void> {
     if (this.#tables.has(offset)) return
-    let load = this.#loading.get(offset)
-    if (!load) {
-      load = { done: Promise.resolve(), isStale: false }
-      this.#loading.set(offset, load)
-      load.done = this.#read(offset, load)
+    await (this.#loading.get(offset)?.done ?? this.#start(offset))
+  }
+
+  #start(offset: number): Promise<void> {
+    const loads: Load[] = []
+    for (let left = this.#slicesToRead(offset); left > 0; left--) {
+      const load = { done: DONE, isStale: false }
+      this.#loading.set(offset + loads.length * this.sliceSize, load)
+      loads.push(load)
     }
-    await load.done
+    const done = this.#read(offset, loads)
+    for (const load of loads) load.done = done
+    return done
+  }
+
+  /** How many slices from `offset` on are read at once: twice as many each time that they are wanted in order. */
+  #slicesToRead(offset: number): number {
+    const { sliceSize } = this
+    const { tableSize = sliceSize, file } = this.#options
+    const isNext = offset === this.#inOrder
+    // Tables need not lie one behind the other.
+    const isNextTable = offset % tableSize === 0 && this.#inOrder % tableSize === 0 && this.#inOrder > 0
+    const most = Math.max(1, Math.min(READ_AHEAD / sliceSize, this.#capacity / 4))
+    this.#window = isNext || isNextTable ? Math.min(this.#window * 2, most) : 1
+    const end = Math.min(alignDown(offset, tableSize) + tableSize, file.size)
+    let count = 1
+    for (let at = offset + sliceSize; count + 1 <= this.#window && at + sliceSize <= end; at += sliceSize) {
+      if (this.#tables.has(at) || this.#loading.has(at)) break
+      count++
+    }
+    this.#inOrder = offset + count * sliceSize
+    return count
   }
 
   /** A slice that is known to be all zeroes on disk: present without reading it, and clean. */
@@ -236,16 +273,26 @@ export class TableCache {
     return false
   }
 
-  async #read(offset: number, load: Load): Promise<void> {
+  async #read(offset: number, loads: readonly Load[]): Promise<void> {
     const { file, events } = this.#options
-    const table = tableOf(offset, new Uint8Array(this.sliceSize))
+    const { sliceSize } = this
+    const bytes = new Uint8Array(loads.length * sliceSize)
     try {
       const announced = file.debugEvent(events.load)
       if (announced) await announced
-      await file.read(offset, table.bytes)
-      if (!load.isStale && !this.#tables.has(offset)) this.#insert(table)
+      await file.read(offset, bytes)
+      for (const [i, { isStale }] of loads.entries()) {
+        const at = offset + i * sliceSize
+        if (isStale || this.#tables.has(at)) continue
+        // Memory of its own, so that it is free again when the slice is dropped.
+        const own = loads.length === 1 ? bytes : bytes.slice(i * sliceSize, (i + 1) * sliceSize)
+        const table = tableOf(at, own)
+        table.recent = i === 0
+        this.#insert(table)
+      }
     } finally {
-      if (!load.isStale) this.#loading.delete(offset)
+      for (const [i, { isStale }] of loads.entries())
+        if (!isStale) this.#loading.delete(offset + i * sliceSize)
     }
   }
 

@@ -153,6 +153,7 @@ export class Image {
     return new TableCache({
       file: this.file,
       sliceSize,
+      tableSize: this.geometry.clusterSize,
       capacity: Math.floor((isL2 ? l2CacheSize : refcountCacheSize) / sliceSize),
       events: isL2
         ? { load: 'l2_load', update: 'l2_update' }

@@ -24,9 +24,7 @@ import { beforeLink } from './write-order.ts'
  * @returns undefined where nothing had to be awaited: nearly always
  */
 export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
-  const hostEnd = image.hasDataFile
-    ? 0
-    : reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
+  const hostEnd = image.hasDataFile ? 0 : reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
   // In a cluster that was used before, the guest would find what somebody else wrote there.
   const waits = beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
   const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
@@ -34,11 +32,7 @@ export function link(image: Image, reserved: Reserved, copiedOldData: boolean): 
   return linkLater(image, reserved, waits)
 }
 
-async function linkLater(
-  image: Image,
-  reserved: Reserved,
-  waits: Promise<void> | undefined,
-): Promise<void> {
+async function linkLater(image: Image, reserved: Reserved, waits: Promise<void> | undefined): Promise<void> {
   await waits
   await inSlice(image, reserved.slice, (table) => linkIn(image, table, reserved))
 }

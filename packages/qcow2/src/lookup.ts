@@ -206,7 +206,8 @@ function runLength(
   for (let at = (index + 1) * l2EntrySize; length < limit; at += l2EntrySize) {
     const hi = view.getUint32(at)
     const lo = view.getUint32(at + 4)
-    if (hostOffset >= 0 && hostOffsetOf(hi, lo) !== (expected += clusterSize)) break
+    expected += clusterSize
+    if (hostOffset >= 0 && hostOffsetOf(hi, lo) !== expected) break
     if (mindOwner && ((hi & COPIED_HI) !== 0) !== copied) break
     if (!extendedL2) {
       if (undividedKind(hi, lo, hasDataFile) !== kind) break

@@ -36,7 +36,8 @@ const refcountReserve: OptionType<number> & { readonly default: number } = {
   ...integer('Raise the refcounts of this many clusters ahead of their use (0: none)', 0),
   parse(value, key) {
     const clusters = integer('').parse(value, key)
-    if (clusters > MAX_RESERVE) throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
+    if (clusters > MAX_RESERVE)
+      throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
     return clusters
   },
 }

@@ -152,8 +152,7 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
   const start = freeHint % entries
   let found = 0
   let end = start
-  for (; end < entries && found < count; end++)
-    found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
+  for (; end < entries && found < count; end++) found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
   const first = end - count
   if (found < count || (atHint && first > start)) return undefined
   const most = Math.min(entries, end + ahead)

@@ -18,6 +18,7 @@ import { Incompatible } from './format/features.ts'
 import type { Geometry } from './format/geometry.ts'
 import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
+import { KnownFreeRuns } from './free-runs.ts'
 import { PendingFrees } from './frees.ts'
 import { Metadata, OverlapChecks } from './overlap.ts'
 import { Reservation } from './reservation.ts'
@@ -100,6 +101,7 @@ export class Image {
   /** Clusters below this index are taken: where the search for free ones begins. */
   freeHint = 0
   readonly reservation = new Reservation()
+  readonly freeRuns = new KnownFreeRuns()
   /** Host bytes at and above this offset were never written, so that they read as zeroes. */
   untouchedFrom: number
   /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
@@ -134,6 +136,7 @@ export class Image {
 
   /** Replaces the table caches by empty ones of the sizes that {@link settings} give. They must not be dirty. */
   renewCaches(): void {
+    this.freeRuns.clear()
     this.l2Tables = this.#newCache('l2')
     this.refblocks = this.#newCache('refcount')
     this.#cleaner.start(this.settings.caches.cleanInterval, () => [this.l2Tables, this.refblocks])
@@ -143,7 +146,13 @@ export class Image {
   dropCaches(): void {
     this.#cleaner.stop()
     this.l2Tables.clear()
+    this.forgetRefcounts()
+  }
+
+  /** Forgets all refcounts in memory, changed or not: they were written anew behind the cache's back. */
+  forgetRefcounts(): void {
     this.refblocks.clear()
+    this.freeRuns.clear()
   }
 
   #newCache(tables: 'l2' | 'refcount'): TableCache {
@@ -347,7 +356,7 @@ export class Image {
     this.setL1(l1)
     this.setRefcountTable(refcountTable)
     this.l2Tables.clear()
-    this.refblocks.clear()
+    this.forgetRefcounts()
     this.needsRepair = this.dirty
     this.freeHint = 0
     this.untouchedFrom = alignUp(this.file.size, this.geometry.clusterSize)
@@ -361,6 +370,7 @@ export class Image {
   /** Replaces the refcount table in memory; header and disk are the caller's business. */
   setRefcountTable(bytes: Uint8Array): void {
     this.refcountTable = new ResidentTable(bytes)
+    this.freeRuns.clear()
     this.overlaps.forget()
   }
 

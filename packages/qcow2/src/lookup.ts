@@ -73,11 +73,15 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
   return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
 }
 
+/** So many L1 entries are looked at for one run, at most. */
+const MISSING_TABLES = 256
+
 /** Guest offset (bytes) up to which L2 tables are missing from an L1 entry on; looks no further than `wanted`. */
 function missingTables(image: Image, l1Index: number, wanted: number): number {
   const { l2Coverage } = image.geometry
+  const last = Math.min(Math.ceil(wanted / l2Coverage), l1Index + MISSING_TABLES)
   let end = l1Index + 1
-  while (end * l2Coverage < wanted && l2TableOffset(image, end) === 0) end++
+  while (end < last && l2TableOffset(image, end) === 0) end++
   return end * l2Coverage
 }
 

@@ -1,5 +1,6 @@
 /** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
 import {
+  alignUp,
   BlockError,
   bool,
   integer,
@@ -97,6 +98,7 @@ export type RuntimeOptions = OptionValues<typeof runtimeOptions>
 
 /** QEMU's default and least sizes of the caches, in bytes (block/qcow2.h). */
 const MAX_L2_CACHE = 32 * 2 ** 20
+const MIN_L2_SLICES = 2
 const MIN_REFCOUNT_TABLES = 4
 /** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, come in with one small read. */
 const SLICE = 4096
@@ -185,10 +187,18 @@ function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geomet
   if (sizes.l2CacheSize / (options.l2CacheEntrySize ?? clusterSize) > INT_MAX)
     throw invalid('L2 cache size too big')
   if (sizes.refcountCacheSize / clusterSize > INT_MAX) throw invalid('Refcount cache size too big')
-  return { sliceSize, cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL, ...sizes }
+  return {
+    sliceSize,
+    cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL,
+    l2CacheSize: Math.max(sizes.l2CacheSize, MIN_L2_SLICES * sliceSize),
+    refcountCacheSize: Math.max(sizes.refcountCacheSize, MIN_REFCOUNT_TABLES * clusterSize),
+  }
 }
 
-/** QEMU's `read_cache_sizes`: a total, its parts, or defaults. Bytes. */
+/**
+ * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). What is below the least
+ * sizes is not refused, but raised to them.
+ */
 function cacheSizes(
   { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
   header: Header,
@@ -196,10 +206,10 @@ function cacheSizes(
 ): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
   const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
   // More than all L2 tables of the image would be of no use.
-  const allTables = Math.max(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
+  const allTables = alignUp(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
   if (cacheSize === undefined) {
     return {
-      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, Math.max(allTables, 2 * clusterSize)),
+      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, allTables),
       refcountCacheSize: refcountCacheSize ?? leastRefcounts,
     }
   }

@@ -1,6 +1,7 @@
 /** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
 import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from './format/words.ts'
+import { freeRunsOf } from './free-runs.ts'
 import type { Image } from './image.ts'
 
 /** How many entries the refcount table has; each stands for one refcount block. */
@@ -103,6 +104,7 @@ function changeSlice(
   const entries = sliceEntries(image)
   const start = cluster % entries
   const stop = Math.min(entries, start + end - cluster)
+  if (delta < 0) image.freeRuns.forget(Math.floor(cluster / entries))
   // First look, then change: nothing has to be undone within a slice.
   for (let i = start; i < stop; i++) {
     const value = table ? refcounts.get(table.bytes, i) + delta : -1
@@ -171,10 +173,19 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
  */
 export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
+  const { refcounts, freeRuns } = image
   const entries = sliceEntries(image)
   let cluster = image.freeHint
   let found = 0
   while (found < count) {
+    const start = cluster % entries
+    const slice = Math.floor(cluster / entries)
+    const known = start === 0 ? freeRuns.get(slice) : undefined
+    if (known && found + known.head < count && known.longest < count) {
+      found = known.head === entries ? found + entries : known.tail
+      cluster += entries
+      continue
+    }
     const offset = await sliceOf(image, cluster)
     if (offset === 0) {
       // No block: free up to the end of its range, or of the table, and beyond.
@@ -185,10 +196,10 @@ export async function findFree(image: Image, count: number): Promise<number> {
       continue
     }
     const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
-    const start = cluster % entries
     let i = start
-    for (; i < entries && found < count; i++) found = image.refcounts.get(bytes, i) === 0 ? found + 1 : 0
+    for (; i < entries && found < count; i++) found = refcounts.get(bytes, i) === 0 ? found + 1 : 0
     cluster += i - start
+    if (start === 0 && found < count) freeRuns.set(slice, freeRunsOf(refcounts, bytes, entries))
   }
   if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })

@@ -170,7 +170,10 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
       Math.floor((inSlice * refcountBits) / 8),
       Math.ceil(((inSlice + 1) * refcountBits) / 8),
     )
-    if (value === 0 && cluster < image.freeHint) image.freeHint = cluster
+    if (value === 0) {
+      image.freeHint = Math.min(image.freeHint, cluster)
+      image.freeRuns.clear()
+    }
     if (image.refblocks.isCrowded) await image.refblocks.writeBack()
     return true
   } catch {

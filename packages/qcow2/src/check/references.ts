@@ -84,6 +84,8 @@ export class References {
   #lastIndex = -1
   #lastPlace: number | undefined
   #highest = 0
+  /** Clusters that are known to be referred to, every one. */
+  #taken = { start: 0, end: 0 }
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
 
@@ -165,15 +167,21 @@ export class References {
     return (place % SLAB) * this.#entriesOfPiece + (cluster % this.#entriesOfPiece)
   }
 
-  /** First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them. */
+  /**
+   * First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them.
+   * Called for one cluster with a growing `from`, it looks at each cluster once.
+   */
   allocate(count: number, from: number): number {
+    const { start, end } = this.#taken
+    const goesOn = from >= start && from <= end
+    let cluster = goesOn ? end : from
     let found = 0
-    let cluster = from
     while (found < count) {
       found = this.get(cluster) === 0 ? found + 1 : 0
       cluster++
     }
     for (let i = cluster - count; i < cluster; i++) this.set(i, 1)
+    if (count === 1) this.#taken = { start: goesOn ? start : from, end: cluster }
     return cluster - count
   }
 
@@ -184,6 +192,7 @@ export class References {
     this.#lastIndex = -1
     this.#lastPlace = undefined
     this.#highest = 0
+    this.#taken = { start: 0, end: 0 }
     this.clusters = fileClusters(this.#image)
   }
 }

@@ -209,18 +209,19 @@ export class Image {
   async flushFile(): Promise<void> {
     const announced = this.file.debugEvent('flush_to_disk')
     if (announced) await announced
+    const reached = this.file.size
     // Through the cache, so that it knows: what is durable has not to be waited for.
     await this.refblocks.flush()
+    this.#coveredTo = Math.max(this.#coveredTo, Math.min(reached, this.file.size))
   }
 
   /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
   async markDirty(): Promise<void> {
     if (this.dirty) return
-    const reached = await this.#extendFile(this.untouchedFrom)
+    await this.#extendFile(this.untouchedFrom)
     await this.#writeIncompatible(this.header.incompatible | Incompatible.dirty)
     await this.flushFile()
     this.header.incompatible |= Incompatible.dirty
-    this.#coveredTo = reached
   }
 
   /** @see write-order.ts */
@@ -234,7 +235,6 @@ export class Image {
     const reached = await this.#extendFile(end)
     if (reached < end) return false
     await this.flushFile()
-    this.#coveredTo = reached
     return true
   }
 
@@ -242,26 +242,27 @@ export class Image {
   async #extendFile(end: number): Promise<number> {
     const { size } = this.file
     const step = Math.min(Math.max(size, EXTENSION.least), EXTENSION.most)
+    const target = alignUp(end, this.geometry.clusterSize) + alignUp(step, this.geometry.clusterSize)
+    return (await this.reachFile(target)) ? target : 0
+  }
+
+  /**
+   * Makes the file reach `end`, and over every cluster that is in use: what was never written there reads as zeroes.
+   * Not durably. What is not needed is cut off by {@link trimFile}.
+   *
+   * @returns false where the host cannot
+   */
+  async reachFile(end: number): Promise<boolean> {
     // Data may be on its way to any cluster that was given away: the file must not end before it.
-    const needed = Math.max(alignUp(end, this.geometry.clusterSize), this.untouchedFrom)
-    const target = needed + alignUp(step, this.geometry.clusterSize)
-    if (size >= target) return target
+    const target = Math.max(end, this.untouchedFrom)
+    if (this.file.size >= target) return true
     try {
       await this.file.truncate(target, { exact: false })
     } catch {
-      return 0
+      return false
     }
-    this.#extended = true
-    return target
-  }
-
-  /** Makes the file reach over every cluster that is in use, so that what was never written there reads as zeroes. */
-  async reachFile(): Promise<void> {
-    const end = this.untouchedFrom
-    if (this.file.size >= end) return
-    await this.file
-      .truncate(end, { exact: false })
-      .catch(() => this.file.write(end - SECTOR, new Uint8Array(SECTOR)))
+    if (end > this.untouchedFrom) this.#extended = true
+    return true
   }
 
   /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
@@ -270,8 +271,8 @@ export class Image {
     this.#coveredTo = Math.min(this.#coveredTo, end)
   }
 
-  /** Cuts off what {@link coverFile} added beyond the clusters in use. */
-  async #trimExtension(): Promise<void> {
+  /** Cuts off what was added beyond the clusters in use. */
+  async trimFile(): Promise<void> {
     if (!this.#extended) return
     this.#extended = false
     this.#coveredTo = 0
@@ -285,7 +286,7 @@ export class Image {
    */
   async markClean(): Promise<void> {
     if (!this.dirty || this.needsRepair) return
-    await this.#trimExtension()
+    await this.trimFile()
     await beforeClean(this)
     await this.#writeIncompatible(this.header.incompatible & ~Incompatible.dirty)
     await this.flushFile()

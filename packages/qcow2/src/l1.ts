@@ -1,5 +1,5 @@
 /** The L1 table: where L2 tables are, how they come to be, and how the table itself grows. */
-import { alignUp, BlockError, TWO_32, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
 import { type Allocated, allocateClusters, releaseClusters } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
@@ -81,8 +81,9 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   }
   await image.file.debugEvent('l2_alloc_write')
   // Where nothing was ever written it is enough that the file reaches to the table's end.
-  if (allocated.zeroed) await image.reachFile()
-  else await image.file.write(allocated.offset, new Uint8Array(clusterSize))
+  if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
+  else if (!(await image.reachFile(allocated.offset + clusterSize)))
+    await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
   // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
 }

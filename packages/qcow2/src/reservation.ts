@@ -5,7 +5,7 @@
  * and by everything else that settles the image; a crash leaks it. Everything here runs under the image's lock.
  */
 import type { Image } from './image.ts'
-import { addToRefcounts, takeFree } from './refcounts.ts'
+import { addToRefcounts, getRefcount, takeFree } from './refcounts.ts'
 
 /** The clusters that have their refcounts and no use yet: [next, end), as indexes of host clusters. */
 export class Reservation {
@@ -36,27 +36,31 @@ export class Reservation {
 }
 
 /**
- * Takes `count` clusters as {@link takeFree} does, reserved ones first; reserves anew where they do not suffice, at
- * most to the end of a cached slice of refcounts.
+ * Takes `count` clusters: reserved ones, else with those behind them, which are reserved from now on, at most to the
+ * end of a slice of refcounts. The file is made to reach over them: then nothing but the refcounts has to be durable
+ * before an L2 entry points at one.
+ *
+ * @returns index of the first one; undefined where the first free ones are not in the first slice that has any
  */
-export function takeReserved(image: Image, count: number): number | undefined {
+export async function takeAhead(image: Image, count: number): Promise<number | undefined> {
   const { reservation } = image
   const reserved = reservation.take(count)
   if (reserved !== undefined) return reserved
+  await getRefcount(image, image.freeHint)
   const left = reservation.count
-  const ahead = image.lazyRefcounts ? 0 : image.settings.refcountReserve
-  if (ahead === 0) return takeFree(image, count)
   // What is left, and does not go on behind its end, waits for a shorter request.
-  const goesOn = image.freeHint === reservation.end
-  const first = left > 0 && !goesOn ? undefined : takeFree(image, count - left, ahead, left > 0)
-  if (first === undefined) return takeFree(image, count)
+  if (left > 0 && image.freeHint !== reservation.end) return undefined
+  const first = takeFree(image, count - left, image.settings.refcountReserve, left > 0)
+  if (first === undefined) return undefined
   reservation.add(first, image.freeHint)
+  await image.reachFile(reservation.end * image.geometry.clusterSize)
   return reservation.take(count)
 }
 
-/** Lowers the refcounts of what is reserved. In the cache: the caller writes it back. */
+/** Gives back what is reserved. Refcounts are lowered in the cache: the caller writes it back. */
 export async function releaseReserved(image: Image): Promise<void> {
   const { count } = image.reservation
   const first = image.reservation.take(count)
   if (count > 0) await addToRefcounts(image, first!, count, -1)
+  if (!image.dirty) await image.trimFile()
 }

@@ -5,7 +5,8 @@
  *     data       ->  L2 entry   where the cluster holds copies of old data, or did hold something else
  *     new table  refcount (lazy: dirty bit), zeroes or what it takes over  ->  L1 entry
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
- *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end)
+ *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; where
+ *                refcounts come first, their flush is enough)
  *     close      everything -> clean dirty bit
  *
  * `->` is a host flush in between. A crash at any moment leaves refcounts that are too high (leaks) but none
@@ -43,10 +44,13 @@ export interface Ordered {
  * @returns undefined where nothing has to be awaited: nearly always
  */
 export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
-  if (image.dirty ? !image.isCovered(hostEnd) : image.lazyRefcounts)
-    return beforeLazyLink(image, hostEnd, dataFirst)
-  const waits = image.dirty ? undefined : image.l2Tables.follow(image.refblocks)
-  if (dataFirst) image.l2Tables.followData()
+  const covered = image.isCovered(hostEnd)
+  if (image.dirty ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
+  // The flush between refcounts and entry makes the length of the file durable, too; where there is none, because
+  // the refcounts are durable already, that has to be so already, or the data comes first.
+  const isUnordered = image.dirty || image.refblocks.isDurable
+  const waits = isUnordered ? undefined : image.l2Tables.follow(image.refblocks)
+  if (dataFirst || (isUnordered && !covered)) image.l2Tables.followData()
   return waits
 }
 

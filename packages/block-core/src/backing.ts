@@ -2,20 +2,21 @@
 import { chainStatus } from './block-status.ts'
 import type { BlockChild } from './child.ts'
 
+const DONE = Promise.resolve()
+
 /** Reads what shows through at guest `offset`. `file` hears of it (`read_backing_aio`). */
-export async function readBacking(
+export function readBacking(
   file: BlockChild,
   backing: BlockChild | undefined,
   offset: number,
   into: Uint8Array,
 ): Promise<void> {
   const available = backing ? Math.max(0, Math.min(into.length, backing.size - offset)) : 0
-  if (backing && available > 0) {
-    const announced = file.debugEvent('read_backing_aio')
-    if (announced) await announced
-    await backing.read(offset, into.subarray(0, available))
-  }
   into.fill(0, available)
+  if (!backing || available === 0) return DONE
+  const part = available === into.length ? into : into.subarray(0, available)
+  const announced = file.debugEvent('read_backing_aio')
+  return announced ? announced.then(() => backing.read(offset, part)) : backing.read(offset, part)
 }
 
 /** Whether what shows through in a guest range is known to be all zeroes, without reading it. */

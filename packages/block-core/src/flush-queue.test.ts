@@ -93,4 +93,72 @@ describe('coalesced flushes', () => {
     expect(state.flushes).toBe(3)
     expect(queue.idle).toBe(true)
   })
+
+  it('wait for the writes that will ask for one, too, and cover them', async () => {
+    const { queue, running, state } = slowDisk()
+    for (let i = 0; i < 3; i++) queue.expect()
+    const ended = [0, 1, 2].map(async (i) => {
+      for (let turns = 0; turns < 10 * i; turns++) await Promise.resolve()
+      queue.wrote()
+      queue.arrived()
+      await queue.flush()
+    })
+    expect(state.flushes).toBe(0)
+    for (let i = 0; i < 100; i++) await Promise.resolve()
+    expect(state.flushes).toBe(1)
+    running[0]!.end()
+    await Promise.all(ended)
+    expect([state.flushes, queue.idle]).toEqual([1, true])
+  })
+
+  it('wait no longer than for a turn of the event loop', async () => {
+    const { queue, running, state } = slowDisk()
+    queue.expect()
+    queue.expect()
+    queue.wrote()
+    queue.arrived()
+    const first = queue.flush()
+    for (let i = 0; i < 100; i++) await Promise.resolve()
+    expect(state.flushes).toBe(0)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(state.flushes).toBe(1)
+    // The other one comes at last, and was not covered.
+    queue.wrote()
+    queue.arrived()
+    const second = queue.flush()
+    running[0]!.end()
+    await first
+    for (let i = 0; i < 10; i++) await Promise.resolve()
+    running[1]!.end()
+    await second
+    expect([state.flushes, queue.idle]).toEqual([2, true])
+  })
+
+  it('begin at once where no other write is under way', () => {
+    const { queue, state } = slowDisk()
+    queue.expect()
+    queue.wrote()
+    queue.arrived()
+    void queue.flush()
+    expect(state.flushes).toBe(1)
+  })
+
+  it('of thousands of writes at once are one', async () => {
+    const { queue, running, state } = slowDisk()
+    const writes = 5000
+    for (let i = 0; i < writes; i++) queue.expect()
+    const ends = Array.from({ length: writes }, () => {
+      queue.wrote()
+      queue.arrived()
+      return queue.flush()
+    })
+    // All of them wait for the same one.
+    expect(new Set(ends).size).toBe(1)
+    await Promise.resolve()
+    await Promise.resolve()
+    await new Promise((resolve) => setImmediate(resolve))
+    running[0]!.end()
+    await Promise.all(ends)
+    expect(state.flushes).toBe(1)
+  })
 })

@@ -48,4 +48,24 @@ describe('a mutex', () => {
     await Promise.resolve()
     expect(mutex.locked).toBe(false)
   })
+
+  it('costs nothing where nothing has to be waited for', async () => {
+    const mutex = new Mutex()
+    expect(mutex.run(() => 7)).toBe(7)
+    expect(mutex.locked).toBe(false)
+    expect(() =>
+      mutex.run(() => {
+        throw new Error('no')
+      }),
+    ).toThrow('no')
+    expect(mutex.locked).toBe(false)
+    // Who finds it taken waits all the same.
+    let end!: () => void
+    const first = mutex.run(() => new Promise<void>((resolve) => (end = resolve)))
+    const second = mutex.run(() => 8)
+    expect(second).toBeInstanceOf(Promise)
+    end()
+    expect(await second).toBe(8)
+    await first
+  })
 })

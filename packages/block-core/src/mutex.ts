@@ -1,4 +1,7 @@
-/** Bodies never overlap, and start in the order of their calls. Ten lines, and ten times as fast as a queue. */
+/**
+ * Bodies never overlap, and start in the order of their calls. Ten lines, and ten times as fast as a queue: a body
+ * that has nothing to wait for costs no promise at all.
+ */
 export class Mutex {
   #tail: Promise<unknown> | undefined
 
@@ -7,9 +10,16 @@ export class Mutex {
     return this.#tail !== undefined
   }
 
-  /** Runs `body` once all earlier bodies have settled; a body that throws does not hold back the next. */
-  run<T>(body: () => Promise<T>): Promise<T> {
+  /**
+   * Runs `body` once all earlier bodies have settled; a body that throws does not hold back the next.
+   *
+   * @returns what `body` returns: at once, if the lock is free and that is no promise
+   */
+  run<T>(body: () => Promise<T>): Promise<T>
+  run<T>(body: () => T | Promise<T>): T | Promise<T>
+  run<T>(body: () => T | Promise<T>): T | Promise<T> {
     const result = this.#tail === undefined ? body() : this.#tail.then(body)
+    if (!(result instanceof Promise)) return result
     const tail: Promise<unknown> = result.then(
       () => this.#release(tail),
       () => this.#release(tail),

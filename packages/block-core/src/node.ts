@@ -399,7 +399,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** @internal The driver, or a reopen, changed what the node is. */
   reconfigure(config: NodeConfig): void {
     this.#config = config
-    this.#requests.refreshLimits()
+    this.#requests.refresh()
   }
   /** @internal The driver found the image broken. */
   markCorrupt(event: CorruptEvent): void {

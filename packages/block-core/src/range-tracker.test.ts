@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { RangeTracker } from './range-tracker.ts'
+import { type HeldRange, RangeTracker } from './range-tracker.ts'
+import { createRandom } from './testing/random.ts'
 
 /** Starts requests whose ends the test decides; `log` tells which began. */
 function bench() {
@@ -94,5 +95,54 @@ describe('a range tracker', () => {
     a.end()
     await a.done
     expect(tracker.isHeld(10, 10)).toBe(false)
+  })
+
+  it('finds the same conflicts as a look at everybody, for ranges of every length', async () => {
+    const random = createRandom(5)
+    const tracker = new RangeTracker()
+    const held: HeldRange[] = []
+    const lengths = [0, 1, 512, 65536, 2 ** 20, 3 * 2 ** 20, 2 ** 25, Number.MAX_SAFE_INTEGER / 2]
+    for (let step = 0; step < 5000; step++) {
+      if (held.length > 0 && random.chance(0.4)) {
+        const [range] = held.splice(random.int(0, held.length), 1)
+        tracker.release(range!)
+        continue
+      }
+      const start = random.int(0, 200) * 2 ** random.int(10, 22)
+      const bytes = random.pick(lengths)
+      const exclusive = random.chance(0.5)
+      const end = start + bytes
+      const meets = held.some(
+        (other) => (exclusive || other.exclusive) && other.start < end && start < other.end,
+      )
+      const range = tracker.tryHold(start, bytes, exclusive)
+      expect(range === undefined, `step ${step}`).toBe(meets)
+      if (range) held.push(range)
+    }
+  })
+
+  it('tells who waits when the range is given back, whoever takes it then', async () => {
+    const tracker = new RangeTracker()
+    const held = tracker.tryHold(0, 10, true)!
+    let free = false
+    const waits = tracker.whenReleased(5, 1, false).then(() => (free = true))
+    await Promise.resolve()
+    expect(free).toBe(false)
+    tracker.release(held)
+    await waits
+    await held.over()
+    await tracker.whenReleased(5, 1, true)
+    expect(free).toBe(true)
+  })
+
+  it('compares a request with its neighbours alone, however many there are elsewhere', () => {
+    const compared = (count: number): number => {
+      const tracker = new RangeTracker()
+      for (let i = 0; i < count; i++) tracker.tryHold(i * 2 ** 17, 2 ** 16, true)
+      return tracker.compared
+    }
+    expect(compared(8000)).toBeLessThan(8.5 * 8000)
+    // The next power of ten costs ten times as much, not a hundred times.
+    expect(compared(80_000)).toBeLessThan(10.5 * compared(8000))
   })
 })

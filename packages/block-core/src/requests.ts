@@ -32,21 +32,27 @@ export class Requests {
   readonly #flushes: FlushQueue
   readonly #ranges = new RangeTracker()
   #limits: BlockLimits
+  /** Writes go to the driver as they come: nothing to pad, to look for zeroes in, to announce, or to make durable. */
+  #areWritesPlain = false
 
   constructor(ops: NodeOps, owner: RequestOwner) {
     this.#ops = ops
     this.#owner = owner
     this.#limits = completeLimits(ops.limits)
     this.#flushes = new FlushQueue(() => this.#flushDriver())
+    this.refresh()
   }
 
   get limits(): BlockLimits {
     return this.#limits
   }
 
-  /** The driver's limits may have changed. */
-  refreshLimits(): void {
+  /** The driver's limits, or the node's configuration, may have changed. */
+  refresh(): void {
+    const { detectZeroes, writeCache } = this.#owner.config
     this.#limits = completeLimits(this.#ops.limits)
+    this.#areWritesPlain =
+      this.#limits.requestAlignment === 1 && detectZeroes === 'off' && writeCache && !this.#ops.debugEvent
   }
 
   /** Something was written beside the requests here: the next flush has work. */
@@ -73,45 +79,59 @@ export class Requests {
     )
   }
 
-  async write(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+  write(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    // Nearly every request, again; every async function less is felt.
+    if (this.#areWritesPlain && flags.fua !== true && from.length <= this.#limits.maxTransfer)
+      return this.#writePlain(offset, from)
     const { detectZeroes } = this.#owner.config
     if (detectZeroes !== 'off' && isZero(from))
       return this.writeZeroes(offset, from.length, { ...flags, mayUnmap: detectZeroes === 'unmap' })
-    if (!this.#isAligned(offset, from.length)) await this.#writeUnaligned(offset, from, flags)
-    else if (this.#limits.requestAlignment === 1) await this.#writeAligned(offset, from, flags)
-    else await this.#ranges.run(offset, from.length, false, () => this.#writeAligned(offset, from, flags))
-    await this.#forceUnitAccess(flags, this.#ops.writeFlags)
+    return this.#forcing(flags, this.#ops.writeFlags, () => {
+      if (!this.#isAligned(offset, from.length)) return this.#writeUnaligned(offset, from, flags)
+      if (this.#limits.requestAlignment === 1) return this.#writeAligned(offset, from, flags)
+      return this.#ranges.run(offset, from.length, false, () => this.#writeAligned(offset, from, flags))
+    })
   }
 
-  async writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+  async #writePlain(offset: number, from: Uint8Array): Promise<void> {
     try {
-      await this.#ops.writeCompressed!(offset, from)
+      await this.#ops.write!(offset, from, NO_FLAGS)
     } finally {
       this.#flushes.wrote()
     }
-    await this.#forceUnitAccess(NO_FLAGS, undefined)
   }
 
-  async writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    await this.#zeroPieces(offset, bytes, flags)
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    return this.#forcing(NO_FLAGS, undefined, async () => {
+      try {
+        await this.#ops.writeCompressed!(offset, from)
+      } finally {
+        this.#flushes.wrote()
+      }
+    })
+  }
+
+  writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
     // Some of it may have been written as data, so the driver must know FUA in both ways.
     const { zeroFlags, writeFlags } = this.#ops
-    await this.#forceUnitAccess(flags, zeroFlags?.has('fua') ? writeFlags : undefined)
+    const supported = zeroFlags?.has('fua') ? writeFlags : undefined
+    return this.#forcing(flags, supported, () => this.#zeroPieces(offset, bytes, flags))
   }
 
   /** @throws BlockError ENOTSUP also where the range does not fit the driver's blocks */
-  async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
-    if (!this.#isAligned(offset, bytes))
-      throw new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host')
-    try {
-      await this.#ranges.run(offset, bytes, false, async () => {
-        this.#owner.requireAlive()
-        await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
-      })
-    } finally {
-      this.#flushes.wrote()
-    }
-    await this.#forceUnitAccess(NO_FLAGS, undefined)
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    return this.#forcing(NO_FLAGS, undefined, async () => {
+      if (!this.#isAligned(offset, bytes))
+        throw new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host')
+      try {
+        await this.#ranges.run(offset, bytes, false, async () => {
+          this.#owner.requireAlive()
+          await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
+        })
+      } finally {
+        this.#flushes.wrote()
+      }
+    })
   }
 
   async discard(offset: number, bytes: number): Promise<void> {
@@ -127,17 +147,18 @@ export class Requests {
   }
 
   /** What is cut off, or appears, belongs to this request alone. */
-  async truncate(size: number, options: TruncateOptions): Promise<void> {
+  truncate(size: number, options: TruncateOptions): Promise<void> {
     const from = Math.min(size, this.#ops.size())
-    await this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
-      try {
-        this.#owner.requireAlive()
-        await this.#ops.truncate!(size, options)
-      } finally {
-        this.#flushes.wrote()
-      }
-    })
-    await this.#forceUnitAccess(NO_FLAGS, undefined)
+    return this.#forcing(NO_FLAGS, undefined, () =>
+      this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
+        try {
+          this.#owner.requireAlive()
+          await this.#ops.truncate!(size, options)
+        } finally {
+          this.#flushes.wrote()
+        }
+      }),
+    )
   }
 
   #isAligned(offset: number, bytes: number): boolean {
@@ -249,9 +270,20 @@ export class Requests {
     return flags.fua === true || !this.#owner.config.writeCache
   }
 
-  /** A flush after the write is what FUA means where the driver has none of its own. */
-  async #forceUnitAccess(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): Promise<void> {
-    if (this.#wantsFua(flags) && !supported?.has('fua')) await this.#flushes.flush()
+  /** Runs a write; a flush after it is what FUA means where the driver has none of its own. */
+  async #forcing(
+    flags: WriteFlags,
+    supported: ReadonlySet<WriteFlag> | undefined,
+    write: () => Promise<void>,
+  ): Promise<void> {
+    if (!this.#wantsFua(flags) || supported?.has('fua')) return write()
+    this.#flushes.expect()
+    try {
+      await write()
+    } finally {
+      this.#flushes.arrived()
+    }
+    await this.#flushes.flush()
   }
 
   async #flushDriver(): Promise<void> {

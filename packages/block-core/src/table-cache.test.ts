@@ -17,6 +17,8 @@ async function disk(seed = 1) {
   const memory = memoryFromBytes(bytes.slice())
   const log: string[] = []
   const control = { failWrites: 0, failReads: 0, failFlushes: 0 }
+  /** Reads, as `offset+bytes`. */
+  const reads: string[] = []
   const fail = (): never => {
     throw new BlockError('EIO', 'told to fail')
   }
@@ -24,6 +26,7 @@ async function disk(seed = 1) {
   const ops: NodeOps = {
     size: () => memory.size,
     async read(offset, into) {
+      reads.push(`${offset}+${into.length}`)
       // The bytes are those of the moment at which the request came down.
       await memory.read(offset, into)
       await gate
@@ -64,7 +67,7 @@ async function disk(seed = 1) {
     await memory.read(offset, into)
     return into[0]!
   }
-  return { bytes, memory, log, control, cache, hold, on }
+  return { bytes, memory, log, reads, control, cache, hold, on }
 }
 
 /** Changes one byte of a slice. */
@@ -271,5 +274,107 @@ describe('a table cache', () => {
     const table = cache.peek(0)!
     cache.clear()
     expect(() => cache.changed(table, 0, 1)).toThrow('after it was dropped')
+  })
+
+  test('does not wait for what is durable already, nor for what it never changed', async () => {
+    const { log, cache: make } = await disk()
+    const [refcounts, tables] = [make(), make()]
+    await put(tables, 8 * SLICE, 1)
+    await tables.follow(refcounts)
+    await tables.writeBack()
+    expect(log).toEqual([`write ${8 * SLICE}+512`])
+    await put(refcounts, 0, 1)
+    await refcounts.writeBack()
+    expect(refcounts.isDurable).toBe(false)
+    await put(tables, 8 * SLICE, 2)
+    await tables.follow(refcounts)
+    await tables.writeBack()
+    expect(log.slice(1)).toEqual(['write 0+512', 'flush', `write ${8 * SLICE}+512`])
+    expect(refcounts.isDurable).toBe(true)
+    await put(tables, 8 * SLICE, 3)
+    await tables.follow(refcounts)
+    await tables.writeBack()
+    expect(log).toHaveLength(5)
+  })
+
+  test('takes for durable what was written before a flush began, and only if it succeeds', async () => {
+    const { control, cache: make } = await disk()
+    const cache = make()
+    await put(cache, 0, 1)
+    await cache.writeBack()
+    control.failFlushes = 1
+    await expect(cache.flush()).rejects.toMatchObject({ code: 'EIO' })
+    expect(cache.isDurable).toBe(false)
+    const flush = cache.flush()
+    await put(cache, SLICE, 1)
+    await cache.writeBack()
+    await flush
+    expect(cache.isDurable).toBe(false)
+    await cache.flush()
+    expect(cache.isDurable).toBe(true)
+  })
+
+  test('reads ahead what is wanted in order, ever more, to the end of a table and into the next', async () => {
+    const { bytes, reads, cache: make } = await disk()
+    const cache = make({ capacity: 64, tableSize: 8 * SLICE })
+    for (let i = 0; i < 8; i++) expect(await get(cache, i * SLICE)).toBe(bytes[i * SLICE])
+    for (let i = 16; i < 24; i++) expect(await get(cache, i * SLICE)).toBe(bytes[i * SLICE])
+    expect(reads).toEqual(['0+1024', '1024+2048', '3072+4096', '7168+1024', `${16 * SLICE}+${8 * SLICE}`])
+  })
+
+  test('reads nothing ahead for who jumps, nor what it has, nor more than a part of it can hold', async () => {
+    const { reads, cache: make } = await disk()
+    const cache = make({ capacity: 8, tableSize: 8 * SLICE })
+    for (const i of [3, 1, 6, 2, 5]) await get(cache, i * SLICE)
+    expect(reads).toHaveLength(5)
+    // In order, but for slices that are here.
+    reads.length = 0
+    for (let i = 8; i < 16; i++) await get(cache, i * SLICE)
+    expect(reads).toEqual(['8192+1024', '9216+2048', '11264+2048', '13312+2048', '15360+1024'])
+  })
+
+  test('forgets what was read ahead of a slice that was dropped meanwhile', async () => {
+    const { memory, hold, cache: make } = await disk()
+    const cache = make({ capacity: 16, tableSize: 8 * SLICE })
+    await get(cache, 0)
+    const open = hold()
+    const ahead = cache.load(SLICE)
+    await Promise.resolve()
+    cache.drop(2 * SLICE, SLICE)
+    await memory.write(2 * SLICE, new Uint8Array(SLICE).fill(9))
+    open()
+    await ahead
+    expect(cache.peek(2 * SLICE)).toBeUndefined()
+    expect(await get(cache, 2 * SLICE)).toBe(9)
+  })
+
+  test('looks at a slice once for each time that it was of use, to find one to drop', async () => {
+    const looks = async (capacity: number): Promise<number> => {
+      const { cache: make } = await disk()
+      const cache = make({ capacity })
+      // All but two of what there is room for are always wanted, and stand in front.
+      const hot = Array.from({ length: capacity - 2 }, (_, i) => i * SLICE)
+      let uses = 0
+      for (let round = 0; round < 200; round++) {
+        for (const offset of round % capacity === 0 ? hot : []) {
+          await get(cache, offset)
+          uses++
+        }
+        await get(cache, (capacity + (round % 4)) * SLICE)
+        uses++
+      }
+      return cache.swept / uses
+    }
+    expect(await looks(8)).toBeLessThan(4)
+    expect(await looks(20)).toBeLessThan(4)
+  })
+
+  test('looks at no dirty slice to find one to drop', async () => {
+    const { cache: make } = await disk()
+    const cache = make({ capacity: 4 })
+    for (let i = 0; i < 20; i++) await put(cache, i * SLICE, i)
+    const before = cache.swept
+    for (let round = 0; round < 100; round++) await get(cache, (20 + (round % 4)) * SLICE)
+    expect(cache.swept - before).toBeLessThan(5 * 100)
   })
 })

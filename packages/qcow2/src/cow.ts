@@ -40,6 +40,22 @@ function holdsData(image: Image, { hi, lo, allocated }: Words): boolean {
 }
 
 /**
+ * Whether nothing has to be copied: the clusters read as zeroes, and so did, by their entries alone, what is around
+ * the write. This is what most writes meet that allocate.
+ */
+export function fillsFresh(image: Image, { zeroed, reused, before }: Reserved): boolean {
+  if (!zeroed || reused || image.backing) return false
+  return showsZeroes(image, before[0]!) && showsZeroes(image, before[before.length - 1]!)
+}
+
+/** Whether no part of an entry has data of its own; without a backing file all of it reads as zeroes then. */
+function showsZeroes(image: Image, words: Words): boolean {
+  if (image.extendedL2) return !holdsData(image, words)
+  const kind = kindOf(image, words, 0)
+  return kind !== SubclusterKind.normal && kind !== SubclusterKind.compressed
+}
+
+/**
  * Writes guest data to reserved clusters, with what has to be copied around it.
  *
  * @returns whether anything but the guest's new data was written: then it has to be durable before the link

@@ -7,8 +7,8 @@ import {
   type Overlay,
   overlay,
   SIZE,
-  type Variety,
   VARIETIES,
+  type Variety,
 } from './testing/crash.ts'
 
 const SECTOR = 512

@@ -131,7 +131,7 @@ const BUGS: readonly Bug[] = [
     name: 'L1 entries do not wait for their tables',
     rules: ['leaks at most', 'opens', 'reads back'],
     workload: alone('mixed', eager, mixed),
-    plant: () => void (planted.bug = 'no beforeActivate'),
+    plant: () => void Object.assign(planted, { bug: 'no beforeActivate' }),
   },
   {
     name: 'refcount table entries do not wait for their blocks',
@@ -151,7 +151,7 @@ const BUGS: readonly Bug[] = [
     name: 'the dirty bit is cleared before refcounts are durable',
     rules: ['dirty bit', 'clean'],
     workload: alone('mixed', lazy, mixed),
-    plant: () => void (planted.bug = 'no settling'),
+    plant: () => void Object.assign(planted, { bug: 'no settling' }),
   },
   {
     name: 'a repair clears the dirty bit before refcounts are durable',
@@ -173,18 +173,22 @@ const BUGS: readonly Bug[] = [
     name: 'clusters are reused before the entry that led there is durable',
     rules: ['reads back', 'leaks at most'],
     workload: alone('reuse', eager, reuse),
-    plant: () => void (planted.bug = 'early reuse'),
+    plant: () => void Object.assign(planted, { bug: 'early reuse' }),
   },
   {
     name: 'a flush of the guest does not reach the disk',
     rules: ['reads back'],
-    workload: alone('mixed', on(VARIETIES.preallocated, { flush: (_, step) => step === 'flush_to_os' }), mixed),
+    workload: alone(
+      'mixed',
+      on(VARIETIES.preallocated, { flush: (_, step) => step === 'flush_to_os' }),
+      mixed,
+    ),
   },
   {
     name: 'an overlay is emptied before its base has the data',
     rules: ['reads back'],
     workload: overlay('commit', { top: EMPTIED, base: eager }, commit),
-    plant: () => void (planted.bug = 'no flush of the base'),
+    plant: () => void Object.assign(planted, { bug: 'no flush of the base' }),
   },
 ]
 

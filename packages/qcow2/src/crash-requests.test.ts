@@ -20,7 +20,11 @@ crashTests(
   'qcow2 requests',
   [
     ...onEach('mixed', Object.keys(VARIETIES) as VarietyName[], mixed),
-    ...onEach('reuse', ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'small clusters', 'subclusters'], reuse),
+    ...onEach(
+      'reuse',
+      ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'small clusters', 'subclusters'],
+      reuse,
+    ),
   ],
   process.env,
 )

@@ -1,6 +1,14 @@
 /** Power cuts while an image changes its shape: tables that grow, disks that do and shrink, other features, other modes. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
-import { alone, SMALL_CLUSTER as CLUSTER, lazily, type Operation, onEach, overlay, VARIETIES } from './testing/crash.ts'
+import {
+  alone,
+  SMALL_CLUSTER as CLUSTER,
+  lazily,
+  type Operation,
+  onEach,
+  overlay,
+  VARIETIES,
+} from './testing/crash.ts'
 
 const { eager } = VARIETIES
 const small = VARIETIES['small clusters']
@@ -19,7 +27,10 @@ const resize: Operation = {
       await some(scene, 4)
       const size = random.int(1, most) * unit
       const preallocates = size > guest.size && scene.node.backing === undefined && random.chance(0.3)
-      await guest.resize(size, preallocates ? { preallocation: random.pick(['metadata', 'full'] as const) } : {})
+      await guest.resize(
+        size,
+        preallocates ? { preallocation: random.pick(['metadata', 'full'] as const) } : {},
+      )
     }
   },
 }
@@ -62,7 +73,12 @@ const growRefcounts: Operation = {
       await scene.guest.resize(scene.guest.size + 64 * 1024)
       const area = [scene.guest.size - 64 * 1024, scene.guest.size] as const
       await scene.guest.write(area[0], 24 * 1024)
-      await randomRequests(scene, { count: 3, cluster: CLUSTER, area, kinds: { write: 3, discard: 1, flush: 1 } })
+      await randomRequests(scene, {
+        count: 3,
+        cluster: CLUSTER,
+        area,
+        kinds: { write: 3, discard: 1, flush: 1 },
+      })
     }
   },
 }
@@ -74,7 +90,8 @@ const reopen: Operation = {
     const version = (await scene.node.info()).formatSpecific?.data['compat']
     for (let i = 0; i < 6; i++) {
       await some(scene, 4)
-      const lazy = version === '0.10' ? [] : ['on', 'off'].map((value) => ({ options: { 'lazy-refcounts': value } }))
+      const lazy =
+        version === '0.10' ? [] : ['on', 'off'].map((value) => ({ options: { 'lazy-refcounts': value } }))
       await guest.reopen(
         random.pick([
           { readOnly: true },
@@ -145,18 +162,38 @@ crashTests(
       resize,
     ),
     overlay('resize: overlay', { top: eager, base: BASE }, resize),
-    overlay('resize: lazy overlay', { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE }, resize),
-    ...onEach('L1 growth', ['small clusters', 'lazy, small clusters', 'lazy, small clusters, writethrough', '1-bit refcounts'], growL1),
-    ...onEach('preallocated growth', ['eager', 'lazy', 'version 2', 'small clusters', 'data file'], preallocate),
+    overlay(
+      'resize: lazy overlay',
+      { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE },
+      resize,
+    ),
+    ...onEach(
+      'L1 growth',
+      ['small clusters', 'lazy, small clusters', 'lazy, small clusters, writethrough', '1-bit refcounts'],
+      growL1,
+    ),
+    ...onEach(
+      'preallocated growth',
+      ['eager', 'lazy', 'version 2', 'small clusters', 'data file'],
+      preallocate,
+    ),
     alone('refcount table growth: eager', { create: FULL_TABLE }, growRefcounts),
     alone('refcount table growth: lazy', lazily({ create: FULL_TABLE }), growRefcounts),
     alone('reopen: eager or lazy', dirty, reopen),
     alone('reopen: version 2', VARIETIES['version 2'], reopen),
     alone('reopen: subclusters', lazily(VARIETIES.subclusters), reopen),
-    ...onEach('restart and check', ['eager', 'lazy', 'lazy, small clusters', 'lazy, 64k clusters', 'version 2', 'lazy, data file'], restart),
+    ...onEach(
+      'restart and check',
+      ['eager', 'lazy', 'lazy, small clusters', 'lazy, 64k clusters', 'version 2', 'lazy, data file'],
+      restart,
+    ),
     alone('amend: alone', dirty, amend),
     alone('amend: small clusters', { ...small, allows: { dirty: true } }, amend),
-    overlay('amend: overlay', { top: { ...dirty, allows: { dirty: true, zeroes: true } }, base: BASE }, amend),
+    overlay(
+      'amend: overlay',
+      { top: { ...dirty, allows: { dirty: true, zeroes: true } }, base: BASE },
+      amend,
+    ),
   ],
   process.env,
 )

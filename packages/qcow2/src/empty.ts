@@ -46,7 +46,7 @@ async function startOver(image: Image): Promise<void> {
     await image.flushFile()
     image.setL1(new Uint8Array(header.l1Size * 8))
     image.l2Tables.clear()
-    image.refblocks.clear()
+    image.forgetRefcounts()
 
     await file.debugEvent('empty_image_prepare')
     await file.writeZeroes(clusterSize, (2 + tables) * clusterSize)

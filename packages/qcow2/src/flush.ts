@@ -2,6 +2,7 @@
 
 import { applyFrees } from './allocate.ts'
 import type { Image } from './image.ts'
+import { releaseReserved } from './reservation.ts'
 import { writeCaches } from './write-order.ts'
 
 /** Makes everything durable whose write completed before the call. The lock is not held over the final flush. */
@@ -30,11 +31,12 @@ export async function flushImage(image: Image): Promise<void> {
   if (!image.frees.isEmpty) await image.lock.run(() => applyFrees(image))
 }
 
-/** Everything on disk, refcounts of what was freed included. Called with no request in flight. */
+/** Everything on disk, refcounts of what was freed or reserved included. Called with no request in flight. */
 export async function settleImage(image: Image): Promise<void> {
   await flushImage(image)
   await image.lock.run(async () => {
     await applyFrees(image)
+    await releaseReserved(image)
     await image.refblocks.writeBack()
   })
   await image.flushFile()

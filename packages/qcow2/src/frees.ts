@@ -59,10 +59,10 @@ export class PendingFrees {
 
   /** Takes the runs whose refcounts may drop now. */
   takeDue(): Freed[] {
-    const due: Freed[] = []
+    const due: (readonly Freed[])[] = []
     while (this.#durable[0] && this.#epochs.isOver(this.#durable[0].epoch))
-      due.push(...this.#durable.shift()!.freed)
-    return due
+      due.push(this.#durable.shift()!.freed)
+    return due.flat()
   }
 
   /** Whether anything is waiting, at any stage. */

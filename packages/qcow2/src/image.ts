@@ -18,8 +18,11 @@ import { Incompatible } from './format/features.ts'
 import type { Geometry } from './format/geometry.ts'
 import { HEADER_FIELD, type Header, serializeHeader } from './format/header.ts'
 import { type RefcountAccess, refcountAccess } from './format/refcount-width.ts'
+import { KnownFreeRuns } from './free-runs.ts'
 import { PendingFrees } from './frees.ts'
 import { Metadata, OverlapChecks } from './overlap.ts'
+import { Reservation } from './reservation.ts'
+import { ResidentTable } from './resident-table.ts'
 import { beforeClean } from './write-order.ts'
 
 /** What an image is opened with; the driver's options, resolved. */
@@ -30,6 +33,8 @@ export interface ImageSettings {
   readonly checkMode: boolean
   /** Refcount updates may be postponed. */
   lazyRefcounts: boolean
+  /** Clusters whose refcounts are raised ahead of their use (reservation.ts); 0: none. */
+  refcountReserve: number
   /** Whether the host hears of clusters that become free, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
   /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
@@ -65,18 +70,10 @@ export interface ImageParts {
 }
 
 /** By how many bytes the file of a lazy image grows at a time: its own size, within these bounds. */
-const EXTENSION = { least: 4 * 2 ** 20, most: 64 * 2 ** 20 }
-
-/** A metadata table that is always in memory, in disk byte order: L1, refcount table. */
-export interface ResidentTable {
-  readonly bytes: Uint8Array
-  readonly view: DataView
-}
-
-const resident = (bytes: Uint8Array): ResidentTable => ({ bytes, view: viewOf(bytes) })
+const EXTENSION = { least: 16 * 2 ** 20, most: 64 * 2 ** 20 }
 
 /** What everything else is found through: the header, and the tables that it leads to. */
-type Root = 'header' | 'l1' | 'refcountTable'
+type Root = 'header' | 'refcountTable'
 
 /** State shared by the verbs (read, write, discard, ...). Changes to it happen under {@link Image.lock}. */
 export class Image {
@@ -108,6 +105,8 @@ export class Image {
   refcountTable: ResidentTable
   /** Clusters below this index are taken: where the search for free ones begins. */
   freeHint = 0
+  readonly reservation = new Reservation()
+  readonly freeRuns = new KnownFreeRuns()
   /** Host bytes at and above this offset were never written, so that they read as zeroes. */
   untouchedFrom: number
   /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
@@ -132,8 +131,8 @@ export class Image {
     this.codec = parts.codec
     this.events = parts.events
     this.writable = !settings.readOnly
-    this.l1 = resident(parts.l1)
-    this.refcountTable = resident(parts.refcountTable)
+    this.l1 = new ResidentTable(parts.l1)
+    this.refcountTable = new ResidentTable(parts.refcountTable)
     this.refcounts = refcountAccess(geometry.refcountOrder)
     this.needsRepair = this.dirty
     this.untouchedFrom = Math.ceil(file.size / geometry.clusterSize) * geometry.clusterSize
@@ -144,6 +143,7 @@ export class Image {
 
   /** Replaces the table caches by empty ones of the sizes that {@link settings} give. They must not be dirty. */
   renewCaches(): void {
+    this.freeRuns.clear()
     this.l2Tables = this.#newCache('l2')
     this.refblocks = this.#newCache('refcount')
     this.#cleaner.start(this.settings.caches.cleanInterval, () => [this.l2Tables, this.refblocks])
@@ -153,7 +153,13 @@ export class Image {
   dropCaches(): void {
     this.#cleaner.stop()
     this.l2Tables.clear()
+    this.forgetRefcounts()
+  }
+
+  /** Forgets all refcounts in memory, changed or not: they were written anew behind the cache's back. */
+  forgetRefcounts(): void {
     this.refblocks.clear()
+    this.freeRuns.clear()
   }
 
   #newCache(tables: 'l2' | 'refcount'): TableCache {
@@ -163,6 +169,7 @@ export class Image {
     return new TableCache({
       file: this.file,
       sliceSize,
+      tableSize: this.geometry.clusterSize,
       capacity: Math.floor((isL2 ? l2CacheSize : refcountCacheSize) / sliceSize),
       events: isL2
         ? { load: 'l2_load', update: 'l2_update' }
@@ -192,6 +199,10 @@ export class Image {
   get extendedL2(): boolean {
     return this.geometry.subclusters > 1
   }
+  /** Somebody below listens to the steps that are announced. */
+  get isDebugged(): boolean {
+    return this.file.node.ops.debugEvent !== undefined
+  }
   /** The dirty bit is on disk. */
   get dirty(): boolean {
     return (this.header.incompatible & Incompatible.dirty) !== 0n
@@ -205,26 +216,32 @@ export class Image {
   async flushFile(): Promise<void> {
     const announced = this.file.debugEvent('flush_to_disk')
     if (announced) await announced
-    await this.file.flush()
+    const reached = this.file.size
+    // Through the cache, so that it knows: what is durable has not to be waited for.
+    await this.refblocks.flush()
+    this.#coveredTo = Math.max(this.#coveredTo, Math.min(reached, this.file.size))
   }
 
   /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
   async markDirty(): Promise<void> {
     if (this.dirty) return
-    const reached = await this.#extendFile(this.untouchedFrom)
+    await this.#extendFile(this.untouchedFrom)
     await this.#writeIncompatible(this.header.incompatible | Incompatible.dirty)
     await this.flushFile()
     this.header.incompatible |= Incompatible.dirty
-    this.#coveredTo = reached
+  }
+
+  /** @see write-order.ts */
+  isCovered(end: number): boolean {
+    return end <= this.#coveredTo
   }
 
   /** @see write-order.ts. The extra length is cut off when the image is marked clean. */
   async coverFile(end: number): Promise<boolean> {
-    if (end <= this.#coveredTo) return true
+    if (this.isCovered(end)) return true
     const reached = await this.#extendFile(end)
     if (reached < end) return false
     await this.flushFile()
-    this.#coveredTo = reached
     return true
   }
 
@@ -232,17 +249,27 @@ export class Image {
   async #extendFile(end: number): Promise<number> {
     const { size } = this.file
     const step = Math.min(Math.max(size, EXTENSION.least), EXTENSION.most)
+    const target = alignUp(end, this.geometry.clusterSize) + alignUp(step, this.geometry.clusterSize)
+    return (await this.reachFile(target)) ? target : 0
+  }
+
+  /**
+   * Makes the file reach `end`, and over every cluster that is in use: what was never written there reads as zeroes.
+   * Not durably. What is not needed is cut off by {@link trimFile}.
+   *
+   * @returns false where the host cannot
+   */
+  async reachFile(end: number): Promise<boolean> {
     // Data may be on its way to any cluster that was given away: the file must not end before it.
-    const needed = Math.max(alignUp(end, this.geometry.clusterSize), this.untouchedFrom)
-    const target = needed + alignUp(step, this.geometry.clusterSize)
-    if (size >= target) return target
+    const target = Math.max(end, this.untouchedFrom)
+    if (this.file.size >= target) return true
     try {
       await this.file.truncate(target, { exact: false })
     } catch {
-      return 0
+      return false
     }
-    this.#extended = true
-    return target
+    if (end > this.untouchedFrom) this.#extended = true
+    return true
   }
 
   /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
@@ -251,8 +278,8 @@ export class Image {
     this.#coveredTo = Math.min(this.#coveredTo, end)
   }
 
-  /** Cuts off what {@link coverFile} added beyond the clusters in use. */
-  async #trimExtension(): Promise<void> {
+  /** Cuts off what was added beyond the clusters in use. */
+  async trimFile(): Promise<void> {
     if (!this.#extended) return
     this.#extended = false
     this.#coveredTo = 0
@@ -266,7 +293,7 @@ export class Image {
    */
   async markClean(): Promise<void> {
     if (!this.dirty || this.needsRepair) return
-    await this.#trimExtension()
+    await this.trimFile()
     await beforeClean(this)
     // If this fails the bit may be gone from the disk: nobody may count on it before it is set again.
     this.header.incompatible &= ~Incompatible.dirty
@@ -340,8 +367,6 @@ export class Image {
   async settleRoots(): Promise<void> {
     for (const root of this.#unsettled) {
       if (root === 'header') await this.writeHeader()
-      else if (root === 'l1')
-        await this.writeResident(this.l1, this.header.l1TableOffset, 0, this.l1.bytes.length)
       else {
         const { bytes } = this.refcountTable
         await this.writeResident(this.refcountTable, this.header.refcountTableOffset, 0, bytes.length)
@@ -367,7 +392,7 @@ export class Image {
     this.setL1(l1)
     this.setRefcountTable(refcountTable)
     this.l2Tables.clear()
-    this.refblocks.clear()
+    this.forgetRefcounts()
     this.needsRepair = this.dirty
     this.freeHint = 0
     this.untouchedFrom = alignUp(this.file.size, this.geometry.clusterSize)
@@ -375,16 +400,36 @@ export class Image {
 
   /** Replaces the L1 table in memory; header and disk are the caller's business. */
   setL1(bytes: Uint8Array): void {
-    this.l1 = resident(bytes)
+    this.l1 = new ResidentTable(bytes)
   }
 
   /** Replaces the refcount table in memory; header and disk are the caller's business. */
   setRefcountTable(bytes: Uint8Array): void {
-    this.refcountTable = resident(bytes)
+    this.refcountTable = new ResidentTable(bytes)
+    this.freeRuns.clear()
     this.overlaps.forget()
   }
 
-  /** Writes the sector of a resident table that holds [from, from + bytes). Offsets count from its start. */
+  /** An L1 entry was changed; it is written with the next flush. @see write-order.ts */
+  l1Changed(index: number): void {
+    this.l1.changed(index * 8, 8)
+  }
+
+  /** @see write-order.ts */
+  get hasNewTables(): boolean {
+    return this.l1.isDirty
+  }
+
+  /** @see write-order.ts */
+  writeNewTables(): Promise<void> {
+    return this.l1.writeBack(async (from, to) => {
+      const announced = this.file.debugEvent('l1_update')
+      if (announced) await announced
+      await this.writeResident(this.l1, this.header.l1TableOffset, from, to - from)
+    })
+  }
+
+  /** Writes the sectors of a resident table that hold [from, from + bytes). Offsets count from its start. */
   async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
     const start = alignDown(from, SECTOR)
     const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)

@@ -31,8 +31,8 @@ export async function checkL2Offset(image: Image, l1Index: number, offset: numbe
 }
 
 /**
- * An L2 table for an L1 entry that may be changed in place: the one there is, a copy of a shared one, or a new one.
- * Runs under the image's lock.
+ * An L2 table for an L1 entry that may be changed in place: the one there is, a copy of a shared one, or a new one,
+ * which the L1 entry on disk points at after the next flush. Runs under the image's lock.
  *
  * @returns its host offset in bytes
  */
@@ -46,13 +46,16 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
     throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
   try {
     await fillTable(image, allocated, old)
-    await beforeActivate(image)
   } catch (error) {
     image.l2Tables.drop(allocated.offset, clusterSize)
     await releaseClusters(image, allocated.offset, clusterSize)
     throw error
   }
-  await setL1Entry(image, l1Index, allocated.offset)
+  const { view } = image.l1
+  view.setUint32(l1Index * 8, entryHi(allocated.offset, true))
+  view.setUint32(l1Index * 8 + 4, entryLo(allocated.offset))
+  image.l1Changed(l1Index)
+  image.overlaps.addL2Table(allocated.offset)
   if (old !== 0) {
     image.overlaps.removeL2Table(old)
     image.frees.add(old, clusterSize, 'snapshot')
@@ -60,30 +63,7 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   return allocated.offset
 }
 
-/** Points an L1 entry at a table. If that fails the entry may be on disk: the table is free after a flush. */
-async function setL1Entry(image: Image, l1Index: number, offset: number): Promise<void> {
-  const { view } = image.l1
-  const oldHi = view.getUint32(l1Index * 8)
-  const oldLo = view.getUint32(l1Index * 8 + 4)
-  view.setUint32(l1Index * 8, entryHi(offset, true))
-  view.setUint32(l1Index * 8 + 4, entryLo(offset))
-  image.overlaps.addL2Table(offset)
-  try {
-    await image.file.debugEvent('l1_update')
-    await image.changeRoot('l1', () =>
-      image.writeResident(image.l1, image.header.l1TableOffset, l1Index * 8, 8),
-    )
-  } catch (error) {
-    image.overlaps.removeL2Table(offset)
-    view.setUint32(l1Index * 8, oldHi)
-    view.setUint32(l1Index * 8 + 4, oldLo)
-    image.l2Tables.drop(offset, image.geometry.clusterSize)
-    image.frees.add(offset, image.geometry.clusterSize, 'other')
-    throw error
-  }
-}
-
-/** Writes a new table's contents: zeroes, or those of the table it takes over from. */
+/** Gives a new table its contents: zeroes, or those of the table it takes over from. */
 async function fillTable(image: Image, allocated: Allocated, copyOf: number): Promise<void> {
   const { clusterSize } = image.geometry
   const { sliceSize } = image.l2Tables
@@ -101,9 +81,9 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   }
   await image.file.debugEvent('l2_alloc_write')
   // Where nothing was ever written it is enough that the file reaches to the table's end.
-  if (allocated.zeroed)
+  if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
+  else if (!(await image.reachFile(allocated.offset + clusterSize)))
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
-  else await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
 }

@@ -1,5 +1,5 @@
 /** Pointing L2 entries at clusters that now hold data, or giving the clusters back. */
-import { alignDown, divUp } from '@vmblock/block-core'
+import { alignDown, divUp, type Table } from '@vmblock/block-core'
 import { releaseClusters } from './allocate.ts'
 import { spanOf } from './cow.ts'
 import {
@@ -18,34 +18,47 @@ import { setEntryWords, type Words } from './lookup.ts'
 import { inSlice, type Reserved } from './reserve.ts'
 import { beforeLink } from './write-order.ts'
 
-/** Makes the guest range of a reservation refer to its clusters. Runs under the image's lock. */
-export async function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> {
+/**
+ * Makes the guest range of a reservation refer to its clusters. Runs under the image's lock.
+ *
+ * @returns undefined where nothing had to be awaited: nearly always
+ */
+export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
+  const hostEnd = image.hasDataFile ? 0 : reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
+  // In a cluster that was used before, the guest would find what somebody else wrote there.
+  const waits = beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
+  const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
+  if (table) return linkIn(image, table, reserved)
+  return linkLater(image, reserved, waits)
+}
+
+async function linkLater(image: Image, reserved: Reserved, waits: Promise<void> | undefined): Promise<void> {
+  await waits
+  await inSlice(image, reserved.slice, (table) => linkIn(image, table, reserved))
+}
+
+function linkIn(image: Image, table: Table, reserved: Reserved): undefined {
   const { clusterSize, l2EntrySize } = image.geometry
   const { index, clusters, before, hostOffset, reused } = reserved
-  const hostEnd = image.hasDataFile ? 0 : hostOffset + clusters * clusterSize
-  // In a cluster that was used before, the guest would find what somebody else wrote there.
-  await beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
   const span = spanOf(image, reserved)
   const start = alignDown(reserved.offset, clusterSize)
-  await inSlice(image, reserved.slice, (table) => {
-    for (let i = 0; i < clusters; i++) {
-      const words = before[i]!
-      const host = hostOffset + i * clusterSize
-      const linked = { hi: entryHi(host, true), lo: entryLo(host), zeroes: 0, allocated: 0 }
-      if (image.extendedL2)
-        divide(
-          image,
-          linked,
-          words,
-          reused,
-          span.start - start - i * clusterSize,
-          span.end - start - i * clusterSize,
-        )
-      setEntryWords(image, table, index + i, linked)
-      if (!reused) freeEntry(image, words, 'other')
-    }
-    image.l2Tables.changed(table, index * l2EntrySize, (index + clusters) * l2EntrySize)
-  })
+  for (let i = 0; i < clusters; i++) {
+    const words = before[i]!
+    const host = hostOffset + i * clusterSize
+    const linked = { hi: entryHi(host, true), lo: entryLo(host), zeroes: 0, allocated: 0 }
+    if (image.extendedL2)
+      divide(
+        image,
+        linked,
+        words,
+        reused,
+        span.start - start - i * clusterSize,
+        span.end - start - i * clusterSize,
+      )
+    setEntryWords(image, table, index + i, linked)
+    if (!reused) freeEntry(image, words, 'other')
+  }
+  image.l2Tables.changed(table, index * l2EntrySize, (index + clusters) * l2EntrySize)
 }
 
 /** Marks the subclusters of [from, to) (bytes of the cluster) allocated; the others stay what they were. */
@@ -76,11 +89,15 @@ export function freeEntry(image: Image, words: Words, reason: FreeReason): void 
   else if (host !== 0) image.frees.add(host, clusterSize, reason)
 }
 
-/** Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock. */
-export async function relieve(image: Image): Promise<void> {
+/**
+ * Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock.
+ *
+ * @returns undefined where nothing had to be done
+ */
+export function relieve(image: Image): Promise<void> | undefined {
   const { l2Tables, refblocks } = image
-  if (!l2Tables.isCrowded && !refblocks.isCrowded) return
-  await image.lock.run(async () => {
+  if (!l2Tables.isCrowded && !refblocks.isCrowded) return undefined
+  return image.lock.run(async () => {
     if (l2Tables.isCrowded) await l2Tables.writeBack()
     if (refblocks.isCrowded) await refblocks.writeBack()
   })

@@ -4,7 +4,7 @@
  */
 import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
 import { COPIED_HI, compressedExtent, hostOffsetOf, ZERO_LO } from './format/l2-entry.ts'
-import { SubclusterKind, subclusterKind, undividedKind } from './format/subclusters.ts'
+import { countSame, SubclusterKind, subclusterKind, undividedKind } from './format/subclusters.ts'
 import { prefixedHex } from './format/words.ts'
 import type { Image } from './image.ts'
 import { checkL2Offset, l2TableOffset, ownsL2Table } from './l1.ts'
@@ -73,11 +73,15 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
   return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
 }
 
+/** So many L1 entries are looked at for one run, at most. */
+const MISSING_TABLES = 256
+
 /** Guest offset (bytes) up to which L2 tables are missing from an L1 entry on; looks no further than `wanted`. */
 function missingTables(image: Image, l1Index: number, wanted: number): number {
   const { l2Coverage } = image.geometry
+  const last = Math.min(Math.ceil(wanted / l2Coverage), l1Index + MISSING_TABLES)
   let end = l1Index + 1
-  while (end * l2Coverage < wanted && l2TableOffset(image, end) === 0) end++
+  while (end < last && l2TableOffset(image, end) === 0) end++
   return end * l2Coverage
 }
 
@@ -153,13 +157,13 @@ export function setEntryWords(image: Image, table: Table, index: number, words: 
 }
 
 function runAt(image: Image, table: Table, offset: number, limit: number, forWriting: boolean): Run {
-  const { clusterSize, subclusterSize, subclusters, clusterBits } = image.geometry
-  const first = indexInSlice(image, offset)
+  const { clusterSize, subclusterSize, clusterBits } = image.geometry
+  const index = indexInSlice(image, offset)
   const inCluster = offset % clusterSize
-  const words = entryWords(image, table, first)
-  let sub = Math.floor(inCluster / subclusterSize)
+  const words = entryWords(image, table, index)
+  const sub = Math.floor(inCluster / subclusterSize)
   const kind = kindOf(image, words, sub)
-  const problem = problemOf(image, table, words, first, kind, offset, forWriting)
+  const problem = problemOf(image, table, words, index, kind, offset, forWriting)
   if (problem) return { ...emptyRun(limit), kind: SubclusterKind.invalid, problem }
   if (kind === SubclusterKind.compressed) {
     const extent = compressedExtent(words.hi, words.lo, clusterBits)
@@ -172,42 +176,68 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
     }
   }
   const placed = hasPlace(kind)
-  const clusterOffset = placed ? hostOffsetOf(words.hi, words.lo) : 0
+  const hostOffset = placed ? hostOffsetOf(words.hi, words.lo) : -1
   const copied = placed && (words.hi & COPIED_HI) !== 0
-  let length = subclusterSize - (inCluster % subclusterSize)
-  let entry = words
-  for (let index = first; length < limit; length += subclusterSize) {
-    sub++
-    if (sub === subclusters) {
-      sub = 0
-      index++
-      entry = entryWords(image, table, index)
-      if (
-        placed &&
-        !continues(image, entry, clusterOffset + (index - first) * clusterSize, copied, forWriting)
-      )
-        break
-    }
-    if (kindOf(image, entry, sub) !== kind) break
+  const same = image.extendedL2 ? countSame(words.zeroes, words.allocated, sub, kind) : 1
+  let length = same * subclusterSize - (inCluster % subclusterSize)
+  if (inCluster + length === clusterSize && length < limit) {
+    const alike: Alike = { kind, hostOffset, copied, mindOwner: placed && (forWriting || image.hasDataFile) }
+    length = runLength(image, table, index, alike, length, limit)
   }
   return {
     kind,
     bytes: Math.min(length, limit),
-    hostOffset: placed ? clusterOffset + inCluster : 0,
+    hostOffset: placed ? hostOffset + inCluster : 0,
     copied,
     compressedBytes: 0,
   }
 }
 
-function continues(
+/** What the clusters of a run have in common. */
+interface Alike {
+  readonly kind: SubclusterKind
+  /** Of the first cluster; -1 for kinds that have no place. */
+  readonly hostOffset: number
+  readonly copied: boolean
+  /** COPIED must not change within the run. */
+  readonly mindOwner: boolean
+}
+
+/**
+ * The length of a run (bytes) of which `inFirst` are in the cluster of entry `index`; looks no further than `limit`.
+ * The words are taken from the table one by one: no object is made for a cluster.
+ */
+function runLength(
   image: Image,
-  next: Words,
-  expected: number,
-  copied: boolean,
-  forWriting: boolean,
-): boolean {
-  if (hostOffsetOf(next.hi, next.lo) !== expected) return false
-  return (!forWriting && !image.hasDataFile) || ((next.hi & COPIED_HI) !== 0) === copied
+  { view }: Table,
+  index: number,
+  { kind, hostOffset, copied, mindOwner }: Alike,
+  inFirst: number,
+  limit: number,
+): number {
+  const { extendedL2, hasDataFile } = image
+  const { clusterSize, subclusterSize, subclusters, l2EntrySize } = image.geometry
+  let expected = hostOffset
+  let length = inFirst
+  for (let at = (index + 1) * l2EntrySize; length < limit; at += l2EntrySize) {
+    const hi = view.getUint32(at)
+    const lo = view.getUint32(at + 4)
+    expected += clusterSize
+    if (hostOffset >= 0 && hostOffsetOf(hi, lo) !== expected) break
+    if (mindOwner && ((hi & COPIED_HI) !== 0) !== copied) break
+    if (!extendedL2) {
+      if (undividedKind(hi, lo, hasDataFile) !== kind) break
+      length += clusterSize
+      continue
+    }
+    const zeroes = view.getUint32(at + 8)
+    const allocated = view.getUint32(at + 12)
+    if (subclusterKind(hi, lo, zeroes, allocated, 0, hasDataFile) !== kind) break
+    const same = countSame(zeroes, allocated, 0, kind)
+    length += same * subclusterSize
+    if (same < subclusters) break
+  }
+  return length
 }
 
 /** What a subcluster is; without extended L2 a cluster is its only subcluster. */
@@ -228,9 +258,9 @@ function problemOf(
 ): string | undefined {
   const { clusterSize, l2EntrySize } = image.geometry
   // QEMU's default is to cache whole tables, so that is what its indexes count from.
-  const l2Offset = alignDown(table.offset, clusterSize)
-  const l2Index = prefixedHex(index + (table.offset - l2Offset) / l2EntrySize)
-  const place = (): string => `(L2 offset: ${prefixedHex(l2Offset)}, L2 index: ${l2Index})`
+  const l2Offset = (): number => alignDown(table.offset, clusterSize)
+  const l2Index = (): string => prefixedHex(index + (table.offset - l2Offset()) / l2EntrySize)
+  const place = (): string => `(L2 offset: ${prefixedHex(l2Offset())}, L2 index: ${l2Index()})`
   if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${place()}`
   if (kind === SubclusterKind.compressed)
     return image.hasDataFile
@@ -248,6 +278,6 @@ function problemOf(
   }
   const guestOffset = alignDown(offset, clusterSize)
   if (image.hasDataFile && host !== guestOffset)
-    return `External data file host cluster offset ${prefixedHex(host)} does not match guest cluster offset: ${prefixedHex(guestOffset)}, L2 index: ${l2Index})`
+    return `External data file host cluster offset ${prefixedHex(host)} does not match guest cluster offset: ${prefixedHex(guestOffset)}, L2 index: ${l2Index()})`
   return undefined
 }

@@ -1,5 +1,6 @@
 /** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
 import {
+  alignUp,
   BlockError,
   bool,
   integer,
@@ -29,9 +30,23 @@ const cleanInterval: OptionType<number> = {
   },
 }
 
+/** Clusters: what a refcount block of any image could hold. */
+const MAX_RESERVE = 2 ** 20
+
+const refcountReserve: OptionType<number> & { readonly default: number } = {
+  ...integer('Raise the refcounts of this many clusters ahead of their use (0: none)', 0),
+  parse(value, key) {
+    const clusters = integer('').parse(value, key)
+    if (clusters > MAX_RESERVE)
+      throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
+    return clusters
+  },
+}
+
 /** The option table of the driver. */
 export const runtimeOptions = {
   lazyRefcounts: bool('Postpone refcount updates'),
+  refcountReserve,
   passDiscardRequest: bool('Pass guest discard requests to the layer below'),
   passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
   passDiscardOther: bool('Generate discard requests when other clusters are freed'),
@@ -83,6 +98,7 @@ export type RuntimeOptions = OptionValues<typeof runtimeOptions>
 
 /** QEMU's default and least sizes of the caches, in bytes (block/qcow2.h). */
 const MAX_L2_CACHE = 32 * 2 ** 20
+const MIN_L2_SLICES = 2
 const MIN_REFCOUNT_TABLES = 4
 /** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, come in with one small read. */
 const SLICE = 4096
@@ -122,7 +138,7 @@ export function mutableSettings(
   header: Header,
   geometry: Geometry,
   unmap: boolean,
-): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'overlapCheck' | 'passDiscard'> {
+): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'refcountReserve' | 'overlapCheck' | 'passDiscard'> {
   const caches = cacheSettings(options, header, geometry)
   const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
   if (lazyRefcounts && header.version < 3)
@@ -130,6 +146,7 @@ export function mutableSettings(
   return {
     caches,
     lazyRefcounts,
+    refcountReserve: options.refcountReserve,
     overlapCheck: overlapClasses(options),
     passDiscard: {
       request: options.passDiscardRequest ?? unmap,
@@ -170,10 +187,18 @@ function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geomet
   if (sizes.l2CacheSize / (options.l2CacheEntrySize ?? clusterSize) > INT_MAX)
     throw invalid('L2 cache size too big')
   if (sizes.refcountCacheSize / clusterSize > INT_MAX) throw invalid('Refcount cache size too big')
-  return { sliceSize, cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL, ...sizes }
+  return {
+    sliceSize,
+    cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL,
+    l2CacheSize: Math.max(sizes.l2CacheSize, MIN_L2_SLICES * sliceSize),
+    refcountCacheSize: Math.max(sizes.refcountCacheSize, MIN_REFCOUNT_TABLES * clusterSize),
+  }
 }
 
-/** QEMU's `read_cache_sizes`: a total, its parts, or defaults. Bytes. */
+/**
+ * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). What is below the least
+ * sizes is not refused, but raised to them.
+ */
 function cacheSizes(
   { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
   header: Header,
@@ -181,10 +206,10 @@ function cacheSizes(
 ): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
   const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
   // More than all L2 tables of the image would be of no use.
-  const allTables = Math.max(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
+  const allTables = alignUp(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
   if (cacheSize === undefined) {
     return {
-      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, Math.max(allTables, 2 * clusterSize)),
+      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, allTables),
       refcountCacheSize: refcountCacheSize ?? leastRefcounts,
     }
   }

@@ -11,8 +11,10 @@ export async function read(image: Image, offset: number, into: Uint8Array): Prom
     const { unlinked } = image
     const first = peekValid(image, offset, into.length) ?? (await loadRun(image, offset, into.length))
     // Most requests are one run.
-    if (first.bytes === into.length) await readRun(image, first, unlinked, offset, into)
-    else await readRuns(image, first, unlinked, offset, into)
+    if (first.bytes === into.length) {
+      await readRun(image, first, offset, into)
+      if (image.unlinked !== unlinked) await readMoved(image, first, offset, into)
+    } else await readRuns(image, first, unlinked, offset, into)
   } finally {
     image.requests.leave(epoch)
   }
@@ -23,6 +25,7 @@ function peekValid(image: Image, offset: number, bytes: number): Run | undefined
   return run && run.kind !== SubclusterKind.invalid ? run : undefined
 }
 
+/** @param unlinkedThen what it was before the first run was looked up */
 async function readRuns(
   image: Image,
   first: Run,
@@ -37,40 +40,44 @@ async function readRuns(
       done === 0
         ? first
         : (peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left)))
-    await parts.add(() => readRun(image, run, unlinked, offset + done, into.subarray(done, done + run.bytes)))
+    await parts.add(async () => {
+      const part = into.subarray(done, done + run.bytes)
+      await readRun(image, run, offset + done, part)
+      if (image.unlinked !== unlinked) await readMoved(image, run, offset + done, part)
+    })
     return run.bytes
   })
 }
 
-/** @param unlinked what it was before the run was looked up */
-async function readRun(
-  image: Image,
-  run: Run,
-  unlinked: number,
-  offset: number,
-  into: Uint8Array,
-): Promise<void> {
+/** Reads again if the cluster is no longer there: a write may be filling it that others do not see yet. */
+async function readMoved(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
+  if (run.kind === SubclusterKind.normal && !(await isStillThere(image, run, offset)))
+    await read(image, offset, into)
+}
+
+const DONE = Promise.resolve()
+
+/** Not an async function, since every layer of those costs a cached read as much as looking it up. */
+function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
   switch (run.kind) {
     case SubclusterKind.normal: {
       const announced = image.file.debugEvent('read_aio')
-      if (announced) await announced
-      await image.data.read(run.hostOffset, into)
-      // If the cluster is no longer there, a write may be filling it that others do not see yet.
-      if (image.unlinked !== unlinked && !(await isStillThere(image, run, offset)))
-        await read(image, offset, into)
-      return
+      if (announced) return announced.then(() => image.data.read(run.hostOffset, into))
+      return image.data.read(run.hostOffset, into)
     }
     case SubclusterKind.zeroPlain:
     case SubclusterKind.zeroAlloc:
       into.fill(0)
-      return
+      return DONE
     case SubclusterKind.unallocatedPlain:
     case SubclusterKind.unallocatedAlloc:
       return readBacking(image.file, image.backing, offset, into)
     case SubclusterKind.compressed:
       return readCompressed(image, run, offset, into)
     default:
-      throw new BlockError('EIO', 'Invalid cluster entry found', { node: image.settings.nodeName, offset })
+      return Promise.reject(
+        new BlockError('EIO', 'Invalid cluster entry found', { node: image.settings.nodeName, offset }),
+      )
   }
 }
 

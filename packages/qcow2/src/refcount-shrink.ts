@@ -26,6 +26,7 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
   await image.writeResident(image.refcountTable, image.header.refcountTableOffset, 0, bytes.length)
   await image.flushFile()
   image.overlaps.forget()
+  image.freeRuns.clear()
   for (const [i, offset] of places.entries()) {
     image.refblocks.drop(offset, clusterSize)
     const cluster = offset / clusterSize

@@ -1,6 +1,7 @@
 /** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
 import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from './format/words.ts'
+import { freeRunsOf } from './free-runs.ts'
 import type { Image } from './image.ts'
 
 /** How many entries the refcount table has; each stands for one refcount block. */
@@ -22,6 +23,10 @@ export const refblockIndexOf = (image: Image, cluster: number): number =>
 /** Refcounts per cache slice. */
 const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
 
+/** Where, in its refcount block, the cache slice with a cluster's refcount begins. Bytes. */
+const sliceInBlock = (image: Image, cluster: number): number =>
+  Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+
 /** Host offset of the cache slice with a cluster's refcount; 0 where there is no block. */
 async function sliceOf(image: Image, cluster: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
@@ -34,7 +39,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
       true,
     )
   }
-  return block + Math.floor((cluster % refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+  return block + sliceInBlock(image, cluster)
 }
 
 /** The slice itself. The caller changes it before its next await. */
@@ -99,6 +104,7 @@ function changeSlice(
   const entries = sliceEntries(image)
   const start = cluster % entries
   const stop = Math.min(entries, start + end - cluster)
+  if (delta < 0) image.freeRuns.forget(Math.floor(cluster / entries))
   // First look, then change: nothing has to be undone within a slice.
   for (let i = start; i < stop; i++) {
     const value = table ? refcounts.get(table.bytes, i) + delta : -1
@@ -131,6 +137,35 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
 }
 
 /**
+ * Takes the first `count` free clusters in a row, from the hint on, where that is a matter of one cached slice:
+ * nearly always. What {@link findFree} and {@link addToRefcounts} do otherwise.
+ *
+ * @param ahead up to so many free ones that follow them are taken, too; the hint moves behind these
+ * @param atHint the first one must be that of the hint
+ * @returns index of the first one; undefined where more has to be looked at: then nothing was changed
+ */
+export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
+  const { refblockEntries, refcountBits } = image.geometry
+  const { refcounts, freeHint, refblocks } = image
+  const entries = sliceEntries(image)
+  const block = refblockOffset(image, Math.floor(freeHint / refblockEntries))
+  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, freeHint))
+  if (!table) return undefined
+  const start = freeHint % entries
+  let found = 0
+  let end = start
+  for (; end < entries && found < count; end++) found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
+  const first = end - count
+  if (found < count || (atHint && first > start)) return undefined
+  const most = Math.min(entries, end + ahead)
+  while (end < most && refcounts.get(table.bytes, end) === 0) end++
+  for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
+  refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
+  image.freeHint = freeHint + end - start
+  return freeHint + first - start
+}
+
+/**
  * Index of the first of `count` free clusters in a row, from the hint on (first fit, as QEMU's allocator
  * does it, so that layouts come out alike). Moves the hint behind them; marks nothing.
  *
@@ -138,10 +173,19 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
  */
 export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
+  const { refcounts, freeRuns } = image
   const entries = sliceEntries(image)
   let cluster = image.freeHint
   let found = 0
   while (found < count) {
+    const start = cluster % entries
+    const slice = Math.floor(cluster / entries)
+    const known = start === 0 ? freeRuns.get(slice) : undefined
+    if (known && found + known.head < count && known.longest < count) {
+      found = known.head === entries ? found + entries : known.tail
+      cluster += entries
+      continue
+    }
     const offset = await sliceOf(image, cluster)
     if (offset === 0) {
       // No block: free up to the end of its range, or of the table, and beyond.
@@ -152,10 +196,10 @@ export async function findFree(image: Image, count: number): Promise<number> {
       continue
     }
     const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
-    const start = cluster % entries
     let i = start
-    for (; i < entries && found < count; i++) found = image.refcounts.get(bytes, i) === 0 ? found + 1 : 0
+    for (; i < entries && found < count; i++) found = refcounts.get(bytes, i) === 0 ? found + 1 : 0
     cluster += i - start
+    if (start === 0 && found < count) freeRuns.set(slice, freeRunsOf(refcounts, bytes, entries))
   }
   if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })

@@ -32,6 +32,7 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
   return {
     commit() {
       image.settings.lazyRefcounts = next.lazyRefcounts
+      image.settings.refcountReserve = next.refcountReserve
       image.settings.passDiscard = next.passDiscard
       image.settings.overlapCheck = next.overlapCheck
       image.settings.caches = next.caches

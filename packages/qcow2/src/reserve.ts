@@ -4,7 +4,7 @@ import { allocateClusters } from './allocate.ts'
 import { COPIED_HI, hostOffsetOf } from './format/l2-entry.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
-import { growL1, writableL2Table } from './l1.ts'
+import { growL1, l2TableOffset, ownsL2Table, writableL2Table } from './l1.ts'
 import { entryWords, indexInSlice, kindOf, sliceOffset, type Words } from './lookup.ts'
 
 /** Clusters reserved for a guest range; nothing points at them yet, or not as data. */
@@ -33,6 +33,14 @@ export async function inWritableSlice<T>(image: Image, offset: number, use: (tab
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)
   return inSlice(image, sliceOffset(image, await writableL2Table(image, l1Index), offset), use)
+}
+
+/** The slice for a guest offset, if it is of a table that may be changed, and cached. */
+function peekWritableSlice(image: Image, offset: number): Table | undefined {
+  const l1Index = Math.floor(offset / image.geometry.l2Coverage)
+  const tableOffset = l2TableOffset(image, l1Index)
+  if (tableOffset === 0 || !ownsL2Table(image, l1Index)) return undefined
+  return image.l2Tables.peek(sliceOffset(image, tableOffset, offset))
 }
 
 /**
@@ -97,28 +105,49 @@ function planOf(image: Image, table: Table, offset: number, end: number): Plan {
 /**
  * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
  *
- * @returns undefined when all of that part can be written in place
+ * @returns undefined when all of that part can be written in place; no promise where all tables are cached
  */
-export async function reserve(image: Image, offset: number, bytes: number): Promise<Reserved | undefined> {
+export function reserve(
+  image: Image,
+  offset: number,
+  bytes: number,
+): Reserved | undefined | Promise<Reserved | undefined> {
+  const end = offset + bytes
+  const table = peekWritableSlice(image, offset)
+  if (table) return reserveAs(image, planOf(image, table, offset, end), offset, end)
+  return inWritableSlice(image, offset, (table) => planOf(image, table, offset, end)).then((plan) =>
+    reserveAs(image, plan, offset, end),
+  )
+}
+
+function reserveAs(
+  image: Image,
+  { treatment, host, slice, before }: Plan,
+  offset: number,
+  end: number,
+): Reserved | undefined | Promise<Reserved> {
+  if (treatment === Treatment.inPlace) return undefined
   const { clusterSize } = image.geometry
   const start = alignDown(offset, clusterSize)
-  const end = offset + bytes
-  const plan = await inWritableSlice(image, offset, (table) => planOf(image, table, offset, end))
-  const { treatment, host, slice, before } = plan
-  if (treatment === Treatment.inPlace) return undefined
   const clusters = before.length
-  const common = {
+  const bytes = Math.min(end, start + clusters * clusterSize) - offset
+  const index = indexInSlice(image, offset)
+  const at = (hostOffset: number, reused: boolean, zeroed: boolean): Reserved => ({
     offset,
-    bytes: Math.min(end, start + clusters * clusterSize) - offset,
+    bytes,
+    hostOffset,
     clusters,
     slice,
-    index: indexInSlice(image, offset),
+    index,
     before,
-  }
-  if (treatment === Treatment.reuse) return { ...common, hostOffset: host, reused: true, zeroed: false }
+    reused,
+    zeroed,
+  })
+  if (treatment === Treatment.reuse) return at(host, true, false)
   // In an external data file a guest cluster's place is its guest offset, and nobody counts it.
-  if (image.hasDataFile)
-    return { ...common, hostOffset: start, reused: false, zeroed: start >= image.data.size }
-  const allocated = await allocateClusters(image, clusters)
-  return { ...common, hostOffset: allocated.offset, reused: false, zeroed: allocated.zeroed }
+  if (image.hasDataFile) return at(start, false, start >= image.data.size)
+  const allocated = allocateClusters(image, clusters)
+  return allocated instanceof Promise
+    ? allocated.then((late) => at(late.offset, false, late.zeroed))
+    : at(allocated.offset, false, allocated.zeroed)
 }

@@ -2,13 +2,26 @@
 import { type BlockStatus, joinedStatus } from '@vmblock/block-core'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
+import { l2TableOffset } from './l1.ts'
 import { loadRun, type Run } from './lookup.ts'
 
-/** The status of the longest run at guest `offset`, at most `bytes`; runs of neighbouring tables are joined. */
+/**
+ * Table entries that are gone through for one answer. In a backing chain the same question comes again for every
+ * piece of the layers below: an answer must not cost more than it is worth there.
+ */
+const ENTRIES = 2048
+
+/**
+ * The status of a run at guest `offset`, at most `bytes`: as far as so many entries tell, or to the next L2 table where
+ * there is none.
+ */
 export async function blockStatus(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
   const epoch = image.requests.enter()
   try {
-    return await joinedStatus(bytes, async (done, left) =>
+    const { l2Coverage, clusterSize } = image.geometry
+    const hasTable = l2TableOffset(image, Math.floor(offset / l2Coverage)) !== 0
+    if (!hasTable) return statusOf(image, await loadRun(image, offset, bytes))
+    return await joinedStatus(Math.min(bytes, ENTRIES * clusterSize), async (done, left) =>
       statusOf(image, await loadRun(image, offset + done, left)),
     )
   } finally {

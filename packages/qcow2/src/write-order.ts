@@ -3,10 +3,10 @@
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
  *     data       ->  L2 entry   where the cluster holds copies of old data, or did hold something else
- *     new table  refcount, table contents -> L1 entry   (written and flushed, also in lazy mode)
+ *     new table  refcount (lazy: dirty bit), zeroes or what it takes over  ->  L1 entry
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
- *     lazy       length of the file -> L2 entry  (else a lost write leaves an entry that points past the end; in an
- *                eager image the refcount's flush covers it, if the file was made so long before)
+ *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; where
+ *                refcounts come first, their flush is enough)
  *     close      everything -> clean dirty bit
  *
  * `->` is a host flush in between. A crash at any moment leaves refcounts that are too high (leaks) but none
@@ -24,29 +24,45 @@ export interface Ordered {
   readonly dirty: boolean
   /** Sets the dirty bit and flushes, once. */
   markDirty(): Promise<void>
+  /** The file durably reaches `end` (host bytes). */
+  isCovered(end: number): boolean
   /** Makes the file durably reach `end` (host bytes); false where its host cannot. Grows it in large steps. */
   coverFile(end: number): Promise<boolean>
   /** Makes what was written to the image file durable. */
   flushFile(): Promise<void>
+  /** L1 entries in memory point at tables that those on disk do not point at yet. */
+  readonly hasNewTables: boolean
+  /** Writes these entries. */
+  writeNewTables(): Promise<void>
 }
 
 /**
  * Before an L2 entry may point at newly allocated clusters, which end at `hostEnd`. `dataFirst`: without what
  * was written into them they would show something wrong: they hold copies of old data, or the clusters were
  * used before, and what they held then is not the guest's business here.
+ *
+ * @returns undefined where nothing has to be awaited: nearly always
  */
-export async function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> {
+export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
+  const covered = image.isCovered(hostEnd)
+  if (image.dirty ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
+  // The flush between refcounts and entry makes the length of the file durable, too; where there is none, because
+  // the refcounts are durable already, that has to be so already, or the data comes first.
+  const isUnordered = image.dirty || image.refblocks.isDurable
+  const waits = isUnordered ? undefined : image.l2Tables.follow(image.refblocks)
+  if (dataFirst || (isUnordered && !covered)) image.l2Tables.followData()
+  return waits
+}
+
+async function beforeLazyLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> {
   // Failing to set the bit is no failure: refcounts just have to be exact then.
-  if (image.lazyRefcounts && !image.dirty) await image.markDirty().catch(() => undefined)
+  if (!image.dirty) await image.markDirty().catch(() => undefined)
   if (!image.dirty) await image.l2Tables.follow(image.refblocks)
   const covered = !image.dirty || (await image.coverFile(hostEnd))
   if (dataFirst || !covered) image.l2Tables.followData()
 }
 
-/**
- * Before an L1 entry may point at a new L2 table, or the header at a new L1 table, whose contents have been
- * written: both, and the refcounts of their clusters, are made durable. Tables are rare enough to be eager.
- */
+/** Before the header may point at a new L1 table, whose contents have been written. */
 export async function beforeActivate(image: Ordered): Promise<void> {
   await image.refblocks.writeBack()
   await image.flushFile()
@@ -54,13 +70,22 @@ export async function beforeActivate(image: Ordered): Promise<void> {
 
 /** What a guest flush has to write before the host flush that ends it. */
 export async function writeCaches(image: Ordered): Promise<void> {
+  if (image.hasNewTables) await writeNewTables(image)
   await image.l2Tables.writeBack()
   if (!image.dirty) await image.refblocks.writeBack()
 }
 
+/** New tables hold zeroes, or what they took over, before anything points at them; what is new in them may follow. */
+async function writeNewTables(image: Ordered): Promise<void> {
+  await image.l2Tables.settle()
+  if (!image.dirty) await image.refblocks.writeBack()
+  await image.flushFile()
+  await image.writeNewTables()
+}
+
 /** What has to be durable before the dirty bit may be cleared. */
 export async function beforeClean(image: Ordered): Promise<void> {
-  await image.l2Tables.writeBack()
+  await writeCaches(image)
   await image.refblocks.writeBack()
   await image.flushFile()
 }

@@ -3,7 +3,7 @@
  * comes last, so a crash before it leaks clusters and loses nothing.
  */
 import { alignDown, alignUp, inParts } from '@vmblock/block-core'
-import { writeReserved } from './cow.ts'
+import { fillsFresh, writeReserved } from './cow.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { abandon, link, relieve } from './link.ts'
@@ -15,9 +15,11 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
   const epoch = image.requests.enter()
   try {
     const first = peekRun(image, offset, from.length, true)
-    if (first && isInPlace(first) && first.bytes === from.length)
-      await writeInPlace(image, first, image.unlinked, offset, from)
-    else await writeRuns(image, offset, from)
+    if (first && isInPlace(first) && first.bytes === from.length) {
+      const { unlinked } = image
+      await writeInPlace(image, first, offset, from)
+      if (image.unlinked !== unlinked) await afterMove(image, first, offset, from.length)
+    } else await writeRuns(image, offset, from, first)
   } finally {
     image.requests.leave(epoch)
   }
@@ -26,16 +28,29 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
 /** The clusters are allocated and refer to nothing else: overwriting them changes no metadata. */
 const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && run.copied
 
-async function writeRuns(image: Image, offset: number, from: Uint8Array): Promise<void> {
-  await inParts(from.length, async (done, parts) => {
+/** @param first the run at `offset`, if its table is cached */
+async function writeRuns(
+  image: Image,
+  offset: number,
+  from: Uint8Array,
+  first: Run | undefined,
+): Promise<void> {
+  // Most requests that allocate are one allocation.
+  const isNew = first && !isInPlace(first) && first.kind !== SubclusterKind.invalid
+  const start = isNew ? await writeNew(image, offset, from) : 0
+  if (start === from.length) return
+  await inParts(from.length - start, async (done, parts) => {
+    const at = start + done
     const { unlinked } = image
-    const run = await loadRun(image, offset + done, from.length - done, true)
-    if (!isInPlace(run) || (await goesOn(image, run, offset + done, from.length - done))) {
-      const written = await writeNew(image, offset + done, from.subarray(done))
+    const run = await loadRun(image, offset + at, from.length - at, true)
+    if (!isInPlace(run) || (await goesOn(image, run, offset + at, from.length - at))) {
+      const written = await writeNew(image, offset + at, from.subarray(at))
       if (written > 0 || !isInPlace(run)) return written
     }
-    const part = from.subarray(done, done + run.bytes)
-    await parts.add(() => writeInPlace(image, run, unlinked, offset + done, part))
+    await parts.add(async () => {
+      await writeInPlace(image, run, offset + at, from.subarray(at, at + run.bytes))
+      if (image.unlinked !== unlinked) await afterMove(image, run, offset + at, run.bytes)
+    })
     return run.bytes
   })
 }
@@ -56,24 +71,20 @@ function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promis
   return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
 }
 
-/** @param unlinked what it was before the run was looked up */
-async function writeInPlace(
-  image: Image,
-  run: Run,
-  unlinked: number,
-  offset: number,
-  from: Uint8Array,
-): Promise<void> {
-  if (image.isDataFileRaw) return writeInRaw(image, run.hostOffset, from)
-  const refused = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
-  if (refused) await refused
-  const announced = image.file.debugEvent('write_aio')
-  if (announced) await announced
-  await image.data.write(run.hostOffset, from)
-  // If the range was given up meanwhile, the write is over; unless somebody else is filling the same cluster, who
-  // may bring it back: then it is over when he is done.
-  if (image.unlinked !== unlinked && !(await isStillThere(image, run, offset, true)))
-    await image.allocating.run(offset, from.length, false, async () => undefined)
+function writeInPlace(image: Image, run: Run, offset: number, from: Uint8Array): Promise<void> {
+  if (image.isDataFileRaw) return writeInRaw(image, offset, from)
+  const guarded = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
+  if (guarded) return guarded.then(() => writeData(image, run.hostOffset, from))
+  return writeData(image, run.hostOffset, from)
+}
+
+/**
+ * Something was unlinked while a write in place went on. If it was this range, the write is over; unless somebody
+ * else is filling the same cluster, who may bring it back: then it is over when he is done.
+ */
+async function afterMove(image: Image, run: Run, offset: number, bytes: number): Promise<void> {
+  if (!(await isStillThere(image, run, offset, true)))
+    await image.allocating.run(offset, bytes, false, async () => undefined)
 }
 
 /**
@@ -84,12 +95,16 @@ async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promi
   const isWritten = await image.allocating.run(offset, from.length, false, async () => {
     const run = await loadRun(image, offset, from.length, true)
     if (!isInPlace(run) || run.bytes < from.length) return false
-    const announced = image.file.debugEvent('write_aio')
-    if (announced) await announced
-    await image.data.write(offset, from)
+    await writeData(image, offset, from)
     return true
   })
-  if (!isWritten) await writeRuns(image, offset, from)
+  if (!isWritten) await writeRuns(image, offset, from, undefined)
+}
+
+function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<void> {
+  const announced = image.file.debugEvent('write_aio')
+  if (announced) return announced.then(() => image.data.write(hostOffset, from))
+  return image.data.write(hostOffset, from)
 }
 
 /**
@@ -102,22 +117,47 @@ async function writeNew(image: Image, offset: number, from: Uint8Array): Promise
   const coverage = sliceCoverage(image)
   const bytes = Math.min(from.length, coverage - (offset % coverage))
   const start = alignDown(offset, clusterSize)
+  const length = alignUp(offset + bytes, clusterSize) - start
   // Whoever else wants to allocate, zero or discard in these clusters waits, and then looks again.
-  return image.allocating.run(start, alignUp(offset + bytes, clusterSize) - start, true, async () => {
-    const reserved = await image.lock.run(() => reserve(image, offset, bytes))
-    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
-    try {
-      await guardReserved(image, reserved)
-      const copied = await writeReserved(image, reserved, from.subarray(0, reserved.bytes))
-      // Meanwhile another request may have found the image corrupt.
-      await guardReserved(image, reserved)
-      await image.lock.run(() => link(image, reserved, copied))
-    } catch (error) {
-      // A release that fails as well leaves a leak, and the first error is the one to tell.
-      await abandon(image, reserved).catch(() => undefined)
-      throw error
-    }
-    await relieve(image)
-    return reserved.bytes
-  })
+  const held = image.allocating.tryHold(start, length, true)
+  if (!held) {
+    await image.allocating.whenReleased(start, length, true)
+    return 0
+  }
+  try {
+    return await allocateAndWrite(image, offset, from, bytes)
+  } finally {
+    image.allocating.release(held)
+  }
+}
+
+async function allocateAndWrite(
+  image: Image,
+  offset: number,
+  from: Uint8Array,
+  bytes: number,
+): Promise<number> {
+  const reserving = image.lock.run(() => reserve(image, offset, bytes))
+  const reserved = reserving instanceof Promise ? await reserving : reserving
+  if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+  try {
+    const guarded = guardReserved(image, reserved)
+    if (guarded) await guarded
+    const data = reserved.bytes === from.length ? from : from.subarray(0, reserved.bytes)
+    const isFresh = fillsFresh(image, reserved)
+    const copied = isFresh ? false : await writeReserved(image, reserved, data)
+    if (isFresh) await writeData(image, reserved.hostOffset + (offset % image.geometry.clusterSize), data)
+    // Meanwhile another request may have found the image corrupt.
+    const stillGuarded = guardReserved(image, reserved)
+    if (stillGuarded) await stillGuarded
+    const linking = image.lock.run(() => link(image, reserved, copied))
+    if (linking) await linking
+  } catch (error) {
+    // A release that fails as well leaves a leak, and the first error is the one to tell.
+    await abandon(image, reserved).catch(() => undefined)
+    throw error
+  }
+  const relieving = relieve(image)
+  if (relieving) await relieving
+  return reserved.bytes
 }

@@ -1,6 +1,15 @@
 /** Power cuts while a guest writes to QED images, lets time pass, resizes, reopens and commits. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
-import { alone, CLUSTER, COVERAGE, clock, type Operation, overlay, VARIETIES, type Variety } from './testing/crash.ts'
+import {
+  alone,
+  CLUSTER,
+  COVERAGE,
+  clock,
+  type Operation,
+  overlay,
+  VARIETIES,
+  type Variety,
+} from './testing/crash.ts'
 
 const clusterOf = ({ node }: CrashScene): number => node.limits.writeZeroesAlignment
 

@@ -55,7 +55,16 @@ describe('a write log', () => {
         failed: false,
       },
       { kind: 'discard', offset: 4096, bytes: 4096, disk: '', submitted: 4, completed: 5, failed: false },
-      { kind: 'truncate', offset: 0, bytes: 0, size: 8192, disk: '', submitted: 6, completed: 7, failed: false },
+      {
+        kind: 'truncate',
+        offset: 0,
+        bytes: 0,
+        size: 8192,
+        disk: '',
+        submitted: 6,
+        completed: 7,
+        failed: false,
+      },
       { kind: 'flush', offset: 0, bytes: 0, disk: '', submitted: 8, completed: 9, failed: false },
     ])
     expect(log.count()).toEqual({ writes: 1, bytes: 3, zeroWrites: 1, discards: 1, truncates: 1, flushes: 1 })

@@ -38,10 +38,7 @@ export interface Exploration {
 }
 
 /** Explores a workload until a rule is broken, or everything was looked at. */
-export async function exploreCrashes(
-  workload: CrashWorkload,
-  options: ExploreOptions,
-): Promise<Exploration> {
+export async function exploreCrashes(workload: CrashWorkload, options: ExploreOptions): Promise<Exploration> {
   const explorer = new Explorer(workload, options)
   try {
     await explorer.run()
@@ -229,7 +226,8 @@ class Explorer {
       for (const name of this.#images.names) {
         const { shown } = await this.#judge.look(name, disks)
         const { shown: later } = await this.#judge.look(name, state.disks)
-        if (!isSame(shown, later)) throw new RuleBroken('intact', name, 'it shows something else than before the repair')
+        if (!isSame(shown, later))
+          throw new RuleBroken('intact', name, 'it shows something else than before the repair')
       }
     }
     this.story = story

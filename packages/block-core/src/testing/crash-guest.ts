@@ -79,7 +79,9 @@ export class CrashGuest {
   async write(offset: number, bytes: number, flags: WriteFlags = {}): Promise<void> {
     const stamp = this.#stamps.next()
     const data = stampedSectors(offset, bytes, stamp)
-    const versions = this.#begin(offset, bytes, () => stamp, { forced: this.#writeThrough || flags.fua === true })
+    const versions = this.#begin(offset, bytes, () => stamp, {
+      forced: this.#writeThrough || flags.fua === true,
+    })
     await this.node.write(offset, data, flags)
     this.#end(versions)
   }
@@ -158,13 +160,13 @@ export class CrashGuest {
   #begin(
     offset: number,
     bytes: number,
-    valueOf: (sector: number) => number,
+    stampOf: (sector: number) => number,
     kind: Pick<Version, 'forced' | 'isPassing'>,
   ): Version[] {
     const versions: Version[] = []
     const made = this.#log.tick()
     for (let sector = offset / SECTOR; sector < (offset + bytes) / SECTOR; sector++) {
-      const version = { value: valueOf(sector), made, done: Number.POSITIVE_INFINITY, ...kind }
+      const version = { value: stampOf(sector), made, done: Number.POSITIVE_INFINITY, ...kind }
       versions.push(version)
       const all = this.#sectors.get(sector)
       if (all) all.push(version)

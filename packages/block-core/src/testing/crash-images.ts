@@ -11,7 +11,6 @@ import { CrashDisk } from './crash-disk.ts'
 import type { CrashDisks } from './crash-states.ts'
 import type { CrashImage, CrashWorkload } from './crash-workload.ts'
 
-
 /** Where the writes of a run are recorded, and the steps that its drivers announce. */
 export interface Recorder {
   readonly log: WriteLog
@@ -27,7 +26,9 @@ export class CrashImages {
 
   constructor(workload: CrashWorkload) {
     this.#workload = workload
-    const drivers = Object.values(workload.images).flatMap(({ driver, filter }) => [driver, filter ?? []].flat())
+    const drivers = Object.values(workload.images).flatMap(({ driver, filter }) =>
+      [driver, filter ?? []].flat(),
+    )
     this.#environment = { registry: new DriverRegistry([...new Set([writeLog, ...drivers])]), host: denyHost }
   }
 
@@ -56,7 +57,11 @@ export class CrashImages {
   /** The disks that an image and those below it lie on. */
   disksOf(image: string): string[] {
     const { backing, hasDataFile } = this.#image(image)
-    return [image, ...(hasDataFile ? [dataDisk(image)] : []), ...(backing === undefined ? [] : this.disksOf(backing))]
+    return [
+      image,
+      ...(hasDataFile ? [dataDisk(image)] : []),
+      ...(backing === undefined ? [] : this.disksOf(backing)),
+    ]
   }
 
   /** Opens an image and what is below it. With a recorder it is open as the workload has it. */

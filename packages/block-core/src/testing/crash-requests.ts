@@ -22,7 +22,14 @@ export interface RequestMix {
 }
 
 /** A bit of everything, and mostly writes. */
-export const MIXED: NonNullable<RequestMix['kinds']> = { write: 5, fua: 1, cluster: 1, zero: 1, discard: 1, flush: 1 }
+export const MIXED: NonNullable<RequestMix['kinds']> = {
+  write: 5,
+  fua: 1,
+  cluster: 1,
+  zero: 1,
+  discard: 1,
+  flush: 1,
+}
 
 interface Range {
   readonly offset: number
@@ -50,7 +57,8 @@ export async function randomRequests({ random, guest }: CrashScene, mix: Request
   }
 }
 
-const touch = (a: Range, b: Range): boolean => overlaps(a.offset, a.offset + a.bytes, b.offset, b.offset + b.bytes)
+const touch = (a: Range, b: Range): boolean =>
+  overlaps(a.offset, a.offset + a.bytes, b.offset, b.offset + b.bytes)
 
 function rangeFor(kind: RequestKind, random: Random, { cluster, area }: RequestMix, size: number): Range {
   const [from, to] = area ?? [0, size]
@@ -63,7 +71,12 @@ function rangeFor(kind: RequestKind, random: Random, { cluster, area }: RequestM
   return { offset: first, bytes: Math.max(bytes, 0) }
 }
 
-function request(guest: CrashGuest, kind: RequestKind, { offset, bytes }: Range, random: Random): Promise<void> {
+function request(
+  guest: CrashGuest,
+  kind: RequestKind,
+  { offset, bytes }: Range,
+  random: Random,
+): Promise<void> {
   switch (kind) {
     case 'write':
     case 'cluster':

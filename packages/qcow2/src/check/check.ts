@@ -6,7 +6,8 @@
 import { BlockError, type CheckOptions, type CheckReport, divUp } from '@vmblock/block-core'
 import { settleImage } from '../flush.ts'
 import type { Image } from '../image.ts'
-import { checkCopied, compareRefcounts, freeBehindEnd } from './compare.ts'
+import { compareRefcounts, freeBehindEnd } from './compare.ts'
+import { checkCopied } from './copied.ts'
 import { countReferences, readSnapshots } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
 import {
@@ -17,6 +18,7 @@ import {
   References,
   refuseHugeFile,
 } from './references.ts'
+import { StoredRefcounts } from './stored-refcounts.ts'
 
 /**
  * Checks an image on which no request runs. After a repair that left no corruption, the dirty bit and the
@@ -31,14 +33,17 @@ export async function checkImage(
 ): Promise<CheckReport> {
   if (image.writable && !image.needsRepair) await settleImage(image)
   refuseHugeFile(image)
+  const references = new References(image)
   const check: Check = {
     image,
     result: emptyReport(),
-    references: new References(image),
+    references,
+    stored: new StoredRefcounts(references),
     fixErrors: repair === 'all',
     fixLeaks: repair !== undefined,
     rebuild: false,
     repeatsLeft: REPEATS,
+    isAllCopied: true,
     differencesLeft: await allowedDifferences(image),
     report,
   }

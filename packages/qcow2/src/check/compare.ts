@@ -1,11 +1,9 @@
-/** What the refcounts say against what was counted; and the COPIED flags against the refcounts. */
-import { errorText, viewOf } from '@vmblock/block-core'
-import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
+/** What the refcounts say against what was counted. */
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
-import { Metadata } from '../overlap.ts'
 import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, countDifferences, hexWord } from './references.ts'
+import { type Check, countDifferences } from './references.ts'
+import { TableReader } from './table-reader.ts'
 
 /** Which differences a comparison may repair. */
 export interface Repairs {
@@ -19,52 +17,97 @@ export interface Repairs {
  * @returns the highest cluster that is in use by either account
  */
 export async function compareRefcounts(check: Check, repairs: Repairs): Promise<number> {
-  const { image, references, result } = check
-  const { refblockEntries } = image.geometry
+  const { image, references } = check
+  const { refblockEntries, clusterSize } = image.geometry
   let highest = 0
-  for (const index of blocksToCompare(check)) {
+  check.stored.forget()
+  const indexes = blocksToCompare(check)
+  const isReadable = (offset: number): boolean =>
+    offset % clusterSize === 0 && offset <= Number.MAX_SAFE_INTEGER - clusterSize
+  const offsets = indexes.map((index) => refblockOffset(image, index))
+  const readable = offsets.filter((offset) => offset !== 0 && isReadable(offset))
+  const isRepair = repairs.errors || repairs.leaks
+  const reader = new TableReader({ file: image.file, offsets: readable, size: clusterSize, ahead: !isRepair })
+  let read = 0
+  for (const [i, index] of indexes.entries()) {
     const start = index * refblockEntries
-    const counted = references.block(index)
-    const stored = await readRefblock(check, index)
     const stop = Math.min(refblockEntries, references.clusters - start)
+    const offset = offsets[i]!
+    // Blocks out of place were reported by the walk, and have no refcounts to compare.
+    const stored =
+      offset === 0
+        ? undefined
+        : isReadable(offset)
+          ? await reader.read(read++).catch(() => 'unreadable' as const)
+          : 'unreadable'
     if (stored === 'unreadable') {
-      countDifferences(check, stop)
-      for (let i = 0; i < stop; i++)
-        check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
-      result.checkErrors += stop
+      unreadable(check, start, stop)
       continue
     }
-    for (const i of clustersInUse(image, stop, stored, counted)) {
-      const refcount = stored ? image.refcounts.get(stored, i) : 0
-      const reference = counted ? image.refcounts.get(counted, i) : 0
-      if (refcount > 0 || reference > 0) highest = start + i
-      if (refcount !== reference) await settleDifference(check, repairs, start + i, refcount, reference)
+    const counted = references.block(index)
+    for (const at of differences(image, stop, stored, counted)) {
+      const refcount = stored ? image.refcounts.get(stored, at) : 0
+      const reference = counted ? image.refcounts.get(counted, at) : 0
+      if (refcount !== reference) await settleDifference(check, repairs, start + at, refcount, reference)
     }
+    const last = lastInUse(image, stop, stored, counted)
+    if (last >= 0) highest = start + last
   }
   return highest
 }
 
-/** Refcounts that are looked at together, to pass over the zeroes in sparse blocks. */
+function unreadable(check: Check, start: number, stop: number): void {
+  countDifferences(check, stop)
+  for (let i = 0; i < stop; i++) {
+    check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
+    check.stored.differs(start + i, undefined)
+  }
+  check.result.checkErrors += stop
+}
+
+/** Refcounts that are looked at together: those that are the same by both accounts take little time. */
 const GROUP = 64
 
-/** Indexes below `stop` around those that are not zero in both blocks, which begin their buffers. */
-function* clustersInUse(
+const wordsOf = (bytes: Uint8Array | undefined): Uint32Array | undefined =>
+  bytes && new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+
+/** Indexes below `stop` around those at which the blocks differ. */
+function* differences(
   { geometry }: Image,
   stop: number,
   stored: Uint8Array | undefined,
   counted: Uint8Array | undefined,
 ): Generator<number> {
-  const words = (bytes: Uint8Array | undefined): Uint32Array | undefined =>
-    bytes && new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
-  const [a, b] = [words(stored), words(counted)]
+  const [a, b] = [wordsOf(stored), wordsOf(counted)]
   const wordsOfGroup = (GROUP * geometry.refcountBits) / 32
   for (let group = 0; group * GROUP < stop; group++) {
-    let any = 0
+    let isSame = true
     for (let at = group * wordsOfGroup; at < (group + 1) * wordsOfGroup; at++)
-      any |= (a ? a[at]! : 0) | (b ? b[at]! : 0)
-    if (any === 0) continue
+      if ((a ? a[at]! : 0) !== (b ? b[at]! : 0)) isSame = false
+    if (isSame) continue
     for (let i = group * GROUP; i < Math.min((group + 1) * GROUP, stop); i++) yield i
   }
+}
+
+/** The last index below `stop` that is not zero in one of the blocks; -1 where there is none. */
+function lastInUse(
+  { geometry, refcounts }: Image,
+  stop: number,
+  stored: Uint8Array | undefined,
+  counted: Uint8Array | undefined,
+): number {
+  const [a, b] = [wordsOf(stored), wordsOf(counted)]
+  const perWord = 32 / geometry.refcountBits
+  let word = Math.ceil(stop / perWord)
+  while (word > 0 && (a ? a[word - 1] : 0) === 0 && (b ? b[word - 1] : 0) === 0) word--
+  let i = Math.min(stop, Math.ceil(word * perWord)) - 1
+  while (
+    i >= 0 &&
+    (!stored || refcounts.get(stored, i) === 0) &&
+    (!counted || refcounts.get(counted, i) === 0)
+  )
+    i--
+  return i
 }
 
 /**
@@ -81,23 +124,6 @@ function blocksToCompare({ image, references }: Check): number[] {
   return [...indexes].sort((a, b) => a - b)
 }
 
-/** The bytes of a refcount block; undefined where there is none. */
-async function readRefblock(check: Check, index: number): Promise<Uint8Array | undefined | 'unreadable'> {
-  const { image } = check
-  const { clusterSize } = image.geometry
-  const offset = refblockOffset(image, index)
-  if (offset === 0) return undefined
-  // Blocks out of place were reported by the walk, and have no refcounts to compare.
-  if (offset % clusterSize !== 0 || offset > Number.MAX_SAFE_INTEGER) return 'unreadable'
-  const bytes = new Uint8Array(clusterSize)
-  try {
-    await image.file.read(offset, bytes)
-  } catch {
-    return 'unreadable'
-  }
-  return bytes
-}
-
 async function settleDifference(
   check: Check,
   repairs: Repairs,
@@ -105,7 +131,7 @@ async function settleDifference(
   refcount: number,
   reference: number,
 ): Promise<void> {
-  const { result } = check
+  const { result, stored } = check
   countDifferences(check, 1)
   // A used cluster with refcount 0 is never repaired in place: repairing may allocate just that cluster.
   if (refcount === 0) check.rebuild = true
@@ -116,7 +142,10 @@ async function settleDifference(
   if (repairable && (await setRefcount(check.image, cluster, reference))) {
     if (isLeak) result.leaksFixed++
     else result.corruptionsFixed++
-  } else if (isLeak) result.leaks++
+    return
+  }
+  stored.differs(cluster, refcount)
+  if (isLeak) result.leaks++
   else result.corruptions++
 }
 
@@ -141,7 +170,10 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
       Math.floor((inSlice * refcountBits) / 8),
       Math.ceil(((inSlice + 1) * refcountBits) / 8),
     )
-    if (value === 0 && cluster < image.freeHint) image.freeHint = cluster
+    if (value === 0) {
+      image.freeHint = Math.min(image.freeHint, cluster)
+      image.freeRuns.clear()
+    }
     if (image.refblocks.isCrowded) await image.refblocks.writeBack()
     return true
   } catch {
@@ -157,110 +189,16 @@ const BLOCKS_BEHIND = 2
  * reached the disk and their data did not. No check counts them (block/qcow2-refcount.c ends with the file), and they
  * would be leaks as soon as the file grows. Nothing may refer to them: the image was found consistent.
  */
-export async function freeBehindEnd(check: Check): Promise<void> {
-  const { image, references } = check
-  const { refblockEntries } = image.geometry
+export async function freeBehindEnd({ image, references }: Check): Promise<void> {
+  const { refblockEntries, clusterSize } = image.geometry
   const first = Math.floor(references.clusters / refblockEntries)
   for (let index = first; index < first + BLOCKS_BEHIND; index++) {
-    const stored = await readRefblock(check, index)
-    if (stored === undefined || stored === 'unreadable') continue
-    const start = index * refblockEntries
-    for (const i of clustersInUse(image, refblockEntries, stored, undefined))
-      if (start + i >= references.clusters && image.refcounts.get(stored, i) !== 0)
-        await setRefcount(image, start + i, 0)
-  }
-}
-
-/** COPIED must be set exactly where the refcount is 1, in the active tables. */
-export async function checkCopied(check: Check): Promise<void> {
-  const { image, result } = check
-  // With `leaks` alone, only when the refcounts are known to be right by now.
-  const repair =
-    check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
-  const verb = repair ? 'Repairing' : 'ERROR'
-  const { clusterSize } = image.geometry
-  const { view, bytes } = image.l1
-  for (let i = 0; i < bytes.length / 8; i++) {
-    const hi = view.getUint32(i * 8)
-    const lo = view.getUint32(i * 8 + 4)
-    const l2Offset = hostOffsetOf(hi, lo)
-    if (l2Offset === 0) continue
-    const refcount = await tryRefcount(image, l2Offset)
-    if (refcount === undefined) continue
-    if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
-      result.corruptions++
-      check.report(
-        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`,
-      )
-      if (repair) {
-        view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
-        await counted(check, () => image.writeResident(image.l1, image.header.l1TableOffset, i * 8, 8))
-        result.corruptions--
-        result.corruptionsFixed++
-      }
+    const block = refblockOffset(image, index)
+    if (block === 0 || block % clusterSize !== 0) continue
+    const end = (index + 1) * refblockEntries
+    for (let cluster = Math.max(index * refblockEntries, references.clusters); cluster < end; cluster++) {
+      const refcount = await getRefcount(image, cluster).catch(() => 0)
+      if (refcount !== 0) await setRefcount(image, cluster, 0)
     }
-    // A table that no file reaches was reported by the walk.
-    if (l2Offset >= image.file.size) continue
-    // Out of place it is looked at, but not written to: its bytes may be anybody's.
-    await checkCopiedL2(check, l2Offset, repair && l2Offset % clusterSize === 0)
   }
-}
-
-async function checkCopiedL2(check: Check, l2Offset: number, repair: boolean): Promise<void> {
-  const { image, result } = check
-  const { clusterSize, l2EntrySize, l2Entries } = image.geometry
-  const table = new Uint8Array(clusterSize)
-  await counted(check, () => image.file.read(l2Offset, table), 'ERROR: Could not read L2 table')
-  const view = viewOf(table)
-  let changed = 0
-  for (let index = 0; index < l2Entries; index++) {
-    const at = index * l2EntrySize
-    const hi = view.getUint32(at)
-    const lo = view.getUint32(at + 4)
-    if (hi === 0 && lo === 0) continue
-    const kind = image.extendedL2
-      ? extendedL2Kind(hi, lo, image.hasDataFile)
-      : l2Kind(hi, lo, image.hasDataFile)
-    if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
-    const refcount = image.hasDataFile ? 1 : await tryRefcount(image, hostOffsetOf(hi, lo))
-    if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
-    result.corruptions++
-    check.report(
-      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`,
-    )
-    if (!repair) continue
-    view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
-    changed++
-  }
-  if (changed === 0) return
-  await counted(
-    check,
-    async () => image.overlaps.guard(l2Offset, clusterSize, Metadata.activeL2),
-    'ERROR: Could not write L2 table; metadata overlap check failed',
-  )
-  await counted(check, () => image.file.write(l2Offset, table), 'ERROR: Could not write L2 table')
-  image.l2Tables.drop(l2Offset, clusterSize)
-  result.corruptions -= changed
-  result.corruptionsFixed += changed
-}
-
-/** Runs a step whose failure ends the check and counts as a check error. */
-async function counted(check: Check, step: () => Promise<void>, what?: string): Promise<void> {
-  try {
-    await step()
-  } catch (error) {
-    if (what !== undefined) check.report(`${what}: ${errorText(error)}`)
-    check.result.checkErrors++
-    throw error
-  }
-}
-
-/** The refcount of the cluster at a host offset; undefined where it cannot be read, which was reported before. */
-async function tryRefcount(image: Image, offset: number): Promise<number | undefined> {
-  const block = refblockOffset(
-    image,
-    Math.floor(offset / image.geometry.clusterSize / image.geometry.refblockEntries),
-  )
-  if (block % image.geometry.clusterSize !== 0) return undefined
-  return getRefcount(image, Math.floor(offset / image.geometry.clusterSize)).catch(() => undefined)
 }

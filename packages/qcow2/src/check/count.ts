@@ -3,26 +3,20 @@ import { alignUp, BlockError, divUp, errorText, viewOf } from '@vmblock/block-co
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
 import {
-  ClusterKind,
   COPIED_HI,
-  compressedExtent,
-  extendedL2Kind,
   hostOffsetOf,
   L1_RESERVED_HI,
   L1_RESERVED_LO,
-  L2_RESERVED_HI,
-  L2_RESERVED_LO,
-  l2Kind,
   REFCOUNT_TABLE_RESERVED_LO,
   refblockOffset,
-  ZERO_LO,
 } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal } from '../format/words.ts'
-import { Metadata } from '../overlap.ts'
 import { readSnapshotTable, type SnapshotList } from '../snapshots.ts'
+import { countL2 } from './count-l2.ts'
 import { type Check, countReference, hex, hexWord } from './references.ts'
+import { TableReader } from './table-reader.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
 export async function countReferences(
@@ -87,6 +81,15 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
   const table = new Uint8Array(entries * 8)
   await readTable(check, offset, table, 'check_refcounts_l1')
   const view = viewOf(table)
+  const readable = readableTables(check, view)
+  const reader = new TableReader({
+    file: image.file,
+    offsets: readable.map((i) => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))),
+    size: clusterSize,
+    // A repair changes tables, perhaps one that is met again.
+    ahead: !check.fixErrors,
+  })
+  let read = 0
   for (let i = 0; i < entries; i++) {
     const hi = view.getUint32(i * 8)
     const lo = view.getUint32(i * 8 + 4)
@@ -96,6 +99,7 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
       result.corruptions++
     }
     const l2Offset = hostOffsetOf(hi, lo)
+    if (active && (hi & COPIED_HI) === 0) check.isAllCopied = false
     countReference(check, l2Offset, clusterSize)
     if (l2Offset % clusterSize !== 0) {
       check.report(`ERROR l2_offset=${hex(l2Offset)}: Table is not cluster aligned; L1 entry corrupted`)
@@ -103,8 +107,21 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
     }
     if (isRepeated || seen.has(l2Offset)) repeat(check, image.geometry.l2Entries)
     seen.add(l2Offset)
-    await countL2(check, l2Offset, active)
+    if (readable[read] !== i) continue
+    const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
+    await countL2(check, l2Offset, bytes, active)
   }
+}
+
+/** Indexes of the L1 entries whose tables can hold anything: beyond the end of the file there are zeroes only. */
+function readableTables({ image }: Check, l1: DataView): number[] {
+  const end = Math.min(image.file.size, Number.MAX_SAFE_INTEGER - image.geometry.clusterSize)
+  const readable: number[] = []
+  for (let i = 0; i < l1.byteLength / 8; i++) {
+    const [hi, lo] = [l1.getUint32(i * 8), l1.getUint32(i * 8 + 4)]
+    if ((hi !== 0 || lo !== 0) && hostOffsetOf(hi, lo) < end) readable.push(i)
+  }
+  return readable
 }
 
 /** What reading a table costs, in entries. */
@@ -124,180 +141,18 @@ function repeat(check: Check, entries: number): void {
 async function readTable(check: Check, offset: number, into: Uint8Array, where: string): Promise<void> {
   // No file reaches so far, and beyond its end there are zeroes.
   if (offset > Number.MAX_SAFE_INTEGER - into.length) return
+  await whole(check, where, () => check.image.file.read(offset, into))
+}
+
+/** Reads something that a check cannot go on without. */
+async function whole<T>(check: Check, where: string, read: () => Promise<T>): Promise<T> {
   try {
-    await check.image.file.read(offset, into)
+    return await read()
   } catch (error) {
     check.report(`ERROR: I/O error in ${where}`)
     check.result.checkErrors++
     throw error
   }
-}
-
-/** One entry of the L2 table that is being walked. */
-interface Entry {
-  readonly index: number
-  readonly hi: number
-  readonly lo: number
-  readonly zeroes: number
-  readonly allocated: number
-  /** Host bytes. */
-  readonly tableOffset: number
-}
-
-async function countL2(check: Check, tableOffset: number, active: boolean): Promise<void> {
-  const { image, result } = check
-  const { clusterSize, l2EntrySize, l2Entries, clusterBits } = image.geometry
-  // There are zeroes only.
-  if (tableOffset >= image.file.size) return
-  const table = new Uint8Array(clusterSize)
-  await readTable(check, tableOffset, table, 'check_refcounts_l2')
-  const view = viewOf(table)
-  const fixed: number[] = []
-  let expected = 0
-  for (let index = 0; index < l2Entries; index++) {
-    const at = index * l2EntrySize
-    const hi = view.getUint32(at)
-    const lo = view.getUint32(at + 4)
-    const zeroes = image.extendedL2 ? view.getUint32(at + 8) : 0
-    const allocated = image.extendedL2 ? view.getUint32(at + 12) : 0
-    if (hi === 0 && lo === 0 && zeroes === 0 && allocated === 0) continue
-    const entry: Entry = { index, hi, lo, zeroes, allocated, tableOffset }
-    const kind = image.extendedL2
-      ? extendedL2Kind(hi, lo, image.hasDataFile)
-      : l2Kind(hi, lo, image.hasDataFile)
-    if (kind !== ClusterKind.compressed) checkReserved(check, entry)
-    switch (kind) {
-      case ClusterKind.compressed: {
-        if (!checkCompressed(check, entry)) break
-        const extent = compressedExtent(hi & ~COPIED_HI, lo, clusterBits)
-        countReference(check, extent.hostOffset, extent.bytes)
-        if (active) {
-          result.allocatedClusters!++
-          result.compressedClusters!++
-          result.fragmentedClusters!++
-        }
-        break
-      }
-      case ClusterKind.normal:
-      case ClusterKind.zeroAlloc: {
-        const offset = hostOffsetOf(hi, lo)
-        if (!(await checkAllocated(check, entry, offset))) {
-          fixed.push(index)
-          break
-        }
-        if (active) {
-          result.allocatedClusters!++
-          if (expected !== 0 && offset !== expected) result.fragmentedClusters!++
-          expected = offset + clusterSize
-        }
-        if (!image.hasDataFile) countReference(check, offset, clusterSize)
-        break
-      }
-      default:
-        if (allocated !== 0) {
-          check.report('ERROR: Unallocated cluster has non-zero subcluster allocation map')
-          result.corruptions++
-        }
-    }
-  }
-  if (fixed.length > 0) await writeFixed(check, tableOffset, table, fixed)
-}
-
-function checkReserved({ result, report }: Check, { hi, lo }: Entry): void {
-  if ((hi & L2_RESERVED_HI) === 0 && (lo & L2_RESERVED_LO) === 0) return
-  report(`ERROR found l2 entry with reserved bits set: ${hexWord(hi, lo)}`)
-  result.corruptions++
-}
-
-/** @returns whether the cluster can be counted */
-function checkCompressed(
-  { image, result, report }: Check,
-  { index, hi, lo, zeroes, allocated }: Entry,
-): boolean {
-  if ((hi & COPIED_HI) !== 0) {
-    const { hostOffset } = compressedExtent(hi & ~COPIED_HI, lo, image.geometry.clusterBits)
-    report(`ERROR: coffset=0x${hex(hostOffset)}: copied flag must never be set for compressed clusters`)
-    result.corruptions++
-  }
-  const word = hexWord((hi & ~COPIED_HI) >>> 0, lo)
-  if (image.hasDataFile) {
-    report(`ERROR compressed cluster ${index} with data file, entry=0x${word}`)
-    result.corruptions++
-    return false
-  }
-  if (zeroes !== 0 || allocated !== 0) {
-    report(`ERROR compressed cluster ${index} with non-zero subcluster allocation bitmap, entry=0x${word}`)
-    result.corruptions++
-    return false
-  }
-  return true
-}
-
-/** @returns whether the cluster is to be counted; false: it has to become a zero cluster without a place */
-async function checkAllocated(check: Check, entry: Entry, offset: number): Promise<boolean> {
-  const { image, result } = check
-  if ((entry.zeroes & entry.allocated) !== 0) {
-    result.corruptions++
-    check.report(`ERROR offset=${hex(offset)}: Allocated cluster has corrupted subcluster allocation bitmap`)
-  }
-  if (offset % image.geometry.clusterSize === 0) return true
-  result.corruptions++
-  const hasData = image.extendedL2 ? entry.allocated !== 0 : (entry.lo & ZERO_LO) === 0
-  if (hasData) {
-    check.report(`ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`)
-    return true
-  }
-  const verb = check.fixErrors ? 'Repairing' : 'ERROR'
-  check.report(
-    `${verb} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`,
-  )
-  if (!check.fixErrors) return true
-  try {
-    await image.overlaps.guard(
-      entry.tableOffset + entry.index * image.geometry.l2EntrySize,
-      image.geometry.l2EntrySize,
-      Metadata.activeL2 | Metadata.inactiveL2,
-    )
-  } catch {
-    check.report('ERROR: Overlap check failed')
-    result.checkErrors++
-    return true
-  }
-  return false
-}
-
-/** Makes entries zero clusters without a place, in one write: there may be as many as a table has. */
-async function writeFixed(
-  { image, result, report }: Check,
-  tableOffset: number,
-  table: Uint8Array,
-  fixed: readonly number[],
-): Promise<void> {
-  const { l2EntrySize } = image.geometry
-  const view = viewOf(table)
-  for (const index of fixed) {
-    const at = index * l2EntrySize
-    view.setUint32(at, 0)
-    view.setUint32(at + 4, image.extendedL2 ? 0 : ZERO_LO)
-    if (!image.extendedL2) continue
-    view.setUint32(at + 8, (view.getUint32(at + 8) | view.getUint32(at + 12)) >>> 0)
-    view.setUint32(at + 12, 0)
-  }
-  const [first, last] = [fixed[0]!, fixed[fixed.length - 1]!]
-  try {
-    await image.file.write(
-      tableOffset + first * l2EntrySize,
-      table.subarray(first * l2EntrySize, (last + 1) * l2EntrySize),
-    )
-    await image.file.flush()
-  } catch (error) {
-    report(`ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`)
-    result.checkErrors++
-    return
-  }
-  image.l2Tables.clear()
-  result.corruptions -= fixed.length
-  result.corruptionsFixed += fixed.length
 }
 
 /** Bitmap directory, tables and data, if the image vouches for them. */

@@ -11,7 +11,7 @@ import type { References } from './references.ts'
 /** Writes the structure and switches to it. @throws BlockError EFBIG, or what the host reports */
 export async function rebuildRefcounts(image: Image, references: References): Promise<void> {
   const { clusterSize } = image.geometry
-  image.refblocks.clear()
+  image.forgetRefcounts()
   /** Offsets of the new blocks, by index. */
   const blocks = new Map<number, number>()
   await writeBlocks(image, references, blocks, references.blockIndexes)
@@ -95,7 +95,7 @@ async function activate(
   image.header.refcountTableOffset = offset
   image.header.refcountTableClusters = clusters
   image.setRefcountTable(table)
-  image.refblocks.clear()
+  image.forgetRefcounts()
   image.freeHint = 0
   image.untouchedFrom = Math.max(image.untouchedFrom, alignUp(image.file.size, image.geometry.clusterSize))
 }

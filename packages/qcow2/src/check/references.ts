@@ -2,12 +2,14 @@
 import { BlockError, type CheckReport } from '@vmblock/block-core'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image.ts'
+import type { StoredRefcounts } from './stored-refcounts.ts'
 
 /** A check under way. */
 export interface Check {
   readonly image: Image
   readonly result: CheckReport
   readonly references: References
+  readonly stored: StoredRefcounts
   /** Corruptions may be repaired. */
   readonly fixErrors: boolean
   readonly fixLeaks: boolean
@@ -15,6 +17,8 @@ export interface Check {
   rebuild: boolean
   /** Table entries that may still be looked at more than once on behalf of one L1 table. */
   repeatsLeft: number
+  /** Every entry of the active tables that refers to a cluster has COPIED set. */
+  isAllCopied: boolean
   /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
   differencesLeft: number
   report(line: string): void
@@ -71,14 +75,17 @@ const SLAB = 1024
  */
 export class References {
   readonly #image: Image
-  /** Pieces by index, as counted from the first cluster. */
-  readonly #pieces = new Map<number, Uint8Array>()
+  /** Where each piece is, by its index as counted from the first cluster: `slab * SLAB + place in it`. */
+  readonly #places = new Map<number, number>()
+  #slabs: Uint8Array[] = []
   readonly #piecesOfBlock: number
   readonly #entriesOfPiece: number
-  /** Where the next pieces come from. */
-  #slab = new Uint8Array(0)
+  /** Neighbours come one after the other: the last piece is remembered. */
   #lastIndex = -1
-  #last: Uint8Array | undefined
+  #lastPlace: number | undefined
+  #highest = 0
+  /** Clusters that are known to be referred to, every one. */
+  #taken = { start: 0, end: 0 }
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
 
@@ -93,67 +100,99 @@ export class References {
   block(index: number): Uint8Array | undefined {
     let block: Uint8Array | undefined
     for (let i = 0; i < this.#piecesOfBlock; i++) {
-      const piece = this.#pieces.get(index * this.#piecesOfBlock + i)
-      if (!piece) continue
+      const place = this.#places.get(index * this.#piecesOfBlock + i)
+      if (place === undefined) continue
       block ??= new Uint8Array(this.#image.geometry.clusterSize)
-      block.set(piece, i * PIECE)
+      const start = (place % SLAB) * PIECE
+      block.set(this.#slabOf(place).subarray(start, start + PIECE), i * PIECE)
     }
     return block
   }
   /** Indexes of all blocks, in order. */
   get blockIndexes(): number[] {
     const indexes = new Set<number>()
-    for (const piece of this.#pieces.keys()) indexes.add(Math.floor(piece / this.#piecesOfBlock))
+    for (const piece of this.#places.keys()) indexes.add(Math.floor(piece / this.#piecesOfBlock))
     return [...indexes].sort((a, b) => a - b)
+  }
+  /** The highest count that a cluster has, or had. */
+  get highest(): number {
+    return this.#highest
   }
 
   get(cluster: number): number {
-    const piece = this.#find(Math.floor(cluster / this.#entriesOfPiece))
-    return piece ? this.#image.refcounts.get(piece, cluster % this.#entriesOfPiece) : 0
+    const place = this.#find(Math.floor(cluster / this.#entriesOfPiece))
+    return place === undefined
+      ? 0
+      : this.#image.refcounts.get(this.#slabOf(place), this.#entry(place, cluster))
   }
 
   set(cluster: number, value: number): void {
     const index = Math.floor(cluster / this.#entriesOfPiece)
-    const piece = this.#find(index) ?? this.#add(index)
-    this.#image.refcounts.set(piece, cluster % this.#entriesOfPiece, value)
+    const place = this.#find(index) ?? this.#add(index)
+    this.#image.refcounts.set(this.#slabOf(place), this.#entry(place, cluster), value)
     if (cluster >= this.clusters) this.clusters = cluster + 1
+    if (value > this.#highest) this.#highest = value
   }
 
-  /** Neighbours come one after the other: the last piece is remembered. */
-  #find(index: number): Uint8Array | undefined {
-    if (index === this.#lastIndex) return this.#last
+  /** Counts one more reference. @returns whether there was room for it */
+  increment(cluster: number): boolean {
+    const count = this.get(cluster)
+    if (count === this.#image.refcounts.max) return false
+    this.set(cluster, count + 1)
+    return true
+  }
+
+  #find(index: number): number | undefined {
+    if (index === this.#lastIndex) return this.#lastPlace
     this.#lastIndex = index
-    this.#last = this.#pieces.get(index)
-    return this.#last
+    this.#lastPlace = this.#places.get(index)
+    return this.#lastPlace
   }
 
-  #add(index: number): Uint8Array {
-    if (this.#slab.length === 0) this.#slab = new Uint8Array(SLAB * PIECE)
-    const piece = this.#slab.subarray(0, PIECE)
-    this.#slab = this.#slab.subarray(PIECE)
-    this.#pieces.set(index, piece)
+  #add(index: number): number {
+    const place = this.#places.size
+    if (place % SLAB === 0) this.#slabs.push(new Uint8Array(SLAB * PIECE))
+    this.#places.set(index, place)
     this.#lastIndex = index
-    this.#last = piece
-    return piece
+    this.#lastPlace = place
+    return place
   }
 
-  /** First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them. */
+  #slabOf(place: number): Uint8Array {
+    return this.#slabs[Math.floor(place / SLAB)]!
+  }
+
+  /** Index of a cluster's count in the slab of its piece. */
+  #entry(place: number, cluster: number): number {
+    return (place % SLAB) * this.#entriesOfPiece + (cluster % this.#entriesOfPiece)
+  }
+
+  /**
+   * First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them.
+   * Called for one cluster with a growing `from`, it looks at each cluster once.
+   */
   allocate(count: number, from: number): number {
+    const { start, end } = this.#taken
+    const goesOn = from >= start && from <= end
+    let cluster = goesOn ? end : from
     let found = 0
-    let cluster = from
     while (found < count) {
       found = this.get(cluster) === 0 ? found + 1 : 0
       cluster++
     }
     for (let i = cluster - count; i < cluster; i++) this.set(i, 1)
+    if (count === 1) this.#taken = { start: goesOn ? start : from, end: cluster }
     return cluster - count
   }
 
   /** Forgets everything: the structures have changed and are counted again. */
   clear(): void {
-    this.#pieces.clear()
+    this.#places.clear()
+    this.#slabs = []
     this.#lastIndex = -1
-    this.#last = undefined
+    this.#lastPlace = undefined
+    this.#highest = 0
+    this.#taken = { start: 0, end: 0 }
     this.clusters = fileClusters(this.#image)
   }
 }
@@ -186,15 +225,12 @@ export function countReference(check: Check, offset: number, bytes: number): voi
   }
   const last = Math.floor((offset + bytes - 1) / clusterSize)
   for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++) {
-    const count = references.get(cluster)
-    if (count === image.refcounts.max) {
+    if (!references.increment(cluster)) {
       check.report(`ERROR: overflow cluster offset=0x${hex(cluster * clusterSize)}`)
       check.report(
         'Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing',
       )
       result.corruptions++
-      continue
     }
-    references.set(cluster, count + 1)
   }
 }

@@ -43,7 +43,11 @@ const LAZY = lazily(EAGER)
 const SMALL_CLUSTERS: Variety = { create: SMALL }
 const SUBCLUSTERS: Variety = { create: DIVIDED }
 const LARGE_CLUSTERS: Variety = { create: LARGE }
-const DATA_FILE: Variety = { ...EAGER, create: { ...MIDDLE, data_file: 'data' }, image: { hasDataFile: true } }
+const DATA_FILE: Variety = {
+  ...EAGER,
+  create: { ...MIDDLE, data_file: 'data' },
+  image: { hasDataFile: true },
+}
 const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, preallocation: 'metadata' } }
 const NARROW: Variety = { create: { ...SMALL, refcount_bits: 1 } }
 
@@ -77,6 +81,9 @@ export const VARIETIES = {
   'data file': DATA_FILE,
   'lazy, data file': lazily(DATA_FILE),
   'raw data file': { ...DATA_FILE, create: { ...DATA_FILE.create, data_file_raw: 'on' } },
+  'reserved refcounts': opened(EAGER, { 'refcount-reserve': 24 }),
+  'reserved refcounts, writethrough': opened(EAGER, { 'refcount-reserve': 24, ...WRITETHROUGH }),
+  'reserved 1-bit refcounts, writethrough': opened(NARROW, { 'refcount-reserve': 24, ...WRITETHROUGH }),
   preallocated: PREALLOCATED,
   'lazy, preallocated': lazily(PREALLOCATED),
 } satisfies Readonly<Record<string, Variety>>
@@ -93,8 +100,11 @@ export function alone(name: string, variety: Variety, operation: Operation): Cra
 }
 
 /** Workloads for the same operation on several varieties. */
-export const onEach = (name: string, varieties: readonly VarietyName[], operation: Operation): CrashWorkload[] =>
-  varieties.map((variety) => alone(`${name}: ${variety}`, VARIETIES[variety], operation))
+export const onEach = (
+  name: string,
+  varieties: readonly VarietyName[],
+  operation: Operation,
+): CrashWorkload[] => varieties.map((variety) => alone(`${name}: ${variety}`, VARIETIES[variety], operation))
 
 /** A workload for an image over another one, which has data everywhere, or where `fill` writes it. */
 export function overlay(

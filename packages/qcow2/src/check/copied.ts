@@ -1,0 +1,129 @@
+/** The COPIED flags of the active tables against the refcounts. */
+import { errorText, viewOf } from '@vmblock/block-core'
+import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
+import { Metadata } from '../overlap.ts'
+import { getRefcount, refblockOffset } from '../refcounts.ts'
+import { type Check, hexWord } from './references.ts'
+import { TableReader } from './table-reader.ts'
+
+/**
+ * Whether the walk saw already that every flag is right: all are set, and nothing is referred to twice. Then the
+ * tables need not be read again.
+ */
+function areAllRight({ result, references, stored, isAllCopied }: Check): boolean {
+  const isSound = result.corruptions + result.corruptionsFixed + result.checkErrors === 0
+  return isSound && isAllCopied && stored.areAsCounted && references.highest <= 1
+}
+
+/** COPIED must be set exactly where the refcount is 1, in the active tables. */
+export async function checkCopied(check: Check): Promise<void> {
+  if (areAllRight(check)) return
+  const { image, result } = check
+  // With `leaks` alone, only when the refcounts are known to be right by now.
+  const repair =
+    check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
+  const verb = repair ? 'Repairing' : 'ERROR'
+  const { clusterSize } = image.geometry
+  const { view, bytes } = image.l1
+  const offsetAt = (i: number): number => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))
+  // A table that no file reaches was reported by the walk.
+  const fileSize = image.file.size
+  const present: number[] = []
+  for (let i = 0; i < bytes.length / 8; i++) if (offsetAt(i) !== 0) present.push(i)
+  const offsets = present.map(offsetAt).filter((offset) => offset < fileSize)
+  const reader = new TableReader({ file: image.file, offsets, size: clusterSize, ahead: !repair })
+  let read = 0
+  for (const i of present) {
+    const hi = view.getUint32(i * 8)
+    const lo = view.getUint32(i * 8 + 4)
+    const l2Offset = hostOffsetOf(hi, lo)
+    const index = l2Offset < fileSize ? read++ : -1
+    const refcount = await refcountOf(check, l2Offset)
+    if (refcount === undefined) continue
+    if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
+      result.corruptions++
+      check.report(
+        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`,
+      )
+      if (repair) {
+        view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+        await counted(check, () => image.writeResident(image.l1, image.header.l1TableOffset, i * 8, 8))
+        result.corruptions--
+        result.corruptionsFixed++
+      }
+    }
+    if (index < 0) continue
+    const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
+    // Out of place it is looked at, but not written to: its bytes may be anybody's.
+    await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
+  }
+}
+
+async function checkCopiedL2(
+  check: Check,
+  l2Offset: number,
+  table: Uint8Array,
+  repair: boolean,
+): Promise<void> {
+  const { image, result } = check
+  const { clusterSize, l2EntrySize, l2Entries } = image.geometry
+  const view = viewOf(table)
+  let changed = 0
+  for (let index = 0; index < l2Entries; index++) {
+    const at = index * l2EntrySize
+    const hi = view.getUint32(at)
+    const lo = view.getUint32(at + 4)
+    if (hi === 0 && lo === 0) continue
+    const kind = image.extendedL2
+      ? extendedL2Kind(hi, lo, image.hasDataFile)
+      : l2Kind(hi, lo, image.hasDataFile)
+    if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
+    const known = image.hasDataFile ? 1 : refcountOf(check, hostOffsetOf(hi, lo))
+    const refcount = known instanceof Promise ? await known : known
+    if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
+    result.corruptions++
+    check.report(
+      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`,
+    )
+    if (!repair) continue
+    view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+    changed++
+  }
+  if (changed === 0) return
+  await counted(
+    check,
+    async () => image.overlaps.guard(l2Offset, clusterSize, Metadata.activeL2),
+    'ERROR: Could not write L2 table; metadata overlap check failed',
+  )
+  await counted(check, () => image.file.write(l2Offset, table), 'ERROR: Could not write L2 table')
+  image.l2Tables.drop(l2Offset, clusterSize)
+  result.corruptions -= changed
+  result.corruptionsFixed += changed
+}
+
+/** Runs a step whose failure ends the check and counts as a check error. */
+async function counted<T>(check: Check, step: () => Promise<T>, what?: string): Promise<T> {
+  try {
+    return await step()
+  } catch (error) {
+    if (what !== undefined) check.report(`${what}: ${errorText(error)}`)
+    check.result.checkErrors++
+    throw error
+  }
+}
+
+/**
+ * The refcount of the cluster at a host offset; undefined where it cannot be read, which was reported before. No
+ * promise where the comparison of before knows it, which spares a lookup for every cluster.
+ */
+function refcountOf(check: Check, offset: number): number | undefined | Promise<number | undefined> {
+  const { image, references, stored } = check
+  const cluster = Math.floor(offset / image.geometry.clusterSize)
+  return stored.areKnown && cluster < references.clusters ? stored.get(cluster) : readRefcount(check, cluster)
+}
+
+async function readRefcount({ image }: Check, cluster: number): Promise<number | undefined> {
+  const block = refblockOffset(image, Math.floor(cluster / image.geometry.refblockEntries))
+  if (block % image.geometry.clusterSize !== 0) return undefined
+  return getRefcount(image, cluster).catch(() => undefined)
+}

@@ -1,0 +1,37 @@
+/** A metadata table that is always in memory, in disk byte order: the L1 table, the refcount table. */
+import { SECTOR, viewOf } from '@vmblock/block-core'
+
+/** The table, and which sectors of it wait to be written. */
+export class ResidentTable {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  /** Indexes of sectors that differ from the disk. */
+  readonly #dirty = new Set<number>()
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+    this.view = viewOf(bytes)
+  }
+
+  get isDirty(): boolean {
+    return this.#dirty.size > 0
+  }
+
+  /** Notes that the sectors that hold [from, from + bytes) will have to be written. Offsets count from its start. */
+  changed(from: number, bytes: number): void {
+    for (let sector = Math.floor(from / SECTOR); sector * SECTOR < from + bytes; sector++)
+      this.#dirty.add(sector)
+  }
+
+  /** Writes what changed, neighbouring sectors at once. What `write` fails with stays to be written. */
+  async writeBack(write: (from: number, to: number) => Promise<void>): Promise<void> {
+    const sectors = [...this.#dirty].sort((a, b) => a - b)
+    for (let i = 0; i < sectors.length; ) {
+      const first = sectors[i]!
+      let end = first + 1
+      while (sectors[++i] === end) end++
+      await write(first * SECTOR, Math.min(end * SECTOR, this.bytes.length))
+      for (let sector = first; sector < end; sector++) this.#dirty.delete(sector)
+    }
+  }
+}

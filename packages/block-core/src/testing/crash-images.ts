@@ -64,6 +64,11 @@ export class CrashImages {
     ]
   }
 
+  /** The disk that alone shows what the image shows, if there is one. */
+  rawDataOf(image: string, disks: CrashDisks): CrashDisk | undefined {
+    return this.#image(image).isDataFileRaw ? disks.get(dataDisk(image)) : undefined
+  }
+
   /** Opens an image and what is below it. With a recorder it is open as the workload has it. */
   open(image: string, disks: CrashDisks, options: RawOptions = {}, recorder?: Recorder): Promise<BlockNode> {
     return openNode(this.#environment, { ...this.#optionsOf(image, disks, recorder), ...options })

@@ -6,6 +6,7 @@ import { SECTOR } from '../bits.ts'
 import type { CheckReport } from '../driver.ts'
 import { messageOf } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
+import { reopenNode } from '../reopen.ts'
 import { joinFingerprints } from './crash-disk.ts'
 import type { CrashImages } from './crash-images.ts'
 import { readShown, readStamps, type Shown, stampedSectors, stampText } from './crash-shown.ts'
@@ -40,6 +41,8 @@ export interface CrashFinding {
 export interface Verdict {
   /** What it shows before any repair. */
   readonly shown: Shown
+  /** What its data file alone shows, where that has to be the same disk. */
+  readonly raw: Shown | undefined
   /** It says that it needs a repair, or has leaks. */
   readonly isRepairable: boolean
 }
@@ -80,10 +83,10 @@ export class CrashJudge {
     if (known) return known
     const before = await this.#readOnly(image, own)
     if (fingerprintOf(own) !== fingerprint) throw new RuleBroken('opens', image, 'a reader wrote to the disk')
-    this.#requireConsistent(image, before)
     await this.#goOn(image, own, before, fingerprint)
-    const { shown, dirty, report } = before
-    const verdict = { shown, isRepairable: dirty || (report?.leaks ?? 0) > 0 }
+    const { shown, dirty, leaks } = before
+    const raw = await this.#rawData(image, disks, shown)
+    const verdict = { shown, raw, isRepairable: dirty || leaks > 0 }
     if (this.#verdicts.size >= MEMORY) this.#verdicts.delete(this.#verdicts.keys().next().value!)
     this.#verdicts.set(key, verdict)
     return verdict
@@ -94,25 +97,35 @@ export class CrashJudge {
       const node = await this.#images.open(image, disks, { 'read-only': true })
       const dirty = (await node.info()).dirty === true
       const lines: string[] = []
-      const report = await checkOf(node, lines)
+      const report = node.can('check')
+        ? await node.check({ report: (line) => lines.push(line) })
+        : { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
+      this.#requireConsistent(image, dirty, report, lines)
       const shown = await readShown(node)
       await node.close()
-      return { dirty, report, lines, shown }
+      return { shown, dirty, leaks: report.leaks }
     })
   }
 
-  #requireConsistent(image: string, { dirty, report, lines }: Found): void {
+  /** It may be longer than the disk for a while, but never shorter. */
+  async #rawData(image: string, disks: CrashDisks, { size }: Shown): Promise<Shown | undefined> {
+    const data = this.#images.rawDataOf(image, disks)
+    if (!data) return undefined
+    const { size: dataSize, stamps } = await readShown(data.node())
+    return { size: Math.min(size, dataSize), stamps: stamps.subarray(0, size / SECTOR) }
+  }
+
+  #requireConsistent(image: string, dirty: boolean, report: CheckReport, lines: readonly string[]): void {
     const mayBeDirty = this.#allows.dirty === true
-    const rule = mayBeDirty ? 'dirty bit' : 'leaks at most'
     if (dirty && !mayBeDirty) throw new RuleBroken('dirty bit', image, 'it is set, where it never has to be')
-    if (report && report.checkErrors > 0) throw new RuleBroken(rule, image, problems(report, lines))
-    if (report && report.corruptions > 0 && !dirty) throw new RuleBroken(rule, image, problems(report, lines))
+    if (report.checkErrors === 0 && (report.corruptions === 0 || dirty)) return
+    throw new RuleBroken(mayBeDirty ? 'dirty bit' : 'leaks at most', image, problems(report, lines))
   }
 
   /** Opens it for writing, writes to it, and closes it; then everything has to be right. */
   async #goOn(image: string, original: CrashDisks, before: Found, seed: number): Promise<void> {
     const disks = forkDisks(original)
-    const node = await step('repair', image, () => this.#images.open(image, disks))
+    const node = await step('repair', image, () => this.#openForWriting(image, disks, seed))
     const expected = before.shown.stamps.slice()
     await step('next write', image, async () => {
       if (node.size !== before.shown.size)
@@ -124,6 +137,14 @@ export class CrashJudge {
     if (wrong === undefined) return
     const rule = (await this.#isDamagedByRepair(image, original, before.shown)) ? 'intact' : 'next write'
     throw new RuleBroken(rule, image, wrong)
+  }
+
+  /** One time in four it is read first, and becomes writable by a reopen. */
+  async #openForWriting(image: string, disks: CrashDisks, seed: number): Promise<BlockNode> {
+    if (seed % 4 !== 0) return this.#images.open(image, disks)
+    const node = await this.#images.open(image, disks, { 'read-only': true })
+    await reopenNode(node, { readOnly: false })
+    return node
   }
 
   /** @returns what shows that should not */
@@ -169,15 +190,11 @@ export class CrashJudge {
 interface Found {
   readonly shown: Shown
   readonly dirty: boolean
-  readonly report: CheckReport | undefined
-  readonly lines: readonly string[]
+  readonly leaks: number
 }
 
 const fingerprintOf = (disks: CrashDisks): number =>
   joinFingerprints([...disks.values()].map((disk) => disk.fingerprint()))
-
-const checkOf = (node: BlockNode, lines: string[]): Promise<CheckReport | undefined> =>
-  node.can('check') ? node.check({ report: (line) => lines.push(line) }) : Promise.resolve(undefined)
 
 const problems = (report: CheckReport, lines: readonly string[]): string =>
   `${report.corruptions + report.corruptionsFixed} corruptions, ${report.leaks + report.leaksFixed} leaks, ${report.checkErrors} errors: ${lines.slice(0, 8).join('; ')}`

@@ -20,6 +20,8 @@ export interface CrashImage {
   readonly backing?: string
   /** Guest data lies in a disk of its own, which is called as the image with `-data` behind it. */
   readonly hasDataFile?: boolean
+  /** That disk alone has to show the same as the image. */
+  readonly isDataFileRaw?: boolean
   /** Bytes: requests to the disk are multiples of it. Default 1. */
   readonly alignment?: number
   /** A filter between the image and its disk; crashes happen below it. */

@@ -43,10 +43,11 @@ const LAZY = lazily(EAGER)
 const SMALL_CLUSTERS: Variety = { create: SMALL }
 const SUBCLUSTERS: Variety = { create: DIVIDED }
 const LARGE_CLUSTERS: Variety = { create: LARGE }
-const DATA_FILE: Variety = {
-  ...EAGER,
-  create: { ...MIDDLE, data_file: 'data' },
-  image: { hasDataFile: true },
+const DATA_FILE: Variety = { ...EAGER, create: { ...MIDDLE, data_file: 'data' }, image: { hasDataFile: true } }
+const RAW_DATA_FILE: Variety = {
+  ...DATA_FILE,
+  create: { ...DATA_FILE.create, data_file_raw: 'on' },
+  image: { hasDataFile: true, isDataFileRaw: true },
 }
 const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, preallocation: 'metadata' } }
 const NARROW: Variety = { create: { ...SMALL, refcount_bits: 1 } }
@@ -80,7 +81,8 @@ export const VARIETIES = {
   'lazy, subclusters, writethrough': opened(lazily(SUBCLUSTERS), WRITETHROUGH),
   'data file': DATA_FILE,
   'lazy, data file': lazily(DATA_FILE),
-  'raw data file': { ...DATA_FILE, create: { ...DATA_FILE.create, data_file_raw: 'on' } },
+  'raw data file': RAW_DATA_FILE,
+  'lazy, raw data file': lazily(RAW_DATA_FILE),
   'reserved refcounts': opened(EAGER, { 'refcount-reserve': 24 }),
   'reserved refcounts, writethrough': opened(EAGER, { 'refcount-reserve': 24, ...WRITETHROUGH }),
   'reserved 1-bit refcounts, writethrough': opened(NARROW, { 'refcount-reserve': 24, ...WRITETHROUGH }),

@@ -1,5 +1,5 @@
 /** Kinds of QED images for power cuts, and the clock of their need-check bits. */
-import type { RawOptions } from '@vmblock/block-core'
+import type { AnyDriver, RawOptions } from '@vmblock/block-core'
 import type { CrashAllowance, CrashImage, CrashWorkload } from '@vmblock/block-core/testing'
 import { createQedDriver } from '../driver.ts'
 import { TestClock } from './images.ts'
@@ -26,6 +26,7 @@ export interface Variety {
   readonly create: RawOptions
   readonly open?: RawOptions
   readonly alignment?: number
+  readonly filter?: AnyDriver
 }
 
 const WRITETHROUGH = { cache: { writeback: false } }

@@ -172,7 +172,11 @@ const BUGS: readonly Bug[] = [
   {
     name: 'lazy entries lead past the end of the file',
     rules: ['repair'],
-    workload: alone('mixed', on(lazy, { length: true }), mixed),
+    workload: alone('mixed', lazy, mixed),
+    plant() {
+      vi.spyOn(Image.prototype, 'isCovered').mockReturnValue(true)
+      vi.spyOn(Image.prototype, 'reachFile').mockResolvedValue(true)
+    },
   },
   {
     name: 'clusters are reused before the entry that led there is durable',

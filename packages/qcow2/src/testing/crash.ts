@@ -43,7 +43,11 @@ const LAZY = lazily(EAGER)
 const SMALL_CLUSTERS: Variety = { create: SMALL }
 const SUBCLUSTERS: Variety = { create: DIVIDED }
 const LARGE_CLUSTERS: Variety = { create: LARGE }
-const DATA_FILE: Variety = { ...EAGER, create: { ...MIDDLE, data_file: 'data' }, image: { hasDataFile: true } }
+const DATA_FILE: Variety = {
+  ...EAGER,
+  create: { ...MIDDLE, data_file: 'data' },
+  image: { hasDataFile: true },
+}
 const RAW_DATA_FILE: Variety = {
   ...DATA_FILE,
   create: { ...DATA_FILE.create, data_file_raw: 'on' },

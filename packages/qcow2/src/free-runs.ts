@@ -14,7 +14,7 @@ export interface FreeRuns {
   readonly tail: number
 }
 
-/** What is known, by the index of the slice as counted from cluster 0. Too much never; too little where some were freed. */
+/** What is known, by the index of the slice as counted from cluster 0. */
 export class KnownFreeRuns {
   readonly #runs = new Map<number, FreeRuns>()
 
@@ -24,7 +24,7 @@ export class KnownFreeRuns {
   set(slice: number, runs: FreeRuns): void {
     this.#runs.set(slice, runs)
   }
-  /** A cluster of that slice became free. */
+  /** A refcount of that slice changes. */
   forget(slice: number): void {
     this.#runs.delete(slice)
   }

@@ -6,7 +6,7 @@ import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
 import { MAX_L1_BYTES } from './format/limits.ts'
 import { prefixedHex } from './format/words.ts'
 import type { Image } from './image.ts'
-import { beforeActivate } from './write-order.ts'
+import { beforeActivate, beforeNewTable } from './write-order.ts'
 
 /** Host offset of the L2 table of an L1 entry; 0 where there is none. Beyond the table everything is 0. */
 export function l2TableOffset(image: Image, l1Index: number): number {
@@ -46,6 +46,7 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
     throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
   try {
     await fillTable(image, allocated, old)
+    await beforeNewTable(image)
   } catch (error) {
     image.l2Tables.drop(allocated.offset, clusterSize)
     await releaseClusters(image, allocated.offset, clusterSize)

@@ -104,7 +104,7 @@ function changeSlice(
   const entries = sliceEntries(image)
   const start = cluster % entries
   const stop = Math.min(entries, start + end - cluster)
-  if (delta < 0) image.freeRuns.forget(Math.floor(cluster / entries))
+  image.freeRuns.forget(Math.floor(cluster / entries))
   // First look, then change: nothing has to be undone within a slice.
   for (let i = start; i < stop; i++) {
     const value = table ? refcounts.get(table.bytes, i) + delta : -1
@@ -160,6 +160,7 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
   const most = Math.min(entries, end + ahead)
   while (end < most && refcounts.get(table.bytes, end) === 0) end++
   for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
+  image.freeRuns.forget(Math.floor(freeHint / entries))
   refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
   image.freeHint = freeHint + end - start
   return freeHint + first - start

@@ -175,6 +175,19 @@ describe('a table cache', () => {
     expect(log.at(-1)).toBe(`write ${SLICE}+512`)
   })
 
+  test('settles a cycle also where nothing waits to be written yet', async () => {
+    const { log, cache: make } = await disk()
+    const [a, b] = [make(), make()]
+    await put(a, 0, 1)
+    await b.follow(a)
+    await a.follow(b)
+    expect(log).toEqual(['write 0+512', 'flush'])
+    await put(a, 0, 2)
+    await put(b, SLICE, 1)
+    await a.writeBack()
+    expect(log.slice(2)).toEqual([`write ${SLICE}+512`, 'flush', 'write 0+512'])
+  })
+
   test('waits for data where it was told to, and only when it has something to write', async () => {
     const { log, cache: make } = await disk()
     const cache = make()

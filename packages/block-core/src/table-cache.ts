@@ -210,9 +210,14 @@ export class TableCache {
       this.#follows.add(first)
       return undefined
     }
-    return first.writeBack().then(() => {
-      this.#follows.add(first)
-    })
+    return this.#breakCycle(first)
+  }
+
+  /** Settles the older half now, even where it has nothing to write yet. */
+  async #breakCycle(first: TableCache): Promise<void> {
+    await first.writeBack()
+    await first.settle()
+    this.#follows.add(first)
   }
 
   /** From now on, guest data written so far reaches the disk before anything dirty in this cache. */

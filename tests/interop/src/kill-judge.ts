@@ -37,11 +37,13 @@ export class KillJudge {
    */
   constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
     this.#writeThrough = writeThrough
-    this.#keepsDiscarded = order.format === 'qed'
+    // QED gives up nothing, and Node cannot punch holes into a file.
+    this.#keepsDiscarded = order.format !== 'qcow2'
     const steps = Array.from({ length: LANES }, (_, lane) => stepsOf(order, lane))
     const current: (Step | undefined)[] = []
     const started: number[] = []
     for (const [at, line] of lines.entries()) {
+      if (line === 'opening') continue
       const [verb, laneText, indexText] = line.split(' ')
       const lane = Number(laneText)
       if (verb === 'start') {
@@ -53,7 +55,7 @@ export class KillJudge {
       const step = current[lane]
       if (verb !== 'done' || step === undefined) throw new Error(`the process said: ${line}`)
       if (step.kind === 'flush') this.#durable = Math.max(this.#durable, started[lane]!)
-      else this.#finish(step, at)
+      else if (step.kind !== 'resize') this.#finish(step, at)
     }
   }
 
@@ -64,7 +66,8 @@ export class KillJudge {
   }
 
   #begin(step: Step, lane: number, index: number): void {
-    if (step.kind === 'flush' || (step.kind === 'discard' && this.#keepsDiscarded)) return
+    if (step.kind === 'flush' || step.kind === 'resize') return
+    if (step.kind === 'discard' && this.#keepsDiscarded) return
     for (let sector = step.offset; sector < step.offset + step.length; sector += SECTOR) {
       const versions = this.#versions.get(sector) ?? []
       versions.push({ lane, index, kind: step.kind, done: Number.POSITIVE_INFINITY })

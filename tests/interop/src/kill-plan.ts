@@ -20,14 +20,15 @@ export interface Change {
   readonly length: number
 }
 
-/** One step of a lane. */
-export type Step = Change | { readonly kind: 'flush' }
+/** One step of a lane. A resize cuts off nothing of {@link KILL_DISK}; `size` in bytes. */
+export type Step = Change | { readonly kind: 'flush' } | { readonly kind: 'resize'; readonly size: number }
 
 /** What the process is told. */
 export interface KillOrder {
   readonly path: string
   readonly format: Format
   readonly cache: CacheMode
+  readonly aio: string
   readonly cluster: number
   readonly seed: number
 }
@@ -47,6 +48,8 @@ export function* stepsOf(
 function stepIn(random: Random, start: number, end: number, cluster: number): Step {
   const dice = random.int(0, 20)
   if (dice < 2) return { kind: 'flush' }
+  if (start === 0 && random.chance(0.03))
+    return { kind: 'resize', size: KILL_DISK + random.int(0, 20) * 64 * 1024 }
   if (dice < 4) {
     const first = Math.ceil(start / cluster)
     const offset = random.int(first, Math.floor(end / cluster)) * cluster

@@ -4,7 +4,7 @@
  * @module
  */
 import { writeSync } from 'node:fs'
-import type { BlockNode } from '@vmblock/block-core'
+import { type BlockNode, isBlockError } from '@vmblock/block-core'
 import { fillSector, type KillOrder, LANES, SECTOR, type Step, stepsOf } from './kill-plan.ts'
 import { openOurs } from './ours.ts'
 
@@ -17,6 +17,8 @@ function perform(node: BlockNode, step: Step, lane: number, index: number): Prom
   switch (step.kind) {
     case 'flush':
       return node.flush()
+    case 'resize':
+      return resize(node, step.size)
     case 'zero':
       return node.writeZeroes(step.offset, step.length, { mayUnmap: index % 2 === 0 })
     case 'discard':
@@ -30,6 +32,15 @@ function perform(node: BlockNode, step: Step, lane: number, index: number): Prom
   }
 }
 
+async function resize(node: BlockNode, size: number): Promise<void> {
+  try {
+    await node.truncate(size)
+  } catch (error) {
+    // QED only grows.
+    if (!isBlockError(error, 'ENOTSUP')) throw error
+  }
+}
+
 async function run(node: BlockNode, lane: number): Promise<void> {
   let index = 0
   for (const step of stepsOf(order, lane)) {
@@ -40,5 +51,7 @@ async function run(node: BlockNode, lane: number): Promise<void> {
   }
 }
 
-const node = await openOurs(order.path, order.format, { cache: order.cache })
+// A dirty image is repaired now.
+say('opening')
+const node = await openOurs(order.path, order.format, { cache: order.cache, aio: order.aio })
 await Promise.all(Array.from({ length: LANES }, (_, lane) => run(node, lane)))

@@ -29,6 +29,8 @@ export type Format = 'raw' | 'qcow2' | 'qed'
 /** How to open an image. */
 export interface OpenOptions {
   readonly cache?: CacheMode
+  /** How the file is reached: an option of the `file` driver. */
+  readonly aio?: string
   readonly readOnly?: boolean
   /** For a check alone: nothing is repaired, nothing refused for being broken. */
   readonly checkMode?: boolean
@@ -36,11 +38,11 @@ export interface OpenOptions {
 
 /** Opens an image file. */
 export function openOurs(path: string, format: string, options: OpenOptions = {}): Promise<BlockNode> {
-  const { cache = 'writeback', readOnly = false, checkMode = false } = options
+  const { cache = 'writeback', aio, readOnly = false, checkMode = false } = options
   const { writeCache, direct, noFlush } = cacheMode(cache)!
   return openNode(environment, {
     driver: format,
-    filename: path,
+    ...(aio === undefined ? { filename: path } : { file: { driver: 'file', filename: path, aio } }),
     discard: 'unmap',
     cache: { writeback: writeCache, direct, 'no-flush': noFlush },
     ...(readOnly && { 'read-only': true }),

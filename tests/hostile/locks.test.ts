@@ -1,4 +1,7 @@
-/** No failure in the middle of a request leaves a lock held: whatever was refused, the next request goes through. */
+/**
+ * Nothing that goes wrong in the middle of a request leaves a lock held: whatever was refused, held up, given up or cut
+ * off at whichever request to the file, the next request goes through.
+ */
 import {
   BlockError,
   type BlockNode,
@@ -12,6 +15,7 @@ import {
   openNode,
   passThrough,
   type RawOptions,
+  reopenNode,
 } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
@@ -19,31 +23,51 @@ import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import { beforeAll, describe, expect, test } from 'vitest'
 
-/** Long runs try more ways to fail. */
+/** Long runs try everything at every request to the file; others only failures, and the rest at one in four. */
 const THOROUGH = process.env['HOSTILE_RUNS'] !== undefined
 
 const KIB = 2 ** 10
 const SIZE = 2 ** 20
 
+/**
+ * What becomes of one request to the file:
+ * - `fails`, instead of being done; or `fails late`, after it was done
+ * - `crash`: the node crashes when it is asked for, or `crash late` when it is done
+ * - `close`: the node is closed meanwhile
+ * - `slow`: whoever asked for it has lost patience, and others come meanwhile, before it is done
+ */
+const MISHAPS = ['fails', 'fails late', 'crash', 'crash late', 'close', 'slow'] as const
+type Mishap = (typeof MISHAPS)[number]
+
 /** What shall go wrong: the request of that number, counted from 1; 0: nothing. */
-const fault = { at: 0, count: 0, met: false, late: false }
-
-const arm = (at: number, late: boolean): void => void Object.assign(fault, { at, count: 0, met: false, late })
-
-/** Lets a request pass, or fails it: before it is done, or after. */
-async function pass<T>(request: () => Promise<T>): Promise<T> {
-  const fails = ++fault.count === fault.at
-  if (!fails) return request()
-  fault.met = true
-  if (fault.late) await request()
-  else await undefined
-  throw new BlockError('EIO', 'injected')
+const fault = {
+  at: 0,
+  count: 0,
+  met: false,
+  mishap: 'fails' as Mishap,
+  /** What else happens then. */
+  meet: (): Promise<void> => Promise.resolve(),
 }
 
-/** A filter below the format, of which one request fails. */
+/** Lets a request pass, or not. */
+async function pass<T>(request: () => Promise<T>): Promise<T> {
+  if (++fault.count !== fault.at) return request()
+  fault.met = true
+  const { mishap, meet } = fault
+  if (mishap === 'fails late' || mishap === 'crash late') {
+    const result = await request()
+    await meet()
+    if (mishap === 'crash late') return result
+  } else await meet()
+  if (mishap === 'fails' || mishap === 'fails late') throw new BlockError('EIO', 'injected')
+  return request()
+}
+
+/** A filter below the format, of which one request meets a mishap. */
 const faulty = defineDriver({
   name: 'faulty',
   kind: 'filter',
+  options: {},
   async open(context) {
     const plain = passThrough(await context.requireChild('file'))
     return {
@@ -58,22 +82,43 @@ const faulty = defineDriver({
   },
 })
 
-const environment = { registry: new DriverRegistry([raw, qcow2, qed, memory, faulty]), host: denyHost }
+/** The same, for whole blocks: parts of them are read, changed and written back under a lock. */
+const faultyBlocks = defineDriver({
+  ...faulty,
+  name: 'faulty-blocks',
+  async open(context) {
+    const ops = await faulty.open(context)
+    return { ...ops, limits: { requestAlignment: 4096 } }
+  },
+})
+
+const environment = {
+  registry: new DriverRegistry([raw, qcow2, qed, memory, faulty, faultyBlocks]),
+  host: denyHost,
+}
 
 interface Kind {
   readonly name: string
   readonly driver: 'raw' | 'qcow2' | 'qed'
   readonly options: RawOptions
   readonly backing?: true
+  readonly blocks?: true
 }
 
 const KINDS: readonly Kind[] = [
   { name: 'raw', driver: 'raw', options: { size: SIZE } },
+  { name: 'raw on blocks', driver: 'raw', options: { size: SIZE }, blocks: true },
   { name: 'qcow2', driver: 'qcow2', options: { size: SIZE, cluster_size: 4 * KIB } },
   {
     name: 'lazy qcow2',
     driver: 'qcow2',
     options: { size: SIZE, cluster_size: 4 * KIB, lazy_refcounts: true },
+  },
+  {
+    name: 'qcow2 on blocks',
+    driver: 'qcow2',
+    options: { size: SIZE, cluster_size: 512 },
+    blocks: true,
   },
   {
     name: 'qcow2 with subclusters',
@@ -93,6 +138,7 @@ const together = async (requests: readonly Promise<unknown>[]): Promise<void> =>
 }
 
 const OPERATIONS: Readonly<Record<string, (node: BlockNode) => Promise<unknown>>> = {
+  'a read': (node) => together([node.read(1000, fill(0, 60_000)), node.read(300 * KIB, fill(0, 5000))]),
   'an allocating write': (node) => node.write(300 * KIB + 100, fill(1, 9000)),
   'a write over data': (node) => node.write(2000, fill(2, 9000)),
   'overlapping writes': (node) =>
@@ -102,6 +148,9 @@ const OPERATIONS: Readonly<Record<string, (node: BlockNode) => Promise<unknown>>
   'a durable write': (node) => node.write(700 * KIB, fill(5, 100), { fua: true }),
   zero: (node) => node.writeZeroes(1000, 20 * KIB, { mayUnmap: true }),
   discard: (node) => node.discard(0, 64 * KIB),
+  status: async (node) => {
+    for (let at = 0; at < SIZE; ) at += Math.max((await node.blockStatus(at, SIZE - at)).bytes, 1)
+  },
   flush: async (node) => {
     await node.write(900 * KIB, fill(6, 100))
     await node.flush()
@@ -110,10 +159,31 @@ const OPERATIONS: Readonly<Record<string, (node: BlockNode) => Promise<unknown>>
   shrinking: (node) => node.truncate(16 * KIB),
   'a write and a discard of the same': (node) =>
     together([node.write(0, fill(7, 8192)), node.discard(0, 8192), node.writeZeroes(4096, 8192)]),
+  'VM state': async (node) => {
+    await node.writeVmState(100, fill(8, 6000))
+    await node.readVmState(0, fill(0, 7000))
+  },
+  'a check': async (node) => {
+    await node.write(800 * KIB, fill(9, 100))
+    await node.check()
+    await node.check({ repair: 'all' })
+  },
+  'a reopening': async (node) => {
+    await node.write(800 * KIB, fill(9, 100))
+    await reopenNode(node, { readOnly: true })
+    await reopenNode(node, { readOnly: false })
+  },
+  'new cache settings': async (node) => {
+    await node.write(800 * KIB, fill(9, 100))
+    await reopenNode(node, { options: { 'lazy-refcounts': true, 'l2-cache-size': 4096 } })
+  },
+  'another backing file': (node) => node.changeBackingFile('other', 'raw'),
+  amending: (node) => node.amend({ lazy_refcounts: true, size: 2 * SIZE }),
+  emptying: (node) => node.makeEmpty(),
 }
 
 /** Milliseconds after which a request is taken for one that waits for ever. */
-const PATIENCE = 10_000
+const PATIENCE = 20_000
 
 async function inTime<T>(what: string, request: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
@@ -136,6 +206,10 @@ async function makeImage({ driver, options }: Kind): Promise<Uint8Array> {
   return toBytes(file)
 }
 
+const turns = async (): Promise<void> => {
+  for (let i = 0; i < 30; i++) await undefined
+}
+
 describe.each(KINDS)('$name', (kind) => {
   let image: Uint8Array
   beforeAll(async () => {
@@ -146,45 +220,80 @@ describe.each(KINDS)('$name', (kind) => {
     openNode(environment, {
       driver: kind.driver,
       discard: 'unmap',
-      file: { driver: 'faulty', file },
-      ...(kind.backing && { backing: memoryFromBytes(fill(8, SIZE), { readOnly: true }) }),
+      file: { driver: kind.blocks ? 'faulty-blocks' : 'faulty', file },
+      ...(kind.driver !== 'raw' && {
+        backing: kind.backing ? memoryFromBytes(fill(8, SIZE), { readOnly: true }) : null,
+      }),
     })
 
-  test.each(Object.keys(OPERATIONS))('%s, failing at every request to the file', async (name) => {
-    let faults = 0
-    for (const late of THOROUGH ? [false, true] : [false]) {
-      for (let at = 1; ; at++) {
-        const file = memoryFromBytes(image)
-        arm(0, false)
-        const node = await openImage(file)
-        arm(at, late)
-        const failed = await inTime(`request ${at}`, OPERATIONS[name]!(node)).then(
-          () => undefined,
-          (error: unknown) => error,
-        )
-        const { met } = fault
-        arm(0, false)
-        if (failed !== undefined) expect(failed).toBeInstanceOf(BlockError)
-        if (isBlockError(failed, 'ENOTSUP')) return // QED cannot shrink
-        await goesOn(node, `${name}, request ${at} ${late ? 'done and ' : ''}refused`)
-        await checksOut(file, kind)
+  /** Has an operation meet a mishap. @returns whether it did; undefined: the driver cannot do this at all */
+  const run = async (name: string, at: number, mishap: Mishap): Promise<boolean | undefined> => {
+    const what = `${name}, ${mishap} at request ${at}`
+    const file = memoryFromBytes(image)
+    Object.assign(fault, { at: 0 })
+    const node = await openImage(file)
+    const others: Promise<unknown>[] = []
+    const started = (request: Promise<unknown>): void => {
+      // Nobody waits for it here; that it ends is looked at later.
+      others.push(request.catch((error: unknown) => error))
+    }
+    const meet = async (): Promise<void> => {
+      fault.at = 0
+      if (mishap.startsWith('crash')) await node.crash()
+      else if (mishap === 'close') started(node.close())
+      else if (mishap === 'slow') {
+        started(node.write(600 * KIB + 500, fill(5, 9000)))
+        started(node.write(1000, fill(5, 9000)))
+        started(node.read(0, fill(0, 9000)))
+        started(node.writeZeroes(4096, 12 * KIB))
+        started(node.flush())
+      }
+      await turns()
+    }
+    Object.assign(fault, { at, count: 0, met: false, mishap, meet })
+    const failed = await inTime(what, OPERATIONS[name]!(node)).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    fault.at = 0
+    for (const outcome of await inTime(`${what}: others`, Promise.all(others)))
+      if (outcome instanceof Error) expect(outcome, what).toBeInstanceOf(BlockError)
+    if (failed !== undefined) expect(failed, what).toBeInstanceOf(BlockError)
+    // QED cannot shrink, raw disks have no structure.
+    if ((['ENOTSUP', 'EINVAL', 'EPERM'] as const).some((code) => isBlockError(failed, code))) return undefined
+    const { met } = fault
+    const isUsable = node.isOpen && !(name === 'emptying' && failed !== undefined)
+    if (!isUsable) await inTime(`${what}: crash`, node.crash())
+    await goesOn(isUsable ? node : await inTime(`${what}: open`, openImage(file)), what)
+    await checksOut(file, kind)
+    return met
+  }
+
+  test.each(Object.keys(OPERATIONS))('%s, whatever happens at each request to the file', async (name) => {
+    let mishaps = 0
+    for (const [index, mishap] of MISHAPS.entries()) {
+      const step = THOROUGH || mishap === 'fails' ? 1 : 4
+      for (let at = step === 1 ? 1 : 1 + (index % step); ; at += step) {
+        const met = await run(name, at, mishap)
+        if (met === undefined) return
         if (!met) break
-        faults++
+        mishaps++
       }
     }
+    const asksNothing = name === 'status' || (name === 'a reopening' && kind.driver === 'raw')
     // QED has no discard.
-    if (kind.driver !== 'qed' || name !== 'discard') expect(faults).toBeGreaterThan(0)
+    if (!asksNothing && (kind.driver !== 'qed' || name !== 'discard')) expect(mishaps).toBeGreaterThan(0)
   })
 
-  test('a crash in the middle of anything ends it', async () => {
+  test('a crash between any two steps ends it', async () => {
     for (const [name, operation] of Object.entries(OPERATIONS)) {
-      for (let at = 1; at < 40; at += THOROUGH ? 1 : 7) {
+      for (let at = 1; at < 40; at += THOROUGH ? 1 : 9) {
         const file = memoryFromBytes(image)
-        arm(0, false)
+        fault.at = 0
         const node = await openImage(file)
-        let turns = at
+        let left = at
         const running = inTime(name, operation(node)).catch((error: unknown) => error)
-        while (turns-- > 0) await undefined
+        while (left-- > 0) await undefined
         await inTime('a crash', node.crash())
         const outcome = await running
         if (outcome instanceof Error) expect(outcome, name).toBeInstanceOf(BlockError)
@@ -198,6 +307,8 @@ describe.each(KINDS)('$name', (kind) => {
 /** Everything works, and ends. */
 async function goesOn(node: BlockNode, after: string): Promise<void> {
   const into = new Uint8Array(8192)
+  // A reopening may have ended half-way.
+  if (node.readOnly) await inTime('becoming writable', reopenNode(node, { readOnly: false }))
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['read', () => node.read(0, into)],
     ['write', () => node.write(600 * (node.size > 700 * KIB ? KIB : 1), fill(1, 6000))],
@@ -228,7 +339,7 @@ async function checksOut(file: BlockNode, { driver }: Kind): Promise<void> {
     file,
     'read-only': true,
     'check-mode': true,
-    ...(driver === 'qcow2' && { backing: null }),
+    backing: null,
   })
   expect(await node.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })
   await node.close()

@@ -81,7 +81,7 @@ const size: Dimension = {
       ],
     },
     {
-      title: 'us, opening; KiB read for it',
+      title: 'us, opening (best of 50); KiB read',
       curves: [
         ['open us', 'us'],
         ['open KiB', 'KiB'],
@@ -156,7 +156,7 @@ const chain: Dimension = {
         ['read reads', 'reads of files'],
       ],
     },
-    { title: 'us, opening all', curves: [['open us', 'opening']] },
+    { title: 'us, opening all (best of 50)', curves: [['open us', 'opening']] },
     { title: 'MiB in memory', curves: [['memory heap', 'while open']] },
   ],
   async make(point, directory) {
@@ -338,7 +338,7 @@ const data: Dimension = {
       proportional: true,
     },
     { title: 'MiB of metadata read', curves: [['check MiB', 'read']], proportional: true },
-    { title: 'us, opening', curves: [['open us', 'opening']] },
+    { title: 'us, opening (best of 50)', curves: [['open us', 'opening']] },
     { title: 'MiB of the process, at most', curves: [['memory peak', 'peak']] },
   ],
   async make(point, directory) {

@@ -21,7 +21,7 @@ export type Measure =
       readonly name: string
       readonly bytes: number
       readonly places: Places
-      /** In whole passes over the places: at least so many. */
+      /** How many are timed, the places in turn. */
       readonly requests: number
       /** Each place is written once only, so that a pass allocates. */
       readonly once?: boolean

@@ -43,7 +43,7 @@ export const KINDS: readonly ImageKind[] = [
 /** Eager, with refcounts raised ahead: QEMU has nothing like it, and is measured without. */
 export const RESERVED: ImageKind = {
   id: 'reserved',
-  title: 'qcow2 eager, 64 reserved',
+  title: 'qcow2 eager, reserving',
   format: 'qcow2',
   options: { lazy_refcounts: 'off' },
   runtimeOptions: { 'refcount-reserve': 64 },

@@ -8,8 +8,8 @@ import { at, fail, root } from './toolchain.mjs'
 try {
   await setup()
   const { build } = await import('esbuild')
-  // Of its own, since several may run at a time.
-  const outdir = at('.cache', 'bench', String(process.pid))
+  // Inside the package, so that what is bundled finds koffi; of its own, since several may run at a time.
+  const outdir = at('bench', 'dist', String(process.pid))
   process.once('exit', () => rmSync(outdir, { recursive: true, force: true }))
   await build({
     entryPoints: ['main.ts', 'growth/worker.ts'].map((name) => at('bench', 'src', name)),
@@ -21,10 +21,6 @@ try {
     target: 'es2022',
     tsconfig: at('tsconfig.json'),
     logLevel: 'warning',
-    // What is bundled may be CommonJS, and ask for modules of Node by `require`.
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-    },
   })
   const { main } = await import(pathToFileURL(join(outdir, 'main.mjs')).href)
   // npm starts scripts in the root of the package; names of files count from where npm was called.

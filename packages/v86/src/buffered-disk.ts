@@ -1,0 +1,412 @@
+/**
+ * A block node with a cache in front that answers at once, a bounded queue of writes behind, a barrier on a timer, and a policy
+ * for failures: all that the disks of emulators have in common. Offsets and lengths in bytes, of any alignment.
+ */
+import { BlockError, type BlockNode } from '@vmblock/block-core'
+import { EventEmitter } from 'eventemitter3'
+import { Barrier } from './barrier.ts'
+import { BlockReader } from './block-reader.ts'
+import type { DiskEvents, DiskOperation, DiskStatistics } from './disk-events.ts'
+import { type DiskOptions, type DiskSettings, type Durability, diskSettings } from './disk-options.ts'
+import { Hold } from './hold.ts'
+import { type QueuedRequest, type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
+
+/** Bytes: writes that go on where the one before ended become one request up to this length. */
+const LONGEST_WRITE = 2 ** 20
+
+type State = 'open' | 'closing' | 'closed' | 'crashed'
+
+/** See the head of this file. */
+export class BufferedDisk extends EventEmitter<DiskEvents> {
+  readonly node: BlockNode
+  /** Bytes. */
+  readonly size: number
+  readonly #settings: DiskSettings
+  readonly #reader: BlockReader
+  readonly #queue: WriteQueue
+  readonly #barrier: Barrier
+  readonly #hold: Hold
+  #durability: Durability
+  #state: State = 'open'
+  #closing: Promise<void> | undefined
+  #wasFull = false
+  #readsInFlight = 0
+  #idle: (() => void)[] = []
+  readonly #counts = { reads: 0, writes: 0, discards: 0, flushes: 0, bytesWritten: 0 }
+  readonly #image = { reads: 0, writes: 0, flushes: 0 }
+
+  /** @throws BlockError EINVAL for options that make no sense */
+  constructor(node: BlockNode, options: DiskOptions = {}) {
+    super()
+    this.node = node
+    this.size = node.size
+    this.#settings = diskSettings(options)
+    this.#durability = this.#settings.durability
+    const { flushInterval, clock, writeBuffer } = this.#settings
+    this.#hold = new Hold(this.#settings)
+    this.#barrier = new Barrier(flushInterval, clock, () => this.#timedBarrier())
+    this.#queue = new WriteQueue(this.#queueTarget(), writeBuffer, LONGEST_WRITE)
+    this.#reader = new BlockReader(
+      {
+        size: this.size,
+        read: (offset, into) => this.#readImage(offset, into),
+        behind: (offset, bytes) => this.#queue.behind(offset, bytes),
+      },
+      this.#settings,
+    )
+  }
+
+  // ---- facts ----
+
+  get readOnly(): boolean {
+    return this.node.readOnly
+  }
+  get isOpen(): boolean {
+    return this.#state === 'open' || this.#state === 'closing'
+  }
+  /** There are writes that are not durable. */
+  get isDirty(): boolean {
+    return this.#barrier.isDirty
+  }
+  /** Requests are held until {@link resume}. */
+  get isStopped(): boolean {
+    return this.#hold.isHeld
+  }
+  /** Counts requests that changed the disk since it was opened. */
+  get generation(): number {
+    return this.#barrier.taken
+  }
+  get durability(): Durability {
+    return this.#durability
+  }
+  /** From now on. What was written before stays on its way; flush to be sure of it. */
+  set durability(durability: Durability) {
+    this.#durability = durability
+  }
+
+  /** What happened so far. */
+  get statistics(): DiskStatistics {
+    return {
+      ...this.#counts,
+      readsFromMemory: this.#reader.hits,
+      imageReads: this.#image.reads,
+      imageWrites: this.#image.writes,
+      imageFlushes: this.#image.flushes,
+      bytesCached: this.#reader.cachedBytes,
+      bytesPending: this.#queue.bytes,
+      dirty: this.isDirty,
+    }
+  }
+
+  // ---- requests ----
+
+  /** Fills `into` if that needs no waiting. @throws BlockError EIO outside the disk */
+  tryRead(offset: number, into: Uint8Array): boolean {
+    this.#check(offset, into.length)
+    if (!this.isOpen || into.length === 0) return this.isOpen
+    if (!this.#reader.readSync(offset, into)) return false
+    this.#counts.reads++
+    return true
+  }
+
+  /** Fills `into`, behind all writes of that range that were taken before. @throws BlockError as the image fails */
+  async readAt(offset: number, into: Uint8Array): Promise<void> {
+    this.#check(offset, into.length)
+    this.#requireOpen()
+    if (into.length === 0) return
+    this.#counts.reads++
+    this.#readsInFlight++
+    try {
+      await this.#readPatiently(offset, into)
+    } finally {
+      this.#endRead()
+    }
+  }
+
+  /** Takes a copy of `from` if there is room, and it need not be durable at once. @throws BlockError EIO outside the disk */
+  tryWrite(offset: number, from: Uint8Array): boolean {
+    this.#check(offset, from.length)
+    if (this.#durability === 'write-through' || !this.#queue.hasRoomFor(from.length)) return false
+    if (this.#state !== 'open' || this.readOnly || this.#refuses) return false
+    if (from.length > 0) void this.#take(offset, from)
+    return true
+  }
+
+  /**
+   * Takes a copy of `from` before it returns. Resolves once there is room for more, or it is durable, as the durability is.
+   *
+   * @throws BlockError EPERM on a read-only disk, and as the image fails
+   */
+  async writeAt(offset: number, from: Uint8Array): Promise<void> {
+    this.#check(offset, from.length)
+    this.#requireWritable('write', offset, from.length)
+    if (from.length === 0) return
+    const fits = this.#queue.hasRoomFor(from.length)
+    if (!fits && this.#refuses) throw this.#queue.failure
+    const done = this.#take(offset, from)
+    await (done ?? (fits ? undefined : this.#queue.room()))
+  }
+
+  /** Gives up the content of a range, in order with the writes. @throws BlockError as the image fails */
+  async discardAt(offset: number, bytes: number): Promise<void> {
+    this.#check(offset, bytes)
+    this.#requireWritable('discard', offset, bytes)
+    if (bytes === 0) return
+    this.#counts.discards++
+    this.#reader.forget(offset, bytes)
+    const done = this.#queue.discard(offset, bytes, this.#durability === 'write-through')
+    this.#took()
+    await (done ?? this.#queue.room())
+  }
+
+  /**
+   * Makes everything durable that was written before the call. A disk that stands still tries again first.
+   *
+   * @throws what the image failed with; nothing is lost by that, and a later flush tries again
+   */
+  async flush(): Promise<void> {
+    this.#requireOpen()
+    this.#counts.flushes++
+    this.resume()
+    await this.#flushNow()
+  }
+
+  /**
+   * The flush of a guest: where the policy is to hold requests it waits for {@link resume}, instead of failing.
+   *
+   * @throws what the image failed with, where the policy is to report it
+   */
+  async guestFlush(): Promise<void> {
+    this.#requireOpen()
+    this.#counts.flushes++
+    for (;;) {
+      await this.#hold.released()
+      if (this.#queue.isStopped) this.#queue.resume()
+      try {
+        return await this.#flushNow()
+      } catch (error) {
+        if (!this.#hold.isHeld) throw error
+      }
+    }
+  }
+
+  /** Lets requests go on that are held, beginning with the one that failed. */
+  resume(): void {
+    const wasHeld = this.#hold.end()
+    if (this.#queue.isStopped) this.#queue.resume()
+    if (!wasHeld) return
+    this.emit('resume')
+    this.#startTimer()
+  }
+
+  // ---- the ends ----
+
+  /** Resolves when every request of the guest has been answered and every write has reached the image, durable or not. */
+  async drain(): Promise<void> {
+    while (!this.#queue.isEmpty || this.#readsInFlight > 0) {
+      await this.#queue.drain()
+      if (this.#readsInFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+    }
+  }
+
+  /**
+   * Makes everything durable and lets the node go, or closes it if it is the disk's own. A second call waits for the first.
+   *
+   * @throws what kept the disk from being written; then it stays open, and may be closed again, or given up by {@link crash}
+   */
+  async close(): Promise<void> {
+    if (!this.isOpen) return
+    this.#closing ??= this.#shutDown().finally(() => (this.#closing = undefined))
+    await this.#closing
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#state = 'closing'
+    try {
+      this.resume()
+      await this.drain()
+      if (!this.readOnly) await this.#flushNow()
+    } catch (error) {
+      if (this.#state === 'closing') this.#state = 'open'
+      throw error
+    }
+    this.#end('closed', new BlockError('ENOMEDIUM', 'the disk is closed'))
+    if (this.#settings.ownsNode) await this.node.close()
+  }
+
+  /** Drops everything that is not in the image yet, as the end of the process would. A node of its own crashes too. */
+  async crash(): Promise<void> {
+    if (!this.isOpen) return
+    this.#end('crashed', new BlockError('ECANCELED', 'the disk crashed'))
+    if (this.#settings.ownsNode) await this.node.crash()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #end(state: 'closed' | 'crashed', error: BlockError): void {
+    this.#state = state
+    this.#barrier.stop()
+    this.#queue.kill(error)
+    this.#reader.clear()
+    this.#hold.fail(error)
+    this.emit('close')
+  }
+
+  // ---- inside ----
+
+  /** Takes a write, for which there is room or somebody waits. @returns when it is durable, where it has to be */
+  #take(offset: number, from: Uint8Array): Promise<void> | undefined {
+    const copy = from.slice()
+    this.#counts.writes++
+    this.#counts.bytesWritten += from.length
+    this.#reader.wrote(offset, copy)
+    const done = this.#queue.write(offset, copy, this.#durability === 'write-through')
+    this.#took()
+    return done
+  }
+
+  #took(): void {
+    if (this.#barrier.took()) this.emit('dirty', true)
+    this.#startTimer()
+    if (!this.#queue.isFull || this.#wasFull) return
+    this.#wasFull = true
+    this.emit('full')
+  }
+
+  #startTimer(): void {
+    if (this.#durability === 'write-back' && this.#state === 'open' && !this.#hold.isHeld)
+      this.#barrier.start()
+  }
+
+  /** After a failure that was reported, nothing is taken that would only pile up. */
+  get #refuses(): boolean {
+    return this.#queue.isStopped && !this.#hold.isHeld
+  }
+
+  #queueTarget(): QueueTarget {
+    return {
+      write: async (offset, from, durable) => {
+        this.#image.writes++
+        await this.node.write(offset, from, durable ? { fua: true } : {})
+      },
+      discard: async (offset, bytes, durable) => {
+        await this.node.discard(offset, bytes)
+        if (durable) await this.node.flush()
+      },
+      applied: (request) => this.#applied(request),
+      failed: (request, error) => this.#failedWrite(request, error),
+    }
+  }
+
+  #applied({ kind, offset, bytes, durable }: QueuedRequest): void {
+    this.#progress(kind, offset, bytes)
+    // It came last, and the flush that made it durable was of the whole image.
+    if (durable && this.#queue.isEmpty) this.#covered(this.#barrier.taken)
+    if (!this.#wasFull || this.#queue.isFull) return
+    this.#wasFull = false
+    this.emit('room')
+  }
+
+  #failedWrite({ kind, offset, bytes, durable }: QueuedRequest, error: unknown): Verdict {
+    const holds = this.#fail(kind, offset, bytes, error, !durable)
+    if (holds) return 'hold'
+    // A write that nobody waits for was acknowledged long ago: it must not be lost.
+    if (!durable) return 'keep'
+    this.#reader.forget(offset, bytes)
+    return 'drop'
+  }
+
+  async #readImage(offset: number, into: Uint8Array): Promise<void> {
+    this.#image.reads++
+    await this.node.read(offset, into)
+    this.#progress('read', offset, into.length)
+  }
+
+  #progress(operation: 'read' | 'write' | 'discard', offset: number, bytes: number): void {
+    if (this.listenerCount('progress') > 0) this.emit('progress', { operation, offset, bytes })
+  }
+
+  #endRead(): void {
+    this.#readsInFlight--
+    if (this.#readsInFlight > 0) return
+    const idle = this.#idle
+    this.#idle = []
+    for (const resolve of idle) resolve()
+  }
+
+  /** Flushes the image behind all writes that were taken. */
+  async #flushNow(): Promise<void> {
+    const covers = this.#barrier.taken
+    await this.#queue.drain()
+    this.#image.flushes++
+    try {
+      await this.node.flush()
+    } catch (error) {
+      this.#fail('flush', 0, 0, error, true)
+      throw error
+    }
+    this.#covered(covers)
+  }
+
+  async #timedBarrier(): Promise<void> {
+    if (this.#queue.isStopped) this.#queue.resume()
+    await this.#flushNow()
+  }
+
+  #covered(count: number): void {
+    if (!this.#barrier.covered(count)) return
+    this.emit('dirty', false)
+    this.emit('flushed')
+  }
+
+  /** Tells of a failure, and holds requests if that is the policy. @returns whether it is */
+  #fail(operation: DiskOperation, offset: number, bytes: number, error: unknown, kept: boolean): boolean {
+    if (!this.isOpen) return false
+    // Whoever closes does not wait for a medium that may never come back.
+    const isLast = operation === 'read' && this.#state === 'closing'
+    const holds = !isLast && this.#hold.applies(operation, error)
+    this.emit('error', { operation, offset, bytes, error, willRetry: holds || kept })
+    if (holds && this.#hold.begin(error)) {
+      this.#barrier.stop()
+      this.emit('stop', error)
+    }
+    return holds
+  }
+
+  /** Reads until it is done, or its failure is to be reported. */
+  async #readPatiently(offset: number, into: Uint8Array): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#reader.read(offset, into)
+      } catch (error) {
+        if (!this.#fail('read', offset, into.length, error, false)) throw error
+        await this.#hold.released()
+      }
+    }
+  }
+
+  // ---- checks ----
+
+  #check(offset: number, bytes: number): void {
+    if (Number.isSafeInteger(offset) && offset >= 0 && offset + bytes <= this.size) return
+    throw new BlockError('EIO', `the request [${offset}, +${bytes}) is not on the disk of ${this.size} bytes`)
+  }
+
+  #requireOpen(): void {
+    if (this.isOpen) return
+    throw this.#state === 'crashed'
+      ? new BlockError('ECANCELED', 'the disk crashed')
+      : new BlockError('ENOMEDIUM', 'the disk is closed')
+  }
+
+  #requireWritable(operation: DiskOperation, offset: number, bytes: number): void {
+    this.#requireOpen()
+    if (this.#state === 'closing') throw new BlockError('ENOMEDIUM', 'the disk is being closed')
+    if (!this.readOnly) return
+    const error = new BlockError('EPERM', 'the disk is read-only')
+    this.emit('error', { operation, offset, bytes, error, willRetry: false })
+    throw error
+  }
+}

@@ -1,0 +1,26 @@
+/** Barriers at moments that others know of: the page is hidden, the program is about to end. */
+import type { BufferedDisk } from './buffered-disk.ts'
+
+/** Whatever tells of events: a window, a document, a worker. */
+export interface EventSource {
+  addEventListener(type: string, listener: () => void): void
+  removeEventListener(type: string, listener: () => void): void
+}
+
+/**
+ * Flushes the disk at every such event; a failure is told by the disk's `error` event. Nobody waits for the flush: a page that is
+ * being closed may end before it.
+ *
+ * @returns what ends that; closing the disk does too
+ */
+export function flushOn(disk: BufferedDisk, source: EventSource, ...types: string[]): () => void {
+  const flush = (): void => {
+    if (disk.isDirty) void disk.flush().catch(() => undefined)
+  }
+  const end = (): void => {
+    for (const type of types) source.removeEventListener(type, flush)
+  }
+  for (const type of types) source.addEventListener(type, flush)
+  disk.once('close', end)
+  return end
+}

@@ -1,0 +1,154 @@
+/** What disks can be made of in Node: paths, new images, overlays, memory. */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { memoryFromBytes } from '@vmblock/block-core'
+import { nodeHost } from '@vmblock/block-core/node'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type NodeDiskSource, v86Disk } from './node.ts'
+import type { V86Disk } from './v86-disk.ts'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'vmblock-v86-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+const path = (name: string): string => join(directory, name)
+
+const sector = (value: number): Uint8Array => new Uint8Array(512).fill(value)
+
+async function first(disk: V86Disk, at = 0): Promise<number> {
+  const into = new Uint8Array(512)
+  await disk.read(at, into)
+  return into[0]!
+}
+
+/** Opens a disk, does something, and closes it. */
+async function using<T>(source: NodeDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
+  const disk = await v86Disk(source)
+  try {
+    return await run(disk)
+  } finally {
+    await disk.close()
+  }
+}
+
+describe('v86Disk in Node', () => {
+  it('takes a path, and finds out the format', async () => {
+    writeFileSync(path('raw.img'), new Uint8Array(1024).fill(5))
+    expect(await using(path('raw.img'), (disk) => first(disk, 1))).toBe(5)
+    await using({ file: path('raw.img') }, (disk) => disk.write(1, sector(6)))
+    expect(readFileSync(path('raw.img'))[512]).toBe(6)
+  })
+
+  it('makes an image that is not there, with lazy refcounts, and keeps one that is', async () => {
+    const source = { file: path('new.qcow2'), size: '16M' }
+    await using(source, (disk) => disk.write(3, sector(7)))
+    expect(readFileSync(path('new.qcow2')).subarray(0, 4).toString('latin1')).toBe('QFI\xfb')
+    await using(source, async (disk) => {
+      expect([disk.byteLength, await first(disk, 3)]).toEqual([2 ** 24, 7])
+      expect((await disk.node.info()).formatSpecific?.data['lazy-refcounts']).toBe(true)
+    })
+  })
+
+  it('does not leave a file behind that could not be made an image', async () => {
+    await expect(v86Disk({ file: path('bad.qcow2'), size: 'much' })).rejects.toThrow()
+    expect(() => readFileSync(path('bad.qcow2'))).toThrow('ENOENT')
+    await expect(v86Disk({ file: path('none.img') })).rejects.toThrow('none.img')
+  })
+
+  it('keeps a file that is there already when something else goes wrong with it', async () => {
+    writeFileSync(path('odd.img'), Buffer.from('QFI\xfb and nothing more', 'latin1'))
+    await expect(v86Disk({ file: path('odd.img'), size: '1M' })).rejects.toThrow('version')
+    expect(readFileSync(path('odd.img'))).toHaveLength(21)
+  })
+
+  it('opens read-only what shall not be written', async () => {
+    writeFileSync(path('raw.img'), new Uint8Array(1024))
+    await using({ file: path('raw.img'), readOnly: true, format: 'raw' }, async (disk) => {
+      expect(disk.readOnly).toBe(true)
+      await expect(disk.write(0, sector(1))).rejects.toMatchObject({ code: 'EPERM' })
+    })
+  })
+
+  it('puts an overlay over a base, which stays as it is, and finds it again', async () => {
+    mkdirSync(path('images'))
+    writeFileSync(path('images/base.img'), new Uint8Array(65536).fill(1))
+    const source = { overlay: { file: path('mine.qcow2') }, base: { file: path('images/base.img') } }
+    await using(source, (disk) => disk.write(1, sector(2)))
+    await using(source, async (disk) =>
+      expect([await first(disk, 0), await first(disk, 1), disk.byteLength]).toEqual([1, 2, 65536]),
+    )
+    expect(readFileSync(path('images/base.img')).every((byte) => byte === 1)).toBe(true)
+    // Its header names the base, for those who open it by itself.
+    expect(await using(path('mine.qcow2'), (disk) => first(disk, 0))).toBe(1)
+    const { status, stdout } = spawnSync('qemu-img', ['check', path('mine.qcow2')], { encoding: 'utf8' })
+    if (status !== null) expect(stdout).toContain('No errors')
+  })
+
+  it('an overlay in memory is gone with the disk; overlays can be put over overlays, and over open nodes', async () => {
+    const base = memoryFromBytes(new Uint8Array(65536).fill(1))
+    const middle = { overlay: { file: path('middle.qcow2') }, base }
+    await using(middle, (disk) => disk.write(1, sector(2)))
+    const top = { overlay: 'memory', base: middle } as const
+    await using(top, async (disk) => {
+      await disk.write(2, sector(3))
+      expect([await first(disk, 0), await first(disk, 1), await first(disk, 2)]).toEqual([1, 2, 3])
+    })
+    expect(await using(top, (disk) => first(disk, 2))).toBe(1)
+    expect(base.isOpen).toBe(true)
+  })
+
+  it('takes bytes, and a size, of memory', async () => {
+    const bytes = new Uint8Array(1024).fill(4)
+    expect(await using({ memory: bytes }, (disk) => first(disk, 1))).toBe(4)
+    await using({ memory: 2 ** 20 }, async (disk) => {
+      expect(disk.byteLength).toBe(2 ** 20)
+      await disk.write(0, sector(1))
+    })
+    expect(bytes[0]).toBe(4)
+  })
+
+  it('takes options of a node', async () => {
+    writeFileSync(path('raw.img'), new Uint8Array(1024).fill(5))
+    const options = { driver: 'raw', file: { driver: 'file', filename: path('raw.img') } }
+    expect(await using(options, (disk) => first(disk))).toBe(5)
+    expect(await using({ driver: 'null-co', size: 512 }, (disk) => Promise.resolve(disk.byteLength))).toBe(
+      512,
+    )
+  })
+
+  it('says which places are for browsers', async () => {
+    for (const source of [{ opfs: 'x' }, { url: 'http://localhost/x' }, { blob: new Blob([]) }])
+      await expect(v86Disk(source as never)).rejects.toThrow('browsers')
+  })
+
+  it('lets an image name what lies beside it, and nothing else, unless it is told to', async () => {
+    mkdirSync(path('inside'))
+    writeFileSync(path('outside.img'), new Uint8Array(65536).fill(1))
+    writeFileSync(path('inside/beside.img'), new Uint8Array(65536).fill(2))
+    const make = (name: string, base: string): Promise<void> =>
+      using({ overlay: { file: path(name) }, base: { file: path(base) } }, () => Promise.resolve())
+    await make('inside/good.qcow2', 'inside/beside.img')
+    await make('inside/bad.qcow2', 'outside.img')
+    expect(await using(path('inside/good.qcow2'), (disk) => first(disk))).toBe(2)
+    await expect(v86Disk(path('inside/bad.qcow2'))).rejects.toMatchObject({ code: 'EACCES' })
+    const disk = await v86Disk(path('inside/bad.qcow2'), { host: nodeHost() })
+    expect(await first(disk)).toBe(1)
+    await disk.close()
+  })
+
+  it('frees space that the guest discards, and takes none for zeroes', async () => {
+    await using({ file: path('new.qcow2'), size: '16M' }, async (disk) => {
+      await disk.write(0, new Uint8Array(2 ** 20).fill(1))
+      await disk.flush()
+      const full = readFileSync(path('new.qcow2')).length
+      await disk.discard(0, 2048)
+      await disk.write(4096, new Uint8Array(2 ** 20))
+      await disk.flush()
+      const { allocatedClusters } = await disk.node.check()
+      expect([full > 2 ** 20, allocatedClusters]).toEqual([true, 0])
+    })
+  })
+})

@@ -1,0 +1,40 @@
+/** `v86Disk`: from a node, or the options of one, to a disk for v86. */
+import { BlockError, BlockNode, type NodeOptions, type OpenEnvironment, openNode } from '@vmblock/block-core'
+import { V86Disk, type V86DiskOptions } from './v86-disk.ts'
+
+/** {@link V86DiskOptions}, and what opening a node depends on. */
+export interface V86OpenOptions extends V86DiskOptions {
+  /** The drivers there are, and what an image may name. Needed to open a node; there is no default, and no global registry. */
+  readonly environment?: OpenEnvironment
+}
+
+/**
+ * A disk for v86: `new V86({ hda: await v86Disk(node) })`. A node that was given stays the caller's, one that is opened here is
+ * closed with the disk.
+ *
+ * @param source an open node, or the options of one (with {@link V86OpenOptions.environment})
+ * @throws BlockError of opening; EINVAL for a size that is not made of sectors; EFBIG from 2 TiB on
+ */
+export async function v86Disk(
+  source: BlockNode | NodeOptions,
+  options: V86OpenOptions = {},
+): Promise<V86Disk> {
+  const { environment, ...settings } = options
+  if (source instanceof BlockNode) return new V86Disk(source, settings)
+  if (!environment)
+    throw new BlockError(
+      'EINVAL',
+      'no environment says which drivers there are: give one, or take v86Disk of @vmblock/v86/node or /browser',
+    )
+  return diskOfOwnNode(await openNode(environment, source), settings)
+}
+
+/** A disk that closes its node; if it cannot be made, the node is closed at once. @throws BlockError as {@link v86Disk} */
+export async function diskOfOwnNode(node: BlockNode, options: V86DiskOptions): Promise<V86Disk> {
+  try {
+    return new V86Disk(node, { ownsNode: true, ...options })
+  } catch (error) {
+    await node.close().catch(() => undefined)
+    throw error
+  }
+}

@@ -15,6 +15,7 @@ const biome = join(root, 'node_modules/@biomejs/biome/bin/biome')
 const core = 'packages/block-core/src'
 const qcow2 = 'packages/qcow2/src'
 const cli = 'packages/cli/src'
+const v86 = 'packages/v86/src'
 const program = 'packages/qemu-io-ts/src'
 
 /** Where something forbidden is planted, what it is, and the rule that must see it. */
@@ -49,6 +50,11 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
     'bench/src/images.ts',
     "export { Image } from '../../packages/qcow2/src/image.ts'\n",
   ],
+  ['noRestrictedImports', `${v86}/fs.ts`, "export { readFileSync } from 'node:fs'\n"],
+  ['noRestrictedImports', `${v86}/driver.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
+  ['noRestrictedImports', `${v86}/entry.ts`, "export { v86Disk } from './node.ts'\n"],
+  ['noRestrictedImports', `${v86}/emulator.ts`, "export { V86 } from 'v86'\n"],
+  ['noRestrictedGlobals', `${v86}/page.ts`, 'export const title = document.title\n'],
   ['noExcessiveLinesPerFile', `${core}/long.ts`, `${'export {}\n'.repeat(501)}`],
 ]
 
@@ -68,6 +74,8 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
   ],
   [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
   ['bench/src/micro/lookup.ts', "export { peekRun } from '../../../packages/qcow2/src/lookup.ts'\n"],
+  [`${v86}/node.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n"],
+  [`${v86}/browser.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/process.ts`, 'process.exitCode = 1\n'],
   [`${program}/bin.ts`, 'process.exitCode = 1\n'],
 ]
@@ -84,7 +92,7 @@ beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmblock-lint-'))
   cpSync(join(root, 'biome.json'), join(directory, 'biome.json'))
   writeFileSync(join(directory, '.gitignore'), 'dist\n')
-  for (const folder of ['block-core', 'raw', 'qcow2', 'cli', 'qemu-io-ts'])
+  for (const folder of ['block-core', 'raw', 'qcow2', 'cli', 'v86', 'qemu-io-ts'])
     plant(
       `packages/${folder}/package.json`,
       JSON.stringify({
@@ -94,6 +102,7 @@ beforeAll(() => {
           '@vmblock/raw': '*',
           '@vmblock/qcow2': '*',
           '@vmblock/qed': '*',
+          v86: '*',
         },
       }),
     )

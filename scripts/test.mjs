@@ -2,6 +2,7 @@
 // one line of counts. Exit code 0 means that something ran and nothing failed.
 import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
+import { provideGuest } from './guest.mjs'
 import { providePrograms } from './programs.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
@@ -104,6 +105,7 @@ function tellSkipped({ testResults }) {
 try {
   await setup()
   await providePrograms()
+  await provideGuest()
   const selected = process.argv.slice(2)
   if (selected.length === 0) for (const item of CHECKS) await check(item)
   count(readReport(await vitest(selected)))

@@ -1,0 +1,67 @@
+/**
+ * A disk in memory whose requests wait, or fail, while a test wants them to.
+ * @module
+ */
+import { BlockError, type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { nodeOf } from '@vmblock/block-core/testing'
+
+/** What can be asked of a disk. */
+export type Request = 'read' | 'write' | 'flush' | 'discard'
+
+/** See the head of this file. */
+export class MoodyDisk {
+  readonly node: BlockNode
+  /** What was asked for, in order. */
+  readonly log: Request[] = []
+  readonly #memory: BlockNode
+  readonly #failing = new Map<Request, 'EIO' | 'ENOSPC'>()
+  readonly #held = new Map<Request, (() => void)[]>()
+
+  constructor(bytes: number) {
+    this.#memory = memoryFromBytes(new Uint8Array(bytes))
+    const below = this.#memory
+    this.node = nodeOf({
+      size: () => bytes,
+      read: (offset, into) => this.#ask('read', () => below.read(offset, into)),
+      write: (offset, from) => this.#ask('write', () => below.write(offset, from)),
+      discard: (offset, length) => this.#ask('discard', () => below.discard(offset, length)),
+      flush: () => this.#ask('flush', () => below.flush()),
+    })
+  }
+
+  /** From now on such requests fail; undefined: they do not. */
+  fail(request: Request, code?: 'EIO' | 'ENOSPC'): void {
+    if (code) this.#failing.set(request, code)
+    else this.#failing.delete(request)
+  }
+
+  /** From now on such requests wait. */
+  hold(request: Request): void {
+    if (!this.#held.has(request)) this.#held.set(request, [])
+  }
+
+  release(request: Request): void {
+    const waiting = this.#held.get(request) ?? []
+    this.#held.delete(request)
+    for (const goOn of waiting) goOn()
+  }
+
+  count(request: Request): number {
+    return this.log.filter((entry) => entry === request).length
+  }
+
+  async content(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length)
+    await this.#memory.read(offset, bytes)
+    return bytes
+  }
+
+  async #ask(request: Request, run: () => Promise<void>): Promise<void> {
+    this.log.push(request)
+    const held = this.#held.get(request)
+    if (held) await new Promise<void>((resolve) => held.push(resolve))
+    const code = this.#failing.get(request)
+    if (code) throw new BlockError(code, `${request} fails, as it shall`)
+    await run()
+  }
+}

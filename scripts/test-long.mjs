@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { provideGuest } from './guest.mjs'
 import { providePrograms } from './programs.mjs'
 import { setup } from './setup.mjs'
 import { at, Failure, fail, mustRun, nodeTool, readJson, run } from './toolchain.mjs'
@@ -39,6 +40,12 @@ const PARTS = [
     seeds: { from: 'HOSTILE_SEED', first: 1, each: 5000, chunks: 4 },
   },
   { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
+  {
+    name: 'disks of emulators, against arrays of bytes',
+    args: ['--project', 'unit', 'packages/v86'],
+    env: { VMBLOCK_LONG: '1' },
+  },
+  { name: 'guests in v86, and memory', args: ['--project', 'v86'], env: { VMBLOCK_LONG: '1' } },
 ]
 
 /** The chunks of a part: `{ part, name, env, args }`. */
@@ -152,6 +159,7 @@ async function main() {
   if (options.list) return void console.log(chunks.map(({ name }) => name).join('\n'))
   await setup()
   await providePrograms()
+  await provideGuest()
   const memory = new Memory()
   await memory.open(options.again)
   const started = performance.now()

@@ -222,13 +222,14 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /**
-   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer.
+   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. The last block of a
+   * node that can grow counts as a whole one.
    *
    * @returns `bytes: 0` at and beyond the end
    */
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     while (this.#gate.all) await this.#gate.all
-    const { size } = this
+    const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
     this.#begin(Math.min(offset, size), 0)
     try {
       const wanted = Math.min(bytes, size - offset)

@@ -56,19 +56,24 @@ export async function buildPrograms(directory: string, koffi: boolean): Promise<
 /** Without the paths that package managers give to tests: there koffi would be found by everybody. */
 const { NODE_PATH: _, ...ENVIRONMENT } = process.env
 
+const run = ([program, ...first]: Start, args: readonly string[], cwd: string) =>
+  spawnSync(program, [...first, ...args], { cwd, env: ENVIRONMENT, encoding: 'utf8', input: '' })
+
 /** Runs a program to its end. @returns its exit status, and what it complained of, without the program's name */
 export function attempt(
-  [program, ...first]: Start,
+  start: Start,
   args: readonly string[],
   cwd: string,
 ): { readonly status: number | null; readonly complaint: string } {
-  const { status, stderr } = spawnSync(program, [...first, ...args], {
-    cwd,
-    env: ENVIRONMENT,
-    encoding: 'utf8',
-    input: '',
-  })
+  const { status, stderr } = run(start, args, cwd)
   return { status, complaint: stderr.replace(/^qemu-\w+: /gm, '') }
+}
+
+/** Runs a program that has to succeed. @returns what it printed */
+export function printed(start: Start, args: readonly string[], cwd: string): string {
+  const { status, stderr, stdout } = run(start, args, cwd)
+  if (status !== 0) throw new Error(`${args.join(' ')} ends with ${status}: ${stderr}`)
+  return stdout
 }
 
 const PROMPT = 'qemu-io> '

@@ -1,5 +1,6 @@
 /** One open host file as a node: what the `file` driver answers to the core's requests. */
 import { ftruncateSync } from 'node:fs'
+import { alignUp } from '../bits.ts'
 import type {
   BlockLimits,
   BlockStatus,
@@ -117,7 +118,8 @@ export class FileNode implements NodeOps {
 
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     if (offset >= this.#size) return { bytes, allocated: true, data: false, zero: true }
-    return this.#space.status(offset, Math.min(bytes, this.#size - offset), this.#file.alignment)
+    const { alignment } = this.#file
+    return this.#space.status(offset, Math.min(bytes, alignUp(this.#size - offset, alignment)), alignment)
   }
 
   preparePermissions(wanted: Permissions): PreparedPermissions {

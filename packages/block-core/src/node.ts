@@ -170,7 +170,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * data is worth it: a hole may become zeroes that take space.
    *
    * @throws BlockError ENOTSUP where that cannot be done between these two: then the whole range is to be copied
-   *   otherwise, and asking again does not help; EIO outside either node; what {@link write} throws
+   *   otherwise; EIO outside either node; what {@link write} throws
    */
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#change('write', offset, bytes, async () => {

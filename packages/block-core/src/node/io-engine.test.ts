@@ -2,49 +2,12 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { CacheMeter } from './adaptive-engine.ts'
 import { ALIGNED_BUFFER, AlignedBuffers, allocateAligned, isAligned } from './aligned-buffers.ts'
 import { makeEngine } from './engines.ts'
 import { ThreadEngine } from './io-engine.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'vmblock-engine-'))
 afterAll(() => rmSync(directory, { recursive: true }))
-
-describe('CacheMeter', () => {
-  const times = (meter: CacheMeter, count: number, us: number): void => {
-    for (let index = 0; index < count; index++) meter.took(us, 4096)
-  }
-
-  it('stays on this thread while the page cache answers, whatever a single request took', () => {
-    const meter = new CacheMeter()
-    times(meter, 100, 5)
-    meter.took(1_000_000, 4096)
-    expect(meter.tryNow()).toBe(true)
-  })
-
-  it('leaves for the pool when requests are slow, and tries again ever more seldom', () => {
-    const meter = new CacheMeter()
-    times(meter, 4, 5000)
-    const waits: number[] = []
-    for (let probe = 0; probe < 3; probe++) {
-      let waited = 0
-      while (!meter.tryNow()) waited++
-      waits.push(waited)
-      meter.took(5000, 4096)
-    }
-    expect(waits[0]).toBeGreaterThanOrEqual(16)
-    expect(waits[1]).toBeGreaterThan(waits[0]!)
-    expect(waits[2]).toBeGreaterThan(waits[1]!)
-  })
-
-  it('comes back when the page cache answers again', () => {
-    const meter = new CacheMeter()
-    times(meter, 20, 5000)
-    expect(meter.tryNow()).toBe(false)
-    times(meter, 20, 5)
-    expect(meter.tryNow()).toBe(true)
-  })
-})
 
 describe('engines', () => {
   it.each(['sync', 'threads', 'adaptive'] as const)(
@@ -73,26 +36,6 @@ describe('engines', () => {
     expect(engine.running).toBe(0)
     closeSync(fd)
     expect((await settled).every(({ status }) => status === 'fulfilled')).toBe(true)
-  })
-})
-
-describe('the event loop', () => {
-  it('turns while many requests are answered on this thread', async () => {
-    const path = join(directory, 'turn')
-    writeFileSync(path, new Uint8Array(4096))
-    const fd = openSync(path, 'r')
-    const engine = makeEngine('adaptive')
-    let fired = false
-    const timer = setTimeout(() => (fired = true), 0)
-    const end = performance.now() + 1000
-    const reader = async (): Promise<void> => {
-      const into = new Uint8Array(4096)
-      while (!fired && performance.now() < end) await engine.pread(fd, into, 0)
-    }
-    await Promise.all(Array.from({ length: 8 }, reader))
-    clearTimeout(timer)
-    closeSync(fd)
-    expect(fired).toBe(true)
   })
 })
 

@@ -17,15 +17,10 @@ const PROGRAM: Options = {
   silent: true,
 }
 
-/** The process around the program, which loads it. */
-const BIN: Options = {
-  ...PROGRAM,
-  entry: { bin: 'src/bin.ts' },
-  format: 'esm',
-  outExtension: () => ({ js: '.js' }),
-}
+/** The process around the program, which loads it. An ES module would start later, and start the thread pool. */
+const BIN: Options = { ...PROGRAM, entry: { bin: 'src/bin.ts' } }
 
-/** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.js`. */
+/** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.cjs`. */
 export const program = () =>
   defineConfig((options) => {
     const made = [library({ index: 'src/index.ts' })(options)].flat()

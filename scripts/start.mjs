@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { setup } from './setup.mjs'
 import { at, Failure, fail } from './toolchain.mjs'
 
-const bin = at('packages', 'qemu-io-ts', 'dist', 'bin.js')
+const bin = at('packages', 'qemu-io-ts', 'dist', 'bin.cjs')
 
 try {
   await setup()

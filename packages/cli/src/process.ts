@@ -5,12 +5,17 @@
  */
 import type { TextOutput, WriteNow } from './buffered-output.ts'
 
-// An `import` of these would make Node look at everything they export, and so load the streams, which costs more
-// than a command needs.
+// As little as possible is loaded before the program's own compiled code.
 const fs = process.getBuiltinModule('node:fs')
 const vm = process.getBuiltinModule('node:vm')
 const { createRequire } = process.getBuiltinModule('node:module')
-const { fileURLToPath } = process.getBuiltinModule('node:url')
+const { sep } = process.getBuiltinModule('node:path')
+
+/**
+ * Threads of Node's pool, if the user does not say. Four, as by default, leave a disk idle that takes many requests at once
+ * (O_DIRECT, 64 reads at once: 4 threads take 1.5 times as long); more than these cost more than they bring.
+ */
+const POOL_THREADS = '16'
 
 /** What a program's code must bring along for {@link launch}. */
 export interface ProgramCode {
@@ -19,8 +24,8 @@ export interface ProgramCode {
 
 /** What to start. */
 export interface Launch<P extends ProgramCode> {
-  /** `import.meta.url` of the program's `bin.js`, beside which `program.cjs` lies. */
-  readonly url: string
+  /** Where the program's `bin.cjs` is, beside which `program.cjs` lies. */
+  readonly path: string
   /** What messages begin with: `qemu-io`. */
   readonly name: string
   /** Runs the program. @returns the exit status */
@@ -38,8 +43,8 @@ interface Loaded<P> {
  * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
  * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
  */
-function loadProgram<P>(url: string): Loaded<P> {
-  const directory = fileURLToPath(new URL('.', url))
+function loadProgram<P>(bin: string): Loaded<P> {
+  const directory = bin.slice(0, bin.lastIndexOf(sep) + 1)
   const path = `${directory}program.cjs`
   const { mtimeMs, size } = fs.statSync(path)
   const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
@@ -103,8 +108,10 @@ export function isCharacterDevice(fd: number): boolean {
 }
 
 /** Runs a program on the arguments and streams of this process, and ends the process with its status. */
-export function launch<P extends ProgramCode>({ url, name, run }: Launch<P>): void {
-  const { program, keep } = loadProgram<P>(url)
+export function launch<P extends ProgramCode>({ path, name, run }: Launch<P>): void {
+  // Read when the pool is first used; the loader of ES modules would have done so before this.
+  process.env['UV_THREADPOOL_SIZE'] ??= POOL_THREADS
+  const { program, keep } = loadProgram<P>(path)
   const output = program.bufferedOutput(
     (text) => writeNow(1, text),
     (text) => writeNow(2, text),

@@ -56,4 +56,4 @@ async function run(
   return status
 }
 
-launch<Program>({ url: import.meta.url, name: 'qemu-img', run })
+launch<Program>({ path: __filename, name: 'qemu-img', run })

@@ -16,30 +16,30 @@ beforeAll(async () => {
     bundle: true,
     platform: 'node',
     target: 'es2022',
+    format: 'cjs',
     outdir: directory,
+    outExtension: { '.js': '.cjs' },
+    logLevel: 'error',
     // Its paths lead to the sources.
     tsconfig: source('../tsconfig.json'),
   } as const
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
-  await build({ ...common, entryPoints: [source('qemu-io-ts/src/bin.ts')], format: 'esm' })
   await build({
     ...common,
-    entryPoints: [source('qemu-io-ts/src/program.ts')],
-    format: 'cjs',
-    outExtension: { '.js': '.cjs' },
+    entryPoints: ['bin', 'program'].map((name) => source(`qemu-io-ts/src/${name}.ts`)),
   })
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 
 const run = (argv: readonly string[], input = '', env: Record<string, string> = {}) =>
-  spawnSync(process.execPath, [join(directory, 'bin.js'), ...argv], {
+  spawnSync(process.execPath, [join(directory, 'bin.cjs'), ...argv], {
     input,
     encoding: 'utf8',
     env: { ...process.env, ...env },
   })
 
 const start = (argv: readonly string[]): ChildProcess =>
-  spawn(process.execPath, [join(directory, 'bin.js'), ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
+  spawn(process.execPath, [join(directory, 'bin.cjs'), ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
 
 /** Resolves when the process has printed `text`. */
 function printed(child: ChildProcess, text: string): Promise<void> {

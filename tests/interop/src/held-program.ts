@@ -3,7 +3,7 @@
  * @module
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -27,28 +27,23 @@ export interface OurPrograms {
 export async function buildPrograms(directory: string, koffi: boolean): Promise<OurPrograms> {
   const start = async (name: string): Promise<Start> => {
     const outdir = join(directory, koffi ? 'with' : 'without', name)
-    const common = {
+    await build({
       bundle: true,
+      entryPoints: ['bin', 'program'].map((part) => repository(`packages/${name}/src/${part}.ts`)),
       platform: 'node',
       target: 'es2022',
+      format: 'cjs',
       outdir,
+      outExtension: { '.js': '.cjs' },
       logLevel: 'error',
       tsconfig: repository('tsconfig.json'),
-    } as const
-    await build({ ...common, entryPoints: [repository(`packages/${name}/src/bin.ts`)], format: 'esm' })
-    await build({
-      ...common,
-      entryPoints: [repository(`packages/${name}/src/program.ts`)],
-      format: 'cjs',
-      outExtension: { '.js': '.cjs' },
     })
-    writeFileSync(join(outdir, 'package.json'), '{ "type": "module" }')
     if (koffi) {
       mkdirSync(join(outdir, 'node_modules'))
       const installed = realpathSync(repository('packages/block-core/node_modules/koffi'))
       symlinkSync(installed, join(outdir, 'node_modules', 'koffi'), 'dir')
     }
-    return [process.execPath, join(outdir, 'bin.js')]
+    return [process.execPath, join(outdir, 'bin.cjs')]
   }
   return { io: await start('qemu-io-ts'), img: await start('qemu-img-ts') }
 }

@@ -3,8 +3,10 @@
  * binary for the system, there are none. It is loaded when one of them is first looked at, for that takes
  * milliseconds of a short program's start; what kept it from loading is told to whoever asks.
  */
-import { statSync } from 'node:fs'
+import { existsSync, realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { HostCalls } from './host-calls.ts'
 import { type ForeignFunctions, hasSystemCalls, makeSystemCalls, type SystemName } from './system-calls.ts'
 
@@ -57,13 +59,31 @@ function loadCalls(
   }
 }
 
-/** Resolved from where this code lies, whatever it is bundled into; as CommonJS it has no `import.meta`. */
+/** Found from where this code lies, whatever it is bundled into; as CommonJS it has no `import.meta`. */
 function loadKoffi(): ForeignFunctions {
-  const here = typeof __filename === 'string' ? __filename : import.meta.url
+  const here = typeof __filename === 'string' ? __filename : fileURLToPath(import.meta.url)
+  const load = createRequire(here)
   // The loader follows symbolic links by realpathSync, which in Node 20 stops early if the last thing that anybody
   // asked statSync about, standard output say, was a pipe or a socket. A file it is, then.
   statSync(process.execPath)
-  return createRequire(here)('koffi') as ForeignFunctions
+  return (loadBinary(load, dirname(here)) ?? load('koffi')) as ForeignFunctions
+}
+
+/**
+ * The package with koffi's binary for this system. koffi is little more than the search for it, for a good half of
+ * the time that loading takes. It lies beside koffi however that was installed; where it does not, koffi knows better.
+ */
+function loadBinary(load: NodeJS.Require, directory: string): unknown {
+  try {
+    const above = dirname(directory)
+    const koffi = join(directory, 'node_modules', 'koffi')
+    if (!existsSync(koffi)) return above === directory ? undefined : loadBinary(load, above)
+    const name = `koffi-${process.platform}-${process.arch}`
+    const found: Partial<ForeignFunctions> = load(join(realpathSync.native(koffi), '..', '@koromix', name))
+    return found.load && found.errno && found.os ? found : undefined
+  } catch {
+    return undefined
+  }
 }
 
 const ofThisProcess = lazySystemCalls(loadKoffi)

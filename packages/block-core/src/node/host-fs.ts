@@ -15,9 +15,6 @@ export const fstat = promisify(fs.fstat)
 export const ftruncate = promisify(fs.ftruncate)
 /** Makes an open file durable. */
 export const fsync = promisify(fs.fsync)
-/** Makes the content of an open file durable, and what is needed to read it. */
-export const fdatasync = promisify(fs.fdatasync)
-
 /** One `pread`. May read less than asked for; 0 at the end of the file. Lengths and offsets in bytes. */
 export const pread = (
   fd: number,
@@ -28,16 +25,4 @@ export const pread = (
 ): Promise<number> =>
   new Promise((resolve, reject) => {
     fs.read(fd, into, start, length, offset, (error, count) => (error ? reject(error) : resolve(count)))
-  })
-
-/** One `pwrite`. May write less than asked for. Lengths and offsets in bytes. */
-export const pwrite = (
-  fd: number,
-  from: Uint8Array,
-  start: number,
-  length: number,
-  offset: number,
-): Promise<number> =>
-  new Promise((resolve, reject) => {
-    fs.write(fd, from, start, length, offset, (error, count) => (error ? reject(error) : resolve(count)))
   })

@@ -15,11 +15,10 @@
  * So a request that the page cache answers is done before a thread could take it over; one that waits for a
  * disk, or copies a lot while others could copy too, belongs to the pool.
  */
-import { fdatasyncSync, readSync, writeSync } from 'node:fs'
+import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
 import type { Where } from './host-calls.ts'
-import { fdatasync, pread, pwrite } from './host-fs.ts'
 
 /** Reads and writes of one open file. Offsets in bytes. */
 export interface IoEngine {
@@ -113,7 +112,10 @@ export class SyncEngine implements IoEngine {
   }
 }
 
-/** `aio=threads`: every system call on the thread pool. */
+/** What the host calls back with: an error, or the bytes that were moved. */
+type Moved = (error: NodeJS.ErrnoException | null, bytes: number) => void
+
+/** `aio=threads`: every system call on the thread pool. The event loop turns for each, and waits for none. */
 export class ThreadEngine implements IoEngine {
   #running = 0
   #stopped = false
@@ -130,41 +132,38 @@ export class ThreadEngine implements IoEngine {
   }
 
   /** Reads until `into` is full or `isEnd` says so of a short read. @returns bytes read */
-  async readUntilEnd(
+  readUntilEnd(
     fd: number,
     into: Uint8Array,
     offset: number,
-    isEnd: (done: number) => boolean = () => false,
+    isEnd?: (done: number) => boolean,
   ): Promise<number> {
-    let done = 0
-    while (done < into.length) {
-      const start = done
-      const length = Math.min(into.length - start, LONGEST_CALL)
-      const count = await this.#call('Could not read', () => pread(fd, into, start, length, offset + start))
-      if (count === undefined) continue
-      done += count
-      if (count === 0 || (count < length && isEnd(done))) break
-    }
-    return done
+    return this.#move('Could not read', into.length, isEnd, (start, bytes, moved) =>
+      read(fd, into, start, bytes, offset + start, moved),
+    )
   }
 
   async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
-    let done = 0
-    while (done < from.length) {
-      const start = done
-      const length = Math.min(from.length - start, LONGEST_CALL)
-      const count = await this.#call('Could not write', () => pwrite(fd, from, start, length, offset + start))
-      if (count === 0) throw noProgress()
-      done += count ?? 0
-    }
+    const done = await this.#move('Could not write', from.length, undefined, (start, bytes, moved) =>
+      write(fd, from, start, bytes, offset + start, moved),
+    )
+    if (done < from.length) throw noProgress()
   }
 
   async fdatasync(fd: number): Promise<void> {
-    while (!(await this.#call('Could not flush', () => fdatasync(fd).then(() => true)))) {}
+    await this.#move('Could not flush', 1, undefined, (_start, _bytes, moved) =>
+      fdatasync(fd, (error) => moved(error, 1)),
+    )
   }
 
   async call<T>(_bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
-    return this.#counted(() => run('pool'))
+    if (this.#stopped) throw stopped()
+    this.#running++
+    try {
+      return await run('pool')
+    } finally {
+      this.#ended()
+    }
   }
 
   async stop(): Promise<void> {
@@ -172,24 +171,53 @@ export class ThreadEngine implements IoEngine {
     while (this.#running > 0) await new Promise<void>((resolve) => this.#wake.push(resolve))
   }
 
-  /** Makes one call. @returns undefined when a signal interrupted it */
-  async #call<T>(what: string, run: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await this.#counted(run)
-    } catch (error) {
-      if (isInterrupted(error)) return undefined
-      throw failed(what, error)
-    }
+  /**
+   * Repeats a call until all is moved, nothing is, or `isEnd` says that the rest is not there. One promise for all of
+   * it: a chain of them would cost as much as the call.
+   *
+   * @returns bytes moved
+   */
+  #move(
+    what: string,
+    length: number,
+    isEnd: ((done: number) => boolean) | undefined,
+    call: (start: number, bytes: number, moved: Moved) => void,
+  ): Promise<number> {
+    if (length === 0) return Promise.resolve(0)
+    if (this.#stopped) return Promise.reject(stopped())
+    return new Promise((resolve, reject) => {
+      let done = 0
+      let wanted = 0
+      const refuse = (error: unknown): void => {
+        this.#ended()
+        reject(error)
+      }
+      const next = (): void => {
+        wanted = Math.min(length - done, LONGEST_CALL)
+        call(done, wanted, moved)
+      }
+      const moved: Moved = (error, count) => {
+        if (error && !isInterrupted(error)) return refuse(failed(what, error))
+        if (!error) done += count
+        const isOver = done === length || (!error && (count === 0 || (count < wanted && isEnd?.(done))))
+        if (isOver) {
+          this.#ended()
+          resolve(done)
+        } else if (this.#stopped) refuse(stopped())
+        else next()
+      }
+      this.#running++
+      try {
+        next()
+      } catch (error) {
+        // Arguments that Node itself does not take.
+        refuse(failed(what, error))
+      }
+    })
   }
 
-  async #counted<T>(run: () => Promise<T>): Promise<T> {
-    if (this.#stopped) throw stopped()
-    this.#running++
-    try {
-      return await run()
-    } finally {
-      this.#running--
-      if (this.#running === 0) for (const wake of this.#wake.splice(0)) wake()
-    }
+  #ended(): void {
+    this.#running--
+    if (this.#running === 0) for (const wake of this.#wake.splice(0)) wake()
   }
 }

@@ -17,7 +17,7 @@ const PROGRAM: Options = {
   silent: true,
 }
 
-/** The process around the program, which loads it. An ES module would start later, and start the thread pool. */
+/** The process around the program, which loads it. CommonJS, too: Node starts ES modules five milliseconds later. */
 const BIN: Options = { ...PROGRAM, entry: { bin: 'src/bin.ts' } }
 
 /** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.cjs`. */

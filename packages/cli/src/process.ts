@@ -8,8 +8,7 @@ import type { TextOutput, WriteNow } from './buffered-output.ts'
 // As little as possible is loaded before the program's own compiled code.
 const fs = process.getBuiltinModule('node:fs')
 const vm = process.getBuiltinModule('node:vm')
-const { createRequire } = process.getBuiltinModule('node:module')
-const { sep } = process.getBuiltinModule('node:path')
+const { dirname, join } = process.getBuiltinModule('node:path')
 
 /**
  * Threads of Node's pool, if the user does not say. Four, as by default, leave a disk idle that takes many requests at once
@@ -24,10 +23,17 @@ export interface ProgramCode {
 
 /** What to start. */
 export interface Launch<P extends ProgramCode> {
-  /** Where the program's `bin.cjs` is, beside which `program.cjs` lies. */
-  readonly path: string
+  /** Path of the program's `bin.cjs`, beside which `program.cjs` lies. */
+  readonly bin: string
+  /**
+   * What is asked of the program, where that decides which of its code runs. Each has compiled code of its own: what
+   * others need would have to be read, too.
+   */
+  readonly command?: string | undefined
   /** What messages begin with: `qemu-io`. */
   readonly name: string
+  /** The `require` of `bin.cjs`. */
+  readonly require: NodeJS.Require
   /** Runs the program. @returns the exit status */
   run(program: P, argv: readonly string[], output: TextOutput): Promise<number>
 }
@@ -43,11 +49,12 @@ interface Loaded<P> {
  * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
  * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
  */
-function loadProgram<P>(bin: string): Loaded<P> {
-  const directory = bin.slice(0, bin.lastIndexOf(sep) + 1)
-  const path = `${directory}program.cjs`
+function loadProgram<P>({ bin, require, command }: Omit<Launch<ProgramCode>, 'run'>): Loaded<P> {
+  const directory = dirname(bin)
+  const path = join(directory, 'program.cjs')
   const { mtimeMs, size } = fs.statSync(path)
-  const cachePath = `${path}.${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
+  const current = `${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
+  const cachePath = `${path}.${command === undefined ? '' : `${command}.`}${current}`
   const cachedData = readIfThere(cachePath)
   // Latin-1 is what V8 keeps without converting; the bundler writes everything else as escapes.
   const source = `(function (exports, require, module, __filename) {${fs.readFileSync(path, 'latin1')}\n})`
@@ -57,7 +64,7 @@ function loadProgram<P>(bin: string): Loaded<P> {
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
   const module = { exports: {} as P }
-  script.runInThisContext()(module.exports, createRequire(path), module, path)
+  script.runInThisContext()(module.exports, require, module, path)
   return {
     program: module.exports,
     keep() {
@@ -66,7 +73,8 @@ function loadProgram<P>(bin: string): Loaded<P> {
       try {
         fs.writeFileSync(own, script.createCachedData())
         for (const name of fs.readdirSync(directory)) {
-          if (/^program\.cjs\..*\.cache$/.test(name)) fs.rmSync(`${directory}${name}`, { force: true })
+          if (/^program\.cjs\..*\.cache$/.test(name) && !name.endsWith(current))
+            fs.rmSync(join(directory, name), { force: true })
         }
         fs.renameSync(own, cachePath)
       } catch {
@@ -108,10 +116,11 @@ export function isCharacterDevice(fd: number): boolean {
 }
 
 /** Runs a program on the arguments and streams of this process, and ends the process with its status. */
-export function launch<P extends ProgramCode>({ path, name, run }: Launch<P>): void {
+export function launch<P extends ProgramCode>({ run, ...launched }: Launch<P>): void {
   // Read when the pool is first used; the loader of ES modules would have done so before this.
   process.env['UV_THREADPOOL_SIZE'] ??= POOL_THREADS
-  const { program, keep } = loadProgram<P>(path)
+  const { name, command } = launched
+  const { program, keep } = loadProgram<P>(launched)
   const output = program.bufferedOutput(
     (text) => writeNow(1, text),
     (text) => writeNow(2, text),
@@ -119,7 +128,8 @@ export function launch<P extends ProgramCode>({ path, name, run }: Launch<P>): v
   )
   run(program, process.argv.slice(2), output).then(
     (status) => {
-      keep()
+      // A command that does not exist leaves nothing behind.
+      if (status !== 1 || command === undefined) keep()
       process.exit(status)
     },
     (error: unknown) => {

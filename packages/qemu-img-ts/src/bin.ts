@@ -56,4 +56,11 @@ async function run(
   return status
 }
 
-launch<Program>({ path: __filename, name: 'qemu-img', run })
+const [, , word = ''] = process.argv
+launch<Program>({
+  bin: __filename,
+  require,
+  command: /^[a-z]+$/.test(word) ? word : 'none',
+  name: 'qemu-img',
+  run,
+})

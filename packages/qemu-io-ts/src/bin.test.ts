@@ -24,10 +24,13 @@ beforeAll(async () => {
     tsconfig: source('../tsconfig.json'),
   } as const
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
-  await build({
-    ...common,
-    entryPoints: ['bin', 'program'].map((name) => source(`qemu-io-ts/src/${name}.ts`)),
-  })
+  for (const entry of ['bin', 'program'])
+    await build({
+      ...common,
+      entryPoints: [source(`qemu-io-ts/src/${entry}.ts`)],
+      format: 'cjs',
+      outExtension: { '.js': '.cjs' },
+    })
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 

@@ -123,4 +123,4 @@ async function run(program: Program, argv: readonly string[], output: TextOutput
   return runScratch(argv.slice(1), streams, services, places)
 }
 
-launch<Program>({ path: __filename, name: 'qemu-io', run })
+launch<Program>({ bin: __filename, require, name: 'qemu-io', run })

@@ -47,6 +47,6 @@ export const realSubject = (): Subject =>
 /** Our programs as they are built. */
 export function processSubject(): Subject {
   const bin = (folder: string): string =>
-    fileURLToPath(new URL(`../../../packages/${folder}/dist/bin.js`, import.meta.url))
+    fileURLToPath(new URL(`../../../packages/${folder}/dist/bin.cjs`, import.meta.url))
   return pair('process', true, [process.execPath, bin('qemu-io-ts')], [process.execPath, bin('qemu-img-ts')])
 }

@@ -2,7 +2,6 @@
  * What images may open on this host. By default everything they name, as QEMU's programs do it: for programs whose
  * user may open any file anyway. By options less: nothing, one role alone, or what lies in one directory.
  */
-import { realpath } from 'node:fs/promises'
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import type { ChildReference, ChildRole } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
@@ -11,6 +10,7 @@ import { protocolOf } from '../filename.ts'
 import type { OpenHost } from '../host.ts'
 import type { RawOptions } from '../options.ts'
 import { resolveBackingFilename } from '../paths.ts'
+import { realpath } from './host-fs.ts'
 
 /** What {@link nodeHost} lets images open. */
 export interface NodeHostOptions {

@@ -1,0 +1,106 @@
+/** The program as a process: built as it is shipped, started, and told to end. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const MIB = 2 ** 20
+
+const directory = mkdtempSync(join(tmpdir(), 'qemu-img-ts-bin-'))
+const source = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+const place = (name: string): string => join(directory, name)
+
+beforeAll(async () => {
+  writeFileSync(place('package.json'), '{ "type": "module" }')
+  for (const entry of ['bin', 'program'])
+    await build({
+      bundle: true,
+      platform: 'node',
+      target: 'es2022',
+      outdir: directory,
+      tsconfig: source('../tsconfig.json'),
+      entryPoints: [source(`qemu-img-ts/src/${entry}.ts`)],
+      format: 'cjs',
+      outExtension: { '.js': '.cjs' },
+    })
+  writeFileSync(place('a.raw'), new Uint8Array(16 * MIB).fill(7))
+})
+afterAll(() => rmSync(directory, { recursive: true }))
+
+const run = (...argv: string[]) =>
+  spawnSync(process.execPath, [place('bin.cjs'), ...argv], { cwd: directory, encoding: 'utf8' })
+
+interface Started {
+  readonly child: ChildProcess
+  out(): string
+  err(): string
+  /** Resolves with the status or the signal. */
+  readonly ended: Promise<number | string | null>
+}
+
+function start(...argv: string[]): Started {
+  const child = spawn(process.execPath, [place('bin.cjs'), ...argv], { cwd: directory })
+  const [out, err]: [string[], string[]] = [[], []]
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => err.push(chunk.toString()))
+  const ended = new Promise<number | string | null>((resolve) =>
+    child.on('close', (status, signal) => resolve(signal ?? status)),
+  )
+  return { child, out: () => out.join(''), err: () => err.join(''), ended }
+}
+
+/** Lets the event loop turn until something is so. */
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await nextTurn()
+}
+
+const COPY = ['convert', '-f', 'raw', '-O', 'qcow2']
+
+describe('the process', () => {
+  it('keeps the compiled code of each subcommand, and nothing for what is none', () => {
+    const kept = (): string[] =>
+      readdirSync(directory).flatMap((name) => /^program\.cjs\.(\w+)\.v.*\.cache$/.exec(name)?.[1] ?? [])
+    expect(run('info', 'a.raw').status).toBe(0)
+    expect(run('foo').status).toBe(1)
+    expect(kept()).toEqual(['info'])
+    expect(run('compare', 'a.raw', 'a.raw').status).toBe(0)
+    expect(run('--version').status).toBe(0)
+    expect(kept().sort()).toEqual(['compare', 'info', 'none'])
+    expect(run('info', 'a.raw').stdout).toContain('file format: raw')
+  })
+
+  it('copies, and leaves the same bytes', () => {
+    expect(run(...COPY, 'a.raw', 'b.qcow2')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(run('convert', 'b.qcow2', 'c.raw')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(readFileSync(place('c.raw')).equals(readFileSync(place('a.raw')))).toBe(true)
+  })
+
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'ends in order when %s asks for it, and as if killed',
+    async (signal) => {
+      // So slow that it never ends by itself.
+      const { child, out, err, ended } = start(...COPY, '-p', '-m', '1', '-r', '1', 'a.raw', 'd.qcow2')
+      await until(() => out().includes('25.00'))
+      child.kill(signal)
+      expect(await ended).toBe(signal)
+      expect(out()).toMatch(/\r {4}\(25\.00\/100%\)\r\n$/)
+      expect(err()).toBe('')
+      // The first piece is in the image, which was closed as it should be.
+      expect(run('check', 'd.qcow2')).toMatchObject({ status: 0 })
+      expect(run('map', 'd.qcow2').stdout).toMatch(/^0 +0x200000 /m)
+    },
+  )
+
+  it('says how far it is to whoever asks by SIGUSR1', async () => {
+    const { child, err, ended } = start(...COPY, '-m', '1', '-r', '40M', 'a.raw', 'e.qcow2')
+    // Whoever has made the target listens.
+    await until(() => existsSync(place('e.qcow2')) && statSync(place('e.qcow2')).size > 0)
+    child.kill('SIGUSR1')
+    expect(await ended).toBe(0)
+    expect(err()).toMatch(/^ {4}\(\d+\.\d\d\/100%\)\n$/)
+  })
+})

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
 import type { TextOutput } from '@vmblock/cli'
-import { launch } from '@vmblock/cli/process'
+import { isCharacterDevice, launch } from '@vmblock/cli/process'
 
 type Program = typeof import('./program.ts')
 
@@ -25,6 +25,7 @@ async function run(
     out: (text: string) => output.print(text),
     err: (text: string) => output.error(text),
     flush: () => output.flush(),
+    columns: () => (isCharacterDevice(1) ? process.stdout.columns : undefined),
   }
   const status = await main(argv, streams, {
     registry,

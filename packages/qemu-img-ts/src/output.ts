@@ -9,6 +9,8 @@ export interface Streams {
   err(text: string): void
   /** Brings out what `out` keeps back. */
   flush(): void
+  /** How many characters fit in a line, where standard output is a terminal. */
+  columns?(): number | undefined
 }
 
 /** How a failure ends the program. */
@@ -59,6 +61,11 @@ export class Output {
   printNow(text: string): void {
     this.#streams.out(text)
     this.#streams.flush()
+  }
+
+  /** How many characters fit in a line of the terminal; undefined where there is none. */
+  get columns(): number | undefined {
+    return this.#streams.columns?.()
   }
 
   /** A line on standard error that carries no prefix. */

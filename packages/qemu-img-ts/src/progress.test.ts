@@ -3,7 +3,7 @@ import { Output } from './output.ts'
 import { Progress } from './progress.ts'
 
 /** A progress line and what it wrote. */
-function watched(shown: boolean, minSkip: number) {
+function watched(shown: boolean, minSkip: number, columns?: number) {
   const said = { out: '', err: '', flushes: 0 }
   const output = new Output({
     out(text) {
@@ -15,6 +15,7 @@ function watched(shown: boolean, minSkip: number) {
     flush() {
       said.flushes++
     },
+    columns: () => columns,
   })
   return { said, progress: new Progress(output, { shown, minSkip }) }
 }
@@ -40,6 +41,22 @@ describe('progress', () => {
     const { said, progress } = watched(true, 0)
     progress.setPart(5, 4)
     expect(said.out).toBe('    (100.00/100%)\r')
+  })
+
+  it('has a bar on a terminal, where there is room', () => {
+    const bars = (columns: number): string[] => {
+      const { said, progress } = watched(true, 0, columns)
+      for (const percent of [0, 50, 100]) progress.set(percent)
+      return said.out.split('\r')
+    }
+    expect(bars(31)).toEqual([
+      '    (0.00/100%)   [          ]',
+      '    (50.00/100%)  [=====     ]',
+      '    (100.00/100%) [==========]',
+      '',
+    ])
+    expect(bars(30)).toEqual(['    (0.00/100%)', '    (50.00/100%)', '    (100.00/100%)', ''])
+    expect(bars(500)[2]).toHaveLength(17 + 3 + 50)
   })
 
   it('is silent where it is not shown, but answers who asks, once', () => {

@@ -2,6 +2,12 @@
 import { fixedText } from '@vmblock/cli'
 import type { Output } from './output.ts'
 
+/** Characters: the bar of a terminal, and what is around it, with the last column left free. */
+const LONGEST_BAR = 50
+const SHORTEST_BAR = 10
+const BAR_FRAME = 4
+const LONGEST_TEXT = '    (100.00/100%)'.length
+
 /** How progress is shown. */
 export interface ProgressOptions {
   /** `-p` was given. */
@@ -59,9 +65,17 @@ export class Progress {
     if (this.#shown) this.#output.print('\n')
   }
 
+  /** What a terminal has room for behind the number; scripts are shown none. */
+  #bar(text: string): string {
+    const width = Math.min((this.#output.columns ?? 0) - LONGEST_TEXT - BAR_FRAME, LONGEST_BAR)
+    if (width < SHORTEST_BAR) return ''
+    const full = Math.floor((width * this.#current) / 100)
+    return `${' '.repeat(LONGEST_TEXT - text.length)} [${'='.repeat(full)}${' '.repeat(width - full)}]`
+  }
+
   #print(): void {
     const text = `    (${fixedText(this.#current, 2)}/100%)`
-    if (this.#shown) this.#output.printNow(`${text}\r`)
+    if (this.#shown) this.#output.printNow(`${text}${this.#bar(text)}\r`)
     else if (this.#requested) this.#output.note(text)
     this.#requested = false
   }

@@ -71,7 +71,8 @@ describe('what a copy has to move', () => {
       .fill(1, 0, 1000)
       .fill(1, 1024, 1024 + UNIT)
       .fill(2, 1024 + UNIT, 1024 + 2 * UNIT)
-    expect(bytes).toEqual(expected.fill(1, 1024 + 2 * UNIT, 2024 + 2 * UNIT))
+    expected.fill(1, 1024 + 2 * UNIT, 2024 + 2 * UNIT)
+    expect(bytes.findIndex((byte, at) => byte !== expected[at])).toBe(-1)
     expect(map.offsetInSource(1024 + UNIT)).toBe(UNIT)
   })
 

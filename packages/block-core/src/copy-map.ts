@@ -1,8 +1,8 @@
 /** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
 import { alignUp, SECTOR } from './bits.ts'
-import { chainStatus } from './block-status.ts'
 import { failureOf } from './errno.ts'
 import type { BlockNode } from './node.ts'
+import { StatusCursor } from './status-cursor.ts'
 
 /** A disk to be copied, or a part of its layers. */
 export interface CopySource {
@@ -55,10 +55,6 @@ interface Part extends CopySource {
   /** Bytes: ranges end at multiples of this, counted from the start, so that reads are not cut. */
   readonly alignment: number
 }
-
-/** Bytes whose status is asked at once: more each time that the answer was one range, for drivers look at all of it. */
-const FIRST_LOOK = 16 * 1024 * 1024
-const LONGEST_LOOK = 1024 * 1024 * 1024
 
 /** So many ranges are remembered; of more fragmented disks the status is asked again. */
 const REMEMBERED = 65_536
@@ -133,22 +129,20 @@ export class CopyMap {
 
   async *#look(): AsyncGenerator<CopyRange, void, undefined> {
     for (const part of this.#parts) {
-      let look = FIRST_LOOK
+      const cursor = new StatusCursor(part.node, { base: part.base })
       for (let offset = part.start; offset < part.end; ) {
-        const range = await this.#rangeAt(part, offset, look)
+        const range = await this.#rangeAt(part, cursor, offset)
         yield range
-        look = range.bytes < look ? FIRST_LOOK : Math.min(2 * look, LONGEST_LOOK)
         offset += range.bytes
       }
     }
   }
 
-  async #rangeAt(part: Part, offset: number, look: number): Promise<CopyRange> {
+  async #rangeAt(part: Part, cursor: StatusCursor, offset: number): Promise<CopyRange> {
     const { beneathBytes } = this.#options
     const isBeyond = beneathBytes !== undefined && offset >= beneathBytes
     const limit = beneathBytes === undefined || isBeyond ? Number.POSITIVE_INFINITY : beneathBytes - offset
-    const wanted = Math.min(look, part.end - offset, limit)
-    const status = await this.#status(part, offset, wanted)
+    const status = await this.#status(part, cursor, offset, Math.min(part.end - offset, limit))
     let { bytes } = status
     // A range that ends within a cluster would make its neighbour read the rest of the cluster alone.
     const tail = (offset - part.start + bytes) % part.alignment
@@ -158,7 +152,8 @@ export class CopyMap {
   }
 
   async #status(
-    { node, start, base }: Part,
+    { node, start }: Part,
+    cursor: StatusCursor,
     offset: number,
     wanted: number,
   ): Promise<Omit<CopyRange, 'offset'>> {
@@ -167,7 +162,7 @@ export class CopyMap {
     if (at >= node.size) return { bytes: wanted, kind: 'zero' }
     for (let bytes = wanted; ; ) {
       try {
-        const status = await chainStatus(node, at, bytes, base)
+        const status = await cursor.at(at, bytes)
         const isBeneath = hasBeneath && !status.data && !status.allocated
         const kind = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
         const place = kind === 'data' ? status.host : undefined

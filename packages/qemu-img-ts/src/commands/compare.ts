@@ -1,5 +1,6 @@
 /** `compare`: whether two disks have the same content; in strict mode also the same size and allocation. */
-import { type BlockNode, type ChainStatus, chainStatus, errorText, isZero } from '@vmblock/block-core'
+import { type BlockNode, type ChainStatus, errorText, StatusCursor } from '@vmblock/block-core'
+import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
 import { type Call, defineCommand, flag, shared, word } from '../command.ts'
 import { openImage, requireCacheMode, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
@@ -12,8 +13,10 @@ const NOT_OPENED = 2
 const STATUS_FAILED = 3
 const READ_FAILED = 4
 
-/** Bytes that are read at once. QEMU's IO_BUF_SIZE. */
+/** Bytes after which progress is told. QEMU's IO_BUF_SIZE. */
 const PIECE = 2 * 1024 * 1024
+/** Bytes that are read at once, small enough to be still in the processor's cache when they are compared. */
+const STEP = 256 * 1024
 /** Bytes in which the place of a difference is told. */
 const SECTOR = 512
 /** Percent by which progress must move to be shown. */
@@ -86,18 +89,16 @@ async function compareDisks(call: CompareCall, a: Disk, b: Disk, progress: Progr
     say('Strict mode: Image size mismatch!')
     return DIFFERENT
   }
-  const buffers = [new Uint8Array(PIECE), new Uint8Array(PIECE)] as const
-  const found = await compareRange(a, b, common, options.strict === true, buffers, (bytes) =>
-    progress.advance(bytes, total),
-  )
+  const advance = (bytes: number): void => progress.advance(bytes, total)
+  const [walkA, walkB] = [new Walk(a, options.strict === true), new Walk(b, options.strict === true)]
+  const found = await compareRange(walkA, walkB, common, options.strict === true, advance)
   if (found !== undefined) {
     say(found)
     return DIFFERENT
   }
   if (common !== total) {
     say('Warning: Image size mismatch!')
-    const longer = a.node.size > b.node.size ? a : b
-    const content = await findContent(longer, common, buffers[0], (bytes) => progress.advance(bytes, total))
+    const content = await findContent(a.node.size > b.node.size ? walkA : walkB, common, advance)
     if (content !== undefined) {
       say(mismatchAt(content))
       return DIFFERENT
@@ -109,28 +110,68 @@ async function compareDisks(call: CompareCall, a: Disk, b: Disk, progress: Progr
 
 const mismatchAt = (offset: number): string => `Content mismatch at offset ${offset}!`
 
+/** One of the two disks, as it is gone over. */
+class Walk {
+  readonly disk: Disk
+  readonly #cursor: StatusCursor
+  readonly #buffer = allocateAligned(STEP)
+
+  /** @param whole asks for whole runs, since strict mode compares where they end */
+  constructor(disk: Disk, whole: boolean) {
+    this.disk = disk
+    this.#cursor = new StatusCursor(disk.node, { whole })
+  }
+
+  /** @throws Failure */
+  async statusAt(offset: number): Promise<ChainStatus> {
+    const { node, name } = this.disk
+    try {
+      return await this.#cursor.at(offset, node.size - offset)
+    } catch {
+      throw new Failure(`Sector allocation test failed for ${name}`, { status: STATUS_FAILED })
+    }
+  }
+
+  /**
+   * Reads at most {@link STEP} bytes, which stay until the next call.
+   *
+   * @param piece where the piece begins that messages name
+   * @throws Failure
+   */
+  async read(offset: number, bytes: number, piece: number): Promise<Uint8Array> {
+    const into = this.#buffer.subarray(0, bytes)
+    try {
+      await this.disk.node.read(offset, into)
+      return into
+    } catch (error) {
+      throw new Failure(`Error while reading offset ${piece} of ${this.disk.name}: ${errorText(error)}`, {
+        status: READ_FAILED,
+      })
+    }
+  }
+}
+
 /** @returns what to say of the first difference */
 async function compareRange(
-  a: Disk,
-  b: Disk,
+  a: Walk,
+  b: Walk,
   end: number,
   strict: boolean,
-  [bufferA, bufferB]: readonly [Uint8Array, Uint8Array],
   advance: (bytes: number) => void,
 ): Promise<string | undefined> {
   for (let offset = 0; offset < end; ) {
-    const statusA = await statusOf(a, offset)
-    const statusB = await statusOf(b, offset)
-    let bytes = Math.min(statusA.bytes, statusB.bytes)
-    if (strict && !sameStatus(a, statusA, b, statusB, offset))
+    const statusA = await a.statusAt(offset)
+    const statusB = await b.statusAt(offset)
+    let bytes = Math.min(statusA.bytes, statusB.bytes, end - offset)
+    if (strict && !sameStatus(a.disk, statusA, b.disk, statusB, offset))
       return `Strict mode: Offset ${offset} block status mismatch!`
     const bothZero = statusA.zero && statusB.zero
     if (!bothZero && (statusA.allocated || statusB.allocated)) {
       bytes = Math.min(bytes, PIECE)
       const different =
         statusA.allocated && statusB.allocated
-          ? await firstDifference(a, b, offset, bufferA.subarray(0, bytes), bufferB.subarray(0, bytes))
-          : await firstContent(statusA.allocated ? a : b, offset, bufferA.subarray(0, bytes))
+          ? await firstDifference(a, b, offset, bytes)
+          : await firstContent(statusA.allocated ? a : b, offset, bytes)
       if (different !== undefined) return mismatchAt(different)
     }
     offset += bytes
@@ -140,44 +181,31 @@ async function compareRange(
 }
 
 /** Reads both, at the same time; a failure of the first one is told first. */
-async function firstDifference(
-  a: Disk,
-  b: Disk,
-  offset: number,
-  fromA: Uint8Array,
-  fromB: Uint8Array,
-): Promise<number | undefined> {
-  const [readA, readB] = await Promise.allSettled([read(a, offset, fromA), read(b, offset, fromB)])
-  for (const outcome of [readA, readB]) if (outcome.status === 'rejected') throw outcome.reason
-  const at = differsAt(fromA, fromB)
-  return at === undefined ? undefined : offset + at - (at % SECTOR)
-}
-
-/** Index of the first byte that differs; both are equally long and begin at multiples of four bytes. */
-function differsAt(a: Uint8Array, b: Uint8Array): number | undefined {
-  const words = Math.floor(a.length / 4)
-  const wordsA = new Int32Array(a.buffer, a.byteOffset, words)
-  const wordsB = new Int32Array(b.buffer, b.byteOffset, words)
-  let word = 0
-  while (word < words && wordsA[word] === wordsB[word]) word++
-  let at = word * 4
-  while (at < a.length && a[at] === b[at]) at++
-  return at === a.length ? undefined : at
+async function firstDifference(a: Walk, b: Walk, offset: number, bytes: number): Promise<number | undefined> {
+  for (let at = offset; at < offset + bytes; at += STEP) {
+    const length = Math.min(STEP, offset + bytes - at)
+    const [readA, readB] = await Promise.allSettled([a.read(at, length, offset), b.read(at, length, offset)])
+    if (readA.status === 'rejected') throw readA.reason
+    if (readB.status === 'rejected') throw readB.reason
+    if (equalBytes(readA.value, readB.value)) continue
+    const different = readA.value.findIndex((byte, index) => byte !== readB.value[index])
+    return at + different - (different % SECTOR)
+  }
+  return undefined
 }
 
 /** Offset of the first byte from `start` to the end that is not zero. */
 async function findContent(
-  disk: Disk,
+  walk: Walk,
   start: number,
-  buffer: Uint8Array,
   advance: (bytes: number) => void,
 ): Promise<number | undefined> {
-  for (let offset = start; offset < disk.node.size; ) {
-    const status = await statusOf(disk, offset)
+  for (let offset = start; offset < walk.disk.node.size; ) {
+    const status = await walk.statusAt(offset)
     let { bytes } = status
     if (status.allocated && !status.zero) {
-      bytes = Math.min(bytes, buffer.length)
-      const content = await firstContent(disk, offset, buffer.subarray(0, bytes))
+      bytes = Math.min(bytes, PIECE)
+      const content = await firstContent(walk, offset, bytes)
       if (content !== undefined) return content
     }
     offset += bytes
@@ -186,27 +214,12 @@ async function findContent(
   return undefined
 }
 
-async function firstContent(disk: Disk, offset: number, buffer: Uint8Array): Promise<number | undefined> {
-  await read(disk, offset, buffer)
-  return isZero(buffer) ? undefined : offset + buffer.findIndex((byte) => byte !== 0)
-}
-
-async function read(disk: Disk, offset: number, into: Uint8Array): Promise<void> {
-  try {
-    await disk.node.read(offset, into)
-  } catch (error) {
-    throw new Failure(`Error while reading offset ${offset} of ${disk.name}: ${errorText(error)}`, {
-      status: READ_FAILED,
-    })
+async function firstContent(walk: Walk, offset: number, bytes: number): Promise<number | undefined> {
+  for (let at = offset; at < offset + bytes; at += STEP) {
+    const data = await walk.read(at, Math.min(STEP, offset + bytes - at), offset)
+    if (!isZeroBytes(data)) return at + data.findIndex((byte) => byte !== 0)
   }
-}
-
-async function statusOf({ node, name }: Disk, offset: number): Promise<ChainStatus> {
-  try {
-    return await chainStatus(node, offset, node.size - offset)
-  } catch {
-    throw new Failure(`Sector allocation test failed for ${name}`, { status: STATUS_FAILED })
-  }
+  return undefined
 }
 
 /** Strict mode compares QEMU's status flags, one of which says that a run ends with the disk. */

@@ -1,5 +1,12 @@
 /** `map`: where the content of a disk is: in which layer of a backing chain, and where in its file. */
-import { type BlockNode, backingOf, canHaveBacking, errorText, skipFilters } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  backingOf,
+  canHaveBacking,
+  errorText,
+  LookAhead,
+  skipFilters,
+} from '@vmblock/block-core'
 import { type Call, defineCommand, isJson, type OptionKind, shared } from '../command.ts'
 import { exactBytes, openImage, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
@@ -63,9 +70,12 @@ async function run(call: MapCall): Promise<number> {
       options.length === undefined ? node.size : Math.min(start + exactBytes(options.length), node.size)
     const print = json ? jsonEntry : humanEntry
     let current: MapEntry = { ...NOTHING, start }
+    const look = new LookAhead()
     while (current.start + current.length < end) {
       const offset = current.start + current.length
-      const next = await entryAt(node, offset, end - offset)
+      const asked = Math.min(end - offset, look.bytes)
+      const next = await entryAt(node, offset, asked)
+      look.saw(next.length, asked)
       if (merges(current, next, json)) current = { ...current, length: current.length + next.length }
       else {
         if (current.length > 0) output.print(`${print(current)}${json ? ',\n' : ''}`)

@@ -11,10 +11,11 @@ import {
   passThroughFilter,
   writeLog,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { fileDriver, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
+import { programEngine } from './program-engine.ts'
 
 /** What the drivers are given by the program. */
 export interface DriverSurroundings {
@@ -31,7 +32,7 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
   qcow2,
   qed,
-  file,
+  fileDriver({ makeEngine: (name) => programEngine(name) }),
   memory,
   nullCo,
   debug,

@@ -20,7 +20,7 @@ interface Field {
 
 const TWO_63 = 2n ** 63n
 /** Words that sit on the edges of what somebody may have thought of. */
-const WORDS: readonly bigint[] = [
+export const WORDS: readonly bigint[] = [
   0n,
   1n,
   2n,

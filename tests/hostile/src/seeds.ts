@@ -35,6 +35,20 @@ const OWN: readonly (readonly [name: string, driver: AnyDriver, options: RawOpti
   ['qed, small', qed, { size: 4 * MIB, cluster_size: 4096, table_size: 1 }],
 ]
 
+const KIB = 2 ** 10
+
+/** The same for many quick rounds: images of a few KiB. */
+const OWN_SMALL: typeof OWN = [
+  ['tiny', qcow2, { size: 96 * KIB, cluster_size: 512 }],
+  ['tiny, old', qcow2, { size: 96 * KIB, cluster_size: 512, compat: '0.10' }],
+  ['tiny, lazy', qcow2, { size: 96 * KIB, cluster_size: 512, lazy_refcounts: true }],
+  ['tiny, narrow refcounts', qcow2, { size: 96 * KIB, cluster_size: 512, refcount_bits: 1 }],
+  ['tiny, wide refcounts', qcow2, { size: 96 * KIB, cluster_size: 512, refcount_bits: 64 }],
+  ['tiny, subclusters', qcow2, { size: 96 * KIB, cluster_size: 16 * KIB, extended_l2: true }],
+  ['tiny, zstd', qcow2, { size: 96 * KIB, cluster_size: 512, compression_type: 'zstd' }],
+  ['tiny qed', qed, { size: 96 * KIB, cluster_size: 4096, table_size: 1 }],
+]
+
 async function makeOwn(driver: AnyDriver, options: RawOptions): Promise<Uint8Array> {
   const file = memoryFromBytes(new Uint8Array(0))
   await formatImage(driver, file, options)
@@ -96,6 +110,46 @@ const QEMU: readonly (readonly [name: string, driver: Seed['driver'], ...lines: 
   ],
 ]
 
+const QEMU_SMALL: typeof QEMU = [
+  [
+    'tiny, snapshots',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=512 disk 96K',
+    'io -f qcow2 -c write#-P#1#0#2k disk',
+    'img snapshot -c one disk',
+    'io -f qcow2 -c write#-P#2#1k#2k disk',
+    'img snapshot -c two disk',
+    'io -f qcow2 -c write#-P#3#0#512 disk',
+  ],
+  [
+    'tiny, bitmaps',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=512 disk 96K',
+    'img bitmap --add -g 512 disk first',
+    'img bitmap --add -g 4k disk second',
+    'io -f qcow2 -c write#-P#1#0#2k disk',
+  ],
+  [
+    'tiny, compressed',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=512 disk 96K',
+    'io -f qcow2 -c write#-c#-P#1#0#512 -c write#-c#-P#2#512#512 -c write#-c#-P#3#64k#512 disk',
+  ],
+  [
+    'tiny, compressed with zstd',
+    'qcow2',
+    'img create -q -f qcow2 -o cluster_size=4k,compression_type=zstd disk 96K',
+    'io -f qcow2 -c write#-c#-P#1#0#4k -c write#-c#-P#2#4k#4k disk',
+  ],
+  [
+    'tiny overlay',
+    'qcow2',
+    'img create -q -f raw base.raw 96K',
+    'img create -q -f qcow2 -o cluster_size=512 -b base.raw -F raw disk',
+    'io -f qcow2 -c write#0#1k disk',
+  ],
+]
+
 function makeByQemu(lines: readonly string[]): Uint8Array {
   const bench = openBench()
   try {
@@ -115,6 +169,16 @@ export async function makeOwnSeeds(only?: string): Promise<Seed[]> {
   for (const [name, driver, options] of OWN)
     if (only === undefined || driver.name === only)
       seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
+  return seeds
+}
+
+/** Seeds for many quick rounds, of every kind. */
+export async function makeSmallSeeds(): Promise<Seed[]> {
+  const seeds: Seed[] = []
+  for (const [name, driver, options] of OWN_SMALL)
+    seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
+  if (haveQemu)
+    for (const [name, driver, ...lines] of QEMU_SMALL) seeds.push({ name, driver, bytes: makeByQemu(lines) })
   return seeds
 }
 

@@ -3,35 +3,45 @@ import { Worker } from 'node:worker_threads'
 
 /** A dog. */
 export interface Watchdog {
-  /** A round begins. */
-  enter(round: number): void
+  /** A round begins. @param story what the round is about, to be shown if it does not end */
+  enter(round: number, story?: string): void
   stop(): void
 }
 
 /** Seconds that a round may take on a slow machine. */
 const PATIENCE = Number(process.env['HOSTILE_PATIENCE'] ?? 240)
 
+/** Bytes of memory for a story, and the numbers before it. */
+const STORY = 2 ** 20
+
 const BARK = `
 const { workerData } = require('node:worker_threads')
 const { writeSync } = require('node:fs')
-const round = new Float64Array(workerData)
+const round = new Float64Array(workerData, 0, 2)
+const story = new Uint8Array(workerData, 16)
 let [last, since] = [0, Date.now()]
 setInterval(() => {
   if (round[0] !== last) [last, since] = [round[0], Date.now()]
   if (last === 0 || Date.now() - since < ${PATIENCE * 1000}) return
-  writeSync(2, 'hostile image number ' + last + ' does not end\\n')
+  const text = new TextDecoder().decode(story.slice(0, round[1]))
+  writeSync(2, 'hostile image number ' + last + ' does not end\\n' + text + '\\n')
   process.kill(process.pid, 'SIGKILL')
 }, 1000)
 `
 
 /** Starts to watch. */
 export function startWatchdog(): Watchdog {
-  const memory = new SharedArrayBuffer(8)
-  const round = new Float64Array(memory)
+  const memory = new SharedArrayBuffer(STORY)
+  const round = new Float64Array(memory, 0, 2)
+  const text = new Uint8Array(memory, 16)
+  const encoder = new TextEncoder()
   const worker = new Worker(BARK, { eval: true, workerData: memory })
   worker.unref()
   return {
-    enter(number) {
+    enter(number, story = '') {
+      const bytes = encoder.encode(story).subarray(0, text.length)
+      text.set(bytes)
+      round[1] = bytes.length
       round[0] = number
     },
     stop: () => void worker.terminate(),

@@ -1,0 +1,62 @@
+/** Images that were bred for what they reach in the code do no harm, and breeding finds what chance does not. */
+import { afterAll, expect, test } from 'vitest'
+import type { Finding } from './src/exercise.ts'
+import { type GuideOptions, guide } from './src/guided/guide.ts'
+import { instrument } from './src/guided/instrument.ts'
+import { describeRecipe, imageOf, type Recipe } from './src/guided/recipe.ts'
+import { startWatchdog } from './src/watchdog.ts'
+
+/** COVERAGE_RUNS: how many images; COVERAGE_SEED: where randomness begins. */
+const RUNS = Number(process.env['COVERAGE_RUNS'] ?? 1000)
+const SEED = Number(process.env['COVERAGE_SEED'] ?? 1)
+
+type Target = typeof import('./src/guided/target.ts')
+
+const { module, counters, branches, numbers } = await instrument<Target>('target.ts')
+const seeds = await module.makeSmallSeeds()
+const meter = module.installMeter()
+const watchdog = startWatchdog()
+const unhandled: unknown[] = []
+const onUnhandled = (error: unknown): void => void unhandled.push(error)
+process.on('unhandledRejection', onUnhandled)
+const { stackTraceLimit } = Error
+afterAll(() => {
+  Error.stackTraceLimit = stackTraceLimit
+  process.off('unhandledRejection', onUnhandled)
+  watchdog.stop()
+  meter.remove()
+})
+
+const inWords = ({ step, what }: Finding): string => `${step}: ${what.replace(/\d+/g, '#')}`
+
+let images = 0
+async function run(recipe: Recipe): Promise<string | undefined> {
+  const image = imageOf(recipe)
+  watchdog.enter(++images, describeRecipe(recipe))
+  const [first] = await module.exercise(recipe.seed.driver, () => module.diskOf(image), meter)
+  await new Promise((resolve) => setImmediate(resolve))
+  if (unhandled.length > 0) return `unhandled rejection: ${String(unhandled.splice(0)[0])}`
+  return first && inWords(first)
+}
+
+test(`${RUNS} images bred from seed ${SEED} do no harm`, { timeout: 0 }, async () => {
+  Error.stackTraceLimit = 0
+  const options: GuideOptions = { seeds, counters, numbers, runs: RUNS, seed: SEED, run }
+  const start = performance.now()
+  const { images, kept, reached, failures } = await guide(options)
+  const perSecond = (images / (performance.now() - start)) * 1000
+  console.log(`counted ${images} images: guided by coverage`)
+  console.log(`${kept} kept, ${perSecond.toFixed(0)} a second, branches reached: ${coverage(reached)}`)
+  expect([...failures].map(([what, recipe]) => `${what}\n${describeRecipe(recipe)}`).join('\n\n')).toBe('')
+})
+
+/** How many branches of each package were reached. */
+function coverage(reached: Uint8Array): string {
+  const counts = new Map<string, [number, number]>()
+  branches.forEach((place, index) => {
+    const name = /packages\/(.+?)\//.exec(place)![1]!
+    const count = counts.get(name) ?? [0, 0]
+    counts.set(name, [count[0] + (reached[index] === 0 ? 0 : 1), count[1] + 1])
+  })
+  return [...counts].map(([name, [some, all]]) => `${name} ${some} of ${all}`).join(', ')
+}

@@ -1,0 +1,105 @@
+/** The loop of a guided fuzzer: what reached something new is kept, and more is made of it. */
+import { createRandom, type Random } from '@vmblock/block-core/testing'
+import type { Seed } from '../seeds.ts'
+import { havoc } from './havoc.ts'
+import { imageOf, minimize, type Recipe, recipeOf } from './recipe.ts'
+
+/** What a guided run works on. */
+export interface GuideOptions {
+  readonly seeds: readonly Seed[]
+  /** How often each branch ran. */
+  readonly counters: Uint32Array
+  readonly numbers: readonly bigint[]
+  /** Number of images, after the seeds themselves. */
+  readonly runs: number
+  /** Where randomness begins: equal numbers give equal runs. */
+  readonly seed: number
+  /** Without guidance only the seeds are changed: for comparison. */
+  readonly blind?: boolean
+  /** Does with an image what is to be tested. @returns what went wrong, the same words for the same fault */
+  run(recipe: Recipe): Promise<string | undefined>
+}
+
+/** What came of it. */
+export interface Guided {
+  readonly images: number
+  /** Images that were kept. */
+  readonly kept: number
+  /** For each branch the set of how often it ran, as powers of 2. */
+  readonly reached: Uint8Array
+  /** One image for each thing that went wrong. */
+  readonly failures: ReadonlyMap<string, Recipe>
+}
+
+interface Kept {
+  readonly recipe: Recipe
+  /** How promising it is: falls as it is used in vain. */
+  energy: number
+}
+
+/** Different failures after which a run ends. */
+const ENOUGH = 20
+const CHILDREN = 8
+
+/** A bit for about how often something happened: 1, 2, 3, 4 to 7, 8 to 15, to 31, to 127, more. */
+const bucket = (count: number): number =>
+  count < 4 ? 1 << (count - 1) : count < 32 ? 2 << (31 - Math.clz32(count)) : count < 128 ? 64 : 128
+
+/** Runs images until `runs` is reached. */
+export async function guide(options: GuideOptions): Promise<Guided> {
+  const { seeds, counters, numbers, runs, blind = false } = options
+  const random = createRandom(options.seed)
+  const queue: Kept[] = []
+  const reached = new Uint8Array(counters.length)
+  const failures = new Map<string, Recipe>()
+  let images = 0
+
+  const isNew = (): boolean => {
+    let news = false
+    for (let i = 0; i < counters.length; i++) {
+      if (counters[i] === 0) continue
+      const bit = bucket(counters[i]!)
+      if ((reached[i]! & bit) !== 0) continue
+      reached[i]! |= bit
+      news = true
+    }
+    return news
+  }
+  const run = async (recipe: Recipe): Promise<boolean> => {
+    images++
+    counters.fill(0)
+    const failure = await options.run(recipe)
+    const news = isNew()
+    if (failure !== undefined && !failures.has(failure))
+      failures.set(
+        failure,
+        await minimize(recipe, async (smaller) => (await options.run(smaller)) === failure),
+      )
+    if (news && failure === undefined) queue.push({ recipe, energy: 1 })
+    return news
+  }
+
+  for (const seed of seeds) await run(recipeOf(seed, { bytes: seed.bytes, fileSize: seed.bytes.length }))
+  const pool = blind ? [...queue] : queue
+  const pantry = { numbers, other: () => imageOf(random.pick(pool).recipe).bytes }
+  for (const end = images + runs; images < end && failures.size < ENOUGH; ) {
+    const parent = pick(pool, random)
+    const image = imageOf(parent.recipe)
+    const { seed } = parent.recipe
+    for (let child = 0; child < CHILDREN && images < end; child++) {
+      const fruitful = await run(recipeOf(seed, havoc(seed, image, random, pantry)))
+      parent.energy = fruitful ? Math.min(parent.energy + 1, 4) : parent.energy * 0.98
+    }
+  }
+  return { images, kept: queue.length, reached, failures }
+}
+
+/** The best of a few: the promising ones more often, but each now and then. */
+function pick(queue: readonly Kept[], random: Random): Kept {
+  let best = random.pick(queue)
+  for (let tries = 0; tries < 2; tries++) {
+    const other = random.pick(queue)
+    if (other.energy > best.energy) best = other
+  }
+  return best
+}

@@ -33,7 +33,10 @@ let images = 0
 async function run(recipe: Recipe): Promise<string | undefined> {
   const image = imageOf(recipe)
   watchdog.enter(++images, describeRecipe(recipe))
-  const [first] = await module.exercise(recipe.seed.driver, () => module.diskOf(image), meter)
+  const { driver } = recipe.seed
+  // An image without a format is probed.
+  const named = driver === 'raw' ? undefined : driver
+  const [first] = await module.exercise(named, () => module.diskOf(image), meter)
   await new Promise((resolve) => setImmediate(resolve))
   if (unhandled.length > 0) return `unhandled rejection: ${String(unhandled.splice(0)[0])}`
   return first && inWords(first)
@@ -60,3 +63,30 @@ function coverage(reached: Uint8Array): string {
   })
   return [...counts].map(([name, [some, all]]) => `${name} ${some} of ${all}`).join(', ')
 }
+
+/** A fault behind four conditions, each of which is a branch. */
+function plant(path: string, source: string): string {
+  if (!path.endsWith('qcow2/src/format/header.ts')) return source
+  const before = '  const l1Needed ='
+  const condition = 'v3.refcountOrder < 4 && v2.l1Size > 99 && v3.compatible > 99n && v2.nbSnapshots > 9'
+  expect(source).toContain(before)
+  return source.replace(before, `if (${condition}) throw new TypeError('planted')\n${before}`)
+}
+
+test('breeding finds a fault behind several conditions, where as many of chance do not', async () => {
+  Error.stackTraceLimit = 0
+  const { module, counters, numbers } = await instrument<Target>('target.ts', plant)
+  const seeds = (await module.makeSmallSeeds()).filter(({ name }) => name === 'tiny' || name === 'tiny, old')
+  const run = (recipe: Recipe) => module.justOpen(recipe.seed, imageOf(recipe))
+  let bred = 0
+  let failures: string[] = []
+  for (let seed = 1; seed <= 4 && failures.length === 0; seed++) {
+    const found = await guide({ seeds, counters, numbers, runs: 5000, seed, enough: 1, run })
+    bred += found.images
+    failures = [...found.failures.keys()]
+  }
+  expect(failures).toEqual([expect.stringContaining('planted')])
+  const chance = await guide({ seeds, counters, numbers, runs: bred, seed: 1, blind: true, enough: 1, run })
+  expect(chance.failures.size).toBe(0)
+  expect(chance.images).toBeGreaterThanOrEqual(bred)
+})

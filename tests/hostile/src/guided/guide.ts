@@ -16,6 +16,8 @@ export interface GuideOptions {
   readonly seed: number
   /** Without guidance only the seeds are changed: for comparison. */
   readonly blind?: boolean
+  /** Different failures after which the run ends. Default: 20. */
+  readonly enough?: number
   /** Does with an image what is to be tested. @returns what went wrong, the same words for the same fault */
   run(recipe: Recipe): Promise<string | undefined>
 }
@@ -33,12 +35,12 @@ export interface Guided {
 
 interface Kept {
   readonly recipe: Recipe
-  /** How promising it is: falls as it is used in vain. */
-  energy: number
+  /** The branches for which it was kept. */
+  readonly news: readonly number[]
+  /** How often it was chosen. */
+  picks: number
 }
 
-/** Different failures after which a run ends. */
-const ENOUGH = 20
 const CHILDREN = 8
 
 /** A bit for about how often something happened: 1, 2, 3, 4 to 7, 8 to 15, to 31, to 127, more. */
@@ -47,59 +49,62 @@ const bucket = (count: number): number =>
 
 /** Runs images until `runs` is reached. */
 export async function guide(options: GuideOptions): Promise<Guided> {
-  const { seeds, counters, numbers, runs, blind = false } = options
+  const { seeds, counters, numbers, runs, blind = false, enough = 20 } = options
   const random = createRandom(options.seed)
   const queue: Kept[] = []
   const reached = new Uint8Array(counters.length)
   const failures = new Map<string, Recipe>()
   let images = 0
 
-  const isNew = (): boolean => {
-    let news = false
+  /** How many images reached each branch. */
+  const hits = new Uint32Array(counters.length)
+  const newBranches = (): number[] => {
+    const news: number[] = []
     for (let i = 0; i < counters.length; i++) {
       if (counters[i] === 0) continue
+      hits[i]!++
       const bit = bucket(counters[i]!)
       if ((reached[i]! & bit) !== 0) continue
       reached[i]! |= bit
-      news = true
+      news.push(i)
     }
     return news
   }
-  const run = async (recipe: Recipe): Promise<boolean> => {
+  const run = async (recipe: Recipe): Promise<void> => {
     images++
     counters.fill(0)
     const failure = await options.run(recipe)
-    const news = isNew()
+    const news = newBranches()
     if (failure !== undefined && !failures.has(failure))
       failures.set(
         failure,
         await minimize(recipe, async (smaller) => (await options.run(smaller)) === failure),
       )
-    if (news && failure === undefined) queue.push({ recipe, energy: 1 })
-    return news
+    if (news.length > 0 && failure === undefined) queue.push({ recipe, news, picks: 0 })
   }
 
   for (const seed of seeds) await run(recipeOf(seed, { bytes: seed.bytes, fileSize: seed.bytes.length }))
   const pool = blind ? [...queue] : queue
   const pantry = { numbers, other: () => imageOf(random.pick(pool).recipe).bytes }
-  for (const end = images + runs; images < end && failures.size < ENOUGH; ) {
-    const parent = pick(pool, random)
+  for (const end = images + runs; images < end && failures.size < enough; ) {
+    const parent = pick(pool, hits, random)
+    parent.picks++
     const image = imageOf(parent.recipe)
     const { seed } = parent.recipe
-    for (let child = 0; child < CHILDREN && images < end; child++) {
-      const fruitful = await run(recipeOf(seed, havoc(seed, image, random, pantry)))
-      parent.energy = fruitful ? Math.min(parent.energy + 1, 4) : parent.energy * 0.98
-    }
+    for (let child = 0; child < CHILDREN && images < end; child++)
+      await run(recipeOf(seed, havoc(seed, image, random, pantry)))
   }
   return { images, kept: queue.length, reached, failures }
 }
 
-/** The best of a few: the promising ones more often, but each now and then. */
-function pick(queue: readonly Kept[], random: Random): Kept {
+/** Of a few the one that reached what few others did, and was not chosen too often for it. */
+function pick(queue: readonly Kept[], hits: Uint32Array, random: Random): Kept {
+  const cost = ({ news, picks }: Kept): number =>
+    (1 + picks) * Math.min(...news.map((branch) => hits[branch]!))
   let best = random.pick(queue)
-  for (let tries = 0; tries < 2; tries++) {
+  for (let tries = 0; tries < 4; tries++) {
     const other = random.pick(queue)
-    if (other.energy > best.energy) best = other
+    if (cost(other) < cost(best)) best = other
   }
   return best
 }

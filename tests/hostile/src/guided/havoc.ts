@@ -14,17 +14,19 @@ export interface Pantry {
 const WIDTHS = [1, 2, 4, 8] as const
 type Width = (typeof WIDTHS)[number]
 
-function write(view: DataView, at: number, width: Width, value: bigint, little: boolean): void {
-  if (width === 8) view.setBigUint64(at, BigInt.asUintN(64, value), little)
-  else if (width === 4) view.setUint32(at, Number(BigInt.asUintN(32, value)), little)
-  else if (width === 2) view.setUint16(at, Number(BigInt.asUintN(16, value)), little)
-  else view.setUint8(at, Number(BigInt.asUintN(8, value)))
+/** Where byte `i` of a word is, counted from the least. */
+const byteAt = (at: number, width: Width, i: number, little: boolean): number =>
+  little ? at + i : at + width - 1 - i
+
+function write(bytes: Uint8Array, at: number, width: Width, value: bigint, little: boolean): void {
+  for (let i = 0; i < width; i++)
+    bytes[byteAt(at, width, i, little)] = Number((value >> BigInt(8 * i)) & 0xffn)
 }
 
-function read(view: DataView, at: number, width: Width, little: boolean): bigint {
-  if (width === 8) return view.getBigUint64(at, little)
-  if (width === 4) return BigInt(view.getUint32(at, little))
-  return BigInt(width === 2 ? view.getUint16(at, little) : view.getUint8(at))
+function read(bytes: Uint8Array, at: number, width: Width, little: boolean): bigint {
+  let value = 0n
+  for (let i = 0; i < width; i++) value |= BigInt(bytes[byteAt(at, width, i, little)]!) << BigInt(8 * i)
+  return value
 }
 
 /** A place for a word: often in the header, seldom where there is nothing. */
@@ -44,21 +46,21 @@ const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantr
   (bytes, little, random, { numbers }) => {
     const width = random.pick(WIDTHS)
     const value = random.pick(random.chance(0.5) ? numbers : WORDS)
-    write(viewOf(bytes), placeFor(bytes, width, random), width, value, little)
+    write(bytes, placeFor(bytes, width, random), width, value, little)
   },
   (bytes, little, random) => {
     const width = random.pick(WIDTHS)
     const at = placeFor(bytes, width, random)
     const step = BigInt(random.int(-16, 17)) * random.pick([1n, 1n, 8n, 512n])
-    write(viewOf(bytes), at, width, read(viewOf(bytes), at, width, little) + step, little)
+    write(bytes, at, width, read(bytes, at, width, little) + step, little)
   },
   // A word of this image, or of another, somewhere else: pointers to what is there.
   (bytes, little, random, pantry) => {
     const from = random.chance(0.7) ? bytes : pantry.other()
     const width = random.pick([4, 8] as const)
     if (from.length < 16) return
-    const value = read(viewOf(from), placeFor(from, width, random), width, little)
-    write(viewOf(bytes), placeFor(bytes, width, random), width, value, little)
+    const value = read(from, placeFor(from, width, random), width, little)
+    write(bytes, placeFor(bytes, width, random), width, value, little)
   },
   (bytes, _, random, pantry) => {
     const from = random.chance(0.5) ? bytes : pantry.other()
@@ -74,9 +76,6 @@ const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantr
   },
 ]
 
-const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array): DataView =>
-  new DataView(buffer, byteOffset, byteLength)
-
 /** A child of an image: what {@link mutate} does, or havoc, or both. */
 export function havoc(
   seed: Seed,
@@ -84,7 +83,7 @@ export function havoc(
   random: Random,
   pantry: Pantry,
 ): Pick<Hostile, 'bytes' | 'fileSize'> {
-  let changed = bytes.slice()
+  let changed: Uint8Array = bytes.slice()
   let size = fileSize
   if (random.chance(0.5)) {
     const { bytes: mutated, fileSize: claimed } = mutate({ ...seed, bytes: changed }, random)

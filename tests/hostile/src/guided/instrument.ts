@@ -22,7 +22,7 @@ export interface Instrumented<T> {
   readonly counters: Uint32Array
   /** Where each branch is: `packages/qcow2/src/read.ts:45`. */
   readonly branches: readonly string[]
-  /** Whole numbers above 255 that stand in the code. */
+  /** Whole numbers above 255 that stand in the code, in order. */
   readonly numbers: readonly bigint[]
 }
 
@@ -74,7 +74,7 @@ export async function instrument<T>(
       module,
       counters: module.branchCounters.subarray(0, branches.length),
       branches,
-      numbers: [...numbers],
+      numbers: [...numbers].sort((a, b) => (a < b ? -1 : 1)),
     }
   } finally {
     rmSync(directory, { recursive: true })

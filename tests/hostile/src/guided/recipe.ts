@@ -54,37 +54,32 @@ export function describeRecipe({ seed, edits, length, fileSize }: Recipe): strin
   return [`seed '${seed.name}', ${length} bytes in a file of ${fileSize}`, ...edits.map(hex)].join('\n')
 }
 
-/** A recipe that still fails, with as few edits, and those as short, as leaving out one after the other leads to. */
+/** Splits edits at the multiples of `unit`. */
+const split = (edits: readonly Edit[], unit: number): Edit[] =>
+  edits.flatMap(({ at, bytes }) => {
+    const parts: Edit[] = []
+    for (let start = at; start < at + bytes.length; ) {
+      const end = Math.min(at + bytes.length, (Math.floor(start / unit) + 1) * unit)
+      parts.push({ at: start, bytes: bytes.subarray(start - at, end - at) })
+      start = end
+    }
+    return parts
+  })
+
+/** A recipe that still fails, with as little in it as leaving out one thing after the other leads to. */
 export async function minimize(recipe: Recipe, fails: (recipe: Recipe) => Promise<boolean>): Promise<Recipe> {
   let least = recipe
-  const attempt = async (change: Partial<Recipe>): Promise<boolean> => {
+  const attempt = async (change: Partial<Recipe>): Promise<void> => {
     const smaller = { ...least, ...change }
-    if (smaller.edits.some(({ at, bytes }) => at + bytes.length > smaller.length)) return false
-    if (!(await fails(smaller))) return false
-    least = smaller
-    return true
+    if (await fails(smaller)) least = smaller
   }
   await attempt({ fileSize: least.length })
-  if (least.length < least.seed.bytes.length)
-    await attempt({
-      length: least.seed.bytes.length,
-      fileSize: Math.max(least.fileSize, least.seed.bytes.length),
-    })
-  for (let i = least.edits.length - 1; i >= 0; i--)
-    await attempt({ edits: least.edits.filter((_, index) => index !== i) })
-  for (let i = least.edits.length - 1; i >= 0; i--) {
-    const halves = ({ at, bytes }: Edit): Edit[] => {
-      const half = bytes.length >> 1
-      return [
-        { at, bytes: bytes.subarray(0, half) },
-        { at: at + half, bytes: bytes.subarray(half) },
-      ]
-    }
-    for (let goesOn = true; goesOn && least.edits[i]!.bytes.length > 1; ) {
-      goesOn = false
-      for (const half of halves(least.edits[i]!))
-        if (!goesOn) goesOn = await attempt({ edits: least.edits.with(i, half) })
-    }
+  const whole = Math.max(least.length, least.seed.bytes.length)
+  await attempt({ length: whole, fileSize: Math.max(least.fileSize, whole) })
+  for (const unit of [4096, 512, 64, 8, 1]) {
+    least = { ...least, edits: split(least.edits, unit) }
+    for (let i = least.edits.length - 1; i >= 0; i--)
+      await attempt({ edits: least.edits.filter((_, index) => index !== i) })
   }
-  return least
+  return recipeOf(least.seed, imageOf(least))
 }

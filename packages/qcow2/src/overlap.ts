@@ -5,10 +5,11 @@
  * the places of L2 tables and refcount blocks are kept in sets.
  */
 import { alignDown, alignUp, BlockError, viewOf } from '@vmblock/block-core'
+import { ClusterSet } from './cluster-set.ts'
 import { Autoclear } from './format/features.ts'
 import { hostOffsetOf, l1Offset, refblockOffset } from './format/l2-entry.ts'
 import type { Image } from './image.ts'
-import { loadSnapshots } from './snapshots.ts'
+import { loadSnapshotPlaces, type SnapshotPlaces } from './snapshots.ts'
 
 /** Kinds of metadata, as bits of a set. */
 export const Metadata = {
@@ -55,28 +56,23 @@ const NAMES: ReadonlyMap<number, string> = new Map([
 /** Classes that are known only once the snapshot table was read. */
 const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
 
-/** Host bytes [offset, offset + bytes). */
-interface Place {
-  readonly offset: number
-  readonly bytes: number
-}
-
 /** What snapshots keep; it changes with the list of snapshots alone. */
-interface SnapshotMetadata {
-  readonly tableBytes: number
-  readonly l1Tables: readonly Place[]
-  /** Indexes of clusters that hold L2 tables. */
-  readonly l2Clusters: ReadonlySet<number>
+interface SnapshotMetadata extends SnapshotPlaces {
+  /** Indexes of clusters that hold L2 tables, for each L1 table. */
+  readonly l2Clusters: readonly ClusterSet[]
 }
 
-const NO_SNAPSHOTS: SnapshotMetadata = { tableBytes: 0, l1Tables: [], l2Clusters: new Set() }
+const NO_SNAPSHOTS: SnapshotMetadata = { tableBytes: 0, l1Tables: [], l2Clusters: [] }
+
+/** Bytes of L1 tables of snapshots that are kept in mind for `overlap-check.inactive-l2`. */
+const MAX_INACTIVE_L1 = 32 * 2 ** 20
 
 /** Where an image's metadata is, and who may write there. */
 export class OverlapChecks {
   readonly #image: Image
   /** Indexes of clusters with active L2 tables, and with refcount blocks; collected when first asked for. */
-  #l2Clusters: Set<number> | undefined
-  #refblockClusters: Set<number> | undefined
+  #l2Clusters: ClusterSet | undefined
+  #refblockClusters: ClusterSet | undefined
   #snapshots: SnapshotMetadata | undefined
 
   constructor(image: Image) {
@@ -152,10 +148,10 @@ export class OverlapChecks {
       return Metadata.inactiveL1
     const first = start / clusterSize
     const last = end / clusterSize - 1
-    if (checks(Metadata.activeL2) && hasAny(this.#activeL2(), first, last)) return Metadata.activeL2
-    if (checks(Metadata.refcountBlock) && hasAny(this.#refblocks(), first, last))
-      return Metadata.refcountBlock
-    if (checks(Metadata.inactiveL2) && hasAny(l2Clusters, first, last)) return Metadata.inactiveL2
+    if (checks(Metadata.activeL2) && this.#activeL2().hasAny(first, last)) return Metadata.activeL2
+    if (checks(Metadata.refcountBlock) && this.#refblocks().hasAny(first, last)) return Metadata.refcountBlock
+    if (checks(Metadata.inactiveL2) && l2Clusters.some((clusters) => clusters.hasAny(first, last)))
+      return Metadata.inactiveL2
     const { bitmaps } = header.extensions
     const hasBitmaps = bitmaps !== undefined && (header.autoclear & Autoclear.bitmaps) !== 0n
     if (checks(Metadata.bitmapDirectory) && hasBitmaps)
@@ -163,24 +159,28 @@ export class OverlapChecks {
     return 0
   }
 
-  #activeL2(): ReadonlySet<number> {
+  #activeL2(): ClusterSet {
     this.#l2Clusters ??= this.#clustersIn(this.#image.l1.view, l1Offset)
     return this.#l2Clusters
   }
 
-  #refblocks(): ReadonlySet<number> {
+  #refblocks(): ClusterSet {
     this.#refblockClusters ??= this.#clustersIn(this.#image.refcountTable.view, refblockOffset)
     return this.#refblockClusters
   }
 
   /** The clusters that the entries of a table point at. */
-  #clustersIn(table: DataView, offsetOf: (hi: number, lo: number) => number): Set<number> {
-    const clusters = new Set<number>()
+  #clustersIn(table: DataView, offsetOf: (hi: number, lo: number) => number): ClusterSet {
+    const clusters = new Float64Array(table.byteLength / 8)
+    let count = 0
     for (let at = 0; at + 8 <= table.byteLength; at += 8) {
       const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
-      if (offset !== 0) clusters.add(this.#clusterOf(offset))
+      if (offset !== 0) clusters[count++] = this.#clusterOf(offset)
     }
-    return clusters
+    // Most tables are nearly empty; of a full one there need be no copy.
+    return new ClusterSet(
+      count < clusters.length / 2 ? clusters.slice(0, count) : clusters.subarray(0, count),
+    )
   }
 
   #clusterOf(offset: number): number {
@@ -189,25 +189,27 @@ export class OverlapChecks {
 
   async #loadSnapshots(): Promise<void> {
     const image = this.#image
-    const { snapshots, bytes } = await loadSnapshots(image)
-    const l1Tables = snapshots.map(({ l1TableOffset, l1Size }) => ({
-      offset: l1TableOffset,
-      bytes: l1Size * 8,
-    }))
-    const l2Clusters = new Set<number>()
+    const places = await loadSnapshotPlaces(image)
+    const l2Clusters: ClusterSet[] = []
     // QEMU reads these tables anew for every write; they stay the same while the snapshots do.
     if ((image.settings.overlapCheck & Metadata.inactiveL2) !== 0) {
-      for (const { offset, bytes: length } of l1Tables) {
-        const table = new Uint8Array(length)
+      const tables = new Map(places.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
+      let total = 0
+      for (const { offset, bytes } of tables.values()) {
+        total += bytes
+        if (total > MAX_INACTIVE_L1)
+          throw new BlockError(
+            'EFBIG',
+            'The snapshots have too many L1 tables for overlap-check.inactive-l2',
+            {
+              node: image.settings.nodeName,
+            },
+          )
+        const table = new Uint8Array(bytes)
         await image.file.read(offset, table)
-        for (const cluster of this.#clustersIn(viewOf(table), hostOffsetOf)) l2Clusters.add(cluster)
+        l2Clusters.push(this.#clustersIn(viewOf(table), hostOffsetOf))
       }
     }
-    this.#snapshots = { tableBytes: bytes, l1Tables, l2Clusters }
+    this.#snapshots = { ...places, l2Clusters }
   }
-}
-
-function hasAny(clusters: ReadonlySet<number>, first: number, last: number): boolean {
-  for (let cluster = first; cluster <= last; cluster++) if (clusters.has(cluster)) return true
-  return false
 }

@@ -2,7 +2,7 @@
  * The consistency check: every entry leads to a place that can be one, and no place has two entries. What is
  * counted, and what is repaired, is as in QEMU (block/qed-check.c), which prints no findings of its own.
  */
-import { type CheckOptions, type CheckReport, divUp, viewOf } from '@vmblock/block-core'
+import { BlockError, type CheckOptions, type CheckReport, divUp, viewOf } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 
@@ -15,6 +15,20 @@ interface Check {
   readonly report: Required<CheckReport>
   readonly repairs: boolean
   readonly used: ClusterSet
+  /** Bytes of tables that may still be read. */
+  bytesLeft: number
+}
+
+/** Bytes of tables that a check of any image may read: some seconds' worth. */
+const BYTES = 2 ** 29
+
+/**
+ * How many bytes of tables may be read. Tables that lie in holes cost time that nobody paid for in the file; a table
+ * is written when it is made, so others are stored.
+ */
+async function allowedBytes({ file }: Image): Promise<number> {
+  const { actualSize = file.size } = await file.node.info()
+  return BYTES + 2 * actualSize
 }
 
 /**
@@ -28,7 +42,8 @@ export async function checkImage(image: Image, { repair }: CheckOptions): Promis
       image,
       report: emptyReport(divUp(image.size, image.clusterSize)),
       repairs: repair !== undefined,
-      used: new ClusterSet(),
+      used: new ClusterSet(image, await allowedPages(image)),
+      bytesLeft: await allowedBytes(image),
     }
     const { imageEndOffset: _, ...report } = await run(check)
     if (!check.repairs) return report
@@ -89,32 +104,45 @@ async function checkTable(check: Check, table: number): Promise<void> {
 }
 
 /** Goes over the entries of a table, and clears those that `isValid` refuses if that was asked for. */
-async function walk(
-  { image, report, repairs }: Check,
-  tableOffset: number,
-  isValid: (entry: number) => boolean,
-): Promise<void> {
+async function walk(check: Check, tableOffset: number, isValid: (entry: number) => boolean): Promise<void> {
+  const { image, report, repairs } = check
   const { tableBytes, file } = image
+  check.bytesLeft -= tableBytes
+  if (check.bytesLeft < 0)
+    throw tooMuch(
+      image,
+      'the tables have far more entries than the file holds, so they cannot all be checked',
+    )
   const bytes = new Uint8Array(Math.min(tableBytes, PIECE))
   const view = viewOf(bytes)
   for (let at = 0; at < tableBytes; at += bytes.length) {
-    try {
-      await file.read(tableOffset + at, bytes)
-      let broken = 0
-      for (let index = 0; index < bytes.length / ENTRY; index++) {
-        if (isValid(entryAt(view, index))) continue
-        broken++
-        if (repairs) setEntry(view, index, 0)
-      }
-      if (repairs) report.corruptionsFixed += broken
-      else report.corruptions += broken
-      if (repairs && broken > 0) await file.write(tableOffset + at, bytes)
-    } catch {
-      report.checkErrors++
-      return
+    if (!(await works(check, file.read(tableOffset + at, bytes)))) return
+    let broken = 0
+    for (let index = 0; index < bytes.length / ENTRY; index++) {
+      if (isValid(entryAt(view, index))) continue
+      broken++
+      if (repairs) setEntry(view, index, 0)
     }
+    if (repairs) report.corruptionsFixed += broken
+    else report.corruptions += broken
+    if (repairs && broken > 0 && !(await works(check, file.write(tableOffset + at, bytes)))) return
   }
 }
+
+/** Whether a request succeeds; else it is an error of the check. */
+async function works({ report }: Check, request: Promise<void>): Promise<boolean> {
+  try {
+    await request
+    return true
+  } catch {
+    report.checkErrors++
+    return false
+  }
+}
+
+/** Ends a check of an image that was made to keep it busy. */
+const tooMuch = (image: Image, message: string): BlockError =>
+  new BlockError('EIO', message, { node: image.nodeName })
 
 /** Notes that clusters are referred to. @returns whether they were not before */
 function takeClusters({ image, report, used }: Check, offset: number, count: number): boolean {
@@ -125,22 +153,49 @@ function takeClusters({ image, report, used }: Check, offset: number, count: num
   return twice === 0
 }
 
+/** Bytes of a page of a set: small, for a hostile image may refer to one cluster in each. */
+const PAGE = 64
+/** Pages that a check of any image may take: 8 MiB, and as much again for finding them. */
+const PAGES = 2 ** 17
+
+/** How many pages may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
+async function allowedPages({ file, clusterSize }: Image): Promise<number> {
+  const { actualSize = file.size } = await file.node.info()
+  return PAGES + Math.max(actualSize / clusterSize, actualSize / ENTRY / (8 * PAGE))
+}
+
 /** A set of cluster numbers, which takes memory for the parts of a file that are in use. */
 class ClusterSet {
   readonly #pages = new Map<number, Uint8Array>()
+  readonly #image: Image
+  readonly #allowed: number
   size = 0
 
-  /** @returns whether it was not in the set */
+  /** @param allowed pages */
+  constructor(image: Image, allowed: number) {
+    this.#image = image
+    this.#allowed = allowed
+  }
+
+  /** @returns whether it was not in the set. @throws BlockError EIO where the set would become too large */
   add(cluster: number): boolean {
     const bit = cluster % 8
     const byte = (cluster - bit) / 8
-    const at = byte % 4096
-    const page = (byte - at) / 4096
-    const bits = this.#pages.get(page) ?? new Uint8Array(4096)
-    this.#pages.set(page, bits)
+    const at = byte % PAGE
+    const bits = this.#page((byte - at) / PAGE)
     if (((bits[at]! >> bit) & 1) !== 0) return false
     bits[at]! |= 1 << bit
     this.size++
     return true
+  }
+
+  #page(index: number): Uint8Array {
+    const present = this.#pages.get(index)
+    if (present) return present
+    if (this.#pages.size >= this.#allowed)
+      throw tooMuch(this.#image, 'the clusters in use are too far apart to be counted')
+    const page = new Uint8Array(PAGE)
+    this.#pages.set(index, page)
+    return page
   }
 }

@@ -13,13 +13,14 @@ export interface Case {
 }
 
 /** The tables of long runs are so many times as large. */
-const SCALE = process.env['HOSTILE_RUNS'] === undefined ? 1 : 8
+export const SCALE = process.env['HOSTILE_RUNS'] === undefined ? 1 : 8
 
 const ALL_ONES = 2n ** 64n - 1n
-const COPIED = 2n ** 63n
+/** The flag of entries whose cluster has one owner. */
+export const COPIED = 2n ** 63n
 const COMPRESSED = 2n ** 62n
 
-/** Big-endian writing, anywhere in a file that grows with it. */
+/** Writing, big-endian where nothing else is said, anywhere in a file that grows with it. */
 export class Pen {
   #all: Uint8Array
   #length: number
@@ -44,6 +45,10 @@ export class Pen {
     this.#all = longer
   }
 
+  u16(at: number, value: number): void {
+    this.#reach(at + 2)
+    this.#view.setUint16(at, value)
+  }
   u32(at: number, value: number): void {
     this.#reach(at + 4)
     this.#view.setUint32(at, value)
@@ -51,6 +56,14 @@ export class Pen {
   u64(at: number, value: bigint): void {
     this.#reach(at + 8)
     this.#view.setBigUint64(at, value)
+  }
+  le32(at: number, value: number): void {
+    this.#reach(at + 4)
+    this.#view.setUint32(at, value, true)
+  }
+  le64(at: number, value: bigint): void {
+    this.#reach(at + 8)
+    this.#view.setBigUint64(at, value, true)
   }
   put(at: number, bytes: Uint8Array): void {
     this.#reach(at + bytes.length)

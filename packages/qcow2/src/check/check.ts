@@ -8,13 +8,14 @@ import { settleImage } from '../flush.ts'
 import type { Image } from '../image.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
-import { countReferences, readSnapshots } from './count.ts'
+import { countReferences, measureSnapshots } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
 import {
   allowedDifferences,
+  allowedEntries,
+  allowedPieces,
   type Check,
   emptyReport,
-  REPEATS,
   References,
   refuseHugeFile,
 } from './references.ts'
@@ -33,7 +34,7 @@ export async function checkImage(
 ): Promise<CheckReport> {
   if (image.writable && !image.needsRepair) await settleImage(image)
   refuseHugeFile(image)
-  const references = new References(image)
+  const references = new References(image, await allowedPieces(image))
   const check: Check = {
     image,
     result: emptyReport(),
@@ -42,7 +43,7 @@ export async function checkImage(
     fixErrors: repair === 'all',
     fixLeaks: repair !== undefined,
     rebuild: false,
-    repeatsLeft: REPEATS,
+    entriesLeft: 0,
     isAllCopied: true,
     differencesLeft: await allowedDifferences(image),
     report,
@@ -91,8 +92,9 @@ async function checkRefcounts(check: Check, repairs: boolean): Promise<number> {
 
 async function count(check: Check): Promise<void> {
   Object.assign(check.result, { allocatedClusters: 0, fragmentedClusters: 0, compressedClusters: 0 })
-  const { snapshots, bytes } = await readSnapshots(check)
-  await countReferences(check, snapshots, bytes)
+  const snapshots = await measureSnapshots(check)
+  check.entriesLeft = await allowedEntries(check.image, snapshots.withTable)
+  await countReferences(check, snapshots)
 }
 
 async function rebuild(check: Check): Promise<number> {

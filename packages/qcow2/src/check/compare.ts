@@ -2,7 +2,7 @@
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
 import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, countDifferences } from './references.ts'
+import { type Check, countDifferences, countEntries } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Which differences a comparison may repair. */
@@ -33,6 +33,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     const start = index * refblockEntries
     const stop = Math.min(refblockEntries, references.clusters - start)
     const offset = offsets[i]!
+    if (offset !== 0) countEntries(check, clusterSize / 8)
     // Blocks out of place were reported by the walk, and have no refcounts to compare.
     const stored =
       offset === 0

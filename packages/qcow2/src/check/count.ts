@@ -1,5 +1,5 @@
 /** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
-import { alignUp, BlockError, divUp, errorText, viewOf } from '@vmblock/block-core'
+import { divUp, errorText, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
 import {
@@ -13,41 +13,24 @@ import {
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal } from '../format/words.ts'
-import { readSnapshotTable, type SnapshotList } from '../snapshots.ts'
+import { walkSnapshots } from '../snapshots.ts'
 import { countL2 } from './count-l2.ts'
-import { type Check, countReference, hex, hexWord } from './references.ts'
+import { type Check, countEntries, countReference, hex, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
-export async function countReferences(
-  check: Check,
-  snapshots: readonly Snapshot[],
-  snapshotBytes: number,
-): Promise<void> {
+export async function countReferences(check: Check, { count, bytes }: SnapshotTotals): Promise<void> {
   const { image, result } = check
   const { header, geometry } = image
   countReference(check, 0, geometry.clusterSize)
   await countL1(check, header.l1TableOffset, header.l1Size, true)
-  if (image.hasDataFile && snapshots.length > 0) {
-    check.report(`ERROR ${snapshots.length} snapshots in image with data file`)
+  if (image.hasDataFile && count > 0) {
+    check.report(`ERROR ${count} snapshots in image with data file`)
     result.corruptions++
   }
-  for (const { id, name, l1TableOffset, l1Size } of snapshots) {
-    if (l1TableOffset % geometry.clusterSize !== 0) {
-      check.report(
-        `ERROR snapshot ${id} (${name}) l1_offset=0x${hex(l1TableOffset)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
-      )
-      result.corruptions++
-    } else if (l1Size * 8 > MAX_L1_BYTES) {
-      check.report(
-        `ERROR snapshot ${id} (${name}) l1_size=0x${hex(l1Size)}: L1 table is too large; snapshot table entry corrupted`,
-      )
-      result.corruptions++
-    } else {
-      await countL1(check, l1TableOffset, l1Size, false)
-    }
-  }
-  if (snapshotBytes > 0) countReference(check, header.snapshotsOffset, snapshotBytes)
+  for await (const { snapshots } of walkSnapshots(image))
+    for (const snapshot of snapshots) await countSnapshot(check, snapshot)
+  if (bytes > 0) countReference(check, header.snapshotsOffset, bytes)
   countReference(check, header.refcountTableOffset, image.refcountTable.bytes.length)
   const { luksHeader } = header.extensions
   if (luksHeader) countReference(check, luksHeader.offset, luksHeader.length)
@@ -55,11 +38,43 @@ export async function countReferences(
   await countRefblocks(check)
 }
 
-/** Reads the snapshot table. What is wrong with it is reported; what can be read is returned. */
-export async function readSnapshots(check: Check): Promise<SnapshotList> {
+async function countSnapshot(check: Check, { id, name, l1TableOffset, l1Size }: Snapshot): Promise<void> {
   const { image, result } = check
+  if (l1TableOffset % image.geometry.clusterSize !== 0) {
+    check.report(
+      `ERROR snapshot ${id} (${name}) l1_offset=0x${hex(l1TableOffset)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
+    )
+    result.corruptions++
+  } else if (l1Size * 8 > MAX_L1_BYTES) {
+    check.report(
+      `ERROR snapshot ${id} (${name}) l1_size=0x${hex(l1Size)}: L1 table is too large; snapshot table entry corrupted`,
+    )
+    result.corruptions++
+  } else {
+    await countL1(check, l1TableOffset, l1Size, false)
+  }
+}
+
+/** How much of snapshots there is. */
+export interface SnapshotTotals {
+  readonly count: number
+  /** Those that have an L1 table. */
+  readonly withTable: number
+  /** Bytes of the table of snapshots. */
+  readonly bytes: number
+}
+
+/** Reads the snapshot table once, to see that it can be read. What is wrong with it is reported. */
+export async function measureSnapshots(check: Check): Promise<SnapshotTotals> {
+  const { image, result } = check
+  const totals = { count: 0, withTable: 0, bytes: 0 }
   try {
-    return await readSnapshotTable(image)
+    for await (const { snapshots, end } of walkSnapshots(image)) {
+      totals.count += snapshots.length
+      totals.withTable += snapshots.filter(({ l1Size }) => l1Size > 0).length
+      totals.bytes = end
+    }
+    return totals
   } catch (error) {
     check.report(
       `ERROR failed to read the snapshot table: ${error instanceof Error ? error.message : errorText(error)}`,
@@ -70,17 +85,32 @@ export async function readSnapshots(check: Check): Promise<SnapshotList> {
 }
 
 async function countL1(check: Check, offset: number, entries: number, active: boolean): Promise<void> {
-  const { image, result } = check
-  const { clusterSize } = image.geometry
-  if (entries === 0) return
-  // No two tables lie in the same place, except in images that were made to keep a check busy for days.
-  const isRepeated = check.references.get(Math.floor(offset / clusterSize)) > 0
-  if (isRepeated) repeat(check, entries)
-  const seen = new Set<number>()
   countReference(check, offset, entries * 8)
-  const table = new Uint8Array(entries * 8)
-  await readTable(check, offset, table, 'check_refcounts_l1')
-  const view = viewOf(table)
+  for await (const piece of piecesOf(check, offset, entries, 'check_refcounts_l1'))
+    await countL1Piece(check, piece, active)
+}
+
+/** Bytes of a table that are looked at at once: it may be large. */
+const PIECE = 65536
+
+/** A table of words, piece by piece. */
+async function* piecesOf(
+  check: Check,
+  offset: number,
+  entries: number,
+  where: string,
+): AsyncGenerator<DataView> {
+  if (entries > 0) countEntries(check, entries)
+  for (let done = 0; done < entries * 8; done += PIECE) {
+    const piece = new Uint8Array(Math.min(PIECE, entries * 8 - done))
+    await readTable(check, offset + done, piece, where)
+    yield viewOf(piece)
+  }
+}
+
+async function countL1Piece(check: Check, view: DataView, active: boolean): Promise<void> {
+  const { image, result } = check
+  const { clusterSize, l2Entries } = image.geometry
   const readable = readableTables(check, view)
   const reader = new TableReader({
     file: image.file,
@@ -90,7 +120,7 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
     ahead: !check.fixErrors,
   })
   let read = 0
-  for (let i = 0; i < entries; i++) {
+  for (let i = 0; i < view.byteLength / 8; i++) {
     const hi = view.getUint32(i * 8)
     const lo = view.getUint32(i * 8 + 4)
     if (hi === 0 && lo === 0) continue
@@ -105,9 +135,8 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
       check.report(`ERROR l2_offset=${hex(l2Offset)}: Table is not cluster aligned; L1 entry corrupted`)
       result.corruptions++
     }
-    if (isRepeated || seen.has(l2Offset)) repeat(check, image.geometry.l2Entries)
-    seen.add(l2Offset)
     if (readable[read] !== i) continue
+    countEntries(check, l2Entries)
     const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
     await countL2(check, l2Offset, bytes, active)
   }
@@ -122,20 +151,6 @@ function readableTables({ image }: Check, l1: DataView): number[] {
     if ((hi !== 0 || lo !== 0) && hostOffsetOf(hi, lo) < end) readable.push(i)
   }
   return readable
-}
-
-/** What reading a table costs, in entries. */
-const READING = 4096
-
-/** Takes entries that are looked at again from what a check may spend on that. @throws BlockError EIO */
-function repeat(check: Check, entries: number): void {
-  check.repeatsLeft -= entries + READING
-  if (check.repeatsLeft >= 0) return
-  check.report('ERROR: tables of the image overlap too often to be checked')
-  check.result.checkErrors++
-  throw new BlockError('EIO', 'tables of the image overlap too often to be checked', {
-    node: check.image.settings.nodeName,
-  })
 }
 
 async function readTable(check: Check, offset: number, into: Uint8Array, where: string): Promise<void> {
@@ -167,13 +182,12 @@ async function countBitmaps(check: Check): Promise<void> {
   const context = { clusterSize, size: image.size, nbBitmaps: bitmaps.nbBitmaps }
   for (const { tableOffset, tableSize } of parseBitmapDirectory(directory, context)) {
     countReference(check, tableOffset, tableSize * 8)
-    const table = new Uint8Array(alignUp(tableSize * 8, 8))
-    await readTable(check, tableOffset, table, 'check_bitmaps')
-    const view = viewOf(table)
-    for (let i = 0; i < tableSize; i++) {
-      const cluster = bitmapCluster(view.getUint32(i * 8), view.getUint32(i * 8 + 4), clusterSize)
-      if (!cluster) result.corruptions++
-      else if (cluster.kind === 'data') countReference(check, cluster.hostOffset, clusterSize)
+    for await (const view of piecesOf(check, tableOffset, tableSize, 'check_bitmaps')) {
+      for (let at = 0; at < view.byteLength; at += 8) {
+        const cluster = bitmapCluster(view.getUint32(at), view.getUint32(at + 4), clusterSize)
+        if (!cluster) result.corruptions++
+        else if (cluster.kind === 'data') countReference(check, cluster.hostOffset, clusterSize)
+      }
     }
   }
 }

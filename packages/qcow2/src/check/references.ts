@@ -15,8 +15,8 @@ export interface Check {
   readonly fixLeaks: boolean
   /** The refcount structure cannot be repaired in place. */
   rebuild: boolean
-  /** Table entries that may still be looked at more than once on behalf of one L1 table. */
-  repeatsLeft: number
+  /** Table entries that may still be looked at before the image is taken for one that was made to keep a check busy. */
+  entriesLeft: number
   /** Every entry of the active tables that refers to a cluster has COPIED set. */
   isAllCopied: boolean
   /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
@@ -24,8 +24,35 @@ export interface Check {
   report(line: string): void
 }
 
-/** Entries that a check looks at again before it gives up: some seconds' worth. */
-export const REPEATS = 2 ** 26
+/** Entries that a check of any image may look at: some seconds' worth, and the L2 tables of 8 TiB. */
+const ENTRIES = 2 ** 27
+/** What reading a table costs, in entries. */
+const READING = 4096
+
+/**
+ * How many entries may be looked at. Tables that lie in holes, or are named again and again, cost time that nobody
+ * paid for in the file; a snapshot may look at all there is once more.
+ *
+ * @param snapshots those that have a table
+ */
+export async function allowedEntries({ file }: Image, snapshots: number): Promise<number> {
+  const { actualSize = file.size } = await file.node.info()
+  return ENTRIES + (1 + snapshots) * 2 * (actualSize / 8)
+}
+
+/** Counts a table whose entries are about to be looked at. @throws BlockError EIO beyond {@link allowedEntries} */
+export function countEntries(check: Check, entries: number): void {
+  check.entriesLeft -= entries + READING
+  if (check.entriesLeft >= 0) return
+  throw tooMuch(check, 'the tables have far more entries than the file holds, so they cannot all be checked')
+}
+
+/** Ends a check of an image that was made to keep it busy. */
+function tooMuch(check: Check, message: string): BlockError {
+  check.report(`ERROR: ${message}`)
+  check.result.checkErrors++
+  return new BlockError('EIO', message, { node: check.image.settings.nodeName })
+}
 
 /** Differences that a check of any image may find: so many clusters of 64 KiB are 256 GiB. */
 const DIFFERENCES = 2 ** 22
@@ -40,11 +67,7 @@ export async function allowedDifferences({ file, geometry }: Image): Promise<num
 export function countDifferences(check: Check, count: number): void {
   check.differencesLeft -= count
   if (check.differencesLeft >= 0) return
-  check.report('ERROR: too many refcounts are wrong for a check to go on')
-  check.result.checkErrors++
-  throw new BlockError('EIO', 'too many refcounts are wrong for a check to go on', {
-    node: check.image.settings.nodeName,
-  })
+  throw tooMuch(check, 'too many refcounts are wrong for a check to go on')
 }
 
 /** An empty result. */
@@ -69,6 +92,16 @@ const PIECE = 64
 /** Pieces that are taken from memory at a time. */
 const SLAB = 1024
 
+/** Pieces that a check of any image may take: 8 MiB, and as much again for finding them. */
+const PIECES = 2 ** 17
+
+/** How many pieces may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
+export async function allowedPieces({ file, geometry }: Image): Promise<number> {
+  const { actualSize = file.size } = await file.node.info()
+  const entries = (PIECE * 8) / geometry.refcountBits
+  return PIECES + Math.max(actualSize / geometry.clusterSize, actualSize / 8 / entries)
+}
+
 /**
  * Counts references, in pieces of blocks of the shape they have on disk, so that a rebuild can write them out.
  * Memory grows with the clusters that are referred to, not with what a header claims.
@@ -80,6 +113,7 @@ export class References {
   #slabs: Uint8Array[] = []
   readonly #piecesOfBlock: number
   readonly #entriesOfPiece: number
+  readonly #allowed: number
   /** Neighbours come one after the other: the last piece is remembered. */
   #lastIndex = -1
   #lastPlace: number | undefined
@@ -89,8 +123,10 @@ export class References {
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
 
-  constructor(image: Image) {
+  /** @param allowed see {@link allowedPieces} */
+  constructor(image: Image, allowed: number) {
     this.#image = image
+    this.#allowed = allowed
     this.#piecesOfBlock = image.geometry.clusterSize / PIECE
     this.#entriesOfPiece = (PIECE * 8) / image.geometry.refcountBits
     this.clusters = fileClusters(image)
@@ -151,6 +187,10 @@ export class References {
 
   #add(index: number): number {
     const place = this.#places.size
+    if (place >= this.#allowed)
+      throw new BlockError('EIO', 'the references are too far apart to be counted', {
+        node: this.#image.settings.nodeName,
+      })
     if (place % SLAB === 0) this.#slabs.push(new Uint8Array(SLAB * PIECE))
     this.#places.set(index, place)
     this.#lastIndex = index

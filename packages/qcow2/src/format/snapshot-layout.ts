@@ -113,9 +113,15 @@ function parseEntry(cursor: Cursor): Snapshot | undefined {
  * may be, and more of them (zeroes past the end of the file) while the answer is `truncated`.
  *
  * @param repair clip what is too much instead of refusing it
+ * @param first number of the first entry, for messages
  * @throws BlockError EFBIG too much extra data in an entry, or a table above 64 MiB
  */
-export function parseSnapshotTable(bytes: Uint8Array, count: number, repair = false): SnapshotTable {
+export function parseSnapshotTable(
+  bytes: Uint8Array,
+  count: number,
+  repair = false,
+  first = 0,
+): SnapshotTable {
   const snapshots: Snapshot[] = []
   const notes: string[] = []
   let extraDataDropped = 0
@@ -128,14 +134,14 @@ export function parseSnapshotTable(bytes: Uint8Array, count: number, repair = fa
     cursor.at = alignUp(cursor.at, 8)
     const size = extraSizeAt(bytes, cursor.at)
     if (size > MAX_SNAPSHOT_EXTRA_DATA && !repair)
-      throw new BlockError('EFBIG', `Too much extra metadata in snapshot table entry ${index}`)
+      throw new BlockError('EFBIG', `Too much extra metadata in snapshot table entry ${first + index}`)
     const snapshot = parseEntry(cursor)
     if (!snapshot && cursor.at + size <= 2 ** 31) {
       return { snapshots, length, truncated: true, overhanging, extraDataDropped, notes }
     }
     if (size > MAX_SNAPSHOT_EXTRA_DATA) {
       notes.push(
-        `Discarding too much extra metadata in snapshot table entry ${index} (${size} > ${MAX_SNAPSHOT_EXTRA_DATA})`,
+        `Discarding too much extra metadata in snapshot table entry ${first + index} (${size} > ${MAX_SNAPSHOT_EXTRA_DATA})`,
       )
       extraDataDropped++
     }

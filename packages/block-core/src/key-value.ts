@@ -44,7 +44,7 @@ export function parseKeyValue(text: string, impliedKey?: string, warn?: (text: s
     at = end + 1
   }
   const tree: Tree = {}
-  for (const [key, value] of flat) if (key !== 'id') insert(tree, key.split('.'), value)
+  for (const [key, value] of flat) if (key !== 'id') insert(tree, pathOf(key), value)
   return tree
 }
 
@@ -65,14 +65,32 @@ function readValue(text: string, start: number): [value: string, next: number] {
  * Brings a tree into one shape: keys in QEMU's spelling, dotted keys and nested trees joined into nested
  * trees. Where a key has both a value and keys below it, the lower ones stay dotted. Lists, open nodes and
  * buffers are left alone.
+ *
+ * @throws BlockError EINVAL where they are too deep to be gone through
  */
 export function nestOptions(raw: RawOptions): RawOptions {
+  return nestBelow(raw, 0)
+}
+
+function nestBelow(raw: RawOptions, depth: number): RawOptions {
   const tree: Tree = {}
   for (const [key, value] of Object.entries(raw)) {
     if (value === undefined) continue
-    insert(tree, canonicalKey(key).split('.'), isTree(value) ? nestOptions(value) : value)
+    const path = pathOf(canonicalKey(key), depth)
+    insert(tree, path, isTree(value) ? nestBelow(value, depth + path.length) : value)
   }
   return tree
+}
+
+/** Levels of one tree of options, as of JSON. */
+const MAX_DEPTH = 1024
+
+/** The keys that a dotted key stands for, `depth` levels below the top. @throws BlockError EINVAL */
+function pathOf(key: string, depth = 0): string[] {
+  const path = key.split('.')
+  if (depth + path.length > MAX_DEPTH)
+    throw new BlockError('EINVAL', `Options are nested more than ${MAX_DEPTH} levels deep`)
+  return path
 }
 
 function insert(tree: Tree, path: readonly string[], value: unknown): void {

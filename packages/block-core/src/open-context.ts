@@ -21,6 +21,23 @@ import { settlePermissions } from './permissions.ts'
 /** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
 export const MAX_CHAIN = 200
 
+/** The deepest graph, from the node of the user down: requests go through it on one stack. */
+export const MAX_DEPTH = 500
+
+/** How often images may name files in one graph: a backing and a data file for each image of a chain. */
+const MAX_NAMES = 2 * MAX_CHAIN
+
+/** What one graph may still take. Images may name two files each, and so a whole tree of them. */
+export class GraphBudget {
+  #names = 0
+
+  /** An image names a file. @throws BlockError EINVAL */
+  name(): void {
+    if (++this.#names > MAX_NAMES)
+      throw new BlockError('EINVAL', `The images name more than ${MAX_NAMES} files`)
+  }
+}
+
 /** One node to open. */
 export interface OpenRequest {
   readonly environment: OpenEnvironment
@@ -32,6 +49,9 @@ export interface OpenRequest {
   readonly isTop: boolean
   /** Where no driver is named, `filename` is a file of the host and nothing is probed. */
   readonly protocol: boolean
+  /** Nodes above. */
+  readonly depth: number
+  readonly budget: GraphBudget
   /** Places of the overlays above, top first. */
   readonly chain: readonly string[]
   /** What of the world they stand for, where that is known: a file may have many names. */
@@ -180,6 +200,8 @@ export class Children {
           : { ...defaults, unmap: true },
       isTop: false,
       protocol: isProtocolChild(role, defaults.driver, this.#request.protocol),
+      depth: this.#request.depth + 1,
+      budget: this.#request.budget,
       chain,
       chainPlaces,
     })
@@ -202,6 +224,7 @@ export class Children {
       return driver === undefined && implicit.driver !== undefined
         ? { driver: implicit.driver, ...given }
         : given
+    this.#request.budget.name()
     const resolved = await environment.host.resolve(implicit, this.#place(role), role)
     return given ? { ...resolved, ...given } : resolved
   }

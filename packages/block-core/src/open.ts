@@ -23,6 +23,8 @@ import {
   Children,
   EventRelay,
   type GivenChild,
+  GraphBudget,
+  MAX_DEPTH,
   type OpenRequest,
 } from './open-context.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
@@ -53,6 +55,8 @@ export function openNode(environment: OpenEnvironment, options: NodeOptions | st
     inherited: NO_PARENT,
     isTop: true,
     protocol: false,
+    depth: 0,
+    budget: new GraphBudget(),
     chain: [],
     chainPlaces: [],
   })
@@ -73,6 +77,8 @@ interface Plan {
 
 async function openRequest(request: OpenRequest): Promise<BlockNode> {
   const { environment } = request
+  if (request.depth > MAX_DEPTH)
+    throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
   const plan = planNode(request)
   const config = nodeConfig(plan.common, request.inherited, !request.isTop, plan.explicit)
   const forceShare = plan.common.forceShare ?? request.inherited.forceShare

@@ -2,12 +2,15 @@
  * Standard output with the buffering of C's stdio, which decides how the two streams interleave in a file
  * that takes both: scripts compare such files.
  */
+import { visibleName, visibleText } from './visible.ts'
 
 /** Where texts go. `print` may hold them back until `flush`; `error` may not. */
 export interface TextOutput {
   print(text: string): void
   error(text: string): void
   flush(): void
+  /** A name that others chose as `print` may be given it: a terminal gets it in one line, and without controls. */
+  shown?(name: string): string
 }
 
 /** Writes all of a text before it returns. */
@@ -19,9 +22,15 @@ const BUFFER = 4096
 /**
  * Holds back what is printed until it fills a buffer or somebody flushes; errors go out at once.
  *
- * @param lines for terminals: finished lines go out at once too
+ * @param terminal `out` leads to a terminal: finished lines go out at once too, and nothing that it would obey
+ * @param errorTerminal so does `error`
  */
-export function bufferedOutput(out: WriteNow, error: WriteNow, lines: boolean): TextOutput {
+export function bufferedOutput(
+  out: WriteNow,
+  error: WriteNow,
+  terminal: boolean,
+  errorTerminal = false,
+): TextOutput {
   let held = ''
   /** Writes so many of the characters held. */
   const release = (length: number): void => {
@@ -32,11 +41,12 @@ export function bufferedOutput(out: WriteNow, error: WriteNow, lines: boolean): 
   }
   return {
     print(text) {
-      held += text
-      if (lines) release(held.lastIndexOf('\n') + 1)
+      held += terminal ? visibleText(text) : text
+      if (terminal) release(held.lastIndexOf('\n') + 1)
       if (held.length > BUFFER) release(held.length - (held.length % BUFFER))
     },
-    error,
+    error: (text) => error(errorTerminal ? visibleText(text) : text),
     flush: () => release(held.length),
+    shown: (name) => (terminal ? visibleName(name) : name),
   }
 }

@@ -4,16 +4,19 @@ import { dictionaryEntries } from '@vmblock/block-core'
 /**
  * The lines of a tree of facts, each with its newline; four spaces for each level, keys in QEMU's order and with
  * blanks for their dashes.
+ *
+ * @param shown makes of a text, which may come from the image, what may be printed
  */
-export function factsText(tree: object, level = 1): string {
+export function factsText(tree: object, shown: (text: string) => string = (text) => text, level = 1): string {
   const entries: [string, unknown][] = Array.isArray(tree)
     ? tree.map((item, index) => [`[${index}]`, item])
     : dictionaryEntries(tree).map(([key, value]) => [key.replaceAll('-', ' '), value])
   return entries
     .map(([label, value]) => {
       const start = `${'    '.repeat(level)}${label}:`
-      if (typeof value === 'object' && value !== null) return `${start}\n${factsText(value, level + 1)}`
-      return `${start} ${String(value)}\n`
+      if (typeof value === 'object' && value !== null)
+        return `${start}\n${factsText(value, shown, level + 1)}`
+      return `${start} ${shown(String(value))}\n`
     })
     .join('')
 }

@@ -18,7 +18,7 @@ const POOL_THREADS = '16'
 
 /** What a program's code must bring along for {@link launch}. */
 export interface ProgramCode {
-  bufferedOutput(out: WriteNow, error: WriteNow, lines: boolean): TextOutput
+  bufferedOutput(out: WriteNow, error: WriteNow, terminal: boolean, errorTerminal: boolean): TextOutput
 }
 
 /** What to start. */
@@ -125,6 +125,7 @@ export function launch<P extends ProgramCode>({ run, ...launched }: Launch<P>): 
     (text) => writeNow(1, text),
     (text) => writeNow(2, text),
     isCharacterDevice(1),
+    isCharacterDevice(2),
   )
   run(program, process.argv.slice(2), output).then(
     (status) => {

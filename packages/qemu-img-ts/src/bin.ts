@@ -26,6 +26,7 @@ async function run(
     err: (text: string) => output.error(text),
     flush: () => output.flush(),
     columns: () => (isCharacterDevice(1) ? process.stdout.columns : undefined),
+    shown: (name: string) => output.shown?.(name) ?? name,
   }
   const status = await main(argv, streams, {
     registry,

@@ -17,30 +17,34 @@ export interface ImageInfo {
   readonly 'format-specific'?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
-/** The lines for people, each with its newline. */
-export function humanInfo(info: ImageInfo): string {
+/** The lines for people, each with its newline. `shown` makes of a name what may be printed. */
+export function humanInfo(info: ImageInfo, shown: (name: string) => string): string {
   const size = info['virtual-size']
   const actual = info['actual-size']
   const specific = info['format-specific']
   return [
-    `image: ${info.filename}\n`,
+    `image: ${shown(info.filename)}\n`,
     `file format: ${info.format}\n`,
     `virtual size: ${humanSize(size)} (${size} bytes)\n`,
     `disk size: ${actual === undefined ? 'unavailable' : humanSize(actual)}\n`,
     info.encrypted ? 'encrypted: yes\n' : '',
     info['cluster-size'] === undefined ? '' : `cluster_size: ${info['cluster-size']}\n`,
     info['dirty-flag'] ? 'cleanly shut down: no\n' : '',
-    backingLines(info),
-    specific ? `Format specific information:\n${factsText(specific.data)}` : '',
+    backingLines(info, shown),
+    specific ? `Format specific information:\n${factsText(specific.data, shown)}` : '',
   ].join('')
 }
 
-function backingLines(info: ImageInfo): string {
+function backingLines(info: ImageInfo, shown: (name: string) => string): string {
   const name = info['backing-filename']
   if (name === undefined) return ''
   const full = info['full-backing-filename']
   const place =
-    full === undefined ? ' (cannot determine actual path)' : full === name ? '' : ` (actual path: ${full})`
+    full === undefined
+      ? ' (cannot determine actual path)'
+      : full === name
+        ? ''
+        : ` (actual path: ${shown(full)})`
   const format = info['backing-filename-format']
-  return `backing file: ${name}${place}\n${format === undefined ? '' : `backing file format: ${format}\n`}`
+  return `backing file: ${shown(name)}${place}\n${format === undefined ? '' : `backing file format: ${shown(format)}\n`}`
 }

@@ -11,6 +11,8 @@ export interface Streams {
   flush(): void
   /** How many characters fit in a line, where standard output is a terminal. */
   columns?(): number | undefined
+  /** A name that others chose, as `out` may be given it. Without it, it is given as it is. */
+  shown?(name: string): string
 }
 
 /** How a failure ends the program. */
@@ -55,6 +57,11 @@ export class Output {
   /** A result, with its newline. */
   print(text: string): void {
     this.#streams.out(text)
+  }
+
+  /** A name that an image holds, for a result. */
+  shown(name: string): string {
+    return this.#streams.shown?.(name) ?? name
   }
 
   /** A result that must be seen before what follows on the other stream. */

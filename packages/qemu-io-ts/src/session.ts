@@ -121,6 +121,10 @@ export class Session {
   print(text: string): void {
     this.#output.print(text)
   }
+  /** A name that an image holds, for {@link print}. */
+  shown(name: string): string {
+    return this.#output.shown?.(name) ?? name
+  }
   /** Writes to standard error, as it is. */
   complain(text: string): void {
     this.#output.error(text)

@@ -36,7 +36,7 @@ async function run(call: InfoCall): Promise<number> {
   if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
   const json = isJson(options.output)
   const list = await collect(call, filename)
-  if (!json) output.print(list.map(humanInfo).join('\n'))
+  if (!json) output.print(list.map((image) => humanInfo(image, (name) => output.shown(name))).join('\n'))
   else output.print(`${jsonText(options.backingChain ? list : list[0], '')}\n`)
   return 0
 }

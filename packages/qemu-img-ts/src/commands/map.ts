@@ -9,7 +9,7 @@ import {
 } from '@vmblock/block-core'
 import { type Call, defineCommand, isJson, type OptionKind, shared } from '../command.ts'
 import { exactBytes, openImage, withImage } from '../image.ts'
-import { Failure, usageFailure } from '../output.ts'
+import { Failure, type Output, usageFailure } from '../output.ts'
 import { requireSize } from '../size-text.ts'
 
 const bytes = (what: string, short: string, long: string, argument: string): OptionKind<bigint> => ({
@@ -68,7 +68,7 @@ async function run(call: MapCall): Promise<number> {
     const start = exactBytes(options.start ?? 0n)
     const end =
       options.length === undefined ? node.size : Math.min(start + exactBytes(options.length), node.size)
-    const print = json ? jsonEntry : humanEntry
+    const print = json ? jsonEntry : (entry: MapEntry) => humanEntry(entry, output)
     let current: MapEntry = { ...NOTHING, start }
     const look = new LookAhead()
     while (current.start + current.length < end) {
@@ -139,11 +139,11 @@ const columns = (...texts: string[]): string => texts.map((text) => text.padEnd(
 /** C's `%#x`. */
 const hex = (value: number): string => (value === 0 ? '0' : `0x${value.toString(16)}`)
 
-function humanEntry(entry: MapEntry): string {
+function humanEntry(entry: MapEntry, output: Output): string {
   if (!entry.data || entry.zero) return ''
   if (entry.offset === undefined)
     throw new Failure('File contains external, encrypted or compressed clusters.')
-  return `${columns(hex(entry.start), hex(entry.length), hex(entry.offset))}${entry.filename ?? ''}\n`
+  return `${columns(hex(entry.start), hex(entry.length), hex(entry.offset))}${output.shown(entry.filename ?? '')}\n`
 }
 
 function jsonEntry({ start, length, depth, present, zero, data, offset }: MapEntry): string {

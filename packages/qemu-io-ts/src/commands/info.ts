@@ -33,7 +33,9 @@ export const info = defineCommand({
     const facts = await session.wait(described.info())
     print(`cluster size: ${humanSize(facts.clusterSize ?? 0)}\n`)
     print(`vm state offset: ${humanSize(facts.vmStateOffset ?? 0)}\n`)
-    if (facts.formatSpecific) print(`Format specific information:\n${factsText(facts.formatSpecific.data)}`)
+    const { formatSpecific } = facts
+    if (formatSpecific)
+      print(`Format specific information:\n${factsText(formatSpecific.data, (name) => session.shown(name))}`)
     return 'ok'
   },
 })

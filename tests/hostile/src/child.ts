@@ -1,0 +1,109 @@
+/** The programs as processes of their own, with little memory and a limit of time. */
+import { spawnSync } from 'node:child_process'
+import { ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Hostile } from './mutate.ts'
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+const PROGRAMS = ['qemu-img-ts', 'qemu-io-ts'] as const
+type Program = (typeof PROGRAMS)[number]
+
+/** Mebibytes of heap that a program gets; arrays of bytes are not on it, and are counted. */
+const HEAP = 128
+/** Milliseconds after which a program is ended. */
+const TIMEOUT = 240_000
+
+/** What a process did. */
+export interface Ended {
+  readonly out: string
+  readonly err: string
+  /** Null if it was ended by a signal, as for taking too long. */
+  readonly status: number | null
+  /** Bytes of memory that it had at the most. */
+  readonly peak: number
+}
+
+/** Both programs, built as they are shipped, in a directory for images. */
+export interface Programs {
+  readonly directory: string
+  path(name: string): string
+  /** Puts an image there. A file system that has no files of its size gets the largest it has. */
+  write(name: string, image: Pick<Hostile, 'bytes' | 'fileSize'>): void
+  run(program: Program, words: readonly string[]): Ended
+  /** The same on a terminal. @returns what the terminal got; undefined where there is no way to make one */
+  runOnTerminal(program: Program, words: readonly string[]): string | undefined
+  remove(): void
+}
+
+/** Tells the parent, on a pipe of its own, how much memory the process took. */
+const REPORT = `process.on('exit', () => require('node:fs').writeSync(3, String(process.resourceUsage().maxRSS)))`
+
+/** Builds the programs; `remove` them when the tests are done. */
+export async function buildPrograms(): Promise<Programs> {
+  const directory = mkdtempSync(join(tmpdir(), 'vmblock-'))
+  const bin = (program: Program): string => join(directory, program, 'bin.js')
+  for (const program of PROGRAMS) {
+    const common = {
+      absWorkingDir: ROOT,
+      bundle: true,
+      platform: 'node',
+      target: 'es2022',
+      outdir: join(directory, program),
+      tsconfig: join(ROOT, 'tsconfig.json'),
+    } as const
+    const source = (file: string): string => join(ROOT, 'packages', program, 'src', file)
+    await build({ ...common, entryPoints: [source('bin.ts')], format: 'esm' })
+    await build({
+      ...common,
+      entryPoints: [source('program.ts')],
+      format: 'cjs',
+      outExtension: { '.js': '.cjs' },
+    })
+    writeFileSync(join(directory, program, 'package.json'), '{ "type": "module" }')
+  }
+  const report = join(directory, 'report.cjs')
+  writeFileSync(report, REPORT)
+  const path = (name: string): string => join(directory, name)
+  return {
+    directory,
+    path,
+    write(name, { bytes, fileSize }) {
+      const fd = openSync(path(name), 'w')
+      writeSync(fd, bytes, 0, bytes.length, 0)
+      for (let size = fileSize; size > bytes.length; size = Math.floor(size / 2)) {
+        try {
+          ftruncateSync(fd, size)
+          break
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'EFBIG') throw error
+        }
+      }
+    },
+    run(program, words) {
+      const argv = [`--max-old-space-size=${HEAP}`, '--require', report, bin(program), ...words]
+      const { status, output } = spawnSync(process.execPath, argv, {
+        cwd: directory,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+        timeout: TIMEOUT,
+        killSignal: 'SIGKILL',
+        maxBuffer: 2 ** 30,
+      })
+      const [, out = '', err = '', kilobytes = ''] = output as (string | undefined)[]
+      return { out, err, status, peak: Number(kilobytes) * 1024 }
+    },
+    runOnTerminal(program, words) {
+      const command = [process.execPath, bin(program), ...words].map((word) => `'${word}'`).join(' ')
+      const { status, stdout, error } = spawnSync('script', ['-qec', command, '/dev/null'], {
+        cwd: directory,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
+      return error || status === null ? undefined : stdout.replaceAll('\r\n', '\n')
+    },
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  }
+}

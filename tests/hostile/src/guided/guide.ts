@@ -35,13 +35,17 @@ export interface Guided {
 
 interface Kept {
   readonly recipe: Recipe
-  /** The branches for which it was kept. */
+  /** The branches for which it was kept: of a seed all that it reached. */
   readonly news: readonly number[]
+  /** How many branches ran, each as often as it did: what it costs, without a clock. */
+  readonly work: number
   /** How often it was chosen. */
   picks: number
 }
 
 const CHILDREN = 8
+/** Branches that run for many an image, in some milliseconds. */
+const USUAL_WORK = 200_000
 
 /** A bit for about how often something happened: 1, 2, 3, 4 to 7, 8 to 15, to 31, to 127, more. */
 const bucket = (count: number): number =>
@@ -58,32 +62,36 @@ export async function guide(options: GuideOptions): Promise<Guided> {
 
   /** How many images reached each branch. */
   const hits = new Uint32Array(counters.length)
-  const newBranches = (): number[] => {
+  /** Reads the counters. */
+  const look = (isSeed: boolean): Pick<Kept, 'news' | 'work'> => {
     const news: number[] = []
+    let work = 0
     for (let i = 0; i < counters.length; i++) {
       if (counters[i] === 0) continue
+      work += counters[i]!
       hits[i]!++
       const bit = bucket(counters[i]!)
-      if ((reached[i]! & bit) !== 0) continue
+      if (isSeed || (reached[i]! & bit) === 0) news.push(i)
       reached[i]! |= bit
-      news.push(i)
     }
-    return news
+    return { news, work }
   }
-  const run = async (recipe: Recipe): Promise<void> => {
+  const run = async (recipe: Recipe, isSeed = false): Promise<void> => {
     images++
     counters.fill(0)
     const failure = await options.run(recipe)
-    const news = newBranches()
-    if (failure !== undefined && !failures.has(failure))
-      failures.set(
-        failure,
-        await minimize(recipe, async (smaller) => (await options.run(smaller)) === failure),
-      )
-    if (news.length > 0 && failure === undefined) queue.push({ recipe, news, picks: 0 })
+    const { news, work } = look(isSeed)
+    if (failure === undefined) {
+      if (news.length > 0) queue.push({ recipe, news, work, picks: 0 })
+      return
+    }
+    if (failures.has(failure)) return
+    const failsSo = async (smaller: Recipe): Promise<boolean> => (await options.run(smaller)) === failure
+    failures.set(failure, await minimize(recipe, failsSo))
   }
 
-  for (const seed of seeds) await run(recipeOf(seed, { bytes: seed.bytes, fileSize: seed.bytes.length }))
+  for (const seed of seeds)
+    await run(recipeOf(seed, { bytes: seed.bytes, fileSize: seed.bytes.length }), true)
   const pool = blind ? [...queue] : queue
   const pantry = { numbers, other: () => imageOf(random.pick(pool).recipe).bytes }
   for (const end = images + runs; images < end && failures.size < enough; ) {
@@ -97,10 +105,10 @@ export async function guide(options: GuideOptions): Promise<Guided> {
   return { images, kept: queue.length, reached, failures }
 }
 
-/** Of a few the one that reached what few others did, and was not chosen too often for it. */
+/** Of a few the one that reached what few others did, in little time, and was not chosen too often for it. */
 function pick(queue: readonly Kept[], hits: Uint32Array, random: Random): Kept {
-  const cost = ({ news, picks }: Kept): number =>
-    (1 + picks) * Math.min(...news.map((branch) => hits[branch]!))
+  const cost = ({ news, work, picks }: Kept): number =>
+    (1 + picks) * (1 + work / USUAL_WORK) * Math.min(...news.map((branch) => hits[branch]!))
   let best = random.pick(queue)
   for (let tries = 0; tries < 4; tries++) {
     const other = random.pick(queue)

@@ -41,7 +41,8 @@ function checkEnded(
   expect([words, status], said).toEqual([words, expect.any(Number)])
   expect(said).not.toMatch(MACHINERY)
   // What qemu-io cannot do it says among its results, as QEMU's does.
-  if (status !== 0) expect(said).toMatch(/^qemu-(img|io): .|failed: .|^\d+ (errors|leaked clusters) were found/m)
+  if (status !== 0)
+    expect(said).toMatch(/^qemu-(img|io): .|failed: .|^\d+ (errors|leaked clusters) were found/m)
   expect(peak / 2 ** 20, words.join(' ')).toBeLessThan(MEMORY / 2 ** 20)
 }
 

@@ -109,6 +109,27 @@ describe('the zstd codec', () => {
   })
 })
 
+describe('zstd data in small pieces', () => {
+  const MIB = 2 ** 20
+  const pieces = (count: number): Uint8Array =>
+    frame(Array.from({ length: count }, (_, index) => text(MIB / 2 ** 10, index)))
+
+  it('is decoded where a cluster may be in so many', async () => {
+    expect(await zstd.decompress(pieces(1024), MIB)).toHaveLength(MIB)
+  })
+
+  it.each([
+    ['blocks of one byte', frame(new Array(20_000).fill({ run: 1, byte: 65 }))],
+    ['blocks of nothing', frame(new Array(20_000).fill({ run: 0, byte: 65 }))],
+    ['frames of nothing', joined(...new Array(20_000).fill(frame([new Uint8Array(0)])))],
+  ])('is refused where it would keep the decoder busy: %s', async (_, data) => {
+    await expect(zstd.decompress(data, MIB)).rejects.toMatchObject({
+      code: 'EIO',
+      cause: { message: 'The zstd data is in more pieces than a cluster can be' },
+    })
+  })
+})
+
 it('takes a codec of the host before its own', () => {
   const own = { decompress: () => Promise.reject(new Error('unused')) }
   expect(codecFor('zstd', { zstd: own })).toBe(own)

@@ -12,6 +12,7 @@ const MIN_WINDOW_LOG = 17
 interface Frame {
   /** Bytes. */
   readonly length: number
+  readonly blocks: number
   readonly skippable: boolean
   /** The frame declares no window: its content is one piece of the declared size. */
   readonly singleSegment: boolean
@@ -42,6 +43,7 @@ function frameOf(data: Uint8Array): Frame {
   if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE)
     return {
       length: 8 + view.getUint32(4, true),
+      blocks: 0,
       skippable: true,
       singleSegment: false,
       contentSize: undefined,
@@ -58,7 +60,8 @@ function frameOf(data: Uint8Array): Frame {
   if (at > data.length) throw truncated()
   const contentSize = sizeBytes === 0 ? undefined : contentSizeAt(view, sizeAt, sizeBytes)
 
-  for (let last = false; !last; ) {
+  let blocks = 0
+  for (let last = false; !last; blocks++) {
     if (at + 3 > data.length) throw truncated()
     const header = data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16)
     last = (header & 1) !== 0
@@ -67,7 +70,7 @@ function frameOf(data: Uint8Array): Frame {
   }
   const length = at + ((descriptor & 4) !== 0 ? 4 : 0)
   if (length > data.length) throw truncated()
-  return { length, skippable: false, singleSegment, contentSize }
+  return { length, blocks, skippable: false, singleSegment, contentSize }
 }
 
 /**
@@ -83,20 +86,31 @@ function withSmallWindow(frame: Uint8Array, clusterSize: number): Uint8Array {
 }
 
 /**
+ * Blocks that may be decoded for one cluster. The decoder moves its whole window for each, and makes one for each frame:
+ * 4 MiB of blocks of a byte took half a minute, as many frames of nothing three. Blocks of encoders have 128 KiB.
+ */
+const blocksAllowed = (clusterSize: number): number => 64 + clusterSize / 512
+/** Blocks that a frame counts for, beside its own. */
+const FRAME = 16
+
+/**
  * Decodes frames until they have given `clusterSize` bytes.
  *
- * @throws Error when the data is broken, ends before, or its last frame gives more
+ * @throws Error when the data is broken, ends before, is in too many pieces, or its last frame gives more
  */
 export async function decompressZstd(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const { Decompress } = await import('fzstd')
   const cluster = new Uint8Array(clusterSize)
   let filled = 0
   let rest = data
+  let blocksLeft = blocksAllowed(clusterSize)
   while (filled < clusterSize) {
     const frame = frameOf(rest)
     const bytes = rest.subarray(0, frame.length)
     rest = rest.subarray(frame.length)
     if (frame.skippable) continue
+    blocksLeft -= FRAME + frame.blocks
+    if (blocksLeft < 0) throw new Error('The zstd data is in more pieces than a cluster can be')
     if ((frame.contentSize ?? 0) > clusterSize - filled)
       throw new Error('The zstd data gives more than a cluster')
     const decoder = new Decompress((chunk) => {

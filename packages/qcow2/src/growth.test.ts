@@ -158,7 +158,7 @@ test('a rebuild of a full image looks at each cluster once to place its blocks',
       file: { size: 0 },
       refcounts: { ...refcounts, get },
     } as unknown as Image
-    const references = new References(image)
+    const references = new References(image, Number.MAX_SAFE_INTEGER)
     for (let cluster = 0; cluster < blocks * 256; cluster++) references.set(cluster, 1)
     get.mockClear()
     const places = Array.from({ length: blocks }, (_, i) => references.allocate(1, i * 256))

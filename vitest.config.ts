@@ -36,7 +36,14 @@ type Settings = NonNullable<TestProjectInlineConfiguration['test']>
 
 const project = (name: string, include: string, more: Settings = {}): TestProjectInlineConfiguration => ({
   resolve: { alias },
-  test: { name, include: [include], exclude: [IN_BROWSER], testTimeout, hookTimeout: testTimeout, ...more },
+  test: {
+    name,
+    include: [include],
+    exclude: ['**/node_modules/**', IN_BROWSER],
+    testTimeout,
+    hookTimeout: testTimeout,
+    ...more,
+  },
 })
 
 /** What differs from the defaults, by folder of `tests`. */

@@ -96,7 +96,7 @@ class Explorer {
   constructor(workload: CrashWorkload, options: ExploreOptions) {
     this.#workload = workload
     this.#options = {
-      moments: 24,
+      moments: 10,
       disksPerMoment: 16,
       rounds: 2,
       seen: new Set(),

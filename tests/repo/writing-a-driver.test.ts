@@ -11,26 +11,37 @@ import {
   openNode,
   parseOptions,
 } from '@vmblock/block-core'
-import { driverContract, type NodeWish, openTestNode } from '@vmblock/block-core/testing'
+import * as testing from '@vmblock/block-core/testing'
+import {
+  type CrashWorkload,
+  crashTests,
+  driverContract,
+  type NodeWish,
+  openTestNode,
+} from '@vmblock/block-core/testing'
 import { transformSync } from 'esbuild'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
 
 const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const GUIDE = readFileSync(path('docs/writing-a-driver.md'), 'utf8')
-const SOURCE = /```ts\n([\s\S]*?)```/.exec(GUIDE)?.[1] ?? ''
+const [SOURCE = '', WORKLOADS = ''] = [...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code)
 
-/** Runs the example: its import becomes parameters, its one export the result. */
-function loadExample(): AnyDriver {
-  const { code } = transformSync(SOURCE, { loader: 'ts', format: 'cjs' })
-  const module = { exports: {} as { readonly tiny?: AnyDriver } }
-  const run = new Function('module', 'require', code) as (at: typeof module, require: () => unknown) => void
-  run(module, () => blockCore)
-  if (!module.exports.tiny) throw new Error('the guide exports no driver')
-  return module.exports.tiny
+/** Runs an example: its imports are given by name, its exports are the result. */
+function load(source: string, imports: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { code } = transformSync(source, { loader: 'ts', format: 'cjs' })
+  const module = { exports: {} }
+  const run = new Function('module', 'require', code) as (
+    at: typeof module,
+    require: (name: string) => unknown,
+  ) => void
+  run(module, (name) => imports[name])
+  return module.exports
 }
 
-const tiny = loadExample()
+const example = load(SOURCE, { '@vmblock/block-core': blockCore })
+const tiny = example['tiny'] as AnyDriver
+const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, './tiny.ts': example })
 const files = new WeakMap<BlockNode, BlockNode>()
 
 async function openOn(file: BlockNode, config: Omit<NodeWish, 'size'>): Promise<BlockNode> {
@@ -54,21 +65,28 @@ driverContract('the driver of the guide', makeNode, {
   reopen: (node) => openOn(files.get(node)!, { readOnly: false, writeCache: true, detectZeroes: 'off' }),
 })
 
-test('the driver of the guide compiles under the rules of the repository', { timeout: 120_000 }, () => {
+crashTests('the driver of the guide', workloads as CrashWorkload[], process.env)
+
+test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
   const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
-  const name = path('docs/writing-a-driver.ts')
+  const sources = new Map([
+    [path('docs/tiny.ts'), SOURCE],
+    [path('docs/tiny-crashes.ts'), WORKLOADS],
+  ])
   const host = ts.createCompilerHost(options)
   const { fileExists, readFile, getSourceFile } = host
-  host.fileExists = (file) => file === name || fileExists.call(host, file)
-  host.readFile = (file) => (file === name ? SOURCE : readFile.call(host, file))
-  host.getSourceFile = (file, language, ...rest) =>
-    file === name
-      ? ts.createSourceFile(file, SOURCE, language)
-      : getSourceFile.call(host, file, language, ...rest)
-  const program = ts.createProgram([name], options, host)
-  const messages = program
-    .getSemanticDiagnostics(program.getSourceFile(name))
+  host.fileExists = (file) => sources.has(file) || fileExists.call(host, file)
+  host.readFile = (file) => sources.get(file) ?? readFile.call(host, file)
+  host.getSourceFile = (file, language, ...rest) => {
+    const source = sources.get(file)
+    return source === undefined
+      ? getSourceFile.call(host, file, language, ...rest)
+      : ts.createSourceFile(file, source, language)
+  }
+  const program = ts.createProgram([...sources.keys()], options, host)
+  const messages = [...sources.keys()]
+    .flatMap((name) => program.getSemanticDiagnostics(program.getSourceFile(name)))
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
   expect(messages).toEqual([])
 })

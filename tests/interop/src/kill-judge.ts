@@ -30,6 +30,8 @@ export class KillJudge {
   readonly #writeThrough: boolean
   /** Discards change nothing. */
   readonly #keepsDiscarded: boolean
+  /** Discards change something only where the host can punch holes. */
+  readonly #mayKeepDiscarded: boolean
 
   /**
    * @param lines what the process said, in order
@@ -37,8 +39,8 @@ export class KillJudge {
    */
   constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
     this.#writeThrough = writeThrough
-    // QED gives up nothing, and Node cannot punch holes into a file.
-    this.#keepsDiscarded = order.format !== 'qcow2'
+    this.#keepsDiscarded = order.format === 'qed'
+    this.#mayKeepDiscarded = order.format === 'raw'
     const steps = Array.from({ length: LANES }, (_, lane) => stepsOf(order, lane))
     const current: (Step | undefined)[] = []
     const started: number[] = []
@@ -61,6 +63,7 @@ export class KillJudge {
 
   /** A write through every cache is durable when it is done. A discard, which nobody has to obey, waits for a flush. */
   #isDurable({ kind, done }: Version): boolean {
+    if (kind === 'discard' && this.#mayKeepDiscarded) return false
     if (this.#writeThrough && kind !== 'discard') return done < Number.POSITIVE_INFINITY
     return done <= this.#durable
   }

@@ -1,5 +1,6 @@
 /** Giving up refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock. */
 import { isZero } from '@vmblock/block-core'
+import { Effort } from './effort.ts'
 import type { Image } from './image.ts'
 import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
 
@@ -10,8 +11,11 @@ import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries }
 export async function shrinkRefcountTable(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
   const unused: number[] = []
+  const effort = new Effort(image)
   for (let index = 0; index < refcountTableEntries(image); index++) {
     const offset = refblockOffset(image, index)
+    // What is not looked at stays.
+    if (offset !== 0 && effort.take(clusterSize) && (await effort.isTooMuch())) break
     if (offset !== 0 && offset % clusterSize === 0 && (await isUnused(image, index, offset)))
       unused.push(index)
   }

@@ -1,5 +1,6 @@
 /** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
 import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
+import { Effort } from './effort.ts'
 import { prefixedHex } from './format/words.ts'
 import { freeRunsOf } from './free-runs.ts'
 import type { Image } from './image.ts'
@@ -170,7 +171,8 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
  * Index of the first of `count` free clusters in a row, from the hint on (first fit, as QEMU's allocator
  * does it, so that layouts come out alike). Moves the hint behind them; marks nothing.
  *
- * @throws BlockError EFBIG where the file would pass 2^53 bytes
+ * @throws BlockError EFBIG where the file would pass 2^53 bytes; EIO where far more refcounts are in use than the file
+ *   can hold
  */
 export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
@@ -178,6 +180,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
   const entries = sliceEntries(image)
   let cluster = image.freeHint
   let found = 0
+  const effort = new Effort(image)
   while (found < count) {
     const start = cluster % entries
     const slice = Math.floor(cluster / entries)
@@ -196,6 +199,10 @@ export async function findFree(image: Image, count: number): Promise<number> {
       cluster += taken
       continue
     }
+    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch()))
+      throw new BlockError('EIO', 'more refcounts are in use than the file can hold', {
+        node: image.settings.nodeName,
+      })
     const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
     let i = start
     for (; i < entries && found < count; i++) found = refcounts.get(bytes, i) === 0 ? found + 1 : 0
@@ -206,4 +213,27 @@ export async function findFree(image: Image, count: number): Promise<number> {
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
   image.freeHint = cluster
   return cluster - count
+}
+
+/**
+ * Index of the last cluster with a refcount among those below `end`; -1 if there is none. Where that takes too long,
+ * because the blocks lie in holes, it is some cluster at or behind the last one.
+ */
+export async function lastUsed(image: Image, end: number): Promise<number> {
+  const { refblockEntries } = image.geometry
+  const entries = sliceEntries(image)
+  const effort = new Effort(image)
+  let cluster = Math.min(end, refcountTableEntries(image) * refblockEntries) - 1
+  while (cluster >= 0) {
+    const offset = await sliceOf(image, cluster)
+    if (offset === 0) {
+      cluster = refblockIndexOf(image, cluster) * refblockEntries - 1
+      continue
+    }
+    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch())) return cluster
+    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
+    const first = cluster - (cluster % entries)
+    for (; cluster >= first; cluster--) if (image.refcounts.get(bytes, cluster - first) !== 0) return cluster
+  }
+  return -1
 }

@@ -2,7 +2,7 @@
  * The consistency check: every entry leads to a place that can be one, and no place has two entries. What is
  * counted, and what is repaired, is as in QEMU (block/qed-check.c), which prints no findings of its own.
  */
-import { BlockError, type CheckOptions, type CheckReport, divUp, viewOf } from '@vmblock/block-core'
+import { BlockError, type CheckOptions, type CheckReport, divUp, isZero, viewOf } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 
@@ -15,21 +15,12 @@ interface Check {
   readonly report: Required<CheckReport>
   readonly repairs: boolean
   readonly used: ClusterSet
-  /** Bytes of tables that may still be read. */
+  /** Bytes of empty tables that may still be read. */
   bytesLeft: number
 }
 
-/** Bytes of tables that a check of any image may read: some seconds' worth. */
-const BYTES = 2 ** 29
-
-/**
- * How many bytes of tables may be read. Tables that lie in holes cost time that nobody paid for in the file; a table
- * is written when it is made, so others are stored.
- */
-async function allowedBytes({ file }: Image): Promise<number> {
-  const { actualSize = file.size } = await file.node.info()
-  return BYTES + 2 * actualSize
-}
+/** Bytes of empty tables that a check of any image may read: some seconds' worth. They may lie in holes. */
+const BYTES = 2 ** 28
 
 /**
  * Checks an image on which no request runs. A repair makes entries that lead nowhere unallocated; the need-check bit
@@ -43,7 +34,7 @@ export async function checkImage(image: Image, { repair }: CheckOptions): Promis
       report: emptyReport(divUp(image.size, image.clusterSize)),
       repairs: repair !== undefined,
       used: new ClusterSet(image, await allowedPages(image)),
-      bytesLeft: await allowedBytes(image),
+      bytesLeft: BYTES,
     }
     const { imageEndOffset: _, ...report } = await run(check)
     if (!check.repairs) return report
@@ -118,6 +109,8 @@ async function walk(check: Check, tableOffset: number, isValid: (entry: number) 
   for (let at = 0; at < tableBytes; at += bytes.length) {
     if (!(await works(check, file.read(tableOffset + at, bytes)))) return
     let broken = 0
+    if (isZero(bytes)) check.bytesLeft -= bytes.length
+    if (check.bytesLeft < 0) throw tooMuch(image, 'too many tables are empty for a check to go on')
     for (let index = 0; index < bytes.length / ENTRY; index++) {
       if (isValid(entryAt(view, index))) continue
       broken++

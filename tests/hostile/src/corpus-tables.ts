@@ -66,6 +66,20 @@ export const TABLES: readonly Case[] = [
     },
   },
   {
+    name: 'refcount blocks of 2 MiB that are all one, which is full',
+    seed: 'large clusters',
+    fileSize: 2 ** 50,
+    change(image) {
+      const { end, clusterSize, refcountTable } = image
+      const block = image.offset(refcountTable)
+      image.put(block, new Uint8Array(clusterSize).fill(1))
+      image.u64(48, BigInt(end))
+      image.u32(56, 1)
+      for (let i = 0; i < Math.min(SCALE * 2 ** 15, clusterSize / 8); i++)
+        image.u64(end + i * 8, BigInt(block))
+    },
+  },
+  {
     name: 'as many snapshots as there can be, with names as long',
     seed: 'plain',
     change(image) {

@@ -1,8 +1,9 @@
 /** What the refcounts say against what was counted. */
+import { isZero } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
 import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, countDifferences, countEntries } from './references.ts'
+import { type Check, countDifferences, countTable } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Which differences a comparison may repair. */
@@ -33,7 +34,6 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     const start = index * refblockEntries
     const stop = Math.min(refblockEntries, references.clusters - start)
     const offset = offsets[i]!
-    if (offset !== 0) countEntries(check, clusterSize / 8)
     // Blocks out of place were reported by the walk, and have no refcounts to compare.
     const stored =
       offset === 0
@@ -45,6 +45,8 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       unreadable(check, start, stop)
       continue
     }
+    if (stored)
+      countTable(check, clusterSize / 8, references.get(offset / clusterSize) === 1 && !isZero(stored))
     const counted = references.block(index)
     for (const at of differences(image, stop, stored, counted)) {
       const refcount = stored ? image.refcounts.get(stored, at) : 0

@@ -1,5 +1,5 @@
 /** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
-import { divUp, errorText, viewOf } from '@vmblock/block-core'
+import { divUp, errorText, isZero, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
 import {
@@ -15,7 +15,7 @@ import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal } from '../format/words.ts'
 import { walkSnapshots } from '../snapshots.ts'
 import { countL2 } from './count-l2.ts'
-import { type Check, countEntries, countReference, hex, hexWord } from './references.ts'
+import { type Check, countReference, countTable, hex, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
@@ -85,7 +85,6 @@ export async function measureSnapshots(check: Check): Promise<SnapshotTotals> {
 }
 
 async function countL1(check: Check, offset: number, entries: number, active: boolean): Promise<void> {
-  countReference(check, offset, entries * 8)
   for await (const piece of piecesOf(check, offset, entries, 'check_refcounts_l1'))
     await countL1Piece(check, piece, active)
 }
@@ -93,19 +92,28 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
 /** Bytes of a table that are looked at at once: it may be large. */
 const PIECE = 65536
 
-/** A table of words, piece by piece. */
+/** Whether nothing was found so far that refers to the cluster at a host offset. */
+const isUnknown = ({ image, references }: Check, offset: number): boolean =>
+  references.get(Math.floor(offset / image.geometry.clusterSize)) === 0
+
+/** Counts a table of words, and gives it piece by piece. */
 async function* piecesOf(
   check: Check,
   offset: number,
   entries: number,
   where: string,
 ): AsyncGenerator<DataView> {
-  if (entries > 0) countEntries(check, entries)
+  if (entries === 0) return
+  const isNew = isUnknown(check, offset)
+  let isEmpty = true
+  countReference(check, offset, entries * 8)
   for (let done = 0; done < entries * 8; done += PIECE) {
     const piece = new Uint8Array(Math.min(PIECE, entries * 8 - done))
     await readTable(check, offset + done, piece, where)
+    isEmpty &&= isZero(piece)
     yield viewOf(piece)
   }
+  countTable(check, entries, isNew && !isEmpty)
 }
 
 async function countL1Piece(check: Check, view: DataView, active: boolean): Promise<void> {
@@ -130,14 +138,15 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
     }
     const l2Offset = hostOffsetOf(hi, lo)
     if (active && (hi & COPIED_HI) === 0) check.isAllCopied = false
+    const isNew = isUnknown(check, l2Offset)
     countReference(check, l2Offset, clusterSize)
     if (l2Offset % clusterSize !== 0) {
       check.report(`ERROR l2_offset=${hex(l2Offset)}: Table is not cluster aligned; L1 entry corrupted`)
       result.corruptions++
     }
     if (readable[read] !== i) continue
-    countEntries(check, l2Entries)
     const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
+    countTable(check, l2Entries, isNew && !isZero(bytes))
     await countL2(check, l2Offset, bytes, active)
   }
 }
@@ -181,7 +190,6 @@ async function countBitmaps(check: Check): Promise<void> {
   await readTable(check, bitmaps.directoryOffset, directory, 'check_bitmaps')
   const context = { clusterSize, size: image.size, nbBitmaps: bitmaps.nbBitmaps }
   for (const { tableOffset, tableSize } of parseBitmapDirectory(directory, context)) {
-    countReference(check, tableOffset, tableSize * 8)
     for await (const view of piecesOf(check, tableOffset, tableSize, 'check_bitmaps')) {
       for (let at = 0; at < view.byteLength; at += 8) {
         const cluster = bitmapCluster(view.getUint32(at), view.getUint32(at + 4), clusterSize)

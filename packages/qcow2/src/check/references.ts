@@ -15,8 +15,10 @@ export interface Check {
   readonly fixLeaks: boolean
   /** The refcount structure cannot be repaired in place. */
   rebuild: boolean
-  /** Table entries that may still be looked at before the image is taken for one that was made to keep a check busy. */
+  /** Entries that may still be looked at for nothing before the image is taken for one made to keep a check busy. */
   entriesLeft: number
+  /** Snapshots that have an L1 table. */
+  snapshots: number
   /** Every entry of the active tables that refers to a cluster has COPIED set. */
   isAllCopied: boolean
   /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
@@ -24,27 +26,27 @@ export interface Check {
   report(line: string): void
 }
 
-/** Entries that a check of any image may look at: some seconds' worth, and the L2 tables of 8 TiB. */
-const ENTRIES = 2 ** 27
+/** Entries that a check of any image may look at for nothing: some seconds' worth. */
+export const ENTRIES = 2 ** 27
 /** What reading a table costs, in entries. */
 const READING = 4096
 
 /**
- * How many entries may be looked at. Tables that lie in holes, or are named again and again, cost time that nobody
- * paid for in the file; a snapshot may look at all there is once more.
+ * Counts a table that is looked at. One that holds something, and was not looked at before, takes its place in the file,
+ * and each snapshot may look at it once more. Tables that lie in holes, or are named again and again, cost time that
+ * nobody paid for.
  *
- * @param snapshots those that have a table
+ * @throws BlockError EIO when those are too many
  */
-export async function allowedEntries({ file }: Image, snapshots: number): Promise<number> {
-  const { actualSize = file.size } = await file.node.info()
-  return ENTRIES + (1 + snapshots) * 2 * (actualSize / 8)
-}
-
-/** Counts a table whose entries are about to be looked at. @throws BlockError EIO beyond {@link allowedEntries} */
-export function countEntries(check: Check, entries: number): void {
-  check.entriesLeft -= entries + READING
-  if (check.entriesLeft >= 0) return
-  throw tooMuch(check, 'the tables have far more entries than the file holds, so they cannot all be checked')
+export function countTable(check: Check, entries: number, isPaid: boolean): void {
+  const cost = entries + READING
+  if (isPaid) {
+    check.entriesLeft += check.snapshots * cost
+    return
+  }
+  check.entriesLeft -= cost
+  if (check.entriesLeft < 0)
+    throw tooMuch(check, 'too many tables are empty, or in one place, for a check to go on')
 }
 
 /** Ends a check of an image that was made to keep it busy. */

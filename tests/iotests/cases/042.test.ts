@@ -15,5 +15,13 @@ iotest(
       await image.io('read -P 3 512k 512k')
       await image.isSound()
     })
+    await t.section('it can be converted', async () => {
+      const empty = await t.create({ name: 'empty', size: 0 })
+      const target = t.image('converted')
+      const run = await t.img(['convert', '-p', '-f', t.format, '-O', t.format, empty.path, target.path])
+      t.equal([run.code, run.text], [0, '    (0.00/100%)\r    (100.00/100%)\r\n'])
+      t.equal((await target.io('length')).lines, ['0 bytes'])
+      await target.isSound()
+    })
   },
 )

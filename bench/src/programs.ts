@@ -25,6 +25,6 @@ export const ours = (
   options: CommandOptions = {},
 ): Command => ({
   file: path,
-  args: [join(root, 'packages', `${program}-ts`, 'dist', 'bin.js'), ...args],
+  args: [join(root, 'packages', `${program}-ts`, 'dist', 'bin.cjs'), ...args],
   ...options,
 })

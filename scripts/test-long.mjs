@@ -20,26 +20,17 @@ const HELP = `usage: npm run test:long -- [options] [word...]
 /** Milliseconds after which a test of a chunk has failed. */
 const TIMEOUT = 3_600_000
 
+/** Power cuts of one kind, in chunks of a few minutes. */
+const powerCuts = (kind) => ({
+  name: `power cuts: ${kind}, qcow2`,
+  args: ['--project', 'unit', `packages/qcow2/src/crash-${kind}`],
+  env: { CRASH_SCALE: '6' },
+  seeds: { from: 'CRASH_SEED', first: 1, each: 6, chunks: 6 },
+})
+
 /** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. */
 const PARTS = [
-  {
-    name: 'power cuts: requests, qcow2',
-    args: ['--project', 'unit', 'packages/qcow2/src/crash-requests'],
-    env: { CRASH_SCALE: '6' },
-    seeds: { from: 'CRASH_SEED', first: 1, each: 6, chunks: 6 },
-  },
-  {
-    name: 'power cuts: structure, qcow2',
-    args: ['--project', 'unit', 'packages/qcow2/src/crash-structure'],
-    env: { CRASH_SCALE: '6' },
-    seeds: { from: 'CRASH_SEED', first: 1, each: 6, chunks: 6 },
-  },
-  {
-    name: 'power cuts: overlays, qcow2',
-    args: ['--project', 'unit', 'packages/qcow2/src/crash-overlays'],
-    env: { CRASH_SCALE: '6' },
-    seeds: { from: 'CRASH_SEED', first: 1, each: 6, chunks: 6 },
-  },
+  ...['requests', 'structure', 'overlays'].map(powerCuts),
   {
     name: 'power cuts, QED',
     args: ['--project', 'unit', 'packages/qed/src/crash-requests'],

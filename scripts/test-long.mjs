@@ -65,6 +65,12 @@ const PARTS = [
     env: { COVERAGE_RUNS: '20000' },
     seeds: { from: 'COVERAGE_SEED', first: 1, each: 1, chunks: 2 },
   },
+  {
+    name: 'zeroes that convert finds',
+    args: ['--project', 'unit', 'packages/qemu-img-ts/src/convert'],
+    env: { CONVERT_SEEDS: '20' },
+    seeds: { from: 'CONVERT_SEED', first: 1, each: 20, chunks: 2 },
+  },
   { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
   {
     name: 'disks of emulators, against arrays of bytes',

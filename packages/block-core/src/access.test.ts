@@ -1,7 +1,7 @@
 import { linkSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { requireUnused } from './access.ts'
+import { requireUnused, unshareWrites } from './access.ts'
 import { defineDriver } from './driver.ts'
 import { memory, memoryFromBytes } from './drivers/memory.ts'
 import { passThrough, passThroughFilter } from './drivers/pass-through.ts'
@@ -127,6 +127,20 @@ describe('one file, by several nodes', () => {
     await reader.close()
     await create()
     expect(() => requireUnused('file:1:1', 'x')).not.toThrow()
+  })
+
+  it('is neither written nor emptied under a reader who relies on it', async () => {
+    const path = place()
+    const create = () => file.createPlace!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
+    const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
+    const writer = await open({ driver: 'plain', file: on(path) })
+    await writer.close()
+    unshareWrites(reader)
+    await expect(open({ driver: 'plain', file: on(path) })).rejects.toMatchObject(QEMU_WRITE(path))
+    await expect(create()).rejects.toMatchObject(QEMU_WRITE(path))
+    const other = await open({ driver: 'plain', 'read-only': true, file: on(path) })
+    for (const node of [reader, other]) await node.close()
+    await create()
   })
 
   it('is not written by two opens that run at once', async () => {

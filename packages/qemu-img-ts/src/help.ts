@@ -29,6 +29,9 @@ Command parameters:
   create: '-b' and '-F' name a backing file and its format; '-u' does not look whether it is there
   check: '-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can
   commit: '-b' names the layer that takes the content, '-d' leaves the overlay as it is
+  convert: '-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;
+    zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces
+    are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read
   compare: '-s' also compares sizes and allocation
   resize: '--shrink' allows to cut off data
 `

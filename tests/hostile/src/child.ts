@@ -44,25 +44,21 @@ const REPORT = `process.on('exit', () => require('node:fs').writeSync(3, String(
 /** Builds the programs; `remove` them when the tests are done. */
 export async function buildPrograms(): Promise<Programs> {
   const directory = mkdtempSync(join(tmpdir(), 'vmblock-'))
-  const bin = (program: Program): string => join(directory, program, 'bin.js')
+  const bin = (program: Program): string => join(directory, program, 'bin.cjs')
   for (const program of PROGRAMS) {
-    const common = {
+    const source = (file: string): string => join(ROOT, 'packages', program, 'src', file)
+    await build({
       absWorkingDir: ROOT,
       bundle: true,
       platform: 'node',
       target: 'es2022',
-      outdir: join(directory, program),
-      tsconfig: join(ROOT, 'tsconfig.json'),
-    } as const
-    const source = (file: string): string => join(ROOT, 'packages', program, 'src', file)
-    await build({ ...common, entryPoints: [source('bin.ts')], format: 'esm' })
-    await build({
-      ...common,
-      entryPoints: [source('program.ts')],
       format: 'cjs',
+      entryPoints: [source('bin.ts'), source('program.ts')],
+      outdir: join(directory, program),
       outExtension: { '.js': '.cjs' },
+      logLevel: 'error',
+      tsconfig: join(ROOT, 'tsconfig.json'),
     })
-    writeFileSync(join(directory, program, 'package.json'), '{ "type": "module" }')
   }
   const report = join(directory, 'report.cjs')
   writeFileSync(report, REPORT)

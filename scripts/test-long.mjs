@@ -153,7 +153,7 @@ const counted = (counts) =>
 async function runChunk(chunk, memory) {
   const started = performance.now()
   const [node, vitest] = nodeTool('vitest/vitest.mjs')
-  const env = { ...process.env, REQUIRE_QEMU: '1', ...chunk.env }
+  const env = { ...process.env, REQUIRE_QEMU: '1', NO_COLOR: '1', ...chunk.env }
   const args = [vitest, 'run', `--testTimeout=${TIMEOUT}`, '--maxWorkers=1', ...chunk.args]
   const { code, output } = await run(node, args, { env })
   const minutes = (performance.now() - started) / 60_000

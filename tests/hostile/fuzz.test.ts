@@ -23,12 +23,15 @@ afterAll(() => {
 
 test(`${RUNS} hostile images from number ${FIRST} on do no harm`, { timeout: 0 }, async () => {
   const findings: string[] = []
+  let images = 0
   for (let round = FIRST; round < FIRST + RUNS && findings.length < 40; round++) {
     watchdog.enter(round)
+    images++
     findings.push(...(await fuzzRound(seeds, round, meter)))
     await new Promise((resolve) => setImmediate(resolve))
     for (const error of unhandled.splice(0))
       findings.push(`round ${round}: unhandled rejection: ${String(error)}`)
   }
+  console.log(`counted ${images} images: mutated`)
   expect(findings.join('\n\n')).toBe('')
 })

@@ -65,8 +65,8 @@ describe('options', () => {
       for (let i = 0; i < levels; i++) options = { driver: i % 2 ? 'raw' : 'pass-through', file: options }
       return options
     }
-    expect(await refusal(graph(501))).toBe('The graph of nodes is more than 500 deep')
-    await use(await openNode(environment, graph(500)))
+    expect(await refusal(graph(301))).toBe('The graph of nodes is more than 300 deep')
+    await use(await openNode(environment, graph(300)))
   })
 
   test('of the longest chain, with filters, make one that can be used', async () => {
@@ -105,7 +105,7 @@ describe('images', () => {
       const name = `json:${'{"driver":"raw","file":'.repeat(levels)}{"driver":"qcow2","file":{"driver":"file","filename":"deep${i + 1}"}}${'}'.repeat(levels)}`
       await create(`deep${i}`, name, '-F', 'raw')
     }
-    expect(await refusal('deep0', world)).toMatch(/more than 500 deep$/)
+    expect(await refusal('deep0', world)).toMatch(/more than 300 deep$/)
   })
 
   test('that name two others each, and those two others, are refused before they are millions', async () => {

@@ -76,6 +76,7 @@ test(`${RUNS} hostile images from number ${FIRST} on`, { timeout: 0 }, async () 
     )
     expect([round, story, said.filter((text) => MACHINERY.test(text))]).toEqual([round, story, []])
   }
+  console.log(`counted ${RUNS} images: programs`)
 })
 
 describe('what an image names', () => {

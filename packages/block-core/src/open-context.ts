@@ -21,8 +21,8 @@ import { settlePermissions } from './permissions.ts'
 /** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
 export const MAX_CHAIN = 200
 
-/** The deepest graph, from the node of the user down: requests go through it on one stack. */
-export const MAX_DEPTH = 500
+/** The deepest graph, from the node of the user down. Requests go through it on one stack, which ends beyond 400. */
+export const MAX_DEPTH = 300
 
 /** How often images may name files in one graph: a backing and a data file for each image of a chain. */
 const MAX_NAMES = 2 * MAX_CHAIN

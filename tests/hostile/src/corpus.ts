@@ -9,6 +9,8 @@ export interface Case {
   readonly seed: string
   /** Bytes that the file claims to have, if more than it has. */
   readonly fileSize?: number
+  /** The pass that it harmed, for short runs. Default: a check. */
+  readonly pass?: 'read-write'
   change(image: Pen): void
 }
 

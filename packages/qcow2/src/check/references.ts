@@ -27,7 +27,7 @@ export interface Check {
 }
 
 /** Entries that a check of any image may look at for nothing: some seconds' worth. */
-export const ENTRIES = 2 ** 27
+export const ENTRIES = 2 ** 26
 /** What reading a table costs, in entries. */
 const READING = 4096
 

@@ -52,11 +52,19 @@ export async function exploreCrashes(workload: CrashWorkload, options: ExploreOp
   }
 }
 
+/** A hunt looks at more moments of a run: it has one workload, and few seeds. */
+const HUNTED_MOMENTS = 24
+
 /** Explores a workload, seed after seed, until a rule is broken or so many states were looked at. */
 export async function huntCrashes(workload: CrashWorkload, limit: number): Promise<Exploration> {
   const seen = new Set<number>()
   for (let seed = 1; seen.size < limit; seed++) {
-    const { finding } = await exploreCrashes(workload, { seed, seen, limit: limit - seen.size })
+    const { finding } = await exploreCrashes(workload, {
+      seed,
+      seen,
+      moments: HUNTED_MOMENTS,
+      limit: limit - seen.size,
+    })
     if (finding) return { states: seen.size, finding }
   }
   return { states: seen.size, finding: undefined }

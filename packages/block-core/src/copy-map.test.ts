@@ -64,7 +64,7 @@ describe('what a copy has to move', () => {
       [1024 + 2 * UNIT, 1024, 'data'],
       [2048 + 2 * UNIT, 512, 'zero'],
     ])
-    const bytes = new Uint8Array(map.size)
+    const bytes = new Uint8Array(map.size).fill(0xff)
     await map.read(0, bytes)
     const expected = new Uint8Array(map.size)
     expected

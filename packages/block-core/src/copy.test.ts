@@ -190,8 +190,10 @@ describe('a copy from node to node', () => {
   it('saves what can be read', async () => {
     const bad = source('xx', {
       async read(offset, into) {
-        if (offset <= UNIT + SECTOR && offset + into.length > UNIT + SECTOR)
+        if (offset <= UNIT + SECTOR && offset + into.length > UNIT + SECTOR) {
+          into.fill(9)
           throw new BlockError('EIO', 'bad')
+        }
         into.fill(7)
       },
     })

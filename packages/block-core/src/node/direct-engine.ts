@@ -1,9 +1,11 @@
 /**
- * O_DIRECT: requests past the page cache. Always on the thread pool, since every one waits for the disk, and
- * only from aligned memory: what the caller has elsewhere goes through a borrowed buffer.
+ * O_DIRECT: requests past the page cache. Never on this thread, since every one waits for the disk: they are the
+ * kernel's where it takes them, else the thread pool's. And only from aligned memory: what the caller has elsewhere
+ * goes through a borrowed buffer.
  */
-
 import { BlockError } from '../errors.ts'
+import type { AioQueue } from './aio-queue.ts'
+import { AioTransfers } from './aio-transfers.ts'
 import { ALIGNED_BUFFER, type AlignedBuffers, isAligned, sharedBuffers } from './aligned-buffers.ts'
 import type { Where } from './host-calls.ts'
 import { close, open, pread } from './host-fs.ts'
@@ -19,25 +21,34 @@ export class DirectEngine implements IoEngine {
   readonly #pool = new ThreadEngine()
   readonly #alignment: number
   readonly #buffers: AlignedBuffers
+  readonly #aio: AioTransfers | undefined
 
-  /** @param alignment what {@link probeAlignment} found, in bytes */
-  constructor(alignment: number, buffers: AlignedBuffers = sharedBuffers) {
+  /**
+   * @param alignment what {@link probeAlignment} found, in bytes
+   * @param queue takes requests that need no thread; without it all go to the pool
+   */
+  constructor(
+    alignment: number,
+    { buffers = sharedBuffers, queue }: { readonly buffers?: AlignedBuffers; readonly queue?: AioQueue } = {},
+  ) {
     this.#alignment = alignment
     this.#buffers = buffers
+    this.#aio = queue && new AioTransfers(queue, this.#pool)
   }
 
   async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
     // A short read that ends unaligned ends at the end of the file: going on from there would be EINVAL.
     const isEnd = (done: number): boolean => (offset + done) % this.#alignment !== 0
+    const engine = this.#aio ?? this.#pool
     if (isAligned(into, MEMORY_ALIGNMENT)) {
-      const done = await this.#pool.readUntilEnd(fd, into, offset, isEnd)
+      const done = await engine.readUntilEnd(fd, into, offset, isEnd)
       if (done < into.length) into.fill(0, done)
       return
     }
     await this.#buffers.borrow(async (buffer) => {
       for (let at = 0; at < into.length; at += ALIGNED_BUFFER) {
         const piece = buffer.subarray(0, Math.min(ALIGNED_BUFFER, into.length - at))
-        const done = await this.#pool.readUntilEnd(fd, piece, offset + at, isEnd)
+        const done = await engine.readUntilEnd(fd, piece, offset + at, isEnd)
         into.set(done < piece.length ? piece.subarray(0, done) : piece, at)
         if (done === piece.length) continue
         into.fill(0, at + done)
@@ -47,12 +58,13 @@ export class DirectEngine implements IoEngine {
   }
 
   async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
-    if (isAligned(from, MEMORY_ALIGNMENT)) return this.#pool.pwrite(fd, from, offset)
+    const engine = this.#aio ?? this.#pool
+    if (isAligned(from, MEMORY_ALIGNMENT)) return engine.pwrite(fd, from, offset)
     await this.#buffers.borrow(async (buffer) => {
       for (let at = 0; at < from.length; at += ALIGNED_BUFFER) {
         const piece = from.subarray(at, at + ALIGNED_BUFFER)
         buffer.set(piece)
-        await this.#pool.pwrite(fd, buffer.subarray(0, piece.length), offset + at)
+        await engine.pwrite(fd, buffer.subarray(0, piece.length), offset + at)
       }
     })
   }
@@ -63,8 +75,8 @@ export class DirectEngine implements IoEngine {
   call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
     return this.#pool.call(bytes, run)
   }
-  stop(): Promise<void> {
-    return this.#pool.stop()
+  async stop(): Promise<void> {
+    await Promise.all([this.#pool.stop(), this.#aio?.stop()])
   }
 }
 

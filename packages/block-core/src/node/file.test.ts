@@ -26,7 +26,12 @@ const MODES: readonly (readonly [name: string, options: RawOptions])[] = [
   ['aio=threads', { aio: 'threads' }],
   ['aio=adaptive', { aio: 'adaptive' }],
   ['aio=io_uring', { aio: 'io_uring' }],
-  ...(takesDirect ? ([['cache.direct=on', { cache: { direct: true }, aio: 'native' }]] as const) : []),
+  ...(takesDirect
+    ? ([
+        ['cache.direct=on, aio=native', { cache: { direct: true }, aio: 'native' }],
+        ['cache.direct=on, aio=threads', { cache: { direct: true }, aio: 'threads' }],
+      ] as const)
+    : []),
 ]
 
 describe('bytes', () => {

@@ -7,7 +7,7 @@ import { BlockError } from '../errors.ts'
 import { protocolOf } from '../filename.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
 import { filePreallocation } from '../preallocation.ts'
-import { type EngineName, makeEngine } from './engines.ts'
+import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
 import { lockForCreation } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
@@ -17,14 +17,11 @@ import { systemCalls } from './koffi.ts'
 import { openFailure, openFile, placeOf } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 
-/** QEMU's names for ways of the Linux kernel that Node has no access to: the thread pool stands in for both. */
-const ENGINE_OF: Readonly<Record<string, EngineName>> = { native: 'threads', io_uring: 'threads' }
-
 const options = {
   filename: text('File name of the image'),
   aio: oneOf(
-    ['adaptive', 'sync', 'threads', 'native', 'io_uring'],
-    'host AIO implementation (adaptive, sync, threads; native and io_uring are done by threads)',
+    AIO_NAMES,
+    'host AIO implementation (adaptive, sync, threads, native; io_uring is done by threads)',
     'adaptive',
   ),
   locking: oneOf(
@@ -103,14 +100,18 @@ export const fileDriver = ({
     async open(context) {
       const { readOnly, options } = context
       const filename = requireFilename(options, hostCalls)
-      const engine = ENGINE_OF[options.aio] ?? (options.aio as EngineName)
+      const { aio } = options
       const openAs = (mode: { readonly readOnly: boolean; readonly direct: boolean }) => {
-        if (options.aio === 'native' && !mode.direct)
+        if (aio === 'native' && !mode.direct)
           throw new BlockError(
             'EINVAL',
             'aio=native was specified, but it requires cache.direct=on, which was not specified.',
           )
-        return openFile(filename, { ...mode, makeEngine: () => engineOf(engine) })
+        return openFile(filename, {
+          ...mode,
+          makeEngine: () => engineOf(engineNameOf(aio)),
+          makeDirectEngine: (alignment) => makeDirectEngine(aio, alignment, hostCalls),
+        })
       }
       return new FileNode({
         file: await openAs({ readOnly, direct: context.direct }),

@@ -26,6 +26,8 @@ export interface HostCalls {
    * at the end of the file that is read
    */
   copyRange?(from: FilePlace, to: FilePlace, bytes: number, where?: Where): Promise<number>
+  /** Requests that the kernel carries out while this thread goes on. Only with O_DIRECT do they not wait. */
+  readonly aio?: HostAio | undefined
   /** Locks of other processes see these. Present where they belong to the open file, not to the process. */
   readonly locks?: HostLocks | undefined
 }
@@ -47,4 +49,29 @@ export interface HostLocks {
   release(fd: number, byte: number): void
   /** Whether somebody else has any lock on the byte. */
   isTaken(fd: number, byte: number): boolean
+}
+
+/** Linux's asynchronous requests: `io_setup`, `io_submit`, `io_getevents`. */
+export interface HostAio {
+  /** Opens a queue for so many requests. @throws EAGAIN, ENOSYS, EPERM, ... where there is none to be had */
+  open(slots: number): HostAioQueue
+}
+
+/** Requests by slot: from 0, as many as were asked for. A slot is prepared, submitted, and free when it has ended. */
+export interface HostAioQueue {
+  /** Describes a request. `memory` must be aligned, may not move, and is to be kept until the request has ended. */
+  prepare(slot: number, operation: 'read' | 'write', fd: number, memory: Uint8Array, offset: number): void
+  /**
+   * Hands prepared requests to the kernel.
+   *
+   * @returns how many of them it has taken, from the first; at least 1
+   * @throws what the kernel says of the first: EAGAIN where it takes no more now
+   */
+  submit(slots: readonly number[]): number
+  /** Calls back once submitted requests have ended; at most one may wait. A thread of the pool sleeps meanwhile. */
+  wait(woken: () => void): void
+  /** Tells of each request that has ended since: bytes, or a negative errno. Never waits. */
+  reap(ended: (slot: number, result: number) => void): void
+  /** What a negative result means. */
+  errorOf(result: number): Error
 }

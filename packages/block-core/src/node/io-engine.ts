@@ -49,7 +49,7 @@ const isInterrupted = (error: unknown): boolean => (error as { code?: unknown })
 /** What a request meets that comes after the end. */
 export const stopped = (): BlockError => new BlockError('ECANCELED', 'the file was closed under the request')
 /** The host accepted a write of nothing: repeating it would never end. */
-const noProgress = (): BlockError => new BlockError('ENOSPC', 'the file takes no more data')
+export const noProgress = (): BlockError => new BlockError('ENOSPC', 'the file takes no more data')
 
 /** Fills `into` with system calls on this thread; zeroes beyond the end of the file. */
 export function readNow(fd: number, into: Uint8Array, offset: number): void {

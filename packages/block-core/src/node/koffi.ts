@@ -27,7 +27,16 @@ export interface LazySystemCalls {
   report(): SystemCallsReport
 }
 
-const NAMES = ['punchHole', 'zeroRange', 'allocate', 'seekData', 'seekHole', 'copyRange', 'locks'] as const
+const NAMES = [
+  'punchHole',
+  'zeroRange',
+  'allocate',
+  'seekData',
+  'seekHole',
+  'copyRange',
+  'locks',
+  'aio',
+] as const
 
 /** @param load gives the library, or throws: then there are no calls */
 export function lazySystemCalls(load: () => ForeignFunctions, system: SystemName = process): LazySystemCalls {

@@ -2,7 +2,7 @@
 import { constants, type Stats } from 'node:fs'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
-import { DirectEngine, opensWithoutDirect, probeAlignment } from './direct-engine.ts'
+import { opensWithoutDirect, probeAlignment } from './direct-engine.ts'
 import { close, fstat, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 
@@ -27,6 +27,8 @@ export interface OpenMode {
   readonly direct: boolean
   /** Makes the engine of a file that is not opened with O_DIRECT. */
   makeEngine(): IoEngine
+  /** Makes the engine of one that is. `alignment` in bytes. */
+  makeDirectEngine(alignment: number): IoEngine
 }
 
 /** What the host said of a failed open or create, as QEMU words it (`qemu_open_internal` of util/osdep.c). */
@@ -58,7 +60,7 @@ export async function openFile(filename: string, mode: OpenMode): Promise<OpenFi
       throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
     if (!mode.direct) return { fd, stats, direct: false, alignment: 1, engine: mode.makeEngine() }
     const alignment = await probeAlignment(fd)
-    return { fd, stats, direct: true, alignment, engine: new DirectEngine(alignment) }
+    return { fd, stats, direct: true, alignment, engine: mode.makeDirectEngine(alignment) }
   } catch (error) {
     await close(fd).catch(() => undefined)
     throw fromHostError(error, `Could not open '${filename}'`)

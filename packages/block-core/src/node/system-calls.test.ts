@@ -1,6 +1,7 @@
 /** Each system call on a real file, on this thread and in the pool; and what there is where koffi is not. */
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
+import { allocateAligned } from './aligned-buffers.ts'
 import type { Where } from './host-calls.ts'
 import { lazySystemCalls, systemCalls, systemCallsReport } from './koffi.ts'
 import { ScratchFiles } from './scratch-files.ts'
@@ -52,6 +53,7 @@ it('is there where this system has a binary of koffi, and says what is there', (
       'seekHole',
       'copyRange',
       'locks',
+      'aio',
     ])
   } else if (report.missing !== undefined) {
     expect(report.calls).toEqual([])
@@ -124,6 +126,37 @@ describe.runIf(has && isLinux)('more than koffi takes', () => {
     const fd = fileOf('x')
     const ends = await Promise.all(Array.from({ length: 1000 }, () => here.seekHole!(fd, 0, 'pool')))
     expect(new Set(ends)).toEqual(new Set([BLOCK]))
+    closeSync(fd)
+  })
+})
+
+describe.runIf(here.aio !== undefined && constants.O_DIRECT !== undefined)('asynchronous requests', () => {
+  it('read and write, several by one call, and name what fails', async () => {
+    const path = scratch.place(new Uint8Array(3 * BLOCK).fill(3))
+    const flags = constants.O_RDWR | ((await scratch.takesDirect()) ? constants.O_DIRECT : 0)
+    const fd = openSync(path, flags)
+    const queue = here.aio!.open(4)
+    const memory = allocateAligned(4 * BLOCK)
+    memory.fill(9)
+    const part = (index: number): Uint8Array => memory.subarray(index * BLOCK, (index + 1) * BLOCK)
+    queue.prepare(2, 'write', fd, part(2), BLOCK)
+    queue.prepare(0, 'read', fd, part(0), 0)
+    queue.prepare(3, 'read', fd, part(3), 3 * BLOCK)
+    queue.prepare(1, 'read', 999_999, part(1), 0)
+    expect(queue.submit([2, 0, 3, 1])).toBe(3)
+    const results: [slot: number, result: number][] = []
+    while (results.length < 3) {
+      await new Promise<void>((resolve) => queue.wait(resolve))
+      queue.reap((slot, result) => results.push([slot, result]))
+    }
+    expect(results.sort(([a], [b]) => a - b)).toEqual([
+      [0, BLOCK],
+      [2, BLOCK],
+      [3, 0],
+    ])
+    expect([memory[0], memory[BLOCK - 1], memory[BLOCK], readFileSync(path)[BLOCK]]).toEqual([3, 3, 9, 9])
+    expect(() => queue.submit([1])).toThrow('EBADF')
+    expect(queue.errorOf(-28)).toMatchObject({ code: 'ENOSPC' })
     closeSync(fd)
   })
 })

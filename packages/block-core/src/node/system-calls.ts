@@ -1,5 +1,6 @@
 /** System calls made of functions of the C library: their signatures, constants and structures, by system. */
 import PQueue from 'p-queue'
+import { type AioNumbers, aioCalls } from './aio-calls.ts'
 import type { HostCalls, HostLocks, Where } from './host-calls.ts'
 
 /** A C function: called on this thread, or by `async` in Node's thread pool. */
@@ -14,6 +15,8 @@ export interface ForeignFunctions {
   readonly os: { readonly errno: Readonly<Record<string, number>> }
   /** Functions of the C library that Node itself runs on. */
   load(path: null): { func(signature: string): unknown }
+  /** Where the first byte of a view lies. */
+  address?(bytes: Uint8Array): bigint
   /** As the last call, or the one whose callback is running, left it. */
   errno(): number
 }
@@ -29,6 +32,8 @@ interface Constants {
   readonly copyFileRange?: boolean
   /** Commands of `fcntl` for locks of open file descriptions, and types of locks. */
   readonly ofd?: { readonly get: number; readonly set: number; readonly types: LockTypes }
+  /** Numbers of Linux's asynchronous requests. */
+  readonly aio?: AioNumbers
 }
 
 interface LockTypes {
@@ -49,8 +54,8 @@ const MACOS: Constants = { seekData: 4, seekHole: 3, punchHole: 99 }
 
 /** By platform and processor: elsewhere numbers or layouts differ, or nobody has looked. */
 const SYSTEMS: Readonly<Record<string, Constants>> = {
-  'linux-x64': LINUX,
-  'linux-arm64': LINUX,
+  'linux-x64': { ...LINUX, aio: { setup: 206, submit: 209, getevents: 208 } },
+  'linux-arm64': { ...LINUX, aio: { setup: 0, submit: 2, getevents: 4 } },
   'darwin-x64': MACOS,
   'darwin-arm64': MACOS,
 }
@@ -82,11 +87,11 @@ export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCa
   )
   const queue = new PQueue({ concurrency: POOLED })
 
-  const lastError = (call: string): Error => {
-    const errno = ffi.errno()
+  const errorOf = (errno: number, call: string): Error => {
     const code = names.get(errno) ?? `E${errno}`
     return Object.assign(new Error(`${code}: ${call}`), { code, errno, syscall: call })
   }
+  const lastError = (call: string): Error => errorOf(ffi.errno(), call)
   const isInterrupted = (error: Error): boolean => (error as { code?: unknown }).code === 'EINTR'
 
   /** A function that gives -1 and an errno when it fails; undefined where the C library has it not. */
@@ -131,10 +136,14 @@ export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCa
     ...spaceCalls(system, declare),
     ...(system.copyFileRange && copyCalls(declare)),
     ...(system.ofd && { locks: lockCalls(system.ofd, declare) }),
+    ...(system.aio && {
+      aio: aioCalls(system.aio, ffi, declare, (result) => errorOf(-result, 'io_submit')),
+    }),
   }
 }
 
-interface SystemCall {
+/** A function of the C library that gives -1 and an errno when it fails. */
+export interface SystemCall {
   /** @throws an error with the errno's name as its `code` */
   now(args: readonly unknown[]): number
   at(where: Where | undefined, ...args: unknown[]): Promise<number>

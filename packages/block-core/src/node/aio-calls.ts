@@ -1,0 +1,159 @@
+/**
+ * Linux AIO by its system calls, which the C library does not wrap: structures as in linux/aio_abi.h. They lie in one
+ * piece of memory whose address is known, so that a request costs a few stores and a batch of them one call.
+ */
+import { read } from 'node:fs'
+import type { HostAio, HostAioQueue } from './host-calls.ts'
+import type { ForeignFunctions, SystemCall } from './system-calls.ts'
+
+/** Numbers of the calls. */
+export interface AioNumbers {
+  readonly setup: number
+  readonly submit: number
+  readonly getevents: number
+}
+
+/** Bytes of `struct iocb` and of `struct io_event`. */
+const IOCB = 64
+const EVENT = 32
+const OPCODES = { read: 0, write: 1 } as const
+const HAS_EVENTFD = 1
+const WASM_PAGE = 65536
+const TWO_32 = 2 ** 32
+
+/** Declares a function that gives -1 and an errno when it fails. */
+type Declare = (name: string, signature: string) => SystemCall | undefined
+
+/** @returns undefined where the C library lacks what is needed */
+export function aioCalls(
+  numbers: AioNumbers,
+  ffi: ForeignFunctions,
+  declare: Declare,
+  errorOf: HostAioQueue['errorOf'],
+): HostAio | undefined {
+  const setup = declare('io_setup', 'int64_t syscall(int64_t number, uint32_t slots, void *context)')
+  const submit = declare(
+    'io_submit',
+    'int64_t syscall(int64_t number, uint64_t context, int64_t count, uint64_t pointers)',
+  )
+  const getevents = declare(
+    'io_getevents',
+    'int64_t syscall(int64_t number, uint64_t context, int64_t least, int64_t most, uint64_t events, uint64_t timeout)',
+  )
+  const eventfd = declare('eventfd', 'int eventfd(uint32_t count, int flags)')
+  if (!setup || !submit || !getevents || !eventfd || !ffi.address) return undefined
+  const address = (bytes: Uint8Array): number => Number(ffi.address!(bytes))
+
+  return {
+    open(slots) {
+      const memory = new QueueMemory(slots, address)
+      const context = new BigUint64Array(1)
+      setup.now([numbers.setup, slots, context])
+      const [id] = context
+      const eventFd = eventfd.now([0, CLOSE_ON_EXEC])
+      const count = new Uint8Array(8)
+      return {
+        prepare: (slot, operation, fd, bytes, offset) =>
+          memory.prepare(slot, OPCODES[operation], fd, bytes, offset, eventFd),
+        submit(chosen) {
+          memory.point(chosen)
+          return submit.now([numbers.submit, id, chosen.length, memory.pointers])
+        },
+        wait(woken) {
+          read(eventFd, count, 0, count.length, null, (error) => {
+            // Nobody could be told, and asking at once again might never end.
+            if (error) setTimeout(woken, 1)
+            else woken()
+          })
+        },
+        reap(ended) {
+          const count = getevents.now([numbers.getevents, id, 0, slots, memory.events, memory.noTime])
+          memory.each(count, ended)
+        },
+        errorOf,
+      }
+    },
+  }
+}
+
+const CLOSE_ON_EXEC = 0o2000000
+
+/** The structures of one queue. Addresses fit a number: user space ends below 2^53. */
+class QueueMemory {
+  readonly #words: Uint32Array
+  readonly #numbers: Int32Array
+  readonly #addressOf: (bytes: Uint8Array) => number
+  /** Where the memory begins whose views were given: it does not move. */
+  readonly #bases = new WeakMap<ArrayBufferLike, number>()
+  readonly #base: number
+  readonly #pointersAt: number
+  readonly #eventsAt: number
+  readonly #noTimeAt: number
+
+  constructor(slots: number, addressOf: (bytes: Uint8Array) => number) {
+    this.#pointersAt = slots * IOCB
+    this.#eventsAt = this.#pointersAt + slots * 8
+    this.#noTimeAt = this.#eventsAt + slots * EVENT
+    const pages = Math.ceil((this.#noTimeAt + 16) / WASM_PAGE)
+    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages })
+    this.#words = new Uint32Array(buffer)
+    this.#numbers = new Int32Array(buffer)
+    this.#addressOf = addressOf
+    this.#base = addressOf(new Uint8Array(buffer))
+  }
+
+  get pointers(): number {
+    return this.#base + this.#pointersAt
+  }
+  get events(): number {
+    return this.#base + this.#eventsAt
+  }
+  get noTime(): number {
+    return this.#base + this.#noTimeAt
+  }
+
+  prepare(
+    slot: number,
+    opcode: number,
+    fd: number,
+    bytes: Uint8Array,
+    offset: number,
+    eventFd: number,
+  ): void {
+    const at = slot * IOCB
+    this.#put(at, slot)
+    this.#words[(at + 16) / 4] = opcode
+    this.#words[(at + 20) / 4] = fd
+    this.#put(at + 24, this.#baseOf(bytes.buffer) + bytes.byteOffset)
+    this.#put(at + 32, bytes.length)
+    this.#put(at + 40, offset)
+    this.#words[(at + 56) / 4] = HAS_EVENTFD
+    this.#words[(at + 60) / 4] = eventFd
+  }
+
+  point(slots: readonly number[]): void {
+    for (let index = 0; index < slots.length; index++)
+      this.#put(this.#pointersAt + index * 8, this.#base + slots[index]! * IOCB)
+  }
+
+  each(count: number, ended: (slot: number, result: number) => void): void {
+    for (let index = 0; index < count; index++) {
+      const at = this.#eventsAt + index * EVENT
+      ended(this.#words[at / 4]!, this.#numbers[(at + 16) / 4]!)
+    }
+  }
+
+  #put(at: number, value: number): void {
+    this.#words[at / 4] = value % TWO_32
+    this.#words[at / 4 + 1] = Math.floor(value / TWO_32)
+  }
+
+  #baseOf(buffer: ArrayBufferLike): number {
+    let base = this.#bases.get(buffer)
+    if (base === undefined) {
+      base = this.#addressOf(new Uint8Array(buffer))
+      this.#bases.set(buffer, base)
+    }
+    return base
+  }
+}

@@ -17,6 +17,13 @@ import { systemCalls } from './koffi.ts'
 import { openFailure, openFile, placeOf } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 
+/**
+ * Runtime options. How long `aio` may keep the event loop from turning: `threads` never for the disk, it turns for
+ * each request; `adaptive` for at most 10 ms of requests that the page cache answers, all files together, plus the
+ * request that ends them, and for the disk three requests in a row, then one now and then (adaptive-engine.ts); `sync`
+ * without bound. With `cache.direct=on` every request waits for the disk: `adaptive` and `native` give it to the
+ * kernel (Linux AIO), the others, and what the kernel does not take, to threads.
+ */
 const options = {
   filename: text('File name of the image'),
   aio: oneOf(

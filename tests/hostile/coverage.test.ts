@@ -73,7 +73,9 @@ function plant(path: string, source: string): string {
   return source.replace(before, `if (${condition}) throw new TypeError('planted')\n${before}`)
 }
 
-test('breeding finds a fault behind several conditions, where as many of chance do not', async () => {
+test('breeding finds a fault behind several conditions, where as many of chance do not', {
+  timeout: 0,
+}, async () => {
   Error.stackTraceLimit = 0
   const { module, counters, numbers } = await instrument<Target>('target.ts', plant)
   const seeds = (await module.makeSmallSeeds()).filter(({ name }) => name === 'tiny' || name === 'tiny, old')

@@ -1,3 +1,4 @@
+import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { fixedText, generalText } from './printf.ts'
 
@@ -7,6 +8,20 @@ describe('numbers as printf writes them', () => {
     expect(fixedText(1.1875, 3)).toBe('1.188')
     expect(fixedText(1.0635, 3)).toBe('1.063')
     expect(fixedText(0.5, 0)).toBe('0')
+  })
+
+  it('are the nearest to what was given, halves to even', () => {
+    const random = createRandom(1)
+    for (let i = 0; i < 5000; i++) {
+      // A fraction of which the denominator is known: many of these are halves at the third place.
+      const [numerator, power] = [random.int(0, 2 ** 24), random.int(0, 24)]
+      const [scaled, denominator] = [BigInt(numerator) * 2000n, 2n ** BigInt(power)]
+      const shown = BigInt(fixedText(numerator / 2 ** power, 3).replace('.', ''))
+      const error = 2n * shown * denominator - scaled
+      const distance = error < 0n ? -error : error
+      expect(distance <= denominator).toBe(true)
+      if (distance === denominator) expect(shown % 2n).toBe(0n)
+    }
   })
 
   it.each([

@@ -27,8 +27,13 @@ function point(number: bigint, digits: number): string {
 const withoutTrailingZeros = (text: string): string =>
   text.includes('.') ? text.replace(/\.?0+$/, '') : text
 
+/** From here on `toFixed` gives exponents. */
+const TO_FIXED_END = 1e21
+
 /** C's `%.Nf` of a number that is not negative, or of none. */
 export function fixedText(value: number, digits: number): string {
+  // As exact and much quicker, but for halves, which it rounds up; there twice the scaled value is a whole number.
+  if (value < TO_FIXED_END && !Number.isInteger(value * 2 * 10 ** digits)) return value.toFixed(digits)
   if (Number.isFinite(value)) return point(scaled(value, digits), digits)
   return Number.isNaN(value) ? '-nan' : value > 0 ? 'inf' : '-inf'
 }

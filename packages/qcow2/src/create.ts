@@ -137,11 +137,12 @@ async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
   const { set } = refcountAccess(refcountOrder)
   const perPiece = Math.max(1, PIECE / clusterSize)
   const piece = new Uint8Array(Math.min(perPiece, refblocks) * clusterSize)
-  for (let i = 0; i < (piece.length / clusterSize) * refblockEntries; i++) set(piece, i, 1)
+  // Most images begin with a few clusters: a loop over all entries of a block would be most of the work.
+  for (let i = 0; i < Math.min(perPiece * refblockEntries, total); i++) set(piece, i, 1)
   for (let first = 0; first < refblocks; first += perPiece) {
     const blocks = Math.min(perPiece, refblocks - first)
-    const used = Math.min(blocks * refblockEntries, total - first * refblockEntries)
-    for (let i = used; i < blocks * refblockEntries; i++) set(piece, i, 0)
+    const used = total - first * refblockEntries
+    if (first > 0) for (let i = used; i < blocks * refblockEntries; i++) set(piece, i, 0)
     await file.write(refblocksAt(plan) + first * clusterSize, piece.subarray(0, blocks * clusterSize))
   }
 }

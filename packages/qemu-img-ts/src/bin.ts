@@ -58,11 +58,15 @@ async function run(
   return status
 }
 
+/** Commands that move data; the others are over before anything is worth optimizing, or are one loop. */
+const LONG = ['commit', 'compare', 'convert']
+
 const [, , word = ''] = process.argv
 launch<Program>({
   bin: __filename,
   require,
   command: /^[a-z]+$/.test(word) ? word : 'none',
   name: 'qemu-img',
+  isBrief: !LONG.includes(word),
   run,
 })

@@ -21,6 +21,19 @@ export interface NodeConfig {
   readonly explicit: Readonly<Record<string, unknown>>
 }
 
+/** A writable, unmapping node in writeback mode, that outlives its parents. */
+export const PLAIN_CONFIG: NodeConfig = {
+  readOnly: false,
+  writeCache: true,
+  direct: false,
+  noFlush: false,
+  unmap: true,
+  detectZeroes: 'off',
+  checkMode: false,
+  ownedByParents: false,
+  explicit: {},
+}
+
 /** Everything a node is made of. Made by `openNode`. */
 export interface NodeInit {
   readonly name: string

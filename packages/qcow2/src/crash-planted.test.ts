@@ -2,15 +2,14 @@
 import { reopenNode, TableCache } from '@vmblock/block-core'
 import {
   type Change,
-  type CrashRule,
-  type CrashWorkload,
   type Forgets,
   forgetfulDisk,
-  huntCrashes,
+  type PlantedBug,
+  plantedBugTests,
   randomRequests,
   toBytes,
 } from '@vmblock/block-core/testing'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { vi } from 'vitest'
 import { Image } from './image.ts'
 import { alone, CLUSTER, type Operation, overlay, SIZE, VARIETIES, type Variety } from './testing/crash.ts'
 
@@ -105,15 +104,7 @@ const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
 /** The word of incompatible features in the header, which has the dirty bit. */
 const isDirtyBit = ({ offset, bytes }: Change): boolean => offset === 72 && bytes === 8
 
-interface Bug {
-  readonly name: string
-  readonly rules: readonly CrashRule[]
-  readonly workload: CrashWorkload
-  /** Absent: it is in the disk that the workload has. */
-  plant?(): void
-}
-
-const BUGS: readonly Bug[] = [
+const BUGS: readonly PlantedBug[] = [
   {
     name: 'L2 entries do not wait for refcounts',
     rules: ['leaks at most'],
@@ -206,19 +197,4 @@ const BUGS: readonly Bug[] = [
   },
 ]
 
-describe('a planted bug is found', () => {
-  afterEach(() => {
-    vi.restoreAllMocks()
-    planted.bug = ''
-  })
-
-  test.each(BUGS)('$name', async ({ rules, workload, plant }) => {
-    plant?.()
-    const { states, finding } = await huntCrashes(workload, 2000)
-    console.log(`found after ${states} states: ${finding?.rule}`)
-    expect(rules).toContain(finding?.rule)
-    vi.restoreAllMocks()
-    planted.bug = ''
-    if (plant) expect((await huntCrashes(workload, states)).finding).toBeUndefined()
-  })
-})
+plantedBugTests(BUGS, () => Object.assign(planted, { bug: '' }))

@@ -2,14 +2,13 @@
 import { TableCache } from '@vmblock/block-core'
 import {
   type Change,
-  type CrashRule,
-  type CrashWorkload,
   type Forgets,
   forgetfulDisk,
-  huntCrashes,
+  type PlantedBug,
+  plantedBugTests,
   randomRequests,
 } from '@vmblock/block-core/testing'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { vi } from 'vitest'
 import { HEADER_BYTES } from './format/header.ts'
 import { Image } from './image.ts'
 import { alone, CLUSTER, clock, type Operation, overlay, VARIETIES, type Variety } from './testing/crash.ts'
@@ -31,15 +30,7 @@ const isHeader = ({ offset, bytes }: Change): boolean => offset === 0 && bytes =
 /** A new L2 table is made of zeroes. */
 const isNewTable = ({ offset, bytes }: Change): boolean => offset > 0 && bytes === CLUSTER
 
-interface Bug {
-  readonly name: string
-  readonly rules: readonly CrashRule[]
-  readonly workload: CrashWorkload
-  /** Absent: it is in the disk that the workload has. */
-  plant?(): void
-}
-
-const BUGS: readonly Bug[] = [
+const BUGS: readonly PlantedBug[] = [
   {
     name: 'the need-check bit is set, and not flushed',
     rules: ['dirty bit'],
@@ -90,15 +81,4 @@ const BUGS: readonly Bug[] = [
   },
 ]
 
-describe('a planted bug is found', () => {
-  afterEach(() => void vi.restoreAllMocks())
-
-  test.each(BUGS)('$name', async ({ rules, workload, plant }) => {
-    plant?.()
-    const { states, finding } = await huntCrashes(workload, 2000)
-    console.log(`found after ${states} states: ${finding?.rule}`)
-    expect(rules).toContain(finding?.rule)
-    vi.restoreAllMocks()
-    if (plant) expect((await huntCrashes(workload, states)).finding).toBeUndefined()
-  })
-})
+plantedBugTests(BUGS)

@@ -4,25 +4,13 @@ import {
   BlockNode,
   type ChildRole,
   type DebugEvent,
-  type NodeConfig,
   type NodeOps,
   parseOptions,
   type WriteFlags,
 } from '@vmblock/block-core'
+import { PLAIN_CONFIG } from '@vmblock/block-core/testing'
 import { raw } from './raw.ts'
 import { rawOptions } from './window.ts'
-
-const config: NodeConfig = {
-  readOnly: false,
-  writeCache: true,
-  direct: false,
-  noFlush: false,
-  unmap: true,
-  detectZeroes: 'off',
-  checkMode: false,
-  ownedByParents: false,
-  explicit: {},
-}
 
 /** A file in memory that remembers what it was asked. */
 export class ByteFile implements NodeOps {
@@ -92,7 +80,14 @@ export interface OpenRawOptions {
 
 /** A node for bytes. */
 export const fileNode = (file: NodeOps): BlockNode =>
-  new BlockNode({ name: 'file0', driver: raw, filename: 'disk.img', config, ops: file, children: new Map() })
+  new BlockNode({
+    name: 'file0',
+    driver: raw,
+    filename: 'disk.img',
+    config: PLAIN_CONFIG,
+    ops: file,
+    children: new Map(),
+  })
 
 /** Opens the raw driver over `file`. */
 export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
@@ -118,7 +113,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     name: 'raw0',
     driver: raw,
     filename: 'disk.img',
-    config: { ...config, readOnly: how.readOnly ?? false },
+    config: { ...PLAIN_CONFIG, readOnly: how.readOnly ?? false },
     ops,
     children,
   })

@@ -3,6 +3,7 @@ import { isZero } from '../bits.ts'
 import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { BlockNode } from '../node.ts'
+import { PLAIN_CONFIG } from '../node-config.ts'
 import { size } from '../options.ts'
 
 /** Bytes in a page, the unit in which memory is taken and given back. */
@@ -180,16 +181,6 @@ export function memoryFromBytes(bytes: Uint8Array, options: MemoryFromBytesOptio
     filename: '',
     ops: operationsOf(disk),
     children: new Map(),
-    config: {
-      readOnly: options.readOnly ?? false,
-      writeCache: true,
-      direct: false,
-      noFlush: false,
-      unmap: true,
-      detectZeroes: 'off',
-      checkMode: false,
-      ownedByParents: false,
-      explicit: {},
-    },
+    config: { ...PLAIN_CONFIG, readOnly: options.readOnly ?? false },
   })
 }

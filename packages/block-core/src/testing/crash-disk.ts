@@ -8,7 +8,7 @@ import { type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
 import type { LogEntry } from '../drivers/write-log.ts'
 import { BlockError } from '../errors.ts'
 import { BlockNode } from '../node.ts'
-import { DEFAULT_CONFIG } from './nodes.ts'
+import { PLAIN_CONFIG } from '../node-config.ts'
 
 /** Bytes in a page, the unit of sharing. */
 const PAGE = 4096
@@ -149,7 +149,7 @@ export class CrashDisk {
       flush: async () => {},
       ...(onStep && { debugEvent: onStep }),
     }
-    const init = { name: 'disk', driver: crashDisk, filename: '', config: DEFAULT_CONFIG }
+    const init = { name: 'disk', driver: crashDisk, filename: '', config: PLAIN_CONFIG }
     return new BlockNode({ ...init, ops, children: new Map() })
   }
 

@@ -3,6 +3,8 @@
  * Needs vitest.
  * @module
  */
+
+export { PLAIN_CONFIG } from '../node-config.ts'
 export {
   type ConcurrencyRun,
   type ConcurrencySubject,
@@ -12,6 +14,7 @@ export {
   runConcurrently,
 } from './concurrency.ts'
 export type { DriverCapabilities, MakeNode, NodeWish } from './contract-kit.ts'
+export { type PlantedBug, plantedBugTests } from './crash-bugs.ts'
 export { CrashDisk, type CrashDiskNode } from './crash-disk.ts'
 export {
   type Exploration,
@@ -46,7 +49,7 @@ export {
   randomOperations,
   runModel,
 } from './model.ts'
-export { DEFAULT_CONFIG, nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
+export { nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
 export { createRandom, freshSeed, type Random } from './random.ts'
 export { readOnlyContract } from './read-only-contract.ts'
 export { INJECTED, Shaker } from './shaker.ts'

@@ -3,21 +3,8 @@ import { BlockChild } from '../child.ts'
 import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { BlockNode } from '../node.ts'
-import type { NodeConfig } from '../node-config.ts'
+import { type NodeConfig, PLAIN_CONFIG } from '../node-config.ts'
 import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../options.ts'
-
-/** A writable, unmapping node in writeback mode, that outlives its parents. */
-export const DEFAULT_CONFIG: NodeConfig = {
-  readOnly: false,
-  writeCache: true,
-  direct: false,
-  noFlush: false,
-  unmap: true,
-  detectZeroes: 'off',
-  checkMode: false,
-  ownedByParents: false,
-  explicit: {},
-}
 
 /** What a test says of a node. */
 export interface TestNodeOptions {
@@ -44,7 +31,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     isOtherFormat = () => false,
   }: TestNodeOptions = {},
 ): Promise<BlockNode> {
-  const config: NodeConfig = { ...DEFAULT_CONFIG, ...changes }
+  const config: NodeConfig = { ...PLAIN_CONFIG, ...changes }
   const edges = edgesOf(name, children)
   let node: BlockNode | undefined
   const early: ((opened: BlockNode) => void)[] = []
@@ -93,7 +80,7 @@ export function nodeOf(
     name,
     driver,
     filename: '',
-    config: { ...DEFAULT_CONFIG, ...config },
+    config: { ...PLAIN_CONFIG, ...config },
     ops,
     children: edgesOf(name, children),
   })

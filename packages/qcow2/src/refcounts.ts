@@ -1,5 +1,5 @@
 /** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
-import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
+import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
 import { Effort } from './effort.ts'
 import { prefixedHex } from './format/words.ts'
 import { freeRunsOf } from './free-runs.ts'
@@ -54,9 +54,28 @@ async function loadSlice(image: Image, offset: number): Promise<Table> {
 
 /** The refcount of a host cluster, given by its index. */
 export async function getRefcount(image: Image, cluster: number): Promise<number> {
+  const bytes = await readSlice(image, cluster)
+  return bytes ? image.refcounts.get(bytes, cluster % sliceEntries(image)) : 0
+}
+
+/** The clusters from index `first` to before `end` whose refcount is not 0, as far as it can be read. */
+export async function* countedClusters(image: Image, first: number, end: number): AsyncGenerator<number> {
+  const entries = sliceEntries(image)
+  for (let start = first; start < end; ) {
+    const next = Math.min(end, (Math.floor(start / entries) + 1) * entries)
+    const bytes = await readSlice(image, start).catch(() => undefined)
+    if (bytes && !isZero(bytes)) {
+      for (let cluster = start; cluster < next; cluster++)
+        if (image.refcounts.get(bytes, cluster % entries) !== 0) yield cluster
+    }
+    start = next
+  }
+}
+
+/** The bytes of a cluster's slice; undefined where there is no block. */
+async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
   const offset = await sliceOf(image, cluster)
-  if (offset === 0) return 0
-  return image.refcounts.get((await loadSlice(image, offset)).bytes, cluster % sliceEntries(image))
+  return offset === 0 ? undefined : (await loadSlice(image, offset)).bytes
 }
 
 /**

@@ -2,7 +2,7 @@
 import { isZero } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
-import { getRefcount, refblockOffset, refcountTableEntries } from '../refcounts.ts'
+import { countedClusters, refblockOffset, refcountTableEntries } from '../refcounts.ts'
 import { type Check, countDifferences, countTable } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
@@ -199,9 +199,7 @@ export async function freeBehindEnd({ image, references }: Check): Promise<void>
     const block = refblockOffset(image, index)
     if (block === 0 || block % clusterSize !== 0) continue
     const end = (index + 1) * refblockEntries
-    for (let cluster = Math.max(index * refblockEntries, references.clusters); cluster < end; cluster++) {
-      const refcount = await getRefcount(image, cluster).catch(() => 0)
-      if (refcount !== 0) await setRefcount(image, cluster, 0)
-    }
+    const start = Math.max(index * refblockEntries, references.clusters)
+    for await (const cluster of countedClusters(image, start, end)) await setRefcount(image, cluster, 0)
   }
 }

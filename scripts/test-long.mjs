@@ -20,12 +20,12 @@ const HELP = `usage: npm run test:long -- [options] [word...]
 /** Milliseconds after which a test of a chunk has failed. */
 const TIMEOUT = 3_600_000
 
-/** Power cuts of one kind: 64 seeds, which make a million states of all kinds together. */
+/** Power cuts of one kind: 72 seeds, which make a million states of all kinds together. */
 const powerCuts = (format, kind) => ({
   name: `power cuts: ${kind}, ${format}`,
   args: ['--project', 'unit', `packages/${format}/src/crash-${kind}`],
-  env: { CRASH_SCALE: '8' },
-  seeds: { from: 'CRASH_SEED', first: 1, each: 8, chunks: 8 },
+  env: { CRASH_SCALE: '9' },
+  seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks: 8 },
 })
 
 /** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. */

@@ -1,20 +1,20 @@
 /** The pieces of one request, a bounded number of them at a time. */
-import PQueue from 'p-queue'
 
 /** QEMU runs as many pieces of a request at once (`QCOW2_MAX_WORKERS`). */
 const CONCURRENCY = 8
 
 /**
  * Runs pieces of a request in parallel, and does not end before all of them have: the buffer they work on is
- * the caller's again then.
+ * the caller's again then. Not p-queue, which is used elsewhere: it takes a good part of what a browser loads.
  */
 export class SubRequests {
-  readonly #queue: PQueue
+  readonly #concurrency: number
+  readonly #running = new Set<Promise<void>>()
   #error: unknown
   #failed = false
 
   constructor(concurrency = CONCURRENCY) {
-    this.#queue = new PQueue({ concurrency })
+    this.#concurrency = concurrency
   }
 
   /** A piece has failed: no use in adding more. */
@@ -22,17 +22,19 @@ export class SubRequests {
     return this.#failed
   }
 
-  /** Starts a piece, now or when another has ended. Resolves when there is room for the next. */
+  /** Starts a piece as soon as there is room for it. One is added after the other. */
   async add(piece: () => Promise<void>): Promise<void> {
-    if (this.#queue.size > 0) await this.#queue.onSizeLessThan(1)
-    this.#queue
-      .add(async () => {
-        if (!this.#failed) await piece()
-      })
+    if (this.#running.size >= this.#concurrency) await Promise.race(this.#running)
+    if (this.#failed) return
+    const running = piece()
       .catch((error: unknown) => {
         if (!this.#failed) this.#error = error
         this.#failed = true
       })
+      .then(() => {
+        this.#running.delete(running)
+      })
+    this.#running.add(running)
   }
 
   /**
@@ -44,7 +46,7 @@ export class SubRequests {
     try {
       await plan()
     } finally {
-      await this.#queue.onIdle()
+      await Promise.all(this.#running)
     }
     if (this.#failed) throw this.#error
   }

@@ -3,16 +3,13 @@ import {
   alignUp,
   BlockError,
   type BlockErrorCode,
-  bool,
   errorText,
-  integer,
   isBlockError,
   isPowerOfTwo,
   type OptionValues,
   parseOptions,
-  text,
 } from '@vmblock/block-core'
-import { createOptions } from './create-options.ts'
+import { amendOptions } from './amend-options.ts'
 import { discardClusters } from './discard.ts'
 import { settleImage } from './flush.ts'
 import { Compatible, Incompatible } from './format/features.ts'
@@ -22,29 +19,6 @@ import type { Image } from './image.ts'
 import { loadRun } from './lookup.ts'
 import { truncate } from './resize.ts'
 import { write } from './write.ts'
-
-const { size, compat, backing_file, backing_fmt, data_file, data_file_raw } = createOptions
-
-/**
- * The table for `BlockDriver.amendOptions`, as `qemu-img amend -f qcow2 -o help` has it. What of it cannot be changed
- * is read and then refused.
- */
-// biome-ignore format: a table
-export const amendOptions = {
-  'encrypt.state':      text('Select new state of affected keyslots (active/inactive)'),
-  'encrypt.keyslot':    integer('Select a single keyslot to modify explicitly'),
-  'encrypt.old-secret': text('Select all keyslots that match this password'),
-  'encrypt.new-secret': text('New secret to set in the matching keyslots. Empty string to erase'),
-  'encrypt.iter-time':  integer('Time to spend in PBKDF in milliseconds'),
-  size,
-  compat,
-  backing_file,
-  backing_fmt,
-  data_file,
-  data_file_raw,
-  lazy_refcounts:       bool('Postpone refcount updates'),
-  refcount_bits:        integer('Width of a reference count entry in bits'),
-}
 
 /** Told how far an upgrade or downgrade is; the other changes are over at once. */
 type Progress = (done: number, total: number) => void

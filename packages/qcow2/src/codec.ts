@@ -1,7 +1,7 @@
 /** Compressed clusters: raw deflate through the platform's own streams, zstd through a decoder loaded when needed. */
 import { BlockError } from '@vmblock/block-core'
 import type { CompressionType } from './format/header.ts'
-import { decompressZstd } from './zstd.ts'
+import { loadZstd } from './load-part.ts'
 
 /** Compresses and decompresses whole clusters. */
 export interface ClusterCodec {
@@ -68,6 +68,7 @@ const zlib: ClusterCodec = { decompress: inflate, compress: deflate }
 
 const zstd: ClusterCodec = {
   async decompress(data, clusterSize) {
+    const { decompressZstd } = await loadZstd()
     try {
       return await decompressZstd(data, clusterSize)
     } catch (error) {

@@ -1,23 +1,18 @@
 /** The qcow2 driver: one object, whose operations are the verbs of the files beside it. */
 import { type BlockDriver, defineDriver, type NodeOps, type OpenContext, viewOf } from '@vmblock/block-core'
-import { amend, amendOptions, changeBackingFile } from './amend.ts'
-import { checkImage } from './check/check.ts'
+import { amendOptions } from './amend-options.ts'
 import type { Codecs } from './codec.ts'
-import { createQcow2 } from './create.ts'
 import { createOptions } from './create-options.ts'
 import { discard } from './discard.ts'
-import { makeEmpty } from './empty.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image.ts'
 import { info } from './info.ts'
-import { openImage } from './open-image.ts'
+import { loadMaintenance } from './load-part.ts'
+import { becomeWritableAgain, openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
-import { prepareReopen } from './reopen.ts'
-import { truncate } from './resize.ts'
 import { blockStatus } from './status.ts'
-import { readVmState, writeVmState } from './vm-state.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
 
@@ -41,16 +36,18 @@ function operations(image: Image): NodeOps {
     writeZeroes: (offset, bytes, flags) => writeZeroes(image, offset, bytes, flags),
     discard: (offset, bytes) => discard(image, offset, bytes),
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
-    truncate: (size, options) => truncate(image, size, options),
+    truncate: async (size, options) => (await loadMaintenance()).truncate(image, size, options),
     flush: () => flushImage(image),
-    readVmState: (offset, into) => readVmState(image, offset, into),
-    writeVmState: (offset, from) => writeVmState(image, offset, from),
-    check: (options) => checkImage(image, options),
+    readVmState: async (offset, into) => (await loadMaintenance()).readVmState(image, offset, into),
+    writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),
+    check: async (options) => (await loadMaintenance()).checkImage(image, options),
     info: () => info(image),
-    makeEmpty: () => makeEmpty(image),
-    changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
-    amend: (options, progress) => amend(image, options, progress),
-    prepareReopen: (request) => prepareReopen(image, request),
+    makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
+    changeBackingFile: async (filename, format) =>
+      (await loadMaintenance()).changeBackingFile(image, filename, format),
+    amend: async (options, progress) => (await loadMaintenance()).amend(image, options, progress),
+    prepareReopen: async (request) =>
+      (await loadMaintenance()).prepareReopen(image, request, () => becomeWritableAgain(image)),
     close: () => closeImage(image),
     crash: () => image.dropCaches(),
   }
@@ -87,7 +84,7 @@ export const createQcow2Driver = ({
     amendOptions,
     probe,
     open: async (context: OpenContext<RuntimeOptions>) => operations(await openImage(context, codecs)),
-    create: createQcow2,
+    create: async (context) => (await loadMaintenance()).createQcow2(context),
   })
 
 /** The qcow2 driver. */

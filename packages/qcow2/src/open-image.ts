@@ -1,11 +1,11 @@
 /** From a file to an {@link Image}: header, tables, children, and what has to be done before the first write. */
 import { BlockError, type OpenContext } from '@vmblock/block-core'
-import { checkImage } from './check/check.ts'
 import { type Codecs, codecFor } from './codec.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from './format/features.ts'
 import { geometryOf } from './format/geometry.ts'
 import { type Header, headerAreaBytes, parseHeader } from './format/header.ts'
 import { Image } from './image.ts'
+import { loadMaintenance } from './load-part.ts'
 import { type RuntimeOptions, resolveSettings } from './options.ts'
 
 /**
@@ -132,15 +132,19 @@ export async function becomeWritable(image: Image): Promise<void> {
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
       node: image.settings.nodeName,
     })
+  // Before anything is changed: if it cannot be had, the image stays as it is, and dirty.
+  const repair = image.dirty ? await loadMaintenance() : undefined
+  // Writes will ask where the tables of snapshots are.
+  if (header.nbSnapshots > 0) await loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
-  if (!image.dirty) return
-  const report = await checkImage(image, { repair: 'all', report: (line) => events.warn(line) }).catch(
-    (error: unknown) => {
+  if (!repair) return
+  const report = await repair
+    .checkImage(image, { repair: 'all', report: (line) => events.warn(line) })
+    .catch((error: unknown) => {
       image.writable = false
       throw unrepaired(image, error)
-    },
-  )
+    })
   events.repair(report)
   if (report.checkErrors === 0 && !image.dirty) return
   image.writable = false

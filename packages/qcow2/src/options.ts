@@ -14,8 +14,8 @@ import {
 import { Compatible } from './format/features.ts'
 import type { Geometry } from './format/geometry.ts'
 import type { Header } from './format/header.ts'
+import { Metadata, OVERLAP_TEMPLATES } from './format/metadata.ts'
 import type { CacheSettings, ImageSettings } from './image.ts'
-import { Metadata, OVERLAP_TEMPLATES } from './overlap.ts'
 
 /** Whole seconds, as C's `unsigned int` holds them. */
 const cleanInterval: OptionType<number> = {

@@ -8,37 +8,10 @@ import { alignDown, alignUp, BlockError, viewOf } from '@vmblock/block-core'
 import { ClusterSet } from './cluster-set.ts'
 import { Autoclear } from './format/features.ts'
 import { hostOffsetOf, l1Offset, refblockOffset } from './format/l2-entry.ts'
+import { Metadata } from './format/metadata.ts'
 import type { Image } from './image.ts'
-import { loadSnapshotPlaces, type SnapshotPlaces } from './snapshots.ts'
-
-/** Kinds of metadata, as bits of a set. */
-export const Metadata = {
-  mainHeader: 1,
-  activeL1: 2,
-  activeL2: 4,
-  refcountTable: 8,
-  refcountBlock: 16,
-  snapshotTable: 32,
-  inactiveL1: 64,
-  inactiveL2: 128,
-  bitmapDirectory: 256,
-} as const
-
-const CONSTANT =
-  Metadata.mainHeader |
-  Metadata.activeL1 |
-  Metadata.refcountTable |
-  Metadata.snapshotTable |
-  Metadata.bitmapDirectory
-const CACHED = CONSTANT | Metadata.activeL2 | Metadata.refcountBlock | Metadata.inactiveL1
-
-/** What `overlap-check` may be, and the classes each stands for. */
-export const OVERLAP_TEMPLATES: Readonly<Record<string, number>> = {
-  none: 0,
-  constant: CONSTANT,
-  cached: CACHED,
-  all: CACHED | Metadata.inactiveL2,
-}
+import { loadMaintenance } from './load-part.ts'
+import type { SnapshotPlaces } from './snapshots.ts'
 
 /** QEMU's names, `qcow2_header` included. */
 const NAMES: ReadonlyMap<number, string> = new Map([
@@ -189,6 +162,7 @@ export class OverlapChecks {
 
   async #loadSnapshots(): Promise<void> {
     const image = this.#image
+    const { loadSnapshotPlaces } = await loadMaintenance()
     const places = await loadSnapshotPlaces(image)
     const l2Clusters: ClusterSet[] = []
     // QEMU reads these tables anew for every write; they stay the same while the snapshots do.

@@ -3,14 +3,19 @@ import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/bl
 import { settleImage } from './flush.ts'
 import { Incompatible } from './format/features.ts'
 import type { Image } from './image.ts'
-import { becomeWritableAgain } from './open-image.ts'
 import { mutableSettings, type RuntimeOptions } from './options.ts'
 
 /**
  * Does all that can fail. The core has drained the node, and a node that becomes writable finds its file
  * writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and C).
+ *
+ * @param becomeWritableAgain what an open for writing does, for an image that was read for a while
  */
-export async function prepareReopen(image: Image, request: ReopenRequest): Promise<PreparedReopen> {
+export async function prepareReopen(
+  image: Image,
+  request: ReopenRequest,
+  becomeWritableAgain: () => Promise<void>,
+): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
   const unmap = request.unmap ?? image.settings.passDiscard.request
   const next = mutableSettings(options, image.header, image.geometry, unmap)
@@ -25,7 +30,7 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
     await image.markClean()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
-    await becomeWritableAgain(image)
+    await becomeWritableAgain()
   }
   // The caches are replaced by ones of the new sizes; nothing may be in them alone.
   if (image.writable) await settleImage(image)

@@ -2,7 +2,7 @@
  * zstd frames of a compressed cluster (RFC 8878). The frames are found here, so that whatever follows them is
  * never looked at and a hostile header cannot ask for a huge window; a library decodes each.
  */
-import { viewOf } from '@vmblock/block-core'
+import { Decompress } from 'fzstd'
 
 const MAGIC = 0xfd2f_b528
 const SKIPPABLE = 0x184d_2a50
@@ -37,7 +37,7 @@ function contentSizeAt(view: DataView, at: number, width: number): number {
 
 /** The frame that `data` begins with. */
 function frameOf(data: Uint8Array): Frame {
-  const view = viewOf(data)
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   if (data.length < 8) throw truncated()
   const magic = view.getUint32(0, true)
   if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE)
@@ -99,7 +99,6 @@ const FRAME = 16
  * @throws Error when the data is broken, ends before, is in too many pieces, or its last frame gives more
  */
 export async function decompressZstd(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
-  const { Decompress } = await import('fzstd')
   const cluster = new Uint8Array(clusterSize)
   let filled = 0
   let rest = data

@@ -1,7 +1,7 @@
 /** The COPIED flags of the active tables against the refcounts. */
 import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
-import { Metadata } from '../overlap.ts'
+import { Metadata } from '../format/metadata.ts'
 import { getRefcount, refblockOffset } from '../refcounts.ts'
 import { type Check, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'

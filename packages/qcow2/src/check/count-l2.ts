@@ -12,7 +12,7 @@ import {
   l2Kind,
   ZERO_LO,
 } from '../format/l2-entry.ts'
-import { Metadata } from '../overlap.ts'
+import { Metadata } from '../format/metadata.ts'
 import { type Check, countReference, hex, hexWord } from './references.ts'
 
 /** One entry of the L2 table that is being walked. */

@@ -28,9 +28,9 @@ import {
   MAX_L1_INDEX,
   MAX_REFCOUNT_TABLE_BYTES,
   MAX_SNAPSHOTS,
+  SNAPSHOT_ENTRY_BYTES,
   validateTable,
 } from './limits.ts'
-import { snapshotHeader } from './snapshot-layout.ts'
 import { decodeName, encodeName } from './words.ts'
 
 export { HEADER_FIELD } from './header-layout.ts'
@@ -147,8 +147,8 @@ function checkTables(v2: HeaderV2, v3: HeaderV3, checkMode: boolean): void {
     'Reference count table',
   )
   if (!checkMode) {
-    const { size } = snapshotHeader
-    check(snapshotsOffset, nbSnapshots, size, size * MAX_SNAPSHOTS, 'Snapshot table')
+    const least = SNAPSHOT_ENTRY_BYTES
+    check(snapshotsOffset, nbSnapshots, least, least * MAX_SNAPSHOTS, 'Snapshot table')
   }
   check(l1TableOffset, l1Size, 8, MAX_L1_BYTES, 'Active L1 table')
 

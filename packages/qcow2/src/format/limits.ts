@@ -12,6 +12,8 @@ export const MAX_REFCOUNT_TABLE_BYTES = 8 * 2 ** 20
 export const MAX_SNAPSHOTS = 65_536
 /** Bytes of the snapshot table. */
 export const MAX_SNAPSHOT_TABLE_BYTES = 1024 * MAX_SNAPSHOTS
+/** Bytes of the shortest entry of the snapshot table: its fixed part. */
+export const SNAPSHOT_ENTRY_BYTES = 40
 /** Bytes of extra data in one entry of the snapshot table. */
 export const MAX_SNAPSHOT_EXTRA_DATA = 1024
 /** Bitmaps in an image. */

@@ -1,11 +1,11 @@
 /** The table of internal snapshots: entries of variable length, each beginning at a multiple of 8 bytes. */
 import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
-import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES } from './limits.ts'
+import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES, SNAPSHOT_ENTRY_BYTES } from './limits.ts'
 import { decodeName, encodeName, wide64 } from './words.ts'
 
 /** The fixed part of an entry; extra data, id and name follow. */
 // biome-ignore format: columns, as in the specification
-export const snapshotHeader = layout('snapshot table entry', 40, {
+export const snapshotHeader = layout('snapshot table entry', SNAPSHOT_ENTRY_BYTES, {
   l1TableOffset: wide64(0),
   l1Size:        be.u32(8),
   idSize:        be.u16(12),

@@ -14,9 +14,12 @@ import {
   writeLog,
 } from '@vmblock/block-core'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
-import { createQcow2 } from '../create.ts'
 import { createOptions } from '../create-options.ts'
 import { qcow2 } from '../driver.ts'
+import { loadMaintenance } from '../load-part.ts'
+
+// Once, here: no test shall wait for it in the midst of what it orders by turns of the event loop.
+const { createQcow2 } = await loadMaintenance()
 
 /** What opens test images: every driver they are made of, and no file of the host. */
 export const environment = {

@@ -7,7 +7,6 @@ import { discard } from './discard.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image.ts'
-import { info } from './info.ts'
 import { loadMaintenance } from './load-part.ts'
 import { becomeWritableAgain, openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
@@ -41,7 +40,7 @@ function operations(image: Image): NodeOps {
     readVmState: async (offset, into) => (await loadMaintenance()).readVmState(image, offset, into),
     writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),
     check: async (options) => (await loadMaintenance()).checkImage(image, options),
-    info: () => info(image),
+    info: async () => (await loadMaintenance()).info(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),

@@ -1,11 +1,12 @@
 /**
- * What an open and sound disk never needs, in one part that is loaded when it is first asked for: making images,
- * checking and repairing them, changing what the header says, and looking at internal snapshots.
+ * What an open and sound disk does not need, in one part that is loaded when it is first asked for: making images, checking
+ * and repairing them, telling and changing what the header says, and all that has to do with internal snapshots.
  */
 export { amend, changeBackingFile } from './amend.ts'
 export { checkImage } from './check/check.ts'
 export { createQcow2 } from './create.ts'
 export { makeEmpty } from './empty.ts'
+export { info } from './info.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { loadSnapshotPlaces } from './snapshots.ts'

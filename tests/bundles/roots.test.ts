@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Bundles an entry for browsers, with every dependency; fails on anything that only Node resolves. */
 async function bundle(source: string): Promise<string> {
   const { outputFiles } = await build({
-    stdin: { contents: source, resolveDir: `${root}tests/repo`, loader: 'ts' },
+    stdin: { contents: source, resolveDir: `${root}tests/bundles`, loader: 'ts' },
     bundle: true,
     write: false,
     format: 'esm',
@@ -40,7 +40,7 @@ async function globalsIn(folder: string): Promise<string[]> {
 }
 
 describe('browser bundle', () => {
-  it.each(['block-core', 'raw', 'qcow2', 'v86'])(
+  it.each(['block-core', 'raw', 'qcow2', 'qed', 'v86'])(
     'of %s has no module and no global of Node',
     async (folder) => {
       const text = await bundle(`export * from '../../packages/${folder}/src/index.ts'`)

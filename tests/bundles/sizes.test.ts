@@ -1,0 +1,76 @@
+/** What applications for browsers load, in bytes after minification and gzip, and how much it may be. */
+import { existsSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { bundleSizes } from './src/bundle.ts'
+
+interface Application {
+  readonly name: string
+  readonly source: string
+  /** Bytes that it may load before it runs. */
+  readonly budget: number
+  /** Bytes that it may load later, in all. */
+  readonly laterBudget: number
+}
+
+/** What the application of the README imports from the core. */
+const CORE = "export { denyHost, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'"
+const RAW = "export { raw } from '@vmblock/raw'"
+const QCOW2 = "export { qcow2 } from '@vmblock/qcow2'"
+const QED = "export { qed } from '@vmblock/qed'"
+const STORES = "export { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'"
+const V86 = "export { attachDisk, v86Disk } from '@vmblock/v86'"
+const V86_IN_BROWSERS = "export { v86Disk } from '@vmblock/v86/browser'"
+
+const of = (...lines: readonly string[]): string => lines.join('\n')
+
+const APPLICATIONS: readonly Application[] = [
+  { name: 'raw: open, read, write, flush, create', source: of(CORE, RAW), budget: 20_500, laterBudget: 0 },
+  {
+    name: 'qcow2 and raw: open, read, write, flush, create, repair',
+    source: of(CORE, RAW, QCOW2),
+    budget: 45_000,
+    laterBudget: 17_000,
+  },
+  { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 28_500, laterBudget: 0 },
+  {
+    name: 'qcow2 and raw on whatever a browser has',
+    source: of(CORE, RAW, QCOW2, STORES),
+    budget: 56_000,
+    laterBudget: 17_000,
+  },
+  {
+    name: 'a v86 disk of qcow2 or raw, without the stores',
+    source: of(CORE, RAW, QCOW2, V86),
+    budget: 55_500,
+    laterBudget: 17_000,
+  },
+  {
+    name: 'a v86 disk, whatever it is and wherever',
+    source: V86_IN_BROWSERS,
+    budget: 74_000,
+    laterBudget: 17_000,
+  },
+]
+
+/** The entry for browsers comes with its package. */
+const exists = ({ source }: Application): boolean =>
+  source !== V86_IN_BROWSERS || existsSync(new URL('../../packages/v86/src/browser.ts', import.meta.url))
+
+describe('an application for browsers', () => {
+  it.each(APPLICATIONS.filter(exists))('$name', async ({ name, source, budget, laterBudget }) => {
+    const { start, later } = await bundleSizes(source, ['fzstd'])
+    const parts = Object.entries(later).map(([part, bytes]) => `${bytes} of ${part}`)
+    console.log(`counted ${start} bytes: ${name}${parts.length > 0 ? `; later ${parts.join(', ')}` : ''}`)
+    expect(start).toBeLessThanOrEqual(budget)
+    expect(Object.values(later).reduce((sum, bytes) => sum + bytes, 0)).toBeLessThanOrEqual(laterBudget)
+  })
+
+  it('has what few openings need in files of their own', async () => {
+    const { later } = await bundleSizes(of(CORE, QCOW2), ['fzstd'])
+    expect(Object.keys(later).sort()).toEqual(['maintenance', 'zstd'])
+  })
+
+  it('is refused with a module of Node', async () => {
+    await expect(bundleSizes("export { readFileSync } from 'node:fs'")).rejects.toThrow('node:fs')
+  })
+})

@@ -1,0 +1,56 @@
+/** What a bundler makes of an application for browsers: the files it starts with, and those it may load later. */
+import { basename } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+
+/** Sizes in bytes, minified and compressed by gzip, each file by itself. */
+export interface BundleSizes {
+  /** All files that are loaded before the application runs. */
+  readonly start: number
+  /** What is loaded when it is first asked for, by the name of its module. */
+  readonly later: Readonly<Record<string, number>>
+}
+
+/**
+ * Bundles a module for browsers as applications do, every dependency included. What only Node resolves is an error.
+ *
+ * @param source text of a module that exports what the application uses
+ * @param outside packages that are left out
+ */
+export async function bundleSizes(source: string, outside: readonly string[] = []): Promise<BundleSizes> {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents: source, sourcefile: 'start.ts', resolveDir: `${ROOT}tests/bundles`, loader: 'ts' },
+    absWorkingDir: ROOT,
+    outdir: 'out',
+    bundle: true,
+    splitting: true,
+    minify: true,
+    write: false,
+    metafile: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    legalComments: 'none',
+    logLevel: 'silent',
+    tsconfig: `${ROOT}tsconfig.json`,
+    external: [...outside],
+  })
+  const bytesOf = new Map(
+    outputFiles.map(({ path, contents }) => [basename(path), gzipSync(contents, { level: 9 }).length]),
+  )
+  const outputs = new Map(Object.entries(metafile.outputs).map(([path, output]) => [basename(path), output]))
+  const start = new Set<string>()
+  const load = (file: string): void => {
+    if (start.has(file)) return
+    start.add(file)
+    for (const { kind, path, external } of outputs.get(file)!.imports)
+      if (kind === 'import-statement' && !external) load(basename(path))
+  }
+  load('stdin.js')
+  const later: Record<string, number> = {}
+  for (const [file, bytes] of bytesOf) if (!start.has(file)) later[file.replace(/-\w+\.js$/, '')] = bytes
+  return { start: [...start].reduce((sum, file) => sum + bytesOf.get(file)!, 0), later }
+}

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { transform } from 'esbuild'
 import type { Options } from 'tsup'
+import ts from 'typescript'
 
 const ROOT_TSCONFIG = fileURLToPath(new URL('./tsconfig.json', import.meta.url))
 
@@ -43,6 +44,35 @@ const workerUrls: Plugin = {
   }),
 }
 
+/** Whether evaluating an expression calls anything. */
+function calls(node: ts.Node): boolean {
+  if (ts.isFunctionLike(node) || ts.isClassLike(node)) return false
+  return ts.isCallExpression(node) || ts.isNewExpression(node) || ts.forEachChild(node, calls) === true
+}
+
+/**
+ * Says of what is made while a module is loaded that it may be left out: drivers, option tables, layouts. The packages
+ * promise to have no side effects (`sideEffects`), but modules that share a file have only one such promise, and bundlers
+ * would keep all that a file calls.
+ */
+const pureInitializers: Plugin = {
+  name: 'pure-initializers',
+  renderChunk(code, { path, map }) {
+    if (!/\.c?js$/.test(path)) return
+    const file = ts.createSourceFile(path, code, ts.ScriptTarget.ES2022)
+    const initializers = file.statements
+      .filter(ts.isVariableStatement)
+      .flatMap(({ declarationList }) => declarationList.declarations)
+      .flatMap(({ initializer }) => (initializer && calls(initializer) ? [initializer] : []))
+    let [marked, done] = ['', 0]
+    for (const { pos, end } of initializers) {
+      marked += `${code.slice(done, pos)} /* @__PURE__ */ (() => (${code.slice(pos, end).trim()}))()`
+      done = end
+    }
+    return { code: marked + code.slice(done), map }
+  },
+}
+
 /**
  * Each entry `x` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`), `dist/x.d.ts` and
  * `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
@@ -62,7 +92,7 @@ export const library =
       platform: 'neutral',
       sourcemap: true,
       splitting: true,
-      plugins: [workerUrls],
+      plugins: [workerUrls, pureInitializers],
     }
     return [
       code,

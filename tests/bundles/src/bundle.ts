@@ -14,15 +14,25 @@ export interface BundleSizes {
   readonly later: Readonly<Record<string, number>>
 }
 
+/** How an application is bundled. */
+export interface BundleOptions {
+  /** Packages that are left out. */
+  readonly outside?: readonly string[]
+  /** The packages as they are published, instead of their sources. */
+  readonly published?: boolean
+}
+
 /**
  * Bundles a module for browsers as applications do, every dependency included. What only Node resolves is an error.
  *
  * @param source text of a module that exports what the application uses
- * @param outside packages that are left out
  */
-export async function bundleSizes(source: string, outside: readonly string[] = []): Promise<BundleSizes> {
+export async function bundleSizes(
+  source: string,
+  { outside = [], published = false }: BundleOptions = {},
+): Promise<BundleSizes> {
   const { outputFiles, metafile } = await build({
-    stdin: { contents: source, sourcefile: 'start.ts', resolveDir: `${ROOT}tests/bundles`, loader: 'ts' },
+    stdin: { contents: source, sourcefile: 'start.ts', resolveDir: `${ROOT}packages/v86`, loader: 'ts' },
     absWorkingDir: ROOT,
     outdir: 'out',
     bundle: true,
@@ -35,7 +45,7 @@ export async function bundleSizes(source: string, outside: readonly string[] = [
     target: 'es2022',
     legalComments: 'none',
     logLevel: 'silent',
-    tsconfig: `${ROOT}tsconfig.json`,
+    ...(published ? { tsconfigRaw: {} } : { tsconfig: `${ROOT}tsconfig.json` }),
     external: [...outside],
   })
   const bytesOf = new Map(
@@ -51,6 +61,6 @@ export async function bundleSizes(source: string, outside: readonly string[] = [
   }
   load('stdin.js')
   const later: Record<string, number> = {}
-  for (const [file, bytes] of bytesOf) if (!start.has(file)) later[file.replace(/-\w+\.js$/, '')] = bytes
+  for (const [file, bytes] of bytesOf) if (!start.has(file)) later[file.replace(/-.*$/, '')] = bytes
   return { start: [...start].reduce((sum, file) => sum + bytesOf.get(file)!, 0), later }
 }

@@ -21,6 +21,7 @@ const alias = {
   '@vmblock/raw': source('raw/src/index.ts'),
   '@vmblock/qcow2': source('qcow2/src/index.ts'),
   '@vmblock/qed': source('qed/src/index.ts'),
+  '@vmblock/v86/browser': source('v86/src/browser.ts'),
   '@vmblock/v86/node': source('v86/src/node.ts'),
   '@vmblock/v86': source('v86/src/index.ts'),
   '@vmblock/cli/process': source('cli/src/process.ts'),

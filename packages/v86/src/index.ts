@@ -14,6 +14,7 @@ export type {
 } from './disk-events.ts'
 export type { DiskOptions, Durability } from './disk-options.ts'
 export { EmulatorDisk } from './emulator-disk.ts'
+export { type ExportFormat, type ExportOptions, exportInto } from './export-image.ts'
 export { type EventSource, flushOn } from './flush-on.ts'
 export { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
 export { insertCdrom, insertFloppy } from './removable.ts'
@@ -23,6 +24,7 @@ export type {
   BlobSource,
   DiskSource,
   FileSource,
+  IndexedDbSource,
   MemorySource,
   OpfsSource,
   OverlaySource,

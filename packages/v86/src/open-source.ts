@@ -4,6 +4,7 @@ import {
   BlockError,
   BlockNode,
   formatImage,
+  memoryFromBytes,
   type NodeOptions,
   type OpenEnvironment,
   openNode,
@@ -34,7 +35,7 @@ export interface SourceKit {
   place(source: PlaceSource): OpenedPlace
 }
 
-const PLACES = ['file', 'blob', 'url', 'opfs', 'memory']
+const PLACES = ['file', 'blob', 'url', 'opfs', 'indexeddb', 'memory']
 
 /** Discards free space, and zeroes take none: disks in browsers are counted by their size. */
 const SPARSE = { discard: 'unmap', 'detect-zeroes': 'unmap' }
@@ -113,16 +114,21 @@ async function inMemory({ environment }: SourceKit): Promise<OpenedPlace> {
 const isMissing = async (place: OpenedPlace): Promise<boolean> =>
   place.exists !== undefined && !(await place.exists())
 
+/** The image is made in memory, and written in one go: whoever dies meanwhile leaves no half of one. */
 async function makeImage(
   { environment, imageDriver }: SourceKit,
   place: OpenedPlace,
   options: { readonly size: number | string } & NodeOptions,
 ): Promise<void> {
   if (!place.create) throw new BlockError('ENOTSUP', 'no image can be made in this place')
+  const draft = memoryFromBytes(new Uint8Array(0))
+  await formatImage(imageDriver, draft, { lazyRefcounts: true, ...options })
+  const content = new Uint8Array(draft.size)
+  await draft.read(0, content)
   await place.create()
   const node = place.bytes instanceof BlockNode ? place.bytes : await openNode(environment, place.bytes)
   try {
-    await formatImage(imageDriver, node, { lazyRefcounts: true, ...options })
+    await node.write(0, content)
     await node.flush()
   } catch (error) {
     if (node !== place.bytes) await node.close().catch(() => undefined)

@@ -27,11 +27,32 @@ export interface BlobSource extends Omit<PlaceOptions, 'size'> {
 /** Something on a web server that answers range requests. Read-only. */
 export interface UrlSource extends Omit<PlaceOptions, 'size'> {
   readonly url: string | URL
+  /** Bytes to fetch ahead of a reader who goes on. Default: 1 MiB. */
+  readonly readAhead?: number
+  /** Bytes to keep of what was fetched, as it is on the server. Default: 16 MiB. */
+  readonly cacheSize?: number
+  /** Seconds that one request may take. Default: 30. */
+  readonly timeout?: number
+  /** How often a request is repeated that failed for a reason that may pass. Default: 3. */
+  readonly retries?: number
+  /** What makes the requests, with a login for instance. Default: the global `fetch`. */
+  readonly fetch?: typeof fetch
 }
 
 /** A file of the origin's private file system, by its path there. Browsers only. */
 export interface OpfsSource extends PlaceOptions {
   readonly opfs: string
+  /** Milliseconds to wait for another tab to let go of the file. Default: 2000. */
+  readonly lockTimeout?: number
+  /** Makes the worker that holds the file for a page, where the usual one cannot be had. */
+  readonly worker?: () => Worker
+}
+
+/** A disk in the browser's database, by its name: for where there is no OPFS. Browsers only. */
+export interface IndexedDbSource extends PlaceOptions {
+  readonly indexeddb: string
+  /** Milliseconds to wait for another tab to let go of the disk. Default: 2000. */
+  readonly lockTimeout?: number
 }
 
 /** Bytes in memory, or a disk of so many bytes that is gone with the page. */
@@ -40,7 +61,7 @@ export interface MemorySource extends Omit<PlaceOptions, 'size'> {
 }
 
 /** One place, which holds an image. */
-export type PlaceSource = FileSource | BlobSource | UrlSource | OpfsSource | MemorySource
+export type PlaceSource = FileSource | BlobSource | UrlSource | OpfsSource | IndexedDbSource | MemorySource
 
 /**
  * Two disks as one: what is written goes to `overlay`, a qcow2 image that is made if it is not there; what was not written is
@@ -48,7 +69,7 @@ export type PlaceSource = FileSource | BlobSource | UrlSource | OpfsSource | Mem
  */
 export interface OverlaySource {
   /** `memory`: what is written is gone with the page. */
-  readonly overlay: FileSource | OpfsSource | 'memory'
+  readonly overlay: FileSource | OpfsSource | IndexedDbSource | 'memory'
   readonly base: PlaceSource | OverlaySource | BlockNode
 }
 

@@ -1,0 +1,184 @@
+/**
+ * Disks for v86 in browsers: picked files, web servers, the storage of the page's origin, and overlays on any of them; and the way
+ * out, as a file to download. The only file but node.ts that names drivers.
+ * @module
+ */
+import {
+  type AnyDriver,
+  BlockError,
+  type BlockNode,
+  type CheckReport,
+  DriverRegistry,
+  denyHost,
+  isBlockError,
+  memory,
+  memoryFromBytes,
+  type NodeOptions,
+  nullCo,
+  type OpenEnvironment,
+  type OpenHost,
+  openNode,
+} from '@vmblock/block-core'
+import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
+import { qcow2 } from '@vmblock/qcow2'
+import { qed } from '@vmblock/qed'
+import { raw } from '@vmblock/raw'
+import type { BufferedDisk } from './buffered-disk.ts'
+import { exportInto } from './export-image.ts'
+import { type ExportedImage, type ExportFileOptions, exportToFile, removeLeftovers } from './exported-file.ts'
+import { type EventSource, flushOn } from './flush-on.ts'
+import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
+import type {
+  BlobSource,
+  DiskSource,
+  IndexedDbSource,
+  MemorySource,
+  OpfsSource,
+  OverlaySource,
+  PlaceSource,
+  UrlSource,
+} from './source.ts'
+import type { V86Disk, V86DiskOptions } from './v86-disk.ts'
+import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
+
+export type { ExportFormat, ExportOptions } from './export-image.ts'
+export type { ExportedImage, ExportFileOptions } from './exported-file.ts'
+
+/** What a disk in a browser may be made of; a string is a URL. */
+export type BrowserDiskSource =
+  | string
+  | URL
+  | Blob
+  | BlobSource
+  | UrlSource
+  | OpfsSource
+  | IndexedDbSource
+  | MemorySource
+  | OverlaySource
+  | BlockNode
+  | NodeOptions
+
+/** How disks in browsers are opened. */
+export interface BrowserDiskOptions extends V86DiskOptions {
+  /** What images may name. Default: nothing. */
+  readonly host?: OpenHost
+  /** A barrier when the page is hidden, frozen or left, where there is a page. Default: yes. */
+  readonly flushOnHide?: boolean
+  /** Told of every repair that an image needed when it was opened, such as one whose tab was killed. */
+  readonly onRepair?: (report: CheckReport, nodeName: string) => void
+}
+
+/** The drivers of this entry, and a host: for nodes that are opened beside the disks. */
+export const browserEnvironment = (
+  options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
+): OpenEnvironment => ({
+  registry: new DriverRegistry([raw, qcow2, qed, blob, http, opfs, indexedDb, memory, nullCo]),
+  host: options.host ?? denyHost,
+  ...(options.onRepair && { onRepair: options.onRepair }),
+})
+
+const kitOf = (environment: OpenEnvironment): SourceKit => ({
+  environment,
+  imageDriver: qcow2 as AnyDriver,
+  place: (source) => placeOf(environment, source),
+})
+
+/**
+ * A disk for v86 in a browser: `new V86({ hda: await v86Disk('/disk.qcow2') })`, `await v86Disk({ opfs: 'disk.qcow2', size: '2G' })`,
+ * `await v86Disk({ overlay: { opfs: 'mine.qcow2' }, base: { url: '/disk.qcow2' } })`.
+ *
+ * @throws BlockError of opening, and of making images; EBUSY for a disk that another tab has; EINVAL for a size that is not made of
+ *   sectors; EFBIG from 2 TiB on
+ */
+export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOptions = {}): Promise<V86Disk> {
+  const { host, onRepair, flushOnHide = true, ...settings } = options
+  const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
+  const { node, isOwn } = await openSource(kitOf(environment), plainSource(source))
+  const disk = await (isOwn ? diskOfOwnNode(node, settings) : diskOf(node, settings))
+  if (flushOnHide) flushOnPageHide(disk)
+  return disk
+}
+
+/**
+ * Makes a file of a disk, for the user to download: the whole disk as `qcow2` or `raw`, or the image file `as-is`. The disk stays in
+ * use, and the file shows it as it was at the call. The file is a copy in the origin private file system: it needs room there (a raw
+ * one the size of the disk) until it is removed, and memory for a few pieces.
+ *
+ * @throws BlockError ENOSPC for the quota, ENOTSUP where there is no OPFS, and as {@link exportInto}; nothing is left then
+ */
+export function exportImage(disk: BufferedDisk, options: ExportFileOptions = {}): Promise<ExportedImage> {
+  const { format = 'qcow2', name = defaultName(disk, format), worker, ...rest } = options
+  const kit = kitOf(browserEnvironment())
+  return exportToFile(kit, { name, worker }, (file) => exportInto(kit, disk, file, { format, ...rest }))
+}
+
+function defaultName({ node }: BufferedDisk, format: NonNullable<ExportFileOptions['format']>): string {
+  if (format !== 'as-is') return `disk.${format}`
+  return `${node.backing ? 'overlay' : 'disk'}.${node.driver.name}`
+}
+
+/** Whether there is a page here: a worker has no such events. */
+function flushOnPageHide(disk: V86Disk): void {
+  const { document, addEventListener } = globalThis as { document?: EventSource; addEventListener?: unknown }
+  if (!document) return
+  flushOn(disk, document, 'visibilitychange', 'freeze')
+  if (addEventListener) flushOn(disk, globalThis as unknown as EventSource, 'pagehide')
+}
+
+function plainSource(source: BrowserDiskSource): DiskSource {
+  if (typeof source === 'string' || source instanceof URL) return { url: source }
+  if (source instanceof Blob) return { blob: source }
+  return source
+}
+
+function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace {
+  if ('blob' in source) return { bytes: { driver: 'blob', blob: source.blob }, readOnly: true }
+  if ('url' in source) return urlPlace(source)
+  if ('opfs' in source) return opfsPlace(environment, source)
+  if ('indexeddb' in source) {
+    const { indexeddb: filename, lockTimeout } = source
+    const bytes = { driver: 'indexeddb', filename, ...(lockTimeout !== undefined && { lockTimeout }) }
+    const create = (): Promise<void> =>
+      indexedDb.createPlace!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
+    return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create, remove: create }
+  }
+  if (!('memory' in source))
+    throw new BlockError(
+      'ENOTSUP',
+      `the place is not one for browsers: { ${Object.keys(source).join(', ')} }`,
+    )
+  const { memory: content, readOnly = false } = source
+  const bytes =
+    typeof content === 'number' ? { driver: 'memory', size: content } : memoryFromBytes(content, { readOnly })
+  return { bytes, readOnly }
+}
+
+function urlPlace({ url, readAhead, cacheSize, timeout, retries, fetch }: UrlSource): OpenedPlace {
+  const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, fetch }
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return { bytes: { driver: 'http', url: String(url), ...Object.fromEntries(given) }, readOnly: true }
+}
+
+function opfsPlace(environment: OpenEnvironment, source: OpfsSource): OpenedPlace {
+  const { opfs: filename, lockTimeout = 2000, worker } = source
+  const bytes = { driver: 'opfs', filename, 'lock-timeout': lockTimeout, ...(worker && { worker }) }
+  const create = (): Promise<void> => opfs.createPlace!({ filename, lockTimeout, worker }, 0, 'off')
+  void removeLeftovers()
+  return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create, remove: create }
+}
+
+/** Whether there is a disk. One of no bytes was begun to be made, by somebody who did not get far. */
+async function holdsAnything(environment: OpenEnvironment, bytes: NodeOptions): Promise<boolean> {
+  let node: BlockNode
+  try {
+    node = await openNode(environment, { ...bytes, 'read-only': true })
+  } catch (error) {
+    if (isBlockError(error, 'ENOENT')) return false
+    throw error
+  }
+  try {
+    return node.size > 0
+  } finally {
+    await node.close()
+  }
+}

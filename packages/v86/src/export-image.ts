@@ -1,0 +1,155 @@
+/** What a disk holds, as one file that other programs open: copied into a node, while the guest's writes wait. */
+import {
+  BlockError,
+  type BlockNode,
+  CopyMap,
+  copyNodes,
+  formatImage,
+  isZero,
+  openNode,
+  skipFilters,
+} from '@vmblock/block-core'
+import type { BufferedDisk } from './buffered-disk.ts'
+import type { SourceKit } from './open-source.ts'
+import type { SavableEmulator } from './save-state.ts'
+
+/**
+ * `qcow2`, `raw`: the whole disk, with what its bases hold. `as-is`: the image file itself, of an overlay what was written over its
+ * base alone.
+ */
+export type ExportFormat = 'qcow2' | 'raw' | 'as-is'
+
+/** How a disk is exported. */
+export interface ExportOptions {
+  /** Default: `qcow2`. */
+  readonly format?: ExportFormat
+  /**
+   * What an overlay that is exported `as-is` calls its base: where it will be, from where the exported file will be. Default: what
+   * it calls it now; one that was made in a browser names none.
+   */
+  readonly backingFile?: { readonly name: string; readonly format: string }
+  /** A `V86` to pause meanwhile. Without it the guest waits once it has written more than the disk's buffer takes, or flushes. */
+  readonly emulator?: Pick<SavableEmulator, 'is_running' | 'run' | 'stop'>
+  /** Ends it early; what was copied is of no use then. */
+  readonly signal?: AbortSignal
+  /** Bytes that are done, of how many. */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+/** Bytes of a piece of the copy, and pieces at a time: they bound its memory. */
+const PIECE = 2 ** 20
+const PARALLEL = 4
+/** Bytes of zeroes that are left out of data: a page. */
+const SPARSE = 4096
+
+/**
+ * Copies a disk into an open, empty, growable node, as it is at one moment: what the guest had written before the call is in it, and
+ * nothing that it writes later. A guest that is to find a clean file system in it unmounts it before, or syncs and is paused.
+ *
+ * @throws BlockError of the disk's flush, of reading, of writing (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL
+ *   for a backing file of what has none; the reason of an aborted signal
+ */
+export async function exportInto(
+  kit: Pick<SourceKit, 'environment' | 'imageDriver'>,
+  disk: BufferedDisk,
+  file: BlockNode,
+  options: ExportOptions = {},
+): Promise<void> {
+  const { format = 'qcow2', backingFile, emulator } = options
+  if (backingFile && format !== 'as-is')
+    throw new BlockError(
+      'EINVAL',
+      `an image that is exported as '${format}' holds everything: it has no backing file`,
+    )
+  const wasRunning = emulator?.is_running() === true
+  if (wasRunning) await emulator.stop()
+  try {
+    if (!disk.readOnly) await disk.flush()
+    await disk.node.withoutWrites(async () => {
+      // What came in between, and is not in the file yet.
+      if (!disk.readOnly) await disk.node.flush()
+      if (format === 'as-is') await exportFile(disk.node, file, options)
+      else if (format === 'raw') await exportRaw(disk.node, file, options)
+      else await exportQcow2(kit, disk.node, file, options)
+    })
+    if (format === 'as-is') await makeSound(kit, disk.node, file, backingFile)
+    await file.flush()
+  } finally {
+    if (wasRunning) await emulator.run()
+  }
+}
+
+async function exportRaw(source: BlockNode, file: BlockNode, options: ExportOptions): Promise<void> {
+  await file.truncate(source.size)
+  await copy(source, file, options)
+}
+
+async function exportQcow2(
+  { environment, imageDriver }: Pick<SourceKit, 'environment' | 'imageDriver'>,
+  source: BlockNode,
+  file: BlockNode,
+  options: ExportOptions,
+): Promise<void> {
+  await formatImage(imageDriver, file, { size: source.size })
+  const image = await openNode(environment, { driver: imageDriver.name, file, discard: 'unmap' })
+  try {
+    await copy(source, image, options)
+  } catch (error) {
+    await image.crash()
+    throw error
+  }
+  await image.close()
+}
+
+/** The bytes of the image file. */
+async function exportFile(source: BlockNode, file: BlockNode, options: ExportOptions): Promise<void> {
+  const image = skipFilters(source)
+  if (image.children.has('data-file'))
+    throw new BlockError('ENOTSUP', 'the image has its data in a second file: export it as qcow2 or raw')
+  await exportRaw(image.file?.node ?? image, file, options)
+}
+
+/**
+ * The image was open, so that the copy may say that it is dirty, and its refcounts may be old: opening it repairs it, and closing it
+ * leaves it clean. Its base is not needed for that.
+ */
+async function makeSound(
+  { environment }: Pick<SourceKit, 'environment'>,
+  source: BlockNode,
+  file: BlockNode,
+  backingFile: ExportOptions['backingFile'],
+): Promise<void> {
+  const { driver, readOnly } = skipFilters(source)
+  const canCheck = skipFilters(source).can('check')
+  if (readOnly && !backingFile) return
+  if (!canCheck) {
+    if (backingFile) throw new BlockError('EINVAL', `an image of format '${driver.name}' has no backing file`)
+    return
+  }
+  const backing = driver.children?.includes('backing') ? { backing: null } : {}
+  const image = await openNode(environment, { driver: driver.name, file, ...backing })
+  try {
+    if (backingFile) await image.changeBackingFile(backingFile.name, backingFile.format)
+  } finally {
+    await image.close()
+  }
+}
+
+async function copy(source: BlockNode, target: BlockNode, options: ExportOptions): Promise<void> {
+  const { signal, onProgress } = options
+  const map = await CopyMap.of({ sources: [{ node: source }] })
+  let done = 0
+  await copyNodes({
+    map,
+    target,
+    zeroes: 'skip',
+    sparse: { minimum: SPARSE, alignment: SPARSE, isZero },
+    pieceBytes: PIECE,
+    parallel: PARALLEL,
+    signal,
+    onEnd({ bytes }) {
+      done += bytes
+      onProgress?.(done, map.size)
+    },
+  })
+}

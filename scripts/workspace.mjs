@@ -6,7 +6,7 @@ import { at, readJson } from './toolchain.mjs'
 /** All folders with a package.json: `{ folder, path, manifest }`. */
 function allPackages() {
   const found = []
-  const groups = ['packages', 'tests'].filter((group) => existsSync(at(group)))
+  const groups = ['packages', 'tests', 'examples'].filter((group) => existsSync(at(group)))
   const folders = groups.flatMap((group) =>
     readdirSync(at(group))
       .sort()

@@ -1,0 +1,167 @@
+/**
+ * A real Linux in v86 in a real browser, in the page of examples/browser: its disk is a qcow2 image on a web server, and what it writes
+ * is in an overlay in the origin private file system. It outlives the page, however that ends, and can be taken out.
+ */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { createRandom } from '@vmblock/block-core/testing'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { haveChromium } from '../support/chromium.ts'
+import { type Bench, haveQemu, openBench } from '../support/real-qemu.ts'
+import { Browser, BrowserGuest } from './src/browser-guest.ts'
+import { buildExample, ExampleSite } from './src/example-site.ts'
+import { haveGuest } from './src/guest-files.ts'
+
+/** Milliseconds: an emulated machine on a busy host. */
+const PATIENCE = 600_000
+const LONG = process.env['VMBLOCK_LONG'] === '1'
+/** Bytes of the guest's disk. */
+const DISK = 24 * 2 ** 20
+
+/** Who makes the file system of the base. */
+const haveMkfs = spawnSync('mke2fs', ['-V']).error === undefined
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+const DATA = createRandom(86).bytes(3_000_000)
+
+/** An ext4 file system with some files in it, as a qcow2 image. */
+function baseImage(bench: Bench): Uint8Array {
+  mkdirSync(bench.path('files'))
+  bench.write('files/data', DATA)
+  bench.write('files/text', new TextEncoder().encode('of the base\n'))
+  const options = ['-q', '-F', '-t', 'ext4', '-O', '^metadata_csum', '-d', bench.path('files')]
+  const made = spawnSync('mke2fs', [...options, bench.path('base.raw'), `${DISK / 1024}k`], {
+    encoding: 'utf8',
+  })
+  if (made.status !== 0) throw new Error(`mke2fs: ${made.stderr}`)
+  bench.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'base.raw', 'base.qcow2')
+  return bench.read('base.qcow2')
+}
+
+/** The incompatible features of the overlay in the page's storage: bit 0 is the dirty bit. */
+const overlayFeatures = (browser: Browser, site: ExampleSite): Promise<number> =>
+  browser.onBlankPage(site.url, async () => {
+    const folder = await navigator.storage.getDirectory()
+    const file = await (await folder.getFileHandle('mine.qcow2')).getFile()
+    return new DataView(await file.slice(0, 80).arrayBuffer()).getUint32(76)
+  })
+
+describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux in v86 in a browser', () => {
+  let bench: Bench
+  let site: ExampleSite
+  let browser: Browser
+  let guest: BrowserGuest
+  let output: string
+  beforeAll(async () => {
+    bench = openBench()
+    const example = buildExample()
+    output = example.output
+    site = await ExampleSite.open(example.folder, baseImage(bench))
+    browser = await Browser.open()
+  }, PATIENCE)
+  afterAll(async () => {
+    await browser?.close()
+    await site?.close()
+    bench?.remove()
+  }, PATIENCE)
+
+  /** What was written and synced, by name. */
+  const hashes = (): Promise<string> => guest.run('cd /mnt && sha256sum data text mine deep/er/list && cd /')
+
+  test('the page needs no polyfill', () => {
+    const foreign = output
+      .split('\n')
+      .filter((line) => line.includes('externalized') && !line.includes('/v86@'))
+    expect(foreign).toEqual([])
+  })
+
+  test(
+    'boots from a web server by few requests, and what it writes outlives the page',
+    async () => {
+      guest = await BrowserGuest.open(browser, site.url)
+      await guest.booted()
+      console.log(`counted ${site.requests} requests: booting, with an image of ${site.bytesSent} bytes sent`)
+      await guest.saveState()
+      await guest.run('dmesg -n 1; mount -t ext4 /dev/sda /mnt && cat /mnt/text')
+      const read = await guest.run('sha256sum < /mnt/data')
+      expect(read).toContain(sha256(DATA))
+      console.log(`counted ${site.requests} requests: booting, mounting, reading ${DATA.length} bytes`)
+      expect(site.requests).toBeLessThan(40)
+
+      await guest.run('head -c 300000 /bin/busybox > /mnt/mine && mkdir -p /mnt/deep/er && rm /mnt/text')
+      await guest.run('seq 1 5000 > /mnt/deep/er/list && echo again > /mnt/text && sync')
+      const written = await hashes()
+      await guest.reload()
+      await guest.restoreState()
+      await guest.run('dmesg -n 1; mount -t ext4 /dev/sda /mnt')
+      expect(await hashes()).toBe(written)
+    },
+    PATIENCE,
+  )
+
+  test(
+    'is killed in mid-write, and loses nothing that it had synced',
+    async () => {
+      const written = await hashes()
+      for (let round = 0; round < (LONG ? 10 : 1); round++) {
+        let synced = 0
+        const watch = (line: string): void => {
+          synced = Number(/^synced (\d+)/.exec(line)?.[1] ?? synced)
+        }
+        guest.onLine = watch
+        await guest.send(
+          '(i=1; while :; do echo $i > /mnt/count; head -c 400000 /bin/busybox > /mnt/more; sync; echo synced $i; i=$((i+1)); done) &',
+        )
+        await guest.line(/^synced 2/)
+        await guest.written(150_000 + 37_000 * round)
+        await guest.kill()
+        expect(await overlayFeatures(browser, site)).toBe(1)
+
+        guest = await BrowserGuest.open(browser, site.url)
+        expect(await guest.said()).toContain('repaired')
+        await guest.restoreState()
+        await guest.run('dmesg -n 1; mount -t ext4 /dev/sda /mnt')
+        expect(await hashes()).toBe(written)
+        expect(Number(await guest.run('cat /mnt/count'))).toBeGreaterThanOrEqual(synced)
+        // The journal has been replayed: nothing is left to be repaired.
+        await guest.run('umount /mnt && e2fsck -f -n /dev/sda > /dev/null')
+        await guest.run('mount -t ext4 /dev/sda /mnt')
+      }
+    },
+    PATIENCE * (LONG ? 10 : 1),
+  )
+
+  test(
+    'is taken out, as one disk and as an overlay',
+    async () => {
+      await guest.run('umount /mnt && echo 3 > /proc/sys/vm/drop_caches')
+      const [seen] = (await guest.run('md5sum /dev/sda')).split(' ')
+      for (const format of ['qcow2', 'raw', 'as-is'])
+        await guest.download(format, bench.path(`exported.${format}`))
+      bench.run('qemu-img', 'check', '-f', 'qcow2', 'exported.qcow2')
+      bench.run('qemu-img', 'check', '-f', 'qcow2', 'exported.as-is')
+      bench.run(
+        'qemu-img',
+        'rebase',
+        '-u',
+        '-f',
+        'qcow2',
+        '-F',
+        'qcow2',
+        '-b',
+        'base.qcow2',
+        'exported.as-is',
+      )
+      bench.run('qemu-img', 'check', '-f', 'qcow2', 'exported.as-is')
+      bench.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'raw', 'exported.qcow2', 'exported.raw')
+      bench.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'raw', 'exported.as-is', 'exported.raw')
+      expect(createHash('md5').update(bench.read('exported.raw')).digest('hex')).toBe(seen)
+      expect(spawnSync('e2fsck', ['-f', '-n', bench.path('exported.raw')]).status).toBe(0)
+      // The guest goes on.
+      await guest.run('mount -t ext4 /dev/sda /mnt && echo on > /mnt/text && sync')
+    },
+    PATIENCE,
+  )
+})

@@ -1,0 +1,202 @@
+/**
+ * The example page in a browser, with the Linux in it spoken to over the serial line.
+ * @module
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type BrowserContext, chromium, type Page } from 'playwright'
+import { CHROMIUM, CHROMIUM_ARGUMENTS } from '../../support/chromium.ts'
+
+/** A browser with a profile of its own, on the disk: what pages store outlives them. */
+export class Browser {
+  readonly context: BrowserContext
+  readonly #profile: string
+
+  private constructor(context: BrowserContext, profile: string) {
+    this.context = context
+    this.#profile = profile
+  }
+
+  static async open(): Promise<Browser> {
+    const profile = mkdtempSync(join(tmpdir(), 'vmblock-profile-'))
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath: CHROMIUM,
+      args: [...CHROMIUM_ARGUMENTS],
+      headless: true,
+      acceptDownloads: true,
+    })
+    context.setDefaultTimeout(0)
+    return new Browser(context, profile)
+  }
+
+  async close(): Promise<void> {
+    await this.context.close()
+    rmSync(this.#profile, { recursive: true, force: true, maxRetries: 3 })
+  }
+
+  /** Runs a function in a page of that origin which has nothing open. */
+  async onBlankPage<T>(site: string, run: () => Promise<T>): Promise<T> {
+    const page = await this.context.newPage()
+    try {
+      await page.goto(`${site}blank`)
+      return await page.evaluate(run)
+    } finally {
+      await page.close()
+    }
+  }
+}
+
+/** What the page leaves for the developer tools, as far as tests use it. */
+interface PageGlobals {
+  readonly emulator: {
+    add_listener(event: string, listener: (value: number) => void): void
+    serial0_send(text: string): void
+    stop(): Promise<void>
+    run(): Promise<void>
+    save_state(): Promise<ArrayBuffer>
+    restore_state(state: ArrayBuffer): Promise<void>
+    is_running(): boolean
+  }
+  readonly disk: {
+    readonly statistics: { readonly bytesWritten: number; readonly dirty: boolean }
+    drain(): Promise<void>
+    on(event: string, listener: () => void): void
+  }
+  readonly heard: (line: string) => void
+}
+
+/** A machine in a page. */
+export class BrowserGuest {
+  readonly page: Page
+  /** Whole lines that came over the serial line. */
+  readonly lines: string[] = []
+  /** Told of each of them. */
+  onLine: ((line: string) => void) | undefined
+  #waiting: { readonly test: RegExp; resolve(line: string): void }[] = []
+
+  private constructor(page: Page) {
+    this.page = page
+  }
+
+  /** Opens the page; resolves once the machine runs. */
+  static async open({ context }: Browser, site: string): Promise<BrowserGuest> {
+    const guest = new BrowserGuest(await context.newPage())
+    await guest.page.exposeFunction('heard', (line: string) => guest.#hear(line))
+    await guest.page.goto(site)
+    await guest.#listen()
+    return guest
+  }
+
+  /** Loads the page anew, as its user would. */
+  async reload(): Promise<void> {
+    await this.page.reload()
+    await this.#listen()
+  }
+
+  /** Resolves once the guest has booted. */
+  async booted(): Promise<void> {
+    if (!this.lines.some((line) => line.startsWith('@@ready'))) await this.line(/^@@ready/)
+  }
+
+  /** Leaves the state of the machine, as it is now, at the server. */
+  async saveState(): Promise<void> {
+    await this.page.evaluate(async () => {
+      const { emulator, disk } = globalThis as unknown as PageGlobals
+      await emulator.stop()
+      await disk.drain()
+      const state = await emulator.save_state()
+      await fetch('state', { method: 'POST', body: state })
+      await emulator.run()
+    })
+  }
+
+  /** Puts the machine into the state that was left at the server. */
+  async restoreState(): Promise<void> {
+    await this.page.evaluate(async () => {
+      const { emulator } = globalThis as unknown as PageGlobals
+      await emulator.stop()
+      await emulator.restore_state(await (await fetch('state')).arrayBuffer())
+      await emulator.run()
+    })
+  }
+
+  /** Runs a command that has to succeed. @returns what it printed */
+  async run(command: string): Promise<string> {
+    const from = this.lines.length
+    const end = this.line(/^@@\d+/)
+    await this.send(command)
+    const code = await end
+    const output = this.lines.slice(from, this.lines.lastIndexOf(code)).join('\n')
+    if (!code.startsWith('@@0')) throw new Error(`guest: ${command}: exit code ${code}\n${output}`)
+    return output
+  }
+
+  /** Gives a command, and does not wait for it. */
+  async send(command: string): Promise<void> {
+    await this.page.evaluate(
+      (text) => (globalThis as unknown as PageGlobals).emulator.serial0_send(text),
+      `${command}\n`,
+    )
+  }
+
+  /** The next line that looks so. */
+  line(test: RegExp): Promise<string> {
+    return new Promise((resolve) => this.#waiting.push({ test, resolve }))
+  }
+
+  /** Resolves once the guest has written so many bytes more. */
+  async written(bytes: number): Promise<void> {
+    await this.page.evaluate(async (more) => {
+      const { disk } = globalThis as unknown as PageGlobals
+      const enough = disk.statistics.bytesWritten + more
+      await new Promise<void>((resolve) =>
+        disk.on('progress', () => {
+          if (disk.statistics.bytesWritten >= enough) resolve()
+        }),
+      )
+    }, bytes)
+  }
+
+  /** Ends the page's process in the middle of whatever it does. */
+  async kill(): Promise<void> {
+    const session = await this.page.context().newCDPSession(this.page)
+    const crashed = new Promise((resolve) => this.page.once('crash', resolve))
+    // It does not live to answer.
+    session.send('Page.crash').catch(() => undefined)
+    await crashed
+  }
+
+  /** Clicks a button of the page that exports, and keeps what is downloaded. */
+  async download(format: string, path: string): Promise<void> {
+    const download = this.page.waitForEvent('download')
+    await this.page.click(`button[value="${format}"]`)
+    await (await download).saveAs(path)
+  }
+
+  /** What the page says of what it does. */
+  async said(): Promise<string> {
+    return (await this.page.textContent('output')) ?? ''
+  }
+
+  /** Passes what comes over the serial line on, line by line. */
+  async #listen(): Promise<void> {
+    await this.page.waitForFunction(() => 'emulator' in globalThis)
+    await this.page.evaluate(() => {
+      const { emulator, heard } = globalThis as unknown as PageGlobals
+      let line = ''
+      emulator.add_listener('serial0-output-byte', (byte) => {
+        if (byte === 10) heard(line)
+        line = byte === 10 ? '' : line + String.fromCharCode(byte)
+      })
+    })
+  }
+
+  #hear(line: string): void {
+    this.lines.push(line)
+    this.onLine?.(line)
+    const waiting = this.#waiting.filter(({ test }) => test.test(line))
+    this.#waiting = this.#waiting.filter((entry) => !waiting.includes(entry))
+    for (const { resolve } of waiting) resolve(line)
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The example page, built as its users build it, on a web server of the loopback: with the files of the guest, and a disk that is
+ * given out by range requests, which are counted.
+ * @module
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type GuestFile, guestFile } from './guest-files.ts'
+
+const EXAMPLE = fileURLToPath(new URL('../../../examples/browser/', import.meta.url))
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.wasm': 'application/wasm',
+}
+
+const GUEST_FILES = new Set<string>([
+  'vmlinuz.bin',
+  'initramfs.bin',
+  'bios.bin',
+  'vgabios.bin',
+] satisfies GuestFile[])
+
+/** Builds the page into a new folder. @returns the folder, and what the build said */
+export function buildExample(): { readonly folder: string; readonly output: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'vmblock-site-'))
+  const vite = join(
+    dirname(createRequire(`${EXAMPLE}package.json`).resolve('vite/package.json')),
+    'bin/vite.js',
+  )
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [vite, 'build', '--outDir', folder, '--emptyOutDir', '--logLevel', 'warn'],
+    { cwd: EXAMPLE, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } },
+  )
+  if (status !== 0) throw new Error(`vite build: ${stdout}${stderr}`)
+  return { folder, output: stdout + stderr }
+}
+
+/** See the head of this file. */
+export class ExampleSite {
+  readonly url: string
+  /** Requests for the disk so far, and bytes that were sent. */
+  requests = 0
+  bytesSent = 0
+  readonly #server: Server
+  readonly #folder: string
+  readonly #disk: Uint8Array
+  #state: Buffer | undefined
+
+  private constructor(server: Server, folder: string, disk: Uint8Array) {
+    this.#server = server
+    this.#folder = folder
+    this.#disk = disk
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    server.on('request', (request, response) => void this.#answer(request, response))
+  }
+
+  /** @param disk what is served as `disk.qcow2` */
+  static async open(folder: string, disk: Uint8Array): Promise<ExampleSite> {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return new ExampleSite(server, folder, disk)
+  }
+
+  /** The page is gone too. */
+  async close(): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise((resolve) => this.#server.close(resolve))
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const name = new URL(request.url ?? '/', this.url).pathname.slice(1)
+    if (name === 'state') return this.#keepState(request, response)
+    if (name === 'disk.qcow2') return this.#sendRange(request, response)
+    // A page of this origin that does nothing.
+    if (name === 'blank') return void response.setHeader('content-type', 'text/html').end('')
+    if (GUEST_FILES.has(name)) return void response.end(Buffer.from(guestFile(name as GuestFile)))
+    const path = join(this.#folder, name || 'index.html')
+    if (!existsSync(path)) return void response.writeHead(404).end()
+    response.setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream')
+    response.end(readFileSync(path))
+  }
+
+  /** A state of the machine, which one page leaves for another. */
+  async #keepState(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== 'POST') return void response.writeHead(this.#state ? 200 : 404).end(this.#state)
+    const parts: Buffer[] = []
+    for await (const part of request) parts.push(part as Buffer)
+    this.#state = Buffer.concat(parts)
+    response.writeHead(204).end()
+  }
+
+  #sendRange(request: IncomingMessage, response: ServerResponse): void {
+    this.requests++
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
+    if (from === undefined) return void response.writeHead(400).end()
+    const part = this.#disk.subarray(Number(from), Number(to) + 1)
+    this.bytesSent += part.length
+    response.writeHead(206, {
+      'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${this.#disk.length}`,
+      etag: '"disk"',
+    })
+    response.end(part)
+  }
+}

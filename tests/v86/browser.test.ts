@@ -17,7 +17,7 @@ import { haveGuest } from './src/guest-files.ts'
 const PATIENCE = 600_000
 const LONG = process.env['VMBLOCK_LONG'] === '1'
 /** Bytes of the guest's disk. */
-const DISK = 24 * 2 ** 20
+const DISK = 16 * 2 ** 20
 
 /** Who makes the file system of the base. */
 const haveMkfs = spawnSync('mke2fs', ['-V']).error === undefined

@@ -99,24 +99,25 @@ export class BrowserGuest {
     if (!this.lines.some((line) => line.startsWith('@@ready'))) await this.line(/^@@ready/)
   }
 
-  /** Leaves the state of the machine, as it is now, at the server. */
+  /** Keeps the state of the machine, as it is now, in the browser. */
   async saveState(): Promise<void> {
     await this.page.evaluate(async () => {
       const { emulator, disk } = globalThis as unknown as PageGlobals
       await emulator.stop()
       await disk.drain()
       const state = await emulator.save_state()
-      await fetch('state', { method: 'POST', body: state })
+      await (await caches.open('guest')).put('state', new Response(state))
       await emulator.run()
     })
   }
 
-  /** Puts the machine into the state that was left at the server. */
+  /** Puts the machine into the state that was kept. */
   async restoreState(): Promise<void> {
     await this.page.evaluate(async () => {
       const { emulator } = globalThis as unknown as PageGlobals
       await emulator.stop()
-      await emulator.restore_state(await (await fetch('state')).arrayBuffer())
+      const state = (await (await caches.open('guest')).match('state'))!
+      await emulator.restore_state(await state.arrayBuffer())
       await emulator.run()
     })
   }
@@ -181,7 +182,9 @@ export class BrowserGuest {
 
   /** Passes what comes over the serial line on, line by line. */
   async #listen(): Promise<void> {
-    await this.page.waitForFunction(() => 'emulator' in globalThis)
+    await this.page.waitForFunction(
+      () => (globalThis as unknown as Partial<PageGlobals>).emulator?.is_running() === true,
+    )
     await this.page.evaluate(() => {
       const { emulator, heard } = globalThis as unknown as PageGlobals
       let line = ''

@@ -53,14 +53,13 @@ export class ExampleSite {
   readonly #server: Server
   readonly #folder: string
   readonly #disk: Uint8Array
-  #state: Buffer | undefined
 
   private constructor(server: Server, folder: string, disk: Uint8Array) {
     this.#server = server
     this.#folder = folder
     this.#disk = disk
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
-    server.on('request', (request, response) => void this.#answer(request, response))
+    server.on('request', (request, response) => this.#answer(request, response))
   }
 
   /** @param disk what is served as `disk.qcow2` */
@@ -77,32 +76,27 @@ export class ExampleSite {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  #answer(request: IncomingMessage, response: ServerResponse): void {
     const name = new URL(request.url ?? '/', this.url).pathname.slice(1)
-    if (name === 'state') return this.#keepState(request, response)
-    if (name === 'disk.qcow2') return this.#sendRange(request, response)
-    // A page of this origin that does nothing.
-    if (name === 'blank') return void response.setHeader('content-type', 'text/html').end('')
-    if (GUEST_FILES.has(name)) return void response.end(Buffer.from(guestFile(name as GuestFile)))
     const path = join(this.#folder, name || 'index.html')
-    if (!existsSync(path)) return void response.writeHead(404).end()
-    response.setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream')
-    response.end(readFileSync(path))
-  }
-
-  /** A state of the machine, which one page leaves for another. */
-  async #keepState(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.method !== 'POST') return void response.writeHead(this.#state ? 200 : 404).end(this.#state)
-    const parts: Buffer[] = []
-    for await (const part of request) parts.push(part as Buffer)
-    this.#state = Buffer.concat(parts)
-    response.writeHead(204).end()
+    if (name === 'disk.qcow2') this.#sendRange(request, response)
+    // A page of this origin that does nothing.
+    else if (name === 'blank') response.setHeader('content-type', 'text/html').end('')
+    else if (GUEST_FILES.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
+    else if (!existsSync(path)) response.writeHead(404).end()
+    else
+      response
+        .setHeader('content-type', TYPES[extname(path)] ?? 'application/octet-stream')
+        .end(readFileSync(path))
   }
 
   #sendRange(request: IncomingMessage, response: ServerResponse): void {
     this.requests++
     const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
-    if (from === undefined) return void response.writeHead(400).end()
+    if (from === undefined) {
+      response.writeHead(400).end()
+      return
+    }
     const part = this.#disk.subarray(Number(from), Number(to) + 1)
     this.bytesSent += part.length
     response.writeHead(206, {

@@ -29,6 +29,8 @@ interface Job {
 class Kernel implements HostAio {
   /** How many requests each call brought. */
   readonly calls: number[] = []
+  /** How often somebody waited for the end of requests. */
+  waits = 0
   /** Most that it takes in one call, and has at once. */
   most = Infinity
   room = Infinity
@@ -58,6 +60,7 @@ class Kernel implements HostAio {
         return taken
       },
       wait: (woken) => {
+        this.waits++
         this.#woken = woken
         if (!this.isHeld) setImmediate(() => this.release())
       },
@@ -123,6 +126,18 @@ describe('requests that come together', () => {
     expect(kernel.calls).toEqual([9])
     expect(await readBlocks(engine, fd, [5])).toEqual([6])
     expect(kernel.calls).toEqual([9])
+    closeSync(fd)
+  })
+
+  it('keep no thread waiting while one look after the other finds some that have ended', async () => {
+    const kernel = new Kernel()
+    const { engine, fd } = engineOn(kernel)
+    const chain = async (first: number): Promise<void> => {
+      for (let round = 0; round < 10; round++) await readBlocks(engine, fd, [first])
+    }
+    await Promise.all(upTo(8).map(chain))
+    // The last look finds nothing, and nothing to wait for.
+    expect(kernel.waits).toBe(1)
     closeSync(fd)
   })
 

@@ -151,20 +151,33 @@ export class AioQueue {
   #watch(): void {
     if (this.#isWatching) return
     this.#isWatching = true
-    this.#queue.wait(() => {
-      this.#isWatching = false
-      this.#reap()
-      if (this.#waiting.length > 0 || this.#prepared.length > 0) this.#send()
-      if (this.#inKernel > 0) this.#watch()
-    })
+    this.#queue.wait(() => this.#look())
   }
 
-  #reap(): void {
+  /**
+   * Where some have ended, others have by the next turn of the event loop: then looking again is cheaper than having a
+   * thread wait. Where none has, the disk is slow.
+   */
+  #look(): void {
+    const found = this.#reap()
+    if (this.#waiting.length > 0 || this.#prepared.length > 0) this.#send()
+    if (found) {
+      setImmediate(() => this.#look())
+      return
+    }
+    this.#isWatching = false
+    if (this.#inKernel > 0) this.#watch()
+  }
+
+  /** @returns whether there was something */
+  #reap(): boolean {
+    const before = this.#inKernel
     this.#queue.reap((slot, result) => {
       this.#inKernel--
       const request = this.#end(slot)
       if (result >= 0) request.ended(undefined, result)
       else request.ended(this.#queue.errorOf(result), 0)
     })
+    return this.#inKernel < before
   }
 }

@@ -1,5 +1,6 @@
 /** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
 import { alignUp, SECTOR } from './bits.ts'
+import { backingOf } from './block-status.ts'
 import { failureOf } from './errno.ts'
 import type { BlockNode } from './node.ts'
 import { StatusCursor } from './status-cursor.ts'
@@ -129,7 +130,8 @@ export class CopyMap {
 
   async *#look(): AsyncGenerator<CopyRange, void, undefined> {
     for (const part of this.#parts) {
-      const cursor = new StatusCursor(part.node, { base: part.base })
+      const whole = backingOf(part.node) === undefined
+      const cursor = new StatusCursor(part.node, { base: part.base, whole })
       for (let offset = part.start; offset < part.end; ) {
         const range = await this.#rangeAt(part, cursor, offset)
         yield range

@@ -4,29 +4,17 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { buildProgram } from '../../../tests/support/built-program.ts'
 
 const MIB = 2 ** 20
 
 const directory = mkdtempSync(join(tmpdir(), 'qemu-img-ts-bin-'))
-const source = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const place = (name: string): string => join(directory, name)
 
 beforeAll(async () => {
   writeFileSync(place('package.json'), '{ "type": "module" }')
-  for (const entry of ['bin', 'program'])
-    await build({
-      bundle: true,
-      platform: 'node',
-      target: 'es2022',
-      outdir: directory,
-      tsconfig: source('../tsconfig.json'),
-      entryPoints: [source(`qemu-img-ts/src/${entry}.ts`)],
-      format: 'cjs',
-      outExtension: { '.js': '.cjs' },
-    })
+  await buildProgram('qemu-img-ts', directory)
   writeFileSync(place('a.raw'), new Uint8Array(16 * MIB).fill(7))
 })
 afterAll(() => rmSync(directory, { recursive: true }))

@@ -3,34 +3,15 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { buildProgram } from '../../../tests/support/built-program.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'qemu-io-ts-bin-'))
-const source = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const MEMORY = ['--image-opts', 'driver=memory,size=1M']
 
 beforeAll(async () => {
-  const common = {
-    bundle: true,
-    platform: 'node',
-    target: 'es2022',
-    format: 'cjs',
-    outdir: directory,
-    outExtension: { '.js': '.cjs' },
-    logLevel: 'error',
-    // Its paths lead to the sources.
-    tsconfig: source('../tsconfig.json'),
-  } as const
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
-  for (const entry of ['bin', 'program'])
-    await build({
-      ...common,
-      entryPoints: [source(`qemu-io-ts/src/${entry}.ts`)],
-      format: 'cjs',
-      outExtension: { '.js': '.cjs' },
-    })
+  await buildProgram('qemu-io-ts', directory)
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 

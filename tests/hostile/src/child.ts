@@ -3,13 +3,10 @@ import { spawnSync } from 'node:child_process'
 import { ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { buildProgram, type ProgramName } from '../../support/built-program.ts'
 import type { Hostile } from './mutate.ts'
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const PROGRAMS = ['qemu-img-ts', 'qemu-io-ts'] as const
-type Program = (typeof PROGRAMS)[number]
 
 /** Mebibytes of heap that a program gets; arrays of bytes are not on it, and are counted. */
 const HEAP = 128
@@ -32,9 +29,9 @@ export interface Programs {
   path(name: string): string
   /** Puts an image there. A file system that has no files of its size gets the largest it has. */
   write(name: string, image: Pick<Hostile, 'bytes' | 'fileSize'>): void
-  run(program: Program, words: readonly string[]): Ended
+  run(program: ProgramName, words: readonly string[]): Ended
   /** The same on a terminal. @returns what the terminal got; undefined where there is no way to make one */
-  runOnTerminal(program: Program, words: readonly string[]): string | undefined
+  runOnTerminal(program: ProgramName, words: readonly string[]): string | undefined
   remove(): void
 }
 
@@ -44,22 +41,8 @@ const REPORT = `process.on('exit', () => require('node:fs').writeSync(3, String(
 /** Builds the programs; `remove` them when the tests are done. */
 export async function buildPrograms(): Promise<Programs> {
   const directory = mkdtempSync(join(tmpdir(), 'vmblock-'))
-  const bin = (program: Program): string => join(directory, program, 'bin.cjs')
-  for (const program of PROGRAMS) {
-    const source = (file: string): string => join(ROOT, 'packages', program, 'src', file)
-    await build({
-      absWorkingDir: ROOT,
-      bundle: true,
-      platform: 'node',
-      target: 'es2022',
-      format: 'cjs',
-      entryPoints: [source('bin.ts'), source('program.ts')],
-      outdir: join(directory, program),
-      outExtension: { '.js': '.cjs' },
-      logLevel: 'error',
-      tsconfig: join(ROOT, 'tsconfig.json'),
-    })
-  }
+  const bin = (program: ProgramName): string => join(directory, program, 'bin.cjs')
+  for (const program of PROGRAMS) await buildProgram(program, join(directory, program))
   const report = join(directory, 'report.cjs')
   writeFileSync(report, REPORT)
   const path = (name: string): string => join(directory, name)

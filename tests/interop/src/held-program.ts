@@ -6,7 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { buildProgram, type ProgramName } from '../../support/built-program.ts'
 
 const repository = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 
@@ -25,25 +25,15 @@ export interface OurPrograms {
  * @param koffi whether they shall find the library that makes system calls
  */
 export async function buildPrograms(directory: string, koffi: boolean): Promise<OurPrograms> {
-  const start = async (name: string): Promise<Start> => {
+  const start = async (name: ProgramName): Promise<Start> => {
     const outdir = join(directory, koffi ? 'with' : 'without', name)
-    await build({
-      bundle: true,
-      entryPoints: ['bin', 'program'].map((part) => repository(`packages/${name}/src/${part}.ts`)),
-      platform: 'node',
-      target: 'es2022',
-      format: 'cjs',
-      outdir,
-      outExtension: { '.js': '.cjs' },
-      logLevel: 'error',
-      tsconfig: repository('tsconfig.json'),
-    })
+    const bin = await buildProgram(name, outdir)
     if (koffi) {
       mkdirSync(join(outdir, 'node_modules'))
       const installed = realpathSync(repository('packages/block-core/node_modules/koffi'))
       symlinkSync(installed, join(outdir, 'node_modules', 'koffi'), 'dir')
     }
-    return [process.execPath, join(outdir, 'bin.cjs')]
+    return [process.execPath, bin]
   }
   return { io: await start('qemu-io-ts'), img: await start('qemu-img-ts') }
 }

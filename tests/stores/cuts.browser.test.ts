@@ -1,0 +1,71 @@
+/**
+ * Images in the stores of a page that is gone at any request to them: what was given to the store and was not answered may
+ * be there or not. One crash follows on the other, in the same place.
+ */
+import { type BlockNode, WriteLog } from '@vmblock/block-core'
+import {
+  CrashGuest,
+  type CrashScene,
+  createRandom,
+  randomRequests,
+  type Shown,
+  Stamps,
+} from '@vmblock/block-core/testing'
+import { describe, expect, test } from 'vitest'
+import { judge } from './src/judge.ts'
+import { makeImage, makePlace, openImage, STORES } from './src/store.ts'
+import { SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
+
+/** Crashes in a row, for each seed. */
+const CRASHES = 6
+/** Requests to the store, of which one is the last. A run has more, mostly. */
+const REQUESTS = 80
+
+describe.each(STORES)('qcow2 on $name, cut off at a request', (store) => {
+  test.each(VARIETIES)('$name', { timeout: TIMEOUT }, async ({ name, create, lazy }) => {
+    let crashes = 0
+    let dirty = 0
+    for (let seed = SEED; seed < SEED + SCALE; seed++) {
+      const random = createRandom(seed)
+      const filename = await makePlace(store)
+      await makeImage(store, filename, create)
+      const stamps = new Stamps()
+      let before: Shown | undefined
+      for (let i = 0; i < CRASHES; i++) {
+        const log = new WriteLog()
+        const cutAt = random.int(1, REQUESTS)
+        let requests = 0
+        let crash: { readonly moment: number; readonly over: Promise<void> } | undefined
+        let node: BlockNode | undefined
+        const cut = (): void => {
+          crash ??= { moment: log.tick(), over: node!.crash() }
+        }
+        node = await openImage(store, filename, {}, () => {
+          // What an open asks for comes before there is anything to crash.
+          if (node && ++requests === cutAt) cut()
+        })
+        const guest = new CrashGuest(node, log, { before, stamps })
+        const scene = { random, guest, node } as unknown as CrashScene
+        await randomRequests(scene, { cluster: node.limits.discardAlignment }).catch((error: unknown) => {
+          if (!crash) throw error
+        })
+        cut()
+        const { moment, over } = crash!
+        await over
+        const story = `seed ${seed}, crash ${i}, request ${cutAt}`
+        const found = await judge({
+          store,
+          filename,
+          lazy,
+          story,
+          wrong: (shown) => guest.compare(shown, moment),
+        })
+        before = found.shown
+        crashes++
+        if (found.wasDirty) dirty++
+      }
+    }
+    if (lazy) expect(dirty).toBeGreaterThan(0)
+    console.log(`counted ${crashes} crashes: qcow2 on ${store.name}, ${name}; ${dirty} were repaired`)
+  })
+})

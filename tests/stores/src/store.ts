@@ -1,0 +1,92 @@
+/** The two stores that a page's origin has, as places for images. */
+import {
+  type BlockDriver,
+  type BlockNode,
+  DriverRegistry,
+  defineDriver,
+  denyHost,
+  formatImage,
+  type NodeOps,
+  type OptionTable,
+  objectOf,
+  openNode,
+  passThrough,
+  type RawOptions,
+  writeLog,
+} from '@vmblock/block-core'
+import { indexedDb, opfs } from '@vmblock/block-core/browser'
+import { qcow2 } from '@vmblock/qcow2'
+
+/** Called for each request that goes down to a store, when it has been given to it. */
+export type OnRequest = () => void
+
+const isOnRequest = (value: unknown): value is OnRequest => typeof value === 'function'
+
+/** A filter that tells of requests: between an image and its store. */
+const tell = defineDriver({
+  name: 'tell',
+  kind: 'filter',
+  options: { onRequest: objectOf(isOnRequest, 'a function', 'is told of each request') },
+  async open(context): Promise<NodeOps> {
+    const plain = passThrough(await context.requireChild('file'))
+    const { onRequest = () => {} } = context.options
+    const told = <T>(given: T): T => {
+      onRequest()
+      return given
+    }
+    return {
+      ...plain,
+      read: (offset, into) => told(plain.read(offset, into)),
+      write: (offset, data, flags) => told(plain.write!(offset, data, flags)),
+      truncate: (size, options) => told(plain.truncate!(size, options)),
+      flush: () => told(plain.flush!()),
+    }
+  },
+})
+
+/** What opens images on the stores of the page. */
+export const environment = {
+  registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
+  host: denyHost,
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own
+export type Store = BlockDriver<any, OptionTable>
+
+/** By the names of their drivers. */
+export const STORES: readonly Store[] = [opfs, indexedDb]
+
+let count = 0
+
+/** Makes an empty place of a name that nobody used. @returns the name */
+export async function makePlace(store: Store): Promise<string> {
+  const filename = `crash-${count++}`
+  await store.createPlace!({ filename, lockTimeout: LOCK_TIMEOUT, worker: undefined }, 0, 'off')
+  return filename
+}
+
+/** Milliseconds to wait for a place that somebody held who is dead. */
+const LOCK_TIMEOUT = 10_000
+
+/** Opens a place itself. */
+export const openPlace = (store: Store, filename: string): Promise<BlockNode> =>
+  openNode(environment, { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT })
+
+/** Makes an image in a place. */
+export async function makeImage(store: Store, filename: string, create: RawOptions): Promise<void> {
+  const file = await openPlace(store, filename)
+  await formatImage(qcow2, file, create)
+  await file.close()
+}
+
+/** Opens the image in a place. */
+export const openImage = (
+  store: Store,
+  filename: string,
+  options: RawOptions = {},
+  onRequest?: OnRequest,
+): Promise<BlockNode> => {
+  const place = { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT }
+  const file = onRequest ? { driver: 'tell', 'on-request': onRequest, file: place } : place
+  return openNode(environment, { driver: 'qcow2', discard: 'unmap', file, ...options })
+}

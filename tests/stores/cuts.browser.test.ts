@@ -14,7 +14,7 @@ import {
 import { describe, expect, test } from 'vitest'
 import { judge } from './src/judge.ts'
 import { makeImage, makePlace, openImage, STORES } from './src/store.ts'
-import { SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
+import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
 
 /** Crashes in a row, for each seed. */
 const CRASHES = 6
@@ -22,13 +22,14 @@ const CRASHES = 6
 const REQUESTS = 80
 
 describe.each(STORES)('qcow2 on $name, cut off at a request', (store) => {
-  test.each(VARIETIES)('$name', { timeout: TIMEOUT }, async ({ name, create, lazy }) => {
+  test.each(VARIETIES)('$name', { timeout: TIMEOUT }, async (variety) => {
+    const { name, lazy } = variety
     let crashes = 0
     let dirty = 0
     for (let seed = SEED; seed < SEED + SCALE; seed++) {
       const random = createRandom(seed)
       const filename = await makePlace(store)
-      await makeImage(store, filename, create)
+      await makeImage(store, filename, creationOf(variety))
       const stamps = new Stamps()
       let before: Shown | undefined
       for (let i = 0; i < CRASHES; i++) {

@@ -17,7 +17,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { describe, expect, test } from 'vitest'
 import { judge } from './src/judge.ts'
 import { environment, makePlace, openPlace, STORES, type Store } from './src/store.ts'
-import { SCALE, SEED, TIMEOUT, VARIETIES, type Variety } from './src/varieties.ts'
+import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES, type Variety } from './src/varieties.ts'
 
 /** States that go into the store, for each seed. */
 const STATES = 5
@@ -26,11 +26,11 @@ const PIECE = 65536
 
 /** Runs a guest on an image in memory. @returns what it knows, and a fair choice of the states */
 async function statesOf(
-  { create }: Variety,
+  variety: Variety,
   random: Random,
 ): Promise<{ readonly guest: CrashGuest; readonly states: readonly CrashState[] }> {
   const disk = new CrashDisk()
-  await formatImage(qcow2, disk.node(), create)
+  await formatImage(qcow2, disk.node(), creationOf(variety))
   const bases = new Map([['disk', disk.fork()]])
   const log = new WriteLog()
   const node = await openNode(environment, {

@@ -2,11 +2,12 @@
  * Standard output with the buffering of C's stdio, which decides how the two streams interleave in a file
  * that takes both: scripts compare such files.
  */
-import { visibleName, visibleText } from './visible.ts'
+import { visibleMessage, visibleName, visibleText } from './visible.ts'
 
 /** Where texts go. `print` may hold them back until `flush`; `error` may not. */
 export interface TextOutput {
   print(text: string): void
+  /** A whole message, with its newline: of several lines only those of the library's own messages stay such on a terminal. */
   error(text: string): void
   flush(): void
   /** A name that others chose as `print` may be given it: a terminal gets it in one line, and without controls. */
@@ -45,7 +46,7 @@ export function bufferedOutput(
       if (terminal) release(held.lastIndexOf('\n') + 1)
       if (held.length > BUFFER) release(held.length - (held.length % BUFFER))
     },
-    error: (text) => error(errorTerminal ? visibleText(text) : text),
+    error: (text) => error(errorTerminal ? visibleMessage(text) : text),
     flush: () => release(held.length),
     shown: (name) => (terminal ? visibleName(name) : name),
   }

@@ -146,7 +146,7 @@ export function launch<P extends ProgramCode>({ run, ...launched }: Launch<P>): 
       process.exit(status)
     },
     (error: unknown) => {
-      writeNow(2, `${name}: ${error instanceof Error ? error.message : String(error)}\n`)
+      output.error(`${name}: ${error instanceof Error ? error.message : String(error)}\n`)
       process.exit(1)
     },
   )

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { visibleName, visibleText } from './visible.ts'
+import { visibleMessage, visibleName, visibleText } from './visible.ts'
 
 describe('what a terminal is given', () => {
   it.each([
@@ -17,6 +17,25 @@ describe('what a terminal is given', () => {
 
   it('of a name is one line', () => {
     expect(visibleName('a\nvirtual size: 1\r\tb')).toBe('a\\nvirtual size: 1\\r\\tb')
+  })
+
+  it.each([
+    ["Could not open 'a\nqemu-img: all is well': no\n", "Could not open 'a\\nqemu-img: all is well': no\n"],
+    ['a\n\nb\n', 'a\\n\\nb\n'],
+    ['a\n', 'a\n'],
+    ['a', 'a'],
+    ['a\nb', 'a\\nb'],
+    ['\x1b[2J\n', '\\u{1b}[2J\n'],
+    [
+      'Failed to get "write" lock\nIs another process using the image [a\nb]?\n',
+      'Failed to get "write" lock\nIs another process using the image [a\\nb]?\n',
+    ],
+    [
+      'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.\n',
+      'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.\n',
+    ],
+  ])('of message %j is %j', (text, shown) => {
+    expect(visibleMessage(text)).toBe(shown)
   })
 
   it('of a text are its lines, and the progress that is written over', () => {

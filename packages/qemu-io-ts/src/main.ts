@@ -195,8 +195,7 @@ async function shutDown(session: Session): Promise<boolean> {
     await session.close()
     return true
   } catch (error) {
-    // What could not be written may be several things, each a line of its message.
-    for (const line of messageOf(error).split('\n')) session.error(line)
+    session.error(messageOf(error))
     return false
   }
 }

@@ -43,7 +43,7 @@ async function answer(number: number, call: NodeCall): Promise<Uint8Array | unde
   const node = nodes.get(number)!
   switch (call.kind) {
     case 'read': {
-      const data = new Uint8Array(call.bytes)
+      const data = new Uint8Array(call.bytes).fill(0xee)
       await node.read(call.offset, data)
       return data
     }

@@ -239,7 +239,8 @@ export class Children {
     const filename = options['filename']
     if (typeof filename === 'string' && filename !== '' && chain.includes(filename))
       throw new BlockError('EINVAL', `Backing file '${filename}' creates an infinite loop.`)
-    if (chain.length > MAX_CHAIN)
+    // With the one that is about to be opened.
+    if (chain.length + 1 > MAX_CHAIN)
       throw new BlockError('EINVAL', `The backing chain is longer than ${MAX_CHAIN} images`)
     const place = this.edges.get('file')?.node.ops.place
     const { chainPlaces } = this.#request

@@ -11,4 +11,7 @@ export const loadMaintenance = loadOnce(
 )
 
 /** @throws BlockError EIO when the code cannot be had */
+export const loadZlib = loadOnce('decompressing clusters', () => import('./zlib.ts'))
+
+/** @throws BlockError EIO when the code cannot be had */
 export const loadZstd = loadOnce('decompressing zstd', () => import('./zstd.ts'))

@@ -33,6 +33,12 @@ const PARTS = [
   ...['requests', 'structure', 'overlays'].map((kind) => powerCuts('qcow2', kind)),
   powerCuts('qed', 'requests'),
   {
+    name: 'power cuts, crashes and killed workers in Chromium',
+    args: ['--project', 'chromium', 'tests/stores'],
+    env: { CRASH_SCALE: '5' },
+    seeds: { from: 'CRASH_SEED', first: 1, each: 5, chunks: 1 },
+  },
+  {
     name: 'requests at the same time',
     args: ['--project', 'unit', 'histories', 'table-cache-storm'],
     env: { CONCURRENCY_RUNS: '300' },

@@ -5,15 +5,11 @@ const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
 
 /** A size, or a rate, for people: `64 KiB`, `1.500 MiB`, `390.164271 bytes`. Cut at `.000` wherever that stands. */
 export function humanSize(value: number): string {
-  let [text, unit] = [fixed(value, 6), 'bytes']
-  for (let i = UNITS.length; i > 0; i--) {
-    if (value < 1024 ** i) continue
-    text = fixed(value / 1024 ** i, 3)
-    unit = UNITS[i - 1]!
-    break
-  }
+  let i: number = UNITS.length
+  while (i > 0 && value < 1024 ** i) i--
+  const text = i === 0 ? fixed(value, 6) : fixed(value / 1024 ** i, 3)
   const cut = text.indexOf('.000')
-  return `${cut < 0 ? text : text.slice(0, cut)} ${unit}`
+  return `${cut < 0 ? text : text.slice(0, cut)} ${UNITS[i - 1] ?? 'bytes'}`
 }
 
 const NANOSECONDS = 1e9

@@ -3,7 +3,7 @@
  * no process and no terminal, so programs and tests run it in place.
  */
 import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
-import { Getopt, type TextOutput } from '@vmblock/cli'
+import { Getopt, type GetoptOption, type TextOutput } from '@vmblock/cli'
 import {
   type AnyCommand,
   type Call,
@@ -43,13 +43,27 @@ export interface SessionSettings {
 
 const MISALIGNMENT = 16
 
+/** A command, and its options as getopt has them: a script calls it thousands of times. */
+interface Known {
+  readonly command: AnyCommand
+  readonly options: readonly (GetoptOption & { readonly short: string })[]
+}
+
+const known = (command: AnyCommand): Known => ({
+  command,
+  options: Object.entries((command.options ?? {}) as OptionKinds).map(([short, { takesValue }]) => ({
+    short,
+    takesValue,
+  })),
+})
+
 /** One run of the program, from the first command to the last. */
 export class Session {
   readonly services: SessionServices
   readonly settings: SessionSettings
   readonly commands: readonly AnyCommand[]
   readonly #output: TextOutput
-  readonly #byName = new Map<string, AnyCommand>()
+  readonly #byName = new Map<string, Known>()
   readonly #inFlight = new Set<Promise<void>>()
   /** Texts of requests that completed while no command was waiting, as QEMU's loop would not have run. */
   #held: string[] = []
@@ -67,9 +81,9 @@ export class Session {
     this.services = services
     this.settings = settings
     this.#output = output
-    for (const command of commands) {
-      this.#byName.set(command.name, command)
-      if (command.alias) this.#byName.set(command.alias, command)
+    for (const one of commands.map(known)) {
+      this.#byName.set(one.command.name, one)
+      if (one.command.alias) this.#byName.set(one.command.alias, one)
     }
   }
 
@@ -84,7 +98,7 @@ export class Session {
   }
   /** The command of that name or alias. */
   find(name: string): AnyCommand | undefined {
-    return this.#byName.get(name)
+    return this.#byName.get(name)?.command
   }
 
   /** Makes `image` the one that commands work on. */
@@ -197,19 +211,20 @@ export class Session {
   async run(line: string): Promise<Outcome> {
     const [name, ...words] = line.split(' ').filter((word) => word !== '')
     if (name === undefined) return 'ok'
-    const command = this.find(name)
-    if (!command) {
+    const found = this.#byName.get(name)
+    if (!found) {
       this.complain(`command "${name}" not found\n`)
       return 'failed'
     }
     try {
-      return await this.#dispatch(command, name, words)
+      return await this.#dispatch(found, name, words)
     } catch (error) {
-      return this.#explain(error, command)
+      return this.#explain(error, found.command)
     }
   }
 
-  async #dispatch(command: AnyCommand, name: string, words: readonly string[]): Promise<Outcome> {
+  async #dispatch(found: Known, name: string, words: readonly string[]): Promise<Outcome> {
+    const { command } = found
     const image = this.#image
     if (command.needsImage && !image) return this.#refuse(`no file open, try 'help open'\n`)
     const { min, max } = command.words
@@ -219,17 +234,19 @@ export class Session {
       return this.#refuse(`bad argument count ${words.length} to ${name}, expected ${expected} arguments\n`)
     }
     if (command.writes && image?.node.readOnly) throw new Stop('Block node is read-only\n', 'error')
-    return command.run(this.#call(command, name, words, image?.node))
+    return command.run(this.#call(found, name, words, image?.node))
   }
 
-  #call(command: AnyCommand, name: string, words: readonly string[], node: BlockNode | undefined): Call {
+  #call(
+    { command, options: letters }: Known,
+    name: string,
+    words: readonly string[],
+    node: BlockNode | undefined,
+  ): Call {
     const call = { session: this, node: node!, print: (text: string) => this.print(text) }
     if (!command.options) return { ...call, options: {}, given: [], operands: words, words }
     const kinds = command.options as OptionKinds
-    const parser = new Getopt(
-      [name, ...words],
-      Object.entries(kinds).map(([short, { takesValue }]) => ({ short, takesValue })),
-    )
+    const parser = new Getopt([name, ...words], letters)
     const given: { name: string; value: unknown }[] = []
     const options: Record<string, unknown> = {}
     for (const step of parser) {

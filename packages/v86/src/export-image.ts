@@ -128,11 +128,15 @@ async function makeSound(
   }
   const backing = driver.children?.includes('backing') ? { backing: null } : {}
   const image = await openNode(environment, { driver: driver.name, file, ...backing })
+  let end: number | undefined
   try {
     if (backingFile) await image.changeBackingFile(backingFile.name, backingFile.format)
+    end = (await image.check()).imageEndOffset
   } finally {
     await image.close()
   }
+  // Lazy images make their file longer in large steps, ahead of what they write.
+  if (end !== undefined && end < file.size) await file.truncate(end)
 }
 
 async function copy(source: BlockNode, target: BlockNode, options: ExportOptions): Promise<void> {

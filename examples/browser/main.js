@@ -16,10 +16,7 @@ const emulator = new V86({
   memory_size: 96 * 2 ** 20,
   bios: { url: 'bios.bin' },
   vga_bios: { url: 'vgabios.bin' },
-  // Without these three the machine boots what is on the disk.
-  bzimage: { url: 'vmlinuz.bin' },
-  initrd: { url: 'initramfs.bin' },
-  cmdline: 'console=ttyS0 quiet tsc=reliable lpj=4000000 mitigations=off nokaslr random.trust_cpu=on nosmp',
+  fastboot: true,
   serial_console: { type: 'textarea', container: document.querySelector('#console') },
   autostart: false,
 })

@@ -1,5 +1,5 @@
 /**
- * The example page, built as its users build it, on a web server of the loopback: with the files of the guest, and a disk that is
+ * The example page, built as its users build it, on a web server of the loopback: with a BIOS, and a disk that is
  * given out by range requests, which are counted.
  * @module
  */
@@ -21,12 +21,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 }
 
-const GUEST_FILES = new Set<string>([
-  'vmlinuz.bin',
-  'initramfs.bin',
-  'bios.bin',
-  'vgabios.bin',
-] satisfies GuestFile[])
+const BIOS = new Set<string>(['bios.bin', 'vgabios.bin'] satisfies GuestFile[])
 
 /** Builds the page into a new folder. @returns the folder, and what the build said */
 export function buildExample(): { readonly folder: string; readonly output: string } {
@@ -82,7 +77,7 @@ export class ExampleSite {
     if (name === 'disk.qcow2') this.#sendRange(request, response)
     // A page of this origin that does nothing.
     else if (name === 'blank') response.setHeader('content-type', 'text/html').end('')
-    else if (GUEST_FILES.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
+    else if (BIOS.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
     else if (!existsSync(path)) response.writeHead(404).end()
     else
       response

@@ -14,6 +14,7 @@ import { haveGuest } from './src/guest-files.ts'
 
 /** Milliseconds: an emulated machine on a busy host. */
 const PATIENCE = 600_000
+const MIB = 2 ** 20
 const LONG = process.env['VMBLOCK_LONG'] === '1'
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
@@ -145,6 +146,29 @@ describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux 
       ).toBe(seen)
       // The guest goes on.
       await guest.run('mount -t ext4 /dev/sda1 /mnt && echo on > /mnt/text && sync')
+    },
+    PATIENCE,
+  )
+
+  test(
+    'needs bounded memory, however much is written',
+    async () => {
+      await guest.stop()
+      const start = await guest.held()
+      const total = LONG ? 4096 : 256
+      const peak = { held: 0, pending: 0 }
+      for (let done = 0; done < total; done += 8) {
+        peak.pending = Math.max(peak.pending, await guest.writeOver(8 * MIB))
+        peak.held = Math.max(peak.held, (await guest.held()) - start)
+      }
+      const mib = (bytes: number): string => `${Math.ceil(bytes / MIB)} MiB`
+      console.log(
+        `counted ${total} mebibytes written: in a browser; beyond the start at most ${mib(peak.held)} of heap and buffers, ` +
+          `${mib(peak.pending)} on their way`,
+      )
+      expect(peak.held).toBeLessThan(128 * MIB)
+      // The write buffer, and a request.
+      expect(peak.pending).toBeLessThan(9 * MIB)
     },
     PATIENCE,
   )

@@ -1,5 +1,6 @@
 /** What disks can be made of in a browser, when they are flushed by themselves, and how they are taken out. */
 import { BlockError } from '@vmblock/block-core'
+import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterEach, describe, expect, it, test } from 'vitest'
 import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
@@ -37,11 +38,19 @@ async function served(bytes: Uint8Array): Promise<string> {
 }
 
 const STORAGE = [
-  ['opfs', (name: string) => ({ opfs: name })],
-  ['indexeddb', (name: string) => ({ indexeddb: name })],
+  [
+    'opfs',
+    (name: string) => ({ opfs: name }),
+    (filename: string) => opfs.createPlace!({ filename, lockTimeout: 0, worker: undefined }, 0, 'off'),
+  ],
+  [
+    'indexeddb',
+    (name: string) => ({ indexeddb: name }),
+    (filename: string) => indexedDb.createPlace!({ filename, lockTimeout: 1000 }, 0, 'off'),
+  ],
 ] as const
 
-describe.each(STORAGE)('%s', (_, place) => {
+describe.each(STORAGE)('%s', (_, place, create) => {
   it('makes an image that is not there, and keeps one that is', async () => {
     const source = { ...place(freshName()), size: '16M' }
     const disk = await openDisk(source)
@@ -57,6 +66,13 @@ describe.each(STORAGE)('%s', (_, place) => {
     await expect(v86Disk(source)).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(v86Disk({ ...source, size: 'much' })).rejects.toBeInstanceOf(BlockError)
     expect((await openDisk({ ...source, size: SIZE })).byteLength).toBe(SIZE)
+  })
+
+  it('is made in place of one that was only begun', async () => {
+    const name = freshName()
+    await create(name)
+    await expect(v86Disk(place(name))).rejects.toMatchObject({ code: 'EINVAL' })
+    expect((await openDisk({ ...place(name), size: SIZE })).byteLength).toBe(SIZE)
   })
 
   it('takes what is written over a picked file or a URL, and repairs itself after a sudden end', async () => {

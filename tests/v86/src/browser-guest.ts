@@ -59,7 +59,9 @@ interface PageGlobals {
     is_running(): boolean
   }
   readonly disk: {
-    readonly statistics: { readonly bytesWritten: number; readonly dirty: boolean }
+    readonly byteLength: number
+    readonly statistics: { readonly bytesWritten: number; readonly bytesPending: number }
+    set(start: number, data: Uint8Array, fn: () => void): void
     drain(): Promise<void>
     on(event: string, listener: () => void): void
   }
@@ -157,6 +159,41 @@ export class BrowserGuest {
         }),
       )
     }, bytes)
+  }
+
+  /** Stops the machine for good; from then on the disk may be written to in its place. */
+  async stop(): Promise<void> {
+    await this.page.evaluate(() => (globalThis as unknown as PageGlobals).emulator.stop())
+  }
+
+  /**
+   * Writes to the disk as v86 does, the next command when the last one has ended, from its start over and over.
+   *
+   * @returns the most bytes that were on their way
+   */
+  writeOver(bytes: number): Promise<number> {
+    return this.page.evaluate(async (total) => {
+      const { disk } = globalThis as unknown as PageGlobals
+      const data = new Uint8Array(2 ** 20).map((_, index) => 1 + (index % 251))
+      let most = 0
+      for (let done = 0, sectors = 1; done < total; sectors = 1 + ((sectors * 7) % 2048)) {
+        const at = done % disk.byteLength
+        const length = Math.min(sectors * 512, disk.byteLength - at)
+        const write = new Promise<void>((resolve) => disk.set(at, data.subarray(0, length), resolve))
+        most = Math.max(most, disk.statistics.bytesPending)
+        await write
+        done += length
+      }
+      return most
+    }, bytes)
+  }
+
+  /** Bytes that the page's thread holds: of the heap, and of buffers. */
+  async held(): Promise<number> {
+    const session = await this.page.context().newCDPSession(this.page)
+    const usage = (await session.send('Runtime.getHeapUsage')) as unknown as Record<string, number>
+    await session.detach()
+    return usage['usedSize']! + usage['backingStorageSize']!
   }
 
   /** Ends the page's process in the middle of whatever it does. */

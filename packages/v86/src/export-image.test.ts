@@ -134,7 +134,9 @@ describe('an exported disk', () => {
     const image = await exported(disk, {
       format: 'raw',
       onProgress: () => {
-        if (!asked) for (let at = 0; at < size; at += later.length) void disk.write(at / 512, later)
+        // From its end on, where the copy has not been.
+        if (!asked)
+          for (let at = size - later.length; at >= 0; at -= later.length) void disk.write(at / 512, later)
         asked = true
       },
     })
@@ -143,6 +145,16 @@ describe('an exported disk', () => {
     const now = await bytesOf(disk.node)
     for (let at = 0; at < size; at += later.length)
       expect(Buffer.from(later).equals(now.subarray(at, at + later.length))).toBe(true)
+    await disk.close()
+  })
+
+  it('as it is holds also what came after the flush, and before its moment', async () => {
+    const { disk, seen } = await openOverlay()
+    const late = DATA.subarray(512, 1024)
+    disk.once('flushed', () => disk.writeSync(6000, late))
+    writeFileSync(path('copy'), await exported(disk, { format: 'as-is' }))
+    seen.set(late, 6000 * 512)
+    expect(Buffer.from(seen).equals(await diskIn('copy', 'qcow2', 'base.raw'))).toBe(true)
     await disk.close()
   })
 

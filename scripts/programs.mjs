@@ -1,4 +1,4 @@
-// Programs that tests need and npm does not have: the real qemu-img and qemu-io, and a browser. Installed from Debian where
+// Programs that tests need and npm does not have: the real qemu-img and qemu-io, a browser, file systems. Installed from Debian where
 // that is possible. Never fails: without them, tests say so.
 import { at, run, say } from './toolchain.mjs'
 
@@ -9,9 +9,10 @@ const PROGRAMS = [
     package: 'chromium',
     lost: 'tests in a browser are left out',
   },
+  { command: 'mke2fs', flag: '-V', package: 'e2fsprogs', lost: 'guests in a browser are skipped' },
 ]
 
-const isThere = async ({ command }) => (await run(command, ['--version'])).code === 0
+const isThere = async ({ command, flag = '--version' }) => (await run(command, [flag])).code === 0
 
 /** Installs what is missing, where we may. */
 export async function providePrograms() {

@@ -3,6 +3,7 @@ import { BlockError } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterEach, describe, expect, it, test } from 'vitest'
+import { cdp } from 'vitest/browser'
 import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
 import { firstDifference } from './testing/slow-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
@@ -36,6 +37,13 @@ async function served(bytes: Uint8Array): Promise<string> {
   await fetch(url, { method: 'POST', body: new Uint8Array(bytes) })
   return url
 }
+
+/** Sets the bytes that the page may store; without a number, what it could before. */
+const quota = (bytes?: number): Promise<unknown> =>
+  (cdp() as unknown as { send(method: string, params: object): Promise<unknown> }).send(
+    'Storage.overrideQuotaForOrigin',
+    { origin: location.origin, ...(bytes !== undefined && { quotaSize: bytes }) },
+  )
 
 const STORAGE = [
   [
@@ -109,6 +117,47 @@ test('URLs, picked files, memory and options of nodes are disks', async () => {
   await overlay.write(5, sector(1))
   expect([await first(overlay, 5), overlay.node.backing?.node.readOnly]).toEqual([1, true])
   await expect(v86Disk({ file: 'disk.img' })).rejects.toMatchObject({ code: 'ENOTSUP' })
+})
+
+test('an emulator in a worker has its disk there', async () => {
+  const name = freshName()
+  const worker = new Worker(new URL('./testing/disk-worker.ts', import.meta.url), { type: 'module' })
+  try {
+    const said = new Promise<{ readonly file?: File; readonly error?: string }>((resolve) =>
+      worker.addEventListener('message', ({ data }) => resolve(data)),
+    )
+    worker.postMessage(name)
+    const { file, error } = await said
+    expect(error).toBeUndefined()
+    for (const source of [{ opfs: name }, { blob: file! }])
+      expect(await first(await openDisk(source), 3)).toBe(7)
+  } finally {
+    worker.terminate()
+  }
+})
+
+test('a disk that meets the quota stops, loses nothing, and goes on when there is room', async () => {
+  const disk = await openDisk(
+    { opfs: freshName(), size: '64M' },
+    { flushInterval: 0, writeBuffer: 64 * SIZE },
+  )
+  await disk.flush()
+  await quota(1)
+  try {
+    const stopped = new Promise<unknown>((resolve) => disk.once('stop', resolve))
+    for (let at = 0; at < 32; at++) disk.writeSync(at * 2048, BASE)
+    expect(await stopped).toMatchObject({ code: 'ENOSPC' })
+    expect([disk.isStopped, disk.isDirty]).toEqual([true, true])
+  } finally {
+    await quota()
+  }
+  disk.resume()
+  await disk.flush()
+  const into = new Uint8Array(SIZE)
+  for (let at = 0; at < 32; at++) {
+    await disk.node.read(at * SIZE, into)
+    expect(firstDifference(into, BASE)).toBe(-1)
+  }
 })
 
 test('what is fetched ahead, kept and asked again is the source’s to say', async () => {

@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { type GuestFile, guestFile } from './guest-files.ts'
 
 const EXAMPLE = fileURLToPath(new URL('../../../examples/browser/', import.meta.url))
+const SETUP = fileURLToPath(new URL('../../../scripts/setup.mjs', import.meta.url))
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html',
@@ -23,13 +24,15 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const BIOS = new Set<string>(['bios.bin', 'vgabios.bin'] satisfies GuestFile[])
 
-/** Builds the page into a new folder. @returns the folder, and what the build said */
+/** Builds the page into a new folder, of the packages as they are now. @returns the folder, and what the build said */
 export function buildExample(): { readonly folder: string; readonly output: string } {
   const folder = mkdtempSync(join(tmpdir(), 'vmblock-site-'))
   const vite = join(
     dirname(createRequire(`${EXAMPLE}package.json`).resolve('vite/package.json')),
     'bin/vite.js',
   )
+  const setup = spawnSync(process.execPath, [SETUP], { encoding: 'utf8' })
+  if (setup.status !== 0) throw new Error(`setup: ${setup.stdout}${setup.stderr}`)
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [vite, 'build', '--outDir', folder, '--emptyOutDir', '--logLevel', 'warn'],

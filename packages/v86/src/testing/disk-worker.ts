@@ -1,0 +1,14 @@
+/** A worker that makes a disk, writes to it and takes it out, by handles of its own: what an emulator in a worker does. */
+import { exportImage, v86Disk } from '../browser.ts'
+
+addEventListener('message', async ({ data: name }: MessageEvent<string>) => {
+  try {
+    const disk = await v86Disk({ opfs: name, size: '16M' })
+    await disk.write(3, new Uint8Array(512).fill(7))
+    const { file } = await exportImage(disk)
+    await disk.close()
+    postMessage({ file })
+  } catch (error) {
+    postMessage({ error: String(error) })
+  }
+})

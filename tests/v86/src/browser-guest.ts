@@ -188,9 +188,10 @@ export class BrowserGuest {
     }, bytes)
   }
 
-  /** Bytes that the page's thread holds: of the heap, and of buffers. */
+  /** Bytes that the page's thread holds, garbage aside: of the heap, and of buffers. */
   async held(): Promise<number> {
     const session = await this.page.context().newCDPSession(this.page)
+    await session.send('HeapProfiler.collectGarbage')
     const usage = (await session.send('Runtime.getHeapUsage')) as unknown as Record<string, number>
     await session.detach()
     return usage['usedSize']! + usage['backingStorageSize']!

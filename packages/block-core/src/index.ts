@@ -77,7 +77,7 @@ export {
 export { combinePaths, resolveBackingFilename } from './paths.ts'
 export { PERMISSION } from './permissions.ts'
 export { filePreallocation } from './preallocation.ts'
-export { RangeTracker } from './range-tracker.ts'
+export { type HeldRange, RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'
 export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './sparse-runs.ts'

@@ -93,12 +93,14 @@ export class Requests {
     })
   }
 
-  async #writePlain(offset: number, from: Uint8Array): Promise<void> {
-    try {
-      await this.#ops.write!(offset, from, NO_FLAGS)
-    } finally {
-      this.#flushes.wrote()
-    }
+  #writePlain(offset: number, from: Uint8Array): Promise<void> {
+    return this.#ops.write!(offset, from, NO_FLAGS).then(this.#ended, this.#failed)
+  }
+
+  readonly #ended = (): void => this.#flushes.wrote()
+  readonly #failed = (error: unknown): never => {
+    this.#flushes.wrote()
+    throw error
   }
 
   writeCompressed(offset: number, from: Uint8Array): Promise<void> {

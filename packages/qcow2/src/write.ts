@@ -2,7 +2,7 @@
  * Writing guest data: in place where the cluster is there and ours, else allocate - write - link. The link
  * comes last, so a crash before it leaks clusters and loses nothing.
  */
-import { alignDown, alignUp, inParts } from '@vmblock/block-core'
+import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
 import { fillsFresh, writeReserved } from './cow.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
@@ -19,7 +19,12 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
       const { unlinked } = image
       await writeInPlace(image, first, offset, from)
       if (image.unlinked !== unlinked) await afterMove(image, first, offset, from.length)
-    } else await writeRuns(image, offset, from, first)
+      return
+    }
+    // Most requests that allocate are one allocation.
+    const isNew = first && !isInPlace(first) && first.kind !== SubclusterKind.invalid
+    const written = isNew ? await writeNew(image, offset, from) : 0
+    if (written < from.length) await writeRuns(image, offset, from, written)
   } finally {
     image.requests.leave(epoch)
   }
@@ -28,17 +33,8 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
 /** The clusters are allocated and refer to nothing else: overwriting them changes no metadata. */
 const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && run.copied
 
-/** @param first the run at `offset`, if its table is cached */
-async function writeRuns(
-  image: Image,
-  offset: number,
-  from: Uint8Array,
-  first: Run | undefined,
-): Promise<void> {
-  // Most requests that allocate are one allocation.
-  const isNew = first && !isInPlace(first) && first.kind !== SubclusterKind.invalid
-  const start = isNew ? await writeNew(image, offset, from) : 0
-  if (start === from.length) return
+/** @param start so many bytes are written already */
+async function writeRuns(image: Image, offset: number, from: Uint8Array, start: number): Promise<void> {
   await inParts(from.length - start, async (done, parts) => {
     const at = start + done
     const { unlinked } = image
@@ -98,7 +94,7 @@ async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promi
     await writeData(image, offset, from)
     return true
   })
-  if (!isWritten) await writeRuns(image, offset, from, undefined)
+  if (!isWritten) await writeRuns(image, offset, from, 0)
 }
 
 function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<void> {
@@ -112,7 +108,7 @@ function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<
  *
  * @returns how many bytes were written: up to the first cluster that needs another treatment
  */
-async function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
+function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
   const { clusterSize } = image.geometry
   const coverage = sliceCoverage(image)
   const bytes = Math.min(from.length, coverage - (offset % coverage))
@@ -120,27 +116,25 @@ async function writeNew(image: Image, offset: number, from: Uint8Array): Promise
   const length = alignUp(offset + bytes, clusterSize) - start
   // Whoever else wants to allocate, zero or discard in these clusters waits, and then looks again.
   const held = image.allocating.tryHold(start, length, true)
-  if (!held) {
-    await image.allocating.whenReleased(start, length, true)
-    return 0
-  }
-  try {
-    return await allocateAndWrite(image, offset, from, bytes)
-  } finally {
-    image.allocating.release(held)
-  }
+  if (!held) return image.allocating.whenReleased(start, length, true).then(() => 0)
+  return allocateAndWrite(image, offset, from, bytes, held)
 }
 
+/** @param held the guest's clusters, which are released in the end */
 async function allocateAndWrite(
   image: Image,
   offset: number,
   from: Uint8Array,
   bytes: number,
+  held: HeldRange,
 ): Promise<number> {
-  const reserving = image.lock.run(() => reserve(image, offset, bytes))
-  const reserved = reserving instanceof Promise ? await reserving : reserving
-  if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+  /** What nothing leads to yet. */
+  let unlinked: Reserved | undefined
   try {
+    const reserving = image.lock.run(() => reserve(image, offset, bytes))
+    const reserved = reserving instanceof Promise ? await reserving : reserving
+    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+    unlinked = reserved
     const guarded = guardReserved(image, reserved)
     if (guarded) await guarded
     const data = reserved.bytes === from.length ? from : from.subarray(0, reserved.bytes)
@@ -152,12 +146,15 @@ async function allocateAndWrite(
     if (stillGuarded) await stillGuarded
     const linking = image.lock.run(() => link(image, reserved, copied))
     if (linking) await linking
+    unlinked = undefined
+    const relieving = relieve(image)
+    if (relieving) await relieving
+    return reserved.bytes
   } catch (error) {
     // A release that fails as well leaves a leak, and the first error is the one to tell.
-    await abandon(image, reserved).catch(() => undefined)
+    if (unlinked) await abandon(image, unlinked).catch(() => undefined)
     throw error
+  } finally {
+    image.allocating.release(held)
   }
-  const relieving = relieve(image)
-  if (relieving) await relieving
-  return reserved.bytes
 }

@@ -19,10 +19,10 @@ interface Setting {
 }
 
 const SETTINGS: readonly Setting[] = [
-  { cache: 'writeback', depth: 1, count: 8192, target: { of: 'ratio', must: 4, aim: 10 } },
-  { cache: 'writeback', depth: 64, count: 8192, target: { of: 'ratio', must: 5, aim: 15 } },
+  { cache: 'writeback', depth: 1, count: 30_000, target: { of: 'ratio', must: 4, aim: 10 } },
+  { cache: 'writeback', depth: 64, count: 30_000, target: { of: 'ratio', must: 5, aim: 15 } },
   { cache: 'writethrough', depth: 1, count: 512, target: { of: 'flushes', must: 1, aim: 1 } },
-  { cache: 'writethrough', depth: 64, count: 2048, target: { of: 'ratio', must: 4, aim: 15 } },
+  { cache: 'writethrough', depth: 64, count: 8192, target: { of: 'ratio', must: 4, aim: 15 } },
 ]
 
 /** What the flushes of a reservation aim at, beside QEMU's eager mode: those of lazy refcounts. */

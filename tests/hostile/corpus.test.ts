@@ -1,7 +1,7 @@
 /** Images that once did harm do none. */
 import { memoryFromBytes, openNode } from '@vmblock/block-core'
 import { afterAll, describe, expect, test } from 'vitest'
-import { type Case, CORPUS, imageOf, Pen } from './src/corpus.ts'
+import { type Case, CORPUS, imageOf, Pen, SCALE } from './src/corpus.ts'
 import { TABLES } from './src/corpus-tables.ts'
 import { environment, exercise } from './src/exercise.ts'
 import { diskOf } from './src/fuzz.ts'
@@ -20,7 +20,7 @@ const timeout = 600_000
 const harms = (one: Case, only?: string) => {
   const seed = seeds.find(({ name }) => name === one.seed)!
   const image = imageOf(one, seed.bytes)
-  return exercise(seed.driver, () => diskOf(image), meter, only)
+  return exercise(seed.driver, () => diskOf(image), meter, only, SCALE)
 }
 
 test.each(CORPUS)('$name', { timeout }, async (one) => {

@@ -2,6 +2,7 @@
 import { errorText, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
+import { decimal } from '../format/words.ts'
 import { getRefcount, refblockOffset } from '../refcounts.ts'
 import { type Check, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
@@ -32,30 +33,68 @@ export async function checkCopied(check: Check): Promise<void> {
   for (let i = 0; i < bytes.length / 8; i++) if (offsetAt(i) !== 0) present.push(i)
   const offsets = present.map(offsetAt).filter((offset) => offset < fileSize)
   const reader = new TableReader({ file: image.file, offsets, size: clusterSize, ahead: !repair })
+  const repaired = new RepairedEntries(check)
   let read = 0
-  for (const i of present) {
-    const hi = view.getUint32(i * 8)
-    const lo = view.getUint32(i * 8 + 4)
-    const l2Offset = hostOffsetOf(hi, lo)
-    const index = l2Offset < fileSize ? read++ : -1
-    const refcount = await refcountOf(check, l2Offset)
-    if (refcount === undefined) continue
-    if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
-      result.corruptions++
-      check.report(
-        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${refcount}`,
-      )
-      if (repair) {
-        view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
-        await counted(check, () => image.writeResident(image.l1, image.header.l1TableOffset, i * 8, 8))
-        result.corruptions--
-        result.corruptionsFixed++
+  try {
+    for (const i of present) {
+      const hi = view.getUint32(i * 8)
+      const lo = view.getUint32(i * 8 + 4)
+      const l2Offset = hostOffsetOf(hi, lo)
+      const index = l2Offset < fileSize ? read++ : -1
+      const refcount = await refcountOf(check, l2Offset)
+      if (refcount === undefined) continue
+      if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
+        result.corruptions++
+        check.report(
+          `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
+        )
+        if (repair) {
+          view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+          await repaired.add(i * 8)
+        }
       }
+      if (index < 0) continue
+      const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
+      // Out of place it is looked at, but not written to: its bytes may be anybody's.
+      await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
     }
-    if (index < 0) continue
-    const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
-    // Out of place it is looked at, but not written to: its bytes may be anybody's.
-    await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
+  } finally {
+    await repaired.write()
+  }
+}
+
+/** Bytes of the L1 table that are written together. */
+const PIECE = 65536
+
+/** Entries of the L1 table that were put right in memory: an image may have millions of them. */
+class RepairedEntries {
+  readonly #check: Check
+  #from = 0
+  #to = 0
+  #count = 0
+
+  constructor(check: Check) {
+    this.#check = check
+  }
+
+  /** The entry that is at so many bytes of the table. Behind those that were added before. */
+  async add(at: number): Promise<void> {
+    if (at + 8 - this.#from > PIECE) await this.write()
+    if (this.#count === 0) this.#from = at
+    this.#to = at + 8
+    this.#count++
+  }
+
+  /** Writes what was added. */
+  async write(): Promise<void> {
+    const { image, result } = this.#check
+    const count = this.#count
+    if (count === 0) return
+    this.#count = 0
+    const [from, bytes] = [this.#from, this.#to - this.#from]
+    await counted(this.#check, () => image.writeResident(image.l1, image.header.l1TableOffset, from, bytes))
+    result.corruptions -= count
+    result.corruptionsFixed += count
   }
 }
 
@@ -83,7 +122,7 @@ async function checkCopiedL2(
     if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
     result.corruptions++
     check.report(
-      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${refcount}`,
+      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
     )
     if (!repair) continue
     view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)

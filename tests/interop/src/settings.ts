@@ -13,7 +13,7 @@ const CHOSEN = process.env['VMBLOCK_SEED']
 /** Seeds of the rounds of the test called `name`: one by default. */
 export function seedsOf(name: string, rounds = 1): readonly number[] {
   if (CHOSEN !== undefined) return [Number(CHOSEN)]
-  if (LONG) return Array.from({ length: rounds * 20 }, freshSeed)
+  if (LONG) return Array.from({ length: rounds * 8 }, freshSeed)
   let hash = 2166136261
   for (const letter of name) hash = Math.imul(hash ^ letter.charCodeAt(0), 16777619)
   return Array.from({ length: rounds }, (_, round) => (hash + round) >>> 0)

@@ -65,6 +65,7 @@ const chromium: TestProjectInlineConfiguration = {
     // A page has no environment but what it is given.
     env: { CRASH_SEED: process.env['CRASH_SEED'] ?? '1', CRASH_SCALE: process.env['CRASH_SCALE'] ?? '1' },
     globalSetup: path('./tests/support/chromium.ts'),
+    setupFiles: path('./tests/support/clean-origin.ts'),
     // One page at a time: a profile on the disk, where storage is real and quotas count, can be had only once.
     fileParallelism: false,
     browser: {

@@ -3,7 +3,7 @@ import { BlockError } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterEach, describe, expect, it, test } from 'vitest'
-import { cdp } from 'vitest/browser'
+import { quota } from '../../../tests/support/origin-storage.ts'
 import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
 import { firstDifference } from './testing/slow-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
@@ -37,13 +37,6 @@ async function served(bytes: Uint8Array): Promise<string> {
   await fetch(url, { method: 'POST', body: new Uint8Array(bytes) })
   return url
 }
-
-/** Sets the bytes that the page may store; without a number, what it could before. */
-const quota = (bytes?: number): Promise<unknown> =>
-  (cdp() as unknown as { send(method: string, params: object): Promise<unknown> }).send(
-    'Storage.overrideQuotaForOrigin',
-    { origin: location.origin, ...(bytes !== undefined && { quotaSize: bytes }) },
-  )
 
 const STORAGE = [
   [

@@ -1,6 +1,6 @@
 /** The drivers of a page's own storage keep the driver contract, in a real browser. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { cdp } from 'vitest/browser'
+import { quota } from '../../../../tests/support/origin-storage.ts'
 import type { BlockDriver } from '../driver.ts'
 import type { BlockNode } from '../node.ts'
 import type { NodeWish } from '../testing/contract-kit.ts'
@@ -15,13 +15,6 @@ const DRIVERS: readonly BlockDriver<any, any>[] = [indexedDb, opfs]
 
 let count = 0
 const freshName = (): string => `disk-${count++}`
-
-/** Sets the bytes that the page may store; without a number, what it could before. */
-const quota = (bytes?: number): Promise<unknown> =>
-  (cdp() as unknown as { send(method: string, params: object): Promise<unknown> }).send(
-    'Storage.overrideQuotaForOrigin',
-    { origin: location.origin, ...(bytes !== undefined && { quotaSize: bytes }) },
-  )
 
 // Chromium asks once in a while how much room is left for a database, and trusts the answer: it must be small from the start.
 beforeAll(() => quota(24 * 2 ** 20))

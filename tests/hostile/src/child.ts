@@ -1,6 +1,15 @@
 /** The programs as processes of their own, with little memory and a limit of time. */
 import { spawnSync } from 'node:child_process'
-import { ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildProgram, type ProgramName } from '../../support/built-program.ts'
@@ -13,7 +22,7 @@ const HEAP = 128
 /** Milliseconds after which a program is ended. */
 const TIMEOUT = 240_000
 
-/** What a process did. */
+/** What a process did, and the beginning of what it said. */
 export interface Ended {
   readonly out: string
   readonly err: string
@@ -33,6 +42,14 @@ export interface Programs {
   /** The same on a terminal. @returns what the terminal got; undefined where there is no way to make one */
   runOnTerminal(program: ProgramName, words: readonly string[]): string | undefined
   remove(): void
+}
+
+/** Bytes of what a program said that are looked at. */
+const LOOKED_AT = 2 ** 20
+
+function beginningOf(fd: number): string {
+  const bytes = Buffer.alloc(LOOKED_AT)
+  return bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0))
 }
 
 /** Tells the parent, on a pipe of its own, how much memory the process took. */
@@ -63,16 +80,20 @@ export async function buildPrograms(): Promise<Programs> {
     },
     run(program, words) {
       const argv = [`--max-old-space-size=${HEAP}`, '--require', report, bin(program), ...words]
-      const { status, output } = spawnSync(process.execPath, argv, {
-        cwd: directory,
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-        timeout: TIMEOUT,
-        killSignal: 'SIGKILL',
-        maxBuffer: 2 ** 30,
-      })
-      const [, out = '', err = '', kilobytes = ''] = output as (string | undefined)[]
-      return { out, err, status, peak: Number(kilobytes) * 1024 }
+      // Into files: a check that finds millions of errors says so of each.
+      const said = ['out', 'err'].map((name) => openSync(path(name), 'w+'))
+      try {
+        const { status, output } = spawnSync(process.execPath, argv, {
+          cwd: directory,
+          stdio: ['ignore', ...said, 'pipe'],
+          timeout: TIMEOUT,
+          killSignal: 'SIGKILL',
+        })
+        const [out = '', err = ''] = said.map(beginningOf)
+        return { out, err, status, peak: Number(output[3]) * 1024 }
+      } finally {
+        for (const fd of said) closeSync(fd)
+      }
     },
     runOnTerminal(program, words) {
       const command = [process.execPath, bin(program), ...words].map((word) => `'${word}'`).join(' ')

@@ -19,47 +19,68 @@ function areAllRight({ result, references, stored, isAllCopied }: Check): boolea
 /** COPIED must be set exactly where the refcount is 1, in the active tables. */
 export async function checkCopied(check: Check): Promise<void> {
   if (areAllRight(check)) return
-  const { image, result } = check
+  const { result } = check
   // With `leaks` alone, only when the refcounts are known to be right by now.
   const repair =
     check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
+  const repaired = new RepairedEntries(check)
+  const entries = check.image.l1.bytes.length / 8
+  try {
+    for (let first = 0; first < entries; first += TOGETHER)
+      await checkCopiedL1(check, first, Math.min(first + TOGETHER, entries), repair && repaired)
+  } finally {
+    await repaired.write()
+  }
+}
+
+/** Entries of the L1 table whose tables are looked up together: of millions, the places would fill the memory. */
+const TOGETHER = 8192
+
+/** The entries from `first` to before `end`, and their tables. @param repaired takes what is put right; false: nothing is */
+async function checkCopiedL1(
+  check: Check,
+  first: number,
+  end: number,
+  repaired: RepairedEntries | false,
+): Promise<void> {
+  const { image, result } = check
+  const repair = repaired !== false
   const verb = repair ? 'Repairing' : 'ERROR'
   const { clusterSize } = image.geometry
-  const { view, bytes } = image.l1
+  const { view } = image.l1
   const offsetAt = (i: number): number => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))
   // A table that no file reaches was reported by the walk.
   const fileSize = image.file.size
-  const present: number[] = []
-  for (let i = 0; i < bytes.length / 8; i++) if (offsetAt(i) !== 0) present.push(i)
-  const offsets = present.map(offsetAt).filter((offset) => offset < fileSize)
+  const offsets: number[] = []
+  for (let i = first; i < end; i++) {
+    const offset = offsetAt(i)
+    if (offset !== 0 && offset < fileSize) offsets.push(offset)
+  }
   const reader = new TableReader({ file: image.file, offsets, size: clusterSize, ahead: !repair })
-  const repaired = new RepairedEntries(check)
   let read = 0
-  try {
-    for (const i of present) {
-      const hi = view.getUint32(i * 8)
-      const lo = view.getUint32(i * 8 + 4)
-      const l2Offset = hostOffsetOf(hi, lo)
-      const index = l2Offset < fileSize ? read++ : -1
-      const refcount = await refcountOf(check, l2Offset)
-      if (refcount === undefined) continue
-      if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
-        result.corruptions++
-        check.report(
-          `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
-        )
-        if (repair) {
-          view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
-          await repaired.add(i * 8)
-        }
+  for (let i = first; i < end; i++) {
+    const l2Offset = offsetAt(i)
+    if (l2Offset === 0) continue
+    const index = l2Offset < fileSize ? read++ : -1
+    const known = refcountOf(check, l2Offset)
+    const refcount = known instanceof Promise ? await known : known
+    if (refcount === undefined) continue
+    const hi = view.getUint32(i * 8)
+    const lo = view.getUint32(i * 8 + 4)
+    if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
+      result.corruptions++
+      check.report(
+        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
+      )
+      if (repaired) {
+        view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
+        await repaired.add(i * 8)
       }
-      if (index < 0) continue
-      const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
-      // Out of place it is looked at, but not written to: its bytes may be anybody's.
-      await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
     }
-  } finally {
-    await repaired.write()
+    if (index < 0) continue
+    const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
+    // Out of place it is looked at, but not written to: its bytes may be anybody's.
+    await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
   }
 }
 

@@ -107,9 +107,10 @@ async function rebuild(check: Check): Promise<number> {
   result.leaks = 0
   check.rebuild = false
   references.clear()
-  await count({ ...check, fixErrors: false, fixLeaks: false })
+  const again: Check = { ...check, fixErrors: false, fixLeaks: false }
+  await count(again)
   // The old structure is leaked now. What the freeing of it finds is not news, except what it cannot free.
-  const sub: Check = { ...check, result: emptyReport() }
+  const sub: Check = { ...check, rebuild: again.rebuild, result: emptyReport() }
   const highest = await compareRefcounts(sub, { errors: false, leaks: true })
   if (sub.rebuild) check.report('ERROR rebuilt refcount structure is still broken')
   await image.refblocks.writeBack()

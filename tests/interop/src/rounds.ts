@@ -19,9 +19,6 @@ const PATTERN_LENGTHS = [509, 4099, 65_537, 1_000_003]
 /** Mostly the quick modes; now and then one in which every write is durable. */
 const CACHES = ['writeback', 'writeback', 'unsafe', 'unsafe', 'none', 'writethrough'] as const
 
-/** QEMU 7.2 grows with metadata for clusters that a shrinking freed, and shows what they held. */
-const NOT_BY_QEMU = { preallocations: ['off'] } as const
-
 /** Declares one test for each variety and maker. */
 export function passBackAndForth(
   title: string,
@@ -53,8 +50,13 @@ async function playRound(variety: Variety, maker: Maker, seed: number): Promise<
     const oursFirst = random.chance(0.5)
     for (let index = 0; index < TURNS; index++) {
       const ours = oursFirst === (index % 2 === 0)
-      const wishes = ours ? subject.wishes : { ...subject.wishes, ...NOT_BY_QEMU }
-      const operations = randomOperations(random, OPERATIONS, model.bytes.length, files.length, wishes)
+      const operations = randomOperations(
+        random,
+        OPERATIONS,
+        model.bytes.length,
+        files.length,
+        subject.wishes,
+      )
       const turn: Turn = { bench, name, format, cache: random.pick(CACHES), model, operations }
       await explain(
         `turn ${index + 1} (${ours ? 'ours' : "QEMU's"}, ${turn.cache})`,

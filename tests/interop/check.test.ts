@@ -5,10 +5,13 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { haveQemu, openBench } from '../support/real-qemu.ts'
 import { Patient } from './src/mutate.ts'
 import { withSeeds } from './src/settings.ts'
-import { isSoundVerdict, ourVerdict, theirVerdict } from './src/verdicts.ts'
+import { isSoundVerdict, ourVerdict, theirVerdict, type Verdict } from './src/verdicts.ts'
 
 const bench = openBench()
 afterAll(() => bench.remove())
+
+/** Of images that have two snapshots, too. */
+const WITH_SNAPSHOTS = ['cluster_size=64k', 'cluster_size=4k', 'cluster_size=512,compat=0.10']
 
 const VARIETIES = [
   'cluster_size=64k',
@@ -34,9 +37,14 @@ const CONTENT = [
 ]
 
 /** The image that is damaged, made once for each variety. */
-function makePatient(options: string): Uint8Array {
+function makePatient(options: string, snapshots: boolean): Uint8Array {
   bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'sound.qcow2', '1M')
   bench.run('qemu-io', '-f', 'qcow2', ...CONTENT.flatMap((command) => ['-c', command]), 'sound.qcow2')
+  if (snapshots) {
+    bench.run('qemu-img', 'snapshot', '-c', 'before', 'sound.qcow2')
+    bench.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 4 8k 64k', 'sound.qcow2')
+    bench.run('qemu-img', 'snapshot', '-c', 'after it all', 'sound.qcow2')
+  }
   return bench.read('sound.qcow2')
 }
 
@@ -53,6 +61,20 @@ async function compareChecks(bytes: Uint8Array): Promise<void> {
   expect(await ourVerdict(bench, 'ours.qcow2')).toEqual(theirs)
 }
 
+/**
+ * When QEMU has written the table of snapshots anew, it frees the clusters of the old one even where they are not the
+ * table's: behind the end of the file, where it makes refcounts for them, and where they are the header's or somebody
+ * else's, which are lost then.
+ */
+function misfrees(bytes: Uint8Array, { lines }: Verdict): boolean {
+  const offset = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(64)
+  const place = `offset 0x${offset.toString(16)} `
+  return (
+    theirVerdict(bench, 'theirs.qcow2').failure !== undefined ||
+    lines.some((line) => line.includes('region exceeding the end of the file') && line.includes(place))
+  )
+}
+
 async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<void> {
   admit(bytes)
   const theirs = theirVerdict(bench, 'theirs.qcow2', repair)
@@ -61,7 +83,7 @@ async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<vo
   // and so changes whatever is there; we do not.
   const completed = theirs.failure === undefined && theirs.crash === undefined
   const misplaced = theirs.lines.some((line) => line.includes('Table is not cluster aligned'))
-  if (completed && !misplaced) expect(ours).toEqual(theirs)
+  if (completed && !misplaced && !misfrees(bytes, theirs)) expect(ours).toEqual(theirs)
   for (const name of ['theirs.qcow2', 'ours.qcow2'])
     expect(await ourVerdict(bench, name), `what both say of ${name}, repaired`).toEqual(
       theirVerdict(bench, name),
@@ -71,9 +93,13 @@ async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<vo
 }
 
 describe.skipIf(!haveQemu)('damaged images are checked and repaired as QEMU does it', () => {
-  for (const options of VARIETIES) {
-    test(options, { timeout: 600_000 }, async () => {
-      const sound = makePatient(options)
+  const patients = [
+    ...VARIETIES.map((options) => ({ name: options, options, snapshots: false })),
+    ...WITH_SNAPSHOTS.map((options) => ({ name: `${options}, with snapshots`, options, snapshots: true })),
+  ]
+  for (const { name, options, snapshots } of patients) {
+    test(name, { timeout: 600_000 }, async () => {
+      const sound = makePatient(options, snapshots)
       const damaged = async (seed: number): Promise<void> => {
         const random = createRandom(seed)
         const patient = new Patient(sound.slice())
@@ -87,7 +113,7 @@ describe.skipIf(!haveQemu)('damaged images are checked and repaired as QEMU does
           throw error
         }
       }
-      await withSeeds(options, damaged, ROUNDS)
+      await withSeeds(name, damaged, ROUNDS)
     })
   }
 })

@@ -40,7 +40,8 @@ export function openBench(): Bench {
     write: (name, bytes) => writeFileSync(path(name), bytes),
     run: (program, ...args) => execFileSync(program, args, { cwd: directory, encoding: 'utf8' }),
     attempt(program, ...args) {
-      const { status, stdout, stderr } = spawnSync(program, args, { cwd: directory, encoding: 'utf8' })
+      const options = { cwd: directory, encoding: 'utf8', maxBuffer: 2 ** 28 } as const
+      const { status, stdout, stderr } = spawnSync(program, args, options)
       return { status: status ?? -1, stdout, stderr }
     },
     remove: () => rmSync(directory, { recursive: true, force: true }),

@@ -117,6 +117,8 @@ export interface CheckOptions {
   readonly repair?: RepairMode
   /** Takes the findings, one line each without its newline, as they are made (QEMU prints them to stderr). */
   readonly report?: (line: string) => void
+  /** Takes why a check cannot be completed, in one line or more, which programs begin with their name. Default: `report`. */
+  readonly reportFailure?: (text: string) => void
 }
 
 /** Facts for `info`: plain data, keys as `qemu-img info --output=json` spells them. */

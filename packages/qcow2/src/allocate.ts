@@ -75,11 +75,12 @@ export async function applyFrees(image: Image): Promise<void> {
   for (const freed of image.frees.takeDue()) {
     const announced = image.file.debugEvent('cluster_free')
     if (announced) await announced
-    await applyFree(image, freed)
+    await freeClusters(image, freed)
   }
 }
 
-async function applyFree(image: Image, { offset, bytes, reason }: Freed): Promise<void> {
+/** Lowers the refcounts of clusters to which nothing leads, on disk or in a request, and tells the host of what became free. */
+export async function freeClusters(image: Image, { offset, bytes, reason }: Freed): Promise<void> {
   const { clusterSize } = image.geometry
   const runs: { start: number; end: number }[] = []
   try {

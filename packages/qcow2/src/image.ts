@@ -112,6 +112,10 @@ export class Image {
   untouchedFrom: number
   /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
   needsRepair: boolean
+  /**
+   * While a repair cuts the table of snapshots: bytes of the file when it began. What reaches further is not of the table.
+   */
+  snapshotTableLimit: number | undefined
   /** Host bytes up to which the file's length is durable, as far as lazy refcounts need to know. */
   #coveredTo = 0
   /** The file is longer than it has to be. */

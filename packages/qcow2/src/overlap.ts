@@ -11,7 +11,7 @@ import { hostOffsetOf, l1Offset, refblockOffset } from './format/l2-entry.ts'
 import { Metadata } from './format/metadata.ts'
 import type { Image } from './image.ts'
 import { loadMaintenance } from './load-part.ts'
-import type { SnapshotPlaces } from './snapshots.ts'
+import type { HostRange, SnapshotPlaces } from './snapshots.ts'
 
 /** QEMU's names, `qcow2_header` included. */
 const NAMES: ReadonlyMap<number, string> = new Map([
@@ -35,7 +35,7 @@ interface SnapshotMetadata extends SnapshotPlaces {
   readonly l2Clusters: readonly ClusterSet[]
 }
 
-const NO_SNAPSHOTS: SnapshotMetadata = { tableBytes: 0, l1Tables: [], l2Clusters: [] }
+const NO_SNAPSHOTS: SnapshotMetadata = { table: [], l1Tables: [], l2Clusters: [] }
 
 /** Bytes of L1 tables of snapshots that are kept in mind for `overlap-check.inactive-l2`. */
 const MAX_INACTIVE_L1 = 32 * 2 ** 20
@@ -111,14 +111,14 @@ export class OverlapChecks {
     const start = alignDown(offset, clusterSize)
     const end = alignUp(offset + bytes, clusterSize)
     const meets = (at: number, length: number): boolean => length > 0 && at < end && start < at + length
-    const { tableBytes, l1Tables, l2Clusters } = this.#snapshots ?? NO_SNAPSHOTS
+    const meetsAny = (ranges: readonly HostRange[]): boolean =>
+      ranges.some((range) => meets(range.offset, range.bytes))
+    const { table, l1Tables, l2Clusters } = this.#snapshots ?? NO_SNAPSHOTS
     if (checks(Metadata.activeL1) && meets(header.l1TableOffset, l1.bytes.length)) return Metadata.activeL1
     if (checks(Metadata.refcountTable) && meets(header.refcountTableOffset, refcountTable.bytes.length))
       return Metadata.refcountTable
-    if (checks(Metadata.snapshotTable) && meets(header.snapshotsOffset, tableBytes))
-      return Metadata.snapshotTable
-    if (checks(Metadata.inactiveL1) && l1Tables.some((table) => meets(table.offset, table.bytes)))
-      return Metadata.inactiveL1
+    if (checks(Metadata.snapshotTable) && meetsAny(table)) return Metadata.snapshotTable
+    if (checks(Metadata.inactiveL1) && meetsAny(l1Tables)) return Metadata.inactiveL1
     const first = start / clusterSize
     const last = end / clusterSize - 1
     if (checks(Metadata.activeL2) && this.#activeL2().hasAny(first, last)) return Metadata.activeL2

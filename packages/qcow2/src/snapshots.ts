@@ -1,62 +1,207 @@
 /** The table of internal snapshots, as the image file holds it. */
 import { alignUp, BlockError } from '@vmblock/block-core'
-import { MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS, validateTable } from './format/limits.ts'
-import { parseSnapshotTable, type Snapshot } from './format/snapshot-layout.ts'
+import {
+  MAX_L1_BYTES,
+  MAX_SNAPSHOT_TABLE_BYTES,
+  MAX_SNAPSHOTS,
+  SNAPSHOT_ENTRY_BYTES,
+  validateTable,
+} from './format/limits.ts'
+import {
+  clipSnapshot,
+  MAX_SNAPSHOT_HEAD,
+  parseSnapshotTable,
+  type Snapshot,
+  snapshotSizes,
+} from './format/snapshot-layout.ts'
 import type { Image } from './image.ts'
 
 /** Bytes of the table that are read at once: more than the longest entry. */
 const PIECE = 2 ** 18
+/** Bytes of the file that the entries may cover, whatever is left of them (block/qcow2-snapshot.c). */
+const MAX_SPAN = 2 ** 31 - 1
 
 /** Part of the table. */
 export interface SnapshotPiece {
   readonly snapshots: readonly Snapshot[]
-  /** Where it ends: bytes from the beginning of the table. */
-  readonly end: number
+  /** Where it is in the file: more than one range only where too much was left out. */
+  readonly ranges: readonly HostRange[]
+}
+
+/** Host bytes. */
+export interface HostRange {
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** Told of what a repair cuts off. */
+export interface SnapshotCuts {
+  /** Extra data of an entry that claims so many bytes of it. */
+  extraData?(index: number, bytes: number): void
+  /** So many entries: the table is too long with them, or they would be behind the end of the file. */
+  overhanging?(count: number, why: 'length' | 'end of file'): void
+}
+
+/** A table that a repair would cut. */
+export class SnapshotTableError extends BlockError {
+  /** What to do about it, in QEMU's words. */
+  readonly remedy: string
+
+  constructor(image: Image, message: string, cut: string) {
+    super('EFBIG', message, { node: image.settings.nodeName })
+    this.remedy = `You can force-remove ${cut} with qemu-img check -r all`
+  }
+
+  /** There are so many entries too many. */
+  static overhanging(image: Image, message: string, count: number): SnapshotTableError {
+    return new SnapshotTableError(image, message, `all ${count} overhanging snapshots`)
+  }
 }
 
 /**
  * Reads the table piece by piece: there may be 64 MiB of it, and nobody needs all of that at once. Where the L1 tables
  * are is not looked at: see {@link loadSnapshotPlaces}.
  *
- * @throws BlockError EFBIG, or what the host reports
+ * While a repair cuts it (`snapshotTableLimit`), what is too much is left out and not refused.
+ *
+ * @throws SnapshotTableError, or what the host reports
  */
-export async function* walkSnapshots(image: Image): AsyncGenerator<SnapshotPiece> {
+export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): AsyncGenerator<SnapshotPiece> {
   const { nbSnapshots, snapshotsOffset } = image.header
-  const tooBig = (message: string): BlockError =>
-    new BlockError('EFBIG', message, { node: image.settings.nodeName })
   // A check opens images that an ordinary open refuses.
-  if (nbSnapshots > MAX_SNAPSHOTS) throw tooBig('Snapshot table too large')
-  let start = 0
+  if (nbSnapshots > MAX_SNAPSHOTS)
+    throw SnapshotTableError.overhanging(image, 'Snapshot table too large', nbSnapshots - MAX_SNAPSHOTS)
+  const isCut = image.snapshotTableLimit !== undefined
+  // A last cluster that the file lacks is the table's all the same (qcow2_inc_refcounts_imrt).
+  const cutAt = (image.snapshotTableLimit ?? Number.POSITIVE_INFINITY) + image.geometry.clusterSize
+  /** Bytes of the entries so far: in the file, and without what was cut off. */
+  let end = 0
+  let length = 0
   for (let done = 0; done < nbSnapshots; ) {
-    const bytes = new Uint8Array(PIECE)
-    await image.file.read(snapshotsOffset + start, bytes)
-    const { snapshots, length } = parseSnapshotTable(bytes, nbSnapshots - done, false, done)
-    const end = start + length
-    if (end > MAX_SNAPSHOT_TABLE_BYTES) throw tooBig('Snapshot table is too big')
-    yield { snapshots, end }
-    done += snapshots.length
-    start = alignUp(end, 8)
+    const start = alignUp(end, 8)
+    const offset = snapshotsOffset + start
+    const bytes = await readTable(image, offset, Math.min(PIECE, Math.max(MAX_SPAN - start, 0)))
+    const until = cutAt - offset
+    const { snapshots, length: read, stop } = parseSnapshotTable(bytes, nbSnapshots - done, length, until)
+    let piece: SnapshotPiece | undefined
+    if (snapshots.length > 0) {
+      piece = { snapshots, ranges: [{ offset, bytes: read }] }
+      length = alignUp(length, 8) + read
+      end = start + read
+    } else if (stop === 'extra data') {
+      const { extraData, names } = snapshotSizes(bytes)
+      if (!isCut)
+        throw new SnapshotTableError(
+          image,
+          `Too much extra metadata in snapshot table entry ${done}`,
+          'this extra metadata',
+        )
+      cuts.extraData?.(done, extraData)
+      length = alignUp(length, 8) + MAX_SNAPSHOT_HEAD + names
+      end = start + SNAPSHOT_ENTRY_BYTES + extraData + names
+      if (length <= MAX_SNAPSHOT_TABLE_BYTES && end <= MAX_SPAN) {
+        const head = bytes.slice(0, MAX_SNAPSHOT_HEAD)
+        const namesAt = snapshotsOffset + end - names
+        piece = {
+          snapshots: [clipSnapshot(head, await readTable(image, namesAt, names))],
+          ranges: [
+            { offset, bytes: head.length },
+            { offset: namesAt, bytes: names },
+          ],
+        }
+      }
+    }
+    if (!piece) {
+      const left = nbSnapshots - done
+      if (isCut) return cuts.overhanging?.(left, until <= 0 ? 'end of file' : 'length')
+      throw SnapshotTableError.overhanging(image, 'Snapshot table is too big', left)
+    }
+    yield piece
+    done += piece.snapshots.length
+  }
+}
+
+/** Where the file ended, in whole clusters, when a repair began. */
+const fileEnd = ({ snapshotTableLimit: limit, geometry }: Image): number =>
+  limit === undefined ? Number.POSITIVE_INFINITY : alignUp(limit, geometry.clusterSize)
+
+/** Bytes of the table. No file reaches beyond 2^53-1, and behind its end there are zeroes. */
+async function readTable(image: Image, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  const there = Math.min(length, fileEnd(image) - offset)
+  if (there > 0 && offset <= Number.MAX_SAFE_INTEGER - length)
+    await image.file.read(offset, bytes.subarray(0, there))
+  return bytes
+}
+
+/** What the table occupies in the file. */
+export class TableRanges {
+  readonly #image: Image
+  /** In order; those that share a cluster, or are neighbours, are one. */
+  readonly #ranges: HostRange[] = []
+
+  constructor(image: Image) {
+    this.#image = image
+  }
+
+  add({ ranges }: SnapshotPiece): void {
+    const { clusterSize } = this.#image.geometry
+    for (const range of ranges) {
+      const last = this.#ranges.pop()
+      const joins = last && range.offset <= alignUp(last.offset + last.bytes, clusterSize)
+      if (last && !joins) this.#ranges.push(last)
+      const offset = joins ? last.offset : range.offset
+      this.#ranges.push({ offset, bytes: range.offset + range.bytes - offset })
+    }
+  }
+
+  /**
+   * One range from beginning to end. Where that reaches beyond the file by a cluster or more, a repair takes for the
+   * table's what it keeps of it: the rest may be anybody's.
+   */
+  get all(): readonly HostRange[] {
+    const { snapshotTableLimit: limit, geometry } = this.#image
+    const [first, last] = [this.#ranges[0], this.#ranges[this.#ranges.length - 1]]
+    if (!first || !last) return []
+    const end = last.offset + last.bytes
+    if (limit === undefined || end - limit < geometry.clusterSize)
+      return [{ offset: first.offset, bytes: end - first.offset }]
+    const stop = fileEnd(this.#image)
+    return this.#ranges
+      .filter(({ offset }) => offset < stop)
+      .map(({ offset, bytes }) => ({ offset, bytes: Math.min(bytes, stop - offset) }))
   }
 }
 
 /** What snapshots keep in the file. */
 export interface SnapshotPlaces {
-  /** Bytes of their table. */
-  readonly tableBytes: number
-  /** Their L1 tables, in order. Offsets and lengths in bytes. */
-  readonly l1Tables: readonly { readonly offset: number; readonly bytes: number }[]
+  readonly table: readonly HostRange[]
+  /** Their L1 tables, in order. */
+  readonly l1Tables: readonly HostRange[]
 }
 
-/** Finds what snapshots keep, and makes sure that the L1 tables may be read. @throws BlockError EFBIG, EINVAL */
+/**
+ * Finds what snapshots keep, and makes sure that the L1 tables may be read. A repair does with what it finds: tables that
+ * are nowhere need no protection from its writes.
+ *
+ * @throws BlockError EFBIG, EINVAL
+ */
 export async function loadSnapshotPlaces(image: Image): Promise<SnapshotPlaces> {
-  let tableBytes = 0
-  const l1Tables: { offset: number; bytes: number }[] = []
-  for await (const { snapshots, end } of walkSnapshots(image)) {
-    for (const { l1TableOffset: offset, l1Size } of snapshots) {
-      validateTable(offset, l1Size, 8, MAX_L1_BYTES, image.geometry.clusterSize, 'Snapshot L1 table')
+  const table = new TableRanges(image)
+  const l1Tables: HostRange[] = []
+  for await (const piece of walkSnapshots(image)) {
+    table.add(piece)
+    for (const { l1TableOffset, l1Size } of piece.snapshots) {
+      // Above 2^53-1 it may be rounded here, and is refused.
+      const offset = Number(l1TableOffset)
+      try {
+        validateTable(offset, l1Size, 8, MAX_L1_BYTES, image.geometry.clusterSize, 'Snapshot L1 table')
+      } catch (error) {
+        if (image.settings.checkMode) continue
+        throw error
+      }
       l1Tables.push({ offset, bytes: l1Size * 8 })
     }
-    tableBytes = end
   }
-  return { tableBytes, l1Tables }
+  return { table: table.all, l1Tables }
 }

@@ -57,6 +57,8 @@ export class Patient {
       this.#l1,
       this.#refcountTable,
     ]
+    // As often as all others together, where there are any.
+    if (this.#snapshotEntries().length > 0) kinds.push(...kinds.map(() => this.#snapshot))
     const kind = random.chance(0.05) ? this.#length : random.pick(kinds)
     kind.call(this, random)
   }
@@ -171,6 +173,61 @@ export class Patient {
       () => BigInt((clusters + random.int(0, 3)) * clusterSize),
     ]
     this.#set(at, random.pick(changes)(), 'refcount table entry')
+  }
+
+  /** Where the entries of the snapshot table begin, as far as they can be followed. */
+  #snapshotEntries(): number[] {
+    const view = this.#view
+    const entries: number[] = []
+    let at = Number(view.getBigUint64(64))
+    for (let left = view.getUint32(60); left > 0 && at + 40 <= this.bytes.length; left--) {
+      entries.push(at)
+      at += 40 + view.getUint32(at + 36) + view.getUint16(at + 12) + view.getUint16(at + 14)
+      at = Math.ceil(at / 8) * 8
+    }
+    return entries
+  }
+
+  #snapshot(random: Random): void {
+    const entries = this.#snapshotEntries()
+    const at = random.pick(entries)
+    const { clusterSize } = this.#tables
+    const poke32 = (place: number, value: number, what: string): void => {
+      this.story.push(`${what} at ${place} from ${this.#view.getUint32(place)} to ${value}`)
+      this.#view.setUint32(place, value)
+    }
+    const offset = this.#view.getBigUint64(64)
+    const changes: (() => void)[] = [
+      () =>
+        poke32(
+          60,
+          entries.length + random.pick([-1, -1, 1, 1, 2, 2, 100, 100, 70_000]),
+          'number of snapshots',
+        ),
+      () =>
+        this.#set(
+          64,
+          offset + BigInt(random.pick([8, clusterSize, -clusterSize, 2 ** 40])),
+          'snapshot table',
+        ),
+      () =>
+        this.#set(
+          at,
+          this.#view.getBigUint64(at) ^ BigInt(random.pick([1, 8, 512, clusterSize])),
+          'snapshot L1',
+        ),
+      () => poke32(at + 8, random.pick([0, 1, 2, 600, 2 ** 22, 2 ** 32 - 1]), 'snapshot L1 entries'),
+      () => this.#poke(at + 13, random.int(0, 4), 'size of a snapshot id'),
+      () => this.#poke(at + 15, random.int(0, 20), 'size of a snapshot name'),
+      () => poke32(at + 36, random.pick([0, 8, 16, 17, 24, 32, 1024]), 'extra data of a snapshot'),
+      () =>
+        poke32(
+          at + 36,
+          random.pick([1025, 5000, 2 ** 20, 2 ** 31 - 1, 2 ** 32 - 1]),
+          'extra data of a snapshot',
+        ),
+    ]
+    random.pick(changes)()
   }
 
   #length(random: Random): void {

@@ -35,7 +35,11 @@ const rounded = (line: string): string =>
 const isEvent = (line: string): boolean => /^qcow2: (Image is corrupt|Marking image as corrupt): /.test(line)
 
 const findings = (lines: readonly string[]): string[] =>
-  lines.filter((line) => line !== '' && !PREFIX.test(line) && !isEvent(line)).map(rounded)
+  lines
+    // A finding that ends the check.
+    .map((line) => line.replace(/^qemu-img: (?=ERROR )/, ''))
+    .filter((line) => line !== '' && !PREFIX.test(line) && !isEvent(line))
+    .map(rounded)
 
 /** QEMU's verdict. With `repair` the image is repaired, and checked again if something was. */
 export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): Verdict {

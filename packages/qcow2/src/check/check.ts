@@ -8,17 +8,19 @@ import { settleImage } from '../flush.ts'
 import type { Image } from '../image.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
-import { countReferences, measureSnapshots } from './count.ts'
+import { countReferences } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
 import {
   allowedDifferences,
   allowedPieces,
   type Check,
+  type CheckedSnapshots,
   ENTRIES,
   emptyReport,
   References,
   refuseHugeFile,
 } from './references.ts'
+import { checkSnapshotTable, rewriteSnapshotTable } from './snapshot-table.ts'
 import { StoredRefcounts } from './stored-refcounts.ts'
 
 /**
@@ -30,7 +32,7 @@ import { StoredRefcounts } from './stored-refcounts.ts'
  */
 export async function checkImage(
   image: Image,
-  { repair, report = () => undefined }: CheckOptions,
+  { repair, report = () => undefined, reportFailure = report }: CheckOptions,
 ): Promise<CheckReport> {
   if (image.writable && !image.needsRepair) await settleImage(image)
   refuseHugeFile(image)
@@ -44,24 +46,53 @@ export async function checkImage(
     fixLeaks: repair !== undefined,
     rebuild: false,
     entriesLeft: ENTRIES,
-    snapshots: 0,
+    snapshots: NO_SNAPSHOTS,
     isAllCopied: true,
     differencesLeft: await allowedDifferences(image),
     report,
+    reportFailure,
   }
-  const { result } = check
+  try {
+    return await runCheck(check)
+  } finally {
+    image.snapshotTableLimit = undefined
+  }
+}
+
+async function runCheck(check: Check): Promise<CheckReport> {
+  const { image, result, fixLeaks: repairs } = check
+  check.snapshots = await checkSnapshotTable(check)
   result.totalClusters = divUp(image.size, image.geometry.clusterSize)
-  const highest = await checkRefcounts(check, repair !== undefined)
+  const highest = await checkRefcounts(check)
   await checkCopied(check)
   result.imageEndOffset = (highest + 1) * image.geometry.clusterSize
-  if (repair !== undefined) {
-    const isSound = result.checkErrors === 0 && result.corruptions === 0
-    if (isSound) await freeBehindEnd(check)
+  if (repairs && isSound(result)) await freeBehindEnd(check)
+  await finishSnapshotTable(check)
+  if (repairs) {
     await image.refblocks.writeBack()
     await image.flushFile()
-    if (isSound) await declareSound(image)
+    if (isSound(result)) await declareSound(image)
   }
   return result
+}
+
+const NO_SNAPSHOTS: CheckedSnapshots = {
+  count: 0,
+  withTable: 0,
+  ranges: [],
+  cut: 0,
+  broken: 0,
+  isCounted: false,
+}
+
+const isSound = ({ checkErrors, corruptions }: CheckReport): boolean => checkErrors === 0 && corruptions === 0
+
+/** What is wrong with the table of snapshots is put right when the refcounts are, and counts only then. */
+async function finishSnapshotTable(check: Check): Promise<void> {
+  const { result, snapshots, fixErrors } = check
+  if (snapshots.broken > 0 && fixErrors) await rewriteSnapshotTable(check)
+  result[fixErrors ? 'corruptionsFixed' : 'corruptions'] += snapshots.broken
+  result.corruptionsFixed += snapshots.cut
 }
 
 /** A complete repair is the only thing that may clear a dirty bit somebody else left. */
@@ -72,13 +103,13 @@ async function declareSound(image: Image): Promise<void> {
 }
 
 /** @returns the highest cluster in use */
-async function checkRefcounts(check: Check, repairs: boolean): Promise<number> {
+async function checkRefcounts(check: Check): Promise<number> {
   const { image, result } = check
   await count(check)
   const before = { ...result }
   const highest = await compareRefcounts(check, { errors: false, leaks: false })
   if (check.rebuild && check.fixErrors) return rebuild(check)
-  if (!repairs) return highest
+  if (!check.fixLeaks) return highest
   if (check.rebuild) {
     check.report('ERROR need to rebuild refcount structures')
     result.checkErrors++
@@ -93,9 +124,8 @@ async function checkRefcounts(check: Check, repairs: boolean): Promise<number> {
 
 async function count(check: Check): Promise<void> {
   Object.assign(check.result, { allocatedClusters: 0, fragmentedClusters: 0, compressedClusters: 0 })
-  const snapshots = await measureSnapshots(check)
-  Object.assign(check, { entriesLeft: ENTRIES, snapshots: snapshots.withTable })
-  await countReferences(check, snapshots)
+  check.entriesLeft = ENTRIES
+  await countReferences(check)
 }
 
 async function rebuild(check: Check): Promise<number> {

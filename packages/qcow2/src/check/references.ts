@@ -2,6 +2,7 @@
 import { BlockError, type CheckReport } from '@vmblock/block-core'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image.ts'
+import type { HostRange } from '../snapshots.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
 
 /** A check under way. */
@@ -17,13 +18,30 @@ export interface Check {
   rebuild: boolean
   /** Entries that may still be looked at for nothing before the image is taken for one made to keep a check busy. */
   entriesLeft: number
-  /** Snapshots that have an L1 table. */
-  snapshots: number
+  /** What is known of the table of snapshots. */
+  snapshots: CheckedSnapshots
   /** Every entry of the active tables that refers to a cluster has COPIED set. */
   isAllCopied: boolean
   /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
   differencesLeft: number
   report(line: string): void
+  /** Takes why the check ends without a result. */
+  reportFailure(text: string): void
+}
+
+/** What a check knows of the table of snapshots. Counts are of entries. */
+export interface CheckedSnapshots {
+  readonly count: number
+  /** Those that have an L1 table. */
+  readonly withTable: number
+  /** What the table occupies in the file. */
+  readonly ranges: readonly HostRange[]
+  /** Entries that a repair cut off. */
+  readonly cut: number
+  /** Entries that are not as they should be, and are made so by writing the table anew. */
+  readonly broken: number
+  /** One reference of the table to each of its clusters was counted. */
+  isCounted: boolean
 }
 
 /** Entries that a check of any image may look at for nothing: some seconds' worth. */
@@ -41,7 +59,7 @@ const READING = 4096
 export function countTable(check: Check, entries: number, isPaid: boolean): void {
   const cost = entries + READING
   if (isPaid) {
-    check.entriesLeft += check.snapshots * cost
+    check.entriesLeft += check.snapshots.withTable * cost
     return
   }
   check.entriesLeft -= cost
@@ -252,22 +270,24 @@ export function refuseHugeFile(image: Image): void {
     })
 }
 
-/** Counts one reference to every cluster that [offset, offset + bytes) touches. */
-export function countReference(check: Check, offset: number, bytes: number): void {
+/** Counts one reference to every cluster that [offset, offset + bytes) touches. @returns whether each was counted */
+export function countReference(check: Check, offset: number, bytes: number): boolean {
   const { image, references, result } = check
   const { clusterSize } = image.geometry
-  if (bytes <= 0) return
+  if (bytes <= 0) return true
   // The last cluster may be cut short, since nobody has to write all of it.
   if (offset + bytes - image.file.size >= clusterSize) {
     check.report(
       `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`,
     )
     result.corruptions++
-    return
+    return false
   }
+  let isCounted = true
   const last = Math.floor((offset + bytes - 1) / clusterSize)
   for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++) {
     if (!references.increment(cluster)) {
+      isCounted = false
       check.report(`ERROR: overflow cluster offset=0x${hex(cluster * clusterSize)}`)
       check.report(
         'Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing',
@@ -275,4 +295,5 @@ export function countReference(check: Check, offset: number, bytes: number): voi
       result.corruptions++
     }
   }
+  return isCounted
 }

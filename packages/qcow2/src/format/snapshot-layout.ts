@@ -6,7 +6,7 @@ import { decodeName, encodeName, wide64 } from './words.ts'
 /** The fixed part of an entry; extra data, id and name follow. */
 // biome-ignore format: columns, as in the specification
 export const snapshotHeader = layout('snapshot table entry', SNAPSHOT_ENTRY_BYTES, {
-  l1TableOffset: wide64(0),
+  l1TableOffset: be.flags64(0),
   l1Size:        be.u32(8),
   idSize:        be.u16(12),
   nameSize:      be.u16(14),
@@ -30,8 +30,8 @@ const NO_ICOUNT = 0xffff_ffff_ffff_ffffn
 
 /** One internal snapshot. */
 export interface Snapshot {
-  /** Bytes; not checked here, and above 2^53-1 possibly rounded. */
-  l1TableOffset: number
+  /** Bytes; not checked here. */
+  l1TableOffset: bigint
   /** Entries; not checked here. */
   l1Size: number
   id: string
@@ -55,14 +55,11 @@ export interface SnapshotTable {
   readonly snapshots: Snapshot[]
   /** Bytes that the entries cover, without padding behind the last. */
   readonly length: number
-  /** `bytes` ended within the table: call again with more. */
-  readonly truncated: boolean
-  /** Repair only: snapshots cut off because the table is too long. */
-  readonly overhanging: number
-  /** Repair only: entries that had too much extra data. */
-  readonly extraDataDropped: number
-  /** Repair only: what QEMU prints of the two, one line each. */
-  readonly notes: readonly string[]
+  /**
+   * Why it ends: all entries were read; `bytes` ended within one, or `until` was reached; the next one has too much extra
+   * data, and was not read; or too long a table would come of it.
+   */
+  readonly stop: 'count' | 'bytes' | 'extra data' | 'limit'
 }
 
 interface Cursor {
@@ -109,58 +106,57 @@ function parseEntry(cursor: Cursor): Snapshot | undefined {
 }
 
 /**
- * Reads `count` entries. The length of the table is known only when it was read: give as many bytes as there
- * may be, and more of them (zeroes past the end of the file) while the answer is `truncated`.
+ * Reads up to `count` entries, as far as `bytes` and the limits go (block/qcow2-snapshot.c, qcow2_do_read_snapshots). The
+ * length of the table is known only when it was read.
  *
- * @param repair clip what is too much instead of refusing it
- * @param first number of the first entry, for messages
- * @throws BlockError EFBIG too much extra data in an entry, or a table above 64 MiB
+ * @param before bytes of the entries that come before these
+ * @param until byte at and behind which no entry begins
  */
 export function parseSnapshotTable(
   bytes: Uint8Array,
   count: number,
-  repair = false,
-  first = 0,
+  before = 0,
+  until = bytes.length,
 ): SnapshotTable {
   const snapshots: Snapshot[] = []
-  const notes: string[] = []
-  let extraDataDropped = 0
-  let overhanging = 0
-  /** Length of the table as it would be written, with clipped extra data. */
-  let tableLength = 0
   const cursor: Cursor = { bytes, at: 0 }
+  const base = alignUp(before, 8)
   let length = 0
-  for (let index = 0; index < count; index++) {
+  const ended = (stop: SnapshotTable['stop']): SnapshotTable => ({ snapshots, length, stop })
+  while (snapshots.length < count) {
     cursor.at = alignUp(cursor.at, 8)
-    const size = extraSizeAt(bytes, cursor.at)
-    if (size > MAX_SNAPSHOT_EXTRA_DATA && !repair)
-      throw new BlockError('EFBIG', `Too much extra metadata in snapshot table entry ${first + index}`)
+    if (cursor.at >= until) return ended('bytes')
+    if (extraSizeAt(bytes, cursor.at) > MAX_SNAPSHOT_EXTRA_DATA) return ended('extra data')
     const snapshot = parseEntry(cursor)
-    if (!snapshot && cursor.at + size <= 2 ** 31) {
-      return { snapshots, length, truncated: true, overhanging, extraDataDropped, notes }
-    }
-    if (size > MAX_SNAPSHOT_EXTRA_DATA) {
-      notes.push(
-        `Discarding too much extra metadata in snapshot table entry ${first + index} (${size} > ${MAX_SNAPSHOT_EXTRA_DATA})`,
-      )
-      extraDataDropped++
-    }
-    if (snapshot) {
-      const clipped = Math.min(size, MAX_SNAPSHOT_EXTRA_DATA)
-      tableLength = alignUp(tableLength, 8) + (cursor.at - alignUp(length, 8)) - (size - clipped)
-      snapshot.extraDataSize = clipped
-      snapshot.unknownExtraData = snapshot.unknownExtraData.slice(0, Math.max(0, clipped - extraData.size))
-    }
-    if (!snapshot || tableLength > MAX_SNAPSHOT_TABLE_BYTES || cursor.at > 2 ** 31 - 1) {
-      if (!repair) throw new BlockError('EFBIG', 'Snapshot table is too big')
-      overhanging = count - index
-      notes.push(`Discarding ${overhanging} overhanging snapshots (snapshot table is too big)`)
-      break
-    }
+    if (!snapshot) return ended('bytes')
+    if (base + cursor.at > MAX_SNAPSHOT_TABLE_BYTES) return ended('limit')
     snapshots.push(snapshot)
     length = cursor.at
   }
-  return { snapshots, length, truncated: false, overhanging, extraDataDropped, notes }
+  return ended('count')
+}
+
+/** Bytes of an entry before its id and name, with as much extra data as there may be. */
+export const MAX_SNAPSHOT_HEAD = SNAPSHOT_ENTRY_BYTES + MAX_SNAPSHOT_EXTRA_DATA
+
+/** Bytes of extra data, and of id and name, that an entry claims; `head` holds its fixed part. */
+export function snapshotSizes(head: Uint8Array): { readonly extraData: number; readonly names: number } {
+  const { extraDataSize, idSize, nameSize } = snapshotHeader.read(head)
+  return { extraData: extraDataSize, names: idSize + nameSize }
+}
+
+/**
+ * An entry with too much extra data, without what is too much.
+ *
+ * @param head its first {@link MAX_SNAPSHOT_HEAD} bytes
+ * @param names its id and name
+ */
+export function clipSnapshot(head: Uint8Array, names: Uint8Array): Snapshot {
+  const bytes = new Uint8Array(head.length + names.length)
+  bytes.set(head)
+  bytes.set(names, head.length)
+  snapshotHeader.write(bytes, { ...snapshotHeader.read(head), extraDataSize: MAX_SNAPSHOT_EXTRA_DATA })
+  return parseEntry({ bytes, at: 0 })!
 }
 
 /** Bytes of extra data that the entry at `at` claims; 0 where `bytes` ends before. */

@@ -93,7 +93,11 @@ async function look(
   repair: RepairMode | undefined,
 ): Promise<CheckReport> {
   try {
-    return await node.check({ ...(repair && { repair }), report: (line) => output.note(line) })
+    return await node.check({
+      ...(repair && { repair }),
+      report: (line) => output.note(line),
+      reportFailure: (text) => output.error(text),
+    })
   } catch (error) {
     if (isBlockError(error, 'ENOTSUP'))
       throw new Failure('This image format does not support checks', { status: UNSUPPORTED })

@@ -16,7 +16,9 @@ import {
 } from './format/snapshot-layout.ts'
 import type { Image } from './image.ts'
 
-/** Bytes of the table that are read at once: more than the longest entry. */
+/** Bytes of the longest entry: id and name have 16-bit lengths. */
+const MAX_ENTRY = MAX_SNAPSHOT_HEAD + 2 * 0xffff
+/** Bytes of the table that are read at once: more than that. */
 const PIECE = 2 ** 18
 /** Bytes of the file that the entries may cover, whatever is left of them (block/qcow2-snapshot.c). */
 const MAX_SPAN = 2 ** 31 - 1
@@ -77,17 +79,23 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
   /** Bytes of the entries so far: in the file, and without what was cut off. */
   let end = 0
   let length = 0
+  let read = new Uint8Array(0)
+  let readFrom = 0
   for (let done = 0; done < nbSnapshots; ) {
     const start = alignUp(end, 8)
     const offset = snapshotsOffset + start
-    const bytes = await readTable(image, offset, Math.min(PIECE, Math.max(MAX_SPAN - start, 0)))
+    if (start + MAX_ENTRY > readFrom + read.length) {
+      read = await readTable(image, offset, Math.min(PIECE, Math.max(MAX_SPAN - start, 0)))
+      readFrom = start
+    }
+    const bytes = read.subarray(start - readFrom)
     const until = cutAt - offset
-    const { snapshots, length: read, stop } = parseSnapshotTable(bytes, nbSnapshots - done, length, until)
+    const { snapshots, length: added, stop } = parseSnapshotTable(bytes, nbSnapshots - done, length, until)
     let piece: SnapshotPiece | undefined
     if (snapshots.length > 0) {
-      piece = { snapshots, ranges: [{ offset, bytes: read }] }
-      length = alignUp(length, 8) + read
-      end = start + read
+      piece = { snapshots, ranges: [{ offset, bytes: added }] }
+      length = alignUp(length, 8) + added
+      end = start + added
     } else if (stop === 'extra data') {
       const { extraData, names } = snapshotSizes(bytes)
       if (!isCut)
@@ -126,7 +134,7 @@ const fileEnd = ({ snapshotTableLimit: limit, geometry }: Image): number =>
   limit === undefined ? Number.POSITIVE_INFINITY : alignUp(limit, geometry.clusterSize)
 
 /** Bytes of the table. No file reaches beyond 2^53-1, and behind its end there are zeroes. */
-async function readTable(image: Image, offset: number, length: number): Promise<Uint8Array> {
+async function readTable(image: Image, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length)
   const there = Math.min(length, fileEnd(image) - offset)
   if (there > 0 && offset <= Number.MAX_SAFE_INTEGER - length)

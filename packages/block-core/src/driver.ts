@@ -140,6 +140,21 @@ export interface NodeInfo {
   readonly formatSpecific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
+/** An internal snapshot, as `info` lists it (qapi/block-core.json, SnapshotInfo). */
+export interface SnapshotInfo {
+  readonly id: string
+  readonly name: string
+  /** Bytes of machine state. */
+  readonly vmStateSize: bigint
+  /** When it was made: seconds since 1970, and nanoseconds. */
+  readonly dateSec: number
+  readonly dateNsec: number
+  /** Nanoseconds that the machine had run. */
+  readonly vmClockNsec: bigint
+  /** Instructions that the machine had executed, where it counts them. */
+  readonly icount?: bigint
+}
+
 /** What changes in a node by a reopen; fields that are absent stay. */
 export interface ReopenRequest {
   readonly readOnly: boolean
@@ -223,6 +238,7 @@ export interface NodeOps {
 
   check?(options: CheckOptions): Promise<CheckReport>
   info?(): Promise<NodeInfo>
+  listSnapshots?(): Promise<readonly SnapshotInfo[]>
   /** Drops everything this layer holds, so that the backing file shows through everywhere. */
   makeEmpty?(): Promise<void>
   /** Rewrites what the header says of the backing file; null: no backing file. */

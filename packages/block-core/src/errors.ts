@@ -39,6 +39,8 @@ export interface BlockErrorDetail {
   readonly offset?: number | undefined
   /** What the host reported. */
   readonly cause?: unknown
+  /** What to do about it: a sentence that programs print on a line of its own (QEMU's error_append_hint). */
+  readonly hint?: string
 }
 
 /** The one error class of the library. */
@@ -47,12 +49,14 @@ export class BlockError extends Error {
   readonly code: BlockErrorCode
   readonly node: string | undefined
   readonly offset: number | undefined
+  readonly hint: string | undefined
 
   constructor(code: BlockErrorCode, message: string, detail: BlockErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
     this.code = code
     this.node = detail.node
     this.offset = detail.offset
+    this.hint = detail.hint
   }
 }
 

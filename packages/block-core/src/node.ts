@@ -17,11 +17,13 @@ import type {
   CorruptEvent,
   NodeInfo,
   NodeOps,
+  SnapshotInfo,
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
 import { BlockError, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
+import { goneError, outsideError, unsupportedError } from './node-errors.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
 import { settlePermissions } from './permissions.ts'
 import { RequestGate } from './request-gate.ts'
@@ -145,7 +147,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
   writeCompressed(offset: number, from: Uint8Array): Promise<void> {
     return this.#change('write', offset, from.length, async () => {
-      if (!this.#ops.writeCompressed) throw this.#unsupported('compressed writes')
+      if (!this.#ops.writeCompressed) throw unsupportedError(this, 'compressed writes')
       if (from.length > 0) await this.#requests.writeCompressed(offset, from)
     })
   }
@@ -174,7 +176,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    */
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#change('write', offset, bytes, async () => {
-      if (!this.#ops.copyRange || source === this) throw this.#unsupported('copying from that node')
+      if (!this.#ops.copyRange || source === this) throw unsupportedError(this, 'copying from that node')
       if (bytes === 0) return
       const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
       // The source is held where the copy is made: who hands it on must not keep the source from being drained.
@@ -265,7 +267,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** Checks the image's structure, and repairs it if asked. @throws BlockError ENOTSUP */
   async check(options: CheckOptions = {}): Promise<CheckReport> {
     const { check } = this.#ops
-    if (!check) throw this.#unsupported('checks')
+    if (!check) throw unsupportedError(this, 'checks')
     if (options.repair) this.#requireWritable(true)
     const report = await this.drained(() => check.call(this.#ops, options))
     if (options.repair) this.#requests.wrote()
@@ -275,6 +277,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   /** Facts of the image, as its driver knows them. */
   info(): Promise<NodeInfo> {
     return this.#plain('info', (ops) => (ops.info ? ops.info() : Promise.resolve({})))
+  }
+
+  /** The internal snapshots, in the order of the image's table; none where the format has no such thing. */
+  listSnapshots(): Promise<readonly SnapshotInfo[]> {
+    return this.#plain('listSnapshots', (ops) => ops.listSnapshots?.() ?? Promise.resolve([]))
   }
 
   /** Drops everything this layer holds, so that the backing file shows through. @throws BlockError ENOTSUP */
@@ -430,12 +437,12 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   #begin(offset: number, bytes: number): void {
     if (this.#state !== 'open') throw this.#closedError()
-    if (!Number.isSafeInteger(offset) || offset < 0) throw this.#outside(offset, bytes)
+    if (!Number.isSafeInteger(offset) || offset < 0) throw outsideError(this, offset, bytes)
     if (
       offset + bytes > this.#ops.size() &&
       (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
     )
-      throw this.#outside(offset, bytes)
+      throw outsideError(this, offset, bytes)
     this.#gate.begin()
   }
 
@@ -488,14 +495,14 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
     return this.#counted(0, 0, async () => {
       const result = run(this.#ops)
-      if (!result) throw this.#unsupported(name)
+      if (!result) throw unsupportedError(this, name)
       return result
     })
   }
 
   async #exclusive(name: keyof NodeOps, run: (ops: NodeOps) => Promise<void> | undefined): Promise<void> {
     this.#requireWritable(true)
-    if (!this.#ops[name]) throw this.#unsupported(name)
+    if (!this.#ops[name]) throw unsupportedError(this, name)
     await this.drained(async () => {
       try {
         await run(this.#ops)
@@ -511,20 +518,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return error
   }
 
-  #outside(offset: number, bytes: number): BlockError {
-    return new BlockError('EIO', `request [${offset}, +${bytes}) is outside node '${this.name}'`, {
-      node: this.name,
-      offset,
-    })
-  }
-  #unsupported(what: string): BlockError {
-    return new BlockError('ENOTSUP', `driver '${this.driver.name}' does not support ${what}`, {
-      node: this.name,
-    })
-  }
   #closedError(): BlockError {
-    return this.#state === 'crashed'
-      ? new BlockError('ECANCELED', `node '${this.name}' crashed`, { node: this.name })
-      : new BlockError('ENOMEDIUM', `node '${this.name}' is closed`, { node: this.name })
+    return goneError(this, this.#state === 'crashed')
   }
 }

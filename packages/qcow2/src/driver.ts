@@ -41,6 +41,8 @@ function operations(image: Image): NodeOps {
     writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),
     check: async (options) => (await loadMaintenance()).checkImage(image, options),
     info: async () => (await loadMaintenance()).info(image),
+    listSnapshots: async () =>
+      image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),

@@ -1,5 +1,5 @@
 /** The table of internal snapshots, as the image file holds it. */
-import { alignUp, BlockError } from '@vmblock/block-core'
+import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core'
 import {
   MAX_L1_BYTES,
   MAX_SNAPSHOT_TABLE_BYTES,
@@ -14,6 +14,7 @@ import {
   type Snapshot,
   snapshotSizes,
 } from './format/snapshot-layout.ts'
+import { encodeName } from './format/words.ts'
 import type { Image } from './image.ts'
 
 /** Bytes of the longest entry: id and name have 16-bit lengths. */
@@ -45,20 +46,15 @@ export interface SnapshotCuts {
 }
 
 /** A table that a repair would cut. */
-export class SnapshotTableError extends BlockError {
-  /** What to do about it, in QEMU's words. */
-  readonly remedy: string
+const tooMuch = (image: Image, message: string, what: string): BlockError =>
+  new BlockError('EFBIG', message, {
+    node: image.settings.nodeName,
+    hint: `You can force-remove ${what} with qemu-img check -r all`,
+  })
 
-  constructor(image: Image, message: string, cut: string) {
-    super('EFBIG', message, { node: image.settings.nodeName })
-    this.remedy = `You can force-remove ${cut} with qemu-img check -r all`
-  }
-
-  /** There are so many entries too many. */
-  static overhanging(image: Image, message: string, count: number): SnapshotTableError {
-    return new SnapshotTableError(image, message, `all ${count} overhanging snapshots`)
-  }
-}
+/** A table of which a repair would cut so many entries. */
+export const overhanging = (image: Image, message: string, count: number): BlockError =>
+  tooMuch(image, message, `all ${count} overhanging snapshots`)
 
 /**
  * Reads the table piece by piece: there may be 64 MiB of it, and nobody needs all of that at once. Where the L1 tables
@@ -66,13 +62,13 @@ export class SnapshotTableError extends BlockError {
  *
  * While a repair cuts it (`snapshotTableLimit`), what is too much is left out and not refused.
  *
- * @throws SnapshotTableError, or what the host reports
+ * @throws BlockError EFBIG with a hint, or what the host reports
  */
 export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): AsyncGenerator<SnapshotPiece> {
   const { nbSnapshots, snapshotsOffset } = image.header
   // A check opens images that an ordinary open refuses.
   if (nbSnapshots > MAX_SNAPSHOTS)
-    throw SnapshotTableError.overhanging(image, 'Snapshot table too large', nbSnapshots - MAX_SNAPSHOTS)
+    throw overhanging(image, 'Snapshot table too large', nbSnapshots - MAX_SNAPSHOTS)
   const isCut = image.snapshotTableLimit !== undefined
   // A last cluster that the file lacks is the table's all the same (qcow2_inc_refcounts_imrt).
   const cutAt = (image.snapshotTableLimit ?? Number.POSITIVE_INFINITY) + image.geometry.clusterSize
@@ -99,11 +95,7 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
     } else if (stop === 'extra data') {
       const { extraData, names } = snapshotSizes(bytes)
       if (!isCut)
-        throw new SnapshotTableError(
-          image,
-          `Too much extra metadata in snapshot table entry ${done}`,
-          'this extra metadata',
-        )
+        throw tooMuch(image, `Too much extra metadata in snapshot table entry ${done}`, 'this extra metadata')
       cuts.extraData?.(done, extraData)
       length = alignUp(length, 8) + MAX_SNAPSHOT_HEAD + names
       end = start + SNAPSHOT_ENTRY_BYTES + extraData + names
@@ -122,7 +114,7 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
     if (!piece) {
       const left = nbSnapshots - done
       if (isCut) return cuts.overhanging?.(left, until <= 0 ? 'end of file' : 'length')
-      throw SnapshotTableError.overhanging(image, 'Snapshot table is too big', left)
+      throw overhanging(image, 'Snapshot table is too big', left)
     }
     yield piece
     done += piece.snapshots.length
@@ -213,3 +205,28 @@ export async function loadSnapshotPlaces(image: Image): Promise<SnapshotPlaces> 
   }
   return { table: table.all, l1Tables }
 }
+
+/** Bytes of an id, and of a name, that are listed (include/block/snapshot.h). */
+const [LISTED_ID, LISTED_NAME] = [127, 255]
+
+/** The snapshots of the image. @throws BlockError EFBIG with a hint, or what the host reports */
+export async function listSnapshots(image: Image): Promise<SnapshotInfo[]> {
+  const list: SnapshotInfo[] = []
+  for await (const { snapshots } of walkSnapshots(image))
+    for (const { id, name, vmStateSize, dateSec, dateNsec, vmClockNsec, icount } of snapshots)
+      list.push({
+        id: shortened(id, LISTED_ID),
+        name: shortened(name, LISTED_NAME),
+        vmStateSize,
+        dateSec,
+        dateNsec,
+        vmClockNsec,
+        ...(icount !== undefined && { icount }),
+      })
+  return list
+}
+
+const listed = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** A name for people: what is no UTF-8 in it is replaced by U+FFFD. */
+const shortened = (name: string, bytes: number): string => listed.decode(encodeName(name).subarray(0, bytes))

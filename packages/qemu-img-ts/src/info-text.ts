@@ -1,6 +1,20 @@
 /** The facts of an image as QEMU names them, and the text that `info` makes of them for people. */
+import type { SnapshotInfo } from '@vmblock/block-core'
 import { factsText } from '@vmblock/cli'
 import { humanSize } from './human-size.ts'
+
+/** QEMU's `SnapshotInfo`. */
+interface SnapshotFacts {
+  readonly id: string
+  readonly name: string
+  /** Bytes. */
+  readonly 'vm-state-size': bigint
+  readonly 'date-sec': number
+  readonly 'date-nsec': number
+  readonly 'vm-clock-sec': bigint
+  readonly 'vm-clock-nsec': bigint
+  readonly icount?: bigint
+}
 
 /** QEMU's `ImageInfo`. Sizes in bytes. */
 export interface ImageInfo {
@@ -14,6 +28,7 @@ export interface ImageInfo {
   readonly 'backing-filename'?: string
   readonly 'full-backing-filename'?: string
   readonly 'backing-filename-format'?: string
+  readonly snapshots?: readonly SnapshotFacts[]
   readonly 'format-specific'?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
@@ -31,6 +46,7 @@ export function humanInfo(info: ImageInfo, shown: (name: string) => string): str
     info['cluster-size'] === undefined ? '' : `cluster_size: ${info['cluster-size']}\n`,
     info['dirty-flag'] ? 'cleanly shut down: no\n' : '',
     backingLines(info, shown),
+    info.snapshots ? `Snapshot list:\n${snapshotList(info.snapshots, shown)}` : '',
     specific ? `Format specific information:\n${factsText(specific.data, shown)}` : '',
   ].join('')
 }
@@ -47,4 +63,56 @@ function backingLines(info: ImageInfo, shown: (name: string) => string): string 
         : ` (actual path: ${shown(full)})`
   const format = info['backing-filename-format']
   return `backing file: ${shown(name)}${place}\n${format === undefined ? '' : `backing file format: ${shown(format)}\n`}`
+}
+
+/** The facts of a snapshot as QEMU names them. Its JSON has signed numbers of 64 bits. */
+export function snapshotFacts(snapshot: SnapshotInfo): SnapshotFacts {
+  const { id, name, vmStateSize, dateSec, dateNsec, vmClockNsec, icount } = snapshot
+  return {
+    id,
+    name,
+    'vm-state-size': BigInt.asIntN(64, vmStateSize),
+    'date-sec': dateSec,
+    'date-nsec': dateNsec,
+    'vm-clock-sec': vmClockNsec / SECOND,
+    'vm-clock-nsec': vmClockNsec % SECOND,
+    ...(icount !== undefined && { icount: BigInt.asIntN(64, icount) }),
+  }
+}
+
+const SECOND = 1_000_000_000n
+
+/** A table of snapshots (block/qapi.c, bdrv_snapshot_dump). */
+function snapshotList(snapshots: readonly SnapshotFacts[], shown: (name: string) => string): string {
+  const rows = snapshots.map((snapshot) =>
+    [
+      padBytes(shown(snapshot.id), 9),
+      ` ${padBytes(shown(snapshot.name), 16)}`,
+      ` ${humanSize(Number(BigInt.asUintN(64, snapshot['vm-state-size']))).padStart(8)}`,
+      dateText(snapshot['date-sec']).padStart(20),
+      clockText(snapshot['vm-clock-sec'], snapshot['vm-clock-nsec']).padStart(13),
+      `${snapshot.icount ?? ''}`.padStart(11),
+    ].join(''),
+  )
+  return [HEADING, ...rows].map((row) => `${row}\n`).join('')
+}
+
+const HEADING = 'ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT'
+
+/** printf counts bytes. */
+const padBytes = (text: string, width: number): string =>
+  text + ' '.repeat(Math.max(width - new TextEncoder().encode(text).length, 0))
+
+const digits = (value: number | bigint, width = 2): string => `${value}`.padStart(width, '0')
+
+/** Where we are, as its clocks show it. */
+function dateText(seconds: number): string {
+  const date = new Date(seconds * 1000)
+  const day = [digits(date.getFullYear(), 4), digits(date.getMonth() + 1), digits(date.getDate())].join('-')
+  return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => digits(part)).join(':')}`
+}
+
+function clockText(seconds: bigint, nanoseconds: bigint): string {
+  const parts = [seconds / 3600n, (seconds / 60n) % 60n, seconds % 60n].map((part) => digits(part))
+  return `${parts.join(':')}.${digits(nanoseconds / 1_000_000n, 3)}`
 }

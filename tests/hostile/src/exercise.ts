@@ -135,6 +135,7 @@ const writes: Readonly<Record<string, Step>> = {
 
 const looks: Readonly<Record<string, Step>> = {
   info: (node) => node.info(),
+  'list snapshots': (node) => node.listSnapshots(),
   read: readAll,
   map,
   'read VM state': (node) => node.readVmState(0, new Uint8Array(512)),

@@ -26,6 +26,7 @@ export function passThrough(child: BlockChild): NodeOps {
     // Always there: a child that has nothing to flush answers at once.
     flush: () => child.flush(),
     info: () => child.node.info(),
+    listSnapshots: () => child.node.listSnapshots(),
     ...(below.write && { write: (offset, from, flags) => child.write(offset, from, flags) }),
     ...(below.writeCompressed && { writeCompressed: (offset, from) => child.writeCompressed(offset, from) }),
     ...(below.writeZeroes && {

@@ -9,6 +9,7 @@ import {
   BlockError,
   divUp,
   errorText,
+  isBlockError,
   messageOf,
   TWO_32,
   viewOf,
@@ -24,7 +25,7 @@ import {
 } from '../format/limits.ts'
 import { serializeSnapshotTable } from '../format/snapshot-layout.ts'
 import type { Image } from '../image.ts'
-import { SnapshotTableError, TableRanges, walkSnapshots } from '../snapshots.ts'
+import { overhanging, TableRanges, walkSnapshots } from '../snapshots.ts'
 import { beforeActivate } from '../write-order.ts'
 import type { Check, CheckedSnapshots } from './references.ts'
 
@@ -50,8 +51,8 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   image.overlaps.forget()
   try {
     validatePlace(check)
-    const { overhanging, ...table } = await measure(check)
-    const cut = excess + overhanging
+    const { behind, ...table } = await measure(check)
+    const cut = excess + behind
     if (cut > 0) await writeCount(check, given - cut)
     return { ...table, cut }
   } catch (error) {
@@ -66,8 +67,7 @@ function validatePlace(check: Check): void {
   const { nbSnapshots: count, snapshotsOffset } = image.header
   const [entry, what] = [SNAPSHOT_ENTRY_BYTES, 'snapshot table']
   try {
-    if (count > MAX_SNAPSHOTS)
-      throw SnapshotTableError.overhanging(image, `${what} too large`, count - MAX_SNAPSHOTS)
+    if (count > MAX_SNAPSHOTS) throw overhanging(image, `${what} too large`, count - MAX_SNAPSHOTS)
     validateTable(snapshotsOffset, count, entry, entry * MAX_SNAPSHOTS, image.geometry.clusterSize, what)
   } catch (error) {
     reportUnreadable(check, '', error)
@@ -76,16 +76,14 @@ function validatePlace(check: Check): void {
 }
 
 function reportUnreadable({ reportFailure }: Check, what: string, error: unknown): void {
-  const remedy = error instanceof SnapshotTableError ? `\n${error.remedy}` : ''
-  reportFailure(`ERROR ${what}${messageOf(error)}${remedy}`)
+  const hint = isBlockError(error) && error.hint !== undefined ? `\n${error.hint}` : ''
+  reportFailure(`ERROR ${what}${messageOf(error)}${hint}`)
 }
 
 /** Reads the table once. What is wrong with its entries is reported. */
-async function measure(
-  check: Check,
-): Promise<Omit<CheckedSnapshots, 'cut'> & { readonly overhanging: number }> {
+async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { readonly behind: number }> {
   const { image, fixErrors, report } = check
-  const found = { count: 0, withTable: 0, broken: 0, overhanging: 0, isCounted: false }
+  const found = { count: 0, withTable: 0, broken: 0, behind: 0, isCounted: false }
   const table = new TableRanges(image)
   const incomplete: number[] = []
   const cuts = {
@@ -98,7 +96,7 @@ async function measure(
     overhanging(count: number, why: 'length' | 'end of file'): void {
       const reason = why === 'length' ? 'snapshot table is too big' : 'they are behind the end of the file'
       report(`Discarding ${count} overhanging snapshots (${reason})`)
-      found.overhanging = count
+      found.behind = count
     },
   }
   try {

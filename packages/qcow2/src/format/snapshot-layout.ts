@@ -1,7 +1,7 @@
 /** The table of internal snapshots: entries of variable length, each beginning at a multiple of 8 bytes. */
 import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
 import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES, SNAPSHOT_ENTRY_BYTES } from './limits.ts'
-import { decodeName, encodeName, wide64 } from './words.ts'
+import { decodeName, encodeName } from './words.ts'
 
 /** The fixed part of an entry; extra data, id and name follow. */
 // biome-ignore format: columns, as in the specification
@@ -20,8 +20,8 @@ export const snapshotHeader = layout('snapshot table entry', SNAPSHOT_ENTRY_BYTE
 /** The extra data that is known. */
 // biome-ignore format: columns, as in the specification
 const extraData = layout('snapshot extra data', 24, {
-  vmStateSize: wide64(0),
-  diskSize:    wide64(8),
+  vmStateSize: be.flags64(0),
+  diskSize:    be.flags64(8),
   icount:      be.flags64(16),
 })
 
@@ -39,10 +39,10 @@ export interface Snapshot {
   dateSec: number
   dateNsec: number
   vmClockNsec: bigint
-  /** Bytes. */
-  vmStateSize: number
+  /** Bytes; not checked here. */
+  vmStateSize: bigint
   /** Bytes of the disk when the snapshot was made; absent in old images, where it is the image's own. */
-  diskSize: number | undefined
+  diskSize: bigint | undefined
   icount: bigint | undefined
   /** Bytes of extra data that the entry had, known and unknown. */
   extraDataSize: number
@@ -97,7 +97,7 @@ function parseEntry(cursor: Cursor): Snapshot | undefined {
     dateSec: header.dateSec,
     dateNsec: header.dateNsec,
     vmClockNsec: header.vmClockNsec,
-    vmStateSize: has('vmStateSize') ? more.vmStateSize : header.vmStateSize,
+    vmStateSize: has('vmStateSize') ? more.vmStateSize : BigInt(header.vmStateSize),
     diskSize: has('diskSize') ? more.diskSize : undefined,
     icount: has('icount') && more.icount !== NO_ICOUNT ? more.icount : undefined,
     extraDataSize: extra.length,
@@ -196,10 +196,10 @@ function serializeEntry(snapshot: Snapshot, imageSize: number): Uint8Array {
     ...snapshot,
     idSize: id.length,
     nameSize: name.length,
-    vmStateSize: vmStateSize <= 0xffff_ffff ? vmStateSize : 0,
+    vmStateSize: vmStateSize <= 0xffff_ffffn ? Number(vmStateSize) : 0,
     extraDataSize: extraSize,
   })
-  const { diskSize = imageSize, icount = NO_ICOUNT } = snapshot
+  const { diskSize = BigInt(imageSize), icount = NO_ICOUNT } = snapshot
   extraData.write(bytes, { vmStateSize, diskSize, icount }, snapshotHeader.size)
   let at = snapshotHeader.size + extraData.size
   for (const part of [unknownExtraData, id, name]) {

@@ -27,8 +27,8 @@ const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
   dateSec: 1_700_000_000,
   dateNsec: 5,
   vmClockNsec: (1n << 60n) + 1n,
-  vmStateSize: 2 ** 40,
-  diskSize: 128 * MIB,
+  vmStateSize: 1n << 60n,
+  diskSize: 128n * 1024n * 1024n,
   icount: undefined,
   extraDataSize: 24,
   unknownExtraData: new Uint8Array(0),
@@ -38,7 +38,7 @@ const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
 describe('the snapshot table', () => {
   const table = [
     snapshot(),
-    snapshot({ id: '2', name: '', icount: 7n, vmStateSize: 0 }),
+    snapshot({ id: '2', name: '', icount: 7n, vmStateSize: 0n }),
     snapshot({
       id: '10',
       name: '\u00fcber',
@@ -69,10 +69,14 @@ describe('the snapshot table', () => {
     old.set([0x31, 0x61, 0x62], 40)
     const { snapshots, length } = parseSnapshotTable(old, 1)
     expect(length).toBe(43)
-    expect(snapshots[0]).toMatchObject({ id: '1', name: 'ab', vmStateSize: 1234, icount: undefined })
+    expect(snapshots[0]).toMatchObject({ id: '1', name: 'ab', vmStateSize: 1234n, icount: undefined })
     expect(snapshots[0]!.diskSize).toBeUndefined()
     const upgraded = parseSnapshotTable(serializeSnapshotTable(snapshots, 5 * MIB), 1)
-    expect(upgraded.snapshots[0]).toMatchObject({ diskSize: 5 * MIB, vmStateSize: 1234, extraDataSize: 24 })
+    expect(upgraded.snapshots[0]).toMatchObject({
+      diskSize: BigInt(5 * MIB),
+      vmStateSize: 1234n,
+      extraDataSize: 24,
+    })
   })
 
   it('ends before too much extra data, which can be clipped', () => {
@@ -178,9 +182,9 @@ describe.skipIf(!haveQemu)('tables of qemu-img', () => {
       header.nbSnapshots,
     )
     expect(snapshots.map(({ id, name, diskSize }) => [id, name, diskSize])).toEqual([
-      ['1', 'one', 64 * MIB],
-      ['2', 'zw\u00f6lf', 64 * MIB],
-      ['3', 'three', 64 * MIB],
+      ['1', 'one', BigInt(64 * MIB)],
+      ['2', 'zw\u00f6lf', BigInt(64 * MIB)],
+      ['3', 'three', BigInt(64 * MIB)],
     ])
     const table = image.slice(header.snapshotsOffset, header.snapshotsOffset + length)
     expect(serializeSnapshotTable(snapshots, 0)).toEqual(table)

@@ -2,13 +2,16 @@
 import {
   type BlockNode,
   errorText,
+  isBlockError,
   jsonText,
+  messageOf,
   type OpenEnvironment,
   resolveBackingFilename,
+  type SnapshotInfo,
 } from '@vmblock/block-core'
 import { type Call, defineCommand, flag, isJson, shared } from '../command.ts'
 import { type ImageRequest, openImage, placeOf } from '../image.ts'
-import { humanInfo, type ImageInfo } from '../info-text.ts'
+import { humanInfo, type ImageInfo, snapshotFacts } from '../info-text.ts'
 import { Failure, usageFailure } from '../output.ts'
 
 const options = {
@@ -89,6 +92,7 @@ async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo
 
 async function describe(node: BlockNode): Promise<ImageInfo> {
   const facts = await node.info()
+  const snapshots = await snapshotsOf(node)
   const actualSize = facts.actualSize ?? (await node.file?.node.info())?.actualSize
   const { backingFilename } = facts
   return {
@@ -105,7 +109,21 @@ async function describe(node: BlockNode): Promise<ImageInfo> {
     }),
     ...(backingFilename !== undefined &&
       facts.backingFormat !== undefined && { 'backing-filename-format': facts.backingFormat }),
+    ...(snapshots.length > 0 && { snapshots: snapshots.map(snapshotFacts) }),
     ...(facts.formatSpecific && { 'format-specific': facts.formatSpecific }),
+  }
+}
+
+/** QEMU reads them when it opens an image, and cannot open it otherwise. */
+async function snapshotsOf(node: BlockNode): Promise<readonly SnapshotInfo[]> {
+  try {
+    return await node.listSnapshots()
+  } catch (error) {
+    const hint = isBlockError(error) ? error.hint : undefined
+    throw new Failure(
+      `Could not open '${node.filename}': ${messageOf(error)}`,
+      hint === undefined ? {} : { hint },
+    )
   }
 }
 

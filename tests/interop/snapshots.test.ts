@@ -1,0 +1,82 @@
+/** Internal snapshots, as far as they go here: `info` lists them as QEMU's does. What checks make of their table is in check.test.ts. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { haveQemu, openBench } from '../support/real-qemu.ts'
+import { buildPrograms, type OurPrograms, printed, type Start } from './src/held-program.ts'
+
+const workshop = openBench()
+const { directory } = workshop
+let ours: OurPrograms
+beforeAll(async () => {
+  ours = await buildPrograms(directory, false)
+})
+afterAll(() => workshop.remove())
+
+/** What a program says of the image; the same in both forms. */
+const infos = (program: Start): string[] =>
+  [['--output=human'], ['--output=json']].map((more) =>
+    printed(program, ['info', ...more, 'disk.qcow2'], directory),
+  )
+
+const NAMES = ['one', 'before the upgrade of everything', '\u00fcber', 'n'.repeat(255)]
+
+/** Changes the entries of the table, one after the other. `at`: bytes from the beginning of the file. */
+function changeEntries(change: (view: DataView, at: number, index: number) => void): void {
+  const bytes = workshop.read('disk.qcow2')
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  let at = Number(view.getBigUint64(64))
+  for (let index = 0; index < view.getUint32(60); index++) {
+    const end = at + 40 + view.getUint32(at + 36) + view.getUint16(at + 12) + view.getUint16(at + 14)
+    change(view, at, index)
+    at = Math.ceil(end / 8) * 8
+  }
+  workshop.write('disk.qcow2', bytes)
+}
+
+describe.skipIf(!haveQemu)('info lists snapshots as QEMU does', () => {
+  beforeEach(() => {
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk.qcow2', '1M')
+    for (const name of NAMES) workshop.run('qemu-img', 'snapshot', '-c', name, 'disk.qcow2')
+  })
+
+  const same = (): void => expect(infos(ours.img)).toEqual(infos(['qemu-img']))
+
+  test('that QEMU made', () => {
+    same()
+    expect(infos(ours.img)[0]).toContain(NAMES[1])
+  })
+
+  test('with clocks, states and counts of every size', () => {
+    const clocks = [0n, 987_654_321n, ((123n * 60n + 45n) * 60n + 7n) * 10n ** 9n, 2n ** 62n]
+    const sizes = [1n, 1023n * 1024n, 3n * 2n ** 40n + 5n, 2n ** 62n + 1n]
+    const counts = [0n, 2n ** 53n + 1n, 2n ** 63n + 9n, 2n ** 64n - 1n]
+    changeEntries((view, at, index) => {
+      view.setUint32(at + 16, [0, 1, 2 ** 31, 2 ** 32 - 1][index]!)
+      view.setUint32(at + 20, index * 333_333_333)
+      view.setBigUint64(at + 24, clocks[index]!)
+      view.setBigUint64(at + 40, sizes[index]!)
+      view.setBigUint64(at + 56, counts[index]!)
+    })
+    same()
+  })
+
+  test('of old images, whose entries say less', () => {
+    // The rest of the extra data becomes part of the id, which ends at its first byte, a zero.
+    changeEntries((view, at, index) => {
+      view.setUint32(at + 32, index * 1_000_000)
+      view.setUint32(at + 36, 0)
+      view.setUint16(at + 12, view.getUint16(at + 12) + 24)
+    })
+    same()
+  })
+
+  test('or cannot be opened, and says what to do', () => {
+    changeEntries((view, at, index) => {
+      if (index === 1) view.setUint32(at + 36, 1025)
+    })
+    const theirs = workshop.attempt('qemu-img', 'info', 'disk.qcow2')
+    const [program, ...first] = ours.img
+    const own = workshop.attempt(program as 'qemu-img', ...first, 'info', 'disk.qcow2')
+    expect(own).toEqual(theirs)
+    expect(own.stderr).toMatch(/entry 1\nYou can force-remove this extra metadata/)
+  })
+})

@@ -28,8 +28,9 @@ const powerCuts = (format, kind) => ({
   seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks: 8 },
 })
 
-/** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. */
+/** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. The longest one comes first. */
 const PARTS = [
+  { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
   ...['requests', 'structure', 'overlays'].map((kind) => powerCuts('qcow2', kind)),
   powerCuts('qed', 'requests'),
   {
@@ -67,7 +68,6 @@ const PARTS = [
     env: { CONVERT_SEEDS: '20' },
     seeds: { from: 'CONVERT_SEED', first: 1, each: 20, chunks: 2 },
   },
-  { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
   {
     name: 'disks of emulators, against arrays of bytes',
     args: ['--project', 'unit', 'packages/v86'],

@@ -3,18 +3,12 @@
  * one of the lines about QEMU fails with a later version, so can its detour in `turns.ts`.
  */
 import { systemCalls } from '@vmblock/block-core/node'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { haveQemu, openBench } from '../support/real-qemu.ts'
-import { attempt, buildPrograms, type OurPrograms, printed } from './src/held-program.ts'
+import { describe, expect, test } from 'vitest'
+import { haveQemu } from '../support/real-qemu.ts'
+import { attempt, type OurPrograms, printed, useBothPrograms } from './src/held-program.ts'
 
-const workshop = openBench()
+const { workshop, programs } = useBothPrograms(systemCalls.seekData !== undefined)
 const { directory } = workshop
-const REAL: OurPrograms = { io: ['qemu-io'], img: ['qemu-img'] }
-let ours: OurPrograms
-beforeAll(async () => {
-  ours = await buildPrograms(directory, systemCalls.seekData !== undefined)
-})
-afterAll(() => workshop.remove())
 
 const MiB = 2 ** 20
 
@@ -61,7 +55,7 @@ function isZero(programs: OurPrograms, { size, shrunk, preallocation, writes }: 
 
 describe.skipIf(!haveQemu)('a disk that was shrunk and grows again', () => {
   test.each(Object.entries(CASES))('does not show %s, where QEMU does', (_, scene) => {
-    expect(isZero(ours, scene), 'our programs show zeroes').toBe(true)
-    expect(isZero(REAL, scene), "QEMU's programs show zeroes").toBe(false)
+    expect(isZero(programs.ours, scene), 'our programs show zeroes').toBe(true)
+    expect(isZero(programs.real, scene), "QEMU's programs show zeroes").toBe(false)
   })
 })

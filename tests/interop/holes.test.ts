@@ -2,18 +2,12 @@
 import { closeSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import { systemCalls } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { haveQemu, openBench } from '../support/real-qemu.ts'
-import { buildPrograms, type OurPrograms, printed } from './src/held-program.ts'
+import { describe, expect, test } from 'vitest'
+import { haveQemu } from '../support/real-qemu.ts'
+import { type OurPrograms, printed, useBothPrograms } from './src/held-program.ts'
 
-const workshop = openBench()
+const { workshop, programs } = useBothPrograms(systemCalls.seekData !== undefined)
 const { directory } = workshop
-const REAL: OurPrograms = { io: ['qemu-io'], img: ['qemu-img'] }
-let ours: OurPrograms
-beforeAll(async () => {
-  ours = await buildPrograms(directory, systemCalls.seekData !== undefined)
-})
-afterAll(() => workshop.remove())
 
 const canSeek = haveQemu && process.platform === 'linux' && systemCalls.seekData !== undefined
 
@@ -61,7 +55,7 @@ describe.skipIf(!canSeek)('a map', () => {
   test.each(Object.entries(LAYOUTS))('of %s', (_, [size, data]) => {
     sparse('map.raw', size, data)
     for (const more of ['', ',cache.direct=on'])
-      expect(maps(ours, 'map.raw', more), more).toEqual(maps(REAL, 'map.raw', more))
+      expect(maps(programs.ours, 'map.raw', more), more).toEqual(maps(programs.real, 'map.raw', more))
   })
 })
 
@@ -87,9 +81,9 @@ describe.skipIf(!canSeek)('what commands leave', () => {
       commands.push('-c', `${random.pick(COMMANDS)} ${offset} ${bytes}`)
     }
     const args = (name: string): string[] => ['-f', 'raw', '-d', 'unmap', '-t', 'unsafe', ...commands, name]
-    printed(REAL.io, args('a.raw'), directory)
-    printed(ours.io, args('b.raw'), directory)
-    expect(maps(REAL, 'b.raw')).toEqual(maps(REAL, 'a.raw'))
+    printed(programs.real.io, args('a.raw'), directory)
+    printed(programs.ours.io, args('b.raw'), directory)
+    expect(maps(programs.real, 'b.raw')).toEqual(maps(programs.real, 'a.raw'))
     const [theirs, own] = ['a.raw', 'b.raw'].map((name) => statSync(workshop.path(name)).blocks * 512)
     // The file system's own tables count too, and depend on when it wrote what.
     expect(Math.abs(theirs! - own!)).toBeLessThan(16_384)
@@ -107,6 +101,6 @@ describe.skipIf(!canSeek)('what commands leave', () => {
       printed(programs.img, ['resize', '-q', '-f', 'raw', '--preallocation', mode, name, '5M'], directory)
       return statSync(workshop.path(name)).blocks
     }
-    expect(made(ours, 'ours.raw')).toBe(made(REAL, 'real.raw'))
+    expect(made(programs.ours, 'ours.raw')).toBe(made(programs.real, 'real.raw'))
   })
 })

@@ -8,12 +8,12 @@ import {
   hold,
   lockedBytes,
   type OurPrograms,
+  REAL,
   type Start,
 } from './src/held-program.ts'
 
 const workshop = openBench()
 const { directory } = workshop
-const REAL = { io: ['qemu-io'], img: ['qemu-img'] } as const satisfies OurPrograms
 let ours: OurPrograms
 let lockless: OurPrograms
 const PARTIES = ['real', 'ours'] as const

@@ -1,15 +1,10 @@
 /** Internal snapshots, as far as they go here: `info` lists them as QEMU's does. What checks make of their table is in check.test.ts. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { haveQemu, openBench } from '../support/real-qemu.ts'
-import { buildPrograms, type OurPrograms, printed, type Start } from './src/held-program.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { haveQemu } from '../support/real-qemu.ts'
+import { printed, type Start, useBothPrograms } from './src/held-program.ts'
 
-const workshop = openBench()
+const { workshop, programs } = useBothPrograms(false)
 const { directory } = workshop
-let ours: OurPrograms
-beforeAll(async () => {
-  ours = await buildPrograms(directory, false)
-})
-afterAll(() => workshop.remove())
 
 /** What a program says of the image; the same in both forms. */
 const infos = (program: Start): string[] =>
@@ -38,11 +33,11 @@ describe.skipIf(!haveQemu)('info lists snapshots as QEMU does', () => {
     for (const name of NAMES) workshop.run('qemu-img', 'snapshot', '-c', name, 'disk.qcow2')
   })
 
-  const same = (): void => expect(infos(ours.img)).toEqual(infos(['qemu-img']))
+  const same = (): void => expect(infos(programs.ours.img)).toEqual(infos(['qemu-img']))
 
   test('that QEMU made', () => {
     same()
-    expect(infos(ours.img)[0]).toContain(NAMES[1])
+    expect(infos(programs.ours.img)[0]).toContain(NAMES[1])
   })
 
   test('with clocks, states and counts of every size', () => {
@@ -74,7 +69,7 @@ describe.skipIf(!haveQemu)('info lists snapshots as QEMU does', () => {
       if (index === 1) view.setUint32(at + 36, 1025)
     })
     const theirs = workshop.attempt('qemu-img', 'info', 'disk.qcow2')
-    const [program, ...first] = ours.img
+    const [program, ...first] = programs.ours.img
     const own = workshop.attempt(program as 'qemu-img', ...first, 'info', 'disk.qcow2')
     expect(own).toEqual(theirs)
     expect(own.stderr).toMatch(/entry 1\nYou can force-remove this extra metadata/)

@@ -6,7 +6,9 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll } from 'vitest'
 import { buildProgram, type ProgramName } from '../../support/built-program.ts'
+import { type Bench, openBench } from '../../support/real-qemu.ts'
 
 const repository = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 
@@ -36,6 +38,23 @@ export async function buildPrograms(directory: string, koffi: boolean): Promise<
     return [process.execPath, bin]
   }
   return { io: await start('qemu-io-ts'), img: await start('qemu-img-ts') }
+}
+
+/** QEMU's programs. */
+export const REAL = { io: ['qemu-io'], img: ['qemu-img'] } as const satisfies OurPrograms
+
+/** A directory for the tests of a file, and the programs of both sides; ours are built before the first test. */
+export function useBothPrograms(koffi: boolean): {
+  readonly workshop: Bench
+  readonly programs: { readonly ours: OurPrograms; readonly real: OurPrograms }
+} {
+  const workshop = openBench()
+  const programs = { ours: REAL as OurPrograms, real: REAL }
+  beforeAll(async () => {
+    programs.ours = await buildPrograms(workshop.directory, koffi)
+  })
+  afterAll(() => workshop.remove())
+  return { workshop, programs }
 }
 
 /** Without the paths that package managers give to tests: there koffi would be found by everybody. */

@@ -1,7 +1,10 @@
-/** Internal snapshots, as far as they go here: `info` lists them as QEMU's does. What checks make of their table is in check.test.ts. */
+/**
+ * Internal snapshots, as far as they go here: `info` lists them as QEMU's does, and they survive a change of the version. What
+ * checks make of their table is in check.test.ts.
+ */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { haveQemu } from '../support/real-qemu.ts'
-import { printed, type Start, useBothPrograms } from './src/held-program.ts'
+import { type OurPrograms, printed, type Start, useBothPrograms } from './src/held-program.ts'
 
 const { workshop, programs } = useBothPrograms(false)
 const { directory } = workshop
@@ -73,5 +76,40 @@ describe.skipIf(!haveQemu)('info lists snapshots as QEMU does', () => {
     const own = workshop.attempt(program as 'qemu-img', ...first, 'info', 'disk.qcow2')
     expect(own).toEqual(theirs)
     expect(own.stderr).toMatch(/entry 1\nYou can force-remove this extra metadata/)
+  })
+})
+
+describe.skipIf(!haveQemu)('a change from version 2 to 3', () => {
+  /** Extra data is what version 3 adds. */
+  const shorten = (): void =>
+    changeEntries((view, at) => {
+      const [id, name] = [12, 14].map((field) => view.getUint16(at + field))
+      const bytes = new Uint8Array(view.buffer, view.byteOffset + at, 40 + 24 + id! + name!)
+      bytes.copyWithin(40, 40 + 24)
+      view.setUint32(at + 36, 0)
+      // What is left over ends the name.
+      bytes.fill(0, bytes.length - 24)
+      view.setUint16(at + 14, name! + 24)
+    })
+
+  test.each([
+    ['whole', () => undefined],
+    ['short', shorten],
+  ])('keeps snapshots with %s entries, as by QEMU', (_, change) => {
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'disk.qcow2', '1M')
+    workshop.run('qemu-io', '-c', 'write -P 7 0 256k', 'disk.qcow2')
+    for (const name of NAMES) workshop.run('qemu-img', 'snapshot', '-c', name, 'disk.qcow2')
+    change()
+    const before = workshop.read('disk.qcow2')
+    const amended = ({ img }: OurPrograms): unknown => {
+      workshop.write('disk.qcow2', before)
+      printed(img, ['amend', '-f', 'qcow2', '-o', 'compat=1.1', 'disk.qcow2'], directory)
+      return [
+        workshop.run('qemu-img', 'check', 'disk.qcow2'),
+        workshop.run('qemu-img', 'info', '--output=json', 'disk.qcow2').replace(/"actual-size": \d+/, ''),
+        workshop.run('qemu-io', '-c', 'read -P 7 0 256k', 'disk.qcow2').split('\n')[0],
+      ]
+    }
+    expect(amended(programs.ours)).toEqual(amended(programs.real))
   })
 })

@@ -14,10 +14,13 @@ import { discardClusters } from './discard.ts'
 import { settleImage } from './flush.ts'
 import { Compatible, Incompatible } from './format/features.ts'
 import { MAX_BACKING_NAME } from './format/limits.ts'
+import { isComplete } from './format/snapshot-layout.ts'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'
 import { loadRun } from './lookup.ts'
 import { truncate } from './resize.ts'
+import { TableRanges, walkSnapshots } from './snapshots.ts'
+import { rewriteSnapshots } from './snapshots-write.ts'
 import { write } from './write.ts'
 
 /** Told how far an upgrade or downgrade is; the other changes are over at once. */
@@ -108,8 +111,7 @@ const UPGRADE_STEPS = 2
 
 async function upgrade(image: Image, progress: Progress): Promise<void> {
   progress(0, UPGRADE_STEPS)
-  if (image.header.nbSnapshots > 0)
-    throw fail(image, 'ENOTSUP', 'Upgrading an image with internal snapshots is not supported yet')
+  await completeSnapshots(image)
   progress(1, UPGRADE_STEPS)
   image.header.version = 3
   try {
@@ -119,6 +121,17 @@ async function upgrade(image: Image, progress: Progress): Promise<void> {
     throw error
   }
   progress(2, UPGRADE_STEPS)
+}
+
+/** Version 3 asks for more in the entries of snapshots than version 2. */
+async function completeSnapshots(image: Image): Promise<void> {
+  const table = new TableRanges(image)
+  let areComplete = true
+  for await (const piece of walkSnapshots(image)) {
+    table.add(piece)
+    areComplete &&= piece.snapshots.every(isComplete)
+  }
+  if (!areComplete) await rewriteSnapshots(image, table.all)
 }
 
 /** Turning it off cleans first: nobody may find refcounts lagging in an image that does not say so. */

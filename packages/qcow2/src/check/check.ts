@@ -20,7 +20,7 @@ import {
   References,
   refuseHugeFile,
 } from './references.ts'
-import { checkSnapshotTable, rewriteSnapshotTable } from './snapshot-table.ts'
+import { checkSnapshotTable, repairSnapshotTable } from './snapshot-table.ts'
 import { StoredRefcounts } from './stored-refcounts.ts'
 
 /**
@@ -90,7 +90,7 @@ const isSound = ({ checkErrors, corruptions }: CheckReport): boolean => checkErr
 /** What is wrong with the table of snapshots is put right when the refcounts are, and counts only then. */
 async function finishSnapshotTable(check: Check): Promise<void> {
   const { result, snapshots, fixErrors } = check
-  if (snapshots.broken > 0 && fixErrors) await rewriteSnapshotTable(check)
+  if (snapshots.broken > 0 && fixErrors) await repairSnapshotTable(check)
   result[fixErrors ? 'corruptionsFixed' : 'corruptions'] += snapshots.broken
   result.corruptionsFixed += snapshots.cut
 }

@@ -3,38 +3,21 @@
  * not as they should be. Words and order of block/qcow2-snapshot.c, qcow2_check_read_snapshot_table and
  * qcow2_check_fix_snapshot_table.
  */
-import {
-  alignDown,
-  alignUp,
-  BlockError,
-  divUp,
-  errorText,
-  isBlockError,
-  messageOf,
-  TWO_32,
-  viewOf,
-} from '@vmblock/block-core'
-import { allocateClusters, freeClusters, releaseClusters } from '../allocate.ts'
-import { HEADER_FIELD } from '../format/header.ts'
+import { errorText, isBlockError, messageOf } from '@vmblock/block-core'
 import {
   MAX_SNAPSHOT_EXTRA_DATA,
-  MAX_SNAPSHOT_TABLE_BYTES,
   MAX_SNAPSHOTS,
   SNAPSHOT_ENTRY_BYTES,
   validateTable,
 } from '../format/limits.ts'
-import { serializeSnapshotTable } from '../format/snapshot-layout.ts'
-import type { Image } from '../image.ts'
+import { isComplete } from '../format/snapshot-layout.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots.ts'
-import { beforeActivate } from '../write-order.ts'
+import { rewriteSnapshots, writeSnapshotCount } from '../snapshots-write.ts'
 import type { Check, CheckedSnapshots } from './references.ts'
-
-/** Bytes of extra data that each entry of a version 3 image has: the large VM state size, and the size of the disk. */
-const LEAST_EXTRA_DATA = 16
 
 /**
  * Looks at the table as a whole. A repair cuts off overhanging entries at once, because all that follows relies on their
- * number; what else is wrong is put right by {@link rewriteSnapshotTable}.
+ * number; what else is wrong is put right by {@link repairSnapshotTable}.
  *
  * @throws BlockError EINVAL, EFBIG, or what the host reports: the check cannot go on, and said so
  */
@@ -102,9 +85,9 @@ async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { 
   try {
     for await (const piece of walkSnapshots(image, cuts)) {
       table.add(piece)
-      for (const { l1Size, extraDataSize } of piece.snapshots) {
-        if (extraDataSize < LEAST_EXTRA_DATA) incomplete.push(found.count)
-        if (l1Size > 0) found.withTable++
+      for (const snapshot of piece.snapshots) {
+        if (!isComplete(snapshot)) incomplete.push(found.count)
+        if (snapshot.l1Size > 0) found.withTable++
         found.count++
       }
     }
@@ -120,90 +103,26 @@ async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { 
 }
 
 async function writeCount({ image, report }: Check, count: number): Promise<void> {
-  const field = new Uint8Array(4)
-  viewOf(field).setUint32(0, count)
-  image.header.nbSnapshots = count
   try {
-    await writeHeaderField(image, field)
+    await writeSnapshotCount(image, count)
   } catch (error) {
     report(`ERROR failed to update the snapshot count in the image header: ${errorText(error)}`)
     throw error
   }
 }
 
-/** Writes the number of snapshots, and what comes behind it. */
-const writeHeaderField = (image: Image, bytes: Uint8Array): Promise<void> =>
-  image.changeRoot('header', async () => {
-    await image.file.write(HEADER_FIELD.nbSnapshots, bytes)
-    await image.flushFile()
-  })
-
 /**
- * Writes the table anew, in unused space, with every entry complete and nothing too much in it. The refcounts are right by
- * now; the old table stays what it is until the header leads to the new one.
+ * Writes the table anew where its entries are not as they should be. The refcounts are right by now.
  *
  * @throws BlockError EFBIG where that makes it too long, or what the host reports
  */
-export async function rewriteSnapshotTable(check: Check): Promise<void> {
-  const { image, snapshots } = check
-  const { clusterSize } = image.geometry
+export async function repairSnapshotTable({ image, snapshots, report, result }: Check): Promise<void> {
   try {
-    await activate(image, await writeTable(image))
+    // Where the table is not counted, what it seems to cover may be somebody else's.
+    await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
   } catch (error) {
-    check.report(`ERROR failed to update snapshot table: ${errorText(error)}`)
-    check.result.checkErrors++
+    report(`ERROR failed to update snapshot table: ${errorText(error)}`)
+    result.checkErrors++
     throw error
   }
-  if (!snapshots.isCounted) return
-  for (const range of snapshots.ranges) {
-    const offset = alignDown(range.offset, clusterSize)
-    const bytes = alignUp(range.offset + range.bytes, clusterSize) - offset
-    await image.lock.run(() => freeClusters(image, { offset, bytes, reason: 'snapshot' }))
-  }
-}
-
-/** @returns host bytes of the new table; 0 where there is none, because no snapshot is left */
-async function writeTable(image: Image): Promise<number> {
-  const { clusterSize } = image.geometry
-  let length = 0
-  for await (const { at, bytes } of newTable(image)) length = at + bytes.length
-  if (length > MAX_SNAPSHOT_TABLE_BYTES)
-    throw new BlockError('EFBIG', 'Snapshot table is too big', { node: image.settings.nodeName })
-  if (length === 0) return 0
-  const { offset } = await image.lock.run(async () => allocateClusters(image, divUp(length, clusterSize)))
-  try {
-    await image.overlaps.guard(offset, length)
-    for await (const { at, bytes } of newTable(image)) await image.file.write(offset + at, bytes)
-    await beforeActivate(image)
-    return offset
-  } catch (error) {
-    await image.lock
-      .run(() => releaseClusters(image, offset, alignUp(length, clusterSize)))
-      .catch(() => undefined)
-    throw error
-  }
-}
-
-/** The new table, piece by piece. `at`: bytes from its beginning. */
-async function* newTable(image: Image): AsyncGenerator<{ readonly at: number; readonly bytes: Uint8Array }> {
-  let at = 0
-  for await (const { snapshots } of walkSnapshots(image)) {
-    const table = serializeSnapshotTable(snapshots, image.size)
-    const bytes = new Uint8Array(alignUp(table.length, 8))
-    bytes.set(table)
-    yield { at, bytes }
-    at += bytes.length
-  }
-}
-
-/** Leads the header to the new table, which is durable. */
-async function activate(image: Image, offset: number): Promise<void> {
-  const fields = new Uint8Array(12)
-  const view = viewOf(fields)
-  view.setUint32(0, image.header.nbSnapshots)
-  view.setUint32(4, Math.floor(offset / TWO_32))
-  view.setUint32(8, offset % TWO_32)
-  await writeHeaderField(image, fields)
-  image.header.snapshotsOffset = offset
-  image.overlaps.forget()
 }

@@ -136,6 +136,12 @@ export function parseSnapshotTable(
   return ended('count')
 }
 
+/** Bytes of extra data that each entry of a version 3 image has: up to the size of the disk. */
+const LEAST_EXTRA_DATA = 16
+
+/** Whether an entry says all that version 3 asks for. */
+export const isComplete = ({ extraDataSize }: Snapshot): boolean => extraDataSize >= LEAST_EXTRA_DATA
+
 /** Bytes of an entry before its id and name, with as much extra data as there may be. */
 export const MAX_SNAPSHOT_HEAD = SNAPSHOT_ENTRY_BYTES + MAX_SNAPSHOT_EXTRA_DATA
 

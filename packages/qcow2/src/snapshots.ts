@@ -14,7 +14,6 @@ import {
   type Snapshot,
   snapshotSizes,
 } from './format/snapshot-layout.ts'
-import { encodeName } from './format/words.ts'
 import type { Image } from './image.ts'
 
 /** Bytes of the longest entry: id and name have 16-bit lengths. */
@@ -229,4 +228,4 @@ export async function listSnapshots(image: Image): Promise<SnapshotInfo[]> {
 const listed = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** A name for people: what is no UTF-8 in it is replaced by U+FFFD. */
-const shortened = (name: string, bytes: number): string => listed.decode(encodeName(name).subarray(0, bytes))
+const shortened = (name: Uint8Array, bytes: number): string => listed.decode(name.subarray(0, bytes))

@@ -12,7 +12,7 @@ import {
 } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
-import { decimal } from '../format/words.ts'
+import { decimal, decodeName } from '../format/words.ts'
 import { walkSnapshots } from '../snapshots.ts'
 import { countL2 } from './count-l2.ts'
 import { type Check, countReference, countTable, hex, hexWord } from './references.ts'
@@ -40,16 +40,18 @@ export async function countReferences(check: Check): Promise<void> {
   await countRefblocks(check)
 }
 
-async function countSnapshot(check: Check, { id, name, l1TableOffset, l1Size }: Snapshot): Promise<void> {
+async function countSnapshot(check: Check, snapshot: Snapshot): Promise<void> {
   const { image, result } = check
+  const { l1TableOffset, l1Size } = snapshot
+  const called = (): string => `${decodeName(snapshot.id)} (${decodeName(snapshot.name)})`
   if (l1TableOffset % BigInt(image.geometry.clusterSize) !== 0n) {
     check.report(
-      `ERROR snapshot ${id} (${name}) l1_offset=0x${l1TableOffset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
+      `ERROR snapshot ${called()} l1_offset=0x${l1TableOffset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
     )
     result.corruptions++
   } else if (l1Size * 8 > MAX_L1_BYTES) {
     check.report(
-      `ERROR snapshot ${id} (${name}) l1_size=0x${hex(l1Size)}: L1 table is too large; snapshot table entry corrupted`,
+      `ERROR snapshot ${called()} l1_size=0x${hex(l1Size)}: L1 table is too large; snapshot table entry corrupted`,
     )
     result.corruptions++
   } else {

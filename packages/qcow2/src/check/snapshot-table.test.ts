@@ -12,6 +12,7 @@ import {
   serializeSnapshotTable,
   snapshotHeader,
 } from '../format/snapshot-layout.ts'
+import { decodeName, encodeName } from '../format/words.ts'
 import {
   bytesAt,
   copyOf,
@@ -37,8 +38,8 @@ const padded = (name: string): string => name.padEnd(SHORT_NAME, '.')
 const snapshot = (name: string, id: number): Snapshot => ({
   l1TableOffset: 0n,
   l1Size: 0,
-  id: `${id}`,
-  name: `${id}${padded(name)}`.padStart(LONG_NAME, '.'),
+  id: encodeName(`${id}`),
+  name: encodeName(`${id}${padded(name)}`.padStart(LONG_NAME, '.')),
   dateSec: 1_700_000_000,
   dateNsec: 0,
   vmClockNsec: 0n,
@@ -69,7 +70,7 @@ async function namesIn(file: BlockNode): Promise<string[]> {
   const { count, offset } = await placeOf(file)
   const { snapshots, stop } = parseSnapshotTable(await bytesAt(file, offset, 16 * STRIDE), count)
   expect(stop).toBe('count')
-  return snapshots.map(({ name }) => name.slice(-SHORT_NAME).replaceAll('.', ''))
+  return snapshots.map(({ name }) => decodeName(name).slice(-SHORT_NAME).replaceAll('.', ''))
 }
 
 async function repair(file: BlockNode): Promise<Findings> {

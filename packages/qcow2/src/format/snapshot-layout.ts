@@ -1,7 +1,6 @@
 /** The table of internal snapshots: entries of variable length, each beginning at a multiple of 8 bytes. */
 import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
 import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES, SNAPSHOT_ENTRY_BYTES } from './limits.ts'
-import { decodeName, encodeName } from './words.ts'
 
 /** The fixed part of an entry; extra data, id and name follow. */
 // biome-ignore format: columns, as in the specification
@@ -34,8 +33,9 @@ export interface Snapshot {
   l1TableOffset: bigint
   /** Entries; not checked here. */
   l1Size: number
-  id: string
-  name: string
+  /** Bytes, as the file has them, up to the first NUL; `decodeName` makes text of them. */
+  id: Uint8Array
+  name: Uint8Array
   dateSec: number
   dateNsec: number
   vmClockNsec: bigint
@@ -75,7 +75,13 @@ function take(cursor: Cursor, length: number): Uint8Array | undefined {
   return taken
 }
 
-/** One entry, or undefined where the array ends within it. */
+/** A name ends as a C string does. */
+function untilNul(bytes: Uint8Array): Uint8Array {
+  const end = bytes.indexOf(0)
+  return end < 0 ? bytes : bytes.subarray(0, end)
+}
+
+/** One entry, or undefined where the array ends within it. Its names lie in the array. */
 function parseEntry(cursor: Cursor): Snapshot | undefined {
   const fixed = take(cursor, snapshotHeader.size)
   if (!fixed) return undefined
@@ -92,8 +98,8 @@ function parseEntry(cursor: Cursor): Snapshot | undefined {
   return {
     l1TableOffset: header.l1TableOffset,
     l1Size: header.l1Size,
-    id: decodeName(id),
-    name: decodeName(name),
+    id: untilNul(id),
+    name: untilNul(name),
     dateSec: header.dateSec,
     dateNsec: header.dateNsec,
     vmClockNsec: header.vmClockNsec,
@@ -193,9 +199,7 @@ export function serializeSnapshotTable(snapshots: readonly Snapshot[], imageSize
 }
 
 function serializeEntry(snapshot: Snapshot, imageSize: number): Uint8Array {
-  const { unknownExtraData, vmStateSize } = snapshot
-  const id = encodeName(snapshot.id)
-  const name = encodeName(snapshot.name)
+  const { id, name, unknownExtraData, vmStateSize } = snapshot
   const extraSize = extraData.size + unknownExtraData.length
   const bytes = new Uint8Array(snapshotHeader.size + extraSize + id.length + name.length)
   snapshotHeader.write(bytes, {

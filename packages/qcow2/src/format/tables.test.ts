@@ -16,14 +16,18 @@ import {
   serializeSnapshotTable,
   snapshotSizes,
 } from './snapshot-layout.ts'
+import { decodeName, encodeName } from './words.ts'
 
 const MIB = 2 ** 20
+
+/** As the file has it. */
+const text = encodeName
 
 const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
   l1TableOffset: 5n * 65536n,
   l1Size: 1,
-  id: '1',
-  name: 'before the upgrade',
+  id: text('1'),
+  name: text('before the upgrade'),
   dateSec: 1_700_000_000,
   dateNsec: 5,
   vmClockNsec: (1n << 60n) + 1n,
@@ -38,10 +42,10 @@ const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
 describe('the snapshot table', () => {
   const table = [
     snapshot(),
-    snapshot({ id: '2', name: '', icount: 7n, vmStateSize: 0n }),
+    snapshot({ id: text('2'), name: text(''), icount: 7n, vmStateSize: 0n }),
     snapshot({
-      id: '10',
-      name: '\u00fcber',
+      id: text('10'),
+      name: text('\u00fcber'),
       extraDataSize: 31,
       unknownExtraData: Uint8Array.of(1, 2, 3, 4, 5, 6, 7),
     }),
@@ -69,7 +73,12 @@ describe('the snapshot table', () => {
     old.set([0x31, 0x61, 0x62], 40)
     const { snapshots, length } = parseSnapshotTable(old, 1)
     expect(length).toBe(43)
-    expect(snapshots[0]).toMatchObject({ id: '1', name: 'ab', vmStateSize: 1234n, icount: undefined })
+    expect(snapshots[0]).toMatchObject({
+      id: text('1'),
+      name: text('ab'),
+      vmStateSize: 1234n,
+      icount: undefined,
+    })
     expect(snapshots[0]!.diskSize).toBeUndefined()
     const upgraded = parseSnapshotTable(serializeSnapshotTable(snapshots, 5 * MIB), 1)
     expect(upgraded.snapshots[0]).toMatchObject({
@@ -81,24 +90,27 @@ describe('the snapshot table', () => {
 
   it('ends before too much extra data, which can be clipped', () => {
     const entry = snapshot({ unknownExtraData: new Uint8Array(1001).fill(7) })
-    const large = serializeSnapshotTable([snapshot({ id: '2' }), entry], 0)
+    const large = serializeSnapshotTable([snapshot({ id: text('2') }), entry], 0)
     const { snapshots, length, stop } = parseSnapshotTable(large, 2)
-    expect({ ids: snapshots.map(({ id }) => id), stop }).toEqual({ ids: ['2'], stop: 'extra data' })
+    expect({ ids: snapshots.map(({ id }) => decodeName(id)), stop }).toEqual({
+      ids: ['2'],
+      stop: 'extra data',
+    })
     const head = large.subarray(alignUp(length, 8))
     expect(snapshotSizes(head)).toEqual({ extraData: 1025, names: 1 + 'before the upgrade'.length })
     const clipped = clipSnapshot(head.subarray(0, MAX_SNAPSHOT_HEAD), head.subarray(40 + 1025))
-    expect(clipped).toMatchObject({ extraDataSize: 1024, id: '1', name: 'before the upgrade' })
+    expect(clipped).toMatchObject({ extraDataSize: 1024, id: text('1'), name: text('before the upgrade') })
     expect(clipped.unknownExtraData).toEqual(new Uint8Array(1000).fill(7))
   })
 
   it('ends where the table would exceed 64 MiB', () => {
-    const entry = serializeSnapshotTable([snapshot({ name: 'n'.repeat(65535) })], 0)
+    const entry = serializeSnapshotTable([snapshot({ name: text('n'.repeat(65535)) })], 0)
     const room = 64 * MIB - entry.length
     expect(parseSnapshotTable(entry, 1, room)).toMatchObject({ length: entry.length, stop: 'count' })
     expect(parseSnapshotTable(entry, 1, room + 1)).toMatchObject({ snapshots: [], stop: 'limit' })
     const count = Math.floor((64 * MIB) / entry.length) + 1
     expect(() =>
-      serializeSnapshotTable(new Array(count).fill(snapshot({ name: 'n'.repeat(65535) })), 0),
+      serializeSnapshotTable(new Array(count).fill(snapshot({ name: text('n'.repeat(65535)) })), 0),
     ).toThrow(expect.objectContaining({ code: 'EFBIG' }))
   })
 })
@@ -181,7 +193,7 @@ describe.skipIf(!haveQemu)('tables of qemu-img', () => {
       image.subarray(header.snapshotsOffset),
       header.nbSnapshots,
     )
-    expect(snapshots.map(({ id, name, diskSize }) => [id, name, diskSize])).toEqual([
+    expect(snapshots.map(({ id, name, diskSize }) => [decodeName(id), decodeName(name), diskSize])).toEqual([
       ['1', 'one', BigInt(64 * MIB)],
       ['2', 'zw\u00f6lf', BigInt(64 * MIB)],
       ['3', 'three', BigInt(64 * MIB)],

@@ -61,18 +61,23 @@ async function compareChecks(bytes: Uint8Array): Promise<void> {
   expect(await ourVerdict(bench, 'ours.qcow2')).toEqual(theirs)
 }
 
+const BEYOND = /region exceeding the end of the file .* offset 0x(\w+) size 0x(\w+)$/
+
 /**
- * When QEMU has written the table of snapshots anew, it frees the clusters of the old one even where they are not the
- * table's: behind the end of the file, where it makes refcounts for them, and where they are the header's or somebody
- * else's, which are lost then.
+ * QEMU discards what it frees, and frees more than it should: when it has written the table of snapshots anew, the clusters
+ * of the old one even where they are not the table's, but behind the end of the file (it makes refcounts for them then),
+ * the header's, or somebody else's, which are lost; and what lies under a table that reaches beyond the file, which is not
+ * counted, and read again.
  */
 function misfrees(bytes: Uint8Array, { lines }: Verdict): boolean {
-  const offset = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(64)
-  const place = `offset 0x${offset.toString(16)} `
-  return (
-    theirVerdict(bench, 'theirs.qcow2').failure !== undefined ||
-    lines.some((line) => line.includes('region exceeding the end of the file') && line.includes(place))
-  )
+  if (theirVerdict(bench, 'theirs.qcow2').failure !== undefined) return true
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  const clusterSize = 2 ** view.getUint32(20)
+  const table = view.getBigUint64(64).toString(16)
+  return lines.some((line) => {
+    const [, offset, size] = BEYOND.exec(line) ?? []
+    return size !== undefined && (offset === table || Number.parseInt(size, 16) > clusterSize)
+  })
 }
 
 async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<void> {

@@ -159,11 +159,11 @@ function commandsOf(model: Model, operation: Operation, format: string): string[
 
 /**
  * QEMU shows what a disk held before when it grows: in its last cluster, what lay beyond the end when it was shrunk
- * (2 MiB is the largest cluster); and all over with `preallocation=metadata`, what freed clusters hold that it allocates
- * anew. There the commands do what the model, and our library, take for granted. `freed.test.ts` shows both faults.
+ * (2 MiB is the largest cluster); and all over where it preallocates, what freed clusters hold that it takes as they are.
+ * There the commands do what the model, and our library, take for granted. `freed.test.ts` shows these faults.
  */
 function truncateCommands(before: number, after: number, preallocation: string): string[] {
-  const end = preallocation === 'metadata' ? after : Math.min(Math.ceil(before / 2 ** 21) * 2 ** 21, after)
+  const end = preallocation !== 'off' ? after : Math.min(Math.ceil(before / 2 ** 21) * 2 ** 21, after)
   const command = `truncate -m ${preallocation} ${after}`
   return end > before ? [command, `write -z ${before} ${end - before}`] : [command]
 }

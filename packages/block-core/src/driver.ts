@@ -142,6 +142,7 @@ export interface NodeInfo {
 
 /** An internal snapshot, as `info` lists it (qapi/block-core.json, SnapshotInfo). */
 export interface SnapshotInfo {
+  /** For people: long ones may be cut short, and what is no UTF-8 is replaced. */
   readonly id: string
   readonly name: string
   /** Bytes of machine state. */
@@ -238,6 +239,7 @@ export interface NodeOps {
 
   check?(options: CheckOptions): Promise<CheckReport>
   info?(): Promise<NodeInfo>
+  /** The internal snapshots, in the order of the table that the format has of them. */
   listSnapshots?(): Promise<readonly SnapshotInfo[]>
   /** Drops everything this layer holds, so that the backing file shows through everywhere. */
   makeEmpty?(): Promise<void>

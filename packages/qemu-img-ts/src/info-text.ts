@@ -105,13 +105,14 @@ const padBytes = (text: string, width: number): string =>
 
 const digits = (value: number | bigint, width = 2): string => `${value}`.padStart(width, '0')
 
-/** Where we are, as its clocks show it. */
+/** Seconds since 1970 as local time, like `%Y-%m-%d %H:%M:%S`. */
 function dateText(seconds: number): string {
   const date = new Date(seconds * 1000)
   const day = [digits(date.getFullYear(), 4), digits(date.getMonth() + 1), digits(date.getDate())].join('-')
   return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => digits(part)).join(':')}`
 }
 
+/** How long a machine had run: hours, which may be many, minutes, seconds and milliseconds. */
 function clockText(seconds: bigint, nanoseconds: bigint): string {
   const parts = [seconds / 3600n, (seconds / 60n) % 60n, seconds % 60n].map((part) => digits(part))
   return `${parts.join(':')}.${digits(nanoseconds / 1_000_000n, 3)}`

@@ -52,8 +52,12 @@ export class BlockChild {
     return this.#node.filename
   }
 
+  /** What lies beyond the end of the node reads as zeroes, whatever its driver: image files may end within a cluster. */
   read(offset: number, into: Uint8Array): Promise<void> {
-    return this.#severed ? this.#refuse() : this.#node.read(offset, into)
+    if (this.#severed) return this.#refuse()
+    const node = this.#node
+    if (node.growable || offset + into.length <= node.size) return node.read(offset, into)
+    return this.#readToEnd(node, offset, into)
   }
   write(offset: number, from: Uint8Array, flags?: WriteFlags): Promise<void> {
     return this.#severed ? this.#refuse() : this.#node.write(offset, from, flags)
@@ -94,6 +98,13 @@ export class BlockChild {
   /** From now on every request is refused. */
   sever(): void {
     this.#severed = true
+  }
+
+  async #readToEnd(node: BlockNode, offset: number, into: Uint8Array): Promise<void> {
+    const { size } = node
+    const available = Math.max(0, size - offset)
+    await node.read(Math.min(offset, size), into.subarray(0, available))
+    into.fill(0, available)
   }
 
   #refuse(): Promise<never> {

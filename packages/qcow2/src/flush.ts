@@ -40,4 +40,5 @@ export async function settleImage(image: Image): Promise<void> {
     await image.refblocks.writeBack()
   })
   await image.flushFile()
+  await image.completeFile()
 }

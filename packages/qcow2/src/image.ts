@@ -118,6 +118,8 @@ export class Image {
   snapshotTableLimit: number | undefined
   /** Host bytes up to which the file's length is durable, as far as lazy refcounts need to know. */
   #coveredTo = 0
+  /** Clusters were given away since the image was opened, so that the last one may have been written in part. */
+  #hasClaimed = false
   /** The file is longer than it has to be. */
   #extended = false
   /** Roots of which nobody knows whether the disk has them as they are here, because writing them failed. */
@@ -189,9 +191,9 @@ export class Image {
     return this.#stopped
   }
 
-  /** Guest bytes. */
+  /** Guest bytes: whole sectors. A header of another program may name a size between two, which QEMU rounds down. */
   get size(): number {
-    return this.header.size
+    return alignDown(this.header.size, SECTOR)
   }
   /** Guest data lives in a file of its own, at its guest offset. */
   get hasDataFile(): boolean {
@@ -275,6 +277,15 @@ export class Image {
     }
     if (end > this.untouchedFrom) this.#extended = true
     return true
+  }
+
+  /**
+   * Makes the file end with its last cluster, of which only a part may have been written: other programs take a shorter
+   * one for damaged. Not durably, for it reads the same either way; so it costs no flush.
+   */
+  async completeFile(): Promise<void> {
+    if (!this.#hasClaimed || this.file.size >= this.untouchedFrom) return
+    await this.reachFile(this.untouchedFrom)
   }
 
   /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
@@ -387,6 +398,7 @@ export class Image {
 
   /** Notes that host bytes [offset, offset + bytes) are in use from now on. @returns whether they read as zeroes */
   claim(offset: number, bytes: number): boolean {
+    this.#hasClaimed = true
     const zeroed = offset >= this.untouchedFrom
     this.untouchedFrom = Math.max(this.untouchedFrom, offset + bytes)
     return zeroed

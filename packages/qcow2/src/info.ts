@@ -6,7 +6,7 @@ import type { Image } from './image.ts'
 
 /** Guest offset (bytes) where the VM state area begins: behind the last L2 table of the disk. */
 export const vmStateOffset = (image: Image): number =>
-  l1EntriesFor(image.geometry, image.size) * image.geometry.l2Coverage
+  l1EntriesFor(image.geometry, image.header.size) * image.geometry.l2Coverage
 
 /** What the header says; opens and reads nothing. */
 export async function info(image: Image): Promise<NodeInfo> {

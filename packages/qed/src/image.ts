@@ -18,6 +18,7 @@ import {
   type DriverEvents,
   Mutex,
   RangeTracker,
+  SECTOR,
   TableCache,
 } from '@vmblock/block-core'
 import {
@@ -131,10 +132,10 @@ export class Image {
     return isTableOffset(this.header, this.end, offset)
   }
 
-  /** Finds out where the file ends: a cluster that is not all there is not there. */
+  /** Finds out where the file ends: a cluster that lacks a sector is not there. Of the last sector a byte is enough. */
   measureFile(): void {
     this.#isTrimmed = false
-    this.end = alignDown(this.file.size, this.clusterSize)
+    this.end = alignDown(alignUp(this.file.size, SECTOR), this.clusterSize)
   }
 
   /**

@@ -33,9 +33,15 @@ describe('raw disk', () => {
     await expect(disk.write(1000, new Uint8Array(25))).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('does not promise bytes that a child of fixed size does not have', async () => {
-    const { disk } = await openRaw(new ByteFile(1000, false))
-    expect(disk.size).toBe(1000)
+  it('rounds up over a child of fixed size, too, whose last sector cannot be written to its end', async () => {
+    const file = new ByteFile(1000, false)
+    const { disk } = await openRaw(file)
+    expect(disk.size).toBe(1024)
+    expect(await read(disk, 998, 4)).toEqual([998 % 251, 999 % 251, 0, 0])
+    expect(await read(disk, 1020, 4)).toEqual([0, 0, 0, 0])
+    await disk.write(990, new Uint8Array(10).fill(7))
+    await expect(disk.write(990, new Uint8Array(34))).rejects.toMatchObject({ code: 'EIO' })
+    expect(await disk.blockStatus(1000, 24)).toMatchObject({ bytes: 24, data: false, zero: true })
   })
 
   it('passes writes, zero writes, discards and flushes on with their flags', async () => {

@@ -18,11 +18,10 @@ export interface RawWindow {
 }
 
 /**
- * What the file measures for the block layer, in bytes: whole sectors, as in QEMU. Only a file that can grow
- * is rounded up, because what is missing of its last sector reads as zeroes and can be written.
+ * What the file measures for the block layer, in bytes: whole sectors, as in QEMU. What is missing of its last
+ * sector reads as zeroes; it can be written where the file can grow.
  */
-export const fileSize = (file: BlockChild): number =>
-  file.node.growable ? alignUp(file.size, SECTOR) : file.size
+export const fileSize = (file: BlockChild): number => alignUp(file.size, SECTOR)
 
 /**
  * Takes the window from the options.
@@ -51,6 +50,5 @@ export function checkedWindow(
 /** Bytes that a window shows now. A file that shrank behind our back shortens it. */
 export function windowSize({ offset, size }: RawWindow, file: BlockChild): number {
   const available = Math.max(fileSize(file) - offset, 0)
-  if (size !== undefined) return Math.min(size, available)
-  return file.node.growable ? alignUp(available, SECTOR) : available
+  return size === undefined ? alignUp(available, SECTOR) : Math.min(size, available)
 }

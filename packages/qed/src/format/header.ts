@@ -1,6 +1,7 @@
 /** The QED header: what is in it, and what of it QEMU accepts (block/qed.c, bdrv_qed_do_open). */
 import {
   alignDown,
+  alignUp,
   BlockError,
   isPowerOfTwo,
   type Layout,
@@ -106,7 +107,7 @@ export function parseHeader(bytes: Uint8Array, fileSize: number): Header {
   if (view.getBigUint64(fields.l1TableOffset.at, true) >= BigInt(fileSize))
     throw invalid('QED table offset is invalid')
   const header = HEADER.read(bytes)
-  if (!isTableOffset(header, alignDown(fileSize, clusterSize), header.l1TableOffset))
+  if (!isTableOffset(header, alignDown(alignUp(fileSize, SECTOR), clusterSize), header.l1TableOffset))
     throw invalid('QED table offset is invalid')
   if (header.headerSize > 0xffff_ffff / clusterSize) throw invalid('QED header size is too large')
   if ((header.features & Feature.backingFile) === 0n) return header

@@ -304,6 +304,8 @@ export interface OpenContext<O> {
   readonly readOnly: boolean
   /** Opened only to be checked: no repair, nothing written, broken structures tolerated (QEMU's BDRV_O_CHECK). */
   readonly checkMode: boolean
+  /** Opened only to be described: `info` is all that is asked of it, and needs no key (QEMU's BDRV_O_NO_IO). */
+  readonly noIo: boolean
   /** `discard=unmap` was given: discards and unmapping zero writes may reach the file. */
   readonly unmap: boolean
   /** `cache.direct=on` was given: a protocol bypasses the host's page cache (O_DIRECT). */

@@ -36,7 +36,7 @@ import type { DriverRegistry } from './registry.ts'
  * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
  * nodes. `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and
  * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check
- * alone.
+ * alone, `no-io` only to be described: an encrypted image needs no key for that.
  */
 export type NodeOptions = RawOptions
 
@@ -323,6 +323,7 @@ function makeContext(
     filename,
     readOnly: config.readOnly,
     checkMode: config.checkMode,
+    noIo: config.noIo,
     unmap: config.unmap,
     direct: config.direct,
     forceShare,

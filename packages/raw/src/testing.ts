@@ -98,6 +98,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     filename: 'disk.img',
     readOnly: how.readOnly ?? false,
     checkMode: false,
+    noIo: false,
     unmap: true,
     direct: false,
     forceShare: false,

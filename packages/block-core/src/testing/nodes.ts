@@ -44,6 +44,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     filename: '',
     readOnly: config.readOnly,
     checkMode: config.checkMode,
+    noIo: config.noIo,
     unmap: config.unmap,
     direct: config.direct,
     forceShare: false,

@@ -97,12 +97,10 @@ const isBzip2 = (head: Uint8Array): boolean =>
   holds(head, 0, bytesOf('BZh')) &&
   (holds(head, 4, bytesOf('1AY&SY')) || holds(head, 4, bytesOf('\x17rE8P\x90')))
 
-const COMPRESSED = 'decompress it first'
-
 // biome-ignore format: a table
 const FORMATS: readonly ForeignFormat[] = [
   { name: 'qcow2', what: 'a qcow2 image', probe: (head) => (holds(head, 0, QCOW) && version(head) >= 2 ? CERTAIN : 0) },
-  { name: 'qcow', what: 'a qcow image of version 1', probe: (head) => (holds(head, 0, QCOW) && version(head) < 2 ? CERTAIN : 0) },
+  { name: 'qcow', what: 'a qcow image of version 1', probe: (head) => (holds(head, 0, QCOW) && version(head) === 1 ? CERTAIN : 0) },
   { name: 'qed', what: 'a QED image', ...startsWith(['QED\x00']) },
   { name: 'vmdk', what: 'a VMDK image (VMware)', probe: (head, name) => VMDK_SPARSE.probe!(head, name) || VMDK_TEXT.probe!(head, name) },
   { name: 'vpc', what: 'a VHD image (Virtual PC, Hyper-V)', ...startsWith(['conectix']), probeTail: (tail) => (hasVhdFooter(tail) ? CERTAIN : 0) },
@@ -114,10 +112,10 @@ const FORMATS: readonly ForeignFormat[] = [
   { name: 'asif', what: 'a sparse image of macOS (ASIF)', ...startsWith(['shdw\x00\x00\x00']) },
   { name: 'bochs', what: 'an image of Bochs', ...startsWith(['Bochs Virtual HD Image']) },
   { name: 'cloop', what: 'a cloop image', ...matches(/^#!\/bin\/sh\n#V\d+\.\d+ Format\n/) },
-  { name: 'gzip', what: `compressed (gzip): ${COMPRESSED}`, probe: (head) => (isGzip(head) ? CERTAIN : 0) },
-  { name: 'zstd', what: `compressed (zstd): ${COMPRESSED}`, probe: (head) => (isZstd(head) ? CERTAIN : 0) },
-  { name: 'xz', what: `compressed (xz): ${COMPRESSED}`, ...startsWith(['\xfd7zXZ\x00']) },
-  { name: 'bzip2', what: `compressed (bzip2): ${COMPRESSED}`, probe: (head) => (isBzip2(head) ? CERTAIN : 0) },
+  { name: 'gzip', what: 'compressed (gzip), so that it has to be decompressed first', probe: (head) => (isGzip(head) ? CERTAIN : 0) },
+  { name: 'zstd', what: 'compressed (zstd), so that it has to be decompressed first', probe: (head) => (isZstd(head) ? CERTAIN : 0) },
+  { name: 'xz', what: 'compressed (xz), so that it has to be decompressed first', ...startsWith(['\xfd7zXZ\x00']) },
+  { name: 'bzip2', what: 'compressed (bzip2), so that it has to be decompressed first', probe: (head) => (isBzip2(head) ? CERTAIN : 0) },
 ]
 
 /** The parts of a file that tell its format. */
@@ -152,7 +150,7 @@ export function withoutDriver(name: string, filename: string): BlockError {
   const what = FORMATS.find((format) => format.name === name)?.what ?? `in the format ${name}`
   return new BlockError(
     'ENOTSUP',
-    `${filename === '' ? 'The file' : `'${filename}'`} is ${what}, and there is no driver '${name}' here; if the disk is to be ` +
-      "these bytes as they are, name the format: raw (-f raw, driver 'raw')",
+    `${filename === '' ? 'The file' : `'${filename}'`} is ${what}, and there is no driver '${name}' here; where its bytes ` +
+      "themselves are the disk, name the format: raw (-f raw, driver 'raw')",
   )
 }

@@ -12,7 +12,7 @@ import {
   openNode,
   type RawOptions,
 } from '@vmblock/block-core'
-import { createRandom, type Random, toBytes } from '@vmblock/block-core/testing'
+import { createRandom, FOREIGN_FILES, latin1, type Random, toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -33,13 +33,43 @@ async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> 
 }
 const headers = await Promise.all([headerOf(qcow2), headerOf(qed)])
 
-/** What lies on the guest's disk. */
-const guess = async (file: BlockNode): Promise<string> =>
-  registry.probe((await toBytes(file)).subarray(0, 512), '').name
+/** First sectors and last bytes that make another format of a file. */
+const padded = (bytes: Uint8Array): Uint8Array => {
+  const sector = new Uint8Array(512)
+  sector.set(bytes.subarray(0, 512))
+  return sector
+}
+const HEADS = [...headers, ...FOREIGN_FILES.map(([, , bytes]) => padded(bytes))].filter((head) =>
+  head.some((byte) => byte !== 0),
+)
+const TAILS = FOREIGN_FILES.map(([, , bytes]) => bytes.slice(-1023)).filter((tail) =>
+  tail.some((byte) => byte !== 0),
+)
+
+/** What the guest's disk is taken for the next time. */
+async function guess(file: BlockNode): Promise<string> {
+  const copy = memoryFromBytes(await toBytes(file))
+  try {
+    const node = await openNode(environment, { file: copy, 'read-only': true })
+    await node.close()
+    return node.driver.name
+  } catch (error) {
+    return String(error)
+  }
+}
+
+/** A part of a trailer, at the end or beside it. */
+function trailer(random: Random, size: number): { readonly at: number; readonly bytes: Uint8Array } {
+  const tail = random.pick(TAILS)
+  const start = random.pick([0, 0, 1, 100, 508, 511, 512])
+  const bytes = tail.slice(Math.min(start, tail.length - 1), random.pick([516, 520, 600, 1023]))
+  const at = Math.max(size - tail.length + start + random.pick([0, 0, 0, 1, 511, -1]), 0)
+  return { at: Math.min(at, size), bytes: bytes.subarray(0, Math.max(size - at, 0)) }
+}
 
 /** A part of a header, where it belongs or not, aligned or not. */
 function part(random: Random): { readonly at: number; readonly bytes: Uint8Array } {
-  const header = random.pick(headers)
+  const header = random.pick(HEADS)
   const start = random.pick([0, 0, 0, 1, 3, 4, 5, 8, 16])
   const end = random.pick([1, 2, 4, 5, 8, 9, 64, 511, 512])
   const piece = header.subarray(Math.min(start, end - 1), end)
@@ -51,11 +81,17 @@ function part(random: Random): { readonly at: number; readonly bytes: Uint8Array
 
 /** Anything that a guest may do. */
 async function step(guest: BlockNode, random: Random): Promise<void> {
-  const { at, bytes } = part(random)
+  const { at, bytes } = random.chance(0.5) ? part(random) : trailer(random, guest.size)
+  const last = trailer(random, guest.size)
   const kinds: (() => Promise<unknown>)[] = [
     () => guest.write(at, bytes),
     () => guest.write(at, bytes, { fua: true }),
     () => Promise.all([guest.write(at, bytes), guest.write(0, part(random).bytes)]),
+    () => Promise.all([guest.write(at, bytes), guest.write(last.at, last.bytes), guest.writeZeroes(at, 1)]),
+    () => Promise.all([guest.write(at, bytes), guest.truncate(random.int(0, 3000))]),
+    () => guest.truncate(random.pick([0, 511, 512, 700, 1024, 1535, 2048, SIZE])),
+    () => guest.writeZeroes(Math.max(guest.size - random.int(1, 1600), 0), random.int(0, 600)),
+    () => guest.discard(Math.max(guest.size - random.int(1, 1600), 0), random.int(0, 600)),
     () => guest.writeZeroes(random.int(0, 16), random.int(1, 600), { mayUnmap: random.chance(0.5) }),
     () => guest.discard(random.int(0, 16), random.int(1, 2000)),
     () => guest.read(0, new Uint8Array(random.int(1, 2000))),
@@ -89,7 +125,7 @@ describe.each(Object.keys(PLACES))('%s', (way) => {
       const file = memoryFromBytes(new Uint8Array(size))
       const guest = await openNode(environment, { file, ...PLACES[way] })
       expect(guest.driver.name).toBe('raw')
-      for (let i = 0; i < 30; i++) {
+      for (let i = 0; i < 60; i++) {
         if (await isRefused(step(guest, random))) refusals++
         expect([round, i, await guess(file)]).toEqual([round, i, 'raw'])
       }
@@ -136,4 +172,127 @@ test('cut off, and longer again', async () => {
     expect(await guess(file)).toBe('raw')
   }
   await guest.close()
+})
+
+/** Those of odd sizes would be another thing on a disk of whole sectors; the rounds above have them. */
+const ON_SECTORS = FOREIGN_FILES.filter(
+  ([, , bytes]) => bytes.length % 512 === 0 || padded(bytes).some((byte) => byte !== 0),
+)
+
+describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
+  const isTail = padded(bytes).every((byte) => byte === 0) || bytes[0] === 0x6b
+  const content = isTail ? bytes.slice(-1024) : padded(bytes)
+
+  /** A disk, and where on it the content tells a format. */
+  async function disk(size = SIZE) {
+    const file = memoryFromBytes(new Uint8Array(size))
+    const guest = await openNode(environment, { file, discard: 'unmap' })
+    return { file, guest, at: isTail ? size - content.length : 0 }
+  }
+
+  test('is not written, whole or with more around it', async () => {
+    const { file, guest, at } = await disk()
+    expect(await isRefused(guest.write(at, content))).toBe(true)
+    const more = new Uint8Array(isTail ? 8192 : 4096)
+    more.set(content, isTail ? more.length - content.length : 0)
+    expect(await isRefused(guest.write(isTail ? SIZE - more.length : 0, more, { fua: true }))).toBe(true)
+    expect((await toBytes(file)).every((byte) => byte === 0)).toBe(true)
+    await guest.close()
+  })
+
+  test('is not written bit by bit, in any order, nor by requests at the same time', async () => {
+    for (const order of [1, -1]) {
+      for (const together of [false, true]) {
+        const { file, guest, at } = await disk()
+        const starts = Array.from({ length: content.length / 4 }, (_, index) => index * 4)
+        if (order < 0) starts.reverse()
+        const writes = starts.map(
+          (start) => () => isRefused(guest.write(at + start, content.slice(start, start + 4))),
+        )
+        const refused: boolean[] = []
+        if (together) refused.push(...(await Promise.all(writes.map((write) => write()))))
+        else for (const write of writes) refused.push(await write())
+        expect(refused).toContain(true)
+        expect(await guess(file)).toBe('raw')
+        await guest.close()
+      }
+    }
+  })
+
+  test('does not become the end, or the beginning, by a resize', async () => {
+    const { file, guest } = await disk()
+    const start = 8192
+    const inner = isTail ? bytes.slice(-1024) : padded(bytes)
+    await guest.write(start, inner)
+    for (const size of [start + inner.length, start + inner.length + 1, start + inner.length - 1])
+      expect(await isRefused(guest.truncate(size))).toBe(await wouldTell(file, size))
+    expect(await guess(file)).toBe('raw')
+    await guest.close()
+  })
+
+  test('is written once raw is named', async () => {
+    const file = memoryFromBytes(new Uint8Array(SIZE))
+    const guest = await openNode(environment, { driver: 'raw', file })
+    await guest.write(isTail ? SIZE - content.length : 0, content)
+    expect(await guess(file)).not.toBe('raw')
+  })
+})
+
+/** Whether the file would be another format if it ended there. */
+async function wouldTell(file: BlockNode, size: number): Promise<boolean> {
+  return (await guess(memoryFromBytes((await toBytes(file)).slice(0, size)))) !== 'raw'
+}
+
+test('a resize waits for what is being written where the disk will end', async () => {
+  const { createBlkdebug } = await import('@vmblock/block-core')
+  const debug = createBlkdebug({
+    print: () => undefined,
+    readConfig: () => Promise.reject(new Error('none')),
+  })
+  const place = { registry: new DriverRegistry([raw, memory, debug]), host: denyHost }
+  const file = memoryFromBytes(new Uint8Array(SIZE))
+  const below = await openNode(place, { driver: 'blkdebug', image: file })
+  const guest = await openNode(place, { file: below })
+  const points = below.ops.breakpoints!
+  points.set('pwritev', 'held')
+  const writing = guest.write(8192 - 512, latin1('conectix'))
+  await points.wait('held')
+  const resizing = isRefused(guest.truncate(8192))
+  points.resume('held')
+  await writing
+  expect(await resizing).toBe(true)
+  expect(await guess(file)).toBe('raw')
+  await guest.close()
+})
+
+describe('an ordinary guest is never refused', () => {
+  const sectors = (...parts: readonly (readonly [number, string])[]) => {
+    const image = new Uint8Array(SIZE)
+    for (const [offset, text] of parts) image.set(latin1(text), offset < 0 ? SIZE + offset : offset)
+    return image
+  }
+  const GUESTS: readonly (readonly [string, Uint8Array])[] = [
+    ['MBR', sectors([0, '\xeb\x63\x90'], [446, '\x80\x20\x21\0\x83'], [510, '\x55\xaa'])],
+    ['GPT and its copy', sectors([446, '\0\0\x02\0\xee'], [510, '\x55\xaaEFI PART'], [-512, 'EFI PART'])],
+    ['FAT', sectors([0, '\xeb\x3c\x90mkfs.fat'], [54, 'FAT16   '], [510, '\x55\xaa'])],
+    ['ext4', sectors([1080, '\x53\xef'])],
+    ['LVM', sectors([512, 'LABELONE'], [536, 'LVM2 001'])],
+    ['swap', sectors([4086, 'SWAPSPACE2'])],
+    ['md', sectors([4096, '\xfc\x4e\x2b\xa9'])],
+    ['random', createRandom(3).bytes(SIZE)],
+    ['zeroes', new Uint8Array(SIZE)],
+  ]
+  test.each(GUESTS)('%s', async (_, image) => {
+    const file = memoryFromBytes(createRandom(4).bytes(SIZE))
+    const guest = await openNode(environment, { file, discard: 'unmap' })
+    await guest.discard(0, SIZE)
+    for (const step of [512, 4096, SIZE])
+      for (let at = 0; at < SIZE; at += step) await guest.write(at, image.subarray(at, at + step))
+    for (let at = 0; at < 2048; at += 100) await guest.write(at, image.subarray(at, at + 100))
+    for (let at = SIZE - 2048; at < SIZE; at += 64) await guest.write(at, image.subarray(at, at + 64))
+    expect(await toBytes(file)).toEqual(image)
+    await guest.writeZeroes(0, 2048)
+    await guest.writeZeroes(SIZE - 2048, 2048)
+    await guest.close()
+  })
 })

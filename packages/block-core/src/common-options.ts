@@ -18,6 +18,7 @@ export interface CommonOptions {
   readonly unmap: boolean | undefined
   readonly detectZeroes: NodeConfig['detectZeroes'] | undefined
   readonly checkMode: boolean
+  readonly noIo: boolean
 }
 
 /** What a node hands down to a child that does not say otherwise. */
@@ -50,7 +51,7 @@ export interface TakenOptions {
 /**
  * Takes the common options out of a tree made by `nestOptions`.
  *
- * @param isTop only the node that users hold has a write cache of its own, and only it is opened for a check
+ * @param isTop only the node that users hold has a write cache of its own, and only it is opened for a check, or to be described
  * @throws BlockError EINVAL
  */
 export function takeCommon(tree: RawOptions, isTop: boolean): TakenOptions {
@@ -69,7 +70,7 @@ export function takeCommon(tree: RawOptions, isTop: boolean): TakenOptions {
     if (Object.keys(leftover).length > 0) rest['cache'] = leftover
     else delete rest['cache']
   }
-  const checkMode = isTop && typeof rest['check-mode'] === 'boolean' ? take('check-mode') : false
+  const mode = (key: string): boolean => isTop && typeof rest[key] === 'boolean' && take(key) === true
   const common: CommonOptions = {
     driver: word('driver', take('driver')),
     nodeName: word('node-name', take('node-name')),
@@ -81,7 +82,8 @@ export function takeCommon(tree: RawOptions, isTop: boolean): TakenOptions {
     writeCache: isTop ? flag('cache.writeback', writeback) : undefined,
     unmap: parseDiscard(take('discard')),
     detectZeroes: parseDetectZeroes(take('detect-zeroes')),
-    checkMode: checkMode === true,
+    checkMode: mode('check-mode'),
+    noIo: mode('no-io'),
   }
   return { common, rest }
 }
@@ -134,6 +136,7 @@ export function nodeConfig(
     unmap,
     detectZeroes,
     checkMode: common.checkMode,
+    noIo: common.noIo,
     ownedByParents,
     explicit,
   }

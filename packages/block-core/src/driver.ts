@@ -304,17 +304,22 @@ export interface OpenContext<O> {
   readonly readOnly: boolean
   /** Opened only to be checked: no repair, nothing written, broken structures tolerated (QEMU's BDRV_O_CHECK). */
   readonly checkMode: boolean
+  /** Opened only to be described: `info` is all that is asked of it, and needs no key (QEMU's BDRV_O_NO_IO). */
+  readonly noIo: boolean
   /** `discard=unmap` was given: discards and unmapping zero writes may reach the file. */
   readonly unmap: boolean
   /** `cache.direct=on` was given: a protocol bypasses the host's page cache (O_DIRECT). */
   readonly direct: boolean
   /** `force-share=on`: do not mind other writers of the same file. Only with `readOnly`. */
   readonly forceShare: boolean
-  /** Nobody named the driver: it was guessed from the content. Raw then protects its first sector. */
+  /** Nobody named the driver: it was guessed from the content. Raw then takes nothing that makes it look otherwise. */
   readonly probed: boolean
   readonly options: O
-  /** Whether an image that begins with these bytes (the first 512) would be probed as another format. */
-  isOtherFormat(head: Uint8Array): boolean
+  /**
+   * Where raw was guessed: the name of the format that a file with such a beginning and such an end (as for
+   * {@link FormatProbe}, `tail` from {@link tailStart} on) would be taken for instead, if any.
+   */
+  otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
    * Opens, or takes ready-made, the child for a role. What the user gave under the option of that name wins;
    * else `implicit`, a name found in the image, which the host resolves or refuses.
@@ -357,9 +362,21 @@ export interface CreateContext<C> {
   readonly options: C
 }
 
-/** A driver: one constant object, readable from top to bottom. */
-export interface BlockDriver<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable> {
+/** What recognises a format: part of its driver. */
+export interface FormatProbe {
   readonly name: string
+  /** 0 (not mine) to 100 (certain), from the first 512 bytes; zeroes stand for what a shorter file does not have. */
+  probe?(head: Uint8Array, filename: string): number
+  /**
+   * The same from the end of the file, for formats that have a trailer. `tail` begins at a whole sector, holds the last 1023
+   * bytes at least (a shorter file whole), and ends where the file does. Asked where no beginning is better than raw's.
+   */
+  probeTail?(tail: Uint8Array, filename: string): number
+}
+
+/** A driver: one constant object, readable from top to bottom. */
+export interface BlockDriver<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable>
+  extends FormatProbe {
   readonly kind: DriverKind
   /** Formats: nothing of the file is kept in memory, so that others may write to it meanwhile (raw). */
   readonly sharesFile?: boolean
@@ -397,8 +414,6 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
    * @returns undefined where no name says the same
    */
   nameFromOptions?(options: RawOptions, child: string | undefined): string | undefined
-  /** 0 (not mine) to 100 (certain), from the first 512 bytes. */
-  probe?(head: Uint8Array, filename: string): number
   open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
   /** Formats an open, empty file. */
   create?(context: CreateContext<OptionValues<C>>): Promise<void>

@@ -58,8 +58,9 @@ function jsonOptions(text: string): RawOptions {
     throw new BlockError('EINVAL', `Could not parse the JSON options: ${(error as Error).message}`)
   }
   if (!isTree(value)) throw new BlockError('EINVAL', 'Invalid JSON object given')
-  // Opening for a check alone is the program's decision, never that of who gives a name.
-  if ('check-mode' in value || 'checkMode' in value)
-    throw new BlockError('EINVAL', `Invalid parameter 'check-mode'`)
+  // Opening for a check, or to be described, is the program's decision, never that of a name.
+  for (const key of ['check-mode', 'checkMode', 'no-io', 'noIo'])
+    if (key in value)
+      throw new BlockError('EINVAL', `Invalid parameter '${key.replace(/[A-Z]/, '-$&').toLowerCase()}'`)
   return nestOptions(value)
 }

@@ -77,6 +77,7 @@ export {
 export { combinePaths, resolveBackingFilename } from './paths.ts'
 export { PERMISSION } from './permissions.ts'
 export { filePreallocation } from './preallocation.ts'
+export { type Guess, guessFormat, tailStart } from './probe.ts'
 export { type HeldRange, RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'

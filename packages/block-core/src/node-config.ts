@@ -15,6 +15,7 @@ export interface NodeConfig {
   readonly unmap: boolean
   readonly detectZeroes: 'off' | 'on' | 'unmap'
   readonly checkMode: boolean
+  readonly noIo: boolean
   /** Opened on behalf of its parents, and closed with the last of them. */
   readonly ownedByParents: boolean
   /** The options the user gave, for `reopen` and for messages. */
@@ -30,6 +31,7 @@ export const PLAIN_CONFIG: NodeConfig = {
   unmap: true,
   detectZeroes: 'off',
   checkMode: false,
+  noIo: false,
   ownedByParents: false,
   explicit: {},
 }

@@ -429,8 +429,10 @@ describe('probing', () => {
     await open({ driver: 'raw', filename: 'b' })
     const [, guessed, , told] = disk.contexts
     expect([guessed?.probed, told?.probed]).toEqual([true, false])
-    expect(guessed?.isOtherFormat(bytesOf('LAYER'))).toBe(true)
-    expect(guessed?.isOtherFormat(bytesOf('other'))).toBe(false)
+    const nothing = new Uint8Array(0)
+    expect(guessed?.otherFormat(bytesOf('LAYER'), nothing)).toBe('layer')
+    expect(guessed?.otherFormat(bytesOf('KDMV'), nothing)).toBe('vmdk')
+    expect(guessed?.otherFormat(bytesOf('other'), nothing)).toBeUndefined()
   })
 })
 

@@ -29,18 +29,16 @@ import {
 } from './open-context.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { settlePermissions } from './permissions.ts'
+import { type Guess, guessFormat } from './probe.ts'
 import type { DriverRegistry } from './registry.ts'
 
 /**
  * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
  * nodes. `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and
  * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check
- * alone.
+ * alone, `no-io` only to be described: an encrypted image needs no key for that.
  */
 export type NodeOptions = RawOptions
-
-/** The first bytes by which formats are recognised. QEMU's BLOCK_PROBE_BUF_SIZE. */
-const PROBE_BYTES = 512
 
 /**
  * Opens a node and everything below it. What fails closes what it had opened.
@@ -87,12 +85,13 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
   let name: string | undefined
   try {
     const defaults = { ...config, forceShare, autoReadOnly, driver: plan.driver }
-    const { driver, file } = await chooseDriver(request, plan, children, defaults)
+    const { driver, file, otherFormat } = await chooseDriver(request, plan, children, defaults)
     // A file that only opens read-only makes its format read-only too, where that is allowed.
     const readOnly = config.readOnly || (autoReadOnly && file?.readOnly === true)
     name = tableOf(environment).reserve(plan.common.nodeName)
     const probed = plan.driver === undefined
-    const attempt: Attempt = { request, plan, driver, probed, name, children, file, forceShare, autoReadOnly }
+    const shared = { forceShare, autoReadOnly }
+    const attempt: Attempt = { request, plan, driver, probed, otherFormat, name, children, file, ...shared }
     const node = await openDriver(attempt, { ...config, readOnly })
     await children.dropEarly()
     return node
@@ -209,27 +208,14 @@ async function chooseDriver(
   plan: Plan,
   children: Children,
   defaults: ChildDefaults,
-): Promise<{ readonly driver: AnyDriver; readonly file: BlockNode | undefined }> {
+): Promise<Guess & { readonly file: BlockNode | undefined }> {
   const { driver } = plan
   if (driver && (isProtocolLike(driver) || !rolesOf(driver).includes('file')))
     return { driver, file: undefined }
   const file = await children.openEarly('file', defaults)
   if (driver) return { driver, file }
   if (!file) throw new BlockError('EINVAL', 'Must specify either driver or file')
-  return { driver: await probe(request.environment.registry, file), file }
-}
-
-async function probe(registry: DriverRegistry, file: BlockNode): Promise<AnyDriver> {
-  const { size } = file
-  // An empty medium has no format.
-  if (size === 0) return registry.get('raw')
-  const head = new Uint8Array(PROBE_BYTES)
-  try {
-    await file.read(0, head.subarray(0, Math.min(size, PROBE_BYTES)))
-  } catch (error) {
-    throw fromHostError(error, 'Could not read image for determining its format', file.name)
-  }
-  return registry.probe(head, file.filename)
+  return { ...(await guessFormat(request.environment.registry, file)), file }
 }
 
 /** Everything that is known when the driver is called. */
@@ -238,6 +224,7 @@ interface Attempt {
   readonly plan: Plan
   readonly driver: AnyDriver
   readonly probed: boolean
+  readonly otherFormat: Guess['otherFormat']
   readonly name: string
   readonly children: Children
   readonly file: BlockNode | undefined
@@ -336,12 +323,13 @@ function makeContext(
     filename,
     readOnly: config.readOnly,
     checkMode: config.checkMode,
+    noIo: config.noIo,
     unmap: config.unmap,
     direct: config.direct,
     forceShare,
     probed: attempt.probed,
     options,
-    isOtherFormat: (head) => attempt.request.environment.registry.probe(head, '') !== driver,
+    otherFormat: attempt.otherFormat ?? (() => undefined),
     child: (role, implicit) => children.take(name, role, implicit, defaults),
     async requireChild(role) {
       const child = await children.take(name, role, undefined, defaults)

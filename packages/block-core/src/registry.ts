@@ -44,13 +44,19 @@ export class DriverRegistry {
    * @throws BlockError ENOENT when no driver recognises it
    */
   probe(head: Uint8Array, filename: string): AnyDriver {
+    const best = this.guess(head, filename)
+    if (!best) throw new BlockError('ENOENT', 'Could not determine image format: No compatible driver found')
+    return best
+  }
+
+  /** As {@link probe}; undefined when no driver recognises it. */
+  guess(head: Uint8Array, filename: string): AnyDriver | undefined {
     let best: AnyDriver | undefined
     let bestScore = 0
     for (const driver of this.#drivers.values()) {
       const score = driver.probe?.(head, filename) ?? 0
       if (score > bestScore) [best, bestScore] = [driver, score]
     }
-    if (!best) throw new BlockError('ENOENT', 'Could not determine image format: No compatible driver found')
     return best
   }
 }

@@ -158,15 +158,19 @@ function configAfter(
   const after = nodeConfig(common, base, before.ownedByParents, explicit)
   const detectZeroes = common.detectZeroes ?? before.detectZeroes
   const writeCache = isRoot ? (common.writeCache ?? before.writeCache) : before.writeCache
-  return { ...after, detectZeroes, writeCache, checkMode: before.checkMode }
+  return { ...after, detectZeroes, writeCache, checkMode: before.checkMode, noIo: before.noIo }
 }
 
 /** @throws BlockError EINVAL when the driver, the name, or a mode of opening shall be another */
 function checkIdentity(node: BlockNode, given: RawOptions): void {
   if (given['driver'] !== undefined && given['driver'] !== node.driver.name) throw cannotChange('driver')
   if (given['node-name'] !== undefined && given['node-name'] !== node.name) throw cannotChange('node-name')
-  if (given['check-mode'] !== undefined && given['check-mode'] !== node.config.checkMode)
-    throw cannotChange('check-mode')
+  const { checkMode, noIo } = node.config
+  for (const [key, value] of [
+    ['check-mode', checkMode],
+    ['no-io', noIo],
+  ] as const)
+    if (given[key] !== undefined && given[key] !== value) throw cannotChange(key)
 }
 
 const cannotChange = (key: string): BlockError =>
@@ -184,7 +188,8 @@ function driverOptions(
     parseOptions(table, splitDriverOptions(driver, takeCommon(tree, true).rest).known)
   const { known, unknown } = splitDriverOptions(driver, takeCommon(given, true).rest)
   const [stranger] = unknown
-  if (stranger !== undefined && stranger !== 'check-mode') throw cannotChange(stranger)
+  if (stranger !== undefined && stranger !== 'check-mode' && stranger !== 'no-io')
+    throw cannotChange(stranger)
   const before = parse(node.config.explicit)
   const after = parse(explicit)
   for (const key of Object.keys(known)) {

@@ -71,7 +71,7 @@ const unsupported = (image: Image, key: string): BlockError =>
 /** Refuses what cannot be changed; to give what there is already changes nothing. @throws BlockError EINVAL, ENOTSUP */
 function refuseOthers(image: Image, given: Amendments): void {
   const { header } = image
-  // Images that are encrypted are not opened at all.
+  // Images that are encrypted are only opened to be described.
   if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
     throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
   if (given.data_file !== undefined && !image.hasDataFile)

@@ -8,8 +8,8 @@ import type { Image } from './image.ts'
 export const vmStateOffset = (image: Image): number =>
   l1EntriesFor(image.geometry, image.header.size) * image.geometry.l2Coverage
 
-/** What the header says; opens and reads nothing. */
-export async function info(image: Image): Promise<NodeInfo> {
+/** What the header says; opens and reads nothing. @param encrypt facts of the encryption, if there is any */
+export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
   const { header, geometry } = image
   const { extensions } = header
   const has = (word: bigint, bit: bigint): boolean => (word & bit) !== 0n
@@ -33,6 +33,6 @@ export async function info(image: Image): Promise<NodeInfo> {
     encrypted: header.cryptMethod !== 0,
     ...(header.backingFile === undefined ? {} : { backingFilename: header.backingFile }),
     ...(extensions.backingFormat === undefined ? {} : { backingFormat: extensions.backingFormat }),
-    formatSpecific: { type: 'qcow2', data },
+    formatSpecific: { type: 'qcow2', data: encrypt ? { ...data, encrypt } : data },
   }
 }

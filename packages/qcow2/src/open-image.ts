@@ -5,7 +5,7 @@ import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from './format/features.ts'
 import { geometryOf } from './format/geometry.ts'
 import { type Header, headerAreaBytes, parseHeader } from './format/header.ts'
 import { Image } from './image.ts'
-import { loadMaintenance } from './load-part.ts'
+import { loadEncrypted, loadMaintenance } from './load-part.ts'
 import { type RuntimeOptions, resolveSettings } from './options.ts'
 
 /**
@@ -18,6 +18,9 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const file = await context.requireChild('file')
   const header = await readHeader(file, context.checkMode)
   refuseUnsupported(header, context)
+  const { options } = context
+  if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
+    (await loadEncrypted()).requireDescribable(header.cryptMethod, context)
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = resolveSettings(context, context.options, header, geometry)
@@ -96,12 +99,6 @@ function refuseUnsupported(
 ): void {
   if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
-  if (header.cryptMethod !== 0) {
-    const method = header.cryptMethod === 1 ? 'AES' : 'LUKS'
-    throw new BlockError('ENOTSUP', `the image is encrypted (${method}), which is not supported yet`, {
-      node: nodeName,
-    })
-  }
 }
 
 async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header): Promise<File | undefined> {

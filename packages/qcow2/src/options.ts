@@ -50,6 +50,8 @@ export const runtimeOptions = {
   passDiscardRequest: bool('Pass guest discard requests to the layer below'),
   passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
   passDiscardOther: bool('Generate discard requests when other clusters are freed'),
+  'encrypt.format': text('Encrypt the image, format choices: aes, luks'),
+  'encrypt.keySecret': text('ID of secret providing qcow2 AES key or LUKS passphrase'),
   cacheSize: size('Maximum combined metadata (L2 tables and refcount blocks) cache size'),
   l2CacheSize: size('Maximum L2 table cache size'),
   l2CacheEntrySize: size('Size of each entry in the L2 cache'),

@@ -1,38 +1,150 @@
 /**
- * The guard of raw images that nobody called raw. A guest that owns such a disk could write the header of
- * another format, one that names a file of the host, into its first sector; at the next start the image would
- * be probed as that. So the first sector of a probed image never takes what probes as another format.
+ * The guard of raw images that nobody called raw. A guest that owns such a disk could write the header, or the trailer, of
+ * another format, one that names a file of the host; at the next start the image would be probed as that. So what tells a
+ * format, the first sector and the last ones, is judged as it will be, before anything is changed.
  */
-import { BlockError, SECTOR } from '@vmblock/block-core'
+import {
+  alignUp,
+  type BlockChild,
+  BlockError,
+  Mutex,
+  type OpenContext,
+  SECTOR,
+  tailStart,
+} from '@vmblock/block-core'
 
-/** Says whether the first bytes of an image would be taken for a format other than raw. */
-export type FormatCheck = (head: Uint8Array) => boolean
+/** What the guard needs of the node that it guards. */
+export interface GuardedDisk {
+  readonly file: BlockChild
+  readonly nodeName: string
+  readonly otherFormat: OpenContext<unknown>['otherFormat']
+}
 
-/** What QEMU prints when probing ends at raw, line by line. */
-export const probedWarning = (filename: string): readonly string[] => [
-  `WARNING: Image format was not specified for '${filename}' and probing guessed raw.`,
-  '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
-  "         Specify the 'raw' format explicitly to remove the restrictions.",
-]
+/** Bytes that a request changes. Offsets are those of the file; without data they become zeroes. */
+interface Change {
+  readonly offset: number
+  readonly end: number
+  readonly data?: Uint8Array
+}
+
+const NOTHING = new Uint8Array(0)
+const NO_HEAD = new Uint8Array(SECTOR)
 
 /**
- * Passes a write to a probed image, or refuses it. Requests must be aligned to sectors.
- *
- * @returns what to write: a copy where the first sector is concerned, since a guest may change its memory
- *   between the check and the write
- * @throws BlockError EPERM when the first sector would look like another format
+ * Passes requests to a probed image on, or refuses them. Those that touch what tells the format are made one by one: two of
+ * them, each harmless alone, would make a signature together.
  */
-export function guardFirstSector(
-  isOtherFormat: FormatCheck,
-  node: string,
-  offset: number,
-  from: Uint8Array,
-): Uint8Array {
-  if (offset >= SECTOR) return from
-  const checked = from.slice()
-  if (!isOtherFormat(checked.subarray(0, SECTOR))) return checked
-  throw new BlockError('EPERM', `the first sector of probed image '${node}' would look like another format`, {
-    node,
-    offset,
-  })
+export class ProbeGuard {
+  readonly #disk: GuardedDisk
+  readonly #turn = new Mutex()
+  /** Requests elsewhere that run now. A resize moves the end of the file, perhaps to where they write. */
+  #elsewhere = 0
+  #whenNoneElsewhere: (() => void) | undefined
+  #resizing = false
+
+  constructor(disk: GuardedDisk) {
+    this.#disk = disk
+  }
+
+  /**
+   * Passes a write on. A guest may change its memory between the check and the write, so that what is judged is copied.
+   *
+   * @param offset bytes, in the file
+   * @throws BlockError EPERM when the image would look like another format
+   */
+  write(offset: number, from: Uint8Array, run: (data: Uint8Array) => Promise<void>): Promise<void> {
+    const end = offset + from.length
+    if (!this.#concerns(offset, end)) return this.#pass(() => run(from))
+    const data = from.slice()
+    return this.#turn.run(async () => {
+      await this.#judge({ offset, end, data })
+      await run(data)
+    })
+  }
+
+  /** Passes on what makes zeroes, perhaps: zero writes and discards. @throws BlockError EPERM as {@link write} */
+  clear(offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
+    const end = offset + bytes
+    if (!this.#concerns(offset, end)) return this.#pass(run)
+    return this.#turn.run(async () => {
+      await this.#judge({ offset, end })
+      await run()
+    })
+  }
+
+  /** Passes a resize on: other sectors are the last then. @throws BlockError EPERM as {@link write} */
+  resize(size: number, run: () => Promise<void>): Promise<void> {
+    return this.#turn.run(async () => {
+      this.#resizing = true
+      try {
+        if (this.#elsewhere > 0)
+          await new Promise<void>((resolve) => {
+            this.#whenNoneElsewhere = resolve
+          })
+        const head = await this.#content(0, Math.min(size, SECTOR), SECTOR)
+        for (const end of new Set([size, alignUp(size, SECTOR)]))
+          this.#refuse(head, await this.#content(tailStart(end), Math.min(size, end), end), 'resize')
+        await run()
+      } finally {
+        this.#resizing = false
+      }
+    })
+  }
+
+  #concerns(offset: number, end: number): boolean {
+    return offset < SECTOR || end > tailStart(this.#disk.file.size) || this.#resizing
+  }
+
+  async #pass(run: () => Promise<void>): Promise<void> {
+    this.#elsewhere++
+    try {
+      await run()
+    } finally {
+      if (--this.#elsewhere === 0) this.#whenNoneElsewhere?.()
+    }
+  }
+
+  async #judge(change: Change): Promise<void> {
+    const { size } = this.#disk.file
+    const head = change.offset < SECTOR ? await this.#after(change, 0, SECTOR) : NO_HEAD
+    const reached = Math.max(size, change.end)
+    // A file that ends within a sector is filled up by its last write, or not: it must be raw either way.
+    for (const end of new Set([size, reached, alignUp(reached, SECTOR)])) {
+      const start = tailStart(end)
+      const tail = change.end > start ? await this.#after(change, start, end) : NOTHING
+      this.#refuse(head, tail, 'write')
+    }
+  }
+
+  #refuse(head: Uint8Array, tail: Uint8Array, request: string): void {
+    const { otherFormat, file, nodeName } = this.#disk
+    const other = otherFormat(head, tail)
+    if (other === undefined) return
+    throw new BlockError(
+      'EPERM',
+      `the ${request} would make '${file.filename || nodeName}' look like an image in the format ${other}: it was only guessed ` +
+        'to be raw; name the format raw to allow it',
+      { node: nodeName },
+    )
+  }
+
+  /** What [start, end) of the file holds once a change was made. */
+  async #after({ offset, end: changeEnd, data }: Change, start: number, end: number): Promise<Uint8Array> {
+    const isCovered = offset <= start && changeEnd >= end
+    const bytes = isCovered ? new Uint8Array(end - start) : await this.#content(start, end, end)
+    const [from, to] = [Math.max(start, offset), Math.min(end, changeEnd)]
+    if (from >= to) return bytes
+    if (data) bytes.set(data.subarray(from - offset, to - offset), from - start)
+    else bytes.fill(0, from - start, to - start)
+    return bytes
+  }
+
+  /** What [start, end) holds, and then zeroes, of which there are more beyond the end of the file, up to `until`. */
+  async #content(start: number, end: number, until: number): Promise<Uint8Array> {
+    const { file } = this.#disk
+    const bytes = new Uint8Array(Math.max(until - start, 0))
+    const there = Math.min(end, file.size) - start
+    if (there > 0) await file.read(start, bytes.subarray(0, there))
+    return bytes
+  }
 }

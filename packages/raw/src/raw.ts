@@ -6,6 +6,7 @@ import {
   type BlockChild,
   BlockError,
   defineDriver,
+  loadOnce,
   type NodeInfo,
   type NodeOps,
   type OpenContext,
@@ -15,12 +16,21 @@ import {
   type WriteFlag,
 } from '@vmblock/block-core'
 import { createRaw, rawCreateOptions } from './create.ts'
-import { guardFirstSector, probedWarning } from './probe-guard.ts'
 import { checkedWindow, rawOptions, windowSize } from './window.ts'
 
 /** The node below keeps, or emulates, each of these for us. */
 const WRITE_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua'])
 const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua', 'mayUnmap', 'noFallback'])
+
+/** Only what nobody called raw is guarded. @throws BlockError EIO when the code cannot be had */
+const loadGuard = loadOnce('guarding raw images that were guessed', () => import('./probe-guard.ts'))
+
+/** What QEMU prints when probing ends at raw, line by line. */
+const probedWarning = (filename: string): readonly string[] => [
+  `WARNING: Image format was not specified for '${filename}' and probing guessed raw.`,
+  '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
+  "         Specify the 'raw' format explicitly to remove the restrictions.",
+]
 
 /** Every image is a raw image; the lowest score makes it the last resort. */
 const LAST_RESORT = 1
@@ -40,9 +50,11 @@ export const raw = defineDriver({
 })
 
 async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): Promise<NodeOps> {
-  const { nodeName, probed, isOtherFormat, events } = context
+  const { nodeName, probed, otherFormat, events } = context
   const file = await context.requireChild('file')
   let window = checkedWindow(context.options, file, nodeName)
+  // Also for one that is read-only: a reopen may change that.
+  const guard = probed ? new (await loadGuard()).ProbeGuard({ file, nodeName, otherFormat }) : undefined
   if (probed && !context.readOnly) for (const line of probedWarning(file.filename)) events.warn(line)
 
   return {
@@ -60,14 +72,26 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
     },
 
     async write(offset, from, flags) {
-      const data = probed ? guardFirstSector(isOtherFormat, nodeName, offset, from) : from
       const announced = file.debugEvent('write_aio')
       if (announced) await announced
-      await file.write(window.offset + offset, data, flags)
+      const at = window.offset + offset
+      await (guard
+        ? guard.write(at, from, (data) => file.write(at, data, flags))
+        : file.write(at, from, flags))
     },
 
-    writeZeroes: (offset, bytes, flags) => file.writeZeroes(window.offset + offset, bytes, flags),
-    discard: (offset, bytes) => file.discard(window.offset + offset, bytes),
+    writeZeroes(offset, bytes, flags) {
+      const at = window.offset + offset
+      const write = (): Promise<void> => file.writeZeroes(at, bytes, flags)
+      return guard ? guard.clear(at, bytes, write) : write()
+    },
+
+    discard(offset, bytes) {
+      const at = window.offset + offset
+      const discard = (): Promise<void> => file.discard(at, bytes)
+      return guard ? guard.clear(at, bytes, discard) : discard()
+    },
+
     // Nobody sees what a copy writes, so a probed image, which has to look, is left out.
     ...(!probed && {
       copyRange: (offset, bytes, source, sourceOffset) =>
@@ -86,7 +110,9 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
         throw new BlockError('ENOTSUP', 'Cannot resize fixed-size raw disks', { node: nodeName })
       if (window.offset > Number.MAX_SAFE_INTEGER - size)
         throw new BlockError('EINVAL', 'Disk size too large for the chosen offset', { node: nodeName })
-      await file.truncate(window.offset + size, options)
+      const end = window.offset + size
+      const truncate = (): Promise<void> => file.truncate(end, options)
+      await (guard ? guard.resize(end, truncate) : truncate())
     },
 
     async prepareReopen({ options }: ReopenRequest) {

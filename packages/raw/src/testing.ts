@@ -75,7 +75,7 @@ export interface OpenRawOptions {
   readonly options?: Readonly<Record<string, unknown>>
   readonly readOnly?: boolean
   /** The image was not called raw, it was probed; these heads belong to other formats. */
-  readonly probedUnless?: (head: Uint8Array) => boolean
+  readonly probedUnless?: (head: Uint8Array, tail: Uint8Array) => boolean
 }
 
 /** A node for bytes. */
@@ -98,11 +98,12 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     filename: 'disk.img',
     readOnly: how.readOnly ?? false,
     checkMode: false,
+    noIo: false,
     unmap: true,
     direct: false,
     forceShare: false,
     probed: how.probedUnless !== undefined,
-    isOtherFormat: how.probedUnless ?? (() => false),
+    otherFormat: (head, tail) => (how.probedUnless?.(head, tail) ? 'other' : undefined),
     options: parseOptions(rawOptions, how.options ?? {}),
     child: async () => child,
     requireChild: async () => child,

@@ -16,7 +16,7 @@ export interface TestNodeOptions {
   /** The driver was guessed from the content. Default: no. */
   readonly probed?: boolean
   /** Default: nothing looks like another format. */
-  isOtherFormat?(head: Uint8Array): boolean
+  otherFormat?(head: Uint8Array, tail: Uint8Array): string | undefined
 }
 
 /** Opens a node of `driver` on children that are already open. */
@@ -28,7 +28,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     children = {},
     config: changes = {},
     probed = false,
-    isOtherFormat = () => false,
+    otherFormat = () => undefined,
   }: TestNodeOptions = {},
 ): Promise<BlockNode> {
   const config: NodeConfig = { ...PLAIN_CONFIG, ...changes }
@@ -44,11 +44,12 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     filename: '',
     readOnly: config.readOnly,
     checkMode: config.checkMode,
+    noIo: config.noIo,
     unmap: config.unmap,
     direct: config.direct,
     forceShare: false,
     probed,
-    isOtherFormat,
+    otherFormat,
     options: parseOptions(driver.options ?? ({} as O), options),
     child: async (role: ChildRole) => edges.get(role),
     async requireChild(role: ChildRole) {

@@ -185,6 +185,7 @@ async function convertInto(
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
   const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
   if (image) await createTarget(call, image)
+  else await refuseOtherTarget(call, name)
   const minimum = options.sparse ?? MIN_SPARSE
   const target = await openImage(call, {
     name,
@@ -209,6 +210,20 @@ async function convertInto(
     })
     const isZero = options.targetIsZero || (image !== undefined && backing === undefined)
     return copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  })
+}
+
+/**
+ * Without `-O` raw bytes are written, also into what is there already. An image of another format would be lost, which QEMU
+ * does not mind. @throws Failure
+ */
+async function refuseOtherTarget(call: ConvertCall, name: string): Promise<void> {
+  const { targetImageOpts, targetFormat } = call.options
+  if (targetImageOpts || targetFormat !== undefined) return
+  const target = await openImage(call, { name, forceShare: true, extra: { 'no-io': true } })
+  await withImage(call, target, async ({ driver }) => {
+    if (driver.name === 'raw') return 0
+    throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
   })
 }
 

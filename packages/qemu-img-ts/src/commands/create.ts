@@ -101,6 +101,8 @@ async function sizeOf({ options, environment }: CreateCall, { filename, given }:
     filename: full,
     'read-only': true,
     'force-share': true,
+    // Its size is all that is wanted: an encrypted one needs no key for that.
+    'no-io': true,
   }).catch((error: unknown) => {
     throw new Failure(messageOf(error), { hint: 'Could not open backing image.' })
   })

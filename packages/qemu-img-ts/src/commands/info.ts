@@ -80,7 +80,7 @@ function alone(environment: OpenEnvironment): OpenEnvironment {
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {
-  const node = await openImage(call, request, alone(call.environment))
+  const node = await openImage(call, { ...request, extra: { 'no-io': true } }, alone(call.environment))
   try {
     return await describe(node)
   } catch (error) {

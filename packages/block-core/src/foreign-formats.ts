@@ -1,0 +1,156 @@
+/**
+ * How the files of other formats are recognised, so that none of them is taken for a raw disk. Each row is what the driver of
+ * that format will have, and moves there with it. Registries differ in the drivers that they hold: formats that have one are
+ * here, too, for those without. The rows recognise whatever QEMU 7.2 would, and more.
+ */
+import { SECTOR } from './bits.ts'
+import type { AnyDriver, FormatProbe } from './driver.ts'
+import { BlockError } from './errors.ts'
+import { viewOf } from './layout.ts'
+
+/** A format that may be without a driver. */
+interface ForeignFormat extends FormatProbe {
+  /** For people: `x.img is ...`. */
+  readonly what: string
+}
+
+const CERTAIN = 100
+
+/** From Latin-1 text: one character is one byte. */
+const bytesOf = (text: string): readonly number[] => Array.from(text, (character) => character.charCodeAt(0))
+
+const holds = (bytes: Uint8Array, at: number, wanted: readonly number[]): boolean =>
+  at >= 0 && wanted.every((byte, index) => bytes[at + index] === byte)
+
+/** Probes for any of these signatures, each at the same place (bytes). */
+const startsWith = (signatures: readonly string[], at = 0): Pick<FormatProbe, 'probe'> => {
+  const wanted = signatures.map(bytesOf)
+  return { probe: (head) => (wanted.some((signature) => holds(head, at, signature)) ? CERTAIN : 0) }
+}
+
+/** Probes for a pattern; it sees the first sector as Latin-1 text. */
+const matches = (pattern: RegExp): Pick<FormatProbe, 'probe'> => ({
+  probe: (head) => (pattern.test(String.fromCharCode(...head)) ? CERTAIN : 0),
+})
+
+const version = (head: Uint8Array): number => viewOf(head).getUint32(4)
+
+const QCOW = bytesOf('QFI\xfb')
+
+/** Offset 0 of a VMDK whose header is binary: hosted, of an ESX server, and of VMFS 6. */
+const VMDK_SPARSE = startsWith([
+  'KDMV',
+  'COWD',
+  '\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00',
+])
+
+/**
+ * A VMDK descriptor is text. QEMU looks for a line with the version behind comments and lines of spaces, whatever they say;
+ * VMware begins with a comment of these words. Both in the first sector, which is all that a probe sees.
+ */
+const VMDK_TEXT = matches(
+  /^(?:\xef\xbb\xbf)?(?:#[^\n]*\n|[ \t\r]*\n)*(?:[ \t]*version[ \t]*=[ \t]*["']?\d|[ \t]*#[ \t]*Disk[ \t]*DescriptorFile)/i,
+)
+
+const CONECTIX = bytesOf('conectix')
+
+/** The footer of a VHD is its last sector; old programs made it a byte shorter, and a file may have been cut or filled up. */
+function hasVhdFooter(tail: Uint8Array): boolean {
+  const lastSector = Math.ceil(tail.length / SECTOR) * SECTOR - SECTOR
+  return [tail.length - 512, tail.length - 511, lastSector].some((at) => holds(tail, at, CONECTIX))
+}
+
+const KOLY = bytesOf('koly')
+/** The signature, the version and the size of the trailer. */
+const KOLY_TRAILER = bytesOf('koly\x00\x00\x00\x04\x00\x00\x02\x00')
+const ENCRYPTED_END = bytesOf('cdsaencr')
+/** QEMU finds a trailer that up to 511 bytes follow. */
+const KOLY_BYTES = 1023
+
+/**
+ * The trailer of a DMG is its last sector, or nearly. QEMU goes by the name of the file, and is then content with four
+ * letters, so a disk of such a name must not have them there.
+ */
+function hasDmgTrailer(tail: Uint8Array, filename: string): boolean {
+  const wanted = /\.dmg$/i.test(filename) ? KOLY : KOLY_TRAILER
+  for (let at = Math.max(tail.length - KOLY_BYTES, 0); at <= tail.length - wanted.length; at++)
+    if (holds(tail, at, wanted)) return true
+  return holds(tail, tail.length - ENCRYPTED_END.length, ENCRYPTED_END)
+}
+
+/** Frames that decoders skip may come first: pzstd writes one. */
+const isSkippable = (head: Uint8Array, at: number): boolean =>
+  (head[at]! & 0xf0) === 0x50 && holds(head, at + 1, bytesOf('\x2a\x4d\x18'))
+
+function isZstd(head: Uint8Array): boolean {
+  let at = 0
+  while (at + 8 <= head.length && isSkippable(head, at)) at += 8 + viewOf(head).getUint32(at + 4, true)
+  // What lies beyond the first sector is not seen, and a disk does not begin with a skippable frame.
+  return at > head.length - 4 || holds(head, at, bytesOf('\x28\xb5\x2f\xfd'))
+}
+
+/** Deflate, and no flag that means nothing. */
+const isGzip = (head: Uint8Array): boolean => holds(head, 0, bytesOf('\x1f\x8b\x08')) && head[3]! < 0x20
+
+/** A level, and then the magic of a block or, where the stream is empty, of its end. */
+const isBzip2 = (head: Uint8Array): boolean =>
+  holds(head, 0, bytesOf('BZh')) &&
+  (holds(head, 4, bytesOf('1AY&SY')) || holds(head, 4, bytesOf('\x17rE8P\x90')))
+
+// biome-ignore format: a table
+const FORMATS: readonly ForeignFormat[] = [
+  { name: 'qcow2', what: 'a qcow2 image', probe: (head) => (holds(head, 0, QCOW) && version(head) >= 2 ? CERTAIN : 0) },
+  { name: 'qcow', what: 'a qcow image of version 1', probe: (head) => (holds(head, 0, QCOW) && version(head) === 1 ? CERTAIN : 0) },
+  { name: 'qed', what: 'a QED image', ...startsWith(['QED\x00']) },
+  { name: 'vmdk', what: 'a VMDK image (VMware)', probe: (head, name) => VMDK_SPARSE.probe!(head, name) || VMDK_TEXT.probe!(head, name) },
+  { name: 'vpc', what: 'a VHD image (Virtual PC, Hyper-V)', ...startsWith(['conectix']), probeTail: (tail) => (hasVhdFooter(tail) ? CERTAIN : 0) },
+  { name: 'vhdx', what: 'a VHDX image (Hyper-V)', ...startsWith(['vhdxfile']) },
+  { name: 'vdi', what: 'a VDI image (VirtualBox)', ...startsWith(['\x7f\x10\xda\xbe'], 64) },
+  { name: 'parallels', what: 'an image of Parallels', ...startsWith(['WithoutFreeSpace', 'WithouFreSpacExt']) },
+  { name: 'luks', what: 'a LUKS container (encrypted)', ...startsWith(['LUKS\xba\xbe']) },
+  { name: 'dmg', what: 'an image of macOS (dmg)', ...startsWith(['encrcdsa']), probeTail: (tail, name) => (hasDmgTrailer(tail, name) ? CERTAIN : 0) },
+  { name: 'asif', what: 'a sparse image of macOS (ASIF)', ...startsWith(['shdw\x00\x00\x00']) },
+  { name: 'bochs', what: 'an image of Bochs', ...startsWith(['Bochs Virtual HD Image']) },
+  { name: 'cloop', what: 'a cloop image', ...matches(/^#!\/bin\/sh\n#V\d+\.\d+ Format\n/) },
+  { name: 'gzip', what: 'compressed (gzip), so that it has to be decompressed first', probe: (head) => (isGzip(head) ? CERTAIN : 0) },
+  { name: 'zstd', what: 'compressed (zstd), so that it has to be decompressed first', probe: (head) => (isZstd(head) ? CERTAIN : 0) },
+  { name: 'xz', what: 'compressed (xz), so that it has to be decompressed first', ...startsWith(['\xfd7zXZ\x00']) },
+  { name: 'bzip2', what: 'compressed (bzip2), so that it has to be decompressed first', probe: (head) => (isBzip2(head) ? CERTAIN : 0) },
+]
+
+/** The parts of a file that tell its format. */
+export interface ProbedBytes {
+  /** The first 512 bytes, zeroes where the file is shorter. */
+  readonly head: Uint8Array
+  /** The end of the file, as {@link FormatProbe.probeTail} is given it; empty: not looked at. */
+  readonly tail: Uint8Array
+  readonly filename: string
+}
+
+/**
+ * The name of the format that a file would be taken for: that of a driver, or of a format without one.
+ *
+ * @returns undefined where nothing recognises it
+ */
+export function formatOf(
+  drivers: Iterable<AnyDriver>,
+  { head, tail, filename }: ProbedBytes,
+): string | undefined {
+  let best: string | undefined
+  let bestScore = 0
+  for (const format of [...drivers, ...FORMATS]) {
+    const score = Math.max(format.probe?.(head, filename) ?? 0, format.probeTail?.(tail, filename) ?? 0)
+    if (score > bestScore) [best, bestScore] = [format.name, score]
+  }
+  return best
+}
+
+/** The error for a file of a format that has no driver here, where no format was named. */
+export function withoutDriver(name: string, filename: string): BlockError {
+  const what = FORMATS.find((format) => format.name === name)?.what ?? `in the format ${name}`
+  return new BlockError(
+    'ENOTSUP',
+    `${filename === '' ? 'The file' : `'${filename}'`} is ${what}, and there is no driver '${name}' here; where its bytes ` +
+      "themselves are the disk, name the format: raw (-f raw, driver 'raw')",
+  )
+}

@@ -1,0 +1,69 @@
+/** From a file whose format nobody named to the driver that opens it. */
+import { alignDown, SECTOR } from './bits.ts'
+import type { AnyDriver } from './driver.ts'
+import { fromHostError } from './errno.ts'
+import { loadOnce } from './load-once.ts'
+import type { BlockNode } from './node.ts'
+import type { DriverRegistry } from './registry.ts'
+
+/** The first bytes by which formats are recognised. QEMU's BLOCK_PROBE_BUF_SIZE. */
+const PROBE_BYTES = SECTOR
+/** How far from the end of a file trailers are looked for. */
+const TAIL_BYTES = 1023
+
+/** @throws BlockError EIO when the code cannot be had */
+const loadForeignFormats = loadOnce(
+  'recognising formats without a driver',
+  () => import('./foreign-formats.ts'),
+)
+
+/** Bytes: where the part of a file of that size begins that {@link FormatProbe.probeTail} is given. */
+export const tailStart = (size: number): number => alignDown(Math.max(size - TAIL_BYTES, 0), SECTOR)
+
+/** What a file without a named format is opened as. */
+export interface Guess {
+  readonly driver: AnyDriver
+  /**
+   * The name of the format that a file with such a beginning and such an end would be taken for instead, if any. Absent: the
+   * driver knows its own format, and was not the last resort.
+   */
+  readonly otherFormat?: (head: Uint8Array, tail: Uint8Array) => string | undefined
+}
+
+/**
+ * Finds out the format of a file. Only where the beginning says nothing better than raw is the end read, too, and is the code
+ * loaded that knows formats without a driver.
+ *
+ * @throws BlockError ENOTSUP that names the format, where it has no driver; ENOENT where no driver takes the file; of reading
+ */
+export async function guessFormat(registry: DriverRegistry, file: BlockNode): Promise<Guess> {
+  const { size, filename } = file
+  const head = new Uint8Array(PROBE_BYTES)
+  await readPart(file, 0, head.subarray(0, Math.min(size, PROBE_BYTES)), '')
+  // An empty medium has no format.
+  const guess = size === 0 ? registry.get('raw') : registry.guess(head, filename)
+  if (guess && guess.name !== 'raw') return { driver: guess }
+  const { formatOf, withoutDriver } = await loadForeignFormats()
+  const tail = new Uint8Array(size - tailStart(size))
+  await readPart(file, tailStart(size), tail, 'the end of the ')
+  const name = formatOf(registry, { head, tail, filename }) ?? guess?.name
+  if (name === undefined) return { driver: registry.probe(head, filename) }
+  const driver = registry.find(name)
+  if (!driver) throw withoutDriver(name, filename)
+  return {
+    driver,
+    otherFormat(first, last) {
+      const other = formatOf(registry, { head: first, tail: last, filename })
+      return other === driver.name ? undefined : other
+    },
+  }
+}
+
+async function readPart(file: BlockNode, offset: number, into: Uint8Array, part: string): Promise<void> {
+  if (into.length === 0) return
+  try {
+    await file.read(offset, into)
+  } catch (error) {
+    throw fromHostError(error, `Could not read ${part}image for determining its format`, file.name)
+  }
+}

@@ -119,7 +119,11 @@ function realDirectory(path: string): string {
 
 function filePlace(filename: string): OpenedPlace {
   return {
-    bytes: { driver: 'file', filename },
+    // A path, also where it begins like a protocol.
+    bytes: {
+      driver: hostDevice.recognises?.(filename) ? hostDevice.name : file.name,
+      filename: pathName(filename),
+    },
     readOnly: false,
     nameFrom(overlay) {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined

@@ -72,9 +72,16 @@ describe('bytes that are no UTF-8', () => {
     [[0xf8, 0x88, 0x80, 0x80, 0x80], '\\uFFFD'],
     [[0xf4, 0x90, 0x80, 0x80], '\\uFFFD'],
     [[0x80, 0xbf], '\\uFFFD\\uFFFD'],
+    [[0xef, 0xb7, 0x90, 0xff], '\\uFFFD\\uFFFD'],
+    [[0xf0, 0x9f, 0xbf, 0xbe, 0xff], '\\uFFFD\\uFFFD'],
+    [[0xfd, 0x80, 0x80], '\\uFFFD'],
     [[0xef, 0xbf, 0xbf, 0xff], '\\uFFFD\\uFFFD'],
   ])('%j', (bytes, expected) => {
     expect(jsonText(escaped(...bytes))).toBe(`"${expected}"`)
+  })
+
+  it('has no text for what is no character', () => {
+    expect(jsonText('a\uffff\ufdd0\u{1fffe}b')).toBe('"a\\uFFFD\\uFFFD\\uFFFDb"')
   })
 
   it('are not taken for the halves of characters', () => {

@@ -45,13 +45,13 @@ function decodeEscaped(escaped: string): string {
   for (let at = 0; at < escaped.length; ) {
     const lead = escaped.charCodeAt(at++) - 0xdc00
     const length = lead < 0xc0 || lead > 0xfd ? 1 : Math.clz32(~(lead << 24))
-    let code = length === 1 ? 0xffff : lead & (0x7f >> length)
+    let code = length === 1 ? 0xd800 : lead & (0x7f >> length)
     let wanted = length
     while (--wanted > 0 && at < escaped.length && escaped.charCodeAt(at) < 0xdcc0)
       code = (code << 6) | (escaped.charCodeAt(at++) & 0x3f)
     const least = [0, 0, 0x80, 0x800, 0x10000][length] ?? Infinity
     const isZero = code === 0 && length === 2
-    const isNone = (code & 0xfffe) === 0xfffe || (code >= 0xfdd0 && code <= 0xfdef) || (code >= 0xd800 && code < 0xe000)
+    const isNone = code >= 0xd800 && code < 0xe000
     const isWrong = wanted > 0 || (code < least && !isZero) || code > 0x10ffff || isNone
     text += isWrong ? '\ufffd' : String.fromCodePoint(code)
   }
@@ -59,11 +59,14 @@ function decodeEscaped(escaped: string): string {
 }
 
 const quoted = (text: string): string =>
-  `"${text.replace(/[\udc80-\udcff]+/gu, decodeEscaped).replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must be escaped
-    /["\\\u0000-\u001f\u007f-\uffff]/g,
-    (char) => ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
-  )}"`
+  `"${text
+    .replace(/[\udc80-\udcff]+/gu, decodeEscaped)
+    .replace(/\p{Noncharacter_Code_Point}/gu, '\ufffd')
+    .replace(
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must be escaped
+      /["\\\u0000-\u001f\u007f-\uffff]/g,
+      (char) => ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
+    )}"`
 
 /**
  * JSON text of a value, keys in QEMU's order.

@@ -405,6 +405,13 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   readonly amendOptions?: OptionTable
   /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */
   readonly prefixes?: readonly string[]
+  /**
+   * Protocols of devices: whether the host has one of this driver at that path, whatever the name looks like. At once. What such a driver
+   * opens is there already and stays: it is not made, and not removed.
+   */
+  recognises?(path: string): boolean
+  /** Protocols: the option `filename` is a path of the host, in which a colon ends no protocol. */
+  readonly takesPaths?: boolean
   /** Turns a file name with one of the prefixes, given whole, into options. */
   parseFilename?(filename: string): Record<string, unknown>
   /**

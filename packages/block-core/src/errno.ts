@@ -5,7 +5,7 @@
 import { BlockError, type BlockErrorCode, isBlockError } from './errors.ts'
 
 // biome-ignore format: a table
-const TABLE: readonly (readonly [code: BlockErrorCode, errno: number, text: string])[] = [
+const TABLE: readonly ErrnoRow[] = [
   ['EPERM',         1, 'Operation not permitted'],
   ['ENOENT',        2, 'No such file or directory'],
   ['EIO',           5, 'Input/output error'],
@@ -33,8 +33,19 @@ const TABLE: readonly (readonly [code: BlockErrorCode, errno: number, text: stri
   ['ECORRUPT',      5, 'Input/output error'],
 ]
 
-const byCode = new Map(TABLE.map((row) => [row[0] as string, row]))
-const byNumber = new Map([...TABLE].reverse().map((row) => [row[1], row]))
+const byCode = new Map<string, ErrnoRow>(TABLE.map((row) => [row[0], row]))
+const byNumber = new Map<number, ErrnoRow>([...TABLE].reverse().map((row) => [row[1], row]))
+
+/** One errno: its code, Linux's number (none for those of other systems) and the C library's words. */
+export type ErrnoRow = readonly [code: BlockErrorCode, errno: number, text: string]
+
+/** Takes in what else a host may report. Pages have no such host, and so are not given the whole table. */
+export function learnErrnos(rows: readonly ErrnoRow[]): void {
+  for (const row of rows) {
+    byCode.set(row[0], row)
+    if (row[1] > 0 && !byNumber.has(row[1])) byNumber.set(row[1], row)
+  }
+}
 
 /** The C library's words for a code, as `strerror()` gives them. */
 export const strerror = (code: BlockErrorCode): string => byCode.get(code)?.[2] ?? 'Unknown error'
@@ -63,8 +74,13 @@ export function errorText(error: unknown): string {
 export function fromHostError(error: unknown, what: string, node?: string): BlockError {
   if (error instanceof BlockError) return error
   const raw = (error as { code?: unknown } | undefined)?.code
-  const code = raw === 'EOPNOTSUPP' || raw === 'ENOSYS' ? 'ENOTSUP' : isKnownCode(raw) ? raw : 'EIO'
-  return new BlockError(code, `${what}: ${strerror(code)}`, { node, cause: error })
+  const known = raw === 'EOPNOTSUPP' ? 'ENOTSUP' : isKnownCode(raw) ? raw : 'EIO'
+  // To whoever asks, a call that the system lacks is one that it does not support.
+  const code = (raw as string) === 'ENOSYS' ? 'ENOTSUP' : known
+  return new BlockError(code, `${what}: ${strerror(raw === 'ENOSYS' && isKnownCode(raw) ? raw : code)}`, {
+    node,
+    cause: error,
+  })
 }
 
 /** What was thrown, told by what it was that failed: `what: words of the C library`. Its code stays. */

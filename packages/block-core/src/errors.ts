@@ -4,8 +4,9 @@
  * tools print errors as errno texts and scripts compare them (see `errno.ts`), plus two of our own.
  */
 
-/** What went wrong, for a program to branch on. */
+/** What went wrong, for a program to branch on: also whatever else the host says, by its errno's name. */
 export type BlockErrorCode =
+  | HostErrorCode
   | 'EPERM' // a write to a read-only node
   | 'ENOENT' // no such file, tag or node
   | 'EIO' // the host failed, or the request lies outside the node
@@ -30,6 +31,24 @@ export type BlockErrorCode =
   | 'ETIMEDOUT'
   | 'EFORMAT' // not an image of this format
   | 'ECORRUPT' // an image of this format that contradicts itself
+
+/** What else hosts report: the rest of Linux's errno, and what only other systems have. */
+// biome-ignore format: a list
+export type HostErrorCode =
+  | 'ESRCH' | 'EINTR' | 'ENXIO' | 'E2BIG' | 'ENOEXEC' | 'EBADF' | 'ECHILD' | 'EFAULT' | 'ENOTBLK'
+  | 'EXDEV' | 'ENODEV' | 'ENFILE' | 'ENOTTY' | 'ETXTBSY' | 'ESPIPE' | 'EMLINK' | 'EPIPE' | 'EDOM'
+  | 'EDEADLK' | 'ENOLCK' | 'ENOSYS' | 'ENOTEMPTY' | 'ELOOP' | 'ENOMSG' | 'EIDRM' | 'ECHRNG' | 'EL2NSYNC'
+  | 'EL3HLT' | 'EL3RST' | 'ELNRNG' | 'EUNATCH' | 'ENOCSI' | 'EL2HLT' | 'EBADE' | 'EBADR' | 'EXFULL'
+  | 'ENOANO' | 'EBADRQC' | 'EBADSLT' | 'EBFONT' | 'ENOSTR' | 'ENODATA' | 'ETIME' | 'ENOSR' | 'ENONET'
+  | 'ENOPKG' | 'EREMOTE' | 'ENOLINK' | 'EADV' | 'ESRMNT' | 'ECOMM' | 'EPROTO' | 'EMULTIHOP' | 'EDOTDOT'
+  | 'EBADMSG' | 'EOVERFLOW' | 'ENOTUNIQ' | 'EBADFD' | 'EREMCHG' | 'ELIBACC' | 'ELIBBAD' | 'ELIBSCN'
+  | 'ELIBMAX' | 'ELIBEXEC' | 'EILSEQ' | 'ERESTART' | 'ESTRPIPE' | 'EUSERS' | 'ENOTSOCK' | 'EDESTADDRREQ'
+  | 'EMSGSIZE' | 'EPROTOTYPE' | 'ENOPROTOOPT' | 'EPROTONOSUPPORT' | 'ESOCKTNOSUPPORT' | 'EPFNOSUPPORT'
+  | 'EAFNOSUPPORT' | 'EADDRINUSE' | 'EADDRNOTAVAIL' | 'ENETDOWN' | 'ENETUNREACH' | 'ENETRESET'
+  | 'ECONNABORTED' | 'ECONNRESET' | 'ENOBUFS' | 'EISCONN' | 'ENOTCONN' | 'ESHUTDOWN' | 'ETOOMANYREFS'
+  | 'ECONNREFUSED' | 'EHOSTDOWN' | 'EHOSTUNREACH' | 'EALREADY' | 'EINPROGRESS' | 'ESTALE' | 'EUCLEAN'
+  | 'ENOTNAM' | 'ENAVAIL' | 'EISNAM' | 'EREMOTEIO' | 'EMEDIUMTYPE' | 'ENOKEY' | 'EKEYEXPIRED'
+  | 'EKEYREVOKED' | 'EKEYREJECTED' | 'EOWNERDEAD' | 'ENOTRECOVERABLE' | 'ERFKILL' | 'EFTYPE'
 
 /** Where a {@link BlockError} happened. */
 export interface BlockErrorDetail {

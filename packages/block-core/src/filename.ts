@@ -4,16 +4,8 @@ import { BlockError } from './errors.ts'
 import { parseJson } from './json.ts'
 import { isTree, nestOptions } from './key-value.ts'
 import type { RawOptions } from './options.ts'
+import { pathName, protocolOf } from './paths.ts'
 import type { DriverRegistry } from './registry.ts'
-
-/**
- * The protocol prefix of a file name, without its colon: what stands before a colon that comes before any
- * slash.
- */
-export function protocolOf(filename: string): string | undefined {
-  const match = /^([^:/]*):/.exec(filename)
-  return match?.[1]
-}
 
 /**
  * Turns a file name into the options of the node it names.
@@ -23,14 +15,15 @@ export function protocolOf(filename: string): string | undefined {
  */
 export function filenameToOptions(registry: DriverRegistry, filename: string): RawOptions {
   if (filename.startsWith('json:')) return jsonOptions(filename.slice('json:'.length))
+  // Before its prefix is looked at: names of devices may hold colons.
+  const device = registry.deviceOf(filename)
+  if (device) return { driver: device.name, filename: pathName(filename) }
   const prefix = protocolOf(filename)
   if (prefix === undefined) return { driver: 'file', filename }
   const driver = registry.byPrefix(prefix)
   if (driver) return { driver: driver.name, ...parsePrefixed(registry, driver, filename) }
   if (prefix !== 'file') throw new BlockError('EINVAL', `Unknown protocol '${prefix}'`)
-  const path = filename.slice('file:'.length)
-  // Without its prefix a name with a colon would look like one of another protocol.
-  return { driver: 'file', filename: protocolOf(path) === undefined ? path : `./${path}` }
+  return { driver: 'file', filename: pathName(filename.slice('file:'.length)) }
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Making a new image on an open node: what `qemu-img create` does, for programs. */
+import { SECTOR } from './bits.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
@@ -6,6 +7,14 @@ import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 
 /** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
+/**
+ * Makes what a place held before be taken for no image any more: of a place that cannot be emptied, a device, the first sector is zeroed,
+ * as QEMU does it. Once the new image is known to fit, and before anything else of it is written.
+ */
+export async function forgetContent(file: BlockNode): Promise<void> {
+  if (!file.growable) await file.writeZeroes(0, Math.min(SECTOR, file.size))
+}
 
 /**
  * Formats an open, empty, growable node.

@@ -43,9 +43,16 @@ export {
 } from './drivers/write-log.ts'
 export { findNode, type OpenEnvironment } from './environment.ts'
 export { codeOfErrno, errnoOf, errorText, fromHostError, strerror } from './errno.ts'
-export { BlockError, type BlockErrorCode, type BlockErrorDetail, isBlockError, messageOf } from './errors.ts'
+export {
+  BlockError,
+  type BlockErrorCode,
+  type BlockErrorDetail,
+  type HostErrorCode,
+  isBlockError,
+  messageOf,
+} from './errors.ts'
 export { filenameToOptions } from './filename.ts'
-export { formatImage } from './format-image.ts'
+export { forgetContent, formatImage } from './format-image.ts'
 export { denyHost, type OpenHost } from './host.ts'
 export { dictionaryEntries, jsonText } from './json-text.ts'
 export { parseKeyValue } from './key-value.ts'
@@ -74,7 +81,14 @@ export {
   size,
   text,
 } from './options.ts'
-export { combinePaths, resolveBackingFilename } from './paths.ts'
+export {
+  combinePaths,
+  isAbsolutePath,
+  nameOfUrl,
+  pathName,
+  protocolOf,
+  resolveBackingFilename,
+} from './paths.ts'
 export { PERMISSION } from './permissions.ts'
 export { filePreallocation } from './preallocation.ts'
 export { type Guess, guessFormat, tailStart } from './probe.ts'

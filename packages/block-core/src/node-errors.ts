@@ -1,10 +1,15 @@
 /** Why a node does not take a request. */
-import { BlockError } from './errors.ts'
+import { BlockError, type BlockErrorCode } from './errors.ts'
 import type { BlockNode } from './node.ts'
 
 /** Bytes [offset, offset + bytes) are not all of them the node's. */
-export const outsideError = ({ name: node }: BlockNode, offset: number, bytes: number): BlockError =>
-  new BlockError('EIO', `request [${offset}, +${bytes}) is outside node '${node}'`, { node, offset })
+export const outsideError = (
+  { name: node }: BlockNode,
+  offset: number,
+  bytes: number,
+  code: BlockErrorCode = 'EIO',
+): BlockError =>
+  new BlockError(code, `request [${offset}, +${bytes}) is outside node '${node}'`, { node, offset })
 
 /** The driver has no such operation. */
 export const unsupportedError = ({ name: node, driver }: BlockNode, what: string): BlockError =>

@@ -9,6 +9,7 @@ import { jsonText } from './json-text.ts'
 import { flattenOptions, isTree } from './key-value.ts'
 import type { BlockNode } from './node.ts'
 import type { RawOptions } from './options.ts'
+import { pathName } from './paths.ts'
 
 /** What a node's name is made of. */
 export interface NameParts {
@@ -58,10 +59,11 @@ function exactName(parts: NameParts, file: BlockNode | undefined, changed: boole
   return file.filename
 }
 
-/** The place that relative names in an image's header are relative to; empty if it has none. */
+/** The place that relative names in an image's header are relative to, as a file name; empty if it has none. */
 export function placeOf(node: BlockNode | undefined): string {
   let below = node
   while (below?.file) below = below.file.node
+  if (below?.driver.takesPaths) return pathName(below.filename)
   return below === undefined || below.filename.startsWith('json:') ? '' : below.filename
 }
 

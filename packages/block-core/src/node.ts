@@ -21,7 +21,7 @@ import type {
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
-import { BlockError, isBlockError } from './errors.ts'
+import { BlockError, type BlockErrorCode, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import { goneError, outsideError, unsupportedError } from './node-errors.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
@@ -435,21 +435,22 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     }
   }
 
-  #begin(offset: number, bytes: number): void {
+  #begin(offset: number, bytes: number, code?: BlockErrorCode): void {
     if (this.#state !== 'open') throw this.#closedError()
     if (!Number.isSafeInteger(offset) || offset < 0) throw outsideError(this, offset, bytes)
     if (
       offset + bytes > this.#ops.size() &&
       (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
     )
-      throw outsideError(this, offset, bytes)
+      throw outsideError(this, offset, bytes, code)
     this.#gate.begin()
   }
 
   #beginWrite(offset: number, bytes: number, canWrite: boolean): void {
     if (this.#state !== 'open') throw this.#closedError()
     this.#requireWritable(canWrite)
-    this.#begin(offset, bytes)
+    // A format that is out of space of its place (a device) is told so.
+    this.#begin(offset, bytes, this.parents.size > 0 ? 'ENOSPC' : 'EIO')
   }
 
   /** One request that changes something; the frequent ones spell this out, for they are called too often. */

@@ -13,7 +13,7 @@ import type { AnyDriver, ChildRole, NodeOps, OpenContext } from './driver.ts'
 import { type OpenEnvironment, setOrigin, tableOf } from './environment.ts'
 import { fromHostError } from './errno.ts'
 import { BlockError } from './errors.ts'
-import { filenameToOptions, parsePrefixed, protocolOf } from './filename.ts'
+import { filenameToOptions, parsePrefixed } from './filename.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
 import { BlockNode } from './node.ts'
 import type { NodeConfig } from './node-config.ts'
@@ -28,6 +28,7 @@ import {
   type OpenRequest,
 } from './open-context.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
+import { nameOfUrl, protocolOf } from './paths.ts'
 import { settlePermissions } from './permissions.ts'
 import { type Guess, guessFormat } from './probe.ts'
 import type { DriverRegistry } from './registry.ts'
@@ -43,13 +44,16 @@ export type NodeOptions = RawOptions
 /**
  * Opens a node and everything below it. What fails closes what it had opened.
  *
- * @param options a tree, or a file name as QEMU's tools take it
+ * @param options a tree, or a file name as QEMU's tools take it; a `URL` stands for a name there and as `filename`
  * @throws BlockError that says, in QEMU's words, what could not be opened
  */
-export function openNode(environment: OpenEnvironment, options: NodeOptions | string): Promise<BlockNode> {
+export function openNode(
+  environment: OpenEnvironment,
+  options: NodeOptions | string | URL,
+): Promise<BlockNode> {
   return openRequest({
     environment,
-    options: typeof options === 'string' ? { filename: options } : options,
+    options: typeof options === 'string' || options instanceof URL ? { filename: options } : options,
     inherited: NO_PARENT,
     isTop: true,
     protocol: false,
@@ -106,6 +110,8 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
 function planNode(request: OpenRequest): Plan {
   const { registry } = request.environment
   let tree = nestOptions(request.options)
+  const url = tree['filename'] instanceof URL ? tree['filename'] : undefined
+  if (url) tree = { ...tree, filename: nameOfUrl(url) }
   const filename = tree['filename']
   if (!request.protocol && typeof filename === 'string' && filename.startsWith('json:')) {
     const { filename: _, ...direct } = tree
@@ -117,6 +123,8 @@ function planNode(request: OpenRequest): Plan {
     if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
     driver = registry.get('file')
   }
+  if (url && driver?.takesPaths && url.protocol !== 'file:')
+    throw new BlockError('EINVAL', `The '${driver.name}' block driver opens files of the host, not '${url}'`)
   const own: Record<string, unknown> = { ...rest }
   let given = request.filename
   if (driver && isProtocolLike(driver)) {

@@ -1,5 +1,13 @@
-import { describe, expect, it } from 'vitest'
-import { combinePaths, resolveBackingFilename } from './paths.ts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { BlockError } from './errors.ts'
+import {
+  combinePaths,
+  isAbsolutePath,
+  nameOfUrl,
+  pathName,
+  protocolOf,
+  resolveBackingFilename,
+} from './paths.ts'
 
 describe('combinePaths', () => {
   it.each([
@@ -40,5 +48,71 @@ describe('resolveBackingFilename', () => {
       `Cannot use relative backing file names for 'json:{"driver":"qcow2"}'`,
     )
     expect(() => resolveBackingFilename('', 'base')).toThrow(`Cannot use relative backing file names for ''`)
+  })
+})
+
+describe('on Windows', () => {
+  const { platform } = process
+  beforeAll(() => void Object.defineProperty(process, 'platform', { value: 'win32' }))
+  afterAll(() => void Object.defineProperty(process, 'platform', { value: platform }))
+
+  it.each([
+    ['C:\\d\\ov.qcow2', 'base.qcow2', 'C:\\d\\base.qcow2'],
+    ['C:/d/ov.qcow2', 'base.qcow2', 'C:/d/base.qcow2'],
+    ['C:/d\\e/ov.qcow2', 'base.qcow2', 'C:/d\\e/base.qcow2'],
+    ['C:/d/e\\ov.qcow2', 'base.qcow2', 'C:/d/e\\base.qcow2'],
+    ['d\\ov.qcow2', 'base.qcow2', 'd\\base.qcow2'],
+    ['d\\ov.qcow2', '..\\base.qcow2', 'd\\..\\base.qcow2'],
+    ['\\\\server\\share\\ov.qcow2', 'base.qcow2', '\\\\server\\share\\base.qcow2'],
+    ['//server/share/ov.qcow2', 'base.qcow2', '//server/share/base.qcow2'],
+    ['C:\\d\\ov.qcow2', 'D:\\base.qcow2', 'D:\\base.qcow2'],
+    ['C:\\d\\ov.qcow2', 'd:base.qcow2', 'd:base.qcow2'],
+    ['C:\\d\\ov.qcow2', '\\base.qcow2', '\\base.qcow2'],
+    ['C:\\d\\ov.qcow2', '/base.qcow2', '/base.qcow2'],
+    ['C:\\d\\ov.qcow2', '\\\\server\\share\\base', '\\\\server\\share\\base'],
+    ['C:\\d\\ov.qcow2', '\\\\.\\PhysicalDrive0', '\\\\.\\PhysicalDrive0'],
+    ['C:\\d\\ov.qcow2', 'nbd:host:1', 'nbd:host:1'],
+    ['file:C:\\d\\ov.qcow2', 'base.qcow2', 'file:C:\\d\\base.qcow2'],
+    ['https://host/d/ov.qcow2', 'base.qcow2', 'https://host/d/base.qcow2'],
+    // So does QEMU: the drive is lost.
+    ['c:ov.qcow2', 'base.qcow2', 'base.qcow2'],
+  ])('%s names %s: %s', (parent, name, expected) => {
+    expect(resolveBackingFilename(parent, name)).toBe(expected)
+  })
+
+  it('takes no drive and no directory for a protocol', () => {
+    for (const path of ['C:\\x', 'c:x', 'C:/x', 'd:', '\\\\.\\C:', '//./C:', '\\\\server\\a:b', 'd\\a:b'])
+      expect([path, protocolOf(path), pathName(path)]).toEqual([path, undefined, path])
+    expect([protocolOf('nbd:host'), pathName('base-10:00')]).toEqual(['nbd', './base-10:00'])
+  })
+
+  it('knows what is absolute', () => {
+    expect(['C:\\x', 'c:x', '\\x', '/x', '\\\\s\\x'].filter(isAbsolutePath)).toHaveLength(5)
+    expect(['x', 'd\\x', './c:x', 'nbd:x'].filter(isAbsolutePath)).toEqual([])
+  })
+
+  it('makes names of URLs', () => {
+    expect(nameOfUrl(new URL('file:///C:/a%20b/x'))).toBe('C:\\a b\\x')
+    expect(nameOfUrl(new URL('file://server/share/x'))).toBe('\\\\server\\share\\x')
+    expect(() => nameOfUrl(new URL('file:///a/x'))).toThrow(/names no drive/)
+    expect(() => nameOfUrl(new URL('file:///C:/a%5cb'))).toThrow(/no path of a file/)
+  })
+})
+
+describe('elsewhere', () => {
+  it('takes drives for protocols, and backslashes for letters', () => {
+    expect([protocolOf('C:\\x'), isAbsolutePath('\\x'), combinePaths('d\\ov', 'base')]).toEqual([
+      'C',
+      false,
+      'base',
+    ])
+    expect(['a/b:c', 'a:b', './a:b', 'x'].map(pathName)).toEqual(['a/b:c', './a:b', './a:b', 'x'])
+  })
+
+  it('makes names of URLs', () => {
+    expect(nameOfUrl(new URL('file:///a%20b/%C3%A9:c'))).toBe('/a b/é:c')
+    expect(nameOfUrl(new URL('https://host/a%20b?c'))).toBe('https://host/a%20b?c')
+    for (const url of ['file://server/x', 'file:///a%2Fb', 'file:///a%00b', 'file:///a%FFb'])
+      expect(() => nameOfUrl(new URL(url))).toThrow(BlockError)
   })
 })

@@ -1,16 +1,42 @@
-/** File names that name other files: which are relative, and to what. Pure, and as QEMU's block.c has it. */
+/**
+ * File names that name other files: which are relative, and to what. Pure, and as QEMU's block.c has it: on Windows drive letters are
+ * no protocols, and both slashes separate directories.
+ */
 import { BlockError } from './errors.ts'
-import { protocolOf } from './filename.ts'
+
+/** Asked each time: a program that is tried as on Windows says so when it runs. Browsers have no `process`. */
+const isWindows = (): boolean =>
+  (globalThis as { readonly process?: { readonly platform?: string } }).process?.platform === 'win32'
+
+/** `C:`, also before a name that is relative to the directory of that drive. */
+const DRIVE = /^[a-z]:/i
+
+/**
+ * The protocol prefix of a file name, without its colon: what stands before a colon that comes before any
+ * slash. QEMU's `path_has_protocol`.
+ */
+export function protocolOf(filename: string): string | undefined {
+  if (isWindows()) return DRIVE.test(filename) ? undefined : /^([^:/\\]*):/.exec(filename)?.[1]
+  return /^([^:/]*):/.exec(filename)?.[1]
+}
+
+/** Whether a path is relative to no directory. On Windows `c:x` counts as such, as in QEMU. */
+export const isAbsolutePath = (path: string): boolean =>
+  path.startsWith('/') || (isWindows() && (path.startsWith('\\') || DRIVE.test(path)))
+
+/** The name of a path: what begins like a protocol is told apart by `./` before it. */
+export const pathName = (path: string): string => (protocolOf(path) === undefined ? path : `./${path}`)
 
 /**
  * A name as seen from the place that another one names: the directory of `base`, with its protocol prefix, and
  * `name` behind it. Absolute names stay. QEMU's `path_combine`.
  */
 export function combinePaths(base: string, name: string): string {
-  if (name.startsWith('/')) return name
+  if (isAbsolutePath(name)) return name
   const protocol = protocolOf(base)
   const afterProtocol = protocol === undefined ? 0 : protocol.length + 1
-  return base.slice(0, Math.max(base.lastIndexOf('/') + 1, afterProtocol)) + name
+  const slash = Math.max(base.lastIndexOf('/'), isWindows() ? base.lastIndexOf('\\') : -1)
+  return base.slice(0, Math.max(slash + 1, afterProtocol)) + name
 }
 
 /**
@@ -23,8 +49,34 @@ export function combinePaths(base: string, name: string): string {
  */
 export function resolveBackingFilename(parent: string, name: string): string | undefined {
   if (name === '') return undefined
-  if (protocolOf(name) !== undefined || name.startsWith('/')) return name
+  if (protocolOf(name) !== undefined || isAbsolutePath(name)) return name
   if (parent === '' || parent.startsWith('json:'))
     throw new BlockError('EINVAL', `Cannot use relative backing file names for '${parent}'`)
   return combinePaths(parent, name)
+}
+
+/**
+ * The file name that a URL stands for: of `file:` the path, with its escapes undone; of others the URL itself.
+ *
+ * @throws BlockError EINVAL for a `file:` URL that names another machine (on Windows that is a share), or whose path no file has
+ */
+export function nameOfUrl({ protocol, host, pathname, href }: URL): string {
+  if (protocol !== 'file:') return href
+  const refuse = (why: string): BlockError => new BlockError('EINVAL', `'${href}' ${why}`)
+  let path: string
+  try {
+    path = decodeURIComponent(pathname)
+  } catch {
+    throw refuse('has escapes that are no UTF-8')
+  }
+  if (/%2f|%00/i.test(pathname) || (isWindows() && /%5c/i.test(pathname)))
+    throw refuse('is no path of a file')
+  if (!isWindows()) {
+    if (host !== '') throw refuse('is a file of another machine')
+    return path
+  }
+  const name = path.replaceAll('/', '\\')
+  if (host !== '') return `\\\\${host}${name}`
+  if (!DRIVE.test(name.slice(1))) throw refuse('names no drive')
+  return name.slice(1)
 }

@@ -37,6 +37,12 @@ export class DriverRegistry {
     return this.#prefixes.get(prefix)
   }
 
+  /** The protocol that recognises what a name without regard to its prefix leads to as a device of its own, or undefined. */
+  deviceOf(filename: string): AnyDriver | undefined {
+    for (const driver of this.#drivers.values()) if (driver.recognises?.(filename)) return driver
+    return undefined
+  }
+
   /**
    * The best-scoring format for an image whose format nobody stated.
    *

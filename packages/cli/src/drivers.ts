@@ -11,7 +11,7 @@ import {
   passThroughFilter,
   writeLog,
 } from '@vmblock/block-core'
-import { fileDriver, nodeHost } from '@vmblock/block-core/node'
+import { fileDriver, hostDeviceDriver, learnHostErrors, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -33,6 +33,8 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   qcow2,
   qed,
   fileDriver({ makeEngine: (name) => programEngine(name) }),
+  hostDeviceDriver('host_device', { makeEngine: (name) => programEngine(name) }),
+  hostDeviceDriver('host_cdrom', { makeEngine: (name) => programEngine(name) }),
   memory,
   nullCo,
   debug,
@@ -48,6 +50,7 @@ export const FORMATS: readonly string[] = drivers(blkdebug)
 
 /** The environment in which images of one run are opened. */
 export function nodeEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
+  learnHostErrors()
   const registry = new DriverRegistry(drivers(createBlkdebug({ readConfig: readText, print })))
   return { registry, host: nodeHost(), ...(warn && { onWarn: warn }) }
 }

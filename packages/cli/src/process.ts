@@ -104,7 +104,7 @@ function readIfThere(path: string): Buffer | undefined {
 
 /** Writes all of a text now: what is printed must be out when the process dies by a signal. */
 export function writeNow(fd: number, text: string): void {
-  const bytes = Buffer.from(text)
+  const bytes = bytesOf(text)
   for (let done = 0; done < bytes.length; ) {
     try {
       done += fs.writeSync(fd, bytes, done)
@@ -115,6 +115,16 @@ export function writeNow(fd: number, text: string): void {
     }
   }
 }
+
+/** Names of files that are no UTF-8 have their bytes as lone surrogates: they go out as they are, as from QEMU. */
+const bytesOf = (text: string): Buffer =>
+  /[\udc80-\udcff]/u.test(text)
+    ? Buffer.concat(
+        text
+          .split(/([\udc80-\udcff]+)/u)
+          .map((part, index) => (index % 2 === 0 ? Buffer.from(part) : Buffer.from(part, 'latin1'))),
+      )
+    : Buffer.from(text)
 
 /** Whether a stream is a character device; asking the tty module costs more than being wrong about /dev/null. */
 export function isCharacterDevice(fd: number): boolean {

@@ -4,7 +4,9 @@ import {
   type BlockNode,
   type CreateContext,
   errorText,
+  forgetContent,
   messageOf,
+  strerror,
   viewOf,
 } from '@vmblock/block-core'
 import type { CreateOptionValues } from './create-options.ts'
@@ -243,8 +245,13 @@ async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan):
     }
   }
   if (dataFile) await resize(dataFile, size)
-  if (plan.dataClusters === 0) return
-  await resize(file, plan.total * plan.geometry.clusterSize)
+  const end = plan.total * plan.geometry.clusterSize
+  if (!file.growable && end > file.size) throw new BlockError('ENOSPC', strerror('ENOSPC'))
+  if (plan.dataClusters === 0) return forgetContent(file)
+  await resize(file, end)
+  await forgetContent(file)
+  // A guest must not see what a device held before in clusters that it never wrote.
+  if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }
 
 /**

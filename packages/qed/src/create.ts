@@ -81,7 +81,8 @@ export async function createQed({
   })
   bytes.set(name, HEADER_BYTES)
   // The file's length says what is allocated, so nothing that was there may stay.
-  await file.truncate(0)
+  // Its tables count on zeroes where nothing was written: no place for it is one that cannot be emptied.
+  await file.truncate(0, { exact: true })
   await file.truncate((1 + tableSize) * clusterSize)
   await file.write(0, bytes)
   await file.flush()

@@ -9,6 +9,7 @@ import {
   type OpenEnvironment,
   openNode,
   parseKeyValue,
+  pathName,
 } from '@vmblock/block-core'
 import { type Aio, withAio } from './aio.ts'
 import type { Call } from './command.ts'
@@ -138,7 +139,7 @@ export async function withImage(
 export function placeOf(node: BlockNode): string {
   let below = node
   while (below.file) below = below.file.node
-  return below.filename
+  return below.driver.takesPaths ? pathName(below.filename) : below.filename
 }
 
 /** Bytes as a JavaScript number. @throws BlockError EFBIG beyond 2^53-1 */

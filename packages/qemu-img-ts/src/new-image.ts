@@ -58,9 +58,9 @@ const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
 
 /** Options of a format, then those of the place below; what both have is the format's. */
 const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
-  ...ownOptions(format),
-  ...protocol.placeOptions,
   ...format.createOptions,
+  ...protocol.placeOptions,
+  ...ownOptions(format),
 })
 
 /** The protocol that makes a file of that name. @throws Failure */
@@ -114,8 +114,10 @@ export async function makeImage(
   const nodes: Awaited<ReturnType<typeof openNode>>[] = []
   const makeFile = async (name: string) => {
     const place = filenameToOptions(environment.registry, name)
-    await createPlace(environment.registry.get(String(place['driver'])), place, forPlace!)
-    made.push(name)
+    const protocol = environment.registry.get(String(place['driver']))
+    await createPlace(protocol, place, forPlace!)
+    // A device was there before, and stays.
+    if (!protocol.recognises) made.push(name)
     const node = await openNode(environment, place)
     nodes.push(node)
     return node

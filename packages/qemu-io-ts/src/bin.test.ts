@@ -101,6 +101,43 @@ describe('the process', () => {
   })
 })
 
+/** `script` gives a shell a terminal, and the shell stops and continues what runs in it. */
+const haveTerminals =
+  process.platform === 'linux' &&
+  spawnSync('script', ['-qfc', 'bash --version', '/dev/null'], { input: '' }).status === 0
+
+describe.skipIf(!haveTerminals)('a terminal', () => {
+  it('goes on after Ctrl-Z and fg, and after a stop from outside, with what was typed', async () => {
+    const shell = spawn('script', ['-qfc', 'bash --norc --noprofile -i', '/dev/null'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, TERM: 'xterm', PS1: 'shell> ' },
+    })
+    const ended = new Promise((resolve) => shell.on('exit', resolve))
+    const say = async (input: string, answer: string): Promise<void> => {
+      const seen = printed(shell, answer)
+      shell.stdin!.write(input)
+      await seen
+    }
+    const bin = `'${process.execPath}' '${join(directory, 'bin.cjs')}' ${MEMORY.join(' ')}`
+    await say(`${bin}\n`, 'qemu-io> ')
+    await say('leng', 'leng')
+    await say('\x1a', 'Stopped')
+    await say('fg\n', 'qemu-io> leng')
+    await say('th\r', '1 MiB')
+    await say('\x1a', 'Stopped')
+    await say('fg\n', 'qemu-io> ')
+    await say('length\r', '1 MiB')
+    // The shell leaves the terminal to the program as it finds it: raw mode has to be set again.
+    await say('\x1a', 'Stopped')
+    await say('stty sane; echo d""one\n', 'done')
+    await say('fg\n', 'qemu-io> ')
+    await say('info\r', 'format name')
+    // Without its terminal the shell ends, and what runs in it.
+    shell.kill('SIGKILL')
+    await ended
+  })
+})
+
 describe('the scratch image', () => {
   it('is made once, survives a crash, and is repaired at the next start', () => {
     const env = { XDG_STATE_HOME: join(directory, 'state') }

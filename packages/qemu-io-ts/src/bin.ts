@@ -81,6 +81,7 @@ function commandInput({ cutLines, terminalInput }: Program, print: (text: string
         createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
       setRawMode: (raw) => void stdin.setRawMode(raw),
       interrupt: () => process.kill(process.pid, 'SIGINT'),
+      onContinue: (listener) => void process.on('SIGCONT', listener),
       write: (text) => writeNow(1, text),
     })
   }

@@ -11,17 +11,19 @@ export interface TerminalParts {
   setRawMode(raw: boolean): void
   /** The person pressed Ctrl-C at the prompt. */
   interrupt(): void
+  /** Calls `listener` when the program goes on after it was stopped (Ctrl-Z and `fg`, SIGCONT). */
+  onContinue(listener: () => void): void
   write(text: string): void
 }
 
 /** What is used of readline's `Interface`. */
 export interface LineEditor {
-  prompt(): void
+  prompt(preserveCursor?: boolean): void
   pause(): void
   resume(): void
   close(): void
   on(event: 'line', listener: (line: string) => void): unknown
-  on(event: 'close' | 'SIGINT', listener: () => void): unknown
+  on(event: 'close' | 'SIGINT' | 'SIGCONT', listener: () => void): unknown
 }
 
 /** Input from a terminal. The history lasts as long as the program, as QEMU's does. */
@@ -52,6 +54,16 @@ export function terminalInput(parts: TerminalParts): CommandInput {
       created.close()
       parts.interrupt()
     })
+    // The shell had the terminal in its own mode meanwhile, and readline, when it was it that stopped the program, waits to be resumed.
+    const goOn = (): void => {
+      if (!deliver) return
+      // In raw mode it already is, as far as Node knows.
+      parts.setRawMode(false)
+      parts.setRawMode(true)
+      created.prompt(true)
+    }
+    created.on('SIGCONT', goOn)
+    parts.onContinue(goOn)
     created.on('close', () => {
       ended = true
       if (deliver) parts.write('\n')

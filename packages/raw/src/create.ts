@@ -4,6 +4,7 @@ import {
   BlockError,
   type CreateContext,
   filePreallocation,
+  forgetContent,
   type OptionValues,
   type Preallocation,
   SECTOR,
@@ -31,5 +32,10 @@ export async function createRaw({
   if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
   if (options.preallocation === 'metadata')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${options.preallocation}`)
-  await file.truncate(alignUp(options.size, SECTOR), { preallocation: options.preallocation, exact: true })
+  const { preallocation } = options
+  if (!file.growable && preallocation !== 'off')
+    throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
+  // A device is as large as it is.
+  await file.truncate(alignUp(options.size, SECTOR), { preallocation, exact: file.growable })
+  await forgetContent(file)
 }

@@ -6,7 +6,10 @@ import {
   copyNodes,
   formatImage,
   isZero,
+  type OpenEnvironment,
   openNode,
+  pathName,
+  protocolOf,
   skipFilters,
 } from '@vmblock/block-core'
 import type { BufferedDisk } from './buffered-disk.ts'
@@ -130,13 +133,21 @@ async function makeSound(
   const image = await openNode(environment, { driver: driver.name, file, ...backing })
   let end: number | undefined
   try {
-    if (backingFile) await image.changeBackingFile(backingFile.name, backingFile.format)
+    if (backingFile)
+      await image.changeBackingFile(headerName(environment, backingFile.name), backingFile.format)
     end = (await image.check()).imageEndOffset
   } finally {
     await image.close()
   }
   // Lazy images make their file longer in large steps, ahead of what they write.
   if (end !== undefined && end < file.size) await file.truncate(end)
+}
+
+/** A path with a colon in it is no protocol to anybody; what does name one stays. */
+function headerName({ registry }: OpenEnvironment, name: string): string {
+  const protocol = protocolOf(name)
+  const isPath = protocol !== undefined && protocol !== 'json' && !registry.byPrefix(protocol)
+  return isPath && !name.startsWith(`${protocol}://`) ? pathName(name) : name
 }
 
 async function copy(source: BlockNode, target: BlockNode, options: ExportOptions): Promise<void> {

@@ -1,10 +1,12 @@
 /** What disks can be made of in Node: paths, new images, overlays, memory. */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { memoryFromBytes } from '@vmblock/block-core'
+import { pathToFileURL } from 'node:url'
+import { formatImage, memoryFromBytes } from '@vmblock/block-core'
 import { nodeHost } from '@vmblock/block-core/node'
+import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type NodeDiskSource, v86Disk } from './node.ts'
 import type { V86Disk } from './v86-disk.ts'
@@ -50,6 +52,86 @@ describe('v86Disk in Node', () => {
       expect([disk.byteLength, await first(disk, 3)]).toEqual([2 ** 24, 7])
       expect((await disk.node.info()).formatSpecific?.data['lazy-refcounts']).toBe(true)
     })
+  })
+
+  it('takes a URL for the file that it names, and says of others what they are', async () => {
+    writeFileSync(path('a b.img'), new Uint8Array(1024).fill(5))
+    const url = pathToFileURL(path('a b.img'))
+    expect(url.href).toContain('a%20b')
+    expect(await using(url, (disk) => first(disk))).toBe(5)
+    expect(await using({ file: url }, (disk) => first(disk))).toBe(5)
+    const overlay = { file: pathToFileURL(path('over c.qcow2')) }
+    await using({ overlay, base: { file: url, format: 'raw' } }, (disk) => disk.write(1, sector(6)))
+    expect(await using(path('over c.qcow2'), (disk) => first(disk))).toBe(5)
+    for (const bad of [
+      new URL('https://example.org/x'),
+      { file: new URL('blob:x') },
+      { file: new URL('file://host/x') },
+    ])
+      await expect(v86Disk(bad)).rejects.toMatchObject({ code: 'EINVAL' })
+  })
+
+  it('gives bases and overlays with a colon in them names that are no protocols', async () => {
+    const cwd = process.cwd()
+    process.chdir(directory)
+    try {
+      for (const [overlay, base] of [
+        ['ov.qcow2', 'base-2024-01-01T10:00:00.raw'],
+        ['snap-10:30.qcow2', 'base.raw'],
+        ['both-10:30.qcow2', 'C:base.raw'],
+        ['file:ov.qcow2', 'json:{}'],
+      ] as const) {
+        writeFileSync(base, new Uint8Array(1024).fill(0x33))
+        const source = { overlay: { file: overlay }, base: { file: base, format: 'raw' } }
+        await using(source, async (disk) => {
+          expect((await disk.node.info()).backingFilename).toBe(base.includes(':') ? `./${base}` : base)
+        })
+        expect([overlay, await using(overlay, (disk) => first(disk))]).toEqual([overlay, 0x33])
+      }
+    } finally {
+      process.chdir(cwd)
+    }
+  })
+
+  it('names a base from where the overlay really lies', async () => {
+    mkdirSync(path('real/deep'), { recursive: true })
+    mkdirSync(path('bases'))
+    symlinkSync(path('real/deep'), path('link'))
+    writeFileSync(path('bases/base.raw'), new Uint8Array(1024).fill(8))
+    const cwd = process.cwd()
+    process.chdir(directory)
+    try {
+      await using(
+        { overlay: { file: 'link/ov.qcow2' }, base: { file: 'bases/base.raw', format: 'raw' } },
+        async (disk) => {
+          expect((await disk.node.info()).backingFilename).toBe('../../bases/base.raw')
+        },
+      )
+    } finally {
+      process.chdir(cwd)
+    }
+  })
+
+  it('opens the file that json: or file: names beside an image, and says of others what they are', async () => {
+    writeFileSync(path('base.raw'), new Uint8Array(1024).fill(7))
+    const over = async (name: string): Promise<string> => {
+      const file = memoryFromBytes(new Uint8Array(0))
+      await formatImage(qcow2, file, { size: 1024, backingFile: name, backingFmt: 'raw' })
+      const bytes = new Uint8Array(file.size)
+      await file.read(0, bytes)
+      writeFileSync(path('over.qcow2'), bytes)
+      return path('over.qcow2')
+    }
+    const json = 'json:{"driver":"raw","file":{"driver":"file","filename":"base.raw"}}'
+    for (const name of ['file:base.raw', json])
+      expect(await using(await over(name), (disk) => first(disk))).toBe(7)
+    for (const name of [
+      'nbd:localhost:1',
+      'json:{"driver":"nbd","host":"x"}',
+      'file:/etc/passwd',
+      'C:\\base.raw',
+    ])
+      await expect(v86Disk(await over(name))).rejects.toMatchObject({ code: 'EACCES' })
   })
 
   it('does not leave a file behind that could not be made an image', async () => {

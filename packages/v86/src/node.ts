@@ -3,22 +3,24 @@
  * drivers.
  * @module
  */
+import { realpathSync } from 'node:fs'
 import { rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, isAbsolute, relative } from 'node:path'
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import {
   type AnyDriver,
   BlockError,
   type BlockNode,
   DriverRegistry,
-  fromHostError,
   memory,
   memoryFromBytes,
   type NodeOptions,
+  nameOfUrl,
   nullCo,
   type OpenEnvironment,
   type OpenHost,
+  pathName,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fromHostError, hostCdrom, hostDevice, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -27,8 +29,15 @@ import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './sou
 import type { V86Disk, V86DiskOptions } from './v86-disk.ts'
 import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
 
-/** What a disk in Node may be made of; a string is a path. */
-export type NodeDiskSource = string | FileSource | MemorySource | OverlaySource | BlockNode | NodeOptions
+/** What a disk in Node may be made of; a string is a path, a `URL` one of `file:`. */
+export type NodeDiskSource =
+  | string
+  | URL
+  | FileSource
+  | MemorySource
+  | OverlaySource
+  | BlockNode
+  | NodeOptions
 
 /** How disks in Node are opened. */
 export interface NodeDiskOptions extends V86DiskOptions {
@@ -36,15 +45,19 @@ export interface NodeDiskOptions extends V86DiskOptions {
   readonly host?: OpenHost
 }
 
-/** Each image may name what lies beside it. */
+/** Each image may name what lies beside it; one that lies nowhere has nothing beside it. */
 const besideHost: OpenHost = {
   resolve: (reference, parent, role) =>
-    nodeHost({ directory: dirname(parent) }).resolve(reference, parent, role),
+    nodeHost(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
+      reference,
+      parent,
+      role,
+    ),
 }
 
 /** The drivers of this entry, and a host: for nodes that are opened beside the disks. */
 export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment => ({
-  registry: new DriverRegistry([raw, qcow2, qed, file, memory, nullCo]),
+  registry: new DriverRegistry([raw, qcow2, qed, file, hostDevice, hostCdrom, memory, nullCo]),
   host,
 })
 
@@ -61,12 +74,13 @@ export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions =
     imageDriver: qcow2 as AnyDriver,
     place: placeOf,
   }
-  const { node, isOwn } = await openSource(kit, typeof source === 'string' ? { file: source } : source)
+  const named = typeof source === 'string' || source instanceof URL ? { file: source } : source
+  const { node, isOwn } = await openSource(kit, named)
   return isOwn ? diskOfOwnNode(node, settings) : diskOf(node, settings)
 }
 
 function placeOf(source: PlaceSource): OpenedPlace {
-  if ('file' in source) return filePlace(source.file)
+  if ('file' in source) return filePlace(pathOf(source.file))
   if (!('memory' in source))
     throw new BlockError('ENOTSUP', `the place is one for browsers: { ${Object.keys(source).join(', ')} }`)
   const content = source.memory
@@ -79,13 +93,41 @@ function placeOf(source: PlaceSource): OpenedPlace {
   }
 }
 
+/** @throws BlockError EINVAL for a URL of something else than a file of this machine */
+function pathOf(file: string | URL): string {
+  if (!(file instanceof URL)) return file
+  if (file.protocol === 'file:') return nameOfUrl(file)
+  throw new BlockError('EINVAL', `a disk in Node is made of files, not of '${file}'`)
+}
+
+/** What an overlay calls its base: a path from where the overlay lies, which no other program takes for a protocol. */
+function nameBeside(overlay: string, base: string): string {
+  if (isAbsolute(base)) return base
+  // Programs follow links before they go up by `..`, so the real directories are what counts.
+  const from = realDirectory(overlay)
+  const name = relative(from, join(realDirectory(base), basename(base)))
+  return pathName(sep === '/' ? name : name.replaceAll(sep, '/'))
+}
+
+function realDirectory(path: string): string {
+  try {
+    return realpathSync.native(dirname(path))
+  } catch {
+    return resolve(dirname(path))
+  }
+}
+
 function filePlace(filename: string): OpenedPlace {
   return {
-    bytes: { driver: 'file', filename },
+    // A path, also where it begins like a protocol.
+    bytes: {
+      driver: hostDevice.recognises?.(filename) ? hostDevice.name : file.name,
+      filename: pathName(filename),
+    },
     readOnly: false,
     nameFrom(overlay) {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
-      return isAbsolute(filename) ? filename : relative(dirname(overlay.file), filename)
+      return nameBeside(pathOf(overlay.file), filename)
     },
     async exists() {
       try {

@@ -14,9 +14,9 @@ export interface PlaceOptions {
   readonly size?: number | string
 }
 
-/** A path of the file system. Node only. */
+/** A path of the file system, or a `file:` URL of one; colons in a path are part of it. Node only. */
 export interface FileSource extends PlaceOptions {
-  readonly file: string
+  readonly file: string | URL
 }
 
 /** A `File` or `Blob` that the user picked. Read-only. */

@@ -1,7 +1,8 @@
 /** Reads and writes of one file by Linux AIO: whole ones, out of requests that may move less, or be refused. */
-import { fromHostError } from '../errno.ts'
+
 import { CacheMeter } from './adaptive-engine.ts'
 import { type AioQueue, NotSent, NotTaken } from './aio-queue.ts'
+import { fromHostError } from './host-error.ts'
 import { noProgress, stopped, type ThreadEngine } from './io-engine.ts'
 
 /** Bytes of one request at most; Linux stops at 2 GiB less a page. */

@@ -5,10 +5,10 @@
  * need not exist, and nothing is written there.
  */
 import type { Permissions, PreparedPermissions } from '../driver.ts'
-import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
 import { ALL_PERMISSIONS, PERMISSION } from '../permissions.ts'
 import type { HostLocks } from './host-calls.ts'
+import { fromHostError } from './host-error.ts'
 
 /** The bytes that are locked for the first permission: by who takes it, and by who does not share it. */
 const TAKEN = 100

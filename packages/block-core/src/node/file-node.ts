@@ -14,12 +14,12 @@ import type {
   WriteFlag,
   WriteFlags,
 } from '../driver.ts'
-import { fromHostError } from '../errno.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
 import { FileLock } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
-import type { HostCalls } from './host-calls.ts'
+import type { HostCalls, Where } from './host-calls.ts'
+import { fromHostError } from './host-error.ts'
 import { close, fstat } from './host-fs.ts'
 import { type OpenFile, placeOf } from './open-file.ts'
 import { resizeFile } from './preallocate.ts'
@@ -63,15 +63,13 @@ export class FileNode implements NodeOps {
     this.#file = init.file
     this.#calls = init.calls
     this.#openAgain = init.openAgain
-    this.#size = init.file.stats.size
+    this.#size = init.file.size
     const { filename, locking } = init
     if (locking !== 'off') {
       this.place = placeOf(init.file.stats)
       this.#locking = { filename, required: locking === 'on' }
     }
-    this.#space = new FileSpace(init.calls, (bytes, run) =>
-      this.#use(() => this.#file.engine.call(bytes, (where) => run(this.#file.fd, where))),
-    )
+    this.#space = new FileSpace(init.calls, (bytes, run) => this.call(bytes, run))
   }
 
   /** Only where the host can punch holes. */
@@ -184,7 +182,7 @@ export class FileNode implements NodeOps {
       commit: () => {
         this.#file = next
         this.#lock?.moveTo(next.fd)
-        this.#size = next.stats.size
+        this.#size = next.size
         return close(old.fd)
       },
       abort: () => close(next.fd),
@@ -282,6 +280,11 @@ export class FileNode implements NodeOps {
           : error
       }
     }
+  }
+
+  /** Makes a call on the file that is neither reading nor writing. `bytes`: what its work grows with. */
+  call<T>(bytes: number, run: (fd: number, where: Where) => Promise<T>): Promise<T> {
+    return this.#use(() => this.#file.engine.call(bytes, (where) => run(this.#file.fd, where)))
   }
 
   /** Runs something on the descriptor that is not the engine's, so that the descriptor outlives it. */

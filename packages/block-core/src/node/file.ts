@@ -1,20 +1,20 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { requireUnused } from '../access.ts'
-import { defineDriver, type ReopenRequest } from '../driver.ts'
-import { fromHostError } from '../errno.ts'
+import { defineDriver, type OpenContext, type ReopenRequest } from '../driver.ts'
 import { BlockError } from '../errors.ts'
-import { protocolOf } from '../filename.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
+import { pathName } from '../paths.ts'
 import { filePreallocation } from '../preallocation.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
 import { lockForCreation } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
+import { fromHostError } from './host-error.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
-import { openFailure, openFile, placeOf } from './open-file.ts'
+import { type FileKind, openFailure, openFile, placeOf, requireKind } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 
 /**
@@ -24,7 +24,7 @@ import { requirePreallocation, resizeFile } from './preallocate.ts'
  * without bound. With `cache.direct=on` every request waits for the disk: `adaptive` and `native` give it to the
  * kernel (Linux AIO), the others, and what the kernel does not take, to threads.
  */
-const options = {
+export const fileOptions = {
   filename: text('File name of the image'),
   aio: oneOf(
     AIO_NAMES,
@@ -38,12 +38,12 @@ const options = {
   ),
 }
 
-type FileOptions = OptionValues<typeof options>
+type FileOptions = OptionValues<typeof fileOptions>
 
 /**
  * Options of a new file, with QEMU's help. `extent_size_hint` is checked and has no effect: it is a hint to the
- * host's file system by an ioctl, which Node cannot call, and QEMU goes on where the file system does not know it.
- * `nocow` is another such ioctl; as the file would silently be something else than asked for, `on` is refused.
+ * host's file system by an ioctl, and QEMU goes on where the file system does not know it. `nocow` is another such ioctl, made where
+ * there is koffi; what comes of it is no matter to QEMU either.
  */
 const placeOptions = {
   nocow: bool('Turn off copy-on-write (valid only on btrfs)'),
@@ -53,14 +53,9 @@ const placeOptions = {
 
 const MAX_EXTENT_SIZE_HINT = 2 ** 32 - 1
 
-/** @throws BlockError EINVAL, ENOTSUP */
-function checkPlaceOptions({ nocow, extent_size_hint: hint = 0 }: OptionValues<typeof placeOptions>): void {
+/** @throws BlockError EINVAL */
+function checkPlaceOptions({ extent_size_hint: hint = 0 }: OptionValues<typeof placeOptions>): void {
   if (hint > MAX_EXTENT_SIZE_HINT) throw new BlockError('EINVAL', 'Extent size hint is too large')
-  if (nocow)
-    throw new BlockError(
-      'ENOTSUP',
-      'nocow=on is not supported: Node.js cannot turn off copy-on-write of a file',
-    )
 }
 
 /** What the driver is built on, beside `node:fs`. */
@@ -75,8 +70,8 @@ export interface FileDriverParts {
 }
 
 /** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
-function requireFilename({ filename, locking }: FileOptions, calls: HostCalls): string {
-  if (!filename) throw new BlockError('EINVAL', `The 'file' block driver requires a file name`)
+function requireFilename(driver: FileKind, { filename, locking }: FileOptions, calls: HostCalls): string {
+  if (!filename) throw new BlockError('EINVAL', `The '${driver}' block driver requires a file name`)
   // Node itself cannot lock files, and `auto` means "if possible".
   if (locking === 'on' && !calls.locks)
     throw new BlockError(
@@ -84,6 +79,87 @@ function requireFilename({ filename, locking }: FileOptions, calls: HostCalls): 
       'locking=on was specified, but this system has no file locks, or the package koffi is not installed',
     )
   return filename
+}
+
+/** Opens what the options of a node name, as a driver of files or of devices. @throws BlockError */
+export async function openFileNode(
+  driver: FileKind,
+  { readOnly, direct, options }: Pick<OpenContext<FileOptions>, 'readOnly' | 'direct' | 'options'>,
+  { hostCalls = systemCalls, makeEngine: engineOf = makeEngine }: FileDriverParts,
+): Promise<FileNode> {
+  const filename = requireFilename(driver, options, hostCalls)
+  const { aio } = options
+  const openAs = (mode: { readonly readOnly: boolean; readonly direct: boolean }) => {
+    if (aio === 'native' && !mode.direct)
+      throw new BlockError(
+        'EINVAL',
+        'aio=native was specified, but it requires cache.direct=on, which was not specified.',
+      )
+    return openFile(filename, {
+      ...mode,
+      driver,
+      makeEngine: () => engineOf(engineNameOf(aio)),
+      makeDirectEngine: (alignment) => makeDirectEngine(aio, alignment, hostCalls),
+    })
+  }
+  return new FileNode({
+    file: await openAs({ readOnly, direct }),
+    calls: hostCalls,
+    filename,
+    locking: options.locking as 'auto' | 'on' | 'off',
+    async openAgain(request, again) {
+      requireSame(options, request)
+      return openAs({ readOnly: request.readOnly, direct: again })
+    },
+  })
+}
+
+/**
+ * Opens the place of a new image, which nobody may use meanwhile, and closes it. A file is made if it is not there; a device has to be.
+ *
+ * @throws BlockError EBUSY, and what the host says
+ */
+export async function withPlace(
+  driver: FileKind,
+  options: FileOptions,
+  hostCalls: HostCalls,
+  use: (place: { readonly fd: number; readonly size: number }) => Promise<void>,
+): Promise<void> {
+  const filename = requireFilename(driver, options, hostCalls)
+  const { fd, stats, size } = await openPlace(driver, filename)
+  try {
+    if (options.locking !== 'off') {
+      requireUnused(placeOf(stats), filename)
+      if (hostCalls.locks) lockForCreation(hostCalls.locks, fd, filename)
+    }
+    await use({ fd, size })
+  } catch (error) {
+    throw fromHostError(error, `Could not create '${filename}'`)
+  } finally {
+    await close(fd)
+  }
+}
+
+async function openPlace(driver: FileKind, filename: string) {
+  if (driver !== 'file')
+    return openFile(filename, {
+      driver,
+      readOnly: false,
+      direct: false,
+      makeEngine: () => makeEngine('threads'),
+      makeDirectEngine: () => makeEngine('threads'),
+    })
+  const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
+    throw openFailure('create', filename, error)
+  })
+  try {
+    const stats = await fstat(fd)
+    requireKind(driver, filename, stats)
+    return { fd, stats, size: stats.size }
+  } catch (error) {
+    await close(fd)
+    throw error
+  }
 }
 
 /** Makes a `file` driver of other parts; `file` is the usual one. */
@@ -95,61 +171,25 @@ export const fileDriver = ({
     name: 'file',
     kind: 'protocol',
     prefixes: ['file'],
-    options,
+    takesPaths: true,
+    options: fileOptions,
     placeOptions,
 
     parseFilename(filename) {
-      const path = filename.startsWith('file:') ? filename.slice('file:'.length) : filename
-      // Without its prefix a name with a colon would look like one of another protocol.
-      return { filename: protocolOf(path) === undefined ? path : `./${path}` }
+      return { filename: pathName(filename.startsWith('file:') ? filename.slice('file:'.length) : filename) }
     },
 
-    async open(context) {
-      const { readOnly, options } = context
-      const filename = requireFilename(options, hostCalls)
-      const { aio } = options
-      const openAs = (mode: { readonly readOnly: boolean; readonly direct: boolean }) => {
-        if (aio === 'native' && !mode.direct)
-          throw new BlockError(
-            'EINVAL',
-            'aio=native was specified, but it requires cache.direct=on, which was not specified.',
-          )
-        return openFile(filename, {
-          ...mode,
-          makeEngine: () => engineOf(engineNameOf(aio)),
-          makeDirectEngine: (alignment) => makeDirectEngine(aio, alignment, hostCalls),
-        })
-      }
-      return new FileNode({
-        file: await openAs({ readOnly, direct: context.direct }),
-        calls: hostCalls,
-        filename,
-        locking: options.locking as 'auto' | 'on' | 'off',
-        async openAgain(request, direct) {
-          requireSame(options, request)
-          return openAs({ readOnly: request.readOnly, direct })
-        },
-      })
-    },
+    open: (context) => openFileNode('file', context, { hostCalls, makeEngine: engineOf }),
 
     async createPlace(options, size, fallback, more = {}) {
-      const filename = requireFilename(options, hostCalls)
       const place = more as OptionValues<typeof placeOptions>
       const preallocation = place.preallocation ?? fallback
       checkPlaceOptions(place)
       requirePreallocation(preallocation)
-      const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
-        throw openFailure('create', filename, error)
-      })
-      try {
-        const stats = await fstat(fd)
-        if (!stats.isFile())
-          throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
-        if (options.locking !== 'off') {
-          requireUnused(placeOf(stats), filename)
-          if (hostCalls.locks) lockForCreation(hostCalls.locks, fd, filename)
-        }
+      await withPlace('file', options, hostCalls, async ({ fd }) => {
         await ftruncate(fd, 0)
+        // A file that has content keeps it where it is. Only a help, as in QEMU: most file systems have no such thing.
+        if (place.nocow) await hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },
           0,
@@ -157,11 +197,7 @@ export const fileDriver = ({
           preallocation,
           hostCalls,
         )
-      } catch (error) {
-        throw fromHostError(error, `Could not create '${filename}'`)
-      } finally {
-        await close(fd)
-      }
+      })
     },
   })
 

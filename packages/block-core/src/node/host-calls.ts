@@ -26,6 +26,10 @@ export interface HostCalls {
    * at the end of the file that is read
    */
   copyRange?(from: FilePlace, to: FilePlace, bytes: number, where?: Where): Promise<number>
+  /** `ioctl(BLKDISCARD)`: gives up the content of a part of a block device. Whole blocks. */
+  discardDevice?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
+  /** `ioctl(FS_IOC_SETFLAGS)`: from now on what is written to an empty file is written in place (btrfs). */
+  noCopyOnWrite?(fd: number): Promise<void>
   /** Requests that the kernel carries out while this thread goes on. Only with O_DIRECT do they not wait. */
   readonly aio?: HostAio | undefined
   /** Locks of other processes see these. Present where they belong to the open file, not to the process. */

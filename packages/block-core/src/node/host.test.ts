@@ -1,5 +1,6 @@
 import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { defineDriver } from '../driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
@@ -126,10 +127,100 @@ describe('nodeHost confined to a directory', () => {
     await expect(confined.resolve({ filename: path }, image, 'data-file')).rejects.toMatchObject(EACCES)
   })
 
-  it('takes every name for a path', async () => {
+  it('takes a name for a path where there is such a file', async () => {
     expect(await backing('json:{}')).toEqual({ file: { driver: 'file', filename: join(home, 'json:{}') } })
-    for (const name of ['json:{"driver":"null-co"}', 'nbd:localhost:10809', 'file:/etc/passwd', 'fat:/etc'])
-      await expect(backing(name)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('finds the file that json: and file: name, beside the image', async () => {
+    const base = { driver: 'file', filename: join(home, 'base') }
+    const json = (options: object): string => `json:${JSON.stringify(options)}`
+    for (const name of ['file:base', `file:${join(home, 'base')}`, 'file:deep/../base'])
+      expect(await backing(name)).toEqual({ file: base })
+    for (const filename of ['base', './base', join(home, 'base')]) {
+      const file = { driver: 'file', filename }
+      expect(await backing(json({ driver: 'qcow2', file }))).toEqual({ driver: 'qcow2', file: base })
+      expect(await backing(json({ driver: 'qcow2', file: { filename } }))).toEqual({
+        driver: 'qcow2',
+        file: base,
+      })
+      expect(await backing(json({ 'file.driver': 'file', 'file.filename': filename }))).toEqual({
+        file: base,
+      })
+      expect(await backing(json({ driver: 'raw', filename: `file:${filename}` }))).toEqual({
+        driver: 'raw',
+        file: base,
+      })
+      expect(await backing(json(file))).toEqual(base)
+    }
+    // The header has the last word on the format, as in QEMU.
+    const filename = json({ driver: 'qcow2', file: { driver: 'file', filename: 'base' } })
+    expect(await confined.resolve({ filename, driver: 'raw' }, image, 'backing')).toEqual({
+      driver: 'raw',
+      file: base,
+    })
+  })
+
+  it.each([
+    ['nbd:localhost:10809', "only files may be opened, not what the protocol 'nbd' has"],
+    ['fat:/etc', "only files may be opened, not what the protocol 'fat' has"],
+    ['https://example.org/base', "only files may be opened, not what the protocol 'https' has"],
+    ['host_device:/dev/sda', "only files may be opened, not what the protocol 'host_device' has"],
+    ['C:\\base', "only files may be opened, not what the protocol 'C' has"],
+    ['json:{"driver":"null-co"}', "the driver 'null-co' opens no file"],
+    ['json:{"driver":"nbd","host":"example.org"}', "its option 'host' is more than a file and its format"],
+    [
+      'json:{"driver":"qcow2","file":{"driver":"host_device","filename":"base"}}',
+      "the driver 'host_device' opens no file",
+    ],
+    [
+      'json:{"driver":"qcow2","backing":{"driver":"file","filename":"base"},"file":{"filename":"base"}}',
+      "its option 'backing' is more than a file and its format",
+    ],
+    [
+      'json:{"driver":"qcow2","file":{"driver":"file","filename":"base","locking":"off"}}',
+      "its option 'file.locking' is more than a file and its format",
+    ],
+    ['json:{"driver":"qcow2","filename":"json:{}"}', 'its file is given as JSON once more'],
+    ['json:{"file":"base"}', "its option 'file' is no file"],
+    ['json:{"driver":7,"filename":"base"}', "its option 'driver' is no word"],
+    ['json:{"driver":"file","filename":"base\\u0000"}', 'no host can have such a file'],
+    ['json:{"driver"', 'its JSON is wrong: JSON parse error, premature EOI'],
+    ['json:[]', 'its JSON is no object'],
+  ])('refuses %s for what it is', async (name, why) => {
+    await expect(backing(name)).rejects.toMatchObject({
+      ...EACCES,
+      message: `the image refers to '${name}', and ${why}`,
+    })
+  })
+
+  it.each([
+    ['file:/etc/passwd'],
+    ['file:../outside/secret'],
+    ['file:link'],
+    ['json:{"driver":"file","filename":"../outside/secret"}'],
+    ['json:{"driver":"raw","file":{"driver":"file","filename":"/etc/passwd"}}'],
+    ['json:{"driver":"raw","filename":"file:directory/secret"}'],
+  ])('lets nobody out by %s', async (name) => {
+    await expect(backing(name)).rejects.toMatchObject({
+      ...EACCES,
+      message: expect.stringContaining('only files in'),
+    })
+  })
+
+  it('takes a URL for its directory', async () => {
+    const host = nodeHost({ directory: pathToFileURL(home) })
+    expect(await host.resolve({ filename: 'base' }, image, 'backing')).toMatchObject({
+      file: { filename: join(home, 'base') },
+    })
+    expect(() => nodeHost({ directory: new URL('https://example.org/home') })).toThrow(TypeError)
+  })
+
+  it('says of a loop of links what the C library says', async () => {
+    await expect(backing('loop')).rejects.toMatchObject({
+      code: 'ELOOP',
+      message: "Could not open 'loop': Too many levels of symbolic links",
+    })
+    await expect(backing('x'.repeat(300))).rejects.toMatchObject({ code: 'ENAMETOOLONG' })
   })
 
   it('says what is wrong with a name that leads nowhere', async () => {

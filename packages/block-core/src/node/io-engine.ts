@@ -16,9 +16,9 @@
  * disk, or copies a lot while others could copy too, belongs to the pool.
  */
 import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs'
-import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
 import type { Where } from './host-calls.ts'
+import { fromHostError } from './host-error.ts'
 
 /** Reads and writes of one open file. Offsets in bytes. */
 export interface IoEngine {

@@ -34,6 +34,8 @@ const NAMES = [
   'seekData',
   'seekHole',
   'copyRange',
+  'discardDevice',
+  'noCopyOnWrite',
   'locks',
   'aio',
 ] as const

@@ -1,8 +1,9 @@
 /** Opening a host file: the flags, the checks, the words of every refusal, and the engine that fits. */
 import { constants, type Stats } from 'node:fs'
-import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
+import { deviceSize, isBlockDevicePath, isReadOnlyDevice } from './device.ts'
 import { opensWithoutDirect, probeAlignment } from './direct-engine.ts'
+import { fromHostError } from './host-error.ts'
 import { close, fstat, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 
@@ -16,13 +17,20 @@ export interface OpenFile {
   readonly alignment: number
   /** As they were when it was opened. */
   readonly stats: Stats
+  /** Bytes, then: devices tell it in their own way. */
+  readonly size: number
 }
 
-/** The file itself, by whatever name, as `NodeOps.place` tells it. */
-export const placeOf = ({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string => `file:${dev}:${ino}`
+/** The drivers of files and devices. */
+export type FileKind = 'file' | 'host_device' | 'host_cdrom'
+
+/** The file itself, by whatever name, as `NodeOps.place` tells it; a device may have several files that lead to it. */
+export const placeOf = (stats: Stats): string =>
+  stats.isBlockDevice() ? `device:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`
 
 /** How to open a file. */
 export interface OpenMode {
+  readonly driver: FileKind
   readonly readOnly: boolean
   readonly direct: boolean
   /** Makes the engine of a file that is not opened with O_DIRECT. */
@@ -32,35 +40,42 @@ export interface OpenMode {
 }
 
 /** What the host said of a failed open or create, as QEMU words it (`qemu_open_internal` of util/osdep.c). */
-export function openFailure(action: 'open' | 'create', filename: string, error: unknown): BlockError {
-  const what = `Could not ${action} '${filename}'`
-  const known = fromHostError(error, what)
-  const code = (error as { code?: unknown }).code
-  // Sockets and devices without a driver: an errno that the project has no name for.
-  return code === 'ENXIO'
-    ? new BlockError('EIO', `${what}: No such device or address`, { cause: error })
-    : known
+export const openFailure = (action: 'open' | 'create', filename: string, error: unknown): BlockError =>
+  fromHostError(error, `Could not ${action} '${filename}'`)
+
+/** @throws BlockError EINVAL for what is no file, or no device, of that driver */
+export function requireKind(driver: FileKind, filename: string, stats: Stats): void {
+  const isDevice = stats.isBlockDevice() || stats.isCharacterDevice()
+  if (driver === 'file' ? stats.isFile() : isDevice) return
+  const kind = driver === 'file' ? 'a regular file' : 'either a character or block device'
+  throw new BlockError('EINVAL', `'${driver}' driver requires '${filename}' to be ${kind}`)
 }
 
 /**
- * Opens a regular file.
+ * Opens a regular file, or a device.
  *
- * @throws BlockError ENOENT, EACCES, EISDIR, ... `Could not open 'PATH': ...`; EINVAL for what is no regular
- * file, or where the file system refuses O_DIRECT
+ * @throws BlockError ENOENT, EACCES, EISDIR, ... `Could not open 'PATH': ...`; EINVAL for what is neither, or not what
+ * the driver is for, or where the file system refuses O_DIRECT
  */
 export async function openFile(filename: string, mode: OpenMode): Promise<OpenFile> {
+  const { driver, readOnly } = mode
   if (mode.direct && constants.O_DIRECT === undefined)
     throw new BlockError('ENOTSUP', `Could not open '${filename}': this system has no O_DIRECT`)
-  // O_NONBLOCK means nothing for a regular file, and keeps a FIFO from holding up the open.
-  const flags = (mode.readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0)
+  if (driver !== 'file' && process.platform === 'win32')
+    throw new BlockError('ENOTSUP', `Could not open '${filename}': devices of Windows cannot be opened here`)
+  // O_NONBLOCK means nothing for a regular file, and keeps a FIFO from holding up the open. With it a drive without a medium opens, too.
+  const waits = driver === 'host_device' && isBlockDevicePath(filename)
+  const flags = (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (waits ? 0 : (constants.O_NONBLOCK ?? 0))
   const fd = await openFd(filename, flags, mode.direct)
   try {
     const stats = await fstat(fd)
-    if (!stats.isFile())
-      throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
-    if (!mode.direct) return { fd, stats, direct: false, alignment: 1, engine: mode.makeEngine() }
+    requireKind(driver, filename, stats)
+    if (!readOnly && (await isReadOnlyDevice(stats)))
+      throw new BlockError('EACCES', 'The device is not writable: Permission denied')
+    const size = driver === 'file' ? stats.size : await deviceSize(fd, stats)
+    if (!mode.direct) return { fd, stats, size, direct: false, alignment: 1, engine: mode.makeEngine() }
     const alignment = await probeAlignment(fd)
-    return { fd, stats, direct: true, alignment, engine: mode.makeDirectEngine(alignment) }
+    return { fd, stats, size, direct: true, alignment, engine: mode.makeDirectEngine(alignment) }
   } catch (error) {
     await close(fd).catch(() => undefined)
     throw fromHostError(error, `Could not open '${filename}'`)

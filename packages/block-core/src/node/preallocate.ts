@@ -1,9 +1,9 @@
 /** Changing the length of a host file, and filling what was added: `handle_aiocb_truncate` of block/file-posix.c. */
 import { alignUp, SECTOR } from '../bits.ts'
 import type { Preallocation } from '../driver.ts'
-import { fromHostError } from '../errno.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 import type { HostCalls } from './host-calls.ts'
+import { fromHostError } from './host-error.ts'
 import { fsync, ftruncate } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 

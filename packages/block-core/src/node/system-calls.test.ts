@@ -52,6 +52,8 @@ it('is there where this system has a binary of koffi, and says what is there', (
       'seekData',
       'seekHole',
       'copyRange',
+      'discardDevice',
+      'noCopyOnWrite',
       'locks',
       'aio',
     ])

@@ -30,6 +30,8 @@ interface Constants {
   /** Command of `fcntl` that punches a hole (`F_PUNCHHOLE`). */
   readonly punchHole?: number
   readonly copyFileRange?: boolean
+  /** Requests of `ioctl`: of a block device, and of the flags of a file (linux/fs.h). */
+  readonly ioctl?: { readonly discard: number; readonly getFlags: number; readonly setFlags: number }
   /** Commands of `fcntl` for locks of open file descriptions, and types of locks. */
   readonly ofd?: { readonly get: number; readonly set: number; readonly types: LockTypes }
   /** Numbers of Linux's asynchronous requests. */
@@ -48,6 +50,7 @@ const LINUX: Constants = {
   seekHole: 4,
   fallocate: { punchHole: 3, zeroRange: 16 },
   copyFileRange: true,
+  ioctl: { discard: 0x1277, getFlags: 0x80086601, setFlags: 0x40086602 },
   ofd: { get: 36, set: 37, types: { read: 0, write: 1, none: 2 } },
 }
 const MACOS: Constants = { seekData: 4, seekHole: 3, punchHole: 99 }
@@ -135,6 +138,7 @@ export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCa
     ...seekCalls(system, declare),
     ...spaceCalls(system, declare),
     ...(system.copyFileRange && copyCalls(declare)),
+    ...(system.ioctl && controlCalls(system.ioctl, declare)),
     ...(system.ofd && { locks: lockCalls(system.ofd, declare) }),
     ...(system.aio && {
       aio: aioCalls(system.aio, ffi, declare, (result) => errorOf(-result, 'io_submit')),
@@ -213,6 +217,30 @@ function copyCalls(declare: Declare): HostCalls {
   return {
     copyRange: (from, to, bytes, where) =>
       copy.at(where, from.fd, word(from.offset), to.fd, word(to.offset), bytes, 0),
+  }
+}
+
+/** FS_NOCOW_FL. */
+const NO_COPY_ON_WRITE = 0x800000
+
+/** The third argument of `ioctl` is passed as those before it on the processors of {@link SYSTEMS} that have these requests. */
+function controlCalls(
+  { discard, getFlags, setFlags }: NonNullable<Constants['ioctl']>,
+  declare: Declare,
+): HostCalls {
+  const ioctl = declare('ioctl', 'int ioctl(int fd, uint64_t request, void *argument)')
+  if (!ioctl) return {}
+  return {
+    async discardDevice(fd, offset, bytes, where) {
+      await ioctl.at(where, fd, discard, new BigUint64Array([BigInt(offset), BigInt(bytes)]))
+    },
+    async noCopyOnWrite(fd) {
+      // The kernel takes an int where it says long.
+      const flags = new Uint32Array(2)
+      await ioctl.at('here', fd, getFlags, flags)
+      flags[0]! |= NO_COPY_ON_WRITE
+      await ioctl.at('here', fd, setFlags, flags)
+    },
   }
 }
 

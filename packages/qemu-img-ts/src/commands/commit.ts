@@ -6,6 +6,7 @@ import {
   commitNode,
   errorText,
   isBlockError,
+  protocolOf,
   reopenNode,
   resolveBackingFilename,
   skipFilters,
@@ -135,4 +136,4 @@ async function isNamed(
   return (await realPath(combinePaths(place, wanted))) === (await realPath(full))
 }
 
-const hasProtocol = (name: string): boolean => /^[^/]*:/.test(name)
+const hasProtocol = (name: string): boolean => protocolOf(name) !== undefined

@@ -1,5 +1,6 @@
 /** `convert`: copies disks, one behind the other, into an image of another format or place. */
 import {
+  type AnyDriver,
   type BlockNode,
   backingOf,
   CopyMap,
@@ -7,6 +8,7 @@ import {
   parseKeyValue,
   readInteger,
   SECTOR,
+  skipFilters,
   unshareWrites,
 } from '@vmblock/block-core'
 import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
@@ -196,7 +198,7 @@ async function convertInto(
     ...(minimum > 0 && { extra: { discard: 'unmap' } }),
   })
   return withImage(call, target, async () => {
-    if (options.compress && !target.can('writeCompressed')) throw noCompression()
+    if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
     if (target.size < total) throw new Failure('output file is smaller than input file')
     const map = await CopyMap.of({
       sources: sources.map((node, index) => ({
@@ -208,7 +210,8 @@ async function convertInto(
       ...(image && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
       ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
     })
-    const isZero = options.targetIsZero || (image !== undefined && backing === undefined)
+    const isNew = image !== undefined && backing === undefined
+    const isZero = options.targetIsZero || (isNew && isZeroWhenNew(target))
     return copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
   })
 }
@@ -239,7 +242,20 @@ function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly Blo
   if (options.bitmaps) throw new Failure('Source lacks bitmap support')
 }
 
-const noCompression = (): Failure => new Failure('Compression not supported for this file format')
+/** Whether nothing shows in a new image: a file begins empty, a device with whatever it held. */
+function isZeroWhenNew(node: BlockNode): boolean {
+  const { driver, file } = skipFilters(node)
+  if (driver.sharesFile && file) return isZeroWhenNew(file.node)
+  return driver.kind === 'format' || node.growable
+}
+
+/** QEMU's words for formats that never can, and ours for those that will. */
+const noCompression = ({ name, createOptions = {} }: AnyDriver): Failure =>
+  new Failure(
+    'compression_type' in createOptions
+      ? `Writing compressed clusters is not there yet: convert to ${name} without -c`
+      : 'Compression not supported for this file format',
+  )
 
 /** The image that is to be made, as large as the sources together. @throws Failure */
 function planTarget({ options, output, services }: ConvertCall, filename: string, total: number): NewImage {
@@ -252,7 +268,7 @@ function planTarget({ options, output, services }: ConvertCall, filename: string
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
-    if (!image.format.canCompress) throw noCompression()
+    if (!image.format.canCompress) throw noCompression(image.format)
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

@@ -1,0 +1,107 @@
+/**
+ * The drivers `host_device` and `host_cdrom`: block devices of the host, and character devices as far as they read and write. They are
+ * found by their names, and keep their size. What is done to a file is done here, except for what devices cannot.
+ */
+import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
+import { BlockError, messageOf } from '../errors.ts'
+import { text } from '../options.ts'
+import { isDevicePath } from './device.ts'
+import { type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'
+import type { FileNode } from './file-node.ts'
+import type { HostCalls } from './host-calls.ts'
+import { systemCalls } from './koffi.ts'
+
+/** Bytes: what discards are cut to. Blocks of every device are as large, or go into it. */
+const DISCARD_ALIGNMENT = 4096
+
+/** Options of an image on a device, with QEMU's help: its space is there. */
+const placeOptions = {
+  preallocation: text('Preallocation mode (allowed values: off)'),
+}
+
+const PREFIXES = ['host_device', 'host_cdrom'] as const
+
+/** Makes a driver for devices, of other parts; {@link hostDevice} and {@link hostCdrom} are the usual ones. */
+export const hostDeviceDriver = (
+  name: (typeof PREFIXES)[number],
+  { hostCalls = systemCalls, makeEngine }: FileDriverParts = {},
+) =>
+  defineDriver({
+    name,
+    kind: 'protocol',
+    prefixes: [name],
+    takesPaths: true,
+    options: fileOptions,
+    placeOptions,
+    // Which of the two a device is makes no difference to its bytes.
+    ...(name === 'host_device' && { recognises: (path: string) => isDevicePath(path) }),
+
+    parseFilename(filename) {
+      const prefix = `${name}:`
+      return { filename: filename.startsWith(prefix) ? filename.slice(prefix.length) : filename }
+    },
+
+    async open(context) {
+      return deviceNode(
+        await openFileNode(name, context, { hostCalls, ...(makeEngine && { makeEngine }) }),
+        hostCalls,
+      )
+    },
+
+    async createPlace(options, size, fallback, more = {}) {
+      const preallocation = more['preallocation'] ?? fallback
+      if (preallocation !== 'off')
+        throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
+      const what = `Protocol driver '${name}' does not support image creation, and opening the image failed`
+      let tooSmall = false
+      await withPlace(name, options, hostCalls, async (file) => {
+        tooSmall = size > file.size
+      }).catch((error: unknown) => {
+        const code = error instanceof BlockError ? error.code : 'EIO'
+        throw new BlockError(code, `${what}: ${messageOf(error)}`, { cause: error })
+      })
+      if (tooSmall) throw cannotGrow()
+    },
+  })
+
+const cannotGrow = (): BlockError => new BlockError('EINVAL', 'Cannot grow device files')
+
+/** A device as a node: no holes are looked for, and nothing makes it longer. */
+function deviceNode(file: FileNode, { discardDevice }: HostCalls): NodeOps {
+  const punch = (offset: number, bytes: number) => file.discard?.(offset, bytes)
+  return {
+    place: file.place,
+    get limits() {
+      return { ...file.limits, discardAlignment: DISCARD_ALIGNMENT }
+    },
+    zeroFlags: file.zeroFlags,
+    size: () => file.size(),
+    read: (offset, into) => file.read(offset, into),
+    write: (offset, from) => file.write(offset, from),
+    writeZeroes: (offset, bytes, flags) => file.writeZeroes(offset, bytes, flags),
+    async discard(offset, bytes) {
+      if (!discardDevice) return punch(offset, bytes)
+      await file.call(bytes, (fd, where) => discardDevice(fd, offset, bytes, where))
+    },
+    async truncate(size: number, { exact, preallocation = 'off' }: TruncateOptions) {
+      if (preallocation !== 'off')
+        throw new BlockError(
+          'ENOTSUP',
+          `Preallocation mode '${preallocation}' unsupported for this non-regular file`,
+        )
+      if (exact && size !== file.size()) throw new BlockError('ENOTSUP', 'Cannot resize device files')
+      if (size > file.size()) throw cannotGrow()
+    },
+    flush: () => file.flush(),
+    info: () => file.info(),
+    preparePermissions: (wanted) => file.preparePermissions(wanted),
+    prepareReopen: (request) => file.prepareReopen(request),
+    close: () => file.close(),
+    crash: () => file.crash(),
+  }
+}
+
+/** A block or character device of the host. Found where a name leads to one; prefix `host_device:`. */
+export const hostDevice = hostDeviceDriver('host_device')
+/** A drive whose medium may be missing when it is opened. Prefix `host_cdrom:`. */
+export const hostCdrom = hostDeviceDriver('host_cdrom')

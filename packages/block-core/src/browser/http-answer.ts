@@ -68,6 +68,7 @@ export function retryAfterOf(headers: Headers): number {
   const text = headers.get('retry-after')?.trim() ?? ''
   if (/^\d+$/.test(text)) return Number(text) * 1000
   const date = headers.get('date')
-  // What is no date is no number, and no wait.
+  // Anything that is no date may be taken for one.
+  if (!/^[a-z]{3,}, /i.test(text)) return 0
   return Math.max(Date.parse(text) - (date === null ? Date.now() : Date.parse(date)) || 0, 0)
 }

@@ -13,6 +13,7 @@ export class Exchange {
   readonly #silent: () => unknown
   readonly #ended: Promise<never>
   #reject!: (reason: unknown) => void
+  #response: Response | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   /** By a clock that nobody sets. */
   #heard = performance.now()
@@ -41,9 +42,9 @@ export class Exchange {
       (late) => this.signal.aborted && letGo(late),
       () => undefined,
     )
-    const response = await Promise.race([promise, this.#ended])
+    this.#response = await Promise.race([promise, this.#ended])
     this.#heard = performance.now()
-    return response
+    return this.#response
   }
 
   /** The body of the answer, piece by piece. @throws what reading it does, or what this was ended with */
@@ -73,6 +74,7 @@ export class Exchange {
     this.done()
     this.#reject(reason)
     this.#controller.abort()
+    if (this.#response && !this.#response.body?.locked) letGo(this.#response)
   }
 
   #wait(milliseconds: number): void {

@@ -216,15 +216,18 @@ describe('time', () => {
 
     it('is nothing, where all that is on its way was read ahead', async () => {
       const { node, requests } = await open(
-        (from, to) => (from > 65_536 ? silent : well)(from, to, undefined!),
-        {
-          readahead: '256k',
-        },
+        (from, to, signal) => (from >= 262_144 ? silent : well)(from, to, signal),
+        { readahead: '256k' },
       )
-      await readBack(node, 0, 1)
-      await readBack(node, 65_536, 1).catch(() => undefined)
-      await node.close()
-      expect(requests.at(-1)!.signal.aborted || requests.length === 2).toBe(true)
+      for (const at of [0, 65_536, 131_072]) await readBack(node, at, 1)
+      expect(requests.map(({ signal }) => signal.aborted)).toEqual([false, false, false])
+      const closing = watch(node.close())
+      await pass(0)
+      expect([closing.state, requests[2]!.range, requests[2]!.signal.aborted]).toEqual([
+        'done',
+        'bytes=262144-458751',
+        true,
+      ])
     })
 
     it('is the same for the layers above', async () => {
@@ -272,7 +275,7 @@ it('asks for no more than six parts at the same time', async () => {
 
 it('does not try again what was only read ahead', async () => {
   const { node, requests } = await open(
-    (from, to) => (from >= 262_144 ? failing() : well)(from, to, undefined!),
+    (from, to) => (from >= 262_144 ? failing() : well)(from, to, signal),
     {
       readahead: '256k',
       retries: 3,

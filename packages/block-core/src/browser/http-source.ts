@@ -2,7 +2,6 @@
  * A file on a web server, read by range requests (RFC 9110 section 14): an answer that gives less than was asked for is gone on
  * with, what may pass is tried again, and every answer is compared with the first, so that it is one file all the time.
  */
-import PQueue from 'p-queue'
 import type { Patience } from '../driver.ts'
 import { BlockError, type BlockErrorCode } from '../errors.ts'
 import type { Arrival, ChunkSource } from './chunk-cache.ts'
@@ -18,6 +17,7 @@ import {
 import { Exchange } from './http-exchange.ts'
 import { addressOf, type HttpAddress } from './http-url.ts'
 import { Pauses } from './pauses.ts'
+import { Slots } from './slots.ts'
 import { isFutile, wordsOf } from './web-error.ts'
 
 /** How requests are made. */
@@ -81,7 +81,7 @@ const isPassing = (status: number): boolean =>
 export class HttpSource implements ChunkSource {
   readonly #settings: HttpSettings
   readonly #address: HttpAddress
-  readonly #queue = new PQueue({ concurrency: CONNECTIONS })
+  readonly #queue = new Slots(CONNECTIONS)
   readonly #running = new Set<Exchange>()
   readonly #pauses = new Pauses()
   /** Other versions that were seen beside this one: those of mirrors. */
@@ -189,7 +189,7 @@ export class HttpSource implements ChunkSource {
       const before = done()
       try {
         this.#requirePatience()
-        const result = await this.#queue.add(ask)
+        const result = await this.#queue.run(ask)
         // A file that changed does not change back: these were mirrors.
         this.#mirrors.push(...doubted)
         return result

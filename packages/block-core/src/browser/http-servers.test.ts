@@ -104,6 +104,25 @@ describe('an answer that gives less than was asked for', () => {
   })
 })
 
+it('is no failure where all came before the connection broke', async () => {
+  const content = pattern(100_000)
+  const broken: Answer = (from, to) => {
+    let isGiven = false
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (isGiven) return controller.error(new Error('reset'))
+        isGiven = true
+        controller.enqueue(content.slice(from, to + 1))
+      },
+    })
+    const headers = { 'content-range': `bytes ${from}-${Math.min(to, 99_999)}/100000` }
+    return new Response(body, { status: 206, headers })
+  }
+  const { node, ranges } = await open(broken, { retries: 0 })
+  expectSame(await toBytes(node), content)
+  expect(ranges.length).toBe(2)
+})
+
 describe('an answer that gives more', () => {
   it('than was asked for, as it says, is read as far as it is wanted', async () => {
     const content = pattern(64 * CHUNK)

@@ -266,11 +266,23 @@ export interface NodeOps {
   preparePermissions?(wanted: Permissions): PreparedPermissions
   /** First half of a reopen: does all that can fail. Absent: the driver accepts every change of the core's own options. */
   prepareReopen?(request: ReopenRequest): Promise<PreparedReopen>
+  /**
+   * How long requests wait for what may never answer (a server, a worker), from now on: see {@link Patience}. At once;
+   * may be called at any time, also after `close`. Absent: requests of this driver end by themselves.
+   */
+  setPatience?(patience: Patience): void
   /** Clean shutdown: metadata written, bits cleared. Not called when the node crashed. */
   close?(): Promise<void>
   /** Process death, for one node: release what the host lent, write nothing, let nothing wait. */
   crash?(): void | Promise<void>
 }
+
+/**
+ * How long requests may wait for others. `usual`: as the options say. `limited`: the node is being closed, and so requests are
+ * not repeated, and all of them together end within the time limit of one. `none`: nobody waits for what is being
+ * read, and it ends at once.
+ */
+export type Patience = 'usual' | 'limited' | 'none'
 
 /** Control over suspended requests, as qemu-io's `break`, `wait_break`, `resume` and `remove_break` need it. */
 export interface Breakpoints {
@@ -421,6 +433,8 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
    * @returns undefined where no name says the same
    */
   nameFromOptions?(options: RawOptions, child: string | undefined): string | undefined
+  /** What may be shown of a text of the options, or of a file name: addresses may have a password in them. Default: all of it. */
+  shown?(text: string): string
   open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
   /** Formats an open, empty file. */
   create?(context: CreateContext<OptionValues<C>>): Promise<void>

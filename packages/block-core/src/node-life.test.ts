@@ -127,6 +127,27 @@ describe('closing', () => {
     expect(file.isOpen).toBe(false)
   })
 
+  it('limits what requests wait for, here and in what is open for this node alone', async () => {
+    const said: string[] = []
+    const patient = (name: string): NodeOps => ({
+      ...heldDisk().ops,
+      setPatience: (patience) => said.push(`${name} ${patience}`),
+    })
+    const config = { ownedByParents: true }
+    const [own, shared] = ['own', 'shared'].map((name) => nodeOf(patient(name), { config }))
+    const users = nodeOf(patient('users'))
+    const format = nodeOf(patient('format'), { children: { file: own!, backing: shared! } }, 'format')
+    const other = nodeOf(heldDisk().ops, { children: { file: shared! } }, 'format')
+    const filter = nodeOf({ ...heldDisk().ops }, { children: { file: users } }, 'filter')
+    format.setPatience('none')
+    format.setPatience('usual')
+    expect(said.splice(0)).toEqual(['format none', 'own none', 'format usual', 'own usual'])
+    await format.close()
+    expect(said.splice(0)).toEqual(['format limited', 'own limited', 'own limited'])
+    await Promise.all([other.close(), filter.close()])
+    expect(said).toEqual(['shared limited', 'shared limited'])
+  })
+
   it('asks the driver once, after what is in flight, and lets nothing in meanwhile', async () => {
     let closed!: () => void
     const close = vi.fn(() => new Promise<void>((resolve) => (closed = resolve)))

@@ -31,11 +31,11 @@ export interface NodeNames {
 
 /** Names a node by QEMU's rules (`bdrv_refresh_filename`). */
 export function nameNode(parts: NameParts): NodeNames {
-  const { driver, own, children, overridden } = parts
+  const { driver, children, overridden } = parts
   const file = children.get('file')
   // Options of formats with backing files only tune them; those of the others (raw's offset) change what is
   // read.
-  const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(flattenOptions(own)))
+  const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
     if (role === 'file' || role === 'image' || overridden.has(role))
@@ -44,6 +44,12 @@ export function nameNode(parts: NameParts): NodeNames {
   if (overridden.has('backing') && !children.has('backing')) full['backing'] = null
   const exact = exactName(parts, file, Object.keys(strong).length > 0 || overridden.size > 0)
   return { filename: exact || `json:${jsonText(full)}`, full }
+}
+
+/** The driver's options, one by one, as far as they may be shown. */
+function* shownOptions({ driver, own }: NameParts): Generator<readonly [string, unknown]> {
+  for (const [key, value] of flattenOptions(own))
+    yield [key, driver.shown && typeof value === 'string' ? driver.shown(value) : value]
 }
 
 function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {

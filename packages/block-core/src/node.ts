@@ -17,6 +17,7 @@ import type {
   CorruptEvent,
   NodeInfo,
   NodeOps,
+  Patience,
   SnapshotInfo,
   TruncateOptions,
   WriteFlags,
@@ -342,8 +343,19 @@ export class BlockNode extends EventEmitter<NodeEvents> {
         node: this.name,
       })
     }
+    this.setPatience('limited')
     this.#closing ??= this.#shutDown()
     await this.#closing
+  }
+
+  /**
+   * How long requests in flight may wait for what may never answer, here and in the nodes that are open for this one
+   * alone. `close` limits it by itself; a program that is about to close several layers says so before the first.
+   */
+  setPatience(patience: Patience): void {
+    this.#ops.setPatience?.(patience)
+    for (const { node } of this.children.values())
+      if (node.#config.ownedByParents && node.parents.size === 1) node.setPatience(patience)
   }
 
   async #shutDown(): Promise<void> {

@@ -1,9 +1,9 @@
-/** Spreading work over time. */
+/** Spreading work over time, by a clock that nobody sets. */
 
 /** Lets so many bytes pass a second. */
 export class RateLimit {
   readonly #rate: number
-  readonly #start = Date.now()
+  readonly #start = performance.now()
   #bytes = 0
 
   /** @param rate bytes per second */
@@ -16,7 +16,7 @@ export class RateLimit {
     const due = this.#start + (this.#bytes / this.#rate) * 1000
     this.#bytes += bytes
     while (!signal?.aborted) {
-      const wait = due - Date.now()
+      const wait = due - performance.now()
       if (wait <= 0) return
       await pause(Math.min(wait, LONGEST), signal)
     }

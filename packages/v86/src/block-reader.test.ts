@@ -1,3 +1,4 @@
+import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { BlockReader } from './block-reader.ts'
@@ -131,5 +132,30 @@ describe('BlockReader', () => {
     await end(new Error('elsewhere'))
     await end(new Error('here'))
     await expect(failing).rejects.toThrow('here')
+  })
+
+  it.each([2, 64])('fetches what is on its way once, where %i blocks are kept', async (blocks) => {
+    const { asked, ends, reader } = stage(blocks)
+    const reads: Promise<void>[] = []
+    for (let turn = 0; turn < 5; turn++)
+      for (let block = 0; block < 40; block++)
+        reads.push(reader.read(block * BLOCK + turn, new Uint8Array(10)))
+    expect(asked.length).toBe(40)
+    for (const end of ends) end()
+    await Promise.all(reads)
+    expect(asked.length).toBe(40)
+  })
+
+  it('does not ask again for less where a failure has nothing to do with the place, and tells each reader', async () => {
+    const { asked, reader, end, read } = stage(8)
+    const reads = [0, 1, 2].map((at) => reader.read(at, new Uint8Array(4)).catch((error: unknown) => error))
+    await end(new BlockError('ETIMEDOUT', 'silence'))
+    const errors = await Promise.all(reads)
+    expect(new Set(errors).size).toBe(3)
+    for (const error of errors) expect(error).toMatchObject({ code: 'ETIMEDOUT', message: 'silence' })
+    expect(asked.length).toBe(1)
+    // And what failed is not kept.
+    await read(0, 4)
+    expect(asked.length).toBe(2)
   })
 })

@@ -2,8 +2,12 @@
  * Reads through the cache: what is there is given at once, what is missing is fetched in whole blocks, and a reader that goes
  * on is read ahead of. A write makes every fetch of its blocks that is on its way too old to be kept.
  */
+import { BlockError, isBlockError } from '@vmblock/block-core'
 import { BlockCache } from './block-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
+
+/** Failures that have nothing to do with the place that was read: asking for less of it would only take as long again. */
+const ANYWHERE: ReadonlySet<string> = new Set(['ETIMEDOUT', 'ECANCELED', 'EACCES', 'ENOENT', 'ENOMEDIUM'])
 
 /** What is below: the image, behind the writes that are on their way to it. */
 export interface ReadSource {
@@ -87,7 +91,10 @@ export class BlockReader {
         const at = (block - fetch.first) * blockSize
         copyOverlap(fetch.data.subarray(at, at + blockSize), block * blockSize, offset, into)
       }
-    } catch {
+    } catch (error) {
+      if (isBlockError(error) && ANYWHERE.has(error.code))
+        // An error of its own for each reader of what was fetched for several.
+        throw new BlockError(error.code, error.message, { cause: error })
       // It may have failed beside what was asked for.
       await this.#readDirectly(offset, into)
     }

@@ -153,8 +153,9 @@ function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace
   return { bytes, readOnly }
 }
 
-function urlPlace({ url, readAhead, cacheSize, timeout, retries, fetch }: UrlSource): OpenedPlace {
-  const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, fetch }
+function urlPlace({ url, readAhead, cacheSize, ...rest }: UrlSource): OpenedPlace {
+  const { timeout, retries, ignoreValidators, fetch } = rest
+  const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, ignoreValidators, fetch }
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   return { bytes: { driver: 'http', url: String(url), ...Object.fromEntries(given) }, readOnly: true }
 }

@@ -321,6 +321,21 @@ describe('the ends', () => {
     expect([reading.is, disk.isOpen]).toEqual(['EIO', false])
   })
 
+  it('close limits how long a node of its own waits, and a disk that stays open is as patient as before', async () => {
+    const { slow, disk } = stage({ ownsNode: true })
+    slow.isFast = true
+    slow.failure = (kind) => (kind === 'write' ? full : undefined)
+    const said: string[] = []
+    slow.node.setPatience = (patience) => void said.push(patience)
+    await disk.writeAt(0, bytes(1))
+    await expect(disk.close()).rejects.toThrow('no room')
+    expect(said.splice(0)).toEqual(['limited', 'usual'])
+    slow.failure = undefined
+    await disk.close()
+    // Nothing but what was read ahead is on its way then.
+    expect(said).toEqual(['limited', 'none', 'limited'])
+  })
+
   it('crash drops what is on its way, and everybody is told', async () => {
     const { slow, disk } = stage({ writeBuffer: 512, ownsNode: true })
     void disk.writeAt(0, bytes(1))

@@ -222,16 +222,25 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   async #shutDown(): Promise<void> {
     this.#state = 'closing'
+    const { ownsNode } = this.#settings
     try {
+      // What the guest waits for may end; it does not go on and on.
+      if (ownsNode) this.node.setPatience('limited')
       this.resume()
       await this.drain()
       if (!this.readOnly) await this.#flushNow()
     } catch (error) {
-      if (this.#state === 'closing') this.#state = 'open'
+      if (this.#state === 'closing') {
+        this.#state = 'open'
+        if (ownsNode) this.node.setPatience('usual')
+      }
       throw error
     }
     this.#end('closed', new BlockError('ENOMEDIUM', 'the disk is closed'))
-    if (this.#settings.ownsNode) await this.node.close()
+    if (!ownsNode) return
+    // All that is still on its way was read ahead.
+    this.node.setPatience('none')
+    await this.node.close()
   }
 
   /** Drops everything that is not in the image yet, as the end of the process would. A node of its own crashes too. */

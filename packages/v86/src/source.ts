@@ -31,10 +31,12 @@ export interface UrlSource extends Omit<PlaceOptions, 'size'> {
   readonly readAhead?: number
   /** Bytes to keep of what was fetched, as it is on the server. Default: 16 MiB. */
   readonly cacheSize?: number
-  /** Seconds that one request may take. Default: 30. */
+  /** Seconds without a byte after which a request has failed, and the longest that closing the disk waits. Default: 30. */
   readonly timeout?: number
   /** How often a request is repeated that failed for a reason that may pass. Default: 3. */
   readonly retries?: number
+  /** Do not compare `ETag` and `Last-Modified` with those of before: the file is known not to change. Default: no. */
+  readonly ignoreValidators?: boolean
   /** What makes the requests, with a login for instance. Default: the global `fetch`. */
   readonly fetch?: typeof fetch
 }

@@ -30,9 +30,9 @@ export const blob = defineDriver({
     requireReadOnly('blob', readOnly)
     const source = {
       size: content.size,
-      async fetch(offset: number, bytes: number): Promise<Uint8Array> {
+      async fetch(offset: number, into: Uint8Array): Promise<void> {
         try {
-          return new Uint8Array(await content.slice(offset, offset + bytes).arrayBuffer())
+          into.set(new Uint8Array(await content.slice(offset, offset + into.length).arrayBuffer()))
         } catch (error) {
           throw fromWebError(error, 'Could not read the file')
         }

@@ -1,9 +1,10 @@
 /** The `http` and `https` protocol: a disk on a web server, for reading. Runs wherever there is `fetch`. */
 import { defineDriver } from '../driver.ts'
 import { BlockError } from '../errors.ts'
-import { integer, objectOf, size, text } from '../options.ts'
+import { bool, integer, objectOf, size, text } from '../options.ts'
 import { ChunkCache } from './chunk-cache.ts'
 import { HttpSource } from './http-source.ts'
+import { shownUrl } from './http-url.ts'
 import { readOnlyDisk, requireReadOnly } from './read-only-disk.ts'
 
 const KIB = 1024
@@ -17,7 +18,12 @@ const isFetch = (value: unknown): value is typeof fetch => typeof value === 'fun
  * A file that a web server gives out by range requests. Flushing does nothing, since nothing is written. The
  * server must send `Content-Range`, and expose it to pages of other origins (`Access-Control-Expose-Headers`); an
  * `ETag` that is exposed too lets a file be noticed that changes while it is read. Options are those of QEMU's driver where
- * it has them (`url`, `readahead`, `timeout`); cookies are the browser's business.
+ * it has them (`url`, `readahead`, `timeout`); cookies are the browser's business. A login in the URL is sent as a header
+ * (Basic), and is in no name and no message, nor is anything of the query.
+ *
+ * Mirrors whose dates or weak tags differ are told from a file that changed by asking again; where their ETags
+ * are strong and differ, `ignore-validators` says that the file is the same. `close()` lets requests in flight go on, for `timeout`
+ * seconds in all and without another attempt; `crash()` ends them at once.
  */
 export const http = defineDriver({
   name: 'http',
@@ -27,28 +33,36 @@ export const http = defineDriver({
     url: text('URL of the image'),
     readahead: size('Bytes to fetch ahead of a reader who goes on', 1024 * KIB),
     cacheSize: size('Bytes to keep of what was fetched', 16 * 1024 * KIB),
-    timeout: integer('Seconds that one request may take', 30),
+    timeout: integer('Seconds without a byte after which a request has failed', 30),
     retries: integer('How often a failed request is repeated', 3),
     retryDelay: integer('Milliseconds before the first repetition; doubled each time', 200),
+    ignoreValidators: bool('Do not compare ETag and Last-Modified: the file is known not to change', false),
     fetch: objectOf(isFetch, 'a function', 'what makes the requests, in place of the global fetch'),
   },
 
   parseFilename: (filename) => ({ url: filename }),
 
   nameFromOptions({ url, ...rest }) {
-    return typeof url === 'string' && Object.keys(rest).every((key) => key === 'filename') ? url : undefined
+    const isAll = typeof url === 'string' && Object.keys(rest).every((key) => key === 'filename')
+    return isAll ? shownUrl(url) : undefined
   },
 
+  shown: shownUrl,
+
   async open({ options, readOnly }) {
-    const { url, readahead, cacheSize, timeout, retries, retryDelay } = options
+    const { url, readahead, cacheSize, ...settings } = options
     if (url === undefined) throw new BlockError('EINVAL', `The 'http' block driver requires a url`)
-    if (timeout === 0) throw new BlockError('EINVAL', `Parameter 'timeout' must not be 0`)
+    if (settings.timeout === 0) throw new BlockError('EINVAL', `Parameter 'timeout' must not be 0`)
     requireReadOnly('http', readOnly)
-    const fetchOf = options.fetch ?? ((...request: Parameters<typeof fetch>) => fetch(...request))
-    const source = new HttpSource({ url, timeout, retries, retryDelay, fetch: fetchOf })
+    const source = new HttpSource({ url, ...settings })
     const head = await source.open(CHUNK)
     const cache = new ChunkCache(source, { chunk: CHUNK, readAhead: readahead, capacity: cacheSize })
     cache.put(0, head)
-    return readOnlyDisk({ source, cache, stop: () => source.stop() })
+    return readOnlyDisk({
+      source,
+      cache,
+      stop: () => source.stop(),
+      setPatience: (how) => source.setPatience(how),
+    })
   },
 })

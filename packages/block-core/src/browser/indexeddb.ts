@@ -29,11 +29,15 @@ async function takeLock(name: string, readOnly: boolean, timeout: number): Promi
   const { locks } = navigator
   if (!locks) throw new BlockError('ENOTSUP', 'there are no locks here: the page must be served securely')
   return new Promise((resolve, reject) => {
+    // A timer of our own, which nothing takes away: signals of timeouts may be collected as garbage.
+    const tooLong = new AbortController()
+    const timer = setTimeout(() => tooLong.abort(), Math.min(timeout, 2 ** 30))
     const held: Promise<unknown> = locks.request(
       `vmblock:indexeddb:${name}`,
-      { mode: readOnly ? 'shared' : 'exclusive', signal: AbortSignal.timeout(timeout) },
+      { mode: readOnly ? 'shared' : 'exclusive', signal: tooLong.signal },
       () =>
         new Promise<void>((release) => {
+          clearTimeout(timer)
           resolve(() => {
             release()
             return held.then(
@@ -43,13 +47,14 @@ async function takeLock(name: string, readOnly: boolean, timeout: number): Promi
           })
         }),
     )
-    held.catch((cause: unknown) =>
+    held.catch((cause: unknown) => {
+      clearTimeout(timer)
       reject(
         new BlockError('EBUSY', `Could not open '${name}': it is open elsewhere, perhaps in another tab`, {
           cause,
         }),
-      ),
-    )
+      )
+    })
   })
 }
 

@@ -2,6 +2,7 @@
  * One file of the origin private file system, by its synchronous access handle: what a dedicated worker can have. File
  * System Standard, section "FileSystemSyncAccessHandle".
  */
+import type { Patience } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { fromWebError } from './web-error.ts'
 
@@ -28,6 +29,10 @@ export interface OpfsFile {
   flush(): Promise<void>
   /** Lets the file go, for others to open. */
   close(): Promise<void>
+  /** Lets the file go whatever it takes, and soon; never rejects. */
+  abandon(): Promise<void>
+  /** See {@link NodeOps.setPatience}. Absent: nothing is waited for. */
+  setPatience?(patience: Patience): void
 }
 
 /** TypeScript 5.9 does not know modes of handles, which Chromium has since version 121. */
@@ -81,12 +86,13 @@ const isBusy = (error: unknown): boolean => (error as Error).name === 'NoModific
 
 /** A tab that was closed a moment ago may still hold its files. */
 async function whenFree<T>({ path, lockTimeout }: OpfsRequest, open: () => Promise<T>): Promise<T> {
-  for (let waited = 0; ; waited += LOCK_POLL) {
+  const start = performance.now()
+  for (;;) {
     try {
       return await open()
     } catch (error) {
       if (!isBusy(error)) throw error
-      if (waited >= lockTimeout)
+      if (performance.now() - start >= lockTimeout)
         throw new BlockError(
           'EBUSY',
           `Could not open '${path}': it is open elsewhere, perhaps in another tab`,
@@ -132,6 +138,9 @@ class HandleFile implements OpfsFile {
   }
   async close(): Promise<void> {
     this.#do('close', () => this.#handle.close())
+  }
+  async abandon(): Promise<void> {
+    await this.close().catch(() => undefined)
   }
 
   #do<T>(what: string, run: () => T): T {

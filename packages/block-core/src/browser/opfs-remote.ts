@@ -1,19 +1,31 @@
 /** A file of the origin private file system for those who cannot open one: a worker holds it. */
+import type { Patience } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { OpfsFile, OpfsRequest } from './opfs-handle.ts'
 import type { OpfsCall, OpfsReply } from './opfs-messages.ts'
 
 type Success = Extract<OpfsReply, { readonly ok: true }>
 
+/** Milliseconds without an answer after which a worker counts as dead: while it starts, and while its file is closed. */
+const ANSWER = 30_000
+/** The same when nothing of it is wanted any more. */
+const LAST_ANSWER = 2000
+
 /** Makes the worker. Bundlers know this way of naming it, and take its code along. */
 export const startOpfsWorker = (): Worker =>
   new Worker(new URL('./opfs-worker.ts', import.meta.url), { type: 'module' })
 
-/** Opens a file in a worker of its own. @throws BlockError as `openHandle` does; EIO when the worker does not start */
+/**
+ * Opens a file in a worker of its own.
+ *
+ * @throws BlockError as `openHandle` does; EIO when the worker does not start, ETIMEDOUT when it does not answer
+ */
 export async function openRemote(request: OpfsRequest, start = startOpfsWorker): Promise<OpfsFile> {
   const line = new Line(start())
   try {
+    line.limit(request.lockTimeout + ANSWER)
     const { size = 0 } = await line.call({ kind: 'open', request })
+    line.limit(undefined)
     return new RemoteFile(line, size)
   } catch (error) {
     line.hangUp()
@@ -31,11 +43,14 @@ class Line {
   readonly #worker: Worker
   readonly #waiting: Waiting[] = []
   #broken: BlockError | undefined
+  #limit: number | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(worker: Worker) {
     this.#worker = worker
     worker.addEventListener('message', ({ data }: MessageEvent<OpfsReply>) => {
       const waiting = this.#waiting.shift()
+      this.#startTimer()
       if (data.ok) waiting?.resolve(data)
       else waiting?.reject(new BlockError(data.code, data.message))
     })
@@ -54,8 +69,27 @@ class Line {
     if (this.#broken) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
+      if (this.#waiting.length === 1) this.#startTimer()
       this.#worker.postMessage(call, { transfer: transfer as ArrayBuffer[] })
     })
+  }
+
+  /** From now on the worker counts as dead when it gives none of the answers that are waited for in so many milliseconds. */
+  limit(milliseconds: number | undefined): void {
+    this.#limit = milliseconds
+    this.#startTimer()
+  }
+
+  #startTimer(): void {
+    clearTimeout(this.#timer)
+    if (this.#limit === undefined || this.#waiting.length === 0) return
+    const seconds = this.#limit / 1000
+    this.#timer = setTimeout(() => {
+      this.#break(
+        new BlockError('ETIMEDOUT', `The worker that holds the file did not answer for ${seconds} seconds`),
+      )
+      this.#worker.terminate()
+    }, this.#limit)
   }
 
   hangUp(): void {
@@ -66,6 +100,7 @@ class Line {
   #break(error: BlockError): void {
     this.#broken ??= error
     for (const { reject } of this.#waiting.splice(0)) reject(error)
+    clearTimeout(this.#timer)
   }
 }
 
@@ -94,10 +129,20 @@ class RemoteFile implements OpfsFile {
     await this.#line.call({ kind: 'flush' })
   }
   async close(): Promise<void> {
+    this.setPatience('limited')
     try {
       await this.#line.call({ kind: 'close' })
     } finally {
       this.#line.hangUp()
     }
+  }
+  async abandon(): Promise<void> {
+    this.#line.limit(LAST_ANSWER)
+    await this.#line.call({ kind: 'close' }).catch(() => undefined)
+    this.#line.hangUp()
+  }
+  setPatience(patience: Patience): void {
+    // Other requests may take as long as the browser's disk takes.
+    this.#line.limit(patience === 'usual' ? undefined : ANSWER)
   }
 }

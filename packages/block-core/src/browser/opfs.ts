@@ -57,7 +57,8 @@ function operationsOf(file: OpfsFile, place: string): NodeOps {
     flush: () => file.flush(),
     close: () => file.close(),
     // What the page had written is in the browser's hands: its death would not take it back either.
-    crash: () => file.close().catch(() => undefined),
+    crash: () => file.abandon(),
+    setPatience: (patience) => file.setPatience?.(patience),
   }
 }
 

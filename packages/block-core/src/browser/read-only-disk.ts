@@ -1,5 +1,5 @@
 /** What nodes have in common that show something far away, and never change it. */
-import type { NodeOps } from '../driver.ts'
+import type { NodeOps, Patience } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { ChunkCache, ChunkSource } from './chunk-cache.ts'
 
@@ -19,13 +19,16 @@ export interface ReadOnlyParts {
   readonly cache: ChunkCache
   /** Ends what is in flight. */
   stop?(): void
+  /** See {@link NodeOps.setPatience}. */
+  setPatience?(patience: Patience): void
 }
 
 /** The operations of such a node. */
-export function readOnlyDisk({ source, cache, stop }: ReadOnlyParts): NodeOps {
+export function readOnlyDisk({ source, cache, stop, setPatience }: ReadOnlyParts): NodeOps {
   return {
     size: () => source.size,
     read: (offset, into) => cache.read(offset, into),
+    ...(setPatience && { setPatience }),
     async close() {
       stop?.()
     },

@@ -16,6 +16,41 @@ const CODES: Readonly<Record<string, BlockErrorCode>> = {
   TypeMismatchError: 'EISDIR',
 }
 
+/** Codes and words of failures that no other attempt can change: wrong certificates, wrong addresses, redirects in a circle. */
+const FUTILE =
+  /^(CERT_|ERR_TLS_CERT|ERR_SSL|ERR_INVALID_URL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)_)|redirect count|unknown scheme|HTTP\(S\) scheme/i
+
+/** An error, and what caused it, and so on. */
+function* causesOf(error: unknown): Generator<Partial<Error & { code: unknown }>> {
+  let at: unknown = error
+  for (let depth = 0; typeof at === 'object' && at !== null && depth < 5; depth++) {
+    yield at
+    // Of several addresses of one host that failed, the first says enough.
+    const { cause, errors } = at as { cause?: unknown; errors?: unknown }
+    at = cause ?? (Array.isArray(errors) ? errors[0] : undefined)
+  }
+}
+
+/** Whether another attempt to connect would fail in the same way. */
+export const isFutile = (error: unknown): boolean =>
+  [...causesOf(error)].some(({ code, message }) => FUTILE.test(String(code)) || FUTILE.test(message ?? ''))
+
+/** What went wrong with a request for `url`, in the words of what made it and of all that caused it. */
+export function wordsOf(error: unknown, url: string): string {
+  const words = new Set<string>()
+  for (const { message, code, name } of causesOf(error)) words.add(message || String(code ?? name ?? ''))
+  words.delete('')
+  const text = words.size > 0 ? [...words].join(': ') : String(error)
+  const { location } = globalThis as { location?: { readonly origin: string } }
+  // A browser does not tell a page which of the two it was.
+  return location &&
+    error instanceof TypeError &&
+    URL.canParse(url) &&
+    new URL(url).origin !== location.origin
+    ? `${text} (the server cannot be reached, or does not allow this page's origin: Access-Control-Allow-Origin)`
+    : text
+}
+
 /** Turns anything a browser's API threw into a {@link BlockError}: `what: the browser's own words`. */
 export function fromWebError(error: unknown, what: string): BlockError {
   if (error instanceof BlockError) return error

@@ -11,6 +11,7 @@ import { loadMaintenance } from './load-part.ts'
 import { becomeWritableAgain, openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
+import { withRoom } from './room.ts'
 import { blockStatus } from './status.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
@@ -32,10 +33,13 @@ function operations(image: Image): NodeOps {
     size: () => image.size,
     read: (offset, into) => read(image, offset, into),
     write: (offset, from) => write(image, offset, from),
-    writeZeroes: (offset, bytes, flags) => writeZeroes(image, offset, bytes, flags),
-    discard: (offset, bytes) => discard(image, offset, bytes),
+    writeZeroes: (offset, bytes, flags) => withRoom(image, () => writeZeroes(image, offset, bytes, flags)),
+    discard: (offset, bytes) => withRoom(image, () => discard(image, offset, bytes)),
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
-    truncate: async (size, options) => (await loadMaintenance()).truncate(image, size, options),
+    truncate: async (size, options) => {
+      const { truncate } = await loadMaintenance()
+      await withRoom(image, () => truncate(image, size, options))
+    },
     flush: () => flushImage(image),
     readVmState: async (offset, into) => (await loadMaintenance()).readVmState(image, offset, into),
     writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),

@@ -36,6 +36,8 @@ export interface ImageSettings {
   lazyRefcounts: boolean
   /** Clusters whose refcounts are raised ahead of their use (reservation.ts); 0: none. */
   refcountReserve: number
+  /** Bytes of freed clusters that may wait for a flush (room.ts). */
+  freedClustersSize: number
   /** Whether the host hears of clusters that become free, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
   /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
@@ -96,6 +98,8 @@ export class Image {
   readonly allocating = new RangeTracker()
   readonly requests = new RequestEpochs()
   readonly frees = new PendingFrees(this.requests)
+  /** A flush that was begun for the sake of {@link frees}, and serves every request that waits for room (room.ts). */
+  relief: Promise<void> | undefined
   /** Counts the changes after which guest ranges no longer show what is in their clusters, but may fill them again. */
   unlinked = 0
   /** The node may be written now; a reopen changes it. */

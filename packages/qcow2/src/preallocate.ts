@@ -7,6 +7,7 @@ import type { Image } from './image.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from './lookup.ts'
 import { inWritableSlice } from './reserve.ts'
+import { hasFullCache, makeRoomInCaches } from './room.ts'
 import { beforeLink } from './write-order.ts'
 
 /**
@@ -29,6 +30,7 @@ export async function preallocate(
   for (let at = start; at < end; ) {
     const from = at
     const stop = Math.min(end, at + coverage - (at % coverage))
+    if (hasFullCache(image)) await makeRoomInCaches(image)
     await image.lock.run(() => preallocateSlice(image, from, stop, mode))
     await relieve(image)
     at = stop

@@ -1,5 +1,5 @@
 /** Power cuts while a guest writes, zeroes and discards, in every kind of image. */
-import { crashTests, randomRequests } from '@vmblock/block-core/testing'
+import { crashTests, fullDisk, randomRequests } from '@vmblock/block-core/testing'
 import {
   alone,
   CLUSTER,
@@ -9,7 +9,6 @@ import {
   type Variety,
   type VarietyName,
 } from './testing/crash.ts'
-import { fullDisk } from './testing/full-disk.ts'
 
 /** A bit of everything. */
 const mixed: Operation = {

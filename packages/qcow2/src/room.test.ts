@@ -16,9 +16,9 @@ import {
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
+import { fullDisk } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { qcow2 } from './driver.ts'
-import { fullDisk } from './testing/full-disk.ts'
 import { bytesAt, createImage, filled, findings, open, openLogged, SAFE, SOUND } from './testing/images.ts'
 
 const CLUSTER = 65536

@@ -41,6 +41,7 @@ export {
   faultsAt,
   runWithFault,
 } from './fault-loop.ts'
+export { fullDisk } from './full-disk.ts'
 export { ABSENT, type Call, type Effect, History, type Register } from './history.ts'
 export {
   type DiscardResult,

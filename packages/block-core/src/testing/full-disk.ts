@@ -1,5 +1,7 @@
 /** A disk that ends somewhere: what would lie behind that is refused, as on a file system that is full. */
-import { type AnyDriver, BlockError, defineDriver, type NodeOps, passThrough } from '@vmblock/block-core'
+import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
+import { passThrough } from '../drivers/pass-through.ts'
+import { BlockError } from '../errors.ts'
 
 /** A filter under which a file takes at most `most` bytes. It is given the bytes of the file when it was opened. */
 export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>

@@ -32,7 +32,7 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
   qcow2,
   qed,
-  fileDriver({ makeEngine: (name) => programEngine(name) }),
+  fileDriver({ makeEngine: (name) => programEngine(name), warnAtExit: false }),
   memory,
   nullCo,
   debug,

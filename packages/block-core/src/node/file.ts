@@ -72,6 +72,11 @@ export interface FileDriverParts {
   readonly hostCalls?: HostCalls
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
+  /**
+   * Whether standard error is told of files that are open for writing when the process ends (not with
+   * `NODE_ENV=production`). Default true; programs that end so on purpose turn it off.
+   */
+  readonly warnAtExit?: boolean
 }
 
 /** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
@@ -90,6 +95,7 @@ function requireFilename({ filename, locking }: FileOptions, calls: HostCalls): 
 export const fileDriver = ({
   hostCalls = systemCalls,
   makeEngine: engineOf = makeEngine,
+  warnAtExit = true,
 }: FileDriverParts = {}) =>
   defineDriver({
     name: 'file',
@@ -124,6 +130,8 @@ export const fileDriver = ({
         file: await openAs({ readOnly, direct: context.direct }),
         calls: hostCalls,
         filename,
+        readOnly,
+        warnAtExit,
         locking: options.locking as 'auto' | 'on' | 'off',
         async openAgain(request, direct) {
           requireSame(options, request)

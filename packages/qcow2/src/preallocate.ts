@@ -22,6 +22,7 @@ export async function preallocate(
 ): Promise<void> {
   const { l2Coverage } = image.geometry
   if (start >= end) return
+  image.isMostlyHoles = undefined
   await image.lock.run(async () => {
     for (let at = start; at < end; at += l2Coverage - (at % l2Coverage))
       await inWritableSlice(image, at, () => undefined)

@@ -9,21 +9,12 @@ import type { Image } from './image.ts'
 import { abandon, link, relieve } from './link.ts'
 import { isStillThere, loadRun, peekRun, type Run, sliceCoverage } from './lookup.ts'
 import { type Reserved, reserve } from './reserve.ts'
-import {
-  findHole,
-  gainRoom,
-  hasFullCache,
-  isCrammed,
-  isForWantOfRoom,
-  MOST_TRIES,
-  makeRoom,
-  makeRoomInCaches,
-} from './room.ts'
+import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches } from './room.ts'
 
 /**
  * Writes `from` at guest `offset`.
  *
- * @param tries how often this request found no room before (room.ts)
+ * @param tries how often this request found no room before (try-again.ts)
  */
 export async function write(image: Image, offset: number, from: Uint8Array, tries = 0): Promise<void> {
   const { released } = image.frees
@@ -48,32 +39,8 @@ export async function write(image: Image, offset: number, from: Uint8Array, trie
   } finally {
     image.requests.leave(epoch)
   }
-  try {
-    await gainRoom(image, failure, released, tries)
-  } catch (error) {
-    return writeHalves(image, offset, from, error, tries)
-  }
-  await write(image, offset, from, tries + 1)
-}
-
-/** Where there is no room for all clusters of a request in a row, there may be some for each of them. */
-async function writeHalves(
-  image: Image,
-  offset: number,
-  from: Uint8Array,
-  failure: unknown,
-  tries: number,
-): Promise<void> {
-  const { clusterSize } = image.geometry
-  const middle = alignDown(offset + Math.floor(from.length / 2), clusterSize) - offset
-  const half = middle > 0 ? middle : alignUp(offset + 1, clusterSize) - offset
   if (!isForWantOfRoom(failure)) throw failure
-  if (half >= from.length) {
-    if (tries >= MOST_TRIES || !(await findHole(image))) throw failure
-    return write(image, offset, from, tries + 1)
-  }
-  await write(image, offset, from.subarray(0, half))
-  await write(image, offset + half, from.subarray(half))
+  await image.writeAgain({ error: failure, released, tries }, offset, from)
 }
 
 /** As {@link makeRoom}, for a write: one that is in place needs no room, and does not fail for want of it. */

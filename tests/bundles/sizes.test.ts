@@ -31,7 +31,7 @@ const APPLICATIONS: readonly Application[] = [
   {
     name: 'qcow2 and raw: open, read, write, flush, create, repair',
     source: of(CORE, RAW, QCOW2),
-    budget: 45_000,
+    budget: 45_800,
     laterBudget: 20_000,
   },
   { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 28_500, laterBudget: 0 },
@@ -70,7 +70,7 @@ describe('an application for browsers', () => {
     async () => {
       const { start } = await bundleSizes(of(CORE, RAW, QCOW2), { ...WITHOUT_CODECS, published: true })
       console.log(`counted ${start} bytes: qcow2 and raw, as published`)
-      expect(start).toBeLessThanOrEqual(45_000)
+      expect(start).toBeLessThanOrEqual(45_800)
     },
   )
 

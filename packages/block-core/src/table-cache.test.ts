@@ -223,10 +223,13 @@ describe('a table cache', () => {
   test('keeps clean slices within its capacity, and dirty ones whatever it is', async () => {
     const { cache: make } = await disk()
     const cache = make({ capacity: 3 })
-    for (let i = 0; i < 10; i++) await put(cache, i * SLICE, i)
-    expect(cache.isCrowded).toBe(true)
+    for (let i = 0; i < 10; i++) {
+      await put(cache, i * SLICE, i)
+      expect([cache.isCrowded, cache.isFull]).toEqual([i >= 1, i >= 2])
+    }
     for (let i = 0; i < 10; i++) expect(cache.peek(i * SLICE)?.bytes[0]).toBe(i)
     await cache.writeBack()
+    expect(cache.isFull).toBe(false)
     const present = Array.from({ length: 10 }, (_, i) => cache.peek(i * SLICE)).filter(Boolean)
     expect(present).toHaveLength(3)
   })

@@ -85,6 +85,13 @@ export class TableCache {
   get isCrowded(): boolean {
     return this.#dirty.size * 2 >= this.#capacity
   }
+  /**
+   * Whether a writer must not change more before a {@link writeBack} has succeeded: as many slices as are kept wait to
+   * be written. So memory stays bounded where writing fails.
+   */
+  get isFull(): boolean {
+    return this.#dirty.size >= this.#capacity
+  }
   /** Whether anything waits to be written. */
   get isDirty(): boolean {
     return this.#dirty.size > 0

@@ -1,4 +1,5 @@
 /** Host clusters: take free ones, give them back, and let go of what was unlinked. Runs under the image's lock. */
+import { BlockError } from '@vmblock/block-core'
 import type { Freed } from './frees.ts'
 import type { Image } from './image.ts'
 import { ensureRefblocks } from './refcount-growth.ts'
@@ -23,8 +24,25 @@ export interface Allocated {
 export function allocateClusters(image: Image, count: number): Allocated | Promise<Allocated> {
   // Who debugs wants to hear of every step.
   const first = image.isDebugged ? undefined : takeAtOnce(image, count)
-  return first === undefined ? searchClusters(image, count) : taken(image, first, count)
+  if (first !== undefined && image.file.node.growable) return taken(image, first, count)
+  return allocateSlowly(image, count, first)
 }
+
+/** @param found was taken already */
+async function allocateSlowly(image: Image, count: number, found: number | undefined): Promise<Allocated> {
+  const allocated = found === undefined ? await searchClusters(image, count) : taken(image, found, count)
+  const bytes = count * image.geometry.clusterSize
+  if (allocated.offset + bytes <= image.file.size || (await canReach(image, allocated.offset + bytes)))
+    return allocated
+  await releaseClusters(image, allocated.offset, bytes)
+  throw new BlockError('ENOSPC', `the image file '${image.file.filename}' cannot grow`, {
+    node: image.settings.nodeName,
+  })
+}
+
+/** Whether a file that does not grow with what is written can be made longer. */
+const canReach = async (image: Image, end: number): Promise<boolean> =>
+  image.file.node.growable || image.reachFile(end)
 
 function takeAtOnce(image: Image, count: number): number | undefined {
   return image.reservation.take(count) ?? (reserves(image) ? undefined : takeFree(image, count))
@@ -75,6 +93,8 @@ export async function applyFrees(image: Image): Promise<void> {
   for (const freed of image.frees.takeDue()) {
     const announced = image.file.debugEvent('cluster_free')
     if (announced) await announced
+    // Failing is no harm here: the next request that changes refcounts tries again, and fails with it.
+    if (image.refblocks.isFull) await image.refblocks.writeBack().catch(() => undefined)
     await freeClusters(image, freed)
   }
 }

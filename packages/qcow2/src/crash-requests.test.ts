@@ -1,6 +1,14 @@
 /** Power cuts while a guest writes, zeroes and discards, in every kind of image. */
-import { crashTests, randomRequests } from '@vmblock/block-core/testing'
-import { type Operation, onEach, VARIETIES, type VarietyName } from './testing/crash.ts'
+import { crashTests, fullDisk, randomRequests } from '@vmblock/block-core/testing'
+import {
+  alone,
+  CLUSTER,
+  type Operation,
+  onEach,
+  VARIETIES,
+  type Variety,
+  type VarietyName,
+} from './testing/crash.ts'
 
 /** A bit of everything. */
 const mixed: Operation = {
@@ -16,6 +24,13 @@ const reuse: Operation = {
   },
 }
 
+/**
+ * On a disk that is full with the tables and the clusters of {@link reuse}, and one more: what was freed has to be used
+ * again, and no request may be told that there is no space. After a power cut there is some: what leaked keeps its own.
+ */
+const FULL = fullDisk((atOpen) => Math.max(18 * CLUSTER, atOpen + 13 * CLUSTER))
+const onFullDisk = (variety: Variety): Variety => ({ ...variety, image: { ...variety.image, filter: FULL } })
+
 crashTests(
   'qcow2 requests',
   [
@@ -25,6 +40,9 @@ crashTests(
       ['eager', 'lazy', 'version 2', 'lazy, writethrough', 'small clusters', 'subclusters'],
       reuse,
     ),
+    ...onEach('reuse', ['bounded frees', 'lazy, bounded frees'], reuse),
+    alone('reuse on a full disk: eager', onFullDisk(VARIETIES.eager), reuse),
+    alone('reuse on a full disk: lazy', onFullDisk(VARIETIES.lazy), reuse),
   ],
   process.env,
 )

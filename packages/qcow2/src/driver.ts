@@ -1,5 +1,12 @@
 /** The qcow2 driver: one object, whose operations are the verbs of the files beside it. */
-import { type BlockDriver, defineDriver, type NodeOps, type OpenContext, viewOf } from '@vmblock/block-core'
+import {
+  type BlockDriver,
+  type BlockStatus,
+  defineDriver,
+  type NodeOps,
+  type OpenContext,
+  viewOf,
+} from '@vmblock/block-core'
 import { amendOptions } from './amend-options.ts'
 import type { Codecs } from './codec.ts'
 import { createOptions } from './create-options.ts'
@@ -11,6 +18,7 @@ import { loadEncrypted, loadMaintenance } from './load-part.ts'
 import { becomeWritableAgain, openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
+import { isCrammed, isForWantOfRoom, makeRoom } from './room.ts'
 import { blockStatus } from './status.ts'
 import { write } from './write.ts'
 import { writeZeroes } from './zero.ts'
@@ -26,16 +34,21 @@ const ZERO_FLAGS = new Set(['mayUnmap', 'noFallback'] as const)
 /** The operations of one open image. */
 function operations(image: Image): NodeOps {
   const { clusterSize, subclusterSize } = image.geometry
+  image.writeAgain = async (failed, offset, from) =>
+    (await rescue(failed.error)).writeAgain(image, failed, offset, from)
   return {
     limits: { writeZeroesAlignment: subclusterSize, discardAlignment: clusterSize },
     ...(image.header.version >= 3 ? { zeroFlags: ZERO_FLAGS } : {}),
     size: () => image.size,
     read: (offset, into) => read(image, offset, into),
     write: (offset, from) => write(image, offset, from),
-    writeZeroes: (offset, bytes, flags) => writeZeroes(image, offset, bytes, flags),
-    discard: (offset, bytes) => discard(image, offset, bytes),
-    blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
-    truncate: async (size, options) => (await loadMaintenance()).truncate(image, size, options),
+    writeZeroes: (offset, bytes, flags) => withRoom(image, () => writeZeroes(image, offset, bytes, flags)),
+    discard: (offset, bytes) => withRoom(image, () => discard(image, offset, bytes)),
+    blockStatus: (offset, bytes) => statusOf(image, offset, bytes),
+    truncate: async (size, options) => {
+      const { truncate } = await loadMaintenance()
+      await withRoom(image, () => truncate(image, size, options))
+    },
     flush: () => flushImage(image),
     readVmState: async (offset, into) => (await loadMaintenance()).readVmState(image, offset, into),
     writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),
@@ -52,6 +65,36 @@ function operations(image: Image): NodeOps {
     close: () => closeImage(image),
     crash: () => image.dropCaches(),
   }
+}
+
+/** Runs a request that may allocate or free; where it finds no room, what waits is freed, and it is run again. */
+async function withRoom<T>(image: Image, run: () => Promise<T>): Promise<T> {
+  if (isCrammed(image)) await makeRoom(image)
+  const { released } = image.frees
+  try {
+    return await run()
+  } catch (error) {
+    if (!isForWantOfRoom(error)) throw error
+    return (await rescue(error)).tryAgain(image, { error, released, tries: 0 }, run)
+  }
+}
+
+/** What helps a request that failed with `error`. @throws `error` where the code cannot be had */
+const rescue = (error: unknown): ReturnType<typeof loadMaintenance> =>
+  loadMaintenance().catch(() => {
+    throw error
+  })
+
+/** What the tables say; of an image that is mostly holes its file says where in it there is data. */
+async function statusOf(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
+  // Where the code cannot be had, what the tables say is as good as it gets.
+  image.isMostlyHoles ??= loadMaintenance().then(
+    (part) => part.isMostlyHoles(image),
+    () => false,
+  )
+  const recurse = await image.isMostlyHoles
+  const status = await blockStatus(image, offset, bytes)
+  return recurse && status.data && status.host ? { ...status, recurse } : status
 }
 
 /** Everything on disk, and the image clean. */

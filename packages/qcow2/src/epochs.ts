@@ -14,6 +14,7 @@ export interface Epoch {
 export class RequestEpochs {
   /** Oldest first; the last one is current. */
   #epochs: Epoch[] = [{ number: 0, inFlight: 0 }]
+  #waiting: (() => void)[] = []
 
   /** A request begins; give the epoch back to {@link leave}. */
   enter(): Epoch {
@@ -24,6 +25,7 @@ export class RequestEpochs {
 
   leave(epoch: Epoch): void {
     epoch.inFlight--
+    if (this.#waiting.length > 0 && epoch.inFlight === 0) for (const wake of this.#waiting.splice(0)) wake()
   }
 
   /** Ends the current epoch. @returns its number, for {@link isOver} */
@@ -37,5 +39,10 @@ export class RequestEpochs {
   isOver(number: number): boolean {
     while (this.#epochs.length > 1 && this.#epochs[0]!.inFlight === 0) this.#epochs.shift()
     return this.#epochs[0]!.number > number
+  }
+
+  /** Resolves when {@link isOver}. The caller must not be inside a request itself. */
+  async over(number: number): Promise<void> {
+    while (!this.isOver(number)) await new Promise<void>((resolve) => this.#waiting.push(resolve))
   }
 }

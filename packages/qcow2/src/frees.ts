@@ -27,6 +27,9 @@ export class PendingFrees {
   #fresh: Freed[] = []
   /** Durably unlinked; requests of that epoch may still be on their way. */
   #durable: { readonly epoch: number; readonly freed: readonly Freed[] }[] = []
+  #bytes = 0
+  #freshBytes = 0
+  #released = 0
 
   constructor(epochs: RequestEpochs) {
     this.#epochs = epochs
@@ -34,6 +37,8 @@ export class PendingFrees {
 
   /** Notes a run; runs that touch the last one join it. */
   add(offset: number, bytes: number, reason: FreeReason): void {
+    this.#bytes += bytes
+    this.#freshBytes += bytes
     const last = this.#fresh[this.#fresh.length - 1]
     if (last && last.offset + last.bytes === offset && last.reason === reason)
       this.#fresh[this.#fresh.length - 1] = { offset: last.offset, bytes: last.bytes + bytes, reason }
@@ -44,12 +49,15 @@ export class PendingFrees {
   take(): Freed[] {
     const taken = this.#fresh
     this.#fresh = []
+    this.#freshBytes = 0
     return taken
   }
 
   /** The flush failed: the runs wait for the next one. */
   putBack(freed: readonly Freed[]): void {
-    if (freed.length > 0) this.#fresh = [...freed, ...this.#fresh]
+    if (freed.length === 0) return
+    this.#fresh = [...freed, ...this.#fresh]
+    this.#freshBytes += bytesOf(freed)
   }
 
   /** The flush succeeded. */
@@ -62,7 +70,28 @@ export class PendingFrees {
     const due: (readonly Freed[])[] = []
     while (this.#durable[0] && this.#epochs.isOver(this.#durable[0].epoch))
       due.push(this.#durable.shift()!.freed)
-    return due.flat()
+    const all = due.flat()
+    const bytes = bytesOf(all)
+    this.#bytes -= bytes
+    this.#released += bytes
+    return all
+  }
+
+  /** Bytes of clusters that wait, at any stage: the file holds them, and nobody can have them. */
+  get bytes(): number {
+    return this.#bytes
+  }
+  /** Bytes of clusters that wait for a flush. */
+  get freshBytes(): number {
+    return this.#freshBytes
+  }
+  /** Bytes that {@link takeDue} gave so far: where it has grown since a request began, trying again may help. */
+  get released(): number {
+    return this.#released
+  }
+  /** The epoch that has to be over before everything durably unlinked is due; undefined: there is nothing such. */
+  get lastEpoch(): number | undefined {
+    return this.#durable[this.#durable.length - 1]?.epoch
   }
 
   /** Whether anything is waiting, at any stage. */
@@ -70,3 +99,5 @@ export class PendingFrees {
     return this.#fresh.length === 0 && this.#durable.length === 0
   }
 }
+
+const bytesOf = (freed: readonly Freed[]): number => freed.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -36,6 +36,8 @@ export interface ImageSettings {
   lazyRefcounts: boolean
   /** Clusters whose refcounts are raised ahead of their use (reservation.ts); 0: none. */
   refcountReserve: number
+  /** Bytes of freed clusters that may wait for a flush (room.ts). */
+  freedClustersSize: number
   /** Whether the host hears of clusters that become free, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
   /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
@@ -76,6 +78,15 @@ const EXTENSION = { least: 16 * 2 ** 20, most: 64 * 2 ** 20 }
 /** What everything else is found through: the header, and the tables that it leads to. */
 type Root = 'header' | 'refcountTable'
 
+/** A request that may find room if it is made again. */
+export interface FailedRequest {
+  readonly error: unknown
+  /** {@link PendingFrees.released} when it began. */
+  readonly released: number
+  /** How often it failed before. */
+  readonly tries: number
+}
+
 /** State shared by the verbs (read, write, discard, ...). Changes to it happen under {@link Image.lock}. */
 export class Image {
   readonly settings: ImageSettings
@@ -96,6 +107,11 @@ export class Image {
   readonly allocating = new RangeTracker()
   readonly requests = new RequestEpochs()
   readonly frees = new PendingFrees(this.requests)
+  /** Makes a write again that found no room (try-again.ts). @throws what it failed with, in the end */
+  writeAgain: (failed: FailedRequest, offset: number, from: Uint8Array) => Promise<void> = ({ error }) =>
+    Promise.reject(error)
+  /** A flush that was begun for the sake of {@link frees}, and serves every request that waits for room (room.ts). */
+  relief: Promise<void> | undefined
   /** Counts the changes after which guest ranges no longer show what is in their clusters, but may fill them again. */
   unlinked = 0
   /** The node may be written now; a reopen changes it. */
@@ -106,6 +122,8 @@ export class Image {
   refcountTable: ResidentTable
   /** Clusters below this index are taken: where the search for free ones begins. */
   freeHint = 0
+  /** Whether the file knows better where there is data; undefined: nobody asked yet (sparse.ts). */
+  isMostlyHoles: Promise<boolean> | undefined
   readonly reservation = new Reservation()
   readonly freeRuns = new KnownFreeRuns()
   /** Host bytes at and above this offset were never written, so that they read as zeroes. */

@@ -1,5 +1,5 @@
 /** The L1 table: where L2 tables are, how they come to be, and how the table itself grows. */
-import { alignUp, BlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, isBlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
 import { type Allocated, allocateClusters, releaseClusters } from './allocate.ts'
 import { HEADER_FIELD } from './format/header.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from './format/l2-entry.ts'
@@ -81,12 +81,31 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
     return
   }
   await image.file.debugEvent('l2_alloc_write')
-  // Where nothing was ever written it is enough that the file reaches to the table's end.
+  // Where nothing was ever written, and space cannot be taken without writing, it is enough that the file reaches there.
   if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
-  else if (!(await image.reachFile(allocated.offset + clusterSize)))
+  else if (
+    !(await takeSpace(image, allocated.offset)) &&
+    !(await image.reachFile(allocated.offset + clusterSize))
+  )
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
   // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
+}
+
+/**
+ * Makes the host give a new table its space now: on a full disk the flush that would free clusters must not be the one
+ * that needs some (room.ts).
+ *
+ * @returns whether the host knows how to do that
+ */
+async function takeSpace(image: Image, offset: number): Promise<boolean> {
+  try {
+    await image.file.writeZeroes(offset, image.geometry.clusterSize, { noFallback: true })
+    return true
+  } catch (error) {
+    if (isBlockError(error, 'ENOTSUP')) return false
+    throw error
+  }
 }
 
 /**

@@ -43,10 +43,14 @@ const refcountReserve: OptionType<number> & { readonly default: number } = {
   },
 }
 
+/** Bytes: enough that flushes for its sake are rare, little enough that no disk is full of it. */
+const FREED_CLUSTERS = 16 * 2 ** 20
+
 /** The option table of the driver. */
 export const runtimeOptions = {
   lazyRefcounts: bool('Postpone refcount updates'),
   refcountReserve,
+  freedClustersSize: size('Flush when more than this much of freed clusters waits for it', FREED_CLUSTERS),
   passDiscardRequest: bool('Pass guest discard requests to the layer below'),
   passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
   passDiscardOther: bool('Generate discard requests when other clusters are freed'),
@@ -140,7 +144,10 @@ export function mutableSettings(
   header: Header,
   geometry: Geometry,
   unmap: boolean,
-): Pick<ImageSettings, 'caches' | 'lazyRefcounts' | 'refcountReserve' | 'overlapCheck' | 'passDiscard'> {
+): Pick<
+  ImageSettings,
+  'caches' | 'lazyRefcounts' | 'refcountReserve' | 'freedClustersSize' | 'overlapCheck' | 'passDiscard'
+> {
   const caches = cacheSettings(options, header, geometry)
   const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
   if (lazyRefcounts && header.version < 3)
@@ -149,6 +156,7 @@ export function mutableSettings(
     caches,
     lazyRefcounts,
     refcountReserve: options.refcountReserve,
+    freedClustersSize: options.freedClustersSize,
     overlapCheck: overlapClasses(options),
     passDiscard: {
       request: options.passDiscardRequest ?? unmap,

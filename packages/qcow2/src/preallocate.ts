@@ -7,6 +7,7 @@ import type { Image } from './image.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from './lookup.ts'
 import { inWritableSlice } from './reserve.ts'
+import { hasFullCache, makeRoomInCaches } from './room.ts'
 import { beforeLink } from './write-order.ts'
 
 /**
@@ -21,6 +22,7 @@ export async function preallocate(
 ): Promise<void> {
   const { l2Coverage } = image.geometry
   if (start >= end) return
+  image.isMostlyHoles = undefined
   await image.lock.run(async () => {
     for (let at = start; at < end; at += l2Coverage - (at % l2Coverage))
       await inWritableSlice(image, at, () => undefined)
@@ -29,6 +31,7 @@ export async function preallocate(
   for (let at = start; at < end; ) {
     const from = at
     const stop = Math.min(end, at + coverage - (at % coverage))
+    if (hasFullCache(image)) await makeRoomInCaches(image)
     await image.lock.run(() => preallocateSlice(image, from, stop, mode))
     await relieve(image)
     at = stop

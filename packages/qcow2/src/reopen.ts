@@ -38,6 +38,7 @@ export async function prepareReopen(
     commit() {
       image.settings.lazyRefcounts = next.lazyRefcounts
       image.settings.refcountReserve = next.refcountReserve
+      image.settings.freedClustersSize = next.freedClustersSize
       image.settings.passDiscard = next.passDiscard
       image.settings.overlapCheck = next.overlapCheck
       image.settings.caches = next.caches

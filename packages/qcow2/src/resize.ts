@@ -10,6 +10,7 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { applyFrees } from './allocate.ts'
+import { readsAsZero } from './cow.ts'
 import { discardClusters } from './discard.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { l1EntriesFor } from './format/geometry.ts'
@@ -85,13 +86,13 @@ async function zeroGrown(image: Image, before: number, size: number): Promise<vo
 
 /**
  * Zeroes what follows the old end in its cluster: there may be data from before the disk was shrunk, which
- * QEMU shows again, or data of the backing file.
+ * QEMU shows again, or data of the backing file. Where that ends before, there is nothing to hide, and nothing is allocated.
  */
 async function zeroOldEnd(image: Image, before: number, size: number): Promise<void> {
   const end = Math.min(alignUp(before, image.geometry.clusterSize), size)
   for (let at = before; at < end; ) {
     const { zero, bytes } = await blockStatus(image, at, end - at)
-    if (!zero) await write(image, at, new Uint8Array(bytes))
+    if (!zero && !(await readsAsZero(image, at, bytes))) await write(image, at, new Uint8Array(bytes))
     at += bytes
   }
 }

@@ -6,6 +6,7 @@ import { l2TableOffset } from './l1.ts'
 import { relieve } from './link.ts'
 import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from './lookup.ts'
 import { inWritableSlice } from './reserve.ts'
+import { hasFullCache, makeRoomInCaches } from './room.ts'
 
 /**
  * Runs `body` while nobody else allocates, zeroes or discards in the guest clusters that [start, end) touches.
@@ -43,6 +44,7 @@ export async function updateEntries(
       at += l2Coverage - (at % l2Coverage)
       continue
     }
+    if (hasFullCache(image)) await makeRoomInCaches(image)
     const stop = Math.min(last, at + coverage - (at % coverage))
     const from = at
     await image.lock.run(async () => {

@@ -9,12 +9,20 @@ import type { Image } from './image.ts'
 import { abandon, link, relieve } from './link.ts'
 import { isStillThere, loadRun, peekRun, type Run, sliceCoverage } from './lookup.ts'
 import { type Reserved, reserve } from './reserve.ts'
+import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches } from './room.ts'
 
-/** Writes `from` at guest `offset`. */
-export async function write(image: Image, offset: number, from: Uint8Array): Promise<void> {
+/**
+ * Writes `from` at guest `offset`.
+ *
+ * @param tries how often this request found no room before (try-again.ts)
+ */
+export async function write(image: Image, offset: number, from: Uint8Array, tries = 0): Promise<void> {
+  const { released } = image.frees
+  let failure: unknown
+  if (isCrammed(image)) await makeRoomFor(image, offset, from.length)
+  const first = peekRun(image, offset, from.length, true)
   const epoch = image.requests.enter()
   try {
-    const first = peekRun(image, offset, from.length, true)
     if (first && isInPlace(first) && first.bytes === from.length) {
       const { unlinked } = image
       await writeInPlace(image, first, offset, from)
@@ -25,9 +33,20 @@ export async function write(image: Image, offset: number, from: Uint8Array): Pro
     const isNew = first && !isInPlace(first) && first.kind !== SubclusterKind.invalid
     const written = isNew ? await writeNew(image, offset, from) : 0
     if (written < from.length) await writeRuns(image, offset, from, written)
+    return
+  } catch (error) {
+    failure = error
   } finally {
     image.requests.leave(epoch)
   }
+  if (!isForWantOfRoom(failure)) throw failure
+  await image.writeAgain({ error: failure, released, tries }, offset, from)
+}
+
+/** As {@link makeRoom}, for a write: one that is in place needs no room, and does not fail for want of it. */
+async function makeRoomFor(image: Image, offset: number, bytes: number): Promise<void> {
+  const first = await loadRun(image, offset, bytes, true)
+  if (!isInPlace(first) || first.bytes < bytes) await makeRoom(image)
 }
 
 /** The clusters are allocated and refer to nothing else: overwriting them changes no metadata. */
@@ -131,6 +150,7 @@ async function allocateAndWrite(
   /** What nothing leads to yet. */
   let unlinked: Reserved | undefined
   try {
+    if (hasFullCache(image)) await makeRoomInCaches(image)
     const reserving = image.lock.run(() => reserve(image, offset, bytes))
     const reserved = reserving instanceof Promise ? await reserving : reserving
     if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now

@@ -21,6 +21,8 @@ export interface Reserved {
   readonly clusters: number
   /** Host offset in bytes of the first cluster. */
   readonly hostOffset: number
+  /** They held something before. */
+  readonly isUsed: boolean
 }
 
 /**
@@ -34,13 +36,13 @@ export async function reserve(image: Image, start: number, clusters: number): Pr
   const table = await sliceAt(image.l2Tables, place.slice)
   const count = countEntries(image, table, place.index, clusters, (kind) => kind !== Kind.data)
   if (count === 0) return undefined
-  const hostOffset = await image.append(count * image.clusterSize)
-  return { place, clusters: count, hostOffset }
+  const { offset, isUsed } = await image.append(count * image.clusterSize)
+  return { place, clusters: count, hostOffset: offset, isUsed }
 }
 
 /** Makes the guest range of a reservation refer to its clusters, whose data was written. */
-export async function link(image: Image, { place, clusters, hostOffset }: Reserved): Promise<void> {
-  await image.beforeLink()
+export async function link(image: Image, { place, clusters, hostOffset, isUsed }: Reserved): Promise<void> {
+  await image.beforeLink(isUsed)
   await setEntries(image, place, clusters, (index) => hostOffset + index * image.clusterSize)
 }
 
@@ -84,12 +86,12 @@ export async function writablePlace(image: Image, offset: number): Promise<Place
 /** Appends an empty L2 table. It is durable before the L1 entry leads to it. @returns its host offset */
 async function newTable(image: Image, { slice, index }: Place): Promise<number> {
   const { tableBytes } = image
-  const offset = await image.append(tableBytes)
+  const { offset } = await image.append(tableBytes)
   try {
     await image.file.writeZeroes(offset, tableBytes)
     await image.flushFile()
   } catch (error) {
-    image.release(offset, tableBytes)
+    await image.release(offset, tableBytes)
     throw error
   }
   const l1 = await sliceAt(image.l1Table, slice)
@@ -103,4 +105,14 @@ async function newTable(image: Image, { slice, index }: Place): Promise<number> 
 /** Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock. */
 export async function relieve(image: Image): Promise<void> {
   if (image.l2Tables.isCrowded) await image.lock.run(() => image.l2Tables.writeBack())
+}
+
+/**
+ * Before tables are changed: where a cache holds nothing but changes they have to be written first, so that memory
+ * stays bounded where writing fails. Takes the image's lock.
+ *
+ * @throws what writing them met
+ */
+export async function makeRoom(image: Image): Promise<void> {
+  if (image.l2Tables.isFull || image.l1Table.isFull) await image.lock.run(() => image.writeTables())
 }

@@ -64,7 +64,10 @@ function operations(image: Image): NodeOps {
 /** Everything on disk, and the image clean. A timer that runs just now has the lock, and is waited for. */
 async function settle(image: Image): Promise<void> {
   await image.flush()
-  await image.lock.run(() => image.markClean())
+  await image.lock.run(async () => {
+    await image.cut()
+    await image.markClean()
+  })
 }
 
 function infoOf(image: Image): NodeInfo {

@@ -8,6 +8,7 @@ import {
 } from '@vmblock/block-core'
 import { Feature, HEADER, HEADER_BYTES, isImageSize } from './format/header.ts'
 import type { Image } from './image.ts'
+import { readsAsZero } from './read.ts'
 import { write, zeroClusters } from './write.ts'
 
 const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =>
@@ -43,7 +44,8 @@ export async function truncate(
 /** The backing file may have data where the disk grows. */
 async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
   const start = alignUp(before, image.clusterSize)
-  if (before < start) await write(image, before, new Uint8Array(Math.min(start, size) - before))
+  const tail = Math.min(start, size) - before
+  if (tail > 0 && !(await readsAsZero(image, before, tail))) await write(image, before, new Uint8Array(tail))
   if (start < size) await zeroClusters(image, start, alignUp(size, image.clusterSize) - start)
 }
 

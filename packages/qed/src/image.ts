@@ -13,7 +13,6 @@
  */
 import {
   alignDown,
-  alignUp,
   type BlockChild,
   type DriverEvents,
   Mutex,
@@ -75,6 +74,12 @@ export class Image {
   needsRepair: boolean
   /** Nothing is left behind {@link end} that was not written through this object. */
   #isTrimmed = false
+  /** Host bytes before which something was written and given back: cut off, it may come back in a crash. */
+  #usedTo = 0
+  /** The file may reach behind {@link end} with what was given back. */
+  #isTooLong = false
+  /** Host bytes before {@link end} that were given back: whole clusters, of which nobody knows what they hold. */
+  #released: { readonly offset: number; readonly bytes: number }[] = []
   /** Nobody knows what header the disk has, because writing it failed. */
   #headerIsUnsettled = false
   readonly #timer: IdleTimer
@@ -135,31 +140,69 @@ export class Image {
   /** Finds out where the file ends: a cluster that lacks a sector is not there. Of the last sector a byte is enough. */
   measureFile(): void {
     this.#isTrimmed = false
+    this.#released = []
     this.end = alignDown(alignUp(this.file.size, SECTOR), this.clusterSize)
   }
 
   /**
-   * Takes host bytes behind the end of the file. Nothing points at them yet. Runs under the lock.
+   * Takes host bytes behind the end of the file, or some that were given back. Nothing points at them yet. Runs under
+   * the lock.
    *
-   * @returns their offset
+   * @returns their offset, and whether something else may show there after a crash
    */
-  async append(bytes: number): Promise<number> {
+  async append(bytes: number): Promise<{ readonly offset: number; readonly isUsed: boolean }> {
     if (!this.#isTrimmed) await this.#trim()
+    await this.cut()
+    const index = this.#released.findIndex((hole) => hole.bytes >= bytes)
+    const hole = this.#released[index]
+    if (hole) {
+      const left = { offset: hole.offset + bytes, bytes: hole.bytes - bytes }
+      this.#released.splice(index, 1, ...(left.bytes > 0 ? [left] : []))
+      return { offset: hole.offset, isUsed: true }
+    }
     const offset = this.end
     this.end += bytes
-    return offset
+    return { offset, isUsed: offset < this.#usedTo }
   }
 
-  /** Gives back what {@link append} gave, if nobody took more since. What was written of it stays as a leak. */
-  release(offset: number, bytes: number): void {
-    if (this.end === offset + bytes)
-      this.end = Math.min(this.end, Math.max(offset, alignUp(this.file.size, this.clusterSize)))
+  /**
+   * Gives back what {@link append} gave and nothing points at, with what was written of it: nothing counts references,
+   * and so nothing else would ever find it again. Runs under the lock; does not fail, for a request has failed already.
+   */
+  async release(offset: number, bytes: number): Promise<void> {
+    this.#released.push({ offset, bytes })
+    const before = this.end
+    for (;;) {
+      const last = this.#released.findIndex((hole) => hole.offset + hole.bytes === this.end)
+      if (last < 0) break
+      this.end = this.#released[last]!.offset
+      this.#released.splice(last, 1)
+    }
+    if (this.end === before) return
+    this.#usedTo = Math.max(this.#usedTo, before)
+    this.#isTooLong = true
+    await this.cut()
   }
 
-  /** Before an L2 entry may point at clusters whose data was written, but not flushed. Runs under the lock. */
-  async beforeLink(): Promise<void> {
-    if (this.backing) this.l2Tables.followData()
-    else await this.#markNeedCheck()
+  /** Cuts off what was given back at the end; where that fails, the next to call this tries again. Runs under the lock. */
+  async cut(): Promise<void> {
+    if (!this.#isTooLong) return
+    try {
+      if (this.file.size > this.end) await this.file.truncate(this.end, { exact: false })
+      this.#isTooLong = false
+    } catch {
+      // It is written over, or stays as a leak.
+    }
+  }
+
+  /**
+   * Before an L2 entry may point at clusters whose data was written, but not flushed. Runs under the lock.
+   *
+   * @param dataFirst the clusters held something else before
+   */
+  async beforeLink(dataFirst = false): Promise<void> {
+    if (this.backing || dataFirst) this.l2Tables.followData()
+    if (!this.backing) await this.#markNeedCheck()
   }
 
   /** Writes the tables in their order, and makes everything durable. Takes the lock for the first part. */

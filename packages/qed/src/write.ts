@@ -3,7 +3,16 @@
  * crash before it leaks clusters and loses nothing.
  */
 import { alignDown, alignUp, inParts, type NewClusters, writeWithCopies } from '@vmblock/block-core'
-import { countEntries, link, type Reserved, relieve, reserve, setEntries, writablePlace } from './allocate.ts'
+import {
+  countEntries,
+  link,
+  makeRoom,
+  type Reserved,
+  relieve,
+  reserve,
+  setEntries,
+  writablePlace,
+} from './allocate.ts'
 import type { Image } from './image.ts'
 import {
   isMissing,
@@ -49,6 +58,7 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
   const length = alignUp(offset + bytes, clusterSize) - start
   // Whoever else wants to allocate or zero in these clusters waits, and then looks again.
   return image.allocating.run(start, length, true, async () => {
+    await makeRoom(image)
     const reserved = await image.lock.run(() => reserve(image, start, length / clusterSize))
     if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
     const size = reserved.clusters * clusterSize
@@ -57,7 +67,7 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
       await writeWithCopies(newClusters(image, start, size, reserved), offset, part)
       await image.lock.run(() => link(image, reserved))
     } catch (error) {
-      image.release(reserved.hostOffset, size)
+      await image.lock.run(() => image.release(reserved.hostOffset, size))
       throw error
     }
     await relieve(image)
@@ -94,6 +104,7 @@ export async function zeroClusters(image: Image, offset: number, bytes: number):
 function zeroUnallocated(image: Image, offset: number, bytes: number): Promise<number> {
   const { clusterSize } = image
   return image.allocating.run(offset, bytes, true, async () => {
+    await makeRoom(image)
     const count = await image.lock.run(async () => {
       const place = await writablePlace(image, offset)
       const table = await sliceAt(image.l2Tables, place.slice)

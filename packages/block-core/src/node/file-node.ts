@@ -23,6 +23,7 @@ import { fromHostError } from './host-error.ts'
 import { close, fstat } from './host-fs.ts'
 import { type OpenFile, placeOf } from './open-file.ts'
 import { resizeFile } from './preallocate.ts'
+import { Unsaved } from './unsaved.ts'
 
 /** What a file node is made of. */
 export interface FileNodeInit {
@@ -32,6 +33,9 @@ export interface FileNodeInit {
   readonly filename: string
   /** `off`: others may write to the file meanwhile. `auto`: they may where the host has no locks for us. */
   readonly locking: 'auto' | 'on' | 'off'
+  readonly readOnly: boolean
+  /** Whether a word is said of the file if it is left open (unsaved.ts). */
+  readonly warnAtExit: boolean
   /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
@@ -46,6 +50,7 @@ export class FileNode implements NodeOps {
   readonly #calls: HostCalls
   readonly #space: FileSpace
   readonly #openAgain: FileNodeInit['openAgain']
+  readonly #unsaved: Unsaved
   /** Writes in flight that end beyond `#size`: while there are any, setting the length could cut them off. */
   readonly #growing = new Set<Promise<unknown>>()
   /** Everything in flight on the descriptor beside the engine's own calls. */
@@ -63,6 +68,8 @@ export class FileNode implements NodeOps {
     this.#file = init.file
     this.#calls = init.calls
     this.#openAgain = init.openAgain
+    this.#unsaved = new Unsaved(init.filename, init.warnAtExit)
+    if (!init.readOnly) this.#unsaved.watch()
     this.#size = init.file.size
     const { filename, locking } = init
     if (locking !== 'off') {
@@ -94,6 +101,7 @@ export class FileNode implements NodeOps {
   }
 
   write(offset: number, from: Uint8Array): Promise<void> {
+    this.#unsaved.isDirty = true
     const { engine, fd } = this.#file
     const done = engine.pwrite(fd, from, offset)
     const end = offset + from.length
@@ -102,6 +110,7 @@ export class FileNode implements NodeOps {
 
   /** Without the host's help only beyond the end of the file, where making it longer gives zeroes. */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    this.#unsaved.isDirty = true
     const end = offset + bytes
     if (flags.mayUnmap) {
       const inside = Math.min(end, this.#size) - offset
@@ -149,9 +158,12 @@ export class FileNode implements NodeOps {
   async flush(): Promise<void> {
     if (this.#flushFailure !== undefined) throw this.#flushFailure
     const { engine, fd, direct } = this.#file
+    // What is written meanwhile is for the next.
+    this.#unsaved.isDirty = false
     try {
       await engine.fdatasync(fd)
     } catch (error) {
+      this.#unsaved.isDirty = true
       if (!direct && !isBlockError(error, 'ECANCELED')) this.#flushFailure = error
       throw error
     }
@@ -183,6 +195,8 @@ export class FileNode implements NodeOps {
         this.#file = next
         this.#lock?.moveTo(next.fd)
         this.#size = next.size
+        if (request.readOnly) this.#unsaved.forget()
+        else this.#unsaved.watch()
         return close(old.fd)
       },
       abort: () => close(next.fd),
@@ -251,6 +265,7 @@ export class FileNode implements NodeOps {
   ): Promise<void> => {
     const { ops } = source
     if (!(ops instanceof FileNode)) throw notCopied()
+    this.#unsaved.isDirty = true
     const copying = this.#copy(offset, bytes, ops, sourceOffset)
     const end = offset + bytes
     await (end > this.#size ? this.#grow(end, copying) : copying)
@@ -304,6 +319,7 @@ export class FileNode implements NodeOps {
   async #release(): Promise<void> {
     if (this.#released) return
     this.#released = true
+    this.#unsaved.forget()
     await this.#file.engine.stop()
     await Promise.allSettled(this.#others)
     await close(this.#file.fd).catch((error: unknown) => {

@@ -67,6 +67,11 @@ export interface FileDriverParts {
   readonly hostCalls?: HostCalls
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
+  /**
+   * Whether standard error is told of files that are open for writing when the process ends (not with
+   * `NODE_ENV=production`). Default true; programs that end so on purpose turn it off.
+   */
+  readonly warnAtExit?: boolean
 }
 
 /** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
@@ -85,7 +90,7 @@ function requireFilename(driver: FileKind, { filename, locking }: FileOptions, c
 export async function openFileNode(
   driver: FileKind,
   { readOnly, direct, options }: Pick<OpenContext<FileOptions>, 'readOnly' | 'direct' | 'options'>,
-  { hostCalls = systemCalls, makeEngine: engineOf = makeEngine }: FileDriverParts,
+  { hostCalls = systemCalls, makeEngine: engineOf = makeEngine, warnAtExit = true }: FileDriverParts,
 ): Promise<FileNode> {
   const filename = requireFilename(driver, options, hostCalls)
   const { aio } = options
@@ -106,6 +111,8 @@ export async function openFileNode(
     file: await openAs({ readOnly, direct }),
     calls: hostCalls,
     filename,
+    readOnly,
+    warnAtExit,
     locking: options.locking as 'auto' | 'on' | 'off',
     async openAgain(request, again) {
       requireSame(options, request)
@@ -166,6 +173,7 @@ async function openPlace(driver: FileKind, filename: string) {
 export const fileDriver = ({
   hostCalls = systemCalls,
   makeEngine: engineOf = makeEngine,
+  warnAtExit = true,
 }: FileDriverParts = {}) =>
   defineDriver({
     name: 'file',
@@ -179,7 +187,7 @@ export const fileDriver = ({
       return { filename: pathName(filename.startsWith('file:') ? filename.slice('file:'.length) : filename) }
     },
 
-    open: (context) => openFileNode('file', context, { hostCalls, makeEngine: engineOf }),
+    open: (context) => openFileNode('file', context, { hostCalls, makeEngine: engineOf, warnAtExit }),
 
     async createPlace(options, size, fallback, more = {}) {
       const place = more as OptionValues<typeof placeOptions>

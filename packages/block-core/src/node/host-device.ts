@@ -24,7 +24,7 @@ const PREFIXES = ['host_device', 'host_cdrom'] as const
 /** Makes a driver for devices, of other parts; {@link hostDevice} and {@link hostCdrom} are the usual ones. */
 export const hostDeviceDriver = (
   name: (typeof PREFIXES)[number],
-  { hostCalls = systemCalls, makeEngine }: FileDriverParts = {},
+  { hostCalls = systemCalls, makeEngine, warnAtExit = true }: FileDriverParts = {},
 ) =>
   defineDriver({
     name,
@@ -43,7 +43,7 @@ export const hostDeviceDriver = (
 
     async open(context) {
       return deviceNode(
-        await openFileNode(name, context, { hostCalls, ...(makeEngine && { makeEngine }) }),
+        await openFileNode(name, context, { hostCalls, warnAtExit, ...(makeEngine && { makeEngine }) }),
         hostCalls,
       )
     },

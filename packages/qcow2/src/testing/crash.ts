@@ -90,6 +90,8 @@ export const VARIETIES = {
   'reserved refcounts': opened(EAGER, { 'refcount-reserve': 24 }),
   'reserved refcounts, writethrough': opened(EAGER, { 'refcount-reserve': 24, ...WRITETHROUGH }),
   'reserved 1-bit refcounts, writethrough': opened(NARROW, { 'refcount-reserve': 24, ...WRITETHROUGH }),
+  'bounded frees': opened(EAGER, { 'freed-clusters-size': 3 * CLUSTER }),
+  'lazy, bounded frees': opened(LAZY, { 'freed-clusters-size': 0 }),
   preallocated: PREALLOCATED,
   'lazy, preallocated': lazily(PREALLOCATED),
 } satisfies Readonly<Record<string, Variety>>

@@ -21,6 +21,7 @@ import type {
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
+import { loopBudget, pause } from './drivers/event-loop.ts'
 import { BlockError, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import { goneError, outsideError, unsupportedError } from './node-errors.ts'
@@ -118,6 +119,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
+      if (loopBudget.spend(bytes)) await this.#turn()
       if (bytes > 0) await this.#requests.read(offset, into)
     } catch (error) {
       throw this.#failed('read', offset, error)
@@ -136,6 +138,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
+      if (loopBudget.spend(bytes)) await this.#turn()
       if (bytes > 0) await this.#requests.write(offset, from, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
@@ -186,10 +189,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   /** Makes everything durable whose request completed before the call. */
   flush(): Promise<void> {
-    const failed = (error: unknown): never => {
-      throw this.#failed('flush', 0, error)
-    }
-    return this.#counted(0, 0, () => this.#requests.flush().catch(failed))
+    const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
+    // Many share one flush, and all of them go on when it has ended.
+    return this.#counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
   }
 
   /**
@@ -236,6 +238,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     try {
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
+      if (loopBudget.spend(0)) await this.#turn()
       const { blockStatus } = this.#ops
       if (!blockStatus) return { bytes: wanted, allocated: true, data: true, zero: false }
       const start = alignDown(offset, this.limits.requestAlignment)
@@ -462,6 +465,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
+      if (loopBudget.spend(0)) await this.#turn()
       await run()
     } catch (error) {
       throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
@@ -475,10 +479,17 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
+      if (loopBudget.spend(0)) await this.#turn()
       return await body()
     } finally {
       this.#end()
     }
+  }
+
+  /** Lets the event loop turn. */
+  async #turn(): Promise<void> {
+    await loopBudget.wait(this.parents.size > 0)
+    if (this.#hasCrashed) throw this.#closedError()
   }
 
   #requireWritable(canWrite: boolean): void {

@@ -26,6 +26,7 @@ import { BlockError, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import { goneError, outsideError, unsupportedError } from './node-errors.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
+import { ParentEdges } from './parent-edges.ts'
 import { settlePermissions } from './permissions.ts'
 import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
@@ -43,7 +44,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   readonly children: ReadonlyMap<ChildRole, BlockChild>
   readonly #ops: NodeOps
   /** @internal The edges that lead here. */
-  readonly parents = new Set<BlockChild>()
+  readonly parents = new ParentEdges()
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
@@ -187,10 +188,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     })
   }
 
-  /** Makes everything durable whose request completed before the call. */
+  /** Makes everything durable whose request completed before the call. Many share one flush, and go on in turns. */
   flush(): Promise<void> {
     const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
-    // Many share one flush, and all of them go on when it has ended.
     return this.#counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
   }
 

@@ -64,6 +64,17 @@ describe('LoopBudget', () => {
     expect(story().replaceAll('|', '')).toBe(`${'a'.repeat(60)}b`)
   })
 
+  it('holds up nobody where the loop turns by itself', async () => {
+    const { budget, request, story, pass } = storyTeller()
+    for (let i = 0; i < 50; i++) {
+      pass(1000)
+      await request('.')
+      expect(budget.isSpent).toBe(false)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(story().replaceAll('|', '')).toHaveLength(50)
+  })
+
   it('looks at the clock once for many small requests', () => {
     let looks = 0
     const budget = new LoopBudget({ now: () => looks++ * 1e-9, turn: () => {} })
@@ -141,8 +152,8 @@ describe('a storm of requests', () => {
   it.each(NODES.flatMap(([on, options]) => REQUESTS.map(([what, run]) => ({ on, options, what, run }))))(
     'of $what on $on lets the loop turn',
     async ({ options, run }) => {
-      // Ten looks at the clock, with 64 requests between each, or with one where they had waited.
-      expect(await longest(run, options)).toBeLessThanOrEqual(12 * 64)
+      // Ten looks at the clock and one more, with 64 requests between each, or with one where they had waited.
+      expect(await longest(run, options)).toBeLessThanOrEqual(13 * 64)
     },
   )
 
@@ -152,6 +163,6 @@ describe('a storm of requests', () => {
       const turning = pause()
       if (turning) turns += await turning.then(() => 1)
     }
-    expect(turns).toBeGreaterThanOrEqual(6400 / 64 / 12)
+    expect(turns).toBeGreaterThanOrEqual(6400 / 64 / 13)
   })
 })

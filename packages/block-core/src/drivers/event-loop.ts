@@ -29,10 +29,11 @@ const DONE = Promise.resolve()
 export class LoopBudget {
   readonly clock: LoopClock
   #left = LOOK
-  /** When the event loop last turned for us, in milliseconds. */
-  #turned = 0
+  /** When it was first looked at the clock since the event loop last turned, in milliseconds. */
+  #since = 0
+  /** A turn will be told of: the loop may turn by itself, and often does. */
+  #isWatching = false
   #isSpent = false
-  #isTurning = false
   /** Parts of requests that have begun: they go first, so that what is begun ends before more is. */
   readonly #begun = new Line<() => void>()
   readonly #new = new Line<() => void>()
@@ -67,9 +68,13 @@ export class LoopBudget {
 
   /** Work has ended at `time`, in milliseconds. */
   ended(time: number): void {
-    if (time - this.#turned <= SLICE_MS) return
-    this.#isSpent = true
-    this.#left = 0
+    if (!this.#isWatching) {
+      this.#since = time
+      this.#watch()
+    } else if (time - this.#since > SLICE_MS) {
+      this.#isSpent = true
+      this.#left = 0
+    }
   }
 
   /**
@@ -82,29 +87,27 @@ export class LoopBudget {
     if (!this.#isSpent && line.isEmpty) return DONE
     return new Promise((resolve) => {
       line.add(resolve)
-      if (this.#isTurning) return
-      this.#isTurning = true
-      this.clock.turn(() => void this.#resume())
+      this.#watch()
     })
   }
 
-  async #resume(): Promise<void> {
-    this.#turned = this.clock.now()
-    this.#isSpent = false
+  #watch(): void {
+    if (this.#isWatching) return
+    this.#isWatching = true
+    this.clock.turn(() => void this.#turned())
+  }
+
+  async #turned(): Promise<void> {
+    this.#isWatching = this.#isSpent = false
     this.#left = LOOK
     while (!this.#isSpent) {
       const resume = this.#begun.shift() ?? this.#new.shift()
-      if (!resume) {
-        this.#isTurning = false
-        this.#left = LOOK
-        return
-      }
+      if (!resume) return
       resume()
       // What was woken does its work before this goes on.
       await undefined
       if (!this.#isSpent) this.ended(this.clock.now())
     }
-    this.clock.turn(() => void this.#resume())
   }
 }
 

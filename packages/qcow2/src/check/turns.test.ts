@@ -33,9 +33,11 @@ async function most(file: Awaited<ReturnType<typeof image>>, repair: 'all' | und
   }
   const node = await openNode(environment, { driver: 'qcow2', file, 'check-mode': true })
   setImmediate(turn)
-  const report = await node.check({ repair, report: () => told++ }).catch((error: unknown) => {
-    if (!(error instanceof BlockError)) throw error
-  })
+  const report = await node
+    .check({ ...(repair && { repair }), report: () => told++ })
+    .catch((error: unknown) => {
+      if (!(error instanceof BlockError)) throw error
+    })
   turn()
   going = false
   await node.close()

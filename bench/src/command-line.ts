@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 
 /** What to run. */
-export type Part = 'programs' | 'micro' | 'growth' | 'counts'
+export type Part = 'programs' | 'micro' | 'growth' | 'counts' | 'loop'
 
 /** What the command line says. */
 export interface Settings {
@@ -40,6 +40,7 @@ parts
   counts           what an allocating write costs, in writes, flushes and bytes
   micro            hot functions, in nanoseconds
   growth           how costs grow with size, chain, fragmentation and caches
+  loop             how long the event loop stands, and small requests take, beside much work
 
 WORDS select the rows that have one of them in their name.
 
@@ -57,7 +58,7 @@ options
   --help           this
 `
 
-const PARTS: readonly Part[] = ['micro', 'growth', 'counts']
+const PARTS: readonly Part[] = ['micro', 'growth', 'counts', 'loop']
 const DEFAULT_ROUNDS = 5
 
 /** Reads a command line. @returns undefined where only help is wanted. @throws UsageError */

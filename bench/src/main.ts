@@ -6,6 +6,7 @@ import { handleSignals } from './cleanup.ts'
 import { HELP, readCommandLine, type Settings, UsageError } from './command-line.ts'
 import { seedTable } from './counts/table.ts'
 import { runGrowth } from './growth/run.ts'
+import { runLoop } from './loop/loop.ts'
 import { canTrace, qemuVersion } from './machine.ts'
 import { runMicro } from './micro/run.ts'
 import { openPlaces } from './places.ts'
@@ -35,6 +36,7 @@ export async function main(root: string, args: readonly string[]): Promise<void>
     else if (settings.part === 'counts') await runCounts(settings)
     else if (settings.part === 'micro') await runMicro(settings)
     else if (settings.part === 'growth') await runGrowth(settings)
+    else if (settings.part === 'loop') await runLoop(settings)
     else if (settings.list) list(settings)
     else await runPrograms(settings)
   } catch (error) {

@@ -10,6 +10,7 @@
 import type { BlockChild } from './child.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { looks } from './parent-edges.ts'
 
 /** What somebody does with a disk, and leaves to others. */
 interface Use {
@@ -21,6 +22,8 @@ const READS_ALONE: Use = { writes: false, sharesWrites: false }
 
 /** Open nodes that stand for a place of the world, by place. */
 const places = new Map<string, Set<BlockNode>>()
+/** Of each place those that may write, or might once. Where nobody is to write, the others need not be asked. */
+const writers = new Map<string, Set<BlockNode>>()
 /** Nodes whose users rely on what they read. */
 const unshared = new WeakSet<BlockNode>()
 /** Nodes that are about to be reopened for writing. */
@@ -71,7 +74,10 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
   let [own, bottom] = [edge, node]
   while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
     [own, bottom] = [bottom.file, bottom.file.node]
-  for (const other of bottom.parents) {
+  // Nobody writes through a node that cannot be written.
+  const isQuiet = !wanted.writes && (wanted.sharesWrites || !writes(bottom))
+  for (const other of isQuiet ? [] : bottom.parents) {
+    looks.edges++
     const use = other === own ? undefined : useOf(other)
     if (use && conflict(wanted, use)) throw parentsConflict(bottom, wanted, own, other)
   }
@@ -87,11 +93,17 @@ export function enterPlace(node: BlockNode): void {
   const { place } = node.ops
   if (place === undefined) return
   requireShared(node, { writes: !node.readOnly, sharesWrites: true })
-  const nodes = places.get(place) ?? new Set()
-  places.set(place, nodes.add(node))
+  enter(places, place, node)
+  if (!node.readOnly) enter(writers, place, node)
+}
+
+function enter(table: Map<string, Set<BlockNode>>, place: string, node: BlockNode): void {
+  const nodes = table.get(place) ?? new Set()
+  if (nodes.has(node)) return
+  table.set(place, nodes.add(node))
   node.once('close', () => {
     nodes.delete(node)
-    if (nodes.size === 0 && places.get(place) === nodes) places.delete(place)
+    if (nodes.size === 0 && table.get(place) === nodes) table.delete(place)
   })
 }
 
@@ -115,7 +127,11 @@ export function requireUnused(place: string, filename: string): void {
  * @throws BlockError EBUSY
  */
 export function gainWriting(nodes: readonly BlockNode[]): () => void {
-  for (const node of nodes) gaining.add(node)
+  for (const node of nodes) {
+    gaining.add(node)
+    const { place } = node.ops
+    if (place !== undefined && places.get(place)?.has(node)) enter(writers, place, node)
+  }
   const end = (): void => {
     for (const node of nodes) gaining.delete(node)
   }
@@ -134,8 +150,9 @@ export function gainWriting(nodes: readonly BlockNode[]): () => void {
 /** Compares with the other nodes of the same place. */
 function requireShared(node: BlockNode, wanted: Use): void {
   const { place } = node.ops
-  if (place === undefined) return
-  for (const other of places.get(place) ?? []) {
+  if (place === undefined || (!wanted.writes && wanted.sharesWrites)) return
+  for (const other of (wanted.writes ? places : writers).get(place) ?? []) {
+    looks.edges++
     if (other === node) continue
     const use = useOfPlace(other)
     if (!placesConflict(wanted, use)) continue

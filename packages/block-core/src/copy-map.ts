@@ -67,6 +67,7 @@ export class CopyMap {
   readonly #parts: readonly Part[]
   readonly #options: CopyMapOptions
   #remembered: readonly CopyRange[] | undefined
+  #lastPart = 0
 
   private constructor(parts: readonly Part[], options: CopyMapOptions) {
     this.#parts = parts
@@ -119,8 +120,13 @@ export class CopyMap {
     }
   }
 
+  /** Copies go on where they were, or a little behind: of many sources few are looked at. */
   #partAt(offset: number): Part {
-    return this.#parts.find(({ end }) => offset < end)!
+    let index = this.#lastPart
+    while (offset < this.#parts[index]!.start) index--
+    while (offset >= this.#parts[index]!.end) index++
+    this.#lastPart = index
+    return this.#parts[index]!
   }
 
   /** The offset within its source, for messages. */

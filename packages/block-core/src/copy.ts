@@ -4,6 +4,7 @@
  */
 import { SECTOR } from './bits.ts'
 import type { CopyMap, CopyRange } from './copy-map.ts'
+import { pause } from './drivers/event-loop.ts'
 import { failureOf } from './errno.ts'
 import type { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
@@ -108,6 +109,9 @@ class Copy {
         // A generator serves those who wait for it in order.
         const next = await this.#pieces.next()
         if (next.done) return
+        // Nothing may be asked for it, and many follow.
+        const turning = pause()
+        if (turning) await turning
         await this.#copy(next.value, index)
       }
     } catch (error) {

@@ -22,10 +22,12 @@ import type {
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
+import { loopBudget, pause } from './drivers/event-loop.ts'
 import { BlockError, type BlockErrorCode, isBlockError } from './errors.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
 import { goneError, outsideError, unsupportedError } from './node-errors.ts'
 import type { IoErrorEvent, NodeEvents } from './node-events.ts'
+import { ParentEdges } from './parent-edges.ts'
 import { settlePermissions } from './permissions.ts'
 import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
@@ -43,7 +45,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   readonly children: ReadonlyMap<ChildRole, BlockChild>
   readonly #ops: NodeOps
   /** @internal The edges that lead here. */
-  readonly parents = new Set<BlockChild>()
+  readonly parents = new ParentEdges()
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
@@ -119,6 +121,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
+      if (loopBudget.spend(bytes)) await this.#turn()
       if (bytes > 0) await this.#requests.read(offset, into)
     } catch (error) {
       throw this.#failed('read', offset, error)
@@ -137,6 +140,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
+      if (loopBudget.spend(bytes)) await this.#turn()
       if (bytes > 0) await this.#requests.write(offset, from, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
@@ -185,12 +189,10 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     })
   }
 
-  /** Makes everything durable whose request completed before the call. */
+  /** Makes everything durable whose request completed before the call. Many share one flush, and go on in turns. */
   flush(): Promise<void> {
-    const failed = (error: unknown): never => {
-      throw this.#failed('flush', 0, error)
-    }
-    return this.#counted(0, 0, () => this.#requests.flush().catch(failed))
+    const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
+    return this.#counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
   }
 
   /**
@@ -237,6 +239,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     try {
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
+      if (loopBudget.spend(0)) await this.#turn()
       const { blockStatus } = this.#ops
       if (!blockStatus) return { bytes: wanted, allocated: true, data: true, zero: false }
       const start = alignDown(offset, this.limits.requestAlignment)
@@ -475,6 +478,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
+      if (loopBudget.spend(0)) await this.#turn()
       await run()
     } catch (error) {
       throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
@@ -488,10 +492,17 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
+      if (loopBudget.spend(0)) await this.#turn()
       return await body()
     } finally {
       this.#end()
     }
+  }
+
+  /** Lets the event loop turn. */
+  async #turn(): Promise<void> {
+    await loopBudget.wait(this.parents.size > 0)
+    if (this.#hasCrashed) throw this.#closedError()
   }
 
   #requireWritable(canWrite: boolean): void {

@@ -97,6 +97,48 @@ describe('a range tracker', () => {
     expect(tracker.isHeld(10, 10)).toBe(false)
   })
 
+  it('serves many who want the same in order, each at the same cost', async () => {
+    const compared = async (count: number): Promise<number> => {
+      const { tracker, log, start } = bench()
+      const all = Array.from({ length: count }, (_, i) => start(String(i), 0, 512, true))
+      const before = tracker.compared
+      for (const [i, { end, done }] of all.entries()) {
+        expect(log.length).toBe(i + 1)
+        end()
+        await done
+      }
+      expect(log).toEqual(all.map((_, i) => String(i)))
+      return (tracker.compared - before) / count
+    }
+    expect(await compared(2000)).toBeLessThanOrEqual(2)
+  })
+
+  it('makes those who came together wait for each other only where they meet', async () => {
+    const { log, start, settle } = bench()
+    const a = start('a', 0, 100, true)
+    const others = [
+      start('b', 0, 10, true),
+      start('c', 20, 10, true),
+      start('d', 0, 10, true),
+      start('e', 5, 20, false),
+      start('f', 24, 2, false),
+    ]
+    a.end()
+    await settle()
+    expect(log).toEqual(['a', 'b', 'c'])
+    others[0]!.end()
+    await settle()
+    expect(log).toEqual(['a', 'b', 'c', 'd'])
+    others[1]!.end()
+    await settle()
+    expect(log).toEqual(['a', 'b', 'c', 'd', 'f'])
+    others[2]!.end()
+    await settle()
+    expect(log).toEqual(['a', 'b', 'c', 'd', 'f', 'e'])
+    for (const { end } of others) end()
+    await Promise.all(others.map(({ done }) => done))
+  })
+
   it('finds the same conflicts as a look at everybody, for ranges of every length', async () => {
     const random = createRandom(5)
     const tracker = new RangeTracker()

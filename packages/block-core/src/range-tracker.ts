@@ -7,14 +7,17 @@
  * Who has to wait is found by looking at the neighbours alone, however many requests run elsewhere.
  */
 import { overlaps } from './bits.ts'
+import { Line } from './line.ts'
 
 /** A range that somebody has, until he gives it back. Offsets in bytes. */
 export class HeldRange {
   readonly start: number
   readonly end: number
   readonly exclusive: boolean
+  /** Who waits for it: those who look again, and requests that shall have their ranges. */
+  #watching: (() => void)[] | undefined
+  #line: WaitingLine | undefined
   #isOver = false
-  #waiting: (() => void)[] | undefined
 
   constructor(start: number, end: number, exclusive: boolean) {
     this.start = start
@@ -26,15 +29,51 @@ export class HeldRange {
   over(): Promise<void> {
     if (this.#isOver) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#waiting ??= []
-      this.#waiting.push(resolve)
+      this.#watching ??= []
+      this.#watching.push(resolve)
     })
   }
 
-  /** @internal Tells who waits. */
-  finish(): void {
+  /** @internal A request will be asked for when this one is over. */
+  queue(waiter: Waiter): void {
+    this.#line ??= new WaitingLine()
+    this.#line.add(waiter)
+  }
+
+  /** @internal All who waited for another one wait for this one: each of them has the same range. */
+  inherit(line: WaitingLine): void {
+    this.#line = line
+  }
+
+  /** @internal Tells those who look again. @returns the others */
+  finish(): WaitingLine | undefined {
     this.#isOver = true
-    if (this.#waiting) for (const resolve of this.#waiting) resolve()
+    if (this.#watching) for (const resolve of this.#watching) resolve()
+    return this.#line
+  }
+}
+
+/** A request that waits for its range. */
+interface Waiter {
+  readonly start: number
+  readonly end: number
+  readonly exclusive: boolean
+  /** It has it. */
+  take(range: HeldRange): void
+}
+
+/** Requests that wait for one that holds a part of their ranges, in order. */
+class WaitingLine extends Line<Waiter> {
+  #isUniform = true
+
+  /** All of them are exclusive, and want the same range: each of them keeps out all others. */
+  get isUniform(): boolean {
+    return this.#isUniform
+  }
+  override add(waiter: Waiter): void {
+    const { first = waiter } = this
+    if (!waiter.exclusive || first.start !== waiter.start || first.end !== waiter.end) this.#isUniform = false
+    super.add(waiter)
   }
 }
 
@@ -80,16 +119,41 @@ export class RangeTracker {
   /** Gives back a range. */
   release(range: HeldRange): void {
     this.#remove(range)
-    range.finish()
+    const line = range.finish()
+    if (line) this.#serve(line)
+  }
+
+  /** Gives ranges to those who waited, as far as nobody is in their way now. */
+  #serve(line: WaitingLine): void {
+    for (let waiter = line.shift(); waiter; waiter = line.shift()) {
+      const { start, end, exclusive } = waiter
+      const other = this.#conflict(start, end, exclusive)
+      if (other) {
+        other.queue(waiter)
+        continue
+      }
+      const range = new HeldRange(start, end, exclusive)
+      this.#insert(range)
+      waiter.take(range)
+      if (!line.isUniform || line.isEmpty) continue
+      // However many there are, they are not looked at one by one each time.
+      range.inherit(line)
+      return
+    }
+  }
+
+  #hold(start: number, end: number, exclusive: boolean): HeldRange | Promise<HeldRange> {
+    const other = this.#conflict(start, end, exclusive)
+    if (other) return new Promise((take) => other.queue({ start, end, exclusive, take }))
+    const range = new HeldRange(start, end, exclusive)
+    this.#insert(range)
+    return range
   }
 
   /** Runs `body` when no conflicting request runs on [start, start + bytes). */
   async run<T>(start: number, bytes: number, exclusive: boolean, body: () => Promise<T>): Promise<T> {
-    let range = this.tryHold(start, bytes, exclusive)
-    while (!range) {
-      await this.whenReleased(start, bytes, exclusive)
-      range = this.tryHold(start, bytes, exclusive)
-    }
+    const held = this.#hold(start, start + bytes, exclusive)
+    const range = held instanceof Promise ? await held : held
     try {
       return await body()
     } finally {

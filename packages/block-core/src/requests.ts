@@ -4,6 +4,7 @@
  */
 import { alignDown, alignUp, isZero } from './bits.ts'
 import type { BlockLimits, NodeOps, TruncateOptions, WriteFlag, WriteFlags } from './driver.ts'
+import { pause } from './drivers/event-loop.ts'
 import { BlockError } from './errors.ts'
 import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
 import { FlushQueue } from './flush-queue.ts'
@@ -286,6 +287,9 @@ export class Requests {
       this.#flushes.arrived()
     }
     await this.#flushes.flush()
+    // One flush ends many writes at once.
+    const turning = pause()
+    if (turning) await turning
   }
 
   async #flushDriver(): Promise<void> {

@@ -28,6 +28,22 @@ const sectors = (minimum: number, alignment = minimum): SparseRunsOptions => ({
 })
 
 describe('runs of zeroes', () => {
+  it('looks at each byte a few times, wherever zeroes end', () => {
+    let looked = 0
+    const count = (bytes: Uint8Array): boolean => {
+      // As far as there are zeroes, as a test of them looks.
+      const end = bytes.findIndex((byte) => byte !== 0)
+      looked += end < 0 ? bytes.length : end + 1
+      return end < 0
+    }
+    for (const zeroes of [1, 8, 100, 127, 129, 500]) {
+      const data = bytesOf(`${'.'.repeat(zeroes)}x`.repeat(4))
+      looked = 0
+      runsOf(data, { ...sectors(8, 1), isZero: count })
+      expect(looked).toBeLessThanOrEqual(5 * data.length)
+    }
+  })
+
   it.each([
     ['xxxx', sectors(1), 0, '4x'],
     ['....', sectors(1), 0, '4.'],

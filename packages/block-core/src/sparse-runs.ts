@@ -78,12 +78,15 @@ export class SparseRuns {
   /** Where the first block begins, at or behind `at`, that is not zero. */
   #zeroesEnd(data: Uint8Array, words: Uint32Array, start: number, offset: number): number {
     let at = start
+    let tested = 0
     while (at < data.length && !words[at / 4]) {
       const end = this.#blockEnd(at, offset, data.length)
       if (!this.#isZero(data.subarray(at, end))) return at
       at = end
-      if (this.#alignment >= STRETCH) continue
+      // Where a stretch is not all zero, its blocks are tested, and no stretch before they are.
+      if (this.#alignment >= STRETCH || at < tested) continue
       while (at + STRETCH <= data.length && this.#isZero(data.subarray(at, at + STRETCH))) at += STRETCH
+      tested = at + STRETCH
     }
     return at
   }

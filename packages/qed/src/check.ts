@@ -2,12 +2,23 @@
  * The consistency check: every entry leads to a place that can be one, and no place has two entries. What is
  * counted, and what is repaired, is as in QEMU (block/qed-check.c), which prints no findings of its own.
  */
-import { BlockError, type CheckOptions, type CheckReport, divUp, isZero, viewOf } from '@vmblock/block-core'
+import {
+  BlockError,
+  type CheckOptions,
+  type CheckReport,
+  divUp,
+  isZero,
+  pause,
+  viewOf,
+} from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 
 /** Tables are read in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
+
+/** So many entries are as much work as a small request, by which the event loop gets its turns. */
+const ENTRIES_OF_UNIT = 64
 
 /** A check under way. */
 interface Check {
@@ -108,6 +119,8 @@ async function walk(check: Check, tableOffset: number, isValid: (entry: number) 
   const view = viewOf(bytes)
   for (let at = 0; at < tableBytes; at += bytes.length) {
     if (!(await works(check, file.read(tableOffset + at, bytes)))) return
+    const turning = pause(bytes.length / ENTRY / ENTRIES_OF_UNIT)
+    if (turning) await turning
     let broken = 0
     if (isZero(bytes)) check.bytesLeft -= bytes.length
     if (check.bytesLeft < 0) throw tooMuch(image, 'too many tables are empty for a check to go on')

@@ -5,6 +5,7 @@ import { BlockError } from '../errors.ts'
 import { BlockNode } from '../node.ts'
 import { PLAIN_CONFIG } from '../node-config.ts'
 import { size } from '../options.ts'
+import { IndexSet } from './index-set.ts'
 
 /** Bytes in a page, the unit in which memory is taken and given back. */
 export const MEMORY_PAGE = 65536
@@ -14,6 +15,8 @@ const DONE = Promise.resolve()
 /** A sparse array of bytes. What no page holds reads as zeroes, and so does what lies beyond the end. */
 class MemoryDisk {
   readonly #pages = new Map<number, Uint8Array>()
+  /** Indexes of the pages. */
+  readonly #there = new IndexSet()
   #size: number
 
   constructor(bytes: number) {
@@ -53,7 +56,7 @@ class MemoryDisk {
   #writeInPage(index: number, within: number, piece: Uint8Array): void {
     const page = this.#pages.get(index)
     if (page) {
-      if (piece.length === MEMORY_PAGE && isZero(piece)) this.#pages.delete(index)
+      if (piece.length === MEMORY_PAGE && isZero(piece)) this.#release(index)
       else page.set(piece, within)
       return
     }
@@ -62,6 +65,11 @@ class MemoryDisk {
     const fresh = new Uint8Array(MEMORY_PAGE)
     fresh.set(piece, within)
     this.#pages.set(index, fresh)
+    this.#there.add(index)
+  }
+
+  #release(index: number): void {
+    if (this.#pages.delete(index)) this.#there.delete(index)
   }
 
   /** Makes a range read as zeroes: whole pages are released, the ends are cleared. Does not change the size. */
@@ -75,11 +83,8 @@ class MemoryDisk {
     }
     if (offset % MEMORY_PAGE !== 0) this.#pages.get(first - 1)?.fill(0, offset % MEMORY_PAGE)
     if (end % MEMORY_PAGE !== 0) this.#pages.get(last)?.fill(0, 0, end % MEMORY_PAGE)
-    if (last - first <= this.#pages.size) {
-      for (let index = first; index < last; index++) this.#pages.delete(index)
-      return
-    }
-    for (const index of this.#pages.keys()) if (index >= first && index < last) this.#pages.delete(index)
+    for (let at = this.#there.next(first, last); at < last; at = this.#there.next(at + 1, last))
+      this.#release(at)
   }
 
   writeZeroes(offset: number, bytes: number): void {
@@ -97,24 +102,13 @@ class MemoryDisk {
     const end = offset + bytes
     const first = Math.floor(offset / MEMORY_PAGE)
     if (!this.#pages.has(first)) {
-      const until = Math.min(this.#nextPage(first + 1, Math.ceil(end / MEMORY_PAGE)) * MEMORY_PAGE, end)
+      const next = this.#there.next(first + 1, Math.ceil(end / MEMORY_PAGE))
+      const until = Math.min(next * MEMORY_PAGE, end)
       return { bytes: until - offset, allocated: true, data: false, zero: true }
     }
     let index = first + 1
     while (index * MEMORY_PAGE < end && this.#pages.has(index)) index++
     return { bytes: Math.min(index * MEMORY_PAGE, end) - offset, allocated: true, data: true, zero: false }
-  }
-
-  /** The first page in [from, to) that is there, or `to`: by looking each up, or through all, whichever is shorter. */
-  #nextPage(from: number, to: number): number {
-    if (to - from > this.#pages.size) {
-      let nearest = to
-      for (const index of this.#pages.keys()) if (index >= from && index < nearest) nearest = index
-      return nearest
-    }
-    let index = from
-    while (index < to && !this.#pages.has(index)) index++
-    return index
   }
 }
 

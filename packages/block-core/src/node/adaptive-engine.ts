@@ -2,12 +2,13 @@
  * `aio=adaptive`: system calls on this thread while the page cache answers, else on Node's thread pool; and how
  * long that may keep the event loop from turning.
  *
- * The bound: requests on this thread end at the latest {@link SLICE_MS} after the event loop last turned, all
- * files of the process together, plus one request, and that is of at most {@link LARGEST} bytes. How long one
- * takes is up to the page cache. Where that has to wait for the disk, three requests in a row are enough to move
+ * The bound: requests on this thread end at the latest 10 ms after the event loop last turned, all files of the
+ * thread together, plus one request, and that is of at most {@link LARGEST} bytes. Those that had to wait for the turn
+ * go on by the same rule (drivers/event-loop.ts). How long one takes is up to the page cache. Where that has to wait for the disk, three requests in a row are enough to move
  * all further ones to the pool; of those one is tried here again now and then, ever more seldom. Flushes never
  * run here. Who cannot bear that one request waits for a disk takes `aio=threads`.
  */
+import { type LoopBudget, loopBudget } from '../drivers/event-loop.ts'
 import type { Where } from './host-calls.ts'
 import { type IoEngine, readNow, stopped, ThreadEngine, writeNow } from './io-engine.ts'
 
@@ -56,79 +57,25 @@ const LARGE = 128 * 1024
 /** Bytes. Longer requests go to the pool even when they come alone: copying them takes too long. */
 const LARGEST = 2 * 1024 * 1024
 
-/** Milliseconds after which requests on this thread let the event loop turn. */
-const SLICE_MS = 10
-
-/** Time, and the event loop. */
-export interface LoopClock {
-  /** Milliseconds. */
-  now(): number
-  /** Calls back once the event loop has turned. */
-  turn(resume: () => void): void
-}
-
-/**
- * Requests done on this thread resolve without a turn of the event loop: timers and sockets would starve. This
- * knows how long it has not turned for them.
- */
-export class LoopSlices {
-  readonly clock: LoopClock
-  /** When a request on this thread last ended, and when the event loop last turned for us: milliseconds. */
-  #ended = 0
-  #turned = 0
-  #turn: Promise<void> | undefined
-
-  constructor(clock: LoopClock) {
-    this.clock = clock
-  }
-
-  /** A request on this thread ended at `time`. */
-  ended(time: number): void {
-    this.#ended = time
-  }
-
-  get isTurnDue(): boolean {
-    return this.#turn !== undefined || this.#ended - this.#turned > SLICE_MS
-  }
-
-  /** Holds all requests until the event loop has turned: one that goes on would keep it from doing so. */
-  letTurn(): Promise<void> {
-    this.#turn ??= new Promise((resolve) => {
-      this.clock.turn(() => {
-        this.#turn = undefined
-        this.#turned = this.#ended = this.clock.now()
-        resolve()
-      })
-    })
-    return this.#turn
-  }
-}
-
-/** Shared by all files: the event loop is one. */
-const sharedSlices = new LoopSlices({
-  now: () => performance.now(),
-  turn: (resume) => void setImmediate(resume),
-})
-
 /** On this thread while the page cache answers, else on the pool. Flushes on the pool. */
 export class AdaptiveEngine implements IoEngine {
   readonly #pool = new ThreadEngine()
   readonly #reads = new CacheMeter()
   readonly #writes = new CacheMeter()
   readonly #calls = new CacheMeter()
-  readonly #slices: LoopSlices
-  readonly #clock: LoopClock
+  readonly #budget: LoopBudget
+  readonly #clock: LoopBudget['clock']
   /** Large requests of which the caller has not yet seen the end. */
   #large = 0
   #stopped = false
 
-  constructor(slices: LoopSlices = sharedSlices) {
-    this.#slices = slices
-    this.#clock = slices.clock
+  constructor(budget = loopBudget) {
+    this.#budget = budget
+    this.#clock = budget.clock
   }
 
   async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
-    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (this.#budget.isSpent) await this.#budget.wait(true)
     if (!this.#chooseNow(this.#reads, into.length)) return this.#pool.pread(fd, into, offset)
     const start = this.#clock.now()
     readNow(fd, into, offset)
@@ -136,7 +83,7 @@ export class AdaptiveEngine implements IoEngine {
   }
 
   async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
-    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (this.#budget.isSpent) await this.#budget.wait(true)
     if (!this.#chooseNow(this.#writes, from.length)) return this.#pool.pwrite(fd, from, offset)
     const start = this.#clock.now()
     writeNow(fd, from, offset)
@@ -148,7 +95,7 @@ export class AdaptiveEngine implements IoEngine {
   }
 
   async call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
-    if (this.#slices.isTurnDue) await this.#slices.letTurn()
+    if (this.#budget.isSpent) await this.#budget.wait(true)
     if (this.#stopped) throw stopped()
     if (bytes >= LARGE || !this.#calls.tryNow()) return this.#pool.call(bytes, run)
     const start = this.#clock.now()
@@ -164,7 +111,7 @@ export class AdaptiveEngine implements IoEngine {
 
   #measure(meter: CacheMeter, start: number, bytes: number): void {
     const end = this.#clock.now()
-    this.#slices.ended(end)
+    this.#budget.ended(end)
     if (bytes < LARGE) meter.took((end - start) * 1000, bytes)
   }
 

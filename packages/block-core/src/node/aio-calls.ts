@@ -4,11 +4,13 @@
  */
 import { read } from 'node:fs'
 import type { HostAio, HostAioQueue } from './host-calls.ts'
+import { close } from './host-fs.ts'
 import type { ForeignFunctions, SystemCall } from './system-calls.ts'
 
 /** Numbers of the calls. */
 export interface AioNumbers {
   readonly setup: number
+  readonly destroy: number
   readonly submit: number
   readonly getevents: number
 }
@@ -32,6 +34,7 @@ export function aioCalls(
   errorOf: HostAioQueue['errorOf'],
 ): HostAio | undefined {
   const setup = declare('io_setup', 'int64_t syscall(int64_t number, uint32_t slots, void *context)')
+  const destroy = declare('io_destroy', 'int64_t syscall(int64_t number, uint64_t context)')
   const submit = declare(
     'io_submit',
     'int64_t syscall(int64_t number, uint64_t context, int64_t count, uint64_t pointers)',
@@ -41,7 +44,7 @@ export function aioCalls(
     'int64_t syscall(int64_t number, uint64_t context, int64_t least, int64_t most, uint64_t events, uint64_t timeout)',
   )
   const eventfd = declare('eventfd', 'int eventfd(uint32_t count, int flags)')
-  if (!setup || !submit || !getevents || !eventfd || !ffi.address) return undefined
+  if (!setup || !destroy || !submit || !getevents || !eventfd || !ffi.address) return undefined
   const address = (bytes: Uint8Array): number => Number(ffi.address!(bytes))
 
   return {
@@ -50,7 +53,13 @@ export function aioCalls(
       const context = new BigUint64Array(1)
       setup.now([numbers.setup, slots, context])
       const [id] = context
-      const eventFd = eventfd.now([0, CLOSE_ON_EXEC])
+      let eventFd: number
+      try {
+        eventFd = eventfd.now([0, CLOSE_ON_EXEC])
+      } catch (error) {
+        destroy.now([numbers.destroy, id])
+        throw error
+      }
       const count = new Uint8Array(8)
       return {
         prepare: (slot, operation, fd, bytes, offset) =>
@@ -71,6 +80,11 @@ export function aioCalls(
           memory.each(count, ended)
         },
         errorOf,
+        async close() {
+          await close(eventFd)
+          // The kernel takes milliseconds for it.
+          await destroy.at('pool', numbers.destroy, id)
+        },
       }
     },
   }

@@ -67,6 +67,7 @@ class Kernel implements HostAio {
       reap: (ended) => {
         for (const [slot, job] of this.#sent.splice(0)) ended(slot, this.result?.(job) ?? this.#carryOut(job))
       },
+      close: () => Promise.resolve(),
       errorOf: (result) =>
         Object.assign(new Error(`errno ${-result}`), { code: result === -5 ? 'EIO' : 'ENOSPC' }),
     }

@@ -52,6 +52,8 @@ export class AioQueue {
   #inKernel = 0
   #isScheduled = false
   #isWatching = false
+  /** Told when nobody waits for the kernel any more. */
+  #unwatched: (() => void) | undefined
 
   readonly #now: () => number
 
@@ -75,6 +77,12 @@ export class AioQueue {
       this.#isScheduled = false
       this.#send()
     })
+  }
+
+  /** Gives back what it took of the system. No request may be under way, nor come. */
+  async close(): Promise<void> {
+    if (this.#isWatching) await new Promise<void>((resolve) => (this.#unwatched = resolve))
+    await this.#queue.close()
   }
 
   #send(): void {
@@ -167,6 +175,7 @@ export class AioQueue {
     }
     this.#isWatching = false
     if (this.#inKernel > 0) this.#watch()
+    else this.#unwatched?.()
   }
 
   /** @returns whether there was something */

@@ -16,24 +16,37 @@ const MEMORY_ALIGNMENT = 4096
 /** What file systems ask of offsets and lengths, as QEMU tries them. Bytes. */
 const CANDIDATES = [1, 512, 1024, 2048, 4096]
 
+/** A queue that other engines use, too. */
+export interface LentQueue {
+  readonly queue: AioQueue
+  /** Once nothing of this engine is in it. */
+  giveBack?(): Promise<void>
+}
+
 /** Reads and writes of a file that was opened with O_DIRECT. Offsets and lengths must be aligned as the file asks. */
 export class DirectEngine implements IoEngine {
   readonly #pool = new ThreadEngine()
   readonly #alignment: number
   readonly #buffers: AlignedBuffers
   readonly #aio: AioTransfers | undefined
+  #giveBack: LentQueue['giveBack']
 
   /**
    * @param alignment what {@link probeAlignment} found, in bytes
-   * @param queue takes requests that need no thread; without it all go to the pool
+   * @param more its queue takes requests that need no thread; without it all go to the pool
    */
   constructor(
     alignment: number,
-    { buffers = sharedBuffers, queue }: { readonly buffers?: AlignedBuffers; readonly queue?: AioQueue } = {},
+    {
+      buffers = sharedBuffers,
+      queue,
+      giveBack,
+    }: Partial<LentQueue> & { readonly buffers?: AlignedBuffers } = {},
   ) {
     this.#alignment = alignment
     this.#buffers = buffers
     this.#aio = queue && new AioTransfers(queue, this.#pool)
+    this.#giveBack = giveBack
   }
 
   async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
@@ -77,6 +90,9 @@ export class DirectEngine implements IoEngine {
   }
   async stop(): Promise<void> {
     await Promise.all([this.#pool.stop(), this.#aio?.stop()])
+    const giveBack = this.#giveBack
+    this.#giveBack = undefined
+    await giveBack?.()
   }
 }
 

@@ -1,7 +1,8 @@
 /** The engines by the names of the option `aio`. */
+import { isMainThread } from 'node:worker_threads'
 import { AdaptiveEngine } from './adaptive-engine.ts'
 import { AioQueue } from './aio-queue.ts'
-import { DirectEngine } from './direct-engine.ts'
+import { DirectEngine, type LentQueue } from './direct-engine.ts'
 import type { HostCalls } from './host-calls.ts'
 import { type IoEngine, SyncEngine, ThreadEngine } from './io-engine.ts'
 
@@ -26,22 +27,42 @@ export const engineNameOf = (name: AioName): EngineName =>
 
 /** Makes the engine for a file that is open with O_DIRECT. `alignment` in bytes. */
 export function makeDirectEngine(name: AioName, alignment: number, calls: HostCalls): DirectEngine {
-  const queue = name === 'native' || name === 'adaptive' ? sharedQueue(calls) : undefined
-  return new DirectEngine(alignment, queue && { queue })
+  const lent = name === 'native' || name === 'adaptive' ? borrowQueue(calls) : undefined
+  return new DirectEngine(alignment, lent)
 }
 
-/** One queue for all files, by the calls that it is made of. */
-const queues = new WeakMap<HostCalls, AioQueue | undefined>()
+/** The queue of all files, and how many engines have it. */
+interface SharedQueue {
+  readonly queue: AioQueue
+  users: number
+}
+
+/** By the calls that it is made of. There is one as long as somebody uses it; none is made where none is to be had. */
+const queues = new WeakMap<HostCalls, SharedQueue | 'none'>()
 
 /** @returns undefined where there is none to be had, and this is not asked again */
-function sharedQueue(calls: HostCalls): AioQueue | undefined {
-  if (queues.has(calls)) return queues.get(calls)
-  let queue: AioQueue | undefined
+function borrowQueue(calls: HostCalls): LentQueue | undefined {
+  const shared = queues.get(calls) ?? makeQueue(calls)
+  queues.set(calls, shared)
+  if (shared === 'none') return undefined
+  shared.users++
+  return {
+    queue: shared.queue,
+    async giveBack() {
+      if (--shared.users > 0) return
+      queues.delete(calls)
+      await shared.queue.close()
+    },
+  }
+}
+
+function makeQueue(calls: HostCalls): SharedQueue | 'none' {
+  // A worker may be terminated, and gives back nothing then: Node closes its descriptors, the kernel's queues stay.
+  if (!isMainThread) return 'none'
   try {
-    queue = calls.aio && new AioQueue(calls.aio)
+    return calls.aio ? { queue: new AioQueue(calls.aio), users: 0 } : 'none'
   } catch {
     // A sandbox may forbid them, or the system have given away all that it has: then threads do it.
+    return 'none'
   }
-  queues.set(calls, queue)
-  return queue
 }

@@ -180,13 +180,13 @@ export class FileNode implements NodeOps {
     const direct = request.direct ?? old.direct
     const next = await this.#openAgain(request, direct)
     if (next.stats.dev !== old.stats.dev || next.stats.ino !== old.stats.ino) {
-      await close(next.fd)
+      await closeFile(next)
       throw new BlockError('EBUSY', 'Could not reopen file: its name now belongs to another file')
     }
     try {
       this.#lock?.copyTo(next.fd)
     } catch (error) {
-      await close(next.fd)
+      await closeFile(next)
       throw error
     }
     return {
@@ -197,9 +197,9 @@ export class FileNode implements NodeOps {
         this.#size = next.size
         if (request.readOnly) this.#unsaved.forget()
         else this.#unsaved.watch()
-        return close(old.fd)
+        return closeFile(old)
       },
-      abort: () => close(next.fd),
+      abort: () => closeFile(next),
     }
   }
 
@@ -326,6 +326,11 @@ export class FileNode implements NodeOps {
       throw fromHostError(error, 'Could not close file')
     })
   }
+}
+
+async function closeFile({ engine, fd }: OpenFile): Promise<void> {
+  await engine.stop()
+  await close(fd)
 }
 
 const releasedError = (): BlockError => new BlockError('ECANCELED', 'the file was closed under the request')

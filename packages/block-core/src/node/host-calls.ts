@@ -78,4 +78,6 @@ export interface HostAioQueue {
   reap(ended: (slot: number, result: number) => void): void
   /** What a negative result means. */
   errorOf(result: number): Error
+  /** Gives back what it took of the system. Nothing may be in the kernel, and nobody wait. */
+  close(): Promise<void>
 }

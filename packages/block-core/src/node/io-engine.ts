@@ -17,6 +17,7 @@
  */
 import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs'
 import { BlockError } from '../errors.ts'
+import { Line } from '../line.ts'
 import type { Where } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 
@@ -112,6 +113,30 @@ export class SyncEngine implements IoEngine {
   }
 }
 
+/**
+ * Calls of all engines that are in the pool at once; more wait here. The pool tells of all that have ended in one turn of
+ * the event loop, so these are what a turn can bring. Never fewer than the pool may have threads.
+ */
+const POOLED = Math.max(256, Number(process.env['UV_THREADPOOL_SIZE']) || 0)
+let pooled = 0
+const waitingForPool = new Line<() => void>()
+
+function enterPool(call: () => void): void {
+  if (pooled >= POOLED) {
+    waitingForPool.add(call)
+    return
+  }
+  pooled++
+  call()
+}
+
+/** A call has ended: its place is that of the next one. */
+function leavePool(): void {
+  const next = waitingForPool.shift()
+  if (next) next()
+  else pooled--
+}
+
 /** What the host calls back with: an error, or the bytes that were moved. */
 type Moved = (error: NodeJS.ErrnoException | null, bytes: number) => void
 
@@ -188,31 +213,39 @@ export class ThreadEngine implements IoEngine {
     return new Promise((resolve, reject) => {
       let done = 0
       let wanted = 0
-      const refuse = (error: unknown): void => {
+      const end = (): void => {
+        leavePool()
         this.#ended()
+      }
+      const refuse = (error: unknown): void => {
+        end()
         reject(error)
       }
       const next = (): void => {
         wanted = Math.min(length - done, LONGEST_CALL)
         call(done, wanted, moved)
       }
+      const begin = (): void => {
+        try {
+          if (this.#stopped) refuse(stopped())
+          else next()
+        } catch (error) {
+          // Arguments that Node itself does not take.
+          refuse(failed(what, error))
+        }
+      }
       const moved: Moved = (error, count) => {
         if (error && !isInterrupted(error)) return refuse(failed(what, error))
         if (!error) done += count
         const isOver = done === length || (!error && (count === 0 || (count < wanted && isEnd?.(done))))
         if (isOver) {
-          this.#ended()
+          end()
           resolve(done)
         } else if (this.#stopped) refuse(stopped())
         else next()
       }
       this.#running++
-      try {
-        next()
-      } catch (error) {
-        // Arguments that Node itself does not take.
-        refuse(failed(what, error))
-      }
+      enterPool(begin)
     })
   }
 

@@ -57,8 +57,8 @@ const MACOS: Constants = { seekData: 4, seekHole: 3, punchHole: 99 }
 
 /** By platform and processor: elsewhere numbers or layouts differ, or nobody has looked. */
 const SYSTEMS: Readonly<Record<string, Constants>> = {
-  'linux-x64': { ...LINUX, aio: { setup: 206, submit: 209, getevents: 208 } },
-  'linux-arm64': { ...LINUX, aio: { setup: 0, submit: 2, getevents: 4 } },
+  'linux-x64': { ...LINUX, aio: { setup: 206, destroy: 207, submit: 209, getevents: 208 } },
+  'linux-arm64': { ...LINUX, aio: { setup: 0, destroy: 1, submit: 2, getevents: 4 } },
   'darwin-x64': MACOS,
   'darwin-arm64': MACOS,
 }

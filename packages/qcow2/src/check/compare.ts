@@ -1,9 +1,9 @@
 /** What the refcounts say against what was counted. */
-import { isZero } from '@vmblock/block-core'
+import { isZero, pause } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image.ts'
 import { countedClusters, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, countDifferences, countTable } from './references.ts'
+import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Which differences a comparison may repair. */
@@ -42,16 +42,21 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
           ? await reader.read(read++).catch(() => 'unreadable' as const)
           : 'unreadable'
     if (stored === 'unreadable') {
-      unreadable(check, start, stop)
+      await unreadable(check, start, stop)
       continue
     }
     if (stored)
       countTable(check, clusterSize / 8, references.get(offset / clusterSize) === 1 && !isZero(stored))
     const counted = references.block(index)
+    const turning = pause(refblockEntries / ENTRIES_OF_UNIT)
+    if (turning) await turning
     for (const at of differences(image, stop, stored, counted)) {
       const refcount = stored ? image.refcounts.get(stored, at) : 0
       const reference = counted ? image.refcounts.get(counted, at) : 0
-      if (refcount !== reference) await settleDifference(check, repairs, start + at, refcount, reference)
+      if (refcount === reference) continue
+      await settleDifference(check, repairs, start + at, refcount, reference)
+      const turning = pause()
+      if (turning) await turning
     }
     const last = lastInUse(image, stop, stored, counted)
     if (last >= 0) highest = start + last
@@ -59,9 +64,11 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
   return highest
 }
 
-function unreadable(check: Check, start: number, stop: number): void {
+async function unreadable(check: Check, start: number, stop: number): Promise<void> {
   countDifferences(check, stop)
   for (let i = 0; i < stop; i++) {
+    const turning = pause()
+    if (turning) await turning
     check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
     check.stored.differs(start + i, undefined)
   }

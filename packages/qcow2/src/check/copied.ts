@@ -1,10 +1,10 @@
 /** The COPIED flags of the active tables against the refcounts. */
-import { errorText, viewOf } from '@vmblock/block-core'
+import { errorText, pause, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { decimal } from '../format/words.ts'
 import { getRefcount, refblockOffset } from '../refcounts.ts'
-import { type Check, hexWord } from './references.ts'
+import { type Check, ENTRIES_OF_UNIT, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /**
@@ -79,6 +79,8 @@ async function checkCopiedL1(
     }
     if (index < 0) continue
     const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
+    const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)
+    if (turning) await turning
     // Out of place it is looked at, but not written to: its bytes may be anybody's.
     await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
   }
@@ -141,6 +143,8 @@ async function checkCopiedL2(
     const known = image.hasDataFile ? 1 : refcountOf(check, hostOffsetOf(hi, lo))
     const refcount = known instanceof Promise ? await known : known
     if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
+    const turning = pause()
+    if (turning) await turning
     result.corruptions++
     check.report(
       `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,

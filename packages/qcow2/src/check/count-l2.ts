@@ -1,5 +1,5 @@
 /** Counting what one L2 table refers to, and what is wrong with its entries. */
-import { type CheckReport, errorText, viewOf } from '@vmblock/block-core'
+import { type CheckReport, errorText, pause, viewOf } from '@vmblock/block-core'
 import {
   ClusterKind,
   COMPRESSED_HI,
@@ -55,6 +55,9 @@ export async function countL2(
     const zeroes = image.extendedL2 ? view.getUint32(at + 8) : 0
     const allocated = image.extendedL2 ? view.getUint32(at + 12) : 0
     if (hi === 0 && lo === 0 && zeroes === 0 && allocated === 0) continue
+    // There may be something to say of each.
+    const turning = pause()
+    if (turning) await turning
     const fixing = countEntry(check, { index, hi, lo, zeroes, allocated, tableOffset }, walk, active)
     if (fixing) await fixing
   }

@@ -1,5 +1,5 @@
 /** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
-import { divUp, errorText, isZero, viewOf } from '@vmblock/block-core'
+import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
 import {
@@ -15,7 +15,7 @@ import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal, decodeName } from '../format/words.ts'
 import { walkSnapshots } from '../snapshots.ts'
 import { countL2 } from './count-l2.ts'
-import { type Check, countReference, countTable, hex, hexWord } from './references.ts'
+import { type Check, countReference, countTable, ENTRIES_OF_UNIT, hex, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */
@@ -123,6 +123,8 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
     if (readable[read] !== i) continue
     const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
     countTable(check, l2Entries, isNew && !isZero(bytes))
+    const turning = pause(l2Entries / ENTRIES_OF_UNIT)
+    if (turning) await turning
     await countL2(check, l2Offset, bytes, active)
   }
 }
@@ -184,6 +186,8 @@ async function countRefblocks(check: Check): Promise<void> {
     const hi = view.getUint32(i * 8)
     const lo = view.getUint32(i * 8 + 4)
     if (hi === 0 && lo === 0) continue
+    const turning = pause()
+    if (turning) await turning
     const offset = refblockOffset(hi, lo)
     if ((lo & REFCOUNT_TABLE_RESERVED_LO) !== 0) {
       check.report(`ERROR refcount table entry ${i} has reserved bits set`)

@@ -74,6 +74,9 @@ function tooMuch(check: Check, message: string): BlockError {
   return new BlockError('EIO', message, { node: check.image.settings.nodeName })
 }
 
+/** So many entries of a table are as much work as a small request, by which the event loop gets its turns. */
+export const ENTRIES_OF_UNIT = 64
+
 /** Differences that a check of any image may find: so many clusters of 64 KiB are 256 GiB. */
 const DIFFERENCES = 2 ** 22
 
@@ -130,6 +133,8 @@ export class References {
   readonly #image: Image
   /** Where each piece is, by its index as counted from the first cluster: `slab * SLAB + place in it`. */
   readonly #places = new Map<number, number>()
+  /** Indexes of the blocks that the pieces are of. */
+  readonly #blocks = new Set<number>()
   #slabs: Uint8Array[] = []
   readonly #piecesOfBlock: number
   readonly #entriesOfPiece: number
@@ -166,9 +171,7 @@ export class References {
   }
   /** Indexes of all blocks, in order. */
   get blockIndexes(): number[] {
-    const indexes = new Set<number>()
-    for (const piece of this.#places.keys()) indexes.add(Math.floor(piece / this.#piecesOfBlock))
-    return [...indexes].sort((a, b) => a - b)
+    return [...this.#blocks].sort((a, b) => a - b)
   }
   /** The highest count that a cluster has, or had. */
   get highest(): number {
@@ -213,6 +216,7 @@ export class References {
       })
     if (place % SLAB === 0) this.#slabs.push(new Uint8Array(SLAB * PIECE))
     this.#places.set(index, place)
+    this.#blocks.add(Math.floor(index / this.#piecesOfBlock))
     this.#lastIndex = index
     this.#lastPlace = place
     return place
@@ -248,6 +252,7 @@ export class References {
   /** Forgets everything: the structures have changed and are counted again. */
   clear(): void {
     this.#places.clear()
+    this.#blocks.clear()
     this.#slabs = []
     this.#lastIndex = -1
     this.#lastPlace = undefined

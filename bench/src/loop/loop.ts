@@ -1,0 +1,226 @@
+/**
+ * `pnpm bench loop`: for how long the event loop stands while the library works, and how long small requests of others take
+ * meanwhile.
+ */
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  type BlockNode,
+  CopyMap,
+  copyNodes,
+  DriverRegistry,
+  formatImage,
+  memory,
+  nullCo,
+  openNode,
+} from '@vmblock/block-core'
+import { file, nodeHost } from '@vmblock/block-core/node'
+import { qcow2 } from '@vmblock/qcow2'
+import { raw } from '@vmblock/raw'
+import { markdownTable } from 'markdown-table'
+import type { Settings } from '../command-line.ts'
+import { describeMachine, loadWarning, machineLines } from '../machine.ts'
+import { openPlaces } from '../places.ts'
+import { figure } from '../report/figure.ts'
+import { ownRuntime } from '../runtimes.ts'
+
+const environment = { registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]), host: nodeHost() }
+
+/** What somebody does while the event loop is watched. */
+export interface LoopRow {
+  readonly name: string
+  /** Makes what it needs. @param scale 1, or a part of it for a smoke run */
+  prepare(path: string, scale: number): Promise<{ run(): Promise<unknown>; close(): Promise<unknown> }>
+}
+
+/** What was seen of one row, in milliseconds. */
+export interface LoopResult {
+  readonly name: string
+  /** From the return of the call that began it to its end. */
+  readonly wall: number
+  /** The longest time between two turns of the event loop: beside a small request it is what a timer waits for. */
+  readonly longest: number
+  /** How long reads of 4 KiB took that another file was asked for, one after the other. */
+  readonly p50: number
+  readonly p99: number
+  readonly most: number
+}
+
+const CLUSTER = 65536
+const block = new Uint8Array(CLUSTER).fill(3)
+
+const opened = (options: object): Promise<BlockNode> => openNode(environment, { ...options })
+
+async function hostFile(path: string, bytes: number, options: object = {}): Promise<BlockNode> {
+  writeFileSync(path, new Uint8Array(bytes).fill(1))
+  return opened({ driver: 'file', filename: path, ...options })
+}
+
+/** All at once: a storm. */
+const storm = (
+  name: string,
+  open: (path: string) => Promise<BlockNode>,
+  request: (node: BlockNode, index: number) => Promise<unknown>,
+  count = 10_000,
+): LoopRow => ({
+  name,
+  async prepare(path, scale) {
+    const node = await open(path)
+    return {
+      run: () => Promise.all(Array.from({ length: count * scale }, (_, index) => request(node, index))),
+      close: () => node.close(),
+    }
+  },
+})
+
+const place = (index: number): number => (index % 1024) * CLUSTER
+const onHost = (aio: string) => (path: string) => hostFile(path, 1024 * CLUSTER, { aio })
+const inMemory = () => opened({ driver: 'memory', size: 1024 * CLUSTER })
+
+/** An image in memory whose clusters are all allocated, and its file. */
+async function fullImage(clusters: number, size = CLUSTER): Promise<BlockNode> {
+  const below = await opened({ driver: 'memory' })
+  await formatImage(qcow2, below, { size: clusters * size, cluster_size: size, preallocation: 'metadata' })
+  return below
+}
+
+const emptyImage = async (): Promise<BlockNode> => {
+  const below = await opened({ driver: 'memory' })
+  await formatImage(qcow2, below, { size: 1024 * CLUSTER })
+  return opened({ driver: 'qcow2', file: below })
+}
+
+/** The rows. */
+export const LOOP_ROWS: readonly LoopRow[] = [
+  storm('read-file-adaptive', onHost('adaptive'), (node, i) => node.read(place(i), block)),
+  storm('read-file-threads', onHost('threads'), (node, i) => node.read(place(i), block)),
+  storm('write-file-adaptive', onHost('adaptive'), (node, i) => node.write(place(i), block)),
+  storm('write-file-threads', onHost('threads'), (node, i) => node.write(place(i), block)),
+  storm('flush-file', onHost('adaptive'), (node, i) =>
+    node.write(place(i), block.subarray(0, 4096), { fua: true }),
+  ),
+  storm('read-memory', inMemory, (node, i) => node.read(place(i), block)),
+  storm('read-holes-qcow2', emptyImage, (node, i) => node.read(place(i), block.subarray(0, 4096))),
+  storm('allocate-qcow2', emptyImage, (node, i) => node.write(place(i), block.subarray(0, 4096))),
+  storm('zero-qcow2', emptyImage, (node, i) => node.writeZeroes(place(i), CLUSTER)),
+  {
+    name: 'check-memory',
+    async prepare(_path, scale) {
+      const below = await fullImage(2 ** 20 * scale, 512)
+      const node = await opened({ driver: 'qcow2', file: below, 'read-only': true })
+      return { run: () => node.check(), close: () => node.close() }
+    },
+  },
+  {
+    name: 'convert-memory',
+    async prepare(_path, scale) {
+      const source = await inMemory()
+      for (let i = 0; i < 1024 * scale; i++) await source.write(place(i), block)
+      const target = await emptyImage()
+      return {
+        run: async () => copyNodes({ map: await CopyMap.of({ sources: [{ node: source }] }), target }),
+        close: async () => {
+          await target.close()
+          await source.close()
+        },
+      }
+    },
+  },
+]
+
+const rank = (sorted: readonly number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+
+/** Watches one row. @param directory for files of its own */
+export async function watchLoop(row: LoopRow, directory: string, scale: number): Promise<LoopResult> {
+  const path = join(directory, `loop-${process.pid}`)
+  const other = `${path}-other`
+  const small = await hostFile(other, CLUSTER)
+  const { run, close } = await row.prepare(path, scale)
+  let isOver = false
+  let longest = 0
+  const took: number[] = []
+  const into = new Uint8Array(4096)
+  const ask = async (): Promise<void> => {
+    while (!isOver) {
+      const start = performance.now()
+      await small.read(0, into)
+      took.push(performance.now() - start)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  const done = run()
+  // How long the issuing takes is the caller's.
+  const start = performance.now()
+  let last = start
+  const watch = async (): Promise<void> => {
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const now = performance.now()
+      longest = Math.max(longest, now - last)
+      last = now
+    }
+  }
+  const watching = Promise.all([ask(), watch()])
+  try {
+    await done
+  } finally {
+    isOver = true
+  }
+  const wall = performance.now() - start
+  await watching
+  await close()
+  await small.close()
+  for (const made of [path, other]) rmSync(made, { force: true })
+  took.sort((a, b) => a - b)
+  return { name: row.name, wall, longest, p50: rank(took, 0.5), p99: rank(took, 0.99), most: rank(took, 1) }
+}
+
+/** Results as a table of Markdown. */
+export const loopTable = (rows: readonly LoopResult[]): string =>
+  markdownTable(
+    [
+      ['row', 'ms in all', 'longest between turns', '4 KiB beside it: median', '99%', 'longest'],
+      ...rows.map(({ name, wall, longest, p50, p99, most }) => [
+        name,
+        ...[wall, longest, p50, p99, most].map(figure),
+      ]),
+    ],
+    { align: ['l', 'r', 'r', 'r', 'r', 'r'] },
+  )
+
+/** Rounds of a row; what is shown is of the one whose longest is the median. */
+const median = (results: readonly LoopResult[]): LoopResult =>
+  [...results].sort((a, b) => a.longest - b.longest)[Math.floor(results.length / 2)]!
+
+/** Watches what the settings select, and prints it. */
+export async function runLoop({
+  root,
+  words,
+  rounds,
+  quick,
+  list,
+  directory,
+  memoryDirectory,
+}: Settings): Promise<void> {
+  const rows = LOOP_ROWS.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)))
+  if (list) {
+    for (const { name } of rows) console.log(name)
+    return
+  }
+  const machine = describeMachine(root, [], [ownRuntime()], undefined)
+  const warning = loadWarning(machine)
+  if (warning) process.stderr.write(`vmblock: ${warning}\n`)
+  const { disk } = openPlaces(directory, memoryDirectory, () => {})
+  const results: LoopResult[] = []
+  for (const row of rows) {
+    const seen: LoopResult[] = []
+    // The first one is for the compiler.
+    for (let round = 0; round <= rounds; round++) {
+      const result = await watchLoop(row, disk.directory, quick ? 1 / 64 : 1)
+      if (round > 0 || quick) seen.push(result)
+    }
+    results.push(median(seen))
+  }
+  console.log(`${machineLines(machine).join('\n')}\n\n${loopTable(results)}`)
+}

@@ -59,6 +59,14 @@ const useOfPlace = (node: BlockNode): Use => ({
   sharesWrites: usesOf(node).every((use) => use.sharesWrites),
 })
 
+/** Uses meet below filters and drivers that share their file. */
+function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bottom: BlockNode] {
+  let [own, bottom] = [edge, node]
+  while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
+    [own, bottom] = [bottom.file, bottom.file.node]
+  return [own, bottom]
+}
+
 /**
  * Asks before a parent uses the node below `edge`, or another one that shall take its place.
  *
@@ -67,10 +75,7 @@ const useOfPlace = (node: BlockNode): Use => ({
 export function requireUse(edge: BlockChild, node = edge.node): void {
   const wanted = useOf(edge)
   if (!wanted) return
-  // Uses meet below filters and drivers that share their file.
-  let [own, bottom] = [edge, node]
-  while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
-    [own, bottom] = [bottom.file, bottom.file.node]
+  const [own, bottom] = meetingPoint(edge, node)
   for (const other of bottom.parents) {
     const use = other === own ? undefined : useOf(other)
     if (use && conflict(wanted, use)) throw parentsConflict(bottom, wanted, own, other)
@@ -79,13 +84,33 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
 }
 
 /**
+ * Asks before what a node holds is made anew: nothing else may have it open, not even for reading, unless it said that
+ * it minds nobody (`force-share`).
+ *
+ * @throws BlockError EBUSY
+ */
+export function requireSole(edge: BlockChild): void {
+  const { node } = edge
+  for (const other of node.parents)
+    if (other !== edge && !other.opening?.forceShare)
+      throw new BlockError('EBUSY', `node '${node.name}' is in use by node '${other.parent}'`, {
+        node: node.name,
+      })
+  requireUse(edge)
+  const [, { ops, filename }] = meetingPoint(edge, node)
+  const { place = '', sharesPlace } = ops
+  for (const other of sharesPlace ? [] : (places.get(place) ?? []))
+    if (other.ops !== ops) throw placeConflict('"write"', filename, other)
+}
+
+/**
  * Asks before a node of a place is used, and remembers it until it is closed.
  *
  * @throws BlockError EBUSY
  */
 export function enterPlace(node: BlockNode): void {
-  const { place } = node.ops
-  if (place === undefined) return
+  const { place, sharesPlace } = node.ops
+  if (place === undefined || sharesPlace) return
   requireShared(node, { writes: !node.readOnly, sharesWrites: true })
   const nodes = places.get(place) ?? new Set()
   places.set(place, nodes.add(node))
@@ -133,8 +158,8 @@ export function gainWriting(nodes: readonly BlockNode[]): () => void {
 
 /** Compares with the other nodes of the same place. */
 function requireShared(node: BlockNode, wanted: Use): void {
-  const { place } = node.ops
-  if (place === undefined) return
+  const { place, sharesPlace } = node.ops
+  if (place === undefined || sharesPlace) return
   for (const other of places.get(place) ?? []) {
     if (other === node) continue
     const use = useOfPlace(other)

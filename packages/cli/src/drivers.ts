@@ -32,7 +32,12 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
   qcow2,
   qed,
-  fileDriver({ makeEngine: (name) => programEngine(name) }),
+  fileDriver({
+    makeEngine: (name) => programEngine(name),
+    onUnlocked: (line, events) => events.warn(`warning: ${line}`),
+    // The programs open images in one thread.
+    threads: false,
+  }),
   memory,
   nullCo,
   debug,

@@ -31,5 +31,7 @@ export async function createRaw({
   if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
   if (options.preallocation === 'metadata')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${options.preallocation}`)
+  // What was there would show.
+  if (file.size > 0) await file.truncate(0)
   await file.truncate(alignUp(options.size, SECTOR), { preallocation: options.preallocation, exact: true })
 }

@@ -17,7 +17,7 @@ import type {
 import { fromHostError } from '../errno.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
-import { FileLock } from './file-lock.ts'
+import { FileLock, type FileLockOptions, type OwnLocks } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat } from './host-fs.ts'
@@ -32,6 +32,8 @@ export interface FileNodeInit {
   readonly filename: string
   /** `off`: others may write to the file meanwhile. `auto`: they may where the host has no locks for us. */
   readonly locking: 'auto' | 'on' | 'off'
+  /** What there is where the host has no locks for us. */
+  readonly ownLocks: OwnLocks
   /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
@@ -40,7 +42,8 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'])
 
 /** A regular file of the host. */
 export class FileNode implements NodeOps {
-  readonly place?: string
+  readonly place: string
+  readonly sharesPlace: boolean
   readonly growable = true
   readonly zeroFlags = ZERO_FLAGS
   readonly #calls: HostCalls
@@ -55,7 +58,7 @@ export class FileNode implements NodeOps {
   #size: number
   /** Made when there is something to lock, for the calls are loaded then. */
   #lock: FileLock | undefined
-  readonly #locking: { readonly filename: string; readonly required: boolean } | undefined
+  readonly #locking: FileLockOptions | undefined
   #flushFailure: unknown
   #released = false
 
@@ -64,11 +67,10 @@ export class FileNode implements NodeOps {
     this.#calls = init.calls
     this.#openAgain = init.openAgain
     this.#size = init.file.stats.size
-    const { filename, locking } = init
-    if (locking !== 'off') {
-      this.place = placeOf(init.file.stats)
-      this.#locking = { filename, required: locking === 'on' }
-    }
+    const { filename, locking, ownLocks } = init
+    this.place = placeOf(init.file.stats)
+    this.sharesPlace = locking === 'off'
+    if (!this.sharesPlace) this.#locking = { filename, required: locking === 'on', own: ownLocks }
     this.#space = new FileSpace(init.calls, (bytes, run) =>
       this.#use(() => this.#file.engine.call(bytes, (where) => run(this.#file.fd, where))),
     )
@@ -123,9 +125,8 @@ export class FileNode implements NodeOps {
   }
 
   preparePermissions(wanted: Permissions): PreparedPermissions {
-    const { locks } = this.#locking ? this.#calls : {}
-    if (!locks || !this.#locking) return { commit() {}, abort() {} }
-    this.#lock ??= new FileLock(locks, this.#file.fd, this.#locking)
+    if (!this.#locking) return { commit() {}, abort() {} }
+    this.#lock ??= new FileLock(this.#calls.locks, this.#file.fd, this.#locking)
     return this.#lock.prepare(wanted)
   }
 
@@ -176,6 +177,7 @@ export class FileNode implements NodeOps {
     try {
       this.#lock?.copyTo(next.fd)
     } catch (error) {
+      this.#lock?.forget(next.fd)
       await close(next.fd)
       throw error
     }
@@ -187,7 +189,10 @@ export class FileNode implements NodeOps {
         this.#size = next.stats.size
         return close(old.fd)
       },
-      abort: () => close(next.fd),
+      abort: () => {
+        this.#lock?.forget(next.fd)
+        return close(next.fd)
+      },
     }
   }
 
@@ -303,6 +308,7 @@ export class FileNode implements NodeOps {
     this.#released = true
     await this.#file.engine.stop()
     await Promise.allSettled(this.#others)
+    this.#lock?.end()
     await close(this.#file.fd).catch((error: unknown) => {
       throw fromHostError(error, 'Could not close file')
     })

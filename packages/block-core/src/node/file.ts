@@ -1,21 +1,23 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { requireUnused } from '../access.ts'
-import { defineDriver, type ReopenRequest } from '../driver.ts'
+import { type DriverEvents, defineDriver, type ReopenRequest } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
 import { protocolOf } from '../filename.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
 import { filePreallocation } from '../preallocation.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
-import { lockForCreation } from './file-lock.ts'
+import { lockForCreation, type OwnLocks } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
+import { markedLocks, markWriter } from './marked-locks.ts'
 import { openFailure, openFile, placeOf } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
+import { tellProcess, tellUnlocked } from './unlocked-warning.ts'
 
 /**
  * Runtime options. How long `aio` may keep the event loop from turning: `threads` never for the disk, it turns for
@@ -67,9 +69,16 @@ function checkPlaceOptions({ nocow, extent_size_hint: hint = 0 }: OptionValues<t
 export interface FileDriverParts {
   /**
    * System calls that Node lacks; default: {@link systemCalls}. Without them no holes are punched or found, zeroes
-   * are written, and there are no locks.
+   * are written, and only processes of ours are kept apart (marked-locks.ts).
    */
   readonly hostCalls?: HostCalls
+  /**
+   * Told, once in a thread, that files are written without the locks that QEMU minds. Default: `process.emitWarning`, unless
+   * the environment has `VMBLOCK_LOCK_WARNING=off`.
+   */
+  readonly onUnlocked?: (line: string, events: DriverEvents) => void
+  /** Threads of this process may write to files of this driver, too. Default true; it costs a mark for each raw image. */
+  readonly threads?: boolean
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
 }
@@ -90,8 +99,11 @@ function requireFilename({ filename, locking }: FileOptions, calls: HostCalls): 
 export const fileDriver = ({
   hostCalls = systemCalls,
   makeEngine: engineOf = makeEngine,
-}: FileDriverParts = {}) =>
-  defineDriver({
+  onUnlocked = tellProcess,
+  threads = true,
+}: FileDriverParts = {}) => {
+  const ownLocks: OwnLocks = { locks: markedLocks(), ...(threads && { markWriter }) }
+  return defineDriver({
     name: 'file',
     kind: 'protocol',
     prefixes: ['file'],
@@ -125,6 +137,7 @@ export const fileDriver = ({
         calls: hostCalls,
         filename,
         locking: options.locking as 'auto' | 'on' | 'off',
+        ownLocks: { ...ownLocks, onWrite: () => tellUnlocked((line) => onUnlocked(line, context.events)) },
         async openAgain(request, direct) {
           requireSame(options, request)
           return openAs({ readOnly: request.readOnly, direct })
@@ -141,13 +154,14 @@ export const fileDriver = ({
       const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
         throw openFailure('create', filename, error)
       })
+      let unlock: (() => void) | undefined
       try {
         const stats = await fstat(fd)
         if (!stats.isFile())
           throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
         if (options.locking !== 'off') {
           requireUnused(placeOf(stats), filename)
-          if (hostCalls.locks) lockForCreation(hostCalls.locks, fd, filename)
+          unlock = lockForCreation(hostCalls.locks, fd, { filename, own: ownLocks })
         }
         await ftruncate(fd, 0)
         await resizeFile(
@@ -160,10 +174,12 @@ export const fileDriver = ({
       } catch (error) {
         throw fromHostError(error, `Could not create '${filename}'`)
       } finally {
+        unlock?.()
         await close(fd)
       }
     },
   })
+}
 
 /** A reopen gives all options again; none of this driver's own may change. */
 function requireSame(options: FileOptions, { options: wanted }: ReopenRequest): void {

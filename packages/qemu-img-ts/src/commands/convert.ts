@@ -248,9 +248,11 @@ async function refuseOwnFiles(
     )
   }
   if (!image) {
-    const node = await openImage(call, { ...request, forceShare: true }, { ...environment, onWarn: () => {} })
-    const written = filesOf(node, true)
-    await node.close()
+    const quiet = { ...environment, onWarn: () => {} }
+    // What cannot be opened is told by the open that is meant.
+    const node = await openImage(call, { ...request, look: true }, quiet).catch(() => undefined)
+    const written = node ? filesOf(node, true) : []
+    await node?.close()
     for (const [place, called] of written) if (files.has(place)) refuse(called, files.get(place)!)
     return
   }

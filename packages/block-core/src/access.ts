@@ -97,10 +97,10 @@ export function requireSole(edge: BlockChild): void {
         node: node.name,
       })
   requireUse(edge)
-  const [, { ops, filename }] = meetingPoint(edge, node)
-  const { place = '', sharesPlace } = ops
-  for (const other of sharesPlace ? [] : (places.get(place) ?? []))
-    if (other.ops !== ops) throw placeConflict('"write"', filename, other)
+  // Also where the locks of this node are off.
+  const [, bottom] = meetingPoint(edge, node)
+  for (const other of places.get(bottom.ops.place ?? '') ?? [])
+    if (other !== bottom) throw placeConflict('"write"', bottom.filename, other)
 }
 
 /**

@@ -35,7 +35,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   file: BlockNode,
   options: RawOptions,
   dataFile?: BlockNode,
-  { overwrite = false }: FormatChoices = {},
+  { overwrite }: FormatChoices = {},
 ): Promise<void> {
   const { create, createOptions = {} } = driver as AnyDriver
   if (!create)
@@ -66,19 +66,14 @@ async function requireBlank(node: BlockNode): Promise<void> {
   const { size } = node
   for (let offset = 0; offset < size; ) {
     const { bytes, zero } = await node.blockStatus(offset, size - offset)
-    // A size that is no multiple of the alignment, where less is left than the status counts.
-    const end = Math.min(offset + Math.max(bytes, 1), size)
-    for (; !zero && offset < end; offset += PIECE) {
-      const piece = new Uint8Array(Math.min(PIECE, end - offset))
-      await node.read(offset, piece)
-      if (!isZero(piece))
-        throw new BlockError(
-          'EEXIST',
-          `'${node.filename || node.name}' holds data, which a new image would replace: ` +
-            '{ overwrite: true } does that',
-          { node: node.name },
-        )
-    }
-    offset = end
+    const piece = new Uint8Array(zero ? 0 : Math.min(bytes, PIECE, size - offset))
+    await node.read(offset, piece)
+    if (!isZero(piece))
+      throw new BlockError(
+        'EEXIST',
+        `'${node.filename || node.name}' holds data, and { overwrite: true } was not given`,
+        { node: node.name },
+      )
+    offset += piece.length || bytes
   }
 }

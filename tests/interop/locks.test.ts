@@ -173,17 +173,58 @@ describe.skipIf(!canLock).each(PARTIES.flatMap((holder) => PARTIES.map((party) =
   },
 )
 
-describe.skipIf(!haveQemu)('without locks', () => {
-  test('locking=auto goes on silently, and locking=on is refused', async () => {
+describe.skipIf(!haveQemu)('without locks of the host', () => {
+  const of = (locking: string): string[] =>
+    image(`driver=qcow2,file.driver=file,file.filename=q.qcow2,file.locking=${locking}`)
+
+  test('QEMU is not seen: locking=auto goes on, and locking=on is refused', async () => {
     const held = await hold(REAL.io, ['-f', 'qcow2', 'q.qcow2'], directory)
     const read = ['-r', '-c', 'read 0 512']
-    const of = (locking: string): string[] =>
-      image(`driver=qcow2,file.driver=file,file.filename=q.qcow2,file.locking=${locking}`)
     const outcome = (locking: string) => attempt(lockless.io, [...read, ...of(locking)], directory)
     expect(outcome('auto')).toEqual({ status: 0, complaint: '' })
     expect(outcome('off')).toEqual({ status: 0, complaint: '' })
     expect(outcome('on')).toMatchObject({ status: 1 })
     expect(outcome('on').complaint).toContain('koffi is not installed')
     await held.end()
+  })
+
+  test('that is said by the first image that is opened for writing, unless it is turned off', () => {
+    const write = ['-c', 'write 0 512', '-c', 'reopen -r', '-c', 'reopen -w', '-c', 'write 0 512']
+    const { status, complaint } = attempt(lockless.io, [...write, ...of('auto')], directory)
+    expect(status).toBe(0)
+    expect(complaint.split('\n')).toHaveLength(2)
+    expect(complaint).toMatch(/^warning: .*QEMU neither sees these locks nor are its own seen/)
+    expect(attempt(lockless.io, [...write, ...of('off')], directory)).toEqual({ status: 0, complaint: '' })
+    const silent: Start = ['env', 'VMBLOCK_LOCK_WARNING=off', ...lockless.io]
+    expect(attempt(silent, [...write, ...of('auto')], directory)).toEqual({ status: 0, complaint: '' })
+  })
+
+  /** Everybody is ours, and nobody has locks of the host. */
+  test.each(HOLDS)(
+    'processes of ours keep each other out as QEMU does: while one %s',
+    async (_, args, wishes) => {
+      const outcomes = async (io: Start, img: Start): Promise<unknown[]> => {
+        const held = await hold(io, args, directory)
+        const results = wishes.map(([which, ...words]) => {
+          const { status, complaint } = attempt(which === 'io' ? io : img, words, directory)
+          return {
+            words: words.join(' '),
+            status,
+            complaint: complaint.replace(/^warning: images are locked.*\n/m, ''),
+          }
+        })
+        await held.end()
+        return results
+      }
+      expect(await outcomes(lockless.io, lockless.img)).toEqual(await outcomes(REAL.io, REAL.img))
+    },
+  )
+
+  test('a process that is killed holds nothing', async () => {
+    const one = await hold(lockless.io, ['-f', 'qcow2', 'q.qcow2'], directory)
+    const writer = ['-f', 'qcow2', '-c', 'write 0 512', 'q.qcow2']
+    expect(attempt(lockless.io, writer, directory).complaint).toContain('Failed to get "write" lock')
+    await one.kill()
+    expect(attempt(lockless.io, writer, directory).status).toBe(0)
   })
 })

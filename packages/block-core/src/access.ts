@@ -62,6 +62,14 @@ const useOfPlace = (node: BlockNode): Use => ({
   sharesWrites: usesOf(node).every((use) => use.sharesWrites),
 })
 
+/** Uses meet below filters and drivers that share their file. */
+function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bottom: BlockNode] {
+  let [own, bottom] = [edge, node]
+  while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
+    [own, bottom] = [bottom.file, bottom.file.node]
+  return [own, bottom]
+}
+
 /**
  * Asks before a parent uses the node below `edge`, or another one that shall take its place.
  *
@@ -70,10 +78,7 @@ const useOfPlace = (node: BlockNode): Use => ({
 export function requireUse(edge: BlockChild, node = edge.node): void {
   const wanted = useOf(edge)
   if (!wanted) return
-  // Uses meet below filters and drivers that share their file.
-  let [own, bottom] = [edge, node]
-  while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
-    [own, bottom] = [bottom.file, bottom.file.node]
+  const [own, bottom] = meetingPoint(edge, node)
   // Nobody writes through a node that cannot be written.
   const isQuiet = !wanted.writes && (wanted.sharesWrites || !writes(bottom))
   for (const other of isQuiet ? [] : bottom.parents) {
@@ -85,13 +90,33 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
 }
 
 /**
+ * Asks before what a node holds is made anew: nothing else may have it open, not even for reading, unless it said that
+ * it minds nobody (`force-share`).
+ *
+ * @throws BlockError EBUSY
+ */
+export function requireSole(edge: BlockChild): void {
+  const { node } = edge
+  for (const other of node.parents)
+    if (other !== edge && !other.opening?.forceShare)
+      throw new BlockError('EBUSY', `node '${node.name}' is in use by node '${other.parent}'`, {
+        node: node.name,
+      })
+  requireUse(edge)
+  // Also where the locks of this node are off.
+  const [, bottom] = meetingPoint(edge, node)
+  for (const other of places.get(bottom.ops.place ?? '') ?? [])
+    if (other !== bottom) throw placeConflict('"write"', bottom.filename, other)
+}
+
+/**
  * Asks before a node of a place is used, and remembers it until it is closed.
  *
  * @throws BlockError EBUSY
  */
 export function enterPlace(node: BlockNode): void {
-  const { place } = node.ops
-  if (place === undefined) return
+  const { place, sharesPlace } = node.ops
+  if (place === undefined || sharesPlace) return
   requireShared(node, { writes: !node.readOnly, sharesWrites: true })
   enter(places, place, node)
   if (!node.readOnly) enter(writers, place, node)
@@ -149,8 +174,8 @@ export function gainWriting(nodes: readonly BlockNode[]): () => void {
 
 /** Compares with the other nodes of the same place. */
 function requireShared(node: BlockNode, wanted: Use): void {
-  const { place } = node.ops
-  if (place === undefined || (!wanted.writes && wanted.sharesWrites)) return
+  const { place, sharesPlace } = node.ops
+  if (place === undefined || sharesPlace || (!wanted.writes && wanted.sharesWrites)) return
   for (const other of (wanted.writes ? places : writers).get(place) ?? []) {
     looks.edges++
     if (other === node) continue

@@ -43,6 +43,12 @@ export interface CopyMapOptions {
   /** Bytes at which what is beneath ends: zeroes from there on need not be written over it. */
   readonly beneathBytes?: number | undefined
   /**
+   * Looks closer at what is `beneath`, where the target's own backing file may show something else there.
+   *
+   * @returns the same range in parts, in order, each with its kind
+   */
+  readonly refine?: ((range: CopyRange) => AsyncIterable<CopyRange>) | undefined
+  /**
    * Told that the status of a sector cannot be found out, by its offset in its source; it is then taken for data.
    * Without it the error is thrown.
    */
@@ -140,7 +146,8 @@ export class CopyMap {
       const cursor = new StatusCursor(part.node, { base: part.base, whole })
       for (let offset = part.start; offset < part.end; ) {
         const range = await this.#rangeAt(part, cursor, offset)
-        yield range
+        if (range.kind === 'beneath' && this.#options.refine) yield* this.#options.refine(range)
+        else yield range
         offset += range.bytes
       }
     }

@@ -199,6 +199,8 @@ export interface NodeOps {
    * of one place are kept from writing at the same time (access.ts). Absent: nobody else can get there.
    */
   readonly place?: string | undefined
+  /** The user of this node answers for others that write to its place (`locking=off`). */
+  readonly sharesPlace?: boolean
   readonly limits?: Partial<BlockLimits>
   /** Flags that `write` handles itself; the core emulates the others (FUA by a flush). */
   readonly writeFlags?: ReadonlySet<WriteFlag>

@@ -1,9 +1,21 @@
 /** Making a new image on an open node: what `qemu-img create` does, for programs. */
-import { SECTOR } from './bits.ts'
+import { requireSole } from './access.ts'
+import { isZero, SECTOR } from './bits.ts'
+import { BlockChild } from './child.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
+import { settlePermissions } from './permissions.ts'
+
+/** How a node is formatted. */
+export interface FormatChoices {
+  /** Nodes that hold data are formatted, too: the data is lost. Default false. */
+  readonly overwrite?: boolean
+}
+
+/** Bytes that are read at once, to see whether there is anything. */
+const PIECE = 2 ** 18
 
 /** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
@@ -17,21 +29,59 @@ export async function forgetContent(file: BlockNode): Promise<void> {
 }
 
 /**
- * Formats an open, empty, growable node.
+ * Formats an open, growable node that nothing else uses, and that is empty or reads as zeroes. Meanwhile no format can be
+ * opened on it.
  *
  * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with suffixes
- * @param dataFile an open, empty node, where the options ask for an external data file
- * @throws BlockError ENOTSUP when the driver cannot create images; EINVAL that names a wrong option
+ * @param dataFile another such node, where the options ask for an external data file
+ * @throws BlockError ENOTSUP when the driver cannot create images; EINVAL that names a wrong option; EBUSY where a node,
+ *   or its file by whatever name, is open elsewhere; EEXIST where one holds data, and {@link FormatChoices.overwrite}
+ *   was not given: in all of them nothing has been written
  */
 export async function formatImage<O extends OptionTable, C extends OptionTable>(
   driver: BlockDriver<O, C> | AnyDriver,
   file: BlockNode,
   options: RawOptions,
   dataFile?: BlockNode,
+  { overwrite }: FormatChoices = {},
 ): Promise<void> {
   const { create, createOptions = {} } = driver as AnyDriver
   if (!create)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  await create.call(driver, { file, dataFile, options: parseOptions(createOptions, spelled) })
+  const values = parseOptions(createOptions, spelled)
+  const nodes = dataFile ? [file, dataFile] : [file]
+  const edges: BlockChild[] = []
+  try {
+    // The image that is to be: a parent that writes, beside no other.
+    for (const node of nodes) {
+      const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
+      const edge = new BlockChild('file', `(new ${driver.name})`, node, opening)
+      requireSole(edge)
+      node.parents.add(edge)
+      edges.push(edge)
+    }
+    settlePermissions(nodes)
+    if (!overwrite) for (const node of nodes) await requireBlank(node)
+    await create.call(driver, { file, dataFile, options: values })
+  } finally {
+    for (const edge of edges) await edge.node.releasedBy(edge)
+  }
+}
+
+/** @throws BlockError EEXIST where anything but zeroes is read */
+async function requireBlank(node: BlockNode): Promise<void> {
+  const { size } = node
+  for (let offset = 0; offset < size; ) {
+    const { bytes, zero } = await node.blockStatus(offset, size - offset)
+    const piece = new Uint8Array(zero ? 0 : Math.min(bytes, PIECE, size - offset))
+    await node.read(offset, piece)
+    if (!isZero(piece))
+      throw new BlockError(
+        'EEXIST',
+        `'${node.filename || node.name}' holds data, and { overwrite: true } was not given`,
+        { node: node.name },
+      )
+    offset += piece.length || bytes
+  }
 }

@@ -11,7 +11,13 @@ import {
   passThroughFilter,
   writeLog,
 } from '@vmblock/block-core'
-import { fileDriver, hostDeviceDriver, learnHostErrors, nodeHost } from '@vmblock/block-core/node'
+import {
+  type FileDriverParts,
+  fileDriver,
+  hostDeviceDriver,
+  learnHostErrors,
+  nodeHost,
+} from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -28,13 +34,21 @@ export interface DriverSurroundings {
 }
 
 /** In the order in which a registry is asked. `debug` is blkdebug with what it needs. */
+/** How the programs reach files and devices: they open images in one thread, and their end is what the user asked for. */
+const HOST_FILES: FileDriverParts = {
+  makeEngine: (name) => programEngine(name),
+  onUnlocked: (line, events) => events.warn(`warning: ${line}`),
+  threads: false,
+  warnAtExit: false,
+}
+
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
   qcow2,
   qed,
-  fileDriver({ makeEngine: (name) => programEngine(name), warnAtExit: false }),
-  hostDeviceDriver('host_device', { makeEngine: (name) => programEngine(name), warnAtExit: false }),
-  hostDeviceDriver('host_cdrom', { makeEngine: (name) => programEngine(name), warnAtExit: false }),
+  fileDriver(HOST_FILES),
+  hostDeviceDriver('host_device', HOST_FILES),
+  hostDeviceDriver('host_cdrom', HOST_FILES),
   memory,
   nullCo,
   debug,

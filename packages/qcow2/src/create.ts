@@ -231,6 +231,13 @@ function headerBytes(settings: CreateSettings, plan: Plan): Uint8Array {
   }
 }
 
+/** Nothing that was there may be found by its old header, or show in clusters that are preallocated. */
+async function clear(node: BlockNode, { geometry }: Plan): Promise<void> {
+  if (node.can('truncate')) await node.truncate(0)
+  // Devices keep their length.
+  if (node.size > 0) await node.writeZeroes(0, Math.min(node.size, geometry.clusterSize))
+}
+
 /** Gives the files their sizes, and their storage where that was asked for. */
 async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan): Promise<void> {
   const { preallocation, size, dataFile } = settings
@@ -268,6 +275,7 @@ export async function createQcow2(context: CreateContext<CreateOptionValues>): P
   const settings = settingsOf(context)
   const plan = planOf(settings)
   const header = headerBytes(settings, plan)
+  for (const node of [file, settings.dataFile]) if (node && node.size > 0) await clear(node, plan)
   await sizeFiles(file, settings, plan)
   await writeRefcounts(file, plan)
   await writeMapping(file, plan)

@@ -13,6 +13,7 @@
  */
 import {
   alignDown,
+  alignUp,
   type BlockChild,
   type DriverEvents,
   Mutex,

@@ -47,6 +47,8 @@ export interface ImageRequest {
   readonly aio?: Aio | undefined
   /** Open for writing. */
   readonly write?: boolean
+  /** Open only to see what it is made of, beside whoever writes to it, and whatever its options say of writing. */
+  readonly look?: boolean
   /** More options of the node, where the image's own do not say otherwise: what the subcommand is for. */
   readonly extra?: NodeOptions
 }
@@ -84,11 +86,13 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
     ...(forceShare && { 'force-share': true }),
     ...request.extra,
   }
+  const look = request.look ? { 'read-only': true, 'force-share': true } : {}
   if (!imageOpts)
     return {
       ...(format !== undefined && { driver: format }),
       filename: name,
       ...common,
+      ...look,
       ...(Object.keys(flags).length > 0 && { cache: flags }),
     }
   if (format !== undefined) throw new Failure('--image-opts and --format are mutually exclusive')
@@ -97,7 +101,7 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
     throw new Failure('--force-share/-U conflicts with image options')
   const givenCache = typeof given['cache'] === 'object' ? given['cache'] : {}
   // What the options say of the cache holds, except for the write cache, which is the tool's.
-  return { ...common, ...given, cache: { ...flags, ...givenCache, writeback: cache.writeCache } }
+  return { ...common, ...given, ...look, cache: { ...flags, ...givenCache, writeback: cache.writeCache } }
 }
 
 function readImageOpts(text: string, output: Output): NodeOptions {

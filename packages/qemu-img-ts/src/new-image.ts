@@ -3,6 +3,7 @@ import {
   type AnyDriver,
   BlockError,
   filenameToOptions,
+  isBlockError,
   type OpenEnvironment,
   type OptionTable,
   openNode,
@@ -123,6 +124,8 @@ export async function makeImage(
     return node
   }
   try {
+    // Who has the data file open keeps the image from being emptied, too.
+    if (dataFilename !== undefined) await requireFree(environment, dataFilename)
     const file = await makeFile(filename)
     const dataFile = dataFilename === undefined ? undefined : await makeFile(dataFilename)
     await format.create({ file, dataFile, options })
@@ -131,6 +134,16 @@ export async function makeImage(
     for (const node of nodes) await node.close().catch(() => undefined)
     for (const name of made) await removeFile?.(name).catch(() => undefined)
     throw error
+  }
+}
+
+/** Asks whether a file may be written to, if it is there. @throws BlockError EBUSY */
+async function requireFree(environment: OpenEnvironment, name: string): Promise<void> {
+  try {
+    const node = await openNode(environment, filenameToOptions(environment.registry, name))
+    await node.close()
+  } catch (error) {
+    if (!isBlockError(error, 'ENOENT')) throw error
   }
 }
 

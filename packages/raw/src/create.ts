@@ -35,7 +35,8 @@ export async function createRaw({
   const { preallocation } = options
   if (!file.growable && preallocation !== 'off')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
-  // A device is as large as it is.
+  // What was there would show; a device is as large as it is.
+  if (file.growable && file.size > 0) await file.truncate(0)
   await file.truncate(alignUp(options.size, SECTOR), { preallocation, exact: file.growable })
   await forgetContent(file)
 }

@@ -49,8 +49,9 @@ const SPARSE = 4096
  * Copies a disk into an open, empty, growable node, as it is at one moment: what the guest had written before the call is in it, and
  * nothing that it writes later. A guest that is to find a clean file system in it unmounts it before, or syncs and is paused.
  *
- * @throws BlockError of the disk's flush, of reading, of writing (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL
- *   for a backing file of what has none; the reason of an aborted signal
+ * @throws BlockError EBUSY where the node is in use, EEXIST where it holds something; of the disk's flush, of reading, of writing
+ *   (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL for a backing file of what has none; the reason of an
+ *   aborted signal
  */
 export async function exportInto(
   kit: Pick<SourceKit, 'environment' | 'imageDriver'>,
@@ -64,6 +65,10 @@ export async function exportInto(
       'EINVAL',
       `an image that is exported as '${format}' holds everything: it has no backing file`,
     )
+  if (file.parents.size > 0)
+    throw new BlockError('EBUSY', `'${file.filename || file.name}' is open: nothing can be exported into it`)
+  if (format !== 'qcow2' && file.size > 0)
+    throw new BlockError('EEXIST', `'${file.filename || file.name}' is not empty: an export would replace it`)
   const wasRunning = emulator?.is_running() === true
   if (wasRunning) await emulator.stop()
   try {

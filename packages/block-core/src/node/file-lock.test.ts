@@ -113,7 +113,7 @@ describe('a lock', () => {
     take(lock, READER)
     expect(table.held.size).toBe(0)
     expect(() => lockOn(table, 1, true).prepare(WRITER)).toThrow(`Failed to lock 'disk'`)
-    lockForCreation(table, 1, 'disk')
+    lockForCreation(table, 1, { filename: 'disk' })
   })
 
   it('gives back what it has when the host fails half way', () => {
@@ -128,7 +128,7 @@ describe('a lock', () => {
   it('keeps a file from being made anew while somebody minds', () => {
     const table = new Table()
     take(lockOn(table, 1), READER)
-    expect(() => lockForCreation(table, 2, 'disk')).toThrow('Failed to get "write" lock')
+    expect(() => lockForCreation(table, 2, { filename: 'disk' })).toThrow('Failed to get "write" lock')
     take(lockOn(table, 1), SHARING)
   })
 })

@@ -24,33 +24,56 @@ const UNSUPPORTED: ReadonlySet<unknown> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS',
 
 const namesOf = (bits: number): number[] => NAMES.flatMap((_, index) => (bits & (1 << index) ? [index] : []))
 
+/** Whether this lets others write, too. */
+const writesBesideOthers = ({ taken, shared }: Permissions): boolean =>
+  (taken & shared & PERMISSION.write) !== 0
+
 const bytesOf = ({ taken, shared }: Permissions): Set<number> =>
   new Set([
     ...namesOf(taken).map((index) => TAKEN + index),
     ...namesOf(~shared).map((index) => UNSHARED + index),
   ])
 
+/** What there is besides the locks of the host. */
+export interface OwnLocks {
+  /** Locks among processes of ours, for files that the host has none for. */
+  readonly locks: HostLocks
+  /** Such a file is about to be written to. */
+  onWrite?(): void
+  /**
+   * Makes this thread the only one of the process that writes to a file.
+   *
+   * @returns what ends that
+   * @throws EEXIST where another one does; ENOLCK where that cannot be told
+   */
+  markWriter?(fd: number): () => void
+}
+
+/** How a file is locked. */
+export interface FileLockOptions {
+  /** For messages. */
+  readonly filename: string
+  /** `locking=on`: without locks of the host the file is not to be used. */
+  readonly required: boolean
+  readonly own?: OwnLocks | undefined
+}
+
 /** What an open file is locked for. */
 export class FileLock {
-  readonly #locks: HostLocks
-  readonly #filename: string
-  /** `locking=on`: without locks the file is not to be used. */
-  readonly #required: boolean
+  /** Undefined where there are none, neither the host's nor our own. */
+  #locks: HostLocks | undefined
+  readonly #options: FileLockOptions
   #fd: number
   #held: Permissions = NOTHING
   /** The core never knows of a change of length before it comes. */
   #resizes = false
-  #absent = false
+  #endWriter: (() => void) | undefined
 
-  constructor(
-    locks: HostLocks,
-    fd: number,
-    { filename, required }: { readonly filename: string; readonly required: boolean },
-  ) {
-    this.#locks = locks
+  /** @param locks those of the host; undefined: it has none */
+  constructor(locks: HostLocks | undefined, fd: number, options: FileLockOptions) {
+    this.#locks = locks ?? options.own?.locks
     this.#fd = fd
-    this.#filename = filename
-    this.#required = required
+    this.#options = options
   }
 
   /**
@@ -62,26 +85,70 @@ export class FileLock {
     const next = this.#resizes ? { ...wanted, taken: wanted.taken | PERMISSION.resize } : wanted
     const [before, after] = [bytesOf(this.#held), bytesOf(next)]
     const added = [...after].filter((byte) => !before.has(byte))
-    const done: number[] = []
+    const endWriter = this.#becomeWriter(next)
     try {
-      if (added.length > 0 && !this.#absent) {
-        for (const byte of added) {
-          this.#locks.share(this.#fd, byte)
-          done.push(byte)
-        }
-        this.#requireFree(next)
-      }
+      this.#take(next, added)
     } catch (error) {
-      this.#release(done)
-      this.#refuse(error)
+      endWriter?.()
+      throw error
     }
     return {
       commit: () => {
         this.#held = next
+        if (endWriter) this.#endWriter = endWriter
+        else if (!writesBesideOthers(next)) this.#leaveWriter()
         this.#release([...before].filter((byte) => !after.has(byte)))
       },
-      abort: () => this.#release(added),
+      abort: () => {
+        endWriter?.()
+        this.#release(added)
+      },
     }
+  }
+
+  #take(next: Permissions, added: readonly number[]): void {
+    if (added.length === 0) return
+    while (this.#locks && !this.#takeFrom(this.#locks, next, added));
+    const { own } = this.#options
+    const isHosts = this.#locks !== undefined && this.#locks !== own?.locks
+    if (!isHosts && next.taken & PERMISSION.write) own?.onWrite?.()
+  }
+
+  /** @returns whether this file has such locks; where not, others take their place */
+  #takeFrom(locks: HostLocks, next: Permissions, added: readonly number[]): boolean {
+    const done: number[] = []
+    try {
+      for (const byte of added) {
+        locks.share(this.#fd, byte)
+        done.push(byte)
+      }
+      locks.settle?.(this.#fd)
+      this.#requireFree(locks, next)
+      return true
+    } catch (error) {
+      this.#release(done)
+      this.#doWithout(error)
+      return false
+    }
+  }
+
+  /**
+   * Locks keep threads of a process apart as they do with processes, and let those write beside one another that share
+   * everything; within a process they may not.
+   */
+  #becomeWriter(next: Permissions): (() => void) | undefined {
+    if (this.#endWriter || !writesBesideOthers(next)) return undefined
+    try {
+      return this.#options.own?.markWriter?.(this.#fd)
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'EEXIST') throw this.#busy('"write"')
+      return undefined
+    }
+  }
+
+  #leaveWriter(): void {
+    this.#endWriter?.()
+    this.#endWriter = undefined
   }
 
   /** The length of the file is about to be changed. @throws BlockError EBUSY */
@@ -98,57 +165,79 @@ export class FileLock {
 
   /** Locks another descriptor of the file in the same way. Shared locks never exclude each other. */
   copyTo(fd: number): void {
+    const locks = this.#locks
     try {
-      if (!this.#absent) for (const byte of bytesOf(this.#held)) this.#locks.share(fd, byte)
+      for (const byte of bytesOf(this.#held)) locks?.share(fd, byte)
+      locks?.settle?.(fd)
     } catch (error) {
-      this.#refuse(error)
+      this.#doWithout(error)
+      this.copyTo(fd)
     }
   }
 
-  /** The descriptor that was given to {@link copyTo} takes the place of the first, which is closed. */
+  /** The descriptor that was given to {@link copyTo} takes the place of the first, which is about to be closed. */
   moveTo(fd: number): void {
+    this.forget(this.#fd)
     this.#fd = fd
   }
 
-  #requireFree({ taken, shared }: Permissions): void {
+  /** A descriptor that was given to {@link copyTo} is about to be closed. */
+  forget(fd: number): void {
+    this.#locks?.forget?.(fd)
+  }
+
+  /** The file is about to be closed. */
+  end(): void {
+    this.forget(this.#fd)
+    this.#leaveWriter()
+  }
+
+  #requireFree(locks: HostLocks, { taken, shared }: Permissions): void {
     for (const index of namesOf(taken))
-      if (this.#locks.isTaken(this.#fd, UNSHARED + index)) throw this.#busy(`"${NAMES[index]}"`)
+      if (locks.isTaken(this.#fd, UNSHARED + index)) throw this.#busy(`"${NAMES[index]}"`)
     for (const index of namesOf(~shared))
-      if (this.#locks.isTaken(this.#fd, TAKEN + index)) throw this.#busy(`shared "${NAMES[index]}"`)
+      if (locks.isTaken(this.#fd, TAKEN + index)) throw this.#busy(`shared "${NAMES[index]}"`)
   }
 
   #busy(lock: string): BlockError {
     return new BlockError(
       'EBUSY',
-      `Failed to get ${lock} lock\nIs another process using the image [${this.#filename}]?`,
+      `Failed to get ${lock} lock\nIs another process using the image [${this.#options.filename}]?`,
     )
   }
 
   #release(bytes: readonly number[]): void {
-    if (this.#absent) return
+    if (bytes.length === 0) return
     // What cannot be given back now goes with the descriptor.
     try {
-      for (const byte of bytes) this.#locks.release(this.#fd, byte)
+      for (const byte of bytes) this.#locks?.release(this.#fd, byte)
+      this.#locks?.settle?.(this.#fd)
     } catch {}
   }
 
-  #refuse(error: unknown): void {
+  /** Where there are no such locks on this file, goes on with others, or without. @throws BlockError */
+  #doWithout(error: unknown): void {
+    const { filename, required, own } = this.#options
     const code = (error as { code?: unknown }).code
-    if (error instanceof BlockError || !UNSUPPORTED.has(code) || this.#required)
-      throw fromHostError(error, `Failed to lock '${this.#filename}'`)
-    this.#absent = true
+    if (error instanceof BlockError || !UNSUPPORTED.has(code) || required)
+      throw fromHostError(error, `Failed to lock '${filename}'`)
+    this.#locks = this.#locks === own?.locks ? undefined : own?.locks
   }
 }
 
 /**
- * Makes sure that nobody keeps a file from being emptied or made anew, as QEMU does when it creates one. The
- * locks go with the descriptor.
+ * Makes sure that nobody keeps a file from being emptied or made anew, as QEMU does when it creates one.
  *
+ * @returns gives the locks back; to be called before the descriptor is closed
  * @throws BlockError EBUSY
  */
-export function lockForCreation(locks: HostLocks, fd: number, filename: string): void {
+export function lockForCreation(
+  locks: HostLocks | undefined,
+  fd: number,
+  options: Omit<FileLockOptions, 'required'>,
+): () => void {
   const { write, resize } = PERMISSION
-  new FileLock(locks, fd, { filename, required: false })
-    .prepare({ taken: write | resize, shared: ALL_PERMISSIONS & ~resize })
-    .commit()
+  const lock = new FileLock(locks, fd, { ...options, required: false })
+  lock.prepare({ taken: write | resize, shared: ALL_PERMISSIONS & ~resize }).commit()
+  return () => lock.end()
 }

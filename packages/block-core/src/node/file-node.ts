@@ -16,7 +16,7 @@ import type {
 } from '../driver.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
-import { FileLock } from './file-lock.ts'
+import { FileLock, type FileLockOptions, type OwnLocks } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
 import type { HostCalls, Where } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
@@ -36,6 +36,8 @@ export interface FileNodeInit {
   readonly readOnly: boolean
   /** Whether a word is said of the file if it is left open (unsaved.ts). */
   readonly warnAtExit: boolean
+  /** What there is where the host has no locks for us. */
+  readonly ownLocks: OwnLocks
   /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
@@ -44,7 +46,8 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'])
 
 /** A regular file of the host. */
 export class FileNode implements NodeOps {
-  readonly place?: string
+  readonly place: string
+  readonly sharesPlace: boolean
   readonly growable = true
   readonly zeroFlags = ZERO_FLAGS
   readonly #calls: HostCalls
@@ -60,7 +63,7 @@ export class FileNode implements NodeOps {
   #size: number
   /** Made when there is something to lock, for the calls are loaded then. */
   #lock: FileLock | undefined
-  readonly #locking: { readonly filename: string; readonly required: boolean } | undefined
+  readonly #locking: FileLockOptions | undefined
   #flushFailure: unknown
   #released = false
 
@@ -71,11 +74,10 @@ export class FileNode implements NodeOps {
     this.#unsaved = new Unsaved(init.filename, init.warnAtExit)
     if (!init.readOnly) this.#unsaved.watch()
     this.#size = init.file.size
-    const { filename, locking } = init
-    if (locking !== 'off') {
-      this.place = placeOf(init.file.stats)
-      this.#locking = { filename, required: locking === 'on' }
-    }
+    const { filename, locking, ownLocks } = init
+    this.place = placeOf(init.file.stats)
+    this.sharesPlace = locking === 'off'
+    if (!this.sharesPlace) this.#locking = { filename, required: locking === 'on', own: ownLocks }
     this.#space = new FileSpace(init.calls, (bytes, run) => this.call(bytes, run))
   }
 
@@ -130,9 +132,8 @@ export class FileNode implements NodeOps {
   }
 
   preparePermissions(wanted: Permissions): PreparedPermissions {
-    const { locks } = this.#locking ? this.#calls : {}
-    if (!locks || !this.#locking) return { commit() {}, abort() {} }
-    this.#lock ??= new FileLock(locks, this.#file.fd, this.#locking)
+    if (!this.#locking) return { commit() {}, abort() {} }
+    this.#lock ??= new FileLock(this.#calls.locks, this.#file.fd, this.#locking)
     return this.#lock.prepare(wanted)
   }
 
@@ -186,6 +187,7 @@ export class FileNode implements NodeOps {
     try {
       this.#lock?.copyTo(next.fd)
     } catch (error) {
+      this.#lock?.forget(next.fd)
       await closeFile(next)
       throw error
     }
@@ -199,7 +201,10 @@ export class FileNode implements NodeOps {
         else this.#unsaved.watch()
         return closeFile(old)
       },
-      abort: () => closeFile(next),
+      abort: () => {
+        this.#lock?.forget(next.fd)
+        return closeFile(next)
+      },
     }
   }
 
@@ -322,6 +327,7 @@ export class FileNode implements NodeOps {
     this.#unsaved.forget()
     await this.#file.engine.stop()
     await Promise.allSettled(this.#others)
+    this.#lock?.end()
     await close(this.#file.fd).catch((error: unknown) => {
       throw fromHostError(error, 'Could not close file')
     })

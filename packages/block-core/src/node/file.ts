@@ -1,21 +1,23 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { requireUnused } from '../access.ts'
-import { defineDriver, type OpenContext, type ReopenRequest } from '../driver.ts'
+import { type DriverEvents, defineDriver, type OpenContext, type ReopenRequest } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
 import { pathName } from '../paths.ts'
 import { filePreallocation } from '../preallocation.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
-import { lockForCreation } from './file-lock.ts'
+import { lockForCreation, type OwnLocks } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
+import { markedLocks, markWriter } from './marked-locks.ts'
 import { type FileKind, openFailure, openFile, placeOf, requireKind } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
+import { tellProcess, tellUnlocked } from './unlocked-warning.ts'
 
 /**
  * Runtime options. How long `aio` may keep the event loop from turning: `threads` never for the disk, it turns for
@@ -62,9 +64,16 @@ function checkPlaceOptions({ extent_size_hint: hint = 0 }: OptionValues<typeof p
 export interface FileDriverParts {
   /**
    * System calls that Node lacks; default: {@link systemCalls}. Without them no holes are punched or found, zeroes
-   * are written, and there are no locks.
+   * are written, and only processes of ours are kept apart (marked-locks.ts).
    */
   readonly hostCalls?: HostCalls
+  /**
+   * Told, once in a thread, that files are written without the locks that QEMU minds. Default: `process.emitWarning`, unless
+   * the environment has `VMBLOCK_LOCK_WARNING=off`.
+   */
+  readonly onUnlocked?: (line: string, events: DriverEvents) => void
+  /** Threads of this process may write to files of this driver, too. Default true; it costs a mark for each raw image. */
+  readonly threads?: boolean
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
   /**
@@ -73,6 +82,27 @@ export interface FileDriverParts {
    */
   readonly warnAtExit?: boolean
 }
+
+/** {@link FileDriverParts}, with what is usual where nothing was given. */
+export interface CompleteParts extends Required<Omit<FileDriverParts, 'threads'>> {
+  /** What there is besides the locks of the host. */
+  readonly ownLocks: OwnLocks
+}
+
+/** The parts of a driver of files or of devices. */
+export const completeParts = ({
+  hostCalls = systemCalls,
+  onUnlocked = tellProcess,
+  threads = true,
+  makeEngine: engineOf = makeEngine,
+  warnAtExit = true,
+}: FileDriverParts): CompleteParts => ({
+  hostCalls,
+  onUnlocked,
+  ownLocks: { locks: markedLocks(), ...(threads && { markWriter }) },
+  makeEngine: engineOf,
+  warnAtExit,
+})
 
 /** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
 function requireFilename(driver: FileKind, { filename, locking }: FileOptions, calls: HostCalls): string {
@@ -89,8 +119,8 @@ function requireFilename(driver: FileKind, { filename, locking }: FileOptions, c
 /** Opens what the options of a node name, as a driver of files or of devices. @throws BlockError */
 export async function openFileNode(
   driver: FileKind,
-  { readOnly, direct, options }: Pick<OpenContext<FileOptions>, 'readOnly' | 'direct' | 'options'>,
-  { hostCalls = systemCalls, makeEngine: engineOf = makeEngine, warnAtExit = true }: FileDriverParts,
+  { readOnly, direct, options, events }: OpenContext<FileOptions>,
+  { hostCalls, makeEngine: engineOf, warnAtExit, ownLocks, onUnlocked }: CompleteParts,
 ): Promise<FileNode> {
   const filename = requireFilename(driver, options, hostCalls)
   const { aio } = options
@@ -114,6 +144,7 @@ export async function openFileNode(
     readOnly,
     warnAtExit,
     locking: options.locking as 'auto' | 'on' | 'off',
+    ownLocks: { ...ownLocks, onWrite: () => tellUnlocked((line) => onUnlocked(line, events)) },
     async openAgain(request, again) {
       requireSame(options, request)
       return openAs({ readOnly: request.readOnly, direct: again })
@@ -129,20 +160,22 @@ export async function openFileNode(
 export async function withPlace(
   driver: FileKind,
   options: FileOptions,
-  hostCalls: HostCalls,
+  { hostCalls, ownLocks }: CompleteParts,
   use: (place: { readonly fd: number; readonly size: number }) => Promise<void>,
 ): Promise<void> {
   const filename = requireFilename(driver, options, hostCalls)
   const { fd, stats, size } = await openPlace(driver, filename)
+  let unlock: (() => void) | undefined
   try {
     if (options.locking !== 'off') {
       requireUnused(placeOf(stats), filename)
-      if (hostCalls.locks) lockForCreation(hostCalls.locks, fd, filename)
+      unlock = lockForCreation(hostCalls.locks, fd, { filename, own: ownLocks })
     }
     await use({ fd, size })
   } catch (error) {
     throw fromHostError(error, `Could not create '${filename}'`)
   } finally {
+    unlock?.()
     await close(fd)
   }
 }
@@ -170,12 +203,9 @@ async function openPlace(driver: FileKind, filename: string) {
 }
 
 /** Makes a `file` driver of other parts; `file` is the usual one. */
-export const fileDriver = ({
-  hostCalls = systemCalls,
-  makeEngine: engineOf = makeEngine,
-  warnAtExit = true,
-}: FileDriverParts = {}) =>
-  defineDriver({
+export const fileDriver = (given: FileDriverParts = {}) => {
+  const parts = completeParts(given)
+  return defineDriver({
     name: 'file',
     kind: 'protocol',
     prefixes: ['file'],
@@ -187,27 +217,28 @@ export const fileDriver = ({
       return { filename: pathName(filename.startsWith('file:') ? filename.slice('file:'.length) : filename) }
     },
 
-    open: (context) => openFileNode('file', context, { hostCalls, makeEngine: engineOf, warnAtExit }),
+    open: (context) => openFileNode('file', context, parts),
 
     async createPlace(options, size, fallback, more = {}) {
       const place = more as OptionValues<typeof placeOptions>
       const preallocation = place.preallocation ?? fallback
       checkPlaceOptions(place)
       requirePreallocation(preallocation)
-      await withPlace('file', options, hostCalls, async ({ fd }) => {
+      await withPlace('file', options, parts, async ({ fd }) => {
         await ftruncate(fd, 0)
         // A file that has content keeps it where it is. Only a help, as in QEMU: most file systems have no such thing.
-        if (place.nocow) await hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
+        if (place.nocow) await parts.hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },
           0,
           size,
           preallocation,
-          hostCalls,
+          parts.hostCalls,
         )
       })
     },
   })
+}
 
 /** A reopen gives all options again; none of this driver's own may change. */
 function requireSame(options: FileOptions, { options: wanted }: ReopenRequest): void {

@@ -53,6 +53,10 @@ export interface HostLocks {
   release(fd: number, byte: number): void
   /** Whether somebody else has any lock on the byte. */
   isTaken(fd: number, byte: number): boolean
+  /** Where locks are not taken and given back one by one: makes everything true that was asked for of a descriptor. */
+  settle?(fd: number): void
+  /** Where locks do not go with their descriptor: gives them all back. To be called before it is closed. */
+  forget?(fd: number): void
 }
 
 /** Linux's asynchronous requests: `io_setup`, `io_submit`, `io_getevents`. */

@@ -6,10 +6,9 @@ import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError, messageOf } from '../errors.ts'
 import { text } from '../options.ts'
 import { isDevicePath } from './device.ts'
-import { type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'
+import { completeParts, type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'
 import type { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
-import { systemCalls } from './koffi.ts'
 
 /** Bytes: what discards are cut to. Blocks of every device are as large, or go into it. */
 const DISCARD_ALIGNMENT = 4096
@@ -22,11 +21,9 @@ const placeOptions = {
 const PREFIXES = ['host_device', 'host_cdrom'] as const
 
 /** Makes a driver for devices, of other parts; {@link hostDevice} and {@link hostCdrom} are the usual ones. */
-export const hostDeviceDriver = (
-  name: (typeof PREFIXES)[number],
-  { hostCalls = systemCalls, makeEngine, warnAtExit = true }: FileDriverParts = {},
-) =>
-  defineDriver({
+export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDriverParts = {}) => {
+  const parts = completeParts(given)
+  return defineDriver({
     name,
     kind: 'protocol',
     prefixes: [name],
@@ -42,10 +39,7 @@ export const hostDeviceDriver = (
     },
 
     async open(context) {
-      return deviceNode(
-        await openFileNode(name, context, { hostCalls, warnAtExit, ...(makeEngine && { makeEngine }) }),
-        hostCalls,
-      )
+      return deviceNode(await openFileNode(name, context, parts), parts.hostCalls)
     },
 
     async createPlace(options, size, fallback, more = {}) {
@@ -54,7 +48,7 @@ export const hostDeviceDriver = (
         throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
       const what = `Protocol driver '${name}' does not support image creation, and opening the image failed`
       let tooSmall = false
-      await withPlace(name, options, hostCalls, async (file) => {
+      await withPlace(name, options, parts, async (file) => {
         tooSmall = size > file.size
       }).catch((error: unknown) => {
         const code = error instanceof BlockError ? error.code : 'EIO'
@@ -63,6 +57,7 @@ export const hostDeviceDriver = (
       if (tooSmall) throw cannotGrow()
     },
   })
+}
 
 const cannotGrow = (): BlockError => new BlockError('EINVAL', 'Cannot grow device files')
 
@@ -71,6 +66,7 @@ function deviceNode(file: FileNode, { discardDevice }: HostCalls): NodeOps {
   const punch = (offset: number, bytes: number) => file.discard?.(offset, bytes)
   return {
     place: file.place,
+    sharesPlace: file.sharesPlace,
     get limits() {
       return { ...file.limits, discardAlignment: DISCARD_ALIGNMENT }
     },

@@ -15,6 +15,7 @@ import { type Call, defineCommand, flag, type OptionKind, shared, word } from '.
 import { exactBytes, openImage, placeOf, requireCacheMode, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
 import type { Progress } from '../progress.ts'
+import { filesOf } from '../same-file.ts'
 import { requireSize } from '../size-text.ts'
 import { withProgress } from '../with-progress.ts'
 
@@ -64,6 +65,7 @@ async function run(call: CommitCall): Promise<number> {
       const below = backingOf(node)
       if (!below && options.base === undefined) throw new Failure('Image does not have a backing file')
       const base = options.base === undefined ? below! : await findBase(call, node, filename, options.base)
+      refuseOwnFiles(node, skipFilters(base))
       await copyDown(call, node, skipFilters(base), progress)
       // Overlays of a lower layer are left alone: their backing file then shows the new content beneath them.
       if (!options.drop && options.base === undefined) await empty(node)
@@ -72,6 +74,19 @@ async function run(call: CommitCall): Promise<number> {
   )
   if (status === 0 && !options.quiet) output.print('Image committed.\n')
   return status
+}
+
+/** Refuses to write into a file that another layer is read from, whatever locks say. @throws Failure */
+function refuseOwnFiles(top: BlockNode, base: BlockNode): void {
+  const written = filesOf(base, true)
+  for (let layer: BlockNode | undefined = top; layer; layer = backingOf(layer)) {
+    if (skipFilters(layer) === base) continue
+    for (const [place, name] of filesOf(layer, true))
+      if (written.has(place))
+        throw new Failure(
+          `'${written.get(place)}' cannot be committed into: '${name}' of the chain is the same file`,
+        )
+  }
 }
 
 async function copyDown(

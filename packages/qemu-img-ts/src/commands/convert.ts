@@ -7,17 +7,27 @@ import {
   messageOf,
   parseKeyValue,
   readInteger,
+  resolveBackingFilename,
   SECTOR,
   skipFilters,
   unshareWrites,
 } from '@vmblock/block-core'
+import { beneathOf, differences } from '../beneath.ts'
 import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
 import { copyDisk, warnOf } from '../copy-disk.ts'
-import { type CacheFlags, exactBytes, openImage, requireCacheMode, withImage } from '../image.ts'
+import {
+  type CacheFlags,
+  exactBytes,
+  type ImageRequest,
+  openImage,
+  requireCacheMode,
+  withImage,
+} from '../image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
 import { asksForHelp, optionList } from '../option-list.ts'
 import { Failure } from '../output.ts'
 import type { Progress } from '../progress.ts'
+import { type Files, filesOf, filesOfChain, findSame } from '../same-file.ts'
 import { requireSize } from '../size-text.ts'
 import { withProgress } from '../with-progress.ts'
 
@@ -186,27 +196,29 @@ async function convertInto(
   if (options.targetIsZero && backing !== undefined)
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
   const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
-  if (image) await createTarget(call, image)
-  else await refuseOtherTarget(call, name)
   const minimum = options.sparse ?? MIN_SPARSE
-  const target = await openImage(call, {
+  const request = {
     name,
     format: options.targetImageOpts ? options.targetFormat : (options.targetFormat ?? 'raw'),
     imageOpts: options.targetImageOpts,
     cache,
+  }
+  await refuseOwnFiles(call, sources, request, image)
+  if (image) await createTarget(call, image)
+  else await refuseOtherTarget(call, name)
+  const target = await openImage(call, {
+    ...request,
     write: true,
     ...(minimum > 0 && { extra: { discard: 'unmap' } }),
   })
   return withImage(call, target, async () => {
     if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
     if (target.size < total) throw new Failure('output file is smaller than input file')
+    const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, image !== undefined)
     const map = await CopyMap.of({
-      sources: sources.map((node, index) => ({
-        node,
-        bytes: bytes[index],
-        base: backing === undefined ? undefined : backingOf(node),
-      })),
+      sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
       hasBeneath: backing !== undefined,
+      ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
       ...(image && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
       ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
     })
@@ -228,6 +240,53 @@ async function refuseOtherTarget(call: ConvertCall, name: string): Promise<void>
     if (driver.name === 'raw') return 0
     throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
   })
+}
+
+/**
+ * Refuses to write into what is read: the sources, all that is below them, and the backing file of the target.
+ *
+ * @throws Failure in QEMU's words where its locks would refuse it, too
+ */
+async function refuseOwnFiles(
+  call: ConvertCall,
+  sources: readonly BlockNode[],
+  request: ImageRequest,
+  image: NewImage | undefined,
+): Promise<void> {
+  const { environment, options } = call
+  const { name } = request
+  const files: Files = new Map(sources.flatMap((node) => [...filesOf(node)]))
+  const refuse = (written: string, called: string): never => {
+    const { filename = written, format } = image ?? {}
+    const what = format ? `${filename}: error while converting ${format.name}` : `Could not open '${name}'`
+    throw new Failure(
+      options.forceShare
+        ? `${what}: '${written}' is '${called}', which the source is read from`
+        : `${what}: Failed to get "write" lock\nIs another process using the image [${written}]?`,
+    )
+  }
+  if (!image) {
+    const quiet = { ...environment, onWarn: () => {} }
+    // What cannot be opened is told by the open that is meant.
+    const node = await openImage(call, { ...request, look: true }, quiet).catch(() => undefined)
+    const written = node ? filesOf(node, true) : []
+    await node?.close()
+    for (const [place, called] of written) if (files.has(place)) refuse(called, files.get(place)!)
+    return
+  }
+  const names = [name, image.given.get('data_file')?.text]
+  const same = await findSame(environment, names, files)
+  if (same) refuse(same.name, same.called)
+  const backing = image.given.get('backing_file')?.text
+  const full = backing === undefined ? undefined : resolveBackingFilename(name, backing)
+  if (full === undefined) return
+  const format = image.given.get('backing_fmt')?.text
+  const below = await findSame(environment, names, await filesOfChain(environment, full, format))
+  if (below)
+    throw new Failure(
+      `${name}: error while converting ${image.format.name}: ` +
+        `Trying to create '${below.name}' over '${below.called}', which the backing file '${backing}' needs`,
+    )
 }
 
 /** What formats cannot do yet, in the words that QEMU has for formats that never can. @throws Failure */

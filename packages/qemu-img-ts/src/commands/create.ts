@@ -4,6 +4,7 @@ import { type Call, defineCommand, flag, shared, word } from '../command.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
 import { asksForHelp, optionList, shownOptions } from '../option-list.ts'
 import { Failure, usageFailure } from '../output.ts'
+import { filesOfChain, findSame, placeOfName } from '../same-file.ts'
 import { requireSize } from '../size-text.ts'
 
 const options = {
@@ -68,6 +69,7 @@ async function createImage(
     given.set('size', { text: String(size), number: size })
   }
   const length = await sizeOf(call, plan)
+  await refuseOwnFiles(call, plan)
   given.set('size', { text: String(length), number: length })
   if (!options.quiet)
     output.printNow(`Formatting '${filename}', fmt=${formatName}${shownOptions(table, given)}\n`)
@@ -79,6 +81,27 @@ async function createImage(
   } catch (error) {
     throw isBlockError(error, 'EFBIG') ? tooLarge : error
   }
+}
+
+/** Refuses to empty what the new image needs, whatever it is called. @throws Failure */
+async function refuseOwnFiles({ environment }: CreateCall, { filename, given }: NewImage): Promise<void> {
+  const backing = given.get('backing_file')?.text
+  const data = given.get('data_file')?.text
+  const full = backing === undefined ? undefined : resolveBackingFilename(filename, backing)
+  if (full !== undefined) {
+    const files = await filesOfChain(environment, full, given.get('backing_fmt')?.text)
+    const same = await findSame(environment, [filename, data], files)
+    if (same?.name === filename && same.called === full)
+      throw new Failure('Error: Trying to create an image with the same filename as the backing file')
+    if (same)
+      throw new Failure(
+        `Error: Trying to create '${same.name}' over '${same.called}', which the backing file '${backing}' needs`,
+      )
+  }
+  if (data === undefined) return
+  const place = await placeOfName(environment, filename)
+  const isSame = place === undefined ? data === filename : place === (await placeOfName(environment, data))
+  if (isSame) throw new Failure('Error: Trying to create an image with the same filename as its data file')
 }
 
 /** The size of the new image: what was given, or that of the backing file, which must open unless `-u` was given. */

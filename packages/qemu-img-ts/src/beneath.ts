@@ -1,0 +1,109 @@
+/**
+ * What `convert -B` may leave to the backing file of its target. QEMU leaves all that the source's top layer does not hold,
+ * whatever the backing file shows there. Here that holds only where the target shows what the source shows.
+ */
+import {
+  alignDown,
+  alignUp,
+  type BlockNode,
+  backingOf,
+  type CopyKind,
+  type CopyRange,
+  chainStatus,
+  skipFilters,
+} from '@vmblock/block-core'
+import { equalBytes } from '@vmblock/block-core/node'
+
+/** Which layers of the source are copied, and whether the target shows the others. */
+export interface Beneath {
+  /** The uppermost layer that is not copied; undefined: all are. */
+  readonly base?: BlockNode | undefined
+  /** The target shows what that layer shows. False: nobody knows, and it has to be compared. */
+  readonly isShown?: boolean
+}
+
+/** @param isNew the target was made for this, and holds nothing itself */
+export function beneathOf(source: BlockNode, target: BlockNode, isNew: boolean): Beneath {
+  const below = isNew ? backingOf(target) : undefined
+  for (let layer = backingOf(source); below && layer; layer = backingOf(layer))
+    if (isSameDisk(layer, below)) return { base: layer, isShown: true }
+  return { base: backingOf(source), isShown: false }
+}
+
+/** Whether two nodes show the same, because all their files are the same, and taken for the same. */
+function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): boolean {
+  if (!one || !other) return one === other
+  const [a, b] = [skipFilters(one), skipFilters(other)]
+  const { driver } = a
+  if (driver !== b.driver || a.children.size !== b.children.size) return false
+  if (driver.kind === 'protocol') return a.ops.place !== undefined && a.ops.place === b.ops.place
+  if ([a, b].some(({ config }) => driver.isWindow?.(config.explicit))) return false
+  return [...a.children].every(([role, edge]) => isSameDisk(edge.node, b.children.get(role)?.node))
+}
+
+/** Bytes that are compared at once, and bytes that are copied where they differ anywhere. */
+const PIECE = 2 ** 20
+const GRAIN = 2 ** 16
+
+/** Cuts a range that the source's top layer does not hold into what the target shows already, and what it lacks. */
+export async function* differences(
+  source: BlockNode,
+  target: BlockNode,
+  range: CopyRange,
+): AsyncGenerator<CopyRange, void, undefined> {
+  const end = range.offset + range.bytes
+  for (let offset = range.offset; offset < end; ) {
+    const [from, to] = [await statusAt(source, offset, end), await statusAt(target, offset, end)]
+    // A zero status may end within a sector, where the disk does; the rest of the sector is compared.
+    const zeroes = from.zero && to.zero ? alignDown(Math.min(from.bytes, to.bytes), GRAIN) : 0
+    const bytes = zeroes || Math.min(end - offset, PIECE)
+    if (zeroes) yield { offset, bytes, kind: 'beneath' }
+    else yield* compare(source, target, offset, bytes)
+    offset += bytes
+  }
+}
+
+async function statusAt(
+  node: BlockNode,
+  offset: number,
+  end: number,
+): Promise<{ readonly zero: boolean; readonly bytes: number }> {
+  if (offset >= node.size) return { zero: true, bytes: end - offset }
+  // What cannot be told is read, and the reading says what is wrong.
+  return chainStatus(node, offset, end - offset).catch(() => ({ zero: false, bytes: 0 }))
+}
+
+async function* compare(
+  source: BlockNode,
+  target: BlockNode,
+  offset: number,
+  bytes: number,
+): AsyncGenerator<CopyRange, void, undefined> {
+  // What the source cannot give is for the copy to complain of.
+  const theirs = await contentAt(source, offset, bytes).catch(() => undefined)
+  const shown = theirs && (await contentAt(target, offset, bytes))
+  const kindAt = (start: number, stop: number): CopyKind => {
+    if (!theirs || !shown) return 'data'
+    return equalBytes(theirs.subarray(start, stop), shown.subarray(start, stop)) ? 'beneath' : 'data'
+  }
+  let last: { start: number; stop: number; kind: CopyKind } | undefined
+  for (let start = 0; start < bytes; ) {
+    const stop = Math.min(alignUp(offset + start + 1, GRAIN) - offset, bytes)
+    const kind = kindAt(start, stop)
+    if (last && last.kind !== kind) {
+      yield { offset: offset + last.start, bytes: last.stop - last.start, kind: last.kind }
+      last = undefined
+    }
+    last = { start: last?.start ?? start, stop, kind }
+    start = stop
+  }
+  if (last) yield { offset: offset + last.start, bytes: last.stop - last.start, kind: last.kind }
+}
+
+/** Beyond the end a disk reads as zeroes. */
+async function contentAt(node: BlockNode, offset: number, bytes: number): Promise<Uint8Array> {
+  const content = new Uint8Array(bytes)
+  const readable = Math.min(bytes, node.size - offset)
+  if (readable > 0) await node.read(offset, content.subarray(0, readable))
+  return content
+}

@@ -275,7 +275,7 @@ it('asks for no more than six parts at the same time', async () => {
 
 it('does not try again what was only read ahead', async () => {
   const { node, requests } = await open(
-    (from, to) => (from >= 262_144 ? failing() : well)(from, to, signal),
+    (from, to, signal) => (from >= 262_144 ? failing() : well)(from, to, signal),
     {
       readahead: '256k',
       retries: 3,

@@ -1,6 +1,7 @@
 /**
  * Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for.
  */
+import { isPlain } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
 
@@ -8,11 +9,7 @@ import { canonicalKey, type RawOptions } from './options.ts'
 type Tree = Record<string, unknown>
 
 /** Whether a value is a group of options: a plain object, not a list, a node or a buffer. */
-export function isTree(value: unknown): value is RawOptions {
-  if (typeof value !== 'object' || value === null) return false
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
-}
+export const isTree = (value: unknown): value is RawOptions => isPlain(value)
 
 /**
  * Reads `key=value,...` with the grammar of QEMU's `QemuOpts`: `,,` stands for a comma inside a value; a key

@@ -1,7 +1,7 @@
 /**
  * Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for.
  */
-import { isPlain } from './arguments.ts'
+import { isPlain, requireText } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
 
@@ -21,6 +21,7 @@ export const isTree = (value: unknown): value is RawOptions => isPlain(value)
  * @throws BlockError EINVAL
  */
 export function parseKeyValue(text: string, impliedKey?: string, warn?: (text: string) => void): RawOptions {
+  requireText(text, 'text')
   const flat: [key: string, value: string][] = []
   for (let at = 0; at < text.length; ) {
     const end = at + text.slice(at).search(/[=,]|$/)

@@ -17,6 +17,7 @@ import { isBlockNode } from './known-nodes.ts'
 import type { BlockNode } from './node.ts'
 import { requireNode } from './node-arguments.ts'
 import type { NodeConfig } from './node-config.ts'
+import { nodeTitle } from './node-text.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { reservePermissions, settlePermissions } from './permissions.ts'
 
@@ -102,7 +103,7 @@ function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: Reo
 function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefined, changes: Change[]): void {
   const origin = originOf(node)
   if (!origin)
-    throw new BlockError('ENOTSUP', `node '${node.name}' was not opened from options`, { node: node.name })
+    throw new BlockError('ENOTSUP', `${nodeTitle(node)} was not opened from options`, { node: node.name })
   const { config: before } = node
   const own: Record<string, unknown> = { ...given }
   const childOptions = new Map<ChildRole, unknown>()

@@ -62,13 +62,12 @@ const PLACES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   memory: { memory: requireMemory },
 }
 
-const refuse = (what: string): never => {
-  throw new BlockError(
+const notASource = (what: string): BlockError =>
+  new BlockError(
     'EINVAL',
     `${what}: a disk is made of { file }, { url }, { blob }, { opfs }, { indexeddb } or { memory: ArrayBuffer }, of ` +
       '{ overlay, base } of these, of a BlockNode, or of the options of one ({ driver, ... })',
   )
-}
 
 /**
  * A source that an entry of this package understands. `driver` says of options that they are a node's: these are checked where
@@ -78,7 +77,7 @@ const refuse = (what: string): never => {
  */
 export function requireSource(source: unknown, what = 'source'): void {
   if (isBlockNode(source)) return
-  if (!isPlain(source)) throw refuse(wrongValue(what, 'an object', source).message)
+  if (!isPlain(source)) throw notASource(wrongValue(what, 'an object', source).message)
   if ('driver' in source) return
   if ('overlay' in source || 'base' in source) {
     requireOptions(source, what, { overlay: requireOverlay, base: requireSource })
@@ -94,9 +93,9 @@ export function requireSource(source: unknown, what = 'source'): void {
 function requirePlace(source: Readonly<Record<string, unknown>>, what: string): void {
   const [kind, other] = Object.keys(PLACES).filter((key) => key in source)
   if (kind === undefined && 'buffer' in source)
-    refuse(`'${what}' has a buffer, as the images of v86 have: give { memory: buffer }`)
-  if (kind === undefined) return refuse(`'${what}' says of no place ({ ${keysOf(source)} })`)
-  if (other !== undefined) refuse(`'${what}' is both ${kind} and ${other}`)
+    throw notASource(`'${what}' has a buffer, as the images of v86 have: give { memory: buffer }`)
+  if (kind === undefined) throw notASource(`'${what}' says of no place ({ ${keysOf(source)} })`)
+  if (other !== undefined) throw notASource(`'${what}' is both ${kind} and ${other}`)
   requireOptions(source, what, { ...PLACE, ...PLACES[kind] })
   PLACES[kind]![kind]!(source[kind], kind)
 }
@@ -107,7 +106,7 @@ const keysOf = (source: object): string => Object.keys(source).slice(0, 5).join(
 const requireOverlay: Check = (value, name) => {
   if (value === 'memory') return
   if (isPlain(value)) requirePlace(value, name)
-  else refuse(wrongValue(name, "a place, or 'memory'", value).message)
+  else throw notASource(wrongValue(name, "a place, or 'memory'", value).message)
 }
 
 /** A disk of this package, of whatever copy of it. */

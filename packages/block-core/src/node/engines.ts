@@ -1,4 +1,5 @@
 /** The engines by the names of the option `aio`. */
+import { oneOfWords } from '../arguments.ts'
 import { AdaptiveEngine } from './adaptive-engine.ts'
 import { AioQueue } from './aio-queue.ts'
 import { DirectEngine } from './direct-engine.ts'
@@ -14,8 +15,11 @@ export const AIO_NAMES = ['adaptive', 'sync', 'threads', 'native', 'io_uring'] a
 /** One of {@link AIO_NAMES}. */
 export type AioName = (typeof AIO_NAMES)[number]
 
+const requireName = oneOfWords('sync', 'threads', 'adaptive')
+
 /** Makes the engine for one open file. */
 export function makeEngine(name: EngineName): IoEngine {
+  requireName(name, 'name')
   if (name === 'sync') return new SyncEngine()
   return name === 'threads' ? new ThreadEngine() : new AdaptiveEngine()
 }

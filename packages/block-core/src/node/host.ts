@@ -3,6 +3,7 @@
  * user may open any file anyway. By options less: nothing, one role alone, or what lies in one directory.
  */
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { oneOfWords, requireOptions, requireText } from '../arguments.ts'
 import type { ChildReference, ChildRole } from '../driver.ts'
 import { fromHostError } from '../errno.ts'
 import { BlockError } from '../errors.ts'
@@ -35,8 +36,16 @@ export interface NodeHostOptions {
  * protocol, or `json:{...}`. The name of a data file is only ever that of a file, since whoever may write into
  * an image could else name anything the program can reach; a relative one is relative to the working
  * directory, as in QEMU.
+ *
+ * @throws BlockError EINVAL for options that there are not
  */
-export function nodeHost({ allow = 'all', directory }: NodeHostOptions = {}): OpenHost {
+export function nodeHost(options: NodeHostOptions = {}): OpenHost {
+  // A misspelled option would let images open everything.
+  requireOptions(options, 'options', {
+    allow: oneOfWords('all', 'none', 'backing', 'data-file'),
+    directory: requireText,
+  })
+  const { allow = 'all', directory } = options
   return {
     async resolve(reference, parent, role) {
       if (allow !== 'all' && allow !== role) throw refused(reference, `${roleText(role)} is not allowed`)

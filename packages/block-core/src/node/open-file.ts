@@ -1,7 +1,7 @@
 /** Opening a host file: the flags, the checks, the words of every refusal, and the engine that fits. */
 import { constants, type Stats } from 'node:fs'
 import { fromHostError } from '../errno.ts'
-import { BlockError } from '../errors.ts'
+import { BlockError, isBlockError } from '../errors.ts'
 import { opensWithoutDirect, probeAlignment } from './direct-engine.ts'
 import { close, fstat, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
@@ -17,6 +17,10 @@ export interface OpenFile {
   /** As they were when it was opened. */
   readonly stats: Stats
 }
+
+/** A failure that says what is missing, and of which file. */
+const failureIn = (what: string, { code, message, hint }: BlockError): BlockError =>
+  new BlockError(code, `${what}: ${message}`, hint === undefined ? {} : { hint })
 
 /** The file itself, by whatever name, as `NodeOps.place` tells it. */
 export const placeOf = ({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string => `file:${dev}:${ino}`
@@ -59,7 +63,9 @@ export async function openFile(filename: string, mode: OpenMode): Promise<OpenFi
     if (!stats.isFile())
       throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`)
     if (!mode.direct) return { fd, stats, direct: false, alignment: 1, engine: mode.makeEngine() }
-    const alignment = await probeAlignment(fd)
+    const alignment = await probeAlignment(fd).catch((error: unknown) => {
+      throw isBlockError(error) ? failureIn(`Could not open '${filename}'`, error) : error
+    })
     return { fd, stats, direct: true, alignment, engine: mode.makeDirectEngine(alignment) }
   } catch (error) {
     await close(fd).catch(() => undefined)

@@ -5,12 +5,15 @@
  * of one file never write, whatever is above them.
  *
  * Nothing is recorded that would have to be taken back: who uses a node is read off the graph, and which nodes
- * stand for the same place in the world is known by the `place` of their drivers, for the whole process.
+ * stand for the same place in the world is known by the `place` of their drivers, for the whole process and all copies of
+ * this library in it.
  */
 import type { BlockChild } from './child.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import { looks } from './parent-edges.ts'
+import { shared } from './shared-state.ts'
 
 /** What somebody does with a disk, and leaves to others. */
 interface Use {
@@ -21,13 +24,13 @@ interface Use {
 const READS_ALONE: Use = { writes: false, sharesWrites: false }
 
 /** Open nodes that stand for a place of the world, by place. */
-const places = new Map<string, Set<BlockNode>>()
+const places = shared('places', () => new Map<string, Set<BlockNode>>())
 /** Of each place those that may write, or might once. Where nobody is to write, the others need not be asked. */
-const writers = new Map<string, Set<BlockNode>>()
+const writers = shared('writers', () => new Map<string, Set<BlockNode>>())
 /** Nodes whose users rely on what they read. */
-const unshared = new WeakSet<BlockNode>()
+const unshared = shared('unshared', () => new WeakSet<BlockNode>())
 /** Nodes that are about to be reopened for writing. */
-const gaining = new Set<BlockNode>()
+const gaining = shared('gaining', () => new Set<BlockNode>())
 
 /** Whether a node may write, or is about to be allowed to. */
 export const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
@@ -136,7 +139,10 @@ function enter(table: Map<string, Set<BlockNode>>, place: string, node: BlockNod
  * Until the node is closed nobody may begin to write to what is below it, for its user relies on what it reads: the
  * source of a copy (QEMU's BDRV_O_NO_SHARE).
  */
-export const unshareWrites = (node: BlockNode): void => void unshared.add(node)
+export function unshareWrites(node: BlockNode): void {
+  requireNode(node, 'node')
+  unshared.add(node)
+}
 
 /** Asks before a place is emptied, or made anew. @throws BlockError EBUSY */
 export function requireUnused(place: string, filename: string): void {
@@ -195,7 +201,7 @@ function placeConflict(lock: string, filename: string, other: BlockNode): BlockE
     {
       cause: new BlockError(
         'EBUSY',
-        `node '${other.name}' of this process has it open for ${how}, as '${other.filename}'`,
+        `${other.name.startsWith('#') ? 'a node' : `node '${other.name}'`} of this process has it open for ${how}, as '${other.filename}'`,
         { node: other.name },
       ),
     },

@@ -1,5 +1,7 @@
 /** Arithmetic on offsets. Offsets reach 2^53-1, so nothing here uses 32-bit operators on them. */
 
+import { wrongValue } from './arguments.ts'
+
 /** 2^32, for joining and splitting 64-bit words. */
 export const TWO_32 = 0x1_0000_0000
 
@@ -25,8 +27,10 @@ export const isPowerOfTwo = (value: number): boolean => value >= 1 && Number.isI
 export const overlaps = (aStart: number, aEnd: number, bStart: number, bEnd: number): boolean =>
   aStart < bEnd && bStart < aEnd
 
-/** Whether every byte of `bytes` is zero. Reads words where alignment allows. */
+/** Whether every byte of `bytes` is zero. Reads words where alignment allows. @throws BlockError EINVAL */
 export function isZero(bytes: Uint8Array): boolean {
+  // What has no bytes would pass for zeroes.
+  if (!(bytes instanceof Uint8Array)) throw wrongValue('bytes', 'a Uint8Array', bytes)
   let index = 0
   const { length } = bytes
   // Most data that is not zero shows it in its first bytes.

@@ -1,7 +1,9 @@
 /** Block status across nodes: through filters, into the file below, and down a backing chain. */
+import { alignDown, alignUp } from './bits.ts'
 import { rolesOf } from './common-options.ts'
-import type { BlockStatus } from './driver.ts'
+import type { BlockLimits, BlockStatus, NodeOps } from './driver.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode, requireRange } from './node-arguments.ts'
 
 /** Narrows a driver's answer for an aligned range to the part that was asked for. Lengths in bytes. */
 export function clipStatus(status: BlockStatus, start: number, offset: number, bytes: number): BlockStatus {
@@ -36,6 +38,21 @@ function joins(a: BlockStatus, b: BlockStatus): boolean {
     return false
   if (!a.host || !b.host) return a.host === b.host
   return b.host.offset === a.host.offset + a.bytes
+}
+
+/** The status of a run at `offset`, as the driver has it and what is below it; `size` is where the driver's answers end. */
+export async function askStatus(
+  ops: NodeOps,
+  { requestAlignment }: BlockLimits,
+  size: number,
+  offset: number,
+  bytes: number,
+): Promise<BlockStatus> {
+  if (!ops.blockStatus) return { bytes, allocated: true, data: true, zero: false }
+  const start = alignDown(offset, requestAlignment)
+  const end = Math.min(alignUp(offset + bytes, requestAlignment), size)
+  const status = await ops.blockStatus(start, end - start)
+  return resolveStatus(clipStatus(status, start, offset, bytes))
 }
 
 /** Follows what a driver left to its child: filters forward everything, formats may have holes in their data. */
@@ -92,6 +109,7 @@ export async function chainStatus(
   bytes: number,
   base?: BlockNode,
 ): Promise<ChainStatus> {
+  requireChain(top, base, offset, bytes)
   let length = Math.min(bytes, top.size - offset)
   let depth = 0
   let node: BlockNode | undefined = skipFilters(top)
@@ -120,6 +138,13 @@ export async function chainStatus(
   }
 }
 
+/** @throws BlockError EINVAL */
+function requireChain(top: BlockNode, base: BlockNode | undefined, offset: number, bytes: number): void {
+  requireNode(top, 'top')
+  if (base !== undefined) requireNode(base, 'base')
+  requireRange(top, offset, bytes)
+}
+
 /** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes` bytes. */
 export async function isAllocatedAbove(
   top: BlockNode,
@@ -127,6 +152,7 @@ export async function isAllocatedAbove(
   offset: number,
   bytes: number,
 ): Promise<{ readonly allocated: boolean; readonly bytes: number }> {
+  requireChain(top, base, offset, bytes)
   let length = Math.min(bytes, top.size - offset)
   for (let node: BlockNode | undefined = skipFilters(top); node && node !== base; node = backingOf(node)) {
     if (offset >= node.size) return { allocated: true, bytes: length }

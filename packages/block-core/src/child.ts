@@ -7,6 +7,7 @@ import type { DebugEvent } from './debug-events.ts'
 import type { AnyDriver, BlockLimits, BlockStatus, ChildRole, TruncateOptions, WriteFlags } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { goneError } from './node-errors.ts'
 
 /** What is known of a parent before it is a node. */
 export interface OpeningParent {
@@ -108,6 +109,11 @@ export class BlockChild {
   }
 
   #refuse(): Promise<never> {
-    return Promise.reject(new BlockError('ECANCELED', `node '${this.parent}' crashed`, { node: this.parent }))
+    const { owner, parent } = this
+    return Promise.reject(
+      owner
+        ? goneError(owner, true)
+        : new BlockError('ECANCELED', `node '${parent}' crashed`, { node: parent }),
+    )
   }
 }

@@ -1,9 +1,11 @@
 /** Writing an overlay's content down into a backing file: what `qemu-img commit` does. */
+import { requireCallback, requireFlag, requireOptions, requireRate } from './arguments.ts'
 import { backingOf, skipFilters } from './block-status.ts'
 import { copyNodes } from './copy.ts'
 import { CopyMap } from './copy-map.ts'
 import { BlockError, isBlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import { reopenNode } from './reopen.ts'
 
 /** What to commit, and how. */
@@ -20,6 +22,8 @@ export interface CommitOptions {
   readonly rate?: number | undefined
 }
 
+const COMMIT = { base: requireNode, progress: requireCallback, makeEmpty: requireFlag, rate: requireRate }
+
 /** Bytes in one copy. */
 const PIECE = 1024 * 1024
 
@@ -31,6 +35,8 @@ const PIECE = 1024 * 1024
  *   writing or reopening meets: then `base` has some of the content, which does no harm, and `top` all of it
  */
 export async function commitNode(top: BlockNode, options: CommitOptions = {}): Promise<void> {
+  requireNode(top, 'top')
+  requireOptions(options, 'options', COMMIT)
   const { base, edge } = findBase(top, options.base)
   // What is written while the top is copied would go with it when it is emptied.
   await top.withoutWrites(() => commitInto(top, base, edge, options))

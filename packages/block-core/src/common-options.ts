@@ -1,4 +1,6 @@
 /** The options every node has, told apart from those of its driver and from its children. */
+
+import { shown } from './arguments.ts'
 import type { AnyDriver, ChildRole } from './driver.ts'
 import { BlockError } from './errors.ts'
 import { flattenOptions, isTree } from './key-value.ts'
@@ -104,7 +106,10 @@ function parseDiscard(value: unknown): boolean | undefined {
 
 function parseDetectZeroes(value: unknown): CommonOptions['detectZeroes'] {
   if (value === undefined || value === 'off' || value === 'on' || value === 'unmap') return value
-  throw new BlockError('EINVAL', `invalid parameter value: ${String(value)}`)
+  throw new BlockError(
+    'EINVAL',
+    `invalid parameter value: ${typeof value === 'string' ? value : shown(value)}`,
+  )
 }
 
 /**

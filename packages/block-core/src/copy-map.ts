@@ -1,8 +1,17 @@
 /** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
+import {
+  type Check,
+  expects,
+  requireCallback,
+  requireCount,
+  requireFlag,
+  requireOptions,
+} from './arguments.ts'
 import { alignUp, SECTOR } from './bits.ts'
 import { backingOf } from './block-status.ts'
 import { failureOf } from './errno.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import { StatusCursor } from './status-cursor.ts'
 
 /** A disk to be copied, or a part of its layers. */
@@ -55,6 +64,23 @@ export interface CopyMapOptions {
   readonly onStatusError?: ((offset: number, error: unknown) => void) | undefined
 }
 
+const MAP: Readonly<Record<string, Check>> = {
+  sources: expects('a list of { node, bytes, base }', Array.isArray),
+  hasBeneath: requireFlag,
+  beneathBytes: requireCount,
+  onStatusError: requireCallback,
+}
+
+/** @throws BlockError EINVAL */
+function requireMap(options: CopyMapOptions): void {
+  requireOptions(options, 'options', MAP)
+  MAP['sources']!(options.sources, 'sources')
+  for (const source of options.sources) {
+    requireOptions(source, 'sources', { node: requireNode, bytes: requireCount, base: requireNode })
+    requireNode(source.node, 'node')
+  }
+}
+
 /** A source and where it begins in the copy. */
 interface Part extends CopySource {
   readonly start: number
@@ -83,6 +109,7 @@ export class CopyMap {
 
   /** Asks the sources for their sizes and clusters. */
   static async of(options: CopyMapOptions): Promise<CopyMap> {
+    requireMap(options)
     const parts: Part[] = []
     let start = 0
     for (const source of options.sources) {

@@ -2,12 +2,25 @@
  * Copying from node to node: several readers ahead, one writer or several, zeroes and what lies beneath left out. It is
  * what converting, committing and rebasing have in common.
  */
+import {
+  type Check,
+  expects,
+  oneOfWords,
+  requireCallback,
+  requireCount,
+  requireFlag,
+  requireOptions,
+  requirePositive,
+  requireRate,
+  requireSignal,
+} from './arguments.ts'
 import { SECTOR } from './bits.ts'
 import type { CopyMap, CopyRange } from './copy-map.ts'
 import { pause } from './drivers/event-loop.ts'
 import { failureOf } from './errno.ts'
 import type { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import { RateLimit } from './rate-limit.ts'
 import { SparseRuns, type SparseRunsOptions } from './sparse-runs.ts'
 
@@ -52,6 +65,34 @@ export interface CopyOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+const requireMap = expects('a CopyMap', (value) => {
+  const { ranges, read } = (value ?? {}) as Partial<CopyMap>
+  return typeof ranges === 'function' && typeof read === 'function'
+})
+
+const COPY: Readonly<Record<string, Check>> = {
+  map: requireMap,
+  target: requireNode,
+  zeroes: oneOfWords('write', 'skip', 'data'),
+  sparse: (value) =>
+    requireOptions(value, 'sparse', {
+      minimum: requireCount,
+      alignment: requirePositive,
+      isZero: requireCallback,
+    }),
+  pieceBytes: requirePositive,
+  parallel: requirePositive,
+  outOfOrder: requireFlag,
+  compressedCluster: requirePositive,
+  offload: requireFlag,
+  rate: requireRate,
+  allocate: requireCallback,
+  onReadError: requireCallback,
+  onBegin: requireCallback,
+  onEnd: requireCallback,
+  signal: requireSignal,
+}
+
 /** Bytes of a piece in QEMU (`IO_BUF_SIZE`). */
 const PIECE = 2 * 1024 * 1024
 /** Pieces in flight in QEMU. */
@@ -64,6 +105,9 @@ const PARALLEL = 8
  *   throws; the reason of an aborted signal: then the target has some of the content
  */
 export async function copyNodes(options: CopyOptions): Promise<void> {
+  requireOptions(options, 'options', COPY)
+  requireMap(options.map, 'map')
+  requireNode(options.target, 'target')
   await new Copy(options).run()
 }
 

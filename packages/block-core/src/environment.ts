@@ -1,12 +1,14 @@
 /**
  * What opening depends on, and the nodes that were opened with it: names are unique within one environment.
  */
+import { expects, requireCallback, wrongValue } from './arguments.ts'
 import type { CheckReport, ChildRole } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { OpenHost } from './host.ts'
 import type { BlockNode } from './node.ts'
 import type { RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
+import { shared } from './shared-state.ts'
 
 /** What opening depends on. Nodes opened with the same object share one space of node names. */
 export interface OpenEnvironment {
@@ -21,6 +23,27 @@ export interface OpenEnvironment {
   readonly onRepair?: (report: CheckReport, nodeName: string) => void
 }
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
+
+const requireRegistry = expects(
+  'a DriverRegistry',
+  (value) => isObject(value) && typeof (value as Partial<DriverRegistry>).byPrefix === 'function',
+)
+const requireHost = expects(
+  'a host, such as denyHost',
+  (value) => isObject(value) && typeof (value as Partial<OpenHost>).resolve === 'function',
+)
+
+/** @throws BlockError EINVAL: a host that is missing would be missed only once an image names a file */
+export function requireEnvironment(environment: OpenEnvironment): void {
+  if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
+  const { registry, host, onWarn, onRepair } = environment
+  requireRegistry(registry, 'registry')
+  requireHost(host, 'host')
+  if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
+  if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
+}
+
 /** How a node came to be: what reopening and naming it need, and its users do not. */
 export interface NodeOrigin {
   readonly environment: OpenEnvironment
@@ -33,7 +56,7 @@ export interface NodeOrigin {
   readonly autoReadOnly: boolean
 }
 
-const origins = new WeakMap<BlockNode, NodeOrigin>()
+const origins = shared('origins', () => new WeakMap<BlockNode, NodeOrigin>())
 
 /** How a node was opened; undefined for nodes that were not made by `openNode`. */
 export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(node)
@@ -83,7 +106,7 @@ class NodeTable {
   }
 }
 
-const tables = new WeakMap<OpenEnvironment, NodeTable>()
+const tables = shared('tables', () => new WeakMap<OpenEnvironment, NodeTable>())
 
 /** @internal */
 export function tableOf(environment: OpenEnvironment): NodeTable {

@@ -62,7 +62,10 @@ export interface BlockErrorDetail {
   readonly hint?: string
 }
 
-/** The one error class of the library. */
+/** By which copies of the library know each other's errors: the ES modules those of the CommonJS build, and the reverse. */
+const BRAND = Symbol.for('vmblock.BlockError')
+
+/** The one error class of the library. `instanceof` holds for errors of every copy of it. */
 export class BlockError extends Error {
   override readonly name = 'BlockError'
   readonly code: BlockErrorCode
@@ -76,12 +79,23 @@ export class BlockError extends Error {
     this.node = detail.node
     this.offset = detail.offset
     this.hint = detail.hint
+    Object.defineProperty(this, BRAND, { value: true })
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    // Classes that extend this one inherit the method, and mean their own instances.
+    // biome-ignore lint/complexity/noThisInStatic: which class is asked about is the question
+    if (this !== BlockError) return super[Symbol.hasInstance](value)
+    return isBlockError(value)
   }
 }
 
-/** Whether `error` is a {@link BlockError}, of the given code if one is given. */
+/** Whether `error` is a {@link BlockError}, of the given code if one is given; of this copy of the library or another. */
 export const isBlockError = (error: unknown, code?: BlockErrorCode): error is BlockError =>
-  error instanceof BlockError && (code === undefined || error.code === code)
+  typeof error === 'object' &&
+  error !== null &&
+  BRAND in error &&
+  (code === undefined || (error as unknown as BlockError).code === code)
 
 /** The message of anything that was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

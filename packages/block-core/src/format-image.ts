@@ -1,12 +1,15 @@
 /** Making a new image on an open node: what `qemu-img create` does, for programs. */
 import { requireSole } from './access.ts'
+import { isPlain, wrongValue } from './arguments.ts'
 import { isZero, SECTOR } from './bits.ts'
 import { BlockChild } from './child.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { settlePermissions } from './permissions.ts'
+import { requireDriver } from './registry.ts'
 
 /** How a node is formatted. */
 export interface FormatChoices {
@@ -45,6 +48,10 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   dataFile?: BlockNode,
   { overwrite }: FormatChoices = {},
 ): Promise<void> {
+  requireDriver(driver)
+  requireNode(file, 'file')
+  if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
+  if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
   const { create, createOptions = {} } = driver as AnyDriver
   if (!create)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)

@@ -3,6 +3,26 @@
  * @module
  */
 export { unshareWrites } from './access.ts'
+export {
+  type Bytes,
+  bytesOf,
+  bytesToFill,
+  type Check,
+  expects,
+  goneBuffer,
+  isCount,
+  isPlain,
+  oneOfWords,
+  requireCallback,
+  requireCount,
+  requireFlag,
+  requireOptions,
+  requirePositive,
+  requireSignal,
+  requireText,
+  shown,
+  wrongValue,
+} from './arguments.ts'
 export { backingIsZero, readBacking } from './backing.ts'
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './bits.ts'
 export {
@@ -57,12 +77,15 @@ export { forgetContent, formatImage } from './format-image.ts'
 export { denyHost, type OpenHost } from './host.ts'
 export { dictionaryEntries, jsonText } from './json-text.ts'
 export { parseKeyValue } from './key-value.ts'
+export { isBlockNode } from './known-nodes.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './layout.ts'
 export { loadOnce } from './load-once.ts'
 export { Mutex } from './mutex.ts'
 export { BlockNode, MAX_REQUEST } from './node.ts'
+export { type NodeCheckOptions, requireNode } from './node-arguments.ts'
 export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './node-events.ts'
+export { INSPECT, type NodeFacts, nodeTitle } from './node-text.ts'
 export { type NumberMistake, readInteger, readSize, readUnsigned } from './number-text.ts'
 export { type NodeOptions, openNode } from './open.ts'
 export {
@@ -96,6 +119,7 @@ export { type Guess, guessFormat, tailStart } from './probe.ts'
 export { type HeldRange, RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'
 export { type ReopenOptions, reopenNode } from './reopen.ts'
+export { shared } from './shared-state.ts'
 export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './sparse-runs.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './status-cursor.ts'
 export { inParts, SubRequests } from './sub-requests.ts'

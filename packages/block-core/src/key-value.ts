@@ -1,6 +1,7 @@
 /**
  * Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for.
  */
+import { isPlain, requireText } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
 
@@ -8,11 +9,7 @@ import { canonicalKey, type RawOptions } from './options.ts'
 type Tree = Record<string, unknown>
 
 /** Whether a value is a group of options: a plain object, not a list, a node or a buffer. */
-export function isTree(value: unknown): value is RawOptions {
-  if (typeof value !== 'object' || value === null) return false
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
-}
+export const isTree = (value: unknown): value is RawOptions => isPlain(value)
 
 /**
  * Reads `key=value,...` with the grammar of QEMU's `QemuOpts`: `,,` stands for a comma inside a value; a key
@@ -24,6 +21,7 @@ export function isTree(value: unknown): value is RawOptions {
  * @throws BlockError EINVAL
  */
 export function parseKeyValue(text: string, impliedKey?: string, warn?: (text: string) => void): RawOptions {
+  requireText(text, 'text')
   const flat: [key: string, value: string][] = []
   for (let at = 0; at < text.length; ) {
     const end = at + text.slice(at).search(/[=,]|$/)

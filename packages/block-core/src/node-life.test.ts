@@ -118,6 +118,20 @@ describe('closing', () => {
     expect(file.isOpen).toBe(false)
   })
 
+  it('that failed says so whenever it is asked, and through whom it is asked', async () => {
+    const failure = new Error('no space for the last table')
+    const file = nodeOf(heldDisk({ close: () => Promise.reject(failure) }).ops, {
+      config: { ownedByParents: true },
+    })
+    const format = nodeOf(heldDisk().ops, { children: { file } }, 'format')
+    for (const node of [format, file, format]) {
+      await expect(node.close()).rejects.toBe(failure)
+      await expect(node[Symbol.asyncDispose]()).rejects.toBe(failure)
+    }
+    await format.crash()
+    await expect(format.close()).rejects.toBe(failure)
+  })
+
   it('closes a node that was opened for its parents with the last of them', async () => {
     const file = nodeOf(heldDisk().ops, { config: { ownedByParents: true } })
     const [one, two] = [1, 2].map(() => nodeOf(heldDisk().ops, { children: { file } }, 'format'))

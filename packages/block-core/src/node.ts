@@ -2,32 +2,30 @@
  * One node of the block graph, as its users and its parents see it: it decides which requests are valid,
  * counts them, and ends them when it is closed or crashes. What becomes of valid ones is in requests.ts.
  */
-import { EventEmitter } from 'eventemitter3'
-import { alignDown, alignUp } from './bits.ts'
-import { clipStatus, resolveStatus } from './block-status.ts'
+import { type Bytes, bytesOf, bytesToFill, goneBuffer } from './arguments.ts'
+import { alignUp } from './bits.ts'
+import { askStatus } from './block-status.ts'
 import type { BlockChild } from './child.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type {
-  AnyDriver,
   BlockLimits,
   BlockStatus,
-  CheckOptions,
   CheckReport,
-  ChildRole,
   CorruptEvent,
   NodeInfo,
   NodeOps,
-  Patience,
   SnapshotInfo,
   TruncateOptions,
   WriteFlags,
 } from './driver.ts'
 import { loopBudget, pause } from './drivers/event-loop.ts'
 import { BlockError, type BlockErrorCode, isBlockError } from './errors.ts'
+import { GraphNode } from './graph-node.ts'
+import { registerNode } from './known-nodes.ts'
+import * as check from './node-arguments.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
-import { goneError, outsideError, unsupportedError } from './node-errors.ts'
-import type { IoErrorEvent, NodeEvents } from './node-events.ts'
-import { ParentEdges } from './parent-edges.ts'
+import { busyError, goneError, outsideError, readOnlyError, unsupportedError } from './node-errors.ts'
+import type { IoErrorEvent } from './node-events.ts'
 import { settlePermissions } from './permissions.ts'
 import { RequestGate } from './request-gate.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
@@ -37,15 +35,9 @@ export const MAX_REQUEST = 2147483136
 
 type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
 
-/** A disk, or a layer of one. */
-export class BlockNode extends EventEmitter<NodeEvents> {
-  readonly name: string
-  readonly driver: AnyDriver
-  readonly filename: string
-  readonly children: ReadonlyMap<ChildRole, BlockChild>
+/** A disk, or a layer of one. `instanceof` holds for nodes of every copy of this library. */
+export class BlockNode extends GraphNode implements RequestOwner {
   readonly #ops: NodeOps
-  /** @internal The edges that lead here. */
-  readonly parents = new ParentEdges()
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
@@ -56,14 +48,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   #crashing: Promise<void> | undefined
 
   constructor(init: NodeInit) {
-    super()
-    this.name = init.name
-    this.driver = init.driver
-    this.filename = init.filename
-    this.children = init.children
+    super(init)
+    registerNode(this)
     this.#config = init.config
     this.#ops = init.ops
-    this.#requests = new Requests(init.ops, this.#owner())
+    this.#requests = new Requests(init.ops, this, init.driver.kind === 'protocol')
     for (const child of init.children.values()) {
       child.owner = this
       child.node.parents.add(child)
@@ -72,6 +61,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   // ---- facts ----
 
+  protected get state(): State {
+    return this.#state
+  }
   /** Bytes. */
   get size(): number {
     return this.#ops.size()
@@ -92,74 +84,72 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   get isOpen(): boolean {
     return this.#state === 'open' || this.#state === 'corrupt'
   }
-  /** The child that holds the bytes of this node: what a filter filters, what a format is stored in. */
-  get file(): BlockChild | undefined {
-    return this.children.get('file') ?? this.children.get('image')
-  }
-  get backing(): BlockChild | undefined {
-    return this.children.get('backing')
-  }
-  /** The driver's own object: for drivers that extend another, and for tests. */
   get ops(): NodeOps {
     return this.#ops
-  }
-
-  /** Whether the driver itself can do it; fallbacks (zeroes by writing) do not count. */
-  can(operation: keyof NodeOps): boolean {
-    return this.#ops[operation] !== undefined
   }
 
   // ---- requests ----
 
   /**
-   * Reads exactly `into.length` bytes from `offset`.
+   * Fills all of `into` with what is at `offset`.
    *
-   * @throws BlockError EIO outside the node, ENOMEDIUM when closed, ECANCELED when it crashed meanwhile
+   * @throws BlockError EINVAL for what is no number or no bytes, EIO outside the node, ENOMEDIUM when closed, ECANCELED when
+   *   it crashed meanwhile
    */
-  async read(offset: number, into: Uint8Array): Promise<void> {
-    const bytes = into.length
+  async read(offset: number, into: Bytes): Promise<void> {
+    const bytes = into instanceof Uint8Array && into.length > 0 ? into : bytesToFill(into)
+    const { length } = bytes
+    check.requireRange(this, offset, length)
     while (this.#gate.all) await this.#gate.all
-    this.#begin(offset, bytes)
+    this.#begin(offset, length)
     try {
-      if (loopBudget.spend(bytes)) await this.#turn()
-      if (bytes > 0) await this.#requests.read(offset, into)
+      if (loopBudget.spend(length)) await this.#turn()
+      if (length > 0) await this.#requests.read(offset, bytes)
     } catch (error) {
       throw this.#failed('read', offset, error)
     } finally {
       this.#end()
     }
+    if (bytes.length !== length) throw goneBuffer('into')
   }
 
   /**
    * Writes `from` at `offset`. On a write-through node, or with `fua`, it is durable when the promise resolves.
    *
-   * @throws BlockError EIO outside the node, EPERM when read-only, ENOMEDIUM when closed, ECANCELED
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, EPERM when read-only, ENOMEDIUM when
+   *   closed, ECANCELED
    */
-  async write(offset: number, from: Uint8Array, flags: WriteFlags = NO_FLAGS): Promise<void> {
-    const bytes = from.length
+  async write(offset: number, from: Bytes, flags: WriteFlags = NO_FLAGS): Promise<void> {
+    const bytes = from instanceof Uint8Array && from.length > 0 ? from : bytesOf(from, 'from')
+    const { length } = bytes
+    check.requireRange(this, offset, length)
+    if (flags !== NO_FLAGS) check.requireFlags(flags)
     while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
+    this.#beginWrite(offset, length, this.#ops.write !== undefined)
     try {
-      if (loopBudget.spend(bytes)) await this.#turn()
-      if (bytes > 0) await this.#requests.write(offset, from, flags)
+      if (loopBudget.spend(length)) await this.#turn()
+      if (length > 0) await this.#requests.write(offset, bytes, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
     } finally {
       this.#end()
     }
+    if (bytes.length !== length) throw goneBuffer('from')
   }
 
   /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
-  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
-    return this.#change('write', offset, from.length, async () => {
+  async writeCompressed(offset: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    await this.#change('write', offset, bytes.length, async () => {
       if (!this.#ops.writeCompressed) throw unsupportedError(this, 'compressed writes')
-      if (from.length > 0) await this.#requests.writeCompressed(offset, from)
+      if (bytes.length > 0) await this.#requests.writeCompressed(offset, bytes)
     })
   }
 
   /** Makes a range read as zeroes: by the driver's own means, else by writing zeroes (unless `noFallback`). */
-  writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
-    return this.#change('write', offset, bytes, async () => {
+  async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
+    if (flags !== NO_FLAGS) check.requireFlags(flags)
+    await this.#change('write', offset, bytes, async () => {
       if (bytes > 0) await this.#requests.writeZeroes(offset, bytes, flags)
     })
   }
@@ -179,20 +169,21 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @throws BlockError ENOTSUP where that cannot be done between these two: then the whole range is to be copied
    *   otherwise; EIO outside either node; what {@link write} throws
    */
-  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
-    return this.#change('write', offset, bytes, async () => {
+  async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    check.requireSource(source, sourceOffset)
+    await this.#change('write', offset, bytes, async () => {
       if (!this.#ops.copyRange || source === this) throw unsupportedError(this, 'copying from that node')
       if (bytes === 0) return
       const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
       // The source is held where the copy is made: who hands it on must not keep the source from being drained.
-      await (this.driver.kind === 'protocol' ? source.#counted(sourceOffset, bytes, copy) : copy())
+      await (this.driver.kind === 'protocol' ? source.counted(sourceOffset, bytes, copy) : copy())
     })
   }
 
   /** Makes everything durable whose request completed before the call. Many share one flush, and go on in turns. */
   flush(): Promise<void> {
     const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
-    return this.#counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
+    return this.counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
   }
 
   /**
@@ -201,6 +192,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
    */
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
+    check.requireTruncate(size, options)
     // A format lets go of clusters, and nobody may be on his way to one. What is below changes its length in one
     // step, under requests that may be held up by who makes it longer (or by a debugger).
     if (this.driver.kind === 'format')
@@ -213,8 +205,6 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.#beginWrite(0, 0, true)
     const before = this.size
     try {
-      if (!Number.isSafeInteger(size) || size < 0)
-        throw new BlockError('EINVAL', 'Image size cannot be negative', { node: this.name })
       if (!this.#ops.truncate)
         throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
       // What the backing file holds beyond the old end must not appear with the space.
@@ -233,6 +223,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
    * @returns `bytes: 0` at and beyond the end
    */
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
+    check.requireRange(this, offset, bytes)
     while (this.#gate.all) await this.#gate.all
     const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
     this.#begin(Math.min(offset, size), 0)
@@ -240,26 +231,25 @@ export class BlockNode extends EventEmitter<NodeEvents> {
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
       if (loopBudget.spend(0)) await this.#turn()
-      const { blockStatus } = this.#ops
-      if (!blockStatus) return { bytes: wanted, allocated: true, data: true, zero: false }
-      const start = alignDown(offset, this.limits.requestAlignment)
-      const end = Math.min(alignUp(offset + wanted, this.limits.requestAlignment), size)
-      const status = await blockStatus.call(this.#ops, start, end - start)
-      return await resolveStatus(clipStatus(status, start, offset, wanted))
+      return await askStatus(this.#ops, this.limits, size, offset, wanted)
     } finally {
       this.#end()
     }
   }
 
   /** Reads from the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP */
-  readVmState(offset: number, into: Uint8Array): Promise<void> {
-    return this.#plain('readVmState', (ops) => ops.readVmState?.(offset, into))
+  async readVmState(offset: number, into: Bytes): Promise<void> {
+    const bytes = bytesToFill(into)
+    check.requireRange(this, offset, bytes.length)
+    await this.#plain('readVmState', (ops) => ops.readVmState?.(offset, bytes))
   }
   /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
-  async writeVmState(offset: number, from: Uint8Array): Promise<void> {
+  async writeVmState(offset: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    check.requireRange(this, offset, bytes.length)
     this.#requireWritable(this.#ops.writeVmState !== undefined)
     try {
-      await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, from))
+      await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, bytes))
     } finally {
       this.#requests.wrote()
     }
@@ -268,13 +258,18 @@ export class BlockNode extends EventEmitter<NodeEvents> {
 
   // ---- whole-node operations ----
 
-  /** Checks the image's structure, and repairs it if asked. @throws BlockError ENOTSUP */
-  async check(options: CheckOptions = {}): Promise<CheckReport> {
-    const { check } = this.#ops
-    if (!check) throw unsupportedError(this, 'checks')
-    if (options.repair) this.#requireWritable(true)
-    const report = await this.drained(() => check.call(this.#ops, options))
-    if (options.repair) this.#requests.wrote()
+  /**
+   * Checks the image's structure, and repairs it if asked: without `repair`, or with `false`, it only looks.
+   *
+   * @throws BlockError EINVAL for another mode of repair, and for options there are not; ENOTSUP
+   */
+  async check(options: check.NodeCheckOptions = {}): Promise<CheckReport> {
+    const wanted = check.checkOptions(options)
+    const ops = this.#ops
+    if (!ops.check) throw unsupportedError(this, 'checks')
+    if (wanted.repair) this.#requireWritable(true)
+    const report = await this.drained(() => ops.check!(wanted))
+    if (wanted.repair) this.#requests.wrote()
     return report
   }
 
@@ -294,8 +289,9 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /** Rewrites what the header says of the backing file. @throws BlockError ENOTSUP */
-  changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
-    return this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
+  async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
+    check.requireBackingChange(filename, format)
+    await this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
   }
 
   /** Changes creation options of the image, keys as in `qemu-img amend -o`. @throws BlockError ENOTSUP, EINVAL */
@@ -303,6 +299,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     options: Readonly<Record<string, unknown>>,
     progress?: (done: number, total: number) => void,
   ): Promise<void> {
+    check.requireAmendment(options, progress)
     const before = this.size
     await this.#exclusive('amend', (ops) => ops.amend?.(options, progress))
     if (this.size !== before) this.emit('resize', this.size)
@@ -321,7 +318,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /** Runs `body` with no request in flight, and holds new ones back until it has settled. */
-  drained<T>(body: () => Promise<T>): Promise<T> {
+  async drained<T>(body: () => Promise<T>): Promise<T> {
+    check.requireBody(body)
     return this.#gate.drained(async () => {
       if (!this.isOpen) throw this.#closedError()
       return body()
@@ -329,36 +327,25 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   /** Runs `body` while nobody writes: new writes, discards and resizes wait until it has settled. */
-  withoutWrites<T>(body: () => Promise<T>): Promise<T> {
+  async withoutWrites<T>(body: () => Promise<T>): Promise<T> {
+    check.requireBody(body)
     return this.#gate.withoutWrites(body)
   }
 
   /**
-   * Drains, lets the driver shut down cleanly, and gives up the children. A second call waits for the first.
+   * Drains, lets the driver shut down cleanly, and gives up the children. Later calls end as the first one did, and fail
+   * with the same error where that failed: what could not be written stays lost, however often that is asked.
    *
    * @throws BlockError EBUSY while other nodes use this one; whatever the driver's own shutdown met
    */
   async close(): Promise<void> {
-    if (this.#state === 'closed' || this.#state === 'crashed') return
-    if (this.parents.size > 0) {
-      const [parent] = this.parents
-      throw new BlockError('EBUSY', `node '${this.name}' is in use by node '${parent?.parent}'`, {
-        node: this.name,
-      })
+    if (!this.#closing) {
+      if (this.#state === 'crashed') return
+      if (this.parents.size > 0) throw busyError(this)
+      this.#closing = this.#shutDown()
     }
     this.setPatience('limited')
-    this.#closing ??= this.#shutDown()
     await this.#closing
-  }
-
-  /**
-   * How long requests in flight may wait for what may never answer, here and in the nodes that are open for this one
-   * alone. `close` limits it by itself; a program that is about to close several layers says so before the first.
-   */
-  setPatience(patience: Patience): void {
-    this.#ops.setPatience?.(patience)
-    for (const { node } of this.children.values())
-      if (node.#config.ownedByParents && node.parents.size === 1) node.setPatience(patience)
   }
 
   async #shutDown(): Promise<void> {
@@ -430,6 +417,11 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     this.emit('corrupt', event)
   }
 
+  /** @internal {@link RequestOwner} */
+  requireAlive(): void {
+    if (this.#hasCrashed) throw this.#closedError()
+  }
+
   // ---- inside ----
 
   /** A crash may come while anything is awaited. */
@@ -437,22 +429,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     return this.#crashing !== undefined
   }
 
-  #owner(): RequestOwner {
-    const config = (): NodeConfig => this.#config
-    return {
-      get config() {
-        return config()
-      },
-      isProtocol: this.driver.kind === 'protocol',
-      requireAlive: () => {
-        if (this.#hasCrashed) throw this.#closedError()
-      },
-    }
-  }
-
   #begin(offset: number, bytes: number, code?: BlockErrorCode): void {
     if (this.#state !== 'open') throw this.#closedError()
-    if (!Number.isSafeInteger(offset) || offset < 0) throw outsideError(this, offset, bytes)
     if (
       offset + bytes > this.#ops.size() &&
       (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
@@ -475,6 +453,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     bytes: number,
     run: () => Promise<void>,
   ): Promise<void> {
+    check.requireRange(this, offset, bytes)
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
@@ -487,8 +466,8 @@ export class BlockNode extends EventEmitter<NodeEvents> {
     }
   }
 
-  /** Runs `body` as a request that changes nothing. */
-  async #counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
+  /** @internal Runs `body` as a request that changes nothing. Nodes of other copies of the library call it, too. */
+  async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
@@ -506,8 +485,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   #requireWritable(canWrite: boolean): void {
-    if (this.#config.readOnly || !canWrite)
-      throw new BlockError('EPERM', `Block node '${this.name}' is read-only`, { node: this.name })
+    if (this.#config.readOnly || !canWrite) throw readOnlyError(this)
   }
 
   /** Ends a request. Throwing here, in `finally`, turns a success that came after a crash into a failure. */
@@ -517,7 +495,7 @@ export class BlockNode extends EventEmitter<NodeEvents> {
   }
 
   #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
-    return this.#counted(0, 0, async () => {
+    return this.counted(0, 0, async () => {
       const result = run(this.#ops)
       if (!result) throw unsupportedError(this, name)
       return result

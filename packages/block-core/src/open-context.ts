@@ -13,7 +13,8 @@ import type {
 import { findNode, type OpenEnvironment, originOf, setOrigin } from './environment.ts'
 import { BlockError, messageOf } from './errors.ts'
 import { flattenOptions, isTree } from './key-value.ts'
-import { BlockNode } from './node.ts'
+import { isBlockNode } from './known-nodes.ts'
+import type { BlockNode } from './node.ts'
 import { placeOf } from './node-name.ts'
 import type { RawOptions } from './options.ts'
 import { settlePermissions } from './permissions.ts'
@@ -177,7 +178,7 @@ export class Children {
     const { environment } = this.#request
     const value = given?.value
     if (value === null) return undefined
-    if (value instanceof BlockNode) return value
+    if (isBlockNode(value)) return value
     if (typeof value === 'string') {
       if (role !== 'backing' || value !== '') return findNode(environment, value)
       environment.onWarn?.('warning: Use of "backing": "" is deprecated; use "backing": null instead')

@@ -320,7 +320,7 @@ describe('names of nodes', () => {
     const file = await open({ driver: 'file', filename: 'a', 'node-name': 'f' })
     const node = await open({ driver: 'layer', file: 'f' })
     expect(node.file?.node).toBe(file)
-    await expect(file.close()).rejects.toThrow("in use by node '#block000'")
+    await expect(file.close()).rejects.toThrow("'a' is in use by 'a' (layer)")
     await node.close()
     expect(disk.open).toEqual(['a'])
     const again = await open({ file })

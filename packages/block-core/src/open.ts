@@ -1,5 +1,6 @@
 /** From options to an open graph of nodes. */
 import { enterPlace } from './access.ts'
+import { wrongValue } from './arguments.ts'
 import {
   type CommonOptions,
   isProtocolLike,
@@ -10,7 +11,7 @@ import {
   takeCommon,
 } from './common-options.ts'
 import type { AnyDriver, ChildRole, NodeOps, OpenContext } from './driver.ts'
-import { type OpenEnvironment, setOrigin, tableOf } from './environment.ts'
+import { type OpenEnvironment, requireEnvironment, setOrigin, tableOf } from './environment.ts'
 import { fromHostError } from './errno.ts'
 import { BlockError } from './errors.ts'
 import { filenameToOptions, parsePrefixed } from './filename.ts'
@@ -47,10 +48,13 @@ export type NodeOptions = RawOptions
  * @param options a tree, or a file name as QEMU's tools take it; a `URL` stands for a name there and as `filename`
  * @throws BlockError that says, in QEMU's words, what could not be opened
  */
-export function openNode(
+export async function openNode(
   environment: OpenEnvironment,
   options: NodeOptions | string | URL,
 ): Promise<BlockNode> {
+  requireEnvironment(environment)
+  if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))
+    throw wrongValue('options', 'the options of a node, or a file name', options)
   return openRequest({
     environment,
     options: typeof options === 'string' || options instanceof URL ? { filename: options } : options,

@@ -2,6 +2,7 @@
  * Options as tables: one declaration gives the parser for strings (`key=value`), the check for values from
  * TypeScript or JSON, the TypeScript type, and the text of `-o help`. Keys are spelled as QEMU spells them.
  */
+import { shown, wrongValue } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { readSize, readUnsigned } from './number-text.ts'
 
@@ -38,12 +39,6 @@ export type OptionValues<O> = {
 /** A tree of options as the user gave it: strings, numbers, booleans, null, nested trees, open nodes. */
 export type RawOptions = { readonly [key: string]: unknown }
 
-const describe = (value: unknown): string =>
-  typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value))
-
-const wrong = (key: string, expected: string, value: unknown): BlockError =>
-  new BlockError('EINVAL', `Parameter '${key}' expects ${expected}, not ${describe(value)}`)
-
 function parseBool(value: unknown, key: string): boolean {
   if (typeof value === 'boolean') return value
   if (value === 'on' || value === 'yes' || value === 'true' || value === 'y') return true
@@ -69,7 +64,7 @@ export function parseSize(text: string): number | undefined {
 function parseSizeOption(value: unknown, key: string): number {
   const bytes = typeof value === 'number' ? value : typeof value === 'string' ? readSize(value) : 'EINVAL'
   if (bytes === 'ERANGE' || Number(bytes) >= TWO_64)
-    throw new BlockError('EINVAL', `Value '${String(value)}' is out of range for parameter '${key}'`)
+    throw new BlockError('EINVAL', `Value ${shown(value)} is out of range for parameter '${key}'`)
   if (bytes === 'EINVAL' || !(bytes >= 0))
     throw new BlockError(
       'EINVAL',
@@ -85,7 +80,7 @@ function parseNumber(value: unknown, key: string): number {
   const number = typeof value === 'string' ? readUnsigned(value) : 'EINVAL'
   if (number === 'EINVAL') throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
   if (number === 'ERANGE')
-    throw new BlockError('EINVAL', `Value '${String(value)}' is too large for parameter '${key}'`)
+    throw new BlockError('EINVAL', `Value ${shown(value)} is too large for parameter '${key}'`)
   return safe(Number(number), value, key)
 }
 
@@ -93,7 +88,7 @@ function parseNumber(value: unknown, key: string): number {
 function safe(number: number, value: unknown, key: string): number {
   if (Number.isSafeInteger(number)) return number
   if (!Number.isInteger(number)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
-  throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${describe(value)}`)
+  throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${shown(value)}`)
 }
 
 /** Makes one kind of {@link OptionType}; with a default, the value is always there. */
@@ -114,7 +109,7 @@ export const size = make<number>('size', parseSizeOption)
 export const integer = make<number>('num', parseNumber)
 /** Any text; numbers and booleans from JSON are refused. */
 export const text = make<string>('str', (value, key) => {
-  if (typeof value !== 'string') throw wrong(key, 'a string', value)
+  if (typeof value !== 'string') throw wrongValue(key, 'a string', value)
   return value
 })
 
@@ -132,7 +127,7 @@ export function oneOf<const W extends string>(
 ): OptionType<W> {
   const parse = (value: unknown, key: string): W => {
     if (typeof value === 'string' && (words as readonly string[]).includes(value)) return value as W
-    throw new BlockError('EINVAL', `Parameter '${key}' does not accept value '${String(value)}'`)
+    throw new BlockError('EINVAL', `Parameter '${key}' does not accept value ${shown(value)}`)
   }
   return fallback === undefined
     ? { type: 'str', help, parse }
@@ -172,7 +167,7 @@ export function listOf<O extends OptionTable>(
 
 function asTree(value: unknown, key: string): RawOptions {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw wrong(key, 'a group of options', value)
+    throw wrongValue(key, 'a group of options', value)
   return value as RawOptions
 }
 

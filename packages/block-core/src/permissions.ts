@@ -11,6 +11,7 @@ import type { BlockChild } from './child.ts'
 import type { AnyDriver, Permissions, PreparedPermissions } from './driver.ts'
 import { originOf } from './environment.ts'
 import type { BlockNode } from './node.ts'
+import { shared } from './shared-state.ts'
 
 /** The permissions there are, as bits. Their order is that of the bytes that QEMU locks. */
 export const PERMISSION = { consistentRead: 1, write: 2, writeUnchanged: 4, resize: 8 } as const
@@ -24,7 +25,7 @@ const { consistentRead: READ, write: WRITE, writeUnchanged: WRITE_UNCHANGED, res
 const UNUSED: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
 
 /** What was last found of each node, and settled with the drivers. */
-const settled = new WeakMap<BlockNode, Permissions>()
+const settled = shared('settled', () => new WeakMap<BlockNode, Permissions>())
 
 const settledOf = (node: BlockNode): Permissions => settled.get(node) ?? UNUSED
 

@@ -1,7 +1,12 @@
 /** A set of drivers. There is no global one: an application says what it can open. */
+import { expects, wrongValue } from './arguments.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { OptionTable } from './options.ts'
+
+/** @throws BlockError EINVAL for what is no driver: an import that is not there, most often */
+export const requireDriver = (driver: unknown): void =>
+  expects('a driver', (value) => typeof (value as AnyDriver | undefined)?.name === 'string')(driver, 'driver')
 
 /** Drivers by name, prefix and probe. */
 export class DriverRegistry {
@@ -9,7 +14,10 @@ export class DriverRegistry {
   readonly #prefixes = new Map<string, AnyDriver>()
 
   constructor(drivers: Iterable<BlockDriver<never, never> | BlockDriver<OptionTable, OptionTable>>) {
+    if (typeof (drivers as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] !== 'function')
+      throw wrongValue('drivers', 'a list of drivers', drivers)
     for (const driver of drivers as Iterable<AnyDriver>) {
+      requireDriver(driver)
       this.#drivers.set(driver.name, driver)
       for (const prefix of driver.prefixes ?? []) this.#prefixes.set(prefix, driver)
     }

@@ -1,5 +1,6 @@
 /** Changing an open node: a plan for it and the children it owns, then two phases, all or nothing. */
 import { gainWriting, requireUse } from './access.ts'
+import { type Check, expects, requireFlag, requireOptions } from './arguments.ts'
 import type { BlockChild } from './child.ts'
 import {
   type CommonOptions,
@@ -12,8 +13,11 @@ import type { ChildRole, PreparedReopen, ReopenRequest } from './driver.ts'
 import { type NodeOrigin, type OpenEnvironment, originOf, setOrigin, tableOf } from './environment.ts'
 import { BlockError } from './errors.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
-import { BlockNode } from './node.ts'
+import { isBlockNode } from './known-nodes.ts'
+import type { BlockNode } from './node.ts'
+import { requireNode } from './node-arguments.ts'
 import type { NodeConfig } from './node-config.ts'
+import { nodeTitle } from './node-text.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { reservePermissions, settlePermissions } from './permissions.ts'
 
@@ -26,6 +30,13 @@ export interface ReopenOptions {
    * under their names. A child may be replaced by another open node, given itself or by name.
    */
   readonly options?: RawOptions
+}
+
+const REOPEN: Readonly<Record<string, Check>> = {
+  readOnly: requireFlag,
+  cache: (value) =>
+    requireOptions(value, 'cache', { writeCache: requireFlag, direct: requireFlag, noFlush: requireFlag }),
+  options: expects('a plain object', isTree),
 }
 
 /** What one node will be. */
@@ -49,6 +60,8 @@ interface Change {
  *   whatever the drivers meet
  */
 export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
+  requireNode(node, 'node')
+  requireOptions(request, 'request', REOPEN)
   await node.drained(async () => {
     const changes = planReopen(node, request)
     const nodes = changes.map((change) => change.node)
@@ -90,7 +103,7 @@ function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: Reo
 function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefined, changes: Change[]): void {
   const origin = originOf(node)
   if (!origin)
-    throw new BlockError('ENOTSUP', `node '${node.name}' was not opened from options`, { node: node.name })
+    throw new BlockError('ENOTSUP', `${nodeTitle(node)} was not opened from options`, { node: node.name })
   const { config: before } = node
   const own: Record<string, unknown> = { ...given }
   const childOptions = new Map<ChildRole, unknown>()
@@ -213,8 +226,11 @@ function replacement(
   if (!edge || isTree(value)) return []
   // A driver that holds a child cannot be made to do without it.
   if (value === null) throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
-  const node =
-    value instanceof BlockNode ? value : typeof value === 'string' ? namedNode(environment, value) : undefined
+  const node = isBlockNode(value)
+    ? value
+    : typeof value === 'string'
+      ? namedNode(environment, value)
+      : undefined
   if (!node) throw cannotChange(role)
   if (node === edge.node) return []
   if (reaches(node, parent))

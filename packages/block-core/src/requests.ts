@@ -20,8 +20,6 @@ const FUA: WriteFlags = Object.freeze({ fua: true })
 /** What {@link Requests} needs to know of its node. */
 export interface RequestOwner {
   readonly config: NodeConfig
-  /** The node is a protocol's: then `cache.no-flush` stops flushes here. */
-  readonly isProtocol: boolean
   /** Between the steps of one request: after a crash the driver is asked nothing more. @throws BlockError ECANCELED */
   requireAlive(): void
 }
@@ -30,15 +28,18 @@ export interface RequestOwner {
 export class Requests {
   readonly #ops: NodeOps
   readonly #owner: RequestOwner
+  readonly #isProtocol: boolean
   readonly #flushes: FlushQueue
   readonly #ranges = new RangeTracker()
   #limits: BlockLimits
   /** Writes go to the driver as they come: nothing to pad, to look for zeroes in, to announce, or to make durable. */
   #areWritesPlain = false
 
-  constructor(ops: NodeOps, owner: RequestOwner) {
+  /** @param isProtocol the node is a protocol's: then `cache.no-flush` stops flushes here */
+  constructor(ops: NodeOps, owner: RequestOwner, isProtocol: boolean) {
     this.#ops = ops
     this.#owner = owner
+    this.#isProtocol = isProtocol
     this.#limits = completeLimits(ops.limits)
     this.#flushes = new FlushQueue(() => this.#flushDriver())
     this.refresh()
@@ -294,7 +295,7 @@ export class Requests {
 
   async #flushDriver(): Promise<void> {
     // QEMU's no-flush stops before the disk, not before the caches of the formats above it.
-    if (this.#owner.isProtocol && this.#owner.config.noFlush) return
+    if (this.#isProtocol && this.#owner.config.noFlush) return
     this.#owner.requireAlive()
     await this.#ops.flush?.()
   }

@@ -17,7 +17,7 @@ function countReads(node: BlockNode) {
       return read.mock.calls.length
     },
     get bytes() {
-      return read.mock.calls.reduce((total, [, into]) => total + into.length, 0)
+      return read.mock.calls.reduce((total, [, into]) => total + into.byteLength, 0)
     },
     clear: () => read.mockClear(),
   }

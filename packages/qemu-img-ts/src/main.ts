@@ -1,4 +1,5 @@
 /** The program: options that come before a subcommand, the subcommand, and what becomes of its failure. */
+import { expects } from '@vmblock/block-core'
 import { Getopt, versionText, warnOfTrace } from '@vmblock/cli'
 import { type AnyCommand, parseCommand, type Services } from './command.ts'
 import { commands, missingCommands } from './commands/index.ts'
@@ -10,6 +11,11 @@ const OPTIONS = [
   { key: 'trace', short: 'T', long: 'trace', takesValue: true },
 ] as const
 
+const requireWords = expects(
+  'a list of words',
+  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
+)
+
 /**
  * Runs the program.
  *
@@ -17,6 +23,7 @@ const OPTIONS = [
  * @returns the exit status
  */
 export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+  requireWords(argv, 'argv')
   const output = new Output(streams)
   try {
     return await dispatch(argv, output, services)

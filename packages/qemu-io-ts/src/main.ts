@@ -1,5 +1,5 @@
 /** The program as a function: command line in, exit status out. */
-import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import { expects, messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import {
   type DriverSurroundings,
   defineObject,
@@ -61,6 +61,11 @@ class EarlyExit extends Error {
   }
 }
 
+const requireWords = expects(
+  'a list of words',
+  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
+)
+
 /**
  * Runs the program.
  *
@@ -68,6 +73,7 @@ class EarlyExit extends Error {
  * @returns the exit status: 0 if everything succeeded, 1 if anything failed, 128 + N for death by signal N
  */
 export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+  requireWords(argv, 'argv')
   const { output } = streams
   try {
     return await run(argv, streams, services)

@@ -2,8 +2,9 @@
  * What v86's interface for disks has no words for: flushes of the guest, failures, TRIM, a write cache. The drive inside v86 is
  * taught them from outside, by wrapping the methods of its prototype (its instances are sealed); v86 itself is not changed.
  */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError, requireFlag, requireOptions, shared } from '@vmblock/block-core'
 import { ATA, describeCache, ERROR, FEATURE, STATUS, TRIM, type TrimRange, trimRanges } from './ata.ts'
+import { requireDisk } from './check-source.ts'
 import type { V86Disk, V86DriveLink } from './v86-disk.ts'
 import { rehearse, type V86Channel, type V86Drive, type V86DriveMethods } from './v86-drive.ts'
 
@@ -40,6 +41,8 @@ const UNRECOVERED_READ = 0x11
  * @throws BlockError EINVAL for a disk that is not in a drive of this emulator; ENOTSUP for drives that behave differently
  */
 export function attachDisk(emulator: unknown, disk: V86Disk, options: AttachOptions = {}): DriveAttachment {
+  requireDisk(disk, 'disk')
+  requireOptions(options, 'options', { pause: requireFlag, trim: requireFlag })
   const drive = drivesOf(emulator).find(({ buffer }) => buffer === disk)
   if (!drive)
     throw new BlockError(
@@ -93,8 +96,9 @@ function pauseWhileHeld(emulator: unknown, disk: V86Disk): () => void {
   }
 }
 
-const links = new WeakMap<object, Link>()
-const taught = new WeakSet<object>()
+// Of all copies of this package: a drive that two had taught would do everything twice.
+const links = shared('v86.links', () => new WeakMap<object, Link>())
+const taught = shared('v86.taught', () => new WeakSet<object>())
 
 /** Wraps the methods of the drives, once for each copy of v86; drives that have no link do as before. */
 function teach(methods: V86DriveMethods): void {

@@ -18,13 +18,17 @@ import {
   type OpenEnvironment,
   type OpenHost,
   openNode,
+  requireCallback,
+  requireFlag,
+  requireText,
 } from '@vmblock/block-core'
 import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import type { BufferedDisk } from './buffered-disk.ts'
-import { exportInto } from './export-image.ts'
+import { contentOf, requireDisk, requireHost } from './check-source.ts'
+import { exportInto, requireExportOptions } from './export-image.ts'
 import { type ExportedImage, type ExportFileOptions, exportToFile, removeLeftovers } from './exported-file.ts'
 import { type EventSource, flushOn } from './flush-on.ts'
 import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
@@ -38,7 +42,7 @@ import type {
   PlaceSource,
   UrlSource,
 } from './source.ts'
-import type { V86Disk, V86DiskOptions } from './v86-disk.ts'
+import { requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
 import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
 
 export type { ExportFormat, ExportOptions } from './export-image.ts'
@@ -91,6 +95,11 @@ const kitOf = (environment: OpenEnvironment): SourceKit => ({
  *   sectors; EFBIG from 2 TiB on
  */
 export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOptions = {}): Promise<V86Disk> {
+  requireV86Options(options, {
+    host: requireHost,
+    flushOnHide: requireFlag,
+    onRepair: requireCallback,
+  })
   const { host, onRepair, flushOnHide = true, ...settings } = options
   const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
   const { node, isOwn } = await openSource(kitOf(environment), plainSource(source))
@@ -106,7 +115,12 @@ export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOpt
  *
  * @throws BlockError ENOSPC for the quota, ENOTSUP where there is no OPFS, and as {@link exportInto}; nothing is left then
  */
-export function exportImage(disk: BufferedDisk, options: ExportFileOptions = {}): Promise<ExportedImage> {
+export async function exportImage(
+  disk: BufferedDisk,
+  options: ExportFileOptions = {},
+): Promise<ExportedImage> {
+  requireDisk(disk, 'disk')
+  requireExportOptions(options, { name: requireText, worker: requireCallback })
   const { format = 'qcow2', name = defaultName(disk, format), worker, ...rest } = options
   const kit = kitOf(browserEnvironment())
   return exportToFile(kit, { name, worker }, (file) => exportInto(kit, disk, file, { format, ...rest }))
@@ -126,9 +140,11 @@ function flushOnPageHide(disk: V86Disk): void {
 }
 
 function plainSource(source: BrowserDiskSource): DiskSource {
-  if (typeof source === 'string' || source instanceof URL) return { url: source }
-  if (source instanceof Blob) return { blob: source }
-  return source
+  // Those of other realms (frames) are no instances here.
+  const { href, arrayBuffer } = (source ?? {}) as { href?: unknown; arrayBuffer?: unknown }
+  if (typeof source === 'string' || typeof href === 'string') return { url: source as string | URL }
+  if (typeof arrayBuffer === 'function') return { blob: source as Blob }
+  return source as DiskSource
 }
 
 function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace {
@@ -147,7 +163,8 @@ function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace
       'ENOTSUP',
       `the place is not one for browsers: { ${Object.keys(source).join(', ')} }`,
     )
-  const { memory: content, readOnly = false } = source
+  const { readOnly = false } = source
+  const content = contentOf(source)
   const bytes =
     typeof content === 'number' ? { driver: 'memory', size: content } : memoryFromBytes(content, { readOnly })
   return { bytes, readOnly }

@@ -2,12 +2,31 @@
  * A block node with a cache in front that answers at once, a bounded queue of writes behind, a barrier on a timer, and a policy
  * for failures: all that the disks of emulators have in common. Offsets and lengths in bytes, of any alignment.
  */
-import { BlockError, type BlockNode } from '@vmblock/block-core'
+import {
+  BlockError,
+  type BlockNode,
+  type Bytes,
+  bytesOf,
+  bytesToFill,
+  goneBuffer,
+  INSPECT,
+  isCount,
+  nodeTitle,
+  requireCount,
+  requireNode,
+  wrongValue,
+} from '@vmblock/block-core'
 import { EventEmitter } from 'eventemitter3'
 import { Barrier } from './barrier.ts'
 import { BlockReader } from './block-reader.ts'
 import type { DiskEvents, DiskOperation, DiskStatistics } from './disk-events.ts'
-import { type DiskOptions, type DiskSettings, type Durability, diskSettings } from './disk-options.ts'
+import {
+  type DiskOptions,
+  type DiskSettings,
+  type Durability,
+  diskSettings,
+  requireDurability,
+} from './disk-options.ts'
 import { Hold } from './hold.ts'
 import { type QueuedRequest, type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
 
@@ -37,6 +56,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   /** @throws BlockError EINVAL for options that make no sense */
   constructor(node: BlockNode, options: DiskOptions = {}) {
+    requireNode(node, 'node')
     super()
     this.node = node
     this.size = node.size
@@ -81,6 +101,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
   /** From now on. What was written before stays on its way; flush to be sure of it. */
   set durability(durability: Durability) {
+    requireDurability(durability, 'durability')
     this.#durability = durability
   }
 
@@ -101,34 +122,39 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   // ---- requests ----
 
   /** Fills `into` if that needs no waiting. @throws BlockError EIO outside the disk */
-  tryRead(offset: number, into: Uint8Array): boolean {
-    this.#check(offset, into.length)
-    if (!this.isOpen || into.length === 0) return this.isOpen
-    if (!this.#reader.readSync(offset, into)) return false
+  tryRead(offset: number, into: Bytes): boolean {
+    const bytes = bytesToFill(into)
+    this.#check(offset, bytes.length)
+    if (!this.isOpen || bytes.length === 0) return this.isOpen
+    if (!this.#reader.readSync(offset, bytes)) return false
     this.#counts.reads++
     return true
   }
 
   /** Fills `into`, behind all writes of that range that were taken before. @throws BlockError as the image fails */
-  async readAt(offset: number, into: Uint8Array): Promise<void> {
-    this.#check(offset, into.length)
+  async readAt(offset: number, into: Bytes): Promise<void> {
+    const bytes = bytesToFill(into)
+    const { length } = bytes
+    this.#check(offset, length)
     this.#requireOpen()
-    if (into.length === 0) return
+    if (length === 0) return
     this.#counts.reads++
     this.#readsInFlight++
     try {
-      await this.#readPatiently(offset, into)
+      await this.#readPatiently(offset, bytes)
     } finally {
       this.#endRead()
     }
+    if (bytes.length !== length) throw goneBuffer('into')
   }
 
   /** Takes a copy of `from` if there is room, and it need not be durable at once. @throws BlockError EIO outside the disk */
-  tryWrite(offset: number, from: Uint8Array): boolean {
-    this.#check(offset, from.length)
-    if (this.#durability === 'write-through' || !this.#queue.hasRoomFor(from.length)) return false
+  tryWrite(offset: number, from: Bytes): boolean {
+    const bytes = bytesOf(from, 'from')
+    this.#check(offset, bytes.length)
+    if (this.#durability === 'write-through' || !this.#queue.hasRoomFor(bytes.length)) return false
     if (this.#state !== 'open' || this.readOnly || this.#refuses) return false
-    if (from.length > 0) void this.#take(offset, from)
+    if (bytes.length > 0) void this.#take(offset, bytes)
     return true
   }
 
@@ -137,13 +163,14 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
    *
    * @throws BlockError EPERM on a read-only disk, and as the image fails
    */
-  async writeAt(offset: number, from: Uint8Array): Promise<void> {
-    this.#check(offset, from.length)
-    this.#requireWritable('write', offset, from.length)
-    if (from.length === 0) return
-    const fits = this.#queue.hasRoomFor(from.length)
+  async writeAt(offset: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    this.#check(offset, bytes.length)
+    this.#requireWritable('write', offset, bytes.length)
+    if (bytes.length === 0) return
+    const fits = this.#queue.hasRoomFor(bytes.length)
     if (!fits && this.#refuses) throw this.#queue.failure
-    const done = this.#take(offset, from)
+    const done = this.#take(offset, bytes)
     await (done ?? (fits ? undefined : this.#queue.room()))
   }
 
@@ -212,9 +239,11 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   /**
    * Makes everything durable and lets the node go, or closes it if it is the disk's own. A second call waits for the first.
    *
-   * @throws what kept the disk from being written; then it stays open, and may be closed again, or given up by {@link crash}
+   * @throws what kept the disk from being written; then it stays open, and may be closed again, or given up by {@link crash}.
+   *   What kept its own node from being closed is told by every later call, too
    */
   async close(): Promise<void> {
+    if (this.#state === 'closed' && this.#settings.ownsNode) return this.node.close()
     if (!this.isOpen) return
     this.#closing ??= this.#shutDown().finally(() => (this.#closing = undefined))
     await this.#closing
@@ -252,6 +281,22 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** For `JSON.stringify`: what the disk is, not what it is made of. */
+  toJSON(): object {
+    const { size, readOnly, durability, isDirty, node } = this
+    return { size, readOnly, state: this.#state, durability, isDirty, node }
+  }
+  override toString(): string {
+    return `disk of ${nodeTitle(this.node)}`
+  }
+  [INSPECT](): string {
+    const facts = [`${this.size} bytes`, this.#state, this.durability]
+    if (this.readOnly) facts.push('read-only')
+    if (this.isDirty) facts.push('not all of it durable')
+    if (this.isStopped) facts.push('stopped')
+    return `${this.constructor.name} of ${nodeTitle(this.node)} (${this.node.driver.name})\n  ${facts.join(', ')}`
   }
 
   #end(state: 'closed' | 'crashed', error: BlockError): void {
@@ -399,7 +444,9 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   // ---- checks ----
 
   #check(offset: number, bytes: number): void {
-    if (Number.isSafeInteger(offset) && offset >= 0 && offset + bytes <= this.size) return
+    if (isCount(offset) && isCount(bytes) && offset + bytes <= this.size) return
+    if (typeof offset !== 'number') throw wrongValue('offset', 'a whole number of bytes from 0', offset)
+    requireCount(bytes, 'bytes')
     throw new BlockError('EIO', `the request [${offset}, +${bytes}) is not on the disk of ${this.size} bytes`)
   }
 

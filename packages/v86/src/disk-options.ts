@@ -1,5 +1,13 @@
 /** How a disk behaves: what is durable when, how much memory it takes, and what happens when the image fails. */
-import { BlockError } from '@vmblock/block-core'
+import {
+  BlockError,
+  type Check,
+  expects,
+  oneOfWords,
+  requireFlag,
+  requireOptions,
+  shown,
+} from '@vmblock/block-core'
 import { type Clock, hostClock } from './clock.ts'
 
 /**
@@ -60,22 +68,41 @@ const WORDS = {
   rerror: ['stop', 'report'],
 } as const
 
+/** When a write counts as done: one of the two words. */
+export const requireDurability = oneOfWords(...WORDS.durability)
+
+/** These are judged by {@link diskSettings}, with words of their own. */
+const judged: Check = () => undefined
+const CHECKS: Readonly<Record<keyof DiskOptions, Check>> = {
+  durability: judged,
+  flushInterval: judged,
+  cacheSize: judged,
+  blockSize: judged,
+  readAhead: judged,
+  writeBuffer: judged,
+  werror: judged,
+  rerror: judged,
+  ownsNode: requireFlag,
+  clock: expects('a Clock', (value) => typeof (value as Partial<Clock> | null)?.after === 'function'),
+}
+
 /** Fills in what was not given. @throws BlockError EINVAL that names what makes no sense */
 export function diskSettings(options: DiskOptions): DiskSettings {
+  requireOptions(options, 'options', CHECKS)
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const settings: DiskSettings = { ...DEFAULTS, ...given }
   for (const [key, words] of Object.entries(WORDS)) {
     const value = settings[key as keyof typeof WORDS]
     if (!(words as readonly string[]).includes(value))
-      throw new BlockError('EINVAL', `${key} is one of ${words.join(', ')}, not '${value}'`)
+      throw new BlockError('EINVAL', `${key} is one of ${words.join(', ')}, not ${shown(value)}`)
   }
   for (const key of ['flushInterval', 'cacheSize', 'readAhead', 'writeBuffer'] as const) {
     const value = settings[key]
     if (!Number.isFinite(value) || value < 0)
-      throw new BlockError('EINVAL', `${key} is a number from 0, not ${value}`)
+      throw new BlockError('EINVAL', `${key} is a number from 0, not ${shown(value)}`)
   }
   const { blockSize } = settings
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < 512 || blockSize > 2 ** 20)
-    throw new BlockError('EINVAL', `blockSize is a power of two from 512 to 1048576, not ${blockSize}`)
+    throw new BlockError('EINVAL', `blockSize is a power of two from 512 to 1048576, not ${shown(blockSize)}`)
   return settings
 }

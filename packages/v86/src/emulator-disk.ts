@@ -1,5 +1,17 @@
 /** The disk that an emulator is given: sectors by number, over everything that is in buffered-disk.ts. */
-import { BlockError, type BlockNode, SECTOR } from '@vmblock/block-core'
+import {
+  BlockError,
+  type BlockNode,
+  type Bytes,
+  bytesOf,
+  bytesToFill,
+  nodeTitle,
+  requireCount,
+  requireNode,
+  requireSignal,
+  SECTOR,
+  shown,
+} from '@vmblock/block-core'
 import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskOptions } from './disk-options.ts'
 import type { SectorDevice } from './sector-device.ts'
@@ -11,38 +23,45 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
 
   /** @throws BlockError EINVAL for a node whose size is not made of sectors, and for options that make no sense */
   constructor(node: BlockNode, options: DiskOptions = {}) {
+    requireNode(node, 'node')
     const { size } = node
     if (size === 0 || size % SECTOR !== 0)
       throw new BlockError(
         'EINVAL',
-        `a disk consists of sectors of ${SECTOR} bytes, and '${node.filename || node.name}' has ${size} bytes`,
+        `a disk consists of sectors of ${SECTOR} bytes, and ${nodeTitle(node)} has ${size} bytes`,
       )
     super(node, options)
     this.sectors = size / SECTOR
   }
 
-  readSync(sector: number, into: Uint8Array): boolean {
-    return this.tryRead(offsetOf(sector, into.length), into)
+  readSync(sector: number, into: Bytes): boolean {
+    const bytes = bytesToFill(into)
+    return this.tryRead(offsetOf(sector, bytes.length), bytes)
   }
 
-  async read(sector: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const offset = offsetOf(sector, into.length)
-    if (!signal) return this.readAt(offset, into)
+  async read(sector: number, into: Bytes, signal?: AbortSignal): Promise<void> {
+    const bytes = bytesToFill(into)
+    const offset = offsetOf(sector, bytes.length)
+    if (signal === undefined) return this.readAt(offset, bytes)
+    requireSignal(signal, 'signal')
     // What arrives after somebody gave up must not touch his buffer.
-    const buffer = new Uint8Array(into.length)
+    const buffer = new Uint8Array(bytes.length)
     await abortable(this.readAt(offset, buffer), signal)
-    into.set(buffer)
+    bytes.set(buffer)
   }
 
-  writeSync(sector: number, from: Uint8Array): boolean {
-    return this.tryWrite(offsetOf(sector, from.length), from)
+  writeSync(sector: number, from: Bytes): boolean {
+    const bytes = bytesOf(from, 'from')
+    return this.tryWrite(offsetOf(sector, bytes.length), bytes)
   }
 
-  async write(sector: number, from: Uint8Array): Promise<void> {
-    await this.writeAt(offsetOf(sector, from.length), from)
+  async write(sector: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    await this.writeAt(offsetOf(sector, bytes.length), bytes)
   }
 
   async discard(sector: number, count: number): Promise<void> {
+    requireCount(count, 'count')
     await this.discardAt(offsetOf(sector, 0), count * SECTOR)
   }
 }
@@ -51,7 +70,7 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
 function offsetOf(sector: number, bytes: number): number {
   if (bytes % SECTOR !== 0)
     throw new BlockError('EINVAL', `a request of ${bytes} bytes is not made of sectors of ${SECTOR}`)
-  if (!Number.isSafeInteger(sector)) throw new BlockError('EINVAL', `there is no sector ${sector}`)
+  if (!Number.isSafeInteger(sector)) throw new BlockError('EINVAL', `there is no sector ${shown(sector)}`)
   return sector * SECTOR
 }
 

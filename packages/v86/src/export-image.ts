@@ -2,19 +2,27 @@
 import {
   BlockError,
   type BlockNode,
+  type Check,
   CopyMap,
   copyNodes,
   formatImage,
   isZero,
   type OpenEnvironment,
+  oneOfWords,
   openNode,
   pathName,
   protocolOf,
+  requireCallback,
+  requireNode,
+  requireOptions,
+  requireSignal,
+  requireText,
   skipFilters,
 } from '@vmblock/block-core'
 import type { BufferedDisk } from './buffered-disk.ts'
+import { requireDisk } from './check-source.ts'
 import type { SourceKit } from './open-source.ts'
-import type { SavableEmulator } from './save-state.ts'
+import { requireEmulator, type SavableEmulator } from './save-state.ts'
 
 /**
  * `qcow2`, `raw`: the whole disk, with what its bases hold. `as-is`: the image file itself, of an overlay what was written over its
@@ -39,6 +47,22 @@ export interface ExportOptions {
   readonly onProgress?: (done: number, total: number) => void
 }
 
+/** @throws BlockError EINVAL that names an option; `more` are known beside those of {@link ExportOptions} */
+export const requireExportOptions = (options: unknown, more: Readonly<Record<string, Check>>): void =>
+  requireOptions(options, 'options', {
+    format: oneOfWords('qcow2', 'raw', 'as-is'),
+    backingFile: (value, name) => {
+      requireOptions(value, name, { name: requireText, format: requireText })
+      const { name: file, format } = value as Record<string, unknown>
+      requireText(file, `${name}.name`)
+      requireText(format, `${name}.format`)
+    },
+    emulator: requireEmulator,
+    signal: requireSignal,
+    onProgress: requireCallback,
+    ...more,
+  })
+
 /** Bytes of a piece of the copy, and pieces at a time: they bound its memory. */
 const PIECE = 2 ** 20
 const PARALLEL = 4
@@ -59,6 +83,9 @@ export async function exportInto(
   file: BlockNode,
   options: ExportOptions = {},
 ): Promise<void> {
+  requireDisk(disk, 'disk')
+  requireNode(file, 'file')
+  requireExportOptions(options, {})
   const { format = 'qcow2', backingFile, emulator } = options
   if (backingFile && format !== 'as-is')
     throw new BlockError(

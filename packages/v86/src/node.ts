@@ -24,9 +24,10 @@ import { file, fromHostError, hostCdrom, hostDevice, nodeHost } from '@vmblock/b
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
+import { contentOf, requireHost } from './check-source.ts'
 import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
 import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './source.ts'
-import type { V86Disk, V86DiskOptions } from './v86-disk.ts'
+import { requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
 import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
 
 /** What a disk in Node may be made of; a string is a path, a `URL` one of `file:`. */
@@ -68,6 +69,7 @@ export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment =>
  * @throws BlockError of opening, and of making images; EINVAL for a size that is not made of sectors; EFBIG from 2 TiB on
  */
 export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions = {}): Promise<V86Disk> {
+  requireV86Options(options, { host: requireHost })
   const { host, ...settings } = options
   const kit: SourceKit = {
     environment: nodeEnvironment(host),
@@ -83,7 +85,7 @@ function placeOf(source: PlaceSource): OpenedPlace {
   if ('file' in source) return filePlace(pathOf(source.file))
   if (!('memory' in source))
     throw new BlockError('ENOTSUP', `the place is one for browsers: { ${Object.keys(source).join(', ')} }`)
-  const content = source.memory
+  const content = contentOf(source)
   return {
     bytes:
       typeof content === 'number'

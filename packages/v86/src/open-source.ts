@@ -2,13 +2,15 @@
 import {
   type AnyDriver,
   BlockError,
-  BlockNode,
+  type BlockNode,
   formatImage,
+  isBlockNode,
   memoryFromBytes,
   type NodeOptions,
   type OpenEnvironment,
   openNode,
 } from '@vmblock/block-core'
+import { requireSource } from './check-source.ts'
 import type { DiskSource, OverlaySource, PlaceOptions, PlaceSource } from './source.ts'
 
 /** A place that an entry knows how to reach. */
@@ -50,7 +52,8 @@ export async function openSource(
   kit: SourceKit,
   source: DiskSource,
 ): Promise<{ readonly node: BlockNode; readonly isOwn: boolean }> {
-  if (source instanceof BlockNode) return { node: source, isOwn: false }
+  requireSource(source)
+  if (isBlockNode(source)) return { node: source, isOwn: false }
   const options = await optionsOf(kit, source)
   return { node: await openNode(kit.environment, options), isOwn: true }
 }
@@ -80,13 +83,13 @@ async function placeOptions(kit: SourceKit, source: PlaceSource): Promise<NodeOp
 }
 
 async function overlayOptions(kit: SourceKit, { overlay, base }: OverlaySource): Promise<NodeOptions> {
-  const backing = base instanceof BlockNode ? base : await baseOptions(kit, base)
+  const backing = isBlockNode(base) ? base : await baseOptions(kit, base)
   const place: OpenedPlace = overlay === 'memory' ? await inMemory(kit) : kit.place(overlay)
   if (place.readOnly) throw new BlockError('EACCES', 'an overlay is written to, and its place is read-only')
   if (await isMissing(place)) {
-    const node = backing instanceof BlockNode ? backing : await openNode(kit.environment, backing)
+    const node = isBlockNode(backing) ? backing : await openNode(kit.environment, backing)
     try {
-      const basePlace = !(base instanceof BlockNode) && isPlace(base) ? kit.place(base) : undefined
+      const basePlace = !isBlockNode(base) && isPlace(base) ? kit.place(base) : undefined
       const name = basePlace?.nameFrom?.(overlay)
       const named = name === undefined ? {} : { backingFile: name, backingFmt: node.driver.name }
       await makeImage(kit, place, { size: node.size, ...named })
@@ -126,7 +129,7 @@ async function makeImage(
   const content = new Uint8Array(draft.size)
   await draft.read(0, content)
   await place.create()
-  const node = place.bytes instanceof BlockNode ? place.bytes : await openNode(environment, place.bytes)
+  const node = isBlockNode(place.bytes) ? place.bytes : await openNode(environment, place.bytes)
   try {
     await node.write(0, content)
     await node.flush()

@@ -1,5 +1,6 @@
 /** Changing CDs and floppies: v86's own methods for that take buffers alone, and throw at other disks. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError, oneOfWords } from '@vmblock/block-core'
+import { requireDisk } from './check-source.ts'
 import type { V86Disk } from './v86-disk.ts'
 
 interface Devices {
@@ -20,8 +21,11 @@ function devicesOf(emulator: unknown): Devices {
   return devices
 }
 
+const requireDrive = oneOfWords(0, 1)
+
 /** Puts a disk into the CD drive; `emulator.eject_cdrom()` takes it out. @throws BlockError ENOTSUP where there is no such drive */
 export async function insertCdrom(emulator: unknown, disk: V86Disk): Promise<void> {
+  requireDisk(disk, 'disk')
   const { cdrom } = devicesOf(emulator)
   if (typeof cdrom?.set_cdrom !== 'function')
     throw new BlockError('ENOTSUP', 'the emulator has no CD drive that disks can be put into')
@@ -36,6 +40,8 @@ export async function insertCdrom(emulator: unknown, disk: V86Disk): Promise<voi
  * @throws BlockError ENOTSUP where there is no such drive; EINVAL for a size that no floppy has
  */
 export async function insertFloppy(emulator: unknown, disk: V86Disk, drive: 0 | 1 = 0): Promise<void> {
+  requireDisk(disk, 'disk')
+  requireDrive(drive, 'drive')
   const floppy = devicesOf(emulator).fdc?.drives?.[drive]
   if (typeof floppy?.insert_disk !== 'function')
     throw new BlockError('ENOTSUP', 'the emulator has no floppy drive that disks can be put into')

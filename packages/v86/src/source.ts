@@ -2,7 +2,7 @@
  * What a disk may be made of. A node that is open, or the options of one, need nothing else; places (a file, a URL) are
  * understood by the entry that brings their drivers: `@vmblock/v86/node`, `@vmblock/v86/browser`.
  */
-import type { BlockNode, NodeOptions } from '@vmblock/block-core'
+import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
 
 /** What is said of a place beside where it is. */
 export interface PlaceOptions {
@@ -59,7 +59,7 @@ export interface IndexedDbSource extends PlaceOptions {
 
 /** Bytes in memory, or a disk of so many bytes that is gone with the page. */
 export interface MemorySource extends Omit<PlaceOptions, 'size'> {
-  readonly memory: Uint8Array | number
+  readonly memory: Bytes | number
 }
 
 /** One place, which holds an image. */

@@ -1,6 +1,14 @@
 /** `v86Disk`: from a node, or the options of one, to a disk for v86. */
-import { BlockError, BlockNode, type NodeOptions, type OpenEnvironment, openNode } from '@vmblock/block-core'
-import { V86Disk, type V86DiskOptions } from './v86-disk.ts'
+import {
+  BlockError,
+  type BlockNode,
+  isBlockNode,
+  type NodeOptions,
+  type OpenEnvironment,
+  openNode,
+} from '@vmblock/block-core'
+import { requireEnvironmentOption, requireSource } from './check-source.ts'
+import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
 /** {@link V86DiskOptions}, and what opening a node depends on. */
 export interface V86OpenOptions extends V86DiskOptions {
@@ -19,8 +27,10 @@ export async function v86Disk(
   source: BlockNode | NodeOptions,
   options: V86OpenOptions = {},
 ): Promise<V86Disk> {
+  requireV86Options(options, { environment: requireEnvironmentOption })
+  requireSource(source)
   const { environment, ...settings } = options
-  if (source instanceof BlockNode) return new V86Disk(source, settings)
+  if (isBlockNode(source)) return new V86Disk(source, settings)
   if (!environment)
     throw new BlockError(
       'EINVAL',

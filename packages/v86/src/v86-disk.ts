@@ -1,6 +1,22 @@
 /** A disk for v86: the interface that v86 calls, over the disk of emulator-disk.ts, without the traps of that interface. */
-import { BlockError, type BlockNode, SECTOR } from '@vmblock/block-core'
-import type { DiskOptions, Durability } from './disk-options.ts'
+import {
+  BlockError,
+  type BlockNode,
+  type Bytes,
+  bytesOf,
+  type Check,
+  isPlain,
+  nodeTitle,
+  requireCallback,
+  requireCount,
+  requireFlag,
+  requireNode,
+  requireOptions,
+  requireText,
+  SECTOR,
+  wrongValue,
+} from '@vmblock/block-core'
+import { type DiskOptions, type Durability, diskSettings } from './disk-options.ts'
 import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from './disk-state.ts'
 import { EmulatorDisk } from './emulator-disk.ts'
 import type { V86Buffer, V86Progress } from './v86-interface.ts'
@@ -20,6 +36,26 @@ export interface V86DiskOptions extends DiskOptions {
    */
   readonly allowOlderState?: boolean
 }
+
+/** What is known here, and what the disk below knows. */
+function splitOptions(options: V86DiskOptions, more: Readonly<Record<string, Check>>) {
+  const given: unknown = options
+  if (!isPlain(given)) throw wrongValue('options', 'a plain object', given)
+  const { identity, allowOlderState, ...rest } = options
+  requireOptions({ identity, allowOlderState }, 'options', OWN)
+  const others = Object.entries(rest).filter(([key, value]) => {
+    if (!Object.hasOwn(more, key)) return true
+    if (value !== undefined) more[key]!(value, key)
+    return false
+  })
+  return { identity, allowOlderState, settings: Object.fromEntries(others) as DiskOptions }
+}
+
+const OWN = { identity: requireText, allowOlderState: requireFlag }
+
+/** Checks the options of a disk before anything is opened for it. @throws BlockError EINVAL that names one */
+export const requireV86Options = (options: V86DiskOptions, more: Readonly<Record<string, Check>>): void =>
+  void diskSettings(splitOptions(options, more).settings)
 
 /** How a drive is told of failures; set by attachDisk. */
 export interface V86DriveLink {
@@ -57,15 +93,17 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
 
   /** @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count */
   constructor(node: BlockNode, options: V86DiskOptions = {}) {
+    requireNode(node, 'node')
+    const { settings, identity, allowOlderState = false } = splitOptions(options, {})
     if (node.size >= TOO_LARGE)
       throw new BlockError(
         'EFBIG',
-        `v86 knows disks of less than 2 TiB, and '${node.filename || node.name}' has ${node.size} bytes`,
+        `v86 knows disks of less than 2 TiB, and ${nodeTitle(node)} has ${node.size} bytes`,
       )
-    super(node, options)
+    super(node, settings)
     this.byteLength = node.size
-    this.#identity = options.identity ?? `${node.driver.name}: ${node.filename}`
-    this.#allowOlderState = options.allowOlderState ?? false
+    this.#identity = identity ?? `${node.driver.name}: ${node.filename}`
+    this.#allowOlderState = allowOlderState
   }
 
   // ---- what v86 calls ----
@@ -85,6 +123,8 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     fn: (data: Uint8Array) => void,
     { signal }: { readonly signal?: AbortSignal } = {},
   ): void {
+    requireRequest(start, length)
+    requireCallback(fn, 'fn')
     this.#giveUpWrite()
     const into = new Uint8Array(length)
     if (withoutThrowing(() => this.tryRead(start, into))) {
@@ -108,19 +148,23 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   }
 
   get_from_cache(start: number, length: number): Uint8Array | undefined {
+    requireRequest(start, length)
     const into = new Uint8Array(length)
     return withoutThrowing(() => this.tryRead(start, into)) ? into : undefined
   }
 
-  set(start: number, data: Uint8Array, fn: () => void): void {
+  set(start: number, data: Bytes, fn: () => void): void {
+    const bytes = bytesOf(data, 'data')
+    requireRequest(start, bytes.length)
+    requireCallback(fn, 'fn')
     this.#giveUpWrite()
-    if (withoutThrowing(() => this.tryWrite(start, data))) {
+    if (withoutThrowing(() => this.tryWrite(start, bytes))) {
       fn()
       return
     }
     const pending = this.#begin({})
     this.#awaited = pending
-    void this.writeAt(start, data).then(
+    void this.writeAt(start, bytes).then(
       () => {
         if (this.#end(pending)) fn()
       },
@@ -163,6 +207,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
 
   /** Reads the whole disk into memory, if it has at most 1 GiB; else, and if that fails, there is no buffer. */
   get_buffer(fn: (buffer?: ArrayBuffer) => void): void {
+    requireCallback(fn, 'fn')
     void this.#wholeDisk().then(
       (buffer) => fn(buffer),
       () => fn(undefined),
@@ -175,6 +220,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
    * @throws BlockError ENOTSUP where it is not: read the node instead
    */
   get_as_file(name: string): File {
+    requireText(name, 'name')
     const content = this.size <= LARGEST_BUFFER ? this.get_from_cache(0, this.size) : undefined
     if (!content)
       throw new BlockError('ENOTSUP', `'${name}' is not in memory as a whole: read it from the node instead`)
@@ -259,6 +305,12 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     for (let at = 0; at < bytes.length; at += 2 ** 20) await this.readAt(at, bytes.subarray(at, at + 2 ** 20))
     return bytes.buffer
   }
+}
+
+/** What v86 never asks for; a place that is not on the disk is a failure of the request, which a guest may well cause. */
+function requireRequest(start: number, length: number): void {
+  if (!Number.isInteger(start)) throw wrongValue('start', 'a whole number of bytes', start)
+  requireCount(length, 'length')
 }
 
 /** v86 calls from the middle of its machine, where an exception is the end of it: what throws is asked again, and rejects. */

@@ -8,7 +8,11 @@ import { fromWebError } from './web-error.ts'
 
 const KIB = 1024
 
-const isBlob = (value: unknown): value is Blob => value instanceof Blob
+/** Of whatever realm: a page may have picked it in a frame. */
+const isBlob = (value: unknown): value is Blob =>
+  value instanceof Blob ||
+  (['[object Blob]', '[object File]'].includes(Object.prototype.toString.call(value)) &&
+    typeof (value as Partial<Blob>).slice === 'function')
 
 /**
  * The bytes of a Blob. Flushing does nothing, since nothing is written. Reading a part takes milliseconds whatever its

@@ -1,4 +1,5 @@
 /** The `memory` protocol: a sparse disk in memory, for tests, browsers and scratch images. */
+import { type Bytes, bytesOf, requireFlag, requireOptions, requireText } from '../arguments.ts'
 import { isZero } from '../bits.ts'
 import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError } from '../errors.ts'
@@ -165,10 +166,12 @@ export interface MemoryFromBytesOptions {
   readonly readOnly?: boolean
 }
 
-/** An open memory node that holds a copy of `bytes`. Pages of zeroes are not stored. */
-export function memoryFromBytes(bytes: Uint8Array, options: MemoryFromBytesOptions = {}): BlockNode {
+/** An open memory node that holds a copy of `bytes`. Pages of zeroes are not stored. @throws BlockError EINVAL */
+export function memoryFromBytes(bytes: Bytes, options: MemoryFromBytesOptions = {}): BlockNode {
+  const content = bytesOf(bytes, 'bytes')
+  requireOptions(options, 'options', { name: requireText, readOnly: requireFlag })
   const disk = new MemoryDisk(0)
-  disk.write(0, bytes)
+  disk.write(0, content)
   return new BlockNode({
     name: options.name ?? 'memory',
     driver: memory,

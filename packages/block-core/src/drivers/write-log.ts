@@ -7,7 +7,10 @@
 import { defineDriver, type NodeOps, type WriteFlags } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
+import { requireNode } from '../node-arguments.ts'
+import { nodeTitle } from '../node-text.ts'
 import { bool, type OptionType, text } from '../options.ts'
+import { shared } from '../shared-state.ts'
 import { passThrough } from './pass-through.ts'
 
 /** What one request did. Offsets and lengths in bytes. */
@@ -138,17 +141,19 @@ const logOption: OptionType<WriteLog> = {
   type: 'object',
   help: 'a WriteLog to record in (from TypeScript only)',
   parse(value, key) {
-    if (value instanceof WriteLog) return value
+    const { record, entries } = (value ?? {}) as Partial<WriteLog>
+    if (typeof record === 'function' && Array.isArray(entries)) return value as WriteLog
     throw new BlockError('EINVAL', `Parameter '${key}' expects a WriteLog`)
   },
 }
 
-const logs = new WeakMap<NodeOps, WriteLog>()
+const logs = shared('logs', () => new WeakMap<NodeOps, WriteLog>())
 
 /** The log of a `write-log` node. @throws BlockError EINVAL for a node of another driver */
 export function writeLogOf(node: BlockNode): WriteLog {
+  requireNode(node, 'node')
   const log = logs.get(node.ops)
-  if (!log) throw new BlockError('EINVAL', `node '${node.name}' is no write-log`, { node: node.name })
+  if (!log) throw new BlockError('EINVAL', `${nodeTitle(node)} is no write-log`, { node: node.name })
   return log
 }
 

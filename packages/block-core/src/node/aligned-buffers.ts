@@ -3,6 +3,9 @@
  * starts on a page, so a view's `byteOffset` tells how its address is aligned.
  */
 
+import { requireCount } from '../arguments.ts'
+import { BlockError } from '../errors.ts'
+
 /** Bytes of a WebAssembly page. */
 const WASM_PAGE = 64 * 1024
 /** Bytes of one buffer: a longer request goes in pieces. */
@@ -13,10 +16,25 @@ const BUFFERS = 64
 /** Every memory whose views are known to be aligned as their `byteOffset` is. */
 const alignedMemory = new WeakSet<ArrayBufferLike>()
 
-/** Page-aligned memory of its own, for a caller that wants its requests to reach O_DIRECT uncopied. Bytes. */
+/** @throws BlockError ENOMEM that says what is missing */
+function takeMemory(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages })
+  } catch (cause) {
+    throw new BlockError(
+      'ENOMEM',
+      `Cannot have ${(pages * WASM_PAGE) / 2 ** 20} MiB of page-aligned memory, which O_DIRECT needs: ` +
+        'it takes 10 GiB of addresses, which a limit of the process (ulimit -v) may forbid',
+      { cause, hint: 'Open without cache.direct=on, or raise the limit.' },
+    )
+  }
+}
+
+/** Page-aligned memory of its own, for a caller that wants its requests to reach O_DIRECT uncopied. Bytes. @throws BlockError ENOMEM */
 export function allocateAligned(bytes: number): Uint8Array {
+  requireCount(bytes, 'bytes')
   const pages = Math.max(1, Math.ceil(bytes / WASM_PAGE))
-  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages })
+  const { buffer } = takeMemory(pages)
   alignedMemory.add(buffer)
   return new Uint8Array(buffer, 0, bytes)
 }

@@ -2,6 +2,8 @@
  * Comparing bytes by Node's own `memcmp`: at 64 KiB eight times as fast as the portable loops, 85 GB/s where those
  * reach 11.
  */
+import { bytesOf } from '../arguments.ts'
+
 const ZEROES = Buffer.alloc(64 * 1024)
 /** What a block of a disk is compared with: a view of its length costs as much as the comparison. */
 const PAGE = ZEROES.subarray(0, 4096)
@@ -11,6 +13,7 @@ export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.comp
 
 /** Whether every byte is zero. */
 export function isZeroBytes(bytes: Uint8Array): boolean {
+  if (!(bytes instanceof Uint8Array)) return isZeroBytes(bytesOf(bytes, 'bytes'))
   const { length } = bytes
   if (length === PAGE.length) return PAGE.equals(bytes)
   for (let at = 0; at < length; at += ZEROES.length) {

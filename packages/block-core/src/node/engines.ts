@@ -1,5 +1,6 @@
 /** The engines by the names of the option `aio`. */
 import { isMainThread } from 'node:worker_threads'
+import { oneOfWords } from '../arguments.ts'
 import { AdaptiveEngine } from './adaptive-engine.ts'
 import { AioQueue } from './aio-queue.ts'
 import { DirectEngine, type LentQueue } from './direct-engine.ts'
@@ -15,8 +16,11 @@ export const AIO_NAMES = ['adaptive', 'sync', 'threads', 'native', 'io_uring'] a
 /** One of {@link AIO_NAMES}. */
 export type AioName = (typeof AIO_NAMES)[number]
 
+const requireName = oneOfWords('sync', 'threads', 'adaptive')
+
 /** Makes the engine for one open file. */
 export function makeEngine(name: EngineName): IoEngine {
+  requireName(name, 'name')
   if (name === 'sync') return new SyncEngine()
   return name === 'threads' ? new ThreadEngine() : new AdaptiveEngine()
 }

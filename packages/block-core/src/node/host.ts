@@ -4,6 +4,7 @@
  */
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { expects, oneOfWords, requireOptions } from '../arguments.ts'
 import type { ChildReference, ChildRole } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { OpenHost } from '../host.ts'
@@ -38,9 +39,16 @@ export interface NodeHostOptions {
  * an image could else name anything the program can reach; a relative one is relative to the working
  * directory, as in QEMU.
  *
- * @throws TypeError for a directory that is a URL of something else than a directory of this host
+ * @throws BlockError EINVAL for options that there are not; TypeError for a directory that is a URL of something else than a
+ *   directory of this host
  */
-export function nodeHost({ allow = 'all', directory }: NodeHostOptions = {}): OpenHost {
+export function nodeHost(options: NodeHostOptions = {}): OpenHost {
+  // A misspelled option would let images open everything.
+  requireOptions(options, 'options', {
+    allow: oneOfWords('all', 'none', 'backing', 'data-file'),
+    directory: expects('a path, or a URL', (value) => typeof value === 'string' || value instanceof URL),
+  })
+  const { allow = 'all', directory } = options
   const home = directory instanceof URL ? fileURLToPath(directory) : directory
   return {
     async resolve(reference, parent, role) {

@@ -1,6 +1,6 @@
 /** Opening a host file: the flags, the checks, the words of every refusal, and the engine that fits. */
 import { constants, type Stats } from 'node:fs'
-import { BlockError } from '../errors.ts'
+import { BlockError, isBlockError } from '../errors.ts'
 import { deviceSize, isBlockDevicePath, isReadOnlyDevice } from './device.ts'
 import { opensWithoutDirect, probeAlignment } from './direct-engine.ts'
 import { fromHostError } from './host-error.ts'
@@ -25,8 +25,12 @@ export interface OpenFile {
 export type FileKind = 'file' | 'host_device' | 'host_cdrom'
 
 /** The file itself, by whatever name, as `NodeOps.place` tells it; a device may have several files that lead to it. */
-export const placeOf = (stats: Stats): string =>
+export const placeOf = (stats: Pick<Stats, 'dev' | 'ino' | 'rdev' | 'isBlockDevice'>): string =>
   stats.isBlockDevice() ? `device:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`
+
+/** A failure that says what is missing, and of which file. */
+const failureIn = (what: string, { code, message, hint }: BlockError): BlockError =>
+  new BlockError(code, `${what}: ${message}`, hint === undefined ? {} : { hint })
 
 /** How to open a file. */
 export interface OpenMode {
@@ -74,7 +78,9 @@ export async function openFile(filename: string, mode: OpenMode): Promise<OpenFi
       throw new BlockError('EACCES', 'The device is not writable: Permission denied')
     const size = driver === 'file' ? stats.size : await deviceSize(fd, stats)
     if (!mode.direct) return { fd, stats, size, direct: false, alignment: 1, engine: mode.makeEngine() }
-    const alignment = await probeAlignment(fd)
+    const alignment = await probeAlignment(fd).catch((error: unknown) => {
+      throw isBlockError(error) ? failureIn(`Could not open '${filename}'`, error) : error
+    })
     return { fd, stats, size, direct: true, alignment, engine: mode.makeDirectEngine(alignment) }
   } catch (error) {
     await close(fd).catch(() => undefined)

@@ -349,7 +349,7 @@ class Attempt {
       call.on(MODE, { kind: 'read', value: 1 })
       return true
     }
-    if ('offset' in request && error instanceof BlockError && error.message.includes('is outside node')) {
+    if ('offset' in request && error instanceof BlockError && error.message.includes('is outside ')) {
       call.on(this.#sectorsOf(request)[1] - 1, { kind: 'refused' })
       return true
     }

@@ -1,0 +1,51 @@
+/** Where a node is in the graph: what it is called, what is below it, and what stands on it. */
+import type { BlockChild } from './child.ts'
+import type { AnyDriver, ChildRole, NodeOps, Patience } from './driver.ts'
+import type { NodeConfig, NodeInit } from './node-config.ts'
+import { DescribedNode } from './node-text.ts'
+import { ParentEdges } from './parent-edges.ts'
+
+/** The part of a node that does not change while it is open. */
+export abstract class GraphNode extends DescribedNode {
+  readonly name: string
+  readonly driver: AnyDriver
+  readonly filename: string
+  readonly children: ReadonlyMap<ChildRole, BlockChild>
+  /** @internal The edges that lead here. */
+  readonly parents = new ParentEdges()
+
+  abstract get config(): NodeConfig
+  /** The driver's own object: for drivers that extend another, and for tests. */
+  abstract get ops(): NodeOps
+
+  constructor({ name, driver, filename, children }: NodeInit) {
+    super()
+    this.name = name
+    this.driver = driver
+    this.filename = filename
+    this.children = children
+  }
+
+  /** The child that holds the bytes of this node: what a filter filters, what a format is stored in. */
+  get file(): BlockChild | undefined {
+    return this.children.get('file') ?? this.children.get('image')
+  }
+  get backing(): BlockChild | undefined {
+    return this.children.get('backing')
+  }
+
+  /** Whether the driver itself can do it; fallbacks (zeroes by writing) do not count. */
+  can(operation: keyof NodeOps): boolean {
+    return this.ops[operation] !== undefined
+  }
+
+  /**
+   * How long requests in flight may wait for what may never answer, here and in the nodes that are open for this one
+   * alone. `close` limits it by itself; a program that is about to close several layers says so before the first.
+   */
+  setPatience(patience: Patience): void {
+    this.ops.setPatience?.(patience)
+    for (const { node } of this.children.values())
+      if (node.config.ownedByParents && node.parents.size === 1) node.setPatience(patience)
+  }
+}

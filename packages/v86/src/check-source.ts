@@ -1,0 +1,127 @@
+/**
+ * What is asked of the arguments of disks, before anything is opened: sources, options, disks, emulators. A source that is none is
+ * refused in words that say which there are, since v86 itself has other ones.
+ */
+import {
+  BlockError,
+  bytesOf,
+  type Check,
+  expects,
+  isBlockNode,
+  isCount,
+  isPlain,
+  type OpenHost,
+  requireCallback,
+  requireCount,
+  requireFlag,
+  requireOptions,
+  requireText,
+  wrongValue,
+} from '@vmblock/block-core'
+import type { BufferedDisk } from './buffered-disk.ts'
+import type { MemorySource } from './source.ts'
+
+/** What may be said of every place. */
+const PLACE = { format: requireText, readOnly: requireFlag }
+const requireSize: Check = (value, name) => {
+  if (typeof value !== 'string') requireCount(value, name)
+}
+
+const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.href === 'string'
+/** Text, or a `URL`. */
+const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
+
+/** Bytes, or how many of them. */
+const requireMemory: Check = (value, name) => {
+  if (!isCount(value)) memoryBytes(value, name)
+}
+
+const memoryBytes = (value: unknown, name: string): Uint8Array =>
+  bytesOf(value, name, 'a Uint8Array, an ArrayBuffer, or a number of bytes')
+
+/** The content of a source in memory, or its size in bytes. @throws BlockError EINVAL */
+export const contentOf = ({ memory }: MemorySource): Uint8Array | number =>
+  isCount(memory) ? memory : memoryBytes(memory, 'memory')
+
+/** The keys of places, each with what else may be said of such a place. */
+const PLACES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
+  file: { file: requireUrl, size: requireSize },
+  blob: {
+    blob: expects('a Blob or File', (value) => typeof (value as Blob | undefined)?.slice === 'function'),
+  },
+  url: {
+    url: requireUrl,
+    readAhead: requireCount,
+    cacheSize: requireCount,
+    timeout: requireCount,
+    retries: requireCount,
+    fetch: requireCallback,
+  },
+  opfs: { opfs: requireText, lockTimeout: requireCount, worker: requireCallback, size: requireSize },
+  indexeddb: { indexeddb: requireText, lockTimeout: requireCount, size: requireSize },
+  memory: { memory: requireMemory },
+}
+
+const notASource = (what: string): BlockError =>
+  new BlockError(
+    'EINVAL',
+    `${what}: a disk is made of { file }, { url }, { blob }, { opfs }, { indexeddb } or { memory: ArrayBuffer }, of ` +
+      '{ overlay, base } of these, of a BlockNode, or of the options of one ({ driver, ... })',
+  )
+
+/**
+ * A source that an entry of this package understands. `driver` says of options that they are a node's: these are checked where
+ * nodes are opened.
+ *
+ * @throws BlockError EINVAL that says what a source may be, or names what is wrong in this one
+ */
+export function requireSource(source: unknown, what = 'source'): void {
+  if (isBlockNode(source)) return
+  if (!isPlain(source)) throw notASource(wrongValue(what, 'an object', source).message)
+  if ('driver' in source) return
+  if ('overlay' in source || 'base' in source) {
+    requireOptions(source, what, { overlay: requireOverlay, base: requireSource })
+    requireOverlay(source['overlay'], 'overlay')
+    requireSource(source['base'], 'base')
+    return
+  }
+  // Options of a node whose driver is found out.
+  if ('filename' in source) return
+  requirePlace(source, what)
+}
+
+function requirePlace(source: Readonly<Record<string, unknown>>, what: string): void {
+  const [kind, other] = Object.keys(PLACES).filter((key) => key in source)
+  if (kind === undefined && 'buffer' in source)
+    throw notASource(`'${what}' has a buffer, as the images of v86 have: give { memory: buffer }`)
+  if (kind === undefined) throw notASource(`'${what}' says of no place ({ ${keysOf(source)} })`)
+  if (other !== undefined) throw notASource(`'${what}' is both ${kind} and ${other}`)
+  requireOptions(source, what, { ...PLACE, ...PLACES[kind] })
+  PLACES[kind]![kind]!(source[kind], kind)
+}
+
+/** The first few, however many there are. */
+const keysOf = (source: object): string => Object.keys(source).slice(0, 5).join(', ').slice(0, 100)
+
+const requireOverlay: Check = (value, name) => {
+  if (value === 'memory') return
+  if (isPlain(value)) requirePlace(value, name)
+  else throw notASource(wrongValue(name, "a place, or 'memory'", value).message)
+}
+
+/** A disk of this package, of whatever copy of it. */
+export const requireDisk = expects('a disk of v86Disk', (value) => {
+  const { node, guestFlush } = (value ?? {}) as Partial<BufferedDisk>
+  return isBlockNode(node) && typeof guestFlush === 'function'
+})
+
+/** What opening depends on. */
+export const requireEnvironmentOption = expects(
+  '{ registry, host }',
+  (value) => isPlain(value) && 'registry' in value && 'host' in value,
+)
+/** What images may name. */
+export const requireHost = expects(
+  'a host, such as denyHost',
+  (value) => typeof (value as Partial<OpenHost> | undefined)?.resolve === 'function',
+)

@@ -8,7 +8,7 @@ interface Application {
   readonly source: string
   /** Bytes that it may load before it runs. */
   readonly budget: number
-  /** Bytes that it may load later, in all. */
+  /** Bytes that it may load later, in all. 3,000 are for what raw disks need that were only guessed to be raw. */
   readonly laterBudget: number
 }
 
@@ -27,31 +27,36 @@ const WITHOUT_CODECS = { outside: ['fzstd'] }
 const of = (...lines: readonly string[]): string => lines.join('\n')
 
 const APPLICATIONS: readonly Application[] = [
-  { name: 'raw: open, read, write, flush, create', source: of(CORE, RAW), budget: 21_900, laterBudget: 0 },
+  {
+    name: 'raw: open, read, write, flush, create',
+    source: of(CORE, RAW),
+    budget: 20_500,
+    laterBudget: 3_000,
+  },
   {
     name: 'qcow2 and raw: open, read, write, flush, create, repair',
     source: of(CORE, RAW, QCOW2),
-    budget: 47_000,
-    laterBudget: 20_000,
+    budget: 45_000,
+    laterBudget: 24_000,
   },
-  { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 30_300, laterBudget: 0 },
+  { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 28_500, laterBudget: 3_000 },
   {
     name: 'qcow2 and raw on whatever a browser has',
     source: of(CORE, RAW, QCOW2, STORES),
-    budget: 57_100,
-    laterBudget: 20_000,
+    budget: 56_000,
+    laterBudget: 24_000,
   },
   {
     name: 'a v86 disk of qcow2 or raw, without the stores',
     source: of(CORE, RAW, QCOW2, V86),
-    budget: 57_700,
-    laterBudget: 20_000,
+    budget: 55_500,
+    laterBudget: 24_000,
   },
   {
     name: 'a v86 disk, whatever it is and wherever',
     source: V86_IN_BROWSERS,
-    budget: 72_100,
-    laterBudget: 20_000,
+    budget: 70_000,
+    laterBudget: 24_000,
   },
 ]
 
@@ -76,7 +81,7 @@ describe('an application for browsers', () => {
 
   it('has what few openings need in files of their own', async () => {
     const { later } = await bundleSizes(of(CORE, QCOW2), WITHOUT_CODECS)
-    expect(Object.keys(later).sort()).toEqual(['maintenance', 'zlib', 'zstd'])
+    expect(Object.keys(later).sort()).toEqual(['foreign', 'maintenance', 'zlib', 'zstd'])
   })
 
   it('is refused with a module of Node', async () => {

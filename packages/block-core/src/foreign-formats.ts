@@ -2,11 +2,10 @@
  * How the files of other formats are recognised, so that none of them is taken for a raw disk. Each row is what the driver of
  * that format will have, and moves there with it. Registries differ in the drivers that they hold: formats that have one are
  * here, too, for those without. The rows recognise whatever QEMU 7.2 would, and more.
+ *
+ * Nothing is imported, so that a page that needs this late does not start with more files.
  */
-import { SECTOR } from './bits.ts'
 import type { AnyDriver, FormatProbe } from './driver.ts'
-import { BlockError } from './errors.ts'
-import { viewOf } from './layout.ts'
 
 /** A format that may be without a driver. */
 interface ForeignFormat extends FormatProbe {
@@ -15,6 +14,7 @@ interface ForeignFormat extends FormatProbe {
 }
 
 const CERTAIN = 100
+const SECTOR = 512
 
 /** From Latin-1 text: one character is one byte. */
 const bytesOf = (text: string): readonly number[] => Array.from(text, (character) => character.charCodeAt(0))
@@ -32,6 +32,8 @@ const startsWith = (signatures: readonly string[], at = 0): Pick<FormatProbe, 'p
 const matches = (pattern: RegExp): Pick<FormatProbe, 'probe'> => ({
   probe: (head) => (pattern.test(String.fromCharCode(...head)) ? CERTAIN : 0),
 })
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const version = (head: Uint8Array): number => viewOf(head).getUint32(4)
 
@@ -145,12 +147,11 @@ export function formatOf(
   return best
 }
 
-/** The error for a file of a format that has no driver here, where no format was named. */
-export function withoutDriver(name: string, filename: string): BlockError {
+/** What a user is told of a file of a format that has no driver here, where no format was named. */
+export function refusalOf(name: string, filename: string): string {
   const what = FORMATS.find((format) => format.name === name)?.what ?? `in the format ${name}`
-  return new BlockError(
-    'ENOTSUP',
+  return (
     `${filename === '' ? 'The file' : `'${filename}'`} is ${what}, and there is no driver '${name}' here; where its bytes ` +
-      "themselves are the disk, name the format: raw (-f raw, driver 'raw')",
+    "themselves are the disk, name the format: raw (-f raw, driver 'raw')"
   )
 }

@@ -2,6 +2,7 @@
 import { alignDown, SECTOR } from './bits.ts'
 import type { AnyDriver } from './driver.ts'
 import { fromHostError } from './errno.ts'
+import { BlockError } from './errors.ts'
 import { loadOnce } from './load-once.ts'
 import type { BlockNode } from './node.ts'
 import type { DriverRegistry } from './registry.ts'
@@ -43,13 +44,13 @@ export async function guessFormat(registry: DriverRegistry, file: BlockNode): Pr
   // An empty medium has no format.
   const guess = size === 0 ? registry.get('raw') : registry.guess(head, filename)
   if (guess && guess.name !== 'raw') return { driver: guess }
-  const { formatOf, withoutDriver } = await loadForeignFormats()
+  const { formatOf, refusalOf } = await loadForeignFormats()
   const tail = new Uint8Array(size - tailStart(size))
   await readPart(file, tailStart(size), tail, 'the end of the ')
   const name = formatOf(registry, { head, tail, filename }) ?? guess?.name
   if (name === undefined) return { driver: registry.probe(head, filename) }
   const driver = registry.find(name)
-  if (!driver) throw withoutDriver(name, filename)
+  if (!driver) throw new BlockError('ENOTSUP', refusalOf(name, filename))
   return {
     driver,
     otherFormat(first, last) {

@@ -14,7 +14,7 @@ import { discard } from './discard.ts'
 import { flushImage, settleImage } from './flush.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image.ts'
-import { loadEncrypted, loadMaintenance } from './load-part.ts'
+import { loadMaintenance } from './load-part.ts'
 import { becomeWritableAgain, openImage } from './open-image.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options.ts'
 import { read } from './read.ts'
@@ -131,7 +131,7 @@ export const createQcow2Driver = ({
       const image = await openImage(context, codecs)
       return image.header.cryptMethod === 0
         ? operations(image)
-        : (await loadEncrypted()).describedImage(image, context.nodeName, await loadMaintenance())
+        : (await loadMaintenance()).describedImage(image, context.nodeName)
     },
     create: async (context) => (await loadMaintenance()).createQcow2(context),
   })

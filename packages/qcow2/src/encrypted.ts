@@ -2,8 +2,9 @@
 import { BlockError, type NodeOps, type OpenContext } from '@vmblock/block-core'
 import { LUKS_HEADER_BYTES, luksFacts } from './format/luks-header.ts'
 import type { Image } from './image.ts'
-import type { info, listSnapshots } from './maintenance.ts'
+import { info } from './info.ts'
 import type { RuntimeOptions } from './options.ts'
+import { listSnapshots } from './snapshots.ts'
 
 /** What an image is encrypted with, by the number in its header. */
 const METHODS = ['none', 'aes', 'luks']
@@ -34,14 +35,8 @@ export function requireDescribable(method: number, context: OpenContext<RuntimeO
   )
 }
 
-/** The verbs that an image which is described has of others. */
-interface Verbs {
-  readonly info: typeof info
-  readonly listSnapshots: typeof listSnapshots
-}
-
 /** The operations of an encrypted image that was opened to be described. @throws BlockError for a broken LUKS header */
-export async function describedImage(image: Image, nodeName: string, verbs: Verbs): Promise<NodeOps> {
+export async function describedImage(image: Image, nodeName: string): Promise<NodeOps> {
   const encrypt = await factsOf(image)
   const isLocked = (): Promise<never> =>
     Promise.reject(
@@ -50,8 +45,8 @@ export async function describedImage(image: Image, nodeName: string, verbs: Verb
   return {
     size: () => image.size,
     read: isLocked,
-    info: () => verbs.info(image, encrypt),
-    listSnapshots: () => verbs.listSnapshots(image),
+    info: () => info(image, encrypt),
+    listSnapshots: () => listSnapshots(image),
     close: async () => image.dropCaches(),
     crash: () => image.dropCaches(),
   }

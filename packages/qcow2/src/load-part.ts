@@ -11,9 +11,6 @@ export const loadMaintenance = loadOnce(
 )
 
 /** @throws BlockError EIO when the code cannot be had */
-export const loadEncrypted = loadOnce('describing encrypted images', () => import('./encrypted.ts'))
-
-/** @throws BlockError EIO when the code cannot be had */
 export const loadZlib = loadOnce('decompressing clusters', () => import('./zlib.ts'))
 
 /** @throws BlockError EIO when the code cannot be had */

@@ -5,7 +5,7 @@ import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from './format/features.ts'
 import { geometryOf } from './format/geometry.ts'
 import { type Header, headerAreaBytes, parseHeader } from './format/header.ts'
 import { Image } from './image.ts'
-import { loadEncrypted, loadMaintenance } from './load-part.ts'
+import { loadMaintenance } from './load-part.ts'
 import { type RuntimeOptions, resolveSettings } from './options.ts'
 
 /**
@@ -20,7 +20,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   refuseUnsupported(header, context)
   const { options } = context
   if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
-    (await loadEncrypted()).requireDescribable(header.cryptMethod, context)
+    (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = resolveSettings(context, context.options, header, geometry)

@@ -2,22 +2,29 @@
  * The guard of raw images that nobody called raw. A guest that owns such a disk could write the header, or the trailer, of
  * another format, one that names a file of the host; at the next start the image would be probed as that. So what tells a
  * format, the first sector and the last ones, is judged as it will be, before anything is changed.
+ *
+ * Only types are imported, so that a page that needs this late does not start with more files.
  */
-import {
-  alignUp,
-  type BlockChild,
-  BlockError,
-  Mutex,
-  type OpenContext,
-  SECTOR,
-  tailStart,
-} from '@vmblock/block-core'
+import type { BlockChild, OpenContext } from '@vmblock/block-core'
+
+const SECTOR = 512
+
+/** What QEMU prints when probing ends at raw, line by line. */
+export const probedWarning = (filename: string): readonly string[] => [
+  `WARNING: Image format was not specified for '${filename}' and probing guessed raw.`,
+  '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
+  "         Specify the 'raw' format explicitly to remove the restrictions.",
+]
 
 /** What the guard needs of the node that it guards. */
 export interface GuardedDisk {
   readonly file: BlockChild
   readonly nodeName: string
   readonly otherFormat: OpenContext<unknown>['otherFormat']
+  /** Bytes: where the part of a file of that size begins that may tell its format. */
+  tailStart(size: number): number
+  /** The error for a request that is refused. */
+  refusal(message: string): Error
 }
 
 /** Bytes that a request changes. Offsets are those of the file; without data they become zeroes. */
@@ -26,6 +33,8 @@ interface Change {
   readonly end: number
   readonly data?: Uint8Array
 }
+
+const sectorEnd = (size: number): number => Math.ceil(size / SECTOR) * SECTOR
 
 const NOTHING = new Uint8Array(0)
 const NO_HEAD = new Uint8Array(SECTOR)
@@ -36,7 +45,8 @@ const NO_HEAD = new Uint8Array(SECTOR)
  */
 export class ProbeGuard {
   readonly #disk: GuardedDisk
-  readonly #turn = new Mutex()
+  /** Ends with the last of those that are made one by one. */
+  #turn: Promise<unknown> = Promise.resolve()
   /** Requests elsewhere that run now. A resize moves the end of the file, perhaps to where they write. */
   #elsewhere = 0
   #whenNoneElsewhere: (() => void) | undefined
@@ -56,7 +66,7 @@ export class ProbeGuard {
     const end = offset + from.length
     if (!this.#concerns(offset, end)) return this.#pass(() => run(from))
     const data = from.slice()
-    return this.#turn.run(async () => {
+    return this.#oneByOne(async () => {
       await this.#judge({ offset, end, data })
       await run(data)
     })
@@ -66,7 +76,7 @@ export class ProbeGuard {
   clear(offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
     const end = offset + bytes
     if (!this.#concerns(offset, end)) return this.#pass(run)
-    return this.#turn.run(async () => {
+    return this.#oneByOne(async () => {
       await this.#judge({ offset, end })
       await run()
     })
@@ -74,7 +84,7 @@ export class ProbeGuard {
 
   /** Passes a resize on: other sectors are the last then. @throws BlockError EPERM as {@link write} */
   resize(size: number, run: () => Promise<void>): Promise<void> {
-    return this.#turn.run(async () => {
+    return this.#oneByOne(async () => {
       this.#resizing = true
       try {
         if (this.#elsewhere > 0)
@@ -82,8 +92,12 @@ export class ProbeGuard {
             this.#whenNoneElsewhere = resolve
           })
         const head = await this.#content(0, Math.min(size, SECTOR), SECTOR)
-        for (const end of new Set([size, alignUp(size, SECTOR)]))
-          this.#refuse(head, await this.#content(tailStart(end), Math.min(size, end), end), 'resize')
+        for (const end of new Set([size, sectorEnd(size)]))
+          this.#refuse(
+            head,
+            await this.#content(this.#disk.tailStart(end), Math.min(size, end), end),
+            'resize',
+          )
         await run()
       } finally {
         this.#resizing = false
@@ -91,8 +105,14 @@ export class ProbeGuard {
     })
   }
 
+  #oneByOne(body: () => Promise<void>): Promise<void> {
+    const result = this.#turn.then(body)
+    this.#turn = result.catch(() => undefined)
+    return result
+  }
+
   #concerns(offset: number, end: number): boolean {
-    return offset < SECTOR || end > tailStart(this.#disk.file.size) || this.#resizing
+    return offset < SECTOR || end > this.#disk.tailStart(this.#disk.file.size) || this.#resizing
   }
 
   async #pass(run: () => Promise<void>): Promise<void> {
@@ -109,22 +129,20 @@ export class ProbeGuard {
     const head = change.offset < SECTOR ? await this.#after(change, 0, SECTOR) : NO_HEAD
     const reached = Math.max(size, change.end)
     // A file that ends within a sector is filled up by its last write, or not: it must be raw either way.
-    for (const end of new Set([size, reached, alignUp(reached, SECTOR)])) {
-      const start = tailStart(end)
+    for (const end of new Set([size, reached, sectorEnd(reached)])) {
+      const start = this.#disk.tailStart(end)
       const tail = change.end > start ? await this.#after(change, start, end) : NOTHING
       this.#refuse(head, tail, 'write')
     }
   }
 
   #refuse(head: Uint8Array, tail: Uint8Array, request: string): void {
-    const { otherFormat, file, nodeName } = this.#disk
+    const { otherFormat, file, nodeName, refusal } = this.#disk
     const other = otherFormat(head, tail)
     if (other === undefined) return
-    throw new BlockError(
-      'EPERM',
+    throw refusal(
       `the ${request} would make '${file.filename || nodeName}' look like an image in the format ${other}: it was only guessed ` +
         'to be raw; name the format raw to allow it',
-      { node: nodeName },
     )
   }
 

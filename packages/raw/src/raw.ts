@@ -13,6 +13,7 @@ import {
   type OptionValues,
   type ReopenRequest,
   SECTOR,
+  tailStart,
   type WriteFlag,
 } from '@vmblock/block-core'
 import { createRaw, rawCreateOptions } from './create.ts'
@@ -24,13 +25,6 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua', 'mayUnmap', 'noFallba
 
 /** Only what nobody called raw is guarded. @throws BlockError EIO when the code cannot be had */
 const loadGuard = loadOnce('guarding raw images that were guessed', () => import('./probe-guard.ts'))
-
-/** What QEMU prints when probing ends at raw, line by line. */
-const probedWarning = (filename: string): readonly string[] => [
-  `WARNING: Image format was not specified for '${filename}' and probing guessed raw.`,
-  '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
-  "         Specify the 'raw' format explicitly to remove the restrictions.",
-]
 
 /** Every image is a raw image; the lowest score makes it the last resort. */
 const LAST_RESORT = 1
@@ -53,9 +47,11 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
   const { nodeName, probed, otherFormat, events } = context
   const file = await context.requireChild('file')
   let window = checkedWindow(context.options, file, nodeName)
+  const refusal = (message: string): BlockError => new BlockError('EPERM', message, { node: nodeName })
+  const part = probed ? await loadGuard() : undefined
+  if (part && !context.readOnly) for (const line of part.probedWarning(file.filename)) events.warn(line)
   // Also for one that is read-only: a reopen may change that.
-  const guard = probed ? new (await loadGuard()).ProbeGuard({ file, nodeName, otherFormat }) : undefined
-  if (probed && !context.readOnly) for (const line of probedWarning(file.filename)) events.warn(line)
+  const guard = part && new part.ProbeGuard({ file, nodeName, otherFormat, tailStart, refusal })
 
   return {
     // A write of part of the first sector could not be judged, so the core makes it a whole one.

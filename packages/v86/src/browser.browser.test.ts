@@ -1,7 +1,7 @@
 /** What disks can be made of in a browser, when they are flushed by themselves, and how they are taken out. */
 import { BlockError } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
-import { createRandom } from '@vmblock/block-core/testing'
+import { createRandom, FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { afterEach, describe, expect, it, test } from 'vitest'
 import { quota } from '../../../tests/support/origin-storage.ts'
 import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
@@ -50,6 +50,36 @@ const STORAGE = [
     (filename: string) => indexedDb.createPlace!({ filename, lockTimeout: 1000 }, 0, 'off'),
   ],
 ] as const
+
+/** One of each format that is known by its beginning, and by its end. */
+const FOREIGN = FOREIGN_FILES.filter(
+  ([format, what]) => ['vmdk', 'vpc', 'dmg', 'gzip'].includes(format) && !what.includes('version'),
+)
+
+describe.each(FOREIGN)('a file of another format: %s, %s', (format, _, bytes) => {
+  it('is not taken for a disk, wherever it is, nor for a base', async () => {
+    const refused = { code: 'ENOTSUP', message: expect.stringContaining(`'${format}'`) }
+    const sources: BrowserDiskSource[] = [
+      new Blob([new Uint8Array(bytes)]),
+      { url: await served(bytes) },
+      { memory: bytes.slice() },
+    ]
+    for (const [, place, create] of STORAGE) {
+      const name = freshName()
+      await create(name)
+      const disk = await openDisk({ ...place(name), format: 'raw' })
+      await disk.node.file!.node.write(0, bytes)
+      await disk.close()
+      sources.push(place(name), { ...place(name), size: '1M' })
+    }
+    for (const source of sources) await expect(v86Disk(source)).rejects.toMatchObject(refused)
+    const base = { url: await served(bytes) }
+    await expect(v86Disk({ overlay: 'memory', base })).rejects.toMatchObject(refused)
+    const overlay = { opfs: freshName() }
+    await expect(v86Disk({ overlay, base })).rejects.toMatchObject(refused)
+    await expect(v86Disk(overlay)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+})
 
 describe.each(STORAGE)('%s', (_, place, create) => {
   it('makes an image that is not there, and keeps one that is', async () => {

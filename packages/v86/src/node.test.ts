@@ -1,11 +1,12 @@
 /** What disks can be made of in Node: paths, new images, overlays, memory. */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatImage, memoryFromBytes } from '@vmblock/block-core'
 import { nodeHost } from '@vmblock/block-core/node'
+import { FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type NodeDiskSource, v86Disk } from './node.ts'
@@ -190,6 +191,25 @@ describe('v86Disk in Node', () => {
       await disk.write(0, sector(1))
     })
     expect(bytes[0]).toBe(4)
+  })
+
+  it('takes no file of another format for a disk: as it is, as a base, below one that is there', async () => {
+    for (const [format, , bytes] of FOREIGN_FILES) {
+      if (format === 'qcow2' || format === 'qed') continue
+      const name = path('foreign.img')
+      writeFileSync(name, bytes)
+      const refused = { code: 'ENOTSUP', message: expect.stringContaining(`'${format}'`) }
+      const over = path('over.qcow2')
+      for (const source of [name, { file: name }, { file: name, size: '1M' }, { memory: bytes.slice() }])
+        await expect(v86Disk(source)).rejects.toMatchObject(refused)
+      const overlays = [
+        { overlay: { file: over }, base: { file: name } },
+        { overlay: 'memory' as const, base: { memory: bytes.slice() } },
+      ]
+      for (const source of overlays) await expect(v86Disk(source)).rejects.toMatchObject(refused)
+      expect(existsSync(over)).toBe(false)
+      expect(new Uint8Array(readFileSync(name))).toEqual(bytes)
+    }
   })
 
   it('takes options of a node', async () => {

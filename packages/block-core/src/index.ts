@@ -84,7 +84,6 @@ export {
 export {
   combinePaths,
   isAbsolutePath,
-  nameOfUrl,
   pathName,
   protocolOf,
   resolveBackingFilename,

@@ -194,9 +194,12 @@ describe.skipIf(!haveLoop)('a loop device', () => {
       await expect(formatImage(raw, node, { size: 512, preallocation: 'full' })).rejects.toThrow(
         "Unsupported preallocation mode 'full'",
       )
-      await expect(
-        formatImage(qcow2, node, { size: 2 ** 23, preallocation: 'metadata' }),
-      ).rejects.toMatchObject({ code: 'ENOSPC' })
+      await expect(formatImage(qcow2, node, { size: 2 ** 23, preallocation: 'metadata' })).rejects.toThrow(
+        'Could not resize image: Failed to resize underlying file: Cannot grow device files',
+      )
+      await expect(formatImage(qcow2, node, { size: 2 ** 20, clusterSize: 2 ** 21 })).rejects.toMatchObject({
+        code: 'ENOSPC',
+      })
     })
     expect(content(0, 512).every((byte) => byte === 0x5a)).toBe(true)
     await using({ driver: 'host_device', filename: device }, (node) => formatImage(raw, node, { size: 512 }))

@@ -426,6 +426,8 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   recognises?(path: string): boolean
   /** Protocols: the option `filename` is a path of the host, in which a colon ends no protocol. */
   readonly takesPaths?: boolean
+  /** Of the driver `file`: the path of a `file:` URL; undefined for URLs of other protocols. @throws BlockError EINVAL */
+  pathOfUrl?(url: URL): string | undefined
   /** Turns a file name with one of the prefixes, given whole, into options. */
   parseFilename?(filename: string): Record<string, unknown>
   /**

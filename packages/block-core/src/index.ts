@@ -108,7 +108,6 @@ export {
 export {
   combinePaths,
   isAbsolutePath,
-  nameOfUrl,
   pathName,
   protocolOf,
   resolveBackingFilename,

@@ -54,37 +54,3 @@ describe('JSON as QEMU prints it', () => {
     expect(jsonText('a"\\\n\u0001ä\u{1f4be}\u007f')).toBe('"a\\"\\\\\\n\\u0001\\u00E4\\uD83D\\uDCBE\\u007F"')
   })
 })
-
-describe('bytes that are no UTF-8', () => {
-  const escaped = (...bytes: number[]): string =>
-    bytes.map((byte) => String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte)).join('')
-
-  it.each([
-    // As QEMU 7.2 prints the names of backing files of these bytes.
-    [[0x62, 0xff, 0xfe, 0x61, 0x73, 0xc3, 0x65], 'b\\uFFFD\\uFFFDas\\uFFFDe'],
-    [[0xff, 0xe2, 0x82, 0xac], '\\uFFFD\\u20AC'],
-    [[0xff, 0xf0, 0x9f, 0x98, 0x80], '\\uFFFD\\uD83D\\uDE00'],
-    [[0xed, 0xa0, 0x80], '\\uFFFD'],
-    [[0xe2, 0x82], '\\uFFFD'],
-    [[0xe2, 0x82, 0x61], '\\uFFFDa'],
-    [[0xc0, 0x80, 0xff], '\\u0000\\uFFFD'],
-    [[0xc1, 0x81], '\\uFFFD'],
-    [[0xf8, 0x88, 0x80, 0x80, 0x80], '\\uFFFD'],
-    [[0xf4, 0x90, 0x80, 0x80], '\\uFFFD'],
-    [[0x80, 0xbf], '\\uFFFD\\uFFFD'],
-    [[0xef, 0xb7, 0x90, 0xff], '\\uFFFD\\uFFFD'],
-    [[0xf0, 0x9f, 0xbf, 0xbe, 0xff], '\\uFFFD\\uFFFD'],
-    [[0xfd, 0x80, 0x80], '\\uFFFD'],
-    [[0xef, 0xbf, 0xbf, 0xff], '\\uFFFD\\uFFFD'],
-  ])('%j', (bytes, expected) => {
-    expect(jsonText(escaped(...bytes))).toBe(`"${expected}"`)
-  })
-
-  it('has no text for what is no character', () => {
-    expect(jsonText('a\uffff\ufdd0\u{1fffe}b')).toBe('"a\\uFFFD\\uFFFD\\uFFFDb"')
-  })
-
-  it('are not taken for the halves of characters', () => {
-    expect(jsonText('\u{1f480}')).toBe('"\\uD83D\\uDC80"')
-  })
-})

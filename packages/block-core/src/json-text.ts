@@ -36,37 +36,12 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '\t': '\\t',
 }
 
-/**
- * Bytes of a name that are no UTF-8, which drivers keep as lone surrogates U+DC80 to U+DCFF (one a byte), as QEMU's JSON has them: what
- * they would be of a longer name in UTF-8, U+FFFD for each sequence that is wrong, and for what is no character (util/unicode.c).
- */
-function decodeEscaped(escaped: string): string {
-  let text = ''
-  for (let at = 0; at < escaped.length; ) {
-    const lead = escaped.charCodeAt(at++) - 0xdc00
-    const length = lead < 0xc0 || lead > 0xfd ? 1 : Math.clz32(~(lead << 24))
-    let code = length === 1 ? 0xd800 : lead & (0x7f >> length)
-    let wanted = length
-    while (--wanted > 0 && at < escaped.length && escaped.charCodeAt(at) < 0xdcc0)
-      code = (code << 6) | (escaped.charCodeAt(at++) & 0x3f)
-    const least = [0, 0, 0x80, 0x800, 0x10000][length] ?? Infinity
-    const isZero = code === 0 && length === 2
-    const isNone = code >= 0xd800 && code < 0xe000
-    const isWrong = wanted > 0 || (code < least && !isZero) || code > 0x10ffff || isNone
-    text += isWrong ? '\ufffd' : String.fromCodePoint(code)
-  }
-  return text
-}
-
 const quoted = (text: string): string =>
-  `"${text
-    .replace(/[\udc80-\udcff]+/gu, decodeEscaped)
-    .replace(/\p{Noncharacter_Code_Point}/gu, '\ufffd')
-    .replace(
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must be escaped
-      /["\\\u0000-\u001f\u007f-\uffff]/g,
-      (char) => ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
-    )}"`
+  `"${text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must be escaped
+    /["\\\u0000-\u001f\u007f-\uffff]/g,
+    (char) => ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
+  )}"`
 
 /**
  * JSON text of a value, keys in QEMU's order.

@@ -29,7 +29,7 @@ import {
   type OpenRequest,
 } from './open-context.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
-import { nameOfUrl, protocolOf } from './paths.ts'
+import { protocolOf } from './paths.ts'
 import { settlePermissions } from './permissions.ts'
 import { type Guess, guessFormat } from './probe.ts'
 import type { DriverRegistry } from './registry.ts'
@@ -115,7 +115,7 @@ function planNode(request: OpenRequest): Plan {
   const { registry } = request.environment
   let tree = nestOptions(request.options)
   const url = tree['filename'] instanceof URL ? tree['filename'] : undefined
-  if (url) tree = { ...tree, filename: nameOfUrl(url) }
+  if (url) tree = { ...tree, filename: registry.find('file')?.pathOfUrl?.(url) ?? url.href }
   const filename = tree['filename']
   if (!request.protocol && typeof filename === 'string' && filename.startsWith('json:')) {
     const { filename: _, ...direct } = tree

@@ -1,13 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { BlockError } from './errors.ts'
-import {
-  combinePaths,
-  isAbsolutePath,
-  nameOfUrl,
-  pathName,
-  protocolOf,
-  resolveBackingFilename,
-} from './paths.ts'
+import { combinePaths, isAbsolutePath, pathName, protocolOf, resolveBackingFilename } from './paths.ts'
 
 describe('combinePaths', () => {
   it.each([
@@ -90,13 +82,6 @@ describe('on Windows', () => {
     expect(['C:\\x', 'c:x', '\\x', '/x', '\\\\s\\x'].filter(isAbsolutePath)).toHaveLength(5)
     expect(['x', 'd\\x', './c:x', 'nbd:x'].filter(isAbsolutePath)).toEqual([])
   })
-
-  it('makes names of URLs', () => {
-    expect(nameOfUrl(new URL('file:///C:/a%20b/x'))).toBe('C:\\a b\\x')
-    expect(nameOfUrl(new URL('file://server/share/x'))).toBe('\\\\server\\share\\x')
-    expect(() => nameOfUrl(new URL('file:///a/x'))).toThrow(/names no drive/)
-    expect(() => nameOfUrl(new URL('file:///C:/a%5cb'))).toThrow(/no path of a file/)
-  })
 })
 
 describe('elsewhere', () => {
@@ -107,12 +92,5 @@ describe('elsewhere', () => {
       'base',
     ])
     expect(['a/b:c', 'a:b', './a:b', 'x'].map(pathName)).toEqual(['a/b:c', './a:b', './a:b', 'x'])
-  })
-
-  it('makes names of URLs', () => {
-    expect(nameOfUrl(new URL('file:///a%20b/%C3%A9:c'))).toBe('/a b/é:c')
-    expect(nameOfUrl(new URL('https://host/a%20b?c'))).toBe('https://host/a%20b?c')
-    for (const url of ['file://server/x', 'file:///a%2Fb', 'file:///a%00b', 'file:///a%FFb'])
-      expect(() => nameOfUrl(new URL(url))).toThrow(BlockError)
   })
 })

@@ -54,29 +54,3 @@ export function resolveBackingFilename(parent: string, name: string): string | u
     throw new BlockError('EINVAL', `Cannot use relative backing file names for '${parent}'`)
   return combinePaths(parent, name)
 }
-
-/**
- * The file name that a URL stands for: of `file:` the path, with its escapes undone; of others the URL itself.
- *
- * @throws BlockError EINVAL for a `file:` URL that names another machine (on Windows that is a share), or whose path no file has
- */
-export function nameOfUrl({ protocol, host, pathname, href }: URL): string {
-  if (protocol !== 'file:') return href
-  const refuse = (why: string): BlockError => new BlockError('EINVAL', `'${href}' ${why}`)
-  let path: string
-  try {
-    path = decodeURIComponent(pathname)
-  } catch {
-    throw refuse('has escapes that are no UTF-8')
-  }
-  if (/%2f|%00/i.test(pathname) || (isWindows() && /%5c/i.test(pathname)))
-    throw refuse('is no path of a file')
-  if (!isWindows()) {
-    if (host !== '') throw refuse('is a file of another machine')
-    return path
-  }
-  const name = path.replaceAll('/', '\\')
-  if (host !== '') return `\\\\${host}${name}`
-  if (!DRIVE.test(name.slice(1))) throw refuse('names no drive')
-  return name.slice(1)
-}

@@ -7,6 +7,7 @@ export { bufferedOutput, type TextOutput, type WriteNow } from './buffered-outpu
 export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
 export { factsText } from './facts-text.ts'
 export { Getopt, type GetoptOption, type GetoptStep } from './getopt.ts'
+export { jsonOutput } from './json-output.ts'
 export { Mistake } from './mistake.ts'
 export { fixedText, generalText } from './printf.ts'
 export { defineObject, type Secrets } from './secrets.ts'

@@ -253,10 +253,11 @@ async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan):
   }
   if (dataFile) await resize(dataFile, size)
   const end = plan.total * plan.geometry.clusterSize
+  if (plan.dataClusters > 0) await resize(file, end)
+  // Before the first byte of what is there is lost.
   if (!file.growable && end > file.size) throw new BlockError('ENOSPC', strerror('ENOSPC'))
-  if (plan.dataClusters === 0) return forgetContent(file)
-  await resize(file, end)
   await forgetContent(file)
+  if (plan.dataClusters === 0) return
   // A guest must not see what a device held before in clusters that it never wrote.
   if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }

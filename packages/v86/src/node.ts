@@ -14,13 +14,12 @@ import {
   memory,
   memoryFromBytes,
   type NodeOptions,
-  nameOfUrl,
   nullCo,
   type OpenEnvironment,
   type OpenHost,
   pathName,
 } from '@vmblock/block-core'
-import { file, fromHostError, hostCdrom, hostDevice, nodeHost } from '@vmblock/block-core/node'
+import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -98,7 +97,8 @@ function placeOf(source: PlaceSource): OpenedPlace {
 /** @throws BlockError EINVAL for a URL of something else than a file of this machine */
 function pathOf(file: string | URL): string {
   if (!(file instanceof URL)) return file
-  if (file.protocol === 'file:') return nameOfUrl(file)
+  const path = pathOfUrl(file)
+  if (path !== undefined) return path
   throw new BlockError('EINVAL', `a disk in Node is made of files, not of '${file}'`)
 }
 

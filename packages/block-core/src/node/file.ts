@@ -9,6 +9,7 @@ import { filePreallocation } from '../preallocation.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
 import { lockForCreation, type OwnLocks } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
+import { pathOfUrl } from './file-url.ts'
 import type { HostCalls } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 import { close, fstat, ftruncate, open } from './host-fs.ts'
@@ -210,6 +211,7 @@ export const fileDriver = (given: FileDriverParts = {}) => {
     kind: 'protocol',
     prefixes: ['file'],
     takesPaths: true,
+    pathOfUrl,
     options: fileOptions,
     placeOptions,
 

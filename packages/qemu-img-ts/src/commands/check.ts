@@ -4,10 +4,9 @@ import {
   type CheckReport,
   errorText,
   isBlockError,
-  jsonText,
   type RepairMode,
 } from '@vmblock/block-core'
-import { fixedText } from '@vmblock/cli'
+import { fixedText, jsonOutput } from '@vmblock/cli'
 import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../command.ts'
 import { openImage, requireCacheMode, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
@@ -121,7 +120,7 @@ function jsonReport(report: CheckReport, filename: string, format: string): stri
     'fragmented-clusters': some(report.fragmentedClusters),
     'compressed-clusters': some(report.compressedClusters),
   }
-  return `${jsonText(check, '')}\n`
+  return jsonOutput(check)
 }
 
 function humanReport(report: CheckReport): string {

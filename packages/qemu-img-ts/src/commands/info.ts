@@ -3,12 +3,12 @@ import {
   type BlockNode,
   errorText,
   isBlockError,
-  jsonText,
   messageOf,
   type OpenEnvironment,
   resolveBackingFilename,
   type SnapshotInfo,
 } from '@vmblock/block-core'
+import { jsonOutput } from '@vmblock/cli'
 import { type Call, defineCommand, flag, isJson, shared } from '../command.ts'
 import { type ImageRequest, openImage, placeOf } from '../image.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../info-text.ts'
@@ -40,7 +40,7 @@ async function run(call: InfoCall): Promise<number> {
   const json = isJson(options.output)
   const list = await collect(call, filename)
   if (!json) output.print(list.map((image) => humanInfo(image, (name) => output.shown(name))).join('\n'))
-  else output.print(`${jsonText(options.backingChain ? list : list[0], '')}\n`)
+  else output.print(jsonOutput(options.backingChain ? list : list[0]))
   return 0
 }
 

@@ -59,6 +59,42 @@ describe.skipIf(!canSeek)('a map', () => {
   })
 })
 
+/** Images whose files are mostly holes: made so, grown so, or written in parts of clusters. @returns what is mapped */
+const MOSTLY_HOLES: Readonly<Record<string, (programs: OurPrograms) => string>> = {
+  'preallocated metadata by QEMU': () => {
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'h.qcow2', '256M')
+    workshop.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 100M 1M', 'h.qcow2')
+    return 'h.qcow2'
+  },
+  'preallocated metadata by us': ({ img }) => {
+    printed(img, ['create', '-f', 'qcow2', '-o', 'preallocation=metadata', 'h.qcow2', '256M'], directory)
+    workshop.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 100M 1M', 'h.qcow2')
+    return 'h.qcow2'
+  },
+  'parts of clusters, written by us': ({ io }) => {
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'h.qcow2', '256M')
+    const writes = Array.from({ length: 60 }, (_, i) => ['-c', `write -P 2 ${i * 7 * 65536} 4k`]).flat()
+    printed(io, ['-f', 'qcow2', ...writes, 'h.qcow2'], directory)
+    return 'h.qcow2'
+  },
+  'an overlay of one': () => {
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'b.qcow2', '64M')
+    workshop.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 10M 1M', 'b.qcow2')
+    workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'b.qcow2', '-F', 'qcow2', 'h.qcow2')
+    return 'h.qcow2'
+  },
+}
+
+describe.skipIf(!canSeek)('a map of an image that is mostly holes', () => {
+  test.each(Object.entries(MOSTLY_HOLES))('is the same: %s', (_, make) => {
+    const name = make(programs.ours)
+    const args = ['map', '--output=json', '-f', 'qcow2', name]
+    const theirs = printed(programs.real.img, args, directory)
+    expect(printed(programs.ours.img, args, directory)).toBe(theirs)
+    expect(theirs).toContain('"zero": true, "data": true')
+  })
+})
+
 const LAYOUT = [
   4 * MiB,
   [

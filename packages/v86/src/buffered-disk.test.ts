@@ -229,6 +229,24 @@ describe('failures', () => {
     expect(events.filter((event) => event.startsWith('write'))).toHaveLength(4)
   })
 
+  it('after such a failure discards do not pile up either', async () => {
+    const { slow, disk } = stage({ writeBuffer: 4096 })
+    slow.isFast = true
+    slow.failure = (kind) => (kind === 'write' ? eio : undefined)
+    await disk.writeAt(0, bytes(1))
+    await settle()
+    let refused = 0
+    // Not neighbours: each is a request of its own.
+    for (let i = 0; i < 60; i++)
+      await disk.discardAt((2 * i + 2) * 512, 512).catch((error: unknown) => {
+        expect(error).toBe(eio)
+        refused++
+      })
+    expect(refused).toBe(53)
+    expect(disk.statistics.bytesPending).toBeLessThanOrEqual(4096 + 1024)
+    await disk.crash()
+  })
+
   it('a write that somebody waits for is told to have failed, and what was there shows again', async () => {
     const { slow, disk } = stage({ durability: 'write-through' })
     slow.isFast = true

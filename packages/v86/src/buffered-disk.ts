@@ -28,7 +28,13 @@ import {
   requireDurability,
 } from './disk-options.ts'
 import { Hold } from './hold.ts'
-import { type QueuedRequest, type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
+import {
+  DISCARD_COST,
+  type QueuedRequest,
+  type QueueTarget,
+  type Verdict,
+  WriteQueue,
+} from './write-queue.ts'
 
 /** Bytes: writes that go on where the one before ended become one request up to this length. */
 const LONGEST_WRITE = 2 ** 20
@@ -179,6 +185,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     this.#check(offset, bytes)
     this.#requireWritable('discard', offset, bytes)
     if (bytes === 0) return
+    if (this.#refuses && !this.#queue.hasRoomFor(DISCARD_COST)) throw this.#queue.failure
     this.#counts.discards++
     this.#reader.forget(offset, bytes)
     const done = this.#queue.discard(offset, bytes, this.#durability === 'write-through')

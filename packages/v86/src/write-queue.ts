@@ -29,7 +29,7 @@ export interface QueueTarget {
 }
 
 /** What a discard counts for, in bytes of memory. */
-const DISCARD_COST = 512
+export const DISCARD_COST = 512
 
 interface Waiter {
   resolve(): void

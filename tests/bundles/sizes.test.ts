@@ -27,14 +27,14 @@ const WITHOUT_CODECS = { outside: ['fzstd'] }
 const of = (...lines: readonly string[]): string => lines.join('\n')
 
 const APPLICATIONS: readonly Application[] = [
-  { name: 'raw: open, read, write, flush, create', source: of(CORE, RAW), budget: 20_500, laterBudget: 0 },
+  { name: 'raw: open, read, write, flush, create', source: of(CORE, RAW), budget: 21_000, laterBudget: 0 },
   {
     name: 'qcow2 and raw: open, read, write, flush, create, repair',
     source: of(CORE, RAW, QCOW2),
-    budget: 45_000,
+    budget: 46_100,
     laterBudget: 20_000,
   },
-  { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 28_500, laterBudget: 0 },
+  { name: 'qed and raw', source: of(CORE, RAW, QED), budget: 29_300, laterBudget: 0 },
   {
     name: 'qcow2 and raw on whatever a browser has',
     source: of(CORE, RAW, QCOW2, STORES),
@@ -70,7 +70,7 @@ describe('an application for browsers', () => {
     async () => {
       const { start } = await bundleSizes(of(CORE, RAW, QCOW2), { ...WITHOUT_CODECS, published: true })
       console.log(`counted ${start} bytes: qcow2 and raw, as published`)
-      expect(start).toBeLessThanOrEqual(45_000)
+      expect(start).toBeLessThanOrEqual(46_100)
     },
   )
 

@@ -38,67 +38,19 @@ const ofUser = (node: BlockNode): Permissions => ({
 /** A backing file that was made writable: the only one who does that is who commits into it. */
 const OF_COMMIT: Permissions = { taken: WRITE, shared: ALL_PERMISSIONS & ~RESIZE }
 
-/** What the parents of a node take and share together, kept up to date an edge at a time. */
-class Tally {
-  readonly #uses = new Map<BlockChild, Permissions>()
-  /** By bit: how many take the permission, and how many do not share it. */
-  readonly #taken = [0, 0, 0, 0]
-  readonly #unshared = [0, 0, 0, 0]
-  /** How many do not use the node as their backing file. */
-  #others = 0
-
-  get isEmpty(): boolean {
-    return this.#uses.size === 0
-  }
-  get isBackingAlone(): boolean {
-    return this.#others === 0
-  }
-
-  update({ parents }: BlockNode, useOf: (edge: BlockChild) => Permissions): void {
-    for (const edge of parents.takeChanged()) {
-      const before = this.#uses.get(edge)
-      if (before) this.#count(edge, before, -1)
-      this.#uses.delete(edge)
-      if (!parents.has(edge)) continue
-      const use = useOf(edge)
-      this.#uses.set(edge, use)
-      this.#count(edge, use, 1)
-    }
-  }
-
-  #count({ role }: BlockChild, { taken, shared }: Permissions, by: number): void {
-    for (const bit of BITS) {
-      if (taken & (1 << bit)) this.#taken[bit]! += by
-      if (!(shared & (1 << bit))) this.#unshared[bit]! += by
-    }
-    if (role !== 'backing') this.#others += by
-  }
-
-  get sum(): Permissions {
-    let { taken, shared } = UNUSED
-    for (const bit of BITS) {
-      if (this.#taken[bit]! > 0) taken |= 1 << bit
-      if (this.#unshared[bit]! > 0) shared &= ~(1 << bit)
-    }
-    return { taken, shared }
-  }
-}
-
-/** Numbers of the permissions' bits. */
-const BITS = [0, 1, 2, 3]
-
-const tallies = new WeakMap<BlockNode, Tally>()
-
 /** What all who use a node take and share together. */
 function permissionsOf(node: BlockNode): Permissions {
-  const tally = tallies.get(node) ?? new Tally()
-  tallies.set(node, tally)
-  tally.update(node, (edge) => throughEdge(edge, node))
-  const { taken, shared } = tally.sum
-  let own = UNUSED
-  if (!node.config.ownedByParents) own = ofUser(node)
-  else if (!tally.isEmpty && tally.isBackingAlone && writes(node)) own = OF_COMMIT
-  return { taken: taken | own.taken, shared: shared & own.shared }
+  const { parents } = node
+  parents.update((edge) => throughEdge(edge, node))
+  const uses = [...parents.uses()]
+  if (!node.config.ownedByParents) uses.push(ofUser(node))
+  else if (uses.length > 0 && parents.areBacking && writes(node)) uses.push(OF_COMMIT)
+  let { taken, shared } = UNUSED
+  for (const use of uses) {
+    taken |= use.taken
+    shared &= use.shared
+  }
+  return { taken, shared }
 }
 
 function throughEdge(edge: BlockChild, node: BlockNode): Permissions {

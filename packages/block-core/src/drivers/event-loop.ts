@@ -122,10 +122,6 @@ function callLater(resume: () => void): void {
     immediate(resume)
     return
   }
-  if (typeof MessageChannel === 'undefined') {
-    setTimeout(resume, 0)
-    return
-  }
   if (!channel) {
     channel = new MessageChannel()
     channel.port1.onmessage = () => posted.shift()?.()

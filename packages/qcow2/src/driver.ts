@@ -85,6 +85,7 @@ export const createQcow2Driver = ({
     amendOptions,
     probe,
     open: async (context: OpenContext<RuntimeOptions>) => operations(await openImage(context, codecs)),
+    checkCreate: async (options) => (await loadMaintenance()).checkCreation(options),
     create: async (context) => (await loadMaintenance()).createQcow2(context),
   })
 

@@ -19,17 +19,20 @@ export const rawCreateOptions = {
   preallocation,
 }
 
+type RawOptions = OptionValues<typeof rawCreateOptions>
+
+/** @throws BlockError as {@link createRaw} does for the options */
+export async function checkCreation({ size: bytes, preallocation: mode }: RawOptions): Promise<void> {
+  if (bytes === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
+  if (mode === 'metadata') throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${mode}`)
+}
+
 /**
  * Gives an empty file its size: whole sectors, as QEMU makes them.
  *
  * @throws BlockError EINVAL without a size; ENOTSUP for a preallocation mode that the file cannot do
  */
-export async function createRaw({
-  file,
-  options,
-}: CreateContext<OptionValues<typeof rawCreateOptions>>): Promise<void> {
-  if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-  if (options.preallocation === 'metadata')
-    throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${options.preallocation}`)
-  await file.truncate(alignUp(options.size, SECTOR), { preallocation: options.preallocation, exact: true })
+export async function createRaw({ file, options }: CreateContext<RawOptions>): Promise<void> {
+  await checkCreation(options)
+  await file.truncate(alignUp(options.size!, SECTOR), { preallocation: options.preallocation, exact: true })
 }

@@ -14,7 +14,7 @@ import {
   SECTOR,
   type WriteFlag,
 } from '@vmblock/block-core'
-import { createRaw, rawCreateOptions } from './create.ts'
+import { checkCreation, createRaw, rawCreateOptions } from './create.ts'
 import { guardFirstSector, probedWarning } from './probe-guard.ts'
 import { checkedWindow, rawOptions, windowSize } from './window.ts'
 
@@ -36,6 +36,7 @@ export const raw = defineDriver({
   createOptions: rawCreateOptions,
   probe: () => LAST_RESORT,
   open: openRaw,
+  checkCreate: checkCreation,
   create: createRaw,
 })
 

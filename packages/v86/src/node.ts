@@ -3,7 +3,7 @@
  * drivers.
  * @module
  */
-import { rm, stat, writeFile } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname, isAbsolute, relative } from 'node:path'
 import {
   type AnyDriver,
@@ -17,15 +17,16 @@ import {
   nullCo,
   type OpenEnvironment,
   type OpenHost,
+  parseOptions,
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
-import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
+import type { OpenedPlace, SourceKit } from './open-source.ts'
 import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './source.ts'
-import type { V86Disk, V86DiskOptions } from './v86-disk.ts'
-import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
+import { checkDiskSize, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
+import { diskOfSource } from './v86-disk-of.ts'
 
 /** What a disk in Node may be made of; a string is a path. */
 export type NodeDiskSource = string | FileSource | MemorySource | OverlaySource | BlockNode | NodeOptions
@@ -60,9 +61,9 @@ export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions =
     environment: nodeEnvironment(host),
     imageDriver: qcow2 as AnyDriver,
     place: placeOf,
+    checkSize: checkDiskSize,
   }
-  const { node, isOwn } = await openSource(kit, typeof source === 'string' ? { file: source } : source)
-  return isOwn ? diskOfOwnNode(node, settings) : diskOf(node, settings)
+  return diskOfSource(kit, typeof source === 'string' ? { file: source } : source, settings)
 }
 
 function placeOf(source: PlaceSource): OpenedPlace {
@@ -87,19 +88,15 @@ function filePlace(filename: string): OpenedPlace {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
       return isAbsolute(filename) ? filename : relative(dirname(overlay.file), filename)
     },
+    // A file of no bytes was begun to be made, by a process that did not get far.
     async exists() {
       try {
-        await stat(filename)
-        return true
+        return (await stat(filename)).size > 0
       } catch (error) {
         if ((error as { code?: unknown }).code === 'ENOENT') return false
         throw fromHostError(error, `Could not open '${filename}'`)
       }
     },
-    create: () =>
-      writeFile(filename, '', { flag: 'wx' }).catch((error: unknown) => {
-        throw fromHostError(error, `Could not create '${filename}'`)
-      }),
-    remove: () => rm(filename, { force: true }),
+    create: () => file.createPlace!(parseOptions(file.options!, { filename }), 0, 'off'),
   }
 }

@@ -2,13 +2,24 @@
 import { BlockError, type BlockNode, SECTOR } from '@vmblock/block-core'
 import type { DiskOptions, Durability } from './disk-options.ts'
 import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from './disk-state.ts'
-import { EmulatorDisk } from './emulator-disk.ts'
+import { EmulatorDisk, requireSectors } from './emulator-disk.ts'
 import type { V86Buffer, V86Progress } from './v86-interface.ts'
 
 /** v86 counts sectors in 32 bits: from here on a disk would seem to be smaller than it is. */
 const TOO_LARGE = 2 ** 32 * SECTOR
 /** Bytes: a disk that is larger is not handed out in one piece. */
 const LARGEST_BUFFER = 2 ** 30
+
+/**
+ * Judges the size of a disk, in bytes; `what` names the disk.
+ *
+ * @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count
+ */
+export function checkDiskSize(bytes: number, what = 'the disk'): void {
+  if (bytes >= TOO_LARGE)
+    throw new BlockError('EFBIG', `v86 knows disks of less than 2 TiB, and ${what} has ${bytes} bytes`)
+  requireSectors(bytes, what)
+}
 
 /** How a {@link V86Disk} behaves. */
 export interface V86DiskOptions extends DiskOptions {
@@ -57,11 +68,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
 
   /** @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count */
   constructor(node: BlockNode, options: V86DiskOptions = {}) {
-    if (node.size >= TOO_LARGE)
-      throw new BlockError(
-        'EFBIG',
-        `v86 knows disks of less than 2 TiB, and '${node.filename || node.name}' has ${node.size} bytes`,
-      )
+    checkDiskSize(node.size, `'${node.filename || node.name}'`)
     super(node, options)
     this.byteLength = node.size
     this.#identity = options.identity ?? `${node.driver.name}: ${node.filename}`

@@ -2,7 +2,15 @@
 import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { integer, objectOf, text } from '../options.ts'
-import { canOpenHandles, type OpfsFile, type OpfsRequest, openHandle, partsOf } from './opfs-handle.ts'
+import {
+  canOpenHandles,
+  missingParts,
+  type OpfsFile,
+  type OpfsRequest,
+  openHandle,
+  partsOf,
+  removeParts,
+} from './opfs-handle.ts'
 import { openRemote, startOpfsWorker } from './opfs-remote.ts'
 
 const isFunction = (value: unknown): value is () => Worker => typeof value === 'function'
@@ -87,12 +95,21 @@ export const opfs = defineDriver({
 
   async createPlace(given, size, preallocation) {
     requireNoPreallocation(preallocation)
-    const file = await openFile(given, { readOnly: false, create: true })
+    const { filename = '', lockTimeout } = given
+    const missing = await missingParts(filename)
+    const remove = (): Promise<void> => removeParts(filename, missing, lockTimeout)
     try {
-      await file.truncate(0)
-      await file.truncate(size)
-    } finally {
-      await file.close()
+      const file = await openFile(given, { readOnly: false, create: true })
+      try {
+        await file.truncate(0)
+        await file.truncate(size)
+      } finally {
+        await file.close()
+      }
+    } catch (error) {
+      await remove().catch(() => undefined)
+      throw error
     }
+    return missing > 0 ? { remove } : undefined
   },
 })

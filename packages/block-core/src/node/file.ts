@@ -11,7 +11,7 @@ import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine 
 import { lockForCreation } from './file-lock.ts'
 import { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
-import { close, fstat, ftruncate, open } from './host-fs.ts'
+import { close, fstat, ftruncate, open, unlink } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
 import { openFailure, openFile, placeOf } from './open-file.ts'
@@ -138,9 +138,7 @@ export const fileDriver = ({
       const preallocation = place.preallocation ?? fallback
       checkPlaceOptions(place)
       requirePreallocation(preallocation)
-      const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
-        throw openFailure('create', filename, error)
-      })
+      const { fd, isNew } = await openOrCreate(filename)
       try {
         const stats = await fstat(fd)
         if (!stats.isFile())
@@ -158,12 +156,38 @@ export const fileDriver = ({
           hostCalls,
         )
       } catch (error) {
+        if (isNew) await unlink(filename).catch(() => undefined)
         throw fromHostError(error, `Could not create '${filename}'`)
       } finally {
         await close(fd)
       }
+      return isNew ? { remove: () => removeFile(filename) } : undefined
     },
   })
+
+/** @throws BlockError what the host says */
+async function removeFile(filename: string): Promise<void> {
+  await unlink(filename).catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'ENOENT')
+      throw fromHostError(error, `Could not remove '${filename}'`)
+  })
+}
+
+/** Opens a file for writing, and says whether it had to be made. A link counts as there, wherever it leads. */
+async function openOrCreate(filename: string): Promise<{ readonly fd: number; readonly isNew: boolean }> {
+  const attempt = (flags: number): Promise<number> => open(filename, constants.O_RDWR | flags, 0o644)
+  try {
+    return { fd: await attempt(constants.O_CREAT | constants.O_EXCL), isNew: true }
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'EEXIST') throw openFailure('create', filename, error)
+  }
+  return attempt(constants.O_CREAT).then(
+    (fd) => ({ fd, isNew: false }),
+    (error: unknown) => {
+      throw openFailure('create', filename, error)
+    },
+  )
+}
 
 /** A reopen gives all options again; none of this driver's own may change. */
 function requireSame(options: FileOptions, { options: wanted }: ReopenRequest): void {

@@ -1,0 +1,2 @@
+import { openNode } from '@vmblock/block-core'
+export const f = openNode

@@ -1,0 +1,2 @@
+import { V86Disk } from '@vmblock/v86'
+export const f = V86Disk

@@ -76,6 +76,7 @@ export {
 } from './options.ts'
 export { combinePaths, resolveBackingFilename } from './paths.ts'
 export { PERMISSION } from './permissions.ts'
+export type { AbortSignalLike, WorkerLike } from './platform-types.ts'
 export { filePreallocation } from './preallocation.ts'
 export { type HeldRange, RangeTracker } from './range-tracker.ts'
 export { DriverRegistry } from './registry.ts'

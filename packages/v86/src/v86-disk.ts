@@ -50,6 +50,8 @@ let sessions = 0
 /** See the head of this file. Made by `v86Disk`, or around an open node. */
 export class V86Disk extends EmulatorDisk implements V86Buffer {
   readonly byteLength: number
+  /** v86's declarations know images by their `url` alone. It never looks at that of an object like this one. */
+  readonly url = 'vmblock:'
   onload: ((event: object) => void) | undefined = undefined
   onprogress: ((event: V86Progress) => void) | undefined = undefined
   /** @internal The guest was told that it has to flush. */

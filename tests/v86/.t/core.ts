@@ -1,2 +1,0 @@
-import { openNode } from '@vmblock/block-core'
-export const f = openNode

@@ -1,2 +1,0 @@
-import { qcow2 } from '@vmblock/qcow2'
-export const f = qcow2

@@ -19,6 +19,8 @@ import type { SavableEmulator } from './save-state.ts'
  */
 export type ExportFormat = 'qcow2' | 'raw' | 'as-is'
 
+const FORMATS: readonly ExportFormat[] = ['qcow2', 'raw', 'as-is']
+
 /** How a disk is exported. */
 export interface ExportOptions {
   /** Default: `qcow2`. */
@@ -47,7 +49,7 @@ const SPARSE = 4096
  * nothing that it writes later. A guest that is to find a clean file system in it unmounts it before, or syncs and is paused.
  *
  * @throws BlockError of the disk's flush, of reading, of writing (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL
- *   for a backing file of what has none; the reason of an aborted signal
+ *   for a backing file of what has none, and another format; the reason of an aborted signal
  */
 export async function exportInto(
   kit: Pick<SourceKit, 'environment' | 'imageDriver'>,
@@ -56,6 +58,8 @@ export async function exportInto(
   options: ExportOptions = {},
 ): Promise<void> {
   const { format = 'qcow2', backingFile, emulator } = options
+  if (!FORMATS.includes(format))
+    throw new BlockError('EINVAL', `a disk is exported as ${FORMATS.join(', ')}, not as '${format}'`)
   if (backingFile && format !== 'as-is')
     throw new BlockError(
       'EINVAL',

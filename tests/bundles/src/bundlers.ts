@@ -35,7 +35,7 @@ export const BUNDLERS: Readonly<Record<string, Bundler>> = {
   // These two leave `new URL('./opfs-worker.js', import.meta.url)` as it is: the worker is a second entry beside the page's.
   esbuild: (folder) => bundle(folder, { main: PAGE, 'opfs-worker': WORKER }),
   async rollup(folder) {
-    const plugins = [nodeResolve({ browser: true }), commonjs()]
+    const plugins = [nodeResolve({ browser: true, rootDir: HERE }), commonjs()]
     const built = await rollup({ input: { main: PAGE, 'opfs-worker': WORKER }, plugins })
     await built.write({ dir: folder, format: 'es' })
     await built.close()

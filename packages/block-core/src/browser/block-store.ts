@@ -78,16 +78,13 @@ export class BlockStore {
     try {
       await deleteDB(databaseOf(name))
       const database = await openDB<Schema>(databaseOf(name), 1, {
+        // All in one: a page that dies meanwhile leaves no database that is no disk.
         upgrade(fresh) {
-          fresh.createObjectStore('facts')
           fresh.createObjectStore('blocks')
+          void fresh.createObjectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk')
         },
       })
-      try {
-        await database.put('facts', { size, blockSize: STORE_BLOCK }, 'disk')
-      } finally {
-        database.close()
-      }
+      database.close()
     } catch (error) {
       await deleteDB(databaseOf(name)).catch(() => undefined)
       throw fromWebError(error, `Could not create '${name}'`)

@@ -78,10 +78,10 @@ const pureInitializers: Plugin = {
  * `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
  *
  * p-queue, which exists as an ES module alone, is part of the CommonJS build: Node 20.19 can `require` ES modules, but
- * bundlers and test runners that load CommonJS often cannot.
+ * bundlers and test runners that load CommonJS often cannot. `inside` are packages that become a part of both.
  */
 export const library =
-  (entry: Record<string, string>) =>
+  (entry: Record<string, string>, { inside = [] }: { readonly inside?: readonly RegExp[] } = {}) =>
   ({ dts }: Options): Options | Options[] => {
     const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
     if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
@@ -92,13 +92,14 @@ export const library =
       platform: 'neutral',
       sourcemap: true,
       splitting: true,
+      noExternal: [...inside],
       plugins: [workerUrls, pureInitializers],
     }
     return [
       code,
       {
         ...code,
-        noExternal: ['p-queue'],
+        noExternal: ['p-queue', ...inside],
         outExtension: () => ({ js: '.cjs' }),
         plugins: [workerUrls, toCommonJs],
       },

@@ -11,8 +11,8 @@ import { filesBelow, hashOf, isCurrent, remember } from './stamps.mjs'
 import { at, Failure, fail, mustRun, pnpm } from './toolchain.mjs'
 import { buildOrder } from './workspace.mjs'
 
-// `testing` needs vitest, an optional peer that an empty project does not have.
-const NOT_LOADED = new Set(['./package.json', './testing'])
+// `testing` needs vitest, an optional peer that an empty project does not have; a worker's script runs in workers alone.
+const NOT_LOADED = new Set(['./package.json', './testing', './opfs-worker'])
 
 const problems = []
 

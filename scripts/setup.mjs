@@ -1,6 +1,6 @@
 // Makes a clone ready: dependencies by the pinned pnpm, then the packages' builds; each only when it is not current.
 // `node scripts/setup.mjs` builds all there is to run, `--types` also the declarations that are published.
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { filesBelow, hashOf, isCurrent, remember } from './stamps.mjs'
 import { at, Failure, fail, mustRun, nodeTool, pnpm, readJson, say } from './toolchain.mjs'
@@ -91,7 +91,15 @@ async function buildOne({ item: { folder, path }, step, hash }) {
   })
   const made = filesBelow(`${path}/dist`).filter((file) => isDeclaration(file) === (step === 'types'))
   if (made.length === 0) throw new Failure(`building ${folder} made no ${step}`)
+  if (step === 'types') for (const file of made) nameLibraries(file)
   remember(`${folder}.${step}`, hash, made)
+}
+
+/** What is declared of `await using` must not depend on the libraries of types that an application has chosen. */
+function nameLibraries(file) {
+  const text = readFileSync(file, 'utf8')
+  if (/asyncDispose|AsyncDisposable/.test(text))
+    writeFileSync(file, `/// <reference lib="esnext.disposable" />\n${text}`)
 }
 
 /** Runs `body` while no other process sets up the same clone. */

@@ -1,5 +1,5 @@
-// Puts into `public` what the page boots: a BIOS, and a disk with the small Linux of the tests. Another guest needs no more than
-// its own `disk.qcow2` there.
+// Puts into `public` a Linux for the page: a BIOS, and a disk with the small Linux of the tests, of Debian's packages (by apt, without
+// installing anything). Another guest needs no more than its own `disk.qcow2` there. Without all that the page has its notepad.
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { v86Disk } from '@vmblock/v86/node'
@@ -10,6 +10,7 @@ const path = (relative) => fileURLToPath(new URL(relative, import.meta.url))
 const guest = (name) => path(`../../.cache/guest/${name}`)
 
 await provideGuest()
+if (!existsSync(guest('bios.bin'))) throw new Error('the files of the guest are not there: see above')
 mkdirSync(path('public'), { recursive: true })
 for (const name of ['bios.bin', 'vgabios.bin']) copyFileSync(guest(name), path(`public/${name}`))
 const file = path('public/disk.qcow2')

@@ -21,6 +21,7 @@ import { failureOf } from './errno.ts'
 import type { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { requireNode } from './node-arguments.ts'
+import type { AbortSignalLike } from './platform-types.ts'
 import { RateLimit } from './rate-limit.ts'
 import { SparseRuns, type SparseRunsOptions } from './sparse-runs.ts'
 
@@ -62,7 +63,7 @@ export interface CopyOptions {
   /** A piece is in the target. */
   readonly onEnd?: ((piece: CopyPiece) => void) | undefined
   /** Ends the copy when it is aborted: what is in flight ends, nothing new begins. */
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: AbortSignalLike | undefined
 }
 
 const requireMap = expects('a CopyMap', (value) => {

@@ -442,13 +442,34 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
   /** Formats an open, empty file. */
   create?(context: CreateContext<OptionValues<C>>): Promise<void>
-  /** Protocols: makes (or empties) the place that `options` name, `size` bytes large; `placeOptions` are parsed. */
+  /**
+   * Judges options of {@link create} that do not depend on the file, before one is made or emptied for it.
+   *
+   * @throws BlockError what `create` would throw for them
+   */
+  checkCreate?(options: OptionValues<C>): Promise<void>
+  /**
+   * Protocols: makes (or empties) the place that `options` name, `size` bytes large; `placeOptions` are parsed. Where it fails,
+   * nothing is there that was not there before.
+   *
+   * @returns what takes it back; nothing for a place that was there before
+   */
   createPlace?(
     options: OptionValues<O>,
     size: number,
     preallocation: Preallocation,
     placeOptions?: Readonly<Record<string, unknown>>,
-  ): Promise<void>
+  ): Promise<CreatedPlace | undefined>
+}
+
+/** A place that was made new. */
+export interface CreatedPlace {
+  /**
+   * Removes it, with all that was made for it: it is of no use. It must be closed.
+   *
+   * @throws BlockError EBUSY while it is open
+   */
+  remove(): Promise<void>
 }
 
 /** A driver of any options, as a registry holds it. */

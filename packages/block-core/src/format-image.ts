@@ -2,12 +2,17 @@
 import { requireSole } from './access.ts'
 import { isPlain, wrongValue } from './arguments.ts'
 import { isZero, SECTOR } from './bits.ts'
+import { skipFilters } from './block-status.ts'
 import { BlockChild } from './child.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
+import { originOf } from './environment.ts'
 import { BlockError } from './errors.ts'
+import { isBlockNode } from './known-nodes.ts'
 import type { BlockNode } from './node.ts'
 import { requireNode } from './node-arguments.ts'
+import { openNode } from './open.ts'
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
+import { resolveBackingFilename } from './paths.ts'
 import { settlePermissions } from './permissions.ts'
 import { requireDriver } from './registry.ts'
 
@@ -23,6 +28,27 @@ const PIECE = 2 ** 18
 /** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
+/** The name that an overlay gives its backing file, the format of that, and its size, as far as they are not given. */
+async function withBacking(file: BlockNode, { backing, ...options }: RawOptions): Promise<RawOptions> {
+  if (isBlockNode(backing)) {
+    const { driver, filename, size } = skipFilters(backing)
+    const format = driver.kind === 'format' ? driver.name : 'raw'
+    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...options }
+  }
+  const { size, backing_file: name, backing_fmt: format } = options
+  const environment = originOf(file)?.environment
+  if (size !== undefined || typeof name !== 'string' || !environment) return options
+  const node = await openNode(environment, {
+    ...(format !== undefined && { driver: format }),
+    filename: resolveBackingFilename(file.filename, name),
+    'read-only': true,
+    'force-share': true,
+  })
+  const whole = { ...options, size: node.size }
+  await node.close()
+  return whole
+}
+
 /**
  * Makes what a place held before be taken for no image any more: of a place that cannot be emptied, a device, the first sector is zeroed,
  * as QEMU does it. Once the new image is known to fit, and before anything else of it is written.
@@ -35,11 +61,12 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  * Formats an open, growable node that nothing else uses, and that is empty or reads as zeroes. Meanwhile no format can be
  * opened on it.
  *
- * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with suffixes
+ * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with suffixes. An overlay needs no
+ *   `size`: it has that of `backing`, an open node, or of the image that `backingFile` names from where `file` is
  * @param dataFile another such node, where the options ask for an external data file
- * @throws BlockError ENOTSUP when the driver cannot create images; EINVAL that names a wrong option; EBUSY where a node,
- *   or its file by whatever name, is open elsewhere; EEXIST where one holds data, and {@link FormatChoices.overwrite}
- *   was not given: in all of them nothing has been written
+ * @throws BlockError ENOTSUP when the driver cannot create images; EINVAL that names a wrong option; of opening the backing
+ *   file; EBUSY where a node, or its file by whatever name, is open elsewhere; EEXIST where one holds data, and
+ *   {@link FormatChoices.overwrite} was not given: in all of them nothing has been written
  */
 export async function formatImage<O extends OptionTable, C extends OptionTable>(
   driver: BlockDriver<O, C> | AnyDriver,
@@ -56,7 +83,8 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   if (!create)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  const values = parseOptions(createOptions, spelled)
+  const whole = 'backing_file' in createOptions ? await withBacking(file, spelled) : spelled
+  const values = parseOptions(createOptions, whole)
   const nodes = dataFile ? [file, dataFile] : [file]
   const edges: BlockChild[] = []
   try {

@@ -113,6 +113,7 @@ export {
   resolveBackingFilename,
 } from './paths.ts'
 export { PERMISSION } from './permissions.ts'
+export type { AbortSignalLike, WorkerLike } from './platform-types.ts'
 export { filePreallocation } from './preallocation.ts'
 export { type Guess, guessFormat, tailStart } from './probe.ts'
 export { type HeldRange, RangeTracker } from './range-tracker.ts'

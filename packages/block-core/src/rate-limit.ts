@@ -1,4 +1,5 @@
 /** Spreading work over time, by a clock that nobody sets. */
+import type { AbortSignalLike } from './platform-types.ts'
 
 /** Lets so many bytes pass a second. */
 export class RateLimit {
@@ -12,7 +13,7 @@ export class RateLimit {
   }
 
   /** Resolves when so many bytes more may go, or at once when `signal` is aborted. */
-  async take(bytes: number, signal?: AbortSignal): Promise<void> {
+  async take(bytes: number, signal?: AbortSignalLike): Promise<void> {
     const due = this.#start + (this.#bytes / this.#rate) * 1000
     this.#bytes += bytes
     while (!signal?.aborted) {
@@ -26,7 +27,7 @@ export class RateLimit {
 /** Milliseconds: timers take no more than 2^31. */
 const LONGEST = 2 ** 30
 
-function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+function pause(milliseconds: number, signal: AbortSignalLike | undefined): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer)

@@ -2,7 +2,6 @@
 import {
   alignUp,
   BlockError,
-  type BlockNode,
   type CreateContext,
   isPowerOfTwo,
   type Preallocation,
@@ -29,7 +28,7 @@ export interface CreateSettings {
   readonly lazyRefcounts: boolean
   readonly backingFile: string | undefined
   readonly backingFormat: string | undefined
-  readonly dataFile: BlockNode | undefined
+  readonly hasDataFile: boolean
   readonly dataFileName: string | undefined
   readonly dataFileRaw: boolean
 }
@@ -88,7 +87,10 @@ function refuseEncryption(options: CreateOptionValues): void {
  *
  * @throws BlockError EINVAL
  */
-export function settingsOf({ options, dataFile }: CreateContext<CreateOptionValues>): CreateSettings {
+export function settingsOf({
+  options,
+  dataFile,
+}: Omit<CreateContext<CreateOptionValues>, 'file'>): CreateSettings {
   refuseEncryption(options)
   const version = word<2 | 3>(VERSIONS, options.compat ?? 'v3', 'version')
   const asked = word<Preallocation>(PREALLOCATIONS, options.preallocation ?? 'off', 'preallocation')
@@ -118,7 +120,6 @@ export function settingsOf({ options, dataFile }: CreateContext<CreateOptionValu
   if (dataFileRaw && backingFile !== undefined)
     throw invalid('Backing file and data-file-raw cannot be used at the same time')
   if (hasDataFile) requireVersion3(version, 'External data files are only')
-  if (hasDataFile && !dataFile) throw invalid('An external data file must be open before the image is made')
   if (compressionType !== 'zlib') requireVersion3(version, 'Non-zlib compression type is only')
 
   return {
@@ -132,7 +133,7 @@ export function settingsOf({ options, dataFile }: CreateContext<CreateOptionValu
     lazyRefcounts: options.lazy_refcounts,
     backingFile,
     backingFormat,
-    dataFile,
+    hasDataFile,
     dataFileName,
     dataFileRaw,
   }

@@ -55,14 +55,14 @@ const tooLarge = (): BlockError =>
  *
  * @throws BlockError EFBIG when a table would exceed its limit
  */
-function planOf({ geometry, size, preallocation, dataFile }: CreateSettings): Plan {
+function planOf({ geometry, size, preallocation, hasDataFile }: CreateSettings): Plan {
   const { clusterSize, refblockEntries, l2Entries } = geometry
   const l1Size = l1EntriesFor(geometry, size)
   if (l1Size * 8 > MAX_L1_BYTES) throw tooLarge()
   const l1Clusters = Math.ceil((l1Size * 8) / clusterSize)
   const mapped = preallocation === 'off' ? 0 : Math.ceil(size / clusterSize)
   const l2Tables = Math.ceil(mapped / l2Entries)
-  const dataClusters = dataFile ? 0 : mapped
+  const dataClusters = hasDataFile ? 0 : mapped
 
   const counted = 1 + l1Clusters + l2Tables + dataClusters
   let refcountTableClusters = 1
@@ -178,7 +178,7 @@ async function writeMapping(file: BlockNode, plan: Plan): Promise<void> {
 }
 
 function headerOf(settings: CreateSettings, plan: Plan): Header {
-  const { version, size, geometry, dataFile } = settings
+  const { version, size, geometry, hasDataFile } = settings
   return {
     version,
     backingFile: settings.backingFile,
@@ -192,7 +192,7 @@ function headerOf(settings: CreateSettings, plan: Plan): Header {
     nbSnapshots: 0,
     snapshotsOffset: 0,
     incompatible:
-      (dataFile ? Incompatible.dataFile : 0n) |
+      (hasDataFile ? Incompatible.dataFile : 0n) |
       (settings.compressionType === 'zlib' ? 0n : Incompatible.compression) |
       (settings.extendedL2 ? Incompatible.extendedL2 : 0n),
     compatible: settings.lazyRefcounts ? Compatible.lazyRefcounts : 0n,
@@ -239,8 +239,11 @@ async function clear(node: BlockNode, { geometry }: Plan): Promise<void> {
 }
 
 /** Gives the files their sizes, and their storage where that was asked for. */
-async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan): Promise<void> {
-  const { preallocation, size, dataFile } = settings
+async function sizeFiles(
+  { file, dataFile }: Pick<CreateContext<unknown>, 'file' | 'dataFile'>,
+  { preallocation, size }: CreateSettings,
+  plan: Plan,
+): Promise<void> {
   const storage = preallocation === 'metadata' ? 'off' : preallocation
   const resize = async (node: BlockNode, bytes: number): Promise<void> => {
     try {
@@ -262,6 +265,12 @@ async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan):
   if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }
 
+/** Judges options of `create` without a file. @throws BlockError as {@link createQcow2} does for them */
+export function checkCreation(options: CreateOptionValues): void {
+  const settings = settingsOf({ options })
+  headerBytes(settings, planOf(settings))
+}
+
 /**
  * Formats `file`, and gives `dataFile` its size.
  *
@@ -272,15 +281,17 @@ async function sizeFiles(file: BlockNode, settings: CreateSettings, plan: Plan):
  * @throws BlockError EINVAL options that make no sense; EFBIG too large; ENOSPC names too long for the header
  */
 export async function createQcow2(context: CreateContext<CreateOptionValues>): Promise<void> {
-  const { file } = context
+  const { file, dataFile } = context
   const settings = settingsOf(context)
+  if (settings.hasDataFile && !dataFile)
+    throw new BlockError('EINVAL', 'An external data file must be open before the image is made')
   const plan = planOf(settings)
   const header = headerBytes(settings, plan)
-  for (const node of [file, settings.dataFile]) if (node && node.size > 0) await clear(node, plan)
-  await sizeFiles(file, settings, plan)
+  for (const node of [file, dataFile]) if (node && node.size > 0) await clear(node, plan)
+  await sizeFiles(context, settings, plan)
   await writeRefcounts(file, plan)
   await writeMapping(file, plan)
   await file.write(0, header)
-  if (settings.dataFile) await settings.dataFile.flush()
+  if (dataFile) await dataFile.flush()
   await file.flush()
 }

@@ -133,6 +133,7 @@ export const createQcow2Driver = ({
         ? operations(image)
         : (await loadMaintenance()).describedImage(image, context.nodeName)
     },
+    checkCreate: async (options) => (await loadMaintenance()).checkCreation(options),
     create: async (context) => (await loadMaintenance()).createQcow2(context),
   })
 

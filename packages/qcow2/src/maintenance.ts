@@ -4,7 +4,7 @@
  */
 export { amend, changeBackingFile } from './amend.ts'
 export { checkImage } from './check/check.ts'
-export { createQcow2 } from './create.ts'
+export { checkCreation, createQcow2 } from './create.ts'
 export { makeEmpty } from './empty.ts'
 export { describedImage, requireDescribable } from './encrypted.ts'
 export { info } from './info.ts'

@@ -38,15 +38,11 @@ export const createOptions = {
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
 /**
- * Formats `file`: the header with the backing file's name, then an empty L1 table, byte for byte as QEMU does it.
- * The header comes last, so that an interrupted creation leaves no image.
+ * The header of a new image, with the backing file's name behind it.
  *
  * @throws BlockError EINVAL in QEMU's words
  */
-export async function createQed({
-  file,
-  options,
-}: CreateContext<OptionValues<typeof createOptions>>): Promise<void> {
+export function headerOf(options: OptionValues<typeof createOptions>): Uint8Array {
   if (options.size === undefined) throw invalid('Image creation needs a size parameter')
   const imageSize = alignUp(options.size, SECTOR)
   const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = options
@@ -80,6 +76,21 @@ export async function createQed({
     backingNameSize: name.length,
   })
   bytes.set(name, HEADER_BYTES)
+  return bytes
+}
+
+/**
+ * Formats `file`: the header with the backing file's name, then an empty L1 table, byte for byte as QEMU does it.
+ * The header comes last, so that an interrupted creation leaves no image.
+ *
+ * @throws BlockError EINVAL in QEMU's words
+ */
+export async function createQed({
+  file,
+  options,
+}: CreateContext<OptionValues<typeof createOptions>>): Promise<void> {
+  const bytes = headerOf(options)
+  const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = options
   // The file's length says what is allocated, so nothing that was there may stay.
   // Its tables count on zeroes where nothing was written: no place for it is one that cannot be emptied.
   await file.truncate(0, { exact: true })

@@ -11,7 +11,7 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
-import { createOptions, createQed } from './create.ts'
+import { createOptions, createQed, headerOf } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
 import { changeBackingFile, truncate } from './header-changes.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
@@ -106,6 +106,7 @@ export function createQedDriver({
     createOptions,
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
+    checkCreate: async (options) => void headerOf(options),
     create: createQed,
   })
 }

@@ -32,7 +32,6 @@ async function run(
     registry,
     host,
     readFile: (path) => fs.promises.readFile(path),
-    removeFile: (path) => fs.promises.unlink(path),
     realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
     onProgressRequest(listener) {
       process.on('SIGUSR1', listener)

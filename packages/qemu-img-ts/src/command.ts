@@ -12,8 +12,6 @@ export interface Services {
   readonly host: OpenHost
   /** Content of a file of the user. Without it secrets cannot be read from files. @throws an error with a POSIX `code` */
   readonly readFile?: (filename: string) => Promise<Uint8Array>
-  /** Deletes a file that could not be formatted. Without it, it stays. */
-  readonly removeFile?: (filename: string) => Promise<void>
   /** The name of a file without links and dots; undefined if there is none. Without it names are compared as they are. */
   readonly realPath?: (filename: string) => Promise<string | undefined>
   /** Calls `listener` whenever somebody asks how far the program is (SIGUSR1). @returns what ends that */

@@ -2,6 +2,8 @@
 import {
   type AnyDriver,
   BlockError,
+  type BlockNode,
+  type CreatedPlace,
   filenameToOptions,
   isBlockError,
   type OpenEnvironment,
@@ -97,12 +99,20 @@ export function planImage(services: Services, request: NewImageRequest, warn: Wa
   return { filename, format, table, given }
 }
 
-/** Makes the file, and formats it. What could not be formatted is deleted, as QEMU does. @throws BlockError */
+/** Takes back what was made: of a file that was there before, nothing. */
+export type Undo = () => Promise<void>
+
+/**
+ * Makes the file, and formats it. Options are judged before anything is made or emptied. What could not be formatted is deleted, as
+ * QEMU does, but no file that was there before, which QEMU deletes too.
+ *
+ * @returns takes it back, once it is closed, for a caller who cannot use it
+ * @throws BlockError
+ */
 export async function makeImage(
   environment: OpenEnvironment,
-  { removeFile }: Pick<Services, 'removeFile'>,
   { filename, format, given }: NewImage,
-): Promise<void> {
+): Promise<Undo> {
   // What the format takes is its own; what is left is for the place.
   const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
   for (const [name, option] of given)
@@ -111,39 +121,45 @@ export async function makeImage(
   if (!format.create)
     throw new BlockError('ENOTSUP', `Format driver '${format.name}' does not support image creation`)
   const dataFilename = given.get('data_file')?.text
-  const made: string[] = []
-  const nodes: Awaited<ReturnType<typeof openNode>>[] = []
-  const makeFile = async (name: string) => {
+  await format.checkCreate?.(options)
+  const made: (CreatedPlace | undefined)[] = []
+  const nodes: BlockNode[] = []
+  const undo = async (): Promise<void> => {
+    for (const place of made.splice(0)) await place?.remove().catch(() => undefined)
+  }
+  const makeFile = async (name: string): Promise<BlockNode> => {
     const place = filenameToOptions(environment.registry, name)
-    const protocol = environment.registry.get(String(place['driver']))
-    await createPlace(protocol, place, forPlace!)
-    // A device was there before, and stays.
-    if (!protocol.recognises) made.push(name)
+    made.push(await createPlace(environment.registry.get(String(place['driver'])), place, forPlace!))
     const node = await openNode(environment, place)
     nodes.push(node)
     return node
   }
   try {
-    // Who has the data file open keeps the image from being emptied, too.
+    // Neither is emptied while the other is in use, and an image that is there comes last, when nothing else can fail but
+    // to fill it.
+    const dataFirst = dataFilename !== undefined && (await requireFree(environment, filename))
     if (dataFilename !== undefined) await requireFree(environment, dataFilename)
+    let dataFile = dataFirst ? await makeFile(dataFilename) : undefined
     const file = await makeFile(filename)
-    const dataFile = dataFilename === undefined ? undefined : await makeFile(dataFilename)
+    if (dataFilename !== undefined) dataFile ??= await makeFile(dataFilename)
     await format.create({ file, dataFile, options })
     for (const node of nodes.splice(0)) await node.close()
+    return undo
   } catch (error) {
     for (const node of nodes) await node.close().catch(() => undefined)
-    for (const name of made) await removeFile?.(name).catch(() => undefined)
+    await undo()
     throw error
   }
 }
 
-/** Asks whether a file may be written to, if it is there. @throws BlockError EBUSY */
-async function requireFree(environment: OpenEnvironment, name: string): Promise<void> {
+/** Asks whether a file may be written to. @returns whether it is there @throws BlockError EBUSY */
+async function requireFree(environment: OpenEnvironment, name: string): Promise<boolean> {
   try {
-    const node = await openNode(environment, filenameToOptions(environment.registry, name))
-    await node.close()
+    await (await openNode(environment, filenameToOptions(environment.registry, name))).close()
+    return true
   } catch (error) {
-    if (!isBlockError(error, 'ENOENT')) throw error
+    if (isBlockError(error, 'ENOENT')) return false
+    throw error
   }
 }
 
@@ -151,9 +167,9 @@ async function createPlace(
   protocol: AnyDriver,
   { driver: _, ...place }: RawOptions,
   placeOptions: RawOptions,
-): Promise<void> {
+): Promise<CreatedPlace | undefined> {
   if (!protocol.createPlace)
     throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
   const options = parseOptions(protocol.options ?? {}, place)
-  await protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
+  return protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
 }

@@ -20,23 +20,26 @@ export const rawCreateOptions = {
   preallocation,
 }
 
+type RawOptions = OptionValues<typeof rawCreateOptions>
+
+/** @throws BlockError as {@link createRaw} does for the options */
+export async function checkCreation({ size: bytes, preallocation: mode }: RawOptions): Promise<void> {
+  if (bytes === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
+  if (mode === 'metadata') throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${mode}`)
+}
+
 /**
  * Gives an empty file its size: whole sectors, as QEMU makes them.
  *
  * @throws BlockError EINVAL without a size; ENOTSUP for a preallocation mode that the file cannot do
  */
-export async function createRaw({
-  file,
-  options,
-}: CreateContext<OptionValues<typeof rawCreateOptions>>): Promise<void> {
-  if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-  if (options.preallocation === 'metadata')
-    throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${options.preallocation}`)
+export async function createRaw({ file, options }: CreateContext<RawOptions>): Promise<void> {
+  await checkCreation(options)
   const { preallocation } = options
   if (!file.growable && preallocation !== 'off')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
   // What was there would show; a device is as large as it is.
   if (file.growable && file.size > 0) await file.truncate(0)
-  await file.truncate(alignUp(options.size, SECTOR), { preallocation, exact: file.growable })
+  await file.truncate(alignUp(options.size!, SECTOR), { preallocation, exact: file.growable })
   await forgetContent(file)
 }

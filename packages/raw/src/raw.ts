@@ -16,7 +16,7 @@ import {
   tailStart,
   type WriteFlag,
 } from '@vmblock/block-core'
-import { createRaw, rawCreateOptions } from './create.ts'
+import { checkCreation, createRaw, rawCreateOptions } from './create.ts'
 import { checkedWindow, rawOptions, windowSize } from './window.ts'
 
 /** The node below keeps, or emulates, each of these for us. */
@@ -40,6 +40,7 @@ export const raw = defineDriver({
   createOptions: rawCreateOptions,
   probe: () => LAST_RESORT,
   open: openRaw,
+  checkCreate: checkCreation,
   create: createRaw,
 })
 

@@ -2,8 +2,8 @@
 import { BlockError } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom, FOREIGN_FILES } from '@vmblock/block-core/testing'
-import { afterEach, describe, expect, it, test } from 'vitest'
-import { quota } from '../../../tests/support/origin-storage.ts'
+import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
+import { clearStorage, quota } from '../../../tests/support/origin-storage.ts'
 import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
 import { firstDifference } from './testing/slow-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
@@ -81,6 +81,23 @@ describe.each(FOREIGN)('a file of another format: %s, %s', (format, _, bytes) =>
   })
 })
 
+/** What is stored, by name: all files of OPFS, exports aside, and databases. */
+async function stored(): Promise<string[]> {
+  const names: string[] = []
+  const list = async (folder: FileSystemDirectoryHandle, before: string): Promise<void> => {
+    for await (const [name, handle] of (
+      folder as unknown as { entries(): AsyncIterable<[string, FileSystemHandle]> }
+    ).entries()) {
+      if (name === '.vmblock-exports') continue
+      names.push(before + name)
+      if (handle.kind === 'directory') await list(handle as FileSystemDirectoryHandle, `${before}${name}/`)
+    }
+  }
+  await list(await navigator.storage.getDirectory(), '')
+  for (const { name } of await indexedDB.databases()) names.push(name!)
+  return names.sort()
+}
+
 describe.each(STORAGE)('%s', (_, place, create) => {
   it('makes an image that is not there, and keeps one that is', async () => {
     const source = { ...place(freshName()), size: '16M' }
@@ -97,6 +114,64 @@ describe.each(STORAGE)('%s', (_, place, create) => {
     await expect(v86Disk(source)).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(v86Disk({ ...source, size: 'much' })).rejects.toBeInstanceOf(BlockError)
     expect((await openDisk({ ...source, size: SIZE })).byteLength).toBe(SIZE)
+  })
+
+  describe('leaves nothing behind', () => {
+    beforeEach(clearStorage)
+
+    it.each([
+      ['3T', 'EFBIG'],
+      [0, 'EINVAL'],
+      [1000, 'EINVAL'],
+      [-512, 'EINVAL'],
+      [Number.NaN, 'EINVAL'],
+      ['much', 'EINVAL'],
+    ])('of a size of %s', async (size, code) => {
+      const source = place(freshName())
+      await expect(v86Disk({ ...source, size })).rejects.toMatchObject({ code })
+      await expect(v86Disk({ overlay: { ...source, size }, base: { memory: 512 } })).rejects.toMatchObject({
+        code,
+      })
+      expect(await stored()).toEqual([])
+    })
+
+    it('of a disk that cannot be opened once it is made', async () => {
+      const source = place(`folder/of/${freshName()}`)
+      const wrong = { blockSize: 3 }
+      await expect(v86Disk({ ...source, size: SIZE }, wrong)).rejects.toMatchObject({ code: 'EINVAL' })
+      await expect(v86Disk({ ...source, size: SIZE, format: 'qed' })).rejects.toBeInstanceOf(Error)
+      for (const memory of [3 * 2 ** 40, 0])
+        await expect(v86Disk({ overlay: source, base: { memory } })).rejects.toBeInstanceOf(Error)
+      expect(await stored()).toEqual([])
+    })
+
+    it('where there is no room for it', async () => {
+      const source = place(freshName())
+      await quota(1)
+      try {
+        await expect(v86Disk({ ...source, size: '1G' })).rejects.toMatchObject({ code: 'ENOSPC' })
+      } finally {
+        await quota()
+      }
+      expect(await stored()).toEqual([])
+      expect((await openDisk({ ...source, size: SIZE })).byteLength).toBe(SIZE)
+    })
+
+    it('but what was there, and what was only begun', async () => {
+      const [kept, begun] = [place(freshName()), freshName()]
+      const disk = await openDisk({ ...kept, size: SIZE })
+      await disk.write(3, sector(7))
+      await disk.close()
+      await create(begun)
+      const before = await stored()
+      for (const source of [kept, place(begun)])
+        await expect(v86Disk({ ...source, size: SIZE }, { blockSize: 3 })).rejects.toMatchObject({
+          code: 'EINVAL',
+        })
+      expect(await stored()).toEqual(before)
+      expect(await first(await openDisk(kept), 3)).toBe(7)
+      await expect(v86Disk(place(begun))).rejects.toMatchObject({ code: 'EINVAL' })
+    })
   })
 
   it('is made in place of one that was only begun', async () => {
@@ -279,6 +354,13 @@ describe('an exported image', () => {
       expect(await first(await openDisk(source), 1)).toBe(2)
     expect(await exportsThere()).toHaveLength(3)
     for (const image of [raw, whole, overlay]) await image.remove()
+    expect(await exportsThere()).toEqual([])
+  })
+
+  it('of a format that there is not is refused', async () => {
+    const disk = await openDisk({ memory: SIZE })
+    const format = 'vhd' as 'raw'
+    await expect(exportImage(disk, { format })).rejects.toMatchObject({ code: 'EINVAL' })
     expect(await exportsThere()).toEqual([])
   })
 

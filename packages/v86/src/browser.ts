@@ -31,7 +31,7 @@ import { contentOf, requireDisk, requireHost } from './check-source.ts'
 import { exportInto, requireExportOptions } from './export-image.ts'
 import { type ExportedImage, type ExportFileOptions, exportToFile, removeLeftovers } from './exported-file.ts'
 import { type EventSource, flushOn } from './flush-on.ts'
-import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
+import type { OpenedPlace, SourceKit } from './open-source.ts'
 import type {
   BlobSource,
   DiskSource,
@@ -42,8 +42,8 @@ import type {
   PlaceSource,
   UrlSource,
 } from './source.ts'
-import { requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
-import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
+import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
+import { diskOfSource } from './v86-disk-of.ts'
 
 export type { ExportFormat, ExportOptions } from './export-image.ts'
 export type { ExportedImage, ExportFileOptions } from './exported-file.ts'
@@ -85,6 +85,7 @@ const kitOf = (environment: OpenEnvironment): SourceKit => ({
   environment,
   imageDriver: qcow2 as AnyDriver,
   place: (source) => placeOf(environment, source),
+  checkSize: checkDiskSize,
 })
 
 /**
@@ -102,8 +103,7 @@ export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOpt
   })
   const { host, onRepair, flushOnHide = true, ...settings } = options
   const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
-  const { node, isOwn } = await openSource(kitOf(environment), plainSource(source))
-  const disk = await (isOwn ? diskOfOwnNode(node, settings) : diskOf(node, settings))
+  const disk = await diskOfSource(kitOf(environment), plainSource(source), settings)
   if (flushOnHide) flushOnPageHide(disk)
   return disk
 }
@@ -154,9 +154,9 @@ function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace
   if ('indexeddb' in source) {
     const { indexeddb: filename, lockTimeout } = source
     const bytes = { driver: 'indexeddb', filename, ...(lockTimeout !== undefined && { lockTimeout }) }
-    const create = (): Promise<void> =>
+    const create: OpenedPlace['create'] = () =>
       indexedDb.createPlace!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
-    return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create, remove: create }
+    return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
   }
   if (!('memory' in source))
     throw new BlockError(
@@ -180,9 +180,9 @@ function urlPlace({ url, readAhead, cacheSize, ...rest }: UrlSource): OpenedPlac
 function opfsPlace(environment: OpenEnvironment, source: OpfsSource): OpenedPlace {
   const { opfs: filename, lockTimeout = 2000, worker } = source
   const bytes = { driver: 'opfs', filename, 'lock-timeout': lockTimeout, ...(worker && { worker }) }
-  const create = (): Promise<void> => opfs.createPlace!({ filename, lockTimeout, worker }, 0, 'off')
+  const create: OpenedPlace['create'] = () => opfs.createPlace!({ filename, lockTimeout, worker }, 0, 'off')
   void removeLeftovers()
-  return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create, remove: create }
+  return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
 }
 
 /** Whether there is a disk. One of no bytes was begun to be made, by somebody who did not get far. */

@@ -31,6 +31,12 @@ const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.hr
 /** Text, or a `URL`. */
 const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
 
+/** What makes a worker, or the address of its script. */
+const requireWorker = expects(
+  'a function, or the URL of a script',
+  (value) => typeof value === 'function' || typeof value === 'string' || isUrl(value),
+)
+
 /** Bytes, or how many of them. */
 const requireMemory: Check = (value, name) => {
   if (!isCount(value)) memoryBytes(value, name)
@@ -55,9 +61,10 @@ const PLACES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
     cacheSize: requireCount,
     timeout: requireCount,
     retries: requireCount,
+    ignoreValidators: requireFlag,
     fetch: requireCallback,
   },
-  opfs: { opfs: requireText, lockTimeout: requireCount, worker: requireCallback, size: requireSize },
+  opfs: { opfs: requireText, lockTimeout: requireCount, worker: requireWorker, size: requireSize },
   indexeddb: { indexeddb: requireText, lockTimeout: requireCount, size: requireSize },
   memory: { memory: requireMemory },
 }

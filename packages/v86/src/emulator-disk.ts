@@ -16,6 +16,15 @@ import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskOptions } from './disk-options.ts'
 import type { SectorDevice } from './sector-device.ts'
 
+/** @throws BlockError EINVAL for a size, in bytes, that is not made of sectors; `what` names the disk */
+export function requireSectors(bytes: number, what: string): void {
+  if (bytes === 0 || bytes % SECTOR !== 0)
+    throw new BlockError(
+      'EINVAL',
+      `a disk consists of sectors of ${SECTOR} bytes, and ${what} has ${bytes} bytes`,
+    )
+}
+
 /** A block node as a {@link SectorDevice}. */
 export class EmulatorDisk extends BufferedDisk implements SectorDevice {
   readonly sectorSize = SECTOR
@@ -25,11 +34,7 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
   constructor(node: BlockNode, options: DiskOptions = {}) {
     requireNode(node, 'node')
     const { size } = node
-    if (size === 0 || size % SECTOR !== 0)
-      throw new BlockError(
-        'EINVAL',
-        `a disk consists of sectors of ${SECTOR} bytes, and ${nodeTitle(node)} has ${size} bytes`,
-      )
+    requireSectors(size, nodeTitle(node))
     super(node, options)
     this.sectors = size / SECTOR
   }

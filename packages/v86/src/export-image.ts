@@ -30,6 +30,8 @@ import { requireEmulator, type SavableEmulator } from './save-state.ts'
  */
 export type ExportFormat = 'qcow2' | 'raw' | 'as-is'
 
+const FORMATS: readonly ExportFormat[] = ['qcow2', 'raw', 'as-is']
+
 /** How a disk is exported. */
 export interface ExportOptions {
   /** Default: `qcow2`. */
@@ -87,6 +89,8 @@ export async function exportInto(
   requireNode(file, 'file')
   requireExportOptions(options, {})
   const { format = 'qcow2', backingFile, emulator } = options
+  if (!FORMATS.includes(format))
+    throw new BlockError('EINVAL', `a disk is exported as ${FORMATS.join(', ')}, not as '${format}'`)
   if (backingFile && format !== 'as-is')
     throw new BlockError(
       'EINVAL',

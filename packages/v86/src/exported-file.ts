@@ -5,6 +5,7 @@
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
 import type { ExportOptions } from './export-image.ts'
 import type { SourceKit } from './open-source.ts'
+import type { WorkerSource } from './source.ts'
 
 /** An image to be downloaded. */
 export interface ExportedImage extends AsyncDisposable {
@@ -18,8 +19,8 @@ export interface ExportedImage extends AsyncDisposable {
 export interface ExportFileOptions extends ExportOptions {
   /** What `file` is called. Default: `disk.qcow2`, `disk.raw`, or `overlay.qcow2` and the like for `as-is`. */
   readonly name?: string
-  /** Makes the worker that writes the file for a page, where the usual one cannot be had. */
-  readonly worker?: () => Worker
+  /** Makes the worker that writes the file for a page, or where its script is, where the usual one cannot be had. */
+  readonly worker?: WorkerSource
 }
 
 const FOLDER = '.vmblock-exports'
@@ -71,7 +72,7 @@ function hold(name: string): Promise<() => void> {
  */
 export async function exportToFile(
   { environment }: Pick<SourceKit, 'environment'>,
-  { name, worker }: { readonly name: string; readonly worker?: (() => Worker) | undefined },
+  { name, worker }: { readonly name: string; readonly worker?: WorkerSource | undefined },
   fill: (file: BlockNode) => Promise<void>,
 ): Promise<ExportedImage> {
   await removeLeftovers()

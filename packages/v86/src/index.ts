@@ -31,6 +31,7 @@ export type {
   PlaceOptions,
   PlaceSource,
   UrlSource,
+  WorkerSource,
 } from './source.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './v86-disk.ts'
 export { diskOfOwnNode, type V86OpenOptions, v86Disk } from './v86-disk-of.ts'

@@ -1,6 +1,15 @@
 /** What disks can be made of in Node: paths, new images, overlays, memory. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -139,6 +148,89 @@ describe('v86Disk in Node', () => {
     await expect(v86Disk({ file: path('bad.qcow2'), size: 'much' })).rejects.toThrow()
     expect(() => readFileSync(path('bad.qcow2'))).toThrow('ENOENT')
     await expect(v86Disk({ file: path('none.img') })).rejects.toThrow('none.img')
+  })
+
+  describe('leaves nothing behind', () => {
+    const nothing = (): void => expect(readdirSync(directory)).toEqual([])
+
+    it.each([
+      ['3T', 'EFBIG'],
+      [2 ** 41, 'EFBIG'],
+      [0, 'EINVAL'],
+      ['0', 'EINVAL'],
+      [1000, 'EINVAL'],
+      ['1.5b', 'EINVAL'],
+      [-512, 'EINVAL'],
+      [Number.NaN, 'EINVAL'],
+      [512.5, 'EINVAL'],
+      [Number.POSITIVE_INFINITY, 'EINVAL'],
+      ['much', 'EINVAL'],
+      ['', 'EINVAL'],
+    ])('of a size of %s', async (size, code) => {
+      await expect(v86Disk({ file: path('d'), size })).rejects.toMatchObject({ code })
+      nothing()
+      const overlay = { file: path('d'), size }
+      await expect(v86Disk({ overlay, base: { memory: 1024 } })).rejects.toMatchObject({ code })
+      nothing()
+      await using({ file: path('d'), size: '1M' }, async (disk) => expect(disk.byteLength).toBe(2 ** 20))
+      await expect(v86Disk({ file: path('d'), size })).rejects.toMatchObject({ code })
+      expect(readdirSync(directory)).toEqual(['d'])
+    })
+
+    it('over a base that no drive can have', async () => {
+      const overlay = { file: path('o') }
+      for (const memory of [3 * 2 ** 40, 0])
+        await expect(v86Disk({ overlay, base: { memory } })).rejects.toBeInstanceOf(Error)
+      await expect(v86Disk({ overlay, base: { file: path('none') } })).rejects.toMatchObject({
+        code: 'ENOENT',
+      })
+      nothing()
+    })
+
+    it('where a base was made, and the overlay cannot be', async () => {
+      const base = { file: path('base'), size: '1M' }
+      await expect(v86Disk({ overlay: { file: path('no/o') }, base })).rejects.toMatchObject({
+        code: 'ENOENT',
+      })
+      nothing()
+    })
+
+    it('of a disk whose options make no sense, but what was there', async () => {
+      const options = { blockSize: 3 }
+      await expect(v86Disk({ file: path('d'), size: '1M' }, options)).rejects.toMatchObject({
+        code: 'EINVAL',
+      })
+      const overlay = { file: path('o') }
+      const base = { memory: 1024 }
+      await expect(v86Disk({ overlay, base }, options)).rejects.toMatchObject({ code: 'EINVAL' })
+      nothing()
+      await using({ overlay, base }, (disk) => disk.write(0, sector(9)))
+      await expect(v86Disk({ overlay, base }, options)).rejects.toMatchObject({ code: 'EINVAL' })
+      expect(await using({ overlay, base }, (disk) => first(disk))).toBe(9)
+    })
+
+    it('of an image that a format was named for which it has not', async () => {
+      await expect(v86Disk({ file: path('d'), size: '1M', format: 'qed' })).rejects.toBeInstanceOf(Error)
+      nothing()
+    })
+
+    it('of a file that was begun, and empties no other', async () => {
+      writeFileSync(path('d'), '')
+      const bad = { blockSize: 3 }
+      await expect(v86Disk({ file: path('d'), size: '1M' }, bad)).rejects.toMatchObject({ code: 'EINVAL' })
+      expect(readFileSync(path('d'))).toHaveLength(0)
+      await using({ file: path('d'), size: '1M' }, async (disk) => expect(disk.byteLength).toBe(2 ** 20))
+    })
+  })
+
+  it('makes an overlay larger than its base, where that is asked for', async () => {
+    const source = {
+      overlay: { file: path('o'), size: '2M' },
+      base: { memory: new Uint8Array(1024).fill(4) },
+    }
+    await using(source, async (disk) => {
+      expect([disk.byteLength, await first(disk, 1), await first(disk, 2)]).toEqual([2 ** 21, 4, 0])
+    })
   })
 
   it('keeps a file that is there already when something else goes wrong with it', async () => {

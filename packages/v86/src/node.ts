@@ -4,7 +4,7 @@
  * @module
  */
 import { realpathSync } from 'node:fs'
-import { rm, stat, writeFile } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import {
   type AnyDriver,
@@ -17,6 +17,7 @@ import {
   nullCo,
   type OpenEnvironment,
   type OpenHost,
+  parseOptions,
   pathName,
 } from '@vmblock/block-core'
 import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
@@ -24,10 +25,10 @@ import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import { contentOf, requireHost } from './check-source.ts'
-import { type OpenedPlace, openSource, type SourceKit } from './open-source.ts'
+import type { OpenedPlace, SourceKit } from './open-source.ts'
 import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './source.ts'
-import { requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
-import { v86Disk as diskOf, diskOfOwnNode } from './v86-disk-of.ts'
+import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
+import { diskOfSource } from './v86-disk-of.ts'
 
 /** What a disk in Node may be made of; a string is a path, a `URL` one of `file:`. */
 export type NodeDiskSource =
@@ -74,10 +75,10 @@ export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions =
     environment: nodeEnvironment(host),
     imageDriver: qcow2 as AnyDriver,
     place: placeOf,
+    checkSize: checkDiskSize,
   }
   const named = typeof source === 'string' || source instanceof URL ? { file: source } : source
-  const { node, isOwn } = await openSource(kit, named)
-  return isOwn ? diskOfOwnNode(node, settings) : diskOf(node, settings)
+  return diskOfSource(kit, named, settings)
 }
 
 function placeOf(source: PlaceSource): OpenedPlace {
@@ -131,19 +132,15 @@ function filePlace(filename: string): OpenedPlace {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
       return nameBeside(pathOf(overlay.file), filename)
     },
+    // A file of no bytes was begun to be made, by a process that did not get far.
     async exists() {
       try {
-        await stat(filename)
-        return true
+        return (await stat(filename)).size > 0
       } catch (error) {
         if ((error as { code?: unknown }).code === 'ENOENT') return false
         throw fromHostError(error, `Could not open '${filename}'`)
       }
     },
-    create: () =>
-      writeFile(filename, '', { flag: 'wx' }).catch((error: unknown) => {
-        throw fromHostError(error, `Could not create '${filename}'`)
-      }),
-    remove: () => rm(filename, { force: true }),
+    create: () => file.createPlace!(parseOptions(file.options!, { filename }), 0, 'off'),
   }
 }

@@ -2,7 +2,10 @@
  * What a disk may be made of. A node that is open, or the options of one, need nothing else; places (a file, a URL) are
  * understood by the entry that brings their drivers: `@vmblock/v86/node`, `@vmblock/v86/browser`.
  */
-import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
+import type { BlockNode, Bytes, NodeOptions, WorkerLike } from '@vmblock/block-core'
+
+/** Makes a worker of `@vmblock/v86/opfs-worker`, or is the address of that script, which is a module. */
+export type WorkerSource = (() => WorkerLike) | string | URL
 
 /** What is said of a place beside where it is. */
 export interface PlaceOptions {
@@ -46,8 +49,8 @@ export interface OpfsSource extends PlaceOptions {
   readonly opfs: string
   /** Milliseconds to wait for another tab to let go of the file. Default: 2000. */
   readonly lockTimeout?: number
-  /** Makes the worker that holds the file for a page, where the usual one cannot be had. */
-  readonly worker?: () => Worker
+  /** Makes the worker that holds the file for a page, or where its script is, where the usual one cannot be had. */
+  readonly worker?: WorkerSource
 }
 
 /** A disk in the browser's database, by its name: for where there is no OPFS. Browsers only. */

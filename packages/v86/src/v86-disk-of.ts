@@ -8,6 +8,8 @@ import {
   openNode,
 } from '@vmblock/block-core'
 import { requireEnvironmentOption, requireSource } from './check-source.ts'
+import { openSource, type SourceKit } from './open-source.ts'
+import type { DiskSource } from './source.ts'
 import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
 /** {@link V86DiskOptions}, and what opening a node depends on. */
@@ -45,6 +47,25 @@ export async function diskOfOwnNode(node: BlockNode, options: V86DiskOptions): P
     return new V86Disk(node, { ownsNode: true, ...options })
   } catch (error) {
     await node.close().catch(() => undefined)
+    throw error
+  }
+}
+
+/**
+ * A disk of whatever an entry understands.
+ *
+ * @throws BlockError of opening, and of making images; then nothing is left that was made for it
+ */
+export async function diskOfSource(
+  kit: SourceKit,
+  source: DiskSource,
+  options: V86DiskOptions,
+): Promise<V86Disk> {
+  const { node, isOwn, undo } = await openSource(kit, source)
+  try {
+    return isOwn ? await diskOfOwnNode(node, options) : new V86Disk(node, options)
+  } catch (error) {
+    await undo()
     throw error
   }
 }

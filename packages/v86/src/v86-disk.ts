@@ -18,13 +18,24 @@ import {
 } from '@vmblock/block-core'
 import { type DiskOptions, type Durability, diskSettings } from './disk-options.ts'
 import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from './disk-state.ts'
-import { EmulatorDisk } from './emulator-disk.ts'
+import { EmulatorDisk, requireSectors } from './emulator-disk.ts'
 import type { V86Buffer, V86Progress } from './v86-interface.ts'
 
 /** v86 counts sectors in 32 bits: from here on a disk would seem to be smaller than it is. */
 const TOO_LARGE = 2 ** 32 * SECTOR
 /** Bytes: a disk that is larger is not handed out in one piece. */
 const LARGEST_BUFFER = 2 ** 30
+
+/**
+ * Judges the size of a disk, in bytes; `what` names the disk.
+ *
+ * @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count
+ */
+export function checkDiskSize(bytes: number, what = 'the disk'): void {
+  if (bytes >= TOO_LARGE)
+    throw new BlockError('EFBIG', `v86 knows disks of less than 2 TiB, and ${what} has ${bytes} bytes`)
+  requireSectors(bytes, what)
+}
 
 /** How a {@link V86Disk} behaves. */
 export interface V86DiskOptions extends DiskOptions {
@@ -75,6 +86,8 @@ let sessions = 0
 /** See the head of this file. Made by `v86Disk`, or around an open node. */
 export class V86Disk extends EmulatorDisk implements V86Buffer {
   readonly byteLength: number
+  /** v86's declarations know images by their `url` alone. It never looks at that of an object like this one. */
+  readonly url = 'vmblock:'
   onload: ((event: object) => void) | undefined = undefined
   onprogress: ((event: V86Progress) => void) | undefined = undefined
   /** @internal The guest was told that it has to flush. */
@@ -95,11 +108,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   constructor(node: BlockNode, options: V86DiskOptions = {}) {
     requireNode(node, 'node')
     const { settings, identity, allowOlderState = false } = splitOptions(options, {})
-    if (node.size >= TOO_LARGE)
-      throw new BlockError(
-        'EFBIG',
-        `v86 knows disks of less than 2 TiB, and ${nodeTitle(node)} has ${node.size} bytes`,
-      )
+    checkDiskSize(node.size, nodeTitle(node))
     super(node, settings)
     this.byteLength = node.size
     this.#identity = identity ?? `${node.driver.name}: ${node.filename}`

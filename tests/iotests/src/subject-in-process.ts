@@ -2,7 +2,7 @@
  * Our programs in this very process: no start-up cost, and `abort` crashes the block nodes instead of anything else.
  * @module
  */
-import { readFile, realpath, unlink } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { nodeDrivers, main as qemuImg } from '@vmblock/qemu-img-ts'
 import {
@@ -66,7 +66,6 @@ async function img(args: readonly string[]): Promise<Run> {
   }
   const code = await qemuImg(args, streams, {
     ...drivers,
-    removeFile: (path) => unlink(path),
     realPath: (path) => realpath(path).catch(() => undefined),
   })
   return { code, text: text() }

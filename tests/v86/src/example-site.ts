@@ -50,9 +50,9 @@ export class ExampleSite {
   bytesSent = 0
   readonly #server: Server
   readonly #folder: string
-  readonly #disk: Uint8Array
+  readonly #disk: Uint8Array | undefined
 
-  private constructor(server: Server, folder: string, disk: Uint8Array) {
+  private constructor(server: Server, folder: string, disk: Uint8Array | undefined) {
     this.#server = server
     this.#folder = folder
     this.#disk = disk
@@ -60,8 +60,8 @@ export class ExampleSite {
     server.on('request', (request, response) => this.#answer(request, response))
   }
 
-  /** @param disk what is served as `disk.qcow2` */
-  static async open(folder: string, disk: Uint8Array): Promise<ExampleSite> {
+  /** @param disk what is served as `disk.qcow2`; without one there is no BIOS either */
+  static async open(folder: string, disk?: Uint8Array): Promise<ExampleSite> {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return new ExampleSite(server, folder, disk)
@@ -77,10 +77,10 @@ export class ExampleSite {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const name = new URL(request.url ?? '/', this.url).pathname.slice(1)
     const path = join(this.#folder, name || 'index.html')
-    if (name === 'disk.qcow2') this.#sendRange(request, response)
+    if (this.#disk && name === 'disk.qcow2') this.#sendRange(this.#disk, request, response)
     // A page of this origin that does nothing.
     else if (name === 'blank') response.setHeader('content-type', 'text/html').end('')
-    else if (BIOS.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
+    else if (this.#disk && BIOS.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
     else if (!existsSync(path)) response.writeHead(404).end()
     else
       response
@@ -88,17 +88,17 @@ export class ExampleSite {
         .end(readFileSync(path))
   }
 
-  #sendRange(request: IncomingMessage, response: ServerResponse): void {
+  #sendRange(disk: Uint8Array, request: IncomingMessage, response: ServerResponse): void {
     this.requests++
     const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
     if (from === undefined) {
       response.writeHead(400).end()
       return
     }
-    const part = this.#disk.subarray(Number(from), Number(to) + 1)
+    const part = disk.subarray(Number(from), Number(to) + 1)
     this.bytesSent += part.length
     response.writeHead(206, {
-      'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${this.#disk.length}`,
+      'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${disk.length}`,
       etag: '"disk"',
     })
     response.end(part)

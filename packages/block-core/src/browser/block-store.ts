@@ -3,7 +3,7 @@
  * Every change is one transaction: all of it happens, or none.
  */
 import { deleteDB, type IDBPDatabase, openDB } from 'idb'
-import { BlockError } from '../errors.ts'
+import { BlockError, isBlockError } from '../errors.ts'
 import { fromWebError } from './web-error.ts'
 
 /** Bytes of a block: a usual cluster, and few enough records for a large disk. */
@@ -73,23 +73,38 @@ export class BlockStore {
     }
   }
 
-  /** Makes an empty disk of `size` bytes, in place of one of that name. */
+  /** Makes an empty disk of `size` bytes, in place of one of that name; where that fails there is none. */
   static async create(name: string, size: number): Promise<void> {
     try {
       await deleteDB(databaseOf(name))
       const database = await openDB<Schema>(databaseOf(name), 1, {
+        // All in one: a page that dies meanwhile leaves no database that is no disk.
         upgrade(fresh) {
-          fresh.createObjectStore('facts')
           fresh.createObjectStore('blocks')
+          void fresh.createObjectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk')
         },
       })
-      try {
-        await database.put('facts', { size, blockSize: STORE_BLOCK }, 'disk')
-      } finally {
-        database.close()
-      }
+      database.close()
     } catch (error) {
+      await deleteDB(databaseOf(name)).catch(() => undefined)
       throw fromWebError(error, `Could not create '${name}'`)
+    }
+  }
+
+  /** Removes a disk, if there is one, with its database. Nobody may have it open. */
+  static async remove(name: string): Promise<void> {
+    await deleteDB(databaseOf(name)).catch((error: unknown) => {
+      throw fromWebError(error, `Could not remove '${name}'`)
+    })
+  }
+
+  /** Whether there is a database of that name, whatever it holds. */
+  static async isThere(name: string): Promise<boolean> {
+    try {
+      ;(await BlockStore.open(name)).close()
+      return true
+    } catch (error) {
+      return !isBlockError(error, 'ENOENT')
     }
   }
 

@@ -129,9 +129,18 @@ export const indexedDb = defineDriver({
     if (preallocation !== 'off')
       throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
     const name = requireName(filename)
-    await locked(name, false, lockTimeout, async (release) => {
+    return locked(name, false, lockTimeout, async (release) => {
+      const isNew = !(await BlockStore.isThere(name))
       await BlockStore.create(name, size)
       await release()
+      return isNew ? { remove: () => removeDisk(name, lockTimeout) } : undefined
     })
   },
 })
+
+/** @throws BlockError EBUSY */
+const removeDisk = (name: string, lockTimeout: number): Promise<void> =>
+  locked(name, false, lockTimeout, async (release) => {
+    await BlockStore.remove(name)
+    await release()
+  })

@@ -85,7 +85,10 @@ export async function openHandle(request: OpfsRequest): Promise<OpfsFile> {
 const isBusy = (error: unknown): boolean => (error as Error).name === 'NoModificationAllowedError'
 
 /** A tab that was closed a moment ago may still hold its files. */
-async function whenFree<T>({ path, lockTimeout }: OpfsRequest, open: () => Promise<T>): Promise<T> {
+async function whenFree<T>(
+  { path, lockTimeout }: Pick<OpfsRequest, 'path' | 'lockTimeout'>,
+  open: () => Promise<T>,
+): Promise<T> {
   const start = performance.now()
   for (;;) {
     try {
@@ -102,6 +105,64 @@ async function whenFree<T>({ path, lockTimeout }: OpfsRequest, open: () => Promi
         )
     }
     await new Promise((resolve) => setTimeout(resolve, LOCK_POLL))
+  }
+}
+
+const isMissing = (error: unknown): boolean => (error as Error).name === 'NotFoundError'
+
+/** Of a path, the directories that are there, from the root on, and the names of all its parts. Works in pages, too. */
+async function parentsOf(path: string) {
+  const { directories, name } = partsOf(path)
+  const parents = [await navigator.storage.getDirectory()]
+  for (const part of directories) {
+    const next = await parents
+      .at(-1)!
+      .getDirectoryHandle(part)
+      .catch((error: unknown) => {
+        if (!isMissing(error)) throw error
+      })
+    if (!next) break
+    parents.push(next)
+  }
+  return { parents, names: [...directories, name] }
+}
+
+/** How many of the last parts of a path are not there: 0 for a file that is, 1 for one whose directory is. */
+export async function missingParts(path: string): Promise<number> {
+  try {
+    const { parents, names } = await parentsOf(path)
+    if (parents.length < names.length) return names.length - parents.length + 1
+    await parents.at(-1)!.getFileHandle(names.at(-1)!)
+    return 0
+  } catch (error) {
+    if (isMissing(error)) return 1
+    throw fromWebError(error, `Could not open '${path}'`)
+  }
+}
+
+/**
+ * Removes the last `count` parts of a path, as far as they are there and empty but for one another. A worker that was ended a
+ * moment ago may still hold the file.
+ *
+ * @throws BlockError EBUSY while somebody else has the file
+ */
+export async function removeParts(path: string, count: number, lockTimeout: number): Promise<void> {
+  if (count === 0) return
+  try {
+    const { parents, names } = await parentsOf(path)
+    for (let i = names.length - 1; i >= names.length - count; i--) {
+      const [parent, name] = [parents[i], names[i]!]
+      if (!parent) continue
+      try {
+        await whenFree({ path, lockTimeout }, () => parent.removeEntry(name))
+      } catch (error) {
+        // Others put something into a directory meanwhile: it stays, and so do those above it.
+        if ((error as Error).name === 'InvalidModificationError') return
+        if (!isMissing(error)) throw error
+      }
+    }
+  } catch (error) {
+    throw fromWebError(error, `Could not remove '${path}'`)
   }
 }
 

@@ -11,6 +11,11 @@ export type OpfsCall =
   | { readonly kind: 'flush' }
   | { readonly kind: 'close' }
 
+/** From the worker, before anything else: its script is there, and is the right one. */
+export interface OpfsReady {
+  readonly ready: true
+}
+
 /** From the worker. */
 export type OpfsReply =
   | { readonly ok: true; readonly size?: number; readonly data?: Uint8Array }

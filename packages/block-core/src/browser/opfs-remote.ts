@@ -1,28 +1,25 @@
 /** A file of the origin private file system for those who cannot open one: a worker holds it. */
 import type { Patience } from '../driver.ts'
-import { BlockError } from '../errors.ts'
+import { BlockError, messageOf } from '../errors.ts'
+import type { WorkerLike } from '../platform-types.ts'
 import type { OpfsFile, OpfsRequest } from './opfs-handle.ts'
-import type { OpfsCall, OpfsReply } from './opfs-messages.ts'
+import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 
 type Success = Extract<OpfsReply, { readonly ok: true }>
+
+/** Makes a worker, or the address of its script, which is a module. */
+export type WorkerSource = (() => WorkerLike) | string | URL
 
 /** Milliseconds without an answer after which a worker counts as dead: while it starts, and while its file is closed. */
 const ANSWER = 30_000
 /** The same when nothing of it is wanted any more. */
 const LAST_ANSWER = 2000
 
-/** Makes the worker. Bundlers know this way of naming it, and take its code along. */
-export const startOpfsWorker = (): Worker =>
-  new Worker(new URL('./opfs-worker.ts', import.meta.url), { type: 'module' })
-
-/**
- * Opens a file in a worker of its own.
- *
- * @throws BlockError as `openHandle` does; EIO when the worker does not start, ETIMEDOUT when it does not answer
- */
-export async function openRemote(request: OpfsRequest, start = startOpfsWorker): Promise<OpfsFile> {
-  const line = new Line(start())
+/** Opens a file in a worker of its own. @throws BlockError as `openHandle` does; EIO when the worker does not start, ETIMEDOUT when it does not answer */
+export async function openRemote(request: OpfsRequest, source?: WorkerSource): Promise<OpfsFile> {
+  const line = new Line(startWorker(source), source)
   try {
+    await line.ready
     line.limit(request.lockTimeout + ANSWER)
     const { size = 0 } = await line.call({ kind: 'open', request })
     line.limit(undefined)
@@ -33,6 +30,41 @@ export async function openRemote(request: OpfsRequest, start = startOpfsWorker):
   }
 }
 
+/** @throws BlockError EIO where the browser refuses at once: pages of `file:`, scripts of other origins, policies */
+function startWorker(source: WorkerSource | undefined): WorkerLike {
+  try {
+    if (typeof source === 'function') return source()
+    if (source !== undefined) return new Worker(source, { type: 'module' })
+    // Bundlers know this way of naming it, and take its code along.
+    return new Worker(new URL('./opfs-worker.ts', import.meta.url), { type: 'module' })
+  } catch (cause) {
+    throw noWorker(messageOf(cause), cause)
+  }
+}
+
+const noWorker = (why: string, cause?: unknown): BlockError =>
+  new BlockError(
+    'EIO',
+    `The worker that holds the file did not start: ${why}. Its script is @vmblock/block-core/opfs-worker (or ` +
+      "@vmblock/v86/opfs-worker): put it beside the page's script as opfs-worker.js, or give the option 'worker'",
+    { cause },
+  )
+
+/** Why a worker failed that did not say: the browser does not tell, but the script can be asked for. */
+async function reasonOf(source: WorkerSource | undefined): Promise<string> {
+  if (typeof source === 'function') return 'its script is not there, or failed'
+  const url = source ?? new URL('./opfs-worker.ts', import.meta.url)
+  try {
+    const { ok, status, headers } = await fetch(url, { method: 'HEAD' })
+    const type = headers.get('content-type') ?? 'nothing'
+    if (!ok) return `${url} answers with status ${status}`
+    if (!/javascript|ecmascript/.test(type)) return `${url} is served as ${type}, not as JavaScript`
+  } catch {
+    return `${url} cannot be fetched`
+  }
+  return `a policy of the page (worker-src) may forbid ${url}, or it failed`
+}
+
 interface Waiting {
   resolve(reply: Success): void
   reject(error: BlockError): void
@@ -40,28 +72,46 @@ interface Waiting {
 
 /** Calls to a worker and its answers, which come in the order of the calls. */
 class Line {
-  readonly #worker: Worker
+  /** Resolves once the worker has said anything. */
+  readonly ready: Promise<void>
+  readonly #worker: WorkerLike
   readonly #waiting: Waiting[] = []
   #broken: BlockError | undefined
   #limit: number | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  #fail!: (error: BlockError) => void
 
-  constructor(worker: Worker) {
+  constructor(worker: WorkerLike, source: WorkerSource | undefined) {
     this.#worker = worker
-    worker.addEventListener('message', ({ data }: MessageEvent<OpfsReply>) => {
-      const waiting = this.#waiting.shift()
-      this.#startTimer()
-      if (data.ok) waiting?.resolve(data)
-      else waiting?.reject(new BlockError(data.code, data.message))
-    })
-    worker.addEventListener('error', (event) => {
-      event.preventDefault()
-      this.#break(
-        new BlockError(
-          'EIO',
-          `The worker that holds the file failed: ${event.message ?? 'it did not start'}`,
-        ),
+    let isReady = false
+    this.ready = new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => this.#break(noWorker(`it has said nothing for ${ANSWER / 1000} seconds`)),
+        ANSWER,
       )
+      this.#fail = (error) => {
+        clearTimeout(timer)
+        reject(error)
+      }
+      worker.addEventListener('message', ({ data }: MessageEvent<OpfsReply | OpfsReady>) => {
+        isReady = true
+        clearTimeout(timer)
+        resolve()
+        if ('ready' in data) return
+        const waiting = this.#waiting.shift()
+        this.#startTimer()
+        if (data.ok) waiting?.resolve(data)
+        else waiting?.reject(new BlockError(data.code, data.message))
+      })
+    })
+    worker.addEventListener('error', async (event: ErrorEvent) => {
+      event.preventDefault()
+      const { message } = event
+      if (isReady)
+        this.#break(
+          new BlockError('EIO', `The worker that holds the file failed: ${message || 'it did not say why'}`),
+        )
+      else this.#break(noWorker(message || (await reasonOf(source))))
     })
   }
 
@@ -99,6 +149,7 @@ class Line {
 
   #break(error: BlockError): void {
     this.#broken ??= error
+    this.#fail(error)
     for (const { reject } of this.#waiting.splice(0)) reject(error)
     clearTimeout(this.#timer)
   }

@@ -1,7 +1,7 @@
 /** The worker that opens a file for a page, which cannot have a synchronous handle itself. */
 import { isBlockError, messageOf } from '../errors.ts'
 import { type OpfsFile, openHandle } from './opfs-handle.ts'
-import type { OpfsCall, OpfsReply } from './opfs-messages.ts'
+import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 
 let file: OpfsFile | undefined
 /** Calls are answered one after the other, also while the first is still opening the file. */
@@ -48,3 +48,5 @@ async function reply(call: OpfsCall): Promise<void> {
 addEventListener('message', ({ data }: MessageEvent<OpfsCall>) => {
   last = last.then(() => reply(data))
 })
+
+postMessage({ ready: true } satisfies OpfsReady)

@@ -2,21 +2,34 @@
 import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { integer, objectOf, text } from '../options.ts'
-import { canOpenHandles, type OpfsFile, type OpfsRequest, openHandle, partsOf } from './opfs-handle.ts'
-import { openRemote, startOpfsWorker } from './opfs-remote.ts'
+import {
+  canOpenHandles,
+  missingParts,
+  type OpfsFile,
+  type OpfsRequest,
+  openHandle,
+  partsOf,
+  removeParts,
+} from './opfs-handle.ts'
+import { openRemote, type WorkerSource } from './opfs-remote.ts'
 
-const isFunction = (value: unknown): value is () => Worker => typeof value === 'function'
+const isWorkerSource = (value: unknown): value is WorkerSource =>
+  typeof value === 'function' || typeof value === 'string' || value instanceof URL
 
 const options = {
   filename: text('Path of the file in the origin private file system'),
   lockTimeout: integer('Milliseconds to wait for another tab to let go of the file', 2000),
-  worker: objectOf(isFunction, 'a function', 'makes the worker, where the usual one cannot be had'),
+  worker: objectOf(
+    isWorkerSource,
+    'a function or a URL',
+    'makes the worker, or where its script is, where the usual one cannot be had',
+  ),
 }
 
 interface OpfsOptions {
   readonly filename: string | undefined
   readonly lockTimeout: number
-  readonly worker: (() => Worker) | undefined
+  readonly worker: WorkerSource | undefined
 }
 
 /** In a dedicated worker the handle is there at once; a page has a worker hold it. */
@@ -29,7 +42,7 @@ function openFile(
   if (canOpenHandles() && !worker) return openHandle(request)
   if (typeof Worker === 'undefined')
     throw new BlockError('ENOTSUP', 'the opfs driver needs a page or a dedicated worker of a browser')
-  return openRemote(request, worker ?? startOpfsWorker)
+  return openRemote(request, worker)
 }
 
 function requireNoPreallocation(preallocation: string | undefined): void {
@@ -88,12 +101,21 @@ export const opfs = defineDriver({
 
   async createPlace(given, size, preallocation) {
     requireNoPreallocation(preallocation)
-    const file = await openFile(given, { readOnly: false, create: true })
+    const { filename = '', lockTimeout } = given
+    const missing = await missingParts(filename)
+    const remove = (): Promise<void> => removeParts(filename, missing, lockTimeout)
     try {
-      await file.truncate(0)
-      await file.truncate(size)
-    } finally {
-      await file.close()
+      const file = await openFile(given, { readOnly: false, create: true })
+      try {
+        await file.truncate(0)
+        await file.truncate(size)
+      } finally {
+        await file.close()
+      }
+    } catch (error) {
+      await remove().catch(() => undefined)
+      throw error
     }
+    return missing > 0 ? { remove } : undefined
   },
 })

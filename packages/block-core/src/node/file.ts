@@ -1,7 +1,13 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { requireUnused } from '../access.ts'
-import { type DriverEvents, defineDriver, type OpenContext, type ReopenRequest } from '../driver.ts'
+import {
+  type CreatedPlace,
+  type DriverEvents,
+  defineDriver,
+  type OpenContext,
+  type ReopenRequest,
+} from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
 import { pathName } from '../paths.ts'
@@ -12,7 +18,7 @@ import { FileNode } from './file-node.ts'
 import { pathOfUrl } from './file-url.ts'
 import type { HostCalls } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
-import { close, fstat, ftruncate, open } from './host-fs.ts'
+import { close, fstat, ftruncate, open, unlink } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
 import { markedLocks, markWriter } from './marked-locks.ts'
@@ -156,16 +162,17 @@ export async function openFileNode(
 /**
  * Opens the place of a new image, which nobody may use meanwhile, and closes it. A file is made if it is not there; a device has to be.
  *
- * @throws BlockError EBUSY, and what the host says
+ * @returns what takes it back; nothing for a place that was there before
+ * @throws BlockError EBUSY, and what the host says: then a file that was made is gone again
  */
 export async function withPlace(
   driver: FileKind,
   options: FileOptions,
   { hostCalls, ownLocks }: CompleteParts,
   use: (place: { readonly fd: number; readonly size: number }) => Promise<void>,
-): Promise<void> {
+): Promise<CreatedPlace | undefined> {
   const filename = requireFilename(driver, options, hostCalls)
-  const { fd, stats, size } = await openPlace(driver, filename)
+  const { fd, stats, size, isNew } = await openPlace(driver, filename)
   let unlock: (() => void) | undefined
   try {
     if (options.locking !== 'off') {
@@ -174,29 +181,31 @@ export async function withPlace(
     }
     await use({ fd, size })
   } catch (error) {
+    if (isNew) await unlink(filename).catch(() => undefined)
     throw fromHostError(error, `Could not create '${filename}'`)
   } finally {
     unlock?.()
     await close(fd)
   }
+  return isNew ? { remove: () => removeFile(filename) } : undefined
 }
 
 async function openPlace(driver: FileKind, filename: string) {
-  if (driver !== 'file')
-    return openFile(filename, {
+  if (driver !== 'file') {
+    const device = await openFile(filename, {
       driver,
       readOnly: false,
       direct: false,
       makeEngine: () => makeEngine('threads'),
       makeDirectEngine: () => makeEngine('threads'),
     })
-  const fd = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) => {
-    throw openFailure('create', filename, error)
-  })
+    return { ...device, isNew: false }
+  }
+  const { fd, isNew } = await openOrCreate(filename)
   try {
     const stats = await fstat(fd)
     requireKind(driver, filename, stats)
-    return { fd, stats, size: stats.size }
+    return { fd, stats, size: stats.size, isNew }
   } catch (error) {
     await close(fd)
     throw error
@@ -226,7 +235,7 @@ export const fileDriver = (given: FileDriverParts = {}) => {
       const preallocation = place.preallocation ?? fallback
       checkPlaceOptions(place)
       requirePreallocation(preallocation)
-      await withPlace('file', options, parts, async ({ fd }) => {
+      return withPlace('file', options, parts, async ({ fd }) => {
         await ftruncate(fd, 0)
         // A file that has content keeps it where it is. Only a help, as in QEMU: most file systems have no such thing.
         if (place.nocow) await parts.hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
@@ -240,6 +249,30 @@ export const fileDriver = (given: FileDriverParts = {}) => {
       })
     },
   })
+}
+
+/** @throws BlockError what the host says */
+async function removeFile(filename: string): Promise<void> {
+  await unlink(filename).catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'ENOENT')
+      throw fromHostError(error, `Could not remove '${filename}'`)
+  })
+}
+
+/** Opens a file for writing, and says whether it had to be made. A link counts as there, wherever it leads. */
+async function openOrCreate(filename: string): Promise<{ readonly fd: number; readonly isNew: boolean }> {
+  const attempt = (flags: number): Promise<number> => open(filename, constants.O_RDWR | flags, 0o644)
+  try {
+    return { fd: await attempt(constants.O_CREAT | constants.O_EXCL), isNew: true }
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'EEXIST') throw openFailure('create', filename, error)
+  }
+  return attempt(constants.O_CREAT).then(
+    (fd) => ({ fd, isNew: false }),
+    (error: unknown) => {
+      throw openFailure('create', filename, error)
+    },
+  )
 }
 
 /** A reopen gives all options again; none of this driver's own may change. */

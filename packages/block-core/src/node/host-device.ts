@@ -55,6 +55,7 @@ export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDri
         throw new BlockError(code, `${what}: ${messageOf(error)}`, { cause: error })
       })
       if (tooSmall) throw cannotGrow()
+      return undefined
     },
   })
 }

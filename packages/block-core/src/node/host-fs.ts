@@ -11,6 +11,8 @@ export const open = promisify(fs.open)
 export const close = promisify(fs.close)
 /** What the host knows of an open file. */
 export const fstat = promisify(fs.fstat)
+/** Removes the name of a file. */
+export const unlink = promisify(fs.unlink)
 /** Sets the length of an open file, in bytes. */
 export const ftruncate = promisify(fs.ftruncate)
 /** The path of a file without links and dots. `node:fs/promises` has it, too, and takes two milliseconds to load. */

@@ -5,6 +5,7 @@ import {
   backingOf,
   CopyMap,
   messageOf,
+  openNode,
   parseKeyValue,
   readInteger,
   resolveBackingFilename,
@@ -23,7 +24,7 @@ import {
   requireCacheMode,
   withImage,
 } from '../image.ts'
-import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
+import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../new-image.ts'
 import { asksForHelp, optionList } from '../option-list.ts'
 import { Failure } from '../output.ts'
 import type { Progress } from '../progress.ts'
@@ -196,16 +197,50 @@ async function convertInto(
   if (options.targetIsZero && backing !== undefined)
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
   const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
-  const minimum = options.sparse ?? MIN_SPARSE
-  const request = {
+  const request: ImageRequest = {
     name,
     format: options.targetImageOpts ? options.targetFormat : (options.targetFormat ?? 'raw'),
     imageOpts: options.targetImageOpts,
     cache,
   }
   await refuseOwnFiles(call, sources, request, image)
-  if (image) await createTarget(call, image)
-  else await refuseOtherTarget(call, name)
+  if (!image) await refuseOtherTarget(call, name)
+  if (image && backing !== undefined)
+    await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
+  const undo = image && (await createTarget(call, image))
+  let status = 1
+  try {
+    status = await fillTarget(
+      call,
+      { sources, bytes, total, request, backing, isNew: image !== undefined },
+      progress,
+    )
+  } finally {
+    // Half an image looks like a whole one.
+    if (status !== 0) await undo?.()
+  }
+  return status
+}
+
+/** What is to be copied, and where to. Sizes in bytes. */
+interface Filling {
+  readonly sources: readonly BlockNode[]
+  /** Of each source, in whole sectors. */
+  readonly bytes: readonly number[]
+  readonly total: number
+  readonly request: ImageRequest
+  readonly backing: string | undefined
+  /** The target was made for this. */
+  readonly isNew: boolean
+}
+
+async function fillTarget(
+  call: ConvertCall,
+  { sources, bytes, total, request, backing, isNew }: Filling,
+  progress: Progress,
+): Promise<number> {
+  const { options } = call
+  const minimum = options.sparse ?? MIN_SPARSE
   const target = await openImage(call, {
     ...request,
     write: true,
@@ -214,16 +249,15 @@ async function convertInto(
   return withImage(call, target, async () => {
     if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
     if (target.size < total) throw new Failure('output file is smaller than input file')
-    const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, image !== undefined)
+    const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, isNew)
     const map = await CopyMap.of({
       sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
       hasBeneath: backing !== undefined,
       ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
-      ...(image && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
+      ...(isNew && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
       ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
     })
-    const isNew = image !== undefined && backing === undefined
-    const isZero = options.targetIsZero || (isNew && isZeroWhenNew(target))
+    const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
     return copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
   })
 }
@@ -335,9 +369,26 @@ function planTarget({ options, output, services }: ConvertCall, filename: string
   return image
 }
 
-async function createTarget({ environment, services }: ConvertCall, image: NewImage): Promise<void> {
+/** A target that cannot be opened afterwards must not take the place of what is there. @throws Failure */
+async function requireBacking(
+  { environment }: ConvertCall,
+  name: string,
+  backing: string,
+  format: string | undefined,
+): Promise<void> {
   try {
-    await makeImage(environment, services, image)
+    const filename = resolveBackingFilename(name, backing)
+    const driver = format !== undefined && { driver: format }
+    const node = await openNode(environment, { ...driver, filename, 'read-only': true, 'force-share': true })
+    await node.close()
+  } catch (error) {
+    throw new Failure(`Could not open '${name}': Could not open backing file: ${messageOf(error)}`)
+  }
+}
+
+async function createTarget({ environment }: ConvertCall, image: NewImage): Promise<Undo> {
+  try {
+    return await makeImage(environment, image)
   } catch (error) {
     const { filename, format } = image
     throw new Failure(`${filename}: error while converting ${format.name}: ${messageOf(error)}`)

@@ -77,7 +77,7 @@ async function createImage(
   const tooLarge = new Failure(`The image size is too large for file format '${format.name}'${hint}`)
   if (!Number.isSafeInteger(Number(length))) throw tooLarge
   try {
-    await makeImage(environment, services, plan)
+    await makeImage(environment, plan)
   } catch (error) {
     throw isBlockError(error, 'EFBIG') ? tooLarge : error
   }

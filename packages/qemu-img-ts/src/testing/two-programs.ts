@@ -22,7 +22,6 @@ export const hasQemu = (): boolean =>
 export const nodeServices = (): Services => ({
   ...nodeEnvironment({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
   readFile: (name) => fs.promises.readFile(name),
-  removeFile: (name) => fs.promises.unlink(name),
   realPath: (name) => fs.promises.realpath(name).catch(() => undefined),
 })
 

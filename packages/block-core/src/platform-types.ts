@@ -1,0 +1,21 @@
+/**
+ * What is taken of objects that every platform has, under types that need neither the DOM's nor Node's declarations: an
+ * application in strict mode compiles with those it has.
+ */
+
+/** An `AbortSignal`. */
+export interface AbortSignalLike {
+  readonly aborted: boolean
+  readonly reason?: unknown
+  throwIfAborted(): void
+  addEventListener(type: 'abort', listener: () => void): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
+/** A `Worker`. */
+export interface WorkerLike {
+  // biome-ignore lint/suspicious/noExplicitAny: each platform has events of its own
+  addEventListener(type: string, listener: (event: any) => void): void
+  postMessage(message: unknown, options?: { readonly transfer?: ArrayBuffer[] }): void
+  terminate(): unknown
+}

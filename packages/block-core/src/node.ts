@@ -480,7 +480,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   /** Lets the event loop turn. */
   async #turn(): Promise<void> {
-    await loopBudget.wait(this.parents.size > 0)
+    await loopBudget.wait(this.parents.size > 0 ? undefined : this)
     if (this.#hasCrashed) throw this.#closedError()
   }
 

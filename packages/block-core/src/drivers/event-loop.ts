@@ -12,6 +12,8 @@ export const SLICE_MS = 10
 
 /** So much work is done before the clock is looked at: a unit is a small request. */
 const LOOK = 64
+/** Of so many that go on, one has not begun yet. */
+const SHARE = 8
 /** Bytes that count as one more request: they are copied, or searched for zeroes. */
 const BYTES_OF_UNIT = 16384
 
@@ -36,7 +38,9 @@ export class LoopBudget {
   #isSpent = false
   /** Parts of requests that have begun: they go first, so that what is begun ends before more is. */
   readonly #begun = new Line<() => void>()
-  readonly #new = new Line<() => void>()
+  /** By who was asked: they take turns, so that a storm of one does not hold up the few requests of another. */
+  readonly #new = new Map<object, Line<() => void>>()
+  #resumed = 0
 
   constructor(clock: LoopClock) {
     this.clock = clock
@@ -61,7 +65,7 @@ export class LoopBudget {
   #look(): boolean {
     if (!this.#isSpent) this.ended(this.clock.now())
     // While some wait, those that come must not overtake them.
-    const waits = this.#isSpent || !this.#new.isEmpty || !this.#begun.isEmpty
+    const waits = this.#isSpent || this.#new.size > 0 || !this.#begun.isEmpty
     this.#left = waits ? 0 : LOOK
     return waits
   }
@@ -78,17 +82,29 @@ export class LoopBudget {
   }
 
   /**
-   * Waits for a turn if one is due, and for those that have waited longer.
+   * Waits for a turn if one is due, and for those of the same node that have waited longer.
    *
-   * @param begun it is part of a request, or of an operation, that has begun
+   * @param node that is asked; undefined: it is part of a request, or of an operation, that has begun
    */
-  wait(begun: boolean): Promise<void> {
-    const line = begun ? this.#begun : this.#new
-    if (!this.#isSpent && line.isEmpty) return DONE
+  wait(node?: object): Promise<void> {
+    let line = node ? this.#new.get(node) : this.#begun
+    if (!this.#isSpent && (!line || line.isEmpty)) return DONE
     return new Promise((resolve) => {
+      line ??= new Line()
       line.add(resolve)
+      if (node) this.#new.set(node, line)
       this.#watch()
     })
+  }
+
+  #shiftNew(): (() => void) | undefined {
+    for (const [node, line] of this.#new) {
+      const resume = line.shift()
+      this.#new.delete(node)
+      if (!line.isEmpty) this.#new.set(node, line)
+      return resume
+    }
+    return undefined
   }
 
   #watch(): void {
@@ -101,7 +117,9 @@ export class LoopBudget {
     this.#isWatching = this.#isSpent = false
     this.#left = LOOK
     while (!this.#isSpent) {
-      const resume = this.#begun.shift() ?? this.#new.shift()
+      // However many have begun, others get their share.
+      const isOthers = ++this.#resumed % SHARE === 0
+      const resume = (isOthers ? this.#shiftNew() : undefined) ?? this.#begun.shift() ?? this.#shiftNew()
       if (!resume) return
       resume()
       // What was woken does its work before this goes on.
@@ -142,4 +160,4 @@ export const loopBudget = new LoopBudget({ now: () => performance.now(), turn: c
  * @returns undefined: go on. Else a promise that resolves when the event loop has turned
  */
 export const pause = (units = 1): Promise<void> | undefined =>
-  loopBudget.spend(units * BYTES_OF_UNIT) ? loopBudget.wait(true) : undefined
+  loopBudget.spend(units * BYTES_OF_UNIT) ? loopBudget.wait() : undefined

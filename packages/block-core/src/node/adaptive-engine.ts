@@ -75,7 +75,7 @@ export class AdaptiveEngine implements IoEngine {
   }
 
   async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
-    if (this.#budget.isSpent) await this.#budget.wait(true)
+    if (this.#budget.isSpent) await this.#budget.wait()
     if (!this.#chooseNow(this.#reads, into.length)) return this.#pool.pread(fd, into, offset)
     const start = this.#clock.now()
     readNow(fd, into, offset)
@@ -83,7 +83,7 @@ export class AdaptiveEngine implements IoEngine {
   }
 
   async pwrite(fd: number, from: Uint8Array, offset: number): Promise<void> {
-    if (this.#budget.isSpent) await this.#budget.wait(true)
+    if (this.#budget.isSpent) await this.#budget.wait()
     if (!this.#chooseNow(this.#writes, from.length)) return this.#pool.pwrite(fd, from, offset)
     const start = this.#clock.now()
     writeNow(fd, from, offset)
@@ -95,7 +95,7 @@ export class AdaptiveEngine implements IoEngine {
   }
 
   async call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T> {
-    if (this.#budget.isSpent) await this.#budget.wait(true)
+    if (this.#budget.isSpent) await this.#budget.wait()
     if (this.#stopped) throw stopped()
     if (bytes >= LARGE || !this.#calls.tryNow()) return this.#pool.call(bytes, run)
     const start = this.#clock.now()

@@ -1,5 +1,5 @@
 /** `convert` beside QEMU's: what is said, and the images that are left: their content, and where it is. */
-
+import { existsSync } from 'node:fs'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { comparison, runOurs } from './testing/two-programs.ts'
@@ -295,6 +295,23 @@ describe.skipIf(!installed)('convert where QEMU 7.2 goes wrong', () => {
       err: 'qemu-img: Expected backing file name, got empty string\n',
       status: 1,
     })
-    expect(await ours('-c', '-O', 'qcow2', 'a', 'c')).toMatchObject({ status: 1 })
+  })
+
+  it('says of compressed writes that they are not there yet, and leaves nothing behind', async () => {
+    await sayTheSame(['made: create -q -f qcow2 a 1M', 'made: create -q -f qcow2 b 1M'])
+    const err = 'qemu-img: Writing compressed clusters is not there yet: convert to qcow2 without -c\n'
+    for (const words of [
+      ['-c'],
+      ['-c', '-o', 'compression_type=zstd'],
+      ['-c', '-p'],
+      ['-c', '-W', '-m', '4'],
+    ])
+      expect(await ours(...words, '-O', 'qcow2', 'a', 'c')).toMatchObject({ err, status: 1 })
+    expect(existsSync('c')).toBe(false)
+    expect(await ours('-c', '-n', '-O', 'qcow2', 'a', 'b')).toMatchObject({ err, status: 1 })
+    expect(await ours('-c', '-O', 'qed', 'a', 'c')).toMatchObject({
+      err: 'qemu-img: Compression not supported for this file format\n',
+      status: 1,
+    })
   })
 })

@@ -61,7 +61,7 @@ const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
 
 /** Options of a format, then those of the place below; what both have is the format's. */
 const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
-  ...format.createOptions,
+  ...ownOptions(format),
   ...protocol.placeOptions,
   ...ownOptions(format),
 })

@@ -3,6 +3,7 @@ import {
   type BlockNode,
   backingOf,
   CopyMap,
+  guessFormat,
   messageOf,
   parseKeyValue,
   readInteger,
@@ -185,7 +186,6 @@ async function convertInto(
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
   const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
   if (image) await createTarget(call, image)
-  else await refuseOtherTarget(call, name)
   const minimum = options.sparse ?? MIN_SPARSE
   const target = await openImage(call, {
     name,
@@ -198,6 +198,7 @@ async function convertInto(
   return withImage(call, target, async () => {
     if (options.compress && !target.can('writeCompressed')) throw noCompression()
     if (target.size < total) throw new Failure('output file is smaller than input file')
+    await refuseOtherFormat(call, name, target)
     const map = await CopyMap.of({
       sources: sources.map((node, index) => ({
         node,
@@ -217,14 +218,14 @@ async function convertInto(
  * Without `-O` raw bytes are written, also into what is there already. An image of another format would be lost, which QEMU
  * does not mind. @throws Failure
  */
-async function refuseOtherTarget(call: ConvertCall, name: string): Promise<void> {
-  const { targetImageOpts, targetFormat } = call.options
-  if (targetImageOpts || targetFormat !== undefined) return
-  const target = await openImage(call, { name, forceShare: true, extra: { 'no-io': true } })
-  await withImage(call, target, async ({ driver }) => {
-    if (driver.name === 'raw') return 0
-    throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
+async function refuseOtherFormat({ options, environment }: ConvertCall, name: string, target: BlockNode) {
+  const file = target.file?.node
+  if (!options.noCreate || options.targetImageOpts || options.targetFormat !== undefined || !file) return
+  const { driver } = await guessFormat(environment.registry, file).catch((error: unknown) => {
+    throw new Failure(messageOf(error))
   })
+  if (driver.name !== 'raw')
+    throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
 }
 
 /** What formats cannot do yet, in the words that QEMU has for formats that never can. @throws Failure */

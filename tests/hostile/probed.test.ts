@@ -258,6 +258,8 @@ test('a resize waits for what is being written where the disk will end', async (
   const writing = guest.write(8192 - 512, latin1('conectix'))
   await points.wait('held')
   const resizing = isRefused(guest.truncate(8192))
+  // Long enough for a resize that does not wait.
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
   points.resume('held')
   await writing
   expect(await resizing).toBe(true)

@@ -37,7 +37,7 @@ describe.skipIf(!haveChromium())('the example page', () => {
   const shown = (words: string): Promise<unknown> =>
     page.waitForFunction(
       (wanted) =>
-        (document as unknown as { getElementById(id: string): { value: string } })
+        (globalThis as unknown as { document: { getElementById(id: string): { value: string } } }).document
           .getElementById('console')
           .value.includes(wanted),
       words,

@@ -39,7 +39,7 @@ const COMMANDS = [
   'convert X out.raw',
   'convert -O qcow2 X out.raw',
   'convert disk.raw X out.raw',
-  'convert -n -f raw disk.raw X',
+  'convert -n -f raw small.raw X',
   'convert -n -f raw --target-image-opts disk.raw driver=copy-on-read,file.filename=X',
   'bench -c 1 X',
   'bench -c 1 -w X',
@@ -50,6 +50,7 @@ const COMMANDS = [
 describe.each(EACH)('%s', (format, _, bytes) => {
   it('is refused by name, with what to do, and stays as it is', async () => {
     writeFileSync('disk.raw', new Uint8Array(8192))
+    writeFileSync('small.raw', new Uint8Array(0))
     for (const command of COMMANDS) {
       writeFileSync('X', bytes)
       const { err, status } = await runOurs(command.split(' '))
@@ -95,7 +96,7 @@ describe.each(EACH)('%s', (format, _, bytes) => {
 })
 
 it('an image of a known format is not written over by a conversion that names none', async () => {
-  writeFileSync('disk.raw', new Uint8Array(8192))
+  writeFileSync('disk.raw', new Uint8Array(4096))
   await runOurs('create -q -f qcow2 X 1M'.split(' '))
   const image = readFileSync('X')
   const { err, status } = await runOurs('convert -n disk.raw X'.split(' '))

@@ -1,10 +1,16 @@
 /** What disks can be made of in a browser, when they are flushed by themselves, and how they are taken out. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError, openNode } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom, FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
 import { clearStorage, quota } from '../../../tests/support/origin-storage.ts'
-import { type BrowserDiskOptions, type BrowserDiskSource, exportImage, v86Disk } from './browser.ts'
+import {
+  type BrowserDiskOptions,
+  type BrowserDiskSource,
+  browserEnvironment,
+  exportImage,
+  v86Disk,
+} from './browser.ts'
 import { firstDifference } from './testing/slow-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
 
@@ -67,9 +73,10 @@ describe.each(FOREIGN)('a file of another format: %s, %s', (format, _, bytes) =>
     for (const [, place, create] of STORAGE) {
       const name = freshName()
       await create(name)
-      const disk = await openDisk({ ...place(name), format: 'raw' })
-      await disk.node.file!.node.write(0, bytes)
-      await disk.close()
+      const [driver] = Object.keys(place(name))
+      const node = await openNode(browserEnvironment(), { driver: driver!, filename: name })
+      await node.write(0, bytes)
+      await node.close()
       sources.push(place(name), { ...place(name), size: '1M' })
     }
     for (const source of sources) await expect(v86Disk(source)).rejects.toMatchObject(refused)

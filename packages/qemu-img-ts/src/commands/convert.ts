@@ -4,6 +4,7 @@ import {
   type BlockNode,
   backingOf,
   CopyMap,
+  guessFormat,
   messageOf,
   openNode,
   parseKeyValue,
@@ -204,7 +205,6 @@ async function convertInto(
     cache,
   }
   await refuseOwnFiles(call, sources, request, image)
-  if (!image) await refuseOtherTarget(call, name)
   if (image && backing !== undefined)
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
   const undo = image && (await createTarget(call, image))
@@ -249,6 +249,7 @@ async function fillTarget(
   return withImage(call, target, async () => {
     if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
     if (target.size < total) throw new Failure('output file is smaller than input file')
+    await refuseOtherFormat(call, request.name, target)
     const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, isNew)
     const map = await CopyMap.of({
       sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
@@ -266,14 +267,14 @@ async function fillTarget(
  * Without `-O` raw bytes are written, also into what is there already. An image of another format would be lost, which QEMU
  * does not mind. @throws Failure
  */
-async function refuseOtherTarget(call: ConvertCall, name: string): Promise<void> {
-  const { targetImageOpts, targetFormat } = call.options
-  if (targetImageOpts || targetFormat !== undefined) return
-  const target = await openImage(call, { name, forceShare: true, extra: { 'no-io': true } })
-  await withImage(call, target, async ({ driver }) => {
-    if (driver.name === 'raw') return 0
-    throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
+async function refuseOtherFormat({ options, environment }: ConvertCall, name: string, target: BlockNode) {
+  const file = target.file?.node
+  if (!options.noCreate || options.targetImageOpts || options.targetFormat !== undefined || !file) return
+  const { driver } = await guessFormat(environment.registry, file).catch((error: unknown) => {
+    throw new Failure(messageOf(error))
   })
+  if (driver.name !== 'raw')
+    throw new Failure(`'${name}' is an image in the format ${driver.name}, and no format was named: give -O`)
 }
 
 /**

@@ -134,7 +134,7 @@ export interface NodeInfo {
   /** What the header says of the backing file, which need not be what is open. */
   readonly backingFilename?: string
   readonly backingFormat?: string
-  /** Bytes that the file takes on its host. */
+  /** Bytes that the file takes on its host; 0 of a device, which takes none of a file system. */
   readonly actualSize?: number
   /** Facts only this format has. */
   readonly formatSpecific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }

@@ -28,7 +28,7 @@ export class Effort {
     if (this.#isExtended) return this.#left < 0
     this.#isExtended = true
     const { file } = this.#image
-    const { actualSize = file.size } = await file.node.info()
+    const actualSize = (await file.node.info()).actualSize || file.size
     this.#left += 2 * actualSize
     return this.#left < 0
   }

@@ -166,7 +166,7 @@ const PAGES = 2 ** 17
 
 /** How many pages may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
 async function allowedPages({ file, clusterSize }: Image): Promise<number> {
-  const { actualSize = file.size } = await file.node.info()
+  const actualSize = (await file.node.info()).actualSize || file.size
   return PAGES + Math.max(actualSize / clusterSize, actualSize / ENTRY / (8 * PAGE))
 }
 

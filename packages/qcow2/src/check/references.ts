@@ -82,7 +82,7 @@ const DIFFERENCES = 2 ** 22
 
 /** How many differences may be found: more of them in a file that takes more of its host. */
 export async function allowedDifferences({ file, geometry }: Image): Promise<number> {
-  const { actualSize = file.size } = await file.node.info()
+  const actualSize = (await file.node.info()).actualSize || file.size
   return Math.max(DIFFERENCES, (2 * actualSize) / geometry.clusterSize)
 }
 
@@ -120,7 +120,7 @@ const PIECES = 2 ** 17
 
 /** How many pieces may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
 export async function allowedPieces({ file, geometry }: Image): Promise<number> {
-  const { actualSize = file.size } = await file.node.info()
+  const actualSize = (await file.node.info()).actualSize || file.size
   const entries = (PIECE * 8) / geometry.refcountBits
   return PIECES + Math.max(actualSize / geometry.clusterSize, actualSize / 8 / entries)
 }

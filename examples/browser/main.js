@@ -50,7 +50,7 @@ const LINUX = {
   },
 }
 const NOTEPAD = {
-  disk: { opfs: 'notepad.qcow2', size: '16M' },
+  disk: { opfs: 'notepad.qcow2', size: '64M' },
   machine: { multiboot: { buffer: notepad() }, memory_size: 16 * 2 ** 20 },
 }
 

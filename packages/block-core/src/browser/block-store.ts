@@ -75,19 +75,23 @@ export class BlockStore {
 
   /** Makes an empty disk of `size` bytes, in place of one of that name; where that fails there is none. */
   static async create(name: string, size: number): Promise<void> {
+    let reason: unknown
     try {
       await deleteDB(databaseOf(name))
       const database = await openDB<Schema>(databaseOf(name), 1, {
         // All in one: a page that dies meanwhile leaves no database that is no disk.
-        upgrade(fresh) {
+        upgrade(fresh, _, __, transaction) {
+          // Opening fails without a reason where its transaction does.
+          transaction.done.catch((error: unknown) => (reason = error))
           fresh.createObjectStore('blocks')
-          void fresh.createObjectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk')
+          const put = fresh.createObjectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk')
+          put.catch(() => undefined)
         },
       })
       database.close()
     } catch (error) {
       await deleteDB(databaseOf(name)).catch(() => undefined)
-      throw fromWebError(error, `Could not create '${name}'`)
+      throw fromWebError(reason ?? error, `Could not create '${name}'`)
     }
   }
 

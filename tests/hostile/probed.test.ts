@@ -12,7 +12,14 @@ import {
   openNode,
   type RawOptions,
 } from '@vmblock/block-core'
-import { createRandom, FOREIGN_FILES, latin1, type Random, toBytes } from '@vmblock/block-core/testing'
+import {
+  createRandom,
+  FOREIGN_FILES,
+  latin1,
+  nodeOf,
+  type Random,
+  toBytes,
+} from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
@@ -244,28 +251,31 @@ async function wouldTell(file: BlockNode, size: number): Promise<boolean> {
 }
 
 test('a resize waits for what is being written where the disk will end', async () => {
-  const { createBlkdebug } = await import('@vmblock/block-core')
-  const debug = createBlkdebug({
-    print: () => undefined,
-    readConfig: () => Promise.reject(new Error('none')),
+  const memoryFile = memoryFromBytes(new Uint8Array(SIZE))
+  const held: (() => void)[] = []
+  const slow = nodeOf({
+    size: () => memoryFile.size,
+    read: (offset, into) => memoryFile.read(offset, into),
+    async write(offset, from) {
+      await new Promise<void>((resolve) => held.push(resolve))
+      await memoryFile.write(offset, from)
+    },
+    truncate: (size) => memoryFile.truncate(size),
   })
-  const place = { registry: new DriverRegistry([raw, memory, debug]), host: denyHost }
-  const file = memoryFromBytes(new Uint8Array(SIZE))
-  const below = await openNode(place, { driver: 'blkdebug', image: file })
-  const guest = await openNode(place, { file: below })
-  const points = below.ops.breakpoints!
-  points.set('pwritev', 'held')
+  const guest = await openNode(environment, { file: slow })
   const writing = guest.write(8192 - 512, latin1('conectix'))
-  await points.wait('held')
+  while (held.length === 0) await nextTurn()
   const resizing = isRefused(guest.truncate(8192))
   // Long enough for a resize that does not wait.
-  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
-  points.resume('held')
+  for (let turn = 0; turn < 20; turn++) await nextTurn()
+  held[0]!()
   await writing
   expect(await resizing).toBe(true)
-  expect(await guess(file)).toBe('raw')
+  expect(await guess(memoryFile)).toBe('raw')
   await guest.close()
 })
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('an ordinary guest is never refused', () => {
   const sectors = (...parts: readonly (readonly [number, string])[]) => {

@@ -47,10 +47,6 @@ export class ProbeGuard {
   readonly #disk: GuardedDisk
   /** Ends with the last of those that are made one by one. */
   #turn: Promise<unknown> = Promise.resolve()
-  /** Requests elsewhere that run now. A resize moves the end of the file, perhaps to where they write. */
-  #elsewhere = 0
-  #whenNoneElsewhere: (() => void) | undefined
-  #resizing = false
 
   constructor(disk: GuardedDisk) {
     this.#disk = disk
@@ -64,7 +60,7 @@ export class ProbeGuard {
    */
   write(offset: number, from: Uint8Array, run: (data: Uint8Array) => Promise<void>): Promise<void> {
     const end = offset + from.length
-    if (!this.#concerns(offset, end)) return this.#pass(() => run(from))
+    if (!this.#concerns(offset, end)) return run(from)
     const data = from.slice()
     return this.#oneByOne(async () => {
       await this.#judge({ offset, end, data })
@@ -75,34 +71,25 @@ export class ProbeGuard {
   /** Passes on what makes zeroes, perhaps: zero writes and discards. @throws BlockError EPERM as {@link write} */
   clear(offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
     const end = offset + bytes
-    if (!this.#concerns(offset, end)) return this.#pass(run)
+    if (!this.#concerns(offset, end)) return run()
     return this.#oneByOne(async () => {
       await this.#judge({ offset, end })
       await run()
     })
   }
 
-  /** Passes a resize on: other sectors are the last then. @throws BlockError EPERM as {@link write} */
-  resize(size: number, run: () => Promise<void>): Promise<void> {
-    return this.#oneByOne(async () => {
-      this.#resizing = true
-      try {
-        if (this.#elsewhere > 0)
-          await new Promise<void>((resolve) => {
-            this.#whenNoneElsewhere = resolve
-          })
-        const head = await this.#content(0, Math.min(size, SECTOR), SECTOR)
-        for (const end of new Set([size, sectorEnd(size)]))
-          this.#refuse(
-            head,
-            await this.#content(this.#disk.tailStart(end), Math.min(size, end), end),
-            'resize',
-          )
-        await run()
-      } finally {
-        this.#resizing = false
-      }
-    })
+  /**
+   * Passes a resize on: other sectors are the last then. The core lets nothing else run meanwhile.
+   *
+   * @throws BlockError EPERM as {@link write}
+   */
+  async resize(size: number, run: () => Promise<void>): Promise<void> {
+    const head = await this.#content(0, Math.min(size, SECTOR), SECTOR)
+    for (const end of new Set([size, sectorEnd(size)])) {
+      const tail = await this.#content(this.#disk.tailStart(end), Math.min(size, end), end)
+      this.#refuse(head, tail, 'resize')
+    }
+    await run()
   }
 
   #oneByOne(body: () => Promise<void>): Promise<void> {
@@ -112,16 +99,7 @@ export class ProbeGuard {
   }
 
   #concerns(offset: number, end: number): boolean {
-    return offset < SECTOR || end > this.#disk.tailStart(this.#disk.file.size) || this.#resizing
-  }
-
-  async #pass(run: () => Promise<void>): Promise<void> {
-    this.#elsewhere++
-    try {
-      await run()
-    } finally {
-      if (--this.#elsewhere === 0) this.#whenNoneElsewhere?.()
-    }
+    return offset < SECTOR || end > this.#disk.tailStart(this.#disk.file.size)
   }
 
   async #judge(change: Change): Promise<void> {

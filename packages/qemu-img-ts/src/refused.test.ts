@@ -35,7 +35,9 @@ const REFUSED: readonly string[] = [
 
 const run = (line: string, services = nodeServices()) =>
   runOurs(
-    line.split(' ').map((word) => word.replace(/^T$/, path('target')).replace(/^(.*=)?D\//, `$1${directory}/`)),
+    line
+      .split(' ')
+      .map((word) => word.replace(/^T$/, path('target')).replace(/^(.*=)?D\//, `$1${directory}/`)),
     services,
   )
 

@@ -39,13 +39,12 @@ describe.skipIf(!haveChromium())('the example page', () => {
       () => (globalThis as unknown as Partial<PageGlobals>).emulator?.is_running() === true,
     )
   const shown = (words: string): Promise<unknown> =>
-    page.waitForFunction(
-      (wanted) =>
-        (globalThis as unknown as { document: { getElementById(id: string): { value: string } } }).document
-          .getElementById('console')
-          .value.includes(wanted),
-      words,
-    )
+    page.waitForFunction((wanted) => {
+      const { document } = globalThis as unknown as {
+        document: { getElementById(id: string): { readonly value: string } }
+      }
+      return document.getElementById('console').value.includes(wanted)
+    }, words)
   async function visit(): Promise<void> {
     page = await browser.context.newPage()
     await page.goto(site.url)

@@ -29,24 +29,24 @@ const PIECE = 2 ** 18
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 /** The name that an overlay gives its backing file, the format of that, and its size, as far as they are not given. */
-async function withBacking(file: BlockNode, { backing, ...options }: RawOptions): Promise<RawOptions> {
+async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
   if (isBlockNode(backing)) {
     const { driver, filename, size } = skipFilters(backing)
     const format = driver.kind === 'format' ? driver.name : 'raw'
-    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...options }
+    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
   }
-  const { size, backing_file: name, backing_fmt: format } = options
+  const { size, backing_file: name, backing_fmt: driver } = given
   const environment = originOf(file)?.environment
-  if (size !== undefined || typeof name !== 'string' || !environment) return options
+  if (size !== undefined || name === undefined || !environment) return given
+  const filename = resolveBackingFilename(file.filename, String(name))
   const node = await openNode(environment, {
-    ...(format !== undefined && { driver: format }),
-    filename: resolveBackingFilename(file.filename, name),
+    ...(driver !== undefined && { driver }),
+    filename,
     'read-only': true,
     'force-share': true,
   })
-  const whole = { ...options, size: node.size }
   await node.close()
-  return whole
+  return { size: node.size, ...given }
 }
 
 /**

@@ -23,7 +23,7 @@ export interface DiskCopy {
 }
 
 /** As of a program that SIGINT ended. */
-const INTERRUPTED = 130
+export const INTERRUPTED = 130
 
 const DATA: ReadonlySet<CopyKind> = new Set(['data'])
 const DATA_AND_ZEROES: ReadonlySet<CopyKind> = new Set(['data', 'zero'])

@@ -16,7 +16,7 @@ import {
 } from '@vmblock/block-core'
 import { beneathOf, differences } from '../beneath.ts'
 import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
-import { copyDisk, warnOf } from '../copy-disk.ts'
+import { copyDisk, INTERRUPTED, warnOf } from '../copy-disk.ts'
 import {
   type CacheFlags,
   exactBytes,
@@ -208,18 +208,19 @@ async function convertInto(
   if (image && backing !== undefined)
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
   const undo = image && (await createTarget(call, image))
-  let status = 1
   try {
-    status = await fillTarget(
+    const status = await fillTarget(
       call,
       { sources, bytes, total, request, backing, isNew: image !== undefined },
       progress,
     )
-  } finally {
-    // Half an image looks like a whole one.
     if (status !== 0) await undo?.()
+    return status
+  } catch (error) {
+    // Half an image looks like a whole one; but the user who ended it knows, and may want what is there, as with QEMU.
+    if (!(error instanceof Failure && error.status === INTERRUPTED)) await undo?.()
+    throw error
   }
-  return status
 }
 
 /** What is to be copied, and where to. Sizes in bytes. */

@@ -231,13 +231,6 @@ function headerBytes(settings: CreateSettings, plan: Plan): Uint8Array {
   }
 }
 
-/** Nothing that was there may be found by its old header, or show in clusters that are preallocated. */
-async function clear(node: BlockNode, { geometry }: Plan): Promise<void> {
-  if (node.can('truncate')) await node.truncate(0)
-  // Devices keep their length.
-  if (node.size > 0) await node.writeZeroes(0, Math.min(node.size, geometry.clusterSize))
-}
-
 /** Gives the files their sizes, and their storage where that was asked for. */
 async function sizeFiles(
   { file, dataFile }: Pick<CreateContext<unknown>, 'file' | 'dataFile'>,
@@ -287,7 +280,8 @@ export async function createQcow2(context: CreateContext<CreateOptionValues>): P
     throw new BlockError('EINVAL', 'An external data file must be open before the image is made')
   const plan = planOf(settings)
   const header = headerBytes(settings, plan)
-  for (const node of [file, dataFile]) if (node && node.size > 0) await clear(node, plan)
+  // What was there may not show in clusters that are preallocated. Devices keep their length: see below.
+  for (const node of [file, dataFile]) if (node?.growable && node.size > 0) await node.truncate(0)
   await sizeFiles(context, settings, plan)
   await writeRefcounts(file, plan)
   await writeMapping(file, plan)

@@ -40,10 +40,8 @@ export async function writeAgain(
   const middle = alignDown(offset + Math.floor(from.length / 2), clusterSize) - offset
   const half = middle > 0 ? middle : alignUp(offset + 1, clusterSize) - offset
   if (await gainRoom(image, released)) return write(image, offset, from, tries + 1)
-  if (half >= from.length) {
-    if (!(await findHole(image))) throw error
-    return write(image, offset, from, tries + 1)
-  }
+  if (!(await findHole(image))) throw error
+  if (half >= from.length) return write(image, offset, from, tries + 1)
   // There is no room for all of its clusters in a row; there may be some for each.
   await write(image, offset, from.subarray(0, half))
   await write(image, offset + half, from.subarray(half))

@@ -68,6 +68,7 @@ const MAP: Readonly<Record<string, Check>> = {
   sources: expects('a list of { node, bytes, base }', Array.isArray),
   hasBeneath: requireFlag,
   beneathBytes: requireCount,
+  refine: requireCallback,
   onStatusError: requireCallback,
 }
 

@@ -40,7 +40,7 @@ describe('raw disk', () => {
     expect(await read(disk, 998, 4)).toEqual([998 % 251, 999 % 251, 0, 0])
     expect(await read(disk, 1020, 4)).toEqual([0, 0, 0, 0])
     await disk.write(990, new Uint8Array(10).fill(7))
-    await expect(disk.write(990, new Uint8Array(34))).rejects.toMatchObject({ code: 'EIO' })
+    await expect(disk.write(990, new Uint8Array(34))).rejects.toMatchObject({ code: 'ENOSPC' })
     expect(await disk.blockStatus(1000, 24)).toMatchObject({ bytes: 24, data: false, zero: true })
   })
 

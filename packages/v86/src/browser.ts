@@ -27,7 +27,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import type { BufferedDisk } from './buffered-disk.ts'
-import { contentOf, requireDisk, requireHost } from './check-source.ts'
+import { contentOf, requireDisk, requireHost, requireWorker } from './check-source.ts'
 import { exportInto, requireExportOptions } from './export-image.ts'
 import { type ExportedImage, type ExportFileOptions, exportToFile, removeLeftovers } from './exported-file.ts'
 import { type EventSource, flushOn } from './flush-on.ts'
@@ -120,7 +120,7 @@ export async function exportImage(
   options: ExportFileOptions = {},
 ): Promise<ExportedImage> {
   requireDisk(disk, 'disk')
-  requireExportOptions(options, { name: requireText, worker: requireCallback })
+  requireExportOptions(options, { name: requireText, worker: requireWorker })
   const { format = 'qcow2', name = defaultName(disk, format), worker, ...rest } = options
   const kit = kitOf(browserEnvironment())
   return exportToFile(kit, { name, worker }, (file) => exportInto(kit, disk, file, { format, ...rest }))

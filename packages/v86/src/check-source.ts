@@ -32,7 +32,7 @@ const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.hr
 const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
 
 /** What makes a worker, or the address of its script. */
-const requireWorker = expects(
+export const requireWorker = expects(
   'a function, or the URL of a script',
   (value) => typeof value === 'function' || typeof value === 'string' || isUrl(value),
 )

@@ -3,8 +3,12 @@
  * commit, of refcounts raised ahead, and of metadata written in small pieces.
  */
 import type { RawOptions } from '@vmblock/block-core'
+import { neverWaitForTurns } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, filled, openLogged } from './testing/images.ts'
+
+// Over a file in memory nothing else would let the event loop turn, which real flushes do.
+neverWaitForTurns()
 
 const WRITES = 512
 const BYTES = 4096

@@ -68,6 +68,7 @@ describe('an overlay', () => {
     const overlay = await openNode(environment, { driver: 'qcow2', file: node, backing: base })
     expect(overlay.size).toBe(4096)
     await overlay.close()
-    await expect(formatImage(qcow2, node, {})).rejects.toThrow('Image creation needs a size parameter')
+    const empty = await openNode(environment, { driver: 'memory' })
+    await expect(formatImage(qcow2, empty, {})).rejects.toThrow('Image creation needs a size parameter')
   })
 })

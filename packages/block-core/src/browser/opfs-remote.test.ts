@@ -1,6 +1,6 @@
 /** A worker that holds a file, and does not answer: what waits for it ends all the same. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { OpfsCall, OpfsReply } from './opfs-messages.ts'
+import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 import { openRemote } from './opfs-remote.ts'
 
 const REQUEST = { path: 'disk', readOnly: false, create: false, lockTimeout: 2000 }
@@ -10,13 +10,16 @@ class Stage {
   readonly asked: string[] = []
   isTerminated = false
   readonly #answers: ReadonlySet<string>
-  #tell: ((event: { data: OpfsReply }) => void) | undefined
+  #tell: ((event: { data: OpfsReply | OpfsReady }) => void) | undefined
 
   constructor(...answers: OpfsCall['kind'][]) {
     this.#answers = new Set(answers)
   }
-  addEventListener(type: string, listener: (event: { data: OpfsReply }) => void): void {
-    if (type === 'message') this.#tell = listener
+  addEventListener(type: string, listener: (event: { data: OpfsReply | OpfsReady }) => void): void {
+    if (type !== 'message') return
+    this.#tell = listener
+    // Its script is there; what it does not do is answer.
+    queueMicrotask(() => listener({ data: { ready: true } }))
   }
   postMessage(call: OpfsCall): void {
     this.asked.push(call.kind)

@@ -6,6 +6,7 @@ import type { BlockChild } from './child.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { BlockNode } from './node.ts'
 import type { OptionTable, OptionValues, RawOptions } from './options.ts'
+import type { UrlLike } from './platform-types.ts'
 
 /**
  * A protocol turns a place into bytes and has no children; a format gives a disk from the bytes of its
@@ -427,7 +428,7 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
   /** Protocols: the option `filename` is a path of the host, in which a colon ends no protocol. */
   readonly takesPaths?: boolean
   /** Of the driver `file`: the path of a `file:` URL; undefined for URLs of other protocols. @throws BlockError EINVAL */
-  pathOfUrl?(url: URL): string | undefined
+  pathOfUrl?(url: UrlLike): string | undefined
   /** Turns a file name with one of the prefixes, given whole, into options. */
   parseFilename?(filename: string): Record<string, unknown>
   /**

@@ -31,6 +31,7 @@ import {
 import { type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { protocolOf } from './paths.ts'
 import { settlePermissions } from './permissions.ts'
+import type { UrlLike } from './platform-types.ts'
 import { type Guess, guessFormat } from './probe.ts'
 import type { DriverRegistry } from './registry.ts'
 
@@ -50,7 +51,7 @@ export type NodeOptions = RawOptions
  */
 export async function openNode(
   environment: OpenEnvironment,
-  options: NodeOptions | string | URL,
+  options: NodeOptions | string | UrlLike,
 ): Promise<BlockNode> {
   requireEnvironment(environment)
   if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))

@@ -19,3 +19,11 @@ export interface WorkerLike {
   postMessage(message: unknown, options?: { readonly transfer?: ArrayBuffer[] }): void
   terminate(): unknown
 }
+
+/** A `URL`. */
+export interface UrlLike {
+  readonly href: string
+  readonly host: string
+  readonly protocol: string
+  readonly pathname: string
+}

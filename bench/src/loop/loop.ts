@@ -26,7 +26,7 @@ import { ownRuntime } from '../runtimes.ts'
 
 const environment = { registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]), host: nodeHost() }
 
-/** What somebody does while the event loop is watched. */
+/** What a program does while the event loop is watched. */
 export interface LoopRow {
   readonly name: string
   /** Makes what it needs. @param scale 1, or a part of it for a smoke run */

@@ -82,7 +82,7 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
   const wanted = useOf(edge)
   if (!wanted) return
   const [own, bottom] = meetingPoint(edge, node)
-  // Nobody writes through a node that cannot be written.
+  // No request writes through a node that is read-only.
   const isQuiet = !wanted.writes && (wanted.sharesWrites || !writes(bottom))
   for (const other of isQuiet ? [] : bottom.parents) {
     looks.edges++

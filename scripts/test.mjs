@@ -8,7 +8,7 @@ import { setup } from './setup.mjs'
 import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
 
 const REPORT = at('.cache', process.env.VMBLOCK_TEST_REPORT ?? 'vitest.json')
-const MOST_NAMES = 200
+const MOST_NAMES = 40
 
 const CHECKS = [
   ['lint', ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']],
@@ -77,7 +77,7 @@ function readReport(code) {
       status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
   )
   for (const { name } of broken) console.log(`FAIL  ${name} did not run`)
-  tellSkipped(report)
+  tellNotPassed(report)
   let failed = failedTests + broken.length
   if (passed + failed === 0) {
     console.log('FAIL  no test ran')
@@ -90,14 +90,23 @@ function readReport(code) {
   return { passed, failed, skipped: numPendingTests + numTodoTests }
 }
 
-function tellSkipped({ testResults }) {
+/** Lists the tests that did not pass; those that failed come last, where the end of a long log shows them. */
+function tellNotPassed({ testResults }) {
+  tellTests('Skipped', testResults, (status) => status !== 'passed' && status !== 'failed')
+  tellTests('Failed', testResults, (status) => status === 'failed')
+}
+
+function tellTests(title, testResults, isMeant) {
   const names = testResults.flatMap(({ name, assertionResults }) =>
     assertionResults
-      .filter(({ status }) => status !== 'passed' && status !== 'failed')
-      .map(({ fullName }) => `${name.slice(at().length + 1)}: ${fullName}`),
+      .filter(({ status }) => isMeant(status))
+      .map(({ fullName, failureMessages }) => {
+        const [reason] = failureMessages?.[0]?.split('\n') ?? []
+        return `${name.slice(at().length + 1)}: ${fullName}${reason ? `\n      ${reason}` : ''}`
+      }),
   )
   if (names.length === 0) return
-  console.log(`\nSkipped (${names.length}):`)
+  console.log(`\n${title} (${names.length}):`)
   for (const name of names.slice(0, MOST_NAMES)) console.log(`  ${name}`)
   if (names.length > MOST_NAMES) console.log(`  and ${names.length - MOST_NAMES} more`)
 }

@@ -1,4 +1,5 @@
 /** Our programs for tests that need processes: built from the sources, in the two files that are shipped. */
+import { existsSync, mkdirSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -8,8 +9,11 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** A program, by its package. */
 export type ProgramName = 'qemu-img-ts' | 'qemu-io-ts'
 
+/** The package with the system calls, where it is installed. */
+const KOFFI = join(ROOT, 'packages/block-core/node_modules/koffi')
+
 /**
- * Builds a program into a directory.
+ * Builds a program into a directory, with koffi beside it, as an installation has it.
  *
  * @returns the path of what Node is to run
  */
@@ -27,5 +31,10 @@ export async function buildProgram(name: ProgramName, outdir: string): Promise<s
     // Its paths lead to the sources.
     tsconfig: join(ROOT, 'tsconfig.json'),
   })
+  const modules = join(outdir, 'node_modules')
+  if (existsSync(KOFFI) && !existsSync(modules)) {
+    mkdirSync(modules)
+    symlinkSync(realpathSync(KOFFI), join(modules, 'koffi'), 'junction')
+  }
   return join(outdir, 'bin.cjs')
 }

@@ -6,7 +6,7 @@
 import { divUp, isZero } from '@vmblock/block-core'
 import { Effort } from './effort.ts'
 import type { Image } from './image.ts'
-import { refblockOffset } from './refcounts.ts'
+import { refblockOffset, refcountTableEntries } from './refcounts.ts'
 
 /** Looks at the refcounts until there are enough, or all. Takes no lock: nothing is changed. */
 export async function isMostlyHoles(image: Image): Promise<boolean> {
@@ -16,7 +16,8 @@ export async function isMostlyHoles(image: Image): Promise<boolean> {
     if (actualSize === undefined) return false
     const stored = Math.floor(actualSize / clusterSize)
     const enough = Math.max(Math.floor((stored * 10) / 9), stored + 2)
-    const end = divUp(image.file.size, clusterSize)
+    // What the refcount table does not reach is free, however large the file says that it is.
+    const end = Math.min(divUp(image.file.size, clusterSize), refcountTableEntries(image) * refblockEntries)
     if (end < enough) return false
     let counted = 0
     const effort = new Effort(image)

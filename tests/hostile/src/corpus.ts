@@ -306,6 +306,12 @@ export const CORPUS: readonly Case[] = [
     },
   },
   {
+    name: 'a few clusters in a file of 8 PiB',
+    seed: 'small clusters',
+    fileSize: Number.MAX_SAFE_INTEGER,
+    change: () => undefined,
+  },
+  {
     name: 'header extensions that claim more than there is',
     seed: 'plain',
     change(image) {

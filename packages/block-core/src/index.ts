@@ -72,9 +72,9 @@ export {
   isBlockError,
   messageOf,
 } from './errors.ts'
-export { filenameToOptions } from './filename.ts'
 export { forgetContent, formatImage } from './format-image.ts'
 export { denyHost, type OpenHost } from './host.ts'
+export { filenameToOptions } from './json-name.ts'
 export { dictionaryEntries, jsonText } from './json-text.ts'
 export { parseKeyValue } from './key-value.ts'
 export { isBlockNode } from './known-nodes.ts'

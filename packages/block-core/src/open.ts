@@ -14,8 +14,9 @@ import type { AnyDriver, ChildRole, NodeOps, OpenContext } from './driver.ts'
 import { type OpenEnvironment, requireEnvironment, setOrigin, tableOf } from './environment.ts'
 import { fromHostError } from './errno.ts'
 import { BlockError } from './errors.ts'
-import { filenameToOptions, parsePrefixed } from './filename.ts'
+import { type JsonNameReader, jsonNameReader, optionsOfName, parsePrefixed } from './filename.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from './key-value.ts'
+import { loadOnce } from './load-once.ts'
 import { BlockNode } from './node.ts'
 import type { NodeConfig } from './node-config.ts'
 import { nameNode } from './node-name.ts'
@@ -86,7 +87,7 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
   const { environment } = request
   if (request.depth > MAX_DEPTH)
     throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
-  const plan = planNode(request)
+  const plan = planNode(request, await jsonReaderFor(request.options['filename']))
   const config = nodeConfig(plan.common, request.inherited, !request.isTop, plan.explicit)
   const forceShare = plan.common.forceShare ?? request.inherited.forceShare
   const autoReadOnly = plan.common.autoReadOnly ?? request.inherited.autoReadOnly
@@ -111,8 +112,18 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
   }
 }
 
+/** Few names are JSON, so an application loads the reader with the first of them. */
+const loadJson = loadOnce('names that are JSON', () => import('./json.ts'))
+
+/** @throws BlockError EIO when the code cannot be had */
+async function jsonReaderFor(filename: unknown): Promise<JsonNameReader | undefined> {
+  return typeof filename === 'string' && filename.includes('json:')
+    ? jsonNameReader((await loadJson()).parseJson)
+    : undefined
+}
+
 /** Sorts options, and turns a file name into the options it stands for. */
-function planNode(request: OpenRequest): Plan {
+function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): Plan {
   const { registry } = request.environment
   let tree = nestOptions(request.options)
   const url = tree['filename'] instanceof URL ? tree['filename'] : undefined
@@ -120,7 +131,7 @@ function planNode(request: OpenRequest): Plan {
   const filename = tree['filename']
   if (!request.protocol && typeof filename === 'string' && filename.startsWith('json:')) {
     const { filename: _, ...direct } = tree
-    tree = mergeOptions(filenameToOptions(registry, filename), direct)
+    tree = mergeOptions(optionsOfName(registry, filename, readJson), direct)
   }
   const { common, rest } = takeCommon(tree, request.isTop)
   let driver = common.driver === undefined ? undefined : registry.get(common.driver)
@@ -133,13 +144,14 @@ function planNode(request: OpenRequest): Plan {
   const own: Record<string, unknown> = { ...rest }
   let given = request.filename
   if (driver && isProtocolLike(driver)) {
-    if (request.isTop || rolesOf(driver).length > 0) given = parseOwnPrefix(registry, driver, own) ?? given
+    if (request.isTop || rolesOf(driver).length > 0)
+      given = parseOwnPrefix(registry, driver, own, readJson) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
     given = own['filename']
     // The child of a filter is probed like the node of a user; that of a format is what holds its bytes.
     own['file'] = addToChild(
       own['file'],
-      driver?.kind === 'filter' ? { filename: given } : filenameToOptions(registry, given),
+      driver?.kind === 'filter' ? { filename: given } : optionsOfName(registry, given, readJson),
     )
     delete own['filename']
   }
@@ -160,6 +172,7 @@ function parseOwnPrefix(
   registry: DriverRegistry,
   driver: AnyDriver,
   own: Record<string, unknown>,
+  readJson: JsonNameReader | undefined,
 ): string | undefined {
   const { filename } = own
   if (typeof filename !== 'string') return undefined
@@ -170,7 +183,7 @@ function parseOwnPrefix(
   delete own['filename']
   // A name without the prefix is that of the child.
   const { driver: _, ...named } = isOwn
-    ? parsePrefixed(registry, driver, filename)
+    ? parsePrefixed(registry, driver, filename, readJson)
     : { [role!]: { filename } }
   for (const [key, value] of Object.entries(named))
     own[key] = isTree(value) && isTree(own[key]) ? mergeOptions(value, own[key]) : (own[key] ?? value)

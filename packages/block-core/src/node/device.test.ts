@@ -1,7 +1,7 @@
 /** What is asked of a device before it is used, without one; those that there are: `tests/interop/devices.test.ts`. */
 import { execFileSync } from 'node:child_process'
 import { afterAll, describe, expect, it } from 'vitest'
-import { filenameToOptions } from '../filename.ts'
+import { filenameToOptions } from '../json-name.ts'
 import { openNode } from '../open.ts'
 import { DriverRegistry } from '../registry.ts'
 import { deviceNumbers, deviceSize, endOf, isDevicePath, isReadOnlyDevice } from './device.ts'

@@ -1,0 +1,16 @@
+/** Names that are trees of options, `json:{...}`, for callers who cannot wait until the reader of JSON is loaded. */
+import { type JsonNameReader, jsonNameReader, optionsOfName } from './filename.ts'
+import { parseJson } from './json.ts'
+import type { RawOptions } from './options.ts'
+import type { DriverRegistry } from './registry.ts'
+
+const read: JsonNameReader = jsonNameReader(parseJson)
+
+/**
+ * Turns a file name into the options of the node it names.
+ *
+ * @returns for `json:{...}` the tree it holds, which may name any node; else a protocol node's options
+ * @throws BlockError EINVAL `Unknown protocol 'X'`, or what is wrong with the JSON
+ */
+export const filenameToOptions = (registry: DriverRegistry, filename: string): RawOptions =>
+  optionsOfName(registry, filename, read)

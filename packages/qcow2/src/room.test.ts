@@ -7,16 +7,14 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  defineDriver,
   denyHost,
   memory,
   openNode,
-  passThrough,
   type RawOptions,
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
-import { fullDisk } from '@vmblock/block-core/testing'
+import { fullDisk, writeFilter } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { qcow2 } from './driver.ts'
 import { bytesAt, createImage, filled, findings, open, openLogged, SAFE, SOUND } from './testing/images.ts'
@@ -168,19 +166,9 @@ test('a new table has its space before anything leads to it', async () => {
 /** Writes that are no whole clusters fail while it is broken: those of tables. */
 function brokenForTables() {
   const state = { broken: false }
-  const driver = defineDriver({
-    name: 'broken-for-tables',
-    kind: 'filter',
-    async open(context) {
-      const child = await context.requireChild('file')
-      return {
-        ...passThrough(child),
-        async write(offset, from, flags) {
-          if (state.broken && from.length !== CLUSTER) throw new BlockError('EIO', 'told to fail')
-          await child.write(offset, from, flags)
-        },
-      }
-    },
+  const driver = writeFilter('broken-for-tables', async (child, offset, from, flags) => {
+    if (state.broken && from.length !== CLUSTER) throw new BlockError('EIO', 'told to fail')
+    await child.write(offset, from, flags)
   })
   return { state, driver }
 }

@@ -7,16 +7,14 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  defineDriver,
   denyHost,
   memory,
   memoryFromBytes,
   openNode,
-  passThrough,
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
-import { fullDisk } from '@vmblock/block-core/testing'
+import { fullDisk, writeFilter } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createQedDriver } from './driver.ts'
 import { createImage, filled, TestClock } from './testing/images.ts'
@@ -93,22 +91,12 @@ describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (k
     const file = await create()
     let refused = -1
     /** Writes half of what comes to a place, and says that there was no room. */
-    const half = defineDriver({
-      name: 'half',
-      kind: 'filter',
-      async open(context) {
-        const child = await context.requireChild('file')
-        return {
-          ...passThrough(child),
-          async write(offset, from, flags) {
-            if (from[0] !== refused) return child.write(offset, from, flags)
-            await child.write(offset, from.subarray(0, from.length / 2), flags)
-            // What came behind this one is written.
-            for (let i = 0; i < 100; i++) await Promise.resolve()
-            throw new BlockError('ENOSPC', 'No space left on device')
-          },
-        }
-      },
+    const half = writeFilter('half', async (child, offset, from, flags) => {
+      if (from[0] !== refused) return child.write(offset, from, flags)
+      await child.write(offset, from.subarray(0, from.length / 2), flags)
+      // What came behind this one is written.
+      for (let i = 0; i < 100; i++) await Promise.resolve()
+      throw new BlockError('ENOSPC', 'No space left on device')
     })
     const { node, log } = await openOver(file, half, below())
     await node.write(0, filled(1, CLUSTER))
@@ -142,19 +130,9 @@ describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (k
 test('tables that cannot be written count against their cache', async () => {
   const file = await createImage({ size: 2 ** 46, cluster_size: 65536, table_size: 4 })
   let broken = false
-  const driver = defineDriver({
-    name: 'broken-for-tables',
-    kind: 'filter',
-    async open(context) {
-      const child = await context.requireChild('file')
-      return {
-        ...passThrough(child),
-        async write(offset, from, flags) {
-          if (broken && from.length !== 65536) throw new BlockError('EIO', 'told to fail')
-          await child.write(offset, from, flags)
-        },
-      }
-    },
+  const driver = writeFilter('broken-for-tables', async (child, offset, from, flags) => {
+    if (broken && from.length !== 65536) throw new BlockError('EIO', 'told to fail')
+    await child.write(offset, from, flags)
   })
   const { node, log } = await openOver(file, driver, null)
   // 32 MiB of slices of 4 KiB, each for 32 MiB of the disk.

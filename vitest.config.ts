@@ -89,6 +89,8 @@ const folders = readdirSync(path('./tests'), { withFileTypes: true })
 
 export default defineConfig({
   test: {
+    // All of the machine: where only counts are asserted, tests do not mind each other.
+    maxWorkers: '100%',
     projects: [
       project('unit', 'packages/*/src/**/*.test.ts'),
       project('bench', 'bench/src/**/*.test.ts'),

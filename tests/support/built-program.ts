@@ -15,9 +15,10 @@ const KOFFI = join(ROOT, 'packages/block-core/node_modules/koffi')
 /**
  * Builds a program into a directory, with koffi beside it, as an installation has it.
  *
- * @returns the path of what Node is to run
+ * @param koffi false: without it, as where it could not be installed
+ * @returns the path of the file that Node runs
  */
-export async function buildProgram(name: ProgramName, outdir: string): Promise<string> {
+export async function buildProgram(name: ProgramName, outdir: string, koffi = true): Promise<string> {
   await build({
     absWorkingDir: ROOT,
     bundle: true,
@@ -32,7 +33,7 @@ export async function buildProgram(name: ProgramName, outdir: string): Promise<s
     tsconfig: join(ROOT, 'tsconfig.json'),
   })
   const modules = join(outdir, 'node_modules')
-  if (existsSync(KOFFI) && !existsSync(modules)) {
+  if (koffi && existsSync(KOFFI) && !existsSync(modules)) {
     mkdirSync(modules)
     symlinkSync(realpathSync(KOFFI), join(modules, 'koffi'), 'junction')
   }

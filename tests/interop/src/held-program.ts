@@ -3,14 +3,11 @@
  * @module
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll } from 'vitest'
 import { buildProgram, type ProgramName } from '../../support/built-program.ts'
 import { type Bench, openBench } from '../../support/real-qemu.ts'
-
-const repository = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 
 /** How to start a program. */
 export type Start = readonly [program: string, ...first: string[]]
@@ -29,13 +26,7 @@ export interface OurPrograms {
 export async function buildPrograms(directory: string, koffi: boolean): Promise<OurPrograms> {
   const start = async (name: ProgramName): Promise<Start> => {
     const outdir = join(directory, koffi ? 'with' : 'without', name)
-    const bin = await buildProgram(name, outdir)
-    if (koffi) {
-      mkdirSync(join(outdir, 'node_modules'))
-      const installed = realpathSync(repository('packages/block-core/node_modules/koffi'))
-      symlinkSync(installed, join(outdir, 'node_modules', 'koffi'), 'dir')
-    }
-    return [process.execPath, bin]
+    return [process.execPath, await buildProgram(name, outdir, koffi)]
   }
   return { io: await start('qemu-io-ts'), img: await start('qemu-img-ts') }
 }

@@ -103,7 +103,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, length)
     try {
-      if (loopBudget.spend(length)) await this.#turn()
+      if (loopBudget.spend(length)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       if (length > 0) await this.#requests.read(offset, bytes)
     } catch (error) {
       throw this.#failed('read', offset, error)
@@ -127,7 +130,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, length, this.#ops.write !== undefined)
     try {
-      if (loopBudget.spend(length)) await this.#turn()
+      if (loopBudget.spend(length)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       if (length > 0) await this.#requests.write(offset, bytes, flags)
     } catch (error) {
       throw this.#failed('write', offset, error)
@@ -230,7 +236,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
     try {
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
-      if (loopBudget.spend(0)) await this.#turn()
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       return await askStatus(this.#ops, this.limits, size, offset, wanted)
     } finally {
       this.#end()
@@ -457,7 +466,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     try {
-      if (loopBudget.spend(0)) await this.#turn()
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       await run()
     } catch (error) {
       throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
@@ -471,17 +483,19 @@ export class BlockNode extends GraphNode implements RequestOwner {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
     try {
-      if (loopBudget.spend(0)) await this.#turn()
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       return await body()
     } finally {
       this.#end()
     }
   }
 
-  /** Lets the event loop turn. */
-  async #turn(): Promise<void> {
-    await loopBudget.wait(this.parents.size > 0 ? undefined : this)
-    if (this.#hasCrashed) throw this.#closedError()
+  /** Lets the event loop turn. No async function: thousands of requests may wait, and collecting garbage stops the loop. */
+  #turn(): Promise<void> {
+    return loopBudget.wait(this.parents.size > 0 ? undefined : this)
   }
 
   #requireWritable(canWrite: boolean): void {

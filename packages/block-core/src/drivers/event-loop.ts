@@ -27,6 +27,12 @@ export interface LoopClock {
 
 const DONE = Promise.resolve()
 
+/** What resolves the promise that was made last. One function for all of them: a closure for each is memory for each. */
+let kept: () => void = () => undefined
+const keepResolve = (resolve: () => void): void => {
+  kept = resolve
+}
+
 /** How much may be done before the event loop turns, and what waits for that. */
 export class LoopBudget {
   /** Another one may take its place: tests count without it. */
@@ -90,12 +96,12 @@ export class LoopBudget {
   wait(node?: object): Promise<void> {
     let line = node ? this.#new.get(node) : this.#begun
     if (!this.#isSpent && (!line || line.isEmpty)) return DONE
-    return new Promise((resolve) => {
-      line ??= new Line()
-      line.add(resolve)
-      if (node) this.#new.set(node, line)
-      this.#watch()
-    })
+    line ??= new Line()
+    if (node) this.#new.set(node, line)
+    this.#watch()
+    const waiting = new Promise<void>(keepResolve)
+    line.add(kept)
+    return waiting
   }
 
   #shiftNew(): (() => void) | undefined {

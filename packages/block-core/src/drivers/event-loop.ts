@@ -71,10 +71,10 @@ export class LoopBudget {
 
   #look(): boolean {
     if (!this.#isSpent) this.ended(this.clock.now())
-    // While some wait, those that come must not overtake them.
-    const waits = this.#isSpent || this.#new.size > 0 || !this.#begun.isEmpty
-    this.#left = waits ? 0 : LOOK
-    return waits
+    // Only until the loop has turned. If requests waited for as long as others do, a caller with 64 in flight would find
+    // the line never empty, and each of them would wait in it, for half as much again as a cached write takes.
+    this.#left = this.#isSpent ? 0 : LOOK
+    return this.#isSpent
   }
 
   /** Work has ended at `time`, in milliseconds. */

@@ -58,6 +58,11 @@ export class LoopBudget {
     return this.#isSpent
   }
 
+  /** Requests wait, or begin to go on: the one that asks did not come alone. */
+  get hasWaiting(): boolean {
+    return this.#new.size > 0 || !this.#begun.isEmpty
+  }
+
   /**
    * A request, or a piece of work of about its size, is about to be done.
    *

@@ -166,6 +166,20 @@ describe('the event loop', () => {
     await engine.call(128 * 1024, async (where) => expect(where).toBe('pool'))
   })
 
+  it('copies on the pool what is large and did not come alone: others wait for a turn', async () => {
+    us = 1
+    class Crowded extends LoopBudget {
+      override get hasWaiting(): boolean {
+        return true
+      }
+    }
+    const engine = new AdaptiveEngine(new Crowded(clock))
+    await read(engine, 1, 1, 128 * 1024)
+    expect(time).toBe(0)
+    await read(engine, 1, 1, 64 * 1024)
+    expect(time).toBeGreaterThan(0)
+  })
+
   it('turns for each request of the pool', async () => {
     let turns = 0
     let going = true

@@ -119,9 +119,9 @@ export class AdaptiveEngine implements IoEngine {
     if (this.#stopped) throw stopped()
     if (bytes > LARGEST) return false
     if (bytes >= LARGE) {
-      if (this.#large > 0 || this.#pool.running > 0) return false
+      if (this.#large > 0 || this.#pool.running > 0 || this.#budget.hasWaiting) return false
       // A request done on this thread is over before a second can come; that it was one of several shows only
-      // when the caller issues the next without having waited: before this microtask runs.
+      // when the caller issues the next without having waited, before this microtask runs, or where others wait for a turn.
       this.#large++
       queueMicrotask(() => this.#large--)
     }

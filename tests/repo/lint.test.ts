@@ -48,7 +48,7 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   [
     'noRestrictedImports',
     'bench/src/images.ts',
-    "export { Image } from '../../packages/qcow2/src/image.ts'\n",
+    "export { Image } from '../../packages/qcow2/src/image/image.ts'\n",
   ],
   ['noRestrictedImports', `${v86}/fs.ts`, "export { readFileSync } from 'node:fs'\n"],
   ['noRestrictedImports', `${v86}/driver.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
@@ -73,7 +73,7 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
     "export { BlockNode } from '@vmblock/block-core'\nexport * from './format/header.ts'\n",
   ],
   [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
-  ['bench/src/micro/lookup.ts', "export { peekRun } from '../../../packages/qcow2/src/lookup.ts'\n"],
+  ['bench/src/micro/lookup.ts', "export { peekRun } from '../../../packages/qcow2/src/mapping/lookup.ts'\n"],
   [`${v86}/node.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n"],
   [`${v86}/browser.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/process.ts`, 'process.exitCode = 1\n'],

@@ -12,10 +12,10 @@ import {
 } from '@vmblock/block-core'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
-import type { Image } from '../../../packages/qcow2/src/image.ts'
-import { loadRun, peekRun } from '../../../packages/qcow2/src/lookup.ts'
-import { openImage } from '../../../packages/qcow2/src/open-image.ts'
-import { addToRefcounts, findFree, getRefcount } from '../../../packages/qcow2/src/refcounts.ts'
+import type { Image } from '../../../packages/qcow2/src/image/image.ts'
+import { loadRun, peekRun } from '../../../packages/qcow2/src/mapping/lookup.ts'
+import { openImage } from '../../../packages/qcow2/src/open/open-image.ts'
+import { addToRefcounts, findFree, getRefcount } from '../../../packages/qcow2/src/refcounts/refcounts.ts'
 import { BATCH, type Micro, sink } from './benchmark.ts'
 
 const CLUSTER = 65536

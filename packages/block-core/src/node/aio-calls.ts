@@ -3,9 +3,9 @@
  * piece of memory whose address is known, so that a request costs a few stores and a batch of them one call.
  */
 import { read } from 'node:fs'
+import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
 import type { HostAio, HostAioQueue } from './host-calls.ts'
 import { close } from './host-fs.ts'
-import type { ForeignFunctions, SystemCall } from './system-calls.ts'
 
 /** Numbers of the calls. */
 export interface AioNumbers {

@@ -7,8 +7,9 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { ForeignFunctions } from './foreign-functions.ts'
 import type { HostCalls } from './host-calls.ts'
-import { type ForeignFunctions, hasSystemCalls, makeSystemCalls, type SystemName } from './system-calls.ts'
+import { hasSystemCalls, makeSystemCalls, type SystemName } from './system-calls.ts'
 
 /** What is known of the calls of a system. */
 export interface SystemCallsReport {

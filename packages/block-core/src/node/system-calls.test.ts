@@ -2,10 +2,11 @@
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { allocateAligned } from './aligned-buffers.ts'
+import type { ForeignFunctions } from './foreign-functions.ts'
 import type { Where } from './host-calls.ts'
 import { lazySystemCalls, systemCalls, systemCallsReport } from './koffi.ts'
 import { ScratchFiles } from './scratch-files.ts'
-import { type ForeignFunctions, makeSystemCalls } from './system-calls.ts'
+import { makeSystemCalls } from './system-calls.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())

@@ -1,24 +1,13 @@
 /** System calls made of functions of the C library: their signatures, constants and structures, by system. */
 import PQueue from 'p-queue'
 import { type AioNumbers, aioCalls } from './aio-calls.ts'
-import type { HostCalls, HostLocks, Where } from './host-calls.ts'
+import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
+import type { HostCalls, HostLocks } from './host-calls.ts'
 
 /** A C function: called on this thread, or by `async` in Node's thread pool. */
 interface NativeFunction {
   (...args: unknown[]): number
   readonly async?: (...args: unknown[]) => void
-}
-
-/** As much of koffi as is used here. `async` calls keep their arguments until they are over. */
-export interface ForeignFunctions {
-  readonly version: string
-  readonly os: { readonly errno: Readonly<Record<string, number>> }
-  /** Functions of the C library that Node itself runs on. */
-  load(path: null): { func(signature: string): unknown }
-  /** Where the first byte of a view lies. */
-  address?(bytes: Uint8Array): bigint
-  /** As the last call, or the one whose callback is running, left it. */
-  errno(): number
 }
 
 /** Constants of a system (fcntl.h, linux/falloc.h, unistd.h); an absent one is a call that it does not have. */
@@ -144,13 +133,6 @@ export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCa
       aio: aioCalls(system.aio, ffi, declare, (result) => errorOf(-result, 'io_submit')),
     }),
   }
-}
-
-/** A function of the C library that gives -1 and an errno when it fails. */
-export interface SystemCall {
-  /** @throws an error with the errno's name as its `code` */
-  now(args: readonly unknown[]): number
-  at(where: Where | undefined, ...args: unknown[]): Promise<number>
 }
 
 type Declare = (name: string, signature: string) => SystemCall | undefined

@@ -4,22 +4,14 @@
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
 import { BlockError, type CheckOptions, type CheckReport, divUp } from '@vmblock/block-core'
-import { settleImage } from '../flush.ts'
-import type { Image } from '../image.ts'
+import type { Image } from '../image/image.ts'
+import { settleImage } from '../requests/flush.ts'
+import { allowedDifferences, type Check, type CheckedSnapshots, ENTRIES, emptyReport } from './check-state.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
 import { countReferences } from './count.ts'
 import { rebuildRefcounts } from './rebuild.ts'
-import {
-  allowedDifferences,
-  allowedPieces,
-  type Check,
-  type CheckedSnapshots,
-  ENTRIES,
-  emptyReport,
-  References,
-  refuseHugeFile,
-} from './references.ts'
+import { allowedPieces, References, refuseHugeFile } from './references.ts'
 import { checkSnapshotTable, repairSnapshotTable } from './snapshot-table.ts'
 import { StoredRefcounts } from './stored-refcounts.ts'
 

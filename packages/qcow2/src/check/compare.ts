@@ -1,9 +1,9 @@
 /** What the refcounts say against what was counted. */
 import { isZero, pause } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
-import type { Image } from '../image.ts'
-import { countedClusters, refblockOffset, refcountTableEntries } from '../refcounts.ts'
-import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './references.ts'
+import type { Image } from '../image/image.ts'
+import { countedClusters, refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Which differences a comparison may repair. */

@@ -3,8 +3,8 @@ import { errorText, pause, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { decimal } from '../format/words.ts'
-import { getRefcount, refblockOffset } from '../refcounts.ts'
-import { type Check, ENTRIES_OF_UNIT, hexWord } from './references.ts'
+import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
+import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
 
 /**

@@ -13,7 +13,7 @@ import {
   ZERO_LO,
 } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
-import { type Check, countReference, hex, hexWord } from './references.ts'
+import { type Check, countReference, hex, hexWord } from './check-state.ts'
 
 /** One entry of the L2 table that is being walked. */
 interface Entry {

@@ -13,9 +13,9 @@ import {
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal, decodeName } from '../format/words.ts'
-import { walkSnapshots } from '../snapshots.ts'
+import { walkSnapshots } from '../snapshots/snapshots.ts'
+import { type Check, countReference, countTable, ENTRIES_OF_UNIT, hex, hexWord } from './check-state.ts'
 import { countL2 } from './count-l2.ts'
-import { type Check, countReference, countTable, ENTRIES_OF_UNIT, hex, hexWord } from './references.ts'
 import { TableReader } from './table-reader.ts'
 
 /** Counts all references. Stops with an error only where the file cannot be read. */

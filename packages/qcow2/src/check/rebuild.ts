@@ -5,7 +5,7 @@
 import { alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
 import { HEADER_FIELD } from '../format/header.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
-import type { Image } from '../image.ts'
+import type { Image } from '../image/image.ts'
 import type { References } from './references.ts'
 
 /** Writes the structure and switches to it. @throws BlockError EFBIG, or what the host reports */

@@ -11,9 +11,9 @@ import {
   validateTable,
 } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
-import { overhanging, TableRanges, walkSnapshots } from '../snapshots.ts'
-import { rewriteSnapshots, writeSnapshotCount } from '../snapshots-write.ts'
-import type { Check, CheckedSnapshots } from './references.ts'
+import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
+import { rewriteSnapshots, writeSnapshotCount } from '../snapshots/snapshots-write.ts'
+import type { Check, CheckedSnapshots } from './check-state.ts'
 
 /**
  * Looks at the table as a whole. A repair cuts off overhanging entries at once, because all that follows relies on their

@@ -14,9 +14,9 @@ import {
   writeLog,
 } from '@vmblock/block-core'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
-import { createOptions } from '../create-options.ts'
 import { qcow2 } from '../driver.ts'
-import { loadMaintenance } from '../load-part.ts'
+import { loadMaintenance } from '../open/load-part.ts'
+import { createOptions } from '../options/create-options.ts'
 
 // Once, here: no test shall wait for it in the midst of what it orders by turns of the event loop.
 const { createQcow2 } = await loadMaintenance()

@@ -20,7 +20,7 @@ export interface Instrumented<T> {
   readonly module: T
   /** How often each branch ran; whoever reads them sets them to 0. */
   readonly counters: Uint32Array
-  /** Where each branch is: `packages/qcow2/src/read.ts:45`. */
+  /** Where each branch is: `packages/qcow2/src/requests/read.ts:45`. */
   readonly branches: readonly string[]
   /** Whole numbers above 255 that stand in the code, in order. */
   readonly numbers: readonly bigint[]

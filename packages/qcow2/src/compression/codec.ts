@@ -1,0 +1,49 @@
+/** Compressed clusters: what is known of raw deflate and of zstd is loaded with the first of them. */
+import { BlockError } from '@vmblock/block-core'
+import type { CompressionType } from '../format/header.ts'
+import { loadZlib, loadZstd } from './load-codec.ts'
+
+/** Compresses and decompresses whole clusters. */
+export interface ClusterCodec {
+  /**
+   * The cluster in `data`. Data behind the compressed stream is ignored: images know its length only in
+   * sectors, and the rest of the last may belong to another cluster.
+   *
+   * @param clusterSize bytes of the result; memory is never taken for more
+   * @throws BlockError EIO when `data` does not give exactly that
+   */
+  decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array>
+  /** `cluster` compressed, or undefined where that saves nothing. */
+  compress?(cluster: Uint8Array): Promise<Uint8Array | undefined>
+}
+
+/** Codecs that replace those of this package, as a host has better ones (Node's zlib knows zstd from 22.15 on). */
+export type Codecs = Partial<Readonly<Record<CompressionType, ClusterCodec>>>
+
+/** Runs a decompressor that is there. */
+async function decompressed(run: () => Promise<Uint8Array>): Promise<Uint8Array> {
+  try {
+    return await run()
+  } catch (cause) {
+    throw new BlockError('EIO', 'A compressed cluster cannot be decompressed', { cause })
+  }
+}
+
+const zlib: ClusterCodec = {
+  async decompress(data, clusterSize) {
+    const { inflate } = await loadZlib()
+    return decompressed(() => inflate(data, clusterSize))
+  },
+  compress: async (cluster) => (await loadZlib()).deflate(cluster),
+}
+
+const zstd: ClusterCodec = {
+  async decompress(data, clusterSize) {
+    const { decompressZstd } = await loadZstd()
+    return decompressed(() => decompressZstd(data, clusterSize))
+  },
+}
+
+/** The codec for an image's compression type. */
+export const codecFor = (type: CompressionType, codecs: Codecs = {}): ClusterCodec =>
+  codecs[type] ?? (type === 'zlib' ? zlib : zstd)

@@ -1,0 +1,208 @@
+/**
+ * Overlap checks: no write may hit metadata that it is not meant for. A broken refcount makes the allocator
+ * give a table's cluster away; this is what notices before the table is gone. QEMU 7.2's classes, order and
+ * words (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few comparisons a write:
+ * the places of L2 tables and refcount blocks are kept in sets.
+ */
+import { alignDown, alignUp, type BlockChild, BlockError, viewOf } from '@vmblock/block-core'
+import { Autoclear } from '../format/features.ts'
+import type { Geometry } from '../format/geometry.ts'
+import type { Header } from '../format/header.ts'
+import { hostOffsetOf, l1Offset, refblockOffset } from '../format/l2-entry.ts'
+import { Metadata } from '../format/metadata.ts'
+import type { HostRange, SnapshotPlaces } from '../format/places.ts'
+import { ClusterSet } from './cluster-set.ts'
+import type { ResidentTable } from './resident-table.ts'
+
+/** QEMU's names, `qcow2_header` included. */
+const NAMES: ReadonlyMap<number, string> = new Map([
+  [Metadata.mainHeader, 'qcow2_header'],
+  [Metadata.activeL1, 'active L1 table'],
+  [Metadata.activeL2, 'active L2 table'],
+  [Metadata.refcountTable, 'refcount table'],
+  [Metadata.refcountBlock, 'refcount block'],
+  [Metadata.snapshotTable, 'snapshot table'],
+  [Metadata.inactiveL1, 'inactive L1 table'],
+  [Metadata.inactiveL2, 'inactive L2 table'],
+  [Metadata.bitmapDirectory, 'bitmap directory'],
+])
+
+/** Classes that are known only once the snapshot table was read. */
+const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
+
+/** What snapshots keep; it changes with the list of snapshots alone. */
+interface SnapshotMetadata extends SnapshotPlaces {
+  /** Indexes of clusters that hold L2 tables, for each L1 table. */
+  readonly l2Clusters: readonly ClusterSet[]
+}
+
+const NO_SNAPSHOTS: SnapshotMetadata = { table: [], l1Tables: [], l2Clusters: [] }
+
+/** Bytes of L1 tables of snapshots that are kept in mind for `overlap-check.inactive-l2`. */
+const MAX_INACTIVE_L1 = 32 * 2 ** 20
+
+/** The part of an open image that the checks look at. */
+export interface Guarded {
+  readonly settings: { readonly nodeName: string; readonly overlapCheck: number }
+  readonly header: Header
+  readonly geometry: Geometry
+  readonly file: BlockChild
+  readonly l1: ResidentTable
+  readonly refcountTable: ResidentTable
+  /** Found corrupt: nothing is written any more. */
+  readonly stopped: boolean
+  signalCorruption(
+    message: string,
+    fatal: boolean,
+    at?: { offset: number; size?: number },
+  ): Promise<BlockError>
+  /** Where the metadata of snapshots is. */
+  snapshotPlaces(): Promise<SnapshotPlaces>
+}
+
+/** Where an image's metadata is, and who may write there. */
+export class OverlapChecks {
+  readonly #image: Guarded
+  /** Indexes of clusters with active L2 tables, and with refcount blocks; collected when first asked for. */
+  #l2Clusters: ClusterSet | undefined
+  #refblockClusters: ClusterSet | undefined
+  #snapshots: SnapshotMetadata | undefined
+
+  constructor(image: Guarded) {
+    this.#image = image
+  }
+
+  /** The active L1 table points at an L2 table there from now on. */
+  addL2Table(offset: number): void {
+    this.#l2Clusters?.add(this.#clusterOf(offset))
+  }
+  /** It no longer does. */
+  removeL2Table(offset: number): void {
+    this.#l2Clusters?.delete(this.#clusterOf(offset))
+  }
+  /** The refcount table points at a block there from now on. */
+  addRefblock(offset: number): void {
+    this.#refblockClusters?.add(this.#clusterOf(offset))
+  }
+  /** Tables were changed in many places: look at them again. */
+  forget(): void {
+    this.#l2Clusters = undefined
+    this.#refblockClusters = undefined
+    this.#snapshots = undefined
+  }
+
+  /**
+   * Asks before host bytes [offset, offset + bytes) of the image file are written.
+   *
+   * @param own classes that the write is meant for
+   * @returns undefined: go ahead. Else a promise that rejects with EIO where other metadata would be hit (the
+   *   image is marked corrupt then), and with ENOMEDIUM once that has happened
+   */
+  guard(offset: number, bytes: number, own = 0): Promise<void> | undefined {
+    const image = this.#image
+    if (image.stopped)
+      return Promise.reject(
+        new BlockError('ENOMEDIUM', 'the image is corrupt, and no longer written', {
+          node: image.settings.nodeName,
+        }),
+      )
+    const classes = image.settings.overlapCheck & ~own
+    if (classes === 0 || bytes === 0) return undefined
+    if ((classes & OF_SNAPSHOTS) !== 0 && !this.#snapshots) {
+      if (image.header.nbSnapshots > 0)
+        return this.#loadSnapshots().then(() => this.guard(offset, bytes, own))
+      this.#snapshots = NO_SNAPSHOTS
+    }
+    const hit = this.#find(offset, bytes, classes)
+    return hit === 0 ? undefined : this.#refuse(hit, offset, bytes)
+  }
+
+  async #refuse(hit: number, offset: number, size: number): Promise<never> {
+    const message = `Preventing invalid write on metadata (overlaps with ${NAMES.get(hit)})`
+    throw await this.#image.signalCorruption(message, true, { offset, size })
+  }
+
+  /** The first class that is hit, in QEMU's order; 0 for none. */
+  #find(offset: number, bytes: number, classes: number): number {
+    const { header, geometry, l1, refcountTable } = this.#image
+    const { clusterSize } = geometry
+    const checks = (bit: number): boolean => (classes & bit) !== 0
+    if (checks(Metadata.mainHeader) && offset < clusterSize) return Metadata.mainHeader
+    const start = alignDown(offset, clusterSize)
+    const end = alignUp(offset + bytes, clusterSize)
+    const meets = (at: number, length: number): boolean => length > 0 && at < end && start < at + length
+    const meetsAny = (ranges: readonly HostRange[]): boolean =>
+      ranges.some((range) => meets(range.offset, range.bytes))
+    const { table, l1Tables, l2Clusters } = this.#snapshots ?? NO_SNAPSHOTS
+    if (checks(Metadata.activeL1) && meets(header.l1TableOffset, l1.bytes.length)) return Metadata.activeL1
+    if (checks(Metadata.refcountTable) && meets(header.refcountTableOffset, refcountTable.bytes.length))
+      return Metadata.refcountTable
+    if (checks(Metadata.snapshotTable) && meetsAny(table)) return Metadata.snapshotTable
+    if (checks(Metadata.inactiveL1) && meetsAny(l1Tables)) return Metadata.inactiveL1
+    const first = start / clusterSize
+    const last = end / clusterSize - 1
+    if (checks(Metadata.activeL2) && this.#activeL2().hasAny(first, last)) return Metadata.activeL2
+    if (checks(Metadata.refcountBlock) && this.#refblocks().hasAny(first, last)) return Metadata.refcountBlock
+    if (checks(Metadata.inactiveL2) && l2Clusters.some((clusters) => clusters.hasAny(first, last)))
+      return Metadata.inactiveL2
+    const { bitmaps } = header.extensions
+    const hasBitmaps = bitmaps !== undefined && (header.autoclear & Autoclear.bitmaps) !== 0n
+    if (checks(Metadata.bitmapDirectory) && hasBitmaps)
+      if (meets(bitmaps.directoryOffset, bitmaps.directorySize)) return Metadata.bitmapDirectory
+    return 0
+  }
+
+  #activeL2(): ClusterSet {
+    this.#l2Clusters ??= this.#clustersIn(this.#image.l1.view, l1Offset)
+    return this.#l2Clusters
+  }
+
+  #refblocks(): ClusterSet {
+    this.#refblockClusters ??= this.#clustersIn(this.#image.refcountTable.view, refblockOffset)
+    return this.#refblockClusters
+  }
+
+  /** The clusters that the entries of a table point at. */
+  #clustersIn(table: DataView, offsetOf: (hi: number, lo: number) => number): ClusterSet {
+    const clusters = new Float64Array(table.byteLength / 8)
+    let count = 0
+    for (let at = 0; at + 8 <= table.byteLength; at += 8) {
+      const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
+      if (offset !== 0) clusters[count++] = this.#clusterOf(offset)
+    }
+    // Most tables are nearly empty; of a full one there need be no copy.
+    return new ClusterSet(
+      count < clusters.length / 2 ? clusters.slice(0, count) : clusters.subarray(0, count),
+    )
+  }
+
+  #clusterOf(offset: number): number {
+    return Math.floor(offset / this.#image.geometry.clusterSize)
+  }
+
+  async #loadSnapshots(): Promise<void> {
+    const image = this.#image
+    const places = await image.snapshotPlaces()
+    const l2Clusters: ClusterSet[] = []
+    // QEMU reads these tables anew for every write; they stay the same while the snapshots do.
+    if ((image.settings.overlapCheck & Metadata.inactiveL2) !== 0) {
+      const tables = new Map(places.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
+      let total = 0
+      for (const { offset, bytes } of tables.values()) {
+        total += bytes
+        if (total > MAX_INACTIVE_L1)
+          throw new BlockError(
+            'EFBIG',
+            'The snapshots have too many L1 tables for overlap-check.inactive-l2',
+            {
+              node: image.settings.nodeName,
+            },
+          )
+        const table = new Uint8Array(bytes)
+        await image.file.read(offset, table)
+        l2Clusters.push(this.#clustersIn(viewOf(table), hostOffsetOf))
+      }
+    }
+    this.#snapshots = { ...places, l2Clusters }
+  }
+}

@@ -1,0 +1,247 @@
+/** Changing creation options of an existing image. Words and rules of block/qcow2.c, qcow2_amend_options. */
+import {
+  alignUp,
+  BlockError,
+  type BlockErrorCode,
+  errorText,
+  isBlockError,
+  isPowerOfTwo,
+  type OptionValues,
+  parseOptions,
+} from '@vmblock/block-core'
+import { Compatible, Incompatible } from '../format/features.ts'
+import { MAX_BACKING_NAME } from '../format/limits.ts'
+import { isComplete } from '../format/snapshot-layout.ts'
+import { SubclusterKind } from '../format/subclusters.ts'
+import type { Image } from '../image/image.ts'
+import { loadRun } from '../mapping/lookup.ts'
+import { amendOptions } from '../options/amend-options.ts'
+import { discardClusters } from '../requests/discard.ts'
+import { settleImage } from '../requests/flush.ts'
+import { write } from '../requests/write.ts'
+import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
+import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
+import { truncate } from './resize.ts'
+
+/** Told how far an upgrade or downgrade is; the other changes are over at once. */
+type Progress = (done: number, total: number) => void
+
+type Amendments = OptionValues<typeof amendOptions>
+
+const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =>
+  new BlockError(code, message, { node: image.settings.nodeName })
+
+/**
+ * Applies `compat`, `lazy_refcounts` and `size`, in an order in which each step leaves a valid image. The
+ * core has drained the node.
+ *
+ * @throws BlockError EINVAL, ENOTSUP
+ */
+export async function amend(
+  image: Image,
+  raw: Readonly<Record<string, unknown>>,
+  progress: Progress = () => undefined,
+): Promise<void> {
+  const spelled = Object.fromEntries(Object.entries(raw).map(([key, value]) => [snakeKey(key), value]))
+  for (const key of Object.keys(spelled)) if (!(key in amendOptions)) throw unsupported(image, key)
+  const given = parseOptions(amendOptions, spelled)
+  refuseOthers(image, given)
+  const { compat, size, lazy_refcounts: lazyRefcounts } = given
+  const version = compat === undefined ? image.header.version : versionOf(image, compat)
+  if (lazyRefcounts === true && version < 3)
+    throw fail(
+      image,
+      'EINVAL',
+      'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)',
+    )
+  if (version > image.header.version) await upgrade(image, progress)
+  if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
+  // As the core has it for a resize: what the backing file holds beyond the old end must not appear.
+  const zero = (image.backing?.size ?? 0) > image.size
+  if (size !== undefined) await truncate(image, size, { exact: true, zero })
+  if (version < image.header.version) await downgrade(image, progress)
+}
+
+/** `lazyRefcounts` as the tables of qemu-img spell it. */
+const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
+const unsupported = (image: Image, key: string): BlockError =>
+  fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)
+
+/** Refuses what cannot be changed; to give what there is already changes nothing. @throws BlockError EINVAL, ENOTSUP */
+function refuseOthers(image: Image, given: Amendments): void {
+  const { header } = image
+  // Images that are encrypted are only opened to be described.
+  if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
+    throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
+  if (given.data_file !== undefined && !image.hasDataFile)
+    throw fail(image, 'EINVAL', 'data-file can only be set for images that use an external data file')
+  if (given.data_file !== undefined && given.data_file !== header.extensions.dataFile)
+    throw unsupported(image, 'data_file')
+  if (given.data_file_raw === true && !image.isDataFileRaw)
+    throw fail(image, 'EINVAL', 'data-file-raw cannot be set on existing images')
+  if (given.data_file_raw === false && image.isDataFileRaw) throw unsupported(image, 'data_file_raw')
+  const { refcount_bits: refcountBits } = given
+  if (refcountBits !== undefined && (refcountBits > 64 || !isPowerOfTwo(refcountBits)))
+    throw fail(image, 'EINVAL', 'Refcount width must be a power of two and may not exceed 64 bits')
+  if (refcountBits !== undefined && refcountBits !== 2 ** header.refcountOrder)
+    throw unsupported(image, 'refcount_bits')
+  // Naming the backing file there is changes nothing; another is the business of a rebase.
+  if (
+    (given.backing_file !== undefined && given.backing_file !== (header.backingFile ?? '')) ||
+    (given.backing_fmt !== undefined && given.backing_fmt !== (header.extensions.backingFormat ?? ''))
+  )
+    throw fail(image, 'EINVAL', 'Cannot amend the backing file')
+}
+
+function versionOf(image: Image, compat: string): number {
+  if (compat === '0.10' || compat === 'v2') return 2
+  if (compat === '1.1' || compat === 'v3') return 3
+  throw fail(image, 'EINVAL', `Unknown compatibility level ${compat}`)
+}
+
+const writeHeader = (image: Image): Promise<void> =>
+  image.changeRoot('header', async () => {
+    await image.writeHeader()
+    await image.flushFile()
+  })
+
+/** Steps of an upgrade, as QEMU counts them: the start, the snapshots, the header. */
+const UPGRADE_STEPS = 2
+
+async function upgrade(image: Image, progress: Progress): Promise<void> {
+  progress(0, UPGRADE_STEPS)
+  await completeSnapshots(image)
+  progress(1, UPGRADE_STEPS)
+  image.header.version = 3
+  try {
+    await writeHeader(image)
+  } catch (error) {
+    image.header.version = 2
+    throw error
+  }
+  progress(2, UPGRADE_STEPS)
+}
+
+/** Version 3 asks for more in the entries of snapshots than version 2. */
+async function completeSnapshots(image: Image): Promise<void> {
+  const table = new TableRanges(image)
+  let areComplete = true
+  for await (const piece of walkSnapshots(image)) {
+    table.add(piece)
+    areComplete &&= piece.snapshots.every(isComplete)
+  }
+  if (!areComplete) await rewriteSnapshots(image, table.all)
+}
+
+/** Turning it off cleans first: nobody may find refcounts lagging in an image that does not say so. */
+async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
+  const { header } = image
+  if (!on) {
+    await settleImage(image)
+    await image.markClean()
+  }
+  const before = header.compatible
+  header.compatible = on ? before | Compatible.lazyRefcounts : before & ~Compatible.lazyRefcounts
+  try {
+    await writeHeader(image)
+  } catch (error) {
+    header.compatible = before
+    throw error
+  }
+  image.settings.lazyRefcounts = on
+}
+
+async function downgrade(image: Image, progress: Progress): Promise<void> {
+  const { header } = image
+  if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
+  if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
+  if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
+  await settleImage(image)
+  await image.markClean()
+  // What is allocated on the way must not set the bit again: version 2 has none, and nobody could clear it.
+  const { lazyRefcounts } = image.settings
+  image.settings.lazyRefcounts = false
+  try {
+    await becomeVersion2(image, progress)
+  } catch (error) {
+    image.settings.lazyRefcounts = lazyRefcounts
+    throw error
+  }
+}
+
+async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
+  const { header } = image
+  if ((header.incompatible & ~Incompatible.compression) !== 0n)
+    throw fail(
+      image,
+      'ENOTSUP',
+      `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
+    )
+  if (header.compressionType !== 'zlib')
+    throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
+  await expandZeroes(image, progress).catch((error: unknown) => {
+    const code = isBlockError(error) ? error.code : 'EIO'
+    throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
+  })
+  await settleImage(image)
+  const { compatible, autoclear } = header
+  Object.assign(header, { version: 2, compatible: 0n, autoclear: 0n })
+  try {
+    await writeHeader(image)
+  } catch (error) {
+    Object.assign(header, { version: 3, compatible, autoclear })
+    throw error
+  }
+}
+
+/** Version 2 has no zero flag: such clusters become data, or nothing where nothing reads as zero too. */
+async function expandZeroes(image: Image, progress: Progress): Promise<void> {
+  const { clusterSize, l2Coverage } = image.geometry
+  const tables = Math.ceil(image.size / l2Coverage)
+  let told = 0
+  for (let at = 0; at < image.size; ) {
+    for (; told < Math.floor(at / l2Coverage); told++) progress(told + 1, tables)
+    const run = await loadRun(image, at, image.size - at)
+    const isZero = run.kind === SubclusterKind.zeroPlain || run.kind === SubclusterKind.zeroAlloc
+    if (isZero && image.backing) {
+      const bytes = Math.min(run.bytes, EXPAND_BYTES)
+      await write(image, at, new Uint8Array(bytes))
+      at += bytes
+      continue
+    }
+    if (isZero)
+      await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
+    at += run.bytes
+  }
+  for (; told < tables; told++) progress(told + 1, tables)
+}
+
+/** Zero clusters are written as data in pieces of this many bytes. */
+const EXPAND_BYTES = 1024 * 1024
+
+/** Rewrites what the header says of the backing file. @throws BlockError EINVAL, ENOSPC when it does not fit */
+export async function changeBackingFile(
+  image: Image,
+  filename: string | null,
+  format: string | undefined,
+): Promise<void> {
+  const { header } = image
+  const before = { backingFile: header.backingFile, extensions: header.extensions }
+  if (filename !== null && new TextEncoder().encode(filename).length > MAX_BACKING_NAME)
+    throw fail(image, 'EINVAL', 'Backing file name too long')
+  if (filename !== null && filename !== '' && image.isDataFileRaw)
+    throw fail(image, 'EINVAL', 'A raw data file alone would no longer hold the disk with a backing file')
+  const { backingFormat: _, ...extensions } = header.extensions
+  header.backingFile = filename === null || filename === '' ? undefined : filename
+  header.extensions =
+    header.backingFile === undefined || format === undefined
+      ? extensions
+      : { ...extensions, backingFormat: format }
+  try {
+    await writeHeader(image)
+  } catch (error) {
+    Object.assign(header, before)
+    throw error
+  }
+}

@@ -1,0 +1,102 @@
+/** Dropping all guest data of an image, so that the backing file shows through everywhere. */
+import { alignUp, divUp, TWO_32, viewOf } from '@vmblock/block-core'
+import { HEADER_FIELD } from '../format/header.ts'
+import type { Image } from '../image/image.ts'
+import { discardClusters } from '../requests/discard.ts'
+import { settleImage } from '../requests/flush.ts'
+
+/** Empties the image. Where nothing but guest data is in it, the file becomes as small as a new one's. */
+export async function makeEmpty(image: Image): Promise<void> {
+  await settleImage(image)
+  if (canStartOver(image)) return image.lock.run(() => startOver(image))
+  await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), {
+    full: true,
+    reason: 'snapshot',
+  })
+  await settleImage(image)
+}
+
+const l1Clusters = (image: Image): number => divUp(image.header.l1Size * 8, image.geometry.clusterSize)
+
+/** The dirty bit can cover the time without refcounts, and one refcount block is enough for what stays. */
+function canStartOver(image: Image): boolean {
+  const { header, geometry } = image
+  return (
+    header.version >= 3 &&
+    header.nbSnapshots === 0 &&
+    !header.extensions.bitmaps &&
+    !image.hasDataFile &&
+    3 + l1Clusters(image) <= geometry.refblockEntries
+  )
+}
+
+/**
+ * Writes an empty image's structures over the old ones: refcount table, refcount block and L1 table in
+ * clusters 1, 2 and 3.. (block/qcow2.c, make_completely_empty). The dirty bit says meanwhile that refcounts are
+ * wrong; and the L1 table is empty, durably, before anything it led to is overwritten.
+ */
+async function startOver(image: Image): Promise<void> {
+  const { file, header } = image
+  const { clusterSize } = image.geometry
+  const tables = l1Clusters(image)
+  await image.markDirty()
+  try {
+    await file.debugEvent('l1_update')
+    await file.writeZeroes(header.l1TableOffset, tables * clusterSize)
+    await image.flushFile()
+    image.setL1(new Uint8Array(header.l1Size * 8))
+    image.l2Tables.clear()
+    image.forgetRefcounts()
+
+    await file.debugEvent('empty_image_prepare')
+    await file.writeZeroes(clusterSize, (2 + tables) * clusterSize)
+    await image.flushFile()
+    await file.debugEvent('l1_update')
+    await file.debugEvent('reftable_update')
+    await placeTables(image, 3 * clusterSize, clusterSize)
+
+    await file.debugEvent('refblock_alloc')
+    await fillRefcounts(image, 3 + tables)
+  } catch (error) {
+    // What is in memory fits neither the old image nor the new one; the next open repairs.
+    image.needsRepair = true
+    image.events.corrupt({ message: 'emptying the image failed half-way', fatal: true })
+    throw error
+  }
+  image.freeHint = 0
+  image.overlaps.forget()
+  const end = (3 + tables) * clusterSize
+  await file.truncate(end, { exact: false }).catch(() => undefined)
+  if (file.size <= end) image.fileWasCut(end)
+  await image.markClean()
+}
+
+/** Points the header at the new L1 table and the new, empty refcount table: 20 bytes, one write. */
+async function placeTables(image: Image, l1Offset: number, refcountTableOffset: number): Promise<void> {
+  const fields = new Uint8Array(20)
+  const view = viewOf(fields)
+  view.setUint32(0, Math.floor(l1Offset / TWO_32))
+  view.setUint32(4, l1Offset % TWO_32)
+  view.setUint32(8, Math.floor(refcountTableOffset / TWO_32))
+  view.setUint32(12, refcountTableOffset % TWO_32)
+  view.setUint32(16, 1)
+  await image.file.write(HEADER_FIELD.l1TableOffset, fields)
+  await image.flushFile()
+  image.header.l1TableOffset = l1Offset
+  image.header.refcountTableOffset = refcountTableOffset
+  image.header.refcountTableClusters = 1
+}
+
+/** The first `clusters` clusters are in use: one block, in cluster 2, says so. */
+async function fillRefcounts(image: Image, clusters: number): Promise<void> {
+  const { clusterSize } = image.geometry
+  const block = new Uint8Array(clusterSize)
+  for (let i = 0; i < clusters; i++) image.refcounts.set(block, i, 1)
+  await image.file.write(2 * clusterSize, block)
+  await image.flushFile()
+  const table = new Uint8Array(clusterSize)
+  viewOf(table).setUint32(4, 2 * clusterSize)
+  await image.file.write(clusterSize, table.subarray(0, 512))
+  await image.flushFile()
+  image.setRefcountTable(table)
+}

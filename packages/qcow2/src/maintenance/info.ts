@@ -1,0 +1,33 @@
+/** Facts of an image, as `qemu-img info` shows them. */
+import type { NodeInfo } from '@vmblock/block-core'
+import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
+import type { Image } from '../image/image.ts'
+
+/** What the header says; opens and reads nothing. @param encrypt facts of the encryption, if there is any */
+export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
+  const { header, geometry } = image
+  const { extensions } = header
+  const has = (word: bigint, bit: bigint): boolean => (word & bit) !== 0n
+  const base = { compat: header.version === 2 ? '0.10' : '1.1', 'compression-type': header.compressionType }
+  const data: Record<string, unknown> =
+    header.version === 2
+      ? { ...base, 'refcount-bits': geometry.refcountBits }
+      : {
+          ...base,
+          'lazy-refcounts': has(header.compatible, Compatible.lazyRefcounts),
+          'refcount-bits': geometry.refcountBits,
+          corrupt: has(header.incompatible, Incompatible.corrupt),
+          'extended-l2': image.extendedL2,
+          ...(extensions.dataFile === undefined ? {} : { 'data-file': extensions.dataFile }),
+          ...(image.hasDataFile ? { 'data-file-raw': has(header.autoclear, Autoclear.dataFileRaw) } : {}),
+        }
+  return {
+    clusterSize: geometry.clusterSize,
+    vmStateOffset: image.vmStateOffset,
+    dirty: image.dirty,
+    encrypted: header.cryptMethod !== 0,
+    ...(header.backingFile === undefined ? {} : { backingFilename: header.backingFile }),
+    ...(extensions.backingFormat === undefined ? {} : { backingFormat: extensions.backingFormat }),
+    formatSpecific: { type: 'qcow2', data: encrypt ? { ...data, encrypt } : data },
+  }
+}

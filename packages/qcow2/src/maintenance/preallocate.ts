@@ -1,0 +1,117 @@
+/** Allocating clusters for a guest range ahead of any write to it: what `preallocation=` means for a growing disk. */
+import type { Preallocation, Table } from '@vmblock/block-core'
+import { entryHi, entryLo } from '../format/l2-entry.ts'
+import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
+import type { Image } from '../image/image.ts'
+import { beforeLink } from '../image/write-order.ts'
+import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from '../mapping/lookup.ts'
+import { allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
+import { relieve } from '../requests/link.ts'
+import { inWritableSlice } from '../requests/reserve.ts'
+import { hasFullCache, makeRoomInCaches } from '../requests/room.ts'
+
+/**
+ * Gives clusters to every guest cluster of [start, end) that has none; `start` begins a cluster. The tables
+ * come first, so that the data clusters can lie at the end of the file, where `falloc` and `full` reach them.
+ */
+export async function preallocate(
+  image: Image,
+  start: number,
+  end: number,
+  mode: Preallocation,
+): Promise<void> {
+  const { l2Coverage } = image.geometry
+  if (start >= end) return
+  image.isMostlyHoles = undefined
+  await image.lock.run(async () => {
+    for (let at = start; at < end; at += l2Coverage - (at % l2Coverage))
+      await inWritableSlice(image, at, () => undefined)
+  })
+  const coverage = sliceCoverage(image)
+  for (let at = start; at < end; ) {
+    const from = at
+    const stop = Math.min(end, at + coverage - (at % coverage))
+    if (hasFullCache(image)) await makeRoomInCaches(image)
+    await image.lock.run(() => preallocateSlice(image, from, stop, mode))
+    await relieve(image)
+    at = stop
+  }
+}
+
+async function preallocateSlice(
+  image: Image,
+  start: number,
+  end: number,
+  mode: Preallocation,
+): Promise<void> {
+  const { clusterSize } = image.geometry
+  const wanted = await inWritableSlice(image, start, (table) => emptyEntries(image, table, start, end))
+  if (wanted.length === 0) return
+  const bytes = wanted.length * clusterSize
+  if (image.hasDataFile) {
+    const first = indexInSlice(image, start)
+    await beforeLink(image, 0, false)
+    await linkAll(image, start, wanted, (_, index) => start + (index - first) * clusterSize)
+    return
+  }
+  const { offset, zeroed } = await allocateClusters(image, wanted.length)
+  try {
+    if (mode !== 'metadata') await fill(image, offset, bytes)
+    else if (!zeroed) {
+      await image.overlaps.guard(offset, bytes)
+      await image.file.writeZeroes(offset, bytes)
+    }
+    // The file reaches over them before anything leads there. Others may be on their way to what they were given.
+    if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
+    await beforeLink(image, offset + bytes, !zeroed)
+    await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
+  } catch (error) {
+    await releaseClusters(image, offset, bytes).catch(() => undefined)
+    throw error
+  }
+}
+
+/** Zeroes are written in pieces of this many bytes. */
+const PIECE = 1024 * 1024
+
+/** Makes the host give clusters their space: by writing them. */
+async function fill(image: Image, offset: number, bytes: number): Promise<void> {
+  await image.overlaps.guard(offset, bytes)
+  const zeroes = new Uint8Array(Math.min(bytes, PIECE))
+  for (let done = 0; done < bytes; done += zeroes.length)
+    await image.file.write(offset + done, zeroes.subarray(0, Math.min(zeroes.length, bytes - done)))
+}
+
+/** Indexes of the entries for guest bytes [start, end) that refer to nothing. */
+function emptyEntries(image: Image, table: Table, start: number, end: number): number[] {
+  const empty: number[] = []
+  let index = indexInSlice(image, start)
+  for (let guest = start; guest < end; guest += image.geometry.clusterSize, index++) {
+    const { hi, lo, zeroes } = entryWords(image, table, index)
+    if (hi === 0 && lo === 0 && zeroes === 0) empty.push(index)
+  }
+  return empty
+}
+
+async function linkAll(
+  image: Image,
+  start: number,
+  indexes: readonly number[],
+  hostOf: (i: number, index: number) => number,
+): Promise<void> {
+  const { l2EntrySize } = image.geometry
+  // With a backing file the subclusters stay unallocated: its data shows through until they are written.
+  const allocated = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
+  await inWritableSlice(image, start, (table) => {
+    for (const [i, index] of indexes.entries()) {
+      const offset = hostOf(i, index)
+      setEntryWords(image, table, index, {
+        hi: entryHi(offset, true),
+        lo: entryLo(offset),
+        zeroes: 0,
+        allocated,
+      })
+      image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+    }
+  })
+}

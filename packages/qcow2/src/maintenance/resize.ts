@@ -1,0 +1,170 @@
+/** Changing the size of the guest's disk. */
+import {
+  alignDown,
+  alignUp,
+  BlockError,
+  type Preallocation,
+  SECTOR,
+  type TruncateOptions,
+  TWO_32,
+  viewOf,
+} from '@vmblock/block-core'
+import { l1EntriesFor } from '../format/geometry.ts'
+import { HEADER_FIELD } from '../format/header.ts'
+import type { Image } from '../image/image.ts'
+import { growL1, l2TableOffset } from '../mapping/l1.ts'
+import { applyFrees } from '../refcounts/allocate.ts'
+import { usedClusters } from '../refcounts/last-cluster.ts'
+import { shrinkRefcountTable } from '../refcounts/refcount-shrink.ts'
+import { readsAsZero } from '../requests/cow.ts'
+import { discardClusters } from '../requests/discard.ts'
+import { flushImage, settleImage } from '../requests/flush.ts'
+import { blockStatus } from '../requests/status.ts'
+import { write } from '../requests/write.ts'
+import { writeZeroes } from '../requests/zero.ts'
+import { preallocate } from './preallocate.ts'
+
+/**
+ * Changes the guest's disk to `size` bytes. Growing writes the tables first and the size last; shrinking
+ * writes the size last, too, after the clusters beyond it were let go.
+ *
+ * @throws BlockError EINVAL, ENOTSUP in QEMU's words (block/qcow2.c, qcow2_co_truncate)
+ */
+export async function truncate(image: Image, size: number, options: TruncateOptions): Promise<void> {
+  const { preallocation = 'off' } = options
+  const fail = (code: 'EINVAL' | 'ENOTSUP', message: string): BlockError =>
+    new BlockError(code, message, { node: image.settings.nodeName })
+  if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
+  if (image.header.nbSnapshots > 0 && image.header.version < 3)
+    throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
+  if (image.header.extensions.bitmaps)
+    throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
+  const before = image.size
+  if (size < before) {
+    if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
+    await shrink(image, size)
+  } else {
+    await grow(image, size, preallocation, options.zero === true)
+  }
+  if (image.isDataFileRaw) await image.data.truncate(size, { exact: false })
+}
+
+async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
+  const before = image.size
+  const { geometry } = image
+  await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
+  if (image.hasDataFile && image.data.size < size)
+    await image.data.truncate(size, {
+      exact: false,
+      preallocation: preallocation === 'metadata' ? 'off' : preallocation,
+    })
+  // Under the new size, and before anybody can see it.
+  image.header.size = size
+  try {
+    await zeroOldEnd(image, before, size)
+    if (preallocation !== 'off')
+      await preallocate(image, preallocationStart(image, before), size, preallocation)
+    if (zero && size > before) await zeroGrown(image, before, size)
+    await flushImage(image)
+    await writeSize(image, size)
+  } catch (error) {
+    image.header.size = before
+    throw error
+  }
+}
+
+/** Where preallocation begins: with the last cluster, if giving it one of its own hides nothing. */
+const preallocationStart = (image: Image, before: number): number =>
+  (image.backing ? alignUp : alignDown)(before, image.geometry.clusterSize)
+
+/** The backing file may have data where the disk grew; zero flags hide it. */
+async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
+  const start = alignUp(before, image.geometry.clusterSize)
+  if (!image.backing || start >= size) return
+  await writeZeroes(image, start, size - start, {})
+}
+
+/**
+ * Zeroes what follows the old end in its cluster: there may be data from before the disk was shrunk, which
+ * QEMU shows again, or data of the backing file. Where that ends before, there is nothing to hide, and nothing is allocated.
+ */
+async function zeroOldEnd(image: Image, before: number, size: number): Promise<void> {
+  const end = Math.min(alignUp(before, image.geometry.clusterSize), size)
+  for (let at = before; at < end; ) {
+    const { zero, bytes } = await blockStatus(image, at, end - at)
+    if (!zero && !(await readsAsZero(image, at, bytes))) await write(image, at, new Uint8Array(bytes))
+    at += bytes
+  }
+}
+
+async function shrink(image: Image, size: number): Promise<void> {
+  const { geometry } = image
+  const { clusterSize } = geometry
+  const start = alignUp(size, clusterSize)
+  const oldEnd = alignUp(image.size, clusterSize)
+  if (start < oldEnd) await discardClusters(image, start, oldEnd, { full: true, reason: 'other' })
+  await writeSizeAfterFlush(image, size)
+  await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
+  if (image.hasDataFile) await image.data.truncate(size, { exact: false })
+  await settleImage(image)
+  await image.lock.run(() => shrinkRefcountTable(image))
+  await settleImage(image)
+  await image.lock.run(() => trimFile(image))
+}
+
+async function writeSizeAfterFlush(image: Image, size: number): Promise<void> {
+  await flushImage(image)
+  await writeSize(image, size)
+  image.header.size = size
+}
+
+/** Lets go of L2 tables that no guest offset leads to any more. The table itself keeps its length, as QEMU's does. */
+async function shrinkL1(image: Image, entries: number): Promise<void> {
+  const { clusterSize } = image.geometry
+  const total = image.l1.bytes.length / 8
+  await image.file.debugEvent('l1_shrink_write_table')
+  const tables: number[] = []
+  for (let index = entries; index < total; index++) {
+    const offset = l2TableOffset(image, index)
+    if (offset !== 0) tables.push(offset)
+  }
+  if (tables.length === 0) return
+  image.l1.bytes.fill(0, entries * 8)
+  image.overlaps.forget()
+  await image.writeResident(image.l1, image.header.l1TableOffset, entries * 8, (total - entries) * 8)
+  await image.flushFile()
+  await image.file.debugEvent('l1_shrink_free_l2_clusters')
+  for (const offset of tables) {
+    image.l2Tables.drop(offset, clusterSize)
+    image.frees.add(offset, clusterSize, 'other')
+  }
+}
+
+/**
+ * Cuts unused clusters off the end of the image file, if its host can. Runs under the image's lock: nobody may
+ * be given one of these clusters meanwhile.
+ */
+async function trimFile(image: Image): Promise<void> {
+  const { clusterSize } = image.geometry
+  await applyFrees(image)
+  if (!image.frees.isEmpty) return
+  const end = (await usedClusters(image)) * clusterSize
+  if (end >= image.file.size) return
+  await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
+    image.events.warn(
+      `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  })
+  // Only what is gone for sure reads as zeroes when the file grows again.
+  if (image.file.size <= end) image.fileWasCut(end)
+}
+
+async function writeSize(image: Image, size: number): Promise<void> {
+  const field = new Uint8Array(8)
+  viewOf(field).setUint32(0, Math.floor(size / TWO_32))
+  viewOf(field).setUint32(4, size % TWO_32)
+  await image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.size, field)
+    await image.flushFile()
+  })
+}

@@ -1,0 +1,51 @@
+/**
+ * Whether an image has far more clusters than its file has data: then most of them were preallocated, or written in
+ * part, and the file knows better than the tables where there is data. QEMU's `qcow2_detect_metadata_preallocation`,
+ * with its figures, so that both show the same.
+ */
+import { divUp, isZero } from '@vmblock/block-core'
+import type { Image } from '../image/image.ts'
+import { Effort } from '../refcounts/effort.ts'
+import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+
+/** Looks at the refcounts until there are enough, or all. Takes no lock: nothing is changed. */
+export async function isMostlyHoles(image: Image): Promise<boolean> {
+  const { clusterSize, refblockEntries } = image.geometry
+  try {
+    const { actualSize } = await image.file.node.info()
+    if (actualSize === undefined) return false
+    const stored = Math.floor(actualSize / clusterSize)
+    const enough = Math.max(Math.floor((stored * 10) / 9), stored + 2)
+    // What the refcount table does not reach is free, however large the file says that it is.
+    const end = Math.min(divUp(image.file.size, clusterSize), refcountTableEntries(image) * refblockEntries)
+    if (end < enough) return false
+    let counted = 0
+    const effort = new Effort(image)
+    for (let first = 0; first < end && counted < enough; first += refblockEntries) {
+      const block = refblockOffset(image, first / refblockEntries)
+      if (block === 0) continue
+      if (block % clusterSize !== 0 || (effort.take(clusterSize) && (await effort.isTooMuch()))) return false
+      counted += await countBlock(image, block, Math.min(refblockEntries, end - first), enough - counted)
+    }
+    return counted >= enough
+  } catch {
+    // What cannot be found out is taken for what the tables say.
+    return false
+  }
+}
+
+/** How many of the first `entries` refcounts of a block are not 0; looks no further than `enough`. */
+async function countBlock(image: Image, block: number, entries: number, enough: number): Promise<number> {
+  const { refblocks, refcounts, geometry } = image
+  const perSlice = (refblocks.sliceSize * 8) / geometry.refcountBits
+  let count = 0
+  for (let first = 0; first < entries && count < enough; first += perSlice) {
+    const offset = block + (first / perSlice) * refblocks.sliceSize
+    while (!refblocks.peek(offset)) await refblocks.load(offset)
+    const { bytes } = refblocks.peek(offset)!
+    if (isZero(bytes)) continue
+    const stop = Math.min(perSlice, entries - first)
+    for (let i = 0; i < stop; i++) if (refcounts.get(bytes, i) !== 0) count++
+  }
+  return count
+}

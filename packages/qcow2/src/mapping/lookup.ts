@@ -1,0 +1,283 @@
+/**
+ * From guest offsets to what the image says of them. The answer is a plan, a {@link Run}; the caller does the
+ * I/O. Takes no lock; touches the disk only for a table slice that is not cached.
+ */
+import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
+import { COPIED_HI, compressedExtent, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
+import { countSame, SubclusterKind, subclusterKind, undividedKind } from '../format/subclusters.ts'
+import { prefixedHex } from '../format/words.ts'
+import type { Image } from '../image/image.ts'
+import { checkL2Offset, l2TableOffset, ownsL2Table } from './l1.ts'
+
+/** A stretch of the guest's disk that one kind of request can serve. */
+export interface Run {
+  readonly kind: SubclusterKind
+  /** Guest bytes, from the asked offset. At least 1. */
+  readonly bytes: number
+  /**
+   * Where the first byte is, in bytes of the data file; of a compressed cluster where its data begins. 0 for
+   * kinds that have no place.
+   */
+  readonly hostOffset: number
+  /** The host clusters belong to this mapping alone: they may be written in place. */
+  readonly copied: boolean
+  /** Bytes of a compressed cluster's data. */
+  readonly compressedBytes: number
+  /** What is wrong with an `invalid` entry, in QEMU's words. */
+  readonly problem?: string
+}
+
+/** Where an L2 entry is. */
+export interface L2Place {
+  /** Host offset of the cache slice; 0 where there is no L2 table. */
+  readonly slice: number
+  /** Index of the entry in the slice. */
+  readonly index: number
+}
+
+/** Guest bytes that one cache slice of an L2 table describes. */
+export const sliceCoverage = (image: Image): number =>
+  (image.l2Tables.sliceSize / image.geometry.l2EntrySize) * image.geometry.clusterSize
+
+/** Index, within its cache slice, of the L2 entry for a guest offset. */
+export const indexInSlice = (image: Image, offset: number): number =>
+  Math.floor((offset % sliceCoverage(image)) / image.geometry.clusterSize)
+
+/** Host offset of the cache slice that holds the L2 entry for a guest offset, given its table's place. */
+export const sliceOffset = (image: Image, tableOffset: number, offset: number): number =>
+  tableOffset +
+  Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
+
+const hasPlace = (kind: SubclusterKind): boolean =>
+  kind === SubclusterKind.normal ||
+  kind === SubclusterKind.zeroAlloc ||
+  kind === SubclusterKind.unallocatedAlloc
+
+/**
+ * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice (or
+ * as far as L2 tables are missing).
+ * With `forWriting`, clusters that may be written in place are not mixed with others.
+ *
+ * @returns undefined when the slice is not cached
+ */
+export function peekRun(image: Image, offset: number, bytes: number, forWriting = false): Run | undefined {
+  const coverage = sliceCoverage(image)
+  const limit = Math.min(bytes, coverage - (offset % coverage))
+  const l1Index = Math.floor(offset / image.geometry.l2Coverage)
+  const tableOffset = l2TableOffset(image, l1Index)
+  if (tableOffset === 0)
+    return emptyRun(Math.min(bytes, missingTables(image, l1Index, offset + bytes) - offset))
+  const table = image.l2Tables.peek(sliceOffset(image, tableOffset, offset))
+  if (!table) return undefined
+  const run = runAt(image, table, offset, limit, forWriting)
+  return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
+}
+
+/** So many L1 entries are looked at for one run, at most. */
+const MISSING_TABLES = 256
+
+/** Guest offset (bytes) up to which L2 tables are missing from an L1 entry on; looks no further than `wanted`. */
+function missingTables(image: Image, l1Index: number, wanted: number): number {
+  const { l2Coverage } = image.geometry
+  const last = Math.min(Math.ceil(wanted / l2Coverage), l1Index + MISSING_TABLES)
+  let end = l1Index + 1
+  while (end < last && l2TableOffset(image, end) === 0) end++
+  return end * l2Coverage
+}
+
+/** Like {@link peekRun}; reads the slice if it has to. @throws BlockError EIO for a broken entry */
+export async function loadRun(image: Image, offset: number, bytes: number, forWriting = false): Promise<Run> {
+  for (;;) {
+    const run = peekRun(image, offset, bytes, forWriting)
+    if (run) {
+      if (run.kind === SubclusterKind.invalid) throw await invalidRun(image, run)
+      return run
+    }
+    const l1Index = Math.floor(offset / image.geometry.l2Coverage)
+    const tableOffset = l2TableOffset(image, l1Index)
+    await checkL2Offset(image, l1Index, tableOffset)
+    await image.l2Tables.load(sliceOffset(image, tableOffset, offset))
+  }
+}
+
+/** Whether a guest range still is what was found out about it, in the same place on the host. */
+export async function isStillThere(
+  image: Image,
+  run: Run,
+  offset: number,
+  forWriting = false,
+): Promise<boolean> {
+  const { kind, bytes, hostOffset, copied } = await loadRun(image, offset, run.bytes, forWriting)
+  const isSame = kind === run.kind && bytes === run.bytes && hostOffset === run.hostOffset
+  return isSame && (copied || !forWriting)
+}
+
+/** Signals the corruption an `invalid` run stands for. */
+export const invalidRun = (image: Image, run: Run): Promise<BlockError> =>
+  image.signalCorruption(run.problem ?? 'Invalid cluster entry found', true)
+
+const emptyRun = (bytes: number): Run => ({
+  kind: SubclusterKind.unallocatedPlain,
+  bytes,
+  hostOffset: 0,
+  copied: false,
+  compressedBytes: 0,
+})
+
+/** The words of one L2 entry; the two bitmaps of subclusters are 0 without extended L2. */
+export interface Words {
+  hi: number
+  lo: number
+  zeroes: number
+  allocated: number
+}
+
+/** Reads an entry's words. */
+export function entryWords(image: Image, table: Table, index: number): Words {
+  const { view } = table
+  if (!image.extendedL2)
+    return { hi: view.getUint32(index * 8), lo: view.getUint32(index * 8 + 4), zeroes: 0, allocated: 0 }
+  const at = index * 16
+  return {
+    hi: view.getUint32(at),
+    lo: view.getUint32(at + 4),
+    zeroes: view.getUint32(at + 8),
+    allocated: view.getUint32(at + 12),
+  }
+}
+
+/** Changes an entry's words. The caller notes the change in the cache. */
+export function setEntryWords(image: Image, table: Table, index: number, words: Words): void {
+  const at = index * image.geometry.l2EntrySize
+  table.view.setUint32(at, words.hi)
+  table.view.setUint32(at + 4, words.lo)
+  if (!image.extendedL2) return
+  table.view.setUint32(at + 8, words.zeroes)
+  table.view.setUint32(at + 12, words.allocated)
+}
+
+function runAt(image: Image, table: Table, offset: number, limit: number, forWriting: boolean): Run {
+  const { clusterSize, subclusterSize, clusterBits } = image.geometry
+  const index = indexInSlice(image, offset)
+  const inCluster = offset % clusterSize
+  const words = entryWords(image, table, index)
+  const sub = Math.floor(inCluster / subclusterSize)
+  const kind = kindOf(image, words, sub)
+  const problem = problemOf(image, table, words, index, kind, offset, forWriting)
+  if (problem) return { ...emptyRun(limit), kind: SubclusterKind.invalid, problem }
+  if (kind === SubclusterKind.compressed) {
+    const extent = compressedExtent(words.hi, words.lo, clusterBits)
+    return {
+      kind,
+      bytes: Math.min(limit, clusterSize - inCluster),
+      hostOffset: extent.hostOffset,
+      copied: false,
+      compressedBytes: extent.bytes,
+    }
+  }
+  const placed = hasPlace(kind)
+  const hostOffset = placed ? hostOffsetOf(words.hi, words.lo) : -1
+  const copied = placed && (words.hi & COPIED_HI) !== 0
+  const same = image.extendedL2 ? countSame(words.zeroes, words.allocated, sub, kind) : 1
+  let length = same * subclusterSize - (inCluster % subclusterSize)
+  if (inCluster + length === clusterSize && length < limit) {
+    const alike: Alike = { kind, hostOffset, copied, mindOwner: placed && (forWriting || image.hasDataFile) }
+    length = runLength(image, table, index, alike, length, limit)
+  }
+  return {
+    kind,
+    bytes: Math.min(length, limit),
+    hostOffset: placed ? hostOffset + inCluster : 0,
+    copied,
+    compressedBytes: 0,
+  }
+}
+
+/** What the clusters of a run have in common. */
+interface Alike {
+  readonly kind: SubclusterKind
+  /** Of the first cluster; -1 for kinds that have no place. */
+  readonly hostOffset: number
+  readonly copied: boolean
+  /** COPIED must not change within the run. */
+  readonly mindOwner: boolean
+}
+
+/**
+ * The length of a run (bytes) of which `inFirst` are in the cluster of entry `index`; looks no further than `limit`.
+ * The words are taken from the table one by one: no object is made for a cluster.
+ */
+function runLength(
+  image: Image,
+  { view }: Table,
+  index: number,
+  { kind, hostOffset, copied, mindOwner }: Alike,
+  inFirst: number,
+  limit: number,
+): number {
+  const { extendedL2, hasDataFile } = image
+  const { clusterSize, subclusterSize, subclusters, l2EntrySize } = image.geometry
+  let expected = hostOffset
+  let length = inFirst
+  for (let at = (index + 1) * l2EntrySize; length < limit; at += l2EntrySize) {
+    const hi = view.getUint32(at)
+    const lo = view.getUint32(at + 4)
+    expected += clusterSize
+    if (hostOffset >= 0 && hostOffsetOf(hi, lo) !== expected) break
+    if (mindOwner && ((hi & COPIED_HI) !== 0) !== copied) break
+    if (!extendedL2) {
+      if (undividedKind(hi, lo, hasDataFile) !== kind) break
+      length += clusterSize
+      continue
+    }
+    const zeroes = view.getUint32(at + 8)
+    const allocated = view.getUint32(at + 12)
+    if (subclusterKind(hi, lo, zeroes, allocated, 0, hasDataFile) !== kind) break
+    const same = countSame(zeroes, allocated, 0, kind)
+    length += same * subclusterSize
+    if (same < subclusters) break
+  }
+  return length
+}
+
+/** What a subcluster is; without extended L2 a cluster is its only subcluster. */
+export const kindOf = (image: Image, words: Words, sub: number): SubclusterKind =>
+  image.extendedL2
+    ? subclusterKind(words.hi, words.lo, words.zeroes, words.allocated, sub, image.hasDataFile)
+    : undividedKind(words.hi, words.lo, image.hasDataFile)
+
+/** What is wrong with an entry, if anything. QEMU's messages (block/qcow2-cluster.c). */
+function problemOf(
+  image: Image,
+  table: Table,
+  words: Words,
+  index: number,
+  kind: SubclusterKind,
+  offset: number,
+  forWriting: boolean,
+): string | undefined {
+  const { clusterSize, l2EntrySize } = image.geometry
+  // QEMU's default is to cache whole tables, so that is what its indexes count from.
+  const l2Offset = (): number => alignDown(table.offset, clusterSize)
+  const l2Index = (): string => prefixedHex(index + (table.offset - l2Offset()) / l2EntrySize)
+  const place = (): string => `(L2 offset: ${prefixedHex(l2Offset())}, L2 index: ${l2Index()})`
+  if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${place()}`
+  if (kind === SubclusterKind.compressed)
+    return image.hasDataFile
+      ? `Compressed cluster entry found in image with external data file ${place()}`
+      : undefined
+  const isZero = kind === SubclusterKind.zeroPlain || kind === SubclusterKind.zeroAlloc
+  if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${place()}`
+  if (!hasPlace(kind)) return undefined
+  const host = hostOffsetOf(words.hi, words.lo)
+  if (host % clusterSize !== 0) {
+    if (!forWriting || (words.hi & COPIED_HI) === 0)
+      return `Cluster allocation offset ${prefixedHex(host)} unaligned ${place()}`
+    const what = (words.lo & ZERO_LO) !== 0 ? 'Preallocated zero' : 'Data'
+    return `${what} cluster offset ${prefixedHex(host)} unaligned (guest offset: ${prefixedHex(offset)})`
+  }
+  const guestOffset = alignDown(offset, clusterSize)
+  if (image.hasDataFile && host !== guestOffset)
+    return `External data file host cluster offset ${prefixedHex(host)} does not match guest cluster offset: ${prefixedHex(guestOffset)}, L2 index: ${l2Index()})`
+  return undefined
+}

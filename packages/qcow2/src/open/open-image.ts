@@ -1,0 +1,172 @@
+/** From a file to an {@link Image}: header, tables, children, and what has to be done before the first write. */
+import { BlockError, type OpenContext } from '@vmblock/block-core'
+import { type Codecs, codecFor } from '../compression/codec.ts'
+import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
+import { geometryOf } from '../format/geometry.ts'
+import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'
+import { Image } from '../image/image.ts'
+import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
+import { loadMaintenance } from './load-part.ts'
+
+/**
+ * Opens an image. A dirty image that is opened for writing is repaired first; one that cannot be repaired is
+ * refused and stays dirty.
+ *
+ * @throws BlockError in QEMU's words
+ */
+export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
+  const file = await context.requireChild('file')
+  const header = await readHeader(file, context.checkMode)
+  refuseUnsupported(header, context)
+  const { options } = context
+  if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
+    (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
+  const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
+  const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
+  const settings = resolveSettings(context, context.options, header, geometry)
+  const { l1, refcountTable } = await readTables(file, header)
+  const image = new Image({
+    settings,
+    header,
+    geometry,
+    file,
+    data: (await openDataFile(context, header)) ?? file,
+    codec: codecFor(header.compressionType, codecs),
+    events: context.events,
+    l1,
+    refcountTable,
+    snapshotPlaces: async (of) => (await loadMaintenance()).loadSnapshotPlaces(of),
+  })
+  const { backingFile, extensions } = header
+  image.backing = await context.child(
+    'backing',
+    backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
+  )
+  if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
+  image.renewCaches()
+  return image
+}
+
+type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
+
+/** The tables that are always in memory. */
+async function readTables(
+  file: File,
+  header: Header,
+): Promise<{ l1: Uint8Array; refcountTable: Uint8Array }> {
+  const refcountTable = new Uint8Array(header.refcountTableClusters * 2 ** header.clusterBits)
+  const l1 = new Uint8Array(header.l1Size * 8)
+  if (l1.length > 0) await file.read(header.l1TableOffset, l1)
+  if (refcountTable.length > 0) {
+    await file.debugEvent('reftable_load')
+    await file.read(header.refcountTableOffset, refcountTable)
+  }
+  return { l1, refcountTable }
+}
+
+/**
+ * Reads the header and the tables again: while the image was only read here, somebody else may have written
+ * or repaired it.
+ *
+ * @throws BlockError EIO when it has become another image
+ */
+async function refreshImage(image: Image): Promise<void> {
+  const { file, header } = image
+  const fresh = await readHeader(file, image.settings.checkMode)
+  const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
+    (field) => fresh[field] === header[field],
+  )
+  const layout = Incompatible.dataFile | Incompatible.extendedL2 | Incompatible.compression
+  if (!isSame || ((fresh.incompatible ^ header.incompatible) & layout) !== 0n)
+    throw new BlockError('EIO', 'the image was replaced while it was open read-only', {
+      node: image.settings.nodeName,
+    })
+  const { l1, refcountTable } = await readTables(file, fresh)
+  Object.assign(header, fresh)
+  image.refreshed(l1, refcountTable)
+}
+
+async function readHeader(file: File, checkMode: boolean): Promise<Header> {
+  const head = new Uint8Array(Math.min(512, file.size))
+  await file.read(0, head)
+  const bytes = new Uint8Array(Math.min(headerAreaBytes(head), file.size))
+  await file.read(0, bytes)
+  return parseHeader(bytes, checkMode)
+}
+
+function refuseUnsupported(
+  header: Header,
+  { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>,
+): void {
+  if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
+}
+
+async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header): Promise<File | undefined> {
+  const { dataFile } = header.extensions
+  const hasDataFile = (header.incompatible & Incompatible.dataFile) !== 0n
+  // The name in the header is a plain file name, never a protocol (CVE-2024-4467).
+  const implicit = hasDataFile && dataFile !== undefined ? { filename: dataFile, driver: 'file' } : undefined
+  const child = await context.child('data-file', implicit)
+  const fail = (message: string): BlockError => new BlockError('EINVAL', message, { node: context.nodeName })
+  if (!hasDataFile) {
+    if (child) throw fail("'data-file' can only be set for images with an external data file")
+    if ((header.autoclear & Autoclear.dataFileRaw) !== 0n) throw fail('data-file-raw requires a data file')
+    return undefined
+  }
+  if (!child) throw fail("'data-file' is required for this image")
+  return child
+}
+
+/**
+ * Before the first write: autoclear bits of features that nobody here keeps up to date are cleared, and
+ * refcounts that may lag are made right.
+ *
+ * @throws BlockError EACCES for a corrupt image, EIO `Could not repair dirty image`
+ */
+export async function becomeWritable(image: Image): Promise<void> {
+  const { header, events } = image
+  if ((header.incompatible & Incompatible.corrupt) !== 0n)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
+      node: image.settings.nodeName,
+    })
+  // Before anything is changed: if it cannot be had, the image stays as it is, and dirty.
+  const repair = image.dirty ? await loadMaintenance() : undefined
+  // Writes will ask where the tables of snapshots are.
+  if (header.nbSnapshots > 0) await loadMaintenance()
+  image.writable = true
+  await clearAutoclear(image)
+  if (!repair) return
+  const report = await repair
+    .checkImage(image, { repair: 'all', report: (line) => events.warn(line) })
+    .catch((error: unknown) => {
+      image.writable = false
+      throw unrepaired(image, error)
+    })
+  events.repair(report)
+  if (report.checkErrors === 0 && !image.dirty) return
+  image.writable = false
+  throw unrepaired(image)
+}
+
+/** Clears the autoclear bits of what would be out of date after a write. Bitmaps would miss what is written. */
+async function clearAutoclear(image: Image): Promise<void> {
+  const { header } = image
+  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+  if (kept === header.autoclear) return
+  header.autoclear = kept
+  await image.writeHeader()
+  await image.flushFile()
+}
+
+/** What {@link becomeWritable} does, for an image that was read for a while. @throws as that, and EIO */
+export async function becomeWritableAgain(image: Image): Promise<void> {
+  await refreshImage(image)
+  await becomeWritable(image)
+}
+
+const unrepaired = (image: Image, cause?: unknown): BlockError =>
+  new BlockError('EIO', 'Could not repair dirty image: Input/output error', {
+    node: image.settings.nodeName,
+    cause,
+  })

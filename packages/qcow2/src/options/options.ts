@@ -1,0 +1,237 @@
+/** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
+import {
+  alignUp,
+  BlockError,
+  bool,
+  integer,
+  isPowerOfTwo,
+  type OptionType,
+  type OptionValues,
+  type RawOptions,
+  size,
+  text,
+} from '@vmblock/block-core'
+import { Compatible } from '../format/features.ts'
+import type { Geometry } from '../format/geometry.ts'
+import type { Header } from '../format/header.ts'
+import { Metadata, OVERLAP_TEMPLATES } from '../format/metadata.ts'
+import type { CacheSettings, ImageSettings } from '../image/image.ts'
+
+/** Whole seconds, as C's `unsigned int` holds them. */
+const cleanInterval: OptionType<number> = {
+  ...integer('Clean unused cache entries after this time (in seconds)'),
+  parse(value, key) {
+    const tooBig = new BlockError('EINVAL', 'Cache clean interval too big')
+    // Negative numbers count from 2^64 down, and are refused as too large for a number.
+    if (/^\s*-\s*0*[1-9]/.test(String(value))) throw tooBig
+    const seconds = integer('').parse(value, key)
+    if (seconds > 0xffff_ffff) throw tooBig
+    return seconds
+  },
+}
+
+/** Clusters: what a refcount block of any image could hold. */
+const MAX_RESERVE = 2 ** 20
+
+const refcountReserve: OptionType<number> & { readonly default: number } = {
+  ...integer('Raise the refcounts of this many clusters ahead of their use (0: none)', 0),
+  parse(value, key) {
+    const clusters = integer('').parse(value, key)
+    if (clusters > MAX_RESERVE)
+      throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
+    return clusters
+  },
+}
+
+/** Bytes: enough that flushes for its sake are rare, little enough that no disk is full of it. */
+const FREED_CLUSTERS = 16 * 2 ** 20
+
+/** The option table of the driver. */
+export const runtimeOptions = {
+  lazyRefcounts: bool('Postpone refcount updates'),
+  refcountReserve,
+  freedClustersSize: size('Flush when more than this much of freed clusters waits for it', FREED_CLUSTERS),
+  passDiscardRequest: bool('Pass guest discard requests to the layer below'),
+  passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
+  passDiscardOther: bool('Generate discard requests when other clusters are freed'),
+  'encrypt.format': text('Format of the encryption'),
+  'encrypt.keySecret': text('ID of the secret'),
+  cacheSize: size('Maximum combined metadata (L2 tables and refcount blocks) cache size'),
+  l2CacheSize: size('Maximum L2 table cache size'),
+  l2CacheEntrySize: size('Size of each entry in the L2 cache'),
+  refcountCacheSize: size('Maximum refcount block cache size'),
+  cacheCleanInterval: cleanInterval,
+  overlapCheck: text('Selects which overlap checks to perform from a range of templates'),
+  'overlapCheck.template': text('Selects which overlap checks to perform from a range of templates'),
+  'overlapCheck.mainHeader': bool('Check for unintended writes into the main qcow2 header'),
+  'overlapCheck.activeL1': bool('Check for unintended writes into the active L1 table'),
+  'overlapCheck.activeL2': bool('Check for unintended writes into an active L2 table'),
+  'overlapCheck.refcountTable': bool('Check for unintended writes into the refcount table'),
+  'overlapCheck.refcountBlock': bool('Check for unintended writes into a refcount block'),
+  'overlapCheck.snapshotTable': bool('Check for unintended writes into the snapshot table'),
+  'overlapCheck.inactiveL1': bool('Check for unintended writes into an inactive L1 table'),
+  'overlapCheck.inactiveL2': bool('Check for unintended writes into an inactive L2 table'),
+  'overlapCheck.bitmapDirectory': bool('Check for unintended writes into the bitmap directory'),
+} as const
+
+/** Options a reopen may change: all. */
+export const MUTABLE_OPTIONS = Object.keys(runtimeOptions)
+
+/**
+ * What a reopen keeps of the options before: a new template for overlap checks replaces all that was said about
+ * them, and the total size of the caches goes where its parts are given, and the other way round. QEMU's
+ * `qcow2_join_options`.
+ */
+export function keepOptions(before: RawOptions, given: RawOptions): RawOptions {
+  const kept: Record<string, unknown> = { ...before }
+  const check = given['overlap-check']
+  const template = typeof check === 'object' ? (check as RawOptions)['template'] : check
+  if (template !== undefined || given['overlap-check.template'] !== undefined) {
+    for (const key of Object.keys(kept)) if (/^overlap-check(\.|$)/.test(key)) delete kept[key]
+  } else if (typeof check === 'object' && typeof kept['overlap-check'] === 'string') {
+    kept['overlap-check'] = { template: kept['overlap-check'] }
+  }
+  if (given['cache-size'] !== undefined) {
+    delete kept['l2-cache-size']
+    delete kept['refcount-cache-size']
+  } else if (given['l2-cache-size'] !== undefined || given['refcount-cache-size'] !== undefined)
+    delete kept['cache-size']
+  return kept
+}
+
+/** Parsed runtime options. */
+export type RuntimeOptions = OptionValues<typeof runtimeOptions>
+
+/** QEMU's default and least sizes of the caches, in bytes (block/qcow2.h). */
+const MAX_L2_CACHE = 32 * 2 ** 20
+const MIN_L2_SLICES = 2
+const MIN_REFCOUNT_TABLES = 4
+/** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, come in with one small read. */
+const SLICE = 4096
+/** QEMU's default for `cache-clean-interval` where it has the feature. */
+const CLEAN_INTERVAL = 600
+/** The most slices of a cache, or clusters of refcounts, that QEMU counts. */
+const INT_MAX = 2 ** 31 - 1
+
+const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
+
+/** What an image is opened with. @throws BlockError EINVAL for sizes that contradict each other */
+export function resolveSettings(
+  context: Pick<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> & {
+    readonly unmap: boolean
+  },
+  options: RuntimeOptions,
+  header: Header,
+  geometry: Geometry,
+): ImageSettings {
+  const { nodeName, filename, readOnly, checkMode } = context
+  return {
+    nodeName,
+    filename,
+    readOnly,
+    checkMode,
+    ...mutableSettings(options, header, geometry, context.unmap),
+  }
+}
+
+/**
+ * The settings that a reopen may change.
+ *
+ * @throws BlockError EINVAL for lazy refcounts in version 2, and values that contradict each other
+ */
+export function mutableSettings(
+  options: RuntimeOptions,
+  header: Header,
+  geometry: Geometry,
+  unmap: boolean,
+): Pick<
+  ImageSettings,
+  'caches' | 'lazyRefcounts' | 'refcountReserve' | 'freedClustersSize' | 'overlapCheck' | 'passDiscard'
+> {
+  const caches = cacheSettings(options, header, geometry)
+  const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
+  if (lazyRefcounts && header.version < 3)
+    throw invalid('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level')
+  return {
+    caches,
+    lazyRefcounts,
+    refcountReserve: options.refcountReserve,
+    freedClustersSize: options.freedClustersSize,
+    overlapCheck: overlapClasses(options),
+    passDiscard: {
+      request: options.passDiscardRequest ?? unmap,
+      snapshot: options.passDiscardSnapshot ?? true,
+      other: options.passDiscardOther ?? false,
+    },
+  }
+}
+
+/** A template, whose classes may be switched one by one. */
+function overlapClasses(options: RuntimeOptions): number {
+  const { overlapCheck: given, 'overlapCheck.template': template } = options
+  if (given !== undefined && template !== undefined && given !== template)
+    throw invalid(
+      `Conflicting values for qcow2 options 'overlap-check' ('${given}') and 'overlap-check.template' ('${template}')`,
+    )
+  const name = given ?? template ?? 'cached'
+  let classes = Object.hasOwn(OVERLAP_TEMPLATES, name) ? OVERLAP_TEMPLATES[name] : undefined
+  if (classes === undefined)
+    throw invalid(
+      `Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`,
+    )
+  for (const [key, bit] of Object.entries(Metadata) as [keyof typeof Metadata, number][]) {
+    const isOn = options[`overlapCheck.${key}`]
+    if (isOn !== undefined) classes = isOn ? classes | bit : classes & ~bit
+  }
+  return classes
+}
+
+function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geometry): CacheSettings {
+  const { clusterSize } = geometry
+  const sizes = cacheSizes(options, header, geometry)
+  const sliceSize = options.l2CacheEntrySize ?? Math.min(clusterSize, SLICE)
+  if (!isPowerOfTwo(sliceSize) || sliceSize < 512 || sliceSize > clusterSize)
+    throw invalid(
+      `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`,
+    )
+  if (sizes.l2CacheSize / (options.l2CacheEntrySize ?? clusterSize) > INT_MAX)
+    throw invalid('L2 cache size too big')
+  if (sizes.refcountCacheSize / clusterSize > INT_MAX) throw invalid('Refcount cache size too big')
+  return {
+    sliceSize,
+    cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL,
+    l2CacheSize: Math.max(sizes.l2CacheSize, MIN_L2_SLICES * sliceSize),
+    refcountCacheSize: Math.max(sizes.refcountCacheSize, MIN_REFCOUNT_TABLES * clusterSize),
+  }
+}
+
+/**
+ * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). What is below the least
+ * sizes is not refused, but raised to them.
+ */
+function cacheSizes(
+  { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
+  header: Header,
+  { clusterSize, l2EntrySize }: Geometry,
+): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
+  const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
+  // More than all L2 tables of the image would be of no use.
+  const allTables = alignUp(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
+  if (cacheSize === undefined) {
+    return {
+      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, allTables),
+      refcountCacheSize: refcountCacheSize ?? leastRefcounts,
+    }
+  }
+  if (l2CacheSize !== undefined && refcountCacheSize !== undefined)
+    throw invalid('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time')
+  if (l2CacheSize !== undefined && l2CacheSize > cacheSize)
+    throw invalid('l2-cache-size may not exceed cache-size')
+  if (refcountCacheSize !== undefined && refcountCacheSize > cacheSize)
+    throw invalid('refcount-cache-size may not exceed cache-size')
+  if (l2CacheSize !== undefined) return { l2CacheSize, refcountCacheSize: cacheSize - l2CacheSize }
+  if (refcountCacheSize !== undefined)
+    return { l2CacheSize: cacheSize - refcountCacheSize, refcountCacheSize }
+  const forTables = Math.min(allTables, Math.max(cacheSize - leastRefcounts, 0))
+  return { l2CacheSize: forTables, refcountCacheSize: cacheSize - forTables }
+}

@@ -1,0 +1,169 @@
+/**
+ * New refcount blocks, and a larger refcount table when it is full. Both describe themselves: the clusters
+ * they occupy have their refcounts in the new blocks. Order: blocks, flush, table entry; for a new table:
+ * blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
+ */
+import { BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
+import { HEADER_FIELD } from '../format/header.ts'
+import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
+import type { Image } from '../image/image.ts'
+import {
+  addToRefcounts,
+  findFree,
+  refblockIndexOf,
+  refblockOffset,
+  refcountTableEntries,
+} from './refcounts.ts'
+
+/**
+ * Makes sure that the refcounts of a range of clusters have blocks to be in.
+ *
+ * @returns whether anything was allocated: then free clusters found before may be taken now
+ */
+export async function ensureRefblocks(image: Image, first: number, count: number): Promise<boolean> {
+  const last = refblockIndexOf(image, first + count - 1)
+  for (let index = refblockIndexOf(image, first); index <= last; index++) {
+    // Announced whether or not one is needed: that is when QEMU announces it.
+    const announced = image.file.debugEvent('refblock_alloc')
+    if (announced) await announced
+    if (index >= refcountTableEntries(image)) {
+      await growRefcountTable(image, index)
+      return true
+    }
+    if (refblockOffset(image, index) === 0) {
+      await addRefblock(image, index)
+      return true
+    }
+  }
+  return false
+}
+
+async function addRefblock(image: Image, index: number): Promise<void> {
+  const { clusterSize, refblockEntries } = image.geometry
+  const cluster = await findFree(image, 1)
+  if (cluster === 0)
+    throw await image.signalCorruption('Preventing invalid allocation of refcount block at offset 0', true)
+  const home = refblockIndexOf(image, cluster)
+  const offset = cluster * clusterSize
+  const selfDescribing = home === index
+  if (!selfDescribing) {
+    // Its own refcount is in another block, which may have to come first.
+    if (await ensureRefblocks(image, cluster, 1)) {
+      image.freeHint = Math.min(image.freeHint, cluster)
+      return
+    }
+    await addToRefcounts(image, cluster, 1, 1)
+  }
+  image.claim(offset, clusterSize)
+  try {
+    const block = new Uint8Array(clusterSize)
+    if (selfDescribing) image.refcounts.set(block, cluster % refblockEntries, 1)
+    await image.overlaps.guard(offset, clusterSize)
+    await image.file.debugEvent('refblock_alloc_write')
+    await image.file.write(offset, block)
+    // The entry must not point at garbage, nor at a block whose own refcount is not on disk.
+    if (!selfDescribing) await image.refblocks.writeBack()
+    await image.flushFile()
+    await image.file.debugEvent('refblock_alloc_hookup')
+  } catch (error) {
+    if (!selfDescribing) await addToRefcounts(image, cluster, 1, -1)
+    image.freeHint = Math.min(image.freeHint, cluster)
+    throw error
+  }
+  try {
+    await setTableEntry(image, index, offset)
+  } catch (error) {
+    // The entry may be on disk: free after a flush. One that holds its own refcount is tried again before anybody
+    // else can have its place.
+    if (!selfDescribing) image.frees.add(offset, clusterSize, 'other')
+    image.freeHint = Math.min(image.freeHint, cluster)
+    throw error
+  }
+}
+
+/** Points a table entry at a block, on disk first. */
+async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
+  const table = image.refcountTable
+  putOffset(table.view, index, offset)
+  try {
+    await image.changeRoot('refcountTable', () =>
+      image.writeResident(table, image.header.refcountTableOffset, index * 8, 8),
+    )
+    image.overlaps.addRefblock(offset)
+  } catch (error) {
+    putOffset(table.view, index, 0)
+    throw error
+  }
+}
+
+function putOffset(view: DataView, index: number, offset: number): void {
+  view.setUint32(index * 8, Math.floor(offset / TWO_32))
+  view.setUint32(index * 8 + 4, offset % TWO_32)
+}
+
+/**
+ * Moves the refcount table to a place with room for at least `neededIndex`. The new table and the blocks that
+ * describe it lie at the start of the first range that has no block yet, where nothing can be in use.
+ */
+async function growRefcountTable(image: Image, neededIndex: number): Promise<void> {
+  const { clusterSize, refblockEntries } = image.geometry
+  await image.file.debugEvent('reftable_grow')
+  const entriesPerCluster = clusterSize / 8
+  const oldEntries = refcountTableEntries(image)
+  const oldOffset = image.header.refcountTableOffset
+  const oldClusters = image.header.refcountTableClusters
+  const start = neededIndex * refblockEntries
+  // Half as much again, so that growing stays rare; the area itself needs blocks, which need entries.
+  let blocks = 1
+  let tableClusters: number
+  for (;;) {
+    const entries = Math.max(Math.ceil(oldEntries * 1.5), neededIndex + blocks)
+    tableClusters = divUp(entries, entriesPerCluster)
+    const needed = divUp(blocks + tableClusters, refblockEntries)
+    if (needed <= blocks) break
+    blocks = needed
+  }
+  const tableBytes = tableClusters * clusterSize
+  if (tableBytes > MAX_REFCOUNT_TABLE_BYTES)
+    throw new BlockError('EFBIG', 'the refcount table would exceed its limit of 8 MiB', {
+      node: image.settings.nodeName,
+    })
+
+  const areaOffset = start * clusterSize
+  const tableOffset = areaOffset + blocks * clusterSize
+  const areaClusters = blocks + tableClusters
+  const table = new Uint8Array(tableBytes)
+  table.set(image.refcountTable.bytes)
+  for (let i = 0; i < blocks; i++) putOffset(viewOf(table), neededIndex + i, areaOffset + i * clusterSize)
+
+  await image.overlaps.guard(areaOffset, areaClusters * clusterSize)
+  await image.file.debugEvent('refblock_alloc_write_blocks')
+  for (let i = 0; i < blocks; i++) {
+    const block = new Uint8Array(clusterSize)
+    const used = Math.min(refblockEntries, areaClusters - i * refblockEntries)
+    for (let entry = 0; entry < used; entry++) image.refcounts.set(block, entry, 1)
+    await image.file.write(areaOffset + i * clusterSize, block)
+  }
+  await image.file.debugEvent('refblock_alloc_write_table')
+  await image.file.write(tableOffset, table)
+  await image.refblocks.writeBack()
+  await image.flushFile()
+
+  await image.file.debugEvent('refblock_alloc_switch_table')
+  const fields = new Uint8Array(12)
+  const view = viewOf(fields)
+  putOffset(view, 0, tableOffset)
+  view.setUint32(8, tableClusters)
+  await image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
+    await image.flushFile()
+  })
+
+  image.setRefcountTable(table)
+  image.header.refcountTableOffset = tableOffset
+  image.header.refcountTableClusters = tableClusters
+  image.claim(areaOffset, areaClusters * clusterSize)
+  image.freeHint = Math.min(image.freeHint, start)
+  // The old table is unreachable, durably.
+  await addToRefcounts(image, oldOffset / clusterSize, oldClusters, -1)
+}

@@ -1,0 +1,51 @@
+/** Giving up refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock. */
+import { isZero } from '@vmblock/block-core'
+import type { Image } from '../image/image.ts'
+import { Effort } from './effort.ts'
+import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
+
+/**
+ * Frees unused refcount blocks. The table forgets them durably before their clusters are free. Called with the
+ * caches written back.
+ */
+export async function shrinkRefcountTable(image: Image): Promise<void> {
+  const { clusterSize } = image.geometry
+  const unused: number[] = []
+  const effort = new Effort(image)
+  for (let index = 0; index < refcountTableEntries(image); index++) {
+    const offset = refblockOffset(image, index)
+    // What is not looked at stays.
+    if (offset !== 0 && effort.take(clusterSize) && (await effort.isTooMuch())) break
+    if (offset !== 0 && offset % clusterSize === 0 && (await isUnused(image, index, offset)))
+      unused.push(index)
+  }
+  if (unused.length === 0) return
+  const places = unused.map((index) => refblockOffset(image, index))
+  const { view, bytes } = image.refcountTable
+  for (const index of unused) {
+    view.setUint32(index * 8, 0)
+    view.setUint32(index * 8 + 4, 0)
+  }
+  await image.file.debugEvent('reftable_update')
+  await image.writeResident(image.refcountTable, image.header.refcountTableOffset, 0, bytes.length)
+  await image.flushFile()
+  image.overlaps.forget()
+  image.freeRuns.clear()
+  for (const [i, offset] of places.entries()) {
+    image.refblocks.drop(offset, clusterSize)
+    const cluster = offset / clusterSize
+    // A block that held its own refcount took it along.
+    if (refblockIndexOf(image, cluster) !== unused[i]) await addToRefcounts(image, cluster, 1, -1)
+    image.freeHint = Math.min(image.freeHint, cluster)
+  }
+}
+
+/** Whether a block counts nothing, itself aside. */
+async function isUnused(image: Image, index: number, offset: number): Promise<boolean> {
+  const { clusterSize, refblockEntries } = image.geometry
+  const block = new Uint8Array(clusterSize)
+  await image.file.read(offset, block)
+  const cluster = offset / clusterSize
+  if (refblockIndexOf(image, cluster) === index) image.refcounts.set(block, cluster % refblockEntries, 0)
+  return isZero(block)
+}

@@ -1,0 +1,258 @@
+/** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
+import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
+import { prefixedHex } from '../format/words.ts'
+import { freeRunsOf } from '../image/free-runs.ts'
+import type { Image } from '../image/image.ts'
+import { Effort } from './effort.ts'
+
+/** How many entries the refcount table has; each stands for one refcount block. */
+export const refcountTableEntries = (image: Image): number => image.refcountTable.bytes.length / 8
+
+/** Host offset of a refcount block, 0 where there is none: then every refcount in its range is 0. */
+export function refblockOffset(image: Image, blockIndex: number): number {
+  const { view } = image.refcountTable
+  if (blockIndex >= view.byteLength / 8) return 0
+  const hi = view.getUint32(blockIndex * 8)
+  const lo = view.getUint32(blockIndex * 8 + 4)
+  return hi * TWO_32 + (lo - (lo % 512))
+}
+
+/** Which refcount block a cluster's refcount is in. */
+export const refblockIndexOf = (image: Image, cluster: number): number =>
+  Math.floor(cluster / image.geometry.refblockEntries)
+
+/** Refcounts per cache slice. */
+const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
+
+/** Where, in its refcount block, the cache slice with a cluster's refcount begins. Bytes. */
+const sliceInBlock = (image: Image, cluster: number): number =>
+  Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
+
+/** Host offset of the cache slice with a cluster's refcount; 0 where there is no block. */
+async function sliceOf(image: Image, cluster: number): Promise<number> {
+  const { refblockEntries, clusterSize } = image.geometry
+  const blockIndex = Math.floor(cluster / refblockEntries)
+  const block = refblockOffset(image, blockIndex)
+  if (block === 0) return 0
+  if (block % clusterSize !== 0) {
+    throw await image.signalCorruption(
+      `Refblock offset ${prefixedHex(block)} unaligned (reftable index: ${prefixedHex(blockIndex)})`,
+      true,
+    )
+  }
+  return block + sliceInBlock(image, cluster)
+}
+
+/** The slice itself. The caller changes it before its next await. */
+async function loadSlice(image: Image, offset: number): Promise<Table> {
+  for (;;) {
+    const table = image.refblocks.peek(offset)
+    if (table) return table
+    await image.refblocks.load(offset)
+  }
+}
+
+/** The refcount of a host cluster, given by its index. */
+export async function getRefcount(image: Image, cluster: number): Promise<number> {
+  const bytes = await readSlice(image, cluster)
+  return bytes ? image.refcounts.get(bytes, cluster % sliceEntries(image)) : 0
+}
+
+/** The clusters from index `first` to before `end` whose refcount is not 0, as far as it can be read. */
+export async function* countedClusters(image: Image, first: number, end: number): AsyncGenerator<number> {
+  const entries = sliceEntries(image)
+  for (let start = first; start < end; ) {
+    const next = Math.min(end, (Math.floor(start / entries) + 1) * entries)
+    const bytes = await readSlice(image, start).catch(() => undefined)
+    if (bytes && !isZero(bytes)) {
+      for (let cluster = start; cluster < next; cluster++)
+        if (image.refcounts.get(bytes, cluster % entries) !== 0) yield cluster
+    }
+    start = next
+  }
+}
+
+/** The bytes of a cluster's slice; undefined where there is no block. */
+async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
+  const offset = await sliceOf(image, cluster)
+  return offset === 0 ? undefined : (await loadSlice(image, offset)).bytes
+}
+
+/**
+ * Adds `delta` to the refcount of every cluster in a range whose blocks exist, all or nothing.
+ *
+ * @param first index of the first host cluster
+ * @param becameFree is told of clusters whose refcount became 0
+ * @throws BlockError EINVAL for a refcount that would leave its range
+ */
+export async function addToRefcounts(
+  image: Image,
+  first: number,
+  count: number,
+  delta: 1 | -1,
+  becameFree?: (cluster: number) => void,
+): Promise<void> {
+  let cluster = first
+  try {
+    while (cluster < first + count) {
+      const offset = await sliceOf(image, cluster)
+      const table = offset === 0 ? undefined : await loadSlice(image, offset)
+      if (table && image.refblocks.peek(offset) !== table) continue // dropped on the way here: load it again
+      cluster = changeSlice(image, table, cluster, first + count, delta, becameFree)
+    }
+  } catch (error) {
+    // Undo what was done; it is all in the cache, so this does not fail for want of a disk.
+    if (cluster > first) await addToRefcounts(image, first, cluster - first, delta === 1 ? -1 : 1)
+    throw error
+  }
+}
+
+/** A 64-bit count above 2^53-1 stays as it is when it should fall by one: a leak, in a cluster that is not to be freed. */
+const isUncountable = (value: number, delta: number): boolean =>
+  delta < 0 && value === Number.POSITIVE_INFINITY
+
+/** Changes what one slice holds of [cluster, end). @returns the first cluster that is not done */
+function changeSlice(
+  image: Image,
+  table: Table | undefined,
+  cluster: number,
+  end: number,
+  delta: number,
+  becameFree?: (cluster: number) => void,
+): number {
+  const { refcounts } = image
+  const entries = sliceEntries(image)
+  const start = cluster % entries
+  const stop = Math.min(entries, start + end - cluster)
+  image.freeRuns.forget(Math.floor(cluster / entries))
+  // First look, then change: nothing has to be undone within a slice.
+  for (let i = start; i < stop; i++) {
+    const value = table ? refcounts.get(table.bytes, i) + delta : -1
+    if (isUncountable(value, delta)) continue
+    if (value < 0 || value > refcounts.max) throw outOfRange(image, cluster + i - start, delta)
+  }
+  if (!table) throw outOfRange(image, cluster, delta)
+  for (let i = start; i < stop; i++) {
+    const value = refcounts.get(table.bytes, i) + delta
+    if (isUncountable(value, delta)) continue
+    refcounts.set(table.bytes, i, value)
+    if (value === 0) {
+      const freed = cluster + i - start
+      if (freed < image.freeHint) image.freeHint = freed
+      becameFree?.(freed)
+    }
+  }
+  const { refcountBits } = image.geometry
+  image.refblocks.changed(table, Math.floor((start * refcountBits) / 8), Math.ceil((stop * refcountBits) / 8))
+  return cluster + stop - start
+}
+
+function outOfRange(image: Image, cluster: number, delta: number): BlockError {
+  const offset = cluster * image.geometry.clusterSize
+  const what = delta > 0 ? 'exceed its maximum' : 'fall below zero'
+  return new BlockError('EINVAL', `the refcount of cluster ${cluster} would ${what}`, {
+    node: image.settings.nodeName,
+    offset,
+  })
+}
+
+/**
+ * Takes the first `count` free clusters in a row, from the hint on, where that is a matter of one cached slice:
+ * nearly always. What {@link findFree} and {@link addToRefcounts} do otherwise.
+ *
+ * @param ahead up to so many free ones that follow them are taken, too; the hint moves behind these
+ * @param atHint the first one must be that of the hint
+ * @returns index of the first one; undefined where more has to be looked at: then nothing was changed
+ */
+export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
+  const { refblockEntries, refcountBits } = image.geometry
+  const { refcounts, freeHint, refblocks } = image
+  const entries = sliceEntries(image)
+  const block = refblockOffset(image, Math.floor(freeHint / refblockEntries))
+  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, freeHint))
+  if (!table) return undefined
+  const start = freeHint % entries
+  let found = 0
+  let end = start
+  for (; end < entries && found < count; end++) found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
+  const first = end - count
+  if (found < count || (atHint && first > start)) return undefined
+  const most = Math.min(entries, end + ahead)
+  while (end < most && refcounts.get(table.bytes, end) === 0) end++
+  for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
+  image.freeRuns.forget(Math.floor(freeHint / entries))
+  refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
+  image.freeHint = freeHint + end - start
+  return freeHint + first - start
+}
+
+/**
+ * Index of the first of `count` free clusters in a row, from the hint on (first fit, as QEMU's allocator
+ * does it, so that layouts come out alike). Moves the hint behind them; marks nothing.
+ *
+ * @throws BlockError EFBIG where the file would pass 2^53 bytes; EIO where far more refcounts are in use than the file
+ *   can hold
+ */
+export async function findFree(image: Image, count: number): Promise<number> {
+  const { refblockEntries, clusterSize } = image.geometry
+  const { refcounts, freeRuns } = image
+  const entries = sliceEntries(image)
+  let cluster = image.freeHint
+  let found = 0
+  const effort = new Effort(image)
+  while (found < count) {
+    const start = cluster % entries
+    const slice = Math.floor(cluster / entries)
+    const known = start === 0 ? freeRuns.get(slice) : undefined
+    if (known && found + known.head < count && known.longest < count) {
+      found = known.head === entries ? found + entries : known.tail
+      cluster += entries
+      continue
+    }
+    const offset = await sliceOf(image, cluster)
+    if (offset === 0) {
+      // No block: free up to the end of its range, or of the table, and beyond.
+      const blockEnd = (Math.floor(cluster / refblockEntries) + 1) * refblockEntries
+      const taken = Math.min(count - found, blockEnd - cluster)
+      found += taken
+      cluster += taken
+      continue
+    }
+    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch()))
+      throw new BlockError('EIO', 'more refcounts are in use than the file can hold', {
+        node: image.settings.nodeName,
+      })
+    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
+    let i = start
+    for (; i < entries && found < count; i++) found = refcounts.get(bytes, i) === 0 ? found + 1 : 0
+    cluster += i - start
+    if (start === 0 && found < count) freeRuns.set(slice, freeRunsOf(refcounts, bytes, entries))
+  }
+  if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
+    throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
+  image.freeHint = cluster
+  return cluster - count
+}
+
+/**
+ * Index of the last cluster with a refcount among those below `end`; -1 if there is none. Where that takes too long,
+ * because the blocks lie in holes, it is some cluster at or behind the last one.
+ */
+export async function lastUsed(image: Image, end: number): Promise<number> {
+  const { refblockEntries } = image.geometry
+  const entries = sliceEntries(image)
+  const effort = new Effort(image)
+  let cluster = Math.min(end, refcountTableEntries(image) * refblockEntries) - 1
+  while (cluster >= 0) {
+    const offset = await sliceOf(image, cluster)
+    if (offset === 0) {
+      cluster = refblockIndexOf(image, cluster) * refblockEntries - 1
+      continue
+    }
+    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch())) return cluster
+    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
+    const first = cluster - (cluster % entries)
+    for (; cluster >= first; cluster--) if (image.refcounts.get(bytes, cluster - first) !== 0) return cluster
+  }
+  return -1
+}

@@ -1,0 +1,97 @@
+/** The data of newly allocated clusters: what the guest writes, and around it what the clusters showed before. */
+import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
+import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
+import { SubclusterKind } from '../format/subclusters.ts'
+import type { Image } from '../image/image.ts'
+import { kindOf, loadRun, type Words } from '../mapping/lookup.ts'
+import { read } from './read.ts'
+import type { Reserved } from './reserve.ts'
+
+/** The guest range that reads from the new clusters once they are linked: the write, widened by its copies. */
+export interface Span {
+  /** Guest bytes. */
+  readonly start: number
+  readonly end: number
+}
+
+/**
+ * How far the copies reach: whole clusters, or whole subclusters where there are any. A cluster that gives
+ * up its old place takes all its data along. What is written already is not copied: it may be changing.
+ */
+export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved): Span {
+  const { clusterSize, subclusterSize } = image.geometry
+  const end = offset + bytes
+  const first = before[0]!
+  const last = before[before.length - 1]!
+  const isWritten = (words: Words, at: number): boolean =>
+    reused && kindOf(image, words, Math.floor((at % clusterSize) / subclusterSize)) === SubclusterKind.normal
+  const wholeStart = !reused && holdsData(image, first)
+  const wholeEnd = !reused && holdsData(image, last)
+  return {
+    start: isWritten(first, offset) ? offset : alignDown(offset, wholeStart ? clusterSize : subclusterSize),
+    end: isWritten(last, end - 1) ? end : alignUp(end, wholeEnd ? clusterSize : subclusterSize),
+  }
+}
+
+/** Whether an extended entry has data of its own anywhere, which would be lost with its old cluster. */
+function holdsData(image: Image, { hi, lo, allocated }: Words): boolean {
+  const kind = extendedL2Kind(hi, lo, image.hasDataFile)
+  return kind === ClusterKind.compressed || (kind === ClusterKind.normal && allocated !== 0)
+}
+
+/**
+ * Whether nothing has to be copied: the clusters read as zeroes, and so did, by their entries alone, what is around
+ * the write. This is what most writes meet that allocate.
+ */
+export function fillsFresh(image: Image, { zeroed, reused, before }: Reserved): boolean {
+  if (!zeroed || reused || image.backing) return false
+  return showsZeroes(image, before[0]!) && showsZeroes(image, before[before.length - 1]!)
+}
+
+/** Whether no part of an entry has data of its own; without a backing file all of it reads as zeroes then. */
+function showsZeroes(image: Image, words: Words): boolean {
+  if (image.extendedL2) return !holdsData(image, words)
+  const kind = kindOf(image, words, 0)
+  return kind !== SubclusterKind.normal && kind !== SubclusterKind.compressed
+}
+
+/**
+ * Writes guest data to reserved clusters, with what has to be copied around it.
+ *
+ * @returns whether anything but the guest's new data was written: then it has to be durable before the link
+ */
+export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array): Promise<boolean> {
+  const { offset, hostOffset, zeroed } = reserved
+  const { start, end } = spanOf(image, reserved)
+  const clusters: NewClusters = {
+    data: image.data,
+    announceTo: image.file,
+    start,
+    end,
+    hostOffset: hostOffset + start - alignDown(offset, image.geometry.clusterSize),
+    zeroed,
+    readsAsZero: (at, bytes) => readsAsZero(image, at, bytes),
+    readOld: (at, into) => read(image, at, into),
+  }
+  return writeWithCopies(clusters, offset, from)
+}
+
+/** Whether a guest range is known to read as zeroes without reading its data. Past the disk's end it does. */
+export async function readsAsZero(image: Image, offset: number, bytes: number): Promise<boolean> {
+  for (let done = 0; done < bytes; ) {
+    const run = await loadRun(image, offset + done, bytes - done)
+    switch (run.kind) {
+      case SubclusterKind.zeroPlain:
+      case SubclusterKind.zeroAlloc:
+        break
+      case SubclusterKind.unallocatedPlain:
+      case SubclusterKind.unallocatedAlloc:
+        if (!(await backingIsZero(image.backing, offset + done, run.bytes))) return false
+        break
+      default:
+        return false
+    }
+    done += run.bytes
+  }
+  return true
+}

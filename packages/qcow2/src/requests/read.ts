@@ -1,0 +1,93 @@
+/** Reading guest data. */
+import { BlockError, inParts, readBacking } from '@vmblock/block-core'
+import { SubclusterKind } from '../format/subclusters.ts'
+import type { Image } from '../image/image.ts'
+import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'
+
+/** Fills `into` from guest `offset`. */
+export async function read(image: Image, offset: number, into: Uint8Array): Promise<void> {
+  const epoch = image.requests.enter()
+  try {
+    const { unlinked } = image
+    const first = peekValid(image, offset, into.length) ?? (await loadRun(image, offset, into.length))
+    // Most requests are one run.
+    if (first.bytes === into.length) {
+      await readRun(image, first, offset, into)
+      if (image.unlinked !== unlinked) await readMoved(image, first, offset, into)
+    } else await readRuns(image, first, unlinked, offset, into)
+  } finally {
+    image.requests.leave(epoch)
+  }
+}
+
+function peekValid(image: Image, offset: number, bytes: number): Run | undefined {
+  const run = peekRun(image, offset, bytes)
+  return run && run.kind !== SubclusterKind.invalid ? run : undefined
+}
+
+/** @param unlinkedThen what it was before the first run was looked up */
+async function readRuns(
+  image: Image,
+  first: Run,
+  unlinkedThen: number,
+  offset: number,
+  into: Uint8Array,
+): Promise<void> {
+  await inParts(into.length, async (done, parts) => {
+    const left = into.length - done
+    const unlinked = done === 0 ? unlinkedThen : image.unlinked
+    const run =
+      done === 0
+        ? first
+        : (peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left)))
+    await parts.add(async () => {
+      const part = into.subarray(done, done + run.bytes)
+      await readRun(image, run, offset + done, part)
+      if (image.unlinked !== unlinked) await readMoved(image, run, offset + done, part)
+    })
+    return run.bytes
+  })
+}
+
+/** Reads again if the cluster is no longer there: a write may be filling it that others do not see yet. */
+async function readMoved(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
+  if (run.kind === SubclusterKind.normal && !(await isStillThere(image, run, offset)))
+    await read(image, offset, into)
+}
+
+const DONE = Promise.resolve()
+
+/** Not an async function, since every layer of those costs a cached read as much as looking it up. */
+function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
+  switch (run.kind) {
+    case SubclusterKind.normal: {
+      const announced = image.file.debugEvent('read_aio')
+      if (announced) return announced.then(() => image.data.read(run.hostOffset, into))
+      return image.data.read(run.hostOffset, into)
+    }
+    case SubclusterKind.zeroPlain:
+    case SubclusterKind.zeroAlloc:
+      into.fill(0)
+      return DONE
+    case SubclusterKind.unallocatedPlain:
+    case SubclusterKind.unallocatedAlloc:
+      return readBacking(image.file, image.backing, offset, into)
+    case SubclusterKind.compressed:
+      return readCompressed(image, run, offset, into)
+    default:
+      return Promise.reject(
+        new BlockError('EIO', 'Invalid cluster entry found', { node: image.settings.nodeName, offset }),
+      )
+  }
+}
+
+async function readCompressed(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
+  const { clusterSize } = image.geometry
+  const data = new Uint8Array(run.compressedBytes)
+  const announced = image.file.debugEvent('read_compressed')
+  if (announced) await announced
+  await image.file.read(run.hostOffset, data)
+  const cluster = await image.codec.decompress(data, clusterSize)
+  const inCluster = offset % clusterSize
+  into.set(cluster.subarray(inCluster, inCluster + into.length))
+}

@@ -1,0 +1,76 @@
+/** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
+import { alignDown, alignUp } from '@vmblock/block-core'
+import { hostOffsetOf } from '../format/l2-entry.ts'
+import type { Image } from '../image/image.ts'
+import { l2TableOffset } from '../mapping/l1.ts'
+import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from '../mapping/lookup.ts'
+import { relieve } from './link.ts'
+import { inWritableSlice } from './reserve.ts'
+import { hasFullCache, makeRoomInCaches } from './room.ts'
+
+/**
+ * Runs `body` while nobody else allocates, zeroes or discards in the guest clusters that [start, end) touches.
+ * What `body` finds out about their entries therefore stays true, as long as it does not change them itself.
+ */
+export function holdingRange(
+  image: Image,
+  start: number,
+  end: number,
+  body: () => Promise<void>,
+): Promise<void> {
+  const first = alignDown(start, image.geometry.clusterSize)
+  return image.allocating.run(first, alignUp(end, image.geometry.clusterSize) - first, true, body)
+}
+
+/**
+ * Goes over the entries of whole guest clusters [start, end) and replaces each by what `change` gives for it;
+ * undefined leaves it. The caller holds the guest range ({@link holdingRange}); the image's lock is taken slice
+ * by slice, so that other requests get their turn in a long range.
+ *
+ * @param skipEmpty ranges without an L2 table need no change
+ */
+export async function updateEntries(
+  image: Image,
+  start: number,
+  end: number,
+  skipEmpty: boolean,
+  change: (words: Words, guestOffset: number) => Words | undefined,
+): Promise<void> {
+  const { clusterSize, l2EntrySize, l2Coverage } = image.geometry
+  const last = alignUp(end, clusterSize)
+  for (let at = start; at < last; ) {
+    const coverage = sliceCoverage(image)
+    if (skipEmpty && l2TableOffset(image, Math.floor(at / l2Coverage)) === 0) {
+      at += l2Coverage - (at % l2Coverage)
+      continue
+    }
+    if (hasFullCache(image)) await makeRoomInCaches(image)
+    const stop = Math.min(last, at + coverage - (at % coverage))
+    const from = at
+    await image.lock.run(async () => {
+      await inWritableSlice(image, from, (table) => {
+        const first = indexInSlice(image, from)
+        for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
+          const words = entryWords(image, table, index)
+          const changed = change(words, guest)
+          if (!changed) continue
+          // What is freed waits for those who are on their way to it (epochs.ts); what is kept may be filled again.
+          if (image.hasDataFile || keepsPlace(words, changed)) image.unlinked++
+          setEntryWords(image, table, index, changed)
+          image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
+        }
+      })
+    })
+    await relieve(image)
+    at = stop
+  }
+}
+
+/** Whether an entry leads to the same host cluster as before. */
+const keepsPlace = (before: Words, after: Words): boolean =>
+  hostOffsetOf(after.hi, after.lo) !== 0 &&
+  hostOffsetOf(after.hi, after.lo) === hostOffsetOf(before.hi, before.lo)
+
+/** Whether two entries are the same words. */
+export const sameWords = (a: Words, b: Words): boolean =>
+  a.hi === b.hi && a.lo === b.lo && a.zeroes === b.zeroes && a.allocated === b.allocated

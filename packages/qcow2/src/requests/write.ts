@@ -1,0 +1,180 @@
+/**
+ * Writing guest data: in place where the cluster is there and ours, else allocate - write - link. The link
+ * comes last, so a crash before it leaks clusters and loses nothing.
+ */
+import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
+import { SubclusterKind } from '../format/subclusters.ts'
+import type { Image } from '../image/image.ts'
+import { isStillThere, loadRun, peekRun, type Run, sliceCoverage } from '../mapping/lookup.ts'
+import { fillsFresh, writeReserved } from './cow.ts'
+import { abandon, link, relieve } from './link.ts'
+import { type Reserved, reserve } from './reserve.ts'
+import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches } from './room.ts'
+
+/**
+ * Writes `from` at guest `offset`.
+ *
+ * @param tries how often this request found no room before (try-again.ts)
+ */
+export async function write(image: Image, offset: number, from: Uint8Array, tries = 0): Promise<void> {
+  const { released } = image.frees
+  let failure: unknown
+  if (isCrammed(image)) await makeRoomFor(image, offset, from.length)
+  const first = peekRun(image, offset, from.length, true)
+  const epoch = image.requests.enter()
+  try {
+    if (first && isInPlace(first) && first.bytes === from.length) {
+      const { unlinked } = image
+      await writeInPlace(image, first, offset, from)
+      if (image.unlinked !== unlinked) await afterMove(image, first, offset, from.length)
+      return
+    }
+    // Most requests that allocate are one allocation.
+    const isNew = first && !isInPlace(first) && first.kind !== SubclusterKind.invalid
+    const written = isNew ? await writeNew(image, offset, from) : 0
+    if (written < from.length) await writeRuns(image, offset, from, written)
+    return
+  } catch (error) {
+    failure = error
+  } finally {
+    image.requests.leave(epoch)
+  }
+  if (!isForWantOfRoom(failure)) throw failure
+  await image.writeAgain({ error: failure, released, tries }, offset, from)
+}
+
+/** As {@link makeRoom}, for a write: one that is in place needs no room, and does not fail for want of it. */
+async function makeRoomFor(image: Image, offset: number, bytes: number): Promise<void> {
+  const first = await loadRun(image, offset, bytes, true)
+  if (!isInPlace(first) || first.bytes < bytes) await makeRoom(image)
+}
+
+/** The clusters are allocated and refer to nothing else: overwriting them changes no metadata. */
+const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && run.copied
+
+/** @param start so many bytes are written already */
+async function writeRuns(image: Image, offset: number, from: Uint8Array, start: number): Promise<void> {
+  await inParts(from.length - start, async (done, parts) => {
+    const at = start + done
+    const { unlinked } = image
+    const run = await loadRun(image, offset + at, from.length - at, true)
+    if (!isInPlace(run) || (await goesOn(image, run, offset + at, from.length - at))) {
+      const written = await writeNew(image, offset + at, from.subarray(at))
+      if (written > 0 || !isInPlace(run)) return written
+    }
+    await parts.add(async () => {
+      await writeInPlace(image, run, offset + at, from.subarray(at, at + run.bytes))
+      if (image.unlinked !== unlinked) await afterMove(image, run, offset + at, run.bytes)
+    })
+    return run.bytes
+  })
+}
+
+/**
+ * Whether clusters behind an in-place run lie behind it on the host, too, and only have to be marked as data:
+ * then the whole is one request.
+ */
+async function goesOn(image: Image, run: Run, offset: number, bytes: number): Promise<boolean> {
+  if (run.bytes >= bytes) return false
+  const next = await loadRun(image, offset + run.bytes, bytes - run.bytes, true)
+  return next.copied && next.hostOffset === run.hostOffset + run.bytes
+}
+
+/** Fails where the allocator gave away what is not free. */
+function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promise<void> | undefined {
+  if (image.hasDataFile) return undefined
+  return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
+}
+
+function writeInPlace(image: Image, run: Run, offset: number, from: Uint8Array): Promise<void> {
+  if (image.isDataFileRaw) return writeInRaw(image, offset, from)
+  const guarded = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
+  if (guarded) return guarded.then(() => writeData(image, run.hostOffset, from))
+  return writeData(image, run.hostOffset, from)
+}
+
+/**
+ * Something was unlinked while a write in place went on. If it was this range, the write is over; unless somebody
+ * else is filling the same cluster, who may bring it back: then it is over when he is done.
+ */
+async function afterMove(image: Image, run: Run, offset: number, bytes: number): Promise<void> {
+  if (!(await isStillThere(image, run, offset, true)))
+    await image.allocating.run(offset, bytes, false, async () => undefined)
+}
+
+/**
+ * Writes in place in a raw data file, where a guest offset is the host's. Who zeroes there writes zeroes first, and
+ * changes the table then: a write that came in between would be lost.
+ */
+async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promise<void> {
+  const isWritten = await image.allocating.run(offset, from.length, false, async () => {
+    const run = await loadRun(image, offset, from.length, true)
+    if (!isInPlace(run) || run.bytes < from.length) return false
+    await writeData(image, offset, from)
+    return true
+  })
+  if (!isWritten) await writeRuns(image, offset, from, 0)
+}
+
+function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<void> {
+  const announced = image.file.debugEvent('write_aio')
+  if (announced) return announced.then(() => image.data.write(hostOffset, from))
+  return image.data.write(hostOffset, from)
+}
+
+/**
+ * Writes the first part of `from` where clusters have to be allocated.
+ *
+ * @returns how many bytes were written: up to the first cluster that needs another treatment
+ */
+function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
+  const { clusterSize } = image.geometry
+  const coverage = sliceCoverage(image)
+  const bytes = Math.min(from.length, coverage - (offset % coverage))
+  const start = alignDown(offset, clusterSize)
+  const length = alignUp(offset + bytes, clusterSize) - start
+  // Whoever else wants to allocate, zero or discard in these clusters waits, and then looks again.
+  const held = image.allocating.tryHold(start, length, true)
+  if (!held) return image.allocating.whenReleased(start, length, true).then(() => 0)
+  return allocateAndWrite(image, offset, from, bytes, held)
+}
+
+/** @param held the guest's clusters, which are released in the end */
+async function allocateAndWrite(
+  image: Image,
+  offset: number,
+  from: Uint8Array,
+  bytes: number,
+  held: HeldRange,
+): Promise<number> {
+  /** What nothing leads to yet. */
+  let unlinked: Reserved | undefined
+  try {
+    if (hasFullCache(image)) await makeRoomInCaches(image)
+    const reserving = image.lock.run(() => reserve(image, offset, bytes))
+    const reserved = reserving instanceof Promise ? await reserving : reserving
+    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+    unlinked = reserved
+    const guarded = guardReserved(image, reserved)
+    if (guarded) await guarded
+    const data = reserved.bytes === from.length ? from : from.subarray(0, reserved.bytes)
+    const isFresh = fillsFresh(image, reserved)
+    const copied = isFresh ? false : await writeReserved(image, reserved, data)
+    if (isFresh) await writeData(image, reserved.hostOffset + (offset % image.geometry.clusterSize), data)
+    // Meanwhile another request may have found the image corrupt.
+    const stillGuarded = guardReserved(image, reserved)
+    if (stillGuarded) await stillGuarded
+    const linking = image.lock.run(() => link(image, reserved, copied))
+    if (linking) await linking
+    unlinked = undefined
+    const relieving = relieve(image)
+    if (relieving) await relieving
+    return reserved.bytes
+  } catch (error) {
+    // A release that fails as well leaves a leak, and the first error is the one to tell.
+    if (unlinked) await abandon(image, unlinked).catch(() => undefined)
+    throw error
+  } finally {
+    image.allocating.release(held)
+  }
+}

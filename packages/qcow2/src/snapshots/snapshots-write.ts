@@ -1,0 +1,88 @@
+/** Writing the table of internal snapshots (block/qcow2-snapshot.c, qcow2_write_snapshots). */
+import { alignDown, alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
+import { HEADER_FIELD } from '../format/header.ts'
+import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
+import type { HostRange } from '../format/places.ts'
+import { serializeSnapshotTable } from '../format/snapshot-layout.ts'
+import type { Image } from '../image/image.ts'
+import { beforeActivate } from '../image/write-order.ts'
+import { allocateClusters, freeClusters, releaseClusters } from '../refcounts/allocate.ts'
+import { walkSnapshots } from './snapshots.ts'
+
+/**
+ * Writes the table anew, in unused space, with every entry complete and nothing too much in it. The old table stays what it
+ * is until the header leads to the new one.
+ *
+ * @param old what the old table occupies, and is freed then
+ * @throws BlockError EFBIG where that makes it too long, or what the host reports
+ */
+export async function rewriteSnapshots(image: Image, old: readonly HostRange[]): Promise<void> {
+  const { clusterSize } = image.geometry
+  await activate(image, await writeTable(image))
+  for (const range of old) {
+    const offset = alignDown(range.offset, clusterSize)
+    const bytes = alignUp(range.offset + range.bytes, clusterSize) - offset
+    await image.lock.run(() => freeClusters(image, { offset, bytes, reason: 'snapshot' }))
+  }
+}
+
+/** @returns host bytes of the new table; 0 where there is none, because no snapshot is left */
+async function writeTable(image: Image): Promise<number> {
+  const { clusterSize } = image.geometry
+  let length = 0
+  for await (const { at, bytes } of newTable(image)) length = at + bytes.length
+  if (length > MAX_SNAPSHOT_TABLE_BYTES)
+    throw new BlockError('EFBIG', 'Snapshot table is too big', { node: image.settings.nodeName })
+  if (length === 0) return 0
+  const { offset } = await image.lock.run(async () => allocateClusters(image, divUp(length, clusterSize)))
+  try {
+    await image.overlaps.guard(offset, length)
+    for await (const { at, bytes } of newTable(image)) await image.file.write(offset + at, bytes)
+    await beforeActivate(image)
+    return offset
+  } catch (error) {
+    await image.lock
+      .run(() => releaseClusters(image, offset, alignUp(length, clusterSize)))
+      .catch(() => undefined)
+    throw error
+  }
+}
+
+/** The new table, piece by piece. `at`: bytes from its beginning. */
+async function* newTable(image: Image): AsyncGenerator<{ readonly at: number; readonly bytes: Uint8Array }> {
+  let at = 0
+  for await (const { snapshots } of walkSnapshots(image)) {
+    const table = serializeSnapshotTable(snapshots, image.size)
+    const bytes = new Uint8Array(alignUp(table.length, 8))
+    bytes.set(table)
+    yield { at, bytes }
+    at += bytes.length
+  }
+}
+
+/** Leads the header to the new table, which is durable. */
+async function activate(image: Image, offset: number): Promise<void> {
+  const fields = new Uint8Array(12)
+  const view = viewOf(fields)
+  view.setUint32(0, image.header.nbSnapshots)
+  view.setUint32(4, Math.floor(offset / TWO_32))
+  view.setUint32(8, offset % TWO_32)
+  await writeHeaderField(image, fields)
+  image.header.snapshotsOffset = offset
+  image.overlaps.forget()
+}
+
+/** Changes how many entries of the table there are. */
+export async function writeSnapshotCount(image: Image, count: number): Promise<void> {
+  const field = new Uint8Array(4)
+  viewOf(field).setUint32(0, count)
+  await writeHeaderField(image, field)
+  image.header.nbSnapshots = count
+}
+
+/** Writes the number of snapshots, and what comes behind it. */
+const writeHeaderField = (image: Image, bytes: Uint8Array): Promise<void> =>
+  image.changeRoot('header', async () => {
+    await image.file.write(HEADER_FIELD.nbSnapshots, bytes)
+    await image.flushFile()
+  })

@@ -1,0 +1,18 @@
+/** The area behind the disk in which the state of a virtual machine is kept: clusters like those of the guest. */
+import type { Image } from '../image/image.ts'
+import { read } from '../requests/read.ts'
+import { write } from '../requests/write.ts'
+
+/** Fills `into` from byte `offset` of the VM state. */
+export async function readVmState(image: Image, offset: number, into: Uint8Array): Promise<void> {
+  const announced = image.file.debugEvent('vmstate_load')
+  if (announced) await announced
+  await read(image, image.vmStateOffset + offset, into)
+}
+
+/** Writes `from` at byte `offset` of the VM state. */
+export async function writeVmState(image: Image, offset: number, from: Uint8Array): Promise<void> {
+  const announced = image.file.debugEvent('vmstate_save')
+  if (announced) await announced
+  await write(image, image.vmStateOffset + offset, from)
+}

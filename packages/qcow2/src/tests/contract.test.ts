@@ -1,0 +1,101 @@
+/** qcow2 keeps what every driver promises, however an image was made and opened; and no run leaves it unsound. */
+import type { BlockNode, RawOptions } from '@vmblock/block-core'
+import { driverContract, type MakeNode, runModel } from '@vmblock/block-core/testing'
+import { afterAll, describe, expect, test } from 'vitest'
+import { copyOf, createImage, emptyDisk, findings, open, SAFE } from '../testing/images.ts'
+
+interface Variety {
+  readonly name: string
+  readonly create?: RawOptions
+  readonly open?: RawOptions
+  readonly dataFile?: boolean
+  /** Random runs against the model alone, which is what matters most, and much quicker. */
+  readonly brief?: boolean
+}
+
+/** Two slices of each table: every path has to evict. */
+const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
+
+const VARIETIES: readonly Variety[] = [
+  { name: 'qcow2' },
+  { name: 'qcow2 with lazy refcounts', create: { lazy_refcounts: 'on', cluster_size: 4096 }, brief: true },
+  { name: 'qcow2 version 2', create: { compat: '0.10', cluster_size: 4096 } },
+  {
+    name: 'qcow2 with clusters of 512, refcounts of 64 bits and tiny caches',
+    create: { cluster_size: 512, refcount_bits: 64 },
+    open: TINY,
+  },
+  { name: 'qcow2 with refcounts of 1 bit', create: { cluster_size: 1024, refcount_bits: 1 }, brief: true },
+  { name: 'qcow2 with subclusters', create: { extended_l2: 'on', cluster_size: 16384 }, brief: true },
+  {
+    name: 'qcow2 with subclusters, lazy, with tiny caches',
+    create: { extended_l2: 'on', lazy_refcounts: 'on', cluster_size: 32768 },
+    open: TINY,
+  },
+  { name: 'qcow2 preallocated', create: { preallocation: 'metadata', cluster_size: 4096 }, brief: true },
+  { name: 'qcow2 with clusters of 2 MiB', create: { cluster_size: 2 ** 21 }, brief: true },
+  { name: 'qcow2 with a data file', create: { data_file: 'x' }, dataFile: true, brief: true },
+  { name: 'qcow2 with a raw data file', create: { data_file: 'x', data_file_raw: 'on' }, dataFile: true },
+]
+
+/** Images made by the suites, to be checked when all is over. */
+const images: [name: string, file: BlockNode, data: BlockNode | undefined][] = []
+
+for (const { name, create = {}, open: options = {}, dataFile = false, brief = false } of VARIETIES) {
+  const files = new WeakMap<BlockNode, readonly [file: BlockNode, data: BlockNode | undefined]>()
+  const openOn = async (
+    file: BlockNode,
+    data: BlockNode | undefined,
+    more: RawOptions,
+  ): Promise<BlockNode> => {
+    const node = await open(file, { ...options, ...(data && { 'data-file': data }), ...more })
+    files.set(node, [file, data])
+    return node
+  }
+  const makeNode: MakeNode = async ({ size, readOnly, writeCache, detectZeroes }) => {
+    const data = dataFile ? await emptyDisk() : undefined
+    const file = await createImage({ size, ...create }, data)
+    // What a crash leaves of a lazy image is for its repair.
+    if (create['lazy_refcounts'] === undefined) images.push([name, file, data])
+    const config = { 'read-only': readOnly, 'cache.writeback': writeCache, 'detect-zeroes': detectZeroes }
+    return openOn(file, data, config)
+  }
+  const granularity = typeof create['cluster_size'] === 'number' ? create['cluster_size'] : 65536
+  const reopen = (node: BlockNode): Promise<BlockNode> => openOn(...files.get(node)!, {})
+  if (!brief) {
+    driverContract(name, makeNode, {
+      truncate: 'grow-and-shrink',
+      knowsZeroes: create['data_file_raw'] === undefined,
+      granularity,
+      seeds: [1, 2],
+      reopen,
+    })
+    continue
+  }
+  test.each([1, 2])(`${name}: seed %i gives the same as an array of bytes`, async (seed) => {
+    await runModel({
+      seed,
+      operations: 120,
+      granularity: Math.min(granularity, 65536),
+      discard: 'undefined',
+      truncateUpTo: undefined,
+      makeNode: () => makeNode({ size: 2 ** 19, readOnly: false, writeCache: true, detectZeroes: 'off' }),
+      reopen: async (node) => {
+        await node.close()
+        return reopen(node)
+      },
+      verify: async (node) => {
+        expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })
+      },
+    })
+  })
+}
+
+describe('after all of this', () => {
+  test('no image has a refcount that is too low', async () => {
+    // One in three: a refcount that goes wrong does so more than once.
+    for (const [name, file, data] of images.filter((_, index) => index % 3 === 0))
+      expect(await findings(await copyOf(file), data && (await copyOf(data))), name).toMatchObject(SAFE)
+  })
+  afterAll(() => images.splice(0))
+})

@@ -1,0 +1,200 @@
+/** The explorer finds what it is there for: each of these bugs breaks a rule, within a few hundred power cuts. */
+import { reopenNode, TableCache } from '@vmblock/block-core'
+import {
+  type Change,
+  type Forgets,
+  forgetfulDisk,
+  type PlantedBug,
+  plantedBugTests,
+  randomRequests,
+  toBytes,
+} from '@vmblock/block-core/testing'
+import { vi } from 'vitest'
+import { Image } from '../image/image.ts'
+import { alone, CLUSTER, type Operation, overlay, SIZE, VARIETIES, type Variety } from '../testing/crash.ts'
+
+/** What is left out, by name; and what is going on. */
+const planted = vi.hoisted(() => ({ bug: '', isChecking: false }))
+
+vi.mock('../image/write-order.ts', async (original) => {
+  const real = await original<typeof import('../image/write-order.ts')>()
+  const unless =
+    <A extends unknown[]>(bug: string, rule: (...args: A) => Promise<void>) =>
+    (...args: A): Promise<void> =>
+      planted.bug === bug ? Promise.resolve() : rule(...args)
+  return {
+    ...real,
+    beforeClean: unless('no settling', real.beforeClean),
+  }
+})
+
+vi.mock('../requests/flush.ts', async (original) => {
+  const real = await original<typeof import('../requests/flush.ts')>()
+  const settleImage: typeof real.settleImage = (image) =>
+    planted.bug === 'no settling' ? real.flushImage(image) : real.settleImage(image)
+  return { ...real, settleImage }
+})
+
+vi.mock('../refcounts/allocate.ts', async (original) => {
+  const real = await original<typeof import('../refcounts/allocate.ts')>()
+  const allocateClusters: typeof real.allocateClusters = async (image, count) => {
+    if (planted.bug === 'early reuse') {
+      image.frees.becameDurable(image.frees.take())
+      await real.applyFrees(image)
+    }
+    return real.allocateClusters(image, count)
+  }
+  return { ...real, allocateClusters }
+})
+
+vi.mock('../check/check.ts', async (original) => {
+  const real = await original<typeof import('../check/check.ts')>()
+  const checkImage: typeof real.checkImage = (...args) => {
+    planted.isChecking = true
+    return real.checkImage(...args).finally(() => {
+      planted.isChecking = false
+    })
+  }
+  return { ...real, checkImage }
+})
+
+vi.mock('../../../block-core/src/commit.ts', async (original) => {
+  const real = await original<typeof import('../../../block-core/src/commit.ts')>()
+  const commitNode: typeof real.commitNode = async (top, options = {}) => {
+    if (planted.bug !== 'no flush of the base') return real.commitNode(top, options)
+    const base = options.base!
+    await reopenNode(base, { readOnly: false })
+    await base.write(0, await toBytes(top))
+    await top.makeEmpty()
+    await reopenNode(base, { readOnly: true })
+  }
+  return { ...real, commitNode }
+})
+
+const mixed: Operation = {
+  run: (scene) => randomRequests(scene, { cluster: scene.node.limits.discardAlignment }),
+}
+const reuse: Operation = {
+  run: (scene) =>
+    randomRequests(scene, {
+      cluster: CLUSTER,
+      area: [0, 16 * CLUSTER],
+      kinds: { cluster: 4, discard: 4, flush: 1 },
+    }),
+}
+const commit: Operation = {
+  async run(scene) {
+    await randomRequests(scene, { count: 8, cluster: CLUSTER })
+    await scene.guest.commit(scene.guestOf('base'))
+  },
+}
+
+const { eager, lazy } = VARIETIES
+const on = (variety: Variety, forgets: Forgets): Variety => ({
+  ...variety,
+  image: { ...variety.image, filter: forgetfulDisk(forgets) },
+})
+const LAZY_TOP: Variety = {
+  create: { cluster_size: CLUSTER, size: SIZE, lazy_refcounts: 'on' },
+  allows: { dirty: true, zeroes: true },
+}
+const BASE: Variety = { create: { cluster_size: 65536, size: SIZE } }
+const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
+
+/** The word of incompatible features in the header, which has the dirty bit. */
+const isDirtyBit = ({ offset, bytes }: Change): boolean => offset === 72 && bytes === 8
+
+const BUGS: readonly PlantedBug[] = [
+  {
+    name: 'L2 entries do not wait for refcounts',
+    rules: ['leaks at most'],
+    workload: alone('mixed', eager, mixed),
+    plant: () => void vi.spyOn(TableCache.prototype, 'follow').mockResolvedValue(),
+  },
+  {
+    name: 'L2 entries do not wait for copies of old data',
+    rules: ['reads back'],
+    workload: overlay('mixed', { top: LAZY_TOP, base: BASE }, mixed),
+    plant: () => void vi.spyOn(TableCache.prototype, 'followData').mockReturnValue(),
+  },
+  {
+    name: 'L1 entries do not wait for their tables',
+    rules: ['leaks at most', 'opens', 'reads back'],
+    workload: alone('mixed', eager, mixed),
+    plant() {
+      const { l1Changed } = Image.prototype
+      vi.spyOn(Image.prototype, 'l1Changed').mockImplementation(function (this: Image, index) {
+        l1Changed.call(this, index)
+        void this.writeNewTables()
+      })
+    },
+  },
+  {
+    name: 'refcount table entries do not wait for their blocks',
+    rules: ['leaks at most', 'opens'],
+    workload: alone(
+      'mixed',
+      on(VARIETIES['64-bit refcounts'], { flush: (_, step) => step === 'refblock_alloc_write' }),
+      mixed,
+    ),
+  },
+  {
+    name: 'the dirty bit is set, and not flushed',
+    rules: ['dirty bit', 'repair'],
+    // Not before entries were written that need it.
+    workload: alone(
+      'mixed',
+      on(lazy, { flush: (changes, step) => changes.some(isDirtyBit) && step !== 'l2_update' }),
+      mixed,
+    ),
+  },
+  {
+    name: 'the dirty bit is cleared before refcounts are durable',
+    rules: ['dirty bit', 'clean'],
+    workload: alone('mixed', lazy, mixed),
+    plant: () => void Object.assign(planted, { bug: 'no settling' }),
+  },
+  {
+    name: 'a repair clears the dirty bit before refcounts are durable',
+    rules: ['dirty bit'],
+    workload: alone('mixed', lazy, mixed),
+    plant() {
+      const { flushFile } = Image.prototype
+      vi.spyOn(Image.prototype, 'flushFile').mockImplementation(async function (this: Image) {
+        if (!planted.isChecking) await flushFile.call(this)
+      })
+    },
+  },
+  {
+    name: 'lazy entries lead past the end of the file',
+    rules: ['repair'],
+    workload: alone('mixed', lazy, mixed),
+    plant() {
+      vi.spyOn(Image.prototype, 'isCovered').mockReturnValue(true)
+      vi.spyOn(Image.prototype, 'reachFile').mockResolvedValue(true)
+    },
+  },
+  {
+    name: 'clusters are reused before the entry that led there is durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('reuse', eager, reuse),
+    plant: () => void Object.assign(planted, { bug: 'early reuse' }),
+  },
+  {
+    name: 'a flush of the guest does not reach the disk',
+    rules: ['reads back'],
+    workload: alone(
+      'mixed',
+      on(VARIETIES.preallocated, { flush: (_, step) => step === 'flush_to_os' }),
+      mixed,
+    ),
+  },
+  {
+    name: 'an overlay is emptied before its base has the data',
+    rules: ['reads back'],
+    workload: overlay('commit', { top: EMPTIED, base: eager }, commit),
+    plant: () => void Object.assign(planted, { bug: 'no flush of the base' }),
+  },
+]
+
+plantedBugTests(BUGS, () => Object.assign(planted, { bug: '' }))

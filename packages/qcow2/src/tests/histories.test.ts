@@ -1,0 +1,157 @@
+/** Overlapping requests of every kind on images of every variety, on a disk whose answers come in any order. */
+import { type BlockNode, commitNode, openNode, type RawOptions } from '@vmblock/block-core'
+import {
+  type ConcurrencyRun,
+  type ConcurrencyVerb,
+  checkVerb,
+  reopenVerb,
+  runConcurrently,
+  stamped,
+} from '@vmblock/block-core/testing'
+import { expect, test } from 'vitest'
+import { createImage, emptyDisk, environment, findings, open, SAFE, SOUND } from '../testing/images.ts'
+
+const RUNS = Number(process.env['CONCURRENCY_RUNS'] ?? 2)
+const SEED = Number(process.env['CONCURRENCY_SEED'] ?? 1)
+
+/** Two slices of each table: every path has to evict. */
+const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
+
+const KIB = 1024
+
+interface Variety {
+  readonly name: string
+  readonly create: RawOptions
+  readonly size: number
+  readonly dataFile?: true
+  readonly overlay?: true
+  readonly run?: Partial<ConcurrencyRun>
+}
+
+const commit: ConcurrencyVerb = { name: 'commit', share: 2, run: (node) => commitNode(node) }
+
+const VARIETIES: readonly Variety[] = [
+  { name: 'clusters of 512', create: { cluster_size: 512, refcount_bits: 64 }, size: 64 * KIB },
+  { name: 'lazy, clusters of 512', create: { cluster_size: 512, lazy_refcounts: 'on' }, size: 64 * KIB },
+  { name: 'version 2', create: { cluster_size: 4 * KIB, compat: '0.10' }, size: 128 * KIB },
+  { name: 'clusters of 64 KiB', create: {}, size: 512 * KIB },
+  { name: 'lazy, clusters of 64 KiB', create: { lazy_refcounts: 'on' }, size: 512 * KIB },
+  { name: 'subclusters', create: { cluster_size: 16 * KIB, extended_l2: 'on' }, size: 256 * KIB },
+  {
+    name: 'overlay',
+    create: { cluster_size: 4 * KIB },
+    size: 64 * KIB,
+    overlay: true,
+    run: { verbs: [commit] },
+  },
+  {
+    name: 'lazy overlay with subclusters',
+    create: { cluster_size: 16 * KIB, extended_l2: 'on', lazy_refcounts: 'on' },
+    size: 128 * KIB,
+    overlay: true,
+    run: { verbs: [commit] },
+  },
+  { name: 'data file', create: { cluster_size: 4 * KIB, data_file: 'x' }, size: 128 * KIB, dataFile: true },
+  {
+    name: 'raw data file',
+    create: { cluster_size: 4 * KIB, data_file: 'x', data_file_raw: 'on' },
+    size: 128 * KIB,
+    dataFile: true,
+  },
+  { name: 'parts of sectors', create: { cluster_size: 512 }, size: 8 * KIB, run: { sector: 64 } },
+  {
+    name: 'failing',
+    create: { cluster_size: 512, refcount_bits: 64 },
+    size: 64 * KIB,
+    run: { faults: 0.02 },
+  },
+  {
+    name: 'lazy, failing',
+    create: { cluster_size: 4 * KIB, lazy_refcounts: 'on' },
+    size: 64 * KIB,
+    run: { faults: 0.02 },
+  },
+  {
+    name: 'overlay, failing',
+    create: { cluster_size: 4 * KIB },
+    size: 64 * KIB,
+    overlay: true,
+    // A shrink that fails in the middle shows what is below.
+    run: { faults: 0.02, resizeUpTo: undefined },
+  },
+]
+
+const REOPENINGS = [
+  { readOnly: true },
+  { readOnly: false },
+  { readOnly: false },
+  { options: { 'lazy-refcounts': true } },
+  { options: { 'lazy-refcounts': false } },
+  { options: { 'l2-cache-size': 4096 } },
+  { options: { 'l2-cache-size': 1024 } },
+  { cache: { writeCache: false } },
+  { cache: { writeCache: true } },
+]
+
+function runOf({ create, size, dataFile, overlay, run = {} }: Variety, seed: number): ConcurrencyRun {
+  const granularity = (create['cluster_size'] as number | undefined) ?? 64 * KIB
+  const sector = run.sector ?? 512
+  return {
+    seed,
+    requests: 150,
+    granularity,
+    longest: Math.min(3 * granularity, 96 * KIB),
+    discard: 'zeroes',
+    // Growing an overlay hides what the backing file has there: that takes no more than an eighth more.
+    ...(!dataFile && { resizeUpTo: size + Math.ceil(size / 8 / sector) * sector }),
+    ...run,
+    verbs: [
+      checkVerb(2, run.faults !== undefined),
+      reopenVerb(
+        4,
+        create['compat'] === '0.10'
+          ? REOPENINGS.filter(({ options }) => !options?.['lazy-refcounts'])
+          : REOPENINGS,
+      ),
+      ...(run.verbs ?? []),
+    ],
+    async make(shaker) {
+      const data = dataFile ? await emptyDisk() : undefined
+      const file = await createImage({ size, ...create }, data)
+      const shaken = await shaker.shake(file)
+      const below = overlay ? await backing(size, sector, (base) => shaker.shake(base)) : undefined
+      const openOn = (top: BlockNode, dataTop: BlockNode | undefined): Promise<BlockNode> =>
+        open(top, {
+          ...TINY,
+          ...(dataTop && { 'data-file': dataTop }),
+          backing: below ?? null,
+        })
+      const node = await openOn(shaken, data && (await shaker.shake(data)))
+      return {
+        node,
+        again: () => openOn(file, data),
+        async verify() {
+          const found = await findings(file, data)
+          expect(found).toMatchObject(run.faults === undefined ? SOUND : SAFE)
+        },
+      }
+    },
+  }
+}
+
+async function backing(
+  size: number,
+  sector: number,
+  shake: (file: BlockNode) => Promise<BlockNode>,
+): Promise<BlockNode> {
+  const file = await createImage({ size, cluster_size: 4096 })
+  const node = await open(file)
+  await node.write(0, stamped(0, size, 1e6, sector))
+  await node.close()
+  return openNode(environment, { driver: 'qcow2', file: await shake(file), 'read-only': true })
+}
+
+test.each(VARIETIES)('$name', async (variety) => {
+  for (let seed = SEED; seed < SEED + RUNS; seed++) await runConcurrently(runOf(variety, seed))
+  console.log(`counted ${RUNS} histories: qcow2, ${variety.name}`)
+})

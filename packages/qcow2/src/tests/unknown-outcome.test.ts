@@ -1,0 +1,141 @@
+/**
+ * Requests to the file that are done and reported as failed: nobody knows then what the disk has. Whichever it is, what
+ * was flushed afterwards is there, and nothing on the disk leads to what was given to somebody else.
+ */
+import {
+  BlockError,
+  type BlockNode,
+  defineDriver,
+  openNode,
+  passThrough,
+  reopenNode,
+} from '@vmblock/block-core'
+import { openTestNode, toBytes } from '@vmblock/block-core/testing'
+import { describe, expect, test } from 'vitest'
+import { createImage, environment, filled, findings, open, SAFE } from '../testing/images.ts'
+
+const CLUSTER = 512
+const SIZE = 128 * 1024
+/** What the L1 table has no room for, before it grows. */
+const LARGE = 2 ** 21 + 2 ** 17
+
+/** The request of that number, counted from 1, is done and fails; 0: none. */
+interface Fault {
+  at: number
+  count: number
+}
+
+async function over(file: BlockNode, fault: Fault): Promise<BlockNode> {
+  const late = async (request: Promise<void>): Promise<void> => {
+    await request
+    if (++fault.count === fault.at) throw new BlockError('EIO', 'injected')
+  }
+  const driver = defineDriver({
+    name: 'late',
+    kind: 'filter',
+    async open(context) {
+      const plain = passThrough(await context.requireChild('file'))
+      return {
+        ...plain,
+        read: (offset, into) => late(plain.read(offset, into)),
+        write: (offset, from, flags) => late(plain.write!(offset, from, flags)),
+        writeZeroes: (offset, bytes, flags) => late(plain.writeZeroes!(offset, bytes, flags)),
+        truncate: (size, options) => late(plain.truncate!(size, options)),
+        flush: () => late(plain.flush!()),
+      }
+    },
+  })
+  return openTestNode(driver, { children: { file } })
+}
+
+/** A disk and what it has to show; -1 where a request failed. */
+class Guest {
+  readonly node: BlockNode
+  expected: Int16Array = new Int16Array(LARGE)
+
+  constructor(node: BlockNode) {
+    this.node = node
+  }
+
+  async write(offset: number, bytes: number, value: number): Promise<void> {
+    const written = await succeeds(this.node.write(offset, filled(value, bytes)))
+    this.expected.fill(written ? value : -1, offset, offset + bytes)
+  }
+
+  async requireContent(node: BlockNode): Promise<void> {
+    const content = await toBytes(node)
+    const wrong = content.findIndex((byte, at) => this.expected[at] !== -1 && this.expected[at] !== byte)
+    expect(wrong).toBe(-1)
+  }
+}
+
+const succeeds = (request: Promise<unknown>): Promise<boolean> =>
+  request.then(
+    () => true,
+    () => false,
+  )
+
+/** What fails somewhere; errors are its own business. */
+const SCENARIOS: Readonly<Record<string, (guest: Guest) => Promise<unknown>>> = {
+  'new tables': async (guest) => {
+    for (let at = 0; at < SIZE; at += 50_000) await guest.write(at - (at % CLUSTER), 3 * CLUSTER, 5)
+    await succeeds(guest.node.flush())
+  },
+  'a larger L1 table': (guest) => succeeds(guest.node.truncate(LARGE)),
+  'a smaller disk': async (guest) => {
+    if (await succeeds(guest.node.truncate(SIZE / 2))) guest.expected = guest.expected.slice(0, SIZE / 2)
+    // Somewhere between as it was and gone.
+    else guest.expected.fill(-1, SIZE / 2, SIZE)
+  },
+  'a clean reopening': async (guest) => {
+    await guest.write(0, CLUSTER, 6)
+    await succeeds(reopenNode(guest.node, { options: { 'lazy-refcounts': false } }))
+  },
+}
+
+/** Goes on, and needs clusters for it: where tables are that were there before, or where they have to be made. */
+async function goOn(guest: Guest, everywhere: boolean): Promise<void> {
+  for (let at = 20 * CLUSTER; at < 60 * CLUSTER; at += CLUSTER) await guest.write(at, CLUSTER, 9)
+  if (!everywhere) return
+  for (let at = 64 * CLUSTER; at + 5 * CLUSTER <= guest.node.size; at += 129 * CLUSTER)
+    await guest.write(at, 5 * CLUSTER, 9)
+}
+
+describe.each(['off', 'on'])('lazy refcounts %s', (lazy) => {
+  const cases = Object.keys(SCENARIOS).flatMap((name) => [[name, true] as const, [name, false] as const])
+  test.each(cases)('%s, going on everywhere: %s', async (name, everywhere) => {
+    for (let at = 1; ; at++) {
+      const file = await createImage({
+        size: SIZE,
+        cluster_size: CLUSTER,
+        refcount_bits: 64,
+        lazy_refcounts: lazy,
+      })
+      const fault: Fault = { at: 0, count: 0 }
+      const node = await open(await over(file, fault))
+      const guest = new Guest(node)
+      await guest.write(0, 20 * CLUSTER, 4)
+      await guest.write(SIZE - CLUSTER, CLUSTER, 4)
+      Object.assign(fault, { at, count: 0 })
+      await SCENARIOS[name]!(guest)
+      const met = fault.count >= at
+      fault.at = 0
+      await goOn(guest, everywhere)
+      const where = `request ${at}`
+      await guest.requireContent(node)
+      await node.flush()
+      const { size } = node
+      await node.crash()
+      // What may lag behind, only a dirty bit excuses.
+      const wasSafe = (await findings(file)).corruptions === 0
+      const again = await openNode(environment, { driver: 'qcow2', file })
+      expect(wasSafe || lazy === 'on', where).toBe(true)
+      expect(again.size, where).toBe(size)
+      await guest.requireContent(again)
+      await again.write(0, filled(7, again.size))
+      await again.close()
+      expect(await findings(file), where).toMatchObject(SAFE)
+      if (!met) return
+    }
+  })
+})

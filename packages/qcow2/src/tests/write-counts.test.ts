@@ -1,0 +1,117 @@
+/**
+ * What allocating writes cost, counted exactly: the promise of lazy refcounts (lazy-refcounts.md section 1), of group
+ * commit, of refcounts raised ahead, and of metadata written in small pieces.
+ */
+import type { RawOptions } from '@vmblock/block-core'
+import { neverWaitForTurns } from '@vmblock/block-core/testing'
+import { describe, expect, test } from 'vitest'
+import { createImage, filled, openLogged } from '../testing/images.ts'
+
+// Over a file in memory nothing else would let the event loop turn, which real flushes do.
+neverWaitForTurns()
+
+const WRITES = 512
+const BYTES = 4096
+const CLUSTER = 65536
+
+interface Cost {
+  readonly writes: number
+  readonly flushes: number
+  /** Bytes of all that is not the guest's data. */
+  readonly metadataBytes: number
+}
+
+interface Costs {
+  /** When the last write is durable. */
+  readonly last: Cost
+  /** After a clean close. */
+  readonly closed: Cost
+}
+
+/** Durable writes of 4 KiB, each to a fresh cluster, `depth` of them under way at any time. */
+async function costsOf(depth: number, create: RawOptions, open: RawOptions = {}): Promise<Costs> {
+  const file = await createImage({ size: 2 ** 30, ...create })
+  const { node, log } = await openLogged(file, { cache: { writeback: false }, ...open })
+  let next = 0
+  const writer = async (): Promise<void> => {
+    while (next < WRITES) await node.write(next++ * CLUSTER, filled(0x5a, BYTES))
+  }
+  const cost = (): Cost => {
+    const { writes, bytes, flushes } = log.count()
+    return { writes, flushes, metadataBytes: bytes - WRITES * BYTES }
+  }
+  await Promise.all(Array.from({ length: depth }, writer))
+  const last = cost()
+  await node.close()
+  return { last, closed: cost() }
+}
+
+const MODES = {
+  eager: [{}, {}],
+  'eager, 64 clusters reserved': [{}, { 'refcount-reserve': 64 }],
+  lazy: [{ lazy_refcounts: 'on' }, {}],
+} as const
+
+/** Writes and flushes of QEMU 7.2 for the same, its close included (strace of `qemu-img bench`). */
+const QEMU: Readonly<Record<string, Readonly<Record<number, readonly [number, number]>>>> = {
+  eager: { 1: [1539, 1027], 16: [1381, 870], 64: [1288, 777] },
+  lazy: { 1: [1030, 518], 16: [815, 364], 64: [718, 227] },
+}
+
+/**
+ * Per group of writes that are made durable together: its L2 entries, and before them (but for a flush) its refcounts,
+ * in sectors of 512 bytes. Once per image: the L1 entry of the new table (the table has 16 bytes). Lazy: that table's
+ * refcount, the dirty bit set and cleared (8 bytes each), the refcounts at the close, and the file made longer now and
+ * then, which takes a flush. Reserved: refcounts of 65 clusters at a time, and what is left over at the close.
+ */
+const EXPECTED: readonly [keyof typeof MODES, depth: number, last: Cost, closed: Cost][] = [
+  ['eager', 1, cost(1537, 1024, 524_304), cost(1537, 1024, 524_304)],
+  ['eager', 16, cost(577, 64, 33_808), cost(577, 64, 33_808)],
+  ['eager', 64, cost(529, 16, 9232), cost(529, 16, 9232)],
+  ['eager, 64 clusters reserved', 1, cost(1033, 520, 267_280), cost(1034, 521, 267_792)],
+  ['eager, 64 clusters reserved', 16, cost(553, 40, 21_520), cost(554, 41, 22_032)],
+  ['eager, 64 clusters reserved', 64, cost(529, 16, 9232), cost(530, 17, 9744)],
+  ['lazy', 1, cost(1027, 514, 262_680), cost(1029, 517, 264_224)],
+  ['lazy', 16, cost(547, 34, 16_920), cost(549, 37, 18_464)],
+  ['lazy', 64, cost(523, 10, 4632), cost(525, 13, 6176)],
+]
+
+function cost(writes: number, flushes: number, metadataBytes: number): Cost {
+  return { writes, flushes, metadataBytes }
+}
+
+describe('512 allocating writes in writethrough', () => {
+  test.each(EXPECTED)('%s, %i at a time', async (mode, depth, last, closed) => {
+    const [create, open] = MODES[mode]
+    expect(await costsOf(depth, create, open)).toEqual({ last, closed })
+    const peer = QEMU[mode]?.[depth]
+    if (!peer) return
+    expect(closed.writes).toBeLessThanOrEqual(peer[0])
+    expect(closed.flushes).toBeLessThanOrEqual(peer[1])
+  })
+})
+
+describe('allocating writes in writeback', () => {
+  test('cost one write each, and no flush before one is asked for', async () => {
+    const file = await createImage({ size: 2 ** 36 })
+    const { node, log } = await openLogged(file)
+    // Every write meets an L2 table that is not there yet.
+    for (let i = 0; i < 100; i++) await node.write(i * 2 ** 29, filled(0x5a, BYTES))
+    expect(log.count()).toMatchObject({ writes: 100, flushes: 0 })
+    await node.flush()
+    // One of refcounts, one of each table, and those of L1 entries, which are neighbours.
+    expect(log.count()).toMatchObject({ writes: 100 + 1 + 100 + 1, flushes: 2 })
+    await node.close()
+  })
+
+  test('of neighbours in one cluster are one', async () => {
+    const file = await createImage({ size: 2 ** 30 })
+    const { node, log } = await openLogged(file)
+    await node.write(0, filled(0x5a, 2 ** 20))
+    expect(log.count()).toMatchObject({ writes: 1, bytes: 2 ** 20 })
+    await node.write(4096, filled(0x5a, 2 ** 20))
+    // What is there is written in place; the rest takes a cluster.
+    expect(log.count()).toMatchObject({ writes: 3, bytes: 2 ** 21 })
+    await node.close()
+  })
+})

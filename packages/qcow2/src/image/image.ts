@@ -12,6 +12,7 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import type { ClusterCodec } from '../compression/codec.ts'
+import { DecompressedClusters } from '../compression/decompressed-clusters.ts'
 import { Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
 import { HEADER_FIELD, type Header, serializeHeader } from '../format/header.ts'
@@ -103,6 +104,7 @@ export class Image {
   l2Tables: TableCache
   refblocks: TableCache
   readonly overlaps: OverlapChecks
+  readonly decompressed: DecompressedClusters
   readonly #snapshotPlaces: ImageParts['snapshotPlaces']
   readonly #cleaner = new CacheCleaner()
   /** Guards the tables and the allocator; never held over guest data I/O. Taken after {@link allocating}. */
@@ -158,6 +160,7 @@ export class Image {
     this.file = file
     this.data = parts.data
     this.codec = parts.codec
+    this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
     this.#snapshotPlaces = parts.snapshotPlaces
     this.events = parts.events
     this.writable = !settings.readOnly
@@ -188,6 +191,7 @@ export class Image {
 
   /** Forgets all refcounts in memory, changed or not: they were written anew behind the cache's back. */
   forgetRefcounts(): void {
+    this.decompressed.clear()
     this.refblocks.clear()
     this.freeRuns.clear()
   }

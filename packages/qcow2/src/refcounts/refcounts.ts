@@ -139,6 +139,7 @@ function changeSlice(
     if (value === 0) {
       const freed = cluster + i - start
       if (freed < image.freeHint) image.freeHint = freed
+      image.decompressed.forget(freed)
       becameFree?.(freed)
     }
   }

@@ -82,12 +82,18 @@ function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Prom
 }
 
 async function readCompressed(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
-  const { clusterSize } = image.geometry
-  const data = new Uint8Array(run.compressedBytes)
+  const { hostOffset, compressedBytes } = run
+  const cluster = await image.decompressed.get(hostOffset, compressedBytes, () =>
+    decompress(image, hostOffset, compressedBytes),
+  )
+  const inCluster = offset % image.geometry.clusterSize
+  into.set(cluster.subarray(inCluster, inCluster + into.length))
+}
+
+async function decompress(image: Image, hostOffset: number, bytes: number): Promise<Uint8Array> {
+  const data = new Uint8Array(bytes)
   const announced = image.file.debugEvent('read_compressed')
   if (announced) await announced
-  await image.file.read(run.hostOffset, data)
-  const cluster = await image.codec.decompress(data, clusterSize)
-  const inCluster = offset % clusterSize
-  into.set(cluster.subarray(inCluster, inCluster + into.length))
+  await image.file.read(hostOffset, data)
+  return image.codec.decompress(data, image.geometry.clusterSize)
 }

@@ -142,19 +142,34 @@ const emptying = (lazy: boolean): FaultScenario => ({
   },
 })
 
+/**
+ * Puts compressed data where a cluster of the first L2 table has its data.
+ *
+ * @param index of the cluster in the table
+ * @param content of the whole cluster
+ */
+export async function compressCluster(
+  file: BlockNode,
+  clusterSize: number,
+  index: number,
+  content: Uint8Array,
+): Promise<void> {
+  const { table, bytes, view } = await l2TableOf(file, clusterSize)
+  const host = hostOffsetOf(view.getUint32(index * 8), view.getUint32(index * 8 + 4))
+  const data = deflateRawSync(content, { windowBits: 12 })
+  await file.write(host, data)
+  view.setUint32(index * 8, compressedEntryHi(host, data.length, Math.log2(clusterSize)))
+  view.setUint32(index * 8 + 4, compressedEntryLo(host))
+  await file.write(table, bytes)
+}
+
 /** A cluster that is compressed. */
 const compressed = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
   async make() {
     const cluster = new Uint8Array(4 * KIB).fill(7)
     const disk = await makeDisk({ size: 64 * KIB, cluster_size: 4 * KIB }, lazy, cluster)
-    const { table, bytes, view } = await l2TableOf(disk.file, 4 * KIB)
-    const host = hostOffsetOf(view.getUint32(0), view.getUint32(4))
-    const data = deflateRawSync(cluster, { windowBits: 12 })
-    await disk.file.write(host, data)
-    view.setUint32(0, compressedEntryHi(host, data.length, 12))
-    view.setUint32(4, compressedEntryLo(host))
-    await disk.file.write(table, bytes)
+    await compressCluster(disk.file, 4 * KIB, 0, cluster)
     return { ...disk, safe: 0 }
   },
   async run(guest) {

@@ -18,9 +18,10 @@ import {
   learnHostErrors,
   nodeHost,
 } from '@vmblock/block-core/node'
-import { qcow2 } from '@vmblock/qcow2'
+import { createQcow2Driver } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
+import { nodeCodecs } from './node-codecs.ts'
 import { programEngine } from './program-engine.ts'
 
 /** What the drivers are given by the program. */
@@ -33,7 +34,6 @@ export interface DriverSurroundings {
   readText(path: string): Promise<string>
 }
 
-/** In the order in which a registry is asked. `debug` is blkdebug with what it needs. */
 /** How the programs reach files and devices: they open images in one thread, and their end is what the user asked for. */
 const HOST_FILES: FileDriverParts = {
   makeEngine: (name) => programEngine(name),
@@ -42,9 +42,10 @@ const HOST_FILES: FileDriverParts = {
   warnAtExit: false,
 }
 
+/** In the order in which a registry is asked. `debug` is blkdebug with what it needs. */
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
-  qcow2,
+  createQcow2Driver({ codecs: nodeCodecs }),
   qed,
   fileDriver(HOST_FILES),
   hostDeviceDriver('host_device', HOST_FILES),

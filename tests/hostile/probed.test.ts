@@ -43,7 +43,7 @@ async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> 
 }
 const headers = await Promise.all([headerOf(qcow2), headerOf(qed)])
 
-/** Content as the first sector or the last bytes of a file, to turn it into another format. */
+/** Bytes as a sector of their own: their first 512, or fewer and zeroes. */
 const padded = (bytes: Uint8Array): Uint8Array => {
   const sector = new Uint8Array(512)
   sector.set(bytes.subarray(0, 512))

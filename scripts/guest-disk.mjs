@@ -28,9 +28,7 @@ const COMMAND_LINE_TEXT =
 const word = (value) => [value & 0xff, (value >> 8) & 0xff]
 const chunksOf = (bytes) => Math.ceil(bytes.length / SECTOR / CHUNK)
 
-/**
- * The address of the disk address packet, which tells the BIOS what to read; its sector number is updated.
- */
+/** The address of the disk address packet, which tells the BIOS what to read. It is updated in place. */
 const PACKET = ORIGIN + 0x100
 /** Descriptors of a move by the BIOS: the third is of the source, the fourth of the target. */
 const DESCRIPTORS = ORIGIN + 0x110

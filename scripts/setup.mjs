@@ -96,9 +96,7 @@ async function buildOne({ item: { folder, path }, step, hash }) {
   remember(`${folder}.${step}`, hash, made)
 }
 
-/**
- * Makes the declarations for `await using` independent of the type libraries that an application has chosen.
- */
+/** Makes the declarations for `await using` independent of the type libraries of the application. */
 function nameLibraries(file) {
   const text = readFileSync(file, 'utf8')
   if (/asyncDispose|AsyncDisposable/.test(text))

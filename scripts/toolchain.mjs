@@ -43,9 +43,7 @@ export async function mustRun(what, command, args, options) {
 /** Runs a JavaScript program of node_modules. */
 export const nodeTool = (path) => [process.execPath, at('node_modules', path)]
 
-/**
- * The command for the pinned pnpm: the one that runs us if it has that version, otherwise one through npm.
- */
+/** The command for the pinned pnpm: the one that runs us if it has that version, otherwise npm's. */
 export function pnpmCommand() {
   const { packageManager } = readJson(at('package.json'))
   const { npm_execpath: runner = '', npm_config_user_agent: agent = '' } = process.env

@@ -86,9 +86,7 @@ function asOptions(name: string): RawOptions {
   return { writeback: writeCache, direct, 'no-flush': noFlush }
 }
 
-/**
- * Data that neither compresses to nothing nor repeats: half random, half text-like, with a stamp in each MiB.
- */
+/** Data that neither compresses to nothing nor repeats: half random, half text-like, each MiB stamped. */
 export function dataOf(seed: number): Uint8Array {
   const data = createRandom(seed).bytes(MIB)
   for (let at = 0; at < MIB; at += 8192) data.fill(0x20 + ((at / 8192) % 64), at, at + 4096)

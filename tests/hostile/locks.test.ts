@@ -23,9 +23,7 @@ import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import { beforeAll, describe, expect, test } from 'vitest'
 
-/**
- * Long runs try every mishap at every request to the file; others only failures, and the rest at one in four.
- */
+/** Long runs try all mishaps at every request to the file; others only `fails`, the rest at one in four. */
 const THOROUGH = process.env['HOSTILE_RUNS'] !== undefined
 
 const KIB = 2 ** 10

@@ -1,6 +1,4 @@
-/**
- * Hostile images and names in the programs as they are shipped: little memory, an end, and a safe terminal.
- */
+/** Hostile images and names in the shipped programs: little memory, an end, and a safe terminal. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { buildPrograms } from './src/child.ts'

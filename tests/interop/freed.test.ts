@@ -55,7 +55,7 @@ const CASES: Readonly<Record<string, Case>> = {
   },
 }
 
-/** Does not punch holes for freed clusters, as guests' disks do not by default (`discard=ignore`). */
+/** Punches no holes for freed clusters, which is the default of guests' disks (`discard=ignore`). */
 const DISK = 'driver=qcow2,discard=ignore,file.driver=file,file.filename=disk.qcow2,file.discard=ignore'
 
 /** Whether the grown part of the disk reads as zeroes after one side has run the case. */

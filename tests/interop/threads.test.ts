@@ -1,6 +1,4 @@
-/**
- * Threads of one process and one image: one of them writes, with and without the operating system's locks.
- */
+/** Threads of one process and one image: one writes, with and without the operating system's locks. */
 import { linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -134,7 +134,7 @@ describe.skipIf(!haveChromium())('the example page', () => {
     await quota(1)
     await page.evaluate(() => {
       const { disk } = globalThis as unknown as PageGlobals
-      // More than an image allocates ahead. The held writes never complete.
+      // More than an image allocates ahead. Not awaited, because held writes do not end before the resume.
       for (let at = 2048; at <= 40 * 2048; at += 2048)
         void disk.write(at, new Uint8Array(2 ** 20).fill(1)).catch(() => undefined)
       void disk.flush().catch(() => undefined)

@@ -32,9 +32,7 @@ export const WRITE_BYTES = 4096
 /** See {@link WRITE_BYTES}. */
 export const CLUSTER = 65536
 
-/**
- * Tells data from metadata and counts both. Bytes written around the guest's data in its cluster are data.
- */
+/** Counts data and metadata. Bytes written around the guest's data in its cluster are data. */
 export function sumUp(calls: readonly Call[], requests: number): Counts {
   const clusterOf = ({ offset }: Call): number => Math.floor(offset / CLUSTER)
   const writes = calls.filter(({ kind }) => kind === 'write')

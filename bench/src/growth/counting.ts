@@ -1,6 +1,4 @@
-/**
- * Counts the requests at a point of the graph: guest requests of each layer, and requests to the files below.
- */
+/** Counts requests at a point of the graph: guest requests of each layer, and requests to the files. */
 import { type BlockDriver, defineDriver, type NodeOps, passThrough } from '@vmblock/block-core'
 
 /** Counts of requests. */

@@ -1,6 +1,4 @@
-/**
- * The dimensions of growth: for each its points, how to make an image for each point, and what is measured.
- */
+/** The dimensions of growth: the points of each, how to make an image for a point, and what is measured. */
 import { basename, join } from 'node:path'
 import { createRandom } from '@vmblock/block-core/testing'
 import { createImage, fill, openImage } from '../images.ts'

@@ -38,9 +38,7 @@ export interface LoopResult {
   readonly name: string
   /** From the return of the call that started it to its end. */
   readonly wall: number
-  /**
-   * The longest time between two turns of the event loop: a timer waits that long, beside a small request.
-   */
+  /** The longest time between two turns of the event loop, which is how long a timer may wait. */
   readonly longest: number
   /** Durations of 4 KiB reads of another file, one after the other: the median. */
   readonly p50: number

@@ -1,6 +1,4 @@
-/**
- * Hot functions of qcow2: from a guest offset to a host offset, refcounts, and the whole path of a request.
- */
+/** Hot functions of qcow2: from guest offset to host offset, refcounts, and the whole path of a request. */
 import {
   type BlockNode,
   DriverRegistry,

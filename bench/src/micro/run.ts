@@ -1,6 +1,4 @@
-/**
- * `pnpm bench micro`: hot functions in nanoseconds, by tinybench; and their comparison with earlier results.
- */
+/** `pnpm bench micro`: hot functions in nanoseconds, by tinybench, compared with earlier results. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { markdownTable } from 'markdown-table'
 import { Bench } from 'tinybench'
@@ -32,9 +30,7 @@ export interface MicroResults {
   readonly rows: readonly MicroResult[]
 }
 
-/**
- * Milliseconds that each function is timed, after half as many to warm up: in a full run, and in a smoke run.
- */
+/** Milliseconds that each function is timed, after half as many to warm up, in full and smoke runs. */
 const TIME = { full: 500, quick: 10 }
 const NS_PER_MS = 1e6
 

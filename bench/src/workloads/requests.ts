@@ -1,6 +1,4 @@
-/**
- * Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of one request, without start-up.
- */
+/** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
 import { createFull, settle, warm } from '../images.ts'
 import type { PlaceKind } from '../places.ts'

@@ -27,9 +27,7 @@ const REQUESTS_ALLOWED = 200_000
 /** Milliseconds of processor time that one step may take on a slow machine, whatever else runs there. */
 const TIME_ALLOWED = 20_000
 
-/**
- * Stops an endless step; drivers do not know this class, so they do not mistake it for an error of the host.
- */
+/** Stops an endless step; drivers do not know this class, so they do not take it for a host error. */
 class TooMany extends Error {}
 
 let requests = 0

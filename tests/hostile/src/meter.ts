@@ -27,9 +27,7 @@ export interface AllocationMeter {
   remove(): void
 }
 
-/**
- * Bytes of the heap and of arrays, as in `process.memoryUsage`, but without querying the system for the rest.
- */
+/** Bytes of the heap and of arrays, as in `process.memoryUsage`, without querying the system for more. */
 const alive = (): number => {
   const { used_heap_size, external_memory } = getHeapStatistics()
   return used_heap_size + external_memory

@@ -19,9 +19,7 @@ iotest(
     const base = await t.create({ name: 'base.qcow2', size: 64 * MIB })
     const image = await t.create({ size: 64 * MIB, backing: base })
 
-    /**
-     * [kind, MiB] of the whole disk. A range may come in several entries, as its clusters lie in the file.
-     */
+    /** [kind, MiB] of the whole disk. A range may come in several entries, as clusters lie in the file. */
     const shows = async (
       target: Image,
       expected: readonly (readonly [Kind, number])[],

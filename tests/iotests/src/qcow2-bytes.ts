@@ -116,9 +116,7 @@ function extensionsFrom(bytes: Uint8Array, start: number): Extension[] {
   return found
 }
 
-/**
- * Replaces the header extensions; only for images without a backing file name, which would come after them.
- */
+/** Replaces the header extensions; only for images without a backing file name, which would follow them. */
 export async function writeExtensions(path: string, extensions: readonly Extension[]): Promise<void> {
   const { headerLength, backingFile } = await readHeader(path)
   if (backingFile !== '') throw new Error('the extensions of an overlay cannot be moved')

@@ -1,6 +1,4 @@
-/**
- * The requests of a guest that will be killed: planned beforehand, because a killed worker reports nothing.
- */
+/** The requests of a guest that will be killed, planned beforehand, since a killed worker reports nothing. */
 import { createRandom, type Shown } from '@vmblock/block-core/testing'
 
 /** Bytes of a sector: written as a whole or not at all. */

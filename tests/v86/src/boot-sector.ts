@@ -41,9 +41,7 @@ export function bootSector(): Uint8Array {
   return code.sector()
 }
 
-/**
- * A disk address packet of the BIOS (EDD): the number of sectors, the address in memory, the first sector.
- */
+/** A disk address packet of the BIOS (EDD): number of sectors, address in memory, first sector. */
 const packet = (sector: number): number[] => [
   ...[0x10, 0],
   ...word(COUNT),

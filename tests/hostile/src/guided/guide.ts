@@ -1,6 +1,4 @@
-/**
- * The loop of a guided fuzzer: images that reached something new are kept, and more are derived from them.
- */
+/** The loop of a guided fuzzer: keeps images that reach something new, and derives more from them. */
 import { createRandom, type Random } from '@vmblock/block-core/testing'
 import type { Seed } from '../seeds.ts'
 import { havoc } from './havoc.ts'
@@ -107,7 +105,7 @@ export async function guide(options: GuideOptions): Promise<Guided> {
   return { images, kept: queue.length, reached, failures }
 }
 
-/** Picks from a few images one that reached rare branches, is cheap, and was not picked too often. */
+/** Picks the best of a few images: one that reached rare branches, is cheap, and was seldom picked. */
 function pick(queue: readonly Kept[], hits: Uint32Array, random: Random): Kept {
   const cost = ({ news, work, picks }: Kept): number =>
     (1 + picks) * (1 + work / USUAL_WORK) * Math.min(...news.map((branch) => hits[branch]!))

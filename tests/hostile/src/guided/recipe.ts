@@ -1,6 +1,4 @@
-/**
- * An image as its differences from a sound one: small enough to keep thousands, to minimize, and to print.
- */
+/** An image as its differences from a sound one: small enough to keep thousands, minimize, and print. */
 import type { Hostile } from '../mutate.ts'
 import type { Seed } from '../seeds.ts'
 

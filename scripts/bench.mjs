@@ -1,4 +1,4 @@
-// `pnpm bench`: sets up what is not current, bundles the benchmarks, and becomes them.
+// `pnpm bench`: sets up what is out of date, bundles the benchmarks, and becomes them.
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -8,7 +8,7 @@ import { at, fail, root } from './toolchain.mjs'
 try {
   await setup()
   const { build } = await import('esbuild')
-  // Inside the package, so that what is bundled finds koffi; of its own, since several may run at a time.
+  // Inside the package, so that the bundle finds koffi; one per process, since several may run at a time.
   const outdir = at('bench', 'dist', String(process.pid))
   process.once('exit', () => rmSync(outdir, { recursive: true, force: true }))
   await build({
@@ -23,7 +23,8 @@ try {
     logLevel: 'warning',
   })
   const { main } = await import(pathToFileURL(join(outdir, 'main.mjs')).href)
-  // npm starts scripts in the root of the package; names of files count from where npm was called.
+  // npm starts scripts in the root of the package; file names are relative to the directory npm was called
+  // in.
   const { npm_lifecycle_event: event, INIT_CWD: from } = process.env
   if (event !== undefined && from) process.chdir(from)
   await main(root, process.argv.slice(2))

@@ -1,11 +1,12 @@
-// Every exported symbol has a doc comment, and every file of a package starts with one that says its idea.
+// Checks that every exported symbol has a doc comment, and that every file of a package starts with one that
+// says its idea.
 import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { filesBelow } from './stamps.mjs'
 import { at } from './toolchain.mjs'
 
-/** Names that a statement exports, for messages; undefined when it exports nothing of its own. */
+/** The names that a statement exports, for messages; undefined when it exports nothing of its own. */
 function exportedName(statement) {
   const modifiers = ts.canHaveModifiers(statement) ? ts.getModifiers(statement) : undefined
   if (!modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)) return undefined
@@ -15,7 +16,7 @@ function exportedName(statement) {
   return statement.name?.getText() ?? 'export'
 }
 
-/** What is wrong with one source text, one line each. */
+/** The violations in one source text, one line each. */
 export function undocumented(path, text) {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
   const lines = []
@@ -25,7 +26,7 @@ export function undocumented(path, text) {
   for (const statement of source.statements) {
     const name = exportedName(statement)
     if (name === undefined) continue
-    // The first of several overloads speaks for all of them.
+    // The comment of the first overload covers all of them.
     if (ts.getJSDocCommentsAndTags(statement).length > 0) documented.add(name)
     if (documented.has(name)) continue
     const { line } = source.getLineAndCharacterOfPosition(statement.getStart())

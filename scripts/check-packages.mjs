@@ -1,5 +1,6 @@
-// What users will install: packs every package, lints the tarballs (publint, attw), installs them into an empty project
-// and loads each entry there as ES module and as CommonJS. Skipped while nothing that is packed has changed.
+// Checks what users will install: packs every package, lints the tarballs (publint, attw), installs them into
+// an empty project and loads each entry there as ES module and as CommonJS. Skipped if nothing that is packed
+// has changed.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +12,8 @@ import { filesBelow, hashOf, isCurrent, remember } from './stamps.mjs'
 import { at, Failure, fail, mustRun, pnpm } from './toolchain.mjs'
 import { buildOrder } from './workspace.mjs'
 
-// `testing` needs vitest, an optional peer that an empty project does not have; a worker's script runs in workers alone.
+// `testing` needs vitest, an optional peer that an empty project does not have; a worker's script only runs
+// in workers.
 const NOT_LOADED = new Set(['./package.json', './testing', './opfs-worker'])
 
 const problems = []
@@ -38,14 +40,14 @@ async function lint({ manifest, tarball }) {
   const analysis = await checkPackage(createPackageFromTarballData(bytes))
   if (!analysis.types) problems.push(`${name}: attw: has no types`)
   for (const problem of analysis.problems ?? []) {
-    // Node 10's resolution knows no subpath exports; Node 20 is the oldest we support.
+    // Node 10's resolution has no subpath exports; Node 20 is the oldest version we support.
     if (problem.resolutionKind === 'node10') continue
     const { kind, entrypoint = '', resolutionKind = '' } = problem
     problems.push(`${name}: attw: ${kind} ${entrypoint} ${resolutionKind}`)
   }
 }
 
-/** Loads every entry both ways, and compares what the two give. */
+/** Loads every entry both ways, and compares the exports. */
 const loader = (entries) => `
 import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
@@ -56,7 +58,7 @@ for (const entry of ${JSON.stringify(entries)}) {
 }
 `
 
-/** The smallest use of the packages from CommonJS: one class for errors, whichever entry they come from. */
+/** The smallest use of the packages from CommonJS: all entries share one error class. */
 const commonJs = `
 const { BlockError } = require('@vmblock/block-core')
 const { nodeHost } = require('@vmblock/block-core/node')

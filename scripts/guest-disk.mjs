@@ -1,12 +1,13 @@
-// A disk that boots the guest of the v86 tests through the BIOS: a boot sector that loads kernel and initramfs from behind it, and one
-// partition, empty. Linux's side of it is Documentation/arch/x86/boot.rst, the BIOS's INT 13h function 42h and INT 15h function 87h.
+// A disk that boots the guest of the v86 tests through the BIOS: a boot sector that loads the kernel and
+// initramfs that follow it, and one empty partition. It follows Documentation/arch/x86/boot.rst of Linux, and
+// INT 13h function 42h and INT 15h function 87h of the BIOS.
 
-/** Bytes. */
+/** Bytes of a sector. */
 const SECTOR = 512
-/** Sectors that are loaded at a time, by way of memory below 1 MiB. */
+/** Sectors that are loaded at a time, through memory below 1 MiB. */
 const CHUNK = 64
 
-/** Where things are in memory: the boot sector, what it loads by way of, and where the kernel wants its parts. */
+/** Addresses in memory: of the boot sector, of its buffer, and where the kernel expects its parts. */
 const ORIGIN = 0x7c00
 const SETUP_SEGMENT = 0x9000
 const BUFFER_SEGMENT = 0x1000
@@ -14,26 +15,26 @@ const KERNEL = 0x100000
 const INITRAMFS = 0x4000000
 const COMMAND_LINE = 0x9e000
 
-/** Sectors that become the memory from the setup code to the command line. */
+/** Sectors that fill the memory from the setup code to the command line. */
 const SETUP_SECTORS = (COMMAND_LINE - SETUP_SEGMENT * 16) / SECTOR + 1
 
-/** Bytes: where the partition begins. */
+/** The offset of the partition in bytes. */
 export const PARTITION = 16 * 2 ** 20
 
-/** Makes the kernel quick to start: no measurements of time, no mitigations, no questions to the BIOS. */
+/** Options that make the kernel start quickly: no timing calibration, no mitigations, no BIOS queries. */
 const COMMAND_LINE_TEXT =
   'console=ttyS0 quiet tsc=reliable lpj=4000000 mitigations=off nokaslr random.trust_cpu=on nosmp noreplace-smp edd=off'
 
 const word = (value) => [value & 0xff, (value >> 8) & 0xff]
 const chunksOf = (bytes) => Math.ceil(bytes.length / SECTOR / CHUNK)
 
-/** What the BIOS is told to read: a disk address packet. Then what is changed in it. */
+/** The address of the disk address packet, which tells the BIOS what to read. It is updated in place. */
 const PACKET = ORIGIN + 0x100
-/** Descriptors of what the BIOS moves: the third says from where, the fourth to where. */
+/** Descriptors of a move by the BIOS: the third is of the source, the fourth of the target. */
 const DESCRIPTORS = ORIGIN + 0x110
 const TARGET = DESCRIPTORS + 24
 
-/** Machine code of 16 bits. */
+/** 16-bit machine code. */
 function code(kernelChunks, initramfsChunks) {
   const bytes = []
   const labels = {}
@@ -61,7 +62,7 @@ function code(kernelChunks, initramfsChunks) {
   setWord(PACKET + 2, CHUNK)
   setWord(PACKET + 6, BUFFER_SEGMENT)
   setWord(PACKET + 8, 1 + SETUP_SECTORS)
-  // bp = how many chunks
+  // bp = number of chunks
   emit(0xbd, word(kernelChunks))
   call('load')
   setWord(TARGET + 2, INITRAMFS & 0xffff)
@@ -69,7 +70,7 @@ function code(kernelChunks, initramfsChunks) {
   setByte(TARGET + 7, INITRAMFS >> 24)
   emit(0xbd, word(initramfsChunks))
   call('load')
-  // cli; ds = es = fs = gs = ss = the setup code's; sp = the end of its heap; jump behind its first sector
+  // cli; ds = es = fs = gs = ss = the setup code's; sp = the end of its heap; jump past its first sector
   emit(0xfa, 0xb8, word(SETUP_SEGMENT), 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xe0, 0x8e, 0xe8, 0x8e, 0xd0)
   emit(0xbc, word(0xe000), 0xea, word(0), word(SETUP_SEGMENT + SECTOR / 16))
 
@@ -84,7 +85,7 @@ function code(kernelChunks, initramfsChunks) {
   // si = descriptors; cx = words; ah = 87h; int 15h
   emit(0xbe, word(DESCRIPTORS), 0xb9, word((CHUNK * SECTOR) / 2), 0xb4, 0x87, 0xcd, 0x15)
   jump(0x72, 'failed')
-  // The sector, of 32 bits, and the target, of 24, go on.
+  // Advance the 32-bit sector number and the 24-bit target.
   emit(0x83, 0x06, word(PACKET + 8), CHUNK, 0x83, 0x16, word(PACKET + 10), 0)
   emit(0x81, 0x06, word(TARGET + 2), word(CHUNK * SECTOR), 0x80, 0x16, word(TARGET + 4), 0)
   // dec bp; jnz load
@@ -93,7 +94,7 @@ function code(kernelChunks, initramfsChunks) {
   emit(0xc3)
 
   label('failed')
-  // Says so over the serial line, and halts.
+  // Report the failure over the serial line, and halt.
   emit(0xb0, 0x46, 0xba, word(0x3f8), 0xee, 0xf4, 0xeb, 0xfd)
 
   for (const { at, name, bytes: length } of references) {
@@ -116,7 +117,7 @@ function bootSector(kernelChunks, initramfsChunks, sectors) {
   }
   descriptor(DESCRIPTORS + 16 - ORIGIN, BUFFER_SEGMENT * 16)
   descriptor(TARGET - ORIGIN, KERNEL)
-  // One partition of Linux, addressed by sectors.
+  // One Linux partition, addressed by sectors.
   const start = PARTITION / SECTOR
   sector.set([0, 0xff, 0xff, 0xff, 0x83, 0xff, 0xff, 0xff], 446)
   view.setUint32(446 + 8, start, true)
@@ -126,10 +127,10 @@ function bootSector(kernelChunks, initramfsChunks, sectors) {
 }
 
 /**
- * The first bytes of the disk, up to the partition.
+ * Returns the first bytes of the disk, up to the partition.
  *
  * @param kernel a bzImage
- * @param initramfs what it starts with
+ * @param initramfs the initramfs to boot with
  * @param bytes of the whole disk
  */
 export function bootPart(kernel, initramfs, bytes) {
@@ -143,9 +144,9 @@ export function bootPart(kernel, initramfs, bytes) {
   setup.set(kernel.subarray(0, setupBytes))
   setup.set(new TextEncoder().encode(`${COMMAND_LINE_TEXT}\0`), COMMAND_LINE - SETUP_SEGMENT * 16)
   const view = new DataView(setup.buffer, setup.byteOffset)
-  view.setUint16(0x1fa, 0xffff, true) // the video mode that is there
+  view.setUint16(0x1fa, 0xffff, true) // keep the current video mode
   view.setUint8(0x210, 0xff) // a loader without a number
-  view.setUint8(0x211, view.getUint8(0x211) | 0x80) // it gives a heap
+  view.setUint8(0x211, view.getUint8(0x211) | 0x80) // it provides a heap
   view.setUint32(0x218, INITRAMFS, true)
   view.setUint32(0x21c, initramfs.length, true)
   view.setUint16(0x224, 0xde00, true)

@@ -1,5 +1,6 @@
-// The guest that the tests of @vmblock/v86 boot: kernel, busybox and e2fsck for i386, and the BIOS, from Debian's packages,
-// made into files that v86 takes. Kept in .cache/guest; nothing is installed, and no architecture is added to the machine.
+// Makes the guest that the tests of @vmblock/v86 boot: kernel, busybox and e2fsck for i386, and the BIOS,
+// from Debian's packages, converted to files that v86 accepts. Kept in .cache/guest; nothing is installed,
+// and no architecture is added to the machine.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -10,15 +11,15 @@ import { at, Failure, mustRun, readJson, run, say } from './toolchain.mjs'
 
 const HOME = at('.cache', 'guest')
 const MANIFEST = join(HOME, 'manifest.json')
-/** Changes when the files are made in another way: those of before are made anew. */
+/** Changes when the files are made in another way, so that older ones are made anew. */
 const RECIPE = 1
 
-/** The drivers of the guest; what they depend on is found out. */
+/** The drivers of the guest; their dependencies are determined from the modules. */
 const MODULES = ['crc32c_generic', 'ata_piix', 'sd_mod', 'ext4']
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
-/** Makes the guest's files unless they are there, whole. Never fails: without them, tests say so. */
+/** Makes the guest's files unless they exist and are intact. Never fails: tests report missing files. */
 export async function provideGuest() {
   if (isReady()) return
   if ((await run('apt-get', ['--version'])).code !== 0 || (await run('dpkg-deb', ['--version'])).code !== 0) {
@@ -35,7 +36,7 @@ export async function provideGuest() {
   }
 }
 
-/** Whether all files are there, and are what they were when they were made. */
+/** Whether all files exist, unchanged since they were made. */
 function isReady() {
   try {
     const { recipe, files } = readJson(MANIFEST)
@@ -50,7 +51,8 @@ function isReady() {
 
 async function make() {
   const apt = privateApt()
-  // Some lists may be out of reach while those that matter are there: what is missing is told when it is asked for.
+  // Some lists may be unreachable although the needed ones are not: a missing package is reported when it is
+  // requested.
   const update = await apt.run('apt-get', ['update', '-qq'])
   const kernel = await kernelPackage(apt, update.output)
   const packages = {}
@@ -77,7 +79,7 @@ async function make() {
   rmSync(join(HOME, 'work'), { recursive: true, force: true })
 }
 
-/** An apt that knows the machine's sources, and keeps all it writes here, as if this were an i386 machine. */
+/** An apt that uses the machine's sources, and keeps all its files here, as on an i386 machine. */
 function privateApt() {
   const work = join(HOME, 'work')
   for (const folder of ['lists/partial', 'cache/archives/partial', 'packages'])
@@ -103,7 +105,7 @@ function privateApt() {
   }
 }
 
-/** The kernel that the metapackage of the plain i386 flavour stands for. */
+/** The kernel that the metapackage of the plain i386 flavor stands for. */
 async function kernelPackage(apt, updates) {
   const { output } = await apt.run('apt-cache', ['depends', '--important', 'linux-image-686'])
   const name = /linux-image-\d\S*-686/.exec(output)?.[0]
@@ -111,7 +113,7 @@ async function kernelPackage(apt, updates) {
   return name
 }
 
-/** Downloads a package, compares it with what the index says of it, and unpacks it. */
+/** Downloads a package, verifies it against the index, and unpacks it. */
 async function unpack(apt, name) {
   const record = await apt.mustRun(`looking up ${name}`, 'apt-cache', ['show', '--no-all-versions', name])
   const expected = /^SHA256: ([0-9a-f]{64})$/m.exec(record)?.[1]
@@ -126,7 +128,7 @@ async function unpack(apt, name) {
   return { root, version }
 }
 
-/** What the guest starts with: busybox, e2fsck, drivers, and an init that runs what comes over the serial line. */
+/** The guest's initramfs: busybox, e2fsck, drivers, and an init that runs the lines from the serial line. */
 function initramfs(roots, only) {
   const modules = inOrder(roots.kernel)
   const entries = ['bin', 'dev', 'proc', 'sys', 'mnt', 'lib'].map((name) => ({ name, mode: 0o40755 }))
@@ -145,7 +147,7 @@ function initramfs(roots, only) {
   return gzipSync(archive(entries), { level: 9 })
 }
 
-/** Each line that comes is run, and followed by a line with its exit code. */
+/** An init that runs each line it receives, and then prints a line with its exit code. */
 const init = (modules) => `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -163,7 +165,7 @@ done
 poweroff -f
 `
 
-/** The modules with all that they depend on, each after what it depends on. */
+/** The modules with all their dependencies, each after its dependencies. */
 function inOrder(root) {
   const paths = new Map()
   const plain = (name) => name.replaceAll('-', '_')
@@ -172,7 +174,7 @@ function inOrder(root) {
   const visit = (name) => {
     if (ordered.has(name)) return
     const path = paths.get(name)
-    // What is not a module is part of the kernel.
+    // Dependencies without a module are built into the kernel.
     if (!path) return
     const needs = /\0depends=([^\0]*)\0/.exec(readFileSync(path, 'latin1'))?.[1] ?? ''
     for (const needed of needs.split(',')) if (needed) visit(plain(needed))
@@ -182,7 +184,7 @@ function inOrder(root) {
   return [...ordered].map(([name, path]) => ({ name, path }))
 }
 
-/** A cpio archive of the kind the kernel takes ("newc": numbers in hexadecimal). */
+/** A cpio archive in the format of the kernel ("newc": hexadecimal numbers). */
 function archive(entries) {
   const parts = []
   const pad = (length) => parts.push(Buffer.alloc((4 - (length % 4)) % 4))

@@ -18,7 +18,7 @@ const HELP = `usage: pnpm iotests [options] [number...]
   --scratch DIRECTORY     where images are made (default: the system's directory for such files)
 `
 
-/** Reads the command line; throws an Error that says what is wrong with it. */
+/** Parses the command line; throws an Error that says what is wrong with it. */
 function parse(argv) {
   const env = {}
   const numbers = []

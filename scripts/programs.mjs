@@ -1,5 +1,5 @@
-// Programs that tests need and npm does not have: the real qemu-img and qemu-io, a browser, file systems. Installed from Debian where
-// that is possible. Never fails: without them, tests say so.
+// Provides programs that tests need and npm does not have: the real qemu-img and qemu-io, a browser, file
+// system tools. Installs them from Debian where possible. Never fails: tests report missing programs.
 import { at, run, say } from './toolchain.mjs'
 
 const PROGRAMS = [
@@ -14,7 +14,7 @@ const PROGRAMS = [
 
 const isThere = async ({ command, flag = '--version' }) => (await run(command, [flag])).code === 0
 
-/** Installs what is missing, where we may. */
+/** Installs missing programs, where permitted. */
 export async function providePrograms() {
   const missing = []
   for (const program of PROGRAMS) if (!(await isThere(program))) missing.push(program)

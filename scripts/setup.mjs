@@ -1,12 +1,13 @@
-// Makes a clone ready: dependencies by the pinned pnpm, then the packages' builds; each only when it is not current.
-// `node scripts/setup.mjs` builds all there is to run, `--types` also the declarations that are published.
+// Makes a clone ready: dependencies by the pinned pnpm, then the packages' builds, each only if it is out of
+// date.
+// `node scripts/setup.mjs` builds everything that runs, `--types` also the published declarations.
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { filesBelow, hashOf, isCurrent, remember } from './stamps.mjs'
 import { at, Failure, fail, mustRun, nodeTool, pnpm, readJson, say } from './toolchain.mjs'
 import { buildOrder, manifestFiles } from './workspace.mjs'
 
-/** Brings everything up to date. Quick, and silent, when there is nothing to do. */
+/** Brings everything up to date. Quick, and silent, if there is nothing to do. */
 export async function setup({ types = false } = {}) {
   checkNode()
   if (isInstalled() && staleBuilds(types).length === 0) return
@@ -25,7 +26,7 @@ function checkNode() {
   throw new Failure(`needs Node ${engines.node}; this is ${process.version}`)
 }
 
-// esbuild and Biome are programs for one platform.
+// The platform counts, because esbuild and Biome are native programs.
 const installHash = () => hashOf(manifestFiles(), process.platform, process.arch)
 const isInstalled = () => isCurrent('install', installHash())
 
@@ -37,7 +38,7 @@ async function install() {
   remember('install', hash, [at('node_modules', 'tsup')])
 }
 
-/** What must be run, in order: `{ item, step, hash }`, where a step is `code` or `types`. */
+/** The steps to run, in order: `{ item, step, hash }`, where a step is `code` or `types`. */
 function staleBuilds(types) {
   const shared = [
     'tsup.library.ts',
@@ -68,7 +69,7 @@ async function build(stale) {
   const done = new Map()
   for (const job of stale) {
     const { item, step } = job
-    // Its own code first, since that empties dist; then the same step of what it depends on.
+    // Its own code first, since that empties dist; then the same step of its dependencies.
     const after = [
       done.get(`${item.folder}.code`),
       ...item.needs.map(({ folder }) => done.get(`${folder}.${step}`)),
@@ -95,7 +96,7 @@ async function buildOne({ item: { folder, path }, step, hash }) {
   remember(`${folder}.${step}`, hash, made)
 }
 
-/** What is declared of `await using` must not depend on the libraries of types that an application has chosen. */
+/** Makes the declarations for `await using` independent of the type libraries of the application. */
 function nameLibraries(file) {
   const text = readFileSync(file, 'utf8')
   if (/asyncDispose|AsyncDisposable/.test(text))
@@ -126,7 +127,7 @@ async function locked(body) {
   }
 }
 
-/** Whether the process that took a lock died without giving it back. */
+/** Whether the process that took a lock died without releasing it. */
 function isAbandoned(lock) {
   try {
     process.kill(Number(readFileSync(lock, 'utf8')), 0)

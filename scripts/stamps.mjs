@@ -1,4 +1,4 @@
-// Stamps say what a step was last done from. They live in node_modules, so that removing it forgets them.
+// Stamps record the inputs of a step's last run. They live in node_modules, so that removing it removes them.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -26,7 +26,7 @@ export function hashOf(files, ...more) {
   return hash.digest('hex')
 }
 
-/** Whether a step was done from these inputs, and what it made is still there. */
+/** Whether a step was run on these inputs, and its outputs still exist. */
 export function isCurrent(name, hash) {
   try {
     const stamp = JSON.parse(readFileSync(place(name), 'utf8'))
@@ -36,7 +36,7 @@ export function isCurrent(name, hash) {
   }
 }
 
-/** Remembers that a step was done. `outputs` are full paths. */
+/** Records that a step was run. `outputs` are full paths. */
 export function remember(name, hash, outputs = []) {
   mkdirSync(dirname(place(name)), { recursive: true })
   writeFileSync(

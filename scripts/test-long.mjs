@@ -1,6 +1,6 @@
-// `npm run test:long`: the tests that sample in `npm test`, at length: within an hour on two cores. What runs is cut
-// into chunks of a few minutes; those that passed are remembered for this commit, so that an interrupted run goes on where
-// it was. Ends with a table of what was counted.
+// `npm run test:long`: the tests that sample in `npm test`, at length: within an hour on two cores. The run
+// is cut into chunks of a few minutes; chunks that passed are remembered for this commit, so that an
+// interrupted run resumes where it stopped. Ends with a table of the counts.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
@@ -17,7 +17,7 @@ const HELP = `usage: npm run test:long -- [options] [word...]
   -j N      chunks at the same time (default: one for each core, at most 2)
 `
 
-/** Milliseconds after which a test of a chunk has failed. */
+/** Milliseconds after which a test of a chunk fails. */
 const TIMEOUT = 3_600_000
 
 /** Power cuts of one kind: 72 seeds, which make a million states of all kinds together. */
@@ -28,7 +28,10 @@ const powerCuts = (format, kind) => ({
   seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks: 8 },
 })
 
-/** What runs: `chunks` times, each time with the next `seeds` seeds from `first` on in the variable `from`. The longest one comes first. */
+/**
+ * The parts: each runs `chunks` times, with the next `seeds` seeds from `first` on in the variable `from`.
+ * The longest comes first.
+ */
 const PARTS = [
   { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
   ...['requests', 'structure', 'overlays'].map((kind) => powerCuts('qcow2', kind)),
@@ -90,7 +93,7 @@ export function chunksOf({ name: part, args, env = {}, seeds }) {
   })
 }
 
-/** What tests said they counted: `counted 12 states: eager` gives 12 under `states`. */
+/** The counts that tests printed: `counted 12 states: eager` adds 12 to `states`. */
 export function countsIn(output) {
   const counts = {}
   for (const [, count, unit] of output.matchAll(/^counted (\d+) ([a-z ]+): /gm))
@@ -114,7 +117,7 @@ function parse(argv) {
   return options
 }
 
-/** What passed on this commit: results by name of the chunk. Nothing is remembered of a tree with changes. */
+/** The chunks that passed on this commit: results by name. Nothing is remembered for a tree with changes. */
 class Memory {
   #file = at('.cache', 'test-long.json')
   #commit
@@ -128,7 +131,7 @@ class Memory {
       const { commit, results } = readJson(this.#file)
       if (commit === this.#commit) this.results = results
     } catch {
-      // Nothing ran before.
+      // No earlier run.
     }
   }
 

@@ -1,5 +1,5 @@
 // `npm test`: sets up, checks the tree (lint, types, doc comments, packed packages), runs every test, and ends with
-// one line of counts. Exit code 0 means that something ran and nothing failed.
+// one line of counts. Exit code 0 means that at least one test ran and none failed.
 import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { provideGuest } from './guest.mjs'
@@ -44,7 +44,7 @@ async function check([name, [tool, ...args]]) {
 
 const withArgs = ([command, ...first], args) => [command, [...first, ...args]]
 
-/** Runs vitest with the terminal it deserves; resolves to its exit code. */
+/** Runs vitest with our output streams; resolves to its exit code. */
 function vitest(args) {
   rmSync(REPORT, { force: true })
   const [node, program] = nodeTool('vitest/vitest.mjs')
@@ -62,7 +62,7 @@ function vitest(args) {
   })
 }
 
-/** Adds up vitest's own report. What failed without a failing test (a file that does not load) counts too. */
+/** Adds up vitest's own report. Failures without a failing test (a file that does not load) count too. */
 function readReport(code) {
   let report
   try {
@@ -90,7 +90,7 @@ function readReport(code) {
   return { passed, failed, skipped: numPendingTests + numTodoTests }
 }
 
-/** Lists the tests that did not pass; those that failed come last, where the end of a long log shows them. */
+/** Lists the tests that did not pass, failed ones last, where the end of a long log shows them. */
 function tellNotPassed({ testResults }) {
   tellTests('Skipped', testResults, (status) => status !== 'passed' && status !== 'failed')
   tellTests('Failed', testResults, (status) => status === 'failed')

@@ -1,4 +1,4 @@
-// What the scripts share: where things are, running a program quietly, and telling a person what takes time.
+// Helpers of the scripts: paths, running a program quietly, and reporting progress.
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,13 +12,13 @@ export const at = (...parts) => join(root, ...parts)
 
 export const readJson = (path) => JSON.parse(readFileSync(path, 'utf8'))
 
-/** To stderr: standard output belongs to the program that is started. */
+/** Prints to stderr: standard output belongs to the program that is started. */
 export const say = (line) => process.stderr.write(`vmblock: ${line}\n`)
 
-/** A failure that is explained by its message alone; no stack trace is shown. */
+/** A failure whose message explains it; no stack trace is shown. */
 export class Failure extends Error {}
 
-/** Runs a program without a terminal; resolves to its exit code and all it printed. */
+/** Runs a program without a terminal; resolves to its exit code and its whole output. */
 export function run(command, args, { cwd = root, env = process.env, shell = false } = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -43,7 +43,7 @@ export async function mustRun(what, command, args, options) {
 /** Runs a JavaScript program of node_modules. */
 export const nodeTool = (path) => [process.execPath, at('node_modules', path)]
 
-/** How to start the pinned pnpm: the one that runs us if it is that version, else through npm. */
+/** The command for the pinned pnpm: the one that runs us if it has that version, otherwise npm's. */
 export function pnpmCommand() {
   const { packageManager } = readJson(at('package.json'))
   const { npm_execpath: runner = '', npm_config_user_agent: agent = '' } = process.env
@@ -65,7 +65,7 @@ export function pnpm(what, args, cwd = root) {
   return mustRun(what, command, [...before, ...args], { cwd, shell, env: { ...process.env, CI: 'true' } })
 }
 
-/** Ends a script: a Failure is told in its own words, anything else is a bug and shows where. */
+/** Ends a script: a Failure prints its message, any other error is a bug and prints its stack. */
 export function fail(error) {
   process.stderr.write(`vmblock: ${error instanceof Failure ? error.message : (error?.stack ?? error)}\n`)
   process.exitCode = 1

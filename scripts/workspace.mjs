@@ -1,4 +1,4 @@
-// The packages of the workspace, in an order in which each comes after those it depends on.
+// The packages of the workspace, ordered so that each comes after its dependencies.
 import { existsSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { at, readJson } from './toolchain.mjs'
@@ -27,7 +27,7 @@ export const manifestFiles = () => [
   ...allPackages().map(({ path }) => `${path}/package.json`),
 ]
 
-/** Packages that are built, each with the packages of the workspace it depends on, dependencies first. */
+/** Packages that are built, each with its dependencies in the workspace, dependencies first. */
 export function buildOrder() {
   const built = allPackages().filter(({ path }) => existsSync(`${path}/tsup.config.ts`))
   const byName = new Map(built.map((item) => [item.manifest.name, item]))

@@ -1,6 +1,6 @@
 /**
- * Runs a program and tells what it took: wall clock, and processor time of it and its children. Node tells no
- * processor time of children, so bash's `time` does.
+ * Runs a program and measures it: wall clock, and processor time of the program and its children. Node.js
+ * does not report the processor time of children, so bash's `time` measures it.
  */
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
@@ -10,36 +10,36 @@ import { atExit } from './cleanup.ts'
 export interface Command {
   readonly file: string
   readonly args: readonly string[]
-  /** A file to read standard input from; nothing by default. */
+  /** A file to read standard input from; empty input by default. */
   readonly stdin?: string | undefined
-  /** Variables beside those of this process. */
+  /** Variables in addition to those of this process. */
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** What a run took and said. Times in seconds, to the millisecond. */
+/** The times and output of a run. Times in seconds, to the millisecond. */
 export interface Outcome {
   readonly wall: number
-  /** User and system time of the program and what it started. */
+  /** User and system time of the program and its children. */
   readonly cpu: number
   readonly stdout: string
 }
 
-/** A program ended badly. */
+/** A program failed. */
 export class ProgramFailure extends Error {
   override readonly name = 'ProgramFailure'
 }
 
-/** Its own report goes to a descriptor of its own, so that the program's output stays as it is. */
+/** The report of `time` goes to a separate descriptor, so that the program's output stays unchanged. */
 const TIMER = 'TIMEFORMAT="%R %U %S"; { time "$@" 2>&4; } 4>&2 2>&3'
 
-/** What a command line looks like, for messages. */
+/** A command line as text, for messages. */
 export const commandText = ({ file, args }: Command): string =>
   [file, ...args].map((word) => (/^[\w./:=,@+-]+$/.test(word) ? word : `'${word}'`)).join(' ')
 
 /**
- * Runs a program to its end. It is a process group of its own, ended with us.
+ * Runs a program to its end. It has a process group of its own, which is killed when this process ends.
  *
- * @throws ProgramFailure when it ends with another status than 0
+ * @throws ProgramFailure when it ends with a status other than 0
  */
 export async function runTimed(command: Command): Promise<Outcome> {
   const stdin = command.stdin === undefined ? undefined : openSync(command.stdin, 'r')

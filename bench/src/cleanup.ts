@@ -1,8 +1,8 @@
-/** What must be undone however the run ends: by itself, by an error, or because somebody interrupts it. */
+/** Actions that must be undone however the run ends: normally, by an error, or by a signal. */
 
 const undo = new Set<() => void>()
 
-/** Runs `action`, which must be synchronous, before the process ends. @returns what takes it back */
+/** Runs `action`, which must be synchronous, before the process ends. @returns a function that cancels it */
 export function atExit(action: () => void): () => void {
   undo.add(action)
   return () => {
@@ -12,11 +12,11 @@ export function atExit(action: () => void): () => void {
 
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
-/** From now on signals end the process in an orderly way. Call once. */
+/** Makes signals end the process in an orderly way. Call once. */
 export function handleSignals(): void {
   for (const [signal, code] of Object.entries(EXIT_CODES)) process.once(signal, () => process.exit(code))
   process.on('exit', () => {
-    // What was begun last is undone first: programs end before their files go.
+    // Last registered, first undone: programs end before their files are removed.
     for (const action of [...undo].reverse()) {
       try {
         action()

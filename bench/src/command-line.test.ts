@@ -1,4 +1,4 @@
-/** What the command line means. */
+/** Parsing of the command line. */
 import { expect, test } from 'vitest'
 import { readCommandLine, UsageError } from './command-line.ts'
 

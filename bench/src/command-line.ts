@@ -1,25 +1,25 @@
-/** How the programs of this folder are called. */
+/** The command line of the benchmarks. */
 import { parseArgs } from 'node:util'
 
 /** What to run. */
 export type Part = 'programs' | 'micro' | 'growth' | 'counts' | 'loop'
 
-/** What the command line says. */
+/** A parsed command line. */
 export interface Settings {
   /** The repository. */
   readonly root: string
   readonly part: Part
-  /** Rows to run: those with one of the words in their name. Empty: all. */
+  /** Rows to run: those with one of the words in their names. Empty: all. */
   readonly words: readonly string[]
   readonly rounds: number
   readonly quick: boolean
   readonly list: boolean
   readonly json: string | undefined
-  /** A file; of `growth` a folder. */
+  /** A file; for `growth` a folder. */
   readonly svg: string | undefined
   readonly directory: string | undefined
   readonly memoryDirectory: string | undefined
-  /** Further versions of Node. */
+  /** Further versions of Node.js. */
   readonly runtimes: readonly string[]
   /** Saved results: shown instead of measured. */
   readonly from: string | undefined
@@ -27,12 +27,12 @@ export interface Settings {
   readonly compare: string | undefined
 }
 
-/** A command line that makes no sense. */
+/** An invalid command line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** What `--help` prints. */
+/** The output of `--help`. */
 export const HELP = `usage: pnpm bench [PART] [WORDS...] [OPTIONS]       (npm run bench -- ...)
 
 parts
@@ -61,7 +61,7 @@ options
 const PARTS: readonly Part[] = ['micro', 'growth', 'counts', 'loop']
 const DEFAULT_ROUNDS = 5
 
-/** Reads a command line. @returns undefined where only help is wanted. @throws UsageError */
+/** Parses a command line. @returns undefined if only help is wanted. @throws UsageError */
 export function readCommandLine(root: string, args: readonly string[]): Settings | undefined {
   const { values, positionals } = parse(args.filter((word) => word !== '--'))
   if (values.help) return undefined

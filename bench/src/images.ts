@@ -17,7 +17,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 
-/** What opens images here. */
+/** The environment that opens images. */
 export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
 
 const MIB = 2 ** 20
@@ -28,11 +28,11 @@ export interface ImageKind {
   readonly title: string
   readonly format: 'raw' | 'qcow2' | 'qed'
   readonly options: RawOptions
-  /** More options of our driver, as images are opened. */
+  /** Further options of our driver for opening an image. */
   readonly runtimeOptions?: Readonly<Record<string, string | number>>
 }
 
-/** The kinds that stand side by side where it is about what an allocating write costs. */
+/** The kinds that are compared for the cost of an allocating write. */
 export const KINDS: readonly ImageKind[] = [
   { id: 'raw', title: 'raw', format: 'raw', options: {} },
   { id: 'eager', title: 'qcow2 eager', format: 'qcow2', options: { lazy_refcounts: 'off' } },
@@ -40,7 +40,7 @@ export const KINDS: readonly ImageKind[] = [
   { id: 'qed', title: 'QED', format: 'qed', options: {} },
 ]
 
-/** Eager, with refcounts raised ahead: QEMU has nothing like it, and is measured without. */
+/** Eager, with refcounts raised ahead: QEMU has no such mode, and is measured without it. */
 export const RESERVED: ImageKind = {
   id: 'reserved',
   title: 'qcow2 eager, reserving',
@@ -55,7 +55,7 @@ export const isAvailable = ({ format, runtimeOptions = {} }: ImageKind): boolean
     (key) => camelKey(key) in (environment.registry.get(format).options ?? {}),
   )
 
-/** Makes an empty image, in place of what was at `path`. Nothing is flushed. */
+/** Makes an empty image, replacing the file at `path`. Nothing is flushed. */
 export async function createImage(
   path: string,
   { format, options }: Pick<ImageKind, 'format' | 'options'>,
@@ -86,7 +86,7 @@ function asOptions(name: string): RawOptions {
   return { writeback: writeCache, direct, 'no-flush': noFlush }
 }
 
-/** Data that neither compresses to nothing nor repeats: half random, half text-like, a stamp in each MiB. */
+/** Data that neither compresses to nothing nor repeats: half random, half text-like, each MiB stamped. */
 export function dataOf(seed: number): Uint8Array {
   const data = createRandom(seed).bytes(MIB)
   for (let at = 0; at < MIB; at += 8192) data.fill(0x20 + ((at / 8192) % 64), at, at + 4096)
@@ -120,7 +120,7 @@ export async function createFull(
   await fill(path, kind.format)
 }
 
-/** Brings the file into the page cache, whole. */
+/** Reads the whole file into the page cache. */
 export function warm(path: string): void {
   const fd = openSync(path, 'r')
   const buffer = new Uint8Array(MIB)
@@ -128,7 +128,7 @@ export function warm(path: string): void {
   closeSync(fd)
 }
 
-/** Brings what was written before to the disk, so that it does not get in the way of what is measured next. */
+/** Flushes earlier writes to the disk, so that they do not disturb the next measurement. */
 export function settle(path: string): void {
   spawnSync('sync', ['-f', path])
 }

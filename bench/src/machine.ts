@@ -1,24 +1,24 @@
-/** On what machine figures were measured: nothing is worth comparing without it. */
+/** The machine that figures were measured on, without which they cannot be compared. */
 import { execFileSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os'
 import type { Place } from './places.ts'
 import type { Runtime } from './runtimes.ts'
 
-/** What a table or picture says of where it comes from. */
+/** The description of a machine in tables and pictures. */
 export interface Machine {
   readonly date: string
-  /** Abbreviated commit of this repository, `+` behind it where files differ from it. */
+  /** Abbreviated commit of this repository, followed by `+` if files differ from it. */
   readonly commit: string | undefined
   readonly processor: string
   readonly cores: number
   readonly memoryBytes: number
   readonly kernel: string
-  /** File system of each place. */
+  /** File system of each kind of directory. */
   readonly places: Readonly<Record<string, string>>
-  /** Versions of Node. */
+  /** Versions of Node.js. */
   readonly runtimes: readonly string[]
   readonly qemu: string | undefined
-  /** Processes that wanted a processor in the minute before. */
+  /** Average number of processes that wanted a processor in the last minute. */
   readonly load: number
 }
 
@@ -30,14 +30,14 @@ const attempt = (file: string, ...args: string[]): string | undefined => {
   }
 }
 
-/** Version of the real programs; undefined where they are missing. */
+/** Version of the real programs; undefined if they are missing. */
 export const qemuVersion = (): string | undefined =>
   /version ([\d.]+)/.exec(attempt('qemu-img', '--version') ?? '')?.[1]
 
-/** Whether what QEMU asks of its host can be counted. */
+/** Whether QEMU's system calls can be counted. */
 export const canTrace = (): boolean => attempt('strace', '-V') !== undefined
 
-/** Describes this machine, as it is now. */
+/** Describes this machine in its current state. */
 export function describeMachine(
   root: string,
   places: readonly Place[],
@@ -60,7 +60,7 @@ export function describeMachine(
   }
 }
 
-/** Lines for people. */
+/** The description as lines of text. */
 export function machineLines(machine: Machine): string[] {
   const { processor, cores, memoryBytes, kernel, places, runtimes, qemu, date, commit } = machine
   const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`
@@ -75,7 +75,7 @@ const placesText = (places: Machine['places']): string =>
     .map(([kind, fileSystem]) => `; ${kind}: ${fileSystem}`)
     .join('')
 
-/** A warning where others use the machine, so that figures mean little. */
+/** A warning if other processes use the machine, so that figures mean little. */
 export function loadWarning({ load, cores }: Pick<Machine, 'load' | 'cores'>): string | undefined {
   if (load < cores / 2) return undefined
   return `the machine is busy (load ${load.toFixed(1)} on ${cores} cores): take the figures with care`

@@ -1,5 +1,6 @@
 /**
- * `pnpm bench`: how fast it is beside QEMU, how its costs grow, and what its hot functions take.
+ * `pnpm bench`: the library's speed compared with QEMU's, the growth of its costs, and the times of its hot
+ * functions.
  * @module
  */
 import { handleSignals } from './cleanup.ts'

@@ -1,4 +1,4 @@
-/** Which file system a directory is on. */
+/** Detection of a directory's file system. */
 import { expect, test } from 'vitest'
 import { fileSystemIn } from './places.ts'
 

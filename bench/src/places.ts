@@ -1,21 +1,24 @@
-/** Where images lie: in memory, where only programs are compared, and on a disk, where flushes cost something. */
+/**
+ * Directories for images: in memory, where only programs are compared, and on a disk, where flushes cost
+ * something.
+ */
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { atExit } from './cleanup.ts'
 
-/** The two kinds of places. */
+/** The two kinds of directories. */
 export type PlaceKind = 'memory' | 'disk'
 
 /** A directory for images, removed at the end. */
 export interface Place {
   readonly kind: PlaceKind
   readonly directory: string
-  /** Of what kind it is: `tmpfs`, `ext4`, ... */
+  /** The type of its file system: `tmpfs`, `ext4`, ... */
   readonly fileSystem: string
 }
 
-/** Both places. */
+/** Both directories. */
 export type Places = Readonly<Record<PlaceKind, Place>>
 
 /** Bytes that the images of a whole run need at a time. */
@@ -25,7 +28,8 @@ const MEMORY_DIRECTORY = '/dev/shm'
 const isInMemory = (fileSystem: string): boolean => fileSystem === 'tmpfs' || fileSystem === 'ramfs'
 
 /**
- * Kind of the file system that a directory is on, from the text of Linux's `/proc/self/mountinfo`.
+ * Returns the type of the file system that a directory is on, from the text of Linux's
+ * `/proc/self/mountinfo`.
  *
  * @param path absolute, without links
  */
@@ -36,7 +40,7 @@ export function fileSystemIn(mountinfo: string, path: string): string | undefine
     const point = before?.split(' ')[4]?.replace(/\\040/g, ' ')
     if (after === undefined || point === undefined) continue
     const isAbove = point === '/' || path === point || path.startsWith(`${point}/`)
-    // Of two mounts on one point the later hides the earlier.
+    // Of two mounts at one point the later hides the earlier.
     if (isAbove && point.length >= best.length) best = { length: point.length, kind: after.split(' ')[0] }
   }
   return best.kind
@@ -66,11 +70,12 @@ function openPlace(kind: PlaceKind, parent: string): Place {
 }
 
 /**
- * Opens both places.
+ * Opens both directories.
  *
- * @param disk where to, instead of the directory for temporary files
- * @param memory where to, instead of `/dev/shm`; by default `disk` where that is missing or too small
- * @param warn told what is not as it should be
+ * @param disk the parent directory to use instead of the one for temporary files
+ * @param memory the parent directory to use instead of `/dev/shm`; by default `disk` if that is missing or
+ * too small
+ * @param warn receives warnings
  */
 export function openPlaces(
   disk: string | undefined,

@@ -16,13 +16,13 @@ import { openWorkbench, type Workbench, type Workload } from './workload.ts'
 import { selectWorkloads } from './workloads/index.ts'
 
 const say = (line: string): boolean => process.stderr.write(`vmblock: ${line}\n`)
-/** Where we are: one line that changes on a terminal, elsewhere one for each row. */
+/** Shows the progress: one line that changes on a terminal, elsewhere one for each row. */
 function tell(line: string, isNewRow = false): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`)
   else if (isNewRow) process.stderr.write(`${line}\n`)
 }
 
-/** Measures what the settings select, or reads what was measured before; prints and keeps it. */
+/** Measures the rows that the settings select, or reads saved results; prints and saves them. */
 export async function runPrograms(settings: Settings): Promise<void> {
   const results = settings.from === undefined ? await measureAll(settings) : readResults(settings.from)
   console.log(machineLines(results.machine).join('\n'))
@@ -77,7 +77,7 @@ async function measureAll(settings: Settings): Promise<Results> {
   return { kind: 'vmblock programs', machine, rounds, quick, runtimes: names, rows }
 }
 
-/** Our programs keep their compiled code when they first run; that is no part of any row. */
+/** Runs our programs once so that they cache their compiled code, which is not part of any row. */
 async function keepCompiledCode({ root, runtimes }: Workbench): Promise<void> {
   for (const runtime of runtimes)
     for (const program of ['qemu-img', 'qemu-io'] as const)

@@ -1,4 +1,4 @@
-/** The programs that are compared: ours, run by some Node, and QEMU's. */
+/** The programs that are compared: ours, run by a version of Node.js, and QEMU's. */
 import { join } from 'node:path'
 import type { Command } from './child.ts'
 import type { Runtime } from './runtimes.ts'
@@ -6,7 +6,7 @@ import type { Runtime } from './runtimes.ts'
 /** A program that exists on both sides, by QEMU's name. */
 export type Program = 'qemu-img' | 'qemu-io'
 
-/** More about how to run it. */
+/** Further options for running it. */
 export type CommandOptions = Pick<Command, 'stdin'>
 
 /** QEMU's program. */
@@ -16,7 +16,7 @@ export const theirs = (program: Program, args: readonly string[], options: Comma
   ...options,
 })
 
-/** Our program of the same language. @param root the repository, whose packages are built */
+/** Our counterpart of the program. @param root the repository, whose packages are built */
 export const ours = (
   root: string,
   { path }: Runtime,

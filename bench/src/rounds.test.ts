@@ -1,4 +1,4 @@
-/** Who has a turn when. */
+/** The order of turns. */
 import { expect, test } from 'vitest'
 import { takeTurns } from './rounds.ts'
 

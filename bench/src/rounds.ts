@@ -1,17 +1,17 @@
-/** Contestants in turn, round by round, so that a busy moment of the machine hits all of them alike. */
+/** Contestants in turn, round by round, so that a busy moment of the machine affects all of them alike. */
 
-/** What one run cost, per request or per command, in microseconds. */
+/** The cost of one run, per request or per command, in microseconds. */
 export interface Sample {
   readonly wall: number
   /** User and system time. */
   readonly cpu: number
 }
 
-/** Somebody who takes part. */
+/** A program under comparison. */
 export interface Contestant {
   /** `qemu`, the id of a runtime, or that with `empty` for a script that does nothing. */
   readonly side: string
-  /** One turn. What it needs to start from is made in it, and not part of the sample. */
+  /** Takes one turn. Its preparations are not part of the sample. */
   run(): Promise<Sample>
 }
 
@@ -19,9 +19,10 @@ export interface Contestant {
 export type Samples = Readonly<Record<string, readonly Sample[]>>
 
 /**
- * Lets everybody run once a round. Every other round goes backwards: nobody always runs after the same one.
+ * Runs every contestant once a round. Every other round is in reverse order, so that none always runs after
+ * the same one.
  *
- * @param onRound told the number of rounds that are done
+ * @param onRound receives the number of completed rounds
  */
 export async function takeTurns(
   contestants: readonly Contestant[],

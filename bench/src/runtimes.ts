@@ -1,9 +1,9 @@
-/** Which Node runs our programs: the one that runs this, and others that npm has. */
+/** The versions of Node.js that run our programs: the current one, and others from npm. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
-/** One Node. */
+/** One version of Node.js. */
 export interface Runtime {
   /** `node-26.10.0` */
   readonly id: string
@@ -12,20 +12,21 @@ export interface Runtime {
   readonly path: string
 }
 
-/** The Node at a path. @throws Error when it is none */
+/** The Node.js at a path. @throws Error when there is none */
 export function runtimeAt(path: string): Runtime {
   const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).trim().replace(/^v/, '')
   return { id: `node-${version}`, version, path }
 }
 
-/** The Node that runs this. */
+/** The Node.js that runs this. */
 export const ownRuntime = (): Runtime => runtimeAt(process.execPath)
 
 /**
- * What `--node` names: `newest`, a version or range of versions (`22`), or the path of a program.
+ * Finds the Node.js that `--node` names: `newest`, a version or range of versions (`22`), or the path of a
+ * program.
  *
  * @param cache a folder that keeps what npm installs
- * @returns undefined, after a warning, where it cannot be had
+ * @returns undefined, after a warning, if it is not available
  */
 export function findRuntime(name: string, cache: string, warn: (line: string) => void): Runtime | undefined {
   try {
@@ -38,7 +39,7 @@ export function findRuntime(name: string, cache: string, warn: (line: string) =>
   }
 }
 
-/** Brings in the npm package `node`, which is Node itself. */
+/** Installs the npm package `node`, which is Node.js itself. */
 function installed(wanted: string, cache: string): Runtime {
   if (!/^[\w.^~-]+$/.test(wanted)) throw new Error(`'${wanted}' is no version`)
   const folder = join(cache, wanted)
@@ -48,12 +49,12 @@ function installed(wanted: string, cache: string): Runtime {
   const args = ['install', '--no-audit', '--no-fund', '--no-save', `node@${wanted}`]
   const { status, stderr, error } = spawnSync('npm', args, { cwd: folder, encoding: 'utf8' })
   const path = join(folder, 'node_modules', 'node', 'bin', 'node')
-  // Without the network the one that was installed before still is what was asked for, or nearly.
+  // Without the network an earlier installation is what was requested, or close to it.
   if (existsSync(path)) return runtimeAt(path)
   throw new Error(error?.message ?? (status === 0 ? 'npm installed no program' : reasonIn(stderr)))
 }
 
-/** What npm says went wrong, in its first lines. */
+/** The first lines of npm's error message. */
 const reasonIn = (text: string): string =>
   text
     .split('\n')

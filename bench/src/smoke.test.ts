@@ -1,4 +1,7 @@
-/** The whole thing, run as its users run it, briefly: what it prints and keeps, and that it leaves nothing behind. */
+/**
+ * The benchmarks, run briefly as their users run them: their output and saved results, and that they leave
+ * nothing behind.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -92,7 +95,7 @@ test('how costs grow: counts are exact', async () => {
   const [chain] = dimensions
   expect(chain!.points.map(({ point }) => point)).toEqual([1, 5])
   for (const { point, figures } of chain!.points) {
-    // Every image of the chain is asked once, and one file is read.
+    // Every image of the chain is looked up once, and one file is read.
     expect(figures['read layers']).toBe(point)
     expect(figures['read reads']).toBe(1)
   }

@@ -15,7 +15,7 @@ test('what was not measured does not count', () => {
 })
 
 test('ratios are those of the rounds, not the ratio of the medians', () => {
-  // A busy round makes both sides slow, and their ratio stays what it is.
+  // A busy round slows both sides down, and leaves their ratio unchanged.
   expect(ratios([10, 100, 12], [5, 50, 6])).toEqual({ median: 2, q1: 2, q3: 2, mad: 0, count: 3 })
   expect(ratios([1, 8, 9], [1, 2, 3])?.median).toBe(3)
 })

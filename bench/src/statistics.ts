@@ -12,7 +12,10 @@ export interface Summary {
   readonly count: number
 }
 
-/** Sums up measurements; undefined for none. What is not finite does not count: nothing was measured there. */
+/**
+ * Summarizes measurements; undefined for none. Values that are not finite mean no measurement, and are
+ * ignored.
+ */
 export function summarize(values: readonly number[]): Summary | undefined {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b)
   if (sorted.length === 0) return undefined
@@ -26,8 +29,8 @@ export function summarize(values: readonly number[]): Summary | undefined {
 }
 
 /**
- * How many times as much `over` took as `under`, in pairs of one round each: what disturbs a round disturbs both
- * its halves. Pairs without two positive numbers do not count.
+ * The ratios of `over` to `under`, in pairs from one round each: what disturbs a round disturbs both. Pairs
+ * without two positive numbers are ignored.
  */
 export function ratios(over: readonly number[], under: readonly number[]): Summary | undefined {
   const pairs = over.map((value, round) => ratioOf(value, under[round] ?? Number.NaN))

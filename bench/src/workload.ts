@@ -1,4 +1,4 @@
-/** What a row of the table is: data about it, and how its contestants are made. */
+/** A row of the table: its description, and how its contestants are made. */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Counts } from './counts/counts.ts'
@@ -12,8 +12,9 @@ export const QEMU = 'qemu'
 export const emptySide = (runtime: Runtime): string => `empty ${runtime.id}`
 
 /**
- * What a row is judged by. A ratio is QEMU's time divided by ours: more is better. A `start` is our time divided by
- * that of an empty script of the same Node: less is better. `flushes` are ours divided by QEMU's: less is better.
+ * The criterion of a row. A ratio is QEMU's time divided by ours: more is better. A `start` is our time
+ * divided by that of an empty script of the same Node.js: less is better. `flushes` are ours divided by
+ * QEMU's: less is better.
  */
 export interface Target {
   readonly of: 'ratio' | 'start' | 'flushes'
@@ -23,44 +24,44 @@ export interface Target {
 
 /** One row. */
 export interface Workload {
-  /** Words with dashes; what a filter looks in, with the title. */
+  /** Words with dashes; filters match it and the title. */
   readonly id: string
   readonly title: string
   readonly place: PlaceKind
-  /** What a sample is the cost of. */
+  /** The unit of a sample. */
   readonly unit: 'request' | 'command'
   readonly target?: Target
-  /** Not built yet: a failure of ours is no failure of the row, which says `later`. */
+  /** Whether the row is not built yet: then a failure of ours does not fail the row, which says `later`. */
   readonly isLater?: boolean
   /** Makes what the runs need. */
   prepare(workbench: Workbench): Promise<readonly Contestant[]>
-  /** Writes and flushes of each side, counted apart from the time. */
+  /** Counts the writes and flushes of each side, apart from the times. */
   count?(workbench: Workbench): Promise<Readonly<Record<string, Counts>>>
 }
 
-/** What workloads have at hand. */
+/** The means of workloads. */
 export interface Workbench {
   /** The repository. */
   readonly root: string
   readonly places: Places
   readonly runtimes: readonly Runtime[]
-  /** Whether QEMU's programs are there. */
+  /** Whether QEMU's programs are installed. */
   readonly hasQemu: boolean
-  /** Whether strace is there, too. */
+  /** Whether strace is installed, too. */
   readonly canTrace: boolean
-  /** How many requests to make instead of `full`, when only smoke is wanted. */
+  /** Number of requests to make: `full`, or fewer in a smoke run. */
   scale(full: number): number
   /** Bytes of images, likewise. */
   scaleBytes(full: number): number
-  /** An image that several rows use: made when it is first asked for. @returns its path */
+  /** An image that several rows use, made on first use. @returns its path */
   shared(place: PlaceKind, name: string, make: (path: string) => Promise<void>): Promise<string>
   /** A path for an image of one row. */
   own(place: PlaceKind, name: string): string
-  /** Forgets the images of the row that is done. */
+  /** Forgets the images of the finished row. */
   clear(): void
 }
 
-/** A smoke run does a hundredth of the requests, on images of a sixteenth. */
+/** A smoke run makes a hundredth of the requests, on images of a sixteenth of the size. */
 const QUICK = { requests: 100, bytes: 16 }
 
 /** Makes a {@link Workbench}. */

@@ -1,6 +1,7 @@
 /**
- * A machine whose disk stays in this browser: over a qcow2 image on the web server, of which only what is read is fetched, or, where the
- * server has none, a small disk of its own. The page says what happens to the disk, and the disk can be taken out.
+ * A machine whose disk stays in this browser: over a qcow2 image on the web server, of which only the parts
+ * that are read are fetched, or, if the server has none, a small disk of its own. The page says what happens
+ * to the disk, and lets the user download it.
  */
 import { attachDisk } from '@vmblock/v86'
 import { exportImage, v86Disk } from '@vmblock/v86/browser'
@@ -14,7 +15,7 @@ const show = (id, text) => {
 const say = (text) => show('said', text)
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
-/** What went wrong, and what to do. */
+/** A message for an error, and what to do about it. */
 function explain(error) {
   if (error.code === 'EBUSY') return 'The disk is open in another tab. Close that tab, and reload this one.'
   if (error.code === 'ENOSPC')
@@ -22,14 +23,14 @@ function explain(error) {
   return `Failed: ${error.message}. Reload the page to try again.`
 }
 
-/** Development servers answer for files that are not there with the page itself. */
+/** Whether the server has a file. Development servers answer for missing files with the page itself. */
 async function isServed(file) {
   const { ok, headers } = await fetch(file, { method: 'HEAD' })
   return ok && !headers.get('content-type')?.startsWith('text/html')
 }
 
 let fetched = 0
-/** `fetch`, and how much came of how much. */
+/** `fetch` that counts the bytes fetched, and notes the total. */
 async function countingFetch(url, init) {
   const response = await fetch(url, init)
   const [, from, to, total] = /(\d+)-(\d+)\/(\d+)/.exec(response.headers.get('content-range')) ?? []
@@ -55,8 +56,8 @@ const NOTEPAD = {
 }
 
 async function openDisk(source) {
-  // An image that was in use is marked so, and is put right when it is opened again. That is worth a word only if the page before
-  // this one had no time to save.
+  // An image that was in use is marked dirty, and is repaired when it is opened again. That is worth a
+  // message only if the previous page had no time to save.
   const ended = localStorage.getItem('ended')
   let isRepaired = false
   const disk = await v86Disk(source, {
@@ -114,8 +115,8 @@ async function download(disk, emulator, format) {
   link.download = image.file.name
   link.click()
   say(`${image.file.name} (${mib(image.file.size)}) is being downloaded.`)
-  // Browsers do not tell when a download has ended: half a minute, and what 10 MB/s take. If the page ends before, the next one
-  // that opens a disk removes the copy.
+  // Browsers do not tell when a download has ended: half a minute, plus the time for 10 MB/s. If the page
+  // ends first, the next one that opens a disk removes the copy.
   setTimeout(
     () => {
       URL.revokeObjectURL(link.href)

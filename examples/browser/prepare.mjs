@@ -1,5 +1,6 @@
-// Puts into `public` a Linux for the page: a BIOS, and a disk with the small Linux of the tests, of Debian's packages (by apt, without
-// installing anything). Another guest needs no more than its own `disk.qcow2` there. Without all that the page has its notepad.
+// Puts a Linux for the page into `public`: a BIOS, and a disk with the small Linux of the tests, made of
+// Debian's packages (by apt, without installing anything). For another guest, put its own `disk.qcow2` there.
+// Without any of that the page uses its notepad.
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { v86Disk } from '@vmblock/v86/node'
@@ -18,7 +19,7 @@ if (!existsSync(file)) {
   const disk = await v86Disk({ file, size: '2G' })
   const [kernel, initramfs] = ['vmlinuz.bin', 'initramfs.bin'].map((name) => readFileSync(guest(name)))
   const boot = bootPart(kernel, initramfs, disk.byteLength)
-  // In pieces, so that those of zeroes take no room.
+  // In pieces, so that pieces of zeroes take no space.
   for (let at = 0; at < boot.length; at += 2 ** 20)
     await disk.write(at / 512, boot.subarray(at, at + 2 ** 20))
   await disk.close()

@@ -1,4 +1,7 @@
-/** A page with a disk in the origin private file system, as each bundler makes it of the published packages, in a browser. */
+/**
+ * A page with a disk in the origin private file system, built of the published packages by each bundler, in a
+ * browser.
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -11,7 +14,7 @@ import { BUNDLERS, copyWorker, withoutWorker } from './src/bundlers.ts'
 
 const isBuilt = existsSync(new URL('../../packages/v86/dist/opfs-worker.js', import.meta.url))
 
-/** How the server answers, beside the files. */
+/** How the server answers, besides the files. */
 interface Answers {
   readonly type?: string
   readonly policy?: string
@@ -46,7 +49,7 @@ describe.skipIf(!isBuilt || !haveChromium())('a page with a disk', () => {
     rmSync(root, { recursive: true, force: true })
   })
 
-  /** What the page of a folder says; `more` is added to the source of its disk. */
+  /** Returns what the page of a folder reports; `more` is added to the source of its disk. */
   async function visit(folder: string, more?: object, given: Answers = {}): Promise<unknown> {
     answers = given
     const context = await browser.newContext()

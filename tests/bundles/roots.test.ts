@@ -1,11 +1,14 @@
-/** The root entries of the library run in browsers: they bundle without Node's modules, and name none of its globals. */
+/**
+ * The root entries of the library run in browsers: they bundle without Node.js modules, and use none of its
+ * globals.
+ */
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Bundles an entry for browsers, with every dependency; fails on anything that only Node resolves. */
+/** Bundles an entry for browsers, with every dependency; fails on anything that only Node.js resolves. */
 async function bundle(source: string): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: `${root}tests/bundles`, loader: 'ts' },
@@ -21,7 +24,7 @@ async function bundle(source: string): Promise<string> {
   return outputFiles[0]!.text
 }
 
-/** Which of Node's globals an entry names, dependencies included. */
+/** Returns the Node.js globals that an entry uses, dependencies included. */
 async function globalsIn(folder: string): Promise<string[]> {
   const names = ['Buffer', 'process', 'global', 'require', '__dirname', '__filename']
   const { outputFiles } = await build({

@@ -1,4 +1,4 @@
-/** What applications for browsers load, in bytes after minification and gzip, and how much it may be. */
+/** What applications for browsers load, in bytes after minification and gzip, against budgets. */
 import { existsSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { bundleSizes } from './src/bundle.ts'
@@ -6,9 +6,9 @@ import { bundleSizes } from './src/bundle.ts'
 interface Application {
   readonly name: string
   readonly source: string
-  /** Bytes that it may load before it runs. */
+  /** Bytes that the application may load before it runs. */
   readonly budget: number
-  /** Bytes that it may load later, in all. 4,000 are for raw disks that were only guessed to be raw, and for names that are JSON. */
+  /** Bytes that it may load later, in all. 4,000 of them are the probe guard of raw disks, and the reader of JSON. */
   readonly laterBudget: number
 }
 
@@ -69,7 +69,7 @@ describe('an application for browsers', () => {
     expect(Object.values(later).reduce((sum, bytes) => sum + bytes, 0)).toBeLessThanOrEqual(laterBudget)
   })
 
-  // Published modules share files: what is not needed must be left out of these, too.
+  // Published modules share files: unused code must be left out of these, too.
   it.skipIf(!existsSync(new URL('../../packages/qcow2/dist/index.js', import.meta.url)))(
     'loads as much of the published packages as of their sources',
     async () => {

@@ -1,7 +1,7 @@
 /**
- * A file that somebody else cuts off, takes away or replaces while an image is open on it. What is gone is gone; but
- * every request ends, in data, zeroes or an error that says something; what is left is left alone; and what comes of it
- * is for a check to judge.
+ * A file that another process truncates, removes or replaces while an image is open on it. Lost data is lost;
+ * but every request ends in data, zeroes or a helpful error, the rest of the file is left alone, and a check
+ * judges the outcome.
  */
 import {
   copyFileSync,
@@ -54,7 +54,11 @@ async function prepare(name: string, kind: Kind, way: Way, tables: Tables): Prom
   return openOn(name, kind, way)
 }
 
-/** Runs a request. @returns undefined, or the error, which has to be one of ours with words for a person */
+/**
+ * Awaits a request.
+ *
+ * @returns undefined, or the error, which has to be a BlockError with a readable message
+ */
 async function ends(what: string, request: Promise<unknown>): Promise<BlockError | undefined> {
   try {
     await request
@@ -66,7 +70,7 @@ async function ends(what: string, request: Promise<unknown>): Promise<BlockError
   }
 }
 
-/** Every kind of request; each ends. @returns how many of them failed */
+/** Makes every kind of request; each ends. @returns how many of them failed */
 async function askEverything(node: BlockNode): Promise<number> {
   const data = stamped(0, 64 * KIB, 9, 512)
   const requests: readonly (readonly [string, () => Promise<unknown>])[] = [
@@ -92,7 +96,11 @@ async function askEverything(node: BlockNode): Promise<number> {
   return failures
 }
 
-/** Opening what is left ends too; and what opens can be checked, by us and by QEMU. @returns whether it opened */
+/**
+ * Opens the rest of a file, which may fail; an image that opens is checked by us and by QEMU.
+ *
+ * @returns whether it opened
+ */
 async function judge(name: string, kind: Kind, withQemu: boolean): Promise<boolean> {
   const way = WAYS[0]!
   let node: BlockNode
@@ -118,7 +126,7 @@ async function judge(name: string, kind: Kind, withQemu: boolean): Promise<boole
   return true
 }
 
-/** Where the file is cut: shares of its length, and places that hurt. */
+/** Where the file is cut: shares of its length, and critical offsets. */
 const CUTS: readonly (readonly [string, (length: number) => number])[] = [
   ['nothing left', () => 0],
   ['the middle of the header', () => 30],
@@ -134,7 +142,7 @@ const CUTS: readonly (readonly [string, (length: number) => number])[] = [
 describe.each(WAYS)('a file that is cut off, $name', (way) => {
   for (const kind of KINDS) {
     test.each(TABLES)(`${kind.name}, tables %s`, async (tables) => {
-      if (way.name === 'cache=none' && !direct) return // the file system takes no O_DIRECT
+      if (way.name === 'cache=none' && !direct) return // the file system does not support O_DIRECT
       for (const [what, cut] of CUTS) {
         const name = 'cut'
         const node = await prepare(name, kind, way, tables)
@@ -153,11 +161,11 @@ describe.each(WAYS)('a file that is cut off, $name', (way) => {
 })
 
 describe.each(KINDS)('what is left of a $name file', (kind) => {
-  /** A cut behind all tables and half of the data. */
+  /** A cut after all tables and half of the data. */
   const cutInData = async (tables: Tables): Promise<{ node: BlockNode; kept: number }> => {
     const node = await prepare(kind.name, kind, WAYS[0]!, tables)
     const status = await node.blockStatus(WRITTEN / 2, 512)
-    // Where the guest's middle lies; what was written first lies first.
+    // The host offset of the middle of the disk; what was written first comes first in the file.
     const host = status.host?.offset ?? WRITTEN / 2
     truncateSync(bench.path(kind.name), host + 512)
     return { node, kept: WRITTEN / 2 + 512 }
@@ -171,13 +179,14 @@ describe.each(KINDS)('what is left of a $name file', (kind) => {
       await node.read(0, seen)
       const stamps = stampsOf(seen, 0, 512)
       expect(stamps.slice(0, kept / 512).every((stamp) => stamp === STAMP)).toBe(true)
-      // Beyond the end of a file there are zeroes.
+      // Beyond the end of a file everything reads as zeroes.
       expect(stamps.slice(kept / 512).every((stamp) => stamp === 0)).toBe(true)
       await node.write(0, stamped(0, 512, 8, 512))
       await node.flush()
       await node.close()
       const again = await openOn(kind.name, kind, WAYS[0]!)
-      // Of the rest a raw disk has lost all, and QED, for which half a cluster is none, has entries that lead nowhere.
+      // A raw disk has lost all of the rest; QED, which ignores half a cluster, has entries that point past
+      // the end.
       const whole = kept - 512
       await again.read(0, seen.subarray(0, whole))
       expect(stampsOf(seen, 0, 512)[0]).toBe(8)
@@ -205,7 +214,7 @@ describe.each(WAYS)('a file that is no longer at its path, $name', (way) => {
       await node.read(0, seen)
       expect(stampsOf(seen, 0, 512)).toEqual([STAMP, STAMP, 8, 8, 8, 8, STAMP, STAMP])
 
-      // A reopening would open the path again.
+      // A reopen would open the path again.
       const error = await ends('reopen', reopenNode(node, { readOnly: true }))
       expect(error?.code).toBe(fate === 'replaced' ? 'EBUSY' : 'ENOENT')
       await node.write(0, stamped(0, 512, 9, 512))

@@ -1,4 +1,7 @@
-/** A disk of the host that is full: an error that says so, nothing lost that was acknowledged, and room is all it takes. */
+/**
+ * A full file system: an error that says so, no acknowledged write lost, and requests succeed once there is
+ * room.
+ */
 import { readdirSync, readlinkSync } from 'node:fs'
 import { BlockError, type BlockNode, isBlockError } from '@vmblock/block-core'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
@@ -9,14 +12,14 @@ import { mountSmallDisk, type SmallDisk, whyNoSmallDisk } from './src/small-disk
 
 const KIB = 1024
 const MIB = 1024 * KIB
-/** Of the guest: more than there is room for. */
+/** Size of the guest's disk: more than there is room for. */
 const SIZE = 6 * MIB
 const ROOM = 2 * MIB
 const BALLAST = MIB / 2
-/** Unaligned pieces, so that every format has to copy, or to read and write back. */
+/** Unaligned pieces, so that every format has to copy, or to read, modify and write. */
 const PIECE = 24 * KIB + 512
 
-/** What a disk has to show: what succeeded; -1 where a request failed. */
+/** A disk and what it has to show: the data of requests that succeeded; -1 where a request failed. */
 class Guest {
   readonly node: BlockNode
   readonly expected: Int16Array
@@ -59,14 +62,14 @@ class Guest {
   }
 }
 
-/** Offset of the first byte that is not as expected; -1: there is none. */
+/** Returns the offset of the first byte that is not as expected; -1: none. */
 function firstWrong(content: Uint8Array, expected: Int16Array): number {
   for (let at = 0; at < content.length; at++)
     if (expected[at] !== content[at] && expected[at] !== -1) return at
   return -1
 }
 
-/** Files that this process has open below a directory. */
+/** The files below a directory that this process has open. */
 const openBelow = (directory: string): string[] =>
   readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
@@ -106,7 +109,7 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
     const openAgain = (kind: Kind, way: Way): Promise<BlockNode> =>
       openImage(disk.path('disk'), kind, way, { backing: bench.path('base.raw') })
 
-    /** QEMU finds nothing worse than leaks, unless the image says that it has to be repaired. */
+    /** Checks that QEMU finds nothing worse than leaks, unless the image is marked as needing repair. */
     const requireHarmless = (kind: Kind, mayBeDirty = false): void => {
       if (kind.format === 'raw' || !haveQemu) return
       const options = ['-f', kind.format, '--output=json', disk.path('disk')]
@@ -115,7 +118,7 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
       if (info['dirty-flag']) expect(mayBeDirty, 'dirty').toBe(true)
       else expect([0, 3], stderr + stdout).toContain(status)
     }
-    /** QEMU reads what was acknowledged. */
+    /** Checks that QEMU reads what was acknowledged. */
     const requireRealContent = (kind: Kind, guest: Guest): void => {
       if (!haveQemu) return
       const copy = kind.overlay
@@ -129,7 +132,7 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
       expect(wrong, 'the first byte that QEMU reads wrong').toBe(-1)
     }
 
-    /** Writes here and there until nothing more fits, and some more. */
+    /** Writes at scattered offsets until nothing more fits, and then some more. */
     const fill = async (guest: Guest): Promise<void> => {
       let failed = 0
       for (let i = 0; failed < 8; i++) {
@@ -144,12 +147,12 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
     for (const way of WAYS) {
       describe(way.name, () => {
         test.each(KINDS)('$name: goes on where there is room again', async (kind) => {
-          if (way.name === 'cache=none' && !direct) return // the file system takes no O_DIRECT
+          if (way.name === 'cache=none' && !direct) return // the file system does not support O_DIRECT
           const guest = await prepare(kind, way)
           const { node } = guest
           await fill(guest)
           expect(guest.errors.length).toBeGreaterThan(0)
-          // What needs no room works; what does says so.
+          // Requests that need no space succeed; others fail with ENOSPC.
           await guest.try(() => node.flush())
           await guest.try(() => node.writeZeroes(SIZE - 64 * KIB, 64 * KIB, { mayUnmap: true }))
           guest.expected.fill(-1, SIZE - 64 * KIB)
@@ -185,14 +188,14 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
             await node.flush()
             const flushed = guest.expected.slice()
             await fill(guest)
-            // The flushed parts may have been written again, and that have failed.
+            // Some of the flushed parts may have been written again, and failed.
             for (let at = 0; at < SIZE; at++) if (guest.expected[at] !== flushed[at]) flushed[at] = -1
             const isClosed = await guest.try(() => node.close())
             guest.requireNoSpace()
             expect(node.isOpen).toBe(false)
             expect(openBelow(disk.path(''))).toEqual([])
             requireHarmless(kind, kind.format === 'qed' || kind.name.startsWith('lazy'))
-            // Whoever only reads needs no room.
+            // Readers need no space.
             const judge = isClosed ? guest.expected : flushed
             const compare = async (reader: BlockNode): Promise<void> => {
               const content = await toBytes(reader)
@@ -205,7 +208,7 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
             })
             await compare(reader)
             await reader.close()
-            // A repair may need room, and says so.
+            // A repair may need space, and fail with ENOSPC.
             const early = await openAgain(kind, way).catch((error: unknown) => error)
             if (early instanceof Error) expect(early).toBeInstanceOf(BlockError)
             else

@@ -1,4 +1,4 @@
-/** Images that once did harm do none. */
+/** Images that once exposed a bug do no harm. */
 import { memoryFromBytes, openNode } from '@vmblock/block-core'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type Case, CORPUS, imageOf, Pen, SCALE } from './src/corpus.ts'
@@ -12,9 +12,9 @@ const seeds = await makeOwnSeeds()
 const meter = installMeter()
 afterAll(() => meter.remove())
 
-/** Long runs do everything with the tables, too. */
+/** Long runs make every pass over the tables, too. */
 const THOROUGH = process.env['HOSTILE_RUNS'] !== undefined
-/** Milliseconds: what counts is the time of the processor, but a test that hangs shall fail. */
+/** Milliseconds: processor time is what is bounded, but a test that hangs must fail. */
 const timeout = 600_000
 
 const harms = (one: Case, only?: string) => {
@@ -57,7 +57,7 @@ test('a check goes through tables that a thousand snapshots share', { timeout },
   })
   const { checkErrors, corruptions } = await node.check()
   expect(checkErrors).toBe(0)
-  // The refcounts know nothing of them.
+  // The refcounts do not include them.
   expect(corruptions).toBeGreaterThan(32)
   await node.close()
 })

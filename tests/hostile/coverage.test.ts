@@ -1,4 +1,4 @@
-/** Images that were bred for what they reach in the code do no harm, and breeding finds what chance does not. */
+/** Images bred for the code they reach do no harm, and breeding finds what chance does not. */
 import { afterAll, expect, test } from 'vitest'
 import type { Finding } from './src/exercise.ts'
 import { type GuideOptions, guide } from './src/guided/guide.ts'
@@ -6,7 +6,7 @@ import { instrument } from './src/guided/instrument.ts'
 import { describeRecipe, imageOf, type Recipe } from './src/guided/recipe.ts'
 import { startWatchdog } from './src/watchdog.ts'
 
-/** COVERAGE_RUNS: how many images; COVERAGE_SEED: where randomness begins. */
+/** COVERAGE_RUNS: number of images; COVERAGE_SEED: seed of the randomness. */
 const RUNS = Number(process.env['COVERAGE_RUNS'] ?? 400)
 const SEED = Number(process.env['COVERAGE_SEED'] ?? 1)
 
@@ -54,7 +54,7 @@ test(`${RUNS} images bred from seed ${SEED} do no harm`, { timeout: 0 }, async (
   expect([...failures].map(([what, recipe]) => `${what}\n${describeRecipe(recipe)}`).join('\n\n')).toBe('')
 })
 
-/** How many branches of each package were reached. */
+/** Counts the reached branches of each package. */
 function coverage(reached: Uint8Array): string {
   const counts = new Map<string, [number, number]>()
   branches.forEach((place, index) => {
@@ -65,7 +65,7 @@ function coverage(reached: Uint8Array): string {
   return [...counts].map(([name, [some, all]]) => `${name} ${some} of ${all}`).join(', ')
 }
 
-/** A fault behind four conditions, each of which is a branch. */
+/** Plants a fault behind four conditions, each of which is a branch. */
 function plant(path: string, source: string): string {
   if (!path.endsWith('qcow2/src/format/header.ts')) return source
   const before = '  const l1Needed ='
@@ -84,7 +84,7 @@ test('breeding finds a fault behind several conditions, where as many of chance 
   const run = (recipe: Recipe) => module.justOpen(recipe.seed, imageOf(recipe))
   let bred = 0
   let failures: string[] = []
-  // A seed finds it in one of four cases or so.
+  // About one seed in four finds it.
   for (let seed = 1; seed <= 12 && failures.length === 0; seed++) {
     const found = await guide({ seeds, counters, numbers, runs: 5000, seed, enough: 1, run })
     bred += found.images

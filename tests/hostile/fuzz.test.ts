@@ -1,11 +1,11 @@
-/** Damaged images end in success or in an error that a person understands, in bounded time and memory. */
+/** Damaged images end in success or in a readable error, in bounded time and memory. */
 import { afterAll, expect, test } from 'vitest'
 import { fuzzRound } from './src/fuzz.ts'
 import { installMeter } from './src/meter.ts'
 import { makeSeeds } from './src/seeds.ts'
 import { startWatchdog } from './src/watchdog.ts'
 
-/** HOSTILE_RUNS: how many rounds; HOSTILE_SEED: the number of the first. */
+/** HOSTILE_RUNS: number of rounds; HOSTILE_SEED: number of the first round. */
 const RUNS = Number(process.env['HOSTILE_RUNS'] ?? 60)
 const FIRST = Number(process.env['HOSTILE_SEED'] ?? 1)
 

@@ -1,4 +1,4 @@
-/** Graphs of nodes that options or images ask for: deep ones, and such as would never be complete. */
+/** Graphs of nodes that options or images describe: deep ones, and endless ones. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -36,7 +36,7 @@ async function refusal(options: NodeOptions | string, from = environment): Promi
   return (error as BlockError).message
 }
 
-/** What goes through all of a graph. */
+/** Requests that pass through a whole graph. */
 async function use(node: BlockNode): Promise<void> {
   await node.read(0, new Uint8Array(512))
   await node.write(100, new Uint8Array(1000))

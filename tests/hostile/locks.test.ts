@@ -1,6 +1,6 @@
 /**
- * Nothing that goes wrong in the middle of a request leaves a lock held: whatever was refused, held up, given up or cut
- * off at whichever request to the file, the next request goes through.
+ * No failure in the middle of a request leaves a lock held: after a request that was refused, delayed, given
+ * up or cut off at any of its requests to the file, the next one proceeds.
  */
 import {
   BlockError,
@@ -23,33 +23,33 @@ import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 import { beforeAll, describe, expect, test } from 'vitest'
 
-/** Long runs try everything at every request to the file; others only failures, and the rest at one in four. */
+/** Long runs try all mishaps at every request to the file; others only `fails`, the rest at one in four. */
 const THOROUGH = process.env['HOSTILE_RUNS'] !== undefined
 
 const KIB = 2 ** 10
 const SIZE = 2 ** 20
 
 /**
- * What becomes of one request to the file:
+ * What happens to one request to the file:
  * - `fails`, instead of being done; or `fails late`, after it was done
- * - `crash`: the node crashes when it is asked for, or `crash late` when it is done
+ * - `crash`: the node crashes when the request arrives, or `crash late` when it is done
  * - `close`: the node is closed meanwhile
- * - `slow`: whoever asked for it has lost patience, and others come meanwhile, before it is done
+ * - `slow`: other requests arrive before it is done
  */
 const MISHAPS = ['fails', 'fails late', 'crash', 'crash late', 'close', 'slow'] as const
 type Mishap = (typeof MISHAPS)[number]
 
-/** What shall go wrong: the request of that number, counted from 1; 0: nothing. */
+/** The mishap to come: the number of its request, counted from 1; 0: none. */
 const fault = {
   at: 0,
   count: 0,
   met: false,
   mishap: 'fails' as Mishap,
-  /** What else happens then. */
+  /** Called when the mishap occurs. */
   meet: (): Promise<void> => Promise.resolve(),
 }
 
-/** Lets a request pass, or not. */
+/** Passes a request on, or has it meet its mishap. */
 async function pass<T>(request: () => Promise<T>): Promise<T> {
   if (++fault.count !== fault.at) return request()
   fault.met = true
@@ -63,7 +63,7 @@ async function pass<T>(request: () => Promise<T>): Promise<T> {
   return request()
 }
 
-/** A filter below the format, of which one request meets a mishap. */
+/** A filter below the format, one of whose requests meets a mishap. */
 const faulty = defineDriver({
   name: 'faulty',
   kind: 'filter',
@@ -82,7 +82,7 @@ const faulty = defineDriver({
   },
 })
 
-/** The same, for whole blocks: parts of them are read, changed and written back under a lock. */
+/** The same with a block alignment: parts of blocks are read, modified and written back under a lock. */
 const faultyBlocks = defineDriver({
   ...faulty,
   name: 'faulty-blocks',
@@ -131,7 +131,7 @@ const KINDS: readonly Kind[] = [
 
 const fill = (value: number, bytes: number): Uint8Array => new Uint8Array(bytes).fill(value)
 
-/** Several requests at once: those that wait for the one that fails must go on. */
+/** Awaits several concurrent requests: those that wait for a failing one must proceed. */
 const together = async (requests: readonly Promise<unknown>[]): Promise<void> => {
   const failed = (await Promise.allSettled(requests)).find(({ status }) => status === 'rejected')
   if (failed) throw (failed as PromiseRejectedResult).reason
@@ -182,7 +182,7 @@ const OPERATIONS: Readonly<Record<string, (node: BlockNode) => Promise<unknown>>
   emptying: (node) => node.makeEmpty(),
 }
 
-/** Milliseconds after which a request is taken for one that waits for ever. */
+/** Milliseconds after which a request is assumed to hang. */
 const PATIENCE = 20_000
 
 async function inTime<T>(what: string, request: Promise<T>): Promise<T> {
@@ -226,7 +226,11 @@ describe.each(KINDS)('$name', (kind) => {
       }),
     })
 
-  /** Has an operation meet a mishap. @returns whether it did; undefined: the driver cannot do this at all */
+  /**
+   * Has an operation meet a mishap.
+   *
+   * @returns whether it did; undefined: the driver does not support the operation
+   */
   const run = async (name: string, at: number, mishap: Mishap): Promise<boolean | undefined> => {
     const what = `${name}, ${mishap} at request ${at}`
     const file = memoryFromBytes(image)
@@ -234,7 +238,7 @@ describe.each(KINDS)('$name', (kind) => {
     const node = await openImage(file)
     const others: Promise<unknown>[] = []
     const started = (request: Promise<unknown>): void => {
-      // Nobody waits for it here; that it ends is looked at later.
+      // Not awaited here; the test checks later that it ends.
       others.push(request.catch((error: unknown) => error))
     }
     const meet = async (): Promise<void> => {
@@ -304,10 +308,10 @@ describe.each(KINDS)('$name', (kind) => {
   })
 })
 
-/** Everything works, and ends. */
+/** Checks that every operation works, and ends. */
 async function goesOn(node: BlockNode, after: string): Promise<void> {
   const into = new Uint8Array(8192)
-  // A reopening may have ended half-way.
+  // A reopen may have ended half-way.
   if (node.readOnly) await inTime('becoming writable', reopenNode(node, { readOnly: false }))
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['read', () => node.read(0, into)],

@@ -1,4 +1,4 @@
-/** What images name: themselves, by whatever way, and formats that are none. */
+/** Names in images: of the image itself, in any form, and of formats that do not exist. */
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BlockError, formatImage, memoryFromBytes, type OpenEnvironment, openNode } from '@vmblock/block-core'
@@ -27,13 +27,13 @@ const read = (name: string) => runMain(['-r', '-c', 'read 0 64k', '-f', 'qcow2',
 
 const LOCKED = /^qemu-i.*: Failed to get (shared )?"write" lock/
 const LOOP = /creates an infinite loop\.\n$/
-/** A writer meets its own lock, or sees the loop, whichever comes first. */
+/** A writer meets its own lock, or detects the loop, whichever comes first. */
 const REFUSED = new RegExp(`${LOCKED.source}|${LOOP.source}`)
 
 describe.each(['its own name', 'a hard link', 'a symbolic link'])(
   'an image that names itself, by %s,',
   (way) => {
-    /** The name for the image of that name. */
+    /** The name by which an image refers to itself. */
     const nameOf = (image: string): string => {
       if (way === 'its own name') return image
       const name = `${image}-again`

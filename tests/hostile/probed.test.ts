@@ -1,4 +1,7 @@
-/** A guest whose disk was guessed to be raw never makes another format of it, whatever it does and whatever is above. */
+/**
+ * A guest whose disk was probed as raw never turns it into another format, whatever it does and whatever node
+ * is above.
+ */
 import {
   type BlockNode,
   commitNode,
@@ -30,7 +33,7 @@ const environment = { registry, host: denyHost }
 
 const KIB = 2 ** 10
 const SIZE = 64 * KIB
-/** HOSTILE_RUNS: how many disks, in all. */
+/** HOSTILE_RUNS: number of disks, in all. */
 const ROUNDS = Math.ceil(Number(process.env['HOSTILE_RUNS'] ?? 200) / 20)
 
 async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> {
@@ -40,7 +43,7 @@ async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> 
 }
 const headers = await Promise.all([headerOf(qcow2), headerOf(qed)])
 
-/** First sectors and last bytes that make another format of a file. */
+/** Bytes as a sector of their own: their first 512, or fewer and zeroes. */
 const padded = (bytes: Uint8Array): Uint8Array => {
   const sector = new Uint8Array(512)
   sector.set(bytes.subarray(0, 512))
@@ -53,7 +56,7 @@ const TAILS = FOREIGN_FILES.map(([, , bytes]) => bytes.slice(-1023)).filter((tai
   tail.some((byte) => byte !== 0),
 )
 
-/** What the guest's disk is taken for the next time. */
+/** Returns the format that the guest's disk is probed as next time. */
 async function guess(file: BlockNode): Promise<string> {
   const copy = memoryFromBytes(await toBytes(file))
   try {
@@ -65,7 +68,7 @@ async function guess(file: BlockNode): Promise<string> {
   }
 }
 
-/** A part of a trailer, at the end or beside it. */
+/** A part of a trailer, at the end of the disk or near it. */
 function trailer(random: Random, size: number): { readonly at: number; readonly bytes: Uint8Array } {
   const tail = random.pick(TAILS)
   const start = random.pick([0, 0, 1, 100, 508, 511, 512])
@@ -74,7 +77,7 @@ function trailer(random: Random, size: number): { readonly at: number; readonly 
   return { at: Math.min(at, size), bytes: bytes.subarray(0, Math.max(size - at, 0)) }
 }
 
-/** A part of a header, where it belongs or not, aligned or not. */
+/** A part of a header, at its proper offset or not, aligned or not. */
 function part(random: Random): { readonly at: number; readonly bytes: Uint8Array } {
   const header = random.pick(HEADS)
   const start = random.pick([0, 0, 0, 1, 3, 4, 5, 8, 16])
@@ -86,7 +89,7 @@ function part(random: Random): { readonly at: number; readonly bytes: Uint8Array
   return { at: random.chance(0.9) ? Math.min(start, end - 1) : random.int(0, 600), bytes }
 }
 
-/** Anything that a guest may do. */
+/** One random request of the guest. */
 async function step(guest: BlockNode, random: Random): Promise<void> {
   const { at, bytes } = random.chance(0.5) ? part(random) : trailer(random, guest.size)
   const last = trailer(random, guest.size)
@@ -107,7 +110,7 @@ async function step(guest: BlockNode, random: Random): Promise<void> {
   await random.pick(kinds)()
 }
 
-/** Does what may be refused. @returns whether it was */
+/** Runs an action that may be refused. @returns whether it was */
 async function isRefused(action: Promise<unknown>): Promise<boolean> {
   try {
     await action
@@ -161,7 +164,7 @@ test('as the backing file into which an overlay is committed', async () => {
   await guest.write(0, evil!)
   expect(await isRefused(commitNode(guest))).toBe(true)
   expect(await guess(base)).toBe('raw')
-  // The content is still the overlay's.
+  // The disk still shows the overlay's content.
   const into = new Uint8Array(512)
   await guest.read(0, into)
   expect(into).toEqual(evil)
@@ -181,7 +184,7 @@ test('cut off, and longer again', async () => {
   await guest.close()
 })
 
-/** Those of odd sizes would be another thing on a disk of whole sectors; the rounds above have them. */
+/** Files of odd sizes would mean something else on a disk of whole sectors; the rounds above cover them. */
 const ON_SECTORS = FOREIGN_FILES.filter(
   ([, , bytes]) => bytes.length % 512 === 0 || padded(bytes).some((byte) => byte !== 0),
 )
@@ -190,7 +193,7 @@ describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
   const isTail = padded(bytes).every((byte) => byte === 0) || bytes[0] === 0x6b
   const content = isTail ? bytes.slice(-1024) : padded(bytes)
 
-  /** A disk, and where on it the content tells a format. */
+  /** A disk, and the offset at which the content makes it another format. */
   async function disk(size = SIZE) {
     const file = memoryFromBytes(new Uint8Array(size))
     const guest = await openNode(environment, { file, discard: 'unmap' })
@@ -245,7 +248,7 @@ describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
   })
 })
 
-/** Whether the file would be another format if it ended there. */
+/** Whether the file would be another format if it ended at `size`. */
 async function wouldTell(file: BlockNode, size: number): Promise<boolean> {
   return (await guess(memoryFromBytes((await toBytes(file)).slice(0, size)))) !== 'raw'
 }

@@ -1,4 +1,4 @@
-/** Hostile images and names in the hands of the programs as they are shipped: little memory, an end, and a quiet terminal. */
+/** Hostile images and names in the shipped programs: little memory, an end, and a safe terminal. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { buildPrograms } from './src/child.ts'
@@ -13,13 +13,13 @@ const programs = await buildPrograms()
 const seeds = await makeOwnSeeds()
 afterAll(() => programs.remove())
 
-/** Bytes that a process may take: those of Node itself, the caches, and what is promised. */
+/** Bytes that a process may take: those of Node.js itself, the caches, and the promised bound. */
 const MEMORY = 400 * 2 ** 20
-/** What no user shall read. */
+/** Text that no user must see. */
 const MACHINERY =
   /\n {4}at |\.[ct]?js:\d|TypeError|RangeError|undefined|NaN|\[object|Infinity|heap out of memory/
 
-/** What is done with each image. */
+/** The commands that are run on each image. */
 const COMMANDS = (format: string): readonly (readonly string[])[] => [
   ['check', '-f', format, 'disk'],
   ['info', '-f', format, 'disk'],
@@ -40,7 +40,7 @@ function checkEnded(
   const said = `${err.slice(0, 2000)}${out.slice(0, 2000)}`
   expect([words, status], said).toEqual([words, expect.any(Number)])
   expect(said).not.toMatch(MACHINERY)
-  // What qemu-io cannot do it says among its results, as QEMU's does; a quiet check may have no more than its status.
+  // qemu-io reports failures among its results, as QEMU's does; a quiet check may report only by its status.
   if (status !== 0 && !words.includes('-q'))
     expect(said).toMatch(/^qemu-(img|io): .|failed: .|^\d+ (errors|leaked clusters) were found/m)
   expect(peak / 2 ** 20, words.join(' ')).toBeLessThan(MEMORY / 2 ** 20)
@@ -72,7 +72,7 @@ test(`${some.length} images end each command with a line, in little memory`, { t
 describe('names in an image', () => {
   const NAME = 'base\x1b]0;owned\x07\nvirtual size: 1 B\n\x9b31m\u202egpj.raw'
   const SHOWN = 'base\\u{1b}]0;owned\\u{7}\\nvirtual size: 1 B\\n\\u{9b}31m\\u{202e}gpj.raw'
-  /** What a terminal obeys, or shows elsewhere than where it stands. */
+  /** Characters that a terminal obeys, or shows out of order. */
   const ORDERS = /[^\P{Cc}\n\t]|\p{Bidi_Control}/u
   const make = (...more: string[]): void => {
     expect(
@@ -99,7 +99,7 @@ describe('names in an image', () => {
       expect(programs.run(program, words).err).toContain(NAME.slice(0, 14))
       const shown = programs.runOnTerminal(program, words)
       if (shown === undefined) continue
-      // In one line: none of it looks like a line of ours.
+      // In one line, so that no part of the name looks like a line of the program.
       expect(shown).toContain(SHOWN.split(':', 1)[0])
       expect(shown).not.toMatch(/^virtual size/m)
       expect(shown).not.toMatch(ORDERS)

@@ -1,4 +1,7 @@
-/** Hostile images through the programs: one error for a person, never a stack trace; and nothing opened that nobody named. */
+/**
+ * Hostile images through the programs: one readable error, never a stack trace; and no file opened that was
+ * not named.
+ */
 import { spawnSync } from 'node:child_process'
 import { linkSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +17,7 @@ import { environment } from './src/exercise.ts'
 import { mutate } from './src/mutate.ts'
 import { makeOwnSeeds } from './src/seeds.ts'
 
-/** HOSTILE_RUNS: how many images; HOSTILE_SEED: the number of the first. */
+/** HOSTILE_RUNS: number of images; HOSTILE_SEED: number of the first. */
 const RUNS = Math.ceil(Number(process.env['HOSTILE_RUNS'] ?? 50) / 5)
 const FIRST = Number(process.env['HOSTILE_SEED'] ?? 1)
 
@@ -26,7 +29,7 @@ afterAll(() => {
   bench.remove()
 })
 
-/** What no user shall read. */
+/** Text that no user must see. */
 const MACHINERY = /\n {4}at |\.ts:\d|TypeError|RangeError|undefined|NaN|\[object|Infinity/
 
 const img = async (...words: string[]): Promise<string> => {
@@ -99,7 +102,7 @@ describe('what an image names', () => {
     bytes.write('fifo\0', bytes.indexOf('plain'))
     writeFileSync('fifo.qcow2', bytes)
     expect(await img('info', 'fifo.qcow2')).toMatch(/^image: fifo\.qcow2/)
-    // And who does open it is told so.
+    // A command that does open it reports an error.
     expect(await img('check', 'fifo.qcow2')).toMatch(
       /^qemu-img: Could not open 'fifo\.qcow2': .*regular file/,
     )
@@ -165,7 +168,7 @@ describe('a disk whose format was guessed to be raw', () => {
     await expect(guest.write(0, new Uint8Array([...evil, ...new Uint8Array(5000)]))).rejects.toMatchObject({
       code: 'EPERM',
     })
-    // Byte by byte: somewhere on the way a write has to be refused.
+    // Byte by byte: one of these writes has to be refused.
     const outcomes = await Promise.allSettled(
       [...evil].map((byte, at) => guest.write(at, Uint8Array.of(byte))),
     )
@@ -174,7 +177,7 @@ describe('a disk whose format was guessed to be raw', () => {
     const again = await open()
     expect(again.driver.name).toBe('raw')
     await again.close()
-    // Whoever names the format has said what it is.
+    // With a named format nothing is judged.
     const named = await openNode(environment, { driver: 'raw', file })
     await named.write(0, evil)
     await named.close()

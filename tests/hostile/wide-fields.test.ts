@@ -1,4 +1,4 @@
-/** 64-bit fields past 2^53-1 are refused by name, and never rounded, whether a disk or a command line has them. */
+/** 64-bit fields past 2^53-1 are refused by name, and never rounded, on disks and on command lines. */
 import {
   BlockError,
   type BlockNode,
@@ -21,7 +21,7 @@ const seeds = await makeSeeds()
 const bench = openBench()
 afterAll(() => bench.remove())
 
-/** Digits that a 64-bit number has when it was rounded to a double. */
+/** Digits that a 64-bit number shows after rounding to a double. */
 const ROUNDED = /9223372036854776000|18446744073709552000|0x10000000000000000|Infinity|NaN|e\+\d/
 
 function pokedImage({ little, at }: WideField, { bytes }: Seed, value: bigint): Uint8Array {
@@ -37,7 +37,7 @@ const refusal = (promise: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   )
 
-/** What a check says: its report's lines, and its error. */
+/** The output of a check: its report's lines, and its error. */
 async function checked(node: BlockNode): Promise<string> {
   const lines: string[] = []
   const found = await node.check({ report: (line) => lines.push(line) }).catch((error: unknown) => error)

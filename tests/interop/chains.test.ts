@@ -1,4 +1,4 @@
-/** Overlays pass back and forth; what is below them stays as it is. */
+/** Overlays pass back and forth; the images below them stay unchanged. */
 import { passBackAndForth } from './src/rounds.ts'
 import { chain } from './src/varieties.ts'
 

@@ -1,4 +1,7 @@
-/** Damaged images: our check finds what QEMU's finds, in its words, and our repair leaves what its repair leaves. */
+/**
+ * Damaged images: our check finds what QEMU's finds, with the same messages, and our repair has the same
+ * result as QEMU's.
+ */
 import type { RepairMode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -10,7 +13,7 @@ import { isSoundVerdict, ourVerdict, theirVerdict, type Verdict } from './src/ve
 const bench = openBench()
 afterAll(() => bench.remove())
 
-/** Of images that have two snapshots, too. */
+/** Creation options that are also tested with two snapshots. */
 const WITH_SNAPSHOTS = ['cluster_size=64k', 'cluster_size=4k', 'cluster_size=512,compat=0.10']
 
 const VARIETIES = [
@@ -36,7 +39,7 @@ const CONTENT = [
   'discard 0 20k',
 ]
 
-/** The image that is damaged, made once for each variety. */
+/** Makes the image that is damaged, once for each variety. */
 function makePatient(options: string, snapshots: boolean): Uint8Array {
   bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'sound.qcow2', '1M')
   bench.run('qemu-io', '-f', 'qcow2', ...CONTENT.flatMap((command) => ['-c', command]), 'sound.qcow2')
@@ -48,7 +51,7 @@ function makePatient(options: string, snapshots: boolean): Uint8Array {
   return bench.read('sound.qcow2')
 }
 
-/** One copy for each side. */
+/** Writes one copy for each side. */
 function admit(bytes: Uint8Array): void {
   bench.write('theirs.qcow2', bytes)
   bench.write('ours.qcow2', bytes)
@@ -64,10 +67,10 @@ async function compareChecks(bytes: Uint8Array): Promise<void> {
 const BEYOND = /region exceeding the end of the file .* offset 0x(\w+) size 0x(\w+)$/
 
 /**
- * QEMU discards what it frees, and frees more than it should: when it has written the table of snapshots anew, the clusters
- * of the old one even where they are not the table's, but behind the end of the file (it makes refcounts for them then),
- * the header's, or somebody else's, which are lost; and what lies under a table that reaches beyond the file, which is not
- * counted, and read again.
+ * Whether QEMU's repair frees too much. QEMU discards what it frees. After rewriting the snapshot table it
+ * frees the clusters of the old one even where they are not the table's: beyond the end of the file (it makes
+ * refcounts for them first), the header's, or other structures', which are lost. It also frees what lies
+ * under a table that reaches beyond the file, which it does not count, and reads again.
  */
 function misfrees(bytes: Uint8Array, { lines }: Verdict): boolean {
   if (theirVerdict(bench, 'theirs.qcow2').failure !== undefined) return true
@@ -84,8 +87,8 @@ async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<vo
   admit(bytes)
   const theirs = theirVerdict(bench, 'theirs.qcow2', repair)
   const ours = await ourVerdict(bench, 'ours.qcow2', repair)
-  // Where QEMU gives up or dies, how far it came is its own affair. In a table that is out of place it repairs flags,
-  // and so changes whatever is there; we do not.
+  // Where QEMU gives up or dies, its progress cannot be compared. In a misaligned table it repairs flags, and
+  // so changes whatever is there; we do not.
   const completed = theirs.failure === undefined && theirs.crash === undefined
   const misplaced = theirs.lines.some((line) => line.includes('Table is not cluster aligned'))
   if (completed && !misplaced && !misfrees(bytes, theirs)) expect(ours).toEqual(theirs)

@@ -1,4 +1,4 @@
-/** Images on block devices: a loop device, where one can be had (Linux, root, `losetup`). */
+/** Images on block devices: a loop device, where one is available (Linux, root, `losetup`). */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -27,7 +27,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 const directory = mkdtempSync(join(tmpdir(), 'vmblock-devices-'))
 afterAll(() => rmSync(directory, { recursive: true }))
 let count = 0
-/** A new file with some content; without it only its name. */
+/** Makes a new file with some content; without content returns only its name. */
 function place(content?: Uint8Array): string {
   const path = join(directory, `file-${count++}`)
   if (content) writeFileSync(path, content)
@@ -37,14 +37,14 @@ const registry = new DriverRegistry([raw, qcow2, file, hostDevice, hostCdrom])
 const environment = { registry, host: nodeHost() }
 const isLinux = process.platform === 'linux'
 
-/** A loop device over a file, where one can be had. */
+/** Attaches a loop device to a file, if one is available. */
 function attach(path: string): string | undefined {
   if (!isLinux || process.getuid?.() !== 0) return undefined
   const { status, stdout } = spawnSync('losetup', ['-f', '--show', path], { encoding: 'utf8' })
   return status === 0 ? stdout.trim() : undefined
 }
 function detach(device: string): void {
-  // Being read-only outlives what it is attached to.
+  // A device stays read-only after it is detached.
   spawnSync('blockdev', ['--setrw', device])
   spawnSync('losetup', ['-d', device])
 }
@@ -165,7 +165,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
       await node.read(2 ** 20, into)
       expect(into.every((byte) => byte === 0)).toBe(true)
       expect((await node.check()).imageEndOffset).toBeLessThan(SIZE)
-      // What fits of it may have been written.
+      // The part of the write that fits may have been written.
       await expect(node.write(2 ** 21, new Uint8Array(3 * 2 ** 20))).rejects.toMatchObject({ code: 'ENOSPC' })
       expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })
     })

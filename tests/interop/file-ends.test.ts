@@ -1,6 +1,6 @@
 /**
- * Files that end between two clusters, and disks that end between two sectors: the same bytes through every protocol,
- * and what QEMU shows of them.
+ * Files that end inside a cluster, and disks that end inside a sector: the same bytes through every protocol,
+ * and as QEMU shows them.
  */
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -39,7 +39,7 @@ const environment = {
   host: denyHost,
 }
 
-/** A web server's answers, without the server. */
+/** A `fetch` that answers like a web server. */
 const served = (content: Uint8Array) =>
   (async (_url: unknown, init?: RequestInit) => {
     const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(new Headers(init?.headers).get('range') ?? '') ?? []
@@ -50,7 +50,7 @@ const served = (content: Uint8Array) =>
     })
   }) as typeof fetch
 
-/** Every way to the bytes of a file that there is outside a page, as the options of a child. */
+/** Every protocol outside a page that reaches the bytes of a file, as the options of a child. */
 function waysTo(name: string): Readonly<Record<string, RawOptions | BlockNode>> {
   const content = new Uint8Array(readFileSync(path(name)))
   const below = { driver: 'blob', blob: new Blob([content]) }
@@ -79,7 +79,7 @@ async function contentOf(driver: string, way: RawOptions | BlockNode): Promise<s
   return Buffer.from(whole).toString('base64')
 }
 
-/** Images whose last cluster holds `0x5a` in its first KiB and zeroes behind, cut off within the zeroes. */
+/** Images whose last cluster holds `0x5a` in its first KiB and zeroes after it, cut off within the zeroes. */
 const CUT = ['cluster_size=64k', 'cluster_size=4k', 'cluster_size=2M', 'extended_l2=on']
 
 describe.skipIf(!haveQemu)('a file that ends within its last cluster', () => {
@@ -141,7 +141,7 @@ describe.skipIf(!haveQemu)('a file that ends within its last cluster', () => {
   })
 })
 
-/** What both sides print, where times differ. */
+/** The output of either side, without times. */
 const withoutTimes = (text: string): string =>
   text.replace(/\d[\d.]* (sec|[KMG]iB\/sec|bytes\/sec)[^\n]*/g, '')
 
@@ -149,7 +149,7 @@ function sameAsQemu(step: (sides: OurPrograms) => string): void {
   expect(step(programs.ours)).toBe(step(programs.real))
 }
 
-/** Bytes of the field of a qcow2 header that says how large the disk is. */
+/** Sets the field of a qcow2 header that holds the size of the disk. */
 function setDiskSize(name: string, bytes: number): void {
   const image = readFileSync(path(name))
   image.writeBigUInt64BE(BigInt(bytes), 24)

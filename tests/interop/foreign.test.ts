@@ -1,6 +1,6 @@
 /**
- * Images that QEMU made in formats without a driver here are refused by name; and a guest of a disk that was guessed to be raw
- * makes none of them of it, for QEMU either.
+ * Images that QEMU made in formats without a driver here are refused by name; and the guest of a disk that
+ * was probed as raw cannot turn it into one of them, as QEMU sees it either.
  */
 import { DriverRegistry, denyHost, isBlockError, memory, openNode } from '@vmblock/block-core'
 import { file } from '@vmblock/block-core/node'
@@ -17,7 +17,7 @@ const environment = { registry: new DriverRegistry([raw, memory, file]), host: d
 
 const SIZE = 1 << 20
 
-/** Format, and options of its creation. */
+/** Formats, and their creation options. */
 const MADE: readonly (readonly [format: string, ...options: string[]])[] = [
   ['qcow2'],
   ['qed'],
@@ -42,7 +42,7 @@ const optionsOf = (options: readonly string[]): string[] => options.flatMap((opt
 function make(name: string, format: string, options: readonly string[]): void {
   const secret = ['--object', 'secret,id=s,data=pw']
   const words = ['create', '-q', ...secret, '-f', format, ...optionsOf(options), name, `${SIZE}`]
-  // QEMU measures how fast it derives keys, and gives up where the clock was too coarse ("accurate CPU usage").
+  // QEMU measures how fast it derives keys, and gives up if the clock was too coarse ("accurate CPU usage").
   for (let tries = 0; tries < 20; tries++) if (bench.attempt('qemu-img', ...words).status === 0) return
   bench.run('qemu-img', ...words)
 }
@@ -63,7 +63,7 @@ describe.skipIf(!haveQemu).each(MADE)('%s %s', (format, ...options) => {
     const guest = await openNode(environment, bench.path('disk.img'))
     const random = createRandom(1)
     let refusals = 0
-    // The whole of it, in pieces of which each may be refused, in any order.
+    // The whole image, in pieces that may each be refused, in any order.
     for (let round = 0; round < 3; round++) {
       const pieces = Array.from({ length: Math.ceil(image.length / 4096) }, (_, index) => index * 4096)
       if (round > 0) pieces.sort(() => random.int(0, 2) - 1)
@@ -94,7 +94,7 @@ test.skipIf(!haveQemu)(
       sector.set(new TextEncoder().encode(prefix + text))
       bench.write('sector', sector)
       bench.run('qemu-img', 'create', '-q', '-f', 'raw', 'disk.img', '1M')
-      // Our guard is to know whatever QEMU would find.
+      // Our guard has to recognize whatever QEMU recognizes.
       expect(bench.attempt('qemu-io', '-c', 'write -s sector 0 512', 'disk.img').status).toBe(1)
       const guest = await openNode(environment, bench.path('disk.img'))
       await expect(guest.write(0, sector)).rejects.toMatchObject({ code: 'EPERM' })

@@ -1,6 +1,6 @@
 /**
- * What was freed is not seen again. QEMU 7.2 shows it in two cases, which the turns of the other tests step around: when
- * one of the lines about QEMU fails with a later version, so can its detour in `turns.ts`.
+ * Freed data does not reappear. In QEMU 7.2 it does in two cases, which the turns of the other tests avoid:
+ * when one of the lines about QEMU fails with a later version, its detour in `turns.ts` can be removed.
  */
 import { systemCalls } from '@vmblock/block-core/node'
 import { describe, expect, test } from 'vitest'
@@ -13,7 +13,7 @@ const { directory } = workshop
 const MiB = 2 ** 20
 
 interface Case {
-  /** Bytes; the disk is made, shrunk and grown again. */
+  /** Bytes; the disk is created with this size, shrunk, and grown again. */
   readonly size: number
   readonly shrunk: number
   readonly preallocation: 'off' | 'metadata' | 'falloc' | 'full'
@@ -33,14 +33,14 @@ const CASES: Readonly<Record<string, Case>> = {
     preallocation: 'off',
     writes: [`write -P 94 0 ${MiB}`],
   },
-  // They are in the middle of the file, which therefore stays as long as it is.
+  // They are in the middle of the file, whose length therefore stays the same.
   'freed clusters that metadata preallocation takes': {
     size: 6 * MiB,
     shrunk: 4 * MiB,
     preallocation: 'metadata',
     writes: [`write -P 94 ${4 * MiB} ${2 * MiB}`, 'write -P 1 0 64k'],
   },
-  // They are at the end of the file, which nobody cuts off.
+  // They are at the end of the file, which is not truncated.
   'freed clusters that falloc takes': {
     size: 6 * MiB,
     shrunk: 4 * MiB,
@@ -55,16 +55,16 @@ const CASES: Readonly<Record<string, Case>> = {
   },
 }
 
-/** Without holes in the file for what is freed, as disks of guests are by default (`discard=ignore`). */
+/** Punches no holes for freed clusters, which is the default of guests' disks (`discard=ignore`). */
 const DISK = 'driver=qcow2,discard=ignore,file.driver=file,file.filename=disk.qcow2,file.discard=ignore'
 
-/** Whether the grown part of the disk reads as zeroes after the case was played by one side. */
+/** Whether the grown part of the disk reads as zeroes after one side has run the case. */
 function isZero(programs: OurPrograms, { size, shrunk, preallocation, writes }: Case): boolean {
   printed(programs.img, ['create', '-q', '-f', 'qcow2', 'disk.qcow2', `${size}`], directory)
   const commands = [...writes, `truncate -m off ${shrunk}`, `truncate -m ${preallocation} ${size}`]
   printed(programs.io, [...commands.flatMap((command) => ['-c', command]), '--image-opts', DISK], directory)
   const grown = size - shrunk
-  // A pattern that is not found ends the program with 1.
+  // With a pattern that does not match, the program exits with 1.
   const read = (byte: number, bytes: number): boolean => {
     const command = `read -P ${byte} ${shrunk} ${bytes}`
     return attempt(programs.io, ['-c', command, '--image-opts', DISK], directory).status === 0

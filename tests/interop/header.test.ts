@@ -1,4 +1,4 @@
-/** What a header says of features that nobody here knows survives, and is treated as QEMU treats it. */
+/** Unknown features and extensions in a header survive, and are treated as QEMU treats them. */
 import { copyFileSync } from 'node:fs'
 import { type BlockNode, messageOf } from '@vmblock/block-core'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -24,7 +24,7 @@ const NOBODY_KNOWS = { type: 0x12345678, data: new TextEncoder().encode('nobody 
 const EMPTY = { type: 0x0badcafe, data: new Uint8Array(0) }
 const BEHIND = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 
-/** An image from the future, in a file of that name. */
+/** Makes an image with unknown features, in a file of that name. */
 function makeStrange(name: string, more: readonly Extension[] = []): void {
   bench.run('qemu-img', 'create', '-q', '-f', 'qcow2', name, '4M')
   const file = bench.read(name)
@@ -37,7 +37,7 @@ function makeStrange(name: string, more: readonly Extension[] = []): void {
   bench.write(name, file)
 }
 
-/** The unknown parts, wherever they stand now. */
+/** The unknown parts of a header, wherever they are now. */
 const unknownParts = (file: Uint8Array) => ({
   extensions: extensionsOf(file).filter(({ type }) => type === NOBODY_KNOWS.type || type === EMPTY.type),
   behind: bytesBehind(file),

@@ -1,4 +1,4 @@
-/** Holes of files: found, punched and filled as QEMU does it, so that maps and sizes on the host agree. */
+/** Holes of files: found, punched and filled as QEMU does it, so that maps and allocated sizes agree. */
 import { closeSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import { systemCalls } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
@@ -59,7 +59,11 @@ describe.skipIf(!canSeek)('a map', () => {
   })
 })
 
-/** Images whose files are mostly holes: made so, grown so, or written in parts of clusters. @returns what is mapped */
+/**
+ * Images whose files are mostly holes: created so, grown so, or written in parts of clusters.
+ *
+ * @returns what is mapped
+ */
 const MOSTLY_HOLES: Readonly<Record<string, (programs: OurPrograms) => string>> = {
   'preallocated metadata by QEMU': () => {
     workshop.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'h.qcow2', '256M')
@@ -108,7 +112,7 @@ describe.skipIf(!canSeek)('what commands leave', () => {
   test.each([1, 2, 3])('by either program is the same: seed %i', (seed) => {
     const random = createRandom(seed)
     sparse('a.raw', ...LAYOUT)
-    // Made alike rather than copied: what was read of a hole lies in the page cache, and changes what is left.
+    // Written alike rather than copied: holes that were read are in the page cache, and change the result.
     sparse('b.raw', ...LAYOUT)
     const commands: string[] = []
     for (let count = 0; count < 12; count++) {
@@ -121,7 +125,7 @@ describe.skipIf(!canSeek)('what commands leave', () => {
     printed(programs.ours.io, args('b.raw'), directory)
     expect(maps(programs.real, 'b.raw')).toEqual(maps(programs.real, 'a.raw'))
     const [theirs, own] = ['a.raw', 'b.raw'].map((name) => statSync(workshop.path(name)).blocks * 512)
-    // The file system's own tables count too, and depend on when it wrote what.
+    // The file system's own tables count too, and depend on when it wrote them.
     expect(Math.abs(theirs! - own!)).toBeLessThan(16_384)
     expect(Buffer.compare(workshop.read('b.raw'), workshop.read('a.raw'))).toBe(0)
   })

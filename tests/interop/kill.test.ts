@@ -1,6 +1,6 @@
 /**
- * SIGKILL in the middle of a write stream, and again at the next opening, which may be repairing: what was flushed is
- * there, and an image that is not dirty has leaks at most.
+ * SIGKILL in the middle of a write stream, and again during the next open, which may be repairing: flushed
+ * data is intact, and an image that is not dirty has leaks at most.
  */
 import { spawn } from 'node:child_process'
 import { copyFileSync } from 'node:fs'
@@ -34,10 +34,14 @@ beforeAll(() =>
 )
 afterAll(() => workshop.remove())
 
-/** How often each case is run; long runs multiply that. */
+/** Runs of each case; long runs multiply it. */
 const RUNS = Number(process.env['KILL_RUNS'] ?? 1)
 
-/** Lets the process say `enough` times that something is done, 0: that it opens the image, and kills it. @returns what it said */
+/**
+ * Kills the process once it has reported `enough` finished steps (0: the open of the image).
+ *
+ * @returns its report
+ */
 function runAndKill(order: KillOrder, enough: number): Promise<string[]> {
   const child = spawn(process.execPath, [worker, JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -46,7 +50,7 @@ function runAndKill(order: KillOrder, enough: number): Promise<string[]> {
   let complaints = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     said += text
-    // By its id: nobody else dies, and nothing in it hears of it.
+    // By its id, so that no other process is killed; the process itself gets no notice.
     if (said !== '' && (said.match(/^done/gm)?.length ?? 0) >= enough) child.kill('SIGKILL')
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -75,7 +79,7 @@ const VARIETIES = {
   raw: { format: 'raw', lazy: false },
 } as const
 
-/** Leaks are no harm; anything else is, unless the image says that it is dirty. */
+/** Checks that an image has leaks at most, unless it is marked dirty. */
 function requireHarmless(bench: Bench, name: string, format: Format): { readonly dirty: boolean } {
   if (format === 'raw') return { dirty: false }
   const info = JSON.parse(bench.run('qemu-img', 'info', '-f', format, '--output=json', name)) as {
@@ -117,7 +121,7 @@ async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): 
     }
     await requireContent(bench, 'disk', format, disk)
 
-    // A whole cluster: around a part of one QEMU's QED would copy from below where zeroes hide it.
+    // A whole cluster: around part of one, QEMU's QED would copy backing data that zeroes hide.
     copyFileSync(path, bench.path('theirs'))
     bench.run('qemu-io', '-f', format, '-c', `write -P 7 0 ${cluster}`, 'theirs')
     const node = await openOurs(path, format)
@@ -129,7 +133,7 @@ async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): 
         requireHarmless(bench, name, format).dirty,
         `${name} is clean once it was repaired and closed`,
       ).toBe(false)
-      // A repair leaves nothing; an eager image keeps its leaks until somebody looks for them, QED for ever.
+      // A repair leaves no leaks; an eager image keeps them until a check removes them, a QED image for good.
       if (!dirty && format !== 'raw') await checkOurs(bench.path(name), 'leaks', format)
       if (format === 'qcow2') await requireSound(bench, name)
       await requireContent(bench, name, format, disk)

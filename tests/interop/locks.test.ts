@@ -1,4 +1,4 @@
-/** Two processes and one image: ours and QEMU's keep each other out exactly as two of QEMU's do. */
+/** Two processes and one image: ours and QEMU's exclude each other exactly as two of QEMU's do. */
 import { systemCalls } from '@vmblock/block-core/node'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { haveQemu, openBench } from '../support/real-qemu.ts'
@@ -93,7 +93,7 @@ describe.skipIf(!canLock)('the locked bytes are those that QEMU locks', () => {
   })
 })
 
-/** What somebody wants of an image: a program, and what it is told. */
+/** An attempt to use an image: a program and its arguments. */
 type Wish = readonly ['io' | 'img', ...string[]]
 
 const RAW: readonly Wish[] = [
@@ -113,7 +113,7 @@ const QCOW2: readonly Wish[] = [
   ['img', 'create', '-q', '-f', 'qcow2', 'q.qcow2', '1M'],
 ]
 
-/** What somebody does meanwhile. */
+/** What the other program does meanwhile. */
 const HOLDS: readonly (readonly [what: string, args: readonly string[], wishes: readonly Wish[]])[] = [
   ['writes raw', ['-f', 'raw', 'r.raw'], RAW],
   ['reads raw', ['-r', '-f', 'raw', 'r.raw'], RAW],
@@ -199,7 +199,7 @@ describe.skipIf(!haveQemu)('without locks of the host', () => {
     expect(attempt(silent, [...write, ...of('auto')], directory)).toEqual({ status: 0, complaint: '' })
   })
 
-  /** Everybody is ours, and nobody has locks of the host. */
+  /** All processes are ours, and without the operating system's locks. */
   test.each(HOLDS)(
     'processes of ours keep each other out as QEMU does: while one %s',
     async (_, args, wishes) => {

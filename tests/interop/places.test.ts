@@ -1,4 +1,7 @@
-/** Cluster sizes, preallocation, external data files and raw images pass back and forth. */
+/**
+ * Images with various cluster sizes and preallocation, external data files and raw images pass back and
+ * forth.
+ */
 import { passBackAndForth } from './src/rounds.ts'
 import { qcow2, rawVariety } from './src/varieties.ts'
 

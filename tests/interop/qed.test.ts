@@ -1,4 +1,4 @@
-/** QED images pass back and forth, and both sides say the same of them. */
+/** QED images pass back and forth, and both sides report the same about them. */
 import { afterAll, describe, expect, test } from 'vitest'
 import { haveQemu, openBench } from '../support/real-qemu.ts'
 import { openOurs } from './src/ours.ts'
@@ -8,14 +8,14 @@ import { chain, type Maker, make, qed, randomFor } from './src/varieties.ts'
 const MIB = 2 ** 20
 const MAKERS: readonly Maker[] = ['qemu-img', 'our create']
 
-// QEMU opens no image with tables of one cluster.
+// QEMU does not open images with tables of one cluster.
 passBackAndForth(
   'QED images pass back and forth',
   [qed({}), qed({ cluster_size: '4k', table_size: '2' }), qed({ cluster_size: '16k', table_size: '16' })],
   MAKERS,
 )
 
-// Around a write to part of a zero cluster QEMU copies what the backing file holds there: so, no zeroes.
+// QEMU copies backing data around a write to part of a zero cluster, so these have no zero writes.
 passBackAndForth(
   'QED overlays pass back and forth',
   [

@@ -1,6 +1,6 @@
 /**
- * Internal snapshots, as far as they go here: `info` lists them as QEMU's does, and they survive a change of the version. What
- * checks make of their table is in check.test.ts.
+ * Internal snapshots, as far as they are supported: `info` lists them as QEMU's does, and they survive a
+ * change of the version. Checks of the snapshot table are in check.test.ts.
  */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { haveQemu } from '../support/real-qemu.ts'
@@ -9,7 +9,7 @@ import { type OurPrograms, printed, type Start, useBothPrograms } from './src/he
 const { workshop, programs } = useBothPrograms(false)
 const { directory } = workshop
 
-/** What a program says of the image; the same in both forms. */
+/** What a program reports about the image, in both forms; it is the same for both programs. */
 const infos = (program: Start): string[] =>
   [['--output=human'], ['--output=json']].map((more) =>
     printed(program, ['info', ...more, 'disk.qcow2'], directory),
@@ -17,7 +17,7 @@ const infos = (program: Start): string[] =>
 
 const NAMES = ['one', 'before the upgrade of everything', '\u00fcber', 'n'.repeat(255)]
 
-/** Changes the entries of the table, one after the other. `at`: bytes from the beginning of the file. */
+/** Changes the entries of the table one by one. `at`: bytes from the beginning of the file. */
 function changeEntries(change: (view: DataView, at: number, index: number) => void): void {
   const bytes = workshop.read('disk.qcow2')
   const view = new DataView(bytes.buffer, bytes.byteOffset)
@@ -80,14 +80,14 @@ describe.skipIf(!haveQemu)('info lists snapshots as QEMU does', () => {
 })
 
 describe.skipIf(!haveQemu)('a change from version 2 to 3', () => {
-  /** Extra data is what version 3 adds. */
+  /** Removes the extra data, which version 3 adds. */
   const shorten = (): void =>
     changeEntries((view, at) => {
       const [id, name] = [12, 14].map((field) => view.getUint16(at + field))
       const bytes = new Uint8Array(view.buffer, view.byteOffset + at, 40 + 24 + id! + name!)
       bytes.copyWithin(40, 40 + 24)
       view.setUint32(at + 36, 0)
-      // What is left over ends the name.
+      // The freed bytes become the end of the name.
       bytes.fill(0, bytes.length - 24)
       view.setUint16(at + 14, name! + 24)
     })

@@ -1,4 +1,4 @@
-/** Threads of one process and one image: one of them writes, with and without the locks of the host. */
+/** Threads of one process and one image: one writes, with and without the operating system's locks. */
 import { linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -39,7 +39,7 @@ interface Opened {
   terminate(): Promise<unknown>
 }
 
-/** A thread that has opened an image, or could not. */
+/** Starts a thread that opens an image, or fails to. */
 async function inThread(filename: string, format: string, locks: boolean): Promise<Opened> {
   const worker = new Worker(script, { workerData: { filename, format, locks } })
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
@@ -57,7 +57,7 @@ async function inThread(filename: string, format: string, locks: boolean): Promi
   }
 }
 
-/** The marks and locks that this process has left on a file. */
+/** The marks and locks on a file that this process has left. */
 function traces(path: string): string[] {
   const inode = statSync(path).ino
   const marks = readFileSync('/proc/net/unix', 'latin1').split('\n')

@@ -1,6 +1,6 @@
 /**
- * The rules that keep the layers apart still bite: plants what they forbid, and sees Biome fail with our own
- * configuration. Some of them are young rules, which an update of Biome may rename or drop.
+ * The lint rules that keep the layers apart work: plants violations, and checks that Biome fails with our own
+ * configuration. Some of the rules are young; an update of Biome may rename or drop them.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ const cli = 'packages/cli/src'
 const v86 = 'packages/v86/src'
 const program = 'packages/qemu-io-ts/src'
 
-/** Where something forbidden is planted, what it is, and the rule that must see it. */
+/** Violations: the rule that must report each, the file it is planted in, and its code. */
 const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] = [
   [
     'noFloatingPromises',
@@ -58,7 +58,7 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   ['noExcessiveLinesPerFile', `${core}/long.ts`, `${'export {}\n'.repeat(501)}`],
 ]
 
-/** What each layer may do. */
+/** Code that each layer may contain. */
 const ALLOWED: readonly (readonly [path: string, code: string])[] = [
   [`${core}/node/file.ts`, "export { readFile } from 'node:fs/promises'\n"],
   [`${core}/node/index.ts`, "export { BlockError } from '../errors.ts'\n"],

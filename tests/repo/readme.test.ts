@@ -1,4 +1,4 @@
-/** What README shows runs, and prints what it says. */
+/** The examples of README run, and print what it says. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

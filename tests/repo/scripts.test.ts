@@ -1,4 +1,4 @@
-/** The scripts that guard the tree see what they are there for. */
+/** The scripts that guard the repository report what they exist to report. */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'

@@ -1,4 +1,4 @@
-/** The driver that docs/writing-a-driver.md shows compiles, and is a driver like all others. */
+/** The driver that docs/writing-a-driver.md shows compiles, and passes the tests of all drivers. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'

@@ -1,6 +1,6 @@
 /**
- * Images in the stores of a page that is gone at any request to them: what was given to the store and was not answered may
- * be there or not. One crash follows on the other, in the same place.
+ * Images in the stores of a page that vanishes at any request to them: a request that the store has not
+ * answered may or may not have taken effect. Crashes follow one another in the same file.
  */
 import { type BlockNode, WriteLog } from '@vmblock/block-core'
 import {
@@ -18,7 +18,7 @@ import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
 
 /** Crashes in a row, for each seed. */
 const CRASHES = 6
-/** Requests to the store, of which one is the last. A run has more, mostly. */
+/** Requests to the store, one of which is the last. Most runs make more. */
 const REQUESTS = 80
 
 describe.each(STORES)('qcow2 on $name, cut off at a request', (store) => {
@@ -42,7 +42,7 @@ describe.each(STORES)('qcow2 on $name, cut off at a request', (store) => {
           crash ??= { moment: log.tick(), over: node!.crash() }
         }
         node = await openImage(store, filename, {}, () => {
-          // What an open asks for comes before there is anything to crash.
+          // The requests of an open come before there is a node to crash.
           if (node && ++requests === cutAt) cut()
         })
         const guest = new CrashGuest(node, log, { before, stamps })

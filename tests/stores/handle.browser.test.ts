@@ -1,4 +1,7 @@
-/** The driver of files of the origin inside a dedicated worker, where it has the synchronous handle itself, keeps the driver contract. */
+/**
+ * The OPFS driver inside a dedicated worker, where it holds the synchronous handle itself, passes the driver
+ * contract.
+ */
 import {
   BlockError,
   type BlockNode,
@@ -35,7 +38,7 @@ async function ask(node: number, call: NodeCall): Promise<Success> {
   return said
 }
 
-/** A node of the worker, as this page has it. */
+/** A node of the worker, as seen from this page. */
 const inWorker = defineDriver({
   name: 'in-worker',
   kind: 'protocol',

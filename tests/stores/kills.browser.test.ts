@@ -1,6 +1,6 @@
 /**
- * Workers that have an image in a store of the page's origin for themselves, on the synchronous handle where there is one, and
- * are terminated in the midst of their requests. Each opens, and so repairs, what the one before left.
+ * Workers that hold an image in a store of the page's origin, by the synchronous handle where there is one,
+ * and are terminated in the midst of their requests. Each opens, and so repairs, what its predecessor left.
  */
 import { createRandom, type Shown } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
@@ -12,13 +12,13 @@ import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
 
 /** Workers killed in a row, for each seed. */
 const KILLS = 4
-/** Requests of a worker, of which it makes no more than some. */
+/** Requests planned for a worker, which is killed after some of them. */
 const REQUESTS = 150
 
-/** Starting a worker takes longer than anything else here. */
+/** Two varieties only: starting a worker takes longer than anything else here. */
 const KILLED = VARIETIES.slice(0, 2)
 
-/** Lets a guest make `enough` requests, and kills it. @returns how many of them are durable, as far as it could tell */
+/** Kills a guest after `enough` requests. @returns how many of them are durable, by its last report */
 function kill(order: GuestOrder, enough: number): Promise<number> {
   const worker = new Worker(new URL('./src/guest-worker.ts', import.meta.url), { type: 'module' })
   return new Promise<number>((resolve, reject) => {

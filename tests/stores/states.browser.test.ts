@@ -1,6 +1,7 @@
 /**
  * Images in the stores of a page, in states that a power cut may leave of their files: whole requests lost, reordered, or
- * torn at sectors. The states are made in memory, of a log of what an image wrote; the store holds some of them.
+ * torn at sectors. The states are made in memory, from a log of the image's writes; some of them are put into
+ * the store.
  */
 import { formatImage, openNode, WriteLog } from '@vmblock/block-core'
 import {
@@ -19,7 +20,7 @@ import { judge } from './src/judge.ts'
 import { environment, makePlace, openPlace, STORES, type Store } from './src/store.ts'
 import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES, type Variety } from './src/varieties.ts'
 
-/** States that go into the store, for each seed. */
+/** States that are put into the store, for each seed. */
 const STATES = 5
 /** Bytes that are copied at once. */
 const PIECE = 65536
@@ -51,7 +52,7 @@ async function statesOf(
   return { guest, states }
 }
 
-/** Puts a disk into a place, whatever was there. */
+/** Writes a disk to a file of a store, replacing its contents. */
 async function put(store: Store, filename: string, disk: CrashDisk): Promise<void> {
   const node = await openPlace(store, filename)
   await node.truncate(0)

@@ -1,4 +1,4 @@
-/** Our programs for tests that need processes: built from the sources, in the two files that are shipped. */
+/** Our programs for tests that need processes: built from the sources, as the two files that are shipped. */
 import { existsSync, mkdirSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,14 +9,14 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** A program, by its package. */
 export type ProgramName = 'qemu-img-ts' | 'qemu-io-ts'
 
-/** The package with the system calls, where it is installed. */
+/** The package with the system calls, if it is installed. */
 const KOFFI = join(ROOT, 'packages/block-core/node_modules/koffi')
 
 /**
  * Builds a program into a directory, with koffi beside it, as an installation has it.
  *
  * @param koffi false: without it, as where it could not be installed
- * @returns the path of the file that Node runs
+ * @returns the path of the script that Node.js is to run
  */
 export async function buildProgram(name: ProgramName, outdir: string, koffi = true): Promise<string> {
   await build({

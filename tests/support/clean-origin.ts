@@ -1,4 +1,4 @@
-/** Before the tests of a file in a browser: it finds nothing of the files before it. */
+/** Runs before the tests of a file in a browser, and removes what earlier files stored. */
 import { beforeAll } from 'vitest'
 import { clearStorage } from './origin-storage.ts'
 

@@ -1,8 +1,8 @@
-/** A web server of disks for tests in browsers: what is put there by POST is given out by range requests. */
+/** A web server of disks for tests in browsers: a body that was put by POST is served by range requests. */
 import type { IncomingMessage } from 'node:http'
 import type { Plugin } from 'vitest/config'
 
-/** Where it is, below the server of the tests. */
+/** Its path, below the server of the tests. */
 export const DISKS = '/disks/'
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
@@ -11,7 +11,7 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(parts)
 }
 
-/** The server, as a part of the one that serves the tests themselves. */
+/** The disk server, as a plugin of the server that serves the tests themselves. */
 export function diskServer(): Plugin {
   const disks = new Map<string, Buffer>()
   return {

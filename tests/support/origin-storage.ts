@@ -1,4 +1,7 @@
-/** What a page of the tests may store, and has stored. All of them are of one origin, one after the other. */
+/**
+ * The storage of the tests' pages: its quota, and its contents. All pages share one origin, one after the
+ * other.
+ */
 import { cdp } from 'vitest/browser'
 
 const storage = (method: string, parameters: object = {}): Promise<unknown> =>
@@ -7,11 +10,11 @@ const storage = (method: string, parameters: object = {}): Promise<unknown> =>
     ...parameters,
   })
 
-/** Sets the bytes that the page may store; without a number, what it could before. */
+/** Sets the quota of the page in bytes; without a number, restores the original. */
 export const quota = (bytes?: number): Promise<unknown> =>
   storage('overrideQuotaForOrigin', bytes === undefined ? {} : { quotaSize: bytes })
 
-/** Removes what pages before this one stored, and what they could not. */
+/** Removes the storage of earlier pages, and a quota they set. */
 export async function clearStorage(): Promise<void> {
   await quota()
   await storage('clearDataForOrigin', { storageTypes: 'file_systems,indexeddb' })

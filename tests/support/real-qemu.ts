@@ -1,4 +1,4 @@
-/** QEMU's own programs, for tests that compare with them. Tests only: uses Node. */
+/** QEMU's own programs, for tests that compare with them. Tests only: uses Node.js. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,7 +9,7 @@ const installed = spawnSync('qemu-img', ['--version']).status === 0
 /** Whether the programs are installed. REQUIRE_QEMU=1 makes their absence an error instead of a skip. */
 export const haveQemu: boolean = installed || process.env['REQUIRE_QEMU'] === '1'
 
-/** What a program said. */
+/** The result of a program. */
 export interface Outcome {
   readonly status: number
   readonly stdout: string

@@ -1,6 +1,7 @@
 /**
- * A real Linux in v86 in a real browser, in the page of examples/browser: it boots by the BIOS from a qcow2 image on a web server, and what
- * it writes is in an overlay in the origin private file system. It outlives the page, however that ends, and can be taken out.
+ * A real Linux in v86 in a real browser, in the page of examples/browser: it boots by the BIOS from a qcow2
+ * image on a web server, and writes to an overlay in the origin private file system. The overlay survives the
+ * page, however the page ends, and can be exported.
  */
 import { createHash } from 'node:crypto'
 import { createRandom } from '@vmblock/block-core/testing'
@@ -49,7 +50,7 @@ describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux 
     bench?.remove()
   }, PATIENCE)
 
-  /** What was written and synced, by name. */
+  /** The hashes of the files that were written and synced. */
   const hashes = (): Promise<string> => guest.run('cd /mnt && sha256sum data text mine deep/er/list && cd /')
 
   test('the page needs no polyfill', () => {
@@ -106,9 +107,9 @@ describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux 
         await guest.run('dmesg -n 1; mount -t ext4 /dev/sda1 /mnt')
         expect(await hashes()).toBe(written)
         await guest.run(`(for i in $(seq 1 ${synced}); do ${file} | cmp - /mnt/file$i || exit 1; done)`)
-        // The journal has been replayed: nothing is left to be repaired.
+        // The journal has been replayed: nothing is left to repair.
         await guest.run('umount /mnt && e2fsck -f -n /dev/sda1 > /dev/null')
-        // The overlay lets go of them too.
+        // The overlay frees their clusters too.
         await guest.run('mount -t ext4 /dev/sda1 /mnt && rm /mnt/file* && sync && fstrim /mnt')
       }
     },
@@ -144,7 +145,7 @@ describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux 
           .update(partitionOf(bench.read('exported.raw')))
           .digest('hex'),
       ).toBe(seen)
-      // The guest goes on.
+      // The guest continues.
       await guest.run('mount -t ext4 /dev/sda1 /mnt && echo on > /mnt/text && sync')
     },
     PATIENCE,
@@ -166,7 +167,7 @@ describe.skipIf(!haveGuest || !haveQemu || !haveChromium() || !haveMkfs)('Linux 
         `counted ${total} mebibytes written: in a browser; beyond the start at most ${mib(peak.held)} of heap and buffers, ` +
           `${mib(peak.pending)} on their way`,
       )
-      // What the disk may hold by its options, and the tables and the cache of what is below.
+      // What the disk may hold by its options, and the tables and the cache of the nodes below.
       expect(peak.held).toBeLessThan(64 * MIB)
       // The write buffer, and a request.
       expect(peak.pending).toBeLessThan(9 * MIB)

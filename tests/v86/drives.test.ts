@@ -1,4 +1,7 @@
-/** The drives of several releases of v86, without a guest: driven through their ports, as they are and as attachDisk teaches them. */
+/**
+ * The drives of several releases of v86, without a guest: driven through their ports, unmodified and
+ * attached.
+ */
 import { attachDisk, type DiskOptions, insertCdrom, insertFloppy, V86Disk } from '@vmblock/v86'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BareDrive, FAULT, WELL } from './src/bare-metal.ts'
@@ -14,7 +17,7 @@ const SUPPORTED = 82
 const ENABLED = 85
 const WRITE_CACHE = 0x20
 
-/** The devices of a machine, as far as disks are in them. */
+/** The devices of a machine that may have disks. */
 interface Devices {
   readonly ide: { readonly primary: { readonly master: object } }
   readonly cdrom: { readonly buffer: unknown }
@@ -130,12 +133,12 @@ describe.skipIf(!haveGuest).each(V86_RELEASES)('drives of %s', (release) => {
     expect(await drive.outcome()).toMatchObject({ status: WELL })
     drive.command(0xe7)
     await drive.outcome()
-    // The first is that of the partition table.
+    // The first is the read of the partition table.
     expect(below.log).toEqual(['read', 'write', 'discard', 'discard', 'flush'])
     expect(await below.content(0, 13 * 1024)).toEqual(
       new Uint8Array([...bytes(1, 4096), ...bytes(0, 8192), ...bytes(1, 1024)]),
     )
-    // The next write is one again.
+    // The next write is an ordinary one again.
     drive.startDmaWrite(8, bytes(3))
     await drive.outcome()
     drive.startDmaRead(8, 512)
@@ -242,7 +245,7 @@ describe.skipIf(!haveGuest).each(V86_RELEASES)('drives of %s', (release) => {
     await insertCdrom(emulator, cd)
     expect(cdrom.buffer).toBe(cd)
     const drive = new BareDrive(emulator!, 1)
-    // A change of the medium is told first: that there is none, and that it is another.
+    // A change of the medium is reported first, in two steps: no medium, then a new one.
     for (let told = 0; told < 2; told++) await drive.readCd(50)
     expect(await drive.readCd(50)).toEqual({ status: WELL, error: 0, data: bytes(5, 2048) })
     attachDisk(emulator, cd)

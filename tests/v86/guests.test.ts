@@ -1,4 +1,4 @@
-/** A real Linux in v86, on disks of every kind: what it writes and syncs is what the host's own programs find. */
+/** A real Linux in v86, on disks of every kind: the host's own programs find what it wrote and synced. */
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { memoryFromBytes, openNode } from '@vmblock/block-core'
@@ -36,7 +36,10 @@ const sources = (folder: string): string[] =>
     .filter((entry) => entry.isFile() && !entry.name.endsWith('.test.ts'))
     .map(({ name }) => fileURLToPath(new URL(folder + name, import.meta.url)))
 
-/** A machine that has booted, with a disk that it has seen and not touched. It is kept: booting takes most of the time. */
+/**
+ * The state of a booted machine that has detected a disk without writing to it. Kept, because booting takes
+ * most of the time.
+ */
 async function bootedState(): Promise<ArrayBuffer> {
   const kept = new Kept('booted', [...sources('../../packages/v86/src/'), ...sources('./src/')])
   const before = kept.get()
@@ -114,7 +117,7 @@ describe.skipIf(!haveGuest || !haveQemu)('Linux in v86', () => {
     PATIENCE,
   )
 
-  /** Power is lost while the guest writes; what it had synced is there when the image has been repaired. */
+  /** Power is lost while the guest writes; what it had synced is intact after the image has been repaired. */
   async function survive(kind: Kind, seed: number, attach: boolean): Promise<void> {
     const random = createRandom(seed)
     const medium = new VolatileDisk(await emptyImage(kind))
@@ -142,7 +145,7 @@ describe.skipIf(!haveGuest || !haveQemu)('Linux in v86', () => {
     if (kind.includes('lazy')) expect(repairs).toHaveLength(1)
     const bench = newBench()
     bench.write('disk.img', await medium.bytes())
-    // A lazy image is dirty again only once it is written to.
+    // A lazy image becomes dirty again only when it is written to.
     requireSound(bench, kind, 'disk.img', await contentOf(again.node), true)
     const second = await start(again, { attach })
     const { code } = await second.attempt('e2fsck -f -y /dev/sda > /dev/null')
@@ -209,7 +212,7 @@ describe.skipIf(!haveGuest || !haveQemu)('Linux in v86', () => {
       expect(disk.statistics.discards).toBe(0)
       await machine.run('blkdiscard /dev/sda && sync')
       expect(await below.content(0, 65536)).toEqual(new Uint8Array(65536))
-      // It turns the write cache off.
+      // The guest turns the write cache off.
       await machine.run('echo "write through" > /sys/class/scsi_disk/0:0:0:0/cache_type')
       expect(disk.durability).toBe('write-through')
       const flushes = below.count('flush')
@@ -221,7 +224,7 @@ describe.skipIf(!haveGuest || !haveQemu)('Linux in v86', () => {
     PATIENCE,
   )
 
-  /** Boots, and compares what it wrote with what is in the image. */
+  /** Boots, writes, and compares the guest's data with the contents of the image. */
   async function bootAndWrite(options: MachineOptions, settings: V86DiskOptions = {}): Promise<void> {
     const below = new MoodyDisk(DISK)
     const disk = new V86Disk(below.node, { identity: IDENTITY, ...settings })

@@ -1,4 +1,4 @@
-/** Writing more than fits into memory takes a bounded part of it: the figures are printed. */
+/** Writing more than fits into memory takes a bounded amount of it; the figures are printed. */
 import {
   type BlockNode,
   DriverRegistry,
@@ -18,13 +18,13 @@ const MIB = 2 ** 20
 const LONG = process.env['VMBLOCK_LONG'] === '1'
 /** Bytes that are written. */
 const TOTAL = (LONG ? 4096 : 256) * MIB
-/** Bytes: what the disk may hold, by its options, and as much again for what the collector has not looked at yet. */
+/** Bytes: what the disk may hold by its options, and as much again for garbage that was not collected yet. */
 const BOUND = 128 * MIB
 const WRITE_BUFFER = 4 * MIB
 
 const environment: OpenEnvironment = { registry: new DriverRegistry([raw, qcow2, memory]), host: denyHost }
 
-/** It keeps nothing but its size, and takes its time. */
+/** A slow node that keeps nothing but its size. */
 function nothing(): BlockNode {
   let size = TOTAL
   return nodeOf({
@@ -50,7 +50,7 @@ const TARGETS = {
   },
 }
 
-/** Bytes that the process holds, as far as a disk has to do with them. */
+/** Bytes that the process holds in memory that a disk can use. */
 const held = (): number => {
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
@@ -74,7 +74,7 @@ describe('memory', () => {
         const length = Math.min(512 * random.int(1, 2049), TOTAL - at)
         const offset = at
         let isDone = false
-        // As v86's DMA: the next command comes when this one has ended.
+        // Like v86's DMA: the next command comes when this one has ended.
         const write = new Promise<void>((resolve) =>
           disk.set(offset, data.subarray(0, length), () => {
             isDone = true

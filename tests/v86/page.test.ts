@@ -1,6 +1,6 @@
 /**
- * What the page of examples/browser says to its user, with the guest that it brings along: what is saved, how the page before it ended,
- * another tab, a quota, an export that goes away.
+ * The messages of the page of examples/browser, with the guest that it contains: what is saved, how the
+ * previous page ended, another tab, a quota, an export that disappears.
  */
 import { readFileSync } from 'node:fs'
 import type { Page } from 'playwright'
@@ -78,7 +78,7 @@ describe.skipIf(!haveChromium())('the example page', () => {
   })
 
   test('takes exports away', { timeout: PATIENCE }, async () => {
-    // A clock that is put forward would run the machine for as long.
+    // Advancing a fake clock would run the machine for as long.
     await page.evaluate(() => {
       const late: (() => void)[] = []
       const { setTimeout } = globalThis as unknown as { setTimeout(run: () => void, after?: number): unknown }
@@ -106,7 +106,7 @@ describe.skipIf(!haveChromium())('the example page', () => {
   })
 
   test('says that a page before it was killed, once', { timeout: PATIENCE }, async () => {
-    // Into a cluster that the image does not have yet, so that it is marked as in use.
+    // Into a cluster that the image does not have yet, so that the image is marked dirty.
     await page.evaluate(async () => {
       const { disk } = globalThis as unknown as PageGlobals
       await disk.write(16384, new Uint8Array(512).fill(1))
@@ -134,7 +134,7 @@ describe.skipIf(!haveChromium())('the example page', () => {
     await quota(1)
     await page.evaluate(() => {
       const { disk } = globalThis as unknown as PageGlobals
-      // More than an image takes ahead of what it needs. What is held is waited for in vain.
+      // More than an image allocates ahead. Not awaited, because held writes do not end before the resume.
       for (let at = 2048; at <= 40 * 2048; at += 2048)
         void disk.write(at, new Uint8Array(2 ** 20).fill(1)).catch(() => undefined)
       void disk.flush().catch(() => undefined)

@@ -1,6 +1,7 @@
 /**
- * What applications write compiles in strict mode against the packages as they are published, and v86's own declarations, with no more
- * of the platform's types than they need: Node's without the DOM, the DOM's without Node's, and for the core neither.
+ * Application code compiles in strict mode against the published packages and v86's own declarations, with
+ * only the platform types that it needs: Node.js without the DOM, the DOM without Node.js, and for the core
+ * neither.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -76,7 +77,10 @@ describe.skipIf(!isBuilt).each([
   const ts = require(name) as typeof TypeScript
   const parsed = new Map<string, TypeScript.SourceFile | undefined>()
 
-  /** What it says of an application; of v86's own declarations, which need the DOM, nothing. */
+  /**
+   * The compiler's messages about an application; those about v86's own declarations, which need the DOM, are
+   * left out.
+   */
   function complaints({ source, lib, types }: Application, more: TypeScript.CompilerOptions): string[] {
     const main = `${here}application.ts`
     const options: TypeScript.CompilerOptions = {
@@ -84,7 +88,7 @@ describe.skipIf(!isBuilt).each([
       noEmit: true,
       exactOptionalPropertyTypes: true,
       noUncheckedIndexedAccess: true,
-      // TypeScript's own libraries are not what is tried here, and are most of the work.
+      // TypeScript's own libraries are not under test, and would take most of the time.
       skipDefaultLibCheck: true,
       target: ts.ScriptTarget.ES2022,
       lib: [...lib],
@@ -96,7 +100,7 @@ describe.skipIf(!isBuilt).each([
     host.fileExists = (path) => path === main || fileExists(path)
     host.getSourceFile = (path, version, ...rest) => {
       if (path === main) return ts.createSourceFile(path, source, version)
-      // The format of a module depends on the way of resolving: declarations of libraries are the same for all.
+      // A module's format depends on how it is resolved; declarations of libraries are the same for all.
       const key = path.includes('/typescript') ? path : `${JSON.stringify(version)}${path}`
       if (!parsed.has(key)) parsed.set(key, getSourceFile(path, version, ...rest))
       return parsed.get(key)

@@ -1,4 +1,4 @@
-/** What durable allocating writes cost us, counted on real files: the promise of the table in README. */
+/** The cost of our durable allocating writes, counted on real files: the promise of the table in README. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ test.each(KINDS.map((kind) => [kind.id, kind] as const))('%s, one write at a tim
   const flushesEach = { raw: 1, eager: 2, lazy: 1, qed: 1 }[id]!
   const metadataEach = { raw: 0, eager: 2, lazy: 1, qed: 1 }[id]!
   expect(counts).toMatchObject({ requests: WRITES, dataWrites: WRITES })
-  // A few more for the first cluster and the end.
+  // A few more for the first cluster and the shutdown.
   expect(counts.flushes / WRITES).toBeGreaterThanOrEqual(flushesEach)
   expect(counts.flushes / WRITES).toBeLessThan(flushesEach + 0.2)
   expect(counts.metadataWrites / WRITES).toBeLessThan(metadataEach + 0.2)

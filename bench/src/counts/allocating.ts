@@ -1,6 +1,7 @@
 /**
- * What an allocating write costs, counted: writes of 4 KiB, each to a fresh cluster of 64 KiB and durable before it
- * completes, from opening a new image to its clean shutdown. Ours by a log below the format, QEMU's by strace.
+ * Counts the cost of an allocating write: writes of 4 KiB, each to a fresh cluster of 64 KiB and durable
+ * before it completes, from opening a new image to its clean shutdown. Ours by a log below the format, QEMU's
+ * by strace.
  */
 import { readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -20,20 +21,20 @@ const environment = {
   host: nodeHost(),
 }
 
-/** One such stream of writes. */
+/** A stream of such writes. */
 export interface Stream {
   readonly kind: Pick<ImageKind, 'format' | 'options' | 'runtimeOptions'>
-  /** Where the image is made. It must not exist, and is removed. */
+  /** The path at which the image is made. It must not exist, and is removed. */
   readonly path: string
-  /** How many writes, and how many of them at a time. */
+  /** Number of writes, and how many of them run at a time. */
   readonly writes: number
   readonly depth: number
 }
 
-/** Bytes of the disk for so many writes. */
+/** Bytes of a disk for that many writes. */
 export const diskBytes = (writes: number): number => Math.max(2 ** 30, writes * CLUSTER)
 
-/** Our calls. */
+/** Counts our calls. */
 export async function countOurs({ kind, path, writes, depth }: Stream): Promise<Counts> {
   await createImage(path, kind, diskBytes(writes))
   const log = new WriteLog()
@@ -59,7 +60,7 @@ export async function countOurs({ kind, path, writes, depth }: Stream): Promise<
   return sumUp(calls, writes)
 }
 
-/** The calls of QEMU's own qemu-img. */
+/** Counts the calls of QEMU's own qemu-img. */
 export async function countTheirs({ kind, path, writes, depth }: Stream): Promise<Counts> {
   const trace = join(dirname(path), `${basename(path)}.trace`)
   await createImage(path, kind, diskBytes(writes))

@@ -1,12 +1,15 @@
-/** What a stream of guest writes made of the file below: how many writes, of data and of metadata, and flushes. */
+/**
+ * The effect of a stream of guest writes on the file below: the number of data writes, metadata writes and
+ * flushes.
+ */
 
 /** One call on the image file. Offsets and lengths in bytes. */
 export interface Call {
-  /** Others change the file's space or length. */
+  /** `other` calls change the file's space or length. */
   readonly kind: 'write' | 'flush' | 'other'
   readonly offset: number
   readonly bytes: number
-  /** It begins with the byte that the guest writes, which no metadata begins with. */
+  /** Whether the data begins with the byte that the guest writes, which no metadata begins with. */
   readonly isPattern: boolean
 }
 
@@ -29,7 +32,7 @@ export const WRITE_BYTES = 4096
 /** See {@link WRITE_BYTES}. */
 export const CLUSTER = 65536
 
-/** Tells data from metadata and counts both. What is filled in around the guest's data in its cluster is data. */
+/** Counts data and metadata. Bytes written around the guest's data in its cluster are data. */
 export function sumUp(calls: readonly Call[], requests: number): Counts {
   const clusterOf = ({ offset }: Call): number => Math.floor(offset / CLUSTER)
   const writes = calls.filter(({ kind }) => kind === 'write')

@@ -1,4 +1,4 @@
-/** The table of what an allocating write costs: each kind of image, ours and QEMU's side by side. */
+/** The table of the cost of an allocating write: each kind of image, ours and QEMU's side by side. */
 import { join } from 'node:path'
 import { markdownTable } from 'markdown-table'
 import { isAvailable, KINDS, RESERVED } from '../images.ts'
@@ -14,14 +14,14 @@ const COLUMNS: readonly (readonly [title: string, key: Exclude<keyof Counts, 're
   ['metadata bytes', 'metadataBytes'],
 ]
 
-/** One line: who, and what each guest write cost. */
+/** One line: the side, and the cost of each guest write. */
 export function countRow(title: string, counts: Counts): string[] {
   const perWrite = (total: number): string =>
     (total / counts.requests).toLocaleString('en', { maximumFractionDigits: 2 })
   return [title, ...COLUMNS.map(([, key]) => perWrite(counts[key]))]
 }
 
-/** Rows as a table of Markdown. */
+/** Rows as a Markdown table. */
 export const countTable = (rows: readonly (readonly string[])[]): string =>
   markdownTable([['per write', ...COLUMNS.map(([title]) => title)], ...rows.map((row) => [...row])], {
     align: ['l', ...COLUMNS.map(() => 'r')],
@@ -31,7 +31,7 @@ export const countTable = (rows: readonly (readonly string[])[]): string =>
  * Counts and writes the table.
  *
  * @param directory for the images
- * @param qemu version of QEMU's programs, where they can be traced
+ * @param qemu version of QEMU's programs, if they can be traced
  */
 export async function seedTable(
   directory: string,

@@ -1,9 +1,9 @@
-/** The table of what an allocating write costs counts right. */
+/** The table of the cost of an allocating write counts right. */
 import { expect, test } from 'vitest'
 import { sumUp } from './counts.ts'
 import { parseTrace } from './trace.ts'
 
-/** As strace prints it: two threads, one call interrupted, one on another file. */
+/** Output of strace: two threads, one call interrupted, one on another file. */
 const TRACE = `
 11 pwrite64(4</tmp/image>, "Q"..., 512, 0) = 512
 11 pwrite64(4</tmp/image>, "\\0"..., 61440, 331776 <unfinished ...>

@@ -1,4 +1,4 @@
-/** The calls of a program on one file, from what `strace -f -y -s 1` printed. */
+/** The calls of a program on one file, parsed from the output of `strace -f -y -s 1`. */
 import type { Call } from './counts.ts'
 
 /** The system calls to trace. */
@@ -6,7 +6,7 @@ export const TRACED = 'trace=pwrite64,pwritev,pwritev2,fdatasync,fsync,fallocate
 
 const CALL = /\b(pwrite64|pwritev2?|fdatasync|fsync|fallocate|ftruncate)\(\d+<([^>]*)>(.*)/
 
-/** Reads a trace. Calls on other files than `filename` are left out. */
+/** Parses a trace. Calls on files other than `filename` are left out. */
 export function parseTrace(text: string, filename: string): Call[] {
   const calls: Call[] = []
   for (const line of text.split('\n')) {

@@ -1,7 +1,7 @@
-/** Counts what passes a place in the graph: guest requests of each layer, and requests to the files below. */
+/** Counts requests at a point of the graph: guest requests of each layer, and requests to the files. */
 import { type BlockDriver, defineDriver, type NodeOps, passThrough } from '@vmblock/block-core'
 
-/** What passed. */
+/** Counts of requests. */
 export interface Tally {
   reads: number
   readBytes: number
@@ -10,10 +10,10 @@ export interface Tally {
   flushes: number
 }
 
-/** Nothing yet. */
+/** A tally of zeroes. */
 export const emptyTally = (): Tally => ({ reads: 0, readBytes: 0, writes: 0, writtenBytes: 0, flushes: 0 })
 
-/** What passed since `before`. */
+/** The requests since `before`. */
 export const since = (before: Tally, now: Tally): Tally => ({
   reads: now.reads - before.reads,
   readBytes: now.readBytes - before.readBytes,

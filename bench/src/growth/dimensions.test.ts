@@ -1,4 +1,4 @@
-/** The images along which costs may grow are what they are said to be. */
+/** The images for the growth of costs are as described. */
 import { expect, test } from 'vitest'
 import { writeOrder } from './dimensions.ts'
 

@@ -1,4 +1,4 @@
-/** Along what costs may grow: for each dimension its points, how an image of each is made, and what is measured. */
+/** The dimensions of growth: the points of each, how to make an image for a point, and what is measured. */
 import { basename, join } from 'node:path'
 import { createRandom } from '@vmblock/block-core/testing'
 import { createImage, fill, openImage } from '../images.ts'
@@ -7,20 +7,20 @@ import type { Measure, Order } from './order.ts'
 /** A part of a picture: curves over one scale. */
 export interface Panel {
   readonly title: string
-  /** Names of figures, and what they are called. */
+  /** Names of figures, and their labels. */
   readonly curves: readonly (readonly [figure: string, label: string])[]
-  /** The curve of something that grows as its work is drawn, too. */
+  /** Whether to draw a curve for proportional growth, too. */
   readonly proportional?: boolean
 }
 
-/** How QEMU's programs are asked the same. */
+/** How to measure QEMU's programs. */
 export interface TheirMeasure {
-  /** The figure it is compared with; ours with ` (QEMU)` behind it. */
+  /** The figure to compare with; ours followed by ` (QEMU)`. */
   readonly figure: string
   /** A stream of requests through `qemu-img bench`, or a whole `qemu-img check` less an idle start. */
   readonly kind: 'bench' | 'check'
   readonly args: readonly string[]
-  /** Requests. */
+  /** Number of requests. */
   readonly count: number
 }
 
@@ -28,7 +28,7 @@ export interface TheirMeasure {
 export interface Dimension {
   readonly id: string
   readonly title: string
-  /** What the points are numbers of. */
+  /** The meaning of the points. */
   readonly axis: string
   /** Whether each point is a multiple of the one before. */
   readonly isLog: boolean
@@ -60,7 +60,7 @@ const opensOf = (quick: boolean): number => (quick ? 3 : 50)
 const memory: Measure = { kind: 'memory', name: 'memory' }
 
 const PLACES = 1024
-/** `qemu-img bench` takes no longer step. */
+/** The longest step of `qemu-img bench`. */
 const MOST_STEP = 2 ** 31 - 1
 
 const size: Dimension = {
@@ -111,7 +111,7 @@ const size: Dimension = {
       memory,
       { kind: 'write', name: 'overwrite', bytes: 4096, places, requests },
       { kind: 'check', name: 'check' },
-      // Twice, since the code has to be compiled.
+      // Twice, so that the code is compiled first.
       ...[1, 2].map(
         (next): Measure => ({
           kind: 'write',
@@ -189,7 +189,7 @@ const chain: Dimension = {
 
 const FRAGMENTED_BYTES = 256 * MIB
 
-/** All clusters in order, but a share of them exchanged among each other. */
+/** All clusters in order, except for a share of them that is shuffled. */
 export function writeOrder(clusters: number, share: number): number[] {
   const random = createRandom(11)
   const order = Array.from({ length: clusters }, (_, i) => i)
@@ -273,7 +273,7 @@ const fragmentation: Dimension = {
 }
 
 const CACHED_BYTES = 64 * GIB
-/** Places that are read: every 16th cluster, which is every table slice many times. */
+/** Number of offsets that are read: every 16th cluster, which reads every table slice many times. */
 const CACHED_PLACES = CACHED_BYTES / CLUSTER / 16
 
 const cache: Dimension = {
@@ -314,7 +314,7 @@ const cache: Dimension = {
     {
       figure: 'read us',
       kind: 'bench',
-      // An odd number of steps far from each other: all places, in an order without order.
+      // An odd number of steps, far from each other: visits all offsets in a scattered order.
       args: ['-d', '1', '-s', '4096', '-S', String(16 * CLUSTER * 2047)],
       count: requestsOf(quick),
     },
@@ -354,5 +354,5 @@ const data: Dimension = {
   theirs: () => [{ figure: 'check ms', kind: 'check', args: [], count: 1 }],
 }
 
-/** All of them. */
+/** All dimensions. */
 export const DIMENSIONS: readonly Dimension[] = [size, chain, fragmentation, cache, data]

@@ -1,4 +1,4 @@
-/** What a process of its own is told to measure: one image, and what is done to it. Plain data, passed as JSON. */
+/** The measurements of one worker process: one image, and the requests to it. Plain data, passed as JSON. */
 
 /** Guest offsets: `count` of them, `stride` bytes apart, visited in one shuffled order. */
 export interface Places {
@@ -8,34 +8,35 @@ export interface Places {
   readonly first?: number
 }
 
-/** One measurement. What it finds is named by {@link name}: `name us`, `name reads`, ... */
+/** One measurement. Its figures are named after {@link name}: `name us`, `name reads`, ... */
 export type Measure =
-  /** Opens and closes it: `ms`, and what is read: `reads`, `bytes`. */
+  /** Opens and closes the image: `ms`, and the requests of the open: `reads`, `bytes`. */
   | { readonly kind: 'open'; readonly name: string; readonly times: number }
   /**
-   * Requests at places: `us`; for each request `layers` (nodes that were asked), `reads` and `writes` of the files
-   * below; for reads also `first reads`, in a pass over all places before anything is in memory.
+   * Requests at offsets: `us`; for each request `layers` (number of nodes it reached), `reads` and `writes`
+   * of the files below; for reads also `first reads`, in a pass over all offsets before anything is in
+   * memory.
    */
   | {
       readonly kind: 'read' | 'write'
       readonly name: string
       readonly bytes: number
       readonly places: Places
-      /** How many are timed, the places in turn. */
+      /** Number of timed requests, at the offsets in turn. */
       readonly requests: number
-      /** Each place is written once only, so that a pass allocates. */
+      /** Whether each offset is written only once, so that a pass allocates. */
       readonly once?: boolean
     }
-  /** Checks it: `ms`, `reads`, `bytes`. */
+  /** Checks the image: `ms`, `reads`, `bytes`. */
   | { readonly kind: 'check'; readonly name: string }
-  /** In MiB: what stays in memory while it is open, `heap`; and the most the process ever took, `peak`. */
+  /** In MiB: `heap`, the memory in use while the image is open; and `peak`, the maximum of the process. */
   | { readonly kind: 'memory'; readonly name: string }
 
 /** One image and its measurements, in their order. */
 export interface Order {
   /** The files of the chain, from the top down; all qcow2. */
   readonly chain: readonly string[]
-  /** More options of the driver at the top. */
+  /** Further options of the driver at the top. */
   readonly options: Readonly<Record<string, string | number>>
   readonly measures: readonly Measure[]
 }

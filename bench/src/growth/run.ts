@@ -15,13 +15,13 @@ import { summarize } from '../statistics.ts'
 import { DIMENSIONS, type Dimension, type TheirMeasure } from './dimensions.ts'
 import type { Figures, Order } from './order.ts'
 
-/** One dimension, measured. */
+/** The results of one dimension. */
 export interface DimensionResult {
   readonly id: string
   readonly points: readonly { readonly point: number; readonly figures: Figures }[]
 }
 
-/** All of them, as they are kept in JSON. */
+/** All results, as saved in JSON. */
 export interface GrowthResults {
   readonly kind: 'vmblock growth'
   readonly machine: Machine
@@ -48,7 +48,7 @@ async function measureOurs(runtime: Runtime, order: Order): Promise<Figures> {
 
 const THEIR_RUNS = 3
 
-/** QEMU opens the same image with the same options. */
+/** Measures QEMU's program on the same image with the same options. */
 async function measureTheirs(
   { figure, kind, args, count }: TheirMeasure,
   path: string,
@@ -107,12 +107,12 @@ interface GrowthBench {
   readonly quick: boolean
 }
 
-/** A table of Markdown: a row for each point. */
+/** A Markdown table with a row for each point. */
 export function growthTable(dimension: Dimension, { points }: DimensionResult): string {
   const drawn = dimension.panels.flatMap(({ title, curves }) =>
     curves.map(([key, name]) => ({ key, title: `${title}: ${name}` })),
   )
-  // On one scale with what an image takes, a whole process would leave nothing to be seen.
+  // On one scale with the memory of an image, that of a whole process would hide it.
   const peak = { key: 'memory peak', title: 'MiB of the process, at most' }
   const columns = [...drawn.filter(({ key }) => key !== peak.key), peak].filter(({ key }) =>
     points.some(({ figures }) => figures[key] !== undefined),
@@ -147,7 +147,7 @@ async function measureGrowth(settings: Settings, selected: readonly Dimension[])
   return { kind: 'vmblock growth', machine, dimensions }
 }
 
-/** Measures the dimensions that the words name, or reads what was measured before; prints and keeps it. */
+/** Measures the dimensions that the words name, or reads saved results; prints and saves them. */
 export async function runGrowth(settings: Settings): Promise<void> {
   const { words, list, json, svg, from } = settings
   const selected = DIMENSIONS.filter(({ id }) => words.length === 0 || words.includes(id))

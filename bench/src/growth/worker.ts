@@ -1,6 +1,6 @@
 /**
- * The process that measures one image, so that its memory is its own. Started with its order, as JSON, as the one
- * argument; prints figures, as JSON.
+ * The process that measures one image, so that its memory can be measured. Its only argument is its order, as
+ * JSON; prints figures, as JSON.
  * @module
  */
 import { type BlockNode, DriverRegistry, type NodeOptions, openNode } from '@vmblock/block-core'
@@ -19,7 +19,7 @@ const host = emptyTally()
 const counters = [countingFilter('count-layer', layers), countingFilter('count-host', host)]
 const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), host: nodeHost() }
 
-/** Options of a node for the chain from one file on, with or without what counts. */
+/** Node options for the chain from one file downward, with or without counting filters. */
 function optionsOf(index: number, counted: boolean): NodeOptions {
   const filename = order.chain[index]!
   const place: NodeOptions = { driver: 'file', filename }
@@ -47,7 +47,7 @@ async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>):
     elapsed.push(now() - started)
     await node.close()
   }
-  // The best of them: opening waits for threads, and on a busy machine that is all the others tell.
+  // The minimum: opening waits for threads, and on a busy machine the other samples measure only that.
   figures[`${name} ms`] = Math.min(...elapsed)
   const before = { ...host }
   const node = await open(true, { 'read-only': true })
@@ -57,7 +57,7 @@ async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>):
   figures[`${name} bytes`] = readBytes
 }
 
-/** The places in one shuffled order. */
+/** The offsets in one shuffled order. */
 function shuffled({ count, stride, first = 0 }: Places): number[] {
   const random = createRandom(7)
   const offsets = Array.from({ length: count }, (_, i) => first + i * stride)
@@ -70,7 +70,10 @@ function shuffled({ count, stride, first = 0 }: Places): number[] {
 
 type Requests = Extract<Measure, { kind: 'read' | 'write' }>
 
-/** One request is too short for a clock: time is taken of so many, again and again, for at least so many milliseconds. */
+/**
+ * One request is too short for a clock: groups of requests are timed, repeated for at least `ms`
+ * milliseconds.
+ */
 const TOGETHER = { requests: 8, ms: 0.2 }
 
 async function measureRequests(measure: Requests): Promise<void> {
@@ -104,7 +107,7 @@ async function measureRequests(measure: Requests): Promise<void> {
   figures[`${name} us`] = medianOf(elapsed) * 1000
 }
 
-/** What requests lead to, counted in passes of their own: counting takes time. */
+/** Counts the effects of requests, in separate passes: counting takes time. */
 async function countRequests(
   { kind, name }: Requests,
   count: number,
@@ -146,7 +149,10 @@ async function measureCheck({ name }: Extract<Measure, { kind: 'check' }>): Prom
 
 const MIB = 2 ** 20
 
-/** MiB of live objects and buffers. What was freed is given back a little later: so until it falls no further. */
+/**
+ * MiB of live objects and buffers. Freed memory is returned with a delay, so this waits until the figure
+ * stops falling.
+ */
 async function usedMemory(): Promise<number> {
   for (let least = Number.POSITIVE_INFINITY; ; ) {
     globalThis.gc?.()
@@ -157,7 +163,7 @@ async function usedMemory(): Promise<number> {
   }
 }
 
-/** MiB that stay in memory while the image is open, read at all places of a measure. */
+/** MiB that stay in memory while the image is open, after reads at all offsets of a measure. */
 async function memoryOfImage(last: Requests | undefined): Promise<number> {
   const before = await usedMemory()
   const buffer = new Uint8Array(last?.bytes ?? 4096)
@@ -169,7 +175,7 @@ async function memoryOfImage(last: Requests | undefined): Promise<number> {
 }
 
 async function measureMemory(name: string, last: Requests | undefined): Promise<void> {
-  // What the first time leaves behind for good, compiled code for one, belongs to no image.
+  // What the first run leaves for good, such as compiled code, does not belong to the image.
   await memoryOfImage(last)
   figures[`${name} heap`] = await memoryOfImage(last)
   figures[`${name} peak`] = process.resourceUsage().maxRSS / 1024

@@ -1,6 +1,6 @@
 /**
- * `pnpm bench loop`: for how long the event loop stands while the library works, and how long small requests of others take
- * meanwhile.
+ * `pnpm bench loop`: for how long the library blocks the event loop, and how long small requests to another
+ * file take meanwhile.
  */
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,21 +26,21 @@ import { ownRuntime } from '../runtimes.ts'
 
 const environment = { registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]), host: nodeHost() }
 
-/** What a program does while the event loop is watched. */
+/** A workload during which the event loop is watched. */
 export interface LoopRow {
   readonly name: string
-  /** Makes what it needs. @param scale 1, or a part of it for a smoke run */
+  /** Makes what the run needs. @param scale 1, or a fraction of it for a smoke run */
   prepare(path: string, scale: number): Promise<{ run(): Promise<unknown>; close(): Promise<unknown> }>
 }
 
-/** What was seen of one row, in milliseconds. */
+/** The measurements of one row, in milliseconds. */
 export interface LoopResult {
   readonly name: string
-  /** From the return of the call that began it to its end. */
+  /** From the return of the call that started it to its end. */
   readonly wall: number
-  /** The longest time between two turns of the event loop: beside a small request it is what a timer waits for. */
+  /** The longest time between two turns of the event loop, which is how long a timer may wait. */
   readonly longest: number
-  /** How long reads of 4 KiB took that another file was asked for, one after the other. */
+  /** Durations of 4 KiB reads of another file, one after the other: the median. */
   readonly p50: number
   readonly p99: number
   readonly most: number
@@ -56,7 +56,7 @@ async function hostFile(path: string, bytes: number, options: object = {}): Prom
   return opened({ driver: 'file', filename: path, ...options })
 }
 
-/** All at once: a storm. */
+/** A storm: all requests are issued at once. */
 const storm = (
   name: string,
   open: (path: string) => Promise<BlockNode>,
@@ -131,7 +131,7 @@ export const LOOP_ROWS: readonly LoopRow[] = [
 const rank = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 
-/** Watches one row. @param directory for files of its own */
+/** Watches one row. @param directory for its temporary files */
 export async function watchLoop(row: LoopRow, directory: string, scale: number): Promise<LoopResult> {
   const path = join(directory, `loop-${process.pid}`)
   const other = `${path}-other`
@@ -150,7 +150,7 @@ export async function watchLoop(row: LoopRow, directory: string, scale: number):
     }
   }
   const done = run()
-  // How long the issuing takes is the caller's.
+  // The time for issuing is the caller's.
   const start = performance.now()
   let last = start
   const watch = async (): Promise<void> => {
@@ -176,7 +176,7 @@ export async function watchLoop(row: LoopRow, directory: string, scale: number):
   return { name: row.name, wall, longest, p50: rank(took, 0.5), p99: rank(took, 0.99), most: rank(took, 1) }
 }
 
-/** Results as a table of Markdown. */
+/** Results as a Markdown table. */
 export const loopTable = (rows: readonly LoopResult[]): string =>
   markdownTable(
     [
@@ -189,11 +189,11 @@ export const loopTable = (rows: readonly LoopResult[]): string =>
     { align: ['l', 'r', 'r', 'r', 'r', 'r'] },
   )
 
-/** Rounds of a row; what is shown is of the one whose longest is the median. */
+/** The round of a row whose longest stretch is the median. */
 const median = (results: readonly LoopResult[]): LoopResult =>
   [...results].sort((a, b) => a.longest - b.longest)[Math.floor(results.length / 2)]!
 
-/** Watches what the settings select, and prints it. */
+/** Watches the rows that the settings select, and prints the results. */
 export async function runLoop({
   root,
   words,
@@ -215,7 +215,7 @@ export async function runLoop({
   const results: LoopResult[] = []
   for (const row of rows) {
     const seen: LoopResult[] = []
-    // The first one is for the compiler.
+    // The first round warms up the compiler.
     for (let round = 0; round <= rounds; round++) {
       const result = await watchLoop(row, disk.directory, quick ? 1 / 64 : 1)
       if (round > 0 || quick) seen.push(result)

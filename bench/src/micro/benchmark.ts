@@ -1,24 +1,27 @@
-/** One hot function: how it is set up, and what is timed. */
+/** One hot function: its setup, and what is timed. */
 
-/** What is timed. */
+/** A function to time. */
 export interface Micro {
-  /** Words that a filter looks in, and that results are compared by. */
+  /** The name, which filters match, and by which results are compared. */
   readonly name: string
-  /** Operations of one call of what {@link prepare} gives. */
+  /** Number of operations in one call of the function that {@link prepare} returns. */
   readonly batch: number
   /**
    * Makes what the operation needs.
    *
-   * @returns `batch` operations in a row: an asynchronous function where the operation is one
+   * @returns `batch` operations in a row: an asynchronous function if the operation is asynchronous
    */
   prepare(): Promise<() => unknown>
 }
 
-/** Operations that are timed at a time: enough of them that the clock does not count. */
+/** Operations that are timed together: enough that the cost of reading the clock does not matter. */
 export const BATCH = 1000
 
-/** Of operations that take microseconds: a batch should be over before somebody else has his turn. */
+/**
+ * The same for operations that take microseconds: a batch should end before another process gets the
+ * processor.
+ */
 export const FEW = 20
 
-/** Where results go that would else be computed for nobody, and so perhaps not at all. */
+/** Receives results that nothing else uses, so that the compiler does not drop their computation. */
 export const sink = { value: undefined as unknown }

@@ -17,7 +17,7 @@ import {
 import { FlushQueue } from '../../../packages/block-core/src/flush-queue.ts'
 import { BATCH, FEW, type Micro, sink } from './benchmark.ts'
 
-/** Hands out the child that drivers get: caches work on one. */
+/** A driver that exposes its child, because caches work on one. */
 let child: BlockChild | undefined
 const lender = defineDriver({
   name: 'lender',
@@ -51,7 +51,7 @@ const zeroes = (name: string, bytes: number, last?: number, batch = BATCH): Micr
   name,
   batch,
   async prepare() {
-    // Written first: pages that nobody wrote to are all one page of the kernel's.
+    // Written first: pages that were never written are all one page of the kernel's.
     const buffer = new Uint8Array(bytes).fill(1).fill(0)
     if (last !== undefined) buffer[last] = 1
     return () => {
@@ -114,7 +114,7 @@ const flushed = (name: string, together: number, writes: boolean): Micro => ({
   },
 })
 
-/** See the head of this file. */
+/** The hot functions of the block layer. */
 export const coreMicros: readonly Micro[] = [
   zeroes('zero detection, 4 KiB of zeroes', 4096, undefined, FEW),
   zeroes('zero detection, 64 KiB of zeroes', 65536, undefined, FEW),
@@ -138,7 +138,7 @@ export const coreMicros: readonly Micro[] = [
       const cache = await makeCache(SLICES)
       let next = 0
       return async () => {
-        // Four times as many slices as there is room for, in turn: none is still there when it comes up again.
+        // Four times as many slices as there is room for, in turn: each is gone when its turn comes again.
         for (let i = 0; i < FEW; i++) await cache.load((next++ % (4 * SLICES)) * SLICE)
       }
     },

@@ -1,4 +1,4 @@
-/** Hot functions of qcow2: from a guest offset to a host offset, refcounts, and the whole way of a request. */
+/** Hot functions of qcow2: from guest offset to host offset, refcounts, and the whole path of a request. */
 import {
   type BlockNode,
   DriverRegistry,
@@ -24,7 +24,7 @@ const CLUSTERS = SIZE / CLUSTER
 /** Visits all clusters, each far from the one before. */
 const STEP = 101
 
-/** qcow2 as it is, that hands out the image it opens. */
+/** The qcow2 driver, but with access to the image that it opens. */
 let opened: Image | undefined
 const open = defineDriver({
   ...qcow2,
@@ -38,7 +38,7 @@ const open = defineDriver({
 const environment = { registry: new DriverRegistry([memory, raw, qcow2]), host: denyHost }
 const inside = { registry: new DriverRegistry([memory, open]), host: denyHost }
 
-/** A file in memory, with an image all of whose clusters are there. */
+/** A file in memory, with an image whose clusters are all allocated. */
 async function fullFile(format: 'qcow2' | 'raw'): Promise<BlockNode> {
   const file = await openNode(environment, { driver: 'memory' })
   await formatImage(environment.registry.get(format), file, { size: SIZE })
@@ -52,7 +52,7 @@ async function fullFile(format: 'qcow2' | 'raw'): Promise<BlockNode> {
 async function fullImage(): Promise<Image> {
   const file = await fullFile('qcow2')
   const node = await openNode(inside, { driver: 'qcow2', file })
-  // Brings the tables in.
+  // Loads the tables.
   const image = opened!
   for (let cluster = 0; cluster < CLUSTERS; cluster++) {
     await loadRun(image, cluster * CLUSTER, 1)
@@ -100,7 +100,7 @@ const request = (
   },
 })
 
-/** See the head of this file. */
+/** The hot functions of qcow2. */
 export const qcow2Micros: readonly Micro[] = [
   lookup('L2 lookup, 4 KiB', 4096, false),
   lookup('L2 lookup, 4 KiB to be written', 4096, true),
@@ -154,7 +154,7 @@ export const qcow2Micros: readonly Micro[] = [
       const buffer = new Uint8Array(4096).fill(2)
       return async () => {
         const file = await openNode(environment, { driver: 'memory' })
-        // Small clusters, or what memory costs would be all that is measured.
+        // Small clusters; otherwise the cost of memory would dominate.
         await formatImage(qcow2, file, { size: SIZE, clusterSize: 4096 })
         const node = await openNode(environment, { driver: 'qcow2', file })
         for (let cluster = 0; cluster < CLUSTERS; cluster++) await node.write(cluster * 4096, buffer)

@@ -1,4 +1,4 @@
-/** Hot functions are all timed, and compared with what they took before. */
+/** All hot functions are timed, and compared with earlier results. */
 import { expect, test, vi } from 'vitest'
 import { compareMicros, microTable, selectMicros, timeMicro } from './run.ts'
 
@@ -20,7 +20,7 @@ test('words select', () => {
 })
 
 test('time is that of one operation, though batches are timed', async () => {
-  // A clock that goes on by a millisecond whenever somebody looks.
+  // A clock that advances by a millisecond whenever it is read.
   let now = 0
   vi.spyOn(performance, 'now').mockImplementation(() => now++)
   let calls = 0

@@ -1,4 +1,4 @@
-/** `pnpm bench micro`: hot functions in nanoseconds, by tinybench; and how they compare with what they took before. */
+/** `pnpm bench micro`: hot functions in nanoseconds, by tinybench, compared with earlier results. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { markdownTable } from 'markdown-table'
 import { Bench } from 'tinybench'
@@ -10,10 +10,10 @@ import type { Micro } from './benchmark.ts'
 import { coreMicros } from './core.ts'
 import { qcow2Micros } from './qcow2.ts'
 
-/** All that can be timed. */
+/** All functions that can be timed. */
 export const MICROS: readonly Micro[] = [...qcow2Micros, ...coreMicros]
 
-/** What one function took, in nanoseconds for each operation. */
+/** The times of one function, in nanoseconds for each operation. */
 export interface MicroResult {
   readonly name: string
   readonly median: number
@@ -23,14 +23,14 @@ export interface MicroResult {
   readonly samples: number
 }
 
-/** All of them, as they are kept in JSON. */
+/** All results, as saved in JSON. */
 export interface MicroResults {
   readonly kind: 'vmblock micro'
   readonly machine: Machine
   readonly rows: readonly MicroResult[]
 }
 
-/** Milliseconds that each function is timed, after half as many to warm up; of a smoke run. */
+/** Milliseconds that each function is timed, after half as many to warm up, in full and smoke runs. */
 const TIME = { full: 500, quick: 10 }
 const NS_PER_MS = 1e6
 
@@ -64,13 +64,13 @@ export async function timeMicro({ name, batch, prepare }: Micro, quick: boolean)
   }
 }
 
-/** Those that have one of the words in their name. */
+/** The functions with one of the words in their names. */
 export const selectMicros = (words: readonly string[]): readonly Micro[] =>
   words.length === 0
     ? MICROS
     : MICROS.filter(({ name }) => words.some((word) => name.toLowerCase().includes(word.toLowerCase())))
 
-/** How many times as long everything took as before; above 1 it has become slower. */
+/** The times relative to earlier ones; above 1 a function has become slower. */
 export function compareMicros(
   rows: readonly MicroResult[],
   before: readonly MicroResult[],
@@ -90,7 +90,7 @@ function readMicros(path: string): MicroResults {
   return results
 }
 
-/** Results as a table of Markdown. */
+/** Results as a Markdown table. */
 export function microTable(rows: readonly MicroResult[], before?: readonly MicroResult[]): string {
   const ratios = before && compareMicros(rows, before)
   const header = ['function', 'ns', '±', 'p99', ...(ratios ? ['x before'] : [])]
@@ -104,7 +104,7 @@ export function microTable(rows: readonly MicroResult[], before?: readonly Micro
   return markdownTable([header, ...lines], { align: header.map((_, column) => (column === 0 ? 'l' : 'r')) })
 }
 
-/** Times what the settings select; prints and keeps it. */
+/** Times the functions that the settings select; prints and saves the results. */
 export async function runMicro({ root, words, quick, json, compare, list }: Settings): Promise<void> {
   const selected = selectMicros(words)
   if (list) {

@@ -23,14 +23,14 @@ function curvesOf({ curves, proportional = false }: Panel, { points }: Dimension
   return curves.flatMap(([key, name]) => {
     const known = points.flatMap(({ point, figures }) => {
       const value = figures[key]
-      // What was too short for the clock has no place on a scale of powers.
+      // Values too short for the clock cannot be drawn on a logarithmic scale.
       return value === undefined || (proportional && value <= 0) ? [] : [[point, value] as const]
     })
     return known.length === 0 ? [] : [{ name, isTheirs: key.endsWith('(QEMU)'), points: known }]
   })
 }
 
-/** From 0, so that what does not grow looks flat; by powers where proportion is the question. */
+/** A scale from 0, so that constant costs look flat; logarithmic if the question is proportionality. */
 function scaleOf(values: readonly number[], from: number, to: number, isLog: boolean): Scale {
   if (isLog) {
     const least = Math.max(Math.min(...values), 0.01)
@@ -81,7 +81,7 @@ function yAxis(y: Scale, x0: number, x1: number, isLog: boolean): string[] {
   ])
 }
 
-/** Labels that have room; the last and the first always have it. */
+/** The labels that fit; the last and the first always do. */
 function xAxis(dimension: Dimension, points: readonly number[], x: Scale, y0: number): string[] {
   const labels = points.map((point, index) => {
     const text = dimension.label(point)
@@ -109,7 +109,7 @@ function drawCurve({ points, isTheirs }: Curve, index: number, x: Scale, y: Scal
   ]
 }
 
-/** As much more as there is more work, from where the curve ends. */
+/** The line of proportional growth, which ends where the curve ends. */
 function proportionalLine({ points }: Curve, x: Scale, y: Scale): string {
   const [lastX, lastY] = points.at(-1)!
   const [least] = y.ticks()

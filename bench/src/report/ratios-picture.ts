@@ -1,4 +1,4 @@
-/** The picture of a run: for each row how many times as fast as QEMU we are, and what it must and aims to be. */
+/** The picture of a run: for each row our speed relative to QEMU's, and what it must and aims to be. */
 import { scaleLog } from 'd3-scale'
 import { machineLines } from '../machine.ts'
 import type { Summary } from '../statistics.ts'
@@ -12,9 +12,9 @@ const RIGHT = 110
 const TOP = 64
 const BAR = 9
 const GAP = 7
-/** Pixels of a heading. */
+/** Height of a heading in pixels. */
 const HEADING = 22
-/** The axis reaches at least from here to there, and never beyond these. */
+/** The axis spans at least `least` to `most`, and never exceeds `floor` and `ceiling`. */
 const AXIS = { least: 0.5, most: 2, floor: 1 / 16, ceiling: 256 }
 
 /** One bar: further to the right is better. */
@@ -66,7 +66,7 @@ function linesOf({ rows, runtimes }: Results): Line[] {
 
 const SUFFIXES = { ratio: '', start: 'x', flushes: 'x' } as const
 
-/** What stands at the end of a bar: the figure as the table has it. */
+/** The text at the end of a bar: the figure as in the table. */
 function endText({ row: { target } }: Line, { verdict, version }: Bar, several: boolean): string {
   const text = `${figure(verdict.wall?.median)}${SUFFIXES[target?.of ?? 'ratio']}`
   return several ? `${text} (${version.split('.')[0]})` : text
@@ -168,7 +168,7 @@ function drawBar(x: Scale, top: number, { value, low, high, cpu, verdict }: Bar)
   ]
 }
 
-/** A stroke for what must be reached, an arrow's head for what is aimed at. */
+/** A stroke at what must be reached, an arrowhead at what is aimed at. */
 function drawMarks(x: Scale, y: number, height: number, { must, aim }: Line): string[] {
   const [top, bottom] = [y - 3, y + height + 1]
   const middle = (top + bottom) / 2

@@ -1,4 +1,4 @@
-/** What a run of the table found: plain data, as it is kept in JSON; and how it is judged. */
+/** The results of a run: plain data, as saved in JSON; and their verdicts. */
 import type { Counts } from '../counts/counts.ts'
 import type { Machine } from '../machine.ts'
 import type { Sample, Samples } from '../rounds.ts'
@@ -17,13 +17,13 @@ export interface RowResult extends Pick<Workload, 'id' | 'title' | 'place' | 'un
   readonly counts?: Readonly<Record<string, Counts>>
 }
 
-/** A runtime, without the place it has on its machine. */
+/** A runtime, without its path on the machine. */
 export interface RuntimeName {
   readonly id: string
   readonly version: string
 }
 
-/** All of it. */
+/** All results. */
 export interface Results {
   readonly kind: 'vmblock programs'
   readonly machine: Machine
@@ -38,7 +38,7 @@ export type Level = 'aim' | 'must' | 'missed'
 
 /** One row for one runtime. */
 export interface Verdict {
-  /** What the target is about, by wall clock or by count. */
+  /** The figure of the target, by wall clock or by count. */
   readonly wall: Summary | undefined
   /** The same by processor time; undefined for counts. */
   readonly cpu: Summary | undefined
@@ -61,7 +61,7 @@ export function levelOf(target: Target | undefined, value: number | undefined): 
 const only = (samples: readonly Sample[] | undefined, what: keyof Sample): number[] =>
   (samples ?? []).map((sample) => sample[what])
 
-/** Judges one row for one runtime: by the ratio to QEMU, or to an empty script where that is what the target says. */
+/** Judges one row for one runtime: by the ratio to QEMU, or to an empty script if the target says so. */
 export function judge(row: RowResult, runtime: string): Verdict {
   const { target, samples, counts } = row
   if (target?.of === 'flushes') {
@@ -79,10 +79,10 @@ export function judge(row: RowResult, runtime: string): Verdict {
   return { wall, cpu, level: levelOf(target, wall?.median), cpuLevel: levelOf(target, cpu?.median) }
 }
 
-/** QEMU's time divided by ours, whatever the target is about. */
+/** QEMU's time divided by ours, whatever the target compares. */
 export const ratioToQemu = (row: RowResult, runtime: string, what: keyof Sample): Summary | undefined =>
   ratios(only(row.samples[QEMU], what), only(row.samples[runtime], what))
 
-/** What one side took. */
+/** The time of one side. */
 export const timeOf = (row: RowResult, side: string, what: keyof Sample): Summary | undefined =>
   summarize(only(row.samples[side], what))

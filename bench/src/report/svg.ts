@@ -1,6 +1,6 @@
-/** Pieces of pictures: elements as text, and colours that are read on a light page and on a dark one. */
+/** Pieces of pictures: elements as text, and colors that are legible on light and dark pages. */
 
-/** Attributes of an element; numbers are rounded to what a picture can show. */
+/** Attributes of an element; numbers are rounded to visible precision. */
 export type Attributes = Readonly<Record<string, string | number | undefined>>
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
@@ -29,7 +29,7 @@ interface Theme {
   readonly faint: string
   readonly grid: string
   readonly page: string
-  /** Of curves, and of levels. */
+  /** Colors of curves, and of levels. */
   readonly series: readonly string[]
   readonly aim: string
   readonly must: string
@@ -60,7 +60,7 @@ const DARK: Theme = {
   none: '#656c76',
 }
 
-/** Written out for both, since not everything that draws SVG knows variables. */
+/** Written out for both themes, since not every SVG renderer supports variables. */
 const colours = (theme: Theme): string => `
 .page { fill: ${theme.page} } text { fill: ${theme.ink} } .faint { fill: ${theme.faint} }
 .grid { stroke: ${theme.grid} } .axis { stroke: ${theme.faint} }
@@ -77,7 +77,7 @@ ${colours(LIGHT)}
 @media (prefers-color-scheme: dark) {${colours(DARK)}}
 `
 
-/** A whole picture. `title` is what is read aloud. */
+/** A whole picture. `title` is read aloud by screen readers. */
 export function picture(width: number, height: number, title: string, content: readonly string[]): string {
   const size = { width, height, viewBox: `0 0 ${width} ${height}` }
   const parts = [

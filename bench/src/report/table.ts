@@ -1,4 +1,4 @@
-/** Results as tables of Markdown, which read well in a terminal, too. */
+/** Results as Markdown tables, which are legible in a terminal, too. */
 import { markdownTable } from 'markdown-table'
 import { KINDS, RESERVED } from '../images.ts'
 import type { Summary } from '../statistics.ts'
@@ -29,7 +29,7 @@ function timeText(row: RowResult, side: string): string {
 const ratioText = (ratio: Summary | undefined): string =>
   ratio ? `${figure(ratio.median)} (${figure(ratio.q1)}-${figure(ratio.q3)})` : '-'
 
-/** Exact, since one flush decides. */
+/** Exact numbers, since one flush decides. */
 const flushesText = ({ counts }: RowResult, runtime: string): string =>
   `${counts?.[runtime]?.flushes ?? '-'} / ${counts?.[QEMU]?.flushes ?? '-'} flushes`
 
@@ -73,7 +73,7 @@ export function programTable({ runtimes, rows }: Results): string {
   return markdownTable([header, ...lines], { align })
 }
 
-/** `ours / QEMU's`, of what was counted for each guest write. */
+/** `ours / QEMU's`, for a count per guest write. */
 function countText(row: RowResult, runtime: string, what: (row: RowResult, side: string) => number): string {
   const of = (side: string): string => {
     const counts = row.counts?.[side]
@@ -82,7 +82,7 @@ function countText(row: RowResult, runtime: string, what: (row: RowResult, side:
   return `${of(runtime)} / ${of(QEMU)}`
 }
 
-/** The seed's table: the kinds of image side by side, writes that allocate and are durable; ours / QEMU's. */
+/** The table of kinds: the kinds of image side by side, for durable allocating writes; ours / QEMU's. */
 export function kindsTable({ runtimes, rows }: Results): string | undefined {
   const counted = rows.filter(({ counts }) => counts !== undefined)
   if (counted.length === 0) return undefined
@@ -114,7 +114,7 @@ export function kindsTable({ runtimes, rows }: Results): string | undefined {
   return markdownTable([header, ...lines], { align: header.map((_, column) => (column === 0 ? 'l' : 'r')) })
 }
 
-/** How many rows meet what they must, by runtime; and which do not. */
+/** The number of rows that meet "must", by runtime; and the rows that do not. */
 export function summaryLines({ runtimes, rows }: Results): string[] {
   const judged = rows.filter(({ state, target }) => state === 'measured' && target !== undefined)
   const lines = runtimes.map(({ id, version }) => {

@@ -7,7 +7,7 @@ import { streamContestants } from './requests.ts'
 
 type Cache = 'writeback' | 'writethrough'
 
-/** Writes for one count. Their number is part of what comes out: the first ones cost more. */
+/** Writes for one count. Their number affects the result: the first ones cost more. */
 const COUNTED = 512
 const LEAST_COUNTED = 64
 
@@ -25,7 +25,7 @@ const SETTINGS: readonly Setting[] = [
   { cache: 'writethrough', depth: 64, count: 8192, target: { of: 'ratio', must: 4, aim: 15 } },
 ]
 
-/** What the flushes of a reservation aim at, beside QEMU's eager mode: those of lazy refcounts. */
+/** The target for the flushes of a reservation, relative to QEMU's eager mode: those of lazy refcounts. */
 const AS_LAZY = 0.52
 
 function targetOf({ id, format }: ImageKind, { target }: Setting): Target | undefined {

@@ -1,4 +1,4 @@
-/** Whole commands, start-up and all: conversions, a script, and programs that have little to do. */
+/** Whole commands, start-up included: conversions, a script, and programs that have little to do. */
 import { rmSync, writeFileSync } from 'node:fs'
 import { type Command, runTimed } from '../child.ts'
 import { createFull, createImage, fill, warm } from '../images.ts'
@@ -6,7 +6,7 @@ import { ours, type Program, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
 import { emptySide, QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
 
-/** Microseconds of `times` runs of one command, each. */
+/** Times `times` runs of one command. @returns microseconds for each */
 async function measure(command: Command, times: number, reset?: () => Promise<void> | void): Promise<Sample> {
   let wall = 0
   let cpu = 0
@@ -25,9 +25,9 @@ interface CommandLine {
   readonly stdin?: string
   /** Runs that make one sample; 1 by default. */
   readonly times?: number
-  /** Brings things back to what they were before the last run. */
+  /** Restores the state before the last run. */
   reset?(): Promise<void> | void
-  /** Called after our first run: a program that does less than it should is soon done. @throws Error */
+  /** Called after our first run, because a program that does too little is fast. @throws Error */
   verify?(): Promise<void>
 }
 
@@ -174,7 +174,7 @@ const script: Workload = {
   },
 }
 
-/** Runs that make one sample: a start-up is short, and its noise is not. */
+/** Runs that make one sample: a start-up is short, but its noise is large. */
 const STARTS = 5
 
 function startUp(name: string, args: (image: string) => readonly string[]): Workload {

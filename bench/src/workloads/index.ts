@@ -4,14 +4,14 @@ import { allocatingWorkloads } from './allocating.ts'
 import { commandWorkloads } from './commands.ts'
 import { requestWorkloads } from './requests.ts'
 
-/** See above. */
+/** Every row of the table, in its order. */
 export const WORKLOADS: readonly Workload[] = [
   ...requestWorkloads,
   ...allocatingWorkloads,
   ...commandWorkloads,
 ]
 
-/** The rows that one of the words occurs in; all of them for no words. */
+/** The rows that contain one of the words; all rows if there are no words. */
 export function selectWorkloads(words: readonly string[]): readonly Workload[] {
   if (words.length === 0) return WORKLOADS
   const matches = ({ id, title }: Workload): boolean =>

@@ -1,4 +1,4 @@
-/** Streams of requests through `qemu-img bench`, ours and QEMU's: what one request costs, start-up left out. */
+/** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
 import { createFull, settle, warm } from '../images.ts'
 import type { PlaceKind } from '../places.ts'
@@ -6,23 +6,23 @@ import { ours, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
 import { QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
 
-/** Words of `qemu-img bench` that make a stream of requests. */
+/** Arguments of `qemu-img bench` that make a stream of requests. */
 export type StreamArguments = (count: number, depth: number) => readonly string[]
 
 /** A stream of requests. */
 export interface RequestStream {
   readonly args: StreamArguments
-  /** What QEMU is asked instead, where its words differ. */
+  /** The arguments for QEMU, if they differ. */
   readonly theirArgs?: StreamArguments
   readonly count: number
   readonly depth: number
-  /** Brings the image back to what it was before the last run. */
+  /** Restores the state of the image before the last run. */
   reset?(): Promise<void> | void
 }
 
 const secondsIn = (stdout: string): number => Number(/completed in ([\d.]+) seconds/.exec(stdout)?.[1])
 
-/** Runs one request first, to know what the program itself costs; then all. */
+/** Runs one request first, to measure the program itself; then all. */
 async function measure(
   stream: RequestStream,
   command: (args: readonly string[]) => Command,
@@ -38,7 +38,7 @@ async function measure(
   }
 }
 
-/** Everybody who can run a stream. */
+/** All contestants that can run a stream. */
 export function streamContestants(workbench: Workbench, stream: RequestStream): Contestant[] {
   const { root, runtimes, hasQemu } = workbench
   const contestants: Contestant[] = runtimes.map((runtime) => ({
@@ -56,7 +56,7 @@ export function streamContestants(workbench: Workbench, stream: RequestStream): 
 }
 
 const FULL_BYTES = 512 * 2 ** 20
-/** An odd number of 4 KiB, so that every place is visited, each far from the one before. */
+/** An odd number of 4 KiB blocks, so that every offset is visited, each far from the one before. */
 const STRIDE = 20484 * 1024
 
 interface Shape {

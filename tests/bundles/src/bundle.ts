@@ -1,4 +1,4 @@
-/** What a bundler makes of an application for browsers: the files it starts with, and those it may load later. */
+/** Bundles an application for browsers: the files it starts with, and those it may load later. */
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 export interface BundleSizes {
   /** All files that are loaded before the application runs. */
   readonly start: number
-  /** What is loaded when it is first asked for, by the name of its module. */
+  /** Files that are loaded on first use, by the name of their module. */
   readonly later: Readonly<Record<string, number>>
 }
 
@@ -23,7 +23,8 @@ export interface BundleOptions {
 }
 
 /**
- * Bundles a module for browsers as applications do, every dependency included. What only Node resolves is an error.
+ * Bundles a module for browsers as applications do, every dependency included. Imports that only Node.js
+ * resolves are errors.
  *
  * @param source text of a module that exports what the application uses
  */

@@ -1,4 +1,7 @@
-/** The ways applications for browsers are built: each makes `main.js` of the page, and takes the worker of the disk along. */
+/**
+ * The ways to build applications for browsers: each makes `main.js` of the page, and includes the worker of
+ * the disk.
+ */
 import { cpSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -30,9 +33,10 @@ const bundle = (folder: string, entryPoints: Readonly<Record<string, string>>): 
     tsconfigRaw: {},
   })
 
-/** By their names. */
+/** The bundlers by name. */
 export const BUNDLERS: Readonly<Record<string, Bundler>> = {
-  // These two leave `new URL('./opfs-worker.js', import.meta.url)` as it is: the worker is a second entry beside the page's.
+  // These two keep `new URL('./opfs-worker.js', import.meta.url)`: the worker is a second entry beside the
+  // page's.
   esbuild: (folder) => bundle(folder, { main: PAGE, 'opfs-worker': WORKER }),
   async rollup(folder) {
     const plugins = [nodeResolve({ browser: true, rootDir: HERE }), commonjs()]
@@ -40,7 +44,7 @@ export const BUNDLERS: Readonly<Record<string, Bundler>> = {
     await built.write({ dir: folder, format: 'es' })
     await built.close()
   },
-  // These find it by themselves.
+  // These two find the worker by themselves.
   vite: (folder) =>
     vite({
       root: HERE,
@@ -73,10 +77,10 @@ export const BUNDLERS: Readonly<Record<string, Bundler>> = {
     ),
 }
 
-/** A page that is built without its worker. */
+/** Builds the page without its worker. */
 export const withoutWorker: Bundler = (folder) => bundle(folder, { main: PAGE })
 
-/** The script of the worker as it is published, which needs no bundler. */
+/** Copies the published script of the worker, which needs no bundler. */
 export const copyWorker = (folder: string, name: string): void =>
   cpSync(
     createRequire(import.meta.url)

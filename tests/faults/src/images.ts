@@ -1,5 +1,5 @@
 /**
- * Images on files of the host, in every way that the host reaches them.
+ * Images on host files, opened in every way the `file` driver offers.
  * @module
  */
 import { constants } from 'node:fs'
@@ -10,19 +10,19 @@ import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
 
-/** What opens images. */
+/** The environment that opens images. */
 export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
 
 /** A kind of image. */
 export interface Kind {
   readonly name: string
   readonly format: 'raw' | 'qcow2' | 'qed'
-  /** As for `qemu-img create -o`, without the size. */
+  /** Options as for `qemu-img create -o`, without the size. */
   readonly create: RawOptions
   readonly overlay?: true
 }
 
-/** QEMU takes no tables of one cluster. */
+/** The kinds of images. No tables of one cluster: QEMU does not accept them. */
 export const KINDS: readonly Kind[] = [
   { name: 'raw', format: 'raw', create: {} },
   { name: 'qcow2', format: 'qcow2', create: { cluster_size: 4096 } },
@@ -45,7 +45,7 @@ export const WAYS: readonly Way[] = [
   { name: 'cache=none', file: {}, image: { 'cache.direct': true } },
 ]
 
-/** Whether the file system at `directory` takes O_DIRECT. */
+/** Whether the file system at `directory` supports O_DIRECT. */
 export async function takesDirect(path: string): Promise<boolean> {
   if (constants.O_DIRECT === undefined) return false
   try {

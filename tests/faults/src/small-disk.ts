@@ -1,5 +1,5 @@
 /**
- * A file system of a few MiB, for tests that fill it. To have one takes root and the right to mount.
+ * A file system of a few MiB, for tests that fill it. Mounting one takes root and the right to mount.
  * @module
  */
 import { execFileSync } from 'node:child_process'
@@ -7,12 +7,12 @@ import { mkdtempSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A small file system that is mounted. */
+/** A small mounted file system. */
 export interface SmallDisk {
   path(name: string): string
-  /** Bytes. */
+  /** Free bytes. */
   readonly free: number
-  /** Takes room, which {@link makeRoom} gives back. */
+  /** Occupies space, which {@link makeRoom} frees again. */
   takeRoom(bytes: number): void
   makeRoom(): void
   /** Removes the files. */
@@ -21,7 +21,7 @@ export interface SmallDisk {
   remove(): void
 }
 
-/** Mounts one. @throws Error where that is not allowed, or not possible */
+/** Mounts a file system of that size. @throws Error where that is not allowed, or not possible */
 export function mountSmallDisk(bytes: number): SmallDisk {
   if (process.platform !== 'linux') throw new Error(`no tmpfs on ${process.platform}`)
   if (process.getuid?.() !== 0) throw new Error('only root may mount')
@@ -38,7 +38,7 @@ export function mountSmallDisk(bytes: number): SmallDisk {
   const remove = (): void => {
     if (!isMounted) return
     isMounted = false
-    // Lazily: what a failed test left open must not keep it.
+    // Lazily: files that a failed test left open must not prevent it.
     execFileSync('umount', ['-l', directory], { stdio: 'pipe' })
     rmdirSync(directory)
   }
@@ -59,7 +59,7 @@ export function mountSmallDisk(bytes: number): SmallDisk {
   }
 }
 
-/** Why {@link mountSmallDisk} does not work here; undefined: it does. */
+/** Why {@link mountSmallDisk} does not work here; undefined if it does. */
 export const whyNoSmallDisk: string | undefined = (() => {
   try {
     mountSmallDisk(64 * 1024).remove()

@@ -1,4 +1,4 @@
-/** The programs as processes of their own, with little memory and a limit of time. */
+/** The programs as separate processes, with little memory and a time limit. */
 import { spawnSync } from 'node:child_process'
 import {
   closeSync,
@@ -17,18 +17,18 @@ import type { Hostile } from './mutate.ts'
 
 const PROGRAMS = ['qemu-img-ts', 'qemu-io-ts'] as const
 
-/** Mebibytes of heap that a program gets; arrays of bytes are not on it, and are counted. */
+/** Mebibytes of heap for a program; byte arrays are not on the heap, but are counted. */
 const HEAP = 128
-/** Milliseconds after which a program is ended. */
+/** Milliseconds after which a program is killed. */
 const TIMEOUT = 240_000
 
-/** What a process did, and the beginning of what it said. */
+/** The outcome of a process, and the beginning of its output. */
 export interface Ended {
   readonly out: string
   readonly err: string
-  /** Null if it was ended by a signal, as for taking too long. */
+  /** Null if a signal ended the process, for example at the timeout. */
   readonly status: number | null
-  /** Bytes of memory that it had at the most. */
+  /** Bytes of memory at the peak. */
   readonly peak: number
 }
 
@@ -36,15 +36,15 @@ export interface Ended {
 export interface Programs {
   readonly directory: string
   path(name: string): string
-  /** Puts an image there. A file system that has no files of its size gets the largest it has. */
+  /** Writes an image. On a file system without files of that size it gets the largest possible size. */
   write(name: string, image: Pick<Hostile, 'bytes' | 'fileSize'>): void
   run(program: ProgramName, words: readonly string[]): Ended
-  /** The same on a terminal. @returns what the terminal got; undefined where there is no way to make one */
+  /** The same on a terminal. @returns the output to the terminal; undefined if none can be made */
   runOnTerminal(program: ProgramName, words: readonly string[]): string | undefined
   remove(): void
 }
 
-/** Bytes of what a program said that are looked at. */
+/** Bytes of a program's output that are examined. */
 const LOOKED_AT = 2 ** 20
 
 function beginningOf(fd: number): string {
@@ -52,7 +52,7 @@ function beginningOf(fd: number): string {
   return bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0))
 }
 
-/** Tells the parent, on a pipe of its own, how much memory the process took. */
+/** Reports the peak memory of the process to the parent, on a pipe of its own. */
 const REPORT = `process.on('exit', () => require('node:fs').writeSync(3, String(process.resourceUsage().maxRSS)))`
 
 /** Builds the programs; `remove` them when the tests are done. */
@@ -80,7 +80,7 @@ export async function buildPrograms(): Promise<Programs> {
     },
     run(program, words) {
       const argv = [`--max-old-space-size=${HEAP}`, '--require', report, bin(program), ...words]
-      // Into files: a check that finds millions of errors says so of each.
+      // Into files: a check that finds millions of errors prints each.
       const said = ['out', 'err'].map((name) => openSync(path(name), 'w+'))
       try {
         const { status, output } = spawnSync(process.execPath, argv, {

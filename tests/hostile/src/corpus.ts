@@ -1,4 +1,4 @@
-/** Images that once did harm, or were thought of beforehand: each a change to a sound one. */
+/** Images that once exposed a bug, or were devised to: each a change to a sound image. */
 import { deflateRawSync } from 'node:zlib'
 import type { Hostile } from './mutate.ts'
 
@@ -9,12 +9,12 @@ export interface Case {
   readonly seed: string
   /** Bytes that the file claims to have, if more than it has. */
   readonly fileSize?: number
-  /** The pass that it harmed, for short runs. Default: a check. */
+  /** The pass that exposed the bug, for short runs. Default: a check. */
   readonly pass?: 'read-write'
   change(image: Pen): void
 }
 
-/** The tables of long runs are so many times as large. */
+/** The factor by which tables are larger in long runs. */
 export const SCALE = process.env['HOSTILE_RUNS'] === undefined ? 1 : 8
 
 const ALL_ONES = 2n ** 64n - 1n
@@ -22,7 +22,7 @@ const ALL_ONES = 2n ** 64n - 1n
 export const COPIED = 2n ** 63n
 const COMPRESSED = 2n ** 62n
 
-/** Writing, big-endian where nothing else is said, anywhere in a file that grows with it. */
+/** Writes, big-endian by default, anywhere in a file that grows as needed. */
 export class Pen {
   #all: Uint8Array
   #length: number
@@ -89,12 +89,12 @@ export class Pen {
   get refcountTable(): number {
     return this.offset(48)
   }
-  /** The end of the file, at a cluster. */
+  /** The end of the file, rounded up to a cluster. */
   get end(): number {
     return Math.ceil(this.bytes.length / this.clusterSize) * this.clusterSize
   }
 
-  /** A compressed first cluster. */
+  /** Makes the first cluster a compressed one. */
   compressed(stream: Uint8Array): void {
     const { end, clusterBits } = this
     const sectors = Math.ceil(stream.length / 512) - 1
@@ -103,7 +103,7 @@ export class Pen {
   }
 }
 
-/** A zstd frame of run-length blocks, each a few bytes that stand for 128 KiB. */
+/** A zstd frame of run-length blocks, each a few bytes that expand to 128 KiB. */
 function zstdRuns(blocks: number, window: number): Uint8Array {
   const bytes = [0x28, 0xb5, 0x2f, 0xfd, 0x00, window]
   for (let i = 0; i < blocks; i++) {
@@ -113,7 +113,7 @@ function zstdRuns(blocks: number, window: number): Uint8Array {
   return Uint8Array.from(bytes)
 }
 
-/** Frames that give nothing. */
+/** Frames that expand to nothing. */
 const zstdSkips = (count: number): Uint8Array =>
   Uint8Array.from(Array.from({ length: count }, () => [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]).flat())
 

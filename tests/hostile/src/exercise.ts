@@ -1,6 +1,6 @@
 /**
  * Everything that users do with an image, done to one that may be hostile. Each step must succeed or fail
- * with a {@link BlockError} that a person understands, within bounds of time, requests and memory.
+ * with a readable {@link BlockError}, within bounds of time, requests and memory.
  * @module
  */
 import {
@@ -24,16 +24,16 @@ import { type AllocationMeter, BYTES_ALLOWED } from './meter.ts'
 
 /** Requests that one step may send to the file before it is taken for an endless loop. */
 const REQUESTS_ALLOWED = 200_000
-/** Milliseconds of the processor that one step may take on a slow machine, whatever else runs there. */
+/** Milliseconds of processor time that one step may take on a slow machine, whatever else runs there. */
 const TIME_ALLOWED = 20_000
 
-/** Stops what would go on for ever; no driver knows it, so that nobody mistakes it for an error of the host. */
+/** Stops an endless step; drivers do not know this class, so they do not take it for a host error. */
 class TooMany extends Error {}
 
 let requests = 0
 let allowed = REQUESTS_ALLOWED
 
-/** A filter below the format that counts what the format asks for. */
+/** A filter below the format that counts its requests. */
 const counter = defineDriver({
   name: 'counter',
   kind: 'filter',
@@ -63,7 +63,7 @@ const counter = defineDriver({
   },
 })
 
-/** Names in images mean an empty disk: what they may mean is tested elsewhere. */
+/** Names in images resolve to an empty disk: other tests cover what they may refer to. */
 export const environment: OpenEnvironment = {
   registry: new DriverRegistry([raw, qcow2, qed, memory, nullCo, copyOnRead, passThroughFilter, counter]),
   host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
@@ -76,11 +76,11 @@ export interface Finding {
   readonly error?: unknown
 }
 
-/** What a step does with the image; undefined where the image cannot be opened any more. */
+/** A step's requests to the image; undefined if the image can no longer be opened. */
 type Step = (node: BlockNode) => Promise<unknown>
 
 const PIECE = 2 ** 16
-/** Bytes at both ends of a disk and in its middle that are read. */
+/** Offsets at both ends of a disk and in its middle that are read. */
 const places = (size: number): number[] => [
   ...new Set(
     [0, PIECE, 2 * PIECE, 4 * PIECE, Math.floor(size / 2), size - PIECE, size - 700].filter(
@@ -142,7 +142,7 @@ const looks: Readonly<Record<string, Step>> = {
   check: (node) => node.check(),
 }
 
-/** What is tried on fresh copies of an image: open options, and steps. */
+/** The passes over fresh copies of an image: open options, and steps. */
 const PASSES: readonly (readonly [
   name: string,
   options: RawOptions,
@@ -164,10 +164,10 @@ const PASSES: readonly (readonly [
 ]
 
 /**
- * Runs every pass over copies that `makeFile` gives.
+ * Runs every pass over copies that `makeFile` returns.
  *
- * @param only the name of one pass, where there is no time for all
- * @param larger how many times as large as usual the image is, and what it takes to go through it
+ * @param only the name of one pass, when there is no time for all
+ * @param larger the factor by which the image, and the cost of going through it, is larger than usual
  * @returns what went wrong
  */
 export async function exercise(
@@ -200,7 +200,7 @@ export async function exercise(
   return findings
 }
 
-/** Runs one step under all watches. */
+/** Runs one step under all bounds. */
 export async function watched<T>(
   step: string,
   body: () => Promise<T>,
@@ -211,7 +211,7 @@ export async function watched<T>(
   const found = (what: string, error?: unknown): void =>
     void findings.push({ step, what, ...(error !== undefined && { error }) })
   requests = 0
-  // What the image file itself holds, which is in memory here, is no matter.
+  // Excludes the contents of the image file, which is in memory here.
   const stored = async (): Promise<number> => (await file?.info())?.actualSize ?? 0
   const before = await stored()
   const start = process.cpuUsage()
@@ -233,7 +233,7 @@ export async function watched<T>(
   return { findings, ...used.result }
 }
 
-/** What is wrong with an error as a message for a person; undefined if nothing is. */
+/** Returns what is wrong with an error as a readable message; undefined if nothing is. */
 export function complaintAbout(error: unknown): string | undefined {
   if (!(error instanceof BlockError)) return `threw ${String(error)}`
   for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
@@ -247,5 +247,5 @@ export function complaintAbout(error: unknown): string | undefined {
   return undefined
 }
 
-/** Errors of Node's own are of these classes too, and carry a code. */
+/** Whether an error is Node.js's own: those are of these classes too, but carry a code. */
 const isHostError = (error: Error): boolean => typeof (error as { code?: unknown }).code === 'string'

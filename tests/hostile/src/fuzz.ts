@@ -1,4 +1,4 @@
-/** Rounds of fuzzing: every round is known by one number. */
+/** Rounds of fuzzing, each identified by one number. */
 import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { exercise, type Finding } from './exercise.ts'
@@ -6,7 +6,7 @@ import type { AllocationMeter } from './meter.ts'
 import { type Hostile, mutate } from './mutate.ts'
 import type { Seed } from './seeds.ts'
 
-/** A disk that holds an image and goes on as a hole. */
+/** A disk that holds an image, followed by a hole. */
 export async function diskOf({ bytes, fileSize }: Pick<Hostile, 'bytes' | 'fileSize'>): Promise<BlockNode> {
   const file = memoryFromBytes(bytes)
   if (fileSize > bytes.length) await file.truncate(fileSize)
@@ -22,7 +22,7 @@ export async function fuzzRound(
   const random = createRandom(round)
   const seed = random.pick(seeds)
   const hostile = mutate(seed, random)
-  // Now and then the driver is guessed, as a program does that is given a file.
+  // Occasionally the driver is probed, as when a program is given a file.
   const driver = random.chance(0.1) ? undefined : seed.driver
   const findings = await exercise(driver, () => diskOf(hostile), meter)
   return findings.map((finding) => describe(round, seed, hostile, finding))

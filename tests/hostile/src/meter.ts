@@ -1,20 +1,20 @@
-/** Counts memory that is taken for byte arrays, and how much of it is alive at a time. */
+/** Counts memory that is allocated for byte arrays, and how much of it is alive at a time. */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 /** Bytes that opening and using a hostile image may take, beyond the caches that options ask for (33 MiB). */
 export const BYTES_ALLOWED = 97 * 2 ** 20
-/** After this many bytes the collector runs, and what is left counts. */
+/** Bytes of allocations after which the garbage collector runs, and live memory is measured. */
 const LOOK_EVERY = 48 * 2 ** 20
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 setFlagsFromString('--no-expose-gc')
 
-/** What a step took. */
+/** The memory of a step. */
 export interface Measured<T> {
   readonly result: T
-  /** Bytes alive at the worst look, beyond those before. */
+  /** Bytes alive at the highest measurement, beyond those before. */
   readonly peak: number
   /** Bytes of the largest single array. */
   readonly largest: number
@@ -23,11 +23,11 @@ export interface Measured<T> {
 /** A meter; only one may be in use. */
 export interface AllocationMeter {
   measure<T>(body: () => Promise<T>): Promise<Measured<T>>
-  /** Gives the world back its arrays. */
+  /** Restores the original `Uint8Array`. */
   remove(): void
 }
 
-/** What `process.memoryUsage` says of the heap and of arrays, without asking the system for the rest. */
+/** Bytes of the heap and of arrays, as in `process.memoryUsage`, without querying the system for more. */
 const alive = (): number => {
   const { used_heap_size, external_memory } = getHeapStatistics()
   return used_heap_size + external_memory

@@ -1,4 +1,4 @@
-/** Damage with intent: fields that place, count or size something get the values that break careless code. */
+/** Targeted damage: fields that locate, count or size something get the values that break careless code. */
 import type { Random } from '@vmblock/block-core/testing'
 import type { Seed } from './seeds.ts'
 
@@ -7,11 +7,11 @@ export interface Hostile {
   readonly bytes: Uint8Array
   /** Bytes that the file claims to have; the rest is a hole. */
   readonly fileSize: number
-  /** What was done, in words. */
+  /** The changes, in words. */
   readonly story: readonly string[]
 }
 
-/** Where something is in a file. */
+/** A field and its offset in a file. */
 interface Field {
   readonly name: string
   readonly at: number
@@ -19,7 +19,7 @@ interface Field {
 }
 
 const TWO_63 = 2n ** 63n
-/** Words that sit on the edges of what somebody may have thought of. */
+/** Words at the edges of what code may expect. */
 export const WORDS: readonly bigint[] = [
   0n,
   1n,
@@ -117,7 +117,7 @@ class Pen {
   }
 }
 
-/** The places of an image's structures, by what they are. */
+/** Picks a field of one of an image's structures. */
 function fieldsOf(pen: Pen, seed: Seed, random: Random): Field {
   if (seed.driver === 'raw') return { name: 'byte', at: random.int(0, pen.bytes.length), width: 1 }
   return seed.driver === 'qed' ? qedField(pen, random) : qcow2Field(pen, random)
@@ -197,7 +197,7 @@ function qedField(pen: Pen, random: Random): Field {
   ])()
 }
 
-/** A value that somebody may not have thought of: an edge, a neighbour, another structure's place, noise. */
+/** An unexpected value: an edge, a neighbor, another structure's offset, noise. */
 function valueFor(pen: Pen, { at, width }: Field, random: Random, seed: Seed): bigint {
   const old = pen.word(at, width)
   const flags = random.pick([0n, TWO_63, 2n ** 62n, 1n, TWO_63 + 1n])
@@ -216,7 +216,7 @@ function valueFor(pen: Pen, { at, width }: Field, random: Random, seed: Seed): b
   return BigInt.asUintN(64, random.pick(kinds)())
 }
 
-/** One hostile image. */
+/** Makes one hostile image. */
 export function mutate(seed: Seed, random: Random): Hostile {
   const pen = new Pen(seed.bytes.slice(), seed.driver === 'qed')
   for (let count = random.pick([1, 1, 1, 2, 3, 6]); count > 0; count--) {
@@ -228,7 +228,7 @@ export function mutate(seed: Seed, random: Random): Hostile {
     bytes = bytes.subarray(0, random.int(0, bytes.length))
     pen.story.push(`cut off at ${bytes.length}`)
   }
-  // A sparse file costs nothing, and makes every offset one that lies inside it.
+  // A sparse file costs nothing, and makes every offset lie inside it.
   const fileSize = random.chance(0.3)
     ? random.pick([2 ** 33, 2 ** 40, 2 ** 47, 2 ** 50, 2 ** 53 - 1])
     : bytes.length

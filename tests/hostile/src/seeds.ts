@@ -1,6 +1,6 @@
 /**
- * The images that are damaged: one of every kind, small, made by QEMU's programs where they are installed
- * (only they know how to make snapshots and bitmaps), else by this library.
+ * The images that are damaged: one of every kind, small, made by QEMU's programs if they are installed
+ * (only they can make snapshots and bitmaps), otherwise by this library.
  * @module
  */
 import { type AnyDriver, formatImage, memoryFromBytes, openNode, type RawOptions } from '@vmblock/block-core'
@@ -13,7 +13,7 @@ import { environment } from './exercise.ts'
 /** A sound image. */
 export interface Seed {
   readonly name: string
-  /** The driver that is to open it. */
+  /** The driver that opens it. */
   readonly driver: 'qcow2' | 'qed' | 'raw'
   readonly bytes: Uint8Array
 }
@@ -37,7 +37,7 @@ const OWN: readonly (readonly [name: string, driver: AnyDriver, options: RawOpti
 
 const KIB = 2 ** 10
 
-/** The same for many quick rounds: images of a few KiB. */
+/** The same for many fast rounds: images of a few KiB. */
 const OWN_SMALL: typeof OWN = [
   ['tiny', qcow2, { size: 96 * KIB, cluster_size: 512 }],
   ['tiny, old', qcow2, { size: 96 * KIB, cluster_size: 512, compat: '0.10' }],
@@ -63,7 +63,7 @@ async function makeOwn(driver: AnyDriver, options: RawOptions): Promise<Uint8Arr
   return bytes
 }
 
-/** What QEMU makes beyond that: lines of its programs, `disk` being the image. */
+/** Further images that QEMU makes: command lines of its programs, `disk` being the image. */
 const QEMU: readonly (readonly [name: string, driver: Seed['driver'], ...lines: string[]])[] = [
   [
     'snapshots',
@@ -150,7 +150,7 @@ const QEMU_SMALL: typeof QEMU = [
   ],
 ]
 
-/** The image without the times at which its snapshots were made: the same seed each time. */
+/** Returns the image without its snapshots' times, so that the seed is always the same. */
 function undated(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset)
   let at = Number(view.getBigUint64(64))
@@ -175,7 +175,7 @@ function makeByQemu(lines: readonly string[]): Uint8Array {
   }
 }
 
-/** The seeds that need nothing but this library. */
+/** Makes the seeds that need nothing but this library. */
 export async function makeOwnSeeds(only?: string): Promise<Seed[]> {
   const seeds: Seed[] = []
   for (const [name, driver, options] of OWN)
@@ -184,7 +184,7 @@ export async function makeOwnSeeds(only?: string): Promise<Seed[]> {
   return seeds
 }
 
-/** Seeds for many quick rounds, of every kind. */
+/** Makes seeds for many fast rounds, of every kind. */
 export async function makeSmallSeeds(): Promise<Seed[]> {
   const seeds: Seed[] = []
   for (const [name, driver, options] of OWN_SMALL)
@@ -195,7 +195,7 @@ export async function makeSmallSeeds(): Promise<Seed[]> {
   return seeds
 }
 
-/** All seeds, or those of one driver. */
+/** Makes all seeds, or those of one driver. */
 export async function makeSeeds(only?: string): Promise<Seed[]> {
   const seeds = await makeOwnSeeds(only)
   if (haveQemu)

@@ -1,9 +1,9 @@
-/** Ends the process when a round never ends: a loop without an await leaves nobody else who could. */
+/** Ends the process when a round hangs: during a loop without an `await` only another thread can. */
 import { Worker } from 'node:worker_threads'
 
-/** A dog. */
+/** A watchdog. */
 export interface Watchdog {
-  /** A round begins. @param story what the round is about, to be shown if it does not end */
+  /** Starts a round. @param story describes the round, and is shown if it hangs */
   enter(round: number, story?: string): void
   stop(): void
 }
@@ -29,7 +29,7 @@ setInterval(() => {
 }, 1000)
 `
 
-/** Starts to watch. */
+/** Starts a watchdog. */
 export function startWatchdog(): Watchdog {
   const memory = new SharedArrayBuffer(STORY)
   const round = new Float64Array(memory, 0, 2)

@@ -1,4 +1,7 @@
-/** Every 64-bit field of the formats: where it is, and what refuses a value that no JavaScript number holds. */
+/**
+ * Every 64-bit field of the formats: its offset, and the operation that refuses a value beyond JavaScript's
+ * numbers.
+ */
 
 /** A field. */
 export interface WideField {
@@ -7,16 +10,16 @@ export interface WideField {
   readonly seed: string
   /** Byte offset, found in the image's bytes. */
   at(view: DataView): number
-  /** QED's byte order. */
+  /** Whether the field is in QED's byte order. */
   readonly little?: true
   /**
-   * Where such a value is met: when the image is opened, by a read, by a write, or by a check, which reports it. A
-   * field that is `kept` is not made use of, and must not change when the image is written.
+   * The operation that meets such a value: an open, a read, a write, or a check, which reports it. A
+   * field that is `kept` is not used, and must not change when the image is written.
    */
   readonly met: 'open' | 'read' | 'write' | 'check' | 'kept'
-  /** Part of the message of the refusal. */
+  /** Part of the error message. */
   readonly says?: RegExp
-  /** Bits of the value that are flags or reserved, and so decide differently. */
+  /** Values to use instead, for fields whose highest bits are flags or reserved. */
   readonly values?: readonly bigint[]
 }
 
@@ -31,17 +34,17 @@ const refcountTable = (view: DataView): number => offset(view, 48)
 const snapshots = (view: DataView): number => offset(view, 64)
 const qedL1 = (view: DataView): number => Number(view.getBigUint64(40, true))
 
-/** Where the data of the bitmaps extension begins. */
+/** The offset of the bitmaps extension's data. */
 function bitmapExtension(view: DataView): number {
   for (let at = view.getUint32(100); ; at += 8 + Math.ceil(view.getUint32(at + 4) / 8) * 8)
     if (view.getUint32(at) === 0x2385_2875) return at + 8
 }
 const bitmapDirectory = (view: DataView): number => offset(view, bitmapExtension(view) + 16)
 
-/** Values of an entry whose highest bits are flags: an offset that is too far away. */
+/** Values of an entry whose highest bits are flags: offsets that are too large. */
 const FAR = [2n ** 53n, 2n ** 56n - 512n, 2n ** 55n + 2n ** 63n]
 
-/** All of them. */
+/** All wide fields. */
 export const WIDE_FIELDS: readonly WideField[] = [
   { name: 'backing file offset', seed: 'plain', at: () => 8, met: 'open', says: /backing file offset/ },
   { name: 'size', seed: 'plain', at: () => 24, met: 'open', says: /L1 table is too small|too big|2\^53/ },

@@ -1,6 +1,6 @@
 /**
- * After a turn everybody has to agree: both checkers find nothing and count the same, and both sides read what the
- * model holds.
+ * After a turn all have to agree: both checkers find nothing and count the same clusters, and both sides read
+ * the contents of the model.
  * @module
  */
 import { createHash } from 'node:crypto'
@@ -9,7 +9,7 @@ import type { Bench, Outcome } from '../../support/real-qemu.ts'
 import { checkOurs, contentOf, type Format } from './ours.ts'
 import { requireEqual } from './turns.ts'
 
-/** The counts of a check, by the names `qemu-img check --output=json` gives them; what is zero is left out. */
+/** The counts of a check, by their names in `qemu-img check --output=json`; zeroes are left out. */
 export type Counts = Readonly<Record<string, number>>
 
 /** Our counts under QEMU's names. */
@@ -31,7 +31,7 @@ export function countsOf(report: CheckReport): Counts {
   )
 }
 
-/** QEMU's counts. @throws Error when there are none, because the image could not be opened, say */
+/** QEMU's counts. @throws Error if there are none, for example because the image could not be opened */
 export function countsIn(outcome: Outcome): Counts {
   if (!outcome.stdout.startsWith('{'))
     throw new Error(`qemu-img check ends with ${outcome.status}: ${outcome.stderr}`)
@@ -52,7 +52,7 @@ const differences = (ours: Counts, theirs: Counts): string[] =>
     .filter((key) => ours[key] !== theirs[key])
     .map((key) => `${key}: ours ${ours[key] ?? 0}, theirs ${theirs[key] ?? 0}`)
 
-/** Neither checker finds anything, and they count the same clusters. */
+/** Checks that neither checker finds anything, and that they count the same clusters. */
 export async function requireSound(bench: Bench, name: string, format: Format = 'qcow2'): Promise<void> {
   const real = realCheck(bench, name, format)
   if (real.status !== 0)
@@ -64,7 +64,7 @@ export async function requireSound(bench: Bench, name: string, format: Format = 
   if (different.length > 0) throw new Error(`the checkers count differently: ${different.join('; ')}`)
 }
 
-/** The image holds exactly these bytes, as either side reads it. */
+/** Checks that the image holds exactly these bytes, as read by either side. */
 export async function requireContent(
   bench: Bench,
   name: string,
@@ -87,6 +87,6 @@ export async function requireContent(
     throw new Error(`qemu-img compare ends with ${status}: ${stdout}${stderr}`)
 }
 
-/** What a file holds, shortened; for files that nobody may change. */
+/** A digest of a file's contents; for files that must not change. */
 export const digestOf = (bench: Bench, name: string): string =>
   createHash('sha1').update(bench.read(name)).digest('hex')

@@ -1,10 +1,10 @@
 /**
- * The first cluster of a qcow2 file, taken apart and put together: after the published specification, not after our
- * driver.
+ * The first cluster of a qcow2 file, parsed and built according to the published specification, not with the
+ * code of our driver.
  * @module
  */
 
-/** A header extension as it lies in the file. */
+/** A header extension as it is stored. */
 export interface Extension {
   readonly type: number
   readonly data: Uint8Array
@@ -13,13 +13,13 @@ export interface Extension {
 /** Extension type of the feature name table. */
 export const FEATURE_NAMES = 0x6803f857
 
-/** Where the feature words are, in bytes from the start of the file. */
+/** Offsets of the feature words, in bytes from the start of the file. */
 export const FEATURES = { incompatible: 72, compatible: 80, autoclear: 88 } as const
 
-/** Bytes of the header that everybody knows: up to the compression type and its padding. */
+/** Bytes of the header with a known meaning: up to the compression type and its padding. */
 export const KNOWN_HEADER = 112
 
-/** Byte 100: how long the header is. */
+/** Byte offset of the field that holds the header's length. */
 const HEADER_LENGTH_AT = 100
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -49,10 +49,10 @@ export function extensionsOf(file: Uint8Array): Extension[] {
   }
 }
 
-/** The bytes of the header behind those that everybody knows. */
+/** The bytes of the header after the known ones. */
 export const bytesBehind = (file: Uint8Array): Uint8Array => file.slice(KNOWN_HEADER, headerLength(file))
 
-/** Rewrites what lies behind the known header of an image without backing file. */
+/** Rewrites what follows the known header of an image without a backing file. */
 export function rewriteHeader(file: Uint8Array, behind: Uint8Array, extensions: readonly Extension[]): void {
   const clusterSize = 2 ** viewOf(file).getUint32(20)
   file.fill(0, KNOWN_HEADER, clusterSize)

@@ -1,5 +1,6 @@
 /**
- * qemu-io, QEMU's and ours, kept at its prompt while others try the same files; and which bytes of a file are locked.
+ * qemu-io, QEMU's and ours, held at its prompt while other programs try the same files; and the locked bytes
+ * of a file.
  * @module
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
@@ -21,7 +22,7 @@ export interface OurPrograms {
 /**
  * Builds our programs into a directory.
  *
- * @param koffi whether they shall find the library that makes system calls
+ * @param koffi whether they can load the library that makes system calls
  */
 export async function buildPrograms(directory: string, koffi: boolean): Promise<OurPrograms> {
   const start = async (name: ProgramName): Promise<Start> => {
@@ -34,7 +35,10 @@ export async function buildPrograms(directory: string, koffi: boolean): Promise<
 /** QEMU's programs. */
 export const REAL = { io: ['qemu-io'], img: ['qemu-img'] } as const satisfies OurPrograms
 
-/** A directory for the tests of a file, and the programs of both sides; ours are built before the first test. */
+/**
+ * Makes a directory for the tests of a file, and the programs of both sides; ours are built before the first
+ * test.
+ */
 export function useBothPrograms(koffi: boolean): {
   readonly workshop: Bench
   readonly programs: { readonly ours: OurPrograms; readonly real: OurPrograms }
@@ -48,13 +52,13 @@ export function useBothPrograms(koffi: boolean): {
   return { workshop, programs }
 }
 
-/** Without the paths that package managers give to tests: there koffi would be found by everybody. */
+/** Without the paths that package managers give to tests: with them, every program would find koffi. */
 const { NODE_PATH: _, ...ENVIRONMENT } = process.env
 
 const run = ([program, ...first]: Start, args: readonly string[], cwd: string) =>
   spawnSync(program, [...first, ...args], { cwd, env: ENVIRONMENT, encoding: 'utf8', input: '' })
 
-/** Runs a program to its end. @returns its exit status, and what it complained of, without the program's name */
+/** Runs a program to its end. @returns its exit status, and its error output, without the program's name */
 export function attempt(
   start: Start,
   args: readonly string[],
@@ -82,7 +86,7 @@ export class HeldProgram {
   readonly #closed: Promise<void>
 
   constructor([program, ...first]: Start, args: readonly string[], cwd: string) {
-    // Both outputs in one pipe, so that what was complained of comes before the next prompt.
+    // Both outputs in one pipe, so that errors come before the next prompt.
     const line = ['-c', 'exec "$0" "$@" 2>&1', program, ...first, ...args]
     this.#child = spawn('/bin/sh', line, { cwd, env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'inherit'] })
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -92,7 +96,7 @@ export class HeldProgram {
     this.#closed = new Promise((resolve) => this.#child.on('close', () => resolve(this.#wake?.())))
   }
 
-  /** Waits for the prompt after what was asked last, or for the end. @returns everything said since then */
+  /** Waits for the prompt after the last command, or for the end. @returns all output since then */
   async prompt(): Promise<string> {
     this.#prompts++
     const isThere = (): boolean => this.#said.split(PROMPT).length > this.#prompts
@@ -103,7 +107,7 @@ export class HeldProgram {
     return this.#said.split(PROMPT)[this.#prompts - 1] ?? ''
   }
 
-  /** Gives a command. @returns what it said */
+  /** Runs a command. @returns its output */
   async command(line: string): Promise<string> {
     this.#child.stdin!.write(`${line}\n`)
     return this.prompt()
@@ -114,7 +118,7 @@ export class HeldProgram {
     await this.#closed
   }
 
-  /** What a crash is. */
+  /** Crashes the program. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#closed
@@ -128,7 +132,7 @@ export async function hold(start: Start, args: readonly string[], cwd: string): 
   return program
 }
 
-/** Which bytes of a file anybody has locked through open file descriptions, as Linux tells it. */
+/** The bytes of a file that are locked through open file descriptions, according to Linux. */
 export function lockedBytes(path: string): number[] {
   const inode = String(statSync(path).ino)
   const bytes = new Set<number>()

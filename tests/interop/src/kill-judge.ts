@@ -1,5 +1,6 @@
 /**
- * Judges what a killed process left: every sector is as the last durable write left it, or as a later one did.
+ * Judges what a killed process left: every sector is as the last durable write left it, or as a later write
+ * did.
  * @module
  */
 import {
@@ -18,24 +19,24 @@ interface Version {
   readonly lane: number
   readonly index: number
   readonly kind: Change['kind']
-  /** Number of the line that told it was done; Infinity: never. */
+  /** Number of the line that reported the write as done; Infinity: none. */
   done: number
 }
 
-/** What the process said, understood. */
+/** Judges a disk by the output of its killed process. */
 export class KillJudge {
   readonly #versions = new Map<number, Version[]>()
   /** Everything done before this line is durable, by a flush. */
   #durable = -1
   readonly #writeThrough: boolean
-  /** Discards change nothing. */
+  /** Whether discards change nothing. */
   readonly #keepsDiscarded: boolean
-  /** Discards change something only where the host can punch holes. */
+  /** Whether discards change something only where the host can punch holes. */
   readonly #mayKeepDiscarded: boolean
 
   /**
-   * @param lines what the process said, in order
-   * @param writeThrough every write that was done is durable
+   * @param lines the output of the process
+   * @param writeThrough whether every write that was done is durable
    */
   constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
     this.#writeThrough = writeThrough
@@ -61,7 +62,7 @@ export class KillJudge {
     }
   }
 
-  /** A write through every cache is durable when it is done. A discard, which nobody has to obey, waits for a flush. */
+  /** A write-through write is durable when it is done. A discard, which is only advice, waits for a flush. */
   #isDurable({ kind, done }: Version): boolean {
     if (kind === 'discard' && this.#mayKeepDiscarded) return false
     if (this.#writeThrough && kind !== 'discard') return done < Number.POSITIVE_INFINITY
@@ -84,7 +85,7 @@ export class KillJudge {
       this.#versions.get(sector)!.at(-1)!.done = at
   }
 
-  /** @throws Error naming the first sector that holds what it must not */
+  /** @throws Error naming the first sector with contents that it must not have */
   judge(disk: Uint8Array, initial: Uint8Array): void {
     const wanted = new Uint8Array(SECTOR)
     for (let offset = 0; offset < KILL_DISK; offset += SECTOR) {

@@ -1,5 +1,6 @@
 /**
- * What the process that will be killed does: known to it, and to who judges what is left, from the seed alone.
+ * The steps of the process that will be killed: derived by it, and by the judge of what it leaves, from the
+ * seed alone.
  * @module
  */
 import type { CacheMode } from '@vmblock/block-core'
@@ -8,9 +9,9 @@ import type { Format } from './ours.ts'
 
 /** Bytes of the disk that is written to. Its parts end inside clusters of both sizes. */
 export const KILL_DISK = 4 * 2 ** 20
-/** How many requests are in flight at a time, each in a part of the disk of its own. */
+/** Number of requests in flight, each in its own part of the disk. */
 export const LANES = 4
-/** Bytes: what a killed write leaves whole. */
+/** Bytes that a killed write leaves whole. */
 export const SECTOR = 512
 
 /** A step that changes a range of the disk. */
@@ -20,10 +21,10 @@ export interface Change {
   readonly length: number
 }
 
-/** One step of a lane. A resize cuts off nothing of {@link KILL_DISK}; `size` in bytes. */
+/** One step of a lane. A resize keeps all of {@link KILL_DISK}; `size` in bytes. */
 export type Step = Change | { readonly kind: 'flush' } | { readonly kind: 'resize'; readonly size: number }
 
-/** What the process is told. */
+/** The order that the process gets. */
 export interface KillOrder {
   readonly path: string
   readonly format: Format
@@ -33,13 +34,13 @@ export interface KillOrder {
   readonly seed: number
 }
 
-/** The steps of a lane, without end. */
+/** The endless steps of a lane. */
 export function* stepsOf(
   { seed, cluster }: Pick<KillOrder, 'seed' | 'cluster'>,
   lane: number,
 ): Generator<Step> {
   const random = createRandom(seed + lane)
-  // The parts meet in the middle of a cluster, so that neighbours copy and link side by side.
+  // The parts meet in the middle of a cluster, so that adjacent lanes copy and link at the same time.
   const start = lane === 0 ? 0 : (lane * KILL_DISK) / LANES + SECTOR
   const end = lane === LANES - 1 ? KILL_DISK : ((lane + 1) * KILL_DISK) / LANES + SECTOR
   for (;;) yield stepIn(random, start, end, cluster)
@@ -62,7 +63,7 @@ function stepIn(random: Random, start: number, end: number, cluster: number): St
   return { kind: dice < 7 ? 'zero' : 'write', offset, length }
 }
 
-/** What a write of a lane's step puts into the sector at `offset`: every sector of every step is different. */
+/** Fills the sector at `offset` as a write of a lane's step does: every sector of every step is different. */
 export function fillSector(sector: Uint8Array, offset: number, lane: number, step: number): void {
   const view = new DataView(sector.buffer, sector.byteOffset, SECTOR)
   for (let at = 0; at < SECTOR; at += 8) {

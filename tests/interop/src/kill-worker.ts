@@ -1,6 +1,6 @@
 /**
- * The process that is killed: writes without end, and tells each step on standard output before it starts and when it
- * is done. Started with its order, as JSON, as the one argument.
+ * The process that is killed: writes without end, and reports each step on standard output before it starts
+ * and when it is done. Its only argument is its order, as JSON.
  * @module
  */
 import { writeSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { openOurs } from './ours.ts'
 
 const order = JSON.parse(process.argv[2]!) as KillOrder
 
-// At once, and past every buffer of this process: what is said survives it.
+// Immediately, bypassing every buffer of this process, so that output survives the kill.
 const say = (line: string): number => writeSync(1, `${line}\n`)
 
 function perform(node: BlockNode, step: Step, lane: number, index: number): Promise<void> {
@@ -51,7 +51,7 @@ async function run(node: BlockNode, lane: number): Promise<void> {
   }
 }
 
-// A dirty image is repaired now.
+// The open repairs a dirty image.
 say('opening')
 const node = await openOurs(order.path, order.format, { cache: order.cache, aio: order.aio })
 await Promise.all(Array.from({ length: LANES }, (_, lane) => run(node, lane)))

@@ -1,5 +1,5 @@
 /**
- * Damages a qcow2 file: refcounts, table entries and flags, at places that matter.
+ * Damages a qcow2 file: refcounts, table entries and flags, at critical offsets.
  * @module
  */
 import type { Random } from '@vmblock/block-core/testing'
@@ -8,7 +8,7 @@ const COPIED = 1n << 63n
 const COMPRESSED = 1n << 62n
 const OFFSET_MASK = 0x00ff_ffff_ffff_fe00n
 
-/** Where the tables of a file are, in bytes. */
+/** Byte offsets of the tables of a file. */
 interface Tables {
   readonly clusterSize: number
   readonly extended: boolean
@@ -22,7 +22,7 @@ interface Tables {
 /** A file that is being damaged. */
 export class Patient {
   bytes: Uint8Array
-  /** What was done, in words. */
+  /** The damage so far, in words. */
   readonly story: string[] = []
   readonly #tables: Tables
 
@@ -46,7 +46,7 @@ export class Patient {
     return new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength)
   }
 
-  /** One random damage. */
+  /** Does one random damage. */
   damage(random: Random): void {
     const kinds = [
       this.#refcount,
@@ -57,7 +57,7 @@ export class Patient {
       this.#l1,
       this.#refcountTable,
     ]
-    // As often as all others together, where there are any.
+    // As often as all others together, if the image has snapshots.
     if (this.#snapshotEntries().length > 0) kinds.push(...kinds.map(() => this.#snapshot))
     const kind = random.chance(0.05) ? this.#length : random.pick(kinds)
     kind.call(this, random)
@@ -94,7 +94,7 @@ export class Patient {
     this.#view.setBigUint64(at, BigInt.asUintN(64, value))
   }
 
-  /** Places of the entries that are not zero. */
+  /** Offsets of the entries that are not zero. */
   #used(table: number, entries: number, step = 8): number[] {
     const found: number[] = []
     for (let at = table; at < table + entries * step && at + 8 <= this.bytes.length; at += step)
@@ -121,7 +121,7 @@ export class Patient {
     const at = random.pick(used)
     const entry = this.#view.getBigUint64(at)
     const dice = random.next()
-    // With extended entries the zero flag means nothing, which only our check finds worth a complaint.
+    // With extended entries the zero flag has no meaning, and only our check complains about it.
     if (extended && dice < 0.4)
       this.#set(
         at + 8,
@@ -149,7 +149,7 @@ export class Patient {
       () => flags | ((clusters + BigInt(random.int(0, 3))) * cluster),
       () => flags | (1n << BigInt(random.int(40, 56))),
     ]
-    // For the same reason no other table becomes one of extended entries.
+    // For the same reason no other table is made a table of extended entries.
     if (what === 'L2 entry' || !this.#tables.extended)
       changes.push(
         () => entry & COPIED,
@@ -175,7 +175,7 @@ export class Patient {
     this.#set(at, random.pick(changes)(), 'refcount table entry')
   }
 
-  /** Where the entries of the snapshot table begin, as far as they can be followed. */
+  /** Offsets of the snapshot table's entries, as far as the table can be parsed. */
   #snapshotEntries(): number[] {
     const view = this.#view
     const entries: number[] = []

@@ -1,16 +1,16 @@
 /**
- * Random requests, and what they make of the simplest disk there is: an array of bytes.
+ * Random requests, and their effect on the simplest disk there is: an array of bytes.
  * @module
  */
 import type { Random } from '@vmblock/block-core/testing'
 
-/** What a write writes: one byte, or one of the pattern files repeated from its start. */
+/** The data of a write: one byte, or one of the pattern files repeated from its start. */
 export type Content = { readonly byte: number } | { readonly file: number }
 
 /** One request; offsets and lengths in bytes. */
 export type Operation =
   | { readonly kind: 'write'; readonly offset: number; readonly length: number; readonly content: Content }
-  /** Neighbouring writes in flight together, each of one byte; `length` is that of each. */
+  /** Adjacent concurrent writes, each of one byte; `length` is that of each. */
   | {
       readonly kind: 'parallel'
       readonly offset: number
@@ -21,29 +21,29 @@ export type Operation =
   | { readonly kind: 'discard' | 'read'; readonly offset: number; readonly length: number }
   | { readonly kind: 'truncate'; readonly size: number; readonly preallocation: Preallocation }
   | { readonly kind: 'flush' }
-  /** Read-only, one read, writable again. */
+  /** Reopens read-only, reads once, and reopens writable. */
   | { readonly kind: 'reopen'; readonly offset: number; readonly length: number }
 
 /** How a grown area is allocated. */
 export type Preallocation = 'off' | 'metadata' | 'falloc' | 'full'
 
-/** What is tried on a disk. */
+/** What to try on a disk. */
 export interface Wishes {
-  /** Bytes whose multiples are interesting places: a cluster or subcluster. */
+  /** Bytes of a cluster or subcluster: many offsets are multiples of it. */
   readonly grain: number
-  /** Largest size for resizing; undefined: the size stays. */
+  /** Largest size for resizing; undefined: no resizing. */
   readonly resizeUpTo?: number
-  /** The format does not shrink. */
+  /** Whether the format cannot shrink. */
   readonly growsOnly?: boolean
   /** No zero writes. */
   readonly noZeroes?: boolean
-  /** Ways to preallocate what is grown. Default: off alone. */
+  /** Preallocation modes for growing. Default: only `off`. */
   readonly preallocations?: readonly Preallocation[]
 }
 
 const SECTOR = 512
 
-/** `count` operations on a disk of `size` bytes. */
+/** Returns `count` operations on a disk of `size` bytes. */
 export function randomOperations(
   random: Random,
   count: number,
@@ -79,7 +79,7 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
   if (dice < 91) return { kind: 'reopen', offset, length }
   if (dice < 95 && resizeUpTo !== undefined) {
     const wanted = Math.round(randomPlace(random, resizeUpTo, grain) / SECTOR) * SECTOR
-    // Mostly a little more or less: a disk that shrank to nothing leaves nothing to try.
+    // Mostly a third of the largest size or more: a disk that shrank to nothing leaves nothing to try.
     const least = Math.floor(resizeUpTo / 3 / SECTOR) * SECTOR
     const next = wishes.growsOnly
       ? Math.max(wanted, size)
@@ -102,7 +102,7 @@ const randomContent = (random: Random, files: number): Content =>
       ? { byte: random.int(1, 256) }
       : { file: random.int(0, files) }
 
-/** Often a multiple of the grain or a place beside it, sometimes anywhere. */
+/** Often a multiple of the grain or an offset next to it, sometimes any offset. */
 function randomPlace(random: Random, size: number, grain: number): number {
   const anywhere = random.int(0, size + 1)
   if (random.chance(0.3)) return anywhere
@@ -119,7 +119,7 @@ function randomLength(random: Random, grain: number): number {
   return random.int(1, 5 * grain)
 }
 
-/** The disk as it should be. Unlike a disk it cannot be wrong. */
+/** The disk as it should be. */
 export class Model {
   bytes: Uint8Array
   readonly #files: readonly Uint8Array[]
@@ -131,7 +131,7 @@ export class Model {
     this.discard = discard
   }
 
-  /** What a write puts down. */
+  /** Returns the data of a write. */
   dataOf(length: number, content: Content): Uint8Array {
     const data = new Uint8Array(length)
     if ('byte' in content) return data.fill(content.byte)
@@ -141,7 +141,7 @@ export class Model {
     return data
   }
 
-  /** The one byte a range consists of, if it does. */
+  /** Returns the byte that fills a range, if it is only one. */
   uniform(offset: number, length: number): number | undefined {
     const range = this.bytes.subarray(offset, offset + length)
     const [first] = range
@@ -173,7 +173,7 @@ export class Model {
     }
   }
 
-  /** Whole clusters become zeroes, and a cluster that the end of the disk cuts off counts as whole. */
+  /** Zeroes whole clusters; a cluster that the end of the disk cuts off counts as whole. */
   #applyDiscard(offset: number, length: number): void {
     if (this.discard === 'ignored' || this.discard === 'either') return
     const { cluster } = this.discard
@@ -185,7 +185,7 @@ export class Model {
 }
 
 /**
- * What a discard does: zeroes for whole clusters, nothing, or `either`, byte by byte, as the host's file system
- * likes it.
+ * The effect of a discard: zeroes for whole clusters, nothing, or `either`, byte by byte, depending on the
+ * host's file system.
  */
 export type DiscardRule = { readonly cluster: number } | 'ignored' | 'either'

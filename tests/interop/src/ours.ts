@@ -1,5 +1,5 @@
 /**
- * Our side: images on files of the host, opened and made through the library.
+ * Our side: images on host files, opened and created through the library.
  * @module
  */
 import {
@@ -20,19 +20,19 @@ import { raw } from '@vmblock/raw'
 /** Options of `create` by their qemu-img names. */
 export type ImageOptions = Readonly<Record<string, string>>
 
-/** What opens images: files, the formats, and whatever backing file an image names. */
+/** The environment that opens images: files, the formats, and whatever backing file an image names. */
 export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
 
-/** A format of images. */
+/** An image format. */
 export type Format = 'raw' | 'qcow2' | 'qed'
 
 /** How to open an image. */
 export interface OpenOptions {
   readonly cache?: CacheMode
-  /** How the file is reached: an option of the `file` driver. */
+  /** The `aio` option of the `file` driver. */
   readonly aio?: string
   readonly readOnly?: boolean
-  /** For a check alone: nothing is repaired, nothing refused for being broken. */
+  /** For checks only: repairs nothing, and refuses no broken image. */
   readonly checkMode?: boolean
 }
 
@@ -50,7 +50,7 @@ export function openOurs(path: string, format: string, options: OpenOptions = {}
   })
 }
 
-/** Makes an image file; an external data file is made with it. */
+/** Creates an image file, and its external data file if it has one. */
 export async function createOurs(
   path: string,
   format: Format,
@@ -77,7 +77,7 @@ export async function createOurs(
   }
 }
 
-/** What our check found, and said while it looked. */
+/** The findings and messages of our check. */
 export interface OurCheck {
   readonly report: CheckReport
   readonly lines: readonly string[]

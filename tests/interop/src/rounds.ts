@@ -13,10 +13,10 @@ import { type Maker, randomFor, type Variety } from './varieties.ts'
 const TURNS = LONG ? 12 : 6
 const OPERATIONS = LONG ? 100 : 40
 
-/** Lengths are odd, so that no pattern repeats with the clusters. */
+/** Odd lengths, so that no pattern repeats with the clusters. */
 const PATTERN_LENGTHS = [509, 4099, 65_537, 1_000_003]
 
-/** Mostly the quick modes; now and then one in which every write is durable. */
+/** Mostly the fast modes; occasionally one in which every write is durable. */
 const CACHES = ['writeback', 'writeback', 'unsafe', 'unsafe', 'none', 'writethrough'] as const
 
 /** Declares one test for each variety and maker. */
@@ -77,14 +77,14 @@ async function playRound(variety: Variety, maker: Maker, seed: number): Promise<
   }
 }
 
-/** The file may be longer than the disk: writes past the page cache end at block boundaries. */
+/** Checks that a file mirrors the disk. It may be longer: writes with O_DIRECT end at block boundaries. */
 function requireMirror(file: Uint8Array, disk: Uint8Array): void {
   const expected = new Uint8Array(Math.max(file.length, disk.length))
   expected.set(disk)
   requireEqual(file, expected)
 }
 
-/** Adds to an error when it came and after which requests. */
+/** Adds to an error when it occurred and after which requests. */
 async function explain(
   when: string,
   operations: readonly Operation[],

@@ -1,13 +1,13 @@
 /**
- * How much is tried, and from which seeds: the same ones in every run, or fresh ones in long runs.
+ * The number of rounds, and their seeds: the same ones in every run, or fresh ones in long runs.
  * @module
  */
 import { freshSeed } from '@vmblock/block-core/testing'
 
-/** VMBLOCK_LONG=1: many more rounds, each from a seed of its own. */
+/** VMBLOCK_LONG=1: many more rounds, each from its own seed. */
 export const LONG: boolean = process.env['VMBLOCK_LONG'] === '1'
 
-/** VMBLOCK_SEED=n: that one seed in place of all others. */
+/** VMBLOCK_SEED=n: this seed replaces all others. */
 const CHOSEN = process.env['VMBLOCK_SEED']
 
 /** Seeds of the rounds of the test called `name`: one by default. */
@@ -19,7 +19,7 @@ export function seedsOf(name: string, rounds = 1): readonly number[] {
   return Array.from({ length: rounds }, (_, round) => (hash + round) >>> 0)
 }
 
-/** Runs `body` for every seed of a test; what fails names its seed. */
+/** Runs `body` for every seed of a test; failures name their seed. */
 export async function withSeeds(
   name: string,
   body: (seed: number) => Promise<void>,

@@ -1,4 +1,7 @@
-/** A thread that opens an image for writing, says whether it could, and keeps it until it is told to close it. */
+/**
+ * A thread that opens an image for writing, reports whether it could, and keeps it open until it is told to
+ * close it.
+ */
 import { parentPort, workerData } from 'node:worker_threads'
 import { DriverRegistry, denyHost, isBlockError, openNode } from '@vmblock/block-core'
 import { fileDriver } from '@vmblock/block-core/node'

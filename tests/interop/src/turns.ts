@@ -1,5 +1,5 @@
 /**
- * A turn: one side opens the image, does a batch of requests, verifies what it reads, and closes the image.
+ * A turn: one side opens the image, makes a batch of requests, verifies what it reads, and closes the image.
  * @module
  */
 import { type BlockNode, type CacheMode, reopenNode } from '@vmblock/block-core'
@@ -7,7 +7,7 @@ import type { Bench } from '../../support/real-qemu.ts'
 import type { Model, Operation } from './operations.ts'
 import { openOurs } from './ours.ts'
 
-/** What both sides work on. */
+/** The image and the batch, for either side. */
 export interface Turn {
   readonly bench: Bench
   readonly name: string
@@ -17,7 +17,7 @@ export interface Turn {
   readonly operations: readonly Operation[]
 }
 
-/** Bytes that differ, as an error. */
+/** @throws Error that shows the bytes that differ */
 export function requireEqual(actual: Uint8Array, expected: Uint8Array, from = 0): void {
   if (actual.length !== expected.length)
     throw new Error(`the disk is ${actual.length} bytes large, not ${expected.length}`)
@@ -83,7 +83,7 @@ async function request(node: BlockNode, model: Model, operation: Operation): Pro
   model.apply(operation)
 }
 
-/** What a discard may have changed: every byte is what it was, or zero. */
+/** Adopts the effect of a discard into the model: every byte is unchanged, or zero. */
 async function adopt(node: BlockNode, model: Model, offset: number, length: number): Promise<void> {
   const range = model.bytes.subarray(offset, offset + length)
   const now = new Uint8Array(length)
@@ -99,8 +99,9 @@ async function verifyRange(node: BlockNode, model: Model, offset: number, length
 }
 
 /**
- * QEMU's turn: one qemu-io for the whole batch. What alignment a file needs past the page cache it finds out by reading
- * its start, which says nothing where that is a hole; then not every size of a raw disk will do (raw_probe_alignment).
+ * QEMU's turn: one qemu-io for the whole batch. QEMU finds the alignment that a file needs with O_DIRECT by
+ * reading its start, which shows nothing if that is a hole; then it does not support every size of a raw disk
+ * (raw_probe_alignment).
  */
 export function realTurn({ bench, name, format, cache: wanted, model, operations }: Turn): void {
   const cache = wanted === 'none' && format === 'raw' ? 'writeback' : wanted
@@ -119,8 +120,8 @@ export function realTurn({ bench, name, format, cache: wanted, model, operations
 }
 
 /**
- * Past the page cache, QEMU fills a file from memory that may lie at any address (raw_regular_truncate): whether the host
- * takes that is chance.
+ * With O_DIRECT, QEMU fills a file from memory that may lie at any address (raw_regular_truncate); whether
+ * the host accepts that is chance.
  */
 const possible = (operation: Operation, cache: CacheMode): Operation =>
   operation.kind === 'truncate' && operation.preallocation === 'full' && cache === 'none'
@@ -143,7 +144,7 @@ function commandsOf(model: Model, operation: Operation, format: string): string[
     }
     case 'parallel': {
       const { offset, length, bytes } = operation
-      // QEMU's QED dies of an assertion when several writes allocate at a time.
+      // QEMU's QED fails an assertion when several writes allocate at a time.
       const write = format === 'qed' ? 'write' : 'aio_write'
       const writes = bytes.map((byte, index) => `${write} -P ${byte} ${offset + index * length} ${length}`)
       return [...writes, 'aio_flush']
@@ -158,9 +159,10 @@ function commandsOf(model: Model, operation: Operation, format: string): string[
 }
 
 /**
- * QEMU shows what a disk held before when it grows: in its last cluster, what lay beyond the end when it was shrunk
- * (2 MiB is the largest cluster); and all over where it preallocates, what freed clusters hold that it takes as they are.
- * There the commands do what the model, and our library, take for granted. `freed.test.ts` shows these faults.
+ * When a disk grows, QEMU shows old contents: in the last cluster, what lay beyond the end when the disk was
+ * shrunk (2 MiB is the largest cluster); and anywhere in a preallocated range, the contents of freed clusters
+ * that it reuses. So these commands write the zeroes that the model, and our library, take for granted. See
+ * `freed.test.ts`.
  */
 function truncateCommands(before: number, after: number, preallocation: string): string[] {
   const end = preallocation !== 'off' ? after : Math.min(Math.ceil(before / 2 ** 21) * 2 ** 21, after)
@@ -168,17 +170,17 @@ function truncateCommands(before: number, after: number, preallocation: string):
   return end > before ? [command, `write -z ${before} ${end - before}`] : [command]
 }
 
-/** Where the host decides what a discard leaves, zeroes settle it. */
+/** Writes zeroes after a discard whose effect depends on the host. */
 function discardCommands(model: Model, offset: number, length: number): string[] {
   const command = `discard ${offset} ${length}`
   return model.discard === 'either' ? [command, `write -z -u ${offset} ${length}`] : [command]
 }
 
-/** qemu-io can verify a range of one byte; everything is compared with the model when the turn is over. */
+/** qemu-io can verify a range of one byte; the rest is compared with the model at the end of the turn. */
 function readCommand(model: Model, offset: number, length: number): string {
   const byte = model.uniform(offset, length)
   return `read ${byte === undefined ? '' : `-P ${byte} `}${offset} ${length}`
 }
 
-/** The file with a pattern, in the directory of the test. */
+/** The name of a pattern file, in the directory of the test. */
 export const patternName = (index: number): string => `pattern.${index}`

@@ -1,5 +1,5 @@
 /**
- * The varieties of images that pass back and forth, and how each is made by either side.
+ * The varieties of images that pass back and forth, and how either side makes them.
  * @module
  */
 import { createRandom, type Random } from '@vmblock/block-core/testing'
@@ -7,10 +7,10 @@ import type { Bench } from '../../support/real-qemu.ts'
 import type { DiscardRule, Wishes } from './operations.ts'
 import { createOurs, type Format, type ImageOptions, openOurs } from './ours.ts'
 
-/** Who makes an image. */
+/** The side that makes an image. */
 export type Maker = 'qemu-img' | 'our create'
 
-/** What making an image has to work with. */
+/** The means to make an image. */
 export interface Workshop {
   readonly bench: Bench
   readonly maker: Maker
@@ -21,13 +21,13 @@ export interface Workshop {
 export interface Subject {
   readonly name: string
   readonly format: Format
-  /** What it holds. */
+  /** The contents of the disk. */
   readonly content: Uint8Array
   readonly discard: DiscardRule
   readonly wishes: Wishes
   /** Files that no turn may change. */
   readonly constant?: readonly string[]
-  /** A file that has to hold the same bytes as the disk: raw external data. */
+  /** A file that has to hold the same bytes as the disk: a raw external data file. */
   readonly mirror?: string
 }
 
@@ -40,7 +40,7 @@ export interface Variety {
 const KIB = 1024
 const MIB = 1024 * KIB
 
-/** Makes an image file by the side whose turn it is to make one. */
+/** Makes an image file with the program of `maker`. */
 export async function make(
   { bench, maker }: Workshop,
   name: string,
@@ -108,7 +108,7 @@ export function qed(options: ImageOptions): Variety {
   }
 }
 
-/** A raw image. What a discard leaves is up to the host. */
+/** A raw image. The effect of a discard depends on the host. */
 export const rawVariety: Variety = {
   name: 'raw',
   async make(workshop) {
@@ -157,7 +157,7 @@ export function chain(name: string, layers: readonly Layer[], wishes: Partial<Wi
         name: names.at(-1)!,
         format: top.format,
         content,
-        // Version 2 knows no zero clusters, and a hole would show what is below; QED gives nothing up.
+        // Version 2 has no zero clusters, and a hole would show the backing data; QED does not discard.
         discard: old || top.format === 'qed' ? 'ignored' : { cluster },
         wishes: { grain: cluster, ...(!old && { resizeUpTo: top.size * 1.5 }), ...wishes },
         constant: names.slice(0, -1),
@@ -166,7 +166,7 @@ export function chain(name: string, layers: readonly Layer[], wishes: Partial<Wi
   }
 }
 
-/** A few writes into a layer, into the model as well. */
+/** Writes a few times into a layer, and into the model as well. */
 async function scribble(
   { bench, random }: Workshop,
   name: string,
@@ -220,6 +220,6 @@ function compressible(random: Random, size: number): Uint8Array {
   return bytes
 }
 
-/** Randomness of a maker's own, so that both makers' rounds differ. */
+/** A separate random sequence for each maker, so that their rounds differ. */
 export const randomFor = (seed: number, maker: Maker): Random =>
   createRandom(seed ^ (maker === 'qemu-img' ? 0 : 0x5bd1e995))

@@ -1,5 +1,5 @@
 /**
- * One check or repair of a damaged image, by either side, in a form that can be compared.
+ * One check or repair of a damaged image, by either side, in a comparable form.
  * @module
  */
 import { type BlockNode, type CheckReport, errorText, messageOf, type RepairMode } from '@vmblock/block-core'
@@ -7,11 +7,11 @@ import type { Bench } from '../../support/real-qemu.ts'
 import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
 import { openOurs } from './ours.ts'
 
-/** What came of a check. */
+/** The result of a check. */
 export interface Verdict {
-  /** The image could not be opened, or the check could not be completed: why. */
+  /** Why the image could not be opened, or the check not completed. */
   readonly failure?: string
-  /** QEMU died by this signal. */
+  /** The signal that killed QEMU. */
   readonly crash?: string
   /** The findings, in order. */
   readonly lines: readonly string[]
@@ -20,10 +20,10 @@ export interface Verdict {
 
 const NOTHING: Counts = {}
 
-/** How QEMU's own lines begin, which are no findings; the last of them says why it failed. */
+/** The beginning of QEMU's own lines, which are not findings; the last of them says why it failed. */
 const PREFIX = /^qemu-img: (Could not open '[^']*': )?/
 
-/** Our offsets and refcounts are numbers: what is beyond the largest exact one is broken anyway. */
+/** Our offsets and refcounts are numbers: values beyond the largest exact one are invalid in any case. */
 const rounded = (line: string): string =>
   line
     .replace(/(0x[0-9a-f]{14,16})( or more)?/g, (_, word: string) =>
@@ -31,7 +31,7 @@ const rounded = (line: string): string =>
     )
     .replace(/refcount=\d{17,}/, 'refcount=2^53 or more')
 
-/** That an image is corrupt is told once, and marked in it, at different steps. */
+/** Whether a line announces corruption, which happens once, and at different steps. */
 const isEvent = (line: string): boolean => /^qcow2: (Image is corrupt|Marking image as corrupt): /.test(line)
 
 const findings = (lines: readonly string[]): string[] =>
@@ -47,7 +47,7 @@ export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): V
   const all = outcome.stderr.split('\n').filter((line) => line !== '')
   const lines = findings(all)
   const failure = all.findLast((line) => PREFIX.test(line))?.replace(PREFIX, '')
-  // From then on nothing is written any more, though the counts know nothing of it.
+  // From then on QEMU writes nothing more, although its counts do not show it.
   const stopped = all.find((line) => line.startsWith('qcow2: Marking image as corrupt'))
   if (outcome.status < 0) return { crash: all.at(-1) ?? 'a signal', lines, counts: NOTHING }
   if (!outcome.stdout.startsWith('{')) return { failure: failure ?? 'no report', lines, counts: NOTHING }
@@ -55,7 +55,7 @@ export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): V
   return { lines, counts: countsIn(outcome) }
 }
 
-/** Ours, by the same steps. */
+/** Our verdict, by the same steps. */
 export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode): Promise<Verdict> {
   const lines: string[] = []
   const report = (text: string): void => void lines.push(...findings(text.split('\n')))
@@ -63,7 +63,7 @@ export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode
   try {
     node = await openOurs(bench.path(name), 'qcow2', { checkMode: true, readOnly: repair === undefined })
   } catch (error) {
-    // Offsets that no number holds are one kind of what QEMU calls invalid.
+    // Offsets that no number holds are among those that QEMU calls invalid.
     const reason = messageOf(error).replace(/^Could not open '[^']*': /, '')
     return { failure: reason.replace('exceeds 2^53-1', 'invalid'), lines, counts: NOTHING }
   }
@@ -80,7 +80,7 @@ export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode
   }
 }
 
-/** Whether anything is wrong with an image after all. */
+/** Whether nothing is wrong with an image. */
 export const isSoundVerdict = ({ failure, crash, counts }: Verdict): boolean =>
   failure === undefined &&
   crash === undefined &&

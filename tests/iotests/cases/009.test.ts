@@ -10,7 +10,7 @@ iotest(
       'write -P 65 2048k 4k',
       'write 4k 4k',
       'write 9M 4k',
-      // the first half belongs to an unallocated stretch before the written one
+      // the first half belongs to an unallocated range before the written one
       'read -P 65 -s 4k -l 4k 2044k 8k',
       'read -P 0 2044k 4k',
     ])

@@ -21,7 +21,7 @@ iotest(
       return `write -P ${byte} ${offset} ${bytes}`
     }
     const base = await t.create({ name: 'base', size })
-    // Every second 4 KiB, and a stretch that the overlay does not touch.
+    // Every second 4 KiB, and a range that the overlay does not touch.
     for (const place of places) {
       const pieces = Array.from({ length: 16 }, (_, i) => write(place + i * 8 * KIB, 4 * KIB, 1 + i))
       await base.io([...pieces, write(place + 256 * KIB, 128 * KIB, 99)])

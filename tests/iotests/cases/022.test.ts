@@ -9,7 +9,8 @@ iotest(
   async (t) => {
     const image = await t.create({ size: '1G', options: { cluster_size: '4k' } })
     await image.io('write -P 0x11 0 64k')
-    // full clusters, the ends and the middles of clusters, several clusters, and over the end of an L2 table
+    // full clusters, the ends and the middles of clusters, several clusters, and across the end of an L2
+    // table
     const table = (CLUSTER / 8) * CLUSTER
     const requests = [10 * 1024 ** 2, 4 * 1024 ** 3].flatMap((base) => [
       ...[0, 1, 2, 3].map((i) => [base + i * CLUSTER, CLUSTER]),

@@ -39,7 +39,7 @@ iotest(
             if (kind === 3) write(at + cluster / 4, cluster / 2)
             if (kind === 4) write(at + cluster / 2, 2 * cluster)
           }
-          // over the end of an L2 table
+          // across the end of an L2 table
           const end = Math.ceil((start + window) / table) * table + table
           write(end - 1.5 * cluster, 3 * cluster)
           await image.io(commands)

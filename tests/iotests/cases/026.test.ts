@@ -33,7 +33,7 @@ iotest(
   },
   async (t) => {
     const rules = t.path('blkdebug.conf')
-    /** Where no error arrived: the event was not told, or nothing was requested after it. */
+    /** Errors that did not occur: the event was not announced, or no request followed it. */
     const silent: string[] = []
     interface Failure {
       readonly event: string
@@ -41,7 +41,7 @@ iotest(
       readonly once: boolean
       readonly cluster: string
       readonly command: string
-      /** Commands before, without the error. */
+      /** Commands that run first, without the error. */
       readonly before?: readonly string[]
     }
     const fails = async ({ event, errno, once, cluster, command, before = [] }: Failure) =>
@@ -62,7 +62,7 @@ iotest(
         t.equal(result.code, failed || result.lines.length > 0 ? 1 : 0, result.text)
 
         const verdict = await image.check()
-        // with lazy refcounts an unclean end may also leave missing counts behind the dirty bit
+        // with lazy refcounts a dirty image may also lack refcounts after an unclean end
         const dirty = (await image.header()).incompatible.includes(0)
         if (!dirty) t.equal([verdict.errors, verdict.checkErrors], [0, 0], verdict.text)
         t.equal((await image.check({ repair: 'all' })).code, 0)
@@ -77,7 +77,7 @@ iotest(
       ] as const) {
         await fails({ event, errno, once, cluster: '1k', command: 'write 0 128k', before })
       }
-      // VM state beyond the disk meets no L2 table that could be loaded
+      // VM state beyond the disk has no L2 table that could be loaded
       if (event === 'l2_load') continue
       await fails({ event, errno: 5, once: false, cluster: '1k', command: 'write -b 0 128k' })
     }

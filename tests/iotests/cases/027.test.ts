@@ -6,7 +6,7 @@ iotest(
   { formats: ['qcow2', 'qed'], groups: ['rw', 'auto', 'quick'] },
   async (t) => {
     const image = await t.create({ size: '128M' })
-    // the neighbour first, so that tables exist already
+    // the adjacent cluster first, so that tables exist already
     await image.io('write -P 0xde 64k 64k')
     await image.io('write -P 0xa 1024 2048')
     await image.io([

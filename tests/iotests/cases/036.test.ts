@@ -62,7 +62,7 @@ iotest(
           'a, b, c',
         ],
         [
-          // names of other kinds and of bits that are not set do not count
+          // names of other kinds and of bits that are not set are ignored
           [
             feature('compatible', 61, 'a'),
             feature('incompatible', 62, 'b'),

@@ -2,7 +2,7 @@ import { iotest } from '../src/harness.ts'
 
 const KIB = 1024
 
-/** A byte that differs between neighbouring sectors and between clusters. */
+/** A byte that differs between adjacent sectors and between clusters. */
 const patternOf = (sector: number): number => ((sector % 256) + Math.floor(sector / 256)) % 256
 
 iotest(

@@ -16,7 +16,7 @@ iotest(
     await base.io(Array.from({ length: 128 }, (_, i) => `write -P ${patternOf(i)} ${i * 64}k 64k`))
     const image = await t.create({ size: '6G', options, backing: base })
 
-    // all but those that meet the two requests over a cluster boundary
+    // all but those that overlap the two requests across a cluster boundary
     const slots = Array.from({ length: 48 }, (_, i) => i).filter((i) => i !== 16 && i !== 32)
     const result = await image.io([
       'aio_write -P 0x80 2020k 80k',

@@ -10,7 +10,8 @@ iotest(
     formats: ['qcow2'],
     groups: ['rw', 'auto', 'quick'],
     caches: ['writethrough'],
-    // A data file has no refcounts for data; other cluster sizes and subclusters move the offsets named below.
+    // A data file's clusters have no refcounts; other cluster sizes and subclusters move the offsets used
+    // below.
     unsupportedOptions: [
       'data_file',
       'cluster_size',

@@ -2,7 +2,7 @@ import { iotest } from '../src/harness.ts'
 
 const UNIT = 64 * 1024
 
-/** Guest ranges of one step, relative to its unit: what is written while another allocation is held back. */
+/** Guest ranges of one step, relative to its unit: writes while another allocation is held back. */
 interface Step {
   readonly about: string
   readonly unit: number
@@ -95,7 +95,7 @@ iotest(
     }
     await image.io(commands, options)
 
-    // A v2 overlay cannot forget data of its backing file, so there a discard does nothing.
+    // A v2 overlay cannot discard data without showing its backing file, so there a discard does nothing.
     const v2 = t.variant.options['compat'] === '0.10'
     const expected = new Map<number, number>() // by 4 KiB
     const fill = (byte: number, offset: number, bytes: number): void => {
@@ -109,7 +109,7 @@ iotest(
     for (const { held, meanwhile } of STEPS)
       for (const [byte, at, length] of [held, ...meanwhile]) fill(byte, at, length)
     for (let at = 0x10c000; at < 0x114000; at += 4096) expected.delete(at) // either of two writers
-    // requests are multiples of 8 KiB at 8 KiB boundaries, but for one of 4 KiB
+    // requests are multiples of 8 KiB at 8 KiB boundaries, except for one of 4 KiB
     await image.io([...expected].map(([at, byte]) => `read -P ${byte} ${at} 4096`))
     await image.isSound()
   },

@@ -2,7 +2,7 @@ import { truncate } from 'node:fs/promises'
 import { iotest } from '../src/harness.ts'
 import type { Image } from '../src/image.ts'
 
-/** Where qemu-img create puts things with clusters of 64 KiB. */
+/** Host offsets that qemu-img create uses with clusters of 64 KiB. */
 const REFCOUNT_TABLE = 0x10000
 const REFCOUNT_BLOCK = 0x20000
 const L1 = 0x30000

@@ -13,7 +13,7 @@ iotest(
       `open -o driver=raw,file.align=4k blkdebug::${image.path}`,
       write(10, 0x200, 0x200),
       'aio_flush',
-      // two requests for one block; the first is stopped around reading the head of it
+      // two requests for one block; the first is held around reading its head
       ...[
         ['head', 0x1000],
         ['after_head', 0x2000],

@@ -16,7 +16,7 @@ const EXTENSION = 112
 const word = (value: number): number[] => [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff)
 const long = (high: number, low: number): number[] => [...word(high), ...word(low)]
 
-/** What is written where, and what opening says then. Changes of one group pile up. */
+/** Changes by offset, and the error that opening then reports. Changes of one group accumulate. */
 const GROUPS: readonly (readonly (readonly [
   changes: readonly (readonly [number, readonly number[]])[],
   message: string,

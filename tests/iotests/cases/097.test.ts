@@ -1,6 +1,6 @@
 import { iotest } from '../src/harness.ts'
 
-// beyond 2 GiB, and no multiple of a cluster
+// beyond 2 GiB, and not a multiple of a cluster
 const SIZE = 2100 * 1024 * 1024 + 512
 const AT = 0x7ffd0000
 const PIECE = 64 * 1024

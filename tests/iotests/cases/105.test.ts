@@ -5,7 +5,7 @@ const TIB = 1024 ** 4
 iotest(
   '105',
   'an image of 16 TiB',
-  // the L1 table of smaller clusters, and the host's largest file for a data file, end earlier
+  // the L1 table of smaller clusters, and the host's limit on a data file's length, end earlier
   {
     formats: ['qcow2', 'qed'],
     groups: ['rw', 'auto', 'quick'],

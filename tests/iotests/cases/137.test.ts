@@ -96,7 +96,7 @@ iotest(
     await t.section('so the overlap check stays on', async () => {
       const image = await t.create({ name: 'overlap.qcow2', size: '64M' })
       const { refcountTableOffset, clusterSize } = await image.header()
-      // the refcount block right behind its table: the whole image counts as free
+      // the refcount block right after its table: the whole image counts as free
       await image.poke(refcountTableOffset + clusterSize, [0, 0, 0, 0, 0, 0, 0, 0])
       const result = await image.tryIo(['reopen -o overlap-check=none,lazy-refcounts=42', 'write 64k 64k'])
       t.equal(result.lines.at(-1), 'write failed: Input/output error')

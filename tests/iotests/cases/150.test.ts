@@ -10,7 +10,7 @@ iotest(
   },
   async (t) => {
     const source = await t.create({ name: 'source', size: '4M' })
-    // Data in two places, the second of which holds zeroes.
+    // Data at two offsets, the second of which holds zeroes.
     await source.io(['write -P 1 1M 64k', 'write -P 0 2M 64k'])
     const convert = async (name: string, ...more: string[]) => {
       const target = t.image(name)

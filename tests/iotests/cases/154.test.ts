@@ -4,7 +4,7 @@ import { iotest } from '../src/harness.ts'
 const KIB = 1024
 const SIZE = 128 * KIB
 
-/** Writes to the backing file before, and zero writes to the overlay, in KiB: [start, length]. */
+/** Initial writes to the backing file, and zero writes to the overlay, in KiB: [start, length]. */
 const CASES = [
   [
     'a backing file of zeroes',

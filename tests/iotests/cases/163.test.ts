@@ -6,7 +6,7 @@ import { seeded } from '../src/random.ts'
 const KIB = 1024
 const MIB = 1024 * KIB
 
-/** Tables after a shrink: no L1 entry beyond the end, no refcount block without a count in it. */
+/** Tables after a shrink: no L1 entry beyond the end, no refcount block without a nonzero refcount. */
 async function tablesAreTight(image: Image): Promise<boolean> {
   const { l1Offset, l1Size, size, clusterSize, refcountTableOffset, refcountTableClusters } =
     await readHeader(image.path)

@@ -42,10 +42,10 @@ iotest(
       contents.fill(16 * MIB, 16 * MIB, 0)
       await limited(odd, 'discard 40000001 14M')
     })
-    // a v2 overlay cannot forget data without showing the backing file, so it keeps it
+    // a v2 overlay cannot drop data without showing the backing file, so it keeps the data
     const v2 = t.variant.options['compat'] === '0.10'
     if (!v2) {
-      // outside of what the discard may have touched
+      // outside of the range that the discard may have changed
       const touched = [
         Math.ceil(40_000_001 / MIB) * MIB,
         Math.floor((40_000_001 + 14 * MIB) / MIB) * MIB,

@@ -4,7 +4,7 @@ import type { Image } from '../src/image.ts'
 
 const MIB = 1024 * 1024
 
-/** Kinds of stretches, as the map shows them. */
+/** Kinds of ranges, as the map shows them. */
 type Kind = 'hole' | 'zero' | 'zero on clusters' | 'data'
 
 iotest(
@@ -19,7 +19,7 @@ iotest(
     const base = await t.create({ name: 'base.qcow2', size: 64 * MIB })
     const image = await t.create({ size: 64 * MIB, backing: base })
 
-    /** [kind, MiB] of the whole disk. Neighbours of one kind may come in pieces, as clusters lie on the host. */
+    /** [kind, MiB] of the whole disk. A range may come in several entries, as clusters lie in the file. */
     const shows = async (
       target: Image,
       expected: readonly (readonly [Kind, number])[],

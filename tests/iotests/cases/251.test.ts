@@ -23,7 +23,7 @@ iotest(
       await writeFile(path, `[inject-error]\nevent = "none"\nerrno = "5"\nonce = "off"\n${text}`)
       return failing(path)
     }
-    /** Where guest byte 512 * 100 lies in the file. */
+    /** The host offset of guest byte 512 * 100, in sectors. */
     const [run] = await source.map()
     const bad = (run?.offset ?? 0) / 512 + 100
 

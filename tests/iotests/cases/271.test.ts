@@ -16,7 +16,7 @@ const numbers = (text: string): number[] =>
       return Array.from({ length: last - first + 1 }, (_, i) => first + i)
     })
 
-/** One request and what the touched cluster's bitmap must be. Positions: cluster, subcluster, KiB in it. */
+/** A request and the resulting bitmap of the touched cluster. Positions: cluster, subcluster, KiB in it. */
 interface Step {
   readonly op: 'write' | 'zero' | 'unmap' | 'discard'
   readonly at: readonly [cluster: number, subcluster: number, kib?: number]
@@ -25,7 +25,7 @@ interface Step {
   readonly expect: Readonly<Record<number, readonly [string, string]>>
 }
 
-/** A request that changes one cluster: its bitmap alone is looked at. */
+/** A request that changes one cluster: only its bitmap is checked. */
 const step = (op: Step['op'], at: Step['at'], bytes: number, bitmap: readonly [string, string]): Step => ({
   op,
   at,
@@ -53,7 +53,7 @@ const WRITES: readonly Step[] = [
   step('zero', [0, 1], 2 * KIB, ['0 2-9 16 31', '1']),
   step('zero', [0, 0], CLUSTER, ['', '0-31']),
   step('write', [0, 0], CLUSTER, ['0-31', '']),
-  step('unmap', [0, 0], 32 * KIB, ['16-31', '0-15']), // half a cluster is not given back
+  step('unmap', [0, 0], 32 * KIB, ['16-31', '0-15']), // half a cluster is not freed
   step('unmap', [0, 0], CLUSTER, ['', '0-31']),
   step('write', [0, 1, 1], 512, ['1', '0 2-31']),
   step('write', [0, 0], CLUSTER, ['0-31', '']),
@@ -69,7 +69,7 @@ const OVERWRITES: readonly Step[] = [
   wide('write', [0, 12], 192 * KIB, { 0: ['12-31', ''], 1: ['0-31', ''], 2: ['0-31', ''], 3: ['0-16', ''] }),
 ]
 
-/** Zero writes over nothing and over data; over a backing file their ends are copied. */
+/** Zero writes over unallocated clusters and over data; over a backing file their ends are copied. */
 const zeroes = (backing: boolean): readonly Step[] => [
   wide('zero', [0, 0], 192 * KIB, { 0: ['', '0-31'], 1: ['', '0-31'], 2: ['', '0-31'] }),
   wide('zero', [3, 16], 128 * KIB, { 3: ['', '16-31'], 4: ['', '0-31'], 5: ['', '0-15'] }),

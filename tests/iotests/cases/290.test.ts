@@ -30,7 +30,7 @@ iotest(
       await t.section(`compat=${compat}, over a backing file`, async () => {
         const image = await t.create({ size: '128k', options: { compat }, backing: base })
         await image.io(['write -P 1 0 128k', 'discard 0 128k'])
-        // version 2 has no zero clusters: it could only uncover the backing file, so it does nothing
+        // version 2 has no zero clusters: a discard could only uncover the backing file, so it does nothing
         const shown = compat === '1.1' ? 0 : 1
         await image.io(`read -P ${shown} 0 128k`)
         const own = (await image.map()).filter(({ depth, data }) => depth === 0 && data)

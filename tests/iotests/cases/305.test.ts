@@ -6,7 +6,7 @@ iotest(
   { formats: ['qcow2'], groups: ['rw', 'auto', 'quick'], ownOptions: true },
   async (t) => {
     const image = await t.create({ size: '1M', options: { refcount_bits: '64', cluster_size: '1k' } })
-    // one refcount block counts 128 clusters: the write fills it and takes one cluster of the next
+    // one refcount block covers 128 clusters: the write fills it and takes one cluster of the next
     await image.io(['write -P 1 0 124k', 'discard 121k 1k', 'discard 123k 1k'])
     const { refcountTableOffset } = await image.header()
     await image.poke(refcountTableOffset + 14, [6]) // the second block lies between clusters

@@ -8,7 +8,7 @@ iotest(
   { formats: ['qcow2'], groups: ['rw', 'auto', 'quick'], ownOptions: true },
   async (t) => {
     const options = { cluster_size: '4k', refcount_bits: '64' }
-    const size = (510 * 4 - 2) * CLUSTER // four blocks of 512 counts, less the tables
+    const size = (510 * 4 - 2) * CLUSTER // four blocks of 512 refcounts, less the tables
     const base = await t.create({ name: 'base.qcow2', size, options })
     await base.io(`write -P 1 0 ${size}`)
     const image = await t.create({ name: 'top.qcow2', size, options, backing: base })

@@ -1,5 +1,5 @@
 /**
- * What a disk must hold: the byte-array model, kept as runs of equal bytes so that terabytes cost nothing.
+ * What a disk must hold: a byte-array model, kept as runs of equal bytes so that terabytes cost nothing.
  * @module
  */
 
@@ -18,17 +18,17 @@ export class Contents {
     this.#runs = [{ start: 0, end: size, byte: 0 }]
   }
 
-  /** Bytes. */
+  /** Bytes of the disk. */
   get size(): number {
     return this.#runs.at(-1)?.end ?? 0
   }
 
-  /** Runs in order, neighbours always of different bytes. */
+  /** Runs in order; adjacent runs have different bytes. */
   get runs(): readonly ByteRun[] {
     return this.#runs
   }
 
-  /** Sets a range to one byte; what lies beyond the end is an error of the test. */
+  /** Sets a range to one byte; a range beyond the end is an error of the test. */
   fill(offset: number, bytes: number, byte: number): this {
     const end = offset + bytes
     if (offset < 0 || end > this.size) throw new RangeError(`${offset}+${bytes} is outside the model disk`)
@@ -38,7 +38,7 @@ export class Contents {
     return this
   }
 
-  /** Grows with zeroes or cuts off. */
+  /** Grows with zeroes, or truncates. */
   resize(size: number): this {
     const kept = this.#runs.filter((run) => run.start < size).map((run) => cut(run, 0, size))
     if (size > this.size) kept.push({ start: this.size, end: size, byte: 0 })

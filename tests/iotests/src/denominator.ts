@@ -1,5 +1,5 @@
 /**
- * The numbers and names of the tests in QEMU's suite as of version 7.2: what PORTED.md has to account for.
+ * The numbers and names of the tests in QEMU's suite as of version 7.2, each of which PORTED.md must list.
  * @module
  */
 

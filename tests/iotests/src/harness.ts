@@ -1,5 +1,6 @@
 /**
- * `iotest`: declares a case once, runs it on every image variety it applies to, in a directory of its own.
+ * `iotest`: declares a case once, and runs it on every image variety it applies to, in a directory of its
+ * own.
  * @module
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -25,11 +26,11 @@ import { loadSubject, type Run, type Subject } from './subject.ts'
 export interface CreateOptions {
   /** File name in the case's directory; `t.FORMAT` if absent. */
   readonly name?: string
-  /** Anything qemu-img takes; absent when a backing file gives the size. */
+  /** Any size that qemu-img takes; absent when a backing file gives the size. */
   readonly size?: string | number
-  /** Options of this image; they win over the variant's. */
+  /** Options of this image; they override the variant's. */
   readonly options?: ImageOptions
-  /** In place of the variant's format. Another format does not get the variant's options. */
+  /** Replaces the variant's format. Another format does not get the variant's options. */
   readonly format?: string
   readonly backing?: Image | string
   /** Needed when the backing file is given by name. */
@@ -38,7 +39,7 @@ export interface CreateOptions {
   readonly plain?: boolean
 }
 
-/** What a case works with. */
+/** The means of a case. */
 export interface Case {
   readonly variant: Variant
   readonly format: string
@@ -46,14 +47,14 @@ export interface Case {
   /** Whether the programs are ours. */
   readonly ours: boolean
   readonly subjectName: Subject['name']
-  /** Cluster size of images created without one of their own; 64 KiB where the format has none. */
+  /** Cluster size of images created without one of their own; 64 KiB for formats without clusters. */
   readonly clusterSize: number
   /** A path in the case's own directory. */
   path(name: string): string
   /** A handle on a file that exists or will exist. */
   image(name: string, format?: string): Image
   create(options: CreateOptions): Promise<Image>
-  /** Creates and returns what qemu-img said, whatever it was. */
+  /** Creates an image, or fails to; returns the outcome of qemu-img. */
   tryCreate(options: CreateOptions): Promise<{ readonly run: Run; readonly image: Image }>
   /** Runs qemu-img. */
   img(args: readonly string[]): Promise<Run>
@@ -156,7 +157,7 @@ function caseIn(directory: string, subject: Subject, variant: Variant, cache: st
   }
 }
 
-/** The same subject, printing every command line and what came of it (`-d`). */
+/** The same subject, printing every command line and its outcome (`-d`). */
 function talking(subject: Subject): Subject {
   const show = (program: string, args: readonly string[], input: string | undefined, run: Run): Run => {
     const words = args.map((word) => (/^[\w./:=,+-]+$/.test(word) ? word : `'${word}'`)).join(' ')

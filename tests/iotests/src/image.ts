@@ -1,5 +1,5 @@
 /**
- * A handle on one image file: qemu-io, qemu-img check and map, crashes, and the raw bytes of it.
+ * A handle on one image file: qemu-io, qemu-img check and map, crashes, and the file's raw bytes.
  * @module
  */
 import { stat } from 'node:fs/promises'
@@ -12,11 +12,11 @@ import type { Run, Subject } from './subject.ts'
 export interface IoOptions {
   readonly readOnly?: boolean
   readonly snapshot?: boolean
-  /** In place of the run's cache mode. */
+  /** Replaces the run's cache mode. */
   readonly cache?: string
-  /** In place of the image's format; null lets qemu-io probe. */
+  /** Replaces the image's format; null lets qemu-io probe. */
   readonly format?: string | null
-  /** Opens this with `--image-opts` in place of the path. */
+  /** Opens this with `--image-opts` instead of the path. */
   readonly imageOpts?: string
   /** No file argument: the commands open what they need. */
   readonly noFile?: boolean
@@ -24,7 +24,7 @@ export interface IoOptions {
   readonly args?: readonly string[]
 }
 
-/** One run of `map`, as the JSON says it. */
+/** One entry of `map`, as in its JSON output. */
 export interface MapEntry {
   readonly start: number
   readonly length: number
@@ -35,13 +35,13 @@ export interface MapEntry {
   readonly offset?: number
 }
 
-/** What an image needs to know of the case it belongs to. */
+/** The parts of a case that its images use. */
 export interface ImageHome {
   readonly subject: Subject
   readonly cache: string
 }
 
-/** Above this many commands they go through standard input, to stay clear of argument limits. */
+/** More commands than this go through standard input, to stay clear of argument limits. */
 const MANY = 60
 
 /** One image file. */
@@ -56,7 +56,7 @@ export class Image {
     this.format = format
   }
 
-  /** Runs qemu-io commands and returns whatever happened. */
+  /** Runs qemu-io commands and returns their outcome. */
   async tryIo(commands: string | readonly string[], options: IoOptions = {}): Promise<IoResult> {
     const list = typeof commands === 'string' ? [commands] : commands
     const { subject, cache } = this.#home
@@ -96,7 +96,7 @@ export class Image {
     await this.io(contents.readCommands(from, to), options)
   }
 
-  /** `qemu-img check`, of formats that have one; a format without reports nothing wrong. */
+  /** `qemu-img check`; for a format without checks, a verdict without errors. */
   async check(options: { readonly repair?: 'leaks' | 'all' } = {}): Promise<Verdict> {
     const repair = options.repair === undefined ? [] : ['-r', options.repair]
     const run = await this.#home.subject.img(['check', '-f', this.format, ...repair, this.path])

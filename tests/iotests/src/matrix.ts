@@ -1,5 +1,5 @@
 /**
- * Which image varieties a case runs on: the built-in matrix, or the one variety the caller asked for.
+ * The image varieties a case runs on: the built-in matrix, or the one variety the caller asked for.
  * @module
  */
 
@@ -13,21 +13,21 @@ export interface Variant {
   readonly options: ImageOptions
 }
 
-/** What a case says about itself; everything but `formats` is optional. */
+/** The requirements of a case; everything but `formats` is optional. */
 export interface Needs {
-  /** Formats the case has a meaning for; `generic` means all. */
+  /** Formats the case is meaningful for; `generic` means all. */
   readonly formats: readonly string[]
   /** Upstream's group names, for `-g` and `-x`. */
   readonly groups?: readonly string[]
-  /** `key` or `key=value` of image options under which the case says nothing or something else. */
+  /** `key` or `key=value` of image options under which the case has no meaning, or another. */
   readonly unsupportedOptions?: readonly string[]
-  /** The case chooses every image option itself, so that one variety of its format says all. */
+  /** The case chooses every image option itself, so that one variety of its format is enough. */
   readonly ownOptions?: boolean
-  /** Cache modes the case works in; the first is its default. Without it: all, writeback first. */
+  /** Cache modes the case works in; the first is its default. If absent: all, writeback first. */
   readonly caches?: readonly string[]
   /**
-   * `ours`: behaviour deliberately better than QEMU's. `process`: the programs as processes.
-   * `holes`: programs that make and see holes in host files, for which plain Node has no calls.
+   * `ours`: behavior deliberately better than QEMU's. `process`: the programs as processes.
+   * `holes`: programs that make and see holes in host files, for which plain Node.js has no calls.
    */
   readonly requires?: readonly ('ours' | 'process' | 'holes')[]
   /** Milliseconds the case may take with one variant; 30 s if absent. */
@@ -57,22 +57,22 @@ export const MATRIX: readonly Variant[] = [
   qcow2({ cluster_size: '2M' }),
 ]
 
-/** Where the programs come from. */
+/** The kinds of programs under test. */
 export type SubjectName = (typeof SUBJECTS)[number]
 const SUBJECTS = ['in-process', 'process', 'real'] as const
 
-/** What the caller of the run chose; comes from the environment, see {@link settings}. */
+/** The settings of a run; they come from the environment, see {@link settings}. */
 export interface Settings {
   /** Formats named with `-raw`, `-qed`, `-qcow2`; empty means the whole matrix. */
   readonly formats: readonly string[]
-  /** `-o`: one option set in place of the matrix's. */
+  /** `-o`: one option set that replaces the matrix's. */
   readonly options?: ImageOptions
   /** `-c`. */
   readonly cache?: string
   readonly groups: readonly string[]
   readonly excluded: readonly string[]
   readonly subject: SubjectName
-  /** The subject whose qemu-img is used, when it is not the same: one program of each kind on one image. */
+  /** The subject whose qemu-img is used, if not `subject`: one program of each kind on one image. */
   readonly img: SubjectName
   readonly debug: boolean
 }
@@ -124,15 +124,15 @@ export function variantsOf({ formats, options }: Settings): readonly Variant[] {
   return formats.map((format) => ({ name: format, format, options: {} }))
 }
 
-/** Whether the user chose varieties himself; then a variety that does not apply is a skip worth showing. */
+/** Whether the user chose varieties; then a variety that does not apply is reported as a skip. */
 export const isExplicit = ({ formats, options }: Settings): boolean =>
   formats.length > 0 || options !== undefined
 
-/** Whether a case has a meaning for the format at all. */
+/** Whether a case is meaningful for the format at all. */
 export const appliesTo = (needs: Needs, format: string): boolean =>
   needs.formats.includes('generic') || needs.formats.includes(format)
 
-/** The sentence why a case does not run on a variant, or undefined when it does. */
+/** Returns why a case does not run on a variant, or undefined when it does. */
 export function whyNot(needs: Needs, variant: Variant, chosen: Settings): string | undefined {
   if (!appliesTo(needs, variant.format)) return `not for format ${variant.format}`
   if (needs.ownOptions && Object.keys(variant.options).length > 0) return 'the case chooses its own options'
@@ -153,7 +153,7 @@ export function whyNot(needs: Needs, variant: Variant, chosen: Settings): string
   return undefined
 }
 
-/** The sentence why the whole case is left out of the run by `-g` or `-x`, or undefined. */
+/** Returns why `-g` or `-x` exclude the whole case from the run, or undefined. */
 export function leftOut(number: string, needs: Needs, { groups, excluded }: Settings): string | undefined {
   const own = needs.groups ?? []
   if (groups.length > 0 && !groups.some((group) => own.includes(group)))

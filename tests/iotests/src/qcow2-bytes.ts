@@ -1,11 +1,11 @@
 /**
- * A second, independent reader of qcow2 files: what the bytes say, not what our driver says of them.
- * Only what cases look at; after the published qcow2 specification.
+ * A second, independent reader of qcow2 files: what their bytes say, whatever our driver makes of them.
+ * Only the parts that cases look at; written from the published qcow2 specification.
  * @module
  */
 import { open } from 'node:fs/promises'
 
-/** A header extension as it lies in the file. */
+/** A header extension as it is stored. */
 export interface Extension {
   readonly type: number
   readonly data: Uint8Array
@@ -116,7 +116,7 @@ function extensionsFrom(bytes: Uint8Array, start: number): Extension[] {
   return found
 }
 
-/** Replaces the header extensions; only for images without a backing file name, whose place is after them. */
+/** Replaces the header extensions; only for images without a backing file name, which would follow them. */
 export async function writeExtensions(path: string, extensions: readonly Extension[]): Promise<void> {
   const { headerLength, backingFile } = await readHeader(path)
   if (backingFile !== '') throw new Error('the extensions of an overlay cannot be moved')
@@ -143,7 +143,7 @@ export async function setFeature(
   await poke(path, at, [old | (1 << (bit % 8))])
 }
 
-/** A table entry: where it lies in the file and what it holds, as a 64-bit number in hex. */
+/** A table entry: its offset in the file and its value, as a 64-bit number in hex. */
 export interface Entry {
   readonly at: number
   readonly hex: string

@@ -1,5 +1,5 @@
 /**
- * What the programs print, taken apart: qemu-io's reports without their timing, qemu-img's check verdicts.
+ * Parsers of the programs' output: qemu-io's reports without their timing, qemu-img's check verdicts.
  * @module
  */
 import type { Run } from './subject.ts'
@@ -12,7 +12,7 @@ export interface Report {
   readonly offset: number
 }
 
-/** A run of qemu-io, understood. */
+/** A parsed run of qemu-io. */
 export interface IoResult {
   readonly code: number
   /** Output without prompts and timing lines. */
@@ -28,7 +28,7 @@ const REPORT = /^(read|wrote|discard) (\d+)\/(\d+) bytes at offset (\d+)$/
 const MISMATCH = /^Pattern verification failed at offset (\d+), (\d+) bytes$/
 const TIMING = /^[\d.]+ (bytes|[KMGTPE]iB), \d+ ops; .* \(.*\/sec and .* ops\/sec\)$/
 
-/** Takes prompts and timing lines out of qemu-io's output. */
+/** Removes prompts and timing lines from qemu-io's output. */
 export function filterIo(text: string): string {
   return text
     .replaceAll('qemu-io> ', '')
@@ -58,7 +58,7 @@ export function parseIo(run: Run): IoResult {
   return { code: run.code, text, reports, mismatches, lines }
 }
 
-/** Why a qemu-io run was not a plain success, or undefined. */
+/** Returns why a qemu-io run was not a plain success, or undefined. */
 export function ioFailure(result: IoResult): string | undefined {
   const mismatch = result.mismatches[0]
   if (mismatch) return `pattern verification failed at offset ${mismatch.offset}, ${mismatch.bytes} bytes`
@@ -78,7 +78,7 @@ export interface Verdict {
   readonly leaks: number
   /** Errors of the check itself (it could not read something). */
   readonly checkErrors: number
-  /** What a repair says it repaired. */
+  /** Numbers that a repair reports as repaired. */
   readonly fixed: { readonly leaks: number; readonly corruptions: number }
   readonly text: string
 }

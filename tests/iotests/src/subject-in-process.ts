@@ -1,5 +1,5 @@
 /**
- * Our programs in this very process: no start-up cost, and `abort` crashes the block nodes instead of anything else.
+ * Our programs in this process: no start-up cost, and `abort` crashes the block nodes instead of the process.
  * @module
  */
 import { readFile, realpath } from 'node:fs/promises'
@@ -29,14 +29,14 @@ function linesOf(text: string): CommandInput {
   }
 }
 
-/** Both output streams into one text, buffered as the processes buffer them. */
+/** Joins both output streams into one text, buffered as the processes buffer them. */
 function joined() {
   const parts: string[] = []
   const collect = (text: string): void => void parts.push(text)
   return { output: bufferedOutput(collect, collect, false), text: () => parts.join('') }
 }
 
-/** Reports differ in their timing alone; with a clock that stands still not even in that. */
+/** A clock that stands still: reports differ only in their timing, and with it not even there. */
 const STILL = (): number => 0
 
 async function io(args: readonly string[], { input = '' }: RunOptions = {}): Promise<Run> {

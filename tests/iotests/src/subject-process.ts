@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { Run, RunOptions, Subject } from './subject.ts'
 
 /**
- * Runs a command with both output streams on one pipe, so that their order is the real one.
+ * Runs a command with both output streams on one pipe, which keeps their order.
  * The shell only joins them (and keeps crashes from leaving core files), then becomes the program.
  */
 function run(command: readonly string[], args: readonly string[], options: RunOptions = {}): Promise<Run> {
@@ -44,7 +44,7 @@ const pair = (
 export const realSubject = (): Subject =>
   pair('real', false, [process.env['QEMU_IO'] ?? 'qemu-io'], [process.env['QEMU_IMG'] ?? 'qemu-img'])
 
-/** Our programs as they are built. */
+/** Our programs, as built. */
 export function processSubject(): Subject {
   const bin = (folder: string): string =>
     fileURLToPath(new URL(`../../../packages/${folder}/dist/bin.cjs`, import.meta.url))

@@ -13,7 +13,7 @@ export interface Run {
   readonly text: string
 }
 
-/** What a run may be given besides its arguments. */
+/** What a run gets besides its arguments. */
 export interface RunOptions {
   /** Standard input; empty if absent. */
   readonly input?: string
@@ -28,7 +28,7 @@ export interface Subject {
   img(args: readonly string[], options?: RunOptions): Promise<Run>
 }
 
-/** The subject a run asked for; its two programs may come from different places. */
+/** Loads the subject of a run; its two programs may come from different subjects. */
 export async function loadSubject({ subject, img }: Pick<Settings, 'subject' | 'img'>): Promise<Subject> {
   const main = await load(subject)
   return subject === img ? main : { ...main, img: (await load(img)).img }

@@ -1,7 +1,7 @@
-/** What a guest does that is killed: known beforehand, because the dead tell nothing. */
+/** The requests of a guest that will be killed, planned beforehand, since a killed worker reports nothing. */
 import { createRandom, type Shown } from '@vmblock/block-core/testing'
 
-/** Bytes of a sector: what is written in one go or not at all. */
+/** Bytes of a sector: written as a whole or not at all. */
 export const SECTOR = 512
 
 /** One request. Offsets and lengths in bytes, multiples of a sector. */
@@ -11,24 +11,24 @@ export type Step =
       readonly kind: 'write' | 'zero'
       readonly offset: number
       readonly bytes: number
-      /** What tells its sectors from all others; 0: zeroes. */
+      /** Distinguishes its sectors from all others; 0: zeroes. */
       readonly stamp: number
     }
 
-/** A guest's life. Both sides make the same of it. */
+/** The life of a guest. The page and the worker derive the same requests from it. */
 export interface Plan {
   readonly seed: number
   /** Bytes of the disk. */
   readonly size: number
-  /** Bytes of a cluster: some writes are whole ones. */
+  /** Bytes of a cluster: some writes are of whole clusters. */
   readonly cluster: number
-  /** Requests. */
+  /** Number of requests. */
   readonly count: number
-  /** Its stamps are above. */
+  /** Its stamps are above this one. */
   readonly stampsFrom: number
 }
 
-/** The requests of a plan, in order. One that overlaps another comes after it. */
+/** Returns the requests of a plan, in order. A request that overlaps an earlier one starts after it. */
 export function stepsOf({ seed, size, cluster, count, stampsFrom }: Plan): Step[] {
   const random = createRandom(seed)
   return Array.from({ length: count }, (_, index) => {
@@ -43,10 +43,10 @@ export function stepsOf({ seed, size, cluster, count, stampsFrom }: Plan): Step[
 }
 
 /**
- * What is wrong with what a disk shows after the guest was killed; undefined: nothing. Each sector is as the last flush left
- * it that was heard of, or as any later request may have.
+ * Returns what is wrong with the contents of a disk after the guest was killed; undefined: nothing. Each
+ * sector holds what the last flush that was reported left, or what any later request may have written.
  *
- * @param before what it showed when the guest began
+ * @param before what the disk showed when the guest began
  * @param flushed how many of the requests, from the first, are durable
  */
 export function wrongIn(

@@ -1,10 +1,13 @@
-/** A worker with an emulator's guest in it, which has its disk for itself, and is killed in the midst of its work. */
+/**
+ * A worker with an emulator's guest in it, which has its disk to itself, and is killed in the midst of its
+ * work.
+ */
 import { overlaps } from '@vmblock/block-core'
 import { stamped } from '@vmblock/block-core/testing'
 import { type Plan, SECTOR, type Step, stepsOf } from './guest-plan.ts'
 import { openImage, STORES } from './store.ts'
 
-/** What a guest is told. */
+/** The order that a guest gets. */
 export interface GuestOrder {
   /** Name of the store's driver. */
   readonly store: string
@@ -12,10 +15,10 @@ export interface GuestOrder {
   readonly plan: Plan
 }
 
-/** What it says: so many requests were made, and so many of them are durable; or it failed. */
+/** Its report: how many requests were made, and how many of them are durable; or the failure. */
 export type GuestNews = { readonly made: number; readonly flushed: number } | { readonly failed: string }
 
-/** Requests at the same time. */
+/** Number of concurrent requests. */
 const LANES = 3
 
 type Change = Exclude<Step, { readonly kind: 'flush' }>

@@ -1,32 +1,33 @@
-/** What holds of an image in a store after every crash, looked at through the driver of the store. */
+/** What must hold of an image in a store after every crash, as seen through the driver of the store. */
 import type { BlockNode, CheckReport } from '@vmblock/block-core'
 import { readShown, type Shown } from '@vmblock/block-core/testing'
 import { expect } from 'vitest'
 import { openImage, type Store } from './store.ts'
 
-/** What was found. */
+/** The state of a crashed image. */
 export interface Found {
   /** What the disk shows now. */
   readonly shown: Shown
-  /** It said that it needed a repair. */
+  /** Whether the image was marked as needing repair. */
   readonly wasDirty: boolean
 }
 
-/** Finds out about a crashed image, repairs it, and leaves it clean and closed. */
+/** A crashed image to judge. */
 export interface Case {
   readonly store: Store
   readonly filename: string
-  /** The dirty bit may be set. */
+  /** Whether the dirty bit may be set. */
   readonly lazy: boolean
-  /** What is wrong with what the disk shows; undefined: nothing. */
+  /** Returns what is wrong with the disk's contents; undefined: nothing. */
   wrong(shown: Shown): string | undefined
   /** Seed and moment, for messages. */
   readonly story: string
 }
 
 /**
- * The image opens for reading, shows what is durable, and leaks at most, unless it says that it is dirty; the open for
- * writing repairs it, and changes nothing that shows; then it takes a write, closes, and nothing is left to repair.
+ * Judges a crashed image, repairs it, and leaves it clean and closed. The image opens for reading, shows what
+ * is durable, and leaks at most, unless it is marked dirty; opening it for writing repairs it without
+ * changing its contents; then it takes a write, closes, and nothing is left to repair.
  */
 export async function judge({ store, filename, lazy, wrong, story }: Case): Promise<Found> {
   const open = (options = {}): Promise<BlockNode> => openImage(store, filename, options)

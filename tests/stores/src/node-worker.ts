@@ -1,9 +1,12 @@
-/** A dedicated worker with open nodes in it: there, a file of the origin is had by its synchronous handle, with no worker between. */
+/**
+ * A dedicated worker with open nodes in it, which use the synchronous handles of OPFS files without a worker
+ * in between.
+ */
 import { type BlockErrorCode, type BlockNode, isBlockError, messageOf, openNode } from '@vmblock/block-core'
 import { opfs } from '@vmblock/block-core/browser'
 import { environment } from './store.ts'
 
-/** What is done to a node, or to make one. Offsets and lengths in bytes. */
+/** An operation on a node, or its creation. Offsets and lengths in bytes. */
 export type NodeCall =
   | { readonly kind: 'create'; readonly filename: string; readonly size: number }
   | { readonly kind: 'open'; readonly filename: string; readonly readOnly: boolean }
@@ -25,7 +28,7 @@ export type NodeReply = { readonly id: number } & (
   | { readonly ok: false; readonly code: BlockErrorCode; readonly message: string }
 )
 
-// Without them the driver could not have another worker hold the file.
+// Without `Worker` the driver cannot have another worker hold the file.
 Object.assign(globalThis, { Worker: undefined })
 
 const nodes = new Map<number, BlockNode>()

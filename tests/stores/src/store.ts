@@ -1,4 +1,4 @@
-/** The two stores that a page's origin has, as places for images. */
+/** The two stores that a page's origin has, for images. */
 import {
   type BlockDriver,
   type BlockNode,
@@ -17,12 +17,12 @@ import {
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { qcow2 } from '@vmblock/qcow2'
 
-/** Called for each request that goes down to a store, when it has been given to it. */
+/** Called for each request to a store, after it was issued. */
 export type OnRequest = () => void
 
 const isOnRequest = (value: unknown): value is OnRequest => typeof value === 'function'
 
-/** A filter that tells of requests: between an image and its store. */
+/** A filter between an image and its store that reports requests. */
 const tell = defineDriver({
   name: 'tell',
   kind: 'filter',
@@ -44,7 +44,7 @@ const tell = defineDriver({
   },
 })
 
-/** What opens images on the stores of the page. */
+/** The environment that opens images on the stores of the page. */
 export const environment = {
   registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
   host: denyHost,
@@ -53,33 +53,33 @@ export const environment = {
 // biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own
 export type Store = BlockDriver<any, OptionTable>
 
-/** By the names of their drivers. */
+/** The stores, in the order of the tests. */
 export const STORES: readonly Store[] = [opfs, indexedDb]
 
 let count = 0
 
-/** Makes an empty place of a name that nobody used. @returns the name */
+/** Creates an empty file under an unused name. @returns the name */
 export async function makePlace(store: Store): Promise<string> {
   const filename = `crash-${count++}`
   await store.createPlace!({ filename, lockTimeout: LOCK_TIMEOUT, worker: undefined }, 0, 'off')
   return filename
 }
 
-/** Milliseconds to wait for a place that somebody held who is dead. */
+/** Milliseconds to wait for a file whose killed holder has not released it yet. */
 const LOCK_TIMEOUT = 10_000
 
-/** Opens a place itself. */
+/** Opens a file of a store, without a format. */
 export const openPlace = (store: Store, filename: string): Promise<BlockNode> =>
   openNode(environment, { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT })
 
-/** Makes an image in a place. */
+/** Makes an image in a file of a store. */
 export async function makeImage(store: Store, filename: string, create: RawOptions): Promise<void> {
   const file = await openPlace(store, filename)
   await formatImage(qcow2, file, create)
   await file.close()
 }
 
-/** Opens the image in a place. */
+/** Opens the image in a file of a store. */
 export const openImage = (
   store: Store,
   filename: string,

@@ -1,6 +1,6 @@
 /**
- * The drives of a machine without an operating system, driven through their ports as a driver would: a disk on the first channel, a
- * CD on the second.
+ * The drives of a machine without an operating system, controlled through their ports as a device driver
+ * would: a disk on the first channel, a CD on the second.
  * @module
  */
 import type { Emulator } from './machine.ts'
@@ -25,7 +25,7 @@ const DEVICE = 0x1f6
 const STATUS = 0x1f7
 const CONTROL = 0x3f6
 const BUS_MASTER = 0xb400
-/** Where in memory the table of the bus master is, and what it transfers. */
+/** The addresses in memory of the bus master's table, and of its buffer. */
 const TABLE = 0x1000
 const BUFFER = 0x10000
 
@@ -35,12 +35,12 @@ export interface Outcome {
   readonly error: number
 }
 
-/** Status of a drive that is done and well. */
+/** Status of a drive that is done without an error. */
 export const WELL = 0x50
-/** Status and error of a fault of the medium. */
+/** Status and error of a medium fault. */
 export const FAULT: Outcome = { status: 0x41, error: 0x40 }
 
-/** See the head of this file. */
+/** The drive of one channel. */
 export class BareDrive {
   readonly #processor: Processor
   readonly #channel: 0 | 1
@@ -58,7 +58,7 @@ export class BareDrive {
     return (this.status & 0x88) !== 0
   }
 
-  /** Lets others have their turn until the drive is done; `turns`: for so long at most. */
+  /** Yields until the drive is done, at most `turns` times. */
   async outcome(turns = 2000): Promise<Outcome | undefined> {
     for (; turns > 0; turns--) {
       if (!this.isBusy && !this.#isTransferring) return { status: this.status, error: this.#in(FEATURES) }
@@ -79,7 +79,7 @@ export class BareDrive {
     return Uint16Array.from({ length: 256 }, () => this.#word())
   }
 
-  /** WRITE DMA EXT, or another command that brings data. */
+  /** WRITE DMA EXT, or another command that sends data. */
   startDmaWrite(sector: number, bytes: Uint8Array, command = 0x35, features = 0): void {
     this.#processor.mem8.set(bytes, BUFFER)
     this.#transfer(sector, bytes.length, command, features, 1)
@@ -89,7 +89,7 @@ export class BareDrive {
     this.#transfer(sector, bytes, 0x25, 0, 9)
   }
 
-  /** What the last read brought. */
+  /** The data of the last read. */
   transferred(bytes: number): Uint8Array {
     return this.#processor.mem8.slice(BUFFER, BUFFER + bytes)
   }
@@ -102,7 +102,7 @@ export class BareDrive {
     for (const word of words) this.#processor.io.port_write16(this.#port(DATA), word)
   }
 
-  /** READ(10) of one sector of a CD, by PIO. @returns how it ended, and what came */
+  /** READ(10) of one sector of a CD, by PIO. @returns the outcome, and the data */
   readCd(sector: number): Promise<Outcome & { readonly data: Uint8Array }> {
     const packet = new DataView(new ArrayBuffer(12))
     packet.setUint8(0, 0x28)
@@ -144,12 +144,12 @@ export class BareDrive {
     this.#out(BUS_MASTER, way)
   }
 
-  /** Of the bus master: v86 clears it with the end of a transfer. */
+  /** The bus master's flag, which v86 clears at the end of a transfer. */
   get #isTransferring(): boolean {
     return (this.#in(BUS_MASTER + 2) & 1) !== 0
   }
 
-  /** 48 bits: the upper bytes are written first. */
+  /** Sets a 48-bit sector and a count: the upper bytes are written first. */
   #address(sector: number, count: number): void {
     this.#out(COUNT, count >> 8)
     this.#out(COUNT, count & 0xff)

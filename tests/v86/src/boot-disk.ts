@@ -10,7 +10,7 @@ import { guestFile } from './guest-files.ts'
 const { bootPart, PARTITION } = (await import(
   new URL('../../../scripts/guest-disk.mjs', import.meta.url).href
 )) as {
-  /** Bytes: where the partition begins. */
+  /** The offset of the partition in bytes. */
   readonly PARTITION: number
   /** The first bytes of a disk of `bytes`, up to its partition. */
   bootPart(kernel: Uint8Array, initramfs: Uint8Array, bytes: number): Uint8Array
@@ -19,14 +19,17 @@ const { bootPart, PARTITION } = (await import(
 /** Bytes of the partition. */
 const SIZE = 16 * 2 ** 20
 
-/** Whether there is who makes the file system. REQUIRE_QEMU=1 makes its absence an error instead of a skip. */
+/** Whether mke2fs is installed. REQUIRE_QEMU=1 makes its absence an error instead of a skip. */
 export const haveMkfs: boolean =
   spawnSync('mke2fs', ['-V']).error === undefined || process.env['REQUIRE_QEMU'] === '1'
 
 /** The partition of a disk. */
 export const partitionOf = (disk: Uint8Array): Uint8Array => disk.subarray(PARTITION)
 
-/** Makes the disk, `base.raw` and `base.qcow2` in the bench, with these files at the top of its file system. */
+/**
+ * Makes the disk, as `base.raw` and `base.qcow2` in the bench, with these files in the root of its file
+ * system.
+ */
 export function makeBootDisk(bench: Bench, files: Readonly<Record<string, Uint8Array>>): Uint8Array {
   mkdirSync(bench.path('files'))
   for (const [name, content] of Object.entries(files)) bench.write(`files/${name}`, content)

@@ -1,26 +1,26 @@
 /**
- * The smallest guest: a boot sector that reads sectors through the BIOS, changes them, writes them elsewhere, and says how that
- * went over the serial line. A BIOS uses PIO.
+ * The smallest guest: a boot sector that reads sectors through the BIOS, changes them, writes them elsewhere,
+ * and reports the outcome over the serial line. A BIOS uses PIO.
  * @module
  */
 
-/** Sectors that it reads, from the second on, and writes to {@link TARGET}. */
+/** Number of sectors that it reads, starting at the second, and writes to {@link TARGET}. */
 export const COUNT = 8
 
-/** Where it writes to, in sectors. */
+/** The sector it writes to. */
 export const TARGET = 1000
 
-/** What it changes each byte with. */
+/** The mask that it XORs each byte with. */
 export const MASK = 0x5a
 
-/** Where it is loaded, and where it puts what it reads. */
+/** The addresses that it is loaded at, and reads to. */
 const ORIGIN = 0x7c00
 const BUFFER = 0x8000
 
-/** What it says over the serial line: that it went well, that it failed. */
+/** Its reports over the serial line. */
 export const SAID = { well: 'K', failed: 'F' } as const
 
-/** The 512 bytes of it. */
+/** Returns its 512 bytes. */
 export function bootSector(): Uint8Array {
   const code = new Code()
   // cli; ax = ds = es = ss = 0; sp = 7C00h; sti
@@ -41,7 +41,7 @@ export function bootSector(): Uint8Array {
   return code.sector()
 }
 
-/** A disk address packet of the BIOS (EDD): how many sectors, where in memory, which. */
+/** A disk address packet of the BIOS (EDD): number of sectors, address in memory, first sector. */
 const packet = (sector: number): number[] => [
   ...[0x10, 0],
   ...word(COUNT),

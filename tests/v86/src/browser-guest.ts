@@ -1,5 +1,5 @@
 /**
- * The example page in a browser, with the Linux in it spoken to over the serial line.
+ * The example page in a browser, and its Linux, controlled over the serial line.
  * @module
  */
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { type BrowserContext, chromium, type Page } from 'playwright'
 import { CHROMIUM, CHROMIUM_ARGUMENTS } from '../../support/chromium.ts'
 
-/** A browser with a profile of its own, on the disk: what pages store outlives them. */
+/** A browser with a profile of its own on the disk, where the storage of pages outlives them. */
 export class Browser {
   readonly context: BrowserContext
   readonly #profile: string
@@ -47,7 +47,7 @@ export class Browser {
   }
 }
 
-/** What the page leaves for the developer tools, as far as tests use it. */
+/** The globals that the page sets for the developer tools and tests use. */
 interface PageGlobals {
   readonly emulator: {
     add_listener(event: string, listener: (value: number) => void): void
@@ -71,9 +71,9 @@ interface PageGlobals {
 /** A machine in a page. */
 export class BrowserGuest {
   readonly page: Page
-  /** Whole lines that came over the serial line. */
+  /** Whole lines received over the serial line. */
   readonly lines: string[] = []
-  /** Told of each of them. */
+  /** Called for each of them. */
   onLine: ((line: string) => void) | undefined
   #waiting: { readonly test: RegExp; resolve(line: string): void }[] = []
 
@@ -90,7 +90,7 @@ export class BrowserGuest {
     return guest
   }
 
-  /** Loads the page anew, as its user would. */
+  /** Reloads the page, as its user would. */
   async reload(): Promise<void> {
     await this.page.reload()
     await this.#listen()
@@ -101,7 +101,7 @@ export class BrowserGuest {
     if (!this.lines.some((line) => line.startsWith('@@ready'))) await this.line(/^@@ready/)
   }
 
-  /** Keeps the state of the machine, as it is now, in the browser. */
+  /** Saves the current state of the machine in the browser. */
   async saveState(): Promise<void> {
     await this.page.evaluate(async () => {
       const { emulator, disk } = globalThis as unknown as PageGlobals
@@ -113,7 +113,7 @@ export class BrowserGuest {
     })
   }
 
-  /** Puts the machine into the state that was kept. */
+  /** Restores the saved state of the machine. */
   async restoreState(): Promise<void> {
     await this.page.evaluate(async () => {
       const { emulator } = globalThis as unknown as PageGlobals
@@ -124,7 +124,7 @@ export class BrowserGuest {
     })
   }
 
-  /** Runs a command that has to succeed. @returns what it printed */
+  /** Runs a command that has to succeed. @returns its output */
   async run(command: string): Promise<string> {
     const from = this.lines.length
     const end = this.line(/^@@\d+/)
@@ -135,7 +135,7 @@ export class BrowserGuest {
     return output
   }
 
-  /** Gives a command, and does not wait for it. */
+  /** Sends a command, and does not wait for it. */
   async send(command: string): Promise<void> {
     await this.page.evaluate(
       (text) => (globalThis as unknown as PageGlobals).emulator.serial0_send(text),
@@ -143,12 +143,12 @@ export class BrowserGuest {
     )
   }
 
-  /** The next line that looks so. */
+  /** Resolves to the next line that matches. */
   line(test: RegExp): Promise<string> {
     return new Promise((resolve) => this.#waiting.push({ test, resolve }))
   }
 
-  /** Resolves once the guest has written so many bytes more. */
+  /** Resolves once the guest has written that many bytes more. */
   async written(bytes: number): Promise<void> {
     await this.page.evaluate(async (more) => {
       const { disk } = globalThis as unknown as PageGlobals
@@ -161,15 +161,15 @@ export class BrowserGuest {
     }, bytes)
   }
 
-  /** Stops the machine for good; from then on the disk may be written to in its place. */
+  /** Stops the machine for good; from then on tests may write to the disk. */
   async stop(): Promise<void> {
     await this.page.evaluate(() => (globalThis as unknown as PageGlobals).emulator.stop())
   }
 
   /**
-   * Writes to the disk as v86 does, the next command when the last one has ended, from its start over and over.
+   * Writes to the disk as v86 does, from its start over and over, each command after the last one has ended.
    *
-   * @returns the most bytes that were on their way
+   * @returns the largest number of bytes that were on their way
    */
   writeOver(bytes: number): Promise<number> {
     return this.page.evaluate(async (total) => {
@@ -188,7 +188,7 @@ export class BrowserGuest {
     }, bytes)
   }
 
-  /** Bytes that the page's thread holds, garbage aside: of the heap, and of buffers. */
+  /** Bytes that the page's thread holds in its heap and in buffers, garbage excluded. */
   async held(): Promise<number> {
     const session = await this.page.context().newCDPSession(this.page)
     await session.send('HeapProfiler.collectGarbage')
@@ -197,28 +197,28 @@ export class BrowserGuest {
     return usage['usedSize']! + usage['backingStorageSize']!
   }
 
-  /** Ends the page's process in the middle of whatever it does. */
+  /** Kills the page's process in the middle of its work. */
   async kill(): Promise<void> {
     const session = await this.page.context().newCDPSession(this.page)
     const crashed = new Promise((resolve) => this.page.once('crash', resolve))
-    // It does not live to answer.
+    // The page does not live to answer.
     session.send('Page.crash').catch(() => undefined)
     await crashed
   }
 
-  /** Clicks a button of the page that exports, and keeps what is downloaded. */
+  /** Clicks a button of the page that exports, and saves the download. */
   async download(format: string, path: string): Promise<void> {
     const download = this.page.waitForEvent('download')
     await this.page.click(`button[value="${format}"]`)
     await (await download).saveAs(path)
   }
 
-  /** What the page says of what it does. */
+  /** Returns the message that the page shows. */
   async said(): Promise<string> {
     return (await this.page.textContent('output')) ?? ''
   }
 
-  /** Passes what comes over the serial line on, line by line. */
+  /** Passes on the lines that arrive over the serial line. */
   async #listen(): Promise<void> {
     await this.page.waitForFunction(
       () => (globalThis as unknown as Partial<PageGlobals>).emulator?.is_running() === true,

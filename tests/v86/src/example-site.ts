@@ -1,6 +1,6 @@
 /**
- * The example page, built as its users build it, on a web server of the loopback: with a BIOS, and a disk that is
- * given out by range requests, which are counted.
+ * The example page, built as its users build it, on a web server on the loopback interface: with a BIOS, and
+ * a disk that is served by range requests, which are counted.
  * @module
  */
 import { spawnSync } from 'node:child_process'
@@ -24,7 +24,11 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const BIOS = new Set<string>(['bios.bin', 'vgabios.bin'] satisfies GuestFile[])
 
-/** Builds the page into a new folder, of the packages as they are now. @returns the folder, and what the build said */
+/**
+ * Builds the page into a new folder, from the current packages.
+ *
+ * @returns the folder, and the output of the build
+ */
 export function buildExample(): { readonly folder: string; readonly output: string } {
   const folder = mkdtempSync(join(tmpdir(), 'vmblock-site-'))
   const vite = join(
@@ -42,7 +46,7 @@ export function buildExample(): { readonly folder: string; readonly output: stri
   return { folder, output: stdout + stderr }
 }
 
-/** See the head of this file. */
+/** The web server of the page. */
 export class ExampleSite {
   readonly url: string
   /** Requests for the disk so far, and bytes that were sent. */
@@ -60,14 +64,14 @@ export class ExampleSite {
     server.on('request', (request, response) => this.#answer(request, response))
   }
 
-  /** @param disk what is served as `disk.qcow2`; without one there is no BIOS either */
+  /** @param disk the file served as `disk.qcow2`; without one there is no BIOS either */
   static async open(folder: string, disk?: Uint8Array): Promise<ExampleSite> {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return new ExampleSite(server, folder, disk)
   }
 
-  /** The page is gone too. */
+  /** Stops the server, and removes the page. */
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
@@ -78,7 +82,7 @@ export class ExampleSite {
     const name = new URL(request.url ?? '/', this.url).pathname.slice(1)
     const path = join(this.#folder, name || 'index.html')
     if (this.#disk && name === 'disk.qcow2') this.#sendRange(this.#disk, request, response)
-    // A page of this origin that does nothing.
+    // An empty page of this origin.
     else if (name === 'blank') response.setHeader('content-type', 'text/html').end('')
     else if (this.#disk && BIOS.has(name)) response.end(Buffer.from(guestFile(name as GuestFile)))
     else if (!existsSync(path)) response.writeHead(404).end()

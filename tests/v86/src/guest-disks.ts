@@ -1,5 +1,5 @@
 /**
- * The kinds of images that guests are given, and what the host makes of them afterwards.
+ * The kinds of images that guests get, and checks of them by the host's programs.
  * @module
  */
 import { spawnSync } from 'node:child_process'
@@ -23,10 +23,10 @@ import type { Bench } from '../../support/real-qemu.ts'
 /** Bytes of a guest's disk. */
 export const DISK = 16 * 2 ** 20
 
-/** What saved states of these tests call it, whatever the image. */
+/** The disk's identity in the saved states of these tests, for every image. */
 export const IDENTITY = 'the disk of the guest'
 
-/** The kinds of images, by what the tests call them. */
+/** The kinds of images, as the tests name them. */
 export const KINDS = [
   'raw',
   'qcow2',
@@ -34,13 +34,13 @@ export const KINDS = [
   'qcow2 overlay over a backing file',
 ] as const
 
-/** One of them. */
+/** A kind of image. */
 export type Kind = (typeof KINDS)[number]
 
 /** The name of the format. */
 export const formatOf = (kind: Kind): 'raw' | 'qcow2' => (kind === 'raw' ? 'raw' : 'qcow2')
 
-/** What the backing file of the overlay holds: data everywhere, so that a mistake in copying is seen. */
+/** The contents of the overlay's backing file: data everywhere, so that mistakes in copying show. */
 export const baseContent = (): Uint8Array => {
   const block = createRandom(86).bytes(65536)
   const content = new Uint8Array(DISK)
@@ -48,7 +48,7 @@ export const baseContent = (): Uint8Array => {
   return content
 }
 
-/** An image of that kind, empty, as a file holds it. */
+/** The bytes of an empty image file of that kind. */
 export async function emptyImage(kind: Kind): Promise<Uint8Array> {
   if (kind === 'raw') return new Uint8Array(DISK)
   const file = memoryFromBytes(new Uint8Array(0))
@@ -62,7 +62,7 @@ export async function emptyImage(kind: Kind): Promise<Uint8Array> {
   return bytes
 }
 
-/** An environment that tells of repairs. */
+/** An environment that records repairs. */
 export function guestEnvironment(repairs: string[] = []): OpenEnvironment {
   return {
     registry: new DriverRegistry([raw, qcow2, memory]),
@@ -81,14 +81,14 @@ export function imageOptions(kind: Kind, file: BlockNode): NodeOptions {
   }
 }
 
-/** The whole disk of a node. */
+/** The contents of a node's disk. */
 export async function contentOf(node: BlockNode): Promise<Uint8Array> {
   const bytes = new Uint8Array(node.size)
   for (let at = 0; at < bytes.length; at += 2 ** 20) await node.read(at, bytes.subarray(at, at + 2 ** 20))
   return bytes
 }
 
-/** The whole disk of a file's bytes. */
+/** The contents of the disk in a file's bytes. */
 export async function diskOf(kind: Kind, bytes: Uint8Array): Promise<Uint8Array> {
   const node = await openNode(guestEnvironment(), imageOptions(kind, memoryFromBytes(bytes)))
   try {
@@ -99,9 +99,9 @@ export async function diskOf(kind: Kind, bytes: Uint8Array): Promise<Uint8Array>
 }
 
 /**
- * Asks the real programs: the image has to be sound, and to hold `disk`.
+ * Checks with the real programs that the image is sound, and holds `disk`.
  *
- * @param leaks whether clusters may be lost, as a crash loses them
+ * @param leaks whether clusters may be leaked, as by a crash
  */
 export function requireSound(bench: Bench, kind: Kind, name: string, disk: Uint8Array, leaks: boolean): void {
   const format = formatOf(kind)
@@ -115,7 +115,11 @@ export function requireSound(bench: Bench, kind: Kind, name: string, disk: Uint8
   if (status !== 0 && !(leaks && status === 3)) throw new Error(`qemu-img check: ${stdout}${stderr}`)
 }
 
-/** Asks e2fsprogs of the host, if it has them: the file system has to be sound. @returns the SHA-256 of files in it, by name */
+/**
+ * Checks with the host's e2fsprogs, if installed, that the file system is sound.
+ *
+ * @returns the SHA-256 of its files, by name
+ */
 export function requireFileSystem(
   bench: Bench,
   disk: Uint8Array,

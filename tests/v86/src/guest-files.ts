@@ -1,5 +1,5 @@
 /**
- * The files that the guest is booted from, as `scripts/guest.mjs` has made them: a kernel, an initramfs, and BIOSes.
+ * The files that the guest boots from, as `scripts/guest.mjs` made them: a kernel, an initramfs, and BIOSes.
  * @module
  */
 import { createHash } from 'node:crypto'
@@ -12,16 +12,16 @@ const MANIFEST = `${HOME}manifest.json`
 /** Whether there is a guest. REQUIRE_QEMU=1 makes its absence an error instead of a skip. */
 export const haveGuest: boolean = existsSync(MANIFEST) || process.env['REQUIRE_QEMU'] === '1'
 
-/** What the guest is made of. */
+/** The files of the guest. */
 export type GuestFile = 'vmlinuz.bin' | 'initramfs.bin' | 'bios.bin' | 'vgabios.bin'
 
-/** One of the files, in a buffer of its own. */
+/** Reads one of the files into a buffer of its own. */
 export function guestFile(name: GuestFile): ArrayBuffer {
   if (!existsSync(MANIFEST)) throw new Error('there is no guest: node scripts/guest.mjs makes it')
   return new Uint8Array(readFileSync(HOME + name)).buffer
 }
 
-/** Something that is made of the guest and of `ingredients`, and kept until any of them changes. */
+/** A file derived from the guest and from `ingredients`, and kept until any of them changes. */
 export class Kept {
   readonly #name: string
   readonly #file: string
@@ -33,13 +33,13 @@ export class Kept {
     this.#file = `${name}-${hash.digest('hex').slice(0, 16)}`
   }
 
-  /** What is kept; undefined: nothing, or of other ingredients. */
+  /** Returns what is kept; undefined if nothing is, or its ingredients have changed. */
   get(): ArrayBuffer | undefined {
     const path = HOME + this.#file
     return existsSync(path) ? new Uint8Array(readFileSync(path)).buffer : undefined
   }
 
-  /** Keeps it in place of what was kept before. */
+  /** Keeps `content` in place of what was kept before. */
   put(content: ArrayBuffer): void {
     for (const file of readdirSync(HOME))
       if (file.startsWith(`${this.#name}-`)) rmSync(HOME + file, { force: true })

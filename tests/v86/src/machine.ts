@@ -1,5 +1,5 @@
 /**
- * A machine of v86 with a Linux in it that is spoken to over the serial line.
+ * A machine of v86 with a Linux in it, controlled over the serial line.
  * @module
  */
 import { createRequire } from 'node:module'
@@ -12,10 +12,10 @@ const require = createRequire(import.meta.url)
 /** The releases of v86 that are installed, by the names of their packages. */
 export const V86_RELEASES = ['v86', 'v86-446', 'v86-455', 'v86-461'] as const
 
-/** Of these releases, one. */
+/** One of these releases. */
 export type V86Release = (typeof V86_RELEASES)[number]
 
-/** What the tests need of a `V86`. */
+/** The parts of a `V86` that the tests use. */
 export interface Emulator {
   add_listener(event: string, listener: (value: never) => void): void
   serial0_send(text: string): void
@@ -47,25 +47,25 @@ export async function makeEmulator(
   return emulator
 }
 
-/** What makes the kernel quick to start: no measurements of time, no mitigations. */
+/** Options that make the kernel start quickly: no timing calibration, no mitigations. */
 const COMMAND_LINE =
   'console=ttyS0 quiet tsc=reliable lpj=4000000 mitigations=off nokaslr random.trust_cpu=on nosmp noreplace-smp'
 
-/** Bytes. The kernel of v86 loads an initramfs at 64 MiB. */
+/** Bytes of memory. v86 loads an initramfs at 64 MiB. */
 const MEMORY = 96 * 2 ** 20
 
 /** How a machine is started. */
 export interface MachineOptions {
   readonly release?: V86Release
   /** More for the command line of the kernel. */
-  readonly append?: string
+  /** Additions to the kernel's command line. */
   /** Default: yes. */
   readonly attach?: boolean
-  /** A state that {@link Machine.save} gave; else the machine boots. */
+  /** A state from {@link Machine.save}; without one the machine boots. */
   readonly state?: ArrayBuffer | undefined
 }
 
-/** A running Linux, in which commands can be run one after the other. */
+/** A running Linux that runs commands one after the other. */
 export class Machine {
   readonly emulator: Emulator
   readonly disk: V86Disk
@@ -105,7 +105,7 @@ export class Machine {
     return machine
   }
 
-  /** Runs a command of the shell. */
+  /** Runs a shell command. */
   async attempt(command: string): Promise<{ readonly code: number; readonly output: string }> {
     this.#output = ''
     const marker = this.#marker()
@@ -114,14 +114,14 @@ export class Machine {
     return { code, output: this.#output.replace(/@@\d+\n$/, '') }
   }
 
-  /** Runs a command that has to succeed. @returns what it printed */
+  /** Runs a command that has to succeed. @returns its output */
   async run(command: string): Promise<string> {
     const { code, output } = await this.attempt(command)
     if (code !== 0) throw new Error(`guest: ${command}: exit code ${code}\n${output}`)
     return output
   }
 
-  /** Ends the machine, whatever it does; the disk stays as it is. */
+  /** Destroys the machine, whatever it is doing; the disk stays as it is. */
   async destroy(): Promise<void> {
     await this.emulator.destroy()
   }

@@ -1,17 +1,17 @@
 /**
- * A disk in memory whose requests wait, or fail, while a test wants them to.
+ * A disk in memory whose requests wait or fail on demand.
  * @module
  */
 import { BlockError, type BlockNode, memoryFromBytes } from '@vmblock/block-core'
 import { nodeOf } from '@vmblock/block-core/testing'
 
-/** What can be asked of a disk. */
+/** The kinds of requests. */
 export type Request = 'read' | 'write' | 'flush' | 'discard'
 
-/** See the head of this file. */
+/** A node in memory whose requests a test can hold or have fail. */
 export class MoodyDisk {
   readonly node: BlockNode
-  /** What was asked for, in order. */
+  /** The requests so far, in order. */
   readonly log: Request[] = []
   readonly #memory: BlockNode
   readonly #failing = new Map<Request, 'EIO' | 'ENOSPC'>()
@@ -29,13 +29,13 @@ export class MoodyDisk {
     })
   }
 
-  /** From now on such requests fail; undefined: they do not. */
+  /** From now on requests of that kind fail; undefined: they succeed again. */
   fail(request: Request, code?: 'EIO' | 'ENOSPC'): void {
     if (code) this.#failing.set(request, code)
     else this.#failing.delete(request)
   }
 
-  /** From now on such requests wait. */
+  /** From now on requests of that kind wait. */
   hold(request: Request): void {
     if (!this.#held.has(request)) this.#held.set(request, [])
   }

@@ -1,5 +1,6 @@
 /**
- * A growable disk in memory that loses power: of the pages that were written since the last flush each is kept or lost, by chance.
+ * A growable disk in memory that loses power: each page written since the last flush is kept or lost, by
+ * chance.
  * @module
  */
 import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
@@ -7,10 +8,10 @@ import { nodeOf, type Random } from '@vmblock/block-core/testing'
 
 const PAGE = 4096
 
-/** See the head of this file. */
+/** A node in memory, and a medium that holds what was flushed. */
 export class VolatileDisk {
   readonly #content: BlockNode
-  /** What is on the medium where it is older than what was written, by page. */
+  /** By page, the contents of the medium where it is older than what was written. */
   #older = new Map<number, Uint8Array>()
   #sizeOnMedium: number
   flushes = 0
@@ -20,7 +21,7 @@ export class VolatileDisk {
     this.#sizeOnMedium = bytes.length
   }
 
-  /** A node for one machine; a crash of it leaves the disk. */
+  /** Opens a node for one machine; its crash leaves the disk intact. */
   open(): BlockNode {
     const content = this.#content
     const change = async (offset: number, length: number, run: () => Promise<void>): Promise<void> => {
@@ -51,7 +52,7 @@ export class VolatileDisk {
     )
   }
 
-  /** @returns how many pages were lost */
+  /** Loses unflushed pages at random. @returns the number of pages that were lost */
   async losePower(random: Random): Promise<number> {
     let lost = 0
     for (const [page, bytes] of this.#older) {

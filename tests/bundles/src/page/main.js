@@ -1,4 +1,4 @@
-/** The smallest page with a disk that stays: what it says of it is what the tests ask. */
+/** The smallest page with a persistent disk; the tests check what it reports about the disk. */
 import { v86Disk } from '@vmblock/v86/browser'
 
 async function run() {

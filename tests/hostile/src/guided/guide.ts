@@ -1,53 +1,53 @@
-/** The loop of a guided fuzzer: what reached something new is kept, and more is made of it. */
+/** The loop of a guided fuzzer: keeps images that reach something new, and derives more from them. */
 import { createRandom, type Random } from '@vmblock/block-core/testing'
 import type { Seed } from '../seeds.ts'
 import { havoc } from './havoc.ts'
 import { imageOf, minimize, type Recipe, recipeOf } from './recipe.ts'
 
-/** What a guided run works on. */
+/** The input of a guided run. */
 export interface GuideOptions {
   readonly seeds: readonly Seed[]
-  /** How often each branch ran. */
+  /** Number of times each branch ran. */
   readonly counters: Uint32Array
   readonly numbers: readonly bigint[]
   /** Number of images, after the seeds themselves. */
   readonly runs: number
-  /** Where randomness begins: equal numbers give equal runs. */
+  /** Seed of the randomness: equal seeds give equal runs. */
   readonly seed: number
   /** Without guidance only the seeds are changed: for comparison. */
   readonly blind?: boolean
-  /** Different failures after which the run ends. Default: 20. */
+  /** Number of different failures after which the run ends. Default: 20. */
   readonly enough?: number
-  /** Does with an image what is to be tested. @returns what went wrong, the same words for the same fault */
+  /** Tests an image. @returns what went wrong, in the same words for the same fault */
   run(recipe: Recipe): Promise<string | undefined>
 }
 
-/** What came of it. */
+/** The result of a guided run. */
 export interface Guided {
   readonly images: number
-  /** Images that were kept. */
+  /** Number of images that were kept. */
   readonly kept: number
-  /** For each branch the set of how often it ran, as powers of 2. */
+  /** For each branch, the set of its counts in a run, as powers of 2. */
   readonly reached: Uint8Array
-  /** One image for each thing that went wrong. */
+  /** One image for each failure. */
   readonly failures: ReadonlyMap<string, Recipe>
 }
 
 interface Kept {
   readonly recipe: Recipe
-  /** The branches for which it was kept: of a seed all that it reached. */
+  /** The branches for which it was kept: for a seed, all that it reached. */
   readonly news: readonly number[]
-  /** How many branches ran, each as often as it did: what it costs, without a clock. */
+  /** Branch executions: the cost of the image, measured without a clock. */
   readonly work: number
-  /** How often it was chosen. */
+  /** Number of times it was picked. */
   picks: number
 }
 
 const CHILDREN = 8
-/** Branches that run for many an image, in some milliseconds. */
+/** Branch executions of a typical image, in some milliseconds. */
 const USUAL_WORK = 200_000
 
-/** A bit for about how often something happened: 1, 2, 3, 4 to 7, 8 to 15, to 31, to 127, more. */
+/** A bit for a range of counts: 1, 2, 3, 4 to 7, 8 to 15, to 31, to 127, more. */
 const bucket = (count: number): number =>
   count < 4 ? 1 << (count - 1) : count < 32 ? 2 << (31 - Math.clz32(count)) : count < 128 ? 64 : 128
 
@@ -60,7 +60,7 @@ export async function guide(options: GuideOptions): Promise<Guided> {
   const failures = new Map<string, Recipe>()
   let images = 0
 
-  /** How many images reached each branch. */
+  /** Number of images that reached each branch. */
   const hits = new Uint32Array(counters.length)
   /** Reads the counters. */
   const look = (isSeed: boolean): Pick<Kept, 'news' | 'work'> => {
@@ -105,7 +105,7 @@ export async function guide(options: GuideOptions): Promise<Guided> {
   return { images, kept: queue.length, reached, failures }
 }
 
-/** Of a few the one that reached what few others did, in little time, and was not chosen too often for it. */
+/** Picks the best of a few images: one that reached rare branches, is cheap, and was seldom picked. */
 function pick(queue: readonly Kept[], hits: Uint32Array, random: Random): Kept {
   const cost = ({ news, work, picks }: Kept): number =>
     (1 + picks) * (1 + work / USUAL_WORK) * Math.min(...news.map((branch) => hits[branch]!))

@@ -1,20 +1,20 @@
-/** Damage without intent, in heaps: what no knowledge of a format would think of. */
+/** Random damage in quantity, beyond what knowledge of a format would suggest. */
 import type { Random } from '@vmblock/block-core/testing'
 import { type Hostile, mutate, WORDS } from '../mutate.ts'
 import type { Seed } from '../seeds.ts'
 
-/** What havoc may draw from. */
+/** The material for havoc. */
 export interface Pantry {
   /** Words that the code compares with. */
   readonly numbers: readonly bigint[]
-  /** Another image that was worth keeping. */
+  /** Returns another image that was kept. */
   other(): Uint8Array
 }
 
 const WIDTHS = [1, 2, 4, 8] as const
 type Width = (typeof WIDTHS)[number]
 
-/** Where byte `i` of a word is, counted from the least. */
+/** The offset of byte `i` of a word, counted from the least significant. */
 const byteAt = (at: number, width: Width, i: number, little: boolean): number =>
   little ? at + i : at + width - 1 - i
 
@@ -29,7 +29,7 @@ function read(bytes: Uint8Array, at: number, width: Width, little: boolean): big
   return value
 }
 
-/** A place for a word: often in the header, seldom where there is nothing. */
+/** An offset for a word: often in the header, seldom in zeroes. */
 function placeFor(bytes: Uint8Array, width: Width, random: Random): number {
   const end = Math.floor((random.chance(0.3) ? Math.min(256, bytes.length) : bytes.length) / width)
   for (let tries = 0; ; tries++) {
@@ -54,7 +54,7 @@ const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantr
     const step = BigInt(random.int(-16, 17)) * random.pick([1n, 1n, 8n, 512n])
     write(bytes, at, width, read(bytes, at, width, little) + step, little)
   },
-  // A word of this image, or of another, somewhere else: pointers to what is there.
+  // A word of this image, or of another, at another offset: pointers to existing structures.
   (bytes, little, random, pantry) => {
     const from = random.chance(0.7) ? bytes : pantry.other()
     const width = random.pick([4, 8] as const)
@@ -76,7 +76,7 @@ const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantr
   },
 ]
 
-/** A child of an image: what {@link mutate} does, or havoc, or both. */
+/** A child of an image, made by {@link mutate}, by havoc, or by both. */
 export function havoc(
   seed: Seed,
   { bytes, fileSize }: Pick<Hostile, 'bytes' | 'fileSize'>,

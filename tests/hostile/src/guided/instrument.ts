@@ -1,6 +1,7 @@
 /**
- * The library in one file, with a counter in each of its branches. The compiler of TypeScript puts the counters in:
- * with them a run takes little longer than without, where reading V8's own coverage takes as long as a run.
+ * The library in one file, with a counter in each of its branches. The TypeScript compiler inserts the
+ * counters: with them a run takes little longer than without, whereas reading V8's own coverage takes as long
+ * as a run.
  * @module
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -11,22 +12,22 @@ import { build, type Plugin } from 'esbuild'
 import ts from 'typescript'
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
-/** Whose branches are counted. */
+/** Files whose branches are counted. */
 const COUNTED = /packages\/(block-core|qcow2|qed|raw)\/src\/.*\.ts$/
 const NOT_COUNTED = /\/src\/(testing|node)\//
 
-/** A module whose branches count. */
+/** A module with counted branches. */
 export interface Instrumented<T> {
   readonly module: T
-  /** How often each branch ran; whoever reads them sets them to 0. */
+  /** Number of times each branch ran; reset to 0 by the reader. */
   readonly counters: Uint32Array
-  /** Where each branch is: `packages/qcow2/src/requests/read.ts:45`. */
+  /** The location of each branch: `packages/qcow2/src/requests/read.ts:45`. */
   readonly branches: readonly string[]
-  /** Whole numbers above 255 that stand in the code, in order. */
+  /** Whole numbers above 255 in the code, in order. */
   readonly numbers: readonly bigint[]
 }
 
-/** Changes a source file on its way, as a test does that plants a fault; others it returns as they are. */
+/** Changes the source of a file before it is bundled, to plant a fault; returns other files unchanged. */
 export type Change = (path: string, source: string) => string
 
 /**
@@ -90,7 +91,7 @@ const LOGICAL: ReadonlySet<ts.SyntaxKind> = new Set([
   ts.SyntaxKind.QuestionQuestionEqualsToken,
 ])
 
-/** The parts of a node that do not run whenever it does, and are no blocks: those count by themselves. */
+/** The parts of a node that run only sometimes, and are not blocks, which count by themselves. */
 function armsOf(node: ts.Node): readonly (ts.Node | undefined)[] {
   if (ts.isIfStatement(node)) return [node.thenStatement, node.elseStatement]
   if (ts.isIterationStatement(node, false)) return [node.statement]

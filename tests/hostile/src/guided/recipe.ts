@@ -1,13 +1,13 @@
-/** An image as what makes it of a sound one: small enough to be kept by the thousand, to be made smaller, and to be shown. */
+/** An image as its differences from a sound one: small enough to keep thousands, minimize, and print. */
 import type { Hostile } from '../mutate.ts'
 import type { Seed } from '../seeds.ts'
 
 /** How to make an image. */
 export interface Recipe {
   readonly seed: Seed
-  /** What is overwritten, in order and apart from each other. */
+  /** The bytes that are overwritten, in order and without overlaps. */
   readonly edits: readonly Edit[]
-  /** Bytes of the image; the seed is cut off, or goes on with zeroes. */
+  /** Bytes of the image; the seed is truncated, or extended with zeroes. */
   readonly length: number
   /** Bytes that the file claims to have. */
   readonly fileSize: number
@@ -19,10 +19,10 @@ interface Edit {
   readonly bytes: Uint8Array
 }
 
-/** Equal bytes between two edits that are kept apart. */
+/** Number of equal bytes that separates two edits. */
 const GAP = 8
 
-/** The recipe of an image. */
+/** Returns the recipe of an image. */
 export function recipeOf(seed: Seed, { bytes, fileSize }: Pick<Hostile, 'bytes' | 'fileSize'>): Recipe {
   const edits: Edit[] = []
   let start = -1
@@ -39,7 +39,7 @@ export function recipeOf(seed: Seed, { bytes, fileSize }: Pick<Hostile, 'bytes' 
   return { seed, edits, length: bytes.length, fileSize }
 }
 
-/** The image. */
+/** Returns the image of a recipe. */
 export function imageOf({ seed, edits, length, fileSize }: Recipe): Hostile {
   const bytes = new Uint8Array(length)
   bytes.set(seed.bytes.subarray(0, length))
@@ -47,7 +47,7 @@ export function imageOf({ seed, edits, length, fileSize }: Recipe): Hostile {
   return { bytes, fileSize, story: [] }
 }
 
-/** The same in words, from which a case of the corpus can be made. */
+/** A recipe in words, from which a case of the corpus can be made. */
 export function describeRecipe({ seed, edits, length, fileSize }: Recipe): string {
   const hex = ({ at, bytes }: Edit): string =>
     `  at ${at}: ${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
@@ -66,7 +66,7 @@ const split = (edits: readonly Edit[], unit: number): Edit[] =>
     return parts
   })
 
-/** A recipe that still fails, with as little in it as leaving out one thing after the other leads to. */
+/** Returns a recipe that still fails, as small as leaving out one part after another makes it. */
 export async function minimize(recipe: Recipe, fails: (recipe: Recipe) => Promise<boolean>): Promise<Recipe> {
   let least = recipe
   const attempt = async (change: Partial<Recipe>): Promise<void> => {

@@ -1,11 +1,11 @@
-/** What the guided fuzzer runs. This module, with the library below it, is what is instrumented. */
+/** The code that the guided fuzzer runs. This module, with the library below it, is instrumented. */
 import { openNode } from '@vmblock/block-core'
 import { complaintAbout, environment } from '../exercise.ts'
 import { diskOf } from '../fuzz.ts'
 import type { Hostile } from '../mutate.ts'
 import type { Seed } from '../seeds.ts'
 
-// The loop's budget depends on the clock, and which branches run would, too.
+// The loop's budget depends on the clock, and with it the branches that run.
 export { neverWaitForTurns } from '@vmblock/block-core/testing'
 export { exercise } from '../exercise.ts'
 export { installMeter } from '../meter.ts'

@@ -8,7 +8,11 @@ import type { Image } from './image.ts'
 export const vmStateOffset = (image: Image): number =>
   l1EntriesFor(image.geometry, image.header.size) * image.geometry.l2Coverage
 
-/** What the header says; opens and reads nothing. @param encrypt facts of the encryption, if there is any */
+/**
+ * The facts in the header; opens and reads nothing.
+ *
+ * @param encrypt facts of the encryption, if there is any
+ */
 export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
   const { header, geometry } = image
   const { extensions } = header

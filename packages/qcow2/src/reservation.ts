@@ -1,13 +1,17 @@
 /**
- * Refcounts raised ahead (`refcount-reserve=N`): together with those of a cluster that is taken go those of the N
- * clusters behind it, in one write and one flush. The next N allocations find their refcounts durable, and cost an
- * eager image what they cost a lazy one, which has no use for this. What is left over is released by a clean close,
- * and by everything else that settles the image; a crash leaks it. Everything here runs under the image's lock.
+ * Refcounts raised ahead (`refcount-reserve=N`): when clusters are allocated, the refcounts of the N clusters
+ * behind them are raised with theirs, in one write and one flush. The next N allocations find durable
+ * refcounts, and cost an eager image as little as a lazy one, which does not need this. A clean close, and
+ * whatever else makes the image consistent on disk, releases what is left; a crash leaks it. All functions
+ * here run under the image's lock.
  */
 import type { Image } from './image.ts'
 import { addToRefcounts, getRefcount, takeFree } from './refcounts.ts'
 
-/** The clusters that have their refcounts and no use yet: [next, end), as indexes of host clusters. */
+/**
+ * The clusters whose refcounts are raised but that are not used yet: [next, end), as indexes of host
+ * clusters.
+ */
 export class Reservation {
   #next = 0
   #end = 0
@@ -21,14 +25,14 @@ export class Reservation {
     return this.#end
   }
 
-  /** Takes reserved clusters. @returns index of the first; undefined where there are not so many */
+  /** Takes reserved clusters. @returns index of the first; undefined if too few are left */
   take(count: number): number | undefined {
     if (this.count < count) return undefined
     this.#next += count
     return this.#next - count
   }
 
-  /** Clusters [first, end) were taken: they join what is left, which they follow. */
+  /** Adds clusters [first, end), whose refcounts were raised. They follow what is left. */
   add(first: number, end: number): void {
     if (this.count === 0) this.#next = first
     this.#end = end
@@ -36,11 +40,11 @@ export class Reservation {
 }
 
 /**
- * Takes `count` clusters: reserved ones, else with those behind them, which are reserved from now on, at most to the
- * end of a slice of refcounts. The file is made to reach over them: then nothing but the refcounts has to be durable
- * before an L2 entry points at one.
+ * Takes `count` clusters: reserved ones, or free ones, together with those behind them, which become
+ * reserved, at most to the end of a slice of refcounts. The file is extended over them: then only the
+ * refcounts have to be durable before an L2 entry points at one.
  *
- * @returns index of the first one; undefined where the first free ones are not in the first slice that has any
+ * @returns index of the first one; undefined if the first free ones are not all in the slice at the hint
  */
 export async function takeAhead(image: Image, count: number): Promise<number | undefined> {
   const { reservation } = image
@@ -48,7 +52,7 @@ export async function takeAhead(image: Image, count: number): Promise<number | u
   if (reserved !== undefined) return reserved
   await getRefcount(image, image.freeHint)
   const left = reservation.count
-  // What is left, and does not go on behind its end, waits for a shorter request.
+  // The free clusters do not follow the reserved ones, which are kept for a shorter request.
   if (left > 0 && image.freeHint !== reservation.end) return undefined
   const first = takeFree(image, count - left, image.settings.refcountReserve, left > 0)
   if (first === undefined) return undefined
@@ -57,7 +61,7 @@ export async function takeAhead(image: Image, count: number): Promise<number | u
   return reservation.take(count)
 }
 
-/** Gives back what is reserved. Refcounts are lowered in the cache: the caller writes it back. */
+/** Releases the reserved clusters. Their refcounts are lowered in the cache: the caller writes it back. */
 export async function releaseReserved(image: Image): Promise<void> {
   const { count } = image.reservation
   const first = image.reservation.take(count)

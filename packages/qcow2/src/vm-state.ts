@@ -1,4 +1,6 @@
-/** The area behind the disk in which the state of a virtual machine is kept: clusters like those of the guest. */
+/**
+ * The area behind the disk that holds the state of a virtual machine, in clusters like those of the guest.
+ */
 import type { Image } from './image.ts'
 import { vmStateOffset } from './info.ts'
 import { read } from './read.ts'

@@ -40,11 +40,11 @@ export class Reservation {
 }
 
 /**
- * Takes `count` clusters: reserved ones, or free ones, together with those behind them, which become
+ * Takes `count` clusters: reserved ones, then free ones, together with those behind them, which become
  * reserved, at most to the end of a slice of refcounts. The file is extended over them: then only the
  * refcounts have to be durable before an L2 entry points at one.
  *
- * @returns index of the first one; undefined if the first free ones are not all in the slice at the hint
+ * @returns index of the first one; undefined if they cannot be taken from the slice at the hint
  */
 export async function takeAhead(image: Image, count: number): Promise<number | undefined> {
   const { reservation } = image

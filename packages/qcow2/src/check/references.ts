@@ -1,11 +1,11 @@
-/** How often each host cluster is referred to, as a check counts it: refcount blocks in memory, where needed. */
+/** Counts how often each host cluster is referred to: in memory, in pieces of refcount blocks. */
 import { BlockError, type CheckReport } from '@vmblock/block-core'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image.ts'
 import type { HostRange } from '../snapshots.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
 
-/** A check under way. */
+/** A running check. */
 export interface Check {
   readonly image: Image
   readonly result: CheckReport
@@ -16,45 +16,48 @@ export interface Check {
   readonly fixLeaks: boolean
   /** The refcount structure cannot be repaired in place. */
   rebuild: boolean
-  /** Entries that may still be looked at for nothing before the image is taken for one made to keep a check busy. */
+  /**
+   * Entries that may still be read without being paid for (see {@link countTable}), before the image is taken
+   * for one made to keep a check busy.
+   */
   entriesLeft: number
-  /** What is known of the table of snapshots. */
+  /** The state of the snapshot table. */
   snapshots: CheckedSnapshots
   /** Every entry of the active tables that refers to a cluster has COPIED set. */
   isAllCopied: boolean
-  /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
+  /** Differences that may still be found before the image is taken for one made to keep a check busy. */
   differencesLeft: number
   report(line: string): void
-  /** Takes why the check ends without a result. */
+  /** Takes the reason if the check ends without a result. */
   reportFailure(text: string): void
 }
 
-/** What a check knows of the table of snapshots. Counts are of entries. */
+/** The state of the snapshot table in a check. Counts are of entries. */
 export interface CheckedSnapshots {
   readonly count: number
-  /** Those that have an L1 table. */
+  /** Entries that have an L1 table. */
   readonly withTable: number
-  /** What the table occupies in the file. */
+  /** The ranges of the file that the table occupies. */
   readonly ranges: readonly HostRange[]
   /** Entries that a repair cut off. */
   readonly cut: number
-  /** Entries that are not as they should be, and are made so by writing the table anew. */
+  /** Broken entries, which are fixed by writing the table anew. */
   readonly broken: number
   /** One reference of the table to each of its clusters was counted. */
   isCounted: boolean
 }
 
-/** Entries that a check of any image may look at for nothing: some seconds' worth. */
+/** Entries that a check of any image may read without being paid for: this takes some seconds. */
 export const ENTRIES = 2 ** 26
-/** What reading a table costs, in entries. */
+/** The cost of reading a table, in entries. */
 const READING = 4096
 
 /**
- * Counts a table that is looked at. One that holds something, and was not looked at before, takes its place in the file,
- * and each snapshot may look at it once more. Tables that lie in holes, or are named again and again, cost time that
- * nobody paid for.
+ * Counts a table that is read. A table is paid for if it is not empty and was not read before, since it then
+ * takes space in the file; each snapshot may read it once more. Tables in holes, or referenced again and
+ * again, would cost time out of proportion to the size of the file.
  *
- * @throws BlockError EIO when those are too many
+ * @throws BlockError EIO if there are too many of those
  */
 export function countTable(check: Check, entries: number, isPaid: boolean): void {
   const cost = entries + READING
@@ -74,13 +77,15 @@ function tooMuch(check: Check, message: string): BlockError {
   return new BlockError('EIO', message, { node: check.image.settings.nodeName })
 }
 
-/** So many entries of a table are as much work as a small request, by which the event loop gets its turns. */
+/**
+ * Entries of a table that are as much work as a small request; after such units the event loop gets its turn.
+ */
 export const ENTRIES_OF_UNIT = 64
 
-/** Differences that a check of any image may find: so many clusters of 64 KiB are 256 GiB. */
+/** Differences that a check of any image may find: that many clusters of 64 KiB are 256 GiB. */
 const DIFFERENCES = 2 ** 22
 
-/** How many differences may be found: more of them in a file that takes more of its host. */
+/** How many differences may be found: more in a file that takes more space. */
 export async function allowedDifferences({ file, geometry }: Image): Promise<number> {
   const actualSize = (await file.node.info()).actualSize || file.size
   return Math.max(DIFFERENCES, (2 * actualSize) / geometry.clusterSize)
@@ -102,7 +107,10 @@ export const emptyReport = (): CheckReport => ({
   checkErrors: 0,
 })
 
-/** Offsets and sizes as QEMU prints them. Host offsets have 56 bits; what is beyond was rounded when it was read. */
+/**
+ * Offsets and sizes as QEMU prints them. Host offsets have 56 bits; larger ones were rounded when they were
+ * read.
+ */
 export const hex = (value: number): string =>
   value < MAX_HOST_OFFSET ? value.toString(16) : `${MAX_HOST_OFFSET.toString(16)} or more`
 
@@ -110,15 +118,18 @@ export const hex = (value: number): string =>
 export const hexWord = (hi: number, lo: number): string =>
   hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0')
 
-/** Bytes of a piece of a refcount block: small, for a hostile image may refer to one cluster in each. */
+/** Bytes of a piece of a refcount block: small, because a hostile image may refer to one cluster in each. */
 const PIECE = 64
-/** Pieces that are taken from memory at a time. */
+/** Pieces that are allocated at a time. */
 const SLAB = 1024
 
-/** Pieces that a check of any image may take: 8 MiB, and as much again for finding them. */
+/** Pieces that a check of any image may allocate: 8 MiB, and as much again for their index. */
 const PIECES = 2 ** 17
 
-/** How many pieces may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
+/**
+ * How many pieces may be allocated: one for each stored cluster, or as many full ones as hold a count for
+ * each table entry that may be stored.
+ */
 export async function allowedPieces({ file, geometry }: Image): Promise<number> {
   const actualSize = (await file.node.info()).actualSize || file.size
   const entries = (PIECE * 8) / geometry.refcountBits
@@ -126,24 +137,27 @@ export async function allowedPieces({ file, geometry }: Image): Promise<number> 
 }
 
 /**
- * Counts references, in pieces of blocks of the shape they have on disk, so that a rebuild can write them out.
- * Memory grows with the clusters that are referred to, not with what a header claims.
+ * Counts references, in pieces of refcount blocks in disk format, so that a rebuild can write them out.
+ * Memory grows with the clusters that are referred to, not with the size that a header claims.
  */
 export class References {
   readonly #image: Image
-  /** Where each piece is, by its index as counted from the first cluster: `slab * SLAB + place in it`. */
+  /**
+   * Position of each piece, `slab * SLAB + position in it`, by index of the piece counted from the first
+   * cluster.
+   */
   readonly #places = new Map<number, number>()
-  /** Indexes of the blocks that the pieces are of. */
+  /** Indexes of the blocks to which the pieces belong. */
   readonly #blocks = new Set<number>()
   #slabs: Uint8Array[] = []
   readonly #piecesOfBlock: number
   readonly #entriesOfPiece: number
   readonly #allowed: number
-  /** Neighbours come one after the other: the last piece is remembered. */
+  /** Neighbors are counted in sequence: the last piece is remembered. */
   #lastIndex = -1
   #lastPlace: number | undefined
   #highest = 0
-  /** Clusters that are known to be referred to, every one. */
+  /** A range of clusters that are all known to be referred to. */
   #taken = { start: 0, end: 0 }
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
@@ -173,7 +187,7 @@ export class References {
   get blockIndexes(): number[] {
     return [...this.#blocks].sort((a, b) => a - b)
   }
-  /** The highest count that a cluster has, or had. */
+  /** The highest count that any cluster has or had. */
   get highest(): number {
     return this.#highest
   }
@@ -193,7 +207,7 @@ export class References {
     if (value > this.#highest) this.#highest = value
   }
 
-  /** Counts one more reference. @returns whether there was room for it */
+  /** Counts one more reference. @returns false if the count is at its maximum */
   increment(cluster: number): boolean {
     const count = this.get(cluster)
     if (count === this.#image.refcounts.max) return false
@@ -232,8 +246,9 @@ export class References {
   }
 
   /**
-   * First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them.
-   * Called for one cluster with a growing `from`, it looks at each cluster once.
+   * Index of the first of `count` unreferenced clusters in a row, from `from` on, beyond the end of the file
+   * if necessary; marks them. Called for single clusters with a growing `from`, it examines each cluster
+   * once.
    */
   allocate(count: number, from: number): number {
     const { start, end } = this.#taken
@@ -249,7 +264,7 @@ export class References {
     return cluster - count
   }
 
-  /** Forgets everything: the structures have changed and are counted again. */
+  /** Resets all counts: the structures have changed and are counted again. */
   clear(): void {
     this.#places.clear()
     this.#blocks.clear()
@@ -264,7 +279,7 @@ export class References {
 
 const fileClusters = (image: Image): number => Math.ceil(image.file.size / image.geometry.clusterSize)
 
-/** QEMU's limit on what a check takes on: clusters counted by a C int. */
+/** QEMU's limit on the size of a checked file: clusters are counted in a C int. */
 const MAX_CLUSTERS = 2 ** 31 - 1
 
 /** @throws BlockError EFBIG */
@@ -275,12 +290,16 @@ export function refuseHugeFile(image: Image): void {
     })
 }
 
-/** Counts one reference to every cluster that [offset, offset + bytes) touches. @returns whether each was counted */
+/**
+ * Counts one reference to every cluster that [offset, offset + bytes) touches.
+ *
+ * @returns whether all were counted
+ */
 export function countReference(check: Check, offset: number, bytes: number): boolean {
   const { image, references, result } = check
   const { clusterSize } = image.geometry
   if (bytes <= 0) return true
-  // The last cluster may be cut short, since nobody has to write all of it.
+  // The last cluster may be cut short, since writers need not write all of it.
   if (offset + bytes - image.file.size >= clusterSize) {
     check.report(
       `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`,

@@ -1,4 +1,4 @@
-/** Feature bits of the three header words, their names, and the words for bits nobody knows. */
+/** Feature bits of the three header words, their names, and the message for unknown bits. */
 
 /** A reader that does not know one of these must refuse the image. */
 export const Incompatible = {
@@ -49,7 +49,7 @@ export interface FeatureName {
   readonly name: string
 }
 
-/** The table that QEMU 7.2 writes, in its order (measured from an image of its making). */
+/** The table that QEMU 7.2 writes, in its order (taken from an image that it created). */
 // biome-ignore format: a table
 export const FEATURE_NAMES: readonly FeatureName[] = [
   { word: 0, bit: 0, name: 'dirty bit' },
@@ -63,8 +63,8 @@ export const FEATURE_NAMES: readonly FeatureName[] = [
 ]
 
 /**
- * Names incompatible bits by an image's own table, and what is left by its number, as QEMU words it. A row
- * without a name ends the table.
+ * Names incompatible bits by the image's own table, and the rest by number, in QEMU's words. A row without a
+ * name ends the table.
  */
 export function describeUnknown(bits: bigint, table: readonly FeatureName[]): string {
   const parts: string[] = []

@@ -90,10 +90,7 @@ export interface CompressedExtent {
 /** Bits of the descriptor's offset that are in the high half. */
 const offsetBitsHi = (clusterBits: number): number => 38 - clusterBits
 
-/**
- * Host offset of a compressed cluster's data (bytes). Not masked to 56 bits: beyond them the entry is
- * corrupt.
- */
+/** Host offset of a compressed cluster's data (bytes). Not masked to 56 bits: a higher one is corrupt. */
 export const compressedOffset = (hi: number, lo: number, clusterBits: number): number =>
   (hi & ((1 << offsetBitsHi(clusterBits)) - 1)) * TWO_32 + lo
 

@@ -1,7 +1,4 @@
-/**
- * Host clusters: allocates them, releases them, and frees unlinked ones when they are due. Runs under the
- * image's lock.
- */
+/** Allocates and releases host clusters, and frees unlinked ones. Runs under the image's lock. */
 import { BlockError } from '@vmblock/block-core'
 import type { Freed } from './frees.ts'
 import type { Image } from './image.ts'
@@ -104,10 +101,7 @@ export async function applyFrees(image: Image): Promise<void> {
   }
 }
 
-/**
- * Lowers the refcounts of clusters that nothing refers to, on disk or in a request. Discards those that
- * became free.
- */
+/** Lowers the refcounts of clusters that nothing refers to, and discards those that became free. */
 export async function freeClusters(image: Image, { offset, bytes, reason }: Freed): Promise<void> {
   const { clusterSize } = image.geometry
   const runs: { start: number; end: number }[] = []

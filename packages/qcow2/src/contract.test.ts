@@ -1,7 +1,4 @@
-/**
- * qcow2 fulfills the contract of all drivers, however an image was created and opened; and no run leaves it
- * corrupt.
- */
+/** qcow2 fulfills the contract of all drivers, in all kinds of images; and no run leaves one corrupt. */
 import type { BlockNode, RawOptions } from '@vmblock/block-core'
 import { driverContract, type MakeNode, runModel } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'

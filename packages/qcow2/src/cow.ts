@@ -1,7 +1,4 @@
-/**
- * The data of newly allocated clusters: the guest's write, and around it copies of what the clusters showed
- * before.
- */
+/** The data of newly allocated clusters: the guest's write, and around it copies of the old content. */
 import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
 import { ClusterKind, extendedL2Kind } from './format/l2-entry.ts'
 import { SubclusterKind } from './format/subclusters.ts'
@@ -21,8 +18,7 @@ export interface Span {
 
 /**
  * How far the copies reach: whole clusters, or whole subclusters if there are any. A cluster that is replaced
- * takes all of its data along. Parts that are already written in a kept cluster are not copied: they may be
- * changing.
+ * takes all of its data along. Written parts of a kept cluster are not copied: they may be changing.
  */
 export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved): Span {
   const { clusterSize, subclusterSize } = image.geometry
@@ -64,7 +60,7 @@ function showsZeroes(image: Image, words: Words): boolean {
 }
 
 /**
- * Writes guest data to reserved clusters, with what has to be copied around it.
+ * Writes guest data to reserved clusters, with copies around it.
  *
  * @returns whether anything but the guest's new data was written: then it has to be durable before the link
  */
@@ -84,10 +80,7 @@ export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array
   return writeWithCopies(clusters, offset, from)
 }
 
-/**
- * Whether a guest range is known to read as zeroes without reading its data. So does a range past the disk's
- * end.
- */
+/** Whether a guest range is known to read as zeroes without reading its data. Past the disk's end, it is. */
 export async function readsAsZero(image: Image, offset: number, bytes: number): Promise<boolean> {
   for (let done = 0; done < bytes; ) {
     const run = await loadRun(image, offset + done, bytes - done)

@@ -22,8 +22,7 @@ const SHORTER: Variety = { create: { cluster_size: 4096, size: 88 * 1024 } }
 const small = VARIETIES['small clusters']
 
 /**
- * With lazy refcounts, a cluster that is overwritten whole need not be durable before its entry: see
- * write-order.ts.
+ * With lazy refcounts, a fully overwritten cluster need not be durable before its entry: see write-order.ts.
  */
 const lazyTop = (variety: Variety): Variety => {
   const lazy = lazily(variety)

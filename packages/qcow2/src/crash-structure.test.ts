@@ -1,7 +1,4 @@
-/**
- * Power cuts while the structure of an image changes: tables grow, disks grow and shrink, features and modes
- * change.
- */
+/** Power cuts while an image changes its structure: the sizes of tables and disk, features, and modes. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
 import {
   alone,

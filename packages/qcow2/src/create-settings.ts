@@ -1,7 +1,4 @@
-/**
- * The settings of a new image: the options of `create`, checked in the order and with the messages of QEMU
- * 7.2.
- */
+/** The settings of a new image: the options of `create`, checked in QEMU 7.2's order, with its messages. */
 import {
   alignUp,
   BlockError,

@@ -51,7 +51,8 @@ const tooLarge = (): BlockError =>
   )
 
 /**
- * Counts the clusters of an image. Refcount blocks count themselves and their table: the counts grow until they fit.
+ * Counts the clusters of an image. Refcount blocks count themselves and their table, so the counts grow until
+ * they fit.
  *
  * @throws BlockError EFBIG if a table would exceed its limit
  */

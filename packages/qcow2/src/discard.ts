@@ -10,10 +10,7 @@ import { holdingRange, sameWords, updateEntries } from './update.ts'
 
 /** How clusters are unlinked. */
 export interface DiscardMode {
-  /**
-   * The backing file shows through afterwards; otherwise the range reads as zeroes, if the format can express
-   * that.
-   */
+  /** The backing file shows through afterwards; else the range reads as zeroes, if the format can say so. */
   readonly full: boolean
   readonly reason: FreeReason
 }

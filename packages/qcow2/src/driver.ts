@@ -89,10 +89,7 @@ const rescue = (error: unknown): ReturnType<typeof loadMaintenance> =>
     throw error
   })
 
-/**
- * Block status from the tables. For an image that is mostly holes, the file below is asked as well where it
- * has data.
- */
+/** Block status from the tables; if the image is mostly holes, the file is asked about its data, too. */
 async function statusOf(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
   // If the code cannot be loaded, the tables alone decide.
   image.isMostlyHoles ??= loadMaintenance().then(
@@ -113,7 +110,7 @@ async function closeImage(image: Image): Promise<void> {
   image.dropCaches()
 }
 
-/** 100 for qcow2 version 2 or 3, from the first bytes. */
+/** 100 for qcow2 version 2 or later, from the first bytes. */
 function probe(head: Uint8Array): number {
   if (head.length < 8) return 0
   const view = viewOf(head)

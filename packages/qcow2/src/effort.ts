@@ -1,7 +1,6 @@
 /**
- * Limits how many bytes of tables one request may read. Tables in holes, or one table that is referenced
- * again and again, would cost time out of proportion to the size of the file. Each stored byte may be read
- * twice.
+ * Limits how many bytes of tables one request may read. Tables in holes, or one table that is referenced many
+ * times, would cost time out of proportion to the size of the file. Each stored byte may be read twice.
  */
 import type { Image } from './image.ts'
 

@@ -18,10 +18,7 @@ export async function makeEmpty(image: Image): Promise<void> {
 
 const l1Clusters = (image: Image): number => divUp(image.header.l1Size * 8, image.geometry.clusterSize)
 
-/**
- * Whether the dirty bit can cover the time without refcounts, and one refcount block is enough for what
- * stays.
- */
+/** Whether the dirty bit can cover the time without refcounts, and one refcount block is enough then. */
 function canStartOver(image: Image): boolean {
   const { header, geometry } = image
   return (

@@ -23,10 +23,7 @@ describe('runs of free clusters', () => {
 
 describe('an image in which clusters come and go', () => {
   const CLUSTER = 512
-  /**
-   * In half of the disk, single clusters are freed and allocated; in the other half, several in a row are
-   * needed.
-   */
+  /** Single clusters come and go in one half of the disk; several in a row are needed in the other. */
   const HALF = 640
 
   test.each([1, 2, 3, 4])('seed %i keeps its data, whatever is searched for', async (seed) => {

@@ -14,7 +14,7 @@ export type FreeReason = 'request' | 'snapshot' | 'other'
 
 /** A run of host clusters to be freed. */
 export interface Freed {
-  /** Host bytes, cluster aligned (`offset` and `bytes` of compressed clusters are the clusters they touch). */
+  /** Host bytes, cluster aligned (for a compressed cluster: all clusters that it touches). */
   readonly offset: number
   readonly bytes: number
   readonly reason: FreeReason
@@ -92,10 +92,7 @@ export class PendingFrees {
   get released(): number {
     return this.#released
   }
-  /**
-   * The epoch that must be over before everything durably unlinked is due; undefined if nothing is waiting
-   * for one.
-   */
+  /** The epoch that must end before everything durably unlinked is due; undefined if nothing waits. */
   get lastEpoch(): number | undefined {
     return this.#durable[this.#durable.length - 1]?.epoch
   }

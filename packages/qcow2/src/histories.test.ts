@@ -1,7 +1,4 @@
-/**
- * Overlapping requests of every kind on images of every variety, on a disk that completes requests in any
- * order.
- */
+/** Overlapping requests of every kind on all kinds of images, on a disk that completes them in any order. */
 import { type BlockNode, commitNode, openNode, type RawOptions } from '@vmblock/block-core'
 import {
   type ConcurrencyRun,

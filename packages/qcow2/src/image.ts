@@ -140,16 +140,13 @@ export class Image {
   untouchedFrom: number
   /** The dirty bit was found set, or emptying the image failed: only a complete repair may clear the bit. */
   needsRepair: boolean
-  /**
-   * During a repair that cuts the snapshot table: bytes of the file when it began. Nothing beyond belongs to
-   * the table.
-   */
+  /** While a repair cuts the snapshot table: bytes of the file when it began, the limit of the table. */
   snapshotTableLimit: number | undefined
   /** Host bytes up to which the length of the file is known to be durable (write-order.ts). */
   #coveredTo = 0
   /** Clusters were allocated since the image was opened, so the last one may be only partly written. */
   #hasClaimed = false
-  /** The file is longer than it has to be. */
+  /** The file is longer than its clusters need. */
   #extended = false
   /** Roots whose write failed: the disk may hold them in the old state or in the new one. */
   readonly #unsettled = new Set<Root>()
@@ -326,10 +323,7 @@ export class Image {
     await this.reachFile(this.untouchedFrom)
   }
 
-  /**
-   * The file now ends at `end`: bytes behind it read as zeroes, and any new length has to be made durable
-   * again.
-   */
+  /** The file now ends at `end`: behind it are zeroes, and a new length has to be made durable again. */
   fileWasCut(end: number): void {
     this.untouchedFrom = Math.min(this.untouchedFrom, end)
     this.#coveredTo = Math.min(this.#coveredTo, end)
@@ -346,15 +340,13 @@ export class Image {
 
   /**
    * Clears the dirty bit, once everything that it covers is durable. If the bit was found set at open, it
-   * stays until a complete repair has run (QEMU clears it at close in any case: lazy-refcounts.md section 3,
-   * A).
+   * stays until a complete repair has run (QEMU always clears it at close: lazy-refcounts.md section 3, A).
    */
   async markClean(): Promise<void> {
     if (!this.dirty || this.needsRepair) return
     await this.trimFile()
     await beforeClean(this)
-    // If the write fails, the bit may be gone from the disk: it counts as clear, and must be set before it is
-    // relied on.
+    // If the write fails, the bit may be gone from the disk: it counts as clear until it is set again.
     this.header.incompatible &= ~Incompatible.dirty
     await this.changeRoot('header', async () => {
       await this.#writeIncompatible(this.header.incompatible)
@@ -439,7 +431,7 @@ export class Image {
     await this.file.write(0, serializeHeader(this.header, this.geometry.clusterSize))
   }
 
-  /** Notes that host bytes [offset, offset + bytes) are in use from now on. @returns whether they read as zeroes */
+  /** Marks host bytes [offset, offset + bytes) as in use. @returns whether they read as zeroes */
   claim(offset: number, bytes: number): boolean {
     this.#hasClaimed = true
     const zeroed = offset >= this.untouchedFrom
@@ -489,10 +481,7 @@ export class Image {
     })
   }
 
-  /**
-   * Writes the sectors of a resident table that contain [from, from + bytes). Offsets are relative to the
-   * table.
-   */
+  /** Writes the sectors of a resident table that contain [from, from + bytes), counted from its start. */
   async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
     const start = alignDown(from, SECTOR)
     const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)

@@ -82,16 +82,14 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
     return
   }
   await image.file.debugEvent('l2_alloc_write')
-  // If nothing was ever written there, and space cannot be reserved without writing, it is enough to extend
-  // the file.
+  // If nothing was ever written there, and space can only be reserved by writing, extend the file.
   if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   else if (
     !(await takeSpace(image, allocated.offset)) &&
     !(await image.reachFile(allocated.offset + clusterSize))
   )
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
-  // A table of one slice is likely to be used whole; of a larger one, only the slice that is needed is read
-  // back.
+  // A table of one slice is likely to be used whole; of a larger one, only the needed slice is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
 }
 

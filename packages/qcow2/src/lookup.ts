@@ -14,10 +14,7 @@ export interface Run {
   readonly kind: SubclusterKind
   /** Guest bytes from the offset looked up. At least 1. */
   readonly bytes: number
-  /**
-   * Offset of the first byte in the data file; for a compressed cluster, of its data. 0 for kinds without a
-   * host cluster.
-   */
+  /** Offset of the first byte (compressed: of the data) in the data file; 0 without a host cluster. */
   readonly hostOffset: number
   /** The host clusters belong to this mapping alone, and may be written in place. */
   readonly copied: boolean
@@ -43,10 +40,7 @@ export const sliceCoverage = (image: Image): number =>
 export const indexInSlice = (image: Image, offset: number): number =>
   Math.floor((offset % sliceCoverage(image)) / image.geometry.clusterSize)
 
-/**
- * Host offset of the cache slice that holds the L2 entry for a guest offset, given the host offset of its
- * table.
- */
+/** Host offset of the cache slice with the L2 entry for a guest offset, given that of its table. */
 export const sliceOffset = (image: Image, tableOffset: number, offset: number): number =>
   tableOffset +
   Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
@@ -77,10 +71,7 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
 /** The most L1 entries looked at for one run. */
 const MISSING_TABLES = 256
 
-/**
- * Guest offset (bytes) up to which L2 tables are missing, from an L1 entry on; looks no further than
- * `wanted`.
- */
+/** Guest offset (bytes) up to which L2 tables are missing, from an L1 entry to at most `wanted`. */
 function missingTables(image: Image, l1Index: number, wanted: number): number {
   const { l2Coverage } = image.geometry
   const last = Math.min(Math.ceil(wanted / l2Coverage), l1Index + MISSING_TABLES)
@@ -89,7 +80,7 @@ function missingTables(image: Image, l1Index: number, wanted: number): number {
   return end * l2Coverage
 }
 
-/** Like {@link peekRun}; reads the slice if it has to. @throws BlockError EIO for a broken entry */
+/** Like {@link peekRun}; reads the slice if necessary. @throws BlockError EIO for a broken entry */
 export async function loadRun(image: Image, offset: number, bytes: number, forWriting = false): Promise<Run> {
   for (;;) {
     const run = peekRun(image, offset, bytes, forWriting)

@@ -12,8 +12,7 @@ import { beforeLink } from './write-order.ts'
 
 /**
  * Allocates clusters for every guest cluster of [start, end) that has none; `start` begins a cluster. The
- * tables come first, so that the data clusters can lie at the end of the file, where `falloc` and `full`
- * reach them.
+ * tables come first, so that the data clusters can lie at the end of the file, for `falloc` and `full`.
  */
 export async function preallocate(
   image: Image,
@@ -62,8 +61,7 @@ async function preallocateSlice(
       await image.overlaps.guard(offset, bytes)
       await image.file.writeZeroes(offset, bytes)
     }
-    // The file must cover them before any entry points there. Data may be in flight to other allocated
-    // clusters.
+    // The file must cover them before an entry points there. Data may be in flight to clusters before them.
     if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
     await beforeLink(image, offset + bytes, !zeroed)
     await linkAll(image, start, wanted, (i) => offset + i * clusterSize)

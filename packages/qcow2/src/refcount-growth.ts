@@ -113,8 +113,7 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   const oldOffset = image.header.refcountTableOffset
   const oldClusters = image.header.refcountTableClusters
   const start = neededIndex * refblockEntries
-  // Half as large again, so that growing stays rare. The new area needs blocks itself, and these need
-  // entries.
+  // Half as large again, so that growing stays rare. The new area needs blocks, which need entries.
   let blocks = 1
   let tableClusters: number
   for (;;) {

@@ -1,7 +1,4 @@
-/**
- * Refcounts: read one, change a range, find a run of free clusters. All functions here run under the image's
- * lock.
- */
+/** Refcounts: read one, change a range, find free clusters. All functions run under the image's lock. */
 import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
 import { Effort } from './effort.ts'
 import { prefixedHex } from './format/words.ts'

@@ -113,7 +113,7 @@ describe('refcount-reserve', () => {
     const file = await createImage({ size: 2 ** 20, cluster_size: 512, refcount_bits: 16 })
     const before = await open(file)
     await before.write(0, filled(1, 2 ** 18))
-    // Every third cluster becomes free.
+    // Frees every third cluster.
     for (let at = 0; at < 2 ** 18; at += 3 * 512) await before.discard(at, 512)
     await before.close()
     const node = await openReserving(file)

@@ -8,10 +8,7 @@
 import type { Image } from './image.ts'
 import { addToRefcounts, getRefcount, takeFree } from './refcounts.ts'
 
-/**
- * The clusters whose refcounts are raised but that are not used yet: [next, end), as indexes of host
- * clusters.
- */
+/** The clusters with raised refcounts that are not used yet: [next, end), as indexes of host clusters. */
 export class Reservation {
   #next = 0
   #end = 0

@@ -91,8 +91,7 @@ test.each([0, RESERVED])(
     const [first, second] = [hold(0xa1), hold(0xa2)]
     const writes = [write(1, 0xa1), write(2, 0xa2)]
     for (let i = 0; i < 100; i++) await Promise.resolve()
-    // The flush of the first makes the refcounts of both durable, but not the data of the second, which ends
-    // the file.
+    // The first flush makes the refcounts of both durable, but not the second data, which ends the file.
     first()
     await writes[0]
     second()

@@ -26,10 +26,7 @@ export interface Reserved {
   readonly zeroed: boolean
 }
 
-/**
- * Runs `use` on the slice with the L2 entry for a guest offset, in a table that may be changed. See
- * {@link inSlice}.
- */
+/** Runs `use` on the slice with the L2 entry for a guest offset, in a writable table. See {@link inSlice}. */
 export async function inWritableSlice<T>(image: Image, offset: number, use: (table: Table) => T): Promise<T> {
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)

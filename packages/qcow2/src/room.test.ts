@@ -81,7 +81,7 @@ describe.each([{ lazy_refcounts: 'off' }, { lazy_refcounts: 'on' }])('an image w
 
   test.each(WAYS)('on a full disk goes on as long as anything was given up: %s', async (_, giveUp) => {
     const file = await createImage({ size: 2 ** 30, ...create })
-    // Four clusters of metadata, one table, and two.
+    // Four clusters of metadata, one L2 table, and two of data.
     const { node } = await openOver(
       file,
       fullDisk(() => 7 * CLUSTER),

@@ -53,9 +53,6 @@ const relief = (image: Image): Promise<void> =>
     ? flushImage(image)
     : image.lock.run(() => applyFrees(image))
 
-/**
- * Whether an error means that there is no space: on the file system, in the user's quota, or within the
- * format's limits.
- */
+/** Whether an error means no space: on the file system, in a quota, or within the format's limits. */
 export const isForWantOfRoom = (error: unknown): boolean =>
   isBlockError(error, 'ENOSPC') || isBlockError(error, 'EDQUOT') || isBlockError(error, 'EFBIG')

@@ -42,10 +42,7 @@ export interface HostRange {
 export interface SnapshotCuts {
   /** Called for an entry that claims this many bytes of extra data. */
   extraData?(index: number, bytes: number): void
-  /**
-   * Called with the number of entries that are cut: with them the table is too long, or ends behind the end
-   * of the file.
-   */
+  /** Called with the number of cut entries: the table is too long, or they are behind the end of the file. */
   overhanging?(count: number, why: 'length' | 'end of file'): void
 }
 
@@ -130,10 +127,7 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
 const fileEnd = ({ snapshotTableLimit: limit, geometry }: Image): number =>
   limit === undefined ? Number.POSITIVE_INFINITY : alignUp(limit, geometry.clusterSize)
 
-/**
- * Bytes of the table. Behind the end of the file they are zeroes, as they are beyond 2^53-1, where no file
- * reaches.
- */
+/** Bytes of the table; zeroes behind the end of the file, and beyond 2^53-1, where no file reaches. */
 async function readTable(image: Image, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length)
   const there = Math.min(length, fileEnd(image) - offset)

@@ -1,7 +1,4 @@
-/**
- * Changes L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing,
- * discarding.
- */
+/** Changes L2 entries that lose or keep their clusters but get no new ones: zeroing, discarding. */
 import { alignDown, alignUp } from '@vmblock/block-core'
 import { hostOffsetOf } from './format/l2-entry.ts'
 import type { Image } from './image.ts'

@@ -7,7 +7,7 @@ import { neverWaitForTurns } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, filled, openLogged } from './testing/images.ts'
 
-// A file in memory completes requests at once: waiting for turns of the event loop would change the groups.
+// With a file in memory, only the core's own pauses let the event loop turn; real flushes do so anyway.
 neverWaitForTurns()
 
 const WRITES = 512

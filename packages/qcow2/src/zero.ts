@@ -12,8 +12,7 @@ import { holdingRange, sameWords, updateEntries } from './update.ts'
 /**
  * Zeroes [offset, offset + bytes) by setting zero flags of whole clusters (or subclusters).
  *
- * @throws BlockError ENOTSUP if zeroes would have to be written to part of a cluster with data: the core does
- *   that
+ * @throws BlockError ENOTSUP if part of a cluster with data would have to be written: the core does that
  */
 export async function writeZeroes(
   image: Image,

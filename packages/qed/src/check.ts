@@ -37,8 +37,7 @@ const BYTES = 2 ** 28
 
 /**
  * Checks an image on which no request runs. A repair clears entries that point outside the file; the
- * need-check bit is cleared if nothing is left to repair. Leaks and clusters with two references cannot be
- * repaired.
+ * need-check bit is cleared if no error is left. Leaks and clusters with two references cannot be repaired.
  */
 export async function checkImage(image: Image, { repair }: CheckOptions): Promise<CheckReport> {
   return image.lock.run(async () => {

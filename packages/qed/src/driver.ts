@@ -61,10 +61,7 @@ function operations(image: Image): NodeOps {
   }
 }
 
-/**
- * Brings everything to disk, and marks the image clean. Waits for the idle timer's work if it is just
- * running.
- */
+/** Brings everything to disk, and marks the image clean. Waits if the idle timer is just doing that. */
 async function settle(image: Image): Promise<void> {
   await image.flush()
   await image.lock.run(async () => {
@@ -83,10 +80,7 @@ function infoOf(image: Image): NodeInfo {
   }
 }
 
-/**
- * Reopens: an image that becomes read-only is left clean, one that becomes writable is repaired first; QEMU
- * does neither.
- */
+/** An image that becomes read-only is left clean, a writable one is repaired first. QEMU does neither. */
 async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise<PreparedReopen> {
   const wasWritable = image.writable
   if (wasWritable && readOnly) await settle(image)

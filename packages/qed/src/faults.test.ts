@@ -1,7 +1,4 @@
-/**
- * Errors at every step announced by the driver: no data of a successful request is lost, and the image stays
- * sound.
- */
+/** Errors at every announced step: no data of a successful request is lost, and the image stays sound. */
 import { type BlockNode, DEBUG_EVENTS, type DebugEvent, memoryFromBytes } from '@vmblock/block-core'
 import {
   createRandom,
@@ -33,7 +30,7 @@ const pattern = (bytes: number, seed: number): Uint8Array => createRandom(seed).
 const openOver = (file: BlockNode, backing: BlockNode | undefined, clock = new TestClock()) =>
   openTestNode(createQedDriver({ clock }), { children: { file, ...(backing && { backing }) } })
 
-/** An image without a backing file is dirty while it is written to; otherwise it is sound without a repair. */
+/** An image without a backing file is dirty while it is written to; others are sound without a repair. */
 const verify = async (file: BlockNode, afterCrash: boolean): Promise<void> => {
   const node = await openTestNode(createQedDriver({ clock: new TestClock() }), {
     children: { file },

@@ -77,10 +77,7 @@ export class Image {
   needsRepair: boolean
   /** There are no bytes behind {@link end}, except those written through this object. */
   #isTrimmed = false
-  /**
-   * Host bytes up to which something was written and released: even if cut off, it may come back after a
-   * crash.
-   */
+  /** Host bytes up to which something was written and released; even if cut off, a crash may restore it. */
   #usedTo = 0
   /** The file may reach behind {@link end}, over released clusters. */
   #isTooLong = false
@@ -144,8 +141,7 @@ export class Image {
   }
 
   /**
-   * Determines where the file ends: a cluster that lacks a sector does not count. Of the last sector, one
-   * byte is enough.
+   * Determines the end of the whole clusters: one that lacks a sector does not count, a partial sector does.
    */
   measureFile(): void {
     this.#isTrimmed = false
@@ -242,8 +238,7 @@ export class Image {
     this.#timer.stop()
     await this.writeTables()
     await this.flushFile()
-    // If the write fails, the bit may be gone from the disk: it counts as clear, and must be set before it is
-    // relied on.
+    // If the write fails, the bit may be gone from the disk: it counts as clear until it is set again.
     this.header = { ...this.header, features: this.header.features & ~Feature.needCheck }
     await this.writeHeader(this.header)
     await this.flushFile()

@@ -1,7 +1,4 @@
-/**
- * Features specific to QED: the need-check bit and its timer, zero clusters, allocation behind the end, and
- * repairs.
- */
+/** Features of QED alone: need-check bit and timer, zero clusters, allocation behind the end, repairs. */
 import {
   type BlockNode,
   DriverRegistry,

@@ -1,7 +1,4 @@
-/**
- * Random failures of requests to the file: no data of a successful request is lost, and the image stays
- * sound.
- */
+/** Random failures of requests to the file: no successful request is lost, and the image stays sound. */
 import { BlockError, type BlockNode, WriteLog, writeLog } from '@vmblock/block-core'
 import { CrashGuest, createRandom, nodeOf, openTestNode } from '@vmblock/block-core/testing'
 import { expect, it } from 'vitest'

@@ -75,10 +75,7 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
   })
 }
 
-/**
- * Describes clusters that are written whole, zeroes included: the end of the file determines which clusters
- * exist.
- */
+/** Describes clusters that are written whole, zeroes included: the file's end tells which ones exist. */
 const newClusters = (image: Image, start: number, bytes: number, { hostOffset }: Reserved): NewClusters => ({
   data: image.file,
   announceTo: image.file,

@@ -112,8 +112,7 @@ export class ProbeGuard {
     const { size } = this.#disk.file
     const head = change.offset < SECTOR ? await this.#after(change, 0, SECTOR) : NO_HEAD
     const reached = Math.max(size, change.end)
-    // A file that ends within a sector may or may not be filled up by its last write: it must be raw either
-    // way.
+    // A file that ends within a sector may be filled up by its last write, or not: both must be raw.
     for (const end of new Set([size, reached, sectorEnd(reached)])) {
       const start = this.#disk.tailStart(end)
       const tail = change.end > start ? await this.#after(change, start, end) : NOTHING

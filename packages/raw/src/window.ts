@@ -26,8 +26,7 @@ export const fileSize = (file: BlockChild): number => alignUp(file.size, SECTOR)
 /**
  * Takes the window from the options.
  *
- * @throws BlockError EINVAL, in QEMU's words, if it is not inside the file or its size is not a multiple of
- *   sectors
+ * @throws BlockError EINVAL, in QEMU's words, if it is not inside the file, or not whole sectors
  */
 export function checkedWindow(
   { offset, size }: OptionValues<typeof rawOptions>,

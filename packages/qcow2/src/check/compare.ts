@@ -191,10 +191,7 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
   }
 }
 
-/**
- * Refcount blocks that {@link freeBehindEnd} examines; a crash leaves refcounts of the clusters that come
- * next.
- */
+/** Refcount blocks that {@link freeBehindEnd} examines: a crash leaves refcounts of the next clusters. */
 const BLOCKS_BEHIND = 2
 
 /**

@@ -175,8 +175,7 @@ function checkCompressed(
 }
 
 /**
- * @returns whether the cluster is to be counted; false: it has to become a zero cluster without a host
- *   cluster
+ * @returns whether to count the cluster; false: it must become a zero cluster without a host cluster
  */
 async function checkAllocated(check: Check, entry: Entry, offset: number): Promise<boolean> {
   const { image, result } = check

@@ -107,10 +107,7 @@ export const emptyReport = (): CheckReport => ({
   checkErrors: 0,
 })
 
-/**
- * Offsets and sizes as QEMU prints them. Host offsets have 56 bits; larger ones were rounded when they were
- * read.
- */
+/** Offsets and sizes as QEMU prints them. Host offsets have 56 bits; larger ones were rounded when read. */
 export const hex = (value: number): string =>
   value < MAX_HOST_OFFSET ? value.toString(16) : `${MAX_HOST_OFFSET.toString(16)} or more`
 
@@ -142,10 +139,7 @@ export async function allowedPieces({ file, geometry }: Image): Promise<number> 
  */
 export class References {
   readonly #image: Image
-  /**
-   * Position of each piece, `slab * SLAB + position in it`, by index of the piece counted from the first
-   * cluster.
-   */
+  /** Position of each piece, `slab * SLAB + position in it`, by its index counted from the first cluster. */
   readonly #places = new Map<number, number>()
   /** Indexes of the blocks to which the pieces belong. */
   readonly #blocks = new Set<number>()
@@ -247,8 +241,7 @@ export class References {
 
   /**
    * Index of the first of `count` unreferenced clusters in a row, from `from` on, beyond the end of the file
-   * if necessary; marks them. Called for single clusters with a growing `from`, it examines each cluster
-   * once.
+   * if necessary; marks them. Called for single clusters with a growing `from`, it examines each one once.
    */
   allocate(count: number, from: number): number {
     const { start, end } = this.#taken

@@ -32,10 +32,7 @@ const DATA = pattern(20 * CLUSTER)
 const NAMES = ['first', 'second', 'third']
 const CHECKS = { 'check-mode': true } as const
 
-/**
- * Extra data, id and name have their full length, and can also be read as more extra data, the same id, and a
- * short name.
- */
+/** Extra data, id and name of full length, which also parse as more extra data, the id, and a short name. */
 const [LONG_NAME, SHORT_NAME] = [300, 100]
 const padded = (name: string): string => name.padEnd(SHORT_NAME, '.')
 const snapshot = (name: string, id: number): Snapshot => ({

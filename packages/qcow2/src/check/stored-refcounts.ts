@@ -1,7 +1,4 @@
-/**
- * The refcounts on disk after a comparison: as counted, except for the differences that it found and did not
- * repair.
- */
+/** The refcounts on disk after a comparison: as counted, except for differences that were not repaired. */
 import type { References } from './references.ts'
 
 /** The most differences that are remembered; if there are more, the refcounts have to be read again. */

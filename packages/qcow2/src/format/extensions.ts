@@ -49,10 +49,7 @@ export interface HeaderExtensions {
   /** As found in the image; this library writes its own table. */
   featureNames: readonly FeatureName[]
   bitmaps?: BitmapsExtension | undefined
-  /**
-   * The image has a bitmaps extension, but the autoclear bit says that a program without bitmaps has written
-   * to it.
-   */
+  /** There is a bitmaps extension, but a program without bitmaps has cleared the autoclear bit. */
   staleBitmaps: boolean
   luksHeader?: { readonly offset: number; readonly length: number } | undefined
   unknown: UnknownExtension[]

@@ -36,7 +36,7 @@ export const KNOWN_INCOMPATIBLE = union(Incompatible)
 /** All autoclear bits that are known. */
 export const KNOWN_AUTOCLEAR = union(Autoclear)
 
-/** Which word a feature's bit is in, as the feature name table numbers them. */
+/** The header words of feature bits, as the feature name table numbers them. */
 export const FeatureWord = { incompatible: 0, compatible: 1, autoclear: 2 } as const
 
 /** One row of a feature name table. */

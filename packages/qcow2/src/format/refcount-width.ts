@@ -6,8 +6,7 @@ import { TWO_32 } from '@vmblock/block-core'
 /**
  * Reads and writes refcounts of one width. `index` counts refcounts in `block`.
  *
- * A 64-bit count above 2^53-1 reads as Infinity: no image holds that many references, so it is corrupt in any
- * case.
+ * A 64-bit count above 2^53-1 reads as Infinity: no image holds that many references, so it is corrupt.
  */
 export interface RefcountAccess {
   /** Bits. */

@@ -75,10 +75,7 @@ const UNDIVIDED: readonly SubclusterKind[] = [
 export const undividedKind = (hi: number, lo: number, dataFile = false): SubclusterKind =>
   UNDIVIDED[l2Kind(hi, lo, dataFile)]!
 
-/**
- * How many subclusters from `from` on have the kind of that one, within the cluster. An invalid entry is so
- * to its end.
- */
+/** How many subclusters from `from` on have the kind of that one; an invalid entry is so to its end. */
 export function countSame(zeroes: number, allocated: number, from: number, kind: SubclusterKind): number {
   const behind = allocMask(from, 32)
   switch (kind) {

@@ -23,7 +23,7 @@ export const SMALL_CLUSTER = 512
 export const SMALL_SIZE = 64 * 1024
 const SMALL = { cluster_size: SMALL_CLUSTER, size: SMALL_SIZE }
 
-/** Bytes of a cluster, and of the guest's disk, of most varieties: changes to tables wait in the caches for a flush. */
+/** Bytes of a cluster, and of the disk, in most varieties: table changes wait in the caches for a flush. */
 export const CLUSTER = 2048
 /** See {@link CLUSTER}. */
 export const SIZE = 80 * CLUSTER

@@ -112,7 +112,10 @@ export class Image {
   /** Repeats a write that found no room (try-again.ts). @throws the last error, if it still finds none */
   writeAgain: (failed: FailedRequest, offset: number, from: Uint8Array) => Promise<void> = ({ error }) =>
     Promise.reject(error)
-  /** The flush that runs to release {@link frees}; it serves every request that waits for room (room.ts). */
+  /**
+   * A release of {@link frees} under way, with a flush if due; requests that wait for room share it
+   * (room.ts).
+   */
   relief: Promise<void> | undefined
   /**
    * Counts changes to L2 entries that stop showing a host cluster without freeing it (zeroing; with a data

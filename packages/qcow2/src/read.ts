@@ -1,4 +1,4 @@
-/** Reading guest data. */
+/** Reads guest data. */
 import { BlockError, inParts, readBacking } from '@vmblock/block-core'
 import { SubclusterKind } from './format/subclusters.ts'
 import type { Image } from './image.ts'

@@ -42,8 +42,8 @@ function peekWritableSlice(image: Image, offset: number): Table | undefined {
 }
 
 /**
- * Runs `use` on the slice at a host offset, without an await in between: by then, a reader that takes no lock
- * could have caused the slice to be dropped, and the changes would be lost.
+ * Runs `use` on the slice at a host offset, with no await in between: a reader that takes no lock might cause
+ * the slice to be dropped meanwhile, and the changes would be lost.
  */
 export async function inSlice<T>(image: Image, slice: number, use: (table: Table) => T): Promise<T> {
   for (;;) {

@@ -47,7 +47,7 @@ export const makeRoomInCaches = (image: Image): Promise<void> =>
     for (const cache of [image.l2Tables, image.refblocks]) if (cache.isFull) await cache.writeBack()
   })
 
-/** If most freed clusters only wait for requests in flight, another flush would not help. */
+/** Flushes; or only applies frees that are due, if most of them just wait for requests in flight. */
 const relief = (image: Image): Promise<void> =>
   image.frees.freshBytes * 2 > image.settings.freedClustersSize
     ? flushImage(image)

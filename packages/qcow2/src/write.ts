@@ -1,6 +1,6 @@
 /**
- * Writing guest data: in place if the clusters are allocated and not shared, else allocate - write - link.
- * The link comes last, so a crash before it leaks clusters and loses nothing.
+ * Writes guest data: in place if the clusters are allocated and not shared, else allocate - write - link. The
+ * link comes last, so a crash before it leaks clusters and loses nothing.
  */
 import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
 import { fillsFresh, writeReserved } from './cow.ts'

@@ -57,7 +57,7 @@ const READING = 4096
  * takes space in the file; each snapshot may read it once more. Tables in holes, or referenced again and
  * again, would cost time out of proportion to the size of the file.
  *
- * @throws BlockError EIO if there are too many of those
+ * @throws BlockError EIO if too many tables are read without being paid for
  */
 export function countTable(check: Check, entries: number, isPaid: boolean): void {
   const cost = entries + READING

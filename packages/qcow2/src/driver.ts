@@ -1,4 +1,4 @@
-/** The qcow2 driver: one object, whose operations are the verbs of the files beside it. */
+/** The qcow2 driver: one object, whose operations are in the other files of this folder. */
 import {
   type BlockDriver,
   type BlockStatus,
@@ -23,7 +23,7 @@ import { blockStatus } from './requests/status.ts'
 import { write } from './requests/write.ts'
 import { writeZeroes } from './requests/zero.ts'
 
-/** What may be replaced in the driver. */
+/** Replaceable parts of the driver. */
 export interface Qcow2DriverOptions {
   /** Decompressors to use instead of those of this package. */
   readonly codecs?: Codecs
@@ -67,7 +67,7 @@ function operations(image: Image): NodeOps {
   }
 }
 
-/** Runs a request that may allocate or free; where it finds no room, what waits is freed, and it is run again. */
+/** Runs a request that may allocate or free. If it finds no room, frees what waits, and runs it again. */
 async function withRoom<T>(image: Image, run: () => Promise<T>): Promise<T> {
   if (isCrammed(image)) await makeRoom(image)
   const { released } = image.frees
@@ -79,15 +79,19 @@ async function withRoom<T>(image: Image, run: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What helps a request that failed with `error`. @throws `error` where the code cannot be had */
+/**
+ * Loads the code that repeats a request that failed with `error`.
+ *
+ * @throws `error` if the code cannot be loaded
+ */
 const rescue = (error: unknown): ReturnType<typeof loadMaintenance> =>
   loadMaintenance().catch(() => {
     throw error
   })
 
-/** What the tables say; of an image that is mostly holes its file says where in it there is data. */
+/** Block status from the tables; if the image is mostly holes, the file is asked about its data, too. */
 async function statusOf(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
-  // Where the code cannot be had, what the tables say is as good as it gets.
+  // If the code cannot be loaded, the tables alone decide.
   image.isMostlyHoles ??= loadMaintenance().then(
     (part) => part.isMostlyHoles(image),
     () => false,
@@ -97,7 +101,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
   return recurse && status.data && status.host ? { ...status, recurse } : status
 }
 
-/** Everything on disk, and the image clean. */
+/** Brings everything to disk, and marks the image clean. */
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await settleImage(image)
@@ -106,14 +110,14 @@ async function closeImage(image: Image): Promise<void> {
   image.dropCaches()
 }
 
-/** 100 for qcow2 version 2 or 3, from the first bytes. */
+/** 100 for qcow2 version 2 or later, from the first bytes. */
 function probe(head: Uint8Array): number {
   if (head.length < 8) return 0
   const view = viewOf(head)
   return view.getUint32(0) === MAGIC && view.getUint32(4) >= 2 ? 100 : 0
 }
 
-/** A qcow2 driver with other codecs than the default one. */
+/** Makes a qcow2 driver with other codecs than the default one. */
 export const createQcow2Driver = ({
   codecs = {},
 }: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, typeof createOptions> =>

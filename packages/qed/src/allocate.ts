@@ -1,4 +1,4 @@
-/** New clusters and tables at the end of the file, and the entries that lead to them. Runs under the image's lock. */
+/** Allocates clusters and tables at the end of the file, and links them. Runs under the image's lock. */
 import type { Table } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import {
@@ -14,9 +14,9 @@ import {
   sliceAt,
 } from './lookup.ts'
 
-/** Clusters for a guest range that has none; nothing points at them yet. */
+/** Clusters for a guest range that has none; no entry points at them yet. */
 export interface Reserved {
-  /** Of the first entry. */
+  /** Position of the first entry. */
   readonly place: Place
   readonly clusters: number
   /** Host offset in bytes of the first cluster. */
@@ -26,10 +26,10 @@ export interface Reserved {
 }
 
 /**
- * Reserves clusters for the longest part of `clusters` guest clusters at `start` (bytes), within one slice, that
- * has none.
+ * Reserves clusters for the longest first part of `clusters` guest clusters at `start` (bytes), within one
+ * slice, that has none.
  *
- * @returns undefined when the first one has its cluster already
+ * @returns undefined if the first guest cluster has a host cluster already
  */
 export async function reserve(image: Image, start: number, clusters: number): Promise<Reserved | undefined> {
   const place = await writablePlace(image, start)
@@ -40,13 +40,13 @@ export async function reserve(image: Image, start: number, clusters: number): Pr
   return { place, clusters: count, hostOffset: offset, isUsed }
 }
 
-/** Makes the guest range of a reservation refer to its clusters, whose data was written. */
+/** Points the L2 entries of a reservation at its clusters, whose data was written. */
 export async function link(image: Image, { place, clusters, hostOffset, isUsed }: Reserved): Promise<void> {
   await image.beforeLink(isUsed)
   await setEntries(image, place, clusters, (index) => hostOffset + index * image.clusterSize)
 }
 
-/** Replaces entries, counted from 0, that share a slice. */
+/** Replaces `count` entries within one slice; `entryOf` counts from 0. */
 export async function setEntries(
   image: Image,
   { slice, index }: Place,
@@ -74,7 +74,7 @@ export function countEntries(
   return count
 }
 
-/** The place of the L2 entry for a guest offset, in a table that is made if there is none. */
+/** The position of the L2 entry for a guest offset, in a table that is created if there is none. */
 export async function writablePlace(image: Image, offset: number): Promise<Place> {
   const { slice, index } = l1Place(image, offset)
   const l1 = await sliceAt(image.l1Table, slice)
@@ -83,7 +83,7 @@ export async function writablePlace(image: Image, offset: number): Promise<Place
   return l2Place(image, tableOffset === 0 ? await newTable(image, { slice, index }) : tableOffset, offset)
 }
 
-/** Appends an empty L2 table. It is durable before the L1 entry leads to it. @returns its host offset */
+/** Appends an empty L2 table. It is durable before the L1 entry points at it. @returns its host offset */
 async function newTable(image: Image, { slice, index }: Place): Promise<number> {
   const { tableBytes } = image
   const { offset } = await image.append(tableBytes)
@@ -97,21 +97,21 @@ async function newTable(image: Image, { slice, index }: Place): Promise<number> 
   const l1 = await sliceAt(image.l1Table, slice)
   setEntry(l1.view, index, offset)
   image.l1Table.changed(l1, index * ENTRY, (index + 1) * ENTRY)
-  // It leads somewhere from here on; if this write fails, a later one brings the entry to the disk.
+  // The table is in use from here on; if this write fails, a later one brings the entry to disk.
   await image.l1Table.writeBack()
   return offset
 }
 
-/** Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock. */
+/** Writes tables back when half of a cache is dirty, so that memory stays bounded. Takes the image's lock. */
 export async function relieve(image: Image): Promise<void> {
   if (image.l2Tables.isCrowded) await image.lock.run(() => image.l2Tables.writeBack())
 }
 
 /**
- * Before tables are changed: where a cache holds nothing but changes they have to be written first, so that memory
- * stays bounded where writing fails. Takes the image's lock.
+ * Called before tables are changed. If a cache is full of changes, writes them first, so that memory stays
+ * bounded if writing fails. Takes the image's lock.
  *
- * @throws what writing them met
+ * @throws the error of writing them
  */
 export async function makeRoom(image: Image): Promise<void> {
   if (image.l2Tables.isFull || image.l1Table.isFull) await image.lock.run(() => image.writeTables())

@@ -1,6 +1,6 @@
 /**
- * The consistency check: every entry leads to a place that can be one, and no place has two entries. What is
- * counted, and what is repaired, is as in QEMU (block/qed-check.c), which prints no findings of its own.
+ * The consistency check: every entry points where a cluster or table can be, and none is referenced twice.
+ * Counts and repairs are as in QEMU (block/qed-check.c), which prints no findings of its own.
  */
 import {
   BlockError,
@@ -17,10 +17,10 @@ import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 /** Tables are read in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
 
-/** So many entries are as much work as a small request, by which the event loop gets its turns. */
+/** Entries that are as much work as a small request; after such units the event loop gets its turn. */
 const ENTRIES_OF_UNIT = 64
 
-/** A check under way. */
+/** A running check. */
 interface Check {
   readonly image: Image
   readonly report: Required<CheckReport>
@@ -30,12 +30,14 @@ interface Check {
   bytesLeft: number
 }
 
-/** Bytes of empty tables that a check of any image may read: some seconds' worth. They may lie in holes. */
+/**
+ * Bytes of empty tables that a check of any image may read: this takes some seconds. They may lie in holes.
+ */
 const BYTES = 2 ** 28
 
 /**
- * Checks an image on which no request runs. A repair makes entries that lead nowhere unallocated; the need-check bit
- * is cleared if nothing is left to repair. Leaks and clusters with two entries cannot be repaired.
+ * Checks an image on which no request runs. A repair clears entries that point outside the file; the
+ * need-check bit is cleared if no error is left. Leaks and clusters with two references cannot be repaired.
  */
 export async function checkImage(image: Image, { repair }: CheckOptions): Promise<CheckReport> {
   return image.lock.run(async () => {
@@ -49,7 +51,7 @@ export async function checkImage(image: Image, { repair }: CheckOptions): Promis
     }
     const { imageEndOffset: _, ...report } = await run(check)
     if (!check.repairs) return report
-    // The tables were changed behind the caches.
+    // The tables on disk were changed without the caches.
     image.l1Table.clear()
     image.l2Tables.clear()
     await image.flushFile()
@@ -86,7 +88,7 @@ async function run(check: Check): Promise<Required<CheckReport>> {
     return true
   })
   for (const table of tables) await checkTable(check, table)
-  // Only a whole scan can say what nobody refers to.
+  // Only a complete scan shows which clusters are not referenced.
   if (report.checkErrors === 0) report.leaks = image.end / image.clusterSize - headerSize - used.size
   return report
 }
@@ -105,7 +107,7 @@ async function checkTable(check: Check, table: number): Promise<void> {
   })
 }
 
-/** Goes over the entries of a table, and clears those that `isValid` refuses if that was asked for. */
+/** Goes through the entries of a table. If the check repairs, clears those that `isValid` refuses. */
 async function walk(check: Check, tableOffset: number, isValid: (entry: number) => boolean): Promise<void> {
   const { image, report, repairs } = check
   const { tableBytes, file } = image
@@ -135,7 +137,7 @@ async function walk(check: Check, tableOffset: number, isValid: (entry: number) 
   }
 }
 
-/** Whether a request succeeds; else it is an error of the check. */
+/** Whether a request succeeds; a failure counts as a check error. */
 async function works({ report }: Check, request: Promise<void>): Promise<boolean> {
   try {
     await request
@@ -150,7 +152,7 @@ async function works({ report }: Check, request: Promise<void>): Promise<boolean
 const tooMuch = (image: Image, message: string): BlockError =>
   new BlockError('EIO', message, { node: image.nodeName })
 
-/** Notes that clusters are referred to. @returns whether they were not before */
+/** Counts references to clusters. @returns whether they are the first ones */
 function takeClusters({ image, report, used }: Check, offset: number, count: number): boolean {
   const first = offset / image.clusterSize
   let twice = 0
@@ -159,18 +161,21 @@ function takeClusters({ image, report, used }: Check, offset: number, count: num
   return twice === 0
 }
 
-/** Bytes of a page of a set: small, for a hostile image may refer to one cluster in each. */
+/** Bytes of a page of a set: small, because a hostile image may refer to one cluster in each. */
 const PAGE = 64
-/** Pages that a check of any image may take: 8 MiB, and as much again for finding them. */
+/** Pages that a check of any image may allocate: 8 MiB, and as much again for their index. */
 const PAGES = 2 ** 17
 
-/** How many pages may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
+/**
+ * How many pages may be allocated: one for each stored cluster, or as many full ones as hold a bit for each
+ * table entry that may be stored.
+ */
 async function allowedPages({ file, clusterSize }: Image): Promise<number> {
   const actualSize = (await file.node.info()).actualSize || file.size
   return PAGES + Math.max(actualSize / clusterSize, actualSize / ENTRY / (8 * PAGE))
 }
 
-/** A set of cluster numbers, which takes memory for the parts of a file that are in use. */
+/** A set of cluster numbers, which takes memory only for the parts of a file that are in use. */
 class ClusterSet {
   readonly #pages = new Map<number, Uint8Array>()
   readonly #image: Image
@@ -183,7 +188,9 @@ class ClusterSet {
     this.#allowed = allowed
   }
 
-  /** @returns whether it was not in the set. @throws BlockError EIO where the set would become too large */
+  /**
+   * @returns whether the cluster is new in the set. @throws BlockError EIO if the set would become too large
+   */
   add(cluster: number): boolean {
     const bit = cluster % 8
     const byte = (cluster - bit) / 8

@@ -1,4 +1,4 @@
-/** QED as every driver is tested, with small clusters, default ones, and over a backing file. */
+/** The contract of all drivers for QED, with small clusters, default ones, and over a backing file. */
 import { type BlockNode, DriverRegistry, denyHost, memory, openNode, parseOptions } from '@vmblock/block-core'
 import { driverContract, type NodeWish, openTestNode } from '@vmblock/block-core/testing'
 import { createOptions, createQed } from './create.ts'

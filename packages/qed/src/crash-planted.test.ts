@@ -1,4 +1,4 @@
-/** The explorer finds what it is there for: each of these bugs breaks a rule, within some hundred power cuts. */
+/** The crash explorer finds planted bugs: each of these breaks a rule within a few hundred power cuts. */
 import { TableCache } from '@vmblock/block-core'
 import {
   type Change,
@@ -25,9 +25,9 @@ const mixed: Operation = {
 const small = VARIETIES['4k clusters']
 const on = (forgets: Forgets): Variety => ({ ...small, filter: forgetfulDisk(forgets) })
 
-/** The header is written whole, as it is to set the need-check bit. */
+/** The whole header is written, as when the need-check bit is set. */
 const isHeader = ({ offset, bytes }: Change): boolean => offset === 0 && bytes === HEADER_BYTES
-/** A new L2 table is made of zeroes. */
+/** A new L2 table consists of zeroes. */
 const isNewTable = ({ offset, bytes }: Change): boolean => offset > 0 && bytes === CLUSTER
 
 const BUGS: readonly PlantedBug[] = [

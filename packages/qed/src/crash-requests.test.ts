@@ -13,13 +13,13 @@ import {
 
 const clusterOf = ({ node }: CrashScene): number => node.limits.writeZeroesAlignment
 
-/** Nothing is discarded: QED cannot. */
+/** No discards, which QED does not support. */
 const KINDS = { write: 5, fua: 1, cluster: 1, zero: 2, flush: 1 }
 
 const some = (scene: CrashScene, count?: number): Promise<void> =>
   randomRequests(scene, { ...(count !== undefined && { count }), cluster: clusterOf(scene), kinds: KINDS })
 
-/** A bit of everything; now and then nothing happens for a while, and the need-check bit is cleared. */
+/** All kinds of requests; at times none for a while, so that the need-check bit is cleared. */
 const mixed: Operation = {
   run: (scene) =>
     randomRequests(scene, {
@@ -29,7 +29,7 @@ const mixed: Operation = {
     }),
 }
 
-/** Around the place where one L2 table ends and the next begins. */
+/** Around the border between two L2 tables. */
 const acrossTables: Operation = {
   run: (scene) =>
     randomRequests(scene, {
@@ -51,7 +51,7 @@ const resize: Operation = {
   },
 }
 
-/** Read-only and back, other cache modes, closed and opened anew, checked. */
+/** Reopens read-only and back, with other cache modes, closes, checks, and opens again. */
 const reopen: Operation = {
   async run(scene) {
     const { random, guest } = scene
@@ -69,7 +69,7 @@ const reopen: Operation = {
   },
 }
 
-/** Written down into the base, which is then what shows. */
+/** Commits into the base, which then shows through. */
 const commit: Operation = {
   async run(scene) {
     for (let i = 0; i < 2; i++) {

@@ -1,4 +1,4 @@
-/** Making QED images. */
+/** Creates QED images. */
 import {
   alignUp,
   BlockError,
@@ -22,7 +22,7 @@ import {
   TABLE_SIZE,
 } from './format/header.ts'
 
-/** Clusters of a table where nothing else is said. */
+/** Default number of clusters of a table. */
 const DEFAULT_TABLE_SIZE = 4
 
 /** Options of `create`, in the order and with the texts of QEMU. */
@@ -80,8 +80,8 @@ export function headerOf(options: OptionValues<typeof createOptions>): Uint8Arra
 }
 
 /**
- * Formats `file`: the header with the backing file's name, then an empty L1 table, byte for byte as QEMU does it.
- * The header comes last, so that an interrupted creation leaves no image.
+ * Formats `file`: the header with the backing file's name, and an empty L1 table, byte for byte as in QEMU.
+ * The header is written last, so that an interrupted creation leaves no image.
  *
  * @throws BlockError EINVAL in QEMU's words
  */
@@ -91,8 +91,8 @@ export async function createQed({
 }: CreateContext<OptionValues<typeof createOptions>>): Promise<void> {
   const bytes = headerOf(options)
   const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = options
-  // The file's length says what is allocated, so nothing that was there may stay.
-  // Its tables count on zeroes where nothing was written: no place for it is one that cannot be emptied.
+  // The length of the file determines which clusters are allocated, so old content must go. And the tables
+  // rely on zeroes in bytes that were never written: files that cannot be emptied are refused.
   await file.truncate(0, { exact: true })
   await file.truncate((1 + tableSize) * clusterSize)
   await file.write(0, bytes)

@@ -1,4 +1,4 @@
-/** The QED driver: one object, whose operations are the verbs of the files beside it. */
+/** The QED driver: one object, whose operations are in the other files of this folder. */
 import {
   alignDown,
   type BlockDriver,
@@ -20,9 +20,9 @@ import { becomeWritable, openImage } from './open-image.ts'
 import { blockStatus, read } from './read.ts'
 import { write, zeroClusters } from './write.ts'
 
-/** What may be replaced in the driver. */
+/** Replaceable parts of the driver. */
 export interface QedDriverOptions {
-  /** Tells when no allocating write has come for five seconds: then the need-check bit is cleared. */
+  /** Measures the five seconds without an allocating write after which the need-check bit is cleared. */
   readonly clock?: QedClock
 }
 
@@ -38,7 +38,7 @@ function operations(image: Image): NodeOps {
     read: (offset, into) => read(image, offset, into),
     write: (offset, from) => write(image, offset, from),
     async writeZeroes(offset, bytes) {
-      // The core writes zeroes as data then.
+      // In that case the core writes zeroes as data.
       if (offset % clusterSize !== 0 || bytes % clusterSize !== 0)
         throw new BlockError('ENOTSUP', 'only whole clusters can be zeroed by metadata', { offset })
       await zeroClusters(image, offset, bytes)
@@ -61,7 +61,7 @@ function operations(image: Image): NodeOps {
   }
 }
 
-/** Everything on disk, and the image clean. A timer that runs just now has the lock, and is waited for. */
+/** Brings everything to disk, and marks the image clean. Waits if the idle timer is just doing that. */
 async function settle(image: Image): Promise<void> {
   await image.flush()
   await image.lock.run(async () => {
@@ -80,7 +80,7 @@ function infoOf(image: Image): NodeInfo {
   }
 }
 
-/** Who may no longer write leaves the image clean, who may from now on repairs it first; QEMU does neither. */
+/** An image that becomes read-only is left clean, a writable one is repaired first. QEMU does neither. */
 async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise<PreparedReopen> {
   const wasWritable = image.writable
   if (wasWritable && readOnly) await settle(image)
@@ -95,7 +95,7 @@ async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise
   }
 }
 
-/** Makes a driver; programs that need nothing special use {@link qed}. */
+/** Makes a driver. Most programs use {@link qed}. */
 export function createQedDriver({
   clock = hostClock,
 }: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof createOptions> {

@@ -1,4 +1,4 @@
-/** Errors at every step that the driver announces: no request that succeeded is lost, and the image stays sound. */
+/** Errors at every announced step: no data of a successful request is lost, and the image stays sound. */
 import { type BlockNode, DEBUG_EVENTS, type DebugEvent, memoryFromBytes } from '@vmblock/block-core'
 import {
   createRandom,
@@ -12,7 +12,7 @@ import { describe, expect, it } from 'vitest'
 import { createQedDriver } from './driver.ts'
 import { createImage, TestClock } from './testing/images.ts'
 
-/** A scenario, and the steps it is there for. */
+/** A scenario, and the steps that it must reach. */
 interface Steps {
   readonly name: string
   readonly events: readonly DebugEvent[]
@@ -30,7 +30,7 @@ const pattern = (bytes: number, seed: number): Uint8Array => createRandom(seed).
 const openOver = (file: BlockNode, backing: BlockNode | undefined, clock = new TestClock()) =>
   openTestNode(createQedDriver({ clock }), { children: { file, ...(backing && { backing }) } })
 
-/** An image without a backing file is dirty while it is written to; otherwise it is sound without a repair. */
+/** An image without a backing file is dirty while it is written to; others are sound without a repair. */
 const verify = async (file: BlockNode, afterCrash: boolean): Promise<void> => {
   const node = await openTestNode(createQedDriver({ clock: new TestClock() }), {
     children: { file },
@@ -75,7 +75,7 @@ function guestOn(overlay: boolean, debugOptions = {}): FaultScenario {
         clock.elapse()
         await guest.flush()
       }
-      // A place whose L2 table is missing.
+      // An offset without an L2 table.
       await guest.resize(2 ** 21 + SIZE)
       await guest.write(2 ** 21 + 100, 1000, 5)
       await guest.flush()
@@ -83,7 +83,7 @@ function guestOn(overlay: boolean, debugOptions = {}): FaultScenario {
   }
 }
 
-/** Copies that are too long to go out with the data. */
+/** Copies that are too long to be written together with the data. */
 function largeCopies(): FaultScenario {
   const size = 2 * KIB * KIB
   const content = new Uint8Array(size).fill(3)
@@ -104,7 +104,7 @@ function largeCopies(): FaultScenario {
   }
 }
 
-/** Everything that is announced is in one of these. */
+/** The scenarios, which together contain every announced step. */
 const STEPS: readonly Steps[] = [
   {
     name: 'a guest',

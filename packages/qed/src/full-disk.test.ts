@@ -1,6 +1,6 @@
 /**
- * QED counts no references: what a request took and could not use is lost for good, unless it is given back. On a full
- * disk that is every request.
+ * QED has no refcounts: clusters that a failed request allocated are lost for good unless they are released.
+ * On a full disk, every request would lose some.
  */
 import {
   type AnyDriver,
@@ -71,7 +71,7 @@ describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (k
     const { size } = file
     for (let i = 2; i < 6; i++) {
       await expect(node.write(i * CLUSTER, filled(2, CLUSTER))).rejects.toMatchObject(FULL)
-      // An L2 table, in another place of the disk.
+      // Needs an L2 table for another part of the disk.
       await expect(node.write(i * 2 ** 21, filled(2, CLUSTER))).rejects.toMatchObject(FULL)
       expect(file.size).toBe(size)
     }
@@ -90,11 +90,11 @@ describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (k
   test('finds what was given back before the end', async () => {
     const file = await create()
     let refused = -1
-    /** Writes half of what comes to a place, and says that there was no room. */
+    /** Writes half of the data, and reports that there is no space. */
     const half = writeFilter('half', async (child, offset, from, flags) => {
       if (from[0] !== refused) return child.write(offset, from, flags)
       await child.write(offset, from.subarray(0, from.length / 2), flags)
-      // What came behind this one is written.
+      // The requests behind this one are written meanwhile.
       for (let i = 0; i < 100; i++) await Promise.resolve()
       throw new BlockError('ENOSPC', 'No space left on device')
     })
@@ -113,7 +113,7 @@ describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (k
     log.clear()
     await node.write(1 * CLUSTER, filled(5, CLUSTER))
     await node.flush()
-    // Something else was there: the data is durable before an entry leads to it.
+    // The cluster had other content: the data is durable before an entry points at it.
     const written = log.entries.findIndex(({ kind: what, bytes }) => what === 'write' && bytes === CLUSTER)
     const entry = log.entries.findIndex(({ kind: what }, i) => what === 'write' && i > written)
     expect(log.entries.slice(written, entry).some(({ kind: what }) => what === 'flush')).toBe(true)

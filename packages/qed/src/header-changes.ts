@@ -1,4 +1,4 @@
-/** What is changed in the header alone: the size of the disk, and what is said of its backing file. */
+/** Changes to the header alone: the size of the disk, and the backing file's name and format. */
 import {
   alignUp,
   BlockError,
@@ -30,7 +30,7 @@ export async function truncate(
   if (!isImageSize(size, clusterSize, tableSize)) throw fail(image, 'EINVAL', 'Invalid image size specified')
   const before = image.size
   if (size < before) throw fail(image, 'ENOTSUP', 'Shrinking images is currently not supported')
-  // The tables are as long as they ever get, so what is to come can be zeroed before anybody sees it.
+  // The tables have their full length already, so the new range can be zeroed before it is visible.
   if (zero && image.backing && size > before) await zeroGrown(image, before, size)
   await image.flush()
   try {
@@ -41,7 +41,7 @@ export async function truncate(
   await image.flushFile()
 }
 
-/** The backing file may have data where the disk grows. */
+/** Zeroes the new range: the backing file may have data there. */
 async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
   const start = alignUp(before, image.clusterSize)
   const tail = Math.min(start, size) - before
@@ -50,9 +50,9 @@ async function zeroGrown(image: Image, before: number, size: number): Promise<vo
 }
 
 /**
- * Rewrites what the header says of the backing file. Of its format QED keeps whether it is raw.
+ * Rewrites the backing file's name and format. Of the format, QED stores only whether it is raw.
  *
- * @throws BlockError ENOTSUP where an unknown feature may own the space of the name, ENOSPC when it does not fit
+ * @throws BlockError ENOTSUP if an unknown feature may use the space of the name, ENOSPC if it does not fit
  */
 export async function changeBackingFile(
   image: Image,

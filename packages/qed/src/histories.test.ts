@@ -1,4 +1,4 @@
-/** Overlapping requests of every kind on QED images, on a disk whose answers come in any order. */
+/** Overlapping requests of every kind on QED images, on a disk that completes requests in any order. */
 import { type BlockNode, commitNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import {
   type ConcurrencyRun,
@@ -43,13 +43,13 @@ function runOf({ overlay, run = {} }: Variety, seed: number): ConcurrencyRun {
   }
   const openOn = (file: BlockNode, below: BlockNode | undefined): Promise<BlockNode> =>
     openNode(environment, { driver: 'qed', file, backing: below ?? null, discard: 'unmap' })
-  // Nothing was allocated for five seconds.
+  // No allocation for five seconds.
   const idle: ConcurrencyVerb = { name: 'idle', share: 2, run: async () => clock.elapse() }
   return {
     seed,
     requests: 150,
     discard: 'undefined',
-    // Only ever larger. Growing an overlay hides what the backing file has there.
+    // Only growing. Growing an overlay must hide the backing file's data.
     resizeUpTo: size + 8 * KIB,
     ...run,
     verbs: [

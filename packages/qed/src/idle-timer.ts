@@ -1,22 +1,22 @@
-/** A timer that is put off again and again, and keeps no process alive. */
+/** A timer that is restarted again and again, and keeps no process alive. */
 
-/** Where time comes from; tests have their own. */
+/** A source of time; tests have their own. */
 export interface QedClock {
-  /** Calls `run` after so many milliseconds. @returns what calls it off */
+  /** Calls `run` after `milliseconds`. @returns a function that cancels the call */
   after(milliseconds: number, run: () => void): () => void
 }
 
-/** The clock of the host, in browsers as in Node. */
+/** The real clock, in browsers and in Node.js. */
 export const hostClock: QedClock = {
   after(milliseconds, run) {
     const timer: unknown = setTimeout(run, milliseconds)
-    // Node would wait for it at the end of a program; a browser's timer is a number.
+    // Node.js would wait for it at the end of a program; a browser's timer is a number.
     if (typeof timer === 'object') (timer as { unref?(): void }).unref?.()
     return () => clearTimeout(timer as number)
   },
 }
 
-/** Runs something once nothing has happened for a while. */
+/** Runs a function when it was not restarted for a while. */
 export class IdleTimer {
   readonly #clock: QedClock
   readonly #delay: number
@@ -30,7 +30,7 @@ export class IdleTimer {
     this.#run = run
   }
 
-  /** Something happened: the delay begins anew. */
+  /** Begins the delay anew. */
   restart(): void {
     this.stop()
     this.#cancel = this.#clock.after(this.#delay, () => {

@@ -1,15 +1,15 @@
 /**
- * One open QED image: its header, its tables, where the file ends, and the bit that says whether a crash now would
- * need a check. QED counts no references: what is behind the last cluster is free, and so its file's length is
- * metadata.
+ * One open QED image: its header, its tables, the end of the file, and the need-check bit, which says that a
+ * check is necessary after a crash. QED has no refcounts: everything behind the last cluster is free, so the
+ * length of the file is metadata.
  *
  *     allocate   need-check bit -> L2 entry   (without backing file; flushed once, then nothing more to wait for)
  *     allocate   data, copies   -> L2 entry   (with a backing file: lost data would read as zeroes, not as it was)
  *     new table  zeroed table   -> L1 entry
  *     clean      everything     -> need-check bit cleared
  *
- * `->` is a host flush in between. After a crash, entries may point at or beyond the end of the file, only under
- * the bit; their data never was flushed, and the check turns them into unallocated ones.
+ * `->` is a flush of the file in between. After a crash, entries may point at or beyond the end of the file,
+ * but only while the bit is set; their data was never flushed, and the check makes them unallocated.
  */
 import {
   alignDown,
@@ -31,12 +31,12 @@ import {
 } from './format/header.ts'
 import { IdleTimer, type QedClock } from './idle-timer.ts'
 
-/** What an image is made of. */
+/** The parts of an {@link Image}. */
 export interface ImageParts {
   readonly nodeName: string
   readonly header: Header
   readonly file: BlockChild
-  /** What the header says of the backing file. */
+  /** The backing file's name in the header. */
   readonly backingName: string | undefined
   readonly writable: boolean
   readonly events: DriverEvents
@@ -45,11 +45,11 @@ export interface ImageParts {
 
 /** Bytes of a piece of a table in the caches: 512 entries. */
 const SLICE = 4096
-/** Bytes of L2 tables that are kept: those of 256 GiB in clusters of 64 KiB. */
+/** Bytes of L2 tables that are cached: those of 256 GiB in clusters of 64 KiB. */
 const L2_CACHE = 32 * 2 ** 20
-/** Bytes of the L1 table that are kept: those of 256 TiB in clusters of 64 KiB. */
+/** Bytes of the L1 table that are cached: those of 256 TiB in clusters of 64 KiB. */
 const L1_CACHE = 2 ** 20
-/** Milliseconds without an allocation after which the image is marked clean. QEMU's figure. */
+/** Milliseconds without an allocation after which the image is marked clean; the same as in QEMU. */
 const NEED_CHECK_DELAY = 5000
 
 /** State shared by the verbs (read, write, check, ...). Changes to it happen under {@link Image.lock}. */
@@ -59,29 +59,31 @@ export class Image {
   readonly events: DriverEvents
   readonly l1Table: TableCache
   readonly l2Tables: TableCache
-  /** Guards the tables, the header and the end of the file; never held over guest data I/O. */
+  /** Guards the tables, the header and the end of the file; never held during guest data I/O. */
   readonly lock = new Mutex()
   /** Guest ranges being allocated or zeroed. Taken before {@link lock}. */
   readonly allocating = new RangeTracker()
-  /** The node below that shows through where the image holds nothing. */
+  /** The backing node, which shows through where the image holds nothing. */
   backing: BlockChild | undefined
   /** As on disk. */
   header: Header
   backingName: string | undefined
   writable: boolean
-  /** Host bytes: whole clusters of the file, and those reserved behind it. Here the next cluster will be. */
+  /**
+   * Host bytes: whole clusters of the file, and those reserved behind it. The next cluster is appended here.
+   */
   end = 0
-  /** The need-check bit was found set and no repair has run since: nobody else may clear it. */
+  /** The need-check bit was found set and no repair has run since: only a repair may clear it. */
   needsRepair: boolean
-  /** Nothing is left behind {@link end} that was not written through this object. */
+  /** There are no bytes behind {@link end}, except those written through this object. */
   #isTrimmed = false
-  /** Host bytes before which something was written and given back: cut off, it may come back in a crash. */
+  /** Host bytes up to which something was written and released; even if cut off, a crash may restore it. */
   #usedTo = 0
-  /** The file may reach behind {@link end} with what was given back. */
+  /** The file may reach behind {@link end}, over released clusters. */
   #isTooLong = false
-  /** Host bytes before {@link end} that were given back: whole clusters, of which nobody knows what they hold. */
+  /** Host bytes before {@link end} that were released: whole clusters with unknown contents. */
   #released: { readonly offset: number; readonly bytes: number }[] = []
-  /** Nobody knows what header the disk has, because writing it failed. */
+  /** Writing the header failed, so the disk may hold the old one or the new one. */
   #headerIsUnsettled = false
   readonly #timer: IdleTimer
 
@@ -138,7 +140,9 @@ export class Image {
     return isTableOffset(this.header, this.end, offset)
   }
 
-  /** Finds out where the file ends: a cluster that lacks a sector is not there. Of the last sector a byte is enough. */
+  /**
+   * Determines the end of the whole clusters: one that lacks a sector does not count, a partial sector does.
+   */
   measureFile(): void {
     this.#isTrimmed = false
     this.#released = []
@@ -146,10 +150,10 @@ export class Image {
   }
 
   /**
-   * Takes host bytes behind the end of the file, or some that were given back. Nothing points at them yet. Runs under
+   * Allocates host bytes behind the end of the file, or released ones. Nothing points at them yet. Runs under
    * the lock.
    *
-   * @returns their offset, and whether something else may show there after a crash
+   * @returns their offset, and whether old content may appear there after a crash
    */
   async append(bytes: number): Promise<{ readonly offset: number; readonly isUsed: boolean }> {
     if (!this.#isTrimmed) await this.#trim()
@@ -167,8 +171,9 @@ export class Image {
   }
 
   /**
-   * Gives back what {@link append} gave and nothing points at, with what was written of it: nothing counts references,
-   * and so nothing else would ever find it again. Runs under the lock; does not fail, for a request has failed already.
+   * Releases bytes from {@link append} to which nothing points, whatever was written to them: without
+   * refcounts, they could never be found again. Runs under the lock; does not fail, because a request has
+   * failed already.
    */
   async release(offset: number, bytes: number): Promise<void> {
     this.#released.push({ offset, bytes })
@@ -185,19 +190,20 @@ export class Image {
     await this.cut()
   }
 
-  /** Cuts off what was given back at the end; where that fails, the next to call this tries again. Runs under the lock. */
+  /** Cuts off released clusters at the end; if that fails, the next call tries again. Runs under the lock. */
   async cut(): Promise<void> {
     if (!this.#isTooLong) return
     try {
       if (this.file.size > this.end) await this.file.truncate(this.end, { exact: false })
       this.#isTooLong = false
     } catch {
-      // It is written over, or stays as a leak.
+      // They are overwritten, or stay as a leak.
     }
   }
 
   /**
-   * Before an L2 entry may point at clusters whose data was written, but not flushed. Runs under the lock.
+   * Orders writes before an L2 entry points at clusters whose data was written, but not flushed. Runs under
+   * the lock.
    *
    * @param dataFirst the clusters held something else before
    */
@@ -212,33 +218,33 @@ export class Image {
     await this.flushFile()
   }
 
-  /** Writes the tables; durable they are after {@link flushFile}. Runs under the lock. */
+  /** Writes the tables, which become durable with {@link flushFile}. Runs under the lock. */
   async writeTables(): Promise<void> {
     if (this.#headerIsUnsettled) await this.writeHeader(this.header)
     await this.l2Tables.writeBack()
     await this.l1Table.writeBack()
   }
 
-  /** Makes durable what was written to the file. */
+  /** Makes completed writes to the file durable. */
   async flushFile(): Promise<void> {
     const announced = this.file.debugEvent('flush_to_disk')
     if (announced) await announced
     await this.file.flush()
   }
 
-  /** Clears the need-check bit after everything it vouches for is durable. Runs under the lock. */
+  /** Clears the need-check bit once everything that it covers is durable. Runs under the lock. */
   async markClean(): Promise<void> {
     if (!this.needCheck || this.needsRepair) return
     this.#timer.stop()
     await this.writeTables()
     await this.flushFile()
-    // If this fails the bit may be gone from the disk: nobody may count on it before it is set again.
+    // If the write fails, the bit may be gone from the disk: it counts as clear until it is set again.
     this.header = { ...this.header, features: this.header.features & ~Feature.needCheck }
     await this.writeHeader(this.header)
     await this.flushFile()
   }
 
-  /** Writes the header's known fields, and takes them over after success. Does not flush. */
+  /** Writes the header's known fields, and adopts them after success. Does not flush. */
   async writeHeader(header: Header): Promise<void> {
     const bytes = new Uint8Array(HEADER_BYTES)
     HEADER.write(bytes, header)
@@ -248,7 +254,7 @@ export class Image {
     this.header = header
   }
 
-  /** Forgets all tables, and does nothing of its own accord any more. */
+  /** Forgets all tables, and stops the timer. */
   drop(): void {
     this.#timer.stop()
     this.l1Table.clear()
@@ -256,8 +262,8 @@ export class Image {
   }
 
   /**
-   * Cuts off part of a cluster that a crash left behind the end: if a write to that place is lost in another
-   * crash, zeroes have to be there.
+   * Cuts off the part of a cluster that a crash left behind the end: if a later write there is lost in
+   * another crash, zeroes have to be there.
    */
   async #trim(): Promise<void> {
     if (this.file.size > this.end) {
@@ -267,7 +273,10 @@ export class Image {
     this.#isTrimmed = true
   }
 
-  /** Sets the need-check bit and flushes, once; QEMU leaves out the flush, and trusts the disk to keep order. */
+  /**
+   * Sets the need-check bit and flushes, if it is not set; QEMU omits the flush, and relies on the disk to
+   * keep the order.
+   */
   async #markNeedCheck(): Promise<void> {
     this.#timer.restart()
     if (this.needCheck) return
@@ -276,14 +285,14 @@ export class Image {
     try {
       await this.flushFile()
     } catch (error) {
-      // What is not known to be durable counts as not set.
+      // A bit that may not be durable counts as not set.
       this.header = before
       this.#headerIsUnsettled = true
       throw error
     }
   }
 
-  /** Failing leaves the bit, which the next allocation or the shutdown tries again. */
+  /** A failure leaves the bit set; the next allocation or the shutdown tries again. */
   async #becameIdle(): Promise<void> {
     await this.lock.run(() => this.markClean()).catch(() => undefined)
   }

@@ -1,21 +1,21 @@
 /**
- * From guest offsets to what the image says of them. The answer is a plan, a {@link Run}; the caller does the
- * I/O. Takes no lock; touches the disk only for a table slice that is not cached.
+ * Looks up guest offsets in the tables. The answer is a {@link Run}; the caller does the I/O. Takes no lock;
+ * touches the disk only for a table slice that is not cached.
  */
 import { alignDown, BlockError, join64, type Table, type TableCache, TWO_32 } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 
-/** What a guest cluster is. `invalid`: its entry, or that of its table, points where nothing can be. */
+/** The kind of a guest cluster. `invalid`: its entry, or that of its table, points where nothing can be. */
 export const Kind = { unallocated: 0, zero: 1, data: 2, invalid: 3 } as const
 /** One of {@link Kind}. */
 export type Kind = (typeof Kind)[keyof typeof Kind]
 
-/** A stretch of the guest's disk that one kind of request can serve. */
+/** A guest range that one kind of request can serve. */
 export interface Run {
   readonly kind: Kind
-  /** Guest bytes, from the asked offset. At least 1. */
+  /** Guest bytes from the offset looked up. At least 1. */
   readonly bytes: number
-  /** Host offset in bytes of the first byte of `data`; 0 for the others. */
+  /** Host offset in bytes of the first byte of `data`; 0 for the other kinds. */
   readonly hostOffset: number
 }
 
@@ -24,43 +24,43 @@ export const ENTRY = 8
 /** Entry of a cluster that reads as zeroes. */
 export const ZERO_CLUSTER = 1
 
-/** An entry as a number; one beyond 2^53-1, which no file reaches, as Infinity. */
+/** An entry as a number; Infinity beyond 2^53-1, which no file reaches. */
 export function entryAt(view: DataView, index: number): number {
   const hi = view.getUint32(index * ENTRY + 4, true)
   if (hi > 0x1f_ffff) return Number.POSITIVE_INFINITY
   return join64(hi, view.getUint32(index * ENTRY, true), 'table entry')
 }
 
-/** Changes an entry. The caller notes the change in the cache. */
+/** Changes an entry. The caller marks the slice as changed in the cache. */
 export function setEntry(view: DataView, index: number, entry: number): void {
   view.setUint32(index * ENTRY, entry % TWO_32, true)
   view.setUint32(index * ENTRY + 4, Math.floor(entry / TWO_32), true)
 }
 
-/** Where an entry is: a slice of a cache (its host offset), and the index in it. */
+/** The position of an entry: a slice of a cache (its host offset), and the index in it. */
 export interface Place {
   readonly slice: number
   readonly index: number
 }
 
-/** The place of entry `index` of a table at a host offset. */
+/** The position of entry `index` of a table at a host offset. */
 export function placeOf(cache: TableCache, tableOffset: number, index: number): Place {
   const at = index * ENTRY
   return { slice: tableOffset + alignDown(at, cache.sliceSize), index: (at % cache.sliceSize) / ENTRY }
 }
 
-/** The L1 entry's place for a guest offset. */
+/** The position of the L1 entry for a guest offset. */
 export const l1Place = (image: Image, offset: number): Place =>
   placeOf(image.l1Table, image.header.l1TableOffset, Math.floor(offset / image.l2Coverage))
 
-/** The L2 entry's place for a guest offset, given where its table is. */
+/** The position of the L2 entry for a guest offset, given the host offset of its table. */
 export const l2Place = (image: Image, tableOffset: number, offset: number): Place =>
   placeOf(image.l2Tables, tableOffset, Math.floor((offset % image.l2Coverage) / image.clusterSize))
 
 /** Guest bytes that one slice of an L2 table describes. */
 export const sliceCoverage = (image: Image): number => (image.l2Tables.sliceSize / ENTRY) * image.clusterSize
 
-/** Brings a slice in, and gives it. Use it before the next await. */
+/** Loads a slice and returns it. Use it before the next await. */
 export async function sliceAt(cache: TableCache, offset: number): Promise<Table> {
   for (;;) {
     const table = cache.peek(offset)
@@ -70,13 +70,15 @@ export async function sliceAt(cache: TableCache, offset: number): Promise<Table>
 }
 
 /**
- * What an entry that points nowhere means. Under the need-check bit a crash may have left it, and the repair that
- * a writer makes calls it unallocated; so do readers, who cannot repair.
+ * The kind of an entry that points outside the file. While the need-check bit is set, a crash may have left
+ * it, and the repair before the first write makes it unallocated; readers, which cannot repair, treat it the
+ * same.
  */
 const brokenKind = (image: Image): Kind => (image.needsRepair ? Kind.unallocated : Kind.invalid)
 
 /**
- * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice.
+ * The longest run at guest `offset`, at most `bytes`: of one kind, with contiguous host offsets, within one
+ * slice.
  *
  * @returns the slice that has to be loaded first, if one is not cached
  */
@@ -103,7 +105,9 @@ export interface Missing {
 /** Whether a lookup ended at a slice that is not cached. */
 export const isMissing = (found: Run | Missing): found is Missing => 'cache' in found
 
-/** Like {@link peekRun}; reads slices where it has to. @throws BlockError EINVAL for a broken entry, as QEMU */
+/**
+ * Like {@link peekRun}; reads slices if necessary. @throws BlockError EINVAL for a broken entry, as in QEMU
+ */
 export async function loadRun(image: Image, offset: number, bytes: number): Promise<Run> {
   for (;;) {
     const found = peekRun(image, offset, bytes)
@@ -113,7 +117,7 @@ export async function loadRun(image: Image, offset: number, bytes: number): Prom
   }
 }
 
-/** The error of a request that met a broken entry. */
+/** The error for a request that finds a broken entry. */
 export const invalidEntry = (image: Image, offset: number): BlockError =>
   new BlockError('EINVAL', 'a table entry points outside the image file', { node: image.nodeName, offset })
 
@@ -134,7 +138,7 @@ function runAt(image: Image, table: Table, index: number, offset: number, limit:
   }
 }
 
-/** What an L2 entry means. */
+/** The kind of an L2 entry. */
 export function kindOf(image: Image, entry: number): Kind {
   if (entry === 0) return Kind.unallocated
   if (entry === ZERO_CLUSTER) return Kind.zero

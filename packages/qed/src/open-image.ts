@@ -1,4 +1,4 @@
-/** From a file to an {@link Image}, and what has to be done before the first write. */
+/** Opens an {@link Image} from a file, and prepares it for the first write. */
 import { BlockError, type OpenContext } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
 import { Feature, HEADER_BYTES, type Header, parseHeader } from './format/header.ts'
@@ -8,7 +8,8 @@ import { Image } from './image.ts'
 type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
 
 /**
- * Opens an image. One that needs a check is repaired before it can be written; readers take it as it is.
+ * Opens an image. One that needs a check is repaired before it can be written; a read-only open leaves it as
+ * it is.
  *
  * @throws BlockError in QEMU's words
  */
@@ -50,10 +51,10 @@ async function readBackingName(file: File, header: Header): Promise<string | und
 }
 
 /**
- * Before the first write: autoclear bits, of which none is known, are cleared, and entries that a crash left are
- * repaired. Nothing that was read before is trusted.
+ * Prepares the image for its first write: clears autoclear bits, none of which is known, and repairs entries
+ * that a crash left. Everything that was read before is read again.
  *
- * @throws BlockError EIO `Image corrupted` when something is left that cannot be repaired
+ * @throws BlockError EIO `Image corrupted` if something cannot be repaired
  */
 export async function becomeWritable(image: Image): Promise<void> {
   image.drop()
@@ -67,6 +68,6 @@ export async function becomeWritable(image: Image): Promise<void> {
   if (!image.needsRepair) return
   const report = await checkImage(image, { repair: 'all' })
   image.events.repair(report)
-  // QEMU goes on where two guest clusters share one of the file, and lets a write to one change the other.
+  // QEMU continues if two guest clusters share a host cluster, and then a write to one changes the other.
   if (image.needsRepair) throw new BlockError('EIO', 'Image corrupted', { node: image.nodeName })
 }

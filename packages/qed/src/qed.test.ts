@@ -1,4 +1,4 @@
-/** What is QED's own: the need-check bit and its timer, zero clusters, allocation behind the end, and repairs. */
+/** Features of QED alone: need-check bit and timer, zero clusters, allocation behind the end, repairs. */
 import {
   type BlockNode,
   DriverRegistry,
@@ -19,7 +19,7 @@ import { createImage, emptyDisk, filled, type OpenImage, open } from './testing/
 
 const KIB = 1024
 const SMALL = { cluster_size: 4096, table_size: 1, size: 4 * 2 ** 20 }
-/** Of {@link SMALL}: header, L1 table, and the first L2 table. */
+/** In {@link SMALL}, behind the header, the L1 table, and the first L2 table. */
 const FIRST_DATA = 3 * 4096
 
 async function featuresOf(file: BlockNode): Promise<bigint> {
@@ -41,7 +41,7 @@ async function poke(file: BlockNode, offset: number, value: bigint): Promise<voi
   await file.write(offset, word)
 }
 
-/** What the disk is after a crash that loses nothing of what was written. */
+/** Simulates a crash that loses no completed write. */
 async function crash({ node }: OpenImage): Promise<void> {
   await node.crash()
 }

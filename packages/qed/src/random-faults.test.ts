@@ -1,11 +1,11 @@
-/** Requests to the file that fail, whenever they come: no request that succeeded is lost, and the image stays sound. */
+/** Random failures of requests to the file: no successful request is lost, and the image stays sound. */
 import { BlockError, type BlockNode, WriteLog, writeLog } from '@vmblock/block-core'
 import { CrashGuest, createRandom, nodeOf, openTestNode } from '@vmblock/block-core/testing'
 import { expect, it } from 'vitest'
 import { createQedDriver } from './driver.ts'
 import { createImage, TestClock } from './testing/images.ts'
 
-/** A node that hands on to `file`, unless `mayFail` says otherwise. */
+/** A node that passes requests on to `file`, unless `mayFail` makes them fail. */
 function faulty(file: BlockNode, mayFail: () => boolean): BlockNode {
   const attempt = async (run: () => Promise<void>): Promise<void> => {
     if (mayFail()) throw new BlockError('EIO', 'injected')
@@ -57,7 +57,7 @@ it('does not count on a need-check bit that could not be cleared for sure', asyn
     read: (offset, into) => image.read(offset, into),
     async write(offset, from) {
       await image.write(offset, from)
-      // Done, and reported as failed.
+      // Carried out, but reported as failed.
       if (failing && offset === 0) throw new BlockError('EIO', 'injected')
     },
     truncate: (size) => image.truncate(size),

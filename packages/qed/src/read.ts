@@ -1,4 +1,4 @@
-/** Reading guest data, and telling what is there without reading it. */
+/** Reads guest data, and reports block status. */
 import { type BlockStatus, backingIsZero, inParts, joinedStatus, readBacking } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import { isMissing, Kind, loadRun, peekRun, type Run } from './lookup.ts'

@@ -1,5 +1,5 @@
 /**
- * Writing guest data: in place where there is a cluster, else append - write - link. The link comes last, so a
+ * Writes guest data: in place if there is a cluster, else append - write - link. The link comes last, so a
  * crash before it leaks clusters and loses nothing.
  */
 import { alignDown, alignUp, inParts, type NewClusters, writeWithCopies } from '@vmblock/block-core'
@@ -46,9 +46,9 @@ async function writeInPlace(image: Image, run: Run, from: Uint8Array): Promise<v
 }
 
 /**
- * Writes the first part of `from` where clusters have to be allocated.
+ * Writes the first part of `from`, for which clusters have to be allocated.
  *
- * @returns how many bytes were written: up to the first cluster that is there
+ * @returns how many bytes were written: up to the first allocated cluster
  */
 function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
   const { clusterSize } = image
@@ -56,11 +56,11 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
   const bytes = Math.min(from.length, coverage - (offset % coverage))
   const start = alignDown(offset, clusterSize)
   const length = alignUp(offset + bytes, clusterSize) - start
-  // Whoever else wants to allocate or zero in these clusters waits, and then looks again.
+  // Other requests that allocate or zero in these clusters wait, and then look again.
   return image.allocating.run(start, length, true, async () => {
     await makeRoom(image)
     const reserved = await image.lock.run(() => reserve(image, start, length / clusterSize))
-    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+    if (!reserved) return 0 // another request allocated it meanwhile: it can be written in place now
     const size = reserved.clusters * clusterSize
     const part = from.subarray(0, Math.min(bytes, start + size - offset))
     try {
@@ -75,7 +75,7 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
   })
 }
 
-/** Whole clusters are written, zeroes too: where the file ends says which clusters are there. */
+/** Describes clusters that are written whole, zeroes included: the file's end tells which ones exist. */
 const newClusters = (image: Image, start: number, bytes: number, { hostOffset }: Reserved): NewClusters => ({
   data: image.file,
   announceTo: image.file,
@@ -88,8 +88,8 @@ const newClusters = (image: Image, start: number, bytes: number, { hostOffset }:
 })
 
 /**
- * Zeroes guest bytes [offset, offset + bytes), whole clusters: an entry that says so where no cluster is, and
- * zeroes in place where one is, because nothing could ever take a cluster that was given up.
+ * Zeroes guest bytes [offset, offset + bytes), whole clusters. Unallocated ones get an entry that says so;
+ * allocated ones are zeroed in place, because a freed cluster could never be reused.
  */
 export async function zeroClusters(image: Image, offset: number, bytes: number): Promise<void> {
   await inParts(bytes, async (done, parts) => {

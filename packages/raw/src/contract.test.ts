@@ -1,4 +1,4 @@
-/** The raw driver as every driver is tested, and opened the way applications do. */
+/** The contract of all drivers for raw disks, opened as applications do. */
 import {
   BlockNode,
   DriverRegistry,

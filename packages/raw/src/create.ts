@@ -1,4 +1,4 @@
-/** Making raw images: a file of the right size, allocated as far as the options ask. */
+/** Creates raw images: sets the size of a file, and allocates as much of it as the options ask for. */
 import {
   alignUp,
   BlockError,
@@ -29,16 +29,16 @@ export async function checkCreation({ size: bytes, preallocation: mode }: RawOpt
 }
 
 /**
- * Gives an empty file its size: whole sectors, as QEMU makes them.
+ * Gives an empty file its size: whole sectors, as in QEMU.
  *
- * @throws BlockError EINVAL without a size; ENOTSUP for a preallocation mode that the file cannot do
+ * @throws BlockError EINVAL without a size; ENOTSUP for a preallocation mode that the file does not support
  */
 export async function createRaw({ file, options }: CreateContext<RawOptions>): Promise<void> {
   await checkCreation(options)
   const { preallocation } = options
   if (!file.growable && preallocation !== 'off')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
-  // What was there would show; a device is as large as it is.
+  // Old content would be visible; a device keeps its size.
   if (file.growable && file.size > 0) await file.truncate(0)
   await file.truncate(alignUp(options.size!, SECTOR), { preallocation, exact: file.growable })
   await forgetContent(file)

@@ -1,4 +1,4 @@
-/** Overlapping requests of every kind on raw disks, on a file whose answers come in any order. */
+/** Overlapping requests of every kind on raw disks, on a file that completes requests in any order. */
 import {
   blkdebug,
   DriverRegistry,
@@ -23,7 +23,7 @@ const environment = { registry: new DriverRegistry([memory, blkdebug, raw]), hos
 interface Variety {
   readonly name: string
   readonly options?: RawOptions
-  /** Bytes that the file's requests are multiples of. */
+  /** Requests to the file are multiples of this many bytes. */
   readonly blocks?: number
   readonly run?: Partial<ConcurrencyRun>
 }
@@ -52,7 +52,7 @@ const runOf = ({ options = {}, blocks = 1, run = {} }: Variety, seed: number): C
     ]),
   ],
   async make(shaker) {
-    // A window begins where the stamps were counted from elsewhere: there the disk begins as zeroes.
+    // Stamps count from the start of the file, and not of the window: a disk with an offset begins as zeroes.
     const content = options['offset'] ? new Uint8Array(SIZE) : stamped(0, SIZE, 1e6, run.sector ?? 512)
     const file = memoryFromBytes(content)
     const shaken = await shaker.shake(file)

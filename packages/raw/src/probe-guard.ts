@@ -1,33 +1,34 @@
 /**
- * The guard of raw images that nobody called raw. A guest that owns such a disk could write the header, or the trailer, of
- * another format, one that names a file of the host; at the next start the image would be probed as that. So what tells a
- * format, the first sector and the last ones, is judged as it will be, before anything is changed.
+ * The guard of raw images whose format was probed. A guest that owns such a disk could write the header, or
+ * the trailer, of another format, one that names a file of the host; at the next start the image would be
+ * probed as that format. So the sectors that identify a format, the first one and the last ones, are judged
+ * as they would be after each request, before anything is changed.
  *
- * Only types are imported, so that a page that needs this late does not start with more files.
+ * Only types are imported, so that a page that loads this late does not start with more files.
  */
 import type { BlockChild, OpenContext } from '@vmblock/block-core'
 
 const SECTOR = 512
 
-/** What QEMU prints when probing ends at raw, line by line. */
+/** QEMU's warning when probing ends with raw, line by line. */
 export const probedWarning = (filename: string): readonly string[] => [
   `WARNING: Image format was not specified for '${filename}' and probing guessed raw.`,
   '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.',
   "         Specify the 'raw' format explicitly to remove the restrictions.",
 ]
 
-/** What the guard needs of the node that it guards. */
+/** The parts of a node that its guard needs. */
 export interface GuardedDisk {
   readonly file: BlockChild
   readonly nodeName: string
   readonly otherFormat: OpenContext<unknown>['otherFormat']
-  /** Bytes: where the part of a file of that size begins that may tell its format. */
+  /** Offset in bytes, in a file of `size` bytes, from which on its content may identify a format. */
   tailStart(size: number): number
-  /** The error for a request that is refused. */
+  /** The error for a refused request. */
   refusal(message: string): Error
 }
 
-/** Bytes that a request changes. Offsets are those of the file; without data they become zeroes. */
+/** Bytes that a request changes. Offsets are relative to the file; without data they become zeroes. */
 interface Change {
   readonly offset: number
   readonly end: number
@@ -40,12 +41,12 @@ const NOTHING = new Uint8Array(0)
 const NO_HEAD = new Uint8Array(SECTOR)
 
 /**
- * Passes requests to a probed image on, or refuses them. Those that touch what tells the format are made one by one: two of
- * them, each harmless alone, would make a signature together.
+ * Passes requests to a probed image on, or refuses them. Requests that touch identifying sectors run one at a
+ * time: two of them, each harmless alone, could make a signature together.
  */
 export class ProbeGuard {
   readonly #disk: GuardedDisk
-  /** Ends with the last of those that are made one by one. */
+  /** Resolves when the last of the serialized requests has ended. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(disk: GuardedDisk) {
@@ -53,10 +54,11 @@ export class ProbeGuard {
   }
 
   /**
-   * Passes a write on. A guest may change its memory between the check and the write, so that what is judged is copied.
+   * Passes a write on. A guest may change its memory between the check and the write, so the checked data is
+   * copied.
    *
    * @param offset bytes, in the file
-   * @throws BlockError EPERM when the image would look like another format
+   * @throws BlockError EPERM if the image would look like another format
    */
   write(offset: number, from: Uint8Array, run: (data: Uint8Array) => Promise<void>): Promise<void> {
     const end = offset + from.length
@@ -68,7 +70,11 @@ export class ProbeGuard {
     })
   }
 
-  /** Passes on what makes zeroes, perhaps: zero writes and discards. @throws BlockError EPERM as {@link write} */
+  /**
+   * Passes on requests that may write zeroes: zero writes and discards.
+   *
+   * @throws BlockError EPERM as {@link write}
+   */
   clear(offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
     const end = offset + bytes
     if (!this.#concerns(offset, end)) return run()
@@ -79,7 +85,7 @@ export class ProbeGuard {
   }
 
   /**
-   * Passes a resize on: other sectors are the last then. The core lets nothing else run meanwhile.
+   * Passes a resize on, which makes other sectors the last ones. The core runs no other request meanwhile.
    *
    * @throws BlockError EPERM as {@link write}
    */
@@ -106,7 +112,7 @@ export class ProbeGuard {
     const { size } = this.#disk.file
     const head = change.offset < SECTOR ? await this.#after(change, 0, SECTOR) : NO_HEAD
     const reached = Math.max(size, change.end)
-    // A file that ends within a sector is filled up by its last write, or not: it must be raw either way.
+    // A file that ends within a sector may be filled up by its last write, or not: both must be raw.
     for (const end of new Set([size, reached, sectorEnd(reached)])) {
       const start = this.#disk.tailStart(end)
       const tail = change.end > start ? await this.#after(change, start, end) : NOTHING
@@ -124,7 +130,7 @@ export class ProbeGuard {
     )
   }
 
-  /** What [start, end) of the file holds once a change was made. */
+  /** The content of [start, end) of the file after a change. */
   async #after({ offset, end: changeEnd, data }: Change, start: number, end: number): Promise<Uint8Array> {
     const isCovered = offset <= start && changeEnd >= end
     const bytes = isCovered ? new Uint8Array(end - start) : await this.#content(start, end, end)
@@ -135,7 +141,7 @@ export class ProbeGuard {
     return bytes
   }
 
-  /** What [start, end) holds, and then zeroes, of which there are more beyond the end of the file, up to `until`. */
+  /** The content of [start, end), with zeroes beyond the end of the file, and then zeroes up to `until`. */
   async #content(start: number, end: number, until: number): Promise<Uint8Array> {
     const { file } = this.#disk
     const bytes = new Uint8Array(Math.max(until - start, 0))

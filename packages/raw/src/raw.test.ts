@@ -1,4 +1,4 @@
-/** The raw driver on a file that remembers what it was asked. */
+/** The raw driver on a file that records its calls. */
 import { parseOptions } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { raw } from './raw.ts'

@@ -1,6 +1,6 @@
 /**
- * The raw format: a disk that is its file, or a window of it. Everything is passed on; what the driver adds is
- * the window's bounds, and the guard of images that were probed.
+ * The raw format: a disk that is its file, or a window of it. All requests are passed on; the driver adds
+ * only the window's bounds, and the guard of probed images.
  */
 import {
   type BlockChild,
@@ -19,11 +19,11 @@ import {
 import { checkCreation, createRaw, rawCreateOptions } from './create.ts'
 import { checkedWindow, rawOptions, windowSize } from './window.ts'
 
-/** The node below keeps, or emulates, each of these for us. */
+/** The node below handles, or emulates, each of these flags. */
 const WRITE_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua'])
 const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua', 'mayUnmap', 'noFallback'])
 
-/** Only what nobody called raw is guarded. @throws BlockError EIO when the code cannot be had */
+/** Only images whose format was probed are guarded. @throws BlockError EIO if the code cannot be loaded */
 const loadGuard = loadOnce('guarding raw images that were guessed', () => import('./probe-guard.ts'))
 
 /** Every image is a raw image; the lowest score makes it the last resort. */
@@ -51,11 +51,11 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
   const refusal = (message: string): BlockError => new BlockError('EPERM', message, { node: nodeName })
   const part = probed ? await loadGuard() : undefined
   if (part && !context.readOnly) for (const line of part.probedWarning(file.filename)) events.warn(line)
-  // Also for one that is read-only: a reopen may change that.
+  // Also for a read-only one: a reopen may change that.
   const guard = part && new part.ProbeGuard({ file, nodeName, otherFormat, tailStart, refusal })
 
   return {
-    // A write of part of the first sector could not be judged, so the core makes it a whole one.
+    // A write of part of the first sector could not be judged, so the core extends it to whole sectors.
     ...(probed && { limits: { requestAlignment: SECTOR } }),
     writeFlags: WRITE_FLAGS,
     zeroFlags: ZERO_FLAGS,
@@ -89,7 +89,7 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
       return guard ? guard.clear(at, bytes, discard) : discard()
     },
 
-    // Nobody sees what a copy writes, so a probed image, which has to look, is left out.
+    // The data of a copy cannot be checked, so a probed image, which must be guarded, has no copies.
     ...(!probed && {
       copyRange: (offset, bytes, source, sourceOffset) =>
         file.copyRange(window.offset + offset, bytes, source, sourceOffset),
@@ -124,7 +124,7 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
   }
 }
 
-/** What holds for the file holds for the disk, except what its own format says of it. */
+/** Facts of the file, which hold for the disk as well, except those of its own format. */
 async function infoOf(file: BlockChild): Promise<NodeInfo> {
   const { formatSpecific, backingFilename, backingFormat, ...shared } = await file.node.info()
   return shared

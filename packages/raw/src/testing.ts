@@ -1,4 +1,4 @@
-/** Raw disks over an array of bytes, opened without a host: for the tests of this package. */
+/** Raw disks over an array of bytes, opened without a host, for the tests of this package. */
 import {
   BlockChild,
   BlockNode,
@@ -12,7 +12,7 @@ import { PLAIN_CONFIG } from '@vmblock/block-core/testing'
 import { raw } from './raw.ts'
 import { rawOptions } from './window.ts'
 
-/** A file in memory that remembers what it was asked. */
+/** A file in memory that records its calls. */
 export class ByteFile implements NodeOps {
   readonly growable: boolean
   readonly zeroFlags = new Set(['fua', 'mayUnmap', 'noFallback'] as const)
@@ -70,15 +70,15 @@ export class ByteFile implements NodeOps {
   }
 }
 
-/** How a raw disk is opened. */
+/** Options for opening a raw disk. */
 export interface OpenRawOptions {
   readonly options?: Readonly<Record<string, unknown>>
   readonly readOnly?: boolean
-  /** The image was not called raw, it was probed; these heads belong to other formats. */
+  /** The image's format was probed; the function tells which heads and tails belong to other formats. */
   readonly probedUnless?: (head: Uint8Array, tail: Uint8Array) => boolean
 }
 
-/** A node for bytes. */
+/** A node over a file. */
 export const fileNode = (file: NodeOps): BlockNode =>
   new BlockNode({
     name: 'file0',

@@ -1,5 +1,5 @@
 /**
- * Which part of its file a raw disk shows: the options `offset` and `size`, and the checks QEMU makes of them
+ * The part of its file that a raw disk shows: the options `offset` and `size`, and QEMU's checks of them
  * (raw_apply_options in block/raw-format.c).
  */
 import { alignUp, type BlockChild, BlockError, type OptionValues, SECTOR, size } from '@vmblock/block-core'
@@ -13,20 +13,20 @@ export const rawOptions = {
 /** The part of a file that a raw disk shows. All in bytes. */
 export interface RawWindow {
   readonly offset: number
-  /** Undefined: everything from `offset` to the end of the file, wherever that moves. */
+  /** Undefined: everything from `offset` to the end of the file, which may move. */
   readonly size: number | undefined
 }
 
 /**
- * What the file measures for the block layer, in bytes: whole sectors, as in QEMU. What is missing of its last
- * sector reads as zeroes; it can be written where the file can grow.
+ * The size of the file for the block layer, in bytes: whole sectors, as in QEMU. The missing part of the last
+ * sector reads as zeroes; it can be written if the file can grow.
  */
 export const fileSize = (file: BlockChild): number => alignUp(file.size, SECTOR)
 
 /**
  * Takes the window from the options.
  *
- * @throws BlockError EINVAL, in QEMU's words, when it does not lie in the file or does not end on a sector
+ * @throws BlockError EINVAL, in QEMU's words, if it is not inside the file, or not whole sectors
  */
 export function checkedWindow(
   { offset, size }: OptionValues<typeof rawOptions>,
@@ -47,7 +47,7 @@ export function checkedWindow(
   return { offset, size }
 }
 
-/** Bytes that a window shows now. A file that shrank behind our back shortens it. */
+/** Bytes that a window shows now. It gets shorter if another program shrinks the file. */
 export function windowSize({ offset, size }: RawWindow, file: BlockChild): number {
   const available = Math.max(fileSize(file) - offset, 0)
   return size === undefined ? alignUp(available, SECTOR) : Math.min(size, available)

@@ -57,8 +57,8 @@ const MEMORY = 96 * 2 ** 20
 /** How a machine is started. */
 export interface MachineOptions {
   readonly release?: V86Release
-  /** More for the command line of the kernel. */
   /** Additions to the kernel's command line. */
+  readonly append?: string
   /** Default: yes. */
   readonly attach?: boolean
   /** A state from {@link Machine.save}; without one the machine boots. */

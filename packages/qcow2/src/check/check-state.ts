@@ -1,4 +1,4 @@
-/** A check under way: what it knows and has found, and how much of it may still be done. */
+/** The state of a running check: what it knows and has found, and how much work it may still do. */
 import { BlockError, type CheckReport } from '@vmblock/block-core'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { HostRange } from '../format/places.ts'
@@ -6,7 +6,7 @@ import type { Image } from '../image/image.ts'
 import type { References } from './references.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
 
-/** A check under way. */
+/** A running check. */
 export interface Check {
   readonly image: Image
   readonly result: CheckReport
@@ -17,45 +17,48 @@ export interface Check {
   readonly fixLeaks: boolean
   /** The refcount structure cannot be repaired in place. */
   rebuild: boolean
-  /** Entries that may still be looked at for nothing before the image is taken for one made to keep a check busy. */
+  /**
+   * Entries that may still be read without being paid for (see {@link countTable}), before the image is taken
+   * for one made to keep a check busy.
+   */
   entriesLeft: number
-  /** What is known of the table of snapshots. */
+  /** The state of the snapshot table. */
   snapshots: CheckedSnapshots
   /** Every entry of the active tables that refers to a cluster has COPIED set. */
   isAllCopied: boolean
-  /** Differences that may still be found before the image is taken for one that was made to keep a check busy. */
+  /** Differences that may still be found before the image is taken for one made to keep a check busy. */
   differencesLeft: number
   report(line: string): void
-  /** Takes why the check ends without a result. */
+  /** Takes the reason if the check ends without a result. */
   reportFailure(text: string): void
 }
 
-/** What a check knows of the table of snapshots. Counts are of entries. */
+/** The state of the snapshot table in a check. Counts are of entries. */
 export interface CheckedSnapshots {
   readonly count: number
-  /** Those that have an L1 table. */
+  /** Entries that have an L1 table. */
   readonly withTable: number
-  /** What the table occupies in the file. */
+  /** The ranges of the file that the table occupies. */
   readonly ranges: readonly HostRange[]
   /** Entries that a repair cut off. */
   readonly cut: number
-  /** Entries that are not as they should be, and are made so by writing the table anew. */
+  /** Broken entries, which are fixed by writing the table anew. */
   readonly broken: number
   /** One reference of the table to each of its clusters was counted. */
   isCounted: boolean
 }
 
-/** Entries that a check of any image may look at for nothing: some seconds' worth. */
+/** Entries that a check of any image may read without being paid for: this takes some seconds. */
 export const ENTRIES = 2 ** 26
-/** What reading a table costs, in entries. */
+/** The cost of reading a table, in entries. */
 const READING = 4096
 
 /**
- * Counts a table that is looked at. One that holds something, and was not looked at before, takes its place in the file,
- * and each snapshot may look at it once more. Tables that lie in holes, or are named again and again, cost time that
- * nobody paid for.
+ * Counts a table that is read. A table is paid for if it is not empty and was not read before, since it then
+ * takes space in the file; each snapshot may read it once more. Tables in holes, or referenced again and
+ * again, would cost time out of proportion to the size of the file.
  *
- * @throws BlockError EIO when those are too many
+ * @throws BlockError EIO if too many tables are read without being paid for
  */
 export function countTable(check: Check, entries: number, isPaid: boolean): void {
   const cost = entries + READING
@@ -75,13 +78,15 @@ function tooMuch(check: Check, message: string): BlockError {
   return new BlockError('EIO', message, { node: check.image.settings.nodeName })
 }
 
-/** So many entries of a table are as much work as a small request, by which the event loop gets its turns. */
+/**
+ * Entries of a table that are as much work as a small request; after such units the event loop gets its turn.
+ */
 export const ENTRIES_OF_UNIT = 64
 
-/** Differences that a check of any image may find: so many clusters of 64 KiB are 256 GiB. */
+/** Differences that a check of any image may find: that many clusters of 64 KiB are 256 GiB. */
 const DIFFERENCES = 2 ** 22
 
-/** How many differences may be found: more of them in a file that takes more of its host. */
+/** How many differences may be found: more in a file that takes more space. */
 export async function allowedDifferences({ file, geometry }: Image): Promise<number> {
   const actualSize = (await file.node.info()).actualSize || file.size
   return Math.max(DIFFERENCES, (2 * actualSize) / geometry.clusterSize)
@@ -103,7 +108,7 @@ export const emptyReport = (): CheckReport => ({
   checkErrors: 0,
 })
 
-/** Offsets and sizes as QEMU prints them. Host offsets have 56 bits; what is beyond was rounded when it was read. */
+/** Offsets and sizes as QEMU prints them. Host offsets have 56 bits; larger ones were rounded when read. */
 export const hex = (value: number): string =>
   value < MAX_HOST_OFFSET ? value.toString(16) : `${MAX_HOST_OFFSET.toString(16)} or more`
 
@@ -111,12 +116,16 @@ export const hex = (value: number): string =>
 export const hexWord = (hi: number, lo: number): string =>
   hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0')
 
-/** Counts one reference to every cluster that [offset, offset + bytes) touches. @returns whether each was counted */
+/**
+ * Counts one reference to every cluster that [offset, offset + bytes) touches.
+ *
+ * @returns whether all were counted
+ */
 export function countReference(check: Check, offset: number, bytes: number): boolean {
   const { image, references, result } = check
   const { clusterSize } = image.geometry
   if (bytes <= 0) return true
-  // The last cluster may be cut short, since nobody has to write all of it.
+  // The last cluster may be cut short, since writers need not write all of it.
   if (offset + bytes - image.file.size >= clusterSize) {
     check.report(
       `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`,

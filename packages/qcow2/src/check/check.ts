@@ -1,6 +1,6 @@
 /**
- * Checking an image, and repairing it: count all references, compare them with the refcounts, put right what
- * may be put right, then the COPIED flags. Messages, counts and order are those of QEMU 7.2
+ * Checks and repairs an image: counts all references, compares them with the refcounts, repairs what may be
+ * repaired, then checks the COPIED flags. Messages, counts and order are those of QEMU 7.2
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
 import { BlockError, type CheckOptions, type CheckReport, divUp } from '@vmblock/block-core'
@@ -19,8 +19,8 @@ import { StoredRefcounts } from './stored-refcounts.ts'
  * Checks an image on which no request runs. After a repair that left no corruption, the dirty bit and the
  * corrupt bit are cleared.
  *
- * @throws BlockError EIO when the check could not be completed, or `leaks` was asked for and the refcount
- *   structure would have to be rebuilt: then the dirty bit stays
+ * @throws BlockError EIO if the check could not be completed, or if only `leaks` may be repaired and the
+ *   refcount structure would have to be rebuilt: then the dirty bit stays
  */
 export async function checkImage(
   image: Image,
@@ -79,7 +79,7 @@ const NO_SNAPSHOTS: CheckedSnapshots = {
 
 const isSound = ({ checkErrors, corruptions }: CheckReport): boolean => checkErrors === 0 && corruptions === 0
 
-/** What is wrong with the table of snapshots is put right when the refcounts are, and counts only then. */
+/** Repairs the snapshot table after the refcounts, and only now counts its problems. */
 async function finishSnapshotTable(check: Check): Promise<void> {
   const { result, snapshots, fixErrors } = check
   if (snapshots.broken > 0 && fixErrors) await repairSnapshotTable(check)
@@ -87,7 +87,7 @@ async function finishSnapshotTable(check: Check): Promise<void> {
   result.corruptionsFixed += snapshots.cut
 }
 
-/** A complete repair is the only thing that may clear a dirty bit somebody else left. */
+/** Only a complete repair may clear a dirty bit that another program left. */
 async function declareSound(image: Image): Promise<void> {
   image.needsRepair = false
   await image.markClean()
@@ -131,7 +131,8 @@ async function rebuild(check: Check): Promise<number> {
   references.clear()
   const again: Check = { ...check, fixErrors: false, fixLeaks: false }
   await count(again)
-  // The old structure is leaked now. What the freeing of it finds is not news, except what it cannot free.
+  // The old structure is leaked now. Differences found while it is freed are not reported again, except those
+  // that cannot be repaired.
   const sub: Check = { ...check, rebuild: again.rebuild, result: emptyReport() }
   const highest = await compareRefcounts(sub, { errors: false, leaks: true })
   if (sub.rebuild) check.report('ERROR rebuilt refcount structure is still broken')

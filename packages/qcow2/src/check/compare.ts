@@ -1,4 +1,4 @@
-/** What the refcounts say against what was counted. */
+/** Compares the refcounts with the counted references. */
 import { isZero, pause } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
@@ -15,7 +15,7 @@ export interface Repairs {
 /**
  * Compares every cluster's refcount with its references.
  *
- * @returns the highest cluster that is in use by either account
+ * @returns the highest cluster in use by refcount or by reference
  */
 export async function compareRefcounts(check: Check, repairs: Repairs): Promise<number> {
   const { image, references } = check
@@ -34,7 +34,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
     const start = index * refblockEntries
     const stop = Math.min(refblockEntries, references.clusters - start)
     const offset = offsets[i]!
-    // Blocks out of place were reported by the walk, and have no refcounts to compare.
+    // Misplaced blocks were reported by the walk, and have no refcounts to compare.
     const stored =
       offset === 0
         ? undefined
@@ -75,13 +75,13 @@ async function unreadable(check: Check, start: number, stop: number): Promise<vo
   check.result.checkErrors += stop
 }
 
-/** Refcounts that are looked at together: those that are the same by both accounts take little time. */
+/** Refcounts that are compared together: groups that are equal take little time. */
 const GROUP = 64
 
 const wordsOf = (bytes: Uint8Array | undefined): Uint32Array | undefined =>
   bytes && new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
 
-/** Indexes below `stop` around those at which the blocks differ. */
+/** Indexes below `stop` of all refcounts in groups that differ. */
 function* differences(
   { geometry }: Image,
   stop: number,
@@ -99,7 +99,7 @@ function* differences(
   }
 }
 
-/** The last index below `stop` that is not zero in one of the blocks; -1 where there is none. */
+/** The last index below `stop` that is not zero in one of the blocks; -1 if there is none. */
 function lastInUse(
   { geometry, refcounts }: Image,
   stop: number,
@@ -121,8 +121,8 @@ function lastInUse(
 }
 
 /**
- * Indexes of the refcount blocks that exist by either account, in order. A file may claim any length: what is
- * in neither is not walked over.
+ * Indexes of the refcount blocks that exist on disk or have counted references, in order. Other ranges are
+ * not walked: a file may claim any length.
  */
 function blocksToCompare({ image, references }: Check): number[] {
   const indexes = new Set(references.blockIndexes)
@@ -143,7 +143,7 @@ async function settleDifference(
 ): Promise<void> {
   const { result, stored } = check
   countDifferences(check, 1)
-  // A used cluster with refcount 0 is never repaired in place: repairing may allocate just that cluster.
+  // A used cluster with refcount 0 is never repaired in place: the repair itself may allocate that cluster.
   if (refcount === 0) check.rebuild = true
   const isLeak = refcount > reference
   const repairable = refcount !== 0 && (isLeak ? repairs.leaks : repairs.errors)
@@ -191,13 +191,14 @@ async function setRefcount(image: Image, cluster: number, value: number): Promis
   }
 }
 
-/** Refcount blocks that {@link freeBehindEnd} looks at; a crash leaves refcounts of the clusters that come next. */
+/** Refcount blocks that {@link freeBehindEnd} examines: a crash leaves refcounts of the next clusters. */
 const BLOCKS_BEHIND = 2
 
 /**
- * Lowers the refcounts of clusters behind the end of the file, which a crash leaves when the refcounts of new clusters
- * reached the disk and their data did not. No check counts them (block/qcow2-refcount.c ends with the file), and they
- * would be leaks as soon as the file grows. Nothing may refer to them: the image was found consistent.
+ * Sets the refcounts of clusters behind the end of the file to 0. A crash leaves them when the refcounts of
+ * new clusters reached the disk and their data did not. No check counts them (block/qcow2-refcount.c stops at
+ * the end of the file), and they would be leaks as soon as the file grows. Nothing may refer to them: the
+ * image was found consistent.
  */
 export async function freeBehindEnd({ image, references }: Check): Promise<void> {
   const { refblockEntries, clusterSize } = image.geometry

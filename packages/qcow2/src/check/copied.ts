@@ -1,4 +1,4 @@
-/** The COPIED flags of the active tables against the refcounts. */
+/** Checks the COPIED flags of the active tables against the refcounts. */
 import { errorText, pause, viewOf } from '@vmblock/block-core'
 import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
@@ -8,7 +8,7 @@ import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
 
 /**
- * Whether the walk saw already that every flag is right: all are set, and nothing is referred to twice. Then the
+ * Whether the walk already found every flag right: all are set, and nothing is referred to twice. Then the
  * tables need not be read again.
  */
 function areAllRight({ result, references, stored, isAllCopied }: Check): boolean {
@@ -20,7 +20,7 @@ function areAllRight({ result, references, stored, isAllCopied }: Check): boolea
 export async function checkCopied(check: Check): Promise<void> {
   if (areAllRight(check)) return
   const { result } = check
-  // With `leaks` alone, only when the refcounts are known to be right by now.
+  // With `leaks` alone, only if the refcounts are known to be right by now.
   const repair =
     check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
   const repaired = new RepairedEntries(check)
@@ -33,10 +33,16 @@ export async function checkCopied(check: Check): Promise<void> {
   }
 }
 
-/** Entries of the L1 table whose tables are looked up together: of millions, the places would fill the memory. */
+/**
+ * L1 entries whose tables are looked up together: the offsets for millions of entries would fill the memory.
+ */
 const TOGETHER = 8192
 
-/** The entries from `first` to before `end`, and their tables. @param repaired takes what is put right; false: nothing is */
+/**
+ * Checks L1 entries [first, end) and their tables.
+ *
+ * @param repaired takes repaired entries; false: repairs nothing
+ */
 async function checkCopiedL1(
   check: Check,
   first: number,
@@ -49,7 +55,7 @@ async function checkCopiedL1(
   const { clusterSize } = image.geometry
   const { view } = image.l1
   const offsetAt = (i: number): number => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))
-  // A table that no file reaches was reported by the walk.
+  // Tables beyond the end of the file were reported by the walk.
   const fileSize = image.file.size
   const offsets: number[] = []
   for (let i = first; i < end; i++) {
@@ -81,7 +87,7 @@ async function checkCopiedL1(
     const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
     const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)
     if (turning) await turning
-    // Out of place it is looked at, but not written to: its bytes may be anybody's.
+    // An unaligned table is checked, but not written: its bytes may belong to another structure.
     await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
   }
 }
@@ -89,7 +95,7 @@ async function checkCopiedL1(
 /** Bytes of the L1 table that are written together. */
 const PIECE = 65536
 
-/** Entries of the L1 table that were put right in memory: an image may have millions of them. */
+/** L1 entries that were repaired in memory: an image may have millions of them. */
 class RepairedEntries {
   readonly #check: Check
   #from = 0
@@ -100,7 +106,7 @@ class RepairedEntries {
     this.#check = check
   }
 
-  /** The entry that is at so many bytes of the table. Behind those that were added before. */
+  /** Adds the entry at byte `at` of the table, which is behind all those added before. */
   async add(at: number): Promise<void> {
     if (at + 8 - this.#from > PIECE) await this.write()
     if (this.#count === 0) this.#from = at
@@ -108,7 +114,7 @@ class RepairedEntries {
     this.#count++
   }
 
-  /** Writes what was added. */
+  /** Writes the entries that were added. */
   async write(): Promise<void> {
     const { image, result } = this.#check
     const count = this.#count
@@ -177,8 +183,8 @@ async function counted<T>(check: Check, step: () => Promise<T>, what?: string): 
 }
 
 /**
- * The refcount of the cluster at a host offset; undefined where it cannot be read, which was reported before. No
- * promise where the comparison of before knows it, which spares a lookup for every cluster.
+ * The refcount of the cluster at a host offset; undefined if it cannot be read, which was reported before. No
+ * promise if the previous comparison knows it, which saves a lookup for every cluster.
  */
 function refcountOf(check: Check, offset: number): number | undefined | Promise<number | undefined> {
   const { image, references, stored } = check

@@ -1,4 +1,4 @@
-/** Counting what one L2 table refers to, and what is wrong with its entries. */
+/** Counts the clusters that one L2 table refers to, and reports problems of its entries. */
 import { type CheckReport, errorText, pause, viewOf } from '@vmblock/block-core'
 import {
   ClusterKind,
@@ -26,15 +26,15 @@ interface Entry {
   readonly tableOffset: number
 }
 
-/** How the entries before left the walk of a table. */
+/** The state of the walk through a table. */
 interface Walk {
-  /** Host offset at which the next cluster would not be fragmented; 0: anywhere. */
+  /** Host offset at which the next cluster would not be fragmented; 0: any. */
   expected: number
-  /** Indexes of entries to be written anew. */
+  /** Indexes of entries to be rewritten. */
   readonly fixed: number[]
 }
 
-/** Counts what an L2 table refers to. `table` is what is at host offset `tableOffset`. */
+/** Counts the clusters that an L2 table refers to. `table` holds the bytes at host offset `tableOffset`. */
 export async function countL2(
   check: Check,
   tableOffset: number,
@@ -55,7 +55,7 @@ export async function countL2(
     const zeroes = image.extendedL2 ? view.getUint32(at + 8) : 0
     const allocated = image.extendedL2 ? view.getUint32(at + 12) : 0
     if (hi === 0 && lo === 0 && zeroes === 0 && allocated === 0) continue
-    // There may be something to say of each.
+    // Each entry may cause a report.
     const turning = pause()
     if (turning) await turning
     const fixing = countEntry(check, { index, hi, lo, zeroes, allocated, tableOffset }, walk, active)
@@ -64,7 +64,11 @@ export async function countL2(
   if (walk.fixed.length > 0) await writeFixed(check, tableOffset, table, walk.fixed)
 }
 
-/** Nearly every entry of nearly every image: nothing there, or a cluster with nothing to say about. @returns whether it is one */
+/**
+ * Counts an entry of the most common kinds: empty, or a cluster without problems.
+ *
+ * @returns whether it is one
+ */
 function countPlain(
   check: Check,
   hi: number,
@@ -92,7 +96,7 @@ function countAllocated(result: CheckReport, offset: number, clusterSize: number
   walk.expected = offset + clusterSize
 }
 
-/** Any entry that refers to something. @returns undefined, nothing to await, where nothing is wrong */
+/** Counts any other entry. @returns undefined, nothing to await, if there is no problem */
 function countEntry(check: Check, entry: Entry, walk: Walk, active: boolean): Promise<void> | undefined {
   const { image, result } = check
   const { hi, lo } = entry
@@ -170,7 +174,9 @@ function checkCompressed(
   return true
 }
 
-/** @returns whether the cluster is to be counted; false: it has to become a zero cluster without a place */
+/**
+ * @returns whether to count the cluster; false: it must become a zero cluster without a host cluster
+ */
 async function checkAllocated(check: Check, entry: Entry, offset: number): Promise<boolean> {
   const { image, result } = check
   if ((entry.zeroes & entry.allocated) !== 0) {
@@ -203,7 +209,9 @@ async function checkAllocated(check: Check, entry: Entry, offset: number): Promi
   return false
 }
 
-/** Makes entries zero clusters without a place, in one write: there may be as many as a table has. */
+/**
+ * Turns entries into zero clusters without a host cluster, in one write: there may be as many as a table has.
+ */
 async function writeFixed(
   { image, result, report }: Check,
   tableOffset: number,

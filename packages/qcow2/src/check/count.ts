@@ -1,4 +1,4 @@
-/** The walk of a check: everything that refers to host clusters, and what is wrong with it on the way. */
+/** The walk of a check: counts everything that refers to host clusters, and reports problems on the way. */
 import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
@@ -18,7 +18,7 @@ import { type Check, countReference, countTable, ENTRIES_OF_UNIT, hex, hexWord }
 import { countL2 } from './count-l2.ts'
 import { TableReader } from './table-reader.ts'
 
-/** Counts all references. Stops with an error only where the file cannot be read. */
+/** Counts all references. Fails only if the file cannot be read. */
 export async function countReferences(check: Check): Promise<void> {
   const { image, result, snapshots: table } = check
   const { header, geometry } = image
@@ -55,7 +55,7 @@ async function countSnapshot(check: Check, snapshot: Snapshot): Promise<void> {
     )
     result.corruptions++
   } else {
-    // Above 2^53-1 it may be rounded here, and is behind the end of every file.
+    // Above 2^53-1 it may be rounded here, but is behind the end of every file.
     await countL1(check, Number(l1TableOffset), l1Size, false)
   }
 }
@@ -65,14 +65,14 @@ async function countL1(check: Check, offset: number, entries: number, active: bo
     await countL1Piece(check, piece, active)
 }
 
-/** Bytes of a table that are looked at at once: it may be large. */
+/** Bytes of a table that are read at once: it may be large. */
 const PIECE = 65536
 
-/** Whether nothing was found so far that refers to the cluster at a host offset. */
+/** Whether no reference to the cluster at a host offset was found so far. */
 const isUnknown = ({ image, references }: Check, offset: number): boolean =>
   references.get(Math.floor(offset / image.geometry.clusterSize)) === 0
 
-/** Counts a table of words, and gives it piece by piece. */
+/** Counts a table of 64-bit words, and yields it piece by piece. */
 async function* piecesOf(
   check: Check,
   offset: number,
@@ -100,7 +100,7 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
     file: image.file,
     offsets: readable.map((i) => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))),
     size: clusterSize,
-    // A repair changes tables, perhaps one that is met again.
+    // A repair changes tables, perhaps one that comes up again.
     ahead: !check.fixErrors,
   })
   let read = 0
@@ -129,7 +129,9 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
   }
 }
 
-/** Indexes of the L1 entries whose tables can hold anything: beyond the end of the file there are zeroes only. */
+/**
+ * Indexes of the L1 entries whose tables can hold anything: beyond the end of the file there are only zeroes.
+ */
 function readableTables({ image }: Check, l1: DataView): number[] {
   const end = Math.min(image.file.size, Number.MAX_SAFE_INTEGER - image.geometry.clusterSize)
   const readable: number[] = []
@@ -141,12 +143,12 @@ function readableTables({ image }: Check, l1: DataView): number[] {
 }
 
 async function readTable(check: Check, offset: number, into: Uint8Array, where: string): Promise<void> {
-  // No file reaches so far, and beyond its end there are zeroes.
+  // No file reaches that far, and beyond its end there are zeroes.
   if (offset > Number.MAX_SAFE_INTEGER - into.length) return
   await whole(check, where, () => check.image.file.read(offset, into))
 }
 
-/** Reads something that a check cannot go on without. */
+/** Reads something without which the check cannot continue. */
 async function whole<T>(check: Check, where: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read()
@@ -157,7 +159,7 @@ async function whole<T>(check: Check, where: string, read: () => Promise<T>): Pr
   }
 }
 
-/** Bitmap directory, tables and data, if the image vouches for them. */
+/** Counts bitmap directory, tables and data, if the autoclear bit says that they are valid. */
 async function countBitmaps(check: Check): Promise<void> {
   const { image, result } = check
   const { clusterSize } = image.geometry
@@ -211,7 +213,7 @@ async function countRefblocks(check: Check): Promise<void> {
   }
 }
 
-/** A block beyond the end of the file can be made to exist by growing the file: then it holds zeroes. */
+/** Handles a block beyond the end of the file: a repair grows the file, and the block holds zeroes. */
 async function refblockOutside(check: Check, index: number, offset: number): Promise<void> {
   const { image, result, references } = check
   const { clusterSize } = image.geometry

@@ -1,5 +1,5 @@
 /**
- * A new refcount structure in unused space, made from the counted references alone. The old one is not
+ * Builds a new refcount structure in unused space, from the counted references alone. The old one is not
  * touched before the header points at the new one; afterwards it is a leak that the caller frees.
  */
 import { alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
@@ -8,7 +8,7 @@ import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
 import type { References } from './references.ts'
 
-/** Writes the structure and switches to it. @throws BlockError EFBIG, or what the host reports */
+/** Writes the structure and switches to it. @throws BlockError EFBIG, or the error of the file */
 export async function rebuildRefcounts(image: Image, references: References): Promise<void> {
   const { clusterSize } = image.geometry
   image.forgetRefcounts()
@@ -22,7 +22,7 @@ export async function rebuildRefcounts(image: Image, references: References): Pr
         node: image.settings.nodeName,
       })
     const first = references.allocate(clusters, 0)
-    // The table's own clusters changed some blocks, and may need new ones, which may need a longer table.
+    // The clusters of the table changed some blocks, and may need new ones, which may need a longer table.
     await writeBlocks(image, references, blocks, blocksOf(image, first, clusters))
     if (tableClusters(blocks, clusterSize) > clusters) continue
     await activate(image, blocks, first * clusterSize, clusters)
@@ -45,7 +45,7 @@ function blocksOf(image: Image, first: number, count: number): number[] {
   return indexes
 }
 
-/** Writes blocks, allocating those that have no place yet; their places may add further blocks to write. */
+/** Writes blocks, and allocates those that have no cluster yet; that may add further blocks to write. */
 async function writeBlocks(
   image: Image,
   references: References,
@@ -57,7 +57,7 @@ async function writeBlocks(
   for (const index of pending) {
     pending.delete(index)
     if (!blocks.has(index)) {
-      // Behind the start of its own range, so that no block already written has to change, if it can be.
+      // In its own range if possible, so that no block already written has to change.
       const cluster = references.allocate(1, index * refblockEntries)
       blocks.set(index, cluster * clusterSize)
       pending.add(Math.floor(cluster / refblockEntries))

@@ -1,16 +1,19 @@
-/** How often each host cluster is referred to, as a check counts it: refcount blocks in memory, where needed. */
+/** Counts how often each host cluster is referred to: in memory, in pieces of refcount blocks. */
 import { BlockError } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
 
-/** Bytes of a piece of a refcount block: small, for a hostile image may refer to one cluster in each. */
+/** Bytes of a piece of a refcount block: small, because a hostile image may refer to one cluster in each. */
 const PIECE = 64
-/** Pieces that are taken from memory at a time. */
+/** Pieces that are allocated at a time. */
 const SLAB = 1024
 
-/** Pieces that a check of any image may take: 8 MiB, and as much again for finding them. */
+/** Pieces that a check of any image may allocate: 8 MiB, and as much again for their index. */
 const PIECES = 2 ** 17
 
-/** How many pieces may be taken: one for each cluster that is stored, or full ones for each entry that may be. */
+/**
+ * How many pieces may be allocated: one for each stored cluster, or as many full ones as hold a count for
+ * each table entry that may be stored.
+ */
 export async function allowedPieces({ file, geometry }: Image): Promise<number> {
   const actualSize = (await file.node.info()).actualSize || file.size
   const entries = (PIECE * 8) / geometry.refcountBits
@@ -18,24 +21,24 @@ export async function allowedPieces({ file, geometry }: Image): Promise<number> 
 }
 
 /**
- * Counts references, in pieces of blocks of the shape they have on disk, so that a rebuild can write them out.
- * Memory grows with the clusters that are referred to, not with what a header claims.
+ * Counts references, in pieces of refcount blocks in disk format, so that a rebuild can write them out.
+ * Memory grows with the clusters that are referred to, not with the size that a header claims.
  */
 export class References {
   readonly #image: Image
-  /** Where each piece is, by its index as counted from the first cluster: `slab * SLAB + place in it`. */
+  /** Position of each piece, `slab * SLAB + position in it`, by its index counted from the first cluster. */
   readonly #places = new Map<number, number>()
-  /** Indexes of the blocks that the pieces are of. */
+  /** Indexes of the blocks to which the pieces belong. */
   readonly #blocks = new Set<number>()
   #slabs: Uint8Array[] = []
   readonly #piecesOfBlock: number
   readonly #entriesOfPiece: number
   readonly #allowed: number
-  /** Neighbours come one after the other: the last piece is remembered. */
+  /** Neighbors are counted in sequence: the last piece is remembered. */
   #lastIndex = -1
   #lastPlace: number | undefined
   #highest = 0
-  /** Clusters that are known to be referred to, every one. */
+  /** A range of clusters that are all known to be referred to. */
   #taken = { start: 0, end: 0 }
   /** One more than the highest cluster that belongs to the file or is referred to. */
   clusters: number
@@ -65,7 +68,7 @@ export class References {
   get blockIndexes(): number[] {
     return [...this.#blocks].sort((a, b) => a - b)
   }
-  /** The highest count that a cluster has, or had. */
+  /** The highest count that any cluster has or had. */
   get highest(): number {
     return this.#highest
   }
@@ -85,7 +88,7 @@ export class References {
     if (value > this.#highest) this.#highest = value
   }
 
-  /** Counts one more reference. @returns whether there was room for it */
+  /** Counts one more reference. @returns false if the count is at its maximum */
   increment(cluster: number): boolean {
     const count = this.get(cluster)
     if (count === this.#image.refcounts.max) return false
@@ -124,8 +127,8 @@ export class References {
   }
 
   /**
-   * First of `count` clusters that nothing refers to, from `from` on, at the end of the file if need be; marks them.
-   * Called for one cluster with a growing `from`, it looks at each cluster once.
+   * Index of the first of `count` unreferenced clusters in a row, from `from` on, beyond the end of the file
+   * if necessary; marks them. Called for single clusters with a growing `from`, it examines each one once.
    */
   allocate(count: number, from: number): number {
     const { start, end } = this.#taken
@@ -141,7 +144,7 @@ export class References {
     return cluster - count
   }
 
-  /** Forgets everything: the structures have changed and are counted again. */
+  /** Resets all counts: the structures have changed and are counted again. */
   clear(): void {
     this.#places.clear()
     this.#blocks.clear()
@@ -156,7 +159,7 @@ export class References {
 
 const fileClusters = (image: Image): number => Math.ceil(image.file.size / image.geometry.clusterSize)
 
-/** QEMU's limit on what a check takes on: clusters counted by a C int. */
+/** QEMU's limit on the size of a checked file: clusters are counted in a C int. */
 const MAX_CLUSTERS = 2 ** 31 - 1
 
 /** @throws BlockError EFBIG */

@@ -1,6 +1,6 @@
 /**
- * The table of snapshots, repaired: what can be kept is kept, whenever the power goes. What QEMU says and does about such
- * tables is compared in tests/interop/check.test.ts.
+ * Repairs of the snapshot table keep all that can be kept, whenever the power fails. QEMU's messages and
+ * repairs of such tables are compared in tests/interop/check.test.ts.
  */
 import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
 import { CrashDisk, crashStates, createRandom, toBytes } from '@vmblock/block-core/testing'
@@ -32,7 +32,7 @@ const DATA = pattern(20 * CLUSTER)
 const NAMES = ['first', 'second', 'third']
 const CHECKS = { 'check-mode': true } as const
 
-/** Extra data, id and name are as long as they may be, and can be read as more extra data, the same id, and a short name. */
+/** Extra data, id and name of full length, which also parse as more extra data, the id, and a short name. */
 const [LONG_NAME, SHORT_NAME] = [300, 100]
 const padded = (name: string): string => name.padEnd(SHORT_NAME, '.')
 const snapshot = (name: string, id: number): Snapshot => ({
@@ -52,7 +52,7 @@ const snapshot = (name: string, id: number): Snapshot => ({
 /** Bytes from one entry to the next. */
 const STRIDE = Math.ceil(serializeSnapshotTable([snapshot('', 1)], SIZE).length / 8) * 8
 
-/** What the header says of the table: the number of entries, and host bytes. */
+/** The header fields of the table: the number of entries, and its host offset in bytes. */
 async function placeOf(file: BlockNode): Promise<{ count: number; offset: number }> {
   const fields = new DataView((await bytesAt(file, HEADER_FIELD.nbSnapshots, 12)).buffer)
   return { count: fields.getUint32(0), offset: Number(fields.getBigUint64(4)) }
@@ -87,7 +87,7 @@ async function requireData(file: BlockNode): Promise<void> {
   await node.close()
 }
 
-/** An image with three snapshots, sound. */
+/** A correct image with three snapshots. */
 async function makeImage(): Promise<BlockNode> {
   const file = await createImage({ size: SIZE, cluster_size: CLUSTER })
   const node = await open(file)
@@ -106,7 +106,7 @@ async function makeImage(): Promise<BlockNode> {
   return file
 }
 
-/** Gives an entry more extra data than there may be; the table stays as long as it is. */
+/** Gives an entry more extra data than is allowed; the table keeps its length. */
 async function breakEntry(file: BlockNode, index: number, more = LONG_NAME - SHORT_NAME): Promise<void> {
   const at = (await placeOf(file)).offset + index * STRIDE
   const head = await bytesAt(file, at, snapshotHeader.size)
@@ -145,7 +145,7 @@ describe('a repair of the table of snapshots', () => {
         /^Discarding 65\d+ overhanging snapshots \(they are behind the end of the file\)$/,
       ),
     )
-    // As QEMU has it, what follows the table in the file is taken for more of it.
+    // As in QEMU, bytes behind the table are read as more entries.
     expect((await namesIn(file)).slice(0, NAMES.length)).toEqual(NAMES)
     expect(await findings(file)).toMatchObject(SOUND)
     await requireData(file)
@@ -167,7 +167,7 @@ describe('a repair of the table of snapshots', () => {
     const { offset } = await placeOf(file)
     await setPlace(file, NAMES.length - 1, offset)
     await repair(file)
-    // What the guest writes now lies behind the table, and within the extra data that it claims.
+    // This guest data lies behind the table, and within the extra data that the table claims.
     const node = await open(file)
     await node.write(DATA.length, DATA)
     await node.close()

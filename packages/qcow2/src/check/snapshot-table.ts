@@ -1,6 +1,6 @@
 /**
- * The table of snapshots, in a check: read before anything is counted, and written anew at the end where its entries are
- * not as they should be. Words and order of block/qcow2-snapshot.c, qcow2_check_read_snapshot_table and
+ * The snapshot table in a check: read before anything is counted, and written anew at the end if its entries
+ * are broken. Messages and order of block/qcow2-snapshot.c, qcow2_check_read_snapshot_table and
  * qcow2_check_fix_snapshot_table.
  */
 import { errorText, isBlockError, messageOf } from '@vmblock/block-core'
@@ -16,16 +16,16 @@ import { rewriteSnapshots, writeSnapshotCount } from '../snapshots/snapshots-wri
 import type { Check, CheckedSnapshots } from './check-state.ts'
 
 /**
- * Looks at the table as a whole. A repair cuts off overhanging entries at once, because all that follows relies on their
- * number; what else is wrong is put right by {@link repairSnapshotTable}.
+ * Checks the table as a whole. A repair cuts off overhanging entries at once, because all further steps rely
+ * on their number; {@link repairSnapshotTable} fixes the rest.
  *
- * @throws BlockError EINVAL, EFBIG, or what the host reports: the check cannot go on, and said so
+ * @throws BlockError EINVAL, EFBIG, or the error of the file: the check cannot continue, which was reported
  */
 export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots> {
   const { image, fixErrors } = check
   const { header } = image
   const given = header.nbSnapshots
-  // An ordinary open refuses such tables, and does not throw away what is too much.
+  // An ordinary open refuses such tables, so entries are discarded only in check mode.
   const cuts = fixErrors && image.settings.checkMode
   image.snapshotTableLimit = cuts ? image.file.size : undefined
   const excess = cuts ? Math.max(given - MAX_SNAPSHOTS, 0) : 0
@@ -63,7 +63,7 @@ function reportUnreadable({ reportFailure }: Check, what: string, error: unknown
   reportFailure(`ERROR ${what}${messageOf(error)}${hint}`)
 }
 
-/** Reads the table once. What is wrong with its entries is reported. */
+/** Reads the table once, and reports broken entries. */
 async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { readonly behind: number }> {
   const { image, fixErrors, report } = check
   const found = { count: 0, withTable: 0, broken: 0, behind: 0, isCounted: false }
@@ -112,13 +112,13 @@ async function writeCount({ image, report }: Check, count: number): Promise<void
 }
 
 /**
- * Writes the table anew where its entries are not as they should be. The refcounts are right by now.
+ * Writes the table anew if entries are broken. The refcounts are right by now.
  *
- * @throws BlockError EFBIG where that makes it too long, or what the host reports
+ * @throws BlockError EFBIG if the new table is too long, or the error of the file
  */
 export async function repairSnapshotTable({ image, snapshots, report, result }: Check): Promise<void> {
   try {
-    // Where the table is not counted, what it seems to cover may be somebody else's.
+    // If the table was not counted, the clusters that it seems to cover may belong to other structures.
     await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
   } catch (error) {
     report(`ERROR failed to update snapshot table: ${errorText(error)}`)

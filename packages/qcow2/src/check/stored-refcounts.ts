@@ -1,10 +1,7 @@
-/**
- * What the refcounts on disk are after a comparison: what was counted, except where it found a difference that it
- * did not repair.
- */
+/** The refcounts on disk after a comparison: as counted, except for differences that were not repaired. */
 import type { References } from './references.ts'
 
-/** So many differences are remembered; with more of them the refcounts have to be read again. */
+/** The most differences that are remembered; if there are more, the refcounts have to be read again. */
 const MOST = 2 ** 16
 
 /** See the head of this file. */
@@ -17,13 +14,13 @@ export class StoredRefcounts {
     this.#references = references
   }
 
-  /** A cluster's refcount is another than was counted; undefined: it could not be read. */
+  /** Notes a refcount that differs from the count; undefined: it could not be read. */
   differs(cluster: number, refcount: number | undefined): void {
     if (this.#differing.size < MOST) this.#differing.set(cluster, refcount)
     else this.#areKnown = false
   }
 
-  /** Another comparison begins. */
+  /** Called when another comparison begins. */
   forget(): void {
     this.#differing.clear()
     this.#areKnown = true
@@ -33,12 +30,12 @@ export class StoredRefcounts {
   get areKnown(): boolean {
     return this.#areKnown
   }
-  /** Whether all are what was counted. */
+  /** Whether all refcounts are as counted. */
   get areAsCounted(): boolean {
     return this.#differing.size === 0
   }
 
-  /** The refcount of a cluster by its index; undefined where it could not be read. */
+  /** The refcount of a cluster, by its index; undefined if it could not be read. */
   get(cluster: number): number | undefined {
     return this.#differing.has(cluster) ? this.#differing.get(cluster) : this.#references.get(cluster)
   }

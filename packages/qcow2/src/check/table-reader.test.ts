@@ -5,7 +5,7 @@ import { TableReader } from './table-reader.ts'
 
 const SIZE = 65536
 
-/** A file whose bytes tell where they are; it notes what is read, and fails at `broken`. */
+/** A file whose bytes are derived from their offset; it records reads, and fails at `broken`. */
 function fileOf(broken: readonly number[] = []) {
   const reads: [offset: number, bytes: number][] = []
   let flying = 0

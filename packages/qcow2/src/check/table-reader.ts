@@ -1,10 +1,10 @@
 /**
- * Tables read ahead of whoever goes through them: while one is looked at, the host is busy with the next. Tables
- * that lie one behind the other are read at once. Memory is bounded, whatever the image.
+ * Reads tables ahead of their use: while one is processed, the next is being read. Adjacent tables are read
+ * at once. Memory is bounded for any image.
  */
 import type { BlockChild } from '@vmblock/block-core'
 
-/** Bytes of one read, and of what is read ahead; never less than a table. */
+/** Bytes of one read, and of all that is read ahead; never less than a table. */
 const READ_AHEAD = 2 ** 20
 
 /** One read, of tables `first` to `end` (excluded). */
@@ -17,18 +17,18 @@ interface Batch {
 /** How {@link TableReader} reads. */
 export interface TableReaderOptions {
   readonly file: BlockChild
-  /** Host offsets in bytes, in the order in which they will be wanted. */
+  /** Host offsets in bytes, in order of use. */
   readonly offsets: readonly number[]
   /** Bytes of a table. */
   readonly size: number
-  /** False: every table is read when it is wanted, since others may be changed before that. */
+  /** False: every table is read when it is used, since it may be changed before that. */
   readonly ahead: boolean
 }
 
-/** Reads tables whose places are known. */
+/** Reads tables at known offsets. */
 export class TableReader {
   readonly #options: TableReaderOptions
-  /** Begun, in order; the first one holds the table that was wanted last. */
+  /** Reads that were started, in order; the first one holds the table that was used last. */
   #batches: Batch[] = []
   #next = 0
 
@@ -37,9 +37,9 @@ export class TableReader {
   }
 
   /**
-   * The table of that index, which is not below that of the last call. Its bytes are good until the next call.
+   * The table with an index that is not below that of the last call. Its bytes are valid until the next call.
    *
-   * @throws what the host reports of this table
+   * @throws the error of reading this table
    */
   async read(index: number): Promise<Uint8Array> {
     const { size } = this.#options
@@ -51,7 +51,7 @@ export class TableReader {
       return (await bytes).subarray((index - first) * size, (index - first + 1) * size)
     } catch (error) {
       if (end - first === 1) throw error
-      // Another of them may be to blame.
+      // Another table of the batch may be to blame.
       const own = this.#fetch(index, index + 1)
       this.#batches[0] = { first: index, end: index + 1, bytes: own }
       this.#batches.splice(1)
@@ -69,7 +69,7 @@ export class TableReader {
       const isAdjacent = (at: number): boolean => offsets[at] === offsets[at - 1]! + size
       while (ahead && end < offsets.length && (end - first + 1) * size <= READ_AHEAD && isAdjacent(end)) end++
       const bytes = this.#fetch(first, end)
-      // Who never asks for it shall not hear of it.
+      // An error of a table that is never used is ignored.
       bytes.catch(() => undefined)
       this.#batches.push({ first, end, bytes })
       this.#next = end

@@ -1,4 +1,7 @@
-/** A check of an image in memory lets the event loop turn, however much it has to say. Each look at the clock takes 1 ms. */
+/**
+ * A check of an image in memory lets the event loop turn, however many findings it reports. Each look at the
+ * clock takes 1 ms.
+ */
 import { BlockError, DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { qcow2 } from '../index.ts'
@@ -11,7 +14,7 @@ afterAll(() => void vi.restoreAllMocks())
 
 const CLUSTERS = 32_768
 
-/** Bytes of the header's field for where the active L1 table is. */
+/** Offset of the header field for the active L1 table, in bytes. */
 const L1_OFFSET = 40
 
 async function image() {
@@ -20,7 +23,7 @@ async function image() {
   return file
 }
 
-/** What is told between two turns of the event loop, at most. */
+/** The most findings reported between two turns of the event loop. */
 async function most(file: Awaited<ReturnType<typeof image>>, repair: 'all' | undefined) {
   let told = 0
   let worst = 0
@@ -44,7 +47,7 @@ async function most(file: Awaited<ReturnType<typeof image>>, repair: 'all' | und
   return { told, worst, report }
 }
 
-/** Ten looks at the clock and one more, and as many findings between two of them. */
+/** The findings of 13 looks at the clock, 64 each. A turn is due after ten; the rest is slack. */
 const BOUND = 13 * 64
 
 describe('a check', () => {
@@ -68,7 +71,7 @@ describe('a check', () => {
     const l1 = Number(view.getBigUint64(L1_OFFSET))
     for (let i = 0; i < CLUSTERS / 64; i++) {
       const table = view.getUint32(l1 + i * 8 + 4)
-      // Reserved bits.
+      // Sets reserved bits.
       for (let at = 0; at < 512; at += 8) view.setUint8(table + at + 7, 0x3e)
     }
     await file.write(0, bytes)

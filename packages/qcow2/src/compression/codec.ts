@@ -1,4 +1,4 @@
-/** Compressed clusters: what is known of raw deflate and of zstd is loaded with the first of them. */
+/** Compressed clusters. The code for raw deflate and zstd is loaded with the first cluster of each. */
 import { BlockError } from '@vmblock/block-core'
 import type { CompressionType } from '../format/header.ts'
 import { loadZlib, loadZstd } from './load-codec.ts'
@@ -6,21 +6,24 @@ import { loadZlib, loadZstd } from './load-codec.ts'
 /** Compresses and decompresses whole clusters. */
 export interface ClusterCodec {
   /**
-   * The cluster in `data`. Data behind the compressed stream is ignored: images know its length only in
+   * The cluster in `data`. Data behind the compressed stream is ignored: images record its length in whole
    * sectors, and the rest of the last may belong to another cluster.
    *
-   * @param clusterSize bytes of the result; memory is never taken for more
-   * @throws BlockError EIO when `data` does not give exactly that
+   * @param clusterSize bytes of the result; no more memory is allocated
+   * @throws BlockError EIO if `data` does not give exactly that
    */
   decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array>
-  /** `cluster` compressed, or undefined where that saves nothing. */
+  /** `cluster` compressed; undefined if that saves nothing. */
   compress?(cluster: Uint8Array): Promise<Uint8Array | undefined>
 }
 
-/** Codecs that replace those of this package, as a host has better ones (Node's zlib knows zstd from 22.15 on). */
+/**
+ * Codecs that replace those of this package where the application has better ones (the zlib of Node.js knows
+ * zstd from 22.15 on).
+ */
 export type Codecs = Partial<Readonly<Record<CompressionType, ClusterCodec>>>
 
-/** Runs a decompressor that is there. */
+/** Runs a decompressor that is loaded. */
 async function decompressed(run: () => Promise<Uint8Array>): Promise<Uint8Array> {
   try {
     return await run()

@@ -14,9 +14,9 @@ async function fill(into: Uint8Array, reader: ReadableStreamDefaultReader<Uint8A
 }
 
 /**
- * The first `clusterSize` bytes of a stream; what follows it in `data` is not looked at.
+ * The first `clusterSize` bytes of a stream; data behind it is ignored.
  *
- * @throws Error when the data is broken, or gives less
+ * @throws Error if the data is broken, or gives less
  */
 export async function inflate(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const { readable, writable } = new DecompressionStream('deflate-raw')
@@ -38,7 +38,7 @@ export async function inflate(data: Uint8Array, clusterSize: number): Promise<Ui
   }
 }
 
-/** A cluster, deflated; undefined where that saves nothing. */
+/** A cluster, deflated; undefined if that saves nothing. */
 export async function deflate(cluster: Uint8Array): Promise<Uint8Array | undefined> {
   const stream = new Blob([cluster.slice()]).stream().pipeThrough(new CompressionStream('deflate-raw'))
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer())

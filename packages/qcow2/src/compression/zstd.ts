@@ -1,12 +1,12 @@
 /**
- * zstd frames of a compressed cluster (RFC 8878). The frames are found here, so that whatever follows them is
- * never looked at and a hostile header cannot ask for a huge window; a library decodes each.
+ * zstd frames of a compressed cluster (RFC 8878). The frames are parsed here, so that data behind them is
+ * never read and a hostile header cannot demand a huge window; a library decodes each.
  */
 import { Decompress } from 'fzstd'
 
 const MAGIC = 0xfd2f_b528
 const SKIPPABLE = 0x184d_2a50
-/** Largest block, and so the smallest window worth having: 128 KiB. */
+/** The largest block, and so the smallest useful window: 128 KiB. */
 const MIN_WINDOW_LOG = 17
 
 interface Frame {
@@ -35,7 +35,7 @@ function contentSizeAt(view: DataView, at: number, width: number): number {
   }
 }
 
-/** The frame that `data` begins with. */
+/** The first frame in `data`. */
 function frameOf(data: Uint8Array): Frame {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   if (data.length < 8) throw truncated()
@@ -74,7 +74,7 @@ function frameOf(data: Uint8Array): Frame {
 }
 
 /**
- * The frame with a window no larger than `clusterSize` needs: no match reaches back before the beginning of
+ * The frame, with a window no larger than `clusterSize` needs: no match reaches back before the beginning of
  * the frame, so a larger one would only cost memory.
  */
 function withSmallWindow(frame: Uint8Array, clusterSize: number): Uint8Array {
@@ -86,17 +86,18 @@ function withSmallWindow(frame: Uint8Array, clusterSize: number): Uint8Array {
 }
 
 /**
- * Blocks that may be decoded for one cluster. The decoder moves its whole window for each, and makes one for each frame:
- * 4 MiB of blocks of a byte took half a minute, as many frames of nothing three. Blocks of encoders have 128 KiB.
+ * Blocks that may be decoded for one cluster. The decoder moves its whole window for each block, and
+ * allocates one for each frame: 4 MiB of one-byte blocks took half a minute, as many empty frames three.
+ * Encoders make blocks of 128 KiB.
  */
 const blocksAllowed = (clusterSize: number): number => 64 + clusterSize / 512
-/** Blocks that a frame counts for, beside its own. */
+/** Blocks that a frame counts for, in addition to its own. */
 const FRAME = 16
 
 /**
  * Decodes frames until they have given `clusterSize` bytes.
  *
- * @throws Error when the data is broken, ends before, is in too many pieces, or its last frame gives more
+ * @throws Error if the data is broken, ends early, is in too many pieces, or its last frame gives more
  */
 export async function decompressZstd(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const cluster = new Uint8Array(clusterSize)

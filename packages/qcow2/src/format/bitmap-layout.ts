@@ -32,7 +32,7 @@ const RESERVED_FLAGS = 0xffff_fffc
 const DIRTY_TRACKING = 1
 const MIN_GRANULARITY_BITS = 9
 const MAX_GRANULARITY_BITS = 31
-/** Bytes of a bitmap's name; the same figure as for a backing file's. */
+/** Bytes of a bitmap's name; the same limit as for a backing file's. */
 const MAX_NAME = MAX_BACKING_NAME
 
 /** One bitmap of the directory. */
@@ -48,12 +48,12 @@ export interface BitmapEntry {
   name: string
 }
 
-/** What the rules for a directory entry depend on. */
+/** The values on which the rules for a directory entry depend. */
 export interface BitmapContext {
   readonly clusterSize: number
   /** Bytes of the disk. */
   readonly size: number
-  /** As the header extension says. */
+  /** As in the header extension. */
   readonly nbBitmaps: number
 }
 
@@ -72,13 +72,13 @@ function satisfies(entry: RawEntry, { clusterSize, size }: BitmapContext): boole
     entry.nameSize <= MAX_NAME &&
     entry.type === DIRTY_TRACKING &&
     bytes <= MAX_BITMAP_BYTES &&
-    // A bitmap that was not saved may be of a former size.
+    // A bitmap that was not saved may have a former size.
     ((entry.flags & BitmapFlag.inUse) !== 0 || size <= bytes * 8 * 2 ** entry.granularityBits)
   )
 }
 
 /**
- * Reads the directory; rules and messages of QEMU 7.2 (block/qcow2-bitmap.c).
+ * Reads the directory, with the rules and messages of QEMU 7.2 (block/qcow2-bitmap.c).
  *
  * @param bytes all of it
  * @throws BlockError EINVAL
@@ -128,7 +128,7 @@ export function serializeBitmapDirectory(entries: readonly BitmapEntry[]): Uint8
   return directory
 }
 
-/** What one cluster of a bitmap is. */
+/** The content of one cluster of a bitmap. */
 export type BitmapCluster =
   | { readonly kind: 'zeroes' }
   | { readonly kind: 'ones' }
@@ -139,7 +139,7 @@ const RESERVED_HI = 0xff00_0000
 const RESERVED_LO = 0x1fe
 const OFFSET_LO = 0xffff_fe00
 
-/** Decodes an entry of a bitmap's table; undefined where it breaks the rules. */
+/** Decodes an entry of a bitmap's table; undefined if it breaks the rules. */
 export function bitmapCluster(hi: number, lo: number, clusterSize: number): BitmapCluster | undefined {
   if ((hi & RESERVED_HI) !== 0 || (lo & RESERVED_LO) !== 0) return undefined
   const hostOffset = hi * TWO_32 + ((lo & OFFSET_LO) >>> 0)

@@ -42,7 +42,7 @@ const word64 = (hi: number, lo: number): bigint => (BigInt(hi) << 32n) | BigInt(
 
 const ROUNDS = 10_000
 
-/** Like `expect(actual).toBe(wanted)`, which is too slow for as many calls as there are here. */
+/** Like `expect(actual).toBe(wanted)`, which is too slow for the number of calls here. */
 function same(actual: unknown, wanted: unknown): void {
   if (!Object.is(actual, wanted)) expect(actual).toBe(wanted)
 }

@@ -27,7 +27,7 @@ const luksLayout = layout('LUKS header extension', 16, {
   length: wide64(8),
 })
 
-/** Where the bitmap directory is. */
+/** Location of the bitmap directory. */
 export interface BitmapsExtension {
   nbBitmaps: number
   /** Bytes. */
@@ -36,7 +36,7 @@ export interface BitmapsExtension {
   directoryOffset: number
 }
 
-/** An extension nobody knows. */
+/** An unknown extension. */
 export interface UnknownExtension {
   readonly type: number
   readonly data: Uint8Array
@@ -46,10 +46,10 @@ export interface UnknownExtension {
 export interface HeaderExtensions {
   backingFormat?: string | undefined
   dataFile?: string | undefined
-  /** As found in the image; what is written is the table of this library. */
+  /** As found in the image; this library writes its own table. */
   featureNames: readonly FeatureName[]
   bitmaps?: BitmapsExtension | undefined
-  /** There was a bitmaps extension, but the autoclear bit says that a writer without bitmaps was here. */
+  /** There is a bitmaps extension, but a program without bitmaps has cleared the autoclear bit. */
   staleBitmaps: boolean
   luksHeader?: { readonly offset: number; readonly length: number } | undefined
   unknown: UnknownExtension[]
@@ -58,7 +58,7 @@ export interface HeaderExtensions {
 /** No extension at all. */
 export const noExtensions = (): HeaderExtensions => ({ featureNames: [], staleBitmaps: false, unknown: [] })
 
-/** What the rules for extensions depend on. */
+/** The values on which the rules for extensions depend. */
 export interface ExtensionContext {
   readonly clusterSize: number
   readonly cryptMethod: number
@@ -78,7 +78,7 @@ interface RawExtension {
 /**
  * The extensions from `start` to `end`, without the end mark. `bytes` must reach to `end`.
  *
- * @throws BlockError EINVAL for one that runs past `end`
+ * @throws BlockError EINVAL for an extension that runs past `end`
  */
 function* walk(bytes: Uint8Array, start: number, end: number): Generator<RawExtension> {
   const view = viewOf(bytes)
@@ -107,14 +107,14 @@ function parseFeatureNames(data: Uint8Array): FeatureName[] {
   return names
 }
 
-/** The feature name table, from a header that may be broken otherwise: only names are wanted. */
+/** The feature name table, from a header that may be broken otherwise: only names are needed. */
 export function findFeatureNames(bytes: Uint8Array, start: number, end: number): FeatureName[] {
   let names: FeatureName[] = []
   try {
     for (const { type, data } of walk(bytes, start, end))
       if (type === ExtensionType.featureNames) names = parseFeatureNames(data)
   } catch {
-    // What was found before the break is all there is; the caller has a better error to report.
+    // The names before the break are kept; the caller has a better error to report.
   }
   return names
 }
@@ -158,8 +158,8 @@ function parseLuksHeader(data: Uint8Array, { cryptMethod, clusterSize }: Extensi
 }
 
 /**
- * Reads all extensions between `start` and `end` (bytes); an extension that comes twice counts as it is the
- * last time. Messages are those of QEMU 7.2.
+ * Reads all extensions between `start` and `end` (bytes); if an extension comes twice, the last one counts.
+ * Messages are those of QEMU 7.2.
  *
  * @throws BlockError EINVAL
  */
@@ -211,7 +211,7 @@ function featureTable(names: readonly FeatureName[]): Uint8Array {
   return table
 }
 
-/** An extension with its head, padded to 8 bytes. */
+/** An extension with its type and length, padded to 8 bytes. */
 function packed(type: number, data: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(8 + alignUp(data.length, 8))
   const view = viewOf(bytes)

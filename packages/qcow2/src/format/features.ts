@@ -1,4 +1,4 @@
-/** Feature bits of the three header words, their names, and the words for bits nobody knows. */
+/** Feature bits of the three header words, their names, and the message for unknown bits. */
 
 /** A reader that does not know one of these must refuse the image. */
 export const Incompatible = {
@@ -36,7 +36,7 @@ export const KNOWN_INCOMPATIBLE = union(Incompatible)
 /** All autoclear bits that are known. */
 export const KNOWN_AUTOCLEAR = union(Autoclear)
 
-/** Which word a feature's bit is in, as the feature name table numbers them. */
+/** The header words of feature bits, as the feature name table numbers them. */
 export const FeatureWord = { incompatible: 0, compatible: 1, autoclear: 2 } as const
 
 /** One row of a feature name table. */
@@ -49,7 +49,7 @@ export interface FeatureName {
   readonly name: string
 }
 
-/** The table that QEMU 7.2 writes, in its order (measured from an image of its making). */
+/** The table that QEMU 7.2 writes, in its order (taken from an image that it created). */
 // biome-ignore format: a table
 export const FEATURE_NAMES: readonly FeatureName[] = [
   { word: 0, bit: 0, name: 'dirty bit' },
@@ -63,8 +63,8 @@ export const FEATURE_NAMES: readonly FeatureName[] = [
 ]
 
 /**
- * Names incompatible bits by an image's own table, and what is left by its number, as QEMU words it. A row
- * without a name ends the table.
+ * Names incompatible bits by the image's own table, and the rest by number, in QEMU's words. A row without a
+ * name ends the table.
  */
 export function describeUnknown(bits: bigint, table: readonly FeatureName[]): string {
   const parts: string[] = []

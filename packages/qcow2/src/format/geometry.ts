@@ -1,4 +1,6 @@
-/** What follows from cluster size, refcount width and L2 entry size: computed once when an image is opened. */
+/**
+ * Sizes derived from cluster size, refcount width and L2 entry size, computed once when an image is opened.
+ */
 
 /** Cluster sizes that QEMU accepts, as powers of two: 512 bytes to 2 MiB (block/qcow2.h). */
 export const MIN_CLUSTER_BITS = 9
@@ -28,7 +30,7 @@ export interface Geometry {
   readonly l2Coverage: number
 }
 
-/** Derives a {@link Geometry} from header fields that were found valid. */
+/** Derives a {@link Geometry} from valid header fields. */
 export function geometryOf(clusterBits: number, refcountOrder: number, extendedL2: boolean): Geometry {
   const clusterSize = 2 ** clusterBits
   const l2EntrySize = extendedL2 ? 16 : 8
@@ -49,6 +51,6 @@ export function geometryOf(clusterBits: number, refcountOrder: number, extendedL
   }
 }
 
-/** L1 entries that a disk of `size` bytes needs. VM state begins at that index. */
+/** L1 entries that a disk of `size` bytes needs. The VM state begins at that index. */
 export const l1EntriesFor = (geometry: Pick<Geometry, 'l2Coverage'>, size: number): number =>
   Math.ceil(size / geometry.l2Coverage)

@@ -33,7 +33,7 @@ export const headerV3 = layout('qcow2 v3 header', 32, {
   headerLength:  be.u32(28),
 })
 
-/** Bytes 104-111, there when the header says that it is longer than 104 bytes. `at` counts from byte 104. */
+/** Bytes 104-111, present if the header says that it is longer than 104 bytes. `at` counts from byte 104. */
 // biome-ignore format: columns, as in the specification
 export const headerAdditional = layout('qcow2 header, additional fields', 8, {
   compressionType: be.u8(0),
@@ -51,11 +51,11 @@ export type HeaderV3 = ValueOf<typeof headerV3.fields>
 export const V2_LENGTH = headerV2.size
 /** Bytes of the shortest version 3 header. */
 export const V3_MIN_LENGTH = headerV2.size + headerV3.size
-/** Bytes of the version 3 header that is written here, and by QEMU since 5.1. */
+/** Bytes of the version 3 header that this library writes, and QEMU since 5.1. */
 export const V3_LENGTH = V3_MIN_LENGTH + headerAdditional.size
 
 /**
- * Where fields are in the file, in bytes, for updates of a part of the header. Neighbours that change
+ * Offsets of fields in the file, in bytes, for updates of a part of the header. Adjacent fields that change
  * together are written together: `l1Size` with `l1TableOffset` (12 bytes), `refcountTableOffset` with
  * `refcountTableClusters` (12), `nbSnapshots` with `snapshotsOffset` (12), `l1TableOffset` to
  * `refcountTableClusters` (20).

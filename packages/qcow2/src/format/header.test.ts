@@ -7,7 +7,7 @@ import { HEADER_FIELD, type Header, headerAreaBytes, parseHeader, serializeHeade
 
 const CLUSTER = 65536
 
-/** A header as QEMU makes it for an empty image of 128 MiB. */
+/** A header as QEMU writes it for an empty image of 128 MiB. */
 const plain = (): Header => ({
   version: 3,
   backingFile: undefined,
@@ -30,7 +30,7 @@ const plain = (): Header => ({
   extensions: noExtensions(),
 })
 
-/** Bytes to put at a place. */
+/** Bytes to put at an offset. */
 type Patch = readonly [at: number, ...bytes: number[]]
 
 /** The bytes of {@link plain}, with bytes replaced. */
@@ -43,7 +43,7 @@ function patched(...patches: readonly Patch[]): Uint8Array {
 const FF = 0xff
 const EXTENSIONS = 112
 
-/** Every rule, with a header that breaks it alone (or first), and the words of QEMU 7.2. */
+/** Every rule, with a header that breaks it alone (or first), and the message of QEMU 7.2. */
 const RULES: readonly {
   readonly message: string
   readonly code?: BlockErrorCode
@@ -70,7 +70,7 @@ const RULES: readonly {
   {
     message: 'Unsupported qcow2 feature(s): dirty bi, Unknown incompatible feature: 40',
     code: 'ENOTSUP',
-    // The first row of the table gets another bit, and a name of the image's own.
+    // The first row of the table gets another bit, and a name that QEMU does not know.
     patches: [
       [79, 0x61],
       [121, 5],

@@ -1,6 +1,6 @@
 /**
- * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages, and written back
- * with everything in it that nobody knows.
+ * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages, and written back with
+ * all its unknown parts.
  */
 import { alignUp, BlockError } from '@vmblock/block-core'
 import {
@@ -38,11 +38,13 @@ export { HEADER_FIELD } from './header-layout.ts'
 /** How compressed clusters are compressed. */
 export type CompressionType = 'zlib' | 'zstd'
 
-/** A header. Plain and mutable: an open image changes fields and writes them back. Offsets are bytes. */
+/**
+ * A header. A plain, mutable object: an open image changes fields and writes them back. Offsets are bytes.
+ */
 export interface Header {
   /** 2 or 3. */
   version: number
-  /** Where the name is; absent without a name. {@link serializeHeader} computes its own. */
+  /** Offset of the name; absent without a name. {@link serializeHeader} computes its own. */
   backingFileOffset?: number | undefined
   backingFile: string | undefined
   clusterBits: number
@@ -66,7 +68,7 @@ export interface Header {
   /** As found; {@link serializeHeader} computes its own. */
   headerLength: number
   compressionType: CompressionType
-  /** Header bytes past those that are known, kept verbatim. */
+  /** Header bytes past the known ones, kept verbatim. */
   unknownFields: Uint8Array
   extensions: HeaderExtensions
 }
@@ -76,8 +78,8 @@ const COMPRESSION_TYPES: readonly CompressionType[] = ['zlib', 'zstd']
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
 /**
- * Bytes that {@link parseHeader} has to see (one cluster), told from the first 72 bytes or more; 512 where
- * those are no header of an image.
+ * Bytes that {@link parseHeader} needs (one cluster), determined from the first 72 bytes or more; 512 if
+ * those are not the header of an image.
  */
 export function headerAreaBytes(head: Uint8Array): number {
   if (head.length < V2_LENGTH) return 512
@@ -86,7 +88,7 @@ export function headerAreaBytes(head: Uint8Array): number {
   return sane ? 2 ** clusterBits : 512
 }
 
-/** `bytes`, with zeroes behind up to `length`: files read so past their end. */
+/** `bytes`, filled up with zeroes to `length`, as files read past their end. */
 function zeroExtended(bytes: Uint8Array, length: number): Uint8Array {
   if (bytes.length >= length) return bytes
   const extended = new Uint8Array(length)
@@ -94,7 +96,7 @@ function zeroExtended(bytes: Uint8Array, length: number): Uint8Array {
   return extended
 }
 
-/** What version 3 adds, or what version 2 stands for. */
+/** The fields of version 3, or their meaning in version 2. */
 function readVersion3(bytes: Uint8Array, version: number): HeaderV3 {
   if (version === 2)
     return { incompatible: 0n, compatible: 0n, autoclear: 0n, refcountOrder: 4, headerLength: V2_LENGTH }
@@ -172,13 +174,13 @@ function readBackingFile(
 }
 
 /**
- * Reads and checks a header. The rules, their order and their words are those of QEMU 7.2
- * (block/qcow2.c, qcow2_do_open); what depends on how the image is opened (the corrupt bit, encryption, a
- * missing data file) is left to the driver.
+ * Reads and checks a header. The rules, their order and their messages are those of QEMU 7.2 (block/qcow2.c,
+ * qcow2_do_open); checks that depend on how the image is opened (the corrupt bit, encryption, a missing data
+ * file) are left to the driver.
  *
  * @param bytes the first cluster ({@link headerAreaBytes}), or less of it if the file is shorter
  * @param checkMode opened only to be checked: a missing refcount table or a bad snapshot table is tolerated
- * @throws BlockError EFORMAT not qcow2; ENOTSUP version or feature not known; EINVAL, EFBIG broken
+ * @throws BlockError EFORMAT if not qcow2; ENOTSUP for an unknown version or feature; EINVAL, EFBIG if broken
  */
 export function parseHeader(bytes: Uint8Array, checkMode: boolean): Header {
   const head = zeroExtended(bytes, V3_LENGTH)
@@ -224,16 +226,18 @@ export function parseHeader(bytes: Uint8Array, checkMode: boolean): Header {
   }
 }
 
-/** Bytes that a rewritten header covers at least, so that no end of a longer one stays behind it. */
+/**
+ * The least bytes that a rewritten header covers, so that the end of a longer one does not stay behind it.
+ */
 const WRITE_UNIT = 4096
-/** With clusters up to this size QEMU leaves the feature name table out, to have room for names. */
+/** With clusters up to this size, QEMU omits the feature name table, to have room for names. */
 const NO_NAMES_CLUSTER = 4096
 
 /**
- * The header as it is to be written at byte 0: fixed part, unknown fields, extensions, backing file name;
- * zeroes up to 4 KiB, or to the end of what fits in the cluster.
+ * The header as it is written at byte 0: fixed part, unknown fields, extensions, backing file name; then
+ * zeroes up to a multiple of 4 KiB, or to the end of the cluster.
  *
- * @throws BlockError ENOSPC when it does not fit in one cluster
+ * @throws BlockError ENOSPC if it does not fit in one cluster
  */
 export function serializeHeader(header: Header, clusterSize: number): Uint8Array {
   const { version, unknownFields, backingFile } = header

@@ -1,5 +1,5 @@
 /**
- * L1 and L2 entries, as the two 32-bit halves they are on disk.
+ * L1 and L2 entries, as two 32-bit halves.
  *
  *   bit 63  COPIED      refcount is exactly one: may be written in place
  *   bit 62  COMPRESSED  the rest is a compressed cluster descriptor (L2 only)
@@ -31,12 +31,12 @@ export const L1_RESERVED_HI = 0x7f00_0000
 export const L1_RESERVED_LO = 0x1ff
 /** Bits that must be zero in an L2 entry that is not compressed. */
 export const L2_RESERVED_HI = 0x3f00_0000
-/** See {@link L2_RESERVED_HI}. With extended L2 entries bit 0 is reserved too; QEMU's check does not mind it. */
+/** See {@link L2_RESERVED_HI}. With extended L2 entries, bit 0 is reserved, too; QEMU's check ignores it. */
 export const L2_RESERVED_LO = 0x1fe
 /** Bits that must be zero in the low half of a refcount table entry. */
 export const REFCOUNT_TABLE_RESERVED_LO = 0x1ff
 
-/** What an L2 entry stands for: QEMU's QCow2ClusterType, in its order. */
+/** The kind of an L2 entry: QEMU's QCow2ClusterType, in its order. */
 export const ClusterKind = { unallocated: 0, zeroPlain: 1, zeroAlloc: 2, normal: 3, compressed: 4 } as const
 /** One of {@link ClusterKind}. */
 export type ClusterKind = (typeof ClusterKind)[keyof typeof ClusterKind]
@@ -44,7 +44,7 @@ export type ClusterKind = (typeof ClusterKind)[keyof typeof ClusterKind]
 /**
  * The kind of an 8-byte L2 entry.
  *
- * @param dataFile the image has an external data file, where offset 0 with COPIED is an allocated cluster
+ * @param dataFile the image has an external data file, in which offset 0 with COPIED is an allocated cluster
  */
 export function l2Kind(hi: number, lo: number, dataFile = false): ClusterKind {
   if ((hi & COMPRESSED_HI) !== 0) return ClusterKind.compressed
@@ -53,7 +53,7 @@ export function l2Kind(hi: number, lo: number, dataFile = false): ClusterKind {
   return hasOffset || (dataFile && (hi & COPIED_HI) !== 0) ? ClusterKind.normal : ClusterKind.unallocated
 }
 
-/** The kind of the first word of a 16-byte L2 entry: `unallocated`, `normal` or `compressed`. */
+/** The kind of a 16-byte L2 entry, by its first word: `unallocated`, `normal` or `compressed`. */
 export function extendedL2Kind(hi: number, lo: number, dataFile = false): ClusterKind {
   if ((hi & COMPRESSED_HI) !== 0) return ClusterKind.compressed
   const hasOffset = (hi & OFFSET_HI) !== 0 || (lo & OFFSET_LO) !== 0
@@ -80,7 +80,7 @@ export const entryHi = (offset: number, copied: boolean): number =>
 /** Low half of an entry for `offset` (bytes, a multiple of 512). */
 export const entryLo = (offset: number): number => offset % TWO_32
 
-/** Where the data of a compressed cluster is, in bytes. */
+/** The extent of a compressed cluster's data, in bytes. */
 export interface CompressedExtent {
   readonly hostOffset: number
   /** Up to the end of its last sector, which may hold other data as well. */
@@ -90,7 +90,7 @@ export interface CompressedExtent {
 /** Bits of the descriptor's offset that are in the high half. */
 const offsetBitsHi = (clusterBits: number): number => 38 - clusterBits
 
-/** Where a compressed cluster begins (bytes). Not masked to 56 bits: beyond them the entry is corrupt. */
+/** Host offset of a compressed cluster's data (bytes). Not masked to 56 bits: a higher one is corrupt. */
 export const compressedOffset = (hi: number, lo: number, clusterBits: number): number =>
   (hi & ((1 << offsetBitsHi(clusterBits)) - 1)) * TWO_32 + lo
 

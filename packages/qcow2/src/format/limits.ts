@@ -4,7 +4,7 @@
  */
 import { BlockError } from '@vmblock/block-core'
 
-/** Bytes of the active L1 table, of one of a snapshot, or of one that grows. */
+/** Bytes of the active L1 table, of a snapshot's, or of one that grows. */
 export const MAX_L1_BYTES = 32 * 2 ** 20
 /** Bytes of the refcount table. */
 export const MAX_REFCOUNT_TABLE_BYTES = 8 * 2 ** 20
@@ -32,12 +32,12 @@ export const MAX_L1_INDEX = 2 ** 31 - 1
 export const MAX_HOST_OFFSET = 2 ** 56
 
 /**
- * Checks a table that a header field places: its size, its alignment, and that it ends below 2^63.
+ * Checks a table that a header field points at: its size, its alignment, and that it ends below 2^63.
  *
  * @param offset bytes, from a 64-bit field; above 2^53-1 it may be rounded, which changes no answer here
  * @param entries of `entryBytes` bytes each
  * @param what begins the message, in QEMU's words ("Active L1 table")
- * @throws BlockError EFBIG too large, or beyond 2^53-1; EINVAL misplaced
+ * @throws BlockError EFBIG if too large, or beyond 2^53-1; EINVAL if misplaced
  */
 export function validateTable(
   offset: number,

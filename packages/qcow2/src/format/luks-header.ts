@@ -1,4 +1,6 @@
-/** The header of LUKS version 1, as far as it can be told without a key: checked in QEMU's order, with QEMU's words. */
+/**
+ * The header of LUKS version 1: the facts that need no key. Checked in QEMU's order, with QEMU's messages.
+ */
 import { alignUp, BlockError, SECTOR, viewOf } from '@vmblock/block-core'
 
 /** Bytes of the header with all its key slots. */
@@ -11,13 +13,13 @@ const SLOT_BYTES = 48
 const STRIPES = 4000
 const ACTIVE = 0x00ac_71f3
 const DISABLED = 0x0000_dead
-/** Sectors that nothing but the header may use, and of which key material takes multiples. */
+/** Sectors that only the header may use; key material takes multiples of this number. */
 const HEADER_SECTORS = 8
 
 const MODES = ['ecb', 'cbc', 'xts', 'ctr']
 const IV_GENERATORS = ['plain', 'plain64', 'essiv']
 const HASHES = ['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160']
-/** Bytes of the keys that ciphers take. */
+/** Key sizes of the ciphers, in bytes. */
 const KEY_BYTES: Readonly<Record<string, readonly number[]>> = {
   aes: [16, 24, 32],
   cast5: [16],
@@ -35,7 +37,7 @@ interface Slot {
   readonly stripes: number
 }
 
-/** The text in a field of fixed length. @throws BlockError EINVAL when it does not end in it */
+/** The text in a field of fixed length. @throws BlockError EINVAL if it has no NUL and `what` names it */
 function textAt(bytes: Uint8Array, at: number, length: number, what?: string): string {
   const field = bytes.subarray(at, at + length)
   const end = field.indexOf(0)
@@ -49,10 +51,10 @@ function oneOf(known: readonly string[], name: string, what: string): string {
 }
 
 /**
- * The facts of a header, keys as `qemu-img info` spells them; offsets are bytes.
+ * The facts of a header, with the keys of `qemu-img info`; offsets are bytes.
  *
- * @param bytes {@link LUKS_HEADER_BYTES} of them
- * @throws BlockError EINVAL, ENOTSUP for what QEMU would not open either
+ * @param bytes the {@link LUKS_HEADER_BYTES} bytes of the header
+ * @throws BlockError EINVAL, ENOTSUP for headers that QEMU would not open either
  */
 export function luksFacts(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   const view = viewOf(bytes)
@@ -110,7 +112,7 @@ function algorithms(cipher: string, cipherMode: string, hash: string, keyBytes: 
   const mode = oneOf(MODES, cipherMode.slice(0, dash), 'Cipher mode')
   const [generator = '', ...hashes] = cipherMode.slice(dash + 1).split(':')
   const ivHash = hashes.length > 0 ? hashes.join(':') : undefined
-  // Two keys in one; what half a byte is left over from is not missed, as in QEMU.
+  // Two keys in one; an odd byte is dropped, as in QEMU.
   const effective = mode === 'xts' ? Math.floor(keyBytes / 2) : keyBytes
   if (!Object.hasOwn(KEY_BYTES, cipher) || !KEY_BYTES[cipher]!.includes(effective))
     throw invalid(`Algorithm '${cipher}' with key size ${effective} bytes not supported`)

@@ -1,4 +1,4 @@
-/** The kinds of metadata in an image file, as overlap checks tell them apart. */
+/** The kinds of metadata in an image file, as overlap checks distinguish them. */
 
 /** Kinds of metadata, as bits of a set. */
 export const Metadata = {
@@ -21,7 +21,7 @@ const CONSTANT =
   Metadata.bitmapDirectory
 const CACHED = CONSTANT | Metadata.activeL2 | Metadata.refcountBlock | Metadata.inactiveL1
 
-/** What `overlap-check` may be, and the classes each stands for. */
+/** The templates of `overlap-check`, and the classes of each. */
 export const OVERLAP_TEMPLATES: Readonly<Record<string, number>> = {
   none: 0,
   constant: CONSTANT,

@@ -1,11 +1,12 @@
-/** Refcounts of 1 to 64 bits in a refcount block; those below a byte fill it from the lowest bit up. */
+/**
+ * Refcounts of 1 to 64 bits in a refcount block. Those smaller than a byte fill it from the lowest bit up.
+ */
 import { TWO_32 } from '@vmblock/block-core'
 
 /**
  * Reads and writes refcounts of one width. `index` counts refcounts in `block`.
  *
- * A 64-bit count above 2^53-1 reads as Infinity: no image holds that many references, so it is corrupt
- * whatever it is exactly.
+ * A 64-bit count above 2^53-1 reads as Infinity: no image holds that many references, so it is corrupt.
  */
 export interface RefcountAccess {
   /** Bits. */

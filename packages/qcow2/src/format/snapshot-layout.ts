@@ -1,4 +1,4 @@
-/** The table of internal snapshots: entries of variable length, each beginning at a multiple of 8 bytes. */
+/** The snapshot table: entries of variable length, each beginning at a multiple of 8 bytes. */
 import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
 import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES, SNAPSHOT_ENTRY_BYTES } from './limits.ts'
 
@@ -16,7 +16,7 @@ export const snapshotHeader = layout('snapshot table entry', SNAPSHOT_ENTRY_BYTE
   extraDataSize: be.u32(36),
 })
 
-/** The extra data that is known. */
+/** The known extra data. */
 // biome-ignore format: columns, as in the specification
 const extraData = layout('snapshot extra data', 24, {
   vmStateSize: be.flags64(0),
@@ -24,7 +24,7 @@ const extraData = layout('snapshot extra data', 24, {
   icount:      be.flags64(16),
 })
 
-/** An icount that stands for none. */
+/** The icount that stands for none. */
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn
 
 /** One internal snapshot. */
@@ -33,7 +33,7 @@ export interface Snapshot {
   l1TableOffset: bigint
   /** Entries; not checked here. */
   l1Size: number
-  /** Bytes, as the file has them, up to the first NUL; `decodeName` makes text of them. */
+  /** Bytes, as in the file, up to the first NUL; `decodeName` decodes them. */
   id: Uint8Array
   name: Uint8Array
   dateSec: number
@@ -41,23 +41,25 @@ export interface Snapshot {
   vmClockNsec: bigint
   /** Bytes; not checked here. */
   vmStateSize: bigint
-  /** Bytes of the disk when the snapshot was made; absent in old images, where it is the image's own. */
+  /**
+   * Bytes of the disk when the snapshot was made; absent in old images, in which it is the image's own size.
+   */
   diskSize: bigint | undefined
   icount: bigint | undefined
-  /** Bytes of extra data that the entry had, known and unknown. */
+  /** Bytes of extra data of the entry, known and unknown. */
   extraDataSize: number
-  /** Extra data past what is known, kept verbatim. */
+  /** Extra data past the known part, kept verbatim. */
   unknownExtraData: Uint8Array
 }
 
-/** What {@link parseSnapshotTable} found. */
+/** The result of {@link parseSnapshotTable}. */
 export interface SnapshotTable {
   readonly snapshots: Snapshot[]
   /** Bytes that the entries cover, without padding behind the last. */
   readonly length: number
   /**
-   * Why it ends: all entries were read; `bytes` ended within one, or `until` was reached; the next one has too much extra
-   * data, and was not read; or too long a table would come of it.
+   * Why parsing stopped: all entries were read; `bytes` ended within one, or `until` was reached; the next
+   * one has too much extra data, and was not read; or the table would become too long.
    */
   readonly stop: 'count' | 'bytes' | 'extra data' | 'limit'
 }
@@ -67,7 +69,7 @@ interface Cursor {
   at: number
 }
 
-/** The next `length` bytes; undefined where the array ends before. */
+/** The next `length` bytes; undefined if the array ends before. */
 function take(cursor: Cursor, length: number): Uint8Array | undefined {
   if (cursor.at + length > cursor.bytes.length) return undefined
   const taken = cursor.bytes.subarray(cursor.at, cursor.at + length)
@@ -81,7 +83,7 @@ function untilNul(bytes: Uint8Array): Uint8Array {
   return end < 0 ? bytes : bytes.subarray(0, end)
 }
 
-/** One entry, or undefined where the array ends within it. Its names lie in the array. */
+/** One entry, or undefined if the array ends within it. Its names share memory with the array. */
 function parseEntry(cursor: Cursor): Snapshot | undefined {
   const fixed = take(cursor, snapshotHeader.size)
   if (!fixed) return undefined
@@ -112,11 +114,11 @@ function parseEntry(cursor: Cursor): Snapshot | undefined {
 }
 
 /**
- * Reads up to `count` entries, as far as `bytes` and the limits go (block/qcow2-snapshot.c, qcow2_do_read_snapshots). The
- * length of the table is known only when it was read.
+ * Reads up to `count` entries, within `bytes` and the limits (block/qcow2-snapshot.c,
+ * qcow2_do_read_snapshots). The length of the table is known only after it was read.
  *
  * @param before bytes of the entries that come before these
- * @param until byte at and behind which no entry begins
+ * @param until byte offset from which on no entry may begin
  */
 export function parseSnapshotTable(
   bytes: Uint8Array,
@@ -145,10 +147,10 @@ export function parseSnapshotTable(
 /** Bytes of extra data that each entry of a version 3 image has: up to the size of the disk. */
 const LEAST_EXTRA_DATA = 16
 
-/** Whether an entry says all that version 3 asks for. */
+/** Whether an entry has all the data that version 3 requires. */
 export const isComplete = ({ extraDataSize }: Snapshot): boolean => extraDataSize >= LEAST_EXTRA_DATA
 
-/** Bytes of an entry before its id and name, with as much extra data as there may be. */
+/** Bytes of an entry before its id and name, with the most extra data that is allowed. */
 export const MAX_SNAPSHOT_HEAD = SNAPSHOT_ENTRY_BYTES + MAX_SNAPSHOT_EXTRA_DATA
 
 /** Bytes of extra data, and of id and name, that an entry claims; `head` holds its fixed part. */
@@ -158,7 +160,7 @@ export function snapshotSizes(head: Uint8Array): { readonly extraData: number; r
 }
 
 /**
- * An entry with too much extra data, without what is too much.
+ * An entry with too much extra data, cut to the limit.
  *
  * @param head its first {@link MAX_SNAPSHOT_HEAD} bytes
  * @param names its id and name
@@ -171,7 +173,7 @@ export function clipSnapshot(head: Uint8Array, names: Uint8Array): Snapshot {
   return parseEntry({ bytes, at: 0 })!
 }
 
-/** Bytes of extra data that the entry at `at` claims; 0 where `bytes` ends before. */
+/** Bytes of extra data that the entry at `at` claims; 0 if `bytes` ends before. */
 function extraSizeAt(bytes: Uint8Array, at: number): number {
   if (at + snapshotHeader.size > bytes.length) return 0
   return snapshotHeader.read(bytes, at).extraDataSize
@@ -181,7 +183,7 @@ function extraSizeAt(bytes: Uint8Array, at: number): number {
  * The table as bytes, in QEMU's form: always with the known extra data. A VM state too large for 32 bits is 0
  * in the old field, so that old readers see a snapshot of the disk alone.
  *
- * @param imageSize bytes, for snapshots that hold no size of their own
+ * @param imageSize bytes, for snapshots without a size of their own
  * @throws BlockError EFBIG above 64 MiB
  */
 export function serializeSnapshotTable(snapshots: readonly Snapshot[], imageSize: number): Uint8Array {

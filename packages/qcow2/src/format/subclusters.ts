@@ -1,10 +1,10 @@
 /**
- * The second word of an extended L2 entry: of each of 32 subclusters, whether it is allocated (low half) and
- * whether it reads as zeroes (high half). Bit i is subcluster i.
+ * The second word of an extended L2 entry. For each of 32 subclusters, it says whether the subcluster is
+ * allocated (low half) and whether it reads as zeroes (high half). Bit i is subcluster i.
  */
 import { ClusterKind, extendedL2Kind, l2Kind } from './l2-entry.ts'
 
-/** What one subcluster is: QEMU's QCow2SubclusterType, in its order. */
+/** The kind of a subcluster: QEMU's QCow2SubclusterType, in its order. */
 export const SubclusterKind = {
   /** No host cluster; the backing file shows through. */
   unallocatedPlain: 0,
@@ -35,7 +35,7 @@ export function allocMask(from: number, to: number): number {
 const trailingZeroes = (word: number): number => (word === 0 ? 32 : 31 - Math.clz32(word & -word))
 
 /**
- * The kind of subcluster `index`. `invalid` is judged by the whole entry, whichever subcluster is asked.
+ * The kind of subcluster `index`. `invalid` depends on the whole entry, whatever the index.
  *
  * @param hi first word of the entry, high half; `lo` its low half
  * @param zeroes second word, high half
@@ -71,14 +71,11 @@ const UNDIVIDED: readonly SubclusterKind[] = [
   SubclusterKind.compressed,
 ]
 
-/** The kind of a cluster without subclusters, in the words of those. */
+/** The kind of a cluster without subclusters, as a {@link SubclusterKind}. */
 export const undividedKind = (hi: number, lo: number, dataFile = false): SubclusterKind =>
   UNDIVIDED[l2Kind(hi, lo, dataFile)]!
 
-/**
- * How many subclusters from `from` on have the kind of that one, within the cluster. An entry that is
- * invalid is so to its end.
- */
+/** How many subclusters from `from` on have the kind of that one; an invalid entry is so to its end. */
 export function countSame(zeroes: number, allocated: number, from: number, kind: SubclusterKind): number {
   const behind = allocMask(from, 32)
   switch (kind) {

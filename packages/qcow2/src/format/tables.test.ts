@@ -20,7 +20,7 @@ import { decodeName, encodeName } from './words.ts'
 
 const MIB = 2 ** 20
 
-/** As the file has it. */
+/** Bytes as in the file. */
 const text = encodeName
 
 const snapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({

@@ -1,9 +1,9 @@
-/** 64-bit fields that a broken image may fill with anything, and names that need not be valid UTF-8. */
+/** 64-bit fields that may hold anything in a broken image, and names that need not be valid UTF-8. */
 import { be, type Field, TWO_32 } from '@vmblock/block-core'
 
 /**
- * A 64-bit offset whose value is judged later, by a rule with a message of its own: above 2^53-1 it is read
- * as the nearest number instead of being refused on the spot as `be.u64` does.
+ * A 64-bit offset that is validated later, by a rule with a message of its own: above 2^53-1 it is read as
+ * the nearest number instead of being refused at once as by `be.u64`.
  */
 export const wide64 = (at: number): Field<number> => ({
   at,
@@ -12,7 +12,7 @@ export const wide64 = (at: number): Field<number> => ({
   set: be.u64(at).set,
 })
 
-/** A count or size for a person; beyond 2^53-1 it may be rounded, and no digits are better than wrong ones. */
+/** A count or size for display; beyond 2^53-1 it may be rounded, and no digits are better than wrong ones. */
 export const decimal = (value: number): string =>
   Number.isSafeInteger(value) ? String(value) : '2^53 or more'
 

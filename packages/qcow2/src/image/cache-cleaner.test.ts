@@ -21,7 +21,7 @@ describe('cache-clean-interval', () => {
     cleaner.start(0, caches)
     vi.advanceTimersByTime(10 ** 6)
     cleaner.start(0xffff_ffff, caches)
-    // Longer than a timer can wait: it must not come at once instead.
+    // Longer than a timer can wait: it must not fire at once.
     vi.advanceTimersByTime(10 ** 6)
     expect(dropUnused).toHaveBeenCalledTimes(2)
     cleaner.stop()

@@ -1,14 +1,14 @@
-/** Gives back memory of table caches that nobody used for a while (`cache-clean-interval`). */
+/** Frees memory of table caches that were not used for a while (`cache-clean-interval`). */
 import type { TableCache } from '@vmblock/block-core'
 
-/** The longest time that timers take, in milliseconds; longer ones would come at once. */
+/** The longest delay of a timer, in milliseconds; a longer one would fire at once. */
 const LONGEST = 2 ** 31 - 1
 
-/** A timer, which a program that has nothing else to do does not wait for. */
+/** A timer that does not keep the program alive. */
 export class CacheCleaner {
   #timer: ReturnType<typeof setInterval> | undefined
 
-  /** From now on, every `seconds` whatever was not used in that time is dropped; 0: never. */
+  /** Starts dropping, every `seconds`, slices that were not used since the last time; 0: never. */
   start(seconds: number, caches: () => readonly TableCache[]): void {
     this.stop()
     if (seconds === 0) return
@@ -19,7 +19,7 @@ export class CacheCleaner {
       Math.min(seconds * 1000, LONGEST),
     )
     this.#timer = timer as ReturnType<typeof setInterval>
-    // Only Node's timers keep a program alive.
+    // Only Node.js timers keep a program alive.
     if (typeof timer === 'object' && timer !== null && 'unref' in timer) (timer as { unref(): void }).unref()
   }
 

@@ -1,24 +1,25 @@
 /**
- * A set of cluster numbers that is large from the beginning and changes little: sorted numbers, and what came and went
- * since. A `Set` of the 4 Mi clusters that the largest L1 table may name would take 140 MiB, this takes 32.
+ * A set of cluster numbers that is large from the beginning and changes little: sorted numbers, and those
+ * added and removed since. A `Set` of the 4 Mi clusters that the largest L1 table may name would take 140
+ * MiB, this takes 32.
  */
 export class ClusterSet {
   readonly #sorted: Float64Array
   readonly #added = new Set<number>()
   readonly #removed = new Set<number>()
 
-  /** @param clusters in any order, any of them more than once; the set keeps the array, and sorts it */
+  /** @param clusters in any order, with duplicates; the set keeps the array, and sorts it */
   constructor(clusters: Float64Array) {
     this.#sorted = clusters.sort()
   }
 
-  /** Adds one. */
+  /** Adds a cluster. */
   add(cluster: number): void {
     this.#removed.delete(cluster)
     this.#added.add(cluster)
   }
 
-  /** Takes one away. */
+  /** Removes a cluster. */
   delete(cluster: number): void {
     this.#added.delete(cluster)
     this.#removed.add(cluster)

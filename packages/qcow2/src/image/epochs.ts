@@ -1,10 +1,10 @@
 /**
- * Which data requests were running when a cluster was freed. Reads and in-place writes take no lock: they
- * look a cluster up and go to the disk. A freed cluster must therefore not be given to another owner before
- * every request that may still be on its way to it has ended.
+ * Tells which data requests were running when a cluster was freed. Reads and in-place writes take no lock:
+ * they look a cluster up, then do their I/O. A freed cluster must therefore not be reused before every
+ * request that may still be about to access it has ended.
  */
 
-/** A stretch of time, and how many of the requests that began in it still run. */
+/** A period, and how many of the requests that began in it still run. */
 export interface Epoch {
   readonly number: number
   inFlight: number
@@ -16,7 +16,7 @@ export class RequestEpochs {
   #epochs: Epoch[] = [{ number: 0, inFlight: 0 }]
   #waiting: (() => void)[] = []
 
-  /** A request begins; give the epoch back to {@link leave}. */
+  /** Counts a request that begins. It passes the epoch to {@link leave} when it ends. */
   enter(): Epoch {
     const epoch = this.#epochs[this.#epochs.length - 1]!
     epoch.inFlight++

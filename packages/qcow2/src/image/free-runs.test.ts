@@ -1,4 +1,4 @@
-/** What searches remember of free clusters never gives one away that is in use. */
+/** Remembered runs of free clusters never lead to a cluster that is in use. */
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { refcountAccess } from '../format/refcount-width.ts'
@@ -23,13 +23,13 @@ describe('runs of free clusters', () => {
 
 describe('an image in which clusters come and go', () => {
   const CLUSTER = 512
-  /** Half of the disk loses and gets single clusters; in the other half several in a row are wanted. */
+  /** Single clusters come and go in one half of the disk; several in a row are needed in the other. */
   const HALF = 640
 
   test.each([1, 2, 3, 4])('seed %i keeps its data, whatever is searched for', async (seed) => {
     const random = createRandom(seed)
     const size = 2 * HALF * CLUSTER
-    // Slices of 64 refcounts, so that searches go through many, and runs across them.
+    // Slices of 64 refcounts, so that searches pass through many, and runs cross them.
     const file = await createImage({ size, cluster_size: CLUSTER, refcount_bits: 64 })
     const node = await open(file, { 'refcount-reserve': seed % 2 === 0 ? 5 : 0 })
     const model = new Uint8Array(size)
@@ -65,8 +65,8 @@ describe('an image in which clusters come and go', () => {
     const file = await createImage({ size: 2 * HALF * CLUSTER, cluster_size: CLUSTER, refcount_bits: 64 })
     const node = await open(file, { 'refcount-cache-size': cache })
     await node.write(0, pattern(HALF * CLUSTER))
-    await node.write((HALF + 60) * CLUSTER, pattern(CLUSTER)) // its table is there
-    /** Guest cluster by host cluster. */
+    await node.write((HALF + 60) * CLUSTER, pattern(CLUSTER)) // creates the L2 table
+    /** Guest clusters by host cluster. */
     const guestAt = new Map<number, number>()
     for (let guest = 0; guest < HALF; guest++)
       guestAt.set((await node.blockStatus(guest * CLUSTER, CLUSTER)).host!.offset / CLUSTER, guest)
@@ -74,13 +74,14 @@ describe('an image in which clusters come and go', () => {
       for (const host of hosts) await node.discard(guestAt.get(host)! * CLUSTER, CLUSTER)
       await node.flush()
     }
-    // The last cluster of a slice, and the first one of the next: a search for more goes through both slices.
+    // The last cluster of a slice, and the first one of the next: a search for more clusters passes through
+    // both slices.
     const boundary = 6 * 64
     const hole = boundary - 75
     expect([boundary - 1, boundary, hole, before(boundary)].every((host) => guestAt.has(host))).toBe(true)
     await free(hole, boundary - 1, boundary)
     await node.write(HALF * CLUSTER, pattern(4 * CLUSTER, 2))
-    // Single ones take what is free in front, and then the last one of the slice.
+    // Single clusters fill the gaps before, and then take the last cluster of the slice.
     await free(before(boundary))
     const guestOf = (i: number): number => (HALF + 8 + 2 * i) * CLUSTER
     for (let i = 0; i < singles; i++) await node.write(guestOf(i), pattern(CLUSTER, 3 + i))

@@ -1,20 +1,20 @@
 /**
- * Clusters that nothing refers to any more, and that are not free yet.
+ * Clusters that nothing refers to any more, but that are not free yet.
  *
- * A cluster may be given away only when the table entry that no longer points at it is durable: before
- * that, a crash brings the old pointer back, and what the new owner wrote would be read through it. (QEMU
- * orders the refcount after the table but reuses the cluster at once.) So a free is only noted; a flush of the
- * image makes it due; and when the requests that ran at that time have ended, the refcount drops. A crash
- * before that leaks the cluster, which every check finds and no data misses.
+ * A cluster may be reused only when the table entry that no longer points at it is durable: before that, a
+ * crash would bring back the old pointer, and the new owner's data would be read through it. (QEMU orders the
+ * refcount after the table but reuses the cluster at once.) So a free is only noted; a flush of the image
+ * makes it due; and when the requests that ran at that time have ended, the refcount drops. A crash before
+ * that leaks the cluster, which every check finds, and loses no data.
  */
 import type { RequestEpochs } from './epochs.ts'
 
-/** Why clusters were freed; decides whether the host hears of it (`pass-discard-*`). */
+/** Why clusters were freed; decides whether they are discarded in the file (`pass-discard-*`). */
 export type FreeReason = 'request' | 'snapshot' | 'other'
 
 /** A run of host clusters to be freed. */
 export interface Freed {
-  /** Host bytes, cluster aligned (`offset` and `bytes` of compressed clusters are the clusters they touch). */
+  /** Host bytes, cluster aligned (for a compressed cluster: all clusters that it touches). */
   readonly offset: number
   readonly bytes: number
   readonly reason: FreeReason
@@ -23,9 +23,9 @@ export interface Freed {
 /** The stages between "unlinked" and "free". */
 export class PendingFrees {
   readonly #epochs: RequestEpochs
-  /** Unlinked, the table change not durable yet. */
+  /** Unlinked, but the table change is not durable yet. */
   #fresh: Freed[] = []
-  /** Durably unlinked; requests of that epoch may still be on their way. */
+  /** Durably unlinked; requests of that epoch may still access them. */
   #durable: { readonly epoch: number; readonly freed: readonly Freed[] }[] = []
   #bytes = 0
   #freshBytes = 0
@@ -35,7 +35,7 @@ export class PendingFrees {
     this.#epochs = epochs
   }
 
-  /** Notes a run; runs that touch the last one join it. */
+  /** Notes a run. It is merged with the last one if they are adjacent. */
   add(offset: number, bytes: number, reason: FreeReason): void {
     this.#bytes += bytes
     this.#freshBytes += bytes
@@ -45,7 +45,7 @@ export class PendingFrees {
     else this.#fresh.push({ offset, bytes, reason })
   }
 
-  /** What a flush that begins now will make durable. */
+  /** Takes the runs that a flush beginning now will make durable. */
   take(): Freed[] {
     const taken = this.#fresh
     this.#fresh = []
@@ -53,14 +53,14 @@ export class PendingFrees {
     return taken
   }
 
-  /** The flush failed: the runs wait for the next one. */
+  /** After a failed flush: the runs wait for the next one. */
   putBack(freed: readonly Freed[]): void {
     if (freed.length === 0) return
     this.#fresh = [...freed, ...this.#fresh]
     this.#freshBytes += bytesOf(freed)
   }
 
-  /** The flush succeeded. */
+  /** After a successful flush. */
   becameDurable(freed: readonly Freed[]): void {
     if (freed.length > 0) this.#durable.push({ epoch: this.#epochs.advance(), freed })
   }
@@ -77,7 +77,7 @@ export class PendingFrees {
     return all
   }
 
-  /** Bytes of clusters that wait, at any stage: the file holds them, and nobody can have them. */
+  /** Bytes of clusters that wait, at any stage: they take space in the file, and cannot be allocated. */
   get bytes(): number {
     return this.#bytes
   }
@@ -85,11 +85,14 @@ export class PendingFrees {
   get freshBytes(): number {
     return this.#freshBytes
   }
-  /** Bytes that {@link takeDue} gave so far: where it has grown since a request began, trying again may help. */
+  /**
+   * Bytes that {@link takeDue} has returned so far. If it has grown since a request began, repeating the
+   * request may help.
+   */
   get released(): number {
     return this.#released
   }
-  /** The epoch that has to be over before everything durably unlinked is due; undefined: there is nothing such. */
+  /** The epoch that must end before everything durably unlinked is due; undefined if nothing waits. */
   get lastEpoch(): number | undefined {
     return this.#durable[this.#durable.length - 1]?.epoch
   }

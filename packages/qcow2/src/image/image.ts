@@ -1,4 +1,4 @@
-/** One open qcow2 image: its header, tables, caches and locks, and the bits that mark it dirty or corrupt. */
+/** One open qcow2 image: its header, tables, caches and locks, and the dirty and corrupt bits. */
 import {
   alignDown,
   alignUp,
@@ -28,7 +28,7 @@ import { Reservation } from './reservation.ts'
 import { ResidentTable } from './resident-table.ts'
 import { beforeClean } from './write-order.ts'
 
-/** What an image is opened with; the driver's options, resolved. */
+/** The settings of an image: the driver's options, resolved. */
 export interface ImageSettings {
   readonly nodeName: string
   readonly filename: string
@@ -38,11 +38,11 @@ export interface ImageSettings {
   lazyRefcounts: boolean
   /** Clusters whose refcounts are raised ahead of their use (reservation.ts); 0: none. */
   refcountReserve: number
-  /** Bytes of freed clusters that may wait for a flush (room.ts). */
+  /** Bytes of freed clusters that may wait for a flush (room.ts); beyond that, one is made. */
   freedClustersSize: number
-  /** Whether the host hears of clusters that become free, by reason. */
+  /** Whether clusters that become free are discarded in the file, by reason. */
   passDiscard: Readonly<Record<'request' | 'snapshot' | 'other', boolean>>
-  /** Classes of metadata that are protected from other writes, as bits (overlap.ts). */
+  /** Classes of metadata that are protected from stray writes, as bits (overlap.ts). */
   overlapCheck: number
   caches: CacheSettings
 }
@@ -51,20 +51,20 @@ export interface ImageSettings {
 export interface CacheSettings {
   /** Bytes of an L2 or refcount slice. */
   readonly sliceSize: number
-  /** Bytes the L2 cache, and the refcount cache, may hold. */
+  /** Bytes that the L2 cache and the refcount cache may hold. */
   readonly l2CacheSize: number
   readonly refcountCacheSize: number
   /** Seconds after which unused slices are dropped; 0: never. */
   readonly cleanInterval: number
 }
 
-/** What {@link Image} is made of. */
+/** The parts of an {@link Image}. */
 export interface ImageParts {
   readonly settings: ImageSettings
   readonly header: Header
   readonly geometry: Geometry
   readonly file: BlockChild
-  /** Where guest data lives: `file`, or the external data file. */
+  /** Holds the guest data: `file`, or the external data file. */
   readonly data: BlockChild
   readonly codec: ClusterCodec
   readonly events: DriverEvents
@@ -76,18 +76,18 @@ export interface ImageParts {
   snapshotPlaces(image: Image): Promise<SnapshotPlaces>
 }
 
-/** By how many bytes the file of a lazy image grows at a time: its own size, within these bounds. */
+/** The file of a lazy image grows by its own size at a time, within these bounds. Bytes. */
 const EXTENSION = { least: 16 * 2 ** 20, most: 64 * 2 ** 20 }
 
-/** What everything else is found through: the header, and the tables that it leads to. */
+/** The structures from which all others are found: the header, and the refcount table it points at. */
 type Root = 'header' | 'refcountTable'
 
-/** A request that may find room if it is made again. */
+/** A request that found no room, and may find some if it is repeated. */
 export interface FailedRequest {
   readonly error: unknown
-  /** {@link PendingFrees.released} when it began. */
+  /** {@link PendingFrees.released} when the request began. */
   readonly released: number
-  /** How often it failed before. */
+  /** How many times it failed before this. */
   readonly tries: number
 }
 
@@ -107,48 +107,59 @@ export class Image {
   readonly decompressed: DecompressedClusters
   readonly #snapshotPlaces: ImageParts['snapshotPlaces']
   readonly #cleaner = new CacheCleaner()
-  /** Guards the tables and the allocator; never held over guest data I/O. Taken after {@link allocating}. */
+  /**
+   * Guards the tables and the allocator; never held during guest data I/O. Taken after {@link allocating}.
+   */
   readonly lock = new Mutex()
   /** Guest ranges being allocated, zeroed or discarded. */
   readonly allocating = new RangeTracker()
   readonly requests = new RequestEpochs()
   readonly frees = new PendingFrees(this.requests)
-  /** Makes a write again that found no room (try-again.ts). @throws what it failed with, in the end */
+  /** Repeats a write that found no room (try-again.ts). @throws the last error, if it still finds none */
   writeAgain: (failed: FailedRequest, offset: number, from: Uint8Array) => Promise<void> = ({ error }) =>
     Promise.reject(error)
-  /** A flush that was begun for the sake of {@link frees}, and serves every request that waits for room (room.ts). */
+  /**
+   * A release of {@link frees} under way, with a flush if due; requests that wait for room share it
+   * (room.ts).
+   */
   relief: Promise<void> | undefined
-  /** Counts the changes after which guest ranges no longer show what is in their clusters, but may fill them again. */
+  /**
+   * Counts changes to L2 entries that stop showing a host cluster without freeing it (zeroing; with a data
+   * file, all of them). I/O that holds no lock compares it before and after.
+   */
   unlinked = 0
-  /** The node may be written now; a reopen changes it. */
+  /** The node may be written now. A reopen changes it. */
   writable: boolean
-  /** The node below that shows through where the image holds nothing. A reopen or commit may exchange it. */
+  /**
+   * The backing node, which shows through where the image holds nothing. A reopen or commit may exchange it.
+   */
   backing: BlockChild | undefined
   l1: ResidentTable
   refcountTable: ResidentTable
-  /** Clusters below this index are taken: where the search for free ones begins. */
+  /**
+   * Index of the cluster at which the search for free ones begins. Free clusters may lie below it: gaps that
+   * were too short for a request.
+   */
   freeHint = 0
-  /** Whether the file knows better where there is data; undefined: nobody asked yet (sparse.ts). */
+  /** Whether block status is also asked of the file below (sparse.ts); undefined: not determined yet. */
   isMostlyHoles: Promise<boolean> | undefined
   readonly reservation = new Reservation()
   readonly freeRuns = new KnownFreeRuns()
   /** Host bytes at and above this offset were never written, so that they read as zeroes. */
   untouchedFrom: number
-  /** The dirty bit was found set and no complete repair has run since: nobody else may clear it. */
+  /** The dirty bit was found set, or emptying the image failed: only a complete repair may clear the bit. */
   needsRepair: boolean
-  /**
-   * While a repair cuts the table of snapshots: bytes of the file when it began. What reaches further is not of the table.
-   */
+  /** While a repair cuts the snapshot table: bytes of the file when it began, the limit of the table. */
   snapshotTableLimit: number | undefined
-  /** Host bytes up to which the file's length is durable, as far as lazy refcounts need to know. */
+  /** Host bytes up to which the length of the file is known to be durable (write-order.ts). */
   #coveredTo = 0
-  /** Clusters were given away since the image was opened, so that the last one may have been written in part. */
+  /** Clusters were allocated since the image was opened, so the last one may be only partly written. */
   #hasClaimed = false
-  /** The file is longer than it has to be. */
+  /** The file is longer than its clusters need. */
   #extended = false
-  /** Roots of which nobody knows whether the disk has them as they are here, because writing them failed. */
+  /** Roots whose write failed: the disk may hold them in the old state or in the new one. */
   readonly #unsettled = new Set<Root>()
-  /** Told of corruption once; then the image stops writing. */
+  /** Corruption was reported: further non-fatal reports are suppressed. */
   #corruptionSignalled = false
   #stopped = false
 
@@ -174,7 +185,9 @@ export class Image {
     this.refblocks = this.#newCache('refcount')
   }
 
-  /** Replaces the table caches by empty ones of the sizes that {@link settings} give. They must not be dirty. */
+  /**
+   * Replaces the table caches with empty ones of the sizes in {@link settings}. The old must not be dirty.
+   */
   renewCaches(): void {
     this.freeRuns.clear()
     this.l2Tables = this.#newCache('l2')
@@ -189,7 +202,7 @@ export class Image {
     this.forgetRefcounts()
   }
 
-  /** Forgets all refcounts in memory, changed or not: they were written anew behind the cache's back. */
+  /** Forgets all refcounts in memory, changed or not: those on disk were rewritten without the cache. */
   forgetRefcounts(): void {
     this.decompressed.clear()
     this.refblocks.clear()
@@ -213,7 +226,7 @@ export class Image {
     })
   }
 
-  /** The image was found corrupt while it was writable: nothing of it is written any more. */
+  /** The image was found corrupt while it was writable: nothing is written to it any more. */
   get stopped(): boolean {
     return this.#stopped
   }
@@ -223,7 +236,10 @@ export class Image {
     return this.#snapshotPlaces(this)
   }
 
-  /** Guest bytes: whole sectors. A header of another program may name a size between two, which QEMU rounds down. */
+  /**
+   * Guest bytes: whole sectors. QEMU rounds down the size in the header, which another program may have set
+   * to any number.
+   */
   get size(): number {
     return alignDown(this.header.size, SECTOR)
   }
@@ -231,18 +247,18 @@ export class Image {
   get vmStateOffset(): number {
     return l1EntriesFor(this.geometry, this.header.size) * this.geometry.l2Coverage
   }
-  /** Guest data lives in a file of its own, at its guest offset. */
+  /** Guest data is in an external data file, at its guest offset. */
   get hasDataFile(): boolean {
     return this.data !== this.file
   }
-  /** Autoclear bit 1: the data file alone is a raw image, so what reads as zero must be zero in it. */
+  /** Autoclear bit 1: the data file alone is a valid raw image, so zero ranges must be zeroes in it. */
   get isDataFileRaw(): boolean {
     return this.hasDataFile && (this.header.autoclear & 2n) !== 0n
   }
   get extendedL2(): boolean {
     return this.geometry.subclusters > 1
   }
-  /** Somebody below listens to the steps that are announced. */
+  /** A node below takes debug events. */
   get isDebugged(): boolean {
     return this.file.node.ops.debugEvent !== undefined
   }
@@ -250,7 +266,7 @@ export class Image {
   get dirty(): boolean {
     return (this.header.incompatible & Incompatible.dirty) !== 0n
   }
-  /** Refcount updates may be postponed. Version 2 has no dirty bit to say so. */
+  /** Refcount updates may be postponed. Never in version 2, which has no dirty bit. */
   get lazyRefcounts(): boolean {
     return this.settings.lazyRefcounts && this.header.version >= 3
   }
@@ -260,12 +276,12 @@ export class Image {
     const announced = this.file.debugEvent('flush_to_disk')
     if (announced) await announced
     const reached = this.file.size
-    // Through the cache, so that it knows: what is durable has not to be waited for.
+    // Through the cache, which then knows that its tables are durable.
     await this.refblocks.flush()
     this.#coveredTo = Math.max(this.#coveredTo, Math.min(reached, this.file.size))
   }
 
-  /** Sets the dirty bit and flushes, once. Only after success is the image treated as dirty. */
+  /** Sets the dirty bit and flushes, if it is not set yet. The image counts as dirty only after success. */
   async markDirty(): Promise<void> {
     if (this.dirty) return
     await this.#extendFile(this.untouchedFrom)
@@ -279,7 +295,7 @@ export class Image {
     return end <= this.#coveredTo
   }
 
-  /** @see write-order.ts. The extra length is cut off when the image is marked clean. */
+  /** @see write-order.ts. The extra length is cut off before the dirty bit is cleared. */
   async coverFile(end: number): Promise<boolean> {
     if (this.isCovered(end)) return true
     const reached = await this.#extendFile(end)
@@ -288,7 +304,11 @@ export class Image {
     return true
   }
 
-  /** Makes the file reach `end` and a good deal more, so that it is rarely done. @returns how far it reaches now */
+  /**
+   * Makes the file reach well beyond `end`, so that this is rarely needed.
+   *
+   * @returns the offset it is sure to reach; 0 if it cannot grow
+   */
   async #extendFile(end: number): Promise<number> {
     const { size } = this.file
     const step = Math.min(Math.max(size, EXTENSION.least), EXTENSION.most)
@@ -297,13 +317,13 @@ export class Image {
   }
 
   /**
-   * Makes the file reach `end`, and over every cluster that is in use: what was never written there reads as zeroes.
-   * Not durably. What is not needed is cut off by {@link trimFile}.
+   * Makes the file reach `end`, and cover every cluster in use; the parts never written read as zeroes. Not
+   * durably. {@link trimFile} cuts off the excess.
    *
-   * @returns false where the host cannot
+   * @returns false if the file cannot be extended
    */
   async reachFile(end: number): Promise<boolean> {
-    // Data may be on its way to any cluster that was given away: the file must not end before it.
+    // Data may be in flight to any allocated cluster: the file must not end before it.
     const target = Math.max(end, this.untouchedFrom)
     if (this.file.size >= target) return true
     try {
@@ -316,21 +336,21 @@ export class Image {
   }
 
   /**
-   * Makes the file end with its last cluster, of which only a part may have been written: other programs take a shorter
-   * one for damaged. Not durably, for it reads the same either way; so it costs no flush.
+   * Extends the file to the end of its last cluster, which may have been written in part: other programs take
+   * a shorter file for damaged. Not durable: the image reads the same either way, so no flush is made.
    */
   async completeFile(): Promise<void> {
     if (!this.#hasClaimed || this.file.size >= this.untouchedFrom) return
     await this.reachFile(this.untouchedFrom)
   }
 
-  /** The file ends at `end` now: what comes behind it reads as zeroes, and its length has to be made durable anew. */
+  /** The file now ends at `end`: behind it are zeroes, and a new length has to be made durable again. */
   fileWasCut(end: number): void {
     this.untouchedFrom = Math.min(this.untouchedFrom, end)
     this.#coveredTo = Math.min(this.#coveredTo, end)
   }
 
-  /** Cuts off what was added beyond the clusters in use. */
+  /** Cuts the file after the clusters in use, if it was extended beyond them. */
   async trimFile(): Promise<void> {
     if (!this.#extended) return
     this.#extended = false
@@ -340,14 +360,14 @@ export class Image {
   }
 
   /**
-   * Clears the dirty bit, after everything it vouches for is durable. A bit that was found at open stays
-   * until a complete repair has run (QEMU clears it at close in any case: lazy-refcounts.md section 3, A).
+   * Clears the dirty bit, once everything that it covers is durable. If the bit was found set at open, it
+   * stays until a complete repair has run (QEMU always clears it at close: lazy-refcounts.md section 3, A).
    */
   async markClean(): Promise<void> {
     if (!this.dirty || this.needsRepair) return
     await this.trimFile()
     await beforeClean(this)
-    // If this fails the bit may be gone from the disk: nobody may count on it before it is set again.
+    // If the write fails, the bit may be gone from the disk: it counts as clear until it is set again.
     this.header.incompatible &= ~Incompatible.dirty
     await this.changeRoot('header', async () => {
       await this.#writeIncompatible(this.header.incompatible)
@@ -355,7 +375,7 @@ export class Image {
     })
   }
 
-  /** Clears the corrupt bit, after a repair that left nothing to repair. */
+  /** Clears the corrupt bit, after a repair that fixed everything. */
   async markConsistent(): Promise<void> {
     if ((this.header.incompatible & Incompatible.corrupt) === 0n) return
     await beforeClean(this)
@@ -365,11 +385,11 @@ export class Image {
   }
 
   /**
-   * The image contradicts itself. Reports it once; if it is fatal and the image is writable, marks it corrupt
-   * and stops the node. QEMU's `qcow2_signal_corruption`.
+   * Reports corruption once. If it is fatal and the image is writable, marks the image corrupt and stops the
+   * node. QEMU's `qcow2_signal_corruption`.
    *
-   * @param at host offset and size in bytes of what is broken
-   * @returns the error for the request that met it
+   * @param at host offset and size in bytes of the broken structure
+   * @returns the error for the request that found it
    */
   async signalCorruption(
     message: string,
@@ -403,8 +423,8 @@ export class Image {
   }
 
   /**
-   * Runs what changes a root on disk. If it fails, the disk may have the new one or the old: what both lead to has to
-   * stay until the next flush, which writes again what is in memory.
+   * Runs a change to a root on disk. If it fails, the disk may hold the new root or the old one: the
+   * structures of both must stay until the next flush, which writes the root again from memory.
    */
   async changeRoot(root: Root, change: () => Promise<void>): Promise<void> {
     try {
@@ -415,7 +435,7 @@ export class Image {
     }
   }
 
-  /** Writes the roots of which nobody knows what the disk has. Does not flush. */
+  /** Writes the roots whose state on disk is unknown. Does not flush. */
   async settleRoots(): Promise<void> {
     for (const root of this.#unsettled) {
       if (root === 'header') await this.writeHeader()
@@ -427,12 +447,12 @@ export class Image {
     }
   }
 
-  /** Rewrites the header cluster's used part: header, extensions, backing file name. Does not flush. */
+  /** Rewrites the used part of the header cluster: header, extensions, backing file name. Does not flush. */
   async writeHeader(): Promise<void> {
     await this.file.write(0, serializeHeader(this.header, this.geometry.clusterSize))
   }
 
-  /** Notes that host bytes [offset, offset + bytes) are in use from now on. @returns whether they read as zeroes */
+  /** Marks host bytes [offset, offset + bytes) as in use. @returns whether they read as zeroes */
   claim(offset: number, bytes: number): boolean {
     this.#hasClaimed = true
     const zeroed = offset >= this.untouchedFrom
@@ -440,7 +460,7 @@ export class Image {
     return zeroed
   }
 
-  /** The header and the tables were read again: nothing that was known of the file counts any more. */
+  /** Replaces everything known of the file after the header and the tables were read again. */
   refreshed(l1: Uint8Array, refcountTable: Uint8Array): void {
     this.setL1(l1)
     this.setRefcountTable(refcountTable)
@@ -451,12 +471,12 @@ export class Image {
     this.untouchedFrom = alignUp(this.file.size, this.geometry.clusterSize)
   }
 
-  /** Replaces the L1 table in memory; header and disk are the caller's business. */
+  /** Replaces the L1 table in memory. The caller updates the header and the disk. */
   setL1(bytes: Uint8Array): void {
     this.l1 = new ResidentTable(bytes)
   }
 
-  /** Replaces the refcount table in memory; header and disk are the caller's business. */
+  /** Replaces the refcount table in memory. The caller updates the header and the disk. */
   setRefcountTable(bytes: Uint8Array): void {
     this.refcountTable = new ResidentTable(bytes)
     this.freeRuns.clear()
@@ -482,7 +502,7 @@ export class Image {
     })
   }
 
-  /** Writes the sectors of a resident table that hold [from, from + bytes). Offsets count from its start. */
+  /** Writes the sectors of a resident table that contain [from, from + bytes), counted from its start. */
   async writeResident(table: ResidentTable, tableOffset: number, from: number, bytes: number): Promise<void> {
     const start = alignDown(from, SECTOR)
     const end = Math.min(table.bytes.length, alignDown(from + bytes - 1, SECTOR) + SECTOR)

@@ -1,6 +1,6 @@
 /**
- * Writes never hit metadata they are not meant for: broken images of QEMU's iotest 060, with QEMU's words, and
- * every class and switch of the option.
+ * Writes never hit metadata that they are not meant for: broken images of QEMU's iotest 060, with QEMU's
+ * messages, and every class and switch of the option.
  */
 import { type BlockNode, type CorruptEvent, openNode, type RawOptions, reopenNode } from '@vmblock/block-core'
 import { describe, expect, test } from 'vitest'
@@ -15,11 +15,11 @@ import {
   sameBytes,
 } from '../testing/images.ts'
 
-/** Where `createImage` puts things with clusters of 64 KiB. */
+/** The layout of `createImage` with clusters of 64 KiB. */
 const AT = { refcountTable: 0x10000, refblock: 0x20000, l1: 0x30000, l2: 0x40000, data: 0x50000 }
 const CLUSTER = 65536
 
-/** Opens an image and keeps what it says. */
+/** Opens an image and records its warnings and events. */
 async function opened(file: BlockNode, options: RawOptions = {}) {
   const warnings: string[] = []
   const events: CorruptEvent[] = []
@@ -36,7 +36,7 @@ const overlapsWith = (what: string): string => `Preventing invalid write on meta
 
 const isCorrupt = async (file: BlockNode): Promise<boolean> => ((await bytesAt(file, 79, 1))[0]! & 2) !== 0
 
-/** An entry that owns a cluster. */
+/** An entry with COPIED for a cluster. */
 const entryFor = (offset: number): number[] => [
   0x80,
   0,
@@ -45,7 +45,7 @@ const entryFor = (offset: number): number[] => [
   ...[24, 16, 8, 0].map((bit) => (offset >> bit) & 255),
 ]
 
-/** An image whose first guest cluster lies at `host`, where something else is. */
+/** An image whose first guest cluster lies at `host`, where there is metadata. */
 async function misdirected(host: number): Promise<BlockNode> {
   const file = await createImage({ size: 2 ** 26 })
   const node = await open(file)
@@ -113,7 +113,7 @@ describe('a data cluster that lies on metadata', () => {
 })
 
 describe('a cluster that counts as free', () => {
-  /** An image with an L2 table, of which one cluster's refcount is set to 0. */
+  /** An image with an L2 table in which the refcount of one cluster is set to 0. */
   async function withFree(cluster: number, used = true): Promise<BlockNode> {
     const file = await createImage({ size: 2 ** 26 })
     const node = await open(file)
@@ -155,7 +155,7 @@ describe('a cluster that counts as free', () => {
     await node.write(0, pattern(CLUSTER))
     await node.write(2 ** 29, pattern(CLUSTER))
     await node.close()
-    // The first data cluster is free, and what follows it, the second L2 table, counts as free.
+    // The first data cluster is free, and the following cluster, the second L2 table, has refcount 0.
     await poke(file, AT.l2, [0, 0, 0, 0, 0, 0, 0, 0])
     await poke(file, AT.refblock + 10, [0, 0, 0, 0])
     const debug = await openNode(environment, { driver: 'blkdebug', image: file })
@@ -179,7 +179,7 @@ describe('new tables', () => {
     const file = await createImage({ size: 2 ** 22, cluster_size: 512 })
     const { node } = await opened(file)
     await node.write(0, pattern(512))
-    // Tables and blocks come to be; each write is checked against all of them.
+    // Tables and blocks are created; each write is checked against all of them.
     for (let at = 0; at < 2 ** 22; at += 2 ** 15) await node.write(at, pattern(512, at + 1))
     await node.flush()
     const l1Offset = Number(new DataView((await bytesAt(file, 40, 8)).buffer).getBigUint64(0))

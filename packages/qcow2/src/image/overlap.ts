@@ -1,8 +1,8 @@
 /**
- * Overlap checks: no write may hit metadata that it is not meant for. A broken refcount makes the allocator
- * give a table's cluster away; this is what notices before the table is gone. QEMU 7.2's classes, order and
- * words (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few comparisons a write:
- * the places of L2 tables and refcount blocks are kept in sets.
+ * Overlap checks: no write may hit metadata that it is not meant for. A wrong refcount makes the allocator
+ * hand out a table's cluster; these checks notice that before the table is overwritten. QEMU 7.2's classes,
+ * order and messages (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few
+ * comparisons per write: the clusters of L2 tables and refcount blocks are kept in sets.
  */
 import { alignDown, alignUp, type BlockChild, BlockError, viewOf } from '@vmblock/block-core'
 import { Autoclear } from '../format/features.ts'
@@ -27,10 +27,10 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [Metadata.bitmapDirectory, 'bitmap directory'],
 ])
 
-/** Classes that are known only once the snapshot table was read. */
+/** Classes that are known only after the snapshot table was read. */
 const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
 
-/** What snapshots keep; it changes with the list of snapshots alone. */
+/** The metadata of snapshots; it changes only with the list of snapshots. */
 interface SnapshotMetadata extends SnapshotPlaces {
   /** Indexes of clusters that hold L2 tables, for each L1 table. */
   readonly l2Clusters: readonly ClusterSet[]
@@ -38,10 +38,10 @@ interface SnapshotMetadata extends SnapshotPlaces {
 
 const NO_SNAPSHOTS: SnapshotMetadata = { table: [], l1Tables: [], l2Clusters: [] }
 
-/** Bytes of L1 tables of snapshots that are kept in mind for `overlap-check.inactive-l2`. */
+/** Bytes of L1 tables of snapshots that are kept in memory for `overlap-check.inactive-l2`. */
 const MAX_INACTIVE_L1 = 32 * 2 ** 20
 
-/** The part of an open image that the checks look at. */
+/** The part of an open image that the checks read. */
 export interface Guarded {
   readonly settings: { readonly nodeName: string; readonly overlapCheck: number }
   readonly header: Header
@@ -60,10 +60,10 @@ export interface Guarded {
   snapshotPlaces(): Promise<SnapshotPlaces>
 }
 
-/** Where an image's metadata is, and who may write there. */
+/** Knows where an image's metadata is, and refuses stray writes to it. */
 export class OverlapChecks {
   readonly #image: Guarded
-  /** Indexes of clusters with active L2 tables, and with refcount blocks; collected when first asked for. */
+  /** Indexes of clusters with active L2 tables, and with refcount blocks; collected at the first check. */
   #l2Clusters: ClusterSet | undefined
   #refblockClusters: ClusterSet | undefined
   #snapshots: SnapshotMetadata | undefined
@@ -72,19 +72,19 @@ export class OverlapChecks {
     this.#image = image
   }
 
-  /** The active L1 table points at an L2 table there from now on. */
+  /** Called when the active L1 table points at an L2 table at this offset. */
   addL2Table(offset: number): void {
     this.#l2Clusters?.add(this.#clusterOf(offset))
   }
-  /** It no longer does. */
+  /** Called when it no longer does. */
   removeL2Table(offset: number): void {
     this.#l2Clusters?.delete(this.#clusterOf(offset))
   }
-  /** The refcount table points at a block there from now on. */
+  /** Called when the refcount table points at a block at this offset. */
   addRefblock(offset: number): void {
     this.#refblockClusters?.add(this.#clusterOf(offset))
   }
-  /** Tables were changed in many places: look at them again. */
+  /** Called when many entries changed: the sets are collected again. */
   forget(): void {
     this.#l2Clusters = undefined
     this.#refblockClusters = undefined
@@ -92,11 +92,11 @@ export class OverlapChecks {
   }
 
   /**
-   * Asks before host bytes [offset, offset + bytes) of the image file are written.
+   * Checks whether host bytes [offset, offset + bytes) of the image file may be written.
    *
    * @param own classes that the write is meant for
-   * @returns undefined: go ahead. Else a promise that rejects with EIO where other metadata would be hit (the
-   *   image is marked corrupt then), and with ENOMEDIUM once that has happened
+   * @returns undefined if they may. Else a promise that rejects: with EIO if other metadata would be hit (the
+   *   image is then marked corrupt), and with ENOMEDIUM after that has happened
    */
   guard(offset: number, bytes: number, own = 0): Promise<void> | undefined {
     const image = this.#image
@@ -122,7 +122,7 @@ export class OverlapChecks {
     throw await this.#image.signalCorruption(message, true, { offset, size })
   }
 
-  /** The first class that is hit, in QEMU's order; 0 for none. */
+  /** The first class that is hit, in QEMU's order; 0 if there is none. */
   #find(offset: number, bytes: number, classes: number): number {
     const { header, geometry, l1, refcountTable } = this.#image
     const { clusterSize } = geometry
@@ -170,7 +170,7 @@ export class OverlapChecks {
       const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
       if (offset !== 0) clusters[count++] = this.#clusterOf(offset)
     }
-    // Most tables are nearly empty; of a full one there need be no copy.
+    // Most tables are nearly empty; a full one is not copied.
     return new ClusterSet(
       count < clusters.length / 2 ? clusters.slice(0, count) : clusters.subarray(0, count),
     )
@@ -184,7 +184,7 @@ export class OverlapChecks {
     const image = this.#image
     const places = await image.snapshotPlaces()
     const l2Clusters: ClusterSet[] = []
-    // QEMU reads these tables anew for every write; they stay the same while the snapshots do.
+    // QEMU reads these tables again for every write; they change only with the snapshots.
     if ((image.settings.overlapCheck & Metadata.inactiveL2) !== 0) {
       const tables = new Map(places.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
       let total = 0

@@ -1,4 +1,4 @@
-/** `refcount-reserve`: what it takes, what it gives back, and what is left of it after a crash. */
+/** `refcount-reserve`: clusters that are reserved, released, and leaked by a crash. */
 import { type BlockNode, openNode, type RawOptions, reopenNode } from '@vmblock/block-core'
 import { describe, expect, test } from 'vitest'
 import {
@@ -19,7 +19,7 @@ async function openReserving(file: BlockNode, options: RawOptions = {}): Promise
   return open(file, { ...RESERVE, ...options })
 }
 
-/** Clusters that are leaked when the power goes now. */
+/** Clusters that a power cut would leak now. */
 async function leaked(file: BlockNode): Promise<number> {
   const { leaks, ...rest } = await findings(await copyOf(file))
   expect(rest).toMatchObject({ corruptions: 0, checkErrors: 0 })
@@ -97,7 +97,7 @@ describe('refcount-reserve', () => {
     const { node, log } = await openLogged(file, { ...RESERVE, cache: { writeback: false } })
     const writes = 60
     for (let i = 0; i < writes; i++) await node.write(i * 5 * CLUSTER, filled(1, 3 * CLUSTER))
-    // In a row, since everything is taken in order.
+    // In a row, since clusters are allocated in order.
     for (let i = 1; i < writes; i++)
       expect((await node.blockStatus(i * 5 * CLUSTER, 512)).host?.offset).toBe(
         (6 + 3 * i) * CLUSTER - CLUSTER,
@@ -113,7 +113,7 @@ describe('refcount-reserve', () => {
     const file = await createImage({ size: 2 ** 20, cluster_size: 512, refcount_bits: 16 })
     const before = await open(file)
     await before.write(0, filled(1, 2 ** 18))
-    // Every third cluster becomes free.
+    // Frees every third cluster.
     for (let at = 0; at < 2 ** 18; at += 3 * 512) await before.discard(at, 512)
     await before.close()
     const node = await openReserving(file)

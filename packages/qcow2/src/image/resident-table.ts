@@ -1,7 +1,7 @@
-/** A metadata table that is always in memory, in disk byte order: the L1 table, the refcount table. */
+/** A metadata table that is always in memory, in disk byte order: the L1 table or the refcount table. */
 import { SECTOR, viewOf } from '@vmblock/block-core'
 
-/** The table, and which sectors of it wait to be written. */
+/** The table, and the set of its sectors that have to be written. */
 export class ResidentTable {
   readonly bytes: Uint8Array
   readonly view: DataView
@@ -17,13 +17,13 @@ export class ResidentTable {
     return this.#dirty.size > 0
   }
 
-  /** Notes that the sectors that hold [from, from + bytes) will have to be written. Offsets count from its start. */
+  /** Marks the sectors that contain [from, from + bytes) as changed. Offsets are relative to the table. */
   changed(from: number, bytes: number): void {
     for (let sector = Math.floor(from / SECTOR); sector * SECTOR < from + bytes; sector++)
       this.#dirty.add(sector)
   }
 
-  /** Writes what changed, neighbouring sectors at once. What `write` fails with stays to be written. */
+  /** Writes changed sectors, adjacent ones together. Sectors whose write fails stay marked. */
   async writeBack(write: (from: number, to: number) => Promise<void>): Promise<void> {
     const sectors = [...this.#dirty].sort((a, b) => a - b)
     for (let i = 0; i < sectors.length; ) {

@@ -1,16 +1,17 @@
 /**
- * Every rule of what must reach the disk before what, and all of lazy refcounts.
+ * Every rule of which write must reach the disk before which, and all of lazy refcounts.
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
- *     data       ->  L2 entry   where the cluster holds copies of old data, or did hold something else
- *     new table  refcount, and zeroes or what it takes over  ->  L1 entry   (with the next flush, also in lazy mode)
+ *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before
+ *     new table  refcount, and zeroes or a copy  ->  L1 entry   (with the next flush, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
- *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; where
+ *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; if
  *                refcounts come first, their flush is enough)
  *     close      everything -> clean dirty bit
  *
- * `->` is a host flush in between. A crash at any moment leaves refcounts that are too high (leaks) but none
- * that is too low, unless the dirty bit says so. qcow2-and-qed-format.md section 7; lazy-refcounts.md 1-2.
+ * `->` is a flush of the file in between. A crash at any moment leaves refcounts that are too high (leaks)
+ * but none that is too low, unless the dirty bit is set. qcow2-and-qed-format.md section 7; lazy-refcounts.md
+ * 1-2.
  */
 import type { TableCache } from '@vmblock/block-core'
 
@@ -26,28 +27,29 @@ export interface Ordered {
   markDirty(): Promise<void>
   /** The file durably reaches `end` (host bytes). */
   isCovered(end: number): boolean
-  /** Makes the file durably reach `end` (host bytes); false where its host cannot. Grows it in large steps. */
+  /** Makes the file durably reach `end` (host bytes); false if it cannot grow. Grows it in large steps. */
   coverFile(end: number): Promise<boolean>
-  /** Makes what was written to the image file durable. */
+  /** Makes completed writes to the image file durable. */
   flushFile(): Promise<void>
-  /** L1 entries in memory point at tables that those on disk do not point at yet. */
+  /** L1 entries in memory point at new tables, and were not written yet. */
   readonly hasNewTables: boolean
   /** Writes these entries. */
   writeNewTables(): Promise<void>
 }
 
 /**
- * Before an L2 entry may point at newly allocated clusters, which end at `hostEnd`. `dataFirst`: without what
- * was written into them they would show something wrong: they hold copies of old data, or the clusters were
- * used before, and what they held then is not the guest's business here.
+ * Orders writes before an L2 entry points at newly allocated clusters, which end at `hostEnd`.
  *
- * @returns undefined where nothing has to be awaited: nearly always
+ * @param dataFirst the data must be durable before the entry: the clusters hold copies of old data, or were
+ *   used before, and their former contents must not appear to the guest
+ * @returns undefined, nothing to await, nearly always
  */
 export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
   const covered = image.isCovered(hostEnd)
   if (image.dirty ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
-  // The flush between refcounts and entry makes the length of the file durable, too; where there is none, because
-  // the refcounts are durable already, that has to be so already, or the data comes first.
+  // The flush between refcounts and entry makes the length of the file durable, too. If there is no such
+  // flush, because the refcounts are durable already (or lag), the length must be durable already, or the
+  // data must come first.
   const isUnordered = image.dirty || image.refblocks.isDurable
   const waits = isUnordered ? undefined : image.l2Tables.follow(image.refblocks)
   if (dataFirst || (isUnordered && !covered)) image.l2Tables.followData()
@@ -55,7 +57,7 @@ export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean):
 }
 
 async function beforeLazyLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> {
-  // Failing to set the bit is no failure: refcounts just have to be exact then.
+  // If the bit cannot be set, refcounts are ordered as in an eager image.
   if (!image.dirty) await image.markDirty().catch(() => undefined)
   if (!image.dirty) await image.l2Tables.follow(image.refblocks)
   const covered = !image.dirty || (await image.coverFile(hostEnd))
@@ -63,28 +65,31 @@ async function beforeLazyLink(image: Ordered, hostEnd: number, dataFirst: boolea
 }
 
 /**
- * A new L2 table has its contents, and its refcount in the cache. Those of tables do not lag behind in a lazy image,
- * though they might: a crash leaves an entry that is not counted for each cluster of data, and nothing else (as in
- * QEMU, and as its test 039 wants it).
+ * Called when a new L2 table has its contents on disk, and its refcount in the cache. The refcounts of tables
+ * do not lag in a lazy image, though they might: so a crash leaves uncounted references to data clusters, and
+ * nothing else (as in QEMU, whose test 039 expects it).
  */
 export async function beforeNewTable(image: Ordered): Promise<void> {
   if (image.lazyRefcounts) await image.refblocks.writeBack()
 }
 
-/** Before the header may point at a new L1 table, whose contents have been written. */
+/** Called before the header points at a new L1 table, whose contents have been written. */
 export async function beforeActivate(image: Ordered): Promise<void> {
   await image.refblocks.writeBack()
   await image.flushFile()
 }
 
-/** What a guest flush has to write before the host flush that ends it. */
+/** Writes everything that a guest flush must write before the file flush that ends it. */
 export async function writeCaches(image: Ordered): Promise<void> {
   if (image.hasNewTables) await writeNewTables(image)
   await image.l2Tables.writeBack()
   if (!image.dirty) await image.refblocks.writeBack()
 }
 
-/** New tables hold zeroes, or what they took over, before anything points at them; what is new in them may follow. */
+/**
+ * Writes the L1 entries of new L2 tables. Each of these tables already holds zeroes or copied contents on
+ * disk; its new entries may be written later.
+ */
 async function writeNewTables(image: Ordered): Promise<void> {
   await image.l2Tables.settle()
   if (!image.dirty) await image.refblocks.writeBack()
@@ -92,7 +97,7 @@ async function writeNewTables(image: Ordered): Promise<void> {
   await image.writeNewTables()
 }
 
-/** What has to be durable before the dirty bit may be cleared. */
+/** Makes everything durable that must be so before the dirty bit is cleared. */
 export async function beforeClean(image: Ordered): Promise<void> {
   await writeCaches(image)
   await image.refblocks.writeBack()

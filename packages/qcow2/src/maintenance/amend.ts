@@ -1,4 +1,6 @@
-/** Changing creation options of an existing image. Words and rules of block/qcow2.c, qcow2_amend_options. */
+/**
+ * Changes creation options of an existing image. Messages and rules of block/qcow2.c, qcow2_amend_options.
+ */
 import {
   alignUp,
   BlockError,
@@ -23,7 +25,7 @@ import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import { truncate } from './resize.ts'
 
-/** Told how far an upgrade or downgrade is; the other changes are over at once. */
+/** Reports the progress of an upgrade or downgrade; the other changes take no time. */
 type Progress = (done: number, total: number) => void
 
 type Amendments = OptionValues<typeof amendOptions>
@@ -56,22 +58,26 @@ export async function amend(
     )
   if (version > image.header.version) await upgrade(image, progress)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
-  // As the core has it for a resize: what the backing file holds beyond the old end must not appear.
+  // As the core does for a resize: data that the backing file holds beyond the old end must not appear.
   const zero = (image.backing?.size ?? 0) > image.size
   if (size !== undefined) await truncate(image, size, { exact: true, zero })
   if (version < image.header.version) await downgrade(image, progress)
 }
 
-/** `lazyRefcounts` as the tables of qemu-img spell it. */
+/** Turns `lazyRefcounts` into `lazy_refcounts`, as the option tables spell it. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 const unsupported = (image: Image, key: string): BlockError =>
   fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)
 
-/** Refuses what cannot be changed; to give what there is already changes nothing. @throws BlockError EINVAL, ENOTSUP */
+/**
+ * Refuses options that cannot be changed, unless they name the present value.
+ *
+ * @throws BlockError EINVAL, ENOTSUP
+ */
 function refuseOthers(image: Image, given: Amendments): void {
   const { header } = image
-  // Images that are encrypted are only opened to be described.
+  // Encrypted images are only opened to be described, so this one is not encrypted.
   if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
     throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
   if (given.data_file !== undefined && !image.hasDataFile)
@@ -86,7 +92,7 @@ function refuseOthers(image: Image, given: Amendments): void {
     throw fail(image, 'EINVAL', 'Refcount width must be a power of two and may not exceed 64 bits')
   if (refcountBits !== undefined && refcountBits !== 2 ** header.refcountOrder)
     throw unsupported(image, 'refcount_bits')
-  // Naming the backing file there is changes nothing; another is the business of a rebase.
+  // Naming the present backing file changes nothing; another one requires a rebase.
   if (
     (given.backing_file !== undefined && given.backing_file !== (header.backingFile ?? '')) ||
     (given.backing_fmt !== undefined && given.backing_fmt !== (header.extensions.backingFormat ?? ''))
@@ -123,7 +129,7 @@ async function upgrade(image: Image, progress: Progress): Promise<void> {
   progress(2, UPGRADE_STEPS)
 }
 
-/** Version 3 asks for more in the entries of snapshots than version 2. */
+/** Rewrites the snapshot table if its entries lack data that version 3 requires. */
 async function completeSnapshots(image: Image): Promise<void> {
   const table = new TableRanges(image)
   let areComplete = true
@@ -134,7 +140,10 @@ async function completeSnapshots(image: Image): Promise<void> {
   if (!areComplete) await rewriteSnapshots(image, table.all)
 }
 
-/** Turning it off cleans first: nobody may find refcounts lagging in an image that does not say so. */
+/**
+ * Switches lazy refcounts. Off: the image is cleaned first, so that no program finds lagging refcounts
+ * without the dirty bit.
+ */
 async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
   const { header } = image
   if (!on) {
@@ -159,7 +168,7 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
   if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
   await settleImage(image)
   await image.markClean()
-  // What is allocated on the way must not set the bit again: version 2 has none, and nobody could clear it.
+  // Allocations on the way must not set the dirty bit again: version 2 has none, and it could not be cleared.
   const { lazyRefcounts } = image.settings
   image.settings.lazyRefcounts = false
   try {
@@ -195,7 +204,7 @@ async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
   }
 }
 
-/** Version 2 has no zero flag: such clusters become data, or nothing where nothing reads as zero too. */
+/** Version 2 has no zero flag: zero clusters become data, or are unallocated if these read as zeroes, too. */
 async function expandZeroes(image: Image, progress: Progress): Promise<void> {
   const { clusterSize, l2Coverage } = image.geometry
   const tables = Math.ceil(image.size / l2Coverage)
@@ -220,7 +229,11 @@ async function expandZeroes(image: Image, progress: Progress): Promise<void> {
 /** Zero clusters are written as data in pieces of this many bytes. */
 const EXPAND_BYTES = 1024 * 1024
 
-/** Rewrites what the header says of the backing file. @throws BlockError EINVAL, ENOSPC when it does not fit */
+/**
+ * Rewrites the backing file's name and format in the header.
+ *
+ * @throws BlockError EINVAL; ENOSPC if it does not fit
+ */
 export async function changeBackingFile(
   image: Image,
   filename: string | null,

@@ -1,4 +1,4 @@
-/** New overlays: what `formatImage` takes from the base, so that nobody need say it twice. */
+/** New overlays: the options that `formatImage` takes from the base, so that they need not be repeated. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** What an image is to be like: the options of `create`, checked in the order and with the words of QEMU 7.2. */
+/** The settings of a new image: the options of `create`, checked in QEMU 7.2's order, with its messages. */
 import {
   alignUp,
   BlockError,
@@ -17,7 +17,7 @@ import {
 import type { CompressionType } from '../format/header.ts'
 import type { CreateOptionValues } from '../options/create-options.ts'
 
-/** Options of `create` that make sense together. Sizes are bytes. */
+/** Options of `create` that are consistent. Sizes are bytes. */
 export interface CreateSettings {
   readonly version: 2 | 3
   readonly geometry: Geometry
@@ -35,7 +35,7 @@ export interface CreateSettings {
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
-/** The value for a word, in QEMU's words for one that is not among them. */
+/** The value for a word. @throws BlockError EINVAL, in QEMU's words, for an unknown one */
 function word<T>(values: Readonly<Record<string, T>>, given: string, name: string): T {
   const value = Object.hasOwn(values, given) ? values[given] : undefined
   if (value === undefined) throw invalid(`Parameter '${name}' does not accept value '${given}'`)
@@ -46,10 +46,10 @@ const VERSIONS = { '0.10': 2, '1.1': 3, v2: 2, v3: 3 } as const
 const PREALLOCATIONS = { off: 'off', metadata: 'metadata', falloc: 'falloc', full: 'full' } as const
 const COMPRESSION_TYPES = { zlib: 'zlib', zstd: 'zstd' } as const
 
-/** Longest name of a format that fits in its header extension, in bytes. */
+/** The longest format name that fits in its header extension, in bytes. */
 const MAX_FORMAT_NAME = 15
 
-/** Checks that need the version: what version 2 has no place for. */
+/** Refuses features that version 2 does not have. */
 function requireVersion3(version: 2 | 3, what: string): void {
   if (version < 3)
     throw invalid(`${what} supported with compatibility level 1.1 and above (use version=v3 or greater)`)
@@ -74,7 +74,7 @@ function checkRefcountBits(bits: number, version: 2 | 3): void {
     )
 }
 
-/** @throws BlockError ENOTSUP when the image shall be encrypted */
+/** @throws BlockError ENOTSUP if encryption is requested */
 function refuseEncryption(options: CreateOptionValues): void {
   const [asked] = Object.entries(options).filter(
     ([key, value]) => key.startsWith('encrypt') && value !== undefined && value !== false,
@@ -127,7 +127,7 @@ export function settingsOf({
     geometry: geometryOf(Math.log2(options.cluster_size), Math.log2(options.refcount_bits), extendedL2),
     size: alignUp(options.size, SECTOR),
     extendedL2,
-    // A raw data file must read the same with and without the metadata, so that has to be complete.
+    // A raw data file must read the same with and without the metadata, so the mapping has to be complete.
     preallocation: dataFileRaw && asked === 'off' ? 'metadata' : asked,
     compressionType,
     lazyRefcounts: options.lazy_refcounts,

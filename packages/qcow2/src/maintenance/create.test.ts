@@ -38,7 +38,7 @@ const optionString = (options: RawOptions): string =>
     .map(([key, value]) => `${key}=${String(value)}`)
     .join(',')
 
-/** Images that must be the same, byte for byte. */
+/** Images that must be the same as QEMU's, byte for byte. */
 const SAME: readonly RawOptions[] = [
   { size: '128M' },
   { size: '0' },
@@ -62,7 +62,7 @@ const SAME: readonly RawOptions[] = [
   { size: '4M', preallocation: 'metadata', cluster_size: '4k' },
 ]
 
-/** Images that QEMU has to find in order. */
+/** Images that QEMU's check must find correct. */
 const CLEAN: readonly RawOptions[] = [
   { size: '40M', preallocation: 'metadata', cluster_size: '512' },
   { size: '40M', preallocation: 'metadata', cluster_size: '512', refcount_bits: '64' },
@@ -75,7 +75,7 @@ const CLEAN: readonly RawOptions[] = [
 const bench = openBench()
 afterAll(() => bench.remove())
 
-/** Puts a node into a file, with holes where it has nothing. */
+/** Copies a node to a file, with holes for its unallocated ranges. */
 async function save(node: BlockNode, name: string): Promise<void> {
   const file = await open(bench.path(name), 'w')
   await file.truncate(node.size)

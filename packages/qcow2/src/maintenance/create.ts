@@ -20,12 +20,12 @@ import { refcountAccess } from '../format/refcount-width.ts'
 import type { CreateOptionValues } from '../options/create-options.ts'
 import { type CreateSettings, settingsOf } from './create-settings.ts'
 
-/** Tables are made and written in pieces of at most this many bytes. */
+/** Tables are built and written in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
 
 /**
- * Where everything of a new image is. There are no holes: clusters follow one another in the order of the
- * fields, and each L2 table is followed by the data clusters it points at.
+ * The layout of a new image. There are no holes: clusters follow one another in the order of the fields, and
+ * each L2 table is followed by the data clusters that it points at.
  */
 interface Plan {
   readonly geometry: Geometry
@@ -38,9 +38,9 @@ interface Plan {
   readonly l2Tables: number
   /** Guest clusters that are mapped. */
   readonly mapped: number
-  /** Of them in this file: all, or none with an external data file. */
+  /** Mapped clusters that are in this file: all, or none with an external data file. */
   readonly dataClusters: number
-  /** Clusters in all; each has refcount 1. */
+  /** All clusters; each has refcount 1. */
   readonly total: number
 }
 
@@ -51,9 +51,10 @@ const tooLarge = (): BlockError =>
   )
 
 /**
- * Counts the clusters of an image. Refcount blocks count themselves and their table: the counts grow until they fit.
+ * Counts the clusters of an image. Refcount blocks count themselves and their table, so the counts grow until
+ * they fit.
  *
- * @throws BlockError EFBIG when a table would exceed its limit
+ * @throws BlockError EFBIG if a table would exceed its limit
  */
 function planOf({ geometry, size, preallocation, hasDataFile }: CreateSettings): Plan {
   const { clusterSize, refblockEntries, l2Entries } = geometry
@@ -100,7 +101,7 @@ function l2TableAt(plan: Plan, index: number): number {
   return l1At(plan) + (plan.l1Clusters + index * stride) * clusterSize
 }
 
-/** Writes 64-bit entries, `entryAt(index)` each an offset in bytes, of `stride` bytes. */
+/** Writes 64-bit entries, `stride` bytes apart, each of which holds the offset `entryAt(index)` in bytes. */
 async function writeTable(
   file: BlockNode,
   at: number,
@@ -123,7 +124,7 @@ async function writeTable(
   }
 }
 
-/** The refcount table, and blocks that count 1 for every cluster of the plan. */
+/** Writes the refcount table, and blocks that count 1 for every cluster of the plan. */
 async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
   const { clusterSize, refcountOrder, refblockEntries } = plan.geometry
   const { refblocks, refcountTableClusters, total } = plan
@@ -139,7 +140,7 @@ async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
   const { set } = refcountAccess(refcountOrder)
   const perPiece = Math.max(1, PIECE / clusterSize)
   const piece = new Uint8Array(Math.min(perPiece, refblocks) * clusterSize)
-  // Most images begin with a few clusters: a loop over all entries of a block would be most of the work.
+  // Most new images have few clusters: a loop over all entries of a block would be most of the work.
   for (let i = 0; i < Math.min(perPiece * refblockEntries, total); i++) set(piece, i, 1)
   for (let first = 0; first < refblocks; first += perPiece) {
     const blocks = Math.min(perPiece, refblocks - first)
@@ -149,7 +150,7 @@ async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
   }
 }
 
-/** The L1 table, and L2 tables that map every guest cluster one after the other. */
+/** Writes the L1 table, and L2 tables that map guest clusters in order. */
 async function writeMapping(file: BlockNode, plan: Plan): Promise<void> {
   const { l1Size, l2Tables, mapped } = plan
   const { clusterSize, l2Entries, l2EntrySize } = plan.geometry
@@ -205,7 +206,7 @@ function headerOf(settings: CreateSettings, plan: Plan): Header {
   }
 }
 
-/** The header as bytes; what does not fit is blamed on the name that made it too long, as QEMU does. */
+/** The header as bytes. If it does not fit, the error names the name that made it too long, as in QEMU. */
 function headerBytes(settings: CreateSettings, plan: Plan): Uint8Array {
   const header = headerOf(settings, plan)
   const { clusterSize } = plan.geometry
@@ -231,7 +232,7 @@ function headerBytes(settings: CreateSettings, plan: Plan): Uint8Array {
   }
 }
 
-/** Gives the files their sizes, and their storage where that was asked for. */
+/** Sets the sizes of the files, and allocates their storage if that was requested. */
 async function sizeFiles(
   { file, dataFile }: Pick<CreateContext<unknown>, 'file' | 'dataFile'>,
   { preallocation, size }: CreateSettings,
@@ -250,7 +251,7 @@ async function sizeFiles(
   if (dataFile) await resize(dataFile, size)
   const end = plan.total * plan.geometry.clusterSize
   if (plan.dataClusters > 0) await resize(file, end)
-  // Before the first byte of what is there is lost.
+  // Checked before any old content is lost.
   if (!file.growable && end > file.size) throw new BlockError('ENOSPC', strerror('ENOSPC'))
   await forgetContent(file)
   if (plan.dataClusters === 0) return
@@ -258,7 +259,7 @@ async function sizeFiles(
   if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }
 
-/** Judges options of `create` without a file. @throws BlockError as {@link createQcow2} does for them */
+/** Checks options of `create` without a file. @throws BlockError as {@link createQcow2} does for them */
 export function checkCreation(options: CreateOptionValues): void {
   const settings = settingsOf({ options })
   headerBytes(settings, planOf(settings))
@@ -267,11 +268,12 @@ export function checkCreation(options: CreateOptionValues): void {
 /**
  * Formats `file`, and gives `dataFile` its size.
  *
- * Layout: header, refcount table, refcount blocks, L1 table, then L2 tables and data where they are
+ * Layout: header, refcount table, refcount blocks, L1 table, then L2 tables and data if they are
  * preallocated; an image without preallocation is byte for byte what QEMU 7.2 makes. The header comes last,
  * so that an interrupted creation leaves no image.
  *
- * @throws BlockError EINVAL options that make no sense; EFBIG too large; ENOSPC names too long for the header
+ * @throws BlockError EINVAL for contradictory options; EFBIG if too large; ENOSPC if names are too long for
+ *   the header
  */
 export async function createQcow2(context: CreateContext<CreateOptionValues>): Promise<void> {
   const { file, dataFile } = context
@@ -280,7 +282,7 @@ export async function createQcow2(context: CreateContext<CreateOptionValues>): P
     throw new BlockError('EINVAL', 'An external data file must be open before the image is made')
   const plan = planOf(settings)
   const header = headerBytes(settings, plan)
-  // What was there may not show in clusters that are preallocated. Devices keep their length: see below.
+  // Old content must not appear in preallocated clusters. Devices keep their length: see below.
   for (const node of [file, dataFile]) if (node?.growable && node.size > 0) await node.truncate(0)
   await sizeFiles(context, settings, plan)
   await writeRefcounts(file, plan)

@@ -1,11 +1,11 @@
-/** Dropping all guest data of an image, so that the backing file shows through everywhere. */
+/** Drops all guest data of an image, so that the backing file shows through everywhere. */
 import { alignUp, divUp, TWO_32, viewOf } from '@vmblock/block-core'
 import { HEADER_FIELD } from '../format/header.ts'
 import type { Image } from '../image/image.ts'
 import { discardClusters } from '../requests/discard.ts'
 import { settleImage } from '../requests/flush.ts'
 
-/** Empties the image. Where nothing but guest data is in it, the file becomes as small as a new one's. */
+/** Empties the image. If it holds nothing but guest data, the file becomes as small as a new one. */
 export async function makeEmpty(image: Image): Promise<void> {
   await settleImage(image)
   if (canStartOver(image)) return image.lock.run(() => startOver(image))
@@ -18,7 +18,7 @@ export async function makeEmpty(image: Image): Promise<void> {
 
 const l1Clusters = (image: Image): number => divUp(image.header.l1Size * 8, image.geometry.clusterSize)
 
-/** The dirty bit can cover the time without refcounts, and one refcount block is enough for what stays. */
+/** Whether the dirty bit can cover the time without refcounts, and one refcount block is enough then. */
 function canStartOver(image: Image): boolean {
   const { header, geometry } = image
   return (
@@ -32,8 +32,8 @@ function canStartOver(image: Image): boolean {
 
 /**
  * Writes an empty image's structures over the old ones: refcount table, refcount block and L1 table in
- * clusters 1, 2 and 3.. (block/qcow2.c, make_completely_empty). The dirty bit says meanwhile that refcounts are
- * wrong; and the L1 table is empty, durably, before anything it led to is overwritten.
+ * clusters 1, 2 and from 3 on (block/qcow2.c, make_completely_empty). Meanwhile the dirty bit says that
+ * refcounts are wrong; and the L1 table is empty, durably, before anything it pointed at is overwritten.
  */
 async function startOver(image: Image): Promise<void> {
   const { file, header } = image
@@ -58,7 +58,7 @@ async function startOver(image: Image): Promise<void> {
     await file.debugEvent('refblock_alloc')
     await fillRefcounts(image, 3 + tables)
   } catch (error) {
-    // What is in memory fits neither the old image nor the new one; the next open repairs.
+    // The state in memory fits neither the old image nor the new one; the next open repairs.
     image.needsRepair = true
     image.events.corrupt({ message: 'emptying the image failed half-way', fatal: true })
     throw error
@@ -71,7 +71,7 @@ async function startOver(image: Image): Promise<void> {
   await image.markClean()
 }
 
-/** Points the header at the new L1 table and the new, empty refcount table: 20 bytes, one write. */
+/** Points the header at the new L1 table and the new, empty refcount table, in one write of 20 bytes. */
 async function placeTables(image: Image, l1Offset: number, refcountTableOffset: number): Promise<void> {
   const fields = new Uint8Array(20)
   const view = viewOf(fields)
@@ -87,7 +87,7 @@ async function placeTables(image: Image, l1Offset: number, refcountTableOffset: 
   image.header.refcountTableClusters = 1
 }
 
-/** The first `clusters` clusters are in use: one block, in cluster 2, says so. */
+/** Gives the first `clusters` clusters refcount 1, in one block in cluster 2. */
 async function fillRefcounts(image: Image, clusters: number): Promise<void> {
   const { clusterSize } = image.geometry
   const block = new Uint8Array(clusterSize)

@@ -1,4 +1,4 @@
-/** Encrypted images: what can be told of one without a key, and why it cannot be used. */
+/** Encrypted images: facts that need no key, and the errors for all else. */
 import { BlockError, type NodeOps, type OpenContext } from '@vmblock/block-core'
 import { LUKS_HEADER_BYTES, luksFacts } from '../format/luks-header.ts'
 import type { Image } from '../image/image.ts'
@@ -6,15 +6,15 @@ import type { RuntimeOptions } from '../options/options.ts'
 import { listSnapshots } from '../snapshots/snapshots.ts'
 import { info } from './info.ts'
 
-/** What an image is encrypted with, by the number in its header. */
+/** Encryption methods, by their number in the header. */
 const METHODS = ['none', 'aes', 'luks']
 
 /**
- * Judges what a header and the options say of encryption.
+ * Judges the encryption settings of header and options.
  *
  * @param method the header's number
- * @throws BlockError EINVAL, in QEMU's words, where they contradict each other, or a key is needed and none is named; ENOTSUP
- *   where one is named: there is no cipher here
+ * @throws BlockError EINVAL, in QEMU's words, if they contradict each other, or a key is needed and none is
+ *   named; ENOTSUP if one is named: no cipher is implemented
  */
 export function requireDescribable(method: number, context: OpenContext<RuntimeOptions>): void {
   const { 'encrypt.format': given, 'encrypt.keySecret': key } = context.options
@@ -35,7 +35,11 @@ export function requireDescribable(method: number, context: OpenContext<RuntimeO
   )
 }
 
-/** The operations of an encrypted image that was opened to be described. @throws BlockError for a broken LUKS header */
+/**
+ * The operations of an encrypted image that was opened only to be described.
+ *
+ * @throws BlockError for a broken LUKS header
+ */
 export async function describedImage(image: Image, nodeName: string): Promise<NodeOps> {
   const encrypt = await factsOf(image)
   const isLocked = (): Promise<never> =>
@@ -56,7 +60,7 @@ async function factsOf({ header, file }: Image): Promise<Readonly<Record<string,
   if (header.cryptMethod === 1) return { format: 'aes' }
   const place = header.extensions.luksHeader
   if (!place) throw new BlockError('EINVAL', 'Missing encryption header')
-  // A header that is cut short has zeroes where QEMU, too, sees none.
+  // A header that is cut short is filled up with zeroes, as in QEMU.
   const bytes = new Uint8Array(LUKS_HEADER_BYTES)
   const there = Math.min(LUKS_HEADER_BYTES, place.length, Math.max(file.size - place.offset, 0))
   if (there > 0) await file.read(place.offset, bytes.subarray(0, there))

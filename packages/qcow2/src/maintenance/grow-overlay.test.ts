@@ -1,6 +1,6 @@
 /**
- * An overlay grows: what its backing file holds behind the old end stays hidden, and where that file ends before, there
- * is nothing to hide, and nothing is allocated. What QEMU 7.2 does, measured.
+ * An overlay grows: data that its backing file holds behind the old end stays hidden; if that file ends
+ * before, nothing is hidden, and nothing is allocated. As measured with QEMU 7.2.
  */
 import { memoryFromBytes } from '@vmblock/block-core'
 import { describe, expect, test } from 'vitest'

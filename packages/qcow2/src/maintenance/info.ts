@@ -3,7 +3,11 @@ import type { NodeInfo } from '@vmblock/block-core'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 
-/** What the header says; opens and reads nothing. @param encrypt facts of the encryption, if there is any */
+/**
+ * The facts in the header; opens and reads nothing.
+ *
+ * @param encrypt facts of the encryption, if there is any
+ */
 export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
   const { header, geometry } = image
   const { extensions } = header

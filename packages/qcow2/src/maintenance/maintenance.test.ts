@@ -1,4 +1,6 @@
-/** What is done to an image beside reading and writing: reopening, amending, repairing, emptying, refusing. */
+/**
+ * Operations on images other than reading and writing: reopening, amending, repairing, emptying, refusing.
+ */
 import { type CheckReport, openNode, reopenNode } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
@@ -24,7 +26,7 @@ const LAZY = { size: 2 ** 20, lazy_refcounts: 'on' }
 const isDirty = async (file: Parameters<typeof open>[0]): Promise<boolean> =>
   ((await bytesAt(file, 79, 1))[0]! & 1) !== 0
 
-/** A lazy image whose writer died: data is there, its refcounts are not. */
+/** A lazy image whose writer crashed: data is written, its refcounts are not. */
 async function crashedImage(): Promise<Awaited<ReturnType<typeof copyOf>>> {
   const file = await createImage(LAZY)
   const node = await open(file, { cache: { writeback: false } })
@@ -85,7 +87,7 @@ describe('a dirty image', () => {
     const node = await open(file)
     await node.write(0, pattern(512))
     await node.close()
-    // The next clusters were given away and counted, their data was lost, and the file is no longer than before.
+    // The next clusters were allocated and counted, their data was lost, and the file did not grow.
     await poke(file, 79, [1])
     await poke(file, 2 * 512 + (file.size / 512) * 2, [0, 1, 0, 1])
     expect(await findings(file)).toMatchObject(SOUND)
@@ -217,7 +219,7 @@ describe('amending', () => {
     const below = await openNode(environment, { driver: 'memory', size: 2 ** 20 })
     const file = await createImage(LAZY)
     const node = await openNode(environment, { driver: 'qcow2', file, backing: below })
-    // In version 2 zeroes over a backing file are data: clusters are allocated on the way down.
+    // In version 2, zeroes over a backing file are data: the downgrade allocates clusters.
     await below.write(0, filled(7, 2 ** 20))
     await node.writeZeroes(0, CLUSTER)
     await node.amend({ compat: '0.10' })

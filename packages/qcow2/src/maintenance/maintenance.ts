@@ -1,6 +1,6 @@
 /**
- * What an open and sound disk does not need, in one part that is loaded when it is first asked for: making images, checking
- * and repairing them, telling and changing what the header says, and all that has to do with internal snapshots.
+ * Code that an open and sound disk does not need, in one part that is loaded on first use: creating, checking
+ * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
 export { checkImage } from '../check/check.ts'

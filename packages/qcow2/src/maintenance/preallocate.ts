@@ -1,4 +1,4 @@
-/** Allocating clusters for a guest range ahead of any write to it: what `preallocation=` means for a growing disk. */
+/** Allocates clusters for a guest range before it is written: `preallocation=` for a growing disk. */
 import type { Preallocation, Table } from '@vmblock/block-core'
 import { entryHi, entryLo } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
@@ -11,8 +11,8 @@ import { inWritableSlice } from '../requests/reserve.ts'
 import { hasFullCache, makeRoomInCaches } from '../requests/room.ts'
 
 /**
- * Gives clusters to every guest cluster of [start, end) that has none; `start` begins a cluster. The tables
- * come first, so that the data clusters can lie at the end of the file, where `falloc` and `full` reach them.
+ * Allocates clusters for every guest cluster of [start, end) that has none; `start` begins a cluster. The
+ * tables come first, so that the data clusters can lie at the end of the file, for `falloc` and `full`.
  */
 export async function preallocate(
   image: Image,
@@ -61,7 +61,7 @@ async function preallocateSlice(
       await image.overlaps.guard(offset, bytes)
       await image.file.writeZeroes(offset, bytes)
     }
-    // The file reaches over them before anything leads there. Others may be on their way to what they were given.
+    // The file must cover them before an entry points there. Data may be in flight to clusters before them.
     if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
     await beforeLink(image, offset + bytes, !zeroed)
     await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
@@ -74,7 +74,7 @@ async function preallocateSlice(
 /** Zeroes are written in pieces of this many bytes. */
 const PIECE = 1024 * 1024
 
-/** Makes the host give clusters their space: by writing them. */
+/** Makes the host allocate space for clusters, by writing them. */
 async function fill(image: Image, offset: number, bytes: number): Promise<void> {
   await image.overlaps.guard(offset, bytes)
   const zeroes = new Uint8Array(Math.min(bytes, PIECE))
@@ -82,7 +82,7 @@ async function fill(image: Image, offset: number, bytes: number): Promise<void> 
     await image.file.write(offset + done, zeroes.subarray(0, Math.min(zeroes.length, bytes - done)))
 }
 
-/** Indexes of the entries for guest bytes [start, end) that refer to nothing. */
+/** Indexes of the empty entries for guest bytes [start, end). */
 function emptyEntries(image: Image, table: Table, start: number, end: number): number[] {
   const empty: number[] = []
   let index = indexInSlice(image, start)

@@ -1,4 +1,4 @@
-/** What somebody else did to an image while it was only read here counts when it is written again. */
+/** Changes by another process while an image was open read-only are seen when it becomes writable again. */
 import { reopenNode } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { expect, test } from 'vitest'
@@ -9,7 +9,7 @@ test('an image that grew tables elsewhere is written without losing them', async
   const reader = await open(file, { 'read-only': true })
   expect(await bytesAt(reader, 0, 512)).toEqual(filled(0, 512))
 
-  // Another process, as it were: it knows nothing of the node that reads.
+  // Stands for another process: it shares nothing with the node that reads.
   const elsewhere = await copyOf(file)
   const writer = await open(elsewhere)
   await writer.write(0, filled(7, 2 ** 19))

@@ -1,4 +1,6 @@
-/** Changing an open image: who may no longer write leaves it clean, who may from now on repairs it first. */
+/**
+ * Reopening an image: one that becomes read-only is left clean, one that becomes writable is repaired first.
+ */
 import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
 import { Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
@@ -6,10 +8,11 @@ import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
 import { settleImage } from '../requests/flush.ts'
 
 /**
- * Does all that can fail. The core has drained the node, and a node that becomes writable finds its file
- * writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and C).
+ * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
+ * file writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and
+ * C).
  *
- * @param becomeWritableAgain what an open for writing does, for an image that was read for a while
+ * @param becomeWritableAgain does what an open for writing does, for an image that was open read-only
  */
 export async function prepareReopen(
   image: Image,
@@ -32,7 +35,7 @@ export async function prepareReopen(
   if (!wasWritable && willWrite && !image.settings.checkMode) {
     await becomeWritableAgain()
   }
-  // The caches are replaced by ones of the new sizes; nothing may be in them alone.
+  // The caches are replaced by ones of the new sizes: nothing may be in them alone.
   if (image.writable) await settleImage(image)
   return {
     commit() {

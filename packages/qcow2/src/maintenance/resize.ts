@@ -1,4 +1,4 @@
-/** Changing the size of the guest's disk. */
+/** Changes the size of the guest's disk. */
 import {
   alignDown,
   alignUp,
@@ -25,10 +25,8 @@ import { writeZeroes } from '../requests/zero.ts'
 import { preallocate } from './preallocate.ts'
 
 /**
- * Changes the guest's disk to `size` bytes. Growing writes the tables first and the size last; shrinking
- * writes the size last, too, after the clusters beyond it were let go.
- *
- * @throws BlockError EINVAL, ENOTSUP in QEMU's words (block/qcow2.c, qcow2_co_truncate)
+ * Resizes the guest's disk to `size` bytes. Growing writes the tables first and the size last; shrinking
+ * first unlinks the clusters beyond the new size, and then writes it.
  */
 export async function truncate(image: Image, size: number, options: TruncateOptions): Promise<void> {
   const { preallocation = 'off' } = options
@@ -58,7 +56,7 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
       exact: false,
       preallocation: preallocation === 'metadata' ? 'off' : preallocation,
     })
-  // Under the new size, and before anybody can see it.
+  // These steps need the new size, before it is visible on disk.
   image.header.size = size
   try {
     await zeroOldEnd(image, before, size)
@@ -73,7 +71,7 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
   }
 }
 
-/** Where preallocation begins: with the last cluster, if giving it one of its own hides nothing. */
+/** Where preallocation begins: with the old last cluster, if allocating it hides nothing. */
 const preallocationStart = (image: Image, before: number): number =>
   (image.backing ? alignUp : alignDown)(before, image.geometry.clusterSize)
 
@@ -85,8 +83,9 @@ async function zeroGrown(image: Image, before: number, size: number): Promise<vo
 }
 
 /**
- * Zeroes what follows the old end in its cluster: there may be data from before the disk was shrunk, which
- * QEMU shows again, or data of the backing file. Where that ends before, there is nothing to hide, and nothing is allocated.
+ * Zeroes the bytes behind the old end in its cluster: there may be data from before the disk was shrunk,
+ * which QEMU shows again, or data of the backing file. If the backing file ends before, nothing is hidden,
+ * and nothing is allocated.
  */
 async function zeroOldEnd(image: Image, before: number, size: number): Promise<void> {
   const end = Math.min(alignUp(before, image.geometry.clusterSize), size)
@@ -118,7 +117,7 @@ async function writeSizeAfterFlush(image: Image, size: number): Promise<void> {
   image.header.size = size
 }
 
-/** Lets go of L2 tables that no guest offset leads to any more. The table itself keeps its length, as QEMU's does. */
+/** Frees L2 tables that no guest offset uses any more. The L1 table itself keeps its length, as in QEMU. */
 async function shrinkL1(image: Image, entries: number): Promise<void> {
   const { clusterSize } = image.geometry
   const total = image.l1.bytes.length / 8
@@ -141,8 +140,8 @@ async function shrinkL1(image: Image, entries: number): Promise<void> {
 }
 
 /**
- * Cuts unused clusters off the end of the image file, if its host can. Runs under the image's lock: nobody may
- * be given one of these clusters meanwhile.
+ * Cuts unused clusters off the end of the image file, if it can shrink. Runs under the image's lock: no
+ * request may allocate one of these clusters meanwhile.
  */
 async function trimFile(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
@@ -155,7 +154,7 @@ async function trimFile(image: Image): Promise<void> {
       `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
     )
   })
-  // Only what is gone for sure reads as zeroes when the file grows again.
+  // Only bytes that are surely gone read as zeroes when the file grows again.
   if (image.file.size <= end) image.fileWasCut(end)
 }
 

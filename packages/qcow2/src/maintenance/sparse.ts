@@ -1,14 +1,14 @@
 /**
- * Whether an image has far more clusters than its file has data: then most of them were preallocated, or written in
- * part, and the file knows better than the tables where there is data. QEMU's `qcow2_detect_metadata_preallocation`,
- * with its figures, so that both show the same.
+ * Whether an image has far more clusters than its file has data: then most of them were preallocated, or
+ * partly written, and the file knows better than the tables where there is data. QEMU's
+ * `qcow2_detect_metadata_preallocation`, with its thresholds, so that both report the same.
  */
 import { divUp, isZero } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
 import { Effort } from '../refcounts/effort.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 
-/** Looks at the refcounts until there are enough, or all. Takes no lock: nothing is changed. */
+/** Counts used clusters until there are enough, or to the end. Takes no lock: nothing is changed. */
 export async function isMostlyHoles(image: Image): Promise<boolean> {
   const { clusterSize, refblockEntries } = image.geometry
   try {
@@ -16,7 +16,7 @@ export async function isMostlyHoles(image: Image): Promise<boolean> {
     if (actualSize === undefined) return false
     const stored = Math.floor(actualSize / clusterSize)
     const enough = Math.max(Math.floor((stored * 10) / 9), stored + 2)
-    // What the refcount table does not reach is free, however large the file says that it is.
+    // Clusters beyond the refcount table are free, whatever size the file claims.
     const end = Math.min(divUp(image.file.size, clusterSize), refcountTableEntries(image) * refblockEntries)
     if (end < enough) return false
     let counted = 0
@@ -29,7 +29,7 @@ export async function isMostlyHoles(image: Image): Promise<boolean> {
     }
     return counted >= enough
   } catch {
-    // What cannot be found out is taken for what the tables say.
+    // On failure, the tables alone decide.
     return false
   }
 }

@@ -1,4 +1,4 @@
-/** The L1 table: where L2 tables are, how they come to be, and how the table itself grows. */
+/** The L1 table: finding L2 tables, making new ones, and growing the L1 table itself. */
 import { alignUp, BlockError, isBlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
 import { HEADER_FIELD } from '../format/header.ts'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from '../format/l2-entry.ts'
@@ -8,20 +8,20 @@ import type { Image } from '../image/image.ts'
 import { beforeActivate, beforeNewTable } from '../image/write-order.ts'
 import { type Allocated, allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
 
-/** Host offset of the L2 table of an L1 entry; 0 where there is none. Beyond the table everything is 0. */
+/** Host offset of the L2 table of an L1 entry; 0 if there is none, and beyond the end of the L1 table. */
 export function l2TableOffset(image: Image, l1Index: number): number {
   const { view } = image.l1
   if (l1Index * 8 >= view.byteLength) return 0
   return l1Offset(view.getUint32(l1Index * 8), view.getUint32(l1Index * 8 + 4))
 }
 
-/** Whether the L2 table of an L1 entry belongs to the active L1 alone, and may be changed in place. */
+/** Whether the L2 table of an L1 entry belongs to the active L1 table alone, and may be changed in place. */
 export function ownsL2Table(image: Image, l1Index: number): boolean {
   const { view } = image.l1
   return l1Index * 8 < view.byteLength && (view.getUint32(l1Index * 8) & COPIED_HI) !== 0
 }
 
-/** @throws the corruption error of an L1 entry that points between clusters */
+/** @throws the corruption error for an L1 entry whose offset is not cluster aligned */
 export async function checkL2Offset(image: Image, l1Index: number, offset: number): Promise<void> {
   if (offset % image.geometry.clusterSize === 0) return
   throw await image.signalCorruption(
@@ -31,10 +31,11 @@ export async function checkL2Offset(image: Image, l1Index: number, offset: numbe
 }
 
 /**
- * An L2 table for an L1 entry that may be changed in place: the one there is, a copy of a shared one, or a new one,
- * which the L1 entry on disk points at after the next flush. Runs under the image's lock.
+ * Gives an L1 entry an L2 table that may be changed in place: the existing one, a copy of a shared one, or a
+ * new one. The L1 entry on disk points at a copy or a new table only after the next flush. Runs under the
+ * image's lock.
  *
- * @returns its host offset in bytes
+ * @returns host offset of the table in bytes
  */
 export async function writableL2Table(image: Image, l1Index: number): Promise<number> {
   const old = l2TableOffset(image, l1Index)
@@ -64,12 +65,12 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   return allocated.offset
 }
 
-/** Gives a new table its contents: zeroes, or those of the table it takes over from. */
+/** Fills a new table: with zeroes, or with the contents of the table that it replaces. */
 async function fillTable(image: Image, allocated: Allocated, copyOf: number): Promise<void> {
   const { clusterSize } = image.geometry
   const { sliceSize } = image.l2Tables
   await image.overlaps.guard(allocated.offset, clusterSize)
-  // What the cluster held when it was a table before.
+  // Slices cached when the cluster was a table before.
   image.l2Tables.drop(allocated.offset, clusterSize)
   if (copyOf !== 0) {
     await image.l2Tables.writeBack()
@@ -81,22 +82,22 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
     return
   }
   await image.file.debugEvent('l2_alloc_write')
-  // Where nothing was ever written, and space cannot be taken without writing, it is enough that the file reaches there.
+  // If nothing was ever written there, and space can only be reserved by writing, extend the file.
   if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   else if (
     !(await takeSpace(image, allocated.offset)) &&
     !(await image.reachFile(allocated.offset + clusterSize))
   )
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
-  // Small tables are likely to be wanted whole; of large ones only the slice that was asked for is read back.
+  // A table of one slice is likely to be used whole; of a larger one, only the needed slice is read back.
   if (clusterSize === sliceSize) image.l2Tables.createZeroed(allocated.offset)
 }
 
 /**
- * Makes the host give a new table its space now: on a full disk the flush that would free clusters must not be the one
- * that needs some (room.ts).
+ * Makes the file allocate space for a new table now: on a full disk, the flush that would free clusters must
+ * not need space itself (room.ts).
  *
- * @returns whether the host knows how to do that
+ * @returns whether the file can do that
  */
 async function takeSpace(image: Image, offset: number): Promise<boolean> {
   try {
@@ -108,11 +109,7 @@ async function takeSpace(image: Image, offset: number): Promise<boolean> {
   }
 }
 
-/**
- * Makes the L1 table at least `entries` long, in a new place. Runs under the image's lock.
- *
- * @throws BlockError EFBIG above 32 MiB
- */
+/** Makes the L1 table at least `entries` long, in new clusters. Runs under the image's lock. */
 export async function growL1(image: Image, entries: number): Promise<void> {
   if (entries * 8 <= image.l1.bytes.length) return
   if (entries * 8 > MAX_L1_BYTES)
@@ -140,7 +137,7 @@ export async function growL1(image: Image, entries: number): Promise<void> {
   try {
     await image.changeRoot('header', () => writeL1Fields(image, entries, offset))
   } catch (error) {
-    // The header may lead there: free after a flush.
+    // The header on disk may point there: free only after a flush.
     image.frees.add(offset, bytes, 'other')
     throw error
   }
@@ -148,7 +145,7 @@ export async function growL1(image: Image, entries: number): Promise<void> {
   if (oldBytes > 0) image.frees.add(oldOffset, oldBytes, 'other')
 }
 
-/** Size and place of the L1 table change in one write, durably. */
+/** Changes size and offset of the L1 table in the header in one write, durably. */
 export async function writeL1Fields(image: Image, entries: number, offset: number): Promise<void> {
   const fields = new Uint8Array(12)
   const view = viewOf(fields)

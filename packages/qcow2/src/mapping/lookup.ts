@@ -1,6 +1,6 @@
 /**
- * From guest offsets to what the image says of them. The answer is a plan, a {@link Run}; the caller does the
- * I/O. Takes no lock; touches the disk only for a table slice that is not cached.
+ * Looks up guest offsets in the L2 tables. The answer is a {@link Run}; the caller does the I/O. Takes no
+ * lock; touches the disk only for a table slice that is not cached.
  */
 import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
 import { COPIED_HI, compressedExtent, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
@@ -9,27 +9,24 @@ import { prefixedHex } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
 import { checkL2Offset, l2TableOffset, ownsL2Table } from './l1.ts'
 
-/** A stretch of the guest's disk that one kind of request can serve. */
+/** A guest range that one kind of request can serve. */
 export interface Run {
   readonly kind: SubclusterKind
-  /** Guest bytes, from the asked offset. At least 1. */
+  /** Guest bytes from the offset looked up. At least 1. */
   readonly bytes: number
-  /**
-   * Where the first byte is, in bytes of the data file; of a compressed cluster where its data begins. 0 for
-   * kinds that have no place.
-   */
+  /** Offset of the first byte (compressed: of the data) in the data file; 0 without a host cluster. */
   readonly hostOffset: number
-  /** The host clusters belong to this mapping alone: they may be written in place. */
+  /** The host clusters belong to this mapping alone, and may be written in place. */
   readonly copied: boolean
   /** Bytes of a compressed cluster's data. */
   readonly compressedBytes: number
-  /** What is wrong with an `invalid` entry, in QEMU's words. */
+  /** The problem of an `invalid` entry, in QEMU's words. */
   readonly problem?: string
 }
 
-/** Where an L2 entry is. */
+/** The position of an L2 entry. */
 export interface L2Place {
-  /** Host offset of the cache slice; 0 where there is no L2 table. */
+  /** Host offset of the cache slice; 0 if there is no L2 table. */
   readonly slice: number
   /** Index of the entry in the slice. */
   readonly index: number
@@ -43,7 +40,7 @@ export const sliceCoverage = (image: Image): number =>
 export const indexInSlice = (image: Image, offset: number): number =>
   Math.floor((offset % sliceCoverage(image)) / image.geometry.clusterSize)
 
-/** Host offset of the cache slice that holds the L2 entry for a guest offset, given its table's place. */
+/** Host offset of the cache slice with the L2 entry for a guest offset, given that of its table. */
 export const sliceOffset = (image: Image, tableOffset: number, offset: number): number =>
   tableOffset +
   Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
@@ -54,11 +51,9 @@ const hasPlace = (kind: SubclusterKind): boolean =>
   kind === SubclusterKind.unallocatedAlloc
 
 /**
- * The longest run at guest `offset`, at most `bytes`: one kind, contiguous on the host, within one slice (or
- * as far as L2 tables are missing).
- * With `forWriting`, clusters that may be written in place are not mixed with others.
- *
- * @returns undefined when the slice is not cached
+ * The longest run at guest `offset`, at most `bytes`: of one kind, with contiguous host offsets, within one
+ * slice (or over missing L2 tables). With `forWriting`, clusters that may be written in place are not mixed
+ * with others.
  */
 export function peekRun(image: Image, offset: number, bytes: number, forWriting = false): Run | undefined {
   const coverage = sliceCoverage(image)
@@ -73,10 +68,10 @@ export function peekRun(image: Image, offset: number, bytes: number, forWriting 
   return forWriting && run.copied && !ownsL2Table(image, l1Index) ? { ...run, copied: false } : run
 }
 
-/** So many L1 entries are looked at for one run, at most. */
+/** The most L1 entries looked at for one run. */
 const MISSING_TABLES = 256
 
-/** Guest offset (bytes) up to which L2 tables are missing from an L1 entry on; looks no further than `wanted`. */
+/** Guest offset (bytes) up to which L2 tables are missing, from an L1 entry to at most `wanted`. */
 function missingTables(image: Image, l1Index: number, wanted: number): number {
   const { l2Coverage } = image.geometry
   const last = Math.min(Math.ceil(wanted / l2Coverage), l1Index + MISSING_TABLES)
@@ -85,7 +80,7 @@ function missingTables(image: Image, l1Index: number, wanted: number): number {
   return end * l2Coverage
 }
 
-/** Like {@link peekRun}; reads the slice if it has to. @throws BlockError EIO for a broken entry */
+/** Like {@link peekRun}; reads the slice if necessary. @throws BlockError EIO for a broken entry */
 export async function loadRun(image: Image, offset: number, bytes: number, forWriting = false): Promise<Run> {
   for (;;) {
     const run = peekRun(image, offset, bytes, forWriting)
@@ -100,7 +95,7 @@ export async function loadRun(image: Image, offset: number, bytes: number, forWr
   }
 }
 
-/** Whether a guest range still is what was found out about it, in the same place on the host. */
+/** Whether a guest range still has the kind and the host offset that a lookup found. */
 export async function isStillThere(
   image: Image,
   run: Run,
@@ -112,7 +107,7 @@ export async function isStillThere(
   return isSame && (copied || !forWriting)
 }
 
-/** Signals the corruption an `invalid` run stands for. */
+/** Signals the corruption that an `invalid` run stands for. */
 export const invalidRun = (image: Image, run: Run): Promise<BlockError> =>
   image.signalCorruption(run.problem ?? 'Invalid cluster entry found', true)
 
@@ -146,7 +141,7 @@ export function entryWords(image: Image, table: Table, index: number): Words {
   }
 }
 
-/** Changes an entry's words. The caller notes the change in the cache. */
+/** Changes an entry's words. The caller marks the slice as changed in the cache. */
 export function setEntryWords(image: Image, table: Table, index: number, words: Words): void {
   const at = index * image.geometry.l2EntrySize
   table.view.setUint32(at, words.hi)
@@ -193,10 +188,10 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
   }
 }
 
-/** What the clusters of a run have in common. */
+/** The properties that the clusters of a run share. */
 interface Alike {
   readonly kind: SubclusterKind
-  /** Of the first cluster; -1 for kinds that have no place. */
+  /** Of the first cluster; -1 for kinds without a host cluster. */
   readonly hostOffset: number
   readonly copied: boolean
   /** COPIED must not change within the run. */
@@ -204,8 +199,8 @@ interface Alike {
 }
 
 /**
- * The length of a run (bytes) of which `inFirst` are in the cluster of entry `index`; looks no further than `limit`.
- * The words are taken from the table one by one: no object is made for a cluster.
+ * The length in bytes of a run that begins with `inFirst` bytes in the cluster of entry `index`; looks no
+ * further than `limit`. The words are read from the table one by one: no object is made per cluster.
  */
 function runLength(
   image: Image,
@@ -240,13 +235,13 @@ function runLength(
   return length
 }
 
-/** What a subcluster is; without extended L2 a cluster is its only subcluster. */
+/** The kind of a subcluster. Without extended L2 entries, a cluster is its only subcluster. */
 export const kindOf = (image: Image, words: Words, sub: number): SubclusterKind =>
   image.extendedL2
     ? subclusterKind(words.hi, words.lo, words.zeroes, words.allocated, sub, image.hasDataFile)
     : undividedKind(words.hi, words.lo, image.hasDataFile)
 
-/** What is wrong with an entry, if anything. QEMU's messages (block/qcow2-cluster.c). */
+/** The problem of an entry, if there is any. QEMU's messages (block/qcow2-cluster.c). */
 function problemOf(
   image: Image,
   table: Table,
@@ -257,7 +252,7 @@ function problemOf(
   forWriting: boolean,
 ): string | undefined {
   const { clusterSize, l2EntrySize } = image.geometry
-  // QEMU's default is to cache whole tables, so that is what its indexes count from.
+  // QEMU caches whole tables by default, so its indexes count from the start of the table.
   const l2Offset = (): number => alignDown(table.offset, clusterSize)
   const l2Index = (): string => prefixedHex(index + (table.offset - l2Offset()) / l2EntrySize)
   const place = (): string => `(L2 offset: ${prefixedHex(l2Offset())}, L2 index: ${l2Index()})`

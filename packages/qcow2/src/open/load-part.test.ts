@@ -1,15 +1,18 @@
-/** A page that is offline may not get the code for maintenance: nothing is lost then, and what needs none of it goes on. */
+/**
+ * An offline page may not be able to load the maintenance code: no data is lost then, and everything that
+ * does not need it works.
+ */
 import type { BlockNode } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createImage, open, sameBytes } from '../testing/images.ts'
 
-/** Where the autoclear bits end in the header: bytes. */
+/** End of the autoclear bits in the header: bytes. */
 const AUTOCLEAR_END = 96
 
 const MESSAGE = /^The code for creating, repairing and changing qcow2 images could not be loaded: /
 
-/** The library, as it is where the part is missing. */
+/** The library without the part. */
 async function offline() {
   vi.resetModules()
   vi.doMock('../maintenance/maintenance.ts', () => Promise.reject(new Error('no network')))
@@ -48,7 +51,7 @@ async function imageBytes(options: { lazy: boolean; crashed: boolean }): Promise
 describe('without the code for maintenance', () => {
   test('a dirty image is refused for writing, stays as it is, and can be read', async () => {
     const before = await imageBytes({ lazy: true, crashed: true })
-    // An autoclear bit that nobody knows: who opens for writing clears it, but not yet.
+    // An unknown autoclear bit: an open for writing clears it, but not yet.
     before[AUTOCLEAR_END - 1] = 0x20
     const file = await page.fileOf(before.slice())
     await expect(page.openOn(file)).rejects.toMatchObject({

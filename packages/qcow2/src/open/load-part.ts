@@ -1,10 +1,10 @@
 /**
- * The doors to code that most openings never need, which bundlers keep out of what an application starts with. Who goes
- * through one does so before anything is changed: offline, a part may not be there.
+ * Loads code that most openings never need, and that bundlers keep out of an application's start. Callers
+ * load a part before they change anything: offline, it may not be available.
  */
 import { loadOnce } from '@vmblock/block-core'
 
-/** @throws BlockError EIO when the code cannot be had */
+/** @throws BlockError EIO if the code cannot be loaded */
 export const loadMaintenance = loadOnce(
   'creating, repairing and changing qcow2 images',
   () => import('../maintenance/maintenance.ts'),

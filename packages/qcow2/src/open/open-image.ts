@@ -1,4 +1,4 @@
-/** From a file to an {@link Image}: header, tables, children, and what has to be done before the first write. */
+/** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
 import { BlockError, type OpenContext } from '@vmblock/block-core'
 import { type Codecs, codecFor } from '../compression/codec.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
@@ -65,10 +65,10 @@ async function readTables(
 }
 
 /**
- * Reads the header and the tables again: while the image was only read here, somebody else may have written
+ * Reads the header and the tables again: while the image was open read-only, another process may have written
  * or repaired it.
  *
- * @throws BlockError EIO when it has become another image
+ * @throws BlockError EIO if it has become another image
  */
 async function refreshImage(image: Image): Promise<void> {
   const { file, header } = image
@@ -119,10 +119,8 @@ async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header
 }
 
 /**
- * Before the first write: autoclear bits of features that nobody here keeps up to date are cleared, and
- * refcounts that may lag are made right.
- *
- * @throws BlockError EACCES for a corrupt image, EIO `Could not repair dirty image`
+ * Prepares the image for its first write: clears autoclear bits of features that this library does not keep
+ * up to date, and repairs refcounts that may lag.
  */
 export async function becomeWritable(image: Image): Promise<void> {
   const { header, events } = image
@@ -130,9 +128,9 @@ export async function becomeWritable(image: Image): Promise<void> {
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
       node: image.settings.nodeName,
     })
-  // Before anything is changed: if it cannot be had, the image stays as it is, and dirty.
+  // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
   const repair = image.dirty ? await loadMaintenance() : undefined
-  // Writes will ask where the tables of snapshots are.
+  // Writes will need to know where the tables of snapshots are.
   if (header.nbSnapshots > 0) await loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
@@ -149,7 +147,7 @@ export async function becomeWritable(image: Image): Promise<void> {
   throw unrepaired(image)
 }
 
-/** Clears the autoclear bits of what would be out of date after a write. Bitmaps would miss what is written. */
+/** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
 async function clearAutoclear(image: Image): Promise<void> {
   const { header } = image
   const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
@@ -159,7 +157,7 @@ async function clearAutoclear(image: Image): Promise<void> {
   await image.flushFile()
 }
 
-/** What {@link becomeWritable} does, for an image that was read for a while. @throws as that, and EIO */
+/** As {@link becomeWritable}, for an image that was open read-only. @throws the same, and EIO */
 export async function becomeWritableAgain(image: Image): Promise<void> {
   await refreshImage(image)
   await becomeWritable(image)

@@ -1,13 +1,10 @@
-/** Options of `amend`, spelled, ordered and explained as `qemu-img amend -f qcow2 -o help` has them. */
+/** Options of `amend`, with the spelling, order and help texts of `qemu-img amend -f qcow2 -o help`. */
 import { bool, integer, text } from '@vmblock/block-core'
 import { createOptions } from './create-options.ts'
 
 const { size, compat, backing_file, backing_fmt, data_file, data_file_raw } = createOptions
 
-/**
- * The table for `BlockDriver.amendOptions`, as `qemu-img amend -f qcow2 -o help` has it. What of it cannot be changed
- * is read and then refused.
- */
+/** The table for `BlockDriver.amendOptions`. Options that cannot be changed are parsed, and then refused. */
 // biome-ignore format: a table
 export const amendOptions = {
   'encrypt.state':      text('Select new state of affected keyslots (active/inactive)'),

@@ -1,6 +1,6 @@
 /**
- * Options of `create`, spelled, ordered and explained as `qemu-img create -f qcow2` has them. Values of words
- * are checked in create.ts, because QEMU's tools accept any word here and refuse it later.
+ * Options of `create`, with the spelling, order and help texts of `qemu-img create -f qcow2`. Values that are
+ * words are checked in create-settings.ts, because QEMU's tools accept any word here and refuse it later.
  */
 import {
   bool,
@@ -12,12 +12,15 @@ import {
   text,
 } from '@vmblock/block-core'
 
-/** Bytes of a cluster where nothing else is said: 64 KiB. */
+/** Default size of a cluster in bytes: 64 KiB. */
 export const DEFAULT_CLUSTER_SIZE = 65536
 
 const bits = integer('Width of a reference count entry in bits')
 
-/** A width that no number can hold is too large like any other; `-1` is one, since numbers wrap around in QEMU. */
+/**
+ * A width too large for any number is refused like others that are too large; `-1` is one, since numbers wrap
+ * around in QEMU.
+ */
 const width: OptionType<number> = {
   ...bits,
   parse(value, key) {
@@ -31,7 +34,7 @@ const width: OptionType<number> = {
 }
 
 /**
- * The table for `BlockDriver.createOptions`. Those of encryption are read as QEMU reads them, and refused by
+ * The table for `BlockDriver.createOptions`. Encryption options are parsed as in QEMU, and refused by
  * create-settings.ts: images cannot be encrypted here.
  */
 // biome-ignore format: a table

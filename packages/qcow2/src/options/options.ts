@@ -1,4 +1,4 @@
-/** Runtime options, spelled as QEMU's `BlockdevOptionsQcow2`, and what follows from them. */
+/** Runtime options, spelled as in QEMU's `BlockdevOptionsQcow2`, and the settings derived from them. */
 import {
   alignUp,
   BlockError,
@@ -17,7 +17,7 @@ import type { Header } from '../format/header.ts'
 import { Metadata, OVERLAP_TEMPLATES } from '../format/metadata.ts'
 import type { CacheSettings, ImageSettings } from '../image/image.ts'
 
-/** Whole seconds, as C's `unsigned int` holds them. */
+/** Whole seconds, up to C's `unsigned int`. */
 const cleanInterval: OptionType<number> = {
   ...integer('Clean unused cache entries after this time (in seconds)'),
   parse(value, key) {
@@ -30,7 +30,7 @@ const cleanInterval: OptionType<number> = {
   },
 }
 
-/** Clusters: what a refcount block of any image could hold. */
+/** Clusters: as many as a refcount block covers with the largest clusters and 16-bit refcounts. */
 const MAX_RESERVE = 2 ** 20
 
 const refcountReserve: OptionType<number> & { readonly default: number } = {
@@ -43,7 +43,7 @@ const refcountReserve: OptionType<number> & { readonly default: number } = {
   },
 }
 
-/** Bytes: enough that flushes for its sake are rare, little enough that no disk is full of it. */
+/** Bytes: enough that flushes for this reason are rare, and too little to fill a disk. */
 const FREED_CLUSTERS = 16 * 2 ** 20
 
 /** The option table of the driver. */
@@ -74,13 +74,12 @@ export const runtimeOptions = {
   'overlapCheck.bitmapDirectory': bool('Check for unintended writes into the bitmap directory'),
 } as const
 
-/** Options a reopen may change: all. */
+/** Options that a reopen may change: all. */
 export const MUTABLE_OPTIONS = Object.keys(runtimeOptions)
 
 /**
- * What a reopen keeps of the options before: a new template for overlap checks replaces all that was said about
- * them, and the total size of the caches goes where its parts are given, and the other way round. QEMU's
- * `qcow2_join_options`.
+ * The old options that a reopen keeps: a new template for overlap checks replaces all old options about them,
+ * and the total cache size replaces its parts, and the other way round. QEMU's `qcow2_join_options`.
  */
 export function keepOptions(before: RawOptions, given: RawOptions): RawOptions {
   const kept: Record<string, unknown> = { ...before }
@@ -102,20 +101,20 @@ export function keepOptions(before: RawOptions, given: RawOptions): RawOptions {
 /** Parsed runtime options. */
 export type RuntimeOptions = OptionValues<typeof runtimeOptions>
 
-/** QEMU's default and least sizes of the caches, in bytes (block/qcow2.h). */
+/** QEMU's default and minimum sizes of the caches, in bytes (block/qcow2.h). */
 const MAX_L2_CACHE = 32 * 2 ** 20
 const MIN_L2_SLICES = 2
 const MIN_REFCOUNT_TABLES = 4
-/** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, come in with one small read. */
+/** Bytes of a cache slice: 512 L2 entries, or 2048 refcounts of 16 bits, are loaded with one small read. */
 const SLICE = 4096
-/** QEMU's default for `cache-clean-interval` where it has the feature. */
+/** QEMU's default for `cache-clean-interval` on platforms that support it. */
 const CLEAN_INTERVAL = 600
-/** The most slices of a cache, or clusters of refcounts, that QEMU counts. */
+/** The largest number of cache slices, or of clusters of refcounts, that QEMU counts. */
 const INT_MAX = 2 ** 31 - 1
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
-/** What an image is opened with. @throws BlockError EINVAL for sizes that contradict each other */
+/** Resolves the settings of an image. @throws BlockError EINVAL for sizes that contradict each other */
 export function resolveSettings(
   context: Pick<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> & {
     readonly unmap: boolean
@@ -166,7 +165,7 @@ export function mutableSettings(
   }
 }
 
-/** A template, whose classes may be switched one by one. */
+/** The classes of a template, switched on or off one by one. */
 function overlapClasses(options: RuntimeOptions): number {
   const { overlapCheck: given, 'overlapCheck.template': template } = options
   if (given !== undefined && template !== undefined && given !== template)
@@ -206,8 +205,8 @@ function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geomet
 }
 
 /**
- * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). What is below the least
- * sizes is not refused, but raised to them.
+ * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). Smaller sizes
+ * than the minimum are not refused, but raised to it.
  */
 function cacheSizes(
   { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
@@ -215,7 +214,7 @@ function cacheSizes(
   { clusterSize, l2EntrySize }: Geometry,
 ): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
   const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
-  // More than all L2 tables of the image would be of no use.
+  // A cache larger than all L2 tables of the image would be of no use.
   const allTables = alignUp(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
   if (cacheSize === undefined) {
     return {

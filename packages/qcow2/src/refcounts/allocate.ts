@@ -1,4 +1,4 @@
-/** Host clusters: take free ones, give them back, and let go of what was unlinked. Runs under the image's lock. */
+/** Allocates and releases host clusters, and frees unlinked ones. Runs under the image's lock. */
 import { BlockError } from '@vmblock/block-core'
 import type { Freed } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'
@@ -6,29 +6,29 @@ import { ensureRefblocks } from './refcount-growth.ts'
 import { addToRefcounts, findFree, takeFree } from './refcounts.ts'
 import { takeAhead } from './take-ahead.ts'
 
-/** Contiguous host clusters that were just taken. */
+/** Contiguous host clusters that were just allocated. */
 export interface Allocated {
   /** Host bytes. */
   readonly offset: number
-  /** Nothing was ever written there: they read as zeroes. */
+  /** Never written before: they read as zeroes. */
   readonly zeroed: boolean
 }
 
 /**
- * Takes `count` contiguous clusters, refcount 1 in the cache. A crash before something durable points at
- * them leaks them.
+ * Takes `count` contiguous clusters, with refcount 1 in the cache. Until something durable points at them, a
+ * crash leaks them.
  *
- * @returns no promise where a cached refcount block has room: nearly always
- * @throws BlockError EFBIG, ENOSPC, or what the host reports
+ * @returns no promise if a cached refcount block has room: nearly always
+ * @throws BlockError EFBIG, ENOSPC, or the error of the file
  */
 export function allocateClusters(image: Image, count: number): Allocated | Promise<Allocated> {
-  // Who debugs wants to hear of every step.
+  // With a debugger below, take the slow path: it announces each step.
   const first = image.isDebugged ? undefined : takeAtOnce(image, count)
   if (first !== undefined && image.file.node.growable) return taken(image, first, count)
   return allocateSlowly(image, count, first)
 }
 
-/** @param found was taken already */
+/** @param found first cluster, if taken already */
 async function allocateSlowly(image: Image, count: number, found: number | undefined): Promise<Allocated> {
   const allocated = found === undefined ? await searchClusters(image, count) : taken(image, found, count)
   const bytes = count * image.geometry.clusterSize
@@ -40,7 +40,7 @@ async function allocateSlowly(image: Image, count: number, found: number | undef
   })
 }
 
-/** Whether a file that does not grow with what is written can be made longer. */
+/** Whether a file that does not grow by writing can be extended. */
 const canReach = async (image: Image, end: number): Promise<boolean> =>
   image.file.node.growable || image.reachFile(end)
 
@@ -68,13 +68,13 @@ async function searchClusters(image: Image, count: number): Promise<Allocated> {
     const first = await findFree(image, count)
     try {
       if (await ensureRefblocks(image, first, count)) {
-        // The new blocks took clusters, perhaps these: look again from the same place.
+        // The new blocks took clusters, perhaps these: search again from the same cluster.
         image.freeHint = Math.min(image.freeHint, first)
         continue
       }
       await addToRefcounts(image, first, count, 1)
     } catch (error) {
-      // They are still free: who comes next may have better luck.
+      // They are still free for the next request.
       image.freeHint = Math.min(image.freeHint, first)
       throw error
     }
@@ -82,24 +82,26 @@ async function searchClusters(image: Image, count: number): Promise<Allocated> {
   }
 }
 
-/** Gives back clusters that nothing on disk or in a cache ever pointed at. */
+/** Releases clusters that nothing on disk or in a cache ever pointed at. */
 export async function releaseClusters(image: Image, offset: number, bytes: number): Promise<void> {
   const { clusterSize } = image.geometry
   await addToRefcounts(image, offset / clusterSize, bytes / clusterSize, -1)
 }
 
-/** Lowers the refcounts of what {@link PendingFrees} says is due, and tells the host of what became free. */
+/**
+ * Lowers the refcounts of frees that are due ({@link PendingFrees}), and discards clusters that became free.
+ */
 export async function applyFrees(image: Image): Promise<void> {
   for (const freed of image.frees.takeDue()) {
     const announced = image.file.debugEvent('cluster_free')
     if (announced) await announced
-    // Failing is no harm here: the next request that changes refcounts tries again, and fails with it.
+    // Failure is harmless here: the next request that changes refcounts tries again, and reports it.
     if (image.refblocks.isFull) await image.refblocks.writeBack().catch(() => undefined)
     await freeClusters(image, freed)
   }
 }
 
-/** Lowers the refcounts of clusters to which nothing leads, on disk or in a request, and tells the host of what became free. */
+/** Lowers the refcounts of clusters that nothing refers to, and discards those that became free. */
 export async function freeClusters(image: Image, { offset, bytes, reason }: Freed): Promise<void> {
   const { clusterSize } = image.geometry
   const runs: { start: number; end: number }[] = []
@@ -110,13 +112,13 @@ export async function freeClusters(image: Image, { offset, bytes, reason }: Free
       else runs.push({ start: cluster, end: cluster + 1 })
     })
   } catch {
-    // A leak, which a check finds; the request that unlinked these clusters was answered long ago.
+    // This leaves a leak, which a check finds; the request that unlinked these clusters has long completed.
     image.events.warn(`qcow2_free_clusters failed: refcounts of [${offset}, +${bytes}) could not be lowered`)
     return
   }
   if (!image.settings.passDiscard[reason]) return
   for (const { start, end } of runs) {
-    // Advice to the host; what it makes of it is its business.
+    // Discards are only advice: failures are ignored.
     await image.file.discard(start * clusterSize, (end - start) * clusterSize).catch(() => undefined)
   }
 }

@@ -1,13 +1,13 @@
 /**
- * How much one request may look at. Tables that lie in holes, or in one place again and again, cost time that nobody
- * paid for in the file; of what is stored, each byte may be looked at twice.
+ * Limits how many bytes of tables one request may read. Tables in holes, or one table that is referenced many
+ * times, would cost time out of proportion to the size of the file. Each stored byte may be read twice.
  */
 import type { Image } from '../image/image.ts'
 
-/** Bytes of tables that any request may look at: some seconds' worth. */
+/** Bytes of tables that any request may read: this takes some seconds. */
 const BYTES = 2 ** 28
 
-/** What one request has looked at so far. */
+/** The number of bytes that one request may still read. */
 export class Effort {
   readonly #image: Image
   #left = BYTES
@@ -17,13 +17,16 @@ export class Effort {
     this.#image = image
   }
 
-  /** Bytes are about to be looked at. @returns whether it has to be asked now if that {@link isTooMuch} */
+  /** Counts bytes that are about to be read. @returns whether the caller must ask {@link isTooMuch} now */
   take(bytes: number): boolean {
     this.#left -= bytes
     return this.#left < 0
   }
 
-  /** Whether it is more than the file can be the reason for. Few requests get so far that the file has to be asked. */
+  /**
+   * Whether the request has read more tables than a file of this size can contain. Few requests read so much
+   * that the size of the file has to be queried.
+   */
   async isTooMuch(): Promise<boolean> {
     if (this.#isExtended) return this.#left < 0
     this.#isExtended = true

@@ -1,7 +1,7 @@
 /**
- * New refcount blocks, and a larger refcount table when it is full. Both describe themselves: the clusters
- * they occupy have their refcounts in the new blocks. Order: blocks, flush, table entry; for a new table:
- * blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
+ * New refcount blocks, and a larger refcount table when the old one is full. Both describe themselves: the
+ * clusters that they occupy have their refcounts in the new blocks. Order: blocks, flush, table entry; for a
+ * new table: blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
  */
 import { BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
 import { HEADER_FIELD } from '../format/header.ts'
@@ -16,14 +16,14 @@ import {
 } from './refcounts.ts'
 
 /**
- * Makes sure that the refcounts of a range of clusters have blocks to be in.
+ * Makes sure that there are refcount blocks for a range of clusters.
  *
- * @returns whether anything was allocated: then free clusters found before may be taken now
+ * @returns whether anything was allocated: free clusters found before may be taken now
  */
 export async function ensureRefblocks(image: Image, first: number, count: number): Promise<boolean> {
   const last = refblockIndexOf(image, first + count - 1)
   for (let index = refblockIndexOf(image, first); index <= last; index++) {
-    // Announced whether or not one is needed: that is when QEMU announces it.
+    // Announced whether or not one is needed, as in QEMU.
     const announced = image.file.debugEvent('refblock_alloc')
     if (announced) await announced
     if (index >= refcountTableEntries(image)) {
@@ -61,7 +61,7 @@ async function addRefblock(image: Image, index: number): Promise<void> {
     await image.overlaps.guard(offset, clusterSize)
     await image.file.debugEvent('refblock_alloc_write')
     await image.file.write(offset, block)
-    // The entry must not point at garbage, nor at a block whose own refcount is not on disk.
+    // The entry must not point at garbage, or at a block whose own refcount is not on disk.
     if (!selfDescribing) await image.refblocks.writeBack()
     await image.flushFile()
     await image.file.debugEvent('refblock_alloc_hookup')
@@ -73,15 +73,15 @@ async function addRefblock(image: Image, index: number): Promise<void> {
   try {
     await setTableEntry(image, index, offset)
   } catch (error) {
-    // The entry may be on disk: free after a flush. One that holds its own refcount is tried again before anybody
-    // else can have its place.
+    // The entry may be on disk: free after a flush. A block that holds its own refcount is added again, in
+    // the same cluster, before that can be used otherwise.
     if (!selfDescribing) image.frees.add(offset, clusterSize, 'other')
     image.freeHint = Math.min(image.freeHint, cluster)
     throw error
   }
 }
 
-/** Points a table entry at a block, on disk first. */
+/** Points a table entry at a block, on disk and in memory. */
 async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
   const table = image.refcountTable
   putOffset(table.view, index, offset)
@@ -102,7 +102,7 @@ function putOffset(view: DataView, index: number, offset: number): void {
 }
 
 /**
- * Moves the refcount table to a place with room for at least `neededIndex`. The new table and the blocks that
+ * Moves the refcount table to where it has room for at least `neededIndex`. The new table and the blocks that
  * describe it lie at the start of the first range that has no block yet, where nothing can be in use.
  */
 async function growRefcountTable(image: Image, neededIndex: number): Promise<void> {
@@ -113,7 +113,7 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   const oldOffset = image.header.refcountTableOffset
   const oldClusters = image.header.refcountTableClusters
   const start = neededIndex * refblockEntries
-  // Half as much again, so that growing stays rare; the area itself needs blocks, which need entries.
+  // Half as large again, so that growing stays rare. The new area needs blocks, which need entries.
   let blocks = 1
   let tableClusters: number
   for (;;) {
@@ -164,6 +164,6 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   image.header.refcountTableClusters = tableClusters
   image.claim(areaOffset, areaClusters * clusterSize)
   image.freeHint = Math.min(image.freeHint, start)
-  // The old table is unreachable, durably.
+  // The header durably points at the new table: the old one is free.
   await addToRefcounts(image, oldOffset / clusterSize, oldClusters, -1)
 }

@@ -1,12 +1,14 @@
-/** Giving up refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock. */
+/**
+ * Frees refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock.
+ */
 import { isZero } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
 import { Effort } from './effort.ts'
 import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
 
 /**
- * Frees unused refcount blocks. The table forgets them durably before their clusters are free. Called with the
- * caches written back.
+ * Frees unused refcount blocks. Their entries are durably gone before their clusters are free. The caches
+ * must be written back.
  */
 export async function shrinkRefcountTable(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
@@ -14,7 +16,7 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
   const effort = new Effort(image)
   for (let index = 0; index < refcountTableEntries(image); index++) {
     const offset = refblockOffset(image, index)
-    // What is not looked at stays.
+    // Blocks that are not examined stay.
     if (offset !== 0 && effort.take(clusterSize) && (await effort.isTooMuch())) break
     if (offset !== 0 && offset % clusterSize === 0 && (await isUnused(image, index, offset)))
       unused.push(index)
@@ -34,13 +36,13 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
   for (const [i, offset] of places.entries()) {
     image.refblocks.drop(offset, clusterSize)
     const cluster = offset / clusterSize
-    // A block that held its own refcount took it along.
+    // A block that held its own refcount needs no change.
     if (refblockIndexOf(image, cluster) !== unused[i]) await addToRefcounts(image, cluster, 1, -1)
     image.freeHint = Math.min(image.freeHint, cluster)
   }
 }
 
-/** Whether a block counts nothing, itself aside. */
+/** Whether all refcounts of a block are 0, except its own. */
 async function isUnused(image: Image, index: number, offset: number): Promise<boolean> {
   const { clusterSize, refblockEntries } = image.geometry
   const block = new Uint8Array(clusterSize)

@@ -1,14 +1,14 @@
-/** Refcounts: read one, change a range, find a run of free clusters. Everything here runs under the image's lock. */
+/** Refcounts: read one, change a range, find free clusters. All functions run under the image's lock. */
 import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from '../format/words.ts'
 import { freeRunsOf } from '../image/free-runs.ts'
 import type { Image } from '../image/image.ts'
 import { Effort } from './effort.ts'
 
-/** How many entries the refcount table has; each stands for one refcount block. */
+/** The number of entries of the refcount table; each stands for one refcount block. */
 export const refcountTableEntries = (image: Image): number => image.refcountTable.bytes.length / 8
 
-/** Host offset of a refcount block, 0 where there is none: then every refcount in its range is 0. */
+/** Host offset of a refcount block; 0 if there is none, which means that every refcount in its range is 0. */
 export function refblockOffset(image: Image, blockIndex: number): number {
   const { view } = image.refcountTable
   if (blockIndex >= view.byteLength / 8) return 0
@@ -17,18 +17,18 @@ export function refblockOffset(image: Image, blockIndex: number): number {
   return hi * TWO_32 + (lo - (lo % 512))
 }
 
-/** Which refcount block a cluster's refcount is in. */
+/** Index of the refcount block that holds a cluster's refcount. */
 export const refblockIndexOf = (image: Image, cluster: number): number =>
   Math.floor(cluster / image.geometry.refblockEntries)
 
 /** Refcounts per cache slice. */
 const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
 
-/** Where, in its refcount block, the cache slice with a cluster's refcount begins. Bytes. */
+/** Offset in bytes, within its refcount block, of the cache slice with a cluster's refcount. */
 const sliceInBlock = (image: Image, cluster: number): number =>
   Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
 
-/** Host offset of the cache slice with a cluster's refcount; 0 where there is no block. */
+/** Host offset of the cache slice with a cluster's refcount; 0 if there is no block. */
 async function sliceOf(image: Image, cluster: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
   const blockIndex = Math.floor(cluster / refblockEntries)
@@ -43,7 +43,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
   return block + sliceInBlock(image, cluster)
 }
 
-/** The slice itself. The caller changes it before its next await. */
+/** The slice at a host offset. Callers change it before their next await. */
 async function loadSlice(image: Image, offset: number): Promise<Table> {
   for (;;) {
     const table = image.refblocks.peek(offset)
@@ -58,7 +58,7 @@ export async function getRefcount(image: Image, cluster: number): Promise<number
   return bytes ? image.refcounts.get(bytes, cluster % sliceEntries(image)) : 0
 }
 
-/** The clusters from index `first` to before `end` whose refcount is not 0, as far as it can be read. */
+/** The clusters of [first, end) whose refcount is not 0. Skips slices that cannot be read. */
 export async function* countedClusters(image: Image, first: number, end: number): AsyncGenerator<number> {
   const entries = sliceEntries(image)
   for (let start = first; start < end; ) {
@@ -72,18 +72,18 @@ export async function* countedClusters(image: Image, first: number, end: number)
   }
 }
 
-/** The bytes of a cluster's slice; undefined where there is no block. */
+/** The bytes of a cluster's slice; undefined if there is no block. */
 async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
   const offset = await sliceOf(image, cluster)
   return offset === 0 ? undefined : (await loadSlice(image, offset)).bytes
 }
 
 /**
- * Adds `delta` to the refcount of every cluster in a range whose blocks exist, all or nothing.
+ * Adds `delta` to the refcount of every cluster in a range, all or nothing. Their refcount blocks must exist.
  *
  * @param first index of the first host cluster
- * @param becameFree is told of clusters whose refcount became 0
- * @throws BlockError EINVAL for a refcount that would leave its range
+ * @param becameFree called for each cluster whose refcount became 0
+ * @throws BlockError EINVAL if a refcount would leave its range, or has no block
  */
 export async function addToRefcounts(
   image: Image,
@@ -97,21 +97,21 @@ export async function addToRefcounts(
     while (cluster < first + count) {
       const offset = await sliceOf(image, cluster)
       const table = offset === 0 ? undefined : await loadSlice(image, offset)
-      if (table && image.refblocks.peek(offset) !== table) continue // dropped on the way here: load it again
+      if (table && image.refblocks.peek(offset) !== table) continue // dropped meanwhile: load it again
       cluster = changeSlice(image, table, cluster, first + count, delta, becameFree)
     }
   } catch (error) {
-    // Undo what was done; it is all in the cache, so this does not fail for want of a disk.
+    // Undo the changes so far. They are all in cached slices, so this does not depend on the disk.
     if (cluster > first) await addToRefcounts(image, first, cluster - first, delta === 1 ? -1 : 1)
     throw error
   }
 }
 
-/** A 64-bit count above 2^53-1 stays as it is when it should fall by one: a leak, in a cluster that is not to be freed. */
+/** A 64-bit refcount above 2^53-1 is not lowered: that leaks a cluster, which is safe. */
 const isUncountable = (value: number, delta: number): boolean =>
   delta < 0 && value === Number.POSITIVE_INFINITY
 
-/** Changes what one slice holds of [cluster, end). @returns the first cluster that is not done */
+/** Changes the refcounts of [cluster, end) that one slice holds. @returns the first cluster not done */
 function changeSlice(
   image: Image,
   table: Table | undefined,
@@ -125,7 +125,7 @@ function changeSlice(
   const start = cluster % entries
   const stop = Math.min(entries, start + end - cluster)
   image.freeRuns.forget(Math.floor(cluster / entries))
-  // First look, then change: nothing has to be undone within a slice.
+  // First check, then change: nothing has to be undone within a slice.
   for (let i = start; i < stop; i++) {
     const value = table ? refcounts.get(table.bytes, i) + delta : -1
     if (isUncountable(value, delta)) continue
@@ -158,12 +158,12 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
 }
 
 /**
- * Takes the first `count` free clusters in a row, from the hint on, where that is a matter of one cached slice:
- * nearly always. What {@link findFree} and {@link addToRefcounts} do otherwise.
+ * Takes the first `count` free clusters in a row at or after the hint, if one cached slice is enough for
+ * that, which is nearly always. Otherwise callers use {@link findFree} and {@link addToRefcounts}.
  *
- * @param ahead up to so many free ones that follow them are taken, too; the hint moves behind these
- * @param atHint the first one must be that of the hint
- * @returns index of the first one; undefined where more has to be looked at: then nothing was changed
+ * @param ahead takes up to this many free clusters directly behind them, too; the hint moves behind these
+ * @param atHint the run must begin at the hint
+ * @returns index of the first one; undefined if one slice is not enough: then nothing was changed
  */
 export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
   const { refblockEntries, refcountBits } = image.geometry
@@ -188,11 +188,11 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
 }
 
 /**
- * Index of the first of `count` free clusters in a row, from the hint on (first fit, as QEMU's allocator
- * does it, so that layouts come out alike). Moves the hint behind them; marks nothing.
+ * Index of the first of `count` free clusters in a row, from the hint on (first fit, as in QEMU's allocator,
+ * so that layouts are alike). Moves the hint behind them; changes no refcount.
  *
- * @throws BlockError EFBIG where the file would pass 2^53 bytes; EIO where far more refcounts are in use than the file
- *   can hold
+ * @throws BlockError EFBIG if the file would exceed 2^53 bytes; EIO if far more refcounts are in use than the
+ *   file can hold
  */
 export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
@@ -212,7 +212,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
     }
     const offset = await sliceOf(image, cluster)
     if (offset === 0) {
-      // No block: free up to the end of its range, or of the table, and beyond.
+      // No block: all clusters of its range are free, as are those beyond the end of the table.
       const blockEnd = (Math.floor(cluster / refblockEntries) + 1) * refblockEntries
       const taken = Math.min(count - found, blockEnd - cluster)
       found += taken
@@ -236,8 +236,8 @@ export async function findFree(image: Image, count: number): Promise<number> {
 }
 
 /**
- * Index of the last cluster with a refcount among those below `end`; -1 if there is none. Where that takes too long,
- * because the blocks lie in holes, it is some cluster at or behind the last one.
+ * Index of the last cluster below `end` whose refcount is not 0; -1 if there is none. If the search takes too
+ * long, because the blocks lie in holes, the index of some cluster at or behind the last one.
  */
 export async function lastUsed(image: Image, end: number): Promise<number> {
   const { refblockEntries } = image.geometry

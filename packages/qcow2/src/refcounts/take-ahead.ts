@@ -3,11 +3,11 @@ import type { Image } from '../image/image.ts'
 import { addToRefcounts, getRefcount, takeFree } from './refcounts.ts'
 
 /**
- * Takes `count` clusters: reserved ones, else with those behind them, which are reserved from now on, at most to the
- * end of a slice of refcounts. The file is made to reach over them: then nothing but the refcounts has to be durable
- * before an L2 entry points at one.
+ * Takes `count` clusters: reserved ones, then free ones, together with those behind them, which become
+ * reserved, at most to the end of a slice of refcounts. The file is extended over them: then only the
+ * refcounts have to be durable before an L2 entry points at one.
  *
- * @returns index of the first one; undefined where the first free ones are not in the first slice that has any
+ * @returns index of the first one; undefined if they cannot be taken from the slice at the hint
  */
 export async function takeAhead(image: Image, count: number): Promise<number | undefined> {
   const { reservation } = image
@@ -15,7 +15,7 @@ export async function takeAhead(image: Image, count: number): Promise<number | u
   if (reserved !== undefined) return reserved
   await getRefcount(image, image.freeHint)
   const left = reservation.count
-  // What is left, and does not go on behind its end, waits for a shorter request.
+  // The free clusters do not follow the reserved ones, which are kept for a shorter request.
   if (left > 0 && image.freeHint !== reservation.end) return undefined
   const first = takeFree(image, count - left, image.settings.refcountReserve, left > 0)
   if (first === undefined) return undefined
@@ -24,7 +24,7 @@ export async function takeAhead(image: Image, count: number): Promise<number | u
   return reservation.take(count)
 }
 
-/** Gives back what is reserved. Refcounts are lowered in the cache: the caller writes it back. */
+/** Releases the reserved clusters. Their refcounts are lowered in the cache: the caller writes it back. */
 export async function releaseReserved(image: Image): Promise<void> {
   const { count } = image.reservation
   const first = image.reservation.take(count)

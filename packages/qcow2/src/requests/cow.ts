@@ -1,4 +1,4 @@
-/** The data of newly allocated clusters: what the guest writes, and around it what the clusters showed before. */
+/** The data of newly allocated clusters: the guest's write, and around it copies of the old content. */
 import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
 import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
@@ -7,7 +7,9 @@ import { kindOf, loadRun, type Words } from '../mapping/lookup.ts'
 import { read } from './read.ts'
 import type { Reserved } from './reserve.ts'
 
-/** The guest range that reads from the new clusters once they are linked: the write, widened by its copies. */
+/**
+ * The guest range that reads from the new clusters once they are linked: the write, widened by the copies.
+ */
 export interface Span {
   /** Guest bytes. */
   readonly start: number
@@ -15,8 +17,8 @@ export interface Span {
 }
 
 /**
- * How far the copies reach: whole clusters, or whole subclusters where there are any. A cluster that gives
- * up its old place takes all its data along. What is written already is not copied: it may be changing.
+ * How far the copies reach: whole clusters, or whole subclusters if there are any. A cluster that is replaced
+ * takes all of its data along. Written parts of a kept cluster are not copied: they may be changing.
  */
 export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved): Span {
   const { clusterSize, subclusterSize } = image.geometry
@@ -33,22 +35,24 @@ export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved
   }
 }
 
-/** Whether an extended entry has data of its own anywhere, which would be lost with its old cluster. */
+/** Whether any part of an extended entry has data of its own, which would be lost with its old cluster. */
 function holdsData(image: Image, { hi, lo, allocated }: Words): boolean {
   const kind = extendedL2Kind(hi, lo, image.hasDataFile)
   return kind === ClusterKind.compressed || (kind === ClusterKind.normal && allocated !== 0)
 }
 
 /**
- * Whether nothing has to be copied: the clusters read as zeroes, and so did, by their entries alone, what is around
- * the write. This is what most writes meet that allocate.
+ * Whether nothing has to be copied: the clusters read as zeroes, and so did, by their entries alone, the
+ * bytes around the write. This is the case for most writes that allocate.
  */
 export function fillsFresh(image: Image, { zeroed, reused, before }: Reserved): boolean {
   if (!zeroed || reused || image.backing) return false
   return showsZeroes(image, before[0]!) && showsZeroes(image, before[before.length - 1]!)
 }
 
-/** Whether no part of an entry has data of its own; without a backing file all of it reads as zeroes then. */
+/**
+ * Whether no part of an entry has data of its own; without a backing file, all of it then reads as zeroes.
+ */
 function showsZeroes(image: Image, words: Words): boolean {
   if (image.extendedL2) return !holdsData(image, words)
   const kind = kindOf(image, words, 0)
@@ -56,7 +60,7 @@ function showsZeroes(image: Image, words: Words): boolean {
 }
 
 /**
- * Writes guest data to reserved clusters, with what has to be copied around it.
+ * Writes guest data to reserved clusters, with copies around it.
  *
  * @returns whether anything but the guest's new data was written: then it has to be durable before the link
  */
@@ -76,7 +80,7 @@ export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array
   return writeWithCopies(clusters, offset, from)
 }
 
-/** Whether a guest range is known to read as zeroes without reading its data. Past the disk's end it does. */
+/** Whether a guest range is known to read as zeroes without reading its data. Past the disk's end, it is. */
 export async function readsAsZero(image: Image, offset: number, bytes: number): Promise<boolean> {
   for (let done = 0; done < bytes; ) {
     const run = await loadRun(image, offset + done, bytes - done)

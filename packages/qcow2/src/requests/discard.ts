@@ -1,4 +1,4 @@
-/** Giving up guest clusters: on request of the guest, and when the disk shrinks or is emptied. */
+/** Unlinks guest clusters: for discards of the guest, and when the disk shrinks or is emptied. */
 import { BlockError } from '@vmblock/block-core'
 import { ClusterKind, extendedL2Kind, l2Kind, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
@@ -8,9 +8,9 @@ import type { Words } from '../mapping/lookup.ts'
 import { freeEntry, NOTHING } from './link.ts'
 import { holdingRange, sameWords, updateEntries } from './update.ts'
 
-/** How clusters are given up. */
+/** How clusters are unlinked. */
 export interface DiscardMode {
-  /** The backing file shows through afterwards; else the range reads as zeroes wherever the format can say so. */
+  /** The backing file shows through afterwards; else the range reads as zeroes, if the format can say so. */
   readonly full: boolean
   readonly reason: FreeReason
 }
@@ -18,7 +18,7 @@ export interface DiscardMode {
 /**
  * A guest's discard. Whole clusters only, and the last one of a disk of odd size.
  *
- * @throws BlockError ENOTSUP for parts of clusters, and where version 2 would let an old backing file show
+ * @throws BlockError ENOTSUP for parts of clusters, and if version 2 would let the backing file show through
  */
 export async function discard(image: Image, offset: number, bytes: number): Promise<void> {
   const { clusterSize } = image.geometry
@@ -32,10 +32,10 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
   const epoch = image.requests.enter()
   try {
     await holdingRange(image, offset, end, async () => {
-      // What reads as zero has to be zero in a raw data file, whether or not its host can discard.
+      // In a raw data file, ranges that read as zero must be zero, whether or not the file can discard.
       if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
       await unlinkClusters(image, offset, end, { full: false, reason: 'request' })
-      // A guest cluster has its place in a data file for good: nobody may write there before this is done.
+      // In a data file, guest clusters never move: no other request may write there until this is done.
       if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
     })
   } finally {
@@ -47,7 +47,7 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
 export const discardClusters = (image: Image, start: number, end: number, mode: DiscardMode): Promise<void> =>
   holdingRange(image, start, end, () => unlinkClusters(image, start, end, mode))
 
-/** As {@link discardClusters}, for who holds the guest range already. */
+/** As {@link discardClusters}, for callers that hold the guest range already. */
 export async function unlinkClusters(
   image: Image,
   start: number,

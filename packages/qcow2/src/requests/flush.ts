@@ -1,11 +1,11 @@
-/** A guest flush: metadata written in order, the host flushed, and what was unlinked before becomes free. */
+/** A guest flush: writes metadata in order, flushes the file, and frees what was unlinked before. */
 
 import type { Image } from '../image/image.ts'
 import { writeCaches } from '../image/write-order.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
 import { releaseReserved } from '../refcounts/take-ahead.ts'
 
-/** Makes everything durable whose write completed before the call. The lock is not held over the final flush. */
+/** Makes all writes durable that completed before the call. The lock is not held during the final flush. */
 export async function flushImage(image: Image): Promise<void> {
   const announced = image.file.debugEvent('flush_to_os')
   if (announced) await announced
@@ -31,7 +31,9 @@ export async function flushImage(image: Image): Promise<void> {
   if (!image.frees.isEmpty) await image.lock.run(() => applyFrees(image))
 }
 
-/** Everything on disk, refcounts of what was freed or reserved included. Called with no request in flight. */
+/**
+ * Brings everything to disk, including refcounts of freed or reserved clusters. No request may be in flight.
+ */
 export async function settleImage(image: Image): Promise<void> {
   await flushImage(image)
   await image.lock.run(async () => {

@@ -1,4 +1,4 @@
-/** Pointing L2 entries at clusters that now hold data, or giving the clusters back. */
+/** Points L2 entries at clusters that now hold data, or releases the clusters. */
 import { alignDown, divUp, type Table } from '@vmblock/block-core'
 import {
   COMPRESSED_HI,
@@ -19,13 +19,13 @@ import { spanOf } from './cow.ts'
 import { inSlice, type Reserved } from './reserve.ts'
 
 /**
- * Makes the guest range of a reservation refer to its clusters. Runs under the image's lock.
+ * Points the L2 entries of a reservation at its clusters. Runs under the image's lock.
  *
- * @returns undefined where nothing had to be awaited: nearly always
+ * @returns undefined if there is nothing to await: nearly always
  */
 export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
   const hostEnd = image.hasDataFile ? 0 : reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
-  // In a cluster that was used before, the guest would find what somebody else wrote there.
+  // A cluster that was used before may hold data of another owner, which the guest must not see.
   const waits = beforeLink(image, hostEnd, copiedOldData || !reserved.zeroed)
   const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
   if (table) return linkIn(image, table, reserved)
@@ -61,19 +61,19 @@ function linkIn(image: Image, table: Table, reserved: Reserved): undefined {
   image.l2Tables.changed(table, index * l2EntrySize, (index + clusters) * l2EntrySize)
 }
 
-/** Marks the subclusters of [from, to) (bytes of the cluster) allocated; the others stay what they were. */
+/** Marks the subclusters of [from, to) (bytes of the cluster) allocated; the others do not change. */
 function divide(image: Image, linked: Words, before: Words, reused: boolean, from: number, to: number): void {
   const { clusterSize, subclusterSize } = image.geometry
   const first = Math.floor(Math.max(from, 0) / subclusterSize)
   const last = divUp(Math.min(to, clusterSize), subclusterSize)
   const written = allocMask(first, last)
-  // A compressed cluster's second word says nothing, and all of its data was copied.
+  // A compressed cluster's second word has no meaning, and all of its data was copied.
   const wasCompressed = (before.hi & COMPRESSED_HI) !== 0
   linked.allocated = ((reused && !wasCompressed ? before.allocated : 0) | written) >>> 0
   linked.zeroes = (wasCompressed ? 0 : before.zeroes & ~linked.allocated & ALL_SUBCLUSTERS) >>> 0
 }
 
-/** Notes that what an entry referred to is no longer referred to by it. */
+/** Notes the clusters of an entry as freed: it no longer refers to them. */
 export function freeEntry(image: Image, words: Words, reason: FreeReason): void {
   const { clusterSize, clusterBits } = image.geometry
   if (image.hasDataFile) return
@@ -90,9 +90,9 @@ export function freeEntry(image: Image, words: Words, reason: FreeReason): void 
 }
 
 /**
- * Writes tables back when half of a cache waits to be written: memory stays bounded. Takes the image's lock.
+ * Writes tables back when half of a cache is dirty, so that memory stays bounded. Takes the image's lock.
  *
- * @returns undefined where nothing had to be done
+ * @returns undefined if nothing had to be done
  */
 export function relieve(image: Image): Promise<void> | undefined {
   const { l2Tables, refblocks } = image
@@ -103,7 +103,7 @@ export function relieve(image: Image): Promise<void> | undefined {
   })
 }
 
-/** The write failed: clusters that were taken for it are free again. */
+/** Releases the clusters that were allocated for a failed write. */
 export async function abandon(image: Image, reserved: Reserved): Promise<void> {
   if (reserved.reused || image.hasDataFile) return
   await image.lock.run(() =>

@@ -1,4 +1,4 @@
-/** Reading guest data. */
+/** Reads guest data. */
 import { BlockError, inParts, readBacking } from '@vmblock/block-core'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
@@ -25,7 +25,7 @@ function peekValid(image: Image, offset: number, bytes: number): Run | undefined
   return run && run.kind !== SubclusterKind.invalid ? run : undefined
 }
 
-/** @param unlinkedThen what it was before the first run was looked up */
+/** @param unlinkedThen value of `image.unlinked` before the first run was looked up */
 async function readRuns(
   image: Image,
   first: Run,
@@ -49,7 +49,9 @@ async function readRuns(
   })
 }
 
-/** Reads again if the cluster is no longer there: a write may be filling it that others do not see yet. */
+/**
+ * Reads again if the entry no longer shows this cluster: a write that is not linked yet may be filling it.
+ */
 async function readMoved(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
   if (run.kind === SubclusterKind.normal && !(await isStillThere(image, run, offset)))
     await read(image, offset, into)
@@ -57,7 +59,7 @@ async function readMoved(image: Image, run: Run, offset: number, into: Uint8Arra
 
 const DONE = Promise.resolve()
 
-/** Not an async function, since every layer of those costs a cached read as much as looking it up. */
+/** Not an async function: each layer of these costs a cached read as much as the lookup. */
 function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Promise<void> {
   switch (run.kind) {
     case SubclusterKind.normal: {

@@ -1,6 +1,7 @@
 /**
- * Power cuts while refcounts are raised ahead (`refcount-reserve`), beside the workloads of crash-requests.test.ts: no more
- * clusters leak than were reserved or on their way, and who relies on refcounts of others waits for his data.
+ * Power cuts while refcounts are raised ahead (`refcount-reserve`), in addition to the workloads of
+ * crash-requests.test.ts: no more clusters leak than were reserved or in flight, and a request that uses
+ * refcounts raised by another one waits for its own data.
  */
 import { type BlockNode, memoryFromBytes, type NodeOps, type WriteLog } from '@vmblock/block-core'
 import {
@@ -18,7 +19,7 @@ const CLUSTER = 512
 const SIZE = 512 * 1024
 const RESERVED = 24
 
-/** What a check finds in each disk that a power cut may leave. */
+/** The findings of a check in each disk that a power cut may leave. */
 async function* findingsOf(base: Uint8Array, log: WriteLog, plan: CrashPlan) {
   const disk = new CrashDisk()
   disk.write(0, base)
@@ -46,12 +47,12 @@ test('of one write after the other leak what is reserved, and one request, at mo
     expect(report.corruptions, where).toBe(0)
     most = Math.max(most, report.leaks)
   }
-  // The request's cluster and a table for it.
+  // The request's cluster and its L2 table.
   expect(most).toBeGreaterThanOrEqual(RESERVED)
   expect(most).toBeLessThanOrEqual(RESERVED + 2)
 })
 
-/** A disk on which the guest's data of one byte waits until it is let go. */
+/** A disk that holds back guest data of one byte value until it is released. */
 function slowDisk({ ops }: BlockNode) {
   const gates = new Map<number, Promise<void>>()
   const hold = (byte: number): (() => void) => {
@@ -90,7 +91,7 @@ test.each([0, RESERVED])(
     const [first, second] = [hold(0xa1), hold(0xa2)]
     const writes = [write(1, 0xa1), write(2, 0xa2)]
     for (let i = 0; i < 100; i++) await Promise.resolve()
-    // The flush of the one takes along the refcounts of both, and nothing of the other one's data, which ends the file.
+    // The first flush makes the refcounts of both durable, but not the second data, which ends the file.
     first()
     await writes[0]
     second()

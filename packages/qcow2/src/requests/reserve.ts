@@ -1,4 +1,4 @@
-/** Host clusters for a guest range that has none it may write to. Runs under the image's lock. */
+/** Reserves host clusters for a guest range that has none it may write to. Runs under the image's lock. */
 import { alignDown, type Table } from '@vmblock/block-core'
 import { COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
@@ -7,7 +7,7 @@ import { growL1, l2TableOffset, ownsL2Table, writableL2Table } from '../mapping/
 import { entryWords, indexInSlice, kindOf, sliceOffset, type Words } from '../mapping/lookup.ts'
 import { allocateClusters } from '../refcounts/allocate.ts'
 
-/** Clusters reserved for a guest range; nothing points at them yet, or not as data. */
+/** Clusters reserved for a guest range; no entry points at them yet, or none as data. */
 export interface Reserved {
   /** The guest bytes that will be written: [offset, offset + bytes). */
   readonly offset: number
@@ -15,27 +15,25 @@ export interface Reserved {
   /** Host offset of the cluster that holds `offset`. */
   readonly hostOffset: number
   readonly clusters: number
-  /** Place of the first entry: slice offset (host bytes) and index in it. */
+  /** Position of the first entry: slice offset (host bytes) and index in the slice. */
   readonly slice: number
   readonly index: number
-  /** What the entries were before. */
+  /** The entries before the write. */
   readonly before: readonly Words[]
-  /** The clusters were the guest's already (preallocated, some subclusters written, or written all over). */
+  /** The guest range had these clusters already (preallocated, partly written, or fully written). */
   readonly reused: boolean
-  /** Nothing was ever written there: they read as zeroes. */
+  /** Never written before: they read as zeroes. */
   readonly zeroed: boolean
 }
 
-/**
- * Runs `use` on the slice with the L2 entry for a guest offset, of a table that may be changed. See {@link inSlice}.
- */
+/** Runs `use` on the slice with the L2 entry for a guest offset, in a writable table. See {@link inSlice}. */
 export async function inWritableSlice<T>(image: Image, offset: number, use: (table: Table) => T): Promise<T> {
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)
   return inSlice(image, sliceOffset(image, await writableL2Table(image, l1Index), offset), use)
 }
 
-/** The slice for a guest offset, if it is of a table that may be changed, and cached. */
+/** The slice for a guest offset, if it is cached and its table may be changed. */
 function peekWritableSlice(image: Image, offset: number): Table | undefined {
   const l1Index = Math.floor(offset / image.geometry.l2Coverage)
   const tableOffset = l2TableOffset(image, l1Index)
@@ -44,8 +42,8 @@ function peekWritableSlice(image: Image, offset: number): Table | undefined {
 }
 
 /**
- * Runs `use` on the slice at a host offset, at once: a table that was awaited may already have been dropped
- * when the caller goes on, by a reader who takes no lock, and what is changed in it would be lost.
+ * Runs `use` on the slice at a host offset, with no await in between: a reader that takes no lock might cause
+ * the slice to be dropped meanwhile, and the changes would be lost.
  */
 export async function inSlice<T>(image: Image, slice: number, use: (table: Table) => T): Promise<T> {
   for (;;) {
@@ -55,7 +53,7 @@ export async function inSlice<T>(image: Image, slice: number, use: (table: Table
   }
 }
 
-/** How an entry is treated by a write: written in place, its own host cluster filled in, or replaced. */
+/** How a write treats an entry: it writes in place, fills the entry's own host cluster, or replaces it. */
 const Treatment = { inPlace: 0, reuse: 1, replace: 2 } as const
 
 function treatmentOf(image: Image, words: Words, from: number, to: number): number {
@@ -72,10 +70,10 @@ function treatmentOf(image: Image, words: Words, from: number, to: number): numb
   return treatment
 }
 
-/** What the entries of a range say, as far as they are treated alike. */
+/** The entries of a range, as far as they are treated alike. */
 interface Plan {
   readonly treatment: number
-  /** Host offset of the first cluster, where it is kept. */
+  /** Host offset of the first cluster, if it is kept. */
   readonly host: number
   readonly slice: number
   readonly before: readonly Words[]
@@ -90,7 +88,7 @@ function planOf(image: Image, table: Table, offset: number, end: number): Plan {
   for (let at = alignDown(offset, clusterSize); at < end; at += clusterSize) {
     const words = entryWords(image, table, index + before.length)
     const its = treatmentOf(image, words, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
-    // What is the guest's already goes together, so that it is written in one request.
+    // Clusters that are kept go together, so that they are written in one request.
     if (before.length > 0 && (its === Treatment.replace) !== (treatment === Treatment.replace)) break
     if (its !== Treatment.replace) {
       if (before.length === 0) host = hostOffsetOf(words.hi, words.lo)
@@ -103,9 +101,10 @@ function planOf(image: Image, table: Table, offset: number, end: number): Plan {
 }
 
 /**
- * Reserves clusters for the longest part of [offset, offset + bytes), within one slice, that is treated alike.
+ * Reserves clusters for the longest first part of [offset, offset + bytes), within one slice, that is treated
+ * alike.
  *
- * @returns undefined when all of that part can be written in place; no promise where all tables are cached
+ * @returns undefined if all of that part can be written in place; no promise if all tables are cached
  */
 export function reserve(
   image: Image,
@@ -144,7 +143,7 @@ function reserveAs(
     zeroed,
   })
   if (treatment === Treatment.reuse) return at(host, true, false)
-  // In an external data file a guest cluster's place is its guest offset, and nobody counts it.
+  // In an external data file, a guest cluster's host offset is its guest offset, and has no refcount.
   if (image.hasDataFile) return at(start, false, start >= image.data.size)
   const allocated = allocateClusters(image, clusters)
   return allocated instanceof Promise

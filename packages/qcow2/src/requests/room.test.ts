@@ -1,6 +1,6 @@
 /**
- * Freed clusters that wait for a flush have a bound, no request is told that there is no space while a flush would
- * give some, and tables that cannot be written count against their cache.
+ * Freed clusters that wait for a flush are bounded, no request fails for lack of space while a flush would
+ * free some, and tables that cannot be written count against their cache.
  */
 import {
   type AnyDriver,
@@ -22,7 +22,7 @@ import { bytesAt, createImage, filled, findings, open, openLogged, SAFE, SOUND }
 const CLUSTER = 65536
 const MIB = 2 ** 20
 
-/** An image over a filter, over `file`, with a log under it. */
+/** An image over a filter, over a log, over `file`. */
 async function openOver(file: BlockNode, filter: AnyDriver, options: RawOptions = {}) {
   const log = new WriteLog({ recordData: false })
   const registry = new DriverRegistry([memory, writeLog, filter, qcow2])
@@ -38,7 +38,7 @@ async function openOver(file: BlockNode, filter: AnyDriver, options: RawOptions 
   return { node, log }
 }
 
-/** How a guest gives up its first cluster. */
+/** The ways in which a guest frees its first cluster. */
 const WAYS: readonly [string, (node: BlockNode) => Promise<void>][] = [
   ['discard', (node) => node.discard(0, CLUSTER)],
   ['zeroes that unmap', (node) => node.writeZeroes(0, CLUSTER, { mayUnmap: true })],
@@ -73,13 +73,13 @@ describe.each([{ lazy_refcounts: 'off' }, { lazy_refcounts: 'on' }])('an image w
     }
     await node.crash()
     const { leaks } = await findings(file)
-    // Clusters that are in use, or were freed, or wait for a request that runs.
+    // The freed clusters, and those in use or freed by a running request.
     expect(leaks).toBeLessThanOrEqual(most / CLUSTER + 3)
   })
 
   test.each(WAYS)('on a full disk goes on as long as anything was given up: %s', async (_, giveUp) => {
     const file = await createImage({ size: 2 ** 30, ...create })
-    // Four clusters of metadata, one table, and two.
+    // Four clusters of metadata, one L2 table, and two of data.
     const { node } = await openOver(
       file,
       fullDisk(() => 7 * CLUSTER),
@@ -163,7 +163,7 @@ test('a new table has its space before anything leads to it', async () => {
   await node.close()
 })
 
-/** Writes that are no whole clusters fail while it is broken: those of tables. */
+/** While it is broken, writes that are not whole clusters fail: those of tables. */
 function brokenForTables() {
   const state = { broken: false }
   const driver = writeFilter('broken-for-tables', async (child, offset, from, flags) => {
@@ -196,7 +196,7 @@ describe.each(['off', 'on'])('tables that cannot be written, lazy_refcounts=%s',
     }
     expect(failed).toBeGreaterThanOrEqual(200 - 16)
     await expect(node.flush()).rejects.toMatchObject({ code: 'EIO' })
-    // What is there needs no tables.
+    // An allocated cluster needs no change of tables.
     await node.write(0, filled(2, CLUSTER))
     state.broken = false
     log.clear()

@@ -1,11 +1,11 @@
 /**
- * What waits to be written, or for a flush, has a bound. Clusters that were freed wait for a flush (frees.ts): when there
- * are too many of them one is made, and also before a request is told that there is no room (try-again.ts). Tables that
- * cannot be written count against their cache: when it is full of them, requests that would change more fail with what
- * writing met.
+ * Bounds what waits to be written or flushed. Freed clusters wait for a flush (frees.ts): when there are too
+ * many of them, a flush is made, as it is before a request fails for lack of room (try-again.ts). Tables that
+ * cannot be written fill their cache: when it is full of them, requests that would change more fail with the
+ * error of the writes.
  *
- * The flush needs no space of its own: whatever it writes was given its place in the file before (l1.ts, fillTable;
- * refcount-growth.ts).
+ * The flush needs no space of its own: everything that it writes was given space in the file before (l1.ts,
+ * fillTable; refcount-growth.ts).
  */
 import { isBlockError } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
@@ -21,14 +21,14 @@ export const hasFullCache = ({ l2Tables, refblocks }: Image): boolean => l2Table
 export const isCrammed = (image: Image): boolean => hasManyFrees(image) || hasFullCache(image)
 
 /**
- * Flushes where more freed clusters wait than may, and writes back caches that hold nothing but changes. For callers
- * outside guest ranges and epochs: what is freed waits for the requests in flight.
+ * Flushes if too many freed clusters wait, and writes back caches that are full of changes. The caller must
+ * hold no guest range and no epoch: freeing waits for requests in flight.
  *
- * @throws what that met
+ * @throws the error of the flush or of the writes
  */
 export async function makeRoom(image: Image): Promise<void> {
   if (hasManyFrees(image)) {
-    // One flush serves all who come meanwhile.
+    // One flush serves all requests that come meanwhile.
     image.relief ??= relief(image).finally(() => {
       image.relief = undefined
     })
@@ -37,18 +37,22 @@ export async function makeRoom(image: Image): Promise<void> {
   if (hasFullCache(image)) await makeRoomInCaches(image)
 }
 
-/** The part of {@link makeRoom} for tables; may be called inside a request. @throws what writing them met */
+/**
+ * The part of {@link makeRoom} for tables; may be called inside a request.
+ *
+ * @throws the error of writing them
+ */
 export const makeRoomInCaches = (image: Image): Promise<void> =>
   image.lock.run(async () => {
     for (const cache of [image.l2Tables, image.refblocks]) if (cache.isFull) await cache.writeBack()
   })
 
-/** Where most only waits for requests in flight, another flush would be of no use. */
+/** Flushes; or only applies frees that are due, if most of them just wait for requests in flight. */
 const relief = (image: Image): Promise<void> =>
   image.frees.freshBytes * 2 > image.settings.freedClustersSize
     ? flushImage(image)
     : image.lock.run(() => applyFrees(image))
 
-/** No space, in the file system, of the user, or in the numbers of the format. */
+/** Whether an error means no space: on the file system, in a quota, or within the format's limits. */
 export const isForWantOfRoom = (error: unknown): boolean =>
   isBlockError(error, 'ENOSPC') || isBlockError(error, 'EDQUOT') || isBlockError(error, 'EFBIG')

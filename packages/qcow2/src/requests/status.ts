@@ -1,4 +1,4 @@
-/** What the image holds, for `map`, copies and everybody who wants to skip holes. */
+/** Block status: which ranges the image holds, for `map`, copies and all callers that skip holes. */
 import { type BlockStatus, joinedStatus } from '@vmblock/block-core'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
@@ -6,14 +6,14 @@ import { l2TableOffset } from '../mapping/l1.ts'
 import { loadRun, type Run } from '../mapping/lookup.ts'
 
 /**
- * Table entries that are gone through for one answer. In a backing chain the same question comes again for every
- * piece of the layers below: an answer must not cost more than it is worth there.
+ * Table entries that are scanned for one answer. In a backing chain, the same query is repeated for every
+ * piece of the layers below, so an answer must not cost more than it is worth there.
  */
 const ENTRIES = 2048
 
 /**
- * The status of a run at guest `offset`, at most `bytes`: as far as so many entries tell, or to the next L2 table where
- * there is none.
+ * The status of a run at guest `offset`, at most `bytes`: as far as {@link ENTRIES} entries tell, or to the
+ * next L2 table if there is none.
  */
 export async function blockStatus(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
   const epoch = image.requests.enter()

@@ -1,6 +1,7 @@
 /**
- * What becomes of a request that found no room: clusters that were freed, and wait for a flush, are freed for good, and
- * it is made again; then what is free, but not in a row, is used one by one. Only then is anybody told.
+ * Repeats requests that found no room. First, clusters that were freed and wait for a flush are freed for
+ * good; then free clusters that are not contiguous are used one by one. Only when neither helps does the
+ * request fail.
  */
 import { alignDown, alignUp } from '@vmblock/block-core'
 import type { FailedRequest, Image } from '../image/image.ts'
@@ -10,10 +11,10 @@ import { flushImage } from './flush.ts'
 import { isForWantOfRoom } from './room.ts'
 import { write } from './write.ts'
 
-/** A request is made again at most so often: others may take what a flush gave. */
+/** The most times a request is repeated: others may take what a flush frees. */
 const MOST_TRIES = 16
 
-/** Makes a request again as long as there is something to be gained. @throws what it failed with at last */
+/** Repeats a request as long as room can be gained. @throws the last error */
 export async function tryAgain<T>(image: Image, failed: FailedRequest, run: () => Promise<T>): Promise<T> {
   for (let { error, released, tries } = failed; ; tries++) {
     if (!isForWantOfRoom(error) || tries >= MOST_TRIES) throw error
@@ -27,7 +28,7 @@ export async function tryAgain<T>(image: Image, failed: FailedRequest, run: () =
   }
 }
 
-/** The same for a write, which can be made in pieces. */
+/** The same for a write, which can be split. */
 export async function writeAgain(
   image: Image,
   failed: FailedRequest,
@@ -42,16 +43,16 @@ export async function writeAgain(
   if (await gainRoom(image, released)) return write(image, offset, from, tries + 1)
   if (!(await findHole(image))) throw error
   if (half >= from.length) return write(image, offset, from, tries + 1)
-  // There is no room for all of its clusters in a row; there may be some for each.
+  // There is no room for all of its clusters in a row, but perhaps for each by itself.
   await write(image, offset, from.subarray(0, half))
   await write(image, offset + half, from.subarray(half))
 }
 
 /**
- * Frees what waits. The caller is outside guest ranges and epochs: what is freed waits for the requests in flight.
+ * Frees what waits. The caller must hold no guest range and no epoch: freeing waits for requests in flight.
  *
  * @param released bytes that had been freed ({@link PendingFrees.released}) when the request began
- * @returns whether anything became free since
+ * @returns whether anything became free since then
  */
 async function gainRoom(image: Image, released: number): Promise<boolean> {
   while (image.relief) await image.relief.catch(() => undefined)
@@ -74,9 +75,9 @@ async function freeAll(image: Image): Promise<void> {
 }
 
 /**
- * Leads the search for free clusters back to one that it has passed over, when it looked for several in a row.
+ * Moves the hint back to a free cluster that was passed over in a search for several in a row.
  *
- * @returns whether the file has one: then a request for a single cluster is worth another try
+ * @returns whether there is one within the file: then a request for a single cluster is worth another try
  */
 function findHole(image: Image): Promise<boolean> {
   const { lock, geometry, file } = image

@@ -1,4 +1,4 @@
-/** Changing L2 entries of a guest range that lose or keep their clusters but get no new ones: zeroing, discarding. */
+/** Changes L2 entries that lose or keep their clusters but get no new ones: zeroing, discarding. */
 import { alignDown, alignUp } from '@vmblock/block-core'
 import { hostOffsetOf } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
@@ -9,8 +9,8 @@ import { inWritableSlice } from './reserve.ts'
 import { hasFullCache, makeRoomInCaches } from './room.ts'
 
 /**
- * Runs `body` while nobody else allocates, zeroes or discards in the guest clusters that [start, end) touches.
- * What `body` finds out about their entries therefore stays true, as long as it does not change them itself.
+ * Runs `body` while no other request allocates, zeroes or discards in the guest clusters that [start, end)
+ * touches. So what `body` reads from their entries stays true until it changes them itself.
  */
 export function holdingRange(
   image: Image,
@@ -23,11 +23,9 @@ export function holdingRange(
 }
 
 /**
- * Goes over the entries of whole guest clusters [start, end) and replaces each by what `change` gives for it;
- * undefined leaves it. The caller holds the guest range ({@link holdingRange}); the image's lock is taken slice
- * by slice, so that other requests get their turn in a long range.
- *
- * @param skipEmpty ranges without an L2 table need no change
+ * Replaces each entry of whole guest clusters [start, end) with the result of `change`; undefined leaves it.
+ * The caller holds the guest range ({@link holdingRange}); the image's lock is taken slice by slice, so that
+ * a long range does not hold up other requests.
  */
 export async function updateEntries(
   image: Image,
@@ -54,7 +52,7 @@ export async function updateEntries(
           const words = entryWords(image, table, index)
           const changed = change(words, guest)
           if (!changed) continue
-          // What is freed waits for those who are on their way to it (epochs.ts); what is kept may be filled again.
+          // Freed clusters wait for requests in flight (epochs.ts); kept ones may be filled again at once.
           if (image.hasDataFile || keepsPlace(words, changed)) image.unlinked++
           setEntryWords(image, table, index, changed)
           image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
@@ -66,11 +64,11 @@ export async function updateEntries(
   }
 }
 
-/** Whether an entry leads to the same host cluster as before. */
+/** Whether an entry points at the same host cluster as before. */
 const keepsPlace = (before: Words, after: Words): boolean =>
   hostOffsetOf(after.hi, after.lo) !== 0 &&
   hostOffsetOf(after.hi, after.lo) === hostOffsetOf(before.hi, before.lo)
 
-/** Whether two entries are the same words. */
+/** Whether two entries are equal. */
 export const sameWords = (a: Words, b: Words): boolean =>
   a.hi === b.hi && a.lo === b.lo && a.zeroes === b.zeroes && a.allocated === b.allocated

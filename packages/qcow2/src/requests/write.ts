@@ -1,6 +1,6 @@
 /**
- * Writing guest data: in place where the cluster is there and ours, else allocate - write - link. The link
- * comes last, so a crash before it leaks clusters and loses nothing.
+ * Writes guest data: in place if the clusters are allocated and not shared, else allocate - write - link. The
+ * link comes last, so a crash before it leaks clusters and loses nothing.
  */
 import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
 import { SubclusterKind } from '../format/subclusters.ts'
@@ -14,7 +14,7 @@ import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches } 
 /**
  * Writes `from` at guest `offset`.
  *
- * @param tries how often this request found no room before (try-again.ts)
+ * @param tries how many times this request found no room before (try-again.ts)
  */
 export async function write(image: Image, offset: number, from: Uint8Array, tries = 0): Promise<void> {
   const { released } = image.frees
@@ -43,16 +43,16 @@ export async function write(image: Image, offset: number, from: Uint8Array, trie
   await image.writeAgain({ error: failure, released, tries }, offset, from)
 }
 
-/** As {@link makeRoom}, for a write: one that is in place needs no room, and does not fail for want of it. */
+/** As {@link makeRoom}, for a write: an in-place one needs no room, and does not fail for lack of it. */
 async function makeRoomFor(image: Image, offset: number, bytes: number): Promise<void> {
   const first = await loadRun(image, offset, bytes, true)
   if (!isInPlace(first) || first.bytes < bytes) await makeRoom(image)
 }
 
-/** The clusters are allocated and refer to nothing else: overwriting them changes no metadata. */
+/** The clusters are allocated and not shared: overwriting them changes no metadata. */
 const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && run.copied
 
-/** @param start so many bytes are written already */
+/** @param start bytes that are written already */
 async function writeRuns(image: Image, offset: number, from: Uint8Array, start: number): Promise<void> {
   await inParts(from.length - start, async (done, parts) => {
     const at = start + done
@@ -71,8 +71,8 @@ async function writeRuns(image: Image, offset: number, from: Uint8Array, start: 
 }
 
 /**
- * Whether clusters behind an in-place run lie behind it on the host, too, and only have to be marked as data:
- * then the whole is one request.
+ * Whether the clusters behind an in-place run follow it in the data file, too, and only have to be marked as
+ * data: then all of it is written in one request.
  */
 async function goesOn(image: Image, run: Run, offset: number, bytes: number): Promise<boolean> {
   if (run.bytes >= bytes) return false
@@ -80,7 +80,7 @@ async function goesOn(image: Image, run: Run, offset: number, bytes: number): Pr
   return next.copied && next.hostOffset === run.hostOffset + run.bytes
 }
 
-/** Fails where the allocator gave away what is not free. */
+/** Refuses the write if the allocator returned clusters that hold metadata. */
 function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promise<void> | undefined {
   if (image.hasDataFile) return undefined
   return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
@@ -94,8 +94,9 @@ function writeInPlace(image: Image, run: Run, offset: number, from: Uint8Array):
 }
 
 /**
- * Something was unlinked while a write in place went on. If it was this range, the write is over; unless somebody
- * else is filling the same cluster, who may bring it back: then it is over when he is done.
+ * Called when entries stopped showing their clusters during an in-place write. If this range is among them,
+ * the write is complete, unless another write is filling the same cluster and may show it again: then this
+ * one waits for that.
  */
 async function afterMove(image: Image, run: Run, offset: number, bytes: number): Promise<void> {
   if (!(await isStillThere(image, run, offset, true)))
@@ -103,8 +104,8 @@ async function afterMove(image: Image, run: Run, offset: number, bytes: number):
 }
 
 /**
- * Writes in place in a raw data file, where a guest offset is the host's. Who zeroes there writes zeroes first, and
- * changes the table then: a write that came in between would be lost.
+ * Writes in place in a raw data file, where guest and host offsets are the same. A request that zeroes there
+ * first writes zeroes and then changes the table: a write in between would be lost.
  */
 async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promise<void> {
   const isWritten = await image.allocating.run(offset, from.length, false, async () => {
@@ -123,9 +124,9 @@ function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<
 }
 
 /**
- * Writes the first part of `from` where clusters have to be allocated.
+ * Writes the first part of `from`, for which clusters have to be allocated.
  *
- * @returns how many bytes were written: up to the first cluster that needs another treatment
+ * @returns how many bytes were written: up to the first cluster that must be written in another way
  */
 function writeNew(image: Image, offset: number, from: Uint8Array): Promise<number> {
   const { clusterSize } = image.geometry
@@ -133,13 +134,13 @@ function writeNew(image: Image, offset: number, from: Uint8Array): Promise<numbe
   const bytes = Math.min(from.length, coverage - (offset % coverage))
   const start = alignDown(offset, clusterSize)
   const length = alignUp(offset + bytes, clusterSize) - start
-  // Whoever else wants to allocate, zero or discard in these clusters waits, and then looks again.
+  // Other requests that allocate, zero or discard in these clusters wait, and then look again.
   const held = image.allocating.tryHold(start, length, true)
   if (!held) return image.allocating.whenReleased(start, length, true).then(() => 0)
   return allocateAndWrite(image, offset, from, bytes, held)
 }
 
-/** @param held the guest's clusters, which are released in the end */
+/** @param held the guest clusters, which are released at the end */
 async function allocateAndWrite(
   image: Image,
   offset: number,
@@ -147,13 +148,13 @@ async function allocateAndWrite(
   bytes: number,
   held: HeldRange,
 ): Promise<number> {
-  /** What nothing leads to yet. */
+  /** Clusters that no entry points at yet. */
   let unlinked: Reserved | undefined
   try {
     if (hasFullCache(image)) await makeRoomInCaches(image)
     const reserving = image.lock.run(() => reserve(image, offset, bytes))
     const reserved = reserving instanceof Promise ? await reserving : reserving
-    if (!reserved) return 0 // meanwhile somebody allocated it: it can be written in place now
+    if (!reserved) return 0 // another request allocated it meanwhile: it can be written in place now
     unlinked = reserved
     const guarded = guardReserved(image, reserved)
     if (guarded) await guarded
@@ -171,7 +172,7 @@ async function allocateAndWrite(
     if (relieving) await relieving
     return reserved.bytes
   } catch (error) {
-    // A release that fails as well leaves a leak, and the first error is the one to tell.
+    // A release that fails as well leaves a leak; the first error is thrown.
     if (unlinked) await abandon(image, unlinked).catch(() => undefined)
     throw error
   } finally {

@@ -1,4 +1,4 @@
-/** Making a guest range read as zeroes without writing zeroes. */
+/** Makes a guest range read as zeroes without writing zeroes. */
 import { alignDown, alignUp, BlockError, divUp, type WriteFlags } from '@vmblock/block-core'
 import { COMPRESSED_HI, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
@@ -10,9 +10,9 @@ import { freeEntry, NOTHING } from './link.ts'
 import { holdingRange, sameWords, updateEntries } from './update.ts'
 
 /**
- * Zeroes [offset, offset + bytes): zero flags where whole clusters (or subclusters) are covered.
+ * Zeroes [offset, offset + bytes) by setting zero flags of whole clusters (or subclusters).
  *
- * @throws BlockError ENOTSUP where a part of a cluster with data would have to be written: the core does that
+ * @throws BlockError ENOTSUP if part of a cluster with data would have to be written: the core does that
  */
 export async function writeZeroes(
   image: Image,
@@ -26,14 +26,14 @@ export async function writeZeroes(
     const end = offset + bytes
     const start = alignDown(offset, subclusterSize)
     const stop = alignUp(end, subclusterSize)
-    // What the rest of the first and the last unit shows must not change before they are zeroed.
+    // The rest of the first and the last unit must not change before they are zeroed.
     await holdingRange(image, start, stop, async () => {
-      // A unit that is only touched can be zeroed whole if the rest of it reads as zeroes anyway.
+      // A unit that is only partly covered can be zeroed whole if the rest of it reads as zeroes anyway.
       const headIsZero = start === offset || (await readsAsZero(image, start, offset - start))
       const tailIsZero = stop === end || end >= image.size || (await readsAsZero(image, end, stop - end))
       if (!headIsZero || !tailIsZero) throw refused(image, offset)
       if (image.header.version < 3) {
-        // Version 2 has no zero flag; without a backing file, nothing is as good as zero.
+        // Version 2 has no zero flag; without a backing file, unallocated clusters read as zeroes.
         if (image.backing) throw refused(image, offset)
         await unlinkClusters(image, start, end, { full: false, reason: 'request' })
         return
@@ -52,7 +52,7 @@ const refused = (image: Image, offset: number): BlockError =>
     offset,
   })
 
-/** Zeroes whole units (subclusters, or clusters where there are none) of [start, end). */
+/** Zeroes whole units of [start, end): subclusters, or clusters if there are none. */
 async function zeroUnits(image: Image, start: number, end: number, mayUnmap: boolean): Promise<void> {
   const { clusterSize } = image.geometry
   await updateEntries(image, alignDown(start, clusterSize), end, false, (words, guest) => {

@@ -1,4 +1,4 @@
-/** Writing the table of internal snapshots (block/qcow2-snapshot.c, qcow2_write_snapshots). */
+/** Writes the snapshot table (block/qcow2-snapshot.c, qcow2_write_snapshots). */
 import { alignDown, alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
 import { HEADER_FIELD } from '../format/header.ts'
 import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
@@ -10,11 +10,11 @@ import { allocateClusters, freeClusters, releaseClusters } from '../refcounts/al
 import { walkSnapshots } from './snapshots.ts'
 
 /**
- * Writes the table anew, in unused space, with every entry complete and nothing too much in it. The old table stays what it
- * is until the header leads to the new one.
+ * Writes the table anew, in unused space, with every entry complete and without excess data. The old table
+ * stays valid until the header points at the new one.
  *
- * @param old what the old table occupies, and is freed then
- * @throws BlockError EFBIG where that makes it too long, or what the host reports
+ * @param old ranges of the old table, which are freed afterwards
+ * @throws BlockError EFBIG if the new table is too long, or the error of the file
  */
 export async function rewriteSnapshots(image: Image, old: readonly HostRange[]): Promise<void> {
   const { clusterSize } = image.geometry
@@ -26,7 +26,7 @@ export async function rewriteSnapshots(image: Image, old: readonly HostRange[]):
   }
 }
 
-/** @returns host bytes of the new table; 0 where there is none, because no snapshot is left */
+/** @returns host offset (bytes) of the new table; 0 if there is none, because no snapshot is left */
 async function writeTable(image: Image): Promise<number> {
   const { clusterSize } = image.geometry
   let length = 0
@@ -48,7 +48,7 @@ async function writeTable(image: Image): Promise<number> {
   }
 }
 
-/** The new table, piece by piece. `at`: bytes from its beginning. */
+/** The new table, piece by piece. `at`: bytes from its start. */
 async function* newTable(image: Image): AsyncGenerator<{ readonly at: number; readonly bytes: Uint8Array }> {
   let at = 0
   for await (const { snapshots } of walkSnapshots(image)) {
@@ -60,7 +60,7 @@ async function* newTable(image: Image): AsyncGenerator<{ readonly at: number; re
   }
 }
 
-/** Leads the header to the new table, which is durable. */
+/** Points the header at the new table, which is durable. */
 async function activate(image: Image, offset: number): Promise<void> {
   const fields = new Uint8Array(12)
   const view = viewOf(fields)
@@ -72,7 +72,7 @@ async function activate(image: Image, offset: number): Promise<void> {
   image.overlaps.forget()
 }
 
-/** Changes how many entries of the table there are. */
+/** Changes the number of snapshots in the header. */
 export async function writeSnapshotCount(image: Image, count: number): Promise<void> {
   const field = new Uint8Array(4)
   viewOf(field).setUint32(0, count)
@@ -80,7 +80,7 @@ export async function writeSnapshotCount(image: Image, count: number): Promise<v
   image.header.nbSnapshots = count
 }
 
-/** Writes the number of snapshots, and what comes behind it. */
+/** Writes header bytes that begin with the number of snapshots. */
 const writeHeaderField = (image: Image, bytes: Uint8Array): Promise<void> =>
   image.changeRoot('header', async () => {
     await image.file.write(HEADER_FIELD.nbSnapshots, bytes)

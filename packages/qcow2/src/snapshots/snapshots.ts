@@ -1,4 +1,4 @@
-/** The table of internal snapshots, as the image file holds it. */
+/** The snapshot table: internal snapshots, as the image file holds them. */
 import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core'
 import {
   MAX_L1_BYTES,
@@ -19,44 +19,47 @@ import type { Image } from '../image/image.ts'
 
 /** Bytes of the longest entry: id and name have 16-bit lengths. */
 const MAX_ENTRY = MAX_SNAPSHOT_HEAD + 2 * 0xffff
-/** Bytes of the table that are read at once: more than that. */
+/** Bytes of the table that are read at once: more than {@link MAX_ENTRY}. */
 const PIECE = 2 ** 18
-/** Bytes of the file that the entries may cover, whatever is left of them (block/qcow2-snapshot.c). */
+/**
+ * Bytes of the file that the entries may cover, whatever a repair leaves of them (block/qcow2-snapshot.c).
+ */
 const MAX_SPAN = 2 ** 31 - 1
 
 /** Part of the table. */
 export interface SnapshotPiece {
   readonly snapshots: readonly Snapshot[]
-  /** Where it is in the file: more than one range only where too much was left out. */
+  /** The ranges of the file that hold it; more than one only if excess data between them was left out. */
   readonly ranges: readonly HostRange[]
 }
 
-/** Told of what a repair cuts off. */
+/** Reports what a repair cuts off. */
 export interface SnapshotCuts {
-  /** Extra data of an entry that claims so many bytes of it. */
+  /** Called for an entry that claims this many bytes of extra data. */
   extraData?(index: number, bytes: number): void
-  /** So many entries: the table is too long with them, or they would be behind the end of the file. */
+  /** Called with the number of cut entries: the table is too long, or they are behind the end of the file. */
   overhanging?(count: number, why: 'length' | 'end of file'): void
 }
 
-/** A table that a repair would cut. */
+/** The error for a table that a repair would cut. */
 const tooMuch = (image: Image, message: string, what: string): BlockError =>
   new BlockError('EFBIG', message, {
     node: image.settings.nodeName,
     hint: `You can force-remove ${what} with qemu-img check -r all`,
   })
 
-/** A table of which a repair would cut so many entries. */
+/** The error for a table of which a repair would cut `count` entries. */
 export const overhanging = (image: Image, message: string, count: number): BlockError =>
   tooMuch(image, message, `all ${count} overhanging snapshots`)
 
 /**
- * Reads the table piece by piece: there may be 64 MiB of it, and nobody needs all of that at once. Where the L1 tables
- * are is not looked at: see {@link loadSnapshotPlaces}.
+ * Reads the table piece by piece: it may have 64 MiB, and no caller needs all of it at once. The L1 tables
+ * are not validated: see {@link loadSnapshotPlaces}.
  *
- * While a repair cuts it (`snapshotTableLimit`), what is too much is left out and not refused.
+ * During a repair that cuts the table (`snapshotTableLimit`), what is too much is left out instead of
+ * refused.
  *
- * @throws BlockError EFBIG with a hint, or what the host reports
+ * @throws BlockError EFBIG with a hint, or the error of the file
  */
 export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): AsyncGenerator<SnapshotPiece> {
   const { nbSnapshots, snapshotsOffset } = image.header
@@ -64,9 +67,9 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
   if (nbSnapshots > MAX_SNAPSHOTS)
     throw overhanging(image, 'Snapshot table too large', nbSnapshots - MAX_SNAPSHOTS)
   const isCut = image.snapshotTableLimit !== undefined
-  // A last cluster that the file lacks is the table's all the same (qcow2_inc_refcounts_imrt).
+  // A last cluster beyond the end of the file still belongs to the table (qcow2_inc_refcounts_imrt).
   const cutAt = (image.snapshotTableLimit ?? Number.POSITIVE_INFINITY) + image.geometry.clusterSize
-  /** Bytes of the entries so far: in the file, and without what was cut off. */
+  /** Bytes of the entries so far: in the file, and without the cut data. */
   let end = 0
   let length = 0
   let read = new Uint8Array(0)
@@ -115,11 +118,11 @@ export async function* walkSnapshots(image: Image, cuts: SnapshotCuts = {}): Asy
   }
 }
 
-/** Where the file ended, in whole clusters, when a repair began. */
+/** The end of the file, in whole clusters, when a repair began. */
 const fileEnd = ({ snapshotTableLimit: limit, geometry }: Image): number =>
   limit === undefined ? Number.POSITIVE_INFINITY : alignUp(limit, geometry.clusterSize)
 
-/** Bytes of the table. No file reaches beyond 2^53-1, and behind its end there are zeroes. */
+/** Bytes of the table; zeroes behind the end of the file, and beyond 2^53-1, where no file reaches. */
 async function readTable(image: Image, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length)
   const there = Math.min(length, fileEnd(image) - offset)
@@ -128,10 +131,10 @@ async function readTable(image: Image, offset: number, length: number): Promise<
   return bytes
 }
 
-/** What the table occupies in the file. */
+/** The ranges of the file that the table occupies. */
 export class TableRanges {
   readonly #image: Image
-  /** In order; those that share a cluster, or are neighbours, are one. */
+  /** In order; ranges that share a cluster, or are adjacent, are merged. */
   readonly #ranges: HostRange[] = []
 
   constructor(image: Image) {
@@ -150,8 +153,8 @@ export class TableRanges {
   }
 
   /**
-   * One range from beginning to end. Where that reaches beyond the file by a cluster or more, a repair takes for the
-   * table's what it keeps of it: the rest may be anybody's.
+   * One range from beginning to end. If it reaches beyond the file by a cluster or more, a repair counts only
+   * the ranges that it keeps: the clusters between may belong to other structures.
    */
   get all(): readonly HostRange[] {
     const { snapshotTableLimit: limit, geometry } = this.#image
@@ -168,10 +171,8 @@ export class TableRanges {
 }
 
 /**
- * Finds what snapshots keep, and makes sure that the L1 tables may be read. A repair does with what it finds: tables that
- * are nowhere need no protection from its writes.
- *
- * @throws BlockError EFBIG, EINVAL
+ * Finds the ranges that snapshots occupy, and makes sure that the L1 tables may be read. In check mode,
+ * invalid ones are skipped: tables that do not exist need no protection from writes.
  */
 export async function loadSnapshotPlaces(image: Image): Promise<SnapshotPlaces> {
   const table = new TableRanges(image)
@@ -196,7 +197,7 @@ export async function loadSnapshotPlaces(image: Image): Promise<SnapshotPlaces> 
 /** Bytes of an id, and of a name, that are listed (include/block/snapshot.h). */
 const [LISTED_ID, LISTED_NAME] = [127, 255]
 
-/** The snapshots of the image. @throws BlockError EFBIG with a hint, or what the host reports */
+/** The snapshots of the image. @throws BlockError EFBIG with a hint, or the error of the file */
 export async function listSnapshots(image: Image): Promise<SnapshotInfo[]> {
   const list: SnapshotInfo[] = []
   for await (const { snapshots } of walkSnapshots(image))
@@ -215,5 +216,5 @@ export async function listSnapshots(image: Image): Promise<SnapshotInfo[]> {
 
 const listed = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** A name for people: what is no UTF-8 in it is replaced by U+FFFD. */
+/** A name for display: bytes that are not UTF-8 are replaced by U+FFFD. */
 const shortened = (name: Uint8Array, bytes: number): string => listed.decode(name.subarray(0, bytes))

@@ -1,4 +1,4 @@
-/** The area behind the disk in which the state of a virtual machine is kept: clusters like those of the guest. */
+/** The area behind the disk that holds the state of a virtual machine, in clusters like those of the guest. */
 import type { Image } from '../image/image.ts'
 import { read } from '../requests/read.ts'
 import { write } from '../requests/write.ts'

@@ -1,9 +1,12 @@
-/** Kinds of qcow2 images for power cuts: small, so that their tables grow, and that a million crashes are soon over. */
+/**
+ * Kinds of qcow2 images for simulated power cuts: small, so that their tables grow, and that a million
+ * crashes take little time.
+ */
 import type { RawOptions } from '@vmblock/block-core'
 import type { CrashAllowance, CrashImage, CrashScene, CrashWorkload } from '@vmblock/block-core/testing'
 import { qcow2 } from '../driver.ts'
 
-/** A kind of image, and what a power cut may leave of it. */
+/** A kind of image, and the findings that are allowed after a power cut. */
 export interface Variety {
   readonly create: RawOptions
   readonly open?: RawOptions
@@ -11,18 +14,21 @@ export interface Variety {
   readonly allows?: CrashAllowance
 }
 
-/** Bytes of a cluster, where many tables are wanted: 64 L2 entries each. */
+/** Bytes of a cluster, for many tables: 64 L2 entries each. */
 export const SMALL_CLUSTER = 512
-/** Bytes of the guest's disk then: two L2 tables. Their cache holds no more, and so is written back all the time. */
+/**
+ * Bytes of the guest's disk with these: two L2 tables, as many as their cache holds, so that it is written
+ * back all the time.
+ */
 export const SMALL_SIZE = 64 * 1024
 const SMALL = { cluster_size: SMALL_CLUSTER, size: SMALL_SIZE }
 
-/** Bytes of a cluster, and of the guest's disk, of most varieties: changes to tables wait in the caches for a flush. */
+/** Bytes of a cluster, and of the disk, in most varieties: table changes wait in the caches for a flush. */
 export const CLUSTER = 2048
 /** See {@link CLUSTER}. */
 export const SIZE = 80 * CLUSTER
 const MIDDLE = { cluster_size: CLUSTER, size: SIZE }
-/** Tables are written in pieces of a sector, of which there are several then. */
+/** Tables are written in pieces of a sector, of which each then has several. */
 const SLICES = { 'l2-cache-entry-size': 512 }
 
 const LARGE = { cluster_size: 65536, size: 6 * 65536 }
@@ -31,7 +37,7 @@ const DIVIDED = { cluster_size: 16384, size: 8 * 16384, extended_l2: 'on' }
 /** Every write is durable when it completes. */
 export const WRITETHROUGH: RawOptions = { cache: { writeback: false } }
 const DIRECTSYNC = { cache: { writeback: false, direct: true } }
-/** As `variety`, with lazy refcounts: then the dirty bit may be set. */
+/** As `variety`, with lazy refcounts: the dirty bit may be set. */
 export const lazily = ({ create, allows, ...rest }: Variety): Variety => ({
   ...rest,
   create: { ...create, lazy_refcounts: 'on' },
@@ -56,7 +62,7 @@ const RAW_DATA_FILE: Variety = {
 const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, preallocation: 'metadata' } }
 const NARROW: Variety = { create: { ...SMALL, refcount_bits: 1 } }
 
-/** As `variety`, with other options while the workload runs. */
+/** As `variety`, with other open options during the workload. */
 const opened = (variety: Variety, options: RawOptions): Variety => ({
   ...variety,
   open: { ...variety.open, ...options },
@@ -99,7 +105,7 @@ export const VARIETIES = {
 /** One of {@link VARIETIES}. */
 export type VarietyName = keyof typeof VARIETIES
 
-/** What is done to an image. */
+/** The steps of a workload on an image. */
 export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight'>
 
 /** A workload for an image that stands alone. */
@@ -107,14 +113,14 @@ export function alone(name: string, variety: Variety, operation: Operation): Cra
   return { name, ...operation, images: { disk: imageOf(variety) }, allows: variety.allows ?? {} }
 }
 
-/** Workloads for the same operation on several varieties. */
+/** Workloads for one operation on several varieties. */
 export const onEach = (
   name: string,
   varieties: readonly VarietyName[],
   operation: Operation,
 ): CrashWorkload[] => varieties.map((variety) => alone(`${name}: ${variety}`, VARIETIES[variety], operation))
 
-/** A workload for an image over another one, which has data everywhere, or where `fill` writes it. */
+/** A workload for an image over another one, which is full of data, or has it where `fill` writes it. */
 export function overlay(
   name: string,
   { top, base, fill = (scene) => scene.guestOf('base').write(0, scene.guestOf('base').size) }: Overlay,
@@ -139,7 +145,7 @@ export function overlay(
 export interface Overlay {
   readonly top: Variety
   readonly base: Variety
-  /** Writes to the base, which is open for it. */
+  /** Fills the base, which is open for writing. */
   fill?(scene: CrashScene): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** Disks and requests that together reach every step that the driver announces. */
+/** Disks and requests that together reach every step announced by the driver. */
 import { deflateRawSync } from 'node:zlib'
 import {
   type BlockNode,
@@ -13,7 +13,7 @@ import { parseHeader } from '../format/header.ts'
 import { compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
 import { createImage, environment, findings, pattern } from './images.ts'
 
-/** A scenario, and the steps it is there for. */
+/** A scenario, and the steps that it must reach. */
 export interface Steps {
   readonly name: string
   readonly events: readonly DebugEvent[]
@@ -30,7 +30,7 @@ const TINY = { 'l2-cache-entry-size': 512, 'l2-cache-size': 2048, 'refcount-cach
 const openOver = (file: BlockNode, backing: BlockNode | null, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(environment, { driver: 'qcow2', file, backing, discard: 'unmap', ...options })
 
-/** The parts of a scenario that are alike. A lazy image that crashed is dirty, and for the next open to repair. */
+/** The common parts of all scenarios. A lazy image that crashed is dirty; the next open repairs it. */
 const common = (lazy: boolean) => ({
   open: (file: BlockNode) => openOver(file, null, TINY),
   async verify(file: BlockNode, afterCrash: boolean) {
@@ -56,7 +56,7 @@ const SMALL = { size: 64 * KIB, cluster_size: CLUSTER, refcount_bits: 64 }
 /** Written and flushed before the errors begin. */
 const SAFE_AREA = 8 * KIB
 
-/** An overlay on which everything is done that guests do. */
+/** An overlay with all kinds of guest requests. */
 function overlay(lazy: boolean): FaultScenario {
   const below = memoryFromBytes(pattern(2 * SMALL.size, 3), { readOnly: true })
   return {
@@ -91,7 +91,7 @@ function overlay(lazy: boolean): FaultScenario {
   }
 }
 
-/** A refcount table that is all but full: 64 blocks of 64 refcounts, nearly all of them leaks. */
+/** A refcount table that is nearly full: 64 blocks of 64 refcounts, nearly all of them leaks. */
 function fullRefcountTable(lazy: boolean): FaultScenario {
   let made: Promise<FaultyDisk> | undefined
   const fill = async (): Promise<FaultyDisk> => {
@@ -102,7 +102,7 @@ function fullRefcountTable(lazy: boolean): FaultScenario {
     const first = 64
     for (let index = 0; index < 64; index++) {
       const block = new Uint8Array(CLUSTER)
-      // Clusters at the end are free, so that it takes a while.
+      // Clusters at the end are free, so that it does not grow at once.
       for (let entry = 0; entry < (index === 63 ? 40 : 64); entry++) viewOf(block).setUint32(entry * 8 + 4, 1)
       const place = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
       viewOf(table).setUint32(index * 8 + 4, place)
@@ -121,16 +121,16 @@ function fullRefcountTable(lazy: boolean): FaultScenario {
     async run(guest) {
       for (let at = 64 * KIB; at < 320 * KIB; at += 8 * KIB) await guest.write(at, 4 * KIB, at)
       await guest.flush()
-      // Nothing is left in the new blocks.
+      // The new blocks become empty.
       await guest.resize(32 * KIB)
       await guest.resize(1024 * KIB)
     },
   }
 }
 
-/** Dropping everything at once. What fails in the middle of it cannot be gone on with before it is opened anew. */
+/** Drops all data at once. After a failure halfway, the image cannot be used until it is reopened. */
 const emptying = (lazy: boolean): FaultScenario => ({
-  // The dirty bit covers the time in which there are no refcounts.
+  // The dirty bit covers the time without refcounts.
   ...common(true),
   mayStop: true,
   async make() {
@@ -163,7 +163,7 @@ export async function compressCluster(
   await file.write(table, bytes)
 }
 
-/** A cluster that is compressed. */
+/** A compressed cluster. */
 const compressed = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
   async make() {
@@ -179,7 +179,7 @@ const compressed = (lazy: boolean): FaultScenario => ({
   },
 })
 
-/** A table and clusters that somebody else refers to as well: a snapshot would. */
+/** A table and clusters with a second reference, as from a snapshot. */
 const shared = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
   async make() {
@@ -211,7 +211,7 @@ const shared = (lazy: boolean): FaultScenario => ({
   },
 })
 
-/** Copies that are too long to go out with the data. */
+/** Copies that are too long to be written together with the data. */
 function largeCopies(lazy: boolean): FaultScenario {
   const size = 2 * KIB * KIB
   const content = new Uint8Array(size).fill(3)
@@ -228,7 +228,7 @@ function largeCopies(lazy: boolean): FaultScenario {
   }
 }
 
-/** A file that takes whole blocks only. */
+/** A file that accepts only whole blocks. */
 const blocks = (lazy: boolean): FaultScenario => ({ ...overlay(lazy), debugOptions: { align: 4096 } })
 
 const vmState = (lazy: boolean): FaultScenario => ({
@@ -240,7 +240,7 @@ const vmState = (lazy: boolean): FaultScenario => ({
   },
 })
 
-/** Everything that is announced is in one of these. */
+/** The scenarios, which together contain every announced step. */
 export const STEPS: readonly Steps[] = [
   {
     name: 'a guest on an overlay',

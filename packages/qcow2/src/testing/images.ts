@@ -18,16 +18,16 @@ import { qcow2 } from '../driver.ts'
 import { loadMaintenance } from '../open/load-part.ts'
 import { createOptions } from '../options/create-options.ts'
 
-// Once, here: no test shall wait for it in the midst of what it orders by turns of the event loop.
+// Loaded once, here: no test may wait for it while it orders steps by turns of the event loop.
 const { createQcow2 } = await loadMaintenance()
 
-/** What opens test images: every driver they are made of, and no file of the host. */
+/** The environment for test images: all drivers that they need, and no files of the host. */
 export const environment = {
   registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
   host: denyHost,
 }
 
-/** An empty disk in memory, which forgets what is discarded. */
+/** An empty disk in memory, which drops discarded data. */
 export const emptyDisk = (): Promise<BlockNode> =>
   openNode(environment, { driver: 'memory', discard: 'unmap' })
 
@@ -60,7 +60,7 @@ export async function openLogged(file: BlockNode, options: RawOptions = {}): Pro
 export const open = (file: BlockNode, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(environment, { driver: 'qcow2', discard: 'unmap', file, ...options })
 
-/** The same bytes on another node, as if the disk had been taken out and copied. */
+/** The same bytes on another node, as if the disk had been removed and copied. */
 export async function copyOf(file: BlockNode): Promise<BlockNode> {
   return memoryFromBytes(await toBytes(file))
 }
@@ -85,7 +85,7 @@ export const poke = (file: BlockNode, offset: number, bytes: readonly number[]):
 /** A report with its lines. */
 export type Findings = CheckReport & { readonly lines: readonly string[] }
 
-/** What a check of an image finds that nobody has open for writing. */
+/** The findings of a check of an image that is not open for writing. */
 export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<Findings> {
   const lines: string[] = []
   const node = await openNode(environment, {
@@ -101,11 +101,11 @@ export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<F
   return { ...report, lines }
 }
 
-/** An image with nothing wrong; leaks are allowed where a request failed. */
+/** An image without problems. {@link SAFE} allows leaks, for images on which a request failed. */
 export const SOUND = { corruptions: 0, checkErrors: 0, leaks: 0, lines: [] }
 /** See {@link SOUND}. */
 export const SAFE = { corruptions: 0, checkErrors: 0 }
 
-/** Quicker than `toEqual` for many bytes. */
+/** Faster than `toEqual` for many bytes. */
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, index) => byte === b[index])

@@ -1,6 +1,6 @@
 /**
- * Requests that meet at one cluster, in chosen orders: nothing is given to two owners, freed clusters are used again,
- * but not too early, and what is seen of a write stays to be seen. (All orders: histories.test.ts.)
+ * Requests that meet at one cluster, in chosen orders: no cluster gets two owners, freed clusters are reused,
+ * but not too early, and a completed write stays visible. (All orders: histories.test.ts.)
  */
 import { type BlockNode, defineDriver, openNode, passThrough } from '@vmblock/block-core'
 import { openTestNode } from '@vmblock/block-core/testing'
@@ -94,7 +94,7 @@ describe('a freed cluster', () => {
     const file = await createImage({ size: 2 ** 20 })
     const { truncate } = file.ops
     let refuses = true
-    // A host that claims to have cut off, and has not.
+    // A file that claims to have been cut off, but was not.
     Object.defineProperty(file.ops, 'truncate', {
       value: async (size: number, options: object) => {
         if (!refuses) await truncate!.call(file.ops, size, options)
@@ -112,10 +112,14 @@ describe('a freed cluster', () => {
   })
 })
 
-/** A node that shows what `file` shows, and whose requests can be held: writes when they are done, others before. */
+/** A node over `file` whose requests can be held: writes after they are done, others before. */
 async function holding(file: BlockNode): Promise<{
   readonly node: BlockNode
-  /** Holds the next request of that kind. @returns resolves when it is there, with what lets it go */
+  /**
+   * Holds the next request of a kind.
+   *
+   * @returns resolves, when the request comes, with a function that releases it
+   */
   hold(kind: 'read' | 'write' | 'writeZeroes' | 'discard'): Promise<() => void>
 }> {
   const waiting = new Map<string, (release: () => void) => void>()
@@ -178,7 +182,7 @@ describe('a cluster that keeps its place while it is zeroed', () => {
 
   test('brings nothing back that was written and zeroed', async () => {
     const { node, hold } = await prepared()
-    // A write that has found its cluster, and is held up before it gets there.
+    // A write that has found its cluster, and is delayed before it reaches the file.
     const { file } = node
     const write = file!.write.bind(file)
     let letGo!: () => void
@@ -191,7 +195,7 @@ describe('a cluster that keeps its place while it is zeroed', () => {
     await turns()
     file!.write = write
     await node.writeZeroes(0, 65536)
-    // The rest of the cluster is filled with zeroes; then the late write gets there.
+    // The rest of the cluster is filled with zeroes; then the delayed write reaches the file.
     const filling = hold('write')
     const part = node.write(0, filled(2, 512))
     const letFill = await filling

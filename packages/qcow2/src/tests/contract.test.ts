@@ -1,4 +1,4 @@
-/** qcow2 keeps what every driver promises, however an image was made and opened; and no run leaves it unsound. */
+/** qcow2 fulfills the contract of all drivers, in all kinds of images; and no run leaves one corrupt. */
 import type { BlockNode, RawOptions } from '@vmblock/block-core'
 import { driverContract, type MakeNode, runModel } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -9,11 +9,11 @@ interface Variety {
   readonly create?: RawOptions
   readonly open?: RawOptions
   readonly dataFile?: boolean
-  /** Random runs against the model alone, which is what matters most, and much quicker. */
+  /** Only random runs against the model, which matter most, and are much faster. */
   readonly brief?: boolean
 }
 
-/** Two slices of each table: every path has to evict. */
+/** Caches of two slices: every code path has to evict. */
 const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
 
 const VARIETIES: readonly Variety[] = [
@@ -38,7 +38,7 @@ const VARIETIES: readonly Variety[] = [
   { name: 'qcow2 with a raw data file', create: { data_file: 'x', data_file_raw: 'on' }, dataFile: true },
 ]
 
-/** Images made by the suites, to be checked when all is over. */
+/** Images made by the suites, which are checked at the end. */
 const images: [name: string, file: BlockNode, data: BlockNode | undefined][] = []
 
 for (const { name, create = {}, open: options = {}, dataFile = false, brief = false } of VARIETIES) {
@@ -55,7 +55,7 @@ for (const { name, create = {}, open: options = {}, dataFile = false, brief = fa
   const makeNode: MakeNode = async ({ size, readOnly, writeCache, detectZeroes }) => {
     const data = dataFile ? await emptyDisk() : undefined
     const file = await createImage({ size, ...create }, data)
-    // What a crash leaves of a lazy image is for its repair.
+    // A lazy image that crashed has to be repaired.
     if (create['lazy_refcounts'] === undefined) images.push([name, file, data])
     const config = { 'read-only': readOnly, 'cache.writeback': writeCache, 'detect-zeroes': detectZeroes }
     return openOn(file, data, config)
@@ -93,7 +93,7 @@ for (const { name, create = {}, open: options = {}, dataFile = false, brief = fa
 
 describe('after all of this', () => {
   test('no image has a refcount that is too low', async () => {
-    // One in three: a refcount that goes wrong does so more than once.
+    // One in three: a wrong refcount occurs more than once.
     for (const [name, file, data] of images.filter((_, index) => index % 3 === 0))
       expect(await findings(await copyOf(file), data && (await copyOf(data))), name).toMatchObject(SAFE)
   })

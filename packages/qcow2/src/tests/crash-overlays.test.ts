@@ -1,4 +1,4 @@
-/** Power cuts in images over others: what is copied on write, what is committed, and what is emptied. */
+/** Power cuts in overlays: copy on write, commits, and emptying. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
 import {
   alone,
@@ -13,15 +13,17 @@ import {
 
 const SECTOR = 512
 
-/** A base that is read fast: few clusters. */
+/** A base that is read quickly, with few clusters. */
 const ONE_CLUSTER: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const BELOW_DIVIDED: Variety = { create: { cluster_size: 65536, size: 8 * 16384 } }
-/** It ends before the disk above it does. */
+/** A base that is shorter than the disk above it. */
 const SHORTER: Variety = { create: { cluster_size: 4096, size: 88 * 1024 } }
-/** Where a cluster is as large as a sector, nothing is copied. */
+/** A cluster is as large as a sector, so nothing is copied. */
 const small = VARIETIES['small clusters']
 
-/** With lazy refcounts, a cluster that is overwritten whole need not be durable before its link is: see write-order.ts. */
+/**
+ * With lazy refcounts, a fully overwritten cluster need not be durable before its entry: see write-order.ts.
+ */
 const lazyTop = (variety: Variety): Variety => {
   const lazy = lazily(variety)
   return { ...lazy, allows: { ...lazy.allows, zeroes: true } }
@@ -48,7 +50,7 @@ const TOPS: Readonly<Record<string, Overlay>> = {
   'lazy, data file': { top: lazyTop(VARIETIES['data file']), base: ONE_CLUSTER },
 }
 
-/** The base has data here and there. */
+/** Writes data to parts of the base. */
 const fill = async ({ guestOf, random }: CrashScene): Promise<void> => {
   const base = guestOf('base')
   for (let i = 0; i < 6; i++) {
@@ -60,7 +62,7 @@ const fill = async ({ guestOf, random }: CrashScene): Promise<void> => {
 const some = (scene: CrashScene, count: number): Promise<void> =>
   randomRequests(scene, { count, cluster: scene.node.limits.discardAlignment })
 
-/** Some writes, committed, and again. */
+/** Some writes, a commit, and again. */
 const commit: Operation = {
   async run(scene) {
     await some(scene, 8)
@@ -93,7 +95,7 @@ const empty: Operation = {
   },
 }
 
-/** Emptying marks the image dirty for a while, also where refcounts are not lazy. */
+/** Emptying marks the image dirty for a while, even if refcounts are not lazy. */
 const dirty = (variety: Variety): Variety => ({ ...variety, allows: { ...variety.allows, dirty: true } })
 
 crashTests(

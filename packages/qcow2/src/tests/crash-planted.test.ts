@@ -1,4 +1,4 @@
-/** The explorer finds what it is there for: each of these bugs breaks a rule, within a few hundred power cuts. */
+/** The crash explorer finds planted bugs: each of these breaks a rule within a few hundred power cuts. */
 import { reopenNode, TableCache } from '@vmblock/block-core'
 import {
   type Change,
@@ -13,7 +13,7 @@ import { vi } from 'vitest'
 import { Image } from '../image/image.ts'
 import { alone, CLUSTER, type Operation, overlay, SIZE, VARIETIES, type Variety } from '../testing/crash.ts'
 
-/** What is left out, by name; and what is going on. */
+/** The name of the planted bug, and whether a check is running. */
 const planted = vi.hoisted(() => ({ bug: '', isChecking: false }))
 
 vi.mock('../image/write-order.ts', async (original) => {
@@ -101,7 +101,7 @@ const LAZY_TOP: Variety = {
 const BASE: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
 
-/** The word of incompatible features in the header, which has the dirty bit. */
+/** The incompatible features word of the header, which has the dirty bit. */
 const isDirtyBit = ({ offset, bytes }: Change): boolean => offset === 72 && bytes === 8
 
 const BUGS: readonly PlantedBug[] = [
@@ -141,7 +141,7 @@ const BUGS: readonly PlantedBug[] = [
   {
     name: 'the dirty bit is set, and not flushed',
     rules: ['dirty bit', 'repair'],
-    // Not before entries were written that need it.
+    // Not before entries that need the bit were written.
     workload: alone(
       'mixed',
       on(lazy, { flush: (changes, step) => changes.some(isDirtyBit) && step !== 'l2_update' }),

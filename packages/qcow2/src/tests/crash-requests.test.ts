@@ -10,12 +10,12 @@ import {
   type VarietyName,
 } from '../testing/crash.ts'
 
-/** A bit of everything. */
+/** All kinds of requests. */
 const mixed: Operation = {
   run: (scene) => randomRequests(scene, { cluster: scene.node.limits.discardAlignment }),
 }
 
-/** Little room, so that clusters are given up and taken again all the time. */
+/** A small range, so that clusters are freed and reused all the time. */
 const reuse: Operation = {
   run(scene) {
     const cluster = scene.node.limits.discardAlignment
@@ -25,8 +25,9 @@ const reuse: Operation = {
 }
 
 /**
- * On a disk that is full with the tables and the clusters of {@link reuse}, and one more: what was freed has to be used
- * again, and no request may be told that there is no space. After a power cut there is some: what leaked keeps its own.
+ * A disk that is full with the tables and the clusters of {@link reuse}, and one more: freed clusters have to
+ * be reused, and no request may fail for lack of space. After a power cut there is some space: leaked
+ * clusters keep theirs.
  */
 const FULL = fullDisk((atOpen) => Math.max(18 * CLUSTER, atOpen + 13 * CLUSTER))
 const onFullDisk = (variety: Variety): Variety => ({ ...variety, image: { ...variety.image, filter: FULL } })

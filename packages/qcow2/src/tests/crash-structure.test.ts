@@ -1,4 +1,4 @@
-/** Power cuts while an image changes its shape: tables that grow, disks that do and shrink, other features, other modes. */
+/** Power cuts while an image changes its structure: the sizes of tables and disk, features, and modes. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
 import {
   alone,
@@ -16,11 +16,11 @@ const small = VARIETIES['small clusters']
 const some = (scene: CrashScene, count: number): Promise<void> =>
   randomRequests(scene, { count, cluster: scene.node.limits.discardAlignment })
 
-/** The disk grows and shrinks between requests, now and then with its clusters allocated in advance. */
+/** The disk grows and shrinks between requests, sometimes with preallocated clusters. */
 const resize: Operation = {
   async run(scene) {
     const { random, guest } = scene
-    // Now and then in the middle of a cluster.
+    // Sometimes to the middle of a cluster.
     const unit = Math.max(scene.node.limits.discardAlignment / 2, 512)
     const most = (2 * guest.size) / unit
     for (let i = 0; i < 6; i++) {
@@ -51,7 +51,7 @@ const growL1: Operation = {
   },
 }
 
-/** Clusters are allocated ahead of any write to them. */
+/** Clusters are allocated before they are written. */
 const preallocate: Operation = {
   async run(scene) {
     const { random, guest } = scene
@@ -63,14 +63,14 @@ const preallocate: Operation = {
   },
 }
 
-/** A refcount table of one cluster has 64 blocks of 64 counts; all but a few are used up by a machine's state. */
+/** A refcount table of one cluster has 64 blocks of 64 counts; the VM state uses up all but a few. */
 const FULL_TABLE = { cluster_size: CLUSTER, size: 64 * 1024, refcount_bits: 64 }
 const growRefcounts: Operation = {
   meets: ['reftable_grow', 'refblock_alloc_switch_table', 'refblock_alloc_hookup'],
-  // Checking so many clusters takes long.
+  // Checking that many clusters takes long.
   weight: 0.4,
   async prepare({ node }) {
-    // Each takes 64 clusters, the table that leads to them, and a block that counts them.
+    // Each takes 64 clusters, an L2 table for them, and a refcount block.
     const piece = new Uint8Array(64 * CLUSTER).fill(1)
     for (let i = 0; i < 61; i++) await node.writeVmState(i * piece.length, piece)
   },
@@ -89,7 +89,7 @@ const growRefcounts: Operation = {
   },
 }
 
-/** Read-only and back, other cache modes, lazy refcounts on and off. */
+/** Reopens read-only and back, with other cache modes, and with lazy refcounts on and off. */
 const reopen: Operation = {
   async run(scene) {
     const { random, guest } = scene
@@ -112,7 +112,7 @@ const reopen: Operation = {
   },
 }
 
-/** Closed and opened anew, checked and repaired, in between. */
+/** Closes, checks, repairs and opens the image between requests. */
 const restart: Operation = {
   async run(scene) {
     for (let i = 0; i < 4; i++) {
@@ -123,7 +123,7 @@ const restart: Operation = {
   },
 }
 
-/** Other creation options, one after the other. Version 2 cannot hide what a longer backing file has. */
+/** Changes creation options, one after the other. Version 2 cannot hide the end of a longer backing file. */
 const amend: Operation = {
   async run(scene) {
     const { random, guest, node } = scene

@@ -1,6 +1,6 @@
 /**
- * Errors at every step that the driver announces: whatever fails, refcounts are never too low afterwards, data
- * of requests that succeeded is there, and the next write works.
+ * Errors at every step announced by the driver: whatever fails, refcounts are never too low afterwards, the
+ * data of successful requests is kept, and the next write works.
  */
 import { type BlockNode, DEBUG_EVENTS, type DebugEvent, openNode, type RawOptions } from '@vmblock/block-core'
 import { faultsAt, runWithFault } from '@vmblock/block-core/testing'
@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { STEPS } from '../testing/fault-scenarios.ts'
 import { createImage, environment, filled, findings, open, SAFE } from '../testing/images.ts'
 
-/** Why the driver does not announce a step. */
+/** The reason why the driver does not announce a step. */
 const NOT_HERE: Partial<Readonly<Record<DebugEvent, string>>> = {
   l2_update_compressed: 'compressed clusters are not written',
   write_compressed: 'compressed clusters are not written',
@@ -67,7 +67,7 @@ describe('a request that fails', () => {
   })
 
   test('for want of a refcount block leaves the clusters it found to the next', async () => {
-    /** Where the file ends after the same writes, of which some fail. */
+    /** The end of the file after the same writes, some of which fail. */
     const endAfter = async (rule: RawOptions): Promise<{ end: number; failed: number }> => {
       const file = await createImage({ size: 2 ** 20, cluster_size: 512, refcount_bits: 64 })
       const node = await faulty(file, await open(await createImage({ size: 0 })), rule)

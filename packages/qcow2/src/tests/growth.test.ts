@@ -1,4 +1,4 @@
-/** Nothing grows faster than its work: counted, at sizes that are far apart. */
+/** No cost grows faster than the work: counted, at sizes that are far apart. */
 import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test, vi } from 'vitest'
@@ -39,7 +39,7 @@ test('opening takes the same reads at every size, and no bytes more but the L1 t
 })
 
 describe('a backing chain', () => {
-  /** Images one over the other, each with an L2 table, of which the lowest has the data. */
+  /** A chain of images, each with an L2 table; the lowest has the data. */
   async function chainOf(depth: number) {
     let top: BlockNode | undefined
     const files: ReturnType<typeof countReads>[] = []
@@ -60,7 +60,7 @@ describe('a backing chain', () => {
     for (const counter of [...files, ...nodes]) counter.clear()
     expect((await bytesAt(top, 8192, 4096))[0]).toBe(1)
     expect(nodes.map(({ count }) => count)).toEqual(Array(depth).fill(1))
-    // Only the data is read: no table again, and nothing of the layers above.
+    // Only the data is read: no table again, and nothing from the layers above.
     expect(files.map(({ count }) => count)).toEqual([1, ...Array(depth - 1).fill(0)])
     await top.close()
   })
@@ -68,7 +68,7 @@ describe('a backing chain', () => {
   test('costs the layers above a bounded part of their tables for each answer', async () => {
     const { top, files } = await chainOf(2)
     const over = await createImage({ size: 2 ** 42 })
-    // Tables with nothing in them but one entry each, over everything.
+    // Nearly empty tables, with one entry each, over the whole disk.
     const upper = await openNode(environment, {
       driver: 'qcow2',
       file: over,
@@ -105,7 +105,7 @@ describe('an image full of small holes', () => {
     const reads = countReads(file)
     const writes = 40
     for (let i = 0; i < writes; i++) {
-      // At the front a cluster becomes free, so that there are two in a row; and three are wanted.
+      // A cluster near the start is freed, which makes two in a row; but three are needed.
       await node.discard((3 * i + 1) * 512, 512)
       await node.flush()
       await node.write((clusters + i * 3) * 512, filled(2, 3 * 512))
@@ -124,7 +124,7 @@ describe('a check', () => {
     const reads = countReads(file)
     const found = await findings(file)
     expect(found).toMatchObject({ ...SOUND, allocatedClusters: tables * 64 })
-    // Header and tables at the open; then L1, every L2 table, and the refcount blocks, which are in a row.
+    // Header and tables at open; then L1, every L2 table, and the refcount blocks, which are adjacent.
     expect(reads.count).toBeLessThanOrEqual(4 + 1 + tables + 1)
   })
 
@@ -180,7 +180,7 @@ test('frees of a million runs are handed on', () => {
 })
 
 describe('the caches', () => {
-  /** Bytes of tables that are read when all of the disk is asked for twice. */
+  /** Bytes of tables that are read when the status of the whole disk is queried a second time. */
   async function readTwice(options: RawOptions): Promise<number> {
     const file = await createImage({ size: 2 ** 22, cluster_size: 512, preallocation: 'metadata' })
     const node = await open(file, { 'read-only': true, ...options })

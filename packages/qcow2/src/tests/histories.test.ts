@@ -1,4 +1,4 @@
-/** Overlapping requests of every kind on images of every variety, on a disk whose answers come in any order. */
+/** Overlapping requests of every kind on all kinds of images, on a disk that completes them in any order. */
 import { type BlockNode, commitNode, openNode, type RawOptions } from '@vmblock/block-core'
 import {
   type ConcurrencyRun,
@@ -14,7 +14,7 @@ import { createImage, emptyDisk, environment, findings, open, SAFE, SOUND } from
 const RUNS = Number(process.env['CONCURRENCY_RUNS'] ?? 2)
 const SEED = Number(process.env['CONCURRENCY_SEED'] ?? 1)
 
-/** Two slices of each table: every path has to evict. */
+/** Caches of two slices: every code path has to evict. */
 const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
 
 const KIB = 1024
@@ -76,7 +76,7 @@ const VARIETIES: readonly Variety[] = [
     create: { cluster_size: 4 * KIB },
     size: 64 * KIB,
     overlay: true,
-    // A shrink that fails in the middle shows what is below.
+    // A shrink that fails halfway shows the backing file.
     run: { faults: 0.02, resizeUpTo: undefined },
   },
 ]
@@ -102,7 +102,7 @@ function runOf({ create, size, dataFile, overlay, run = {} }: Variety, seed: num
     granularity,
     longest: Math.min(3 * granularity, 96 * KIB),
     discard: 'zeroes',
-    // Growing an overlay hides what the backing file has there: that takes no more than an eighth more.
+    // Growing an overlay must hide the backing file's data, so it grows by at most an eighth.
     ...(!dataFile && { resizeUpTo: size + Math.ceil(size / 8 / sector) * sector }),
     ...run,
     verbs: [

@@ -1,5 +1,5 @@
 /**
- * What a cluster or subcluster shows after every request on every state it can be in, over backing files of
+ * The content of a cluster or subcluster after every request in every possible state, over backing files of
  * every length, in every version.
  */
 import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
@@ -70,7 +70,7 @@ const BACKINGS: readonly (readonly [string, number | undefined])[] = [
   ['a longer backing file', 5 * CLUSTER],
 ]
 
-/** Applies a step to the node and to what it should show. */
+/** Applies a step to the node and to the expected content. */
 async function apply(
   node: BlockNode,
   model: Uint8Array,
@@ -92,7 +92,7 @@ async function apply(
     case 'discard': {
       await node.discard(offset, bytes)
       const version2 = model.length > 0 && node.ops.zeroFlags === undefined
-      if (version2 && node.backing) return // where a backing file would show, nothing is discarded
+      if (version2 && node.backing) return // with a backing file, nothing is discarded
       const from = Math.ceil(offset / CLUSTER) * CLUSTER
       const to = offset + bytes === SIZE ? SIZE : Math.floor((offset + bytes) / CLUSTER) * CLUSTER
       if (from < to) model.fill(0, from, to)
@@ -108,7 +108,7 @@ describe.each(VARIETIES)('%s', (_, create) => {
     const isDivided = create['extended_l2'] !== undefined
     test.each(Object.keys(STATES))('a cluster that is %s', async (state) => {
       for (const [index, request] of REQUESTS.entries()) {
-        // Without subclusters there are fewer states, which share the requests.
+        // Without subclusters there are fewer states, among which the requests are divided.
         if (!isDivided && (index + Object.keys(STATES).indexOf(state)) % 2 === 1) continue
         const file = await createImage({ size: SIZE, cluster_size: CLUSTER, ...create })
         const backing =

@@ -1,6 +1,7 @@
 /**
- * Requests to the file that are done and reported as failed: nobody knows then what the disk has. Whichever it is, what
- * was flushed afterwards is there, and nothing on the disk leads to what was given to somebody else.
+ * Requests to the file that are carried out but reported as failed: the state of the disk is then unknown. In
+ * either case, data that was flushed afterwards is kept, and no pointer on the disk leads to a cluster that
+ * has a new owner.
  */
 import {
   BlockError,
@@ -16,10 +17,10 @@ import { createImage, environment, filled, findings, open, SAFE } from '../testi
 
 const CLUSTER = 512
 const SIZE = 128 * 1024
-/** What the L1 table has no room for, before it grows. */
+/** A size for which the L1 table has to grow. */
 const LARGE = 2 ** 21 + 2 ** 17
 
-/** The request of that number, counted from 1, is done and fails; 0: none. */
+/** The number of the request, counted from 1, that is carried out and fails; 0: none. */
 interface Fault {
   at: number
   count: number
@@ -48,7 +49,7 @@ async function over(file: BlockNode, fault: Fault): Promise<BlockNode> {
   return openTestNode(driver, { children: { file } })
 }
 
-/** A disk and what it has to show; -1 where a request failed. */
+/** A disk and its expected content; -1 where a request failed. */
 class Guest {
   readonly node: BlockNode
   expected: Int16Array = new Int16Array(LARGE)
@@ -75,7 +76,7 @@ const succeeds = (request: Promise<unknown>): Promise<boolean> =>
     () => false,
   )
 
-/** What fails somewhere; errors are its own business. */
+/** Operations during which a request fails; errors are ignored. */
 const SCENARIOS: Readonly<Record<string, (guest: Guest) => Promise<unknown>>> = {
   'new tables': async (guest) => {
     for (let at = 0; at < SIZE; at += 50_000) await guest.write(at - (at % CLUSTER), 3 * CLUSTER, 5)
@@ -84,7 +85,7 @@ const SCENARIOS: Readonly<Record<string, (guest: Guest) => Promise<unknown>>> = 
   'a larger L1 table': (guest) => succeeds(guest.node.truncate(LARGE)),
   'a smaller disk': async (guest) => {
     if (await succeeds(guest.node.truncate(SIZE / 2))) guest.expected = guest.expected.slice(0, SIZE / 2)
-    // Somewhere between as it was and gone.
+    // Any state between unchanged and removed.
     else guest.expected.fill(-1, SIZE / 2, SIZE)
   },
   'a clean reopening': async (guest) => {
@@ -93,7 +94,7 @@ const SCENARIOS: Readonly<Record<string, (guest: Guest) => Promise<unknown>>> = 
   },
 }
 
-/** Goes on, and needs clusters for it: where tables are that were there before, or where they have to be made. */
+/** Continues with writes that need clusters: where tables exist, or also where they have to be created. */
 async function goOn(guest: Guest, everywhere: boolean): Promise<void> {
   for (let at = 20 * CLUSTER; at < 60 * CLUSTER; at += CLUSTER) await guest.write(at, CLUSTER, 9)
   if (!everywhere) return
@@ -126,7 +127,7 @@ describe.each(['off', 'on'])('lazy refcounts %s', (lazy) => {
       await node.flush()
       const { size } = node
       await node.crash()
-      // What may lag behind, only a dirty bit excuses.
+      // Only a dirty bit allows refcounts to lag.
       const wasSafe = (await findings(file)).corruptions === 0
       const again = await openNode(environment, { driver: 'qcow2', file })
       expect(wasSafe || lazy === 'on', where).toBe(true)

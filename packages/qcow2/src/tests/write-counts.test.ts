@@ -1,13 +1,13 @@
 /**
- * What allocating writes cost, counted exactly: the promise of lazy refcounts (lazy-refcounts.md section 1), of group
- * commit, of refcounts raised ahead, and of metadata written in small pieces.
+ * The cost of allocating writes, counted exactly: the gains of lazy refcounts (lazy-refcounts.md section 1),
+ * of group commit, of refcounts raised ahead, and of metadata written in small pieces.
  */
 import type { RawOptions } from '@vmblock/block-core'
 import { neverWaitForTurns } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, filled, openLogged } from '../testing/images.ts'
 
-// Over a file in memory nothing else would let the event loop turn, which real flushes do.
+// With a file in memory, only the core's own pauses let the event loop turn; real flushes do so anyway.
 neverWaitForTurns()
 
 const WRITES = 512
@@ -17,18 +17,18 @@ const CLUSTER = 65536
 interface Cost {
   readonly writes: number
   readonly flushes: number
-  /** Bytes of all that is not the guest's data. */
+  /** Bytes of everything but guest data. */
   readonly metadataBytes: number
 }
 
 interface Costs {
-  /** When the last write is durable. */
+  /** Once the last write is durable. */
   readonly last: Cost
   /** After a clean close. */
   readonly closed: Cost
 }
 
-/** Durable writes of 4 KiB, each to a fresh cluster, `depth` of them under way at any time. */
+/** Durable writes of 4 KiB, each to a new cluster, `depth` of them in flight at any time. */
 async function costsOf(depth: number, create: RawOptions, open: RawOptions = {}): Promise<Costs> {
   const file = await createImage({ size: 2 ** 30, ...create })
   const { node, log } = await openLogged(file, { cache: { writeback: false }, ...open })
@@ -52,17 +52,18 @@ const MODES = {
   lazy: [{ lazy_refcounts: 'on' }, {}],
 } as const
 
-/** Writes and flushes of QEMU 7.2 for the same, its close included (strace of `qemu-img bench`). */
+/** Writes and flushes of QEMU 7.2 for the same work, including its close (strace of `qemu-img bench`). */
 const QEMU: Readonly<Record<string, Readonly<Record<number, readonly [number, number]>>>> = {
   eager: { 1: [1539, 1027], 16: [1381, 870], 64: [1288, 777] },
   lazy: { 1: [1030, 518], 16: [815, 364], 64: [718, 227] },
 }
 
 /**
- * Per group of writes that are made durable together: its L2 entries, and before them (but for a flush) its refcounts,
- * in sectors of 512 bytes. Once per image: the L1 entry of the new table (the table has 16 bytes). Lazy: that table's
- * refcount, the dirty bit set and cleared (8 bytes each), the refcounts at the close, and the file made longer now and
- * then, which takes a flush. Reserved: refcounts of 65 clusters at a time, and what is left over at the close.
+ * Per group of writes that become durable together: its L2 entries, and before them (with a flush in between)
+ * its refcounts, in sectors of 512 bytes. Once per image: the L1 entry of the new table (the table has 16
+ * bytes). Lazy: that table's refcount, the dirty bit set and cleared (8 bytes each), the refcounts at close,
+ * and the file extended at times, which takes a flush. Reserved: refcounts of 65 clusters at a time, and
+ * those left over at close.
  */
 const EXPECTED: readonly [keyof typeof MODES, depth: number, last: Cost, closed: Cost][] = [
   ['eager', 1, cost(1537, 1024, 524_304), cost(1537, 1024, 524_304)],
@@ -95,11 +96,11 @@ describe('allocating writes in writeback', () => {
   test('cost one write each, and no flush before one is asked for', async () => {
     const file = await createImage({ size: 2 ** 36 })
     const { node, log } = await openLogged(file)
-    // Every write meets an L2 table that is not there yet.
+    // Every write needs a new L2 table.
     for (let i = 0; i < 100; i++) await node.write(i * 2 ** 29, filled(0x5a, BYTES))
     expect(log.count()).toMatchObject({ writes: 100, flushes: 0 })
     await node.flush()
-    // One of refcounts, one of each table, and those of L1 entries, which are neighbours.
+    // One of refcounts, one of each table, and one of L1 entries, which are adjacent.
     expect(log.count()).toMatchObject({ writes: 100 + 1 + 100 + 1, flushes: 2 })
     await node.close()
   })
@@ -110,7 +111,7 @@ describe('allocating writes in writeback', () => {
     await node.write(0, filled(0x5a, 2 ** 20))
     expect(log.count()).toMatchObject({ writes: 1, bytes: 2 ** 20 })
     await node.write(4096, filled(0x5a, 2 ** 20))
-    // What is there is written in place; the rest takes a cluster.
+    // Allocated clusters are written in place; the rest takes a new cluster.
     expect(log.count()).toMatchObject({ writes: 3, bytes: 2 ** 21 })
     await node.close()
   })

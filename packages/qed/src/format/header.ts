@@ -1,4 +1,4 @@
-/** The QED header: what is in it, and what of it QEMU accepts (block/qed.c, bdrv_qed_do_open). */
+/** The QED header: its fields, and QEMU's rules for them (block/qed.c, bdrv_qed_do_open). */
 import {
   alignDown,
   alignUp,
@@ -15,7 +15,7 @@ import {
 /** `QED\0`, read as a little-endian word. */
 export const MAGIC = 0x00444551
 
-/** Bits of `features`; others make an image unreadable for us. */
+/** Bits of `features`; images with others are refused. */
 export const Feature = { backingFile: 0x1n, needCheck: 0x2n, backingIsRaw: 0x4n } as const
 const KNOWN_FEATURES = Feature.backingFile | Feature.needCheck | Feature.backingIsRaw
 
@@ -30,7 +30,7 @@ const fields = {
   features: le.flags64(16),
   /** None are defined; unknown ones may be ignored. */
   compatFeatures: le.flags64(24),
-  /** None are defined; whoever writes clears those it does not know. */
+  /** None are defined; a writer clears those that it does not know. */
   autoclearFeatures: le.flags64(32),
   /** Bytes from the start of the file. */
   l1TableOffset: le.u64(40),
@@ -58,15 +58,15 @@ export const TABLE_SIZE = { least: 1, most: 16 } as const
 /** Longest name of a backing file that QEMU reads, in bytes. */
 export const MAX_BACKING_NAME = 1023
 
-/** Whether a cluster size (bytes) is one that QED knows. */
+/** Whether a cluster size (bytes) is valid in QED. */
 export const isClusterSize = (bytes: number): boolean =>
   bytes >= CLUSTER_SIZE.least && bytes <= CLUSTER_SIZE.most && isPowerOfTwo(bytes)
 
-/** Whether a table size (clusters) is one that QED knows. */
+/** Whether a table size (clusters) is valid in QED. */
 export const isTableSize = (clusters: number): boolean =>
   clusters >= TABLE_SIZE.least && clusters <= TABLE_SIZE.most && isPowerOfTwo(clusters)
 
-/** Largest disk in bytes, in QEMU's arithmetic: where 64 bits overflow, QEMU takes no disk but an empty one. */
+/** Largest disk in bytes, in QEMU's arithmetic: if 64 bits overflow to 0, QEMU accepts only an empty disk. */
 export function maxImageSize(clusterSize: number, tableSize: number): bigint {
   const entries = BigInt((tableSize * clusterSize) / 8)
   return BigInt.asUintN(64, entries * entries * BigInt(clusterSize))
@@ -80,7 +80,7 @@ export const isImageSize = (bytes: number, clusterSize: number, tableSize: numbe
 export const isClusterOffset = ({ clusterSize, headerSize }: Header, end: number, offset: number): boolean =>
   offset % clusterSize === 0 && offset >= headerSize * clusterSize && offset < end
 
-/** Whether a table may be there. QEMU's test refuses every table of one cluster; this does not. */
+/** Whether a table may be there. QEMU refuses every table of one cluster; this does not. */
 export const isTableOffset = (header: Header, end: number, offset: number): boolean =>
   isClusterOffset(header, end, offset) &&
   isClusterOffset(header, end, offset + (header.tableSize - 1) * header.clusterSize)

@@ -1,24 +1,24 @@
-/** Kinds of QED images for power cuts, and the clock of their need-check bits. */
+/** Kinds of QED images for simulated power cuts, and the clock of their need-check bits. */
 import type { AnyDriver, RawOptions } from '@vmblock/block-core'
 import type { CrashAllowance, CrashImage, CrashWorkload } from '@vmblock/block-core/testing'
 import { createQedDriver } from '../driver.ts'
 import { TestClock } from './images.ts'
 
-/** The time of all images here; it stands still until a workload lets it pass. */
+/** The clock of all images here; it stands still until a workload advances it. */
 export const clock = new TestClock()
 
 const driver = createQedDriver({ clock })
 
-/** Bytes of a cluster, of most varieties. */
+/** Bytes of a cluster in most varieties. */
 export const CLUSTER = 4096
 /** Guest bytes that one L2 table of such clusters describes. */
 export const COVERAGE = (CLUSTER / 8) * CLUSTER
 
 const SMALL = { cluster_size: CLUSTER, table_size: 1, size: 64 * 1024 }
 
-/** Leaks are never repaired; what needs a check says so. */
+/** Leaks are never repaired; an image that needs a check has its bit set. */
 const ALONE: CrashAllowance = { leaks: true, dirty: true }
-/** With a backing file data is durable before its entry, and the bit is not needed. */
+/** With a backing file, data is durable before its entry, and the bit is not needed. */
 const OVER: CrashAllowance = { leaks: true }
 
 /** A kind of image. */
@@ -31,7 +31,7 @@ export interface Variety {
 
 const WRITETHROUGH = { cache: { writeback: false } }
 
-/** Images that stand alone, or above another. */
+/** Images without a backing file, or above another. */
 export const VARIETIES = {
   '4k clusters': { create: SMALL },
   '4k clusters, writethrough': { create: SMALL, open: WRITETHROUGH },
@@ -46,7 +46,7 @@ export const VARIETIES = {
 
 const imageOf = (variety: Variety): CrashImage => ({ driver, ...variety })
 
-/** What is done to an image. */
+/** The steps of a workload on an image. */
 export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight'>
 
 /** A workload for an image that stands alone. */

@@ -1,4 +1,4 @@
-/** Images on memory nodes, and time that a test moves, for tests. */
+/** Images on memory nodes, and a clock that tests control. */
 import {
   type BlockNode,
   DriverRegistry,
@@ -14,7 +14,7 @@ import { createOptions, createQed } from '../create.ts'
 import { createQedDriver } from '../driver.ts'
 import type { QedClock } from '../idle-timer.ts'
 
-/** A clock that stands still until it is told to run. */
+/** A clock that stands still until a test advances it. */
 export class TestClock implements QedClock {
   readonly #waiting = new Map<() => void, number>()
 
@@ -23,12 +23,12 @@ export class TestClock implements QedClock {
     return () => this.#waiting.delete(run)
   }
 
-  /** Milliseconds after which the next thing would happen; undefined: nothing will. */
+  /** Milliseconds until the next timer; undefined: there is none. */
   get next(): number | undefined {
     return this.#waiting.size === 0 ? undefined : Math.min(...this.#waiting.values())
   }
 
-  /** The time has come for everything that waits. */
+  /** Fires all timers. */
   elapse(): void {
     const due = [...this.#waiting.keys()]
     this.#waiting.clear()

@@ -7,6 +7,6 @@ export default library(
     browser: 'src/browser.ts',
     'opfs-worker': 'src/opfs-worker.ts',
   },
-  // A worker has no import maps: what it is made of is in it.
+  // Workers have no import maps: bundle everything the script imports.
   { inside: [/^@vmblock\/block-core\/opfs-worker$/] },
 )

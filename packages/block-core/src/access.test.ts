@@ -34,7 +34,7 @@ const plain = defineDriver({
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
-/** Each a space of node names of its own: what protects a file is not the environment. */
+/** Opens each node in a new environment: the protection of a file does not depend on the environment. */
 const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
 
 const place = (): string => scratch.place(new Uint8Array(4096))

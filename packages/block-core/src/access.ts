@@ -1,12 +1,12 @@
 /**
- * Who may write what: no two writers of one disk at a time, and no writer beside a format that keeps tables of
- * it in memory. A small part of QEMU's permissions, by its rules and in its words: formats share reading
- * alone, raw shares everything, filters want what is wanted above them. Further than QEMU's goes that two nodes
- * of one file never write, whatever is above them.
+ * Rules for sharing a disk: never two writers at a time, and no writer beside a format that keeps tables of
+ * the disk in memory. A small part of QEMU's permissions, with its rules and its words: formats share reading
+ * only, raw shares everything, filters want what the nodes above them want. One rule is stricter than QEMU's:
+ * two nodes of one file never both write, whatever is above them.
  *
- * Nothing is recorded that would have to be taken back: who uses a node is read off the graph, and which nodes
- * stand for the same place in the world is known by the `place` of their drivers, for the whole process and all copies of
- * this library in it.
+ * Nothing is recorded that would have to be undone: the users of a node are read off the graph, and nodes of
+ * the same file are known by the identity that their drivers report (`place`), for the whole process and all
+ * copies of this library in it.
  */
 import type { BlockChild } from './child.ts'
 import { BlockError } from './errors.ts'
@@ -15,7 +15,7 @@ import { requireNode } from './node-arguments.ts'
 import { looks } from './parent-edges.ts'
 import { shared } from './shared-state.ts'
 
-/** What somebody does with a disk, and leaves to others. */
+/** What a user does with a disk, and allows others to do. */
 interface Use {
   readonly writes: boolean
   readonly sharesWrites: boolean
@@ -23,9 +23,9 @@ interface Use {
 
 const READS_ALONE: Use = { writes: false, sharesWrites: false }
 
-/** Open nodes that stand for a place of the world, by place. */
+/** Open nodes by file identity. */
 const places = shared('places', () => new Map<string, Set<BlockNode>>())
-/** Of each place those that may write, or might once. Where nobody is to write, the others need not be asked. */
+/** Of those, the nodes that may write, or once could. A use that only reads needs to check no others. */
 const writers = shared('writers', () => new Map<string, Set<BlockNode>>())
 /** Nodes whose users rely on what they read. */
 const unshared = shared('unshared', () => new WeakSet<BlockNode>())
@@ -35,13 +35,13 @@ const gaining = shared('gaining', () => new Set<BlockNode>())
 /** Whether a node may write, or is about to be allowed to. */
 export const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
 
-/** QEMU's rule. It holds for the parents of one node, which somebody gave them on purpose. */
+/** QEMU's rule. It applies to the parents of one node: the user shares that node on purpose. */
 const conflict = (a: Use, b: Use): boolean => (a.writes && !b.sharesWrites) || (b.writes && !a.sharesWrites)
 
-/** The rule for different nodes of one place. */
+/** The rule for different nodes of one file. */
 const placesConflict = (a: Use, b: Use): boolean => (a.writes && b.writes) || conflict(a, b)
 
-/** What comes through an edge, from the parent and everything above it; undefined: nothing that matters. */
+/** The use that the parent, and everything above it, makes of an edge; undefined: none that matters. */
 function useOf(edge: BlockChild): Use | undefined {
   const { owner, opening, role } = edge
   if (role === 'backing' || role === 'log' || opening?.forceShare) return undefined
@@ -59,13 +59,13 @@ const usesOf = (node: BlockNode): Use[] => [
   ...(unshared.has(node) ? [READS_ALONE] : []),
 ]
 
-/** What a node of a place does with it, for itself and everybody above. */
+/** What a node does with its file, for itself and everything above it. */
 const useOfPlace = (node: BlockNode): Use => ({
   writes: writes(node),
   sharesWrites: usesOf(node).every((use) => use.sharesWrites),
 })
 
-/** Uses meet below filters and drivers that share their file. */
+/** Finds the node below filters and drivers that share their file: conflicts are checked there. */
 function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bottom: BlockNode] {
   let [own, bottom] = [edge, node]
   while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
@@ -74,7 +74,7 @@ function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bott
 }
 
 /**
- * Asks before a parent uses the node below `edge`, or another one that shall take its place.
+ * Checks whether a parent may use the node below `edge`, or `node` in its stead.
  *
  * @throws BlockError EBUSY
  */
@@ -93,8 +93,8 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
 }
 
 /**
- * Asks before what a node holds is made anew: nothing else may have it open, not even for reading, unless it said that
- * it minds nobody (`force-share`).
+ * Checks whether the content of a node may be replaced: no other parent may have the node open, not even for
+ * reading, unless it tolerates writers (`force-share`).
  *
  * @throws BlockError EBUSY
  */
@@ -106,14 +106,15 @@ export function requireSole(edge: BlockChild): void {
         node: node.name,
       })
   requireUse(edge)
-  // Also where the locks of this node are off.
+  // Also if this node does not lock its file (`locking=off`).
   const [, bottom] = meetingPoint(edge, node)
   for (const other of places.get(bottom.ops.place ?? '') ?? [])
     if (other !== bottom) throw placeConflict('"write"', bottom.filename, other)
 }
 
 /**
- * Asks before a node of a place is used, and remembers it until it is closed.
+ * Checks whether a node may use its file, and registers the node under the file's identity until it is
+ * closed.
  *
  * @throws BlockError EBUSY
  */
@@ -136,15 +137,15 @@ function enter(table: Map<string, Set<BlockNode>>, place: string, node: BlockNod
 }
 
 /**
- * Until the node is closed nobody may begin to write to what is below it, for its user relies on what it reads: the
- * source of a copy (QEMU's BDRV_O_NO_SHARE).
+ * Until the node is closed, no new writer may open what is below it, because its user relies on the content:
+ * the source of a copy (QEMU's BDRV_O_NO_SHARE).
  */
 export function unshareWrites(node: BlockNode): void {
   requireNode(node, 'node')
   unshared.add(node)
 }
 
-/** Asks before a place is emptied, or made anew. @throws BlockError EBUSY */
+/** Checks whether the file with identity `place` may be emptied or made anew. @throws BlockError EBUSY */
 export function requireUnused(place: string, filename: string): void {
   for (const other of places.get(place) ?? [])
     if (placesConflict({ writes: true, sharesWrites: true }, useOfPlace(other)))
@@ -152,9 +153,9 @@ export function requireUnused(place: string, filename: string): void {
 }
 
 /**
- * Asks whether nodes may become writable, and makes sure that nobody else does meanwhile.
+ * Checks whether nodes may become writable, and reserves the right for them.
  *
- * @returns what ends that
+ * @returns a function that ends the reservation
  * @throws BlockError EBUSY
  */
 export function gainWriting(nodes: readonly BlockNode[]): () => void {
@@ -178,7 +179,7 @@ export function gainWriting(nodes: readonly BlockNode[]): () => void {
   return end
 }
 
-/** Compares with the other nodes of the same place. */
+/** Checks a use against the other nodes of the same file. @throws BlockError EBUSY */
 function requireShared(node: BlockNode, wanted: Use): void {
   const { place, sharesPlace } = node.ops
   if (place === undefined || sharesPlace || (!wanted.writes && wanted.sharesWrites)) return
@@ -192,7 +193,7 @@ function requireShared(node: BlockNode, wanted: Use): void {
   }
 }
 
-/** In the words of QEMU's `file` driver, which scripts compare; who it is is told by the cause. */
+/** In the words of QEMU's `file` driver, which scripts compare; the cause names the other node. */
 function placeConflict(lock: string, filename: string, other: BlockNode): BlockError {
   const how = writes(other) ? 'writing' : 'reading'
   return new BlockError(

@@ -19,7 +19,7 @@ const SIZE = 65536
 
 const open = (): Promise<BlockNode> => openNode(env, { driver: 'memory', size: SIZE })
 
-/** Any method, with any arguments, as callers without TypeScript have it. */
+/** Any method, with any arguments, as callers without TypeScript see it. */
 // biome-ignore lint/suspicious/noExplicitAny: wrong types are the point
 type Anything = any
 

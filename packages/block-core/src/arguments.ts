@@ -1,17 +1,17 @@
 /**
- * What public methods ask of their arguments: exactly what the types say, whoever calls. A caller without TypeScript (or with
- * `any`) otherwise gets a promise that resolves without having done its work: a string has a `length` too, and every
- * comparison with NaN is false.
+ * Checks of the arguments of public methods: exactly what the types say, for every caller. Without them, a
+ * caller that uses no TypeScript (or `any`) could get a promise that resolves with no work done: a string has
+ * a `length` too, and every comparison with NaN is false.
  */
 import { BlockError } from './errors.ts'
 
-/** Bytes, whatever holds them: any view (`Uint8Array`, `Buffer`, `DataView`, ...), or an `ArrayBuffer` as a whole. */
+/** Bytes in any form: a view (`Uint8Array`, `Buffer`, `DataView`, ...), or a whole `ArrayBuffer`. */
 export type Bytes = ArrayBufferView | ArrayBufferLike
 
-/** Characters of a value that a message shows. */
+/** Longest part of a string that a message shows, in characters. */
 const LONGEST_SHOWN = 200
 
-/** A value as messages show it: in a few words, however long it is. */
+/** A short text of any value, for messages. */
 export function shown(value: unknown): string {
   if (typeof value === 'string')
     return value.length > LONGEST_SHOWN ? `'${value.slice(0, LONGEST_SHOWN)}...'` : `'${value}'`
@@ -21,7 +21,7 @@ export function shown(value: unknown): string {
   return Object.prototype.toString.call(value).slice(0, LONGEST_SHOWN)
 }
 
-/** Says which argument, or option, is not what it must be. */
+/** The error for an argument or option of the wrong kind; names it. */
 export const wrongValue = (name: string, expected: string, value: unknown): BlockError =>
   new BlockError('EINVAL', `Parameter '${name}' expects ${expected}, not ${shown(value)}`)
 
@@ -29,7 +29,7 @@ export const wrongValue = (name: string, expected: string, value: unknown): Bloc
 export const isCount = (value: unknown): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0
 
-/** Whether a value is a group of options: a plain object, of whatever realm, not a list, a node or a buffer. */
+/** Whether a value is a group of options: a plain object, from any realm, not a list, a node or a buffer. */
 export function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null) return false
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -40,10 +40,10 @@ export function isPlain(value: unknown): value is Readonly<Record<string, unknow
 const isRoot = (prototype: unknown): boolean =>
   Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, 'hasOwnProperty')
 
-/** What one argument has to be. @throws BlockError EINVAL that names it */
+/** Checks one argument. @throws BlockError EINVAL that names it */
 export type Check = (value: unknown, name: string) => void
 
-/** Makes a {@link Check} of a test, and of the words for what passes it. */
+/** Makes a {@link Check} from a test and a description of the values that pass it. */
 export const expects =
   (expected: string, is: (value: unknown) => boolean): Check =>
   (value, name) => {
@@ -52,20 +52,20 @@ export const expects =
 
 /** An offset, a length or a size. */
 export const requireCount = expects('a whole number from 0', isCount)
-/** A number of things of which there is at least one. */
+/** A number of things, at least one. */
 export const requirePositive = expects('a whole number from 1', (value) => isCount(value) && value > 0)
 /** Bytes a second; 0: no limit, as in QEMU. */
 export const requireRate = expects(
   'a number from 0',
   (value) => Number.isFinite(value) && (value as number) >= 0,
 )
-/** True or false, and no word for it. */
+/** True or false; no word such as `on`. */
 export const requireFlag = expects('true or false', (value) => typeof value === 'boolean')
-/** Something to be called. */
+/** A function. */
 export const requireCallback = expects('a function', (value) => typeof value === 'function')
 /** Text. */
 export const requireText = expects('a string', (value) => typeof value === 'string')
-/** An `AbortSignal`, of whatever realm. */
+/** An `AbortSignal`, from any realm. */
 export const requireSignal = expects(
   'an AbortSignal',
   (value) =>
@@ -77,7 +77,7 @@ export const oneOfWords = (...words: readonly unknown[]): Check =>
   expects(`one of ${words.join(', ')}`, (value) => words.includes(value))
 
 /**
- * Checks a group of options: names that nobody knows are refused, values that are undefined are not there.
+ * Checks a group of options: unknown names are refused, undefined values count as absent.
  *
  * @throws BlockError EINVAL that names the option
  */
@@ -101,14 +101,15 @@ export function requireOptions(
 const BYTES = 'bytes (an ArrayBuffer, or a view of one, that was not transferred)'
 
 /**
- * The bytes of an argument, in the memory of the caller: writing into them fills what was given. A `Uint8Array` is given back
- * as it is. Hot paths ask for that first, and call this for what is none, or is empty: buffers that were transferred seem so.
+ * The bytes of an argument, in the caller's memory: writing to them fills the argument. Returns a
+ * `Uint8Array` unchanged. Hot paths test for that first, and call this for other values and for empty ones,
+ * since a transferred buffer looks empty.
  *
  * @throws BlockError EINVAL that names the argument
  */
 export function bytesOf(value: unknown, name: string, expected = BYTES): Uint8Array {
   try {
-    // Only real memory can be viewed, of whatever realm, and only while it is there.
+    // Only real memory can be viewed, from any realm, and only until it is transferred.
     const view = ArrayBuffer.isView(value) ? value : new DataView(value as ArrayBuffer)
     const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
     return value instanceof Uint8Array ? value : bytes
@@ -117,7 +118,7 @@ export function bytesOf(value: unknown, name: string, expected = BYTES): Uint8Ar
   }
 }
 
-/** The bytes of an argument that is to be filled. @throws BlockError EINVAL that says how to read */
+/** The bytes of an argument to be filled. @throws BlockError EINVAL that shows how to make such a buffer */
 export const bytesToFill = (value: unknown): Uint8Array =>
   bytesOf(value, 'into', `${BYTES} to be filled, such as new Uint8Array(512)`)
 

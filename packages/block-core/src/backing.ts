@@ -1,10 +1,10 @@
-/** What shows through where a copy-on-write image holds nothing: its backing file, and zeroes past its end. */
+/** The content of a copy-on-write image where it holds no data: its backing file, and zeroes past its end. */
 import { chainStatus } from './block-status.ts'
 import type { BlockChild } from './child.ts'
 
 const DONE = Promise.resolve()
 
-/** Reads what shows through at guest `offset`. `file` hears of it (`read_backing_aio`). */
+/** Reads from the backing file at guest `offset`. Announces the step `read_backing_aio` to `file`. */
 export function readBacking(
   file: BlockChild,
   backing: BlockChild | undefined,
@@ -19,7 +19,7 @@ export function readBacking(
   return announced ? announced.then(() => backing.read(offset, part)) : backing.read(offset, part)
 }
 
-/** Whether what shows through in a guest range is known to be all zeroes, without reading it. */
+/** Whether the backing file is known, without reading it, to show only zeroes in a guest range. */
 export async function backingIsZero(
   backing: BlockChild | undefined,
   offset: number,

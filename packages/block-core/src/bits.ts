@@ -8,10 +8,10 @@ export const TWO_32 = 0x1_0000_0000
 /** 512: the sector of the C block layer, and the smallest piece a disk writes atomically. */
 export const SECTOR = 512
 
-/** Largest multiple of `alignment` that is not above `value`. */
+/** Largest multiple of `alignment` not above `value`. */
 export const alignDown = (value: number, alignment: number): number => value - (value % alignment)
 
-/** Smallest multiple of `alignment` that is not below `value`. */
+/** Smallest multiple of `alignment` not below `value`. */
 export const alignUp = (value: number, alignment: number): number => {
   const rest = value % alignment
   return rest === 0 ? value : value + (alignment - rest)
@@ -29,11 +29,11 @@ export const overlaps = (aStart: number, aEnd: number, bStart: number, bEnd: num
 
 /** Whether every byte of `bytes` is zero. Reads words where alignment allows. @throws BlockError EINVAL */
 export function isZero(bytes: Uint8Array): boolean {
-  // What has no bytes would pass for zeroes.
+  // Any value without bytes would pass for zeroes.
   if (!(bytes instanceof Uint8Array)) throw wrongValue('bytes', 'a Uint8Array', bytes)
   let index = 0
   const { length } = bytes
-  // Most data that is not zero shows it in its first bytes.
+  // Most nonzero data differs from zero in its first bytes.
   const head = Math.min(length, 16)
   for (; index < head; index++) if (bytes[index] !== 0) return false
   while (index < length && (bytes.byteOffset + index) % 4 !== 0) if (bytes[index++] !== 0) return false
@@ -41,7 +41,7 @@ export function isZero(bytes: Uint8Array): boolean {
   if (words > 0) {
     const view = new Uint32Array(bytes.buffer, bytes.byteOffset + index, words)
     let i = 0
-    // Eight at once: a branch for each costs as much again.
+    // Eight at once: a branch for each word would double the cost.
     for (; i + 8 <= words; i += 8) {
       const first = view[i]! | view[i + 1]! | view[i + 2]! | view[i + 3]!
       if ((first | view[i + 4]! | view[i + 5]! | view[i + 6]! | view[i + 7]!) !== 0) return false

@@ -5,7 +5,7 @@ import type { BlockLimits, BlockStatus, NodeOps } from './driver.ts'
 import type { BlockNode } from './node.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
 
-/** Narrows a driver's answer for an aligned range to the part that was asked for. Lengths in bytes. */
+/** Narrows a driver's answer for an aligned range to the requested part. Lengths in bytes. */
 export function clipStatus(status: BlockStatus, start: number, offset: number, bytes: number): BlockStatus {
   const skipped = offset - start
   const rest = Math.min(status.bytes - skipped, bytes)
@@ -17,8 +17,8 @@ export function clipStatus(status: BlockStatus, start: number, offset: number, b
 }
 
 /**
- * The status of the longest run at the start of `bytes` bytes, from a driver's answers for shorter ones: what
- * follows in the same state and, where it has a place, right behind it on the host is joined.
+ * The status of the longest run at the start of `bytes` bytes, joined from a driver's answers for shorter
+ * runs: runs join if they have the same state and, if they have host offsets, are contiguous there.
  */
 export async function joinedStatus(
   bytes: number,
@@ -40,7 +40,7 @@ function joins(a: BlockStatus, b: BlockStatus): boolean {
   return b.host.offset === a.host.offset + a.bytes
 }
 
-/** The status of a run at `offset`, as the driver has it and what is below it; `size` is where the driver's answers end. */
+/** The status of a run at `offset`, from the driver and the nodes below; `size`: where its answers end. */
 export async function askStatus(
   ops: NodeOps,
   { requestAlignment }: BlockLimits,
@@ -55,14 +55,14 @@ export async function askStatus(
   return resolveStatus(clipStatus(status, start, offset, bytes))
 }
 
-/** Follows what a driver left to its child: filters forward everything, formats may have holes in their data. */
+/** Resolves what a driver leaves to its child: filters forward all, formats may have holes in their data. */
 export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
   const { host } = status
   if (!host || status.bytes === 0) return status
   if (status.forward) {
     const below = await host.child.blockStatus(host.offset, status.bytes)
     if (below.bytes === 0) return { bytes: status.bytes, allocated: true, data: false, zero: true, host }
-    // A protocol is the place itself, but cannot name the edge by which it was reached.
+    // A protocol holds the bytes itself, but cannot name the edge through which it was reached.
     const isPlace = below.allocated && host.child.node.driver.kind === 'protocol'
     return below.host || !isPlace ? below : { ...below, host }
   }
@@ -76,19 +76,19 @@ export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
   return status
 }
 
-/** A status and how many layers below the first one it was found. */
+/** A status, and how far down the chain it was found. */
 export interface ChainStatus extends BlockStatus {
-  /** 0: the node that was asked, 1: its backing file, ... */
+  /** 0: the top node, 1: its backing file, ... */
   readonly depth: number
 }
 
-/** The next node of a backing chain, looking through filters; undefined at the end. */
+/** The next node of a backing chain, skipping the filters on `node`; undefined at the end. */
 export function backingOf(node: BlockNode): BlockNode | undefined {
   const layer = skipFilters(node)
   return layer.backing?.node
 }
 
-/** Whether a node of this driver can have a backing file. Where one can and has none, what it lacks reads as zeroes. */
+/** Whether nodes of this driver can have a backing file. Without one, unallocated ranges read as zeroes. */
 export const canHaveBacking = ({ driver }: BlockNode): boolean => rolesOf(driver).includes('backing')
 
 /** The node itself, or what the filters on top of it filter. */
@@ -99,9 +99,9 @@ export function skipFilters(node: BlockNode): BlockNode {
 }
 
 /**
- * The status of a range as a reader of `top` sees it: the layer that decides, down to but not including
- * `base`. What no layer holds reads as zeroes, with `allocated: false`, unless the last one gives no content at all;
- * with a `base`, only beyond its end.
+ * The status of a range as a reader of `top` sees it: that of the first layer that holds it, down to but not
+ * including `base`. A range that no layer holds has `allocated: false` and reads as zeroes, unless the last
+ * layer has undefined content; above a `base`, it reads as zeroes only beyond the end of `base`.
  */
 export async function chainStatus(
   top: BlockNode,
@@ -117,14 +117,14 @@ export async function chainStatus(
   let endsInZeroes = true
   for (; node && node !== base; node = backingOf(node), depth++) {
     if (offset >= node.size) {
-      // A backing file that is shorter reads as zeroes beyond its end, and decides that.
+      // Beyond its end, a shorter backing file counts as allocated zeroes.
       if (depth > 0) return { bytes: length, allocated: true, data: false, zero: true, depth }
       break
     }
     const status = await node.blockStatus(offset, length)
     if (status.allocated || status.bytes === 0) return { ...status, depth }
     length = Math.min(length, status.bytes)
-    // A backing file that ends within the run splits it: beyond, its overlay reads zeroes.
+    // A backing file that ends within the run splits it: beyond that end its overlay reads zeroes.
     last = { ...status, bytes: length }
     endsInZeroes = canHaveBacking(node)
   }
@@ -145,7 +145,7 @@ function requireChain(top: BlockNode, base: BlockNode | undefined, offset: numbe
   requireRange(top, offset, bytes)
 }
 
-/** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes` bytes. */
+/** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes`. */
 export async function isAllocatedAbove(
   top: BlockNode,
   base: BlockNode | undefined,

@@ -1,6 +1,6 @@
 /**
- * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed, which
- * is what makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
+ * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed. That
+ * makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
  */
 
 import type { DebugEvent } from './debug-events.ts'
@@ -9,11 +9,11 @@ import { BlockError } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { goneError } from './node-errors.ts'
 
-/** What is known of a parent before it is a node. */
+/** What is known of a parent before its node exists. */
 export interface OpeningParent {
   readonly driver: AnyDriver
   readonly readOnly: boolean
-  /** `force-share=on`: the parent minds nobody, and nobody has to mind it. */
+  /** `force-share=on`: the parent tolerates writers, and does not restrict other users. */
   readonly forceShare: boolean
 }
 
@@ -22,7 +22,7 @@ export class BlockChild {
   readonly role: ChildRole
   /** Name of the node above, for messages. */
   readonly parent: string
-  /** The node above, once there is one. @internal */
+  /** The node above, once it exists. @internal */
   owner: BlockNode | undefined
   /** How the node above is opened; undefined for edges that were made by hand. @internal */
   readonly opening: OpeningParent | undefined
@@ -53,7 +53,7 @@ export class BlockChild {
     return this.#node.filename
   }
 
-  /** What lies beyond the end of the node reads as zeroes, whatever its driver: image files may end within a cluster. */
+  /** Reads zeroes beyond the end of the node, whatever its driver: images may end within a cluster. */
   read(offset: number, into: Uint8Array): Promise<void> {
     if (this.#severed) return this.#refuse()
     const node = this.#node
@@ -84,7 +84,7 @@ export class BlockChild {
   blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     return this.#severed ? this.#refuse() : this.#node.blockStatus(offset, bytes)
   }
-  /** Announces a step to whoever debugs the child; undefined, nothing to await, in production. */
+  /** Announces a step to a debugging driver below; undefined (nothing to await) if there is none. */
   debugEvent(event: DebugEvent): void | Promise<void> {
     return this.#severed ? this.#refuse() : this.#node.debugEvent(event)
   }

@@ -12,7 +12,7 @@ import { DriverRegistry } from './registry.ts'
 
 const UNIT = 65536
 
-/** An overlay that keeps its content in a map of units: what is not in it shows the backing file. */
+/** An overlay that keeps its content in a map of units; the backing file shows through the others. */
 const overlay = defineDriver({
   name: 'overlay',
   kind: 'format',
@@ -92,7 +92,7 @@ const heldUnits = async (node: BlockNode): Promise<boolean[]> => {
   for (let at = 0; at < node.size; at += UNIT) held.push((await node.blockStatus(at, UNIT)).allocated)
   return held
 }
-/** Puts content into a backing file. */
+/** Writes the content of a backing file. */
 const prepare = async (node: BlockNode, values: readonly (number | undefined)[]) => {
   for (const [unit, value] of values.entries()) {
     if (value !== undefined) await node.ops.write!(unit * UNIT, new Uint8Array(UNIT).fill(value), {})

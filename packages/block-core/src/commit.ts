@@ -1,4 +1,4 @@
-/** Writing an overlay's content down into a backing file: what `qemu-img commit` does. */
+/** Writes an overlay's content down into a backing file, like `qemu-img commit`. */
 import { requireCallback, requireFlag, requireOptions, requireRate } from './arguments.ts'
 import { backingOf, skipFilters } from './block-status.ts'
 import { copyNodes } from './copy.ts'
@@ -12,13 +12,13 @@ import { reopenNode } from './reopen.ts'
 export interface CommitOptions {
   /** The layer that takes the content; default: the immediate backing file. */
   readonly base?: BlockNode | undefined
-  /** Bytes looked at so far, of all bytes of the top. */
+  /** Receives the bytes processed so far, and the total. */
   readonly progress?: ((done: number, total: number) => void) | undefined
   /**
    * Whether the top is emptied afterwards; only done when `base` is its immediate backing file. Default true.
    */
   readonly makeEmpty?: boolean | undefined
-  /** At most so many bytes per second; default: no limit. */
+  /** Most bytes per second; default: no limit. */
   readonly rate?: number | undefined
 }
 
@@ -28,17 +28,18 @@ const COMMIT = { base: requireNode, progress: requireCallback, makeEmpty: requir
 const PIECE = 1024 * 1024
 
 /**
- * Copies what the layers above `base` hold into `base`, which is made writable meanwhile and grown when it is
- * smaller than `top`, and then empties `top`, if it can be emptied. Writes to `top` wait meanwhile.
+ * Copies the content of the layers above `base` into `base`, which is writable meanwhile and grows if it is
+ * smaller than `top`, and then empties `top`, if its format allows it. Writes to `top` wait meanwhile.
  *
- * @throws BlockError EINVAL when there is no backing file or `base` is not among them; whatever reading,
- *   writing or reopening meets: then `base` has some of the content, which does no harm, and `top` all of it
+ * @throws BlockError EINVAL if there is no backing file, or `base` is not in the backing chain; any error of
+ *   reading, writing or reopening: then `base` has some of the content, which does no harm, and `top` still
+ *   has all of it
  */
 export async function commitNode(top: BlockNode, options: CommitOptions = {}): Promise<void> {
   requireNode(top, 'top')
   requireOptions(options, 'options', COMMIT)
   const { base, edge } = findBase(top, options.base)
-  // What is written while the top is copied would go with it when it is emptied.
+  // Data written to the top while it is copied would be lost when it is emptied.
   await top.withoutWrites(() => commitInto(top, base, edge, options))
 }
 
@@ -61,7 +62,7 @@ async function commitInto(
   try {
     await skipFilters(top).makeEmpty()
   } catch (error) {
-    // Not every format can; the top then still holds what the base now holds too.
+    // Not every format can be emptied; the top then keeps its copy of the data.
     if (!isBlockError(error, 'ENOTSUP')) throw error
   }
 }
@@ -72,7 +73,7 @@ function backing(node: BlockNode): BlockNode | undefined {
   return below && skipFilters(below)
 }
 
-/** A layer of a chain: the node itself, and what stands for it in the chain, which may be a filter on it. */
+/** A layer of a chain: the node itself, and the node on top of it in the chain, which may be a filter. */
 interface Base {
   readonly base: BlockNode
   readonly edge: BlockNode
@@ -93,7 +94,7 @@ function findBase(top: BlockNode, wanted: BlockNode | undefined): Base {
 
 async function growTo(base: BlockNode, size: number): Promise<void> {
   if (base.size >= size) return
-  // What lies below a base that was too short must not appear where readers of the top saw zeroes.
+  // The backing file of a base that was too short must not show through where readers of the top saw zeroes.
   const zero = (backing(base)?.size ?? 0) > base.size
   await base.truncate(size, zero ? { zero } : {})
 }

@@ -1,4 +1,4 @@
-/** The options every node has, told apart from those of its driver and from its children. */
+/** The options that every node has, separated from those of its driver and from its children. */
 
 import { shown } from './arguments.ts'
 import type { AnyDriver, ChildRole } from './driver.ts'
@@ -7,7 +7,7 @@ import { flattenOptions, isTree } from './key-value.ts'
 import type { NodeConfig } from './node-config.ts'
 import { bool, camelKey, type OptionTable, type RawOptions } from './options.ts'
 
-/** QEMU's `BlockdevOptionsBase`, and two of our own; what was not given is undefined. */
+/** QEMU's `BlockdevOptionsBase`, and two of our own; options that were not given are undefined. */
 export interface CommonOptions {
   readonly driver: string | undefined
   readonly nodeName: string | undefined
@@ -23,7 +23,7 @@ export interface CommonOptions {
   readonly noIo: boolean
 }
 
-/** What a node hands down to a child that does not say otherwise. */
+/** What a child inherits from a node unless its own options say otherwise. */
 export interface Inherited {
   readonly readOnly: boolean
   readonly autoReadOnly: boolean
@@ -53,7 +53,8 @@ export interface TakenOptions {
 /**
  * Takes the common options out of a tree made by `nestOptions`.
  *
- * @param isTop only the node that users hold has a write cache of its own, and only it is opened for a check, or to be described
+ * @param isTop whether users hold the node: only then can it have its own write cache mode, and be opened for
+ *   a check or to be described
  * @throws BlockError EINVAL
  */
 export function takeCommon(tree: RawOptions, isTop: boolean): TakenOptions {
@@ -147,7 +148,7 @@ export function nodeConfig(
   }
 }
 
-/** Whether QEMU treats a driver as a protocol: it is named by prefixes, and its children are not probed. */
+/** Whether QEMU treats a driver as a protocol: prefixes name it, and its children are not probed. */
 export const isProtocolLike = (driver: AnyDriver): boolean =>
   driver.kind === 'protocol' || (driver.prefixes?.length ?? 0) > 0
 
@@ -155,7 +156,7 @@ export const isProtocolLike = (driver: AnyDriver): boolean =>
 export const rolesOf = (driver: AnyDriver): readonly ChildRole[] =>
   driver.children ?? (driver.kind === 'protocol' ? [] : ['file'])
 
-/** A driver's own options and the rest, which nobody knows. */
+/** A driver's own options, and the unknown rest. */
 export interface DriverOptions {
   /** For `parseOptions`. */
   readonly known: RawOptions
@@ -163,9 +164,7 @@ export interface DriverOptions {
   readonly unknown: readonly string[]
 }
 
-/**
- * Tells a driver's options from unknown ones. A tree becomes dotted keys where the driver's table has such.
- */
+/** Separates a driver's options from unknown ones. Trees become dotted keys if the driver has such keys. */
 export function splitDriverOptions(driver: AnyDriver, rest: RawOptions): DriverOptions {
   const table: OptionTable = driver.options ?? {}
   const keys = Object.keys(table)

@@ -7,7 +7,7 @@ import { nodeOf } from './testing/nodes.ts'
 
 const UNIT = 64 * 1024
 
-/** What a node says of a range, by the letter of each unit. */
+/** The status of a unit, by its letter. */
 const STATES: Readonly<Record<string, Omit<BlockStatus, 'bytes'>>> = {
   x: { allocated: true, data: true, zero: false },
   z: { allocated: true, data: false, zero: true },
@@ -78,7 +78,7 @@ describe('what a copy has to move', () => {
 
   it('ends where clusters end', async () => {
     const sources = [{ node: disk('xxxzzz', { cluster: 2 * UNIT }) }]
-    // What is left of the cluster is asked again, from its start.
+    // The cluster with both kinds becomes a separate query, from its start.
     expect(await rangesOf({ sources })).toBe('0+2 data, 2+1 data, 3+3 zero')
   })
 

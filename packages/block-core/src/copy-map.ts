@@ -1,4 +1,4 @@
-/** What a copy has to move: the ranges of its sources, one source behind the other, and the pieces they are cut into. */
+/** What a copy has to move: the ranges of its sources, which are joined end to end. */
 import {
   type Check,
   expects,
@@ -17,15 +17,15 @@ import { StatusCursor } from './status-cursor.ts'
 /** A disk to be copied, or a part of its layers. */
 export interface CopySource {
   readonly node: BlockNode
-  /** Bytes it counts for, at least its size; what lies beyond that reads as zeroes. Default: its size. */
+  /** Bytes in the copy, at least its size; beyond its size it reads as zeroes. Default: its size. */
   readonly bytes?: number | undefined
-  /** What only this layer, or one below it, holds is not looked at: it is `beneath`. */
+  /** Ranges that only this layer, or one below it, holds are not examined: they are `beneath`. */
   readonly base?: BlockNode | undefined
 }
 
 /**
- * What is to be done with a range. `beneath`: no layer that is copied holds it, so that the target shall show its
- * own backing file there. `zero`: it reads as zeroes.
+ * What to do with a range. `beneath`: none of the copied layers holds it, so the target shows its own backing
+ * file there. `zero`: it reads as zeroes.
  */
 export type CopyKind = 'data' | 'zero' | 'beneath'
 
@@ -38,7 +38,7 @@ export interface CopyRange {
   readonly host?: CopyPlace | undefined
 }
 
-/** A place in a node, in bytes. */
+/** A position in a node, in bytes. */
 export interface CopyPlace {
   readonly node: BlockNode
   readonly offset: number
@@ -47,19 +47,19 @@ export interface CopyPlace {
 /** How ranges are found. */
 export interface CopyMapOptions {
   readonly sources: readonly CopySource[]
-  /** What no layer holds is `beneath`, not data or zero. */
+  /** Ranges that no layer holds are `beneath`, not data or zero. */
   readonly hasBeneath?: boolean | undefined
-  /** Bytes at which what is beneath ends: zeroes from there on need not be written over it. */
+  /** Size in bytes of the target's backing file: from there on, zeroes need not be written over it. */
   readonly beneathBytes?: number | undefined
   /**
-   * Looks closer at what is `beneath`, where the target's own backing file may show something else there.
+   * Examines a range that is `beneath`, if the target's own backing file may show different content there.
    *
    * @returns the same range in parts, in order, each with its kind
    */
   readonly refine?: ((range: CopyRange) => AsyncIterable<CopyRange>) | undefined
   /**
-   * Told that the status of a sector cannot be found out, by its offset in its source; it is then taken for data.
-   * Without it the error is thrown.
+   * Called if the status of a sector cannot be determined, with the sector's offset in its source; the sector
+   * then counts as data. Without this callback, the error is thrown.
    */
   readonly onStatusError?: ((offset: number, error: unknown) => void) | undefined
 }
@@ -90,7 +90,7 @@ interface Part extends CopySource {
   readonly alignment: number
 }
 
-/** So many ranges are remembered; of more fragmented disks the status is asked again. */
+/** Most ranges to remember; on more fragmented disks the status is queried a second time. */
 const REMEMBERED = 65_536
 
 /** The ranges of a copy. */
@@ -108,7 +108,7 @@ export class CopyMap {
     this.size = parts.at(-1)?.end ?? 0
   }
 
-  /** Asks the sources for their sizes and clusters. */
+  /** Makes a map, after querying the sources for their sizes and cluster sizes. */
   static async of(options: CopyMapOptions): Promise<CopyMap> {
     requireMap(options)
     const parts: Part[] = []
@@ -123,7 +123,7 @@ export class CopyMap {
     return new CopyMap(parts, options)
   }
 
-  /** Bytes in ranges of the given kinds. Looks at everything; what it saw is remembered for {@link ranges}. */
+  /** Bytes in ranges of the given kinds. Walks all sources, and remembers the ranges for {@link ranges}. */
   async count(kinds: ReadonlySet<CopyKind>): Promise<number> {
     let bytes = 0
     const seen: CopyRange[] = []
@@ -135,13 +135,17 @@ export class CopyMap {
     return bytes
   }
 
-  /** Everything, in order, without gaps. @throws BlockError `error while reading block status at offset N: ...` */
+  /**
+   * All ranges, in order, without gaps.
+   *
+   * @throws BlockError `error while reading block status at offset N: ...`
+   */
   async *ranges(): AsyncGenerator<CopyRange, void, undefined> {
     if (this.#remembered) yield* this.#remembered
     else yield* this.#look()
   }
 
-  /** Fills `into` from an offset of the copy: from as many sources as it lies in. @throws what reading threw */
+  /** Fills `into` from an offset of the copy, which may span several sources. @throws what reading threw */
   async read(offset: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.length; ) {
       const at = offset + done
@@ -154,7 +158,7 @@ export class CopyMap {
     }
   }
 
-  /** Copies go on where they were, or a little behind: of many sources few are looked at. */
+  /** Copies read at or near their last offset, so the search starts at the part of the previous call. */
   #partAt(offset: number): Part {
     let index = this.#lastPart
     while (offset < this.#parts[index]!.start) index--
@@ -187,7 +191,7 @@ export class CopyMap {
     const limit = beneathBytes === undefined || isBeyond ? Number.POSITIVE_INFINITY : beneathBytes - offset
     const status = await this.#status(part, cursor, offset, Math.min(part.end - offset, limit))
     let { bytes } = status
-    // A range that ends within a cluster would make its neighbour read the rest of the cluster alone.
+    // If a range ended within a cluster, the rest of that cluster would need a read of its own.
     const tail = (offset - part.start + bytes) % part.alignment
     if (bytes > tail) bytes -= tail
     const kind = status.kind === 'zero' && isBeyond ? 'beneath' : status.kind

@@ -1,6 +1,6 @@
 /**
- * The data of newly allocated clusters: what the guest writes, and around it what the clusters showed before.
- * Formats say which clusters, and what they showed.
+ * Fills newly allocated clusters: with the guest's data, and around it with the old content of that guest
+ * range. Formats name the clusters and supply the old content.
  */
 import type { BlockChild } from './child.ts'
 
@@ -10,14 +10,14 @@ const MERGE_LIMIT = 1024 * 1024
 /** Clusters that are about to be filled. Guest offsets are bytes; so are host offsets, of the `data` child. */
 export interface NewClusters {
   readonly data: BlockChild
-  /** Who is told of the steps: the format's own file, also where the data lives in another. */
+  /** The steps are announced here: the format's own file, even if the data is in another one. */
   readonly announceTo: BlockChild
   /** Guest range that reads from the clusters once they are linked; it contains the range that is written. */
   readonly start: number
   readonly end: number
   /** Host offset of `start`. */
   readonly hostOffset: number
-  /** Nothing was ever written there: zeroes need not be. */
+  /** The clusters were never written, and so read as zeroes already. */
   readonly zeroed: boolean
   /** Whether a guest range is known to have shown zeroes only. */
   readsAsZero(offset: number, bytes: number): Promise<boolean>
@@ -25,11 +25,11 @@ export interface NewClusters {
   readOld(offset: number, into: Uint8Array): Promise<void>
 }
 
-/** What a range showed before: its bytes, or the knowledge that they are all zero. */
+/** The old content of a range: its bytes, or the knowledge that they are all zero. */
 type Content = Uint8Array | 'zero'
 
 /**
- * Writes guest data to new clusters, with what has to be copied around it.
+ * Writes guest data to new clusters, together with the old content around it.
  *
  * @param offset guest offset of `from`
  * @returns whether anything but the guest's new data was written: then it has to be durable before the link

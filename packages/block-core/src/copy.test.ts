@@ -39,7 +39,7 @@ function source(units: string, more: Partial<NodeOps> = {}): BlockNode {
   })
 }
 
-/** A disk that notes what is done to it: what is written, as its first bytes in units, and where. */
+/** A disk that records writes: the first byte of each unit, and the offset. */
 function target(units: number, more: Partial<NodeOps> = {}) {
   const said: string[] = []
   const node = nodeOf({
@@ -120,7 +120,7 @@ describe('a copy from node to node', () => {
     ])
   })
 
-  /** A source whose first read ends last, and how many were read before it did. */
+  /** A source whose first read ends only after others; `reads` lists the order of completion. */
   const slowStart = () => {
     const reads: number[] = []
     let release: () => void = () => {}
@@ -203,7 +203,7 @@ describe('a copy from node to node', () => {
     await copy({ sources: [{ node: source('x') }, { node: bad }] }, node, {
       onReadError: (offset) => errors.push(offset),
     })
-    // The offset is that in its source.
+    // The offset is relative to its source.
     expect(errors).toEqual([UNIT + SECTOR])
     const expected = new Uint8Array(2 * UNIT).fill(7)
     expect(written[1]).toEqual(expected.fill(0, UNIT + SECTOR, UNIT + 2 * SECTOR))

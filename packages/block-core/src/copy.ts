@@ -1,6 +1,6 @@
 /**
- * Copying from node to node: several readers ahead, one writer or several, zeroes and what lies beneath left out. It is
- * what converting, committing and rebasing have in common.
+ * Copying from node to node: reads run ahead in parallel, writes are in order or parallel, and ranges that
+ * are zero or `beneath` are skipped. Converting, committing and rebasing share this code.
  */
 import {
   type Check,
@@ -25,7 +25,7 @@ import type { AbortSignalLike } from './platform-types.ts'
 import { RateLimit } from './rate-limit.ts'
 import { SparseRuns, type SparseRunsOptions } from './sparse-runs.ts'
 
-/** A part of a copy that is done in one go: a range, or a part of one. */
+/** A part of a copy that is handled as one unit: a range, or a part of one. */
 export type CopyPiece = CopyRange
 
 /** How to copy. */
@@ -33,36 +33,36 @@ export interface CopyOptions {
   readonly map: CopyMap
   readonly target: BlockNode
   /**
-   * What becomes of ranges that read as zeroes: `write`: they are made to read as zeroes; `skip`: they already do;
-   * `data`: zero bytes are written, so that the target is allocated in full. Default: `write`.
+   * How ranges that read as zeroes are copied: `write`: the target is made to read as zeroes; `skip`: it
+   * already does; `data`: zero bytes are written, so that the target is fully allocated. Default: `write`.
    */
   readonly zeroes?: 'write' | 'skip' | 'data' | undefined
-  /** Looks for zeroes in data, which then count as such ranges; left out: data is written as it is. */
+  /** Search data for zeroes, which are then copied as zero ranges. Absent: data is written as it is. */
   readonly sparse?: SparseRunsOptions | undefined
-  /** Bytes of the longest piece. Default: 2 MiB, as in QEMU. */
+  /** Longest piece, in bytes. Default: 2 MiB, as in QEMU. */
   readonly pieceBytes?: number | undefined
-  /** Pieces that are worked on at the same time. Default: 8. */
+  /** Number of pieces in flight. Default: 8. */
   readonly parallel?: number | undefined
-  /** Write pieces whenever they are there, not one after the other. Default: off. */
+  /** Write each piece as soon as it has been read, not in order. Default: off. */
   readonly outOfOrder?: boolean | undefined
-  /** Write compressed: pieces are clusters of so many bytes. */
+  /** Write compressed, in clusters of this many bytes. */
   readonly compressedCluster?: number | undefined
-  /** Let the host copy data where it can; what it copies is not searched for zeroes. */
+  /** Let the host system copy data if it can; such data is not searched for zeroes. */
   readonly offload?: boolean | undefined
-  /** At most so many bytes are written per second; default: no limit. */
+  /** Most bytes written per second; default: no limit. */
   readonly rate?: number | undefined
-  /** Memory for the pieces that are worked on; page-aligned memory is quicker. */
+  /** Allocates the memory for the pieces in flight; page-aligned memory is faster. */
   readonly allocate?: ((bytes: number) => Uint8Array) | undefined
   /**
-   * Told that a sector cannot be read, by its offset in its source; zeroes are then written in its place. Without it
-   * the copy ends.
+   * Called if a sector cannot be read, with its offset in its source; zeroes are then written instead.
+   * Without this callback, the copy fails.
    */
   readonly onReadError?: ((offset: number, error: unknown) => void) | undefined
-  /** A piece is begun; before it is read, so that it is known even while a source is slow. */
+  /** Called when a piece begins, before it is read: so progress shows even while a source is slow. */
   readonly onBegin?: ((piece: CopyPiece) => void) | undefined
-  /** A piece is in the target. */
+  /** Called when a piece is in the target. */
   readonly onEnd?: ((piece: CopyPiece) => void) | undefined
-  /** Ends the copy when it is aborted: what is in flight ends, nothing new begins. */
+  /** Stops the copy when aborted: requests in flight finish, no new ones begin. */
   readonly signal?: AbortSignalLike | undefined
 }
 
@@ -100,10 +100,10 @@ const PIECE = 2 * 1024 * 1024
 const PARALLEL = 8
 
 /**
- * Copies everything.
+ * Copies all ranges of `map` to `target`.
  *
  * @throws BlockError `error while reading at byte N: ...`, `error while writing at byte N: ...`, or what the map
- *   throws; the reason of an aborted signal: then the target has some of the content
+ *   throws; the reason of an aborted signal. Then the target has some of the content
  */
 export async function copyNodes(options: CopyOptions): Promise<void> {
   requireOptions(options, 'options', COPY)
@@ -147,14 +147,14 @@ class Copy {
     return this.#failure !== undefined || this.#options.signal?.aborted === true
   }
 
-  /** Takes pieces as long as there are any. A failure is kept, and ends all workers. */
+  /** Copies pieces until none are left. The first failure is kept, and stops all workers. */
   async #work(index: number): Promise<void> {
     try {
       while (!this.#ended) {
-        // A generator serves those who wait for it in order.
+        // A generator serves concurrent calls of next() in order.
         const next = await this.#pieces.next()
         if (next.done) return
-        // Nothing may be asked for it, and many follow.
+        // A piece may need no request at all, and many such pieces may follow.
         const turning = pause()
         if (turning) await turning
         await this.#copy(next.value, index)
@@ -181,14 +181,14 @@ class Copy {
       else if (piece.kind === 'zero') await this.#storeZeroes(piece.offset, piece.bytes)
       if (!this.#ended) onEnd?.(piece)
     } catch (error) {
-      // Kept before the next one gets its turn.
+      // Recorded before the next piece gets its turn.
       this.#failure ??= { error }
     } finally {
       done()
     }
   }
 
-  /** The bytes to be written; undefined where none are. */
+  /** Returns the bytes to write; undefined if the piece needs no data. */
   async #load({ offset, bytes, kind }: CopyPiece, index: number): Promise<Uint8Array | undefined> {
     const isFull = this.#options.zeroes === 'data'
     if (kind === 'beneath' || (kind === 'zero' && !isFull)) return undefined
@@ -203,7 +203,7 @@ class Copy {
     return data
   }
 
-  /** Reads sector by sector: what cannot be read becomes zeroes. */
+  /** Reads sector by sector; unreadable sectors become zeroes. */
   async #salvage(offset: number, data: Uint8Array): Promise<void> {
     const { map, onReadError, signal } = this.#options
     for (let done = 0; done < data.length && !signal?.aborted; done += SECTOR) {
@@ -217,7 +217,7 @@ class Copy {
     }
   }
 
-  /** @returns whether it could be done; if not, it is not tried again */
+  /** @returns whether the host copied the piece; if not, offloading is not tried again */
   async #copyInHost({ offset, bytes, host }: CopyPiece): Promise<boolean> {
     const { target, signal } = this.#options
     await this.#limit?.take(bytes, signal)
@@ -226,7 +226,7 @@ class Copy {
       await target.copyRange(offset, bytes, host!.node, host!.offset)
       return true
     } catch {
-      // Whatever it was: where it is no refusal, reading or writing will meet it again, and say so.
+      // If this was a real failure, not a refusal, reading or writing will meet and report it again.
       this.#offload = false
       return false
     }
@@ -266,14 +266,14 @@ class Copy {
     }
   }
 
-  /** The worker's part of the memory, which is taken when it is first needed. */
+  /** The worker's part of the memory, which is allocated on first use. */
   #buffer(index: number): Uint8Array {
     const { allocate = (bytes) => new Uint8Array(bytes) } = this.#options
     this.#memory ??= allocate(this.#parallel * this.#pieceBytes)
     return this.#memory.subarray(index * this.#pieceBytes, (index + 1) * this.#pieceBytes)
   }
 
-  /** Ranges that are read or written as data are cut; others are one request. */
+  /** Cuts ranges that are read or written as data; other ranges stay one request. */
   async *#cut(): AsyncGenerator<CopyPiece, void, undefined> {
     const { map, zeroes } = this.#options
     for await (const range of map.ranges()) {
@@ -291,8 +291,8 @@ class Copy {
   }
 
   /**
-   * Compressed data is written in whole clusters: one with anything in it is data, and what fills clusters
-   * otherwise stays what it is.
+   * Compressed data is written in whole clusters: a cluster with any data is data; only whole clusters keep
+   * another kind.
    */
   async *#cutClusters(cluster: number): AsyncGenerator<CopyPiece, void, undefined> {
     const { map } = this.#options

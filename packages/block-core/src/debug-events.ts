@@ -1,5 +1,5 @@
 /**
- * Named steps inside a format driver, with QEMU's names (`BlkdebugEvent` of qapi/block-core.json): people
+ * Named steps inside a format driver, with QEMU's names (`BlkdebugEvent` of qapi/block-core.json): users
  * type them after qemu-io's `break` and in blkdebug rules.
  */
 export const DEBUG_EVENTS = [
@@ -53,5 +53,5 @@ export const DEBUG_EVENTS = [
   'none',
 ] as const
 
-/** A step a format driver, or the request path, announces. */
+/** A step that a format driver, or the request path, announces. */
 export type DebugEvent = (typeof DEBUG_EVENTS)[number]

@@ -1,5 +1,5 @@
 /**
- * What opening depends on, and the nodes that were opened with it: names are unique within one environment.
+ * What opening nodes depends on, and the nodes opened with it: node names are unique within one environment.
  */
 import { expects, requireCallback, wrongValue } from './arguments.ts'
 import type { CheckReport, ChildRole } from './driver.ts'
@@ -10,16 +10,16 @@ import type { RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
 import { shared } from './shared-state.ts'
 
-/** What opening depends on. Nodes opened with the same object share one space of node names. */
+/** What opening nodes depends on. Nodes opened with the same object share one namespace. */
 export interface OpenEnvironment {
   readonly registry: DriverRegistry
   readonly host: OpenHost
   /**
-   * Takes every line that a node of this environment has for a person (QEMU prints them to stderr), also
-   * those of children and those made while opening, which no listener of a node's `warn` event can hear.
+   * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings
+   * from children and while opening, which no listener of a node's `warn` event can receive.
    */
   readonly onWarn?: (line: string) => void
-  /** Told of every repair that ran while opening or reopening. */
+  /** Called after every repair that runs while opening or reopening. */
   readonly onRepair?: (report: CheckReport, nodeName: string) => void
 }
 
@@ -34,7 +34,7 @@ const requireHost = expects(
   (value) => isObject(value) && typeof (value as Partial<OpenHost>).resolve === 'function',
 )
 
-/** @throws BlockError EINVAL: a host that is missing would be missed only once an image names a file */
+/** Otherwise a missing `host` would go unnoticed until an image names a file. @throws BlockError EINVAL */
 export function requireEnvironment(environment: OpenEnvironment): void {
   if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
   const { registry, host, onWarn, onRepair } = environment
@@ -44,13 +44,13 @@ export function requireEnvironment(environment: OpenEnvironment): void {
   if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
 }
 
-/** How a node came to be: what reopening and naming it need, and its users do not. */
+/** How a node was opened: internal facts for reopening and naming it. */
 export interface NodeOrigin {
   readonly environment: OpenEnvironment
-  /** The node that opened this one for itself and hands down options, and as what; undefined for others. */
+  /** The node that opened this one as its own child and passes options down; undefined for other nodes. */
   readonly parent: string | undefined
   readonly role: ChildRole | undefined
-  /** What would open an equal node again: QEMU's `full_open_options`. */
+  /** Options that would open an equal node again: QEMU's `full_open_options`. */
   readonly full: RawOptions
   readonly forceShare: boolean
   readonly autoReadOnly: boolean
@@ -58,7 +58,7 @@ export interface NodeOrigin {
 
 const origins = shared('origins', () => new WeakMap<BlockNode, NodeOrigin>())
 
-/** How a node was opened; undefined for nodes that were not made by `openNode`. */
+/** How a node was opened; undefined for nodes not made by `openNode`. */
 export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(node)
 
 /** @internal */
@@ -70,9 +70,9 @@ class NodeTable {
   #count = 0
 
   /**
-   * Takes a name, before its node exists.
+   * Reserves a name, or makes one up, before its node exists.
    *
-   * @throws BlockError EINVAL for a malformed or taken name
+   * @throws BlockError EINVAL if the name is malformed or taken
    */
   reserve(wanted: string | undefined): string {
     const name = wanted ?? `#block${String(this.#count++).padStart(3, '0')}`
@@ -97,7 +97,7 @@ class NodeTable {
     return this.#nodes.get(name)
   }
 
-  /** The open nodes that have `node` as a child. */
+  /** The open nodes that have `node` as a child, with its role. */
   *parentsOf(node: BlockNode): Generator<[parent: BlockNode, role: ChildRole]> {
     for (const parent of this.#nodes.values()) {
       for (const [role, edge] of parent?.children ?? [])

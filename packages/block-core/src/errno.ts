@@ -36,10 +36,10 @@ const TABLE: readonly ErrnoRow[] = [
 const byCode = new Map<string, ErrnoRow>(TABLE.map((row) => [row[0], row]))
 const byNumber = new Map<number, ErrnoRow>([...TABLE].reverse().map((row) => [row[1], row]))
 
-/** One errno: its code, Linux's number (none for those of other systems) and the C library's words. */
+/** One errno: its code, Linux's number (0 or less if Linux has none) and the C library's words. */
 export type ErrnoRow = readonly [code: BlockErrorCode, errno: number, text: string]
 
-/** Takes in what else a host may report. Pages have no such host, and so are not given the whole table. */
+/** Adds the errors that only an operating system reports. Web pages do without the longer table. */
 export function learnErrnos(rows: readonly ErrnoRow[]): void {
   for (const row of rows) {
     byCode.set(row[0], row)
@@ -53,14 +53,14 @@ export const strerror = (code: BlockErrorCode): string => byCode.get(code)?.[2] 
 /** Linux's number for a code. */
 export const errnoOf = (code: BlockErrorCode): number => byCode.get(code)?.[1] ?? 5
 
-/** The code for a Linux errno number; numbers we have no name for become EIO. */
+/** The code for a Linux errno number; unknown numbers become EIO. */
 export const codeOfErrno = (errno: number): BlockErrorCode => byNumber.get(errno)?.[0] ?? 'EIO'
 
 /** Whether a host's error code (`'ENOSPC'`, ...) is one that we know. */
 const isKnownCode = (code: unknown): code is BlockErrorCode => typeof code === 'string' && byCode.has(code)
 
 /**
- * What was thrown, as the C library would word it: the text of the code for a {@link BlockError} or a Node
+ * A thrown value in the C library's words: the text of the code for a {@link BlockError} or a Node.js
  * system error, else the message.
  */
 export function errorText(error: unknown): string {
@@ -75,7 +75,7 @@ export function fromHostError(error: unknown, what: string, node?: string): Bloc
   if (error instanceof BlockError) return error
   const raw = (error as { code?: unknown } | undefined)?.code
   const known = raw === 'EOPNOTSUPP' ? 'ENOTSUP' : isKnownCode(raw) ? raw : 'EIO'
-  // To whoever asks, a call that the system lacks is one that it does not support.
+  // To callers, a system call that does not exist is an operation that is not supported.
   const code = (raw as string) === 'ENOSYS' ? 'ENOTSUP' : known
   return new BlockError(code, `${what}: ${strerror(raw === 'ENOSYS' && isKnownCode(raw) ? raw : code)}`, {
     node,
@@ -83,7 +83,7 @@ export function fromHostError(error: unknown, what: string, node?: string): Bloc
   })
 }
 
-/** What was thrown, told by what it was that failed: `what: words of the C library`. Its code stays. */
+/** Wraps a thrown value in a message that names what failed: `what: words of the C library`; same code. */
 export function failureOf(what: string, cause: unknown, offset?: number): BlockError {
   const code = isBlockError(cause) ? cause.code : fromHostError(cause, what).code
   const node = isBlockError(cause) ? cause.node : undefined

@@ -1,10 +1,10 @@
 /**
  * Every failure the library reports on purpose is a {@link BlockError}: callers branch on `code`, people
- * read `message`, and `cause` keeps what the host said. The codes are POSIX errno names, because QEMU's
+ * read `message`, and `cause` keeps the host's own error. The codes are POSIX errno names, because QEMU's
  * tools print errors as errno texts and scripts compare them (see `errno.ts`), plus two of our own.
  */
 
-/** What went wrong, for a program to branch on: also whatever else the host says, by its errno's name. */
+/** What went wrong, for a program to branch on; includes all errno names that a host may report. */
 export type BlockErrorCode =
   | HostErrorCode
   | 'EPERM' // a write to a read-only node
@@ -13,7 +13,7 @@ export type BlockErrorCode =
   | 'EAGAIN'
   | 'ENOMEM'
   | 'EACCES'
-  | 'EBUSY' // the node or file is in use by somebody else
+  | 'EBUSY' // the node or file is in use elsewhere
   | 'EEXIST'
   | 'ENOTDIR'
   | 'EISDIR'
@@ -32,7 +32,7 @@ export type BlockErrorCode =
   | 'EFORMAT' // not an image of this format
   | 'ECORRUPT' // an image of this format that contradicts itself
 
-/** What else hosts report: the rest of Linux's errno, and what only other systems have. */
+/** The other errors that hosts report: the rest of Linux's errno, and some that only other systems have. */
 // biome-ignore format: a list
 export type HostErrorCode =
   | 'ESRCH' | 'EINTR' | 'ENXIO' | 'E2BIG' | 'ENOEXEC' | 'EBADF' | 'ECHILD' | 'EFAULT' | 'ENOTBLK'
@@ -56,13 +56,13 @@ export interface BlockErrorDetail {
   readonly node?: string | undefined
   /** Bytes: a guest offset for requests, a host offset for metadata. */
   readonly offset?: number | undefined
-  /** What the host reported. */
+  /** The host's own error. */
   readonly cause?: unknown
-  /** What to do about it: a sentence that programs print on a line of its own (QEMU's error_append_hint). */
+  /** How to fix it: a sentence that programs print on a line of its own (QEMU's error_append_hint). */
   readonly hint?: string
 }
 
-/** By which copies of the library know each other's errors: the ES modules those of the CommonJS build, and the reverse. */
+/** Marks errors, so that copies of the library (ES modules, the CommonJS build) recognize each other's. */
 const BRAND = Symbol.for('vmblock.BlockError')
 
 /** The one error class of the library. `instanceof` holds for errors of every copy of it. */
@@ -90,12 +90,12 @@ export class BlockError extends Error {
   }
 }
 
-/** Whether `error` is a {@link BlockError}, of the given code if one is given; of this copy of the library or another. */
+/** Whether `error` is a {@link BlockError} (with the given code, if any), from any copy of the library. */
 export const isBlockError = (error: unknown, code?: BlockErrorCode): error is BlockError =>
   typeof error === 'object' &&
   error !== null &&
   BRAND in error &&
   (code === undefined || (error as unknown as BlockError).code === code)
 
-/** The message of anything that was thrown. */
+/** The message of any thrown value. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

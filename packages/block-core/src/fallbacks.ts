@@ -1,4 +1,4 @@
-/** Zero writes and discards, cut to what a driver takes, and what stands in where it has none. */
+/** Zero writes and discards, cut to a driver's limits, with a fallback for drivers without zero writes. */
 import { alignDown, alignUp } from './bits.ts'
 import type { BlockLimits, WriteFlags } from './driver.ts'
 import { BlockError, isBlockError } from './errors.ts'
@@ -13,10 +13,10 @@ interface ZeroWriter {
 }
 
 /**
- * Zeroes a range: first by the driver's own means, in pieces that respect its limits, and by writing zero
- * bytes where it says ENOTSUP.
+ * Zeroes a range: by the driver's own zero writes, in pieces that respect its limits, and by writing zero
+ * bytes if the driver reports ENOTSUP.
  *
- * @throws BlockError ENOTSUP with `noFallback` where the driver's own means do not reach
+ * @throws BlockError ENOTSUP with `noFallback` if the driver cannot write zeroes itself
  */
 export async function writeZeroesInPieces(
   writer: ZeroWriter,
@@ -64,7 +64,7 @@ async function writeZeroBytes(writer: ZeroWriter, offset: number, bytes: number)
 
 /**
  * Discards a range in pieces that respect a driver's limits. Ends that do not fill an alignment unit are
- * still offered (QEMU does so too: a driver may count what it was told in parts); ENOTSUP is not an error.
+ * passed on as well (as in QEMU: a driver may combine partial discards); ENOTSUP is not an error.
  */
 export async function discardInPieces(
   discard: (offset: number, bytes: number) => Promise<void>,

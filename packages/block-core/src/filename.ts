@@ -1,4 +1,4 @@
-/** File names as QEMU's tools take them: `protocol:...`, paths, and `json:{...}` with a reader of JSON. */
+/** File names as QEMU's tools take them: `protocol:...`, paths, and `json:{...}` (with a JSON reader). */
 import type { AnyDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import { isTree, nestOptions } from './key-value.ts'
@@ -6,13 +6,13 @@ import type { RawOptions } from './options.ts'
 import { pathName, protocolOf } from './paths.ts'
 import type { DriverRegistry } from './registry.ts'
 
-/** Reads what stands behind `json:`. @throws BlockError EINVAL that says what is wrong with it */
+/** Reads the text after `json:`. @throws BlockError EINVAL that says what is wrong with it */
 export type JsonNameReader = (text: string) => RawOptions
 
 /**
  * Turns a file name into the options of the node it names.
  *
- * @param readJson undefined: no `json:` stands anywhere in the name
+ * @param readJson undefined: `json:` occurs nowhere in the name
  * @throws BlockError EINVAL `Unknown protocol 'X'`, or what is wrong with the JSON
  */
 export function optionsOfName(
@@ -21,7 +21,7 @@ export function optionsOfName(
   readJson: JsonNameReader | undefined,
 ): RawOptions {
   if (readJson && filename.startsWith('json:')) return readJson(filename.slice('json:'.length))
-  // Before its prefix is looked at: names of devices may hold colons.
+  // Before the prefix is considered: names of devices may contain colons.
   const device = registry.deviceOf(filename)
   if (device) return { driver: device.name, filename: pathName(filename) }
   const prefix = protocolOf(filename)
@@ -33,8 +33,8 @@ export function optionsOfName(
 }
 
 /**
- * What a driver makes of a file name with one of its prefixes. A child it gives as nothing but a `filename`
- * is a file name as the tools take it (`blkdebug:rules:null-co://`).
+ * Parses a file name that has one of a driver's prefixes. If the driver gives a child by `filename` alone,
+ * that is again a file name as the tools take it (`blkdebug:rules:null-co://`).
  */
 export function parsePrefixed(
   registry: DriverRegistry,
@@ -54,7 +54,7 @@ export function parsePrefixed(
   return options
 }
 
-/** @param parseJson throws an Error with QEMU's message */
+/** Makes a reader for `json:` names. @param parseJson throws an Error with QEMU's message */
 export const jsonNameReader =
   (parseJson: (text: string) => unknown): JsonNameReader =>
   (text) => {
@@ -65,7 +65,7 @@ export const jsonNameReader =
       throw new BlockError('EINVAL', `Could not parse the JSON options: ${(error as Error).message}`)
     }
     if (!isTree(value)) throw new BlockError('EINVAL', 'Invalid JSON object given')
-    // Opening for a check, or to be described, is the program's decision, never that of a name.
+    // Only the program decides to open for a check, or to be described, never a file name.
     for (const key of ['check-mode', 'checkMode', 'no-io', 'noIo'])
       if (key in value)
         throw new BlockError('EINVAL', `Invalid parameter '${key.replace(/[A-Z]/, '-$&').toLowerCase()}'`)

@@ -122,7 +122,7 @@ describe('coalesced flushes', () => {
     expect(state.flushes).toBe(0)
     await new Promise((resolve) => setImmediate(resolve))
     expect(state.flushes).toBe(1)
-    // The other one comes at last, and was not covered.
+    // The other write ends only now, and was not covered.
     queue.wrote()
     queue.arrived()
     const second = queue.flush()
@@ -152,7 +152,7 @@ describe('coalesced flushes', () => {
       queue.arrived()
       return queue.flush()
     })
-    // All of them wait for the same one.
+    // All of them wait for the same flush.
     expect(new Set(ends).size).toBe(1)
     await Promise.resolve()
     await Promise.resolve()

@@ -1,7 +1,8 @@
 /**
- * Coalesced flushes. A flush with nothing written since the last one issues nothing; flushes asked for while
- * one runs share the next one (group commit), because only that one is sure to cover what they wrote. Writes that
- * will each ask for a flush announce themselves, so that the first of them to end can let the others come along.
+ * Coalesced flushes. If nothing was written since the last flush, a flush issues nothing; flushes requested
+ * while one runs share the next one (group commit), because only that one is sure to cover their writes.
+ * Writes that will request a flush announce themselves, so that the flush of the first to end can wait for
+ * the others.
  */
 import { nextTurn } from './drivers/event-loop.ts'
 
@@ -10,12 +11,12 @@ const DONE = Promise.resolve()
 /** Decides when a node's driver has to flush. */
 export class FlushQueue {
   readonly #flush: () => Promise<void>
-  /** Counts completed writes; the number at the start of a flush is what the flush covers. */
+  /** Counts completed writes; a flush covers those counted when it starts. */
   #written = 0
   #durable = 0
   #running: { readonly covers: number; readonly done: Promise<void> } | undefined
   #next: Promise<void> | undefined
-  /** Writes under way that will ask for a flush. */
+  /** Writes in flight that will request a flush. */
   #expected = 0
   #allArrived: (() => void) | undefined
 
@@ -23,17 +24,17 @@ export class FlushQueue {
     this.#flush = flush
   }
 
-  /** A write has ended, well or badly: the next flush has something to do. */
+  /** A write has ended, successfully or not: the next flush has work to do. */
   wrote(): void {
     this.#written++
   }
 
-  /** A write begins whose caller will call {@link arrived} when it has ended, and then {@link flush}. */
+  /** A write begins. When it has ended, its caller will call {@link arrived}, and then {@link flush}. */
   expect(): void {
     this.#expected++
   }
 
-  /** A write that was expected has ended, well or badly. */
+  /** An expected write has ended, successfully or not. */
   arrived(): void {
     this.#expected--
     if (this.#expected === 0) this.#allArrived?.()
@@ -44,11 +45,11 @@ export class FlushQueue {
     return this.#written === this.#durable
   }
 
-  /** Resolves when everything that was written before the call is durable. */
+  /** Resolves when everything written before the call is durable. */
   flush(): Promise<void> {
     if (this.#written === this.#durable) return DONE
     const running = this.#running
-    // Between the end of one flush and the start of the next, the next is still to come and covers everything.
+    // Between the end of one flush and the start of the next, that next one covers everything.
     if (!running) return this.#next ?? (this.#expected > 0 ? this.#gather() : this.#start())
     if (running.covers === this.#written) return running.done
     this.#next ??= running.done.then(
@@ -59,8 +60,8 @@ export class FlushQueue {
   }
 
   /**
-   * A flush of what is expected, too. It begins when all of that has come; or when the event loop has turned, since
-   * who waits for the host may wait for long, and can have the next.
+   * A flush that also covers the expected writes. It begins when all of them have ended, but waits for one
+   * turn of the event loop at most: a write that takes longer can use the next flush.
    */
   #gather(): Promise<void> {
     const gathered = new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-/** Files of other programs are never taken for raw disks, whatever drivers an application has; disks of any kind are. */
+/** Files of other programs never open as raw disks, whatever drivers an application has; raw disks do. */
 import { describe, expect, it, vi } from 'vitest'
 import { defineDriver, type NodeOps } from './driver.ts'
 import { memory, memoryFromBytes } from './drivers/memory.ts'

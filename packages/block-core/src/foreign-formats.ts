@@ -1,34 +1,34 @@
 /**
- * How the files of other formats are recognised, so that none of them is taken for a raw disk. Each row is what the driver of
- * that format will have, and moves there with it. Registries differ in the drivers that they hold: formats that have one are
- * here, too, for those without. The rows recognise whatever QEMU 7.2 would, and more.
+ * Recognizes files of formats without a driver, so that none of them is taken for a raw disk. If a driver is
+ * written for one, its row moves there. Formats that already have a driver are listed too, because not every
+ * registry holds every driver. The rows recognize all that QEMU 7.2 does, and more.
  *
- * Nothing is imported, so that a page that needs this late does not start with more files.
+ * This file imports nothing, so that web pages, which load it on demand, do not load more files at the start.
  */
 import type { AnyDriver, FormatProbe } from './driver.ts'
 
-/** A format that may be without a driver. */
+/** A format that may have no driver. */
 interface ForeignFormat extends FormatProbe {
-  /** For people: `x.img is ...`. */
+  /** For messages: `x.img is ...`. */
   readonly what: string
 }
 
 const CERTAIN = 100
 const SECTOR = 512
 
-/** From Latin-1 text: one character is one byte. */
+/** The bytes of Latin-1 text: one character is one byte. */
 const bytesOf = (text: string): readonly number[] => Array.from(text, (character) => character.charCodeAt(0))
 
 const holds = (bytes: Uint8Array, at: number, wanted: readonly number[]): boolean =>
   at >= 0 && wanted.every((byte, index) => bytes[at + index] === byte)
 
-/** Probes for any of these signatures, each at the same place (bytes). */
+/** Probes for any of these signatures at offset `at` (bytes). */
 const startsWith = (signatures: readonly string[], at = 0): Pick<FormatProbe, 'probe'> => {
   const wanted = signatures.map(bytesOf)
   return { probe: (head) => (wanted.some((signature) => holds(head, at, signature)) ? CERTAIN : 0) }
 }
 
-/** Probes for a pattern; it sees the first sector as Latin-1 text. */
+/** Probes for a pattern in the first sector, read as Latin-1 text. */
 const matches = (pattern: RegExp): Pick<FormatProbe, 'probe'> => ({
   probe: (head) => (pattern.test(String.fromCharCode(...head)) ? CERTAIN : 0),
 })
@@ -39,7 +39,7 @@ const version = (head: Uint8Array): number => viewOf(head).getUint32(4)
 
 const QCOW = bytesOf('QFI\xfb')
 
-/** Offset 0 of a VMDK whose header is binary: hosted, of an ESX server, and of VMFS 6. */
+/** VMDK files with a binary header, at offset 0: hosted, from an ESX server, and from VMFS 6. */
 const VMDK_SPARSE = startsWith([
   'KDMV',
   'COWD',
@@ -47,8 +47,9 @@ const VMDK_SPARSE = startsWith([
 ])
 
 /**
- * A VMDK descriptor is text. QEMU looks for a line with the version behind comments and lines of spaces, whatever they say;
- * VMware begins with a comment of these words. Both in the first sector, which is all that a probe sees.
+ * A VMDK descriptor is text. QEMU looks for a line with the version after any comments and blank lines;
+ * VMware begins with a comment of these words. Both must be in the first sector, which is all that a probe
+ * sees.
  */
 const VMDK_TEXT = matches(
   /^(?:\xef\xbb\xbf)?(?:#[^\n]*\n|[ \t\r]*\n)*(?:[ \t]*version[ \t]*=[ \t]*["']?\d|[ \t]*#[ \t]*Disk[ \t]*DescriptorFile)/i,
@@ -56,7 +57,7 @@ const VMDK_TEXT = matches(
 
 const CONECTIX = bytesOf('conectix')
 
-/** The footer of a VHD is its last sector; old programs made it a byte shorter, and a file may have been cut or filled up. */
+/** The footer of a VHD is its last sector, or a byte shorter (old programs); files may be cut or padded. */
 function hasVhdFooter(tail: Uint8Array): boolean {
   const lastSector = Math.ceil(tail.length / SECTOR) * SECTOR - SECTOR
   return [tail.length - 512, tail.length - 511, lastSector].some((at) => holds(tail, at, CONECTIX))
@@ -66,12 +67,12 @@ const KOLY = bytesOf('koly')
 /** The signature, the version and the size of the trailer. */
 const KOLY_TRAILER = bytesOf('koly\x00\x00\x00\x04\x00\x00\x02\x00')
 const ENCRYPTED_END = bytesOf('cdsaencr')
-/** QEMU finds a trailer that up to 511 bytes follow. */
+/** QEMU also finds a trailer that is followed by up to 511 bytes. */
 const KOLY_BYTES = 1023
 
 /**
- * The trailer of a DMG is its last sector, or nearly. QEMU goes by the name of the file, and is then content with four
- * letters, so a disk of such a name must not have them there.
+ * The trailer of a DMG is at or near its end. For a file named *.dmg, QEMU accepts the four letters `koly`
+ * alone, so a raw disk of such a name must not have them there.
  */
 function hasDmgTrailer(tail: Uint8Array, filename: string): boolean {
   const wanted = /\.dmg$/i.test(filename) ? KOLY : KOLY_TRAILER
@@ -80,21 +81,21 @@ function hasDmgTrailer(tail: Uint8Array, filename: string): boolean {
   return holds(tail, tail.length - ENCRYPTED_END.length, ENCRYPTED_END)
 }
 
-/** Frames that decoders skip may come first: pzstd writes one. */
+/** Skippable frames may come first: pzstd writes one. */
 const isSkippable = (head: Uint8Array, at: number): boolean =>
   (head[at]! & 0xf0) === 0x50 && holds(head, at + 1, bytesOf('\x2a\x4d\x18'))
 
 function isZstd(head: Uint8Array): boolean {
   let at = 0
   while (at + 8 <= head.length && isSkippable(head, at)) at += 8 + viewOf(head).getUint32(at + 4, true)
-  // What lies beyond the first sector is not seen, and a disk does not begin with a skippable frame.
+  // Beyond the first sector nothing is visible, but a disk does not begin with a skippable frame.
   return at > head.length - 4 || holds(head, at, bytesOf('\x28\xb5\x2f\xfd'))
 }
 
-/** Deflate, and no flag that means nothing. */
+/** Deflate, and no undefined flag. */
 const isGzip = (head: Uint8Array): boolean => holds(head, 0, bytesOf('\x1f\x8b\x08')) && head[3]! < 0x20
 
-/** A level, and then the magic of a block or, where the stream is empty, of its end. */
+/** A level, and then the magic of a block or, if the stream is empty, of its end. */
 const isBzip2 = (head: Uint8Array): boolean =>
   holds(head, 0, bytesOf('BZh')) &&
   (holds(head, 4, bytesOf('1AY&SY')) || holds(head, 4, bytesOf('\x17rE8P\x90')))
@@ -120,19 +121,19 @@ const FORMATS: readonly ForeignFormat[] = [
   { name: 'bzip2', what: 'compressed (bzip2), so that it has to be decompressed first', probe: (head) => (isBzip2(head) ? CERTAIN : 0) },
 ]
 
-/** The parts of a file that tell its format. */
+/** The parts of a file that identify its format. */
 export interface ProbedBytes {
   /** The first 512 bytes, zeroes where the file is shorter. */
   readonly head: Uint8Array
-  /** The end of the file, as {@link FormatProbe.probeTail} is given it; empty: not looked at. */
+  /** The end of the file, as for {@link FormatProbe.probeTail}; empty if it was not read. */
   readonly tail: Uint8Array
   readonly filename: string
 }
 
 /**
- * The name of the format that a file would be taken for: that of a driver, or of a format without one.
+ * The name of the format that a file would be taken for, with or without a driver.
  *
- * @returns undefined where nothing recognises it
+ * @returns undefined if nothing recognizes it
  */
 export function formatOf(
   drivers: Iterable<AnyDriver>,
@@ -147,7 +148,7 @@ export function formatOf(
   return best
 }
 
-/** What a user is told of a file of a format that has no driver here, where no format was named. */
+/** The error message for a file whose format was not named, and has no driver here. */
 export function refusalOf(name: string, filename: string): string {
   const what = FORMATS.find((format) => format.name === name)?.what ?? `in the format ${name}`
   return (

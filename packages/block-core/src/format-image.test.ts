@@ -1,4 +1,4 @@
-/** What is open is not formatted, and what holds data is not overwritten without a word. */
+/** Open images are not formatted, and data is overwritten only with `overwrite`. */
 import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { defineDriver } from './driver.ts'

@@ -1,4 +1,4 @@
-/** Making a new image on an open node: what `qemu-img create` does, for programs. */
+/** Makes a new image on an open node: `qemu-img create` for programs. */
 import { requireSole } from './access.ts'
 import { isPlain, wrongValue } from './arguments.ts'
 import { isZero, SECTOR } from './bits.ts'
@@ -18,17 +18,17 @@ import { requireDriver } from './registry.ts'
 
 /** How a node is formatted. */
 export interface FormatChoices {
-  /** Nodes that hold data are formatted, too: the data is lost. Default false. */
+  /** Also format nodes that hold data, which is lost. Default false. */
   readonly overwrite?: boolean
 }
 
-/** Bytes that are read at once, to see whether there is anything. */
+/** Bytes per read, in the search for data. */
 const PIECE = 2 ** 18
 
 /** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
-/** The name that an overlay gives its backing file, the format of that, and its size, as far as they are not given. */
+/** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
 async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
   if (isBlockNode(backing)) {
     const { driver, filename, size } = skipFilters(backing)
@@ -50,23 +50,25 @@ async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): 
 }
 
 /**
- * Makes what a place held before be taken for no image any more: of a place that cannot be emptied, a device, the first sector is zeroed,
- * as QEMU does it. Once the new image is known to fit, and before anything else of it is written.
+ * Makes old content unrecognizable as an image: zeroes the first sector of a device, which cannot be emptied,
+ * as QEMU does. To be called once the new image is known to fit, before anything of it is written.
  */
 export async function forgetContent(file: BlockNode): Promise<void> {
   if (!file.growable) await file.writeZeroes(0, Math.min(SECTOR, file.size))
 }
 
 /**
- * Formats an open, growable node that nothing else uses, and that is empty or reads as zeroes. Meanwhile no format can be
- * opened on it.
+ * Formats an open node that nothing else uses, and that is empty or reads as zeroes. Meanwhile no format can
+ * be opened on it.
  *
- * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with suffixes. An overlay needs no
- *   `size`: it has that of `backing`, an open node, or of the image that `backingFile` names from where `file` is
- * @param dataFile another such node, where the options ask for an external data file
- * @throws BlockError ENOTSUP when the driver cannot create images; EINVAL that names a wrong option; of opening the backing
- *   file; EBUSY where a node, or its file by whatever name, is open elsewhere; EEXIST where one holds data, and
- *   {@link FormatChoices.overwrite} was not given: in all of them nothing has been written
+ * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with
+ *   suffixes. For an overlay, `size` defaults to that of `backing`, an open node, or of the image that
+ *   `backingFile` names, relative to `file`
+ * @param dataFile another such node, if the options ask for an external data file
+ * @throws BlockError ENOTSUP if the driver cannot create images; EINVAL that names a wrong option; any error
+ *   of opening the backing file; EBUSY if a node, or its file by any name, is open elsewhere; EEXIST if a
+ *   node holds data, and {@link FormatChoices.overwrite} was not given. In all these cases nothing has been
+ *   written
  */
 export async function formatImage<O extends OptionTable, C extends OptionTable>(
   driver: BlockDriver<O, C> | AnyDriver,
@@ -88,7 +90,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   const nodes = dataFile ? [file, dataFile] : [file]
   const edges: BlockChild[] = []
   try {
-    // The image that is to be: a parent that writes, beside no other.
+    // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
       const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
       const edge = new BlockChild('file', `(new ${driver.name})`, node, opening)
@@ -104,7 +106,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   }
 }
 
-/** @throws BlockError EEXIST where anything but zeroes is read */
+/** @throws BlockError EEXIST if the node holds anything but zeroes */
 async function requireBlank(node: BlockNode): Promise<void> {
   const { size } = node
   for (let offset = 0; offset < size; ) {

@@ -1,4 +1,4 @@
-/** Where a node is in the graph: what it is called, what is below it, and what stands on it. */
+/** A node's position in the graph: its name, its children, and its parents. */
 import type { BlockChild } from './child.ts'
 import type { AnyDriver, ChildRole, NodeOps, Patience } from './driver.ts'
 import type { NodeConfig, NodeInit } from './node-config.ts'
@@ -11,7 +11,7 @@ export abstract class GraphNode extends DescribedNode {
   readonly driver: AnyDriver
   readonly filename: string
   readonly children: ReadonlyMap<ChildRole, BlockChild>
-  /** @internal The edges that lead here. */
+  /** @internal The edges that lead to this node. */
   readonly parents = new ParentEdges()
 
   abstract get config(): NodeConfig
@@ -26,7 +26,7 @@ export abstract class GraphNode extends DescribedNode {
     this.children = children
   }
 
-  /** The child that holds the bytes of this node: what a filter filters, what a format is stored in. */
+  /** The child that holds the bytes of this node: the node below a filter, or the file of a format. */
   get file(): BlockChild | undefined {
     return this.children.get('file') ?? this.children.get('image')
   }
@@ -34,14 +34,15 @@ export abstract class GraphNode extends DescribedNode {
     return this.children.get('backing')
   }
 
-  /** Whether the driver itself can do it; fallbacks (zeroes by writing) do not count. */
+  /** Whether the driver itself implements an operation; fallbacks (writing zero bytes) do not count. */
   can(operation: keyof NodeOps): boolean {
     return this.ops[operation] !== undefined
   }
 
   /**
-   * How long requests in flight may wait for what may never answer, here and in the nodes that are open for this one
-   * alone. `close` limits it by itself; a program that is about to close several layers says so before the first.
+   * Sets how long requests in flight may wait for a peer that may never answer, here and in the nodes that
+   * are open only for this one. `close` limits it itself; a program that closes several layers should call
+   * this before the first.
    */
   setPatience(patience: Patience): void {
     this.ops.setPatience?.(patience)

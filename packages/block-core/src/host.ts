@@ -1,6 +1,6 @@
 /**
- * The application's say in what an image may open. An image holds only names; what a name means, and
- * whether it may be opened at all, is decided here. There is no default host.
+ * The application's control over what images may open. An image holds only names; an {@link OpenHost} decides
+ * what a name means, and whether it may be opened at all. There is no default.
  */
 
 import type { ChildReference, ChildRole } from './driver.ts'
@@ -12,8 +12,8 @@ export interface OpenHost {
   /**
    * Turns a name found in an image into the options of a node.
    *
-   * @param parent the file name of the node whose header holds the name, empty if it has none
-   * @param role what the child is for: QEMU reads the name of a backing file otherwise than that of a data file
+   * @param parent the file name of the node whose header holds the name, empty if the node has none
+   * @param role what the child is for: QEMU interprets the names of backing files and data files differently
    * @throws BlockError to refuse it
    */
   resolve(reference: ChildReference, parent: string, role: ChildRole): Promise<RawOptions>

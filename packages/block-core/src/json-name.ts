@@ -1,4 +1,4 @@
-/** Names that are trees of options, `json:{...}`, for callers who cannot wait until the reader of JSON is loaded. */
+/** File names that hold option trees, `json:{...}`, for callers that cannot wait for a module to load. */
 import { type JsonNameReader, jsonNameReader, optionsOfName } from './filename.ts'
 import { parseJson } from './json.ts'
 import type { RawOptions } from './options.ts'

@@ -1,6 +1,6 @@
 /**
- * JSON as QEMU's tools print it, and the order in which QEMU goes through a dictionary. Names of nodes are made of
- * it, and scripts compare the text: its spacing, escapes and order are QEMU's.
+ * JSON as QEMU's tools print it, and the order in which QEMU iterates over a dictionary. Node names contain
+ * such text, and scripts compare it: spacing, escapes and order are QEMU's.
  */
 
 /** The number of lists in which a QEMU dictionary keeps its keys (QDICT_BUCKET_MAX). */
@@ -16,7 +16,7 @@ function bucketOf(key: string): number {
   return ((Math.imul(1103515243, value) + 12345) >>> 0) % BUCKETS
 }
 
-/** The entries of an object in the order in which QEMU goes through a dictionary; undefined values are left out. */
+/** The entries of an object in QEMU's iteration order for dictionaries; undefined values are left out. */
 export function dictionaryEntries(object: object): [key: string, value: unknown][] {
   const entries = Object.entries(object).filter(([, value]) => value !== undefined)
   // Within a list the newest key comes first.
@@ -46,8 +46,8 @@ const quoted = (text: string): string =>
 /**
  * JSON text of a value, keys in QEMU's order.
  *
- * @param indent blanks before the value's own lines, its content being indented by four more; without it all is
- *   in one line
+ * @param indent spaces before the value's own lines; its content is indented by four more. Without it, the
+ *   text is one line
  */
 export function jsonText(value: unknown, indent?: string): string {
   if (typeof value === 'string') return quoted(value)

@@ -1,6 +1,6 @@
 /**
- * JSON as QEMU reads it: strings also in single quotes, no key twice, and errors in QEMU's words, which users
- * of `json:{...}` file names see.
+ * JSON as QEMU reads it: strings may be in single quotes, keys must be unique, and errors are in QEMU's
+ * words, which users of `json:{...}` file names see.
  */
 
 /** A token: punctuation, a word, or a literal with its value. */
@@ -15,7 +15,7 @@ const WORD = /[a-z]+/y
 const NUMBER = /-?(?:(?:0\.\d+|[1-9]\d*(?:\.\d+)?)(?:[eE][-+]?\d+)?|0)/y
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what ends a string early
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\[^\u0000-\u001f])*"|'(?:[^'\\\u0000-\u001f]|\\[^\u0000-\u001f])*'/y
-/** How far a literal that is broken off was understood; one more character is what broke it. */
+/** The valid part of an incomplete literal; the character after it is the invalid one. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
 const BROKEN_STRING = /(["'])(?:\\[^\u0000-\u001f]|(?!\1)[^\\\u0000-\u001f])*\\?/y
 const BROKEN_NUMBER = /-?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?)?)?/y
@@ -73,7 +73,7 @@ function tokenize(text: string): Token[] {
   return tokens
 }
 
-/** Whether a number goes on with a character that only a longer number has in that place. */
+/** Whether the character after a number would only be valid as a part of a longer number. */
 function isBroken(number: string, next: string): boolean {
   if (number === '0' || number === '-0') return /[\d.]/.test(next)
   return (!number.includes('.') && next === '.') || (!/e/i.test(number) && /[eE]/.test(next))
@@ -84,7 +84,7 @@ function strayText(text: string, at: number, match: (pattern: RegExp) => string 
   return text.slice(at, at + understood.length + 1)
 }
 
-/** Reads values from tokens, one after the other. */
+/** Reads values from tokens. */
 class Reader {
   readonly #tokens: readonly Token[]
   #at = 0
@@ -154,7 +154,7 @@ class Reader {
   }
 }
 
-/** A whole number that would be rounded stays text, which the options read exactly, and refuse by name. */
+/** A whole number that would be rounded stays text; option parsers read it exactly, or refuse it by name. */
 function numberOf(text: string): number | string {
   const number = Number(text)
   return /^-?\d+$/.test(text) && !Number.isSafeInteger(number) ? text : number

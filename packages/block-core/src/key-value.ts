@@ -1,6 +1,4 @@
-/**
- * Option trees from text: `a=b,c.d=e` as QEMU's tools take it, and dotted keys as the trees they stand for.
- */
+/** Option trees from text: parses `a=b,c.d=e` as QEMU does, and turns dotted keys into nested trees. */
 import { isPlain, requireText } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
@@ -13,10 +11,10 @@ export const isTree = (value: unknown): value is RawOptions => isPlain(value)
 
 /**
  * Reads `key=value,...` with the grammar of QEMU's `QemuOpts`: `,,` stands for a comma inside a value; a key
- * without `=` is `on`, or `off` after `no`; the last of equal keys wins; `id` is passed over.
+ * without `=` is `on`, or `off` after `no`; the last of equal keys wins; `id` is ignored.
  *
- * @param impliedKey the key of a first part that has no `=`
- * @param warn takes QEMU's two-line warning about a key without a value
+ * @param impliedKey the key of the first part if it has no `=`
+ * @param warn receives QEMU's two-line warning about a key without a value
  * @returns the options as a tree; values are strings
  * @throws BlockError EINVAL
  */
@@ -60,11 +58,11 @@ function readValue(text: string, start: number): [value: string, next: number] {
 }
 
 /**
- * Brings a tree into one shape: keys in QEMU's spelling, dotted keys and nested trees joined into nested
- * trees. Where a key has both a value and keys below it, the lower ones stay dotted. Lists, open nodes and
- * buffers are left alone.
+ * Normalizes a tree: keys in QEMU's spelling, dotted keys and nested trees joined into nested trees. If a key
+ * has both a value and keys below it, the lower ones stay dotted. Lists, open nodes and buffers are left
+ * alone.
  *
- * @throws BlockError EINVAL where they are too deep to be gone through
+ * @throws BlockError EINVAL if the tree is nested too deeply
  */
 export function nestOptions(raw: RawOptions): RawOptions {
   return nestBelow(raw, 0)
@@ -80,10 +78,10 @@ function nestBelow(raw: RawOptions, depth: number): RawOptions {
   return tree
 }
 
-/** Levels of one tree of options, as of JSON. */
+/** Deepest nesting of an option tree, as for JSON. */
 const MAX_DEPTH = 1024
 
-/** The keys that a dotted key stands for, `depth` levels below the top. @throws BlockError EINVAL */
+/** The parts of a dotted key that is `depth` levels below the top. @throws BlockError EINVAL */
 function pathOf(key: string, depth = 0): string[] {
   const path = key.split('.')
   if (depth + path.length > MAX_DEPTH)
@@ -121,7 +119,7 @@ export function* flattenOptions(tree: RawOptions, prefix = ''): Generator<[key: 
   }
 }
 
-/** Joins two trees made by {@link nestOptions}; where both have a value, that of `high` holds. */
+/** Merges two trees made by {@link nestOptions}; if both have a value for a key, that of `high` wins. */
 export function mergeOptions(low: RawOptions, high: RawOptions): RawOptions {
   const merged: Tree = { ...low }
   for (const [key, value] of Object.entries(high)) {

@@ -1,7 +1,7 @@
 /**
  * On-disk structures, declared once. A table of fields with explicit offsets gives the TypeScript type,
- * `read`, `write`, the size, and the place of each field for updates of one field alone. Gaps and overlaps
- * are refused when the module loads, so that a slip cannot survive the first import.
+ * `read`, `write`, the size, and the offset of each field for updating single fields. Gaps and overlaps
+ * are refused when the module loads, so that a mistake cannot survive the first import.
  */
 
 import { TWO_32 } from './bits.ts'
@@ -100,7 +100,7 @@ export interface Layout<F> {
   /** Bytes. */
   readonly size: number
   readonly fields: F
-  /** Reads the structure at `base` (bytes). Gives numbers; whether they make sense is somebody else's check. */
+  /** Reads the structure at `base` (bytes). Returns raw values; the caller checks whether they make sense. */
   read(bytes: Uint8Array, base?: number): ValueOf<F>
   write(bytes: Uint8Array, value: ValueOf<F>, base?: number): void
 }

@@ -1,6 +1,6 @@
-/** What waits, in order; the first is taken out at the same cost however many there are. */
+/** A queue: taking out the first entry costs the same however many there are. */
 
-/** Taken out entries are forgotten at the latest when there are so many, and they are half of all. */
+/** The array is compacted once this many entries were taken out, and they are at least half of all. */
 const KEPT = 1024
 
 /** See the head of this file. */
@@ -11,17 +11,17 @@ export class Line<T> {
   get isEmpty(): boolean {
     return this.#next === this.#entries.length
   }
-  /** The first one, which stays. */
+  /** The first entry, which stays. */
   get first(): T | undefined {
     return this.#entries[this.#next]
   }
 
-  /** Adds one behind the others. */
+  /** Adds an entry at the end. */
   add(entry: T): void {
     this.#entries.push(entry)
   }
 
-  /** Takes out the first one. */
+  /** Takes out the first entry. */
   shift(): T | undefined {
     if (this.isEmpty) return undefined
     const entry = this.#entries[this.#next++]

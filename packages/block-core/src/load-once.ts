@@ -1,13 +1,14 @@
-/** Code that few openings need is loaded when it is first asked for: so a page starts with less. */
+/** Loads rarely needed code on first use, so that a web page starts with less. */
 import { BlockError, messageOf } from './errors.ts'
 
 /**
- * A door to a module that bundlers may keep in a file of its own. It is loaded once; after a failure the next call tries
- * again. Whoever needs it asks before anything is changed: offline, a part may not be there.
+ * Wraps the import of a module that bundlers may put in a separate file. The module is loaded once; after a
+ * failure the next call tries again. Callers load it before they change anything: offline, the file may not
+ * be available.
  *
- * @param what for a person: `The code for ${what} could not be loaded`
+ * @param what for the message `The code for ${what} could not be loaded`
  * @param load `() => import('./module.ts')`
- * @returns what gives the module, or throws BlockError EIO
+ * @returns a function that returns the module, or throws BlockError EIO
  */
 export function loadOnce<Module>(what: string, load: () => Promise<Module>): () => Promise<Module> {
   let loaded: Promise<Module> | undefined

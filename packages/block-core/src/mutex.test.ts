@@ -59,7 +59,7 @@ describe('a mutex', () => {
       }),
     ).toThrow('no')
     expect(mutex.locked).toBe(false)
-    // Who finds it taken waits all the same.
+    // A call that finds the lock taken still waits.
     let end!: () => void
     const first = mutex.run(() => new Promise<void>((resolve) => (end = resolve)))
     const second = mutex.run(() => 8)

@@ -1,5 +1,5 @@
 /**
- * Bodies never overlap, and start in the order of their calls. Ten lines, and ten times as fast as a queue: a body
+ * Runs bodies one at a time, in the order of the calls. Ten lines, and ten times as fast as a queue: a body
  * that has nothing to wait for costs no promise at all.
  */
 export class Mutex {
@@ -11,9 +11,9 @@ export class Mutex {
   }
 
   /**
-   * Runs `body` once all earlier bodies have settled; a body that throws does not hold back the next.
+   * Runs `body` once all earlier bodies have ended; a body that throws does not block the next.
    *
-   * @returns what `body` returns: at once, if the lock is free and that is no promise
+   * @returns what `body` returns: synchronously, if the lock is free and the result is not a promise
    */
   run<T>(body: () => Promise<T>): Promise<T>
   run<T>(body: () => T | Promise<T>): T | Promise<T>

@@ -1,4 +1,4 @@
-/** What the methods of a node ask of their arguments, as the types say it. */
+/** Checks of the arguments of node methods, as the types declare them. */
 import {
   type Check,
   expects,
@@ -28,7 +28,7 @@ export const requireFlags = (flags: WriteFlags): void => requireOptions(flags, '
 
 const BYTES = 'a whole number of bytes from 0'
 
-/** A number that is no offset is outside every disk, as in QEMU. @throws BlockError EINVAL, EIO */
+/** A number that is not a valid offset is outside every disk, as in QEMU. @throws BlockError EINVAL, EIO */
 export function requireRange(node: BlockNode, offset: number, bytes: number): void {
   if (!isCount(bytes)) throw wrongValue('bytes', BYTES, bytes)
   if (isCount(offset)) return
@@ -54,13 +54,13 @@ const CHECK = {
   reportFailure: requireCallback,
 }
 
-/** How a check runs, as users say it. */
+/** How a check runs, as users specify it. */
 export interface NodeCheckOptions extends Omit<CheckOptions, 'repair'> {
-  /** `false` is as if it were not there. */
+  /** `false` is the same as absent. */
   readonly repair?: CheckOptions['repair'] | false
 }
 
-/** What the driver is asked: a repair that is not wanted is not there. @throws BlockError EINVAL */
+/** The options for the driver: `repair: false` is left out. @throws BlockError EINVAL */
 export function checkOptions(options: NodeCheckOptions): CheckOptions {
   requireOptions(options, 'options', CHECK)
   const { repair, ...rest } = options
@@ -79,7 +79,7 @@ export function requireSource(source: unknown, offset: unknown): void {
   requireCount(offset, 'sourceOffset')
 }
 
-/** The driver checks what is in the options. @throws BlockError EINVAL */
+/** The driver checks the options themselves. @throws BlockError EINVAL */
 export function requireAmendment(options: unknown, progress: unknown): void {
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (progress !== undefined) requireCallback(progress, 'progress')

@@ -1,13 +1,13 @@
-/** What the core, not the driver, knows of a node: the common options of QEMU's `blockdev-add`. */
+/** The configuration of a node for the core, not the driver: the common options of QEMU's `blockdev-add`. */
 import type { BlockChild } from './child.ts'
 import type { AnyDriver, ChildRole, NodeOps } from './driver.ts'
 
 /** Common options, parsed. */
 export interface NodeConfig {
   readonly readOnly: boolean
-  /** `cache.writeback`: off makes every write of a user durable before it completes. */
+  /** `cache.writeback`: off makes every user write durable before it completes. */
   readonly writeCache: boolean
-  /** `cache.direct`: bypass the host's page cache. */
+  /** `cache.direct`: bypass the page cache of the host system. */
   readonly direct: boolean
   /** `cache.no-flush`: never flush to the disk (fast, and loses data on power failure). */
   readonly noFlush: boolean
@@ -16,7 +16,7 @@ export interface NodeConfig {
   readonly detectZeroes: 'off' | 'on' | 'unmap'
   readonly checkMode: boolean
   readonly noIo: boolean
-  /** Opened on behalf of its parents, and closed with the last of them. */
+  /** Opened for its parents, and closed with the last of them. */
   readonly ownedByParents: boolean
   /** The options the user gave, for `reopen` and for messages. */
   readonly explicit: Readonly<Record<string, unknown>>
@@ -36,7 +36,7 @@ export const PLAIN_CONFIG: NodeConfig = {
   explicit: {},
 }
 
-/** Everything a node is made of. Made by `openNode`. */
+/** The parts of a node, as `openNode` puts them together. */
 export interface NodeInit {
   readonly name: string
   readonly driver: AnyDriver
@@ -59,6 +59,6 @@ export const CACHE_MODES = {
 /** A cache mode by QEMU's name; `off` is its old name for `none`. */
 export type CacheMode = keyof typeof CACHE_MODES
 
-/** The flags of a cache mode, or undefined for a name QEMU does not know. */
+/** The flags of a cache mode; undefined for a name QEMU does not know. */
 export const cacheMode = (name: string): (typeof CACHE_MODES)[CacheMode] | undefined =>
   name === 'off' ? CACHE_MODES.none : (CACHE_MODES as Record<string, (typeof CACHE_MODES)[CacheMode]>)[name]

@@ -1,9 +1,9 @@
-/** Why a node does not take a request. Messages name the file, `node` of the error the node. */
+/** Errors for requests that a node refuses. Messages name the file; the error's `node` is the node name. */
 import { BlockError, type BlockErrorCode } from './errors.ts'
 import type { BlockNode } from './node.ts'
 import { nodeTitle } from './node-text.ts'
 
-/** Bytes [offset, offset + bytes) are not all of them the node's. */
+/** Bytes [offset, offset + bytes) are not all inside the node. */
 export const outsideError = (
   node: BlockNode,
   offset: number,
@@ -25,18 +25,18 @@ export const goneError = (node: BlockNode, hasCrashed: boolean): BlockError =>
     ? new BlockError('ECANCELED', `${nodeTitle(node)} crashed`, { node: node.name })
     : new BlockError('ENOMEDIUM', `${nodeTitle(node)} is closed`, { node: node.name })
 
-/** Somebody would write to a node that may not be written to. */
+/** A write to a read-only node. */
 export const readOnlyError = (node: BlockNode): BlockError =>
   new BlockError('EPERM', `Block ${nodeTitle(node).replace(/^(?!node )/, 'node ')} is read-only`, {
     node: node.name,
   })
 
-/** A node shall be closed, and others stand on it. */
+/** A node cannot be closed because other nodes use it. */
 export function busyError(node: BlockNode): BlockError {
   const [edge] = node.parents
   const own = nodeTitle(node)
   const above = edge?.owner ? nodeTitle(edge.owner) : `node '${edge?.parent}'`
-  // A format is called by its file.
+  // A format has the title of its file: the driver name tells the two apart.
   const driver = above === own ? ` (${edge?.owner?.driver.name})` : ''
   return new BlockError('EBUSY', `${own} is in use by ${above}${driver}`, { node: node.name })
 }

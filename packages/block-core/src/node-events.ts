@@ -1,19 +1,19 @@
-/** What a node tells its users: typed events. */
+/** The events of a node, typed. */
 import type { CheckReport, CorruptEvent } from './driver.ts'
 
-/** What users of a node may listen to. Listeners are not awaited. */
+/** Events that users of a node may listen to. Listeners are not awaited. */
 export interface NodeEvents {
   /** New size in bytes. */
   resize: [size: number]
   corrupt: [event: CorruptEvent]
   'io-error': [event: IoErrorEvent]
   repair: [report: CheckReport]
-  /** A line for a person. */
+  /** A warning: one line. */
   warn: [line: string]
   close: []
 }
 
-/** A request of a user that failed. QEMU's BLOCK_IO_ERROR. */
+/** A user's request failed. QEMU's BLOCK_IO_ERROR. */
 export interface IoErrorEvent {
   readonly operation: 'read' | 'write' | 'flush' | 'discard'
   readonly offset: number

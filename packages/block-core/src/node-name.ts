@@ -1,7 +1,4 @@
-/**
- * What a node is called in messages: the file name that would open it again, or `json:{...}` where none
- * would.
- */
+/** The file name of a node: the name that would open it again, or `json:{...}` if no plain name would. */
 import { isProtocolLike, rolesOf } from './common-options.ts'
 import type { AnyDriver, ChildRole } from './driver.ts'
 import { originOf } from './environment.ts'
@@ -11,15 +8,15 @@ import type { BlockNode } from './node.ts'
 import type { RawOptions } from './options.ts'
 import { pathName } from './paths.ts'
 
-/** What a node's name is made of. */
+/** What a node's name is derived from. */
 export interface NameParts {
   readonly driver: AnyDriver
   /** The driver's own options as the user gave them. */
   readonly own: RawOptions
-  /** The file name that the tool was given and the driver parsed (`null-co://`). */
+  /** The file name that the user gave and the driver parsed (`null-co://`). */
   readonly given: string | undefined
   readonly children: ReadonlyMap<ChildRole, BlockNode>
-  /** Children that are not those the image names; undefined for a child that the user left out. */
+  /** Roles whose child is not the one the image names; without a child if the user gave `null`. */
   readonly overridden: ReadonlySet<ChildRole>
 }
 
@@ -33,8 +30,8 @@ export interface NodeNames {
 export function nameNode(parts: NameParts): NodeNames {
   const { driver, children, overridden } = parts
   const file = children.get('file')
-  // Options of formats with backing files only tune them; those of the others (raw's offset) change what is
-  // read.
+  // The options of formats with backing files are only tuning; those of other formats (raw's offset) change
+  // the content.
   const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
@@ -46,7 +43,7 @@ export function nameNode(parts: NameParts): NodeNames {
   return { filename: exact || `json:${jsonText(full)}`, full }
 }
 
-/** The driver's options, one by one, as far as they may be shown. */
+/** The driver's options, in displayable form. */
 function* shownOptions({ driver, own }: NameParts): Generator<readonly [string, unknown]> {
   for (const [key, value] of flattenOptions(own))
     yield [key, driver.shown && typeof value === 'string' ? driver.shown(value) : value]
@@ -65,7 +62,7 @@ function exactName(parts: NameParts, file: BlockNode | undefined, changed: boole
   return file.filename
 }
 
-/** The place that relative names in an image's header are relative to, as a file name; empty if it has none. */
+/** The file name that relative names in an image's header are relative to; empty if there is none. */
 export function placeOf(node: BlockNode | undefined): string {
   let below = node
   while (below?.file) below = below.file.node
@@ -73,7 +70,7 @@ export function placeOf(node: BlockNode | undefined): string {
   return below === undefined || below.filename.startsWith('json:') ? '' : below.filename
 }
 
-/** What can be written in a name: no buffers, no objects of the program. */
+/** The options that can be written in a name: no buffers or other objects of the program. */
 function plainOnly(options: RawOptions): RawOptions {
   const plain = (value: unknown): boolean =>
     value === null ||

@@ -10,7 +10,7 @@ const turns = async (count = 5): Promise<void> => {
   for (let i = 0; i < count; i++) await Promise.resolve()
 }
 
-/** A disk that takes a while for everything, insists on its limits, and remembers what it was asked. */
+/** A slow disk that enforces its limits, and records its requests. */
 function slowDisk(size: number, limits: Partial<BlockLimits> = {}, more: Partial<NodeOps> = {}) {
   const content = createRandom(size).bytes(size)
   const asked: [operation: string, offset: number, bytes: number, flags?: WriteFlags][] = []
@@ -328,7 +328,7 @@ describe('discards', () => {
 })
 
 describe('resizes', () => {
-  /** What a node of that kind was doing when, for a read, a resize and a write that come at once. */
+  /** The order in which a node of that kind runs a simultaneous read, resize and write. */
   const orderOn = async (kind: 'format' | 'protocol'): Promise<string> => {
     const log: string[] = []
     const note = async (what: string): Promise<void> => {

@@ -1,24 +1,24 @@
-/** What a node is called in messages, and what it says of itself where somebody prints it. */
+/** The title of a node in messages, and its text and JSON when printed. */
 import { EventEmitter } from 'eventemitter3'
 import { isBlockNode } from './known-nodes.ts'
 import type { BlockNode } from './node.ts'
 import type { NodeEvents } from './node-events.ts'
 
-/** The method by which Node, and consoles like its own, print an object. */
+/** The method with which Node.js, and consoles like its own, print an object. */
 export const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom') as never
 
 /**
- * A node as people know it: by its file, else by the name that was given to it, else by what it is made of (`'disk.qcow2'`,
- * `node 'scratch'`, `qcow2 in memory`).
+ * The title of a node: its file, else the node name the user gave, else its driver and what it is stored in
+ * (`'disk.qcow2'`, `node 'scratch'`, `qcow2 in memory`).
  */
 export function nodeTitle({ name, filename, driver, file }: BlockNode): string {
   if (filename !== '' && !filename.startsWith('json:')) return `'${filename}'`
-  // The others were made up by the environment.
+  // Names with `#` are generated.
   if (!name.startsWith('#')) return `node '${name}'`
   return file ? `${driver.name} in ${nodeTitle(file.node)}` : driver.name
 }
 
-/** What a node is, as plain data. */
+/** Facts of a node, as plain data. */
 export interface NodeFacts {
   readonly driver: string
   readonly filename: string
@@ -31,14 +31,14 @@ export interface NodeFacts {
   readonly backing?: string
 }
 
-/** The facts of a node that is in `state`. */
+/** The facts of a node in `state`. */
 export function nodeFacts(node: BlockNode, state: string): NodeFacts {
   const { driver, filename, name, size, readOnly, backing } = node
   const facts = { driver: driver.name, filename, name, size, readOnly, state }
   return backing ? { ...facts, backing: backing.filename } : facts
 }
 
-/** The same in three lines, for people. */
+/** The facts as text of two or three lines, for display. */
 export function nodeText(node: BlockNode, state: string): string {
   const { driver, size, readOnly, file, backing } = node
   return [
@@ -52,7 +52,7 @@ export function nodeText(node: BlockNode, state: string): string {
   ].join('\n')
 }
 
-/** The part of a node that tells what it is. */
+/** The part of a node that describes it. */
 export abstract class DescribedNode extends EventEmitter<NodeEvents> {
   protected abstract get state(): string
 
@@ -60,11 +60,11 @@ export abstract class DescribedNode extends EventEmitter<NodeEvents> {
     return isBlockNode(value)
   }
 
-  /** As messages call it: the file, else what the node is. */
+  /** The title that messages use: see {@link nodeTitle}. */
   override toString(): string {
     return nodeTitle(this as unknown as BlockNode)
   }
-  /** For `JSON.stringify`: what the node is, not what it is made of. */
+  /** For `JSON.stringify`: the facts of the node, not its internals. */
   toJSON(): NodeFacts {
     return nodeFacts(this as unknown as BlockNode, this.state)
   }

@@ -1,6 +1,6 @@
 /**
  * One node of the block graph, as its users and its parents see it: it decides which requests are valid,
- * counts them, and ends them when it is closed or crashes. What becomes of valid ones is in requests.ts.
+ * counts them, and ends them when it is closed or crashes. requests.ts handles the valid ones.
  */
 import { type Bytes, bytesOf, bytesToFill, goneBuffer } from './arguments.ts'
 import { alignUp } from './bits.ts'
@@ -41,9 +41,9 @@ export class BlockNode extends GraphNode implements RequestOwner {
   readonly #requests: Requests
   #config: NodeConfig
   #state: State = 'open'
-  /** New requests wait there while the node is being reopened, resized or checked. */
+  /** New requests wait here while the node is being reopened, resized or checked. */
   readonly #gate = new RequestGate()
-  /** The ends of the node, once begun: each comes once, and later calls wait for it. */
+  /** The shutdown and the crash of the node, once begun: each runs once, and later calls wait for it. */
   #closing: Promise<void> | undefined
   #crashing: Promise<void> | undefined
 
@@ -91,10 +91,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
   // ---- requests ----
 
   /**
-   * Fills all of `into` with what is at `offset`.
+   * Fills all of `into` with the content at `offset`.
    *
-   * @throws BlockError EINVAL for what is no number or no bytes, EIO outside the node, ENOMEDIUM when closed, ECANCELED when
-   *   it crashed meanwhile
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, ENOMEDIUM when closed,
+   *   ECANCELED if the node crashes meanwhile
    */
   async read(offset: number, into: Bytes): Promise<void> {
     const bytes = into instanceof Uint8Array && into.length > 0 ? into : bytesToFill(into)
@@ -143,7 +143,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (bytes.length !== length) throw goneBuffer('from')
   }
 
-  /** Writes data compressed, where the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
+  /** Writes data compressed, if the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
   async writeCompressed(offset: number, from: Bytes): Promise<void> {
     const bytes = bytesOf(from, 'from')
     await this.#change('write', offset, bytes.length, async () => {
@@ -152,7 +152,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Makes a range read as zeroes: by the driver's own means, else by writing zeroes (unless `noFallback`). */
+  /** Makes a range read as zeroes: by the driver's zero writes, else (unless `noFallback`) by zero bytes. */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
     if (flags !== NO_FLAGS) check.requireFlags(flags)
     await this.#change('write', offset, bytes, async () => {
@@ -160,7 +160,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Gives up the content of a range. Advice: nothing happens where the driver cannot, or discard is off. */
+  /** Gives up the content of a range. Does nothing if the driver cannot discard, or discard is off. */
   discard(offset: number, bytes: number): Promise<void> {
     return this.#change('discard', offset, bytes, async () => {
       if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
@@ -168,12 +168,12 @@ export class BlockNode extends GraphNode implements RequestOwner {
   }
 
   /**
-   * Copies from another node inside the host, so that the bytes do not pass through this process. `source` is
-   * the node of a protocol: `host.child.node` of what {@link blockStatus} says of the data, at `host.offset`. Only
-   * data is worth it: a hole may become zeroes that take space.
+   * Copies from another node inside the host system, so that the bytes do not pass through this process.
+   * `source` is a protocol node: `host.child.node` from the {@link blockStatus} of the data, at
+   * `host.offset`. Use it only for data: a hole may become zeroes that take space.
    *
-   * @throws BlockError ENOTSUP where that cannot be done between these two: then the whole range is to be copied
-   *   otherwise; EIO outside either node; what {@link write} throws
+   * @throws BlockError ENOTSUP if these two nodes do not support it: then the whole range must be copied
+   *   another way; EIO outside either node; what {@link write} throws
    */
   async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     check.requireSource(source, sourceOffset)
@@ -181,12 +181,15 @@ export class BlockNode extends GraphNode implements RequestOwner {
       if (!this.#ops.copyRange || source === this) throw unsupportedError(this, 'copying from that node')
       if (bytes === 0) return
       const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
-      // The source is held where the copy is made: who hands it on must not keep the source from being drained.
+      // Only the protocol that copies holds the source: nodes that pass the request on must not block
+      // draining it.
       await (this.driver.kind === 'protocol' ? source.counted(sourceOffset, bytes, copy) : copy())
     })
   }
 
-  /** Makes everything durable whose request completed before the call. Many share one flush, and go on in turns. */
+  /**
+   * Makes all requests durable that completed before the call. Many flushes share one; they resume in turns.
+   */
   flush(): Promise<void> {
     const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
     return this.counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
@@ -199,8 +202,9 @@ export class BlockNode extends GraphNode implements RequestOwner {
    */
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
     check.requireTruncate(size, options)
-    // A format lets go of clusters, and nobody may be on his way to one. What is below changes its length in one
-    // step, under requests that may be held up by who makes it longer (or by a debugger).
+    // A format frees clusters, and no request may be about to access one. Protocols and filters change their
+    // length in one step, also under requests: these may be waiting for the very format that resizes (or for
+    // a debugger).
     if (this.driver.kind === 'format')
       return this.withoutWrites(() => this.drained(() => this.#resize(size, options)))
     while (this.#gate.writes) await this.#gate.writes
@@ -213,7 +217,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     try {
       if (!this.#ops.truncate)
         throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
-      // What the backing file holds beyond the old end must not appear with the space.
+      // The content of the backing file beyond the old end must not show through in the new space.
       const zero = size > before && (this.backing?.size ?? 0) > before
       await this.#requests.truncate(size, zero ? { ...options, zero } : options)
     } finally {
@@ -223,8 +227,8 @@ export class BlockNode extends GraphNode implements RequestOwner {
   }
 
   /**
-   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. The last block of a
-   * node that can grow counts as a whole one.
+   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. In a growable
+   * node the last block counts as a whole one.
    *
    * @returns `bytes: 0` at and beyond the end
    */
@@ -268,9 +272,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
   // ---- whole-node operations ----
 
   /**
-   * Checks the image's structure, and repairs it if asked: without `repair`, or with `false`, it only looks.
+   * Checks the image's structure, and repairs it according to `repair`; without it, or with `false`, changes
+   * nothing.
    *
-   * @throws BlockError EINVAL for another mode of repair, and for options there are not; ENOTSUP
+   * @throws BlockError EINVAL for an unknown mode of repair or an unknown option; ENOTSUP
    */
   async check(options: check.NodeCheckOptions = {}): Promise<CheckReport> {
     const wanted = check.checkOptions(options)
@@ -287,7 +292,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     return this.#plain('info', (ops) => (ops.info ? ops.info() : Promise.resolve({})))
   }
 
-  /** The internal snapshots, in the order of the image's table; none where the format has no such thing. */
+  /** The internal snapshots, in the order of the image's table; none if the format does not support them. */
   listSnapshots(): Promise<readonly SnapshotInfo[]> {
     return this.#plain('listSnapshots', (ops) => ops.listSnapshots?.() ?? Promise.resolve([]))
   }
@@ -297,7 +302,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     return this.#exclusive('makeEmpty', (ops) => ops.makeEmpty?.())
   }
 
-  /** Rewrites what the header says of the backing file. @throws BlockError ENOTSUP */
+  /** Rewrites the name and format of the backing file in the header. @throws BlockError ENOTSUP */
   async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     check.requireBackingChange(filename, format)
     await this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
@@ -314,7 +319,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (this.size !== before) this.emit('resize', this.size)
   }
 
-  /** Announces a step of the driver above; undefined, nothing to await, when nobody debugs. */
+  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
   debugEvent(event: DebugEvent): void | Promise<void> {
     return this.#ops.debugEvent?.(event)
   }
@@ -326,7 +331,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     return this.#gate.drain()
   }
 
-  /** Runs `body` with no request in flight, and holds new ones back until it has settled. */
+  /** Runs `body` with no request in flight, and holds new ones back until it has ended. */
   async drained<T>(body: () => Promise<T>): Promise<T> {
     check.requireBody(body)
     return this.#gate.drained(async () => {
@@ -335,17 +340,17 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Runs `body` while nobody writes: new writes, discards and resizes wait until it has settled. */
+  /** Runs `body` with no write in flight: new writes, discards and resizes wait until it has ended. */
   async withoutWrites<T>(body: () => Promise<T>): Promise<T> {
     check.requireBody(body)
     return this.#gate.withoutWrites(body)
   }
 
   /**
-   * Drains, lets the driver shut down cleanly, and gives up the children. Later calls end as the first one did, and fail
-   * with the same error where that failed: what could not be written stays lost, however often that is asked.
+   * Drains, lets the driver shut down cleanly, and releases the children. Later calls have the same result as
+   * the first, including its error: data that could not be written stays lost.
    *
-   * @throws BlockError EBUSY while other nodes use this one; whatever the driver's own shutdown met
+   * @throws BlockError EBUSY while other nodes use this one; errors of the driver's shutdown
    */
   async close(): Promise<void> {
     if (!this.#closing) {
@@ -358,7 +363,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
   }
 
   async #shutDown(): Promise<void> {
-    // The last look and the change of state are one step: no request begins between them.
+    // The last check and the change of state are one step: no request begins between them.
     while (!this.#gate.isFree) await (this.#gate.all ?? this.drain())
     if (this.#state === 'crashed') return
     const wasCorrupt = this.#state === 'corrupt'
@@ -380,9 +385,9 @@ export class BlockNode extends GraphNode implements RequestOwner {
   }
 
   /**
-   * What the death of the process would do to this node: requests in flight are rejected, caches dropped,
-   * nothing flushed, nothing closed cleanly. From the moment of the call nothing more of it is written.
-   * Resolves when the host's resources are released and the image may be opened again.
+   * Does to this node what the death of the process would do: requests in flight are rejected, caches
+   * dropped, nothing is flushed or closed cleanly. From the moment of the call on, nothing more is written.
+   * Resolves when the resources of the host are released and the image may be opened again.
    */
   async crash(): Promise<void> {
     if (this.#state === 'closed') return
@@ -409,13 +414,13 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   // ---- the graph: for `open`, `reopen` and edges ----
 
-  /** @internal A parent lets go; the last one of a node that was opened for its parents closes it. */
+  /** @internal A parent releases this node; the last parent closes a node that was opened for its parents. */
   async releasedBy(edge: BlockChild, crashed = false): Promise<void> {
     this.parents.delete(edge)
     if (this.parents.size > 0 || !this.#config.ownedByParents) return settlePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
-  /** @internal The driver, or a reopen, changed what the node is. */
+  /** @internal The driver, or a reopen, changed the configuration of the node. */
   reconfigure(config: NodeConfig): void {
     this.#config = config
     this.#requests.refresh()
@@ -433,7 +438,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   // ---- inside ----
 
-  /** A crash may come while anything is awaited. */
+  /** A crash may happen during any await. */
   get #hasCrashed(): boolean {
     return this.#crashing !== undefined
   }
@@ -451,11 +456,11 @@ export class BlockNode extends GraphNode implements RequestOwner {
   #beginWrite(offset: number, bytes: number, canWrite: boolean): void {
     if (this.#state !== 'open') throw this.#closedError()
     this.#requireWritable(canWrite)
-    // A format that is out of space of its place (a device) is told so.
+    // A format that reaches the end of its device is out of space.
     this.#begin(offset, bytes, this.parents.size > 0 ? 'ENOSPC' : 'EIO')
   }
 
-  /** One request that changes something; the frequent ones spell this out, for they are called too often. */
+  /** Runs one request that changes something; `write` has this code inline, because it is called so often. */
   async #change(
     operation: IoErrorEvent['operation'],
     offset: number,
@@ -478,7 +483,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     }
   }
 
-  /** @internal Runs `body` as a request that changes nothing. Nodes of other copies of the library call it, too. */
+  /** @internal Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
@@ -493,7 +498,10 @@ export class BlockNode extends GraphNode implements RequestOwner {
     }
   }
 
-  /** Lets the event loop turn. No async function: thousands of requests may wait, and collecting garbage stops the loop. */
+  /**
+   * Waits for the event loop to turn, if it must. No async function: with thousands of requests waiting, collecting
+   * their garbage would stop the loop.
+   */
   #turn(): Promise<void> {
     return loopBudget.wait(this.parents.size > 0 ? undefined : this)
   }
@@ -502,7 +510,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (this.#config.readOnly || !canWrite) throw readOnlyError(this)
   }
 
-  /** Ends a request. Throwing here, in `finally`, turns a success that came after a crash into a failure. */
+  /** Ends a request. Throwing here, in `finally`, turns a success after a crash into a failure. */
   #end(): void {
     this.#gate.end()
     if (this.#state === 'crashed') throw this.#closedError()

@@ -27,7 +27,7 @@ describe('sizes', () => {
     ['15E', 15n << 60n],
     [' 1', 1n],
     ['0.3M', 314573n],
-    // 0.99... is 1.0 as a double, and that is 0 in 64 bits: QEMU's way.
+    // 0.99... is 1.0 as a double, which becomes 0 in 64 bits, as in QEMU.
     ['1.9999999999999999999k', 1024n],
   ])('%s is %d', (text, expected) => {
     expect(readSize(text)).toBe(expected)

@@ -1,12 +1,12 @@
-/** Numbers as QEMU reads them from people: sizes as `qemu_strtosz`, whole numbers as C's `strtol` with base 0. */
+/** Numbers as QEMU parses them: sizes like `qemu_strtosz`, whole numbers like C's `strtol` with base 0. */
 
-/** Why a text is no number: not of that form, or beyond what 64 bits hold. */
+/** Why a text is not a number: wrong form, or beyond 64 bits. */
 export type NumberMistake = 'EINVAL' | 'ERANGE'
 
 const MAX_UINT64 = 0xffff_ffff_ffff_ffffn
 const SUFFIXES = 'bkmgtpe'
 
-/** `[blanks][+-]digits`, and what follows. C's strtoull takes a sign; `qemu_strtosz` refuses the minus afterwards. */
+/** `[blanks][+-]digits`; more may follow. C's strtoull takes a sign; `qemu_strtosz` refuses minus later. */
 const WHOLE = /^[\t\n\v\f\r ]*([+-]?)(\d+)/
 const HEX = /^[\t\n\v\f\r ]*\+?0x([0-9a-f]+)/i
 /** A fraction as strtod reads it, exponent included. */
@@ -19,8 +19,8 @@ const FRACTION = /^\.\d+(e[+-]?\d+)?/i
  * A fraction needs a suffix larger than b. It is taken as a 64-bit fixed-point number, and the product is
  * rounded half up (util/cutils.c, `do_strtosz`).
  *
- * @param onScaledHex told when a hexadecimal number has a multiplier, which QEMU 7.2 takes with a warning, and
- * warns of even where it then finds the whole to be no size
+ * @param onScaledHex called if a hexadecimal number has a suffix: QEMU 7.2 accepts it with a warning, and
+ *   warns even if the rest of the text is then refused
  * @returns bytes, below 2^64
  */
 export function readSize(text: string, onScaledHex?: () => void): bigint | NumberMistake {
@@ -30,7 +30,7 @@ export function readSize(text: string, onScaledHex?: () => void): bigint | Numbe
   let rest = text.slice(whole[0].length)
   let fraction = 0n
   let isHex = false
-  // Overflow is what strtoull reports first; text after it is noticed next, a minus sign last.
+  // strtoull reports overflow first; text after the number is noticed next, a minus sign last.
   if (value > MAX_UINT64) return rest === '' ? 'ERANGE' : 'EINVAL'
   if (whole[1] === '-') return 'EINVAL'
   if (value === 0n && /^x/i.test(rest)) {
@@ -44,7 +44,7 @@ export function readSize(text: string, onScaledHex?: () => void): bigint | Numbe
     const digits = FRACTION.exec(rest)
     if (digits?.[1]) return 'EINVAL'
     rest = rest.slice(digits ? digits[0].length : 1)
-    // The C program converts to a double, and that to 64 bits; so do we, down to its overflow at 1.0.
+    // QEMU converts to a double, and that to 64 bits; so do we, including its overflow at 1.0.
     if (digits) fraction = BigInt.asUintN(64, BigInt(Math.trunc(Number(`0${digits[0]}`) * 2 ** 64)))
   }
   const power = rest === '' ? 0 : SUFFIXES.indexOf(rest[0]!.toLowerCase())
@@ -56,7 +56,7 @@ export function readSize(text: string, onScaledHex?: () => void): bigint | Numbe
   return bytes > MAX_UINT64 ? 'ERANGE' : bytes
 }
 
-/** A whole number with a sign as C reads it: decimal, octal after 0, hexadecimal after 0x; undefined where it is none. */
+/** Reads a whole number like C: sign, decimal, octal after 0, hexadecimal after 0x; undefined if none. */
 export function readInteger(text: string): bigint | undefined {
   const match = /^[\t\n\v\f\r ]*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9]\d*))$/i.exec(text)
   if (!match) return undefined
@@ -65,7 +65,7 @@ export function readInteger(text: string): bigint | undefined {
   return sign === '-' ? -value : value
 }
 
-/** A whole number as C's `strtoull(text, &end, 0)` reads it: a negative one wraps around. Below 2^64. */
+/** Reads a whole number as C's `strtoull(text, &end, 0)` does: a negative one wraps around. Below 2^64. */
 export function readUnsigned(text: string): bigint | NumberMistake {
   const value = readInteger(text)
   if (value === undefined) return 'EINVAL'

@@ -1,4 +1,4 @@
-/** What a driver sees of the node that is being opened: its children on demand, and a way to speak. */
+/** The driver's view of a node that is being opened: its children on demand, and its events. */
 import { requireUse } from './access.ts'
 import { BlockChild } from './child.ts'
 import { type Inherited, isProtocolLike } from './common-options.ts'
@@ -22,17 +22,17 @@ import { settlePermissions } from './permissions.ts'
 /** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
 export const MAX_CHAIN = 200
 
-/** The deepest graph, from the node of the user down. Requests go through it on one stack, which ends beyond 400. */
+/** The deepest graph, from the user's node down. Requests use one stack, which overflows beyond 400 nodes. */
 export const MAX_DEPTH = 300
 
-/** How often images may name files in one graph: a backing and a data file for each image of a chain. */
+/** Most files that the images of one graph may name: a backing and a data file for each image of a chain. */
 const MAX_NAMES = 2 * MAX_CHAIN
 
-/** What one graph may still take. Images may name two files each, and so a whole tree of them. */
+/** Limits how many files the images of a graph name: each may name two, and so they could form a tree. */
 export class GraphBudget {
   #names = 0
 
-  /** An image names a file. @throws BlockError EINVAL */
+  /** Counts a file that an image names. @throws BlockError EINVAL */
   name(): void {
     if (++this.#names > MAX_NAMES)
       throw new BlockError('EINVAL', `The images name more than ${MAX_NAMES} files`)
@@ -43,28 +43,28 @@ export class GraphBudget {
 export interface OpenRequest {
   readonly environment: OpenEnvironment
   readonly options: RawOptions
-  /** The file name from which the options come, if they come from one. */
+  /** The file name that the options were derived from, if any. */
   readonly filename?: string | undefined
   readonly inherited: Inherited
   /** Held by a user, not by a parent. */
   readonly isTop: boolean
-  /** Where no driver is named, `filename` is a file of the host and nothing is probed. */
+  /** If no driver is named, `filename` is a file of the host system and nothing is probed. */
   readonly protocol: boolean
-  /** Nodes above. */
+  /** Number of nodes above. */
   readonly depth: number
   readonly budget: GraphBudget
-  /** Places of the overlays above, top first. */
+  /** File names of the overlays above, top first. */
   readonly chain: readonly string[]
-  /** What of the world they stand for, where that is known: a file may have many names. */
+  /** File identities of the overlays above, if known: a file may have many names. */
   readonly chainPlaces: readonly string[]
 }
 
-/** Opens one node; the recursion of opening goes through it. */
+/** Opens one node; opening recurses through it. */
 export type OpenFunction = (request: OpenRequest) => Promise<BlockNode>
 
 /** What a child inherits from a node of this configuration. */
 export interface ChildDefaults extends Inherited {
-  /** The driver of the parent; undefined while it is being probed for, which only formats are. */
+  /** The driver of the parent; undefined while it is being probed, which only formats are. */
   readonly driver: AnyDriver | undefined
 }
 
@@ -72,7 +72,7 @@ export interface ChildDefaults extends Inherited {
 export interface GivenChild {
   /** A tree, an open node, a node's name, null; undefined when not given. */
   readonly value: unknown
-  /** The file name from which the tree comes, if it comes from one. */
+  /** The file name that the tree was derived from, if any. */
   readonly filename?: string | undefined
 }
 
@@ -80,9 +80,9 @@ export interface GivenChild {
 export class Children {
   /** Edges by role, as the node will have them. */
   readonly edges = new Map<ChildRole, BlockChild>()
-  /** Children that are not the ones the image names. */
+  /** Roles whose child is not the one the image names. */
   readonly overridden = new Set<ChildRole>()
-  /** Children that the driver asked for. */
+  /** Children that the driver has requested. */
   readonly asked = new Set<ChildRole>()
   /** Opened before the driver was known, and not yet taken by it. */
   readonly #early = new Map<ChildRole, BlockNode>()
@@ -96,14 +96,14 @@ export class Children {
     this.#given = given
   }
 
-  /** Opens the child that the user gave, ahead of the driver's asking for it. */
+  /** Opens the child that the user gave, before the driver requests it. */
   async openEarly(role: ChildRole, defaults: ChildDefaults): Promise<BlockNode | undefined> {
     const node = await this.#resolve(role, undefined, defaults)
     if (node) this.#early.set(role, node)
     return node
   }
 
-  /** Gives the driver a child, opened now or before. */
+  /** Returns a child to the driver, and opens it unless it is open already. */
   async take(
     parent: string,
     role: ChildRole,
@@ -134,14 +134,14 @@ export class Children {
     return edge
   }
 
-  /** Gives everything back; errors of the children's own shutdown are lost behind the one that led here. */
+  /** Releases all children. Ignores errors of their shutdown: an earlier error is the one to report. */
   async abandon(): Promise<void> {
     for (const edge of [...this.edges.values()].reverse())
       await edge.node.releasedBy(edge).catch(() => undefined)
     await this.dropEarly()
   }
 
-  /** Closes what was opened early and nobody took. */
+  /** Closes children that were opened early but not taken by the driver. */
   async dropEarly(): Promise<void> {
     for (const node of this.#early.values())
       if (node.config.ownedByParents) await node.close().catch(() => undefined)
@@ -209,7 +209,7 @@ export class Children {
   }
 
   /**
-   * What the image says of its child, where the user does not say it: all of it, or the name, or the format.
+   * Completes the user's options for a child with what the image says: everything, the name, or the format.
    */
   async #withImplicit(
     role: ChildRole,
@@ -234,13 +234,13 @@ export class Children {
     return role === 'file' ? '' : placeOf(this.edges.get('file')?.node ?? this.#early.get('file'))
   }
 
-  /** @throws BlockError EINVAL when a backing file is already part of the chain above it */
+  /** @throws BlockError EINVAL if a backing file is already part of the chain above it */
   #chainWith(options: RawOptions): Pick<OpenRequest, 'chain' | 'chainPlaces'> {
     const chain = [...this.#request.chain, this.#place('backing')]
     const filename = options['filename']
     if (typeof filename === 'string' && filename !== '' && chain.includes(filename))
       throw new BlockError('EINVAL', `Backing file '${filename}' creates an infinite loop.`)
-    // With the one that is about to be opened.
+    // Counts the image that is about to be opened.
     if (chain.length + 1 > MAX_CHAIN)
       throw new BlockError('EINVAL', `The backing chain is longer than ${MAX_CHAIN} images`)
     const place = this.edges.get('file')?.node.ops.place
@@ -250,7 +250,7 @@ export class Children {
 }
 
 /**
- * Whether a child is taken as it is where no driver is named for it, rather than probed: QEMU's
+ * Whether a child without a named driver is opened as a plain file rather than probed: QEMU's
  * BDRV_O_PROTOCOL.
  */
 function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentIsProtocol: boolean): boolean {
@@ -261,7 +261,7 @@ function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentI
   return isProtocolLike(parent) || (parentIsProtocol && parent.kind !== 'filter')
 }
 
-/** A driver's events, kept until there is a node to tell them, and told to the environment at once. */
+/** Relays a driver's events: to the environment at once, to the node as soon as it exists. */
 export class EventRelay implements DriverEvents {
   readonly #environment: OpenEnvironment
   readonly #name: string
@@ -287,7 +287,7 @@ export class EventRelay implements DriverEvents {
     this.#tell((node) => node.emit('warn', line))
   }
 
-  /** The node exists. */
+  /** Delivers the kept events to the node, which now exists. */
   connect(node: BlockNode): void {
     this.#node = node
     for (const tell of this.#kept) tell(node)

@@ -9,7 +9,7 @@ import { openNode } from './open.ts'
 import { bool, integer, listOf, oneOf, type RawOptions, text } from './options.ts'
 import { DriverRegistry } from './registry.ts'
 
-/** A place with files in memory, and what happened to them. */
+/** Files in memory, and a record of what happened to them. */
 class Disk {
   readonly files = new Map<string, Uint8Array>()
   readonly refuseWrites = new Set<string>()
@@ -131,7 +131,7 @@ const nullDriver = defineDriver({
     Promise.resolve<NodeOps>({ size: () => options.size, read: async (_, into) => void into.fill(0) }),
 })
 
-/** A disk with the named files, and what opening on it needs. */
+/** A disk with the named files, and an environment to open them. */
 function setup(files: Readonly<Record<string, string>> = {}) {
   const disk = new Disk()
   for (const [name, content] of Object.entries(files)) disk.files.set(name, bytesOf(content))

@@ -1,4 +1,4 @@
-/** From options to an open graph of nodes. */
+/** Opens a graph of nodes from options. */
 import { enterPlace } from './access.ts'
 import { wrongValue } from './arguments.ts'
 import {
@@ -38,16 +38,17 @@ import type { DriverRegistry } from './registry.ts'
 
 /**
  * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
- * nodes. `filename` names what is opened as QEMU's tools take it: with no `driver`, the file is opened and
- * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens for a check
- * alone, `no-io` only to be described: an encrypted image needs no key for that.
+ * nodes. `filename` is a file name as QEMU's tools take it: without a `driver`, the file is opened and
+ * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens only for a
+ * check, `no-io` only to be described: an encrypted image then needs no key.
  */
 export type NodeOptions = RawOptions
 
 /**
- * Opens a node and everything below it. What fails closes what it had opened.
+ * Opens a node and everything below it. On failure, closes the nodes that were already opened.
  *
- * @param options a tree, or a file name as QEMU's tools take it; a `URL` stands for a name there and as `filename`
+ * @param options a tree, or a file name as QEMU's tools take it; a `URL` may replace a name, here and as
+ *   `filename`
  * @throws BlockError that says, in QEMU's words, what could not be opened
  */
 export async function openNode(
@@ -70,12 +71,12 @@ export async function openNode(
   })
 }
 
-/** A node's options, sorted by what they are for. */
+/** A node's options, sorted by purpose. */
 interface Plan {
   readonly common: CommonOptions
   readonly driver: AnyDriver | undefined
   readonly children: Map<ChildRole, GivenChild>
-  /** The driver's options and, among them, what nobody knows. */
+  /** The driver's options, and unknown ones among them. */
   readonly own: RawOptions
   /** Common and driver options as the user gave them, without children. */
   readonly explicit: RawOptions
@@ -96,7 +97,7 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
   try {
     const defaults = { ...config, forceShare, autoReadOnly, driver: plan.driver }
     const { driver, file, otherFormat } = await chooseDriver(request, plan, children, defaults)
-    // A file that only opens read-only makes its format read-only too, where that is allowed.
+    // A file that only opens read-only makes its format read-only too, with `auto-read-only`.
     const readOnly = config.readOnly || (autoReadOnly && file?.readOnly === true)
     name = tableOf(environment).reserve(plan.common.nodeName)
     const probed = plan.driver === undefined
@@ -112,10 +113,10 @@ async function openRequest(request: OpenRequest): Promise<BlockNode> {
   }
 }
 
-/** Few names are JSON, so an application loads the reader with the first of them. */
+/** Few names are JSON, so the reader is loaded with the first such name. */
 const loadJson = loadOnce('names that are JSON', () => import('./json.ts'))
 
-/** @throws BlockError EIO when the code cannot be had */
+/** @throws BlockError EIO if the code cannot be loaded */
 async function jsonReaderFor(filename: unknown): Promise<JsonNameReader | undefined> {
   return typeof filename === 'string' && filename.includes('json:')
     ? jsonNameReader((await loadJson()).parseJson)
@@ -148,7 +149,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
       given = parseOwnPrefix(registry, driver, own, readJson) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
     given = own['filename']
-    // The child of a filter is probed like the node of a user; that of a format is what holds its bytes.
+    // The child of a filter is probed like a user's node; that of a format is the file with its bytes.
     own['file'] = addToChild(
       own['file'],
       driver?.kind === 'filter' ? { filename: given } : optionsOfName(registry, given, readJson),
@@ -167,7 +168,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
   }
 }
 
-/** `{driver: 'null-co', filename: 'null-co://'}`: the driver may know better what its own prefix means. */
+/** Handles `{driver: 'null-co', filename: 'null-co://'}`: the driver itself parses names with its prefix. */
 function parseOwnPrefix(
   registry: DriverRegistry,
   driver: AnyDriver,
@@ -181,7 +182,7 @@ function parseOwnPrefix(
   const [role] = driver.children ?? []
   if (!isOwn && (role === undefined || hasOption(driver, 'filename'))) return undefined
   delete own['filename']
-  // A name without the prefix is that of the child.
+  // A name without the prefix names the child.
   const { driver: _, ...named } = isOwn
     ? parsePrefixed(registry, driver, filename, readJson)
     : { [role!]: { filename } }
@@ -190,7 +191,7 @@ function parseOwnPrefix(
   return filename
 }
 
-/** What a file name says of a child, with what its own options say; they must not name another file. */
+/** Merges the child options from a file name with the child's own, which must not name another file. */
 function addToChild(given: unknown, named: RawOptions): RawOptions {
   if (given === undefined) return named
   if (!isTree(given) || given['filename'] !== undefined)
@@ -201,7 +202,7 @@ function addToChild(given: unknown, named: RawOptions): RawOptions {
 const hasOption = (driver: AnyDriver | undefined, key: string): boolean =>
   driver !== undefined && Object.hasOwn((driver.options as OptionTable | undefined) ?? {}, key)
 
-/** Moves the children out of a node's options. A driver yet to be probed for may have those of any format. */
+/** Moves the children out of a node's options. A driver still to be probed may have those of any format. */
 function takeChildren(
   driver: AnyDriver | undefined,
   own: Record<string, unknown>,
@@ -220,14 +221,14 @@ function takeChildren(
     children.set(role, { value, filename: role === 'file' ? filename : undefined })
     delete own[role]
   }
-  // "No backing file" is true of every node.
+  // "No backing file" is allowed for every driver.
   if (own['backing'] === null || own['backing'] === '') delete own['backing']
   return children
 }
 
 /**
- * Opens the file below first, as QEMU does: what is wrong with it is told before what is wrong with the
- * format.
+ * Determines the driver. Opens the file below first, as QEMU does, so that errors of the file are reported
+ * before errors of the format.
  */
 async function chooseDriver(
   request: OpenRequest,
@@ -244,7 +245,7 @@ async function chooseDriver(
   return { ...(await guessFormat(request.environment.registry, file)), file }
 }
 
-/** Everything that is known when the driver is called. */
+/** All that is known when the driver is called. */
 interface Attempt {
   readonly request: OpenRequest
   readonly plan: Plan
@@ -277,7 +278,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
   let ops: NodeOps
   try {
     ops = await call().catch((error: unknown) => {
-      // QEMU's auto-read-only: a file that may not be written is opened for reading.
+      // QEMU's auto-read-only: a file that cannot be opened for writing is opened for reading.
       const retry = !readOnly && attempt.autoReadOnly && driver.kind === 'protocol' && isRefusal(error)
       if (!retry) throw error
       readOnly = true
@@ -321,7 +322,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
   throw complaint
 }
 
-/** Why the place of a node may not be used this way. */
+/** Registers the node's use of its file. @returns why the file may not be used this way, if so */
 function busy(node: BlockNode, forceShare: boolean): BlockError | undefined {
   try {
     if (!forceShare) enterPlace(node)
@@ -367,7 +368,7 @@ function makeContext(
   }
 }
 
-/** What the user gave and nobody used. QEMU tells it last, and so names more urgent faults first. */
+/** The error for options or children that were given but not used. As in QEMU, it comes after all others. */
 function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
   const { driver, plan, children } = attempt
   const untaken = [...plan.children]

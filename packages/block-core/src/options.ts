@@ -1,22 +1,22 @@
 /**
  * Options as tables: one declaration gives the parser for strings (`key=value`), the check for values from
- * TypeScript or JSON, the TypeScript type, and the text of `-o help`. Keys are spelled as QEMU spells them.
+ * TypeScript or JSON, the TypeScript type, and the text of `-o help`. Users may spell keys as QEMU does.
  */
 import { shown, wrongValue } from './arguments.ts'
 import { BlockError } from './errors.ts'
 import { readSize, readUnsigned } from './number-text.ts'
 
-/** How one option is read. */
+/** How one option is parsed. */
 export interface OptionType<T> {
   /** QEMU's name of the type, as `-o help` prints it in angle brackets: `bool`, `size`, `num`, `str`. */
   readonly type: 'bool' | 'size' | 'num' | 'str' | 'object'
   /** One line for `-o help`. */
   readonly help: string
   readonly default?: T
-  /** Of a format: the place below does what it asks for, and `-o help` lists it with the options of that. */
+  /** For formats: the protocol below implements the option, and `-o help` lists it with its options. */
   readonly isForPlace?: boolean
   /**
-   * Turns what the user gave into the value.
+   * Turns the user's input into the value.
    *
    * @throws BlockError EINVAL that names the option
    */
@@ -27,7 +27,7 @@ export interface OptionType<T> {
 // biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
 export type OptionTable = Readonly<Record<string, OptionType<any>>>
 
-/** The values a table gives: options with a default are always there, the others may be missing. */
+/** The parsed values of a table: options with a default are always present, others may be undefined. */
 export type OptionValues<O> = {
   readonly [K in keyof O]: O[K] extends { readonly default: infer D }
     ? D
@@ -52,8 +52,8 @@ const TWO_64 = 2 ** 64
 /**
  * Reads a size as {@link readSize} does.
  *
- * @returns bytes, rounded where they exceed 2^53; undefined when the text is not of that form; Infinity when
- *   it is, but exceeds 2^63-1
+ * @returns bytes, rounded if they exceed 2^53; undefined if the text does not have that form; Infinity if the
+ *   size exceeds 2^63-1
  */
 export function parseSize(text: string): number | undefined {
   const bytes = readSize(text)
@@ -84,14 +84,14 @@ function parseNumber(value: unknown, key: string): number {
   return safe(Number(number), value, key)
 }
 
-/** Refuses, rather than rounds, what a number cannot hold. */
+/** Refuses, rather than rounds, values that a number cannot hold. */
 function safe(number: number, value: unknown, key: string): number {
   if (Number.isSafeInteger(number)) return number
   if (!Number.isInteger(number)) throw new BlockError('EINVAL', `Parameter '${key}' expects a number`)
   throw new BlockError('EFBIG', `Parameter '${key}' exceeds 2^53-1: ${shown(value)}`)
 }
 
-/** Makes one kind of {@link OptionType}; with a default, the value is always there. */
+/** Makes one kind of {@link OptionType}; with a default, the value is always present. */
 function make<T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
   function option(help: string): OptionType<T>
   function option<D extends T>(help: string, fallback: D): OptionType<T> & { readonly default: T }
@@ -134,7 +134,7 @@ export function oneOf<const W extends string>(
     : { type: 'str', help, parse, default: fallback }
 }
 
-/** An object that only TypeScript can hand over: no text stands for it. `what` names it in messages (`a Blob`). */
+/** An object that only TypeScript can pass: it has no text form. `what` names it in messages (`a Blob`). */
 export const objectOf = <T>(
   is: (value: unknown) => value is T,
   what: string,
@@ -171,7 +171,7 @@ function asTree(value: unknown, key: string): RawOptions {
   return value as RawOptions
 }
 
-/** `{0: a, 1: b}`, which dotted keys give, as the list it stands for. */
+/** Turns `{0: a, 1: b}`, the result of dotted keys, into a list. */
 function indexed(value: unknown, key: string): unknown[] {
   const tree = asTree(value, key)
   return Object.keys(tree).map((_, index) => {
@@ -180,11 +180,11 @@ function indexed(value: unknown, key: string): unknown[] {
   })
 }
 
-/** `lazyRefcounts` as QEMU spells it: `lazy-refcounts`. Keys that have no capitals stay. */
+/** A key in QEMU's spelling: `lazy-refcounts` for `lazyRefcounts`. Keys without capitals stay unchanged. */
 export const canonicalKey = (key: string): string =>
   key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
-/** The TypeScript spelling of a canonical key, by which drivers find its value. */
+/** The TypeScript spelling of a canonical key, which drivers use. */
 export const camelKey = (key: string): string =>
   key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
@@ -192,7 +192,7 @@ export const camelKey = (key: string): string =>
  * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either
  * spelling.
  *
- * @param prefix what to put before a key in messages
+ * @param prefix text before a key in messages
  * @throws BlockError EINVAL that names an unknown or ill-typed option
  */
 export function parseOptions<O extends OptionTable>(table: O, raw: RawOptions, prefix = ''): OptionValues<O> {

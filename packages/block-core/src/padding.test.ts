@@ -4,7 +4,7 @@ import { createRandom } from './testing/random.ts'
 
 const ALIGNMENT = 512
 
-/** A disk that takes whole blocks only, and tells what it was asked. */
+/** A disk that accepts only whole blocks, and records its requests. */
 function blocks(size: number) {
   const content = createRandom(1).bytes(size)
   const steps: string[] = []

@@ -2,7 +2,7 @@
 import { alignDown } from './bits.ts'
 import type { DebugEvent } from './debug-events.ts'
 
-/** Reads the aligned range [start, start + length) and hands out the part that was asked for. */
+/** Reads the aligned range [start, start + length) and copies the requested part into `into`. */
 export async function readPadded(
   read: (offset: number, into: Uint8Array) => Promise<void>,
   start: number,
@@ -15,7 +15,7 @@ export async function readPadded(
   into.set(buffer.subarray(offset - start, offset - start + into.length))
 }
 
-/** A request up to this many bytes is copied whole; of a longer one only the two ends are. */
+/** A write up to this many bytes is copied whole; of a longer one only the two ends are. */
 const COPY_LIMIT = 256 * 1024
 
 interface PaddedWrite {
@@ -40,7 +40,7 @@ export async function writePadded(
   const announce = async (step: 'head' | 'tail'): Promise<void> => debugEvent(`pwritev_rmw_${step}`)
   const announceAfter = async (step: 'head' | 'tail'): Promise<void> =>
     debugEvent(`pwritev_rmw_after_${step}`)
-  // As QEMU: when both ends together are the whole range, one read fetches it.
+  // As in QEMU: if the two end blocks make up the whole range, one read fetches it.
   if (length <= alignment || (hasHead && hasTail && length <= 2 * alignment)) {
     const whole = new Uint8Array(length)
     if (hasHead) await announce('head')

@@ -1,17 +1,17 @@
 /**
- * The edges that lead to a node. Many may lead to one: what is found of each is kept, and only of those that came, went or
- * changed it is found anew.
+ * The edges that lead to a node. There may be many: the permissions of each are cached, and computed again
+ * only for edges that were added, removed or changed.
  */
 import type { BlockChild } from './child.ts'
 import type { Permissions } from './driver.ts'
 
-/** How many edges were looked at so far, by all who ask what is done with a node: what opening costs, for tests. */
+/** Counts the edges and nodes examined so far, here and in access.ts: the cost of opening, for tests. */
 export const looks = { edges: 0 }
 
-/** A set that knows what has changed. */
+/** A set of edges that tracks changes. */
 export class ParentEdges extends Set<BlockChild> {
   readonly #changed = new Set<BlockChild>()
-  /** What was found of each, as a number; how many there are of each number; and how many are no backing files. */
+  /** The permissions of each edge, as a number; the edges per number; the number of non-backing edges. */
   readonly #found = new Map<BlockChild, number>()
   readonly #counts = new Map<number, number>()
   #others = 0
@@ -24,21 +24,21 @@ export class ParentEdges extends Set<BlockChild> {
     this.#changed.add(edge)
     return super.delete(edge)
   }
-  /** What is done through an edge may have changed. */
+  /** The permissions of an edge may have changed. */
   touch(edge: BlockChild): void {
     if (this.has(edge)) this.#changed.add(edge)
   }
 
-  /** All of them lead to a backing file. */
+  /** Whether all of them use the node as a backing file. */
   get areBacking(): boolean {
     return this.#others === 0
   }
-  /** What is done through them, each way once, as of the last {@link update}. */
+  /** The distinct permissions of the edges, as of the last {@link update}. */
   *uses(): Generator<Permissions> {
     for (const use of this.#counts.keys()) yield { taken: use >> 4, shared: use & 15 }
   }
 
-  /** Finds anew what is done through those that came, went or changed. */
+  /** Computes the permissions of edges that were added, removed or changed. */
   update(find: (edge: BlockChild) => Permissions): void {
     looks.edges += this.#changed.size
     for (const edge of this.#changed) {

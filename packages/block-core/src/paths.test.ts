@@ -66,7 +66,7 @@ describe('on Windows', () => {
     ['C:\\d\\ov.qcow2', 'nbd:host:1', 'nbd:host:1'],
     ['file:C:\\d\\ov.qcow2', 'base.qcow2', 'file:C:\\d\\base.qcow2'],
     ['https://host/d/ov.qcow2', 'base.qcow2', 'https://host/d/base.qcow2'],
-    // So does QEMU: the drive is lost.
+    // As in QEMU, the drive is lost.
     ['c:ov.qcow2', 'base.qcow2', 'base.qcow2'],
   ])('%s names %s: %s', (parent, name, expected) => {
     expect(resolveBackingFilename(parent, name)).toBe(expected)

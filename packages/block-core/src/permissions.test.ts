@@ -1,4 +1,4 @@
-/** What arrives at a protocol of the uses above it. The same scenes beside QEMU's locks: tests/interop/locks.test.ts. */
+/** The permissions that reach a protocol. tests/interop/locks.test.ts compares them with QEMU's locks. */
 import { beforeEach, describe, expect, it } from 'vitest'
 import { commitNode } from './commit.ts'
 import { defineDriver, type Permissions } from './driver.ts'
@@ -21,7 +21,7 @@ const LETTERS = [
 ] as const
 const letters = (bits: number): string => LETTERS.map(([bit, letter]) => (bits & bit ? letter : '-')).join('')
 
-/** What each place was last told, `taken shared`, and what shall refuse. */
+/** The last permissions of each protocol node, as `taken shared`, and which of them to refuse. */
 const told = new Map<string, string>()
 let refusing: ((name: string, wanted: Permissions) => boolean) | undefined
 beforeEach(() => {
@@ -52,7 +52,7 @@ const place = defineDriver({
   },
 })
 
-/** Keeps tables of its file; `empty` holds nothing itself. */
+/** A format that keeps tables of its file; with `full` off, it holds nothing itself. */
 const tables = defineDriver({
   name: 'tables',
   kind: 'format',

@@ -1,10 +1,11 @@
 /**
- * What other processes are told of a place: QEMU's permissions. Who uses a node takes some and shares some with
- * the others that use it; from parent to child they follow from what a driver does with that child. What arrives
- * at a protocol is what its driver makes locks of, where it has any. (Between the nodes of this process the
- * stricter rule of access.ts holds.)
+ * QEMU's permissions, which protect files against other processes. Each user of a node takes some permissions
+ * and shares some with the other users; from parent to child they follow from what the driver does with that
+ * child. Protocol drivers turn the permissions that reach them into file locks, if they have any. (Between
+ * the nodes of this process the stricter rule of access.ts applies.)
  *
- * The rules are those of `bdrv_default_perms` and its kin in QEMU's block.c, and of the drivers that have others.
+ * The rules are those of `bdrv_default_perms` and related functions in QEMU's block.c, and of drivers with
+ * their own.
  */
 import { writes } from './access.ts'
 import type { BlockChild } from './child.ts'
@@ -13,18 +14,18 @@ import { originOf } from './environment.ts'
 import type { BlockNode } from './node.ts'
 import { shared } from './shared-state.ts'
 
-/** The permissions there are, as bits. Their order is that of the bytes that QEMU locks. */
+/** The permissions, as bits. Their order is that of the bytes that QEMU locks. */
 export const PERMISSION = { consistentRead: 1, write: 2, writeUnchanged: 4, resize: 8 } as const
 
-/** Everything that can be taken or shared. */
+/** All permissions. */
 export const ALL_PERMISSIONS = 15
 
 const { consistentRead: READ, write: WRITE, writeUnchanged: WRITE_UNCHANGED, resize: RESIZE } = PERMISSION
 
-/** Of a node that nobody uses. */
+/** The permissions of a node without users. */
 const UNUSED: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
 
-/** What was last found of each node, and settled with the drivers. */
+/** The last permissions of each node that the drivers accepted. */
 const settled = shared('settled', () => new WeakMap<BlockNode, Permissions>())
 
 const settledOf = (node: BlockNode): Permissions => settled.get(node) ?? UNUSED
@@ -35,10 +36,10 @@ const ofUser = (node: BlockNode): Permissions => ({
   shared: ALL_PERMISSIONS,
 })
 
-/** A backing file that was made writable: the only one who does that is who commits into it. */
+/** For a backing file that was made writable: only a commit into it does that. */
 const OF_COMMIT: Permissions = { taken: WRITE, shared: ALL_PERMISSIONS & ~RESIZE }
 
-/** What all who use a node take and share together. */
+/** The combined permissions of all users of a node. */
 function permissionsOf(node: BlockNode): Permissions {
   const { parents } = node
   parents.update((edge) => throughEdge(edge, node))
@@ -62,7 +63,7 @@ function throughEdge(edge: BlockChild, node: BlockNode): Permissions {
   return originOf(node)?.forceShare ? { ...use, shared: ALL_PERMISSIONS } : use
 }
 
-/** What a driver does with a child, when this is what is done with the driver's own node. */
+/** The permissions of a driver on its child, given those on the driver's own node (`above`). */
 function ofDriver(driver: AnyDriver, edge: BlockChild, above: Permissions, isWriter: boolean): Permissions {
   const { taken, shared } = above
   const { role } = edge
@@ -78,15 +79,16 @@ function ofDriver(driver: AnyDriver, edge: BlockChild, above: Permissions, isWri
     const isWindow = driver.isWindow?.(edge.owner?.config.explicit ?? {})
     return { taken, shared: isWindow ? shared & ~RESIZE : shared }
   }
-  // What keeps tables in the child needs them consistent, and changes them behind everybody else's back.
+  // A format keeps tables in the child: it must read them consistently, and changes them unseen by other
+  // users.
   return { taken: taken | READ | (isWriter ? WRITE | RESIZE : 0), shared: shared & ~(WRITE | RESIZE) }
 }
 
 /**
- * Finds anew what is done with nodes, and with all that is below them, and settles it with the drivers. To be
- * called when one of the nodes has got, or lost, a parent or the right to write.
+ * Recomputes the permissions of nodes and of everything below them, and applies them through the drivers. To
+ * be called when one of the nodes has gained or lost a parent or the right to write.
  *
- * @throws BlockError EBUSY where another process is in the way: then everything is as before
+ * @throws BlockError EBUSY if another process is in the way: then everything is as before
  */
 export function settlePermissions(nodes: readonly BlockNode[]): void {
   const before = new Map<BlockNode, Permissions | undefined>()
@@ -117,14 +119,14 @@ export function settlePermissions(nodes: readonly BlockNode[]): void {
   for (const step of steps) step.commit()
 }
 
-/** What a node does with its children may have changed. */
+/** Marks the edges to a node's children as changed. */
 function touchBelow({ children }: BlockNode): void {
   for (const edge of children.values()) edge.node.parents.touch(edge)
 }
 
 /**
- * Asks for what a parent would do with a node that is yet to become its child, and keeps it until the returned
- * function is called, or the node has become the child.
+ * Reserves the permissions that a parent will need on a future child, until the returned function is called.
+ * If the node has become the child by then, it keeps them.
  *
  * @throws BlockError EBUSY
  */

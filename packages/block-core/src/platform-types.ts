@@ -1,6 +1,6 @@
 /**
- * What is taken of objects that every platform has, under types that need neither the DOM's nor Node's declarations: an
- * application in strict mode compiles with those it has.
+ * The parts we use of objects that every platform has, as types that need neither the DOM's nor Node.js's
+ * declarations: an application in strict mode compiles with whichever it has.
  */
 
 /** An `AbortSignal`. */

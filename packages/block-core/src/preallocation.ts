@@ -1,4 +1,4 @@
-/** The option by which a new file is allocated, for the protocols that make files and the formats that are nothing more. */
+/** The `preallocation` option of new files, for protocols and for formats that are plain files. */
 import type { Preallocation } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { OptionType } from './options.ts'
@@ -6,8 +6,8 @@ import type { OptionType } from './options.ts'
 const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
 
 /**
- * `preallocation` of a file. QEMU reads every mode it knows and leaves refusing to the host; `metadata` is such a
- * mode: a file has none.
+ * `preallocation` of a file. Like QEMU, it accepts every mode here and leaves refusal to the file's driver,
+ * such as that of `metadata`: a plain file has none.
  */
 export const filePreallocation: OptionType<Preallocation> = {
   type: 'str',

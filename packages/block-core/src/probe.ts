@@ -1,4 +1,4 @@
-/** From a file whose format nobody named to the driver that opens it. */
+/** Finds the driver for a file whose format was not named. */
 import { alignDown, SECTOR } from './bits.ts'
 import type { AnyDriver } from './driver.ts'
 import { fromHostError } from './errno.ts'
@@ -7,35 +7,36 @@ import { loadOnce } from './load-once.ts'
 import type { BlockNode } from './node.ts'
 import type { DriverRegistry } from './registry.ts'
 
-/** The first bytes by which formats are recognised. QEMU's BLOCK_PROBE_BUF_SIZE. */
+/** The length of the beginning by which formats are recognized. QEMU's BLOCK_PROBE_BUF_SIZE. */
 const PROBE_BYTES = SECTOR
-/** How far from the end of a file trailers are looked for. */
+/** How far from the end of a file a trailer may begin. */
 const TAIL_BYTES = 1023
 
-/** @throws BlockError EIO when the code cannot be had */
+/** @throws BlockError EIO if the code cannot be loaded */
 const loadForeignFormats = loadOnce(
   'recognising formats without a driver',
   () => import('./foreign-formats.ts'),
 )
 
-/** Bytes: where the part of a file of that size begins that {@link FormatProbe.probeTail} is given. */
+/** Offset in a file of that size where the tail for {@link FormatProbe.probeTail} begins, in bytes. */
 export const tailStart = (size: number): number => alignDown(Math.max(size - TAIL_BYTES, 0), SECTOR)
 
-/** What a file without a named format is opened as. */
+/** The driver that opens a file without a named format. */
 export interface Guess {
   readonly driver: AnyDriver
   /**
-   * The name of the format that a file with such a beginning and such an end would be taken for instead, if any. Absent: the
-   * driver knows its own format, and was not the last resort.
+   * The name of the format that a file with this beginning and end would be taken for instead, if any.
+   * Absent: the driver recognized its format from the beginning.
    */
   readonly otherFormat?: (head: Uint8Array, tail: Uint8Array) => string | undefined
 }
 
 /**
- * Finds out the format of a file. Only where the beginning says nothing better than raw is the end read, too, and is the code
- * loaded that knows formats without a driver.
+ * Guesses the format of a file. If the beginning indicates nothing better than raw, also reads the end and
+ * loads the code that knows formats without a driver.
  *
- * @throws BlockError ENOTSUP that names the format, where it has no driver; ENOENT where no driver takes the file; of reading
+ * @throws BlockError ENOTSUP that names the format, if it has no driver; ENOENT if no driver takes the file;
+ *   errors of reading
  */
 export async function guessFormat(registry: DriverRegistry, file: BlockNode): Promise<Guess> {
   const { size, filename } = file

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type HeldRange, RangeTracker } from './range-tracker.ts'
 import { createRandom } from './testing/random.ts'
 
-/** Starts requests whose ends the test decides; `log` tells which began. */
+/** Starts requests that end when the test says so; `log` lists those that began. */
 function bench() {
   const tracker = new RangeTracker()
   const log: string[] = []
@@ -45,7 +45,7 @@ describe('a range tracker', () => {
     const d = start('d', 0, 5, true)
     const e = start('e', 18, 2, false)
     await settle()
-    // 'd' meets only 'c', which itself waits.
+    // 'd' overlaps only 'c', which is itself waiting.
     expect(log).toEqual(['a', 'b', 'd'])
     b.end()
     await settle()

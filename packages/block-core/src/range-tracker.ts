@@ -1,20 +1,20 @@
 /**
- * Requests in flight, by range. An exclusive request waits for whatever runs on a part of its range, and
- * holds back others while it runs; requests that are not exclusive pass each other. Nobody waits for a request
- * that is itself still waiting (QEMU's rule, block/io.c): so nobody waits for somebody who waits for him, and
- * one that is held up does not hold up others.
+ * Requests in flight, by range. An exclusive request waits for all requests that overlap it, and blocks
+ * others while it runs; requests that are not exclusive do not block each other. A request never waits for
+ * one that is itself waiting (QEMU's rule, block/io.c): so there is no deadlock, and a blocked request does
+ * not block others.
  *
- * Who has to wait is found by looking at the neighbours alone, however many requests run elsewhere.
+ * Conflicts are found by comparing nearby requests only, however many run elsewhere.
  */
 import { overlaps } from './bits.ts'
 import { Line } from './line.ts'
 
-/** A range that somebody has, until he gives it back. Offsets in bytes. */
+/** A range that a request holds until it is released. Offsets in bytes. */
 export class HeldRange {
   readonly start: number
   readonly end: number
   readonly exclusive: boolean
-  /** Who waits for it: those who look again, and requests that shall have their ranges. */
+  /** Waiting for this range: callers that will try again, and requests in line for their own ranges. */
   #watching: (() => void)[] | undefined
   #line: WaitingLine | undefined
   #isOver = false
@@ -25,7 +25,7 @@ export class HeldRange {
     this.exclusive = exclusive
   }
 
-  /** Resolves, and never rejects, once the range was given back. */
+  /** Resolves, and never rejects, once the range is released. */
   over(): Promise<void> {
     if (this.#isOver) return Promise.resolve()
     return new Promise((resolve) => {
@@ -34,18 +34,18 @@ export class HeldRange {
     })
   }
 
-  /** @internal A request will be asked for when this one is over. */
+  /** @internal Adds a request to the line; it is served when this range is released. */
   queue(waiter: Waiter): void {
     this.#line ??= new WaitingLine()
     this.#line.add(waiter)
   }
 
-  /** @internal All who waited for another one wait for this one: each of them has the same range. */
+  /** @internal Takes over the line of another range; all requests in it want exactly this range. */
   inherit(line: WaitingLine): void {
     this.#line = line
   }
 
-  /** @internal Tells those who look again. @returns the others */
+  /** @internal Wakes the callers that will try again. @returns the requests in line */
   finish(): WaitingLine | undefined {
     this.#isOver = true
     if (this.#watching) for (const resolve of this.#watching) resolve()
@@ -58,15 +58,15 @@ interface Waiter {
   readonly start: number
   readonly end: number
   readonly exclusive: boolean
-  /** It has it. */
+  /** Called when the request has got its range. */
   take(range: HeldRange): void
 }
 
-/** Requests that wait for one that holds a part of their ranges, in order. */
+/** Requests that wait for a range that overlaps theirs, in order. */
 class WaitingLine extends Line<Waiter> {
   #isUniform = true
 
-  /** All of them are exclusive, and want the same range: each of them keeps out all others. */
+  /** Whether all of them are exclusive and want the same range: then they can only run one by one. */
   get isUniform(): boolean {
     return this.#isUniform
   }
@@ -77,9 +77,9 @@ class WaitingLine extends Line<Waiter> {
   }
 }
 
-/** Bytes of a neighbourhood: ranges are found by the neighbourhoods that they touch. */
+/** Bytes of a neighborhood: ranges are found by the neighborhoods that they touch. */
 const NEIGHBOURHOOD = 2 ** 20
-/** Ranges that touch more neighbourhoods are few, and are kept in a list of their own. */
+/** Ranges that touch more neighborhoods than this are few, and are kept in a separate set. */
 const MOST = 16
 
 const first = (start: number): number => Math.floor(start / NEIGHBOURHOOD)
@@ -94,15 +94,15 @@ export class RangeTracker {
   #exclusive = 0
   #compared = 0
 
-  /** How many pairs of ranges were compared so far: what waiting costs, for tests. */
+  /** Number of range comparisons so far: the cost of waiting, for tests. */
   get compared(): number {
     return this.#compared
   }
 
   /**
-   * Takes [start, start + bytes), if nobody runs there whom this request would have to wait for.
+   * Takes [start, start + bytes), if no conflicting request runs there.
    *
-   * @returns what to {@link release}; undefined if one has to wait
+   * @returns the range, to be given to {@link release}; undefined if the caller has to wait
    */
   tryHold(start: number, bytes: number, exclusive: boolean): HeldRange | undefined {
     if (this.#conflict(start, start + bytes, exclusive)) return undefined
@@ -111,19 +111,19 @@ export class RangeTracker {
     return range
   }
 
-  /** Waits for one of those who keep a request on [start, start + bytes) from running, if there is any. */
+  /** Waits for one of the requests that conflict with [start, start + bytes), if there is any. */
   async whenReleased(start: number, bytes: number, exclusive: boolean): Promise<void> {
     await this.#conflict(start, start + bytes, exclusive)?.over()
   }
 
-  /** Gives back a range. */
+  /** Releases a range. */
   release(range: HeldRange): void {
     this.#remove(range)
     const line = range.finish()
     if (line) this.#serve(line)
   }
 
-  /** Gives ranges to those who waited, as far as nobody is in their way now. */
+  /** Gives waiting requests their ranges; those that still conflict join another line. */
   #serve(line: WaitingLine): void {
     for (let waiter = line.shift(); waiter; waiter = line.shift()) {
       const { start, end, exclusive } = waiter
@@ -136,7 +136,7 @@ export class RangeTracker {
       this.#insert(range)
       waiter.take(range)
       if (!line.isUniform || line.isEmpty) continue
-      // However many there are, they are not looked at one by one each time.
+      // The rest of a uniform line must wait for this range, and moves as a whole.
       range.inherit(line)
       return
     }
@@ -150,7 +150,7 @@ export class RangeTracker {
     return range
   }
 
-  /** Runs `body` when no conflicting request runs on [start, start + bytes). */
+  /** Runs `body` once no conflicting request runs on [start, start + bytes). */
   async run<T>(start: number, bytes: number, exclusive: boolean, body: () => Promise<T>): Promise<T> {
     const held = this.#hold(start, start + bytes, exclusive)
     const range = held instanceof Promise ? await held : held
@@ -161,12 +161,12 @@ export class RangeTracker {
     }
   }
 
-  /** Whether an exclusive request overlaps [start, start + bytes): then a newcomer would have to wait. */
+  /** Whether an exclusive request overlaps [start, start + bytes): then a new request would have to wait. */
   isHeld(start: number, bytes: number): boolean {
     return this.#conflict(start, start + bytes, false) !== undefined
   }
 
-  /** A request that runs, and that one on [start, end) must not run beside. */
+  /** Finds a running request that conflicts with one on [start, end). */
   #conflict(start: number, end: number, exclusive: boolean): HeldRange | undefined {
     if (!exclusive && this.#exclusive === 0) return undefined
     if (this.#wide.size > 0) {

@@ -1,4 +1,4 @@
-/** A rate is kept whatever becomes of the clock of the machine. */
+/** A rate is kept even if the system clock is changed. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { RateLimit } from './rate-limit.ts'
 

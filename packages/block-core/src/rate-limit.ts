@@ -1,7 +1,7 @@
-/** Spreading work over time, by a clock that nobody sets. */
+/** Spreads work over time, by a monotonic clock. */
 import type { AbortSignalLike } from './platform-types.ts'
 
-/** Lets so many bytes pass a second. */
+/** Limits the bytes per second. */
 export class RateLimit {
   readonly #rate: number
   readonly #start = performance.now()
@@ -12,7 +12,7 @@ export class RateLimit {
     this.#rate = rate
   }
 
-  /** Resolves when so many bytes more may go, or at once when `signal` is aborted. */
+  /** Resolves when `bytes` more bytes may pass, or at once when `signal` is aborted. */
   async take(bytes: number, signal?: AbortSignalLike): Promise<void> {
     const due = this.#start + (this.#bytes / this.#rate) * 1000
     this.#bytes += bytes
@@ -24,7 +24,7 @@ export class RateLimit {
   }
 }
 
-/** Milliseconds: timers take no more than 2^31. */
+/** Longest timer, in milliseconds: timers are limited to 2^31. */
 const LONGEST = 2 ** 30
 
 function pause(milliseconds: number, signal: AbortSignalLike | undefined): Promise<void> {

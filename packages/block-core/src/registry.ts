@@ -1,10 +1,10 @@
-/** A set of drivers. There is no global one: an application says what it can open. */
+/** A set of drivers. There is no global one: an application chooses the drivers it supports. */
 import { expects, wrongValue } from './arguments.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import { BlockError } from './errors.ts'
 import type { OptionTable } from './options.ts'
 
-/** @throws BlockError EINVAL for what is no driver: an import that is not there, most often */
+/** @throws BlockError EINVAL if the value is not a driver: most often a missing import */
 export const requireDriver = (driver: unknown): void =>
   expects('a driver', (value) => typeof (value as AnyDriver | undefined)?.name === 'string')(driver, 'driver')
 
@@ -40,22 +40,22 @@ export class DriverRegistry {
     return driver
   }
 
-  /** The driver that a file name's prefix (`nbd` of `nbd://...`) names, or undefined. */
+  /** The driver for a file name's prefix (`nbd` of `nbd://...`), or undefined. */
   byPrefix(prefix: string): AnyDriver | undefined {
     return this.#prefixes.get(prefix)
   }
 
-  /** The protocol that recognises what a name without regard to its prefix leads to as a device of its own, or undefined. */
+  /** The protocol that recognizes a name, whatever its prefix, as one of its devices, or undefined. */
   deviceOf(filename: string): AnyDriver | undefined {
     for (const driver of this.#drivers.values()) if (driver.recognises?.(filename)) return driver
     return undefined
   }
 
   /**
-   * The best-scoring format for an image whose format nobody stated.
+   * The best-scoring format for an image whose format was not named.
    *
-   * @param head the first 512 bytes, or as many as there are
-   * @throws BlockError ENOENT when no driver recognises it
+   * @param head the first 512 bytes, padded with zeroes if the file is shorter
+   * @throws BlockError ENOENT if no driver recognizes it
    */
   probe(head: Uint8Array, filename: string): AnyDriver {
     const best = this.guess(head, filename)
@@ -63,7 +63,7 @@ export class DriverRegistry {
     return best
   }
 
-  /** As {@link probe}; undefined when no driver recognises it. */
+  /** Like {@link probe}, but returns undefined if no driver recognizes it. */
   guess(head: Uint8Array, filename: string): AnyDriver | undefined {
     let best: AnyDriver | undefined
     let bestScore = 0

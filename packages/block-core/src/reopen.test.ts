@@ -10,13 +10,13 @@ import { bool, integer, type RawOptions } from './options.ts'
 import { DriverRegistry } from './registry.ts'
 import { type ReopenOptions, reopenNode } from './reopen.ts'
 
-/** Names of nodes that shall fail to prepare, and what happened, in order. */
+/** Names of nodes whose preparation fails, and the events, in order. */
 class Story {
   readonly failing = new Set<string>()
   readonly lines: string[] = []
 }
 
-/** A driver that tells of its reopens. With a file it is a format, else a protocol. */
+/** A driver that records its reopens. */
 const storyDriver = (story: Story, name: string, kind: 'protocol' | 'format') =>
   defineDriver({
     name,

@@ -1,4 +1,4 @@
-/** Changing an open node: a plan for it and the children it owns, then two phases, all or nothing. */
+/** Reopens a node: plans the changes of it and its own children, then applies all or none in two phases. */
 import { gainWriting, requireUse } from './access.ts'
 import { type Check, expects, requireFlag, requireOptions } from './arguments.ts'
 import type { BlockChild } from './child.ts'
@@ -21,13 +21,13 @@ import { nodeTitle } from './node-text.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from './options.ts'
 import { reservePermissions, settlePermissions } from './permissions.ts'
 
-/** What shall change; everything else stays. */
+/** What to change; everything else stays as it is. */
 export interface ReopenOptions {
   readonly readOnly?: boolean
   readonly cache?: { readonly writeCache?: boolean; readonly direct?: boolean; readonly noFlush?: boolean }
   /**
-   * Options as for `openNode`: common ones, those that the driver lets change, and those of the children
-   * under their names. A child may be replaced by another open node, given itself or by name.
+   * Options as for `openNode`: common ones, those that the driver allows to change, and those of the children
+   * under their names. A child may be replaced by another open node, given as an object or by name.
    */
   readonly options?: RawOptions
 }
@@ -39,7 +39,7 @@ const REOPEN: Readonly<Record<string, Check>> = {
   options: expects('a plain object', isTree),
 }
 
-/** What one node will be. */
+/** The change of one node. */
 interface Change {
   readonly node: BlockNode
   readonly before: NodeConfig
@@ -52,12 +52,12 @@ interface Change {
 }
 
 /**
- * Reopens a node, and with it the children that it opened for itself and that inherit from it: QEMU's
- * `bdrv_reopen`. Waits for the requests in flight, and holds new ones back meanwhile. When anything fails,
+ * Reopens a node, together with the children that it opened itself and that inherit from it: QEMU's
+ * `bdrv_reopen`. Waits for the requests in flight, and holds new ones back meanwhile. If anything fails,
  * everything is as before.
  *
- * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM where the node below stays read-only;
- *   whatever the drivers meet
+ * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM if the node below stays read-only; errors
+ *   of the drivers
  */
 export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
   requireNode(node, 'node')
@@ -82,7 +82,7 @@ export async function reopenNode(node: BlockNode, request: ReopenOptions): Promi
   })
 }
 
-// ---- the plan: everything that can be refused without asking a driver ----
+// ---- the plan: everything that can be refused without calling a driver ----
 
 /** The changes, parents before their children. */
 function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
@@ -114,7 +114,7 @@ function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefin
   if (own['backing'] === null) delete own['backing']
   for (const role of ['file', 'backing']) {
     const name = own[role]
-    // Whether there is such a node is asked before whether this one can have it.
+    // A node that does not exist is reported before a role that this driver does not have.
     if (typeof name === 'string') namedNode(origin.environment, name)
   }
   const kept = node.driver.keepOptions?.(before.explicit, own) ?? before.explicit
@@ -160,7 +160,7 @@ function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefin
   }
 }
 
-/** A root keeps what is not given; a child inherits it anew. */
+/** Options that are not given: a root keeps its own, a child inherits them again. */
 function configAfter(
   common: CommonOptions,
   base: Inherited,
@@ -174,7 +174,7 @@ function configAfter(
   return { ...after, detectZeroes, writeCache, checkMode: before.checkMode, noIo: before.noIo }
 }
 
-/** @throws BlockError EINVAL when the driver, the name, or a mode of opening shall be another */
+/** @throws BlockError EINVAL if the driver, the name, or a mode of opening would change */
 function checkIdentity(node: BlockNode, given: RawOptions): void {
   if (given['driver'] !== undefined && given['driver'] !== node.driver.name) throw cannotChange('driver')
   if (given['node-name'] !== undefined && given['node-name'] !== node.name) throw cannotChange('node-name')
@@ -189,7 +189,7 @@ function checkIdentity(node: BlockNode, given: RawOptions): void {
 const cannotChange = (key: string): BlockError =>
   new BlockError('EINVAL', `Cannot change the option '${key}'`)
 
-/** The driver's options after and before. */
+/** The driver's options after and before the reopen. */
 function driverOptions(
   node: BlockNode,
   explicit: RawOptions,
@@ -215,7 +215,7 @@ function driverOptions(
 
 const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b)
 
-/** The node that shall take a child's place, if another one shall. */
+/** The node that replaces a child, if any. */
 function replacement(
   parent: BlockNode,
   role: ChildRole,
@@ -224,7 +224,7 @@ function replacement(
 ): { edge: BlockChild; node: BlockNode }[] {
   const edge = parent.children.get(role)
   if (!edge || isTree(value)) return []
-  // A driver that holds a child cannot be made to do without it.
+  // A driver cannot give up a child that it has.
   if (value === null) throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
   const node = isBlockNode(value)
     ? value
@@ -241,7 +241,11 @@ function replacement(
   return [{ edge, node }]
 }
 
-/** In a reopen QEMU looks for a node alone, and says so by an empty name of a device. @throws BlockError ENOENT */
+/**
+ * In a reopen QEMU searches for a node only, hence the empty device name in its message.
+ *
+ * @throws BlockError ENOENT
+ */
 function namedNode(environment: OpenEnvironment, name: string): BlockNode {
   const node = tableOf(environment).find(name)
   if (!node) throw new BlockError('ENOENT', `Cannot find device='' nor node-name='${name}'`)
@@ -251,7 +255,7 @@ function namedNode(environment: OpenEnvironment, name: string): BlockNode {
 const reaches = (from: BlockNode, to: BlockNode): boolean =>
   from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
 
-/** @throws BlockError EPERM when a writable node would stand on a read-only one */
+/** @throws BlockError EPERM if a writable node would be above a read-only one */
 function checkAccess({ node, after, replaced, origin }: Change, changes: readonly Change[]): void {
   const readOnlyAfter = (other: BlockNode): boolean =>
     changes.find((change) => change.node === other)?.after.readOnly ?? other.readOnly
@@ -277,11 +281,12 @@ const becomingWritable = (changes: readonly Change[]): Change[] =>
 
 // ---- the two phases ----
 
-/** Everything that was written must be safe before somebody may not write any more. */
+/** All data written so far must be durable before a node loses the right to write. */
 async function flushChanges(root: BlockNode, changes: readonly Change[]): Promise<void> {
   for (const { node, before } of changes) {
     if (before.readOnly) continue
-    // The root holds requests back, also ours; what is below it does not.
+    // The root holds back all requests, including this one, so its driver is called directly; nodes below do
+    // not.
     if (node !== root) await node.flush()
     else if (node.driver.kind !== 'protocol' || !before.noFlush) await node.ops.flush?.()
   }
@@ -289,8 +294,8 @@ async function flushChanges(root: BlockNode, changes: readonly Change[]): Promis
 
 /**
  * Nodes that become writable come first, from the bottom up: a format finds its file writable when it
- * prepares itself, and may repair the image. Then the others prepare, and when all have, they commit from the
- * top down: who loses the right to write can still finish with the file below.
+ * prepares, and may repair the image. Then the others prepare, and when all have, they commit from the
+ * top down: a node that loses the right to write can still finish writing to the file below.
  */
 async function applyChanges(changes: readonly Change[]): Promise<void> {
   const gaining = becomingWritable(changes).reverse()
@@ -338,16 +343,13 @@ async function commit({ node, after, origin }: Change, step: PreparedReopen | un
   setOrigin(node, origin)
 }
 
-/**
- * Takes back a change that was already made, because a later one failed. The later failure is the one to
- * report.
- */
+/** Undoes a change because a later one failed. The later failure is the one to report. */
 async function undo({ node, before, optionsBefore }: Change): Promise<void> {
   try {
     const step = await prepareDriver(node, before, optionsBefore)
     await step?.commit()
   } catch {
-    // The driver stays able to write; the core no longer lets it.
+    // The driver can still write, but the core no longer lets it.
   }
   node.reconfigure(before)
 }

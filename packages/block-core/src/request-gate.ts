@@ -1,4 +1,4 @@
-/** Who may begin a request of a node, and when none is in flight: what reopening, resizing and closing wait for. */
+/** Holds requests of a node back, and waits for those in flight: for reopening, resizing and closing. */
 
 /** Counts the requests in flight, and holds back new ones. */
 export class RequestGate {
@@ -7,7 +7,7 @@ export class RequestGate {
   #inFlight = 0
   #idle: (() => void)[] = []
 
-  /** What a new request has to wait for, and then ask again; undefined: it may begin, now. */
+  /** A promise that a new request has to await before it checks again; undefined: it may begin now. */
   get all(): Promise<void> | undefined {
     return this.#all
   }
@@ -15,7 +15,7 @@ export class RequestGate {
   get writes(): Promise<void> | undefined {
     return this.#all ?? this.#writes
   }
-  /** Nothing is in flight, and nothing is held back by {@link drained}. */
+  /** Whether nothing is in flight, and nothing is held back by {@link drained}. */
   get isFree(): boolean {
     return this.#all === undefined && this.#inFlight === 0
   }
@@ -35,7 +35,7 @@ export class RequestGate {
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
-  /** Runs `body` with no request in flight, and holds new ones back until it has settled. */
+  /** Runs `body` with no request in flight, and holds new ones back until it has ended. */
   async drained<T>(body: () => Promise<T>): Promise<T> {
     while (this.#all) await this.#all
     let open!: () => void
@@ -49,7 +49,7 @@ export class RequestGate {
     }
   }
 
-  /** Runs `body` when all writes before it have ended, and holds new ones back until it has settled. */
+  /** Runs `body` once all earlier writes have ended, and holds new ones back until it has ended. */
   async withoutWrites<T>(body: () => Promise<T>): Promise<T> {
     while (this.#writes) await this.#writes
     let open!: () => void

@@ -1,6 +1,6 @@
 /**
- * The driver's side of a node: requests that were found valid are padded to the driver's alignment, split to
- * its longest transfer, ordered where they overlap, and made durable where that was asked for.
+ * The driver's side of a node: valid requests are padded to the driver's alignment, split to its longest
+ * transfer, ordered where they overlap, and made durable if requested.
  */
 import { alignDown, alignUp, isZero } from './bits.ts'
 import type { BlockLimits, NodeOps, TruncateOptions, WriteFlag, WriteFlags } from './driver.ts'
@@ -13,18 +13,22 @@ import type { NodeConfig } from './node-config.ts'
 import { readPadded, writePadded } from './padding.ts'
 import { RangeTracker } from './range-tracker.ts'
 
-/** No flags: what a plain write has. */
+/** No flags, as for a plain write. */
 export const NO_FLAGS: WriteFlags = Object.freeze({})
 const FUA: WriteFlags = Object.freeze({ fua: true })
 
 /** What {@link Requests} needs to know of its node. */
 export interface RequestOwner {
   readonly config: NodeConfig
-  /** Between the steps of one request: after a crash the driver is asked nothing more. @throws BlockError ECANCELED */
+  /**
+   * Called between the steps of one request: after a crash the driver is not called again.
+   *
+   * @throws BlockError ECANCELED
+   */
   requireAlive(): void
 }
 
-/** Turns valid requests into those a driver takes. Offsets and lengths in bytes; lengths are never 0. */
+/** Turns valid requests into calls of the driver. Offsets and lengths in bytes; lengths are never 0. */
 export class Requests {
   readonly #ops: NodeOps
   readonly #owner: RequestOwner
@@ -32,7 +36,7 @@ export class Requests {
   readonly #flushes: FlushQueue
   readonly #ranges = new RangeTracker()
   #limits: BlockLimits
-  /** Writes go to the driver as they come: nothing to pad, to look for zeroes in, to announce, or to make durable. */
+  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement or flush. */
   #areWritesPlain = false
 
   /** @param isProtocol the node is a protocol's: then `cache.no-flush` stops flushes here */
@@ -57,7 +61,7 @@ export class Requests {
       this.#limits.requestAlignment === 1 && detectZeroes === 'off' && writeCache && !this.#ops.debugEvent
   }
 
-  /** Something was written beside the requests here: the next flush has work. */
+  /** Something was written other than through this object: the next flush has work to do. */
   wrote(): void {
     this.#flushes.wrote()
   }
@@ -69,7 +73,7 @@ export class Requests {
   read(offset: number, into: Uint8Array): Promise<void> {
     const { requestAlignment, maxTransfer } = this.#limits
     const bytes = into.length
-    // Nearly every request: nothing to pad, to split, or to wait for.
+    // Nearly every request: nothing to pad, split or wait for.
     if (requestAlignment === 1 && bytes <= maxTransfer) return this.#ops.read(offset, into)
     if (requestAlignment === 1) return this.#readAligned(offset, into)
     if (this.#isAligned(offset, bytes))
@@ -82,7 +86,7 @@ export class Requests {
   }
 
   write(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
-    // Nearly every request, again; every async function less is felt.
+    // Nearly every request, again; each async function saved is measurable.
     if (this.#areWritesPlain && flags.fua !== true && from.length <= this.#limits.maxTransfer)
       return this.#writePlain(offset, from)
     const { detectZeroes } = this.#owner.config
@@ -116,13 +120,13 @@ export class Requests {
   }
 
   writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    // Some of it may have been written as data, so the driver must know FUA in both ways.
+    // Some of the range may be written as data, so the driver must support FUA for both kinds of writes.
     const { zeroFlags, writeFlags } = this.#ops
     const supported = zeroFlags?.has('fua') ? writeFlags : undefined
     return this.#forcing(flags, supported, () => this.#zeroPieces(offset, bytes, flags))
   }
 
-  /** @throws BlockError ENOTSUP also where the range does not fit the driver's blocks */
+  /** @throws BlockError ENOTSUP also if the range does not fit the driver's blocks */
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#forcing(NO_FLAGS, undefined, async () => {
       if (!this.#isAligned(offset, bytes))
@@ -150,7 +154,7 @@ export class Requests {
     }
   }
 
-  /** What is cut off, or appears, belongs to this request alone. */
+  /** Holds the range that is cut off, or added, exclusively. */
   truncate(size: number, options: TruncateOptions): Promise<void> {
     const from = Math.min(size, this.#ops.size())
     return this.#forcing(NO_FLAGS, undefined, () =>
@@ -213,7 +217,7 @@ export class Requests {
     return this.#ops.writeZeroes!(offset, bytes, this.#supported(flags, this.#ops.zeroFlags))
   }
 
-  /** Read, change and write back must be one step for everybody who touches the same blocks. */
+  /** Read, change and write back must be one step for all requests that touch the same blocks. */
   #writeUnaligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
     const { requestAlignment } = this.#limits
     const start = alignDown(offset, requestAlignment)
@@ -234,7 +238,7 @@ export class Requests {
     const start = alignUp(offset, alignment)
     const stop = offset + bytes
     const end = Math.max(start, this.#isAligned(start, stop - start) ? stop : alignDown(stop, alignment))
-    // The ends that do not fill a block are data for a read-modify-write; the middle is for the driver.
+    // Ends that do not fill a block are written as data (read-modify-write); the middle goes to the driver.
     if (start > offset || end < stop) {
       if (start >= end) return this.#writeUnaligned(offset, new Uint8Array(bytes), flags)
       if (start > offset) await this.#writeUnaligned(offset, new Uint8Array(start - offset), flags)
@@ -258,7 +262,7 @@ export class Requests {
     })
   }
 
-  /** The flags that the driver handles itself; on a write-through node every write asks for FUA. */
+  /** The flags that the driver handles itself; on a write-through node every write has FUA. */
   #supported(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): WriteFlags {
     if (!supported) return NO_FLAGS
     const fua = this.#wantsFua(flags) && supported.has('fua')
@@ -274,7 +278,7 @@ export class Requests {
     return flags.fua === true || !this.#owner.config.writeCache
   }
 
-  /** Runs a write; a flush after it is what FUA means where the driver has none of its own. */
+  /** Runs a write. If the driver does not support FUA itself, a flush afterwards replaces it. */
   async #forcing(
     flags: WriteFlags,
     supported: ReadonlySet<WriteFlag> | undefined,
@@ -288,13 +292,13 @@ export class Requests {
       this.#flushes.arrived()
     }
     await this.#flushes.flush()
-    // One flush ends many writes at once.
+    // One flush completes many writes at once: let the event loop turn between them.
     const turning = pause()
     if (turning) await turning
   }
 
   async #flushDriver(): Promise<void> {
-    // QEMU's no-flush stops before the disk, not before the caches of the formats above it.
+    // As in QEMU, no-flush only skips the flush of the disk; formats above still write their caches.
     if (this.#isProtocol && this.#owner.config.noFlush) return
     this.#owner.requireAlive()
     await this.#ops.flush?.()

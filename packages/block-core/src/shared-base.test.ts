@@ -1,4 +1,4 @@
-/** Opening over what many have open: what it costs does not grow with them. */
+/** Opening an image on a base with many users: the cost does not grow with their number. */
 import { describe, expect, it } from 'vitest'
 import { defineDriver, type NodeOps } from './driver.ts'
 import { memory } from './drivers/memory.ts'
@@ -10,7 +10,7 @@ import { openNode } from './open.ts'
 import { looks } from './parent-edges.ts'
 import { DriverRegistry } from './registry.ts'
 
-/** A format with a backing file, over a file that it shares with nobody who writes. */
+/** A format with a backing file, which does not share its file with writers. */
 const format = defineDriver({
   name: 'format',
   kind: 'format',
@@ -22,7 +22,7 @@ const format = defineDriver({
   },
 })
 
-/** Many nodes of it are one file of the world. */
+/** A protocol whose nodes all have the same file identity. */
 const placed = defineDriver({
   name: 'placed',
   kind: 'protocol',

@@ -1,12 +1,12 @@
 /**
- * State that all copies of this library in one realm have in common. A process often has several: the ES modules and the
- * CommonJS build, or one in the `node_modules` of a dependency. What keeps two writers off one file, and what tells a node
- * from a forgery, must not end where a copy does.
+ * State that all copies of this library in one realm share. A process often has several copies: the ES
+ * modules and the CommonJS build, or one in the `node_modules` of a dependency. The protection of a file
+ * against two writers, and of nodes against forgery, must work across copies.
  */
 
 /**
- * The state of that name, made by the copy that asks first. Copies of different versions meet here: what is kept under
- * a name keeps its shape, and what needs another shape takes another name.
+ * The state of that name, made by the first copy that calls this. Copies of different versions meet here: the
+ * state under a name never changes its shape; a new shape needs a new name.
  */
 export function shared<T extends object>(name: string, make: () => T): T {
   const holder = globalThis as unknown as Record<symbol, T | undefined>
@@ -14,7 +14,7 @@ export function shared<T extends object>(name: string, make: () => T): T {
   const present = holder[key]
   if (present) return present
   const state = make()
-  // Not to be listed among the globals, nor replaced.
+  // Not enumerable among the globals, and not replaceable.
   Object.defineProperty(holder, key, { value: state })
   return state
 }

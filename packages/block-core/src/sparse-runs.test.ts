@@ -31,7 +31,7 @@ describe('runs of zeroes', () => {
   it('looks at each byte a few times, wherever zeroes end', () => {
     let looked = 0
     const count = (bytes: Uint8Array): boolean => {
-      // As far as there are zeroes, as a test of them looks.
+      // Counts up to the first nonzero byte, where a test for zeroes stops.
       const end = bytes.findIndex((byte) => byte !== 0)
       looked += end < 0 ? bytes.length : end + 1
       return end < 0
@@ -49,16 +49,16 @@ describe('runs of zeroes', () => {
     ['....', sectors(1), 0, '4.'],
     ['x..x', sectors(1), 0, '1x 2. 1x'],
     ['x..x....x', sectors(4, 1), 0, '4x 4. 1x'],
-    // At the end of a buffer what is zero stays so: the next one may go on with it.
+    // Zeroes at the end of a buffer stay zeroes: the run may continue in the next buffer.
     ['x..', sectors(4, 1), 0, '1x 2.'],
-    // Blocks of four that are zero in part are data.
+    // Blocks of four that are only partly zero are data.
     ['x.......x', sectors(4), 0, '4x 4. 1x'],
     ['...x....', sectors(4), 0, '4x 4.'],
     ['......x.', sectors(4), 0, '4. 4x'],
     ['.....x', sectors(4), 2, '2. 4x'],
     ['.x', sectors(4), 3, '1. 1x'],
     ['xx......', sectors(4), 1, '3x 5.'],
-    // A buffer shorter than the minimum is judged by what it has.
+    // For a buffer shorter than the minimum, its own length is the minimum.
     ['x.', sectors(128, 1), 0, '1x 1.'],
   ] as const)('%s', (text, options, first, runs) => {
     expect(runsOf(bytesOf(text), options, first)).toBe(runs)
@@ -100,7 +100,7 @@ describe('runs of zeroes', () => {
         const run = text.slice(at, at + length)
         at += length
         if (word.endsWith('.')) expect(run).not.toContain('x')
-        // What is written ends, like what is left out, where blocks end.
+        // Runs of both kinds end where blocks end.
         if (at < text.length) expect((first + at) % alignment).toBe(0)
       }
       expect(at).toBe(text.length)

@@ -1,30 +1,30 @@
 /**
- * Where data that is to be copied is zero for long enough to be left out. It is judged in blocks of an alignment: a
- * target that had to read, change and write back a block gains nothing from a hole in a part of it.
+ * Finds runs of zeroes that are long enough to be left out of a copy. Works in aligned blocks: a target that
+ * has to read, change and write back a block gains nothing from a hole in a part of it.
  */
 import { isZero, SECTOR } from './bits.ts'
 
-/** Says whether every byte is zero. */
+/** Tests whether every byte is zero. */
 export type ZeroTest = (bytes: Uint8Array) => boolean
 
-/** How zeroes are looked for. */
+/** How to search for zeroes. */
 export interface SparseRunsOptions {
-  /** Bytes: shorter runs of zeroes behind data are data too. A multiple of 512. */
+  /** Bytes: shorter runs of zeroes after data count as data. A multiple of 512. */
   readonly minimum: number
   /** Bytes: runs end at multiples of this. A power of two, at least 512. */
   readonly alignment: number
-  /** A quicker test than the portable one. */
+  /** A faster test than the portable one. */
   readonly isZero?: ZeroTest | undefined
 }
 
-/** Bytes that all are zero, or that are to be written. */
+/** A run of bytes that are all zero, or that must be written. */
 export interface SparseRun {
   /** At least 1. */
   readonly bytes: number
   readonly zero: boolean
 }
 
-/** Bytes that are tested at once where zeroes have begun: a test of more costs more where they soon end. */
+/** Bytes per test once zeroes have begun; testing more at once wastes time if the zeroes end soon. */
 const STRETCH = 64 * 1024
 
 /** Divides buffers into runs. Sizes and offsets in bytes; buffers begin at multiples of four in their memory. */
@@ -48,7 +48,7 @@ export class SparseRuns {
     const words = new Uint32Array(data.buffer, data.byteOffset, Math.floor(length / 4))
     let at = this.#zeroesEnd(data, words, 0, offset)
     if (at > 0) return { bytes: at, zero: true }
-    // A buffer shorter than the minimum is judged by what it has.
+    // For a buffer shorter than the minimum, its own length is the minimum.
     const minimum = Math.min(this.#minimum, Math.ceil(length / SECTOR) * SECTOR)
     for (;;) {
       const end = this.#dataEnd(data, words, at, offset)
@@ -58,24 +58,24 @@ export class SparseRuns {
     }
   }
 
-  /** Where the block ends that `at` lies in, or the buffer does. */
+  /** The end of the block that contains `at`, or of the buffer. */
   #blockEnd(at: number, offset: number, length: number): number {
     return Math.min(at + this.#alignment - ((offset + at) % this.#alignment), length)
   }
 
-  /** Where the first block begins, at or behind `at`, that is zero. */
+  /** The start of the first block, at or after `start`, that is zero. */
   #dataEnd(data: Uint8Array, words: Uint32Array, start: number, offset: number): number {
     let at = start
     while (at < data.length) {
       const end = this.#blockEnd(at, offset, data.length)
-      // Most data shows in its first word.
+      // Most data is nonzero in its first word.
       if (!words[at / 4] && this.#isZero(data.subarray(at, end))) return at
       at = end
     }
     return at
   }
 
-  /** Where the first block begins, at or behind `at`, that is not zero. */
+  /** The start of the first block, at or after `start`, that is not zero. */
   #zeroesEnd(data: Uint8Array, words: Uint32Array, start: number, offset: number): number {
     let at = start
     let tested = 0
@@ -83,7 +83,7 @@ export class SparseRuns {
       const end = this.#blockEnd(at, offset, data.length)
       if (!this.#isZero(data.subarray(at, end))) return at
       at = end
-      // Where a stretch is not all zero, its blocks are tested, and no stretch before they are.
+      // After a stretch that is not all zero, its blocks are tested one by one before the next stretch is.
       if (this.#alignment >= STRETCH || at < tested) continue
       while (at + STRETCH <= data.length && this.#isZero(data.subarray(at, at + STRETCH))) at += STRETCH
       tested = at + STRETCH

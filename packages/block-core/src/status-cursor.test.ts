@@ -4,7 +4,7 @@ import { nodeOf } from './testing/nodes.ts'
 
 const MIB = 2 ** 20
 
-/** A disk whose runs have one length, and what it is asked: offset and length in MiB. */
+/** A disk with runs of one length, and its status queries: offset and length in MiB. */
 function watched(size: number, run: number, options?: StatusCursorOptions) {
   const asked: [number, number][] = []
   const node = nodeOf({

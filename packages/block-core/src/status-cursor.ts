@@ -1,15 +1,16 @@
 /**
- * Going over a disk by its block status. A driver may look at everything it is asked about, and a chain asks each of
- * its layers: who asked for all that is left at every step would make the walk grow with the square of the disk.
+ * Walks over a disk by its block status. A driver may examine the whole range of a query, and a chain queries
+ * each of its layers: queries for all of the rest, at every step, would make the walk quadratic in the size
+ * of the disk.
  */
 import { type ChainStatus, chainStatus, clipStatus } from './block-status.ts'
 import type { BlockNode } from './node.ts'
 
-/** Bytes that are asked about at once: more each time that the answer was one range. */
+/** Bytes per query: doubled each time that the answer covers all of it. */
 const FIRST_LOOK = 16 * 1024 * 1024
 const LONGEST_LOOK = 1024 * 1024 * 1024
 
-/** How many bytes to ask about, from how long the answers were. */
+/** Adapts the length of the next query to the length of the last answers. */
 export class LookAhead {
   #bytes = FIRST_LOOK
 
@@ -18,21 +19,21 @@ export class LookAhead {
     return this.#bytes
   }
 
-  /** The answer to a question about `asked` bytes was `answered` bytes long. */
+  /** Notes that the answer to a query for `asked` bytes covered `answered` bytes. */
   saw(answered: number, asked: number): void {
     this.#bytes = answered < asked ? FIRST_LOOK : Math.min(2 * this.#bytes, LONGEST_LOOK)
   }
 }
 
-/** What a cursor goes over. */
+/** What a cursor walks over. */
 export interface StatusCursorOptions {
-  /** The layers above this one are looked at (as in {@link chainStatus}). Default: all. */
+  /** Only the layers above this one are queried (as in {@link chainStatus}). Default: all. */
   readonly base?: BlockNode | undefined
-  /** Runs are never cut; for disks of few layers. Default: off. */
+  /** Never cut runs; for disks with few layers. Default: off. */
   readonly whole?: boolean | undefined
 }
 
-/** The statuses of one disk, as a reader of it sees them. What was answered is not asked again. */
+/** The block status of one disk, as its reader sees it. The last answer is not queried again. */
 export class StatusCursor {
   readonly #node: BlockNode
   readonly #base: BlockNode | undefined

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { inParts, SubRequests } from './sub-requests.ts'
 
-/** Pieces that end when they are told to. */
+/** Pieces that end when the test says so. */
 class Pieces {
   readonly started: number[] = []
   readonly #ends = new Map<number, { resolve(): void; reject(error: Error): void }>()
@@ -19,7 +19,7 @@ class Pieces {
   }
 }
 
-/** Lets everything happen that can. */
+/** Waits until nothing more can happen. */
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve))
 
 const addAll = async (parts: SubRequests, pieces: Pieces, count: number): Promise<void> => {

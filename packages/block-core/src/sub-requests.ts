@@ -1,11 +1,11 @@
-/** The pieces of one request, a bounded number of them at a time. */
+/** Runs the pieces of one request, a bounded number at a time. */
 
-/** QEMU runs as many pieces of a request at once (`QCOW2_MAX_WORKERS`). */
+/** Most pieces of a request at once, as in QEMU (`QCOW2_MAX_WORKERS`). */
 const CONCURRENCY = 8
 
 /**
- * Runs pieces of a request in parallel, and does not end before all of them have: the buffer they work on is
- * the caller's again then. Not p-queue, which is used elsewhere: it takes a good part of what a browser loads.
+ * Runs pieces of a request in parallel, and ends only after all of them, because the caller may then reuse
+ * the buffer. Not p-queue, which is used elsewhere: it would be a large part of what a browser loads.
  */
 export class SubRequests {
   readonly #concurrency: number
@@ -17,12 +17,12 @@ export class SubRequests {
     this.#concurrency = concurrency
   }
 
-  /** A piece has failed: no use in adding more. */
+  /** Whether a piece has failed: then adding more is useless. */
   get failed(): boolean {
     return this.#failed
   }
 
-  /** Starts a piece as soon as there is room for it. One is added after the other. */
+  /** Starts a piece as soon as fewer than the limit are running. Calls must not overlap. */
   async add(piece: () => Promise<void>): Promise<void> {
     if (this.#running.size >= this.#concurrency) await Promise.race(this.#running)
     if (this.#failed) return
@@ -53,8 +53,8 @@ export class SubRequests {
 }
 
 /**
- * Goes over a request of `bytes` bytes, a part at a time: `step` starts the part at `done`, or does it, and says
- * how long it is. Resolves when every part has ended.
+ * Handles a request of `bytes` bytes in parts: `step` starts, or completes, the part at `done`, and returns
+ * its length. Resolves when every part has ended.
  *
  * @throws what the first failure threw
  */

@@ -1,7 +1,7 @@
 /**
- * Storms on table caches that are much too small: loads, changes, drops, write-backs and failures at once, on a disk
- * that answers in any order. What is looked up is always what was changed last, nothing that has to come first on the
- * disk ever comes second, and in the end the disk has everything.
+ * Storms on table caches that are much too small: concurrent loads, changes, drops, write-backs and failures,
+ * on a disk that answers in any order. Lookups always return the last change, writes to the disk respect the
+ * required order, and in the end the disk has everything.
  */
 import { expect, test } from 'vitest'
 import { BlockChild } from './child.ts'
@@ -18,22 +18,22 @@ const RUNS = Number(process.env['CONCURRENCY_RUNS'] ?? 8)
 const SEED = Number(process.env['CONCURRENCY_SEED'] ?? 1)
 
 const SLICE = 1024
-/** Slices of each cache; cells are 4 bytes, and hold the number of the change that was their last. */
+/** Slices per cache; cells are 4 bytes, and hold the number of their last change. */
 const SLICES = 12
 const CELLS = SLICE / 4
 const CACHES = 3
 
-/** What has to be durable before the next write of a cache. */
+/** What must be durable before the next write of a cache. */
 interface Duty {
-  /** Cells of another cache, and the change that each of them has to show, or a later one. */
+  /** Cells of another cache, and the change that each must show, or a later one. */
   readonly cells: ReadonlyMap<number, number>
-  /** Writes of data. */
+  /** Number of data writes. */
   readonly data: number
 }
 
 /** A disk that knows what is durable, and what must be before each write. */
 class Disk {
-  /** What each cell shows: on the disk, and after a power cut at least. */
+  /** The change that each cell shows on the disk, and the oldest it may show after a power cut. */
   readonly cells = new Uint32Array(CACHES * SLICES * CELLS)
   readonly durable = new Uint32Array(CACHES * SLICES * CELLS)
   readonly duties: Duty[][] = Array.from({ length: CACHES }, () => [])
@@ -49,7 +49,7 @@ class Disk {
     this.#shaker = shaker
   }
 
-  /** Runs a request, early or late; it may fail, done or not. */
+  /** Runs a request, sooner or later; it may fail, with or without effect. */
   async #request(run: () => void): Promise<void> {
     await this.#shaker.pause()
     const fails = this.#random.chance(this.failing)
@@ -98,7 +98,7 @@ class Storm {
   readonly #lock = new Mutex()
   readonly #caches: TableCache[]
   readonly #file: BlockChild
-  /** What looking up each cell has to give. */
+  /** The expected value of each cell. */
   readonly #model = new Uint32Array(CACHES * SLICES * CELLS)
   #changes = 0
   lookups = 0
@@ -122,7 +122,7 @@ class Storm {
     )
   }
 
-  /** Readers take no lock; whoever changes something does. */
+  /** Runs lanes of lookups, without the lock, and of changes, under it. */
   async run(steps: number): Promise<void> {
     this.disk.failing = this.#random.pick([0, 0.02, 0.1])
     let left = steps
@@ -161,7 +161,7 @@ class Storm {
 
   #place(): { cache: number; slice: number; cell: number } {
     const cache = this.#random.int(0, CACHES)
-    // Half of it happens in a few slices.
+    // Half of the operations use a few slices.
     const slice = this.#random.chance(0.5) ? this.#random.int(0, 3) : this.#random.int(0, SLICES)
     return { cache, slice, cell: this.#random.int(0, CELLS) }
   }
@@ -188,7 +188,7 @@ class Storm {
     }
   }
 
-  /** Under the lock. */
+  /** Runs a random change; to be called under the lock. */
   async #change(): Promise<void> {
     const random = this.#random
     const place = this.#place()
@@ -225,7 +225,7 @@ class Storm {
 
   async #follow(which: number, first: number): Promise<void> {
     if (which === first) return
-    // What is dirty in the other cache now has to come first.
+    // The changes that are dirty in the other cache now must come first.
     const cells = new Map<number, number>()
     for (let cell = first * SLICES * CELLS; cell < (first + 1) * SLICES * CELLS; cell++)
       if (this.disk.cells[cell] !== this.#model[cell]) cells.set(cell, this.#model[cell]!)
@@ -233,7 +233,7 @@ class Storm {
     this.disk.duties[which]!.push({ cells, data: 0 })
   }
 
-  /** Slices whose clusters were freed: their changes are gone, and nobody waits for them. */
+  /** Drops slices, as if their clusters were freed: their changes are gone, and no write waits for them. */
   #drop(offset: number, bytes: number, cache: number): void {
     this.#caches[cache]!.drop(offset, bytes)
     this.#model.set(this.disk.cells.subarray(offset / 4, (offset + bytes) / 4), offset / 4)
@@ -245,13 +245,13 @@ class Storm {
         }
   }
 
-  /** A cluster that becomes another table: written beside the cache, and then looked up anew. */
+  /** Turns a cluster into another table: writes it without the cache, so that the next lookup loads it. */
   async #recreate(place: { cache: number; slice: number }): Promise<void> {
     const offset = this.#offset(place)
     const isZero = this.#random.chance(0.5)
     this.#drop(offset, SLICE, place.cache)
     const content = new Uint32Array(CELLS).fill(isZero ? 0 : ++this.#changes)
-    // At once, as who allocates a table keeps everybody else from it until it is there.
+    // Synchronously, because no request can reach a new table before it has been written.
     this.disk.cells.set(content, offset / 4)
     this.#model.set(content, offset / 4)
     if (isZero) this.#caches[place.cache]!.createZeroed(offset)

@@ -1,4 +1,4 @@
-/** The table cache against a model, the order in which it writes, and what failures leave. */
+/** The table cache compared with a model, the order of its writes, and its state after failures. */
 import { describe, expect, test } from 'vitest'
 import { BlockChild } from './child.ts'
 import type { NodeOps } from './driver.ts'
@@ -11,7 +11,7 @@ import { createRandom } from './testing/random.ts'
 const SLICE = 1024
 const SLICES = 24
 
-/** A disk that notes what is done to it, answers late, and fails when told to. */
+/** A disk that records its requests, answers late, and fails when told to. */
 async function disk(seed = 1) {
   const bytes = createRandom(seed).bytes(SLICE * SLICES)
   const memory = memoryFromBytes(bytes.slice())
@@ -27,7 +27,7 @@ async function disk(seed = 1) {
     size: () => memory.size,
     async read(offset, into) {
       reads.push(`${offset}+${into.length}`)
-      // The bytes are those of the moment at which the request came down.
+      // The bytes are those at the time of the request.
       await memory.read(offset, into)
       await gate
       if (control.failReads-- > 0) fail()
@@ -109,7 +109,7 @@ describe('a table cache', () => {
           await put(cache, at, value)
           model[at] = value
         } else if (kind < 15) {
-          // Readers that storm in at once see the same.
+          // Concurrent readers see the same values.
           const places = [at, ...Array.from({ length: 5 }, () => random.int(0, model.length))]
           const seen = await Promise.all(places.map((place) => get(cache, place)))
           expect(seen).toEqual(places.map((place) => model[place]))
@@ -178,7 +178,7 @@ describe('a table cache', () => {
   test('settles a cycle also where nothing waits to be written yet', async () => {
     const { log, cache: make } = await disk()
     const [a, b] = [make(), make()]
-    // Written, and so clean; but not durable, so that it still has to be waited for.
+    // Written, and so clean, but not durable: the other cache must still wait for it.
     await put(b, SLICE, 1)
     await b.writeBack()
     await put(a, 0, 1)
@@ -346,7 +346,7 @@ describe('a table cache', () => {
     const cache = make({ capacity: 8, tableSize: 8 * SLICE })
     for (const i of [3, 1, 6, 2, 5]) await get(cache, i * SLICE)
     expect(reads).toHaveLength(5)
-    // In order, but for slices that are here.
+    // Sequential, except for slices that are already in the cache.
     reads.length = 0
     for (let i = 8; i < 16; i++) await get(cache, i * SLICE)
     expect(reads).toEqual(['8192+1024', '9216+2048', '11264+2048', '13312+2048', '15360+1024'])
@@ -371,7 +371,7 @@ describe('a table cache', () => {
     const looks = async (capacity: number): Promise<number> => {
       const { cache: make } = await disk()
       const cache = make({ capacity })
-      // All but two of what there is room for are always wanted, and stand in front.
+      // All but two of the slices that fit are in constant use, and come first in the queue.
       const hot = Array.from({ length: capacity - 2 }, (_, i) => i * SLICE)
       let uses = 0
       for (let round = 0; round < 200; round++) {

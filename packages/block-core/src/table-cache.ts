@@ -1,10 +1,10 @@
 /**
- * A write-back cache of metadata tables that knows what must reach the disk before it. Formats keep their
+ * A write-back cache of metadata tables that knows what must reach the disk before them. Formats keep their
  * mapping tables and refcount blocks in it, cut into slices of a few KiB, in disk byte order.
  *
  * The rules that keep it small:
- * - Nobody awaits between {@link TableCache.peek} and the last change to what it returned.
- * - Changes and {@link TableCache.writeBack} happen under the image's lock; lookups need none, because
+ * - No await between {@link TableCache.peek} and the last change to the slice it returned.
+ * - Changes and {@link TableCache.writeBack} happen under the image's lock; lookups need no lock, because
  *   loading a slice only ever drops clean ones.
  */
 import { alignDown, alignUp, SECTOR } from './bits.ts'
@@ -21,29 +21,29 @@ export interface Table {
   /** Bytes [dirtyFrom, dirtyTo) differ from the disk; empty when clean. */
   dirtyFrom: number
   dirtyTo: number
-  /** Touched since the last sweep for something to drop. */
+  /** Used since the last sweep for slices to drop. */
   recent: boolean
 }
 
-/** A slice on its way in. */
+/** A slice that is being read. */
 interface Load {
   done: Promise<void>
-  /** It was dropped meanwhile: what comes in may be what was there before. */
+  /** The slice was dropped meanwhile: the bytes that arrive may be outdated. */
   isStale: boolean
 }
 
-/** What a cache is made of. */
+/** How a cache is made. */
 export interface TableCacheOptions {
   readonly file: BlockChild
   /** Bytes of a slice. */
   readonly sliceSize: number
-  /** How many slices are kept, dirty ones aside. */
+  /** How many slices are kept; dirty ones may exceed this. */
   readonly capacity: number
-  /** Bytes of a table, to whose end slices are read ahead when they are wanted in order. Default: a slice. */
+  /** Bytes of a table: sequential loads read ahead to the end of a table at most. Default: a slice. */
   readonly tableSize?: number
   /** The steps to announce to a debugger below. */
   readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
-  /** Makes guest data durable that was written so far: what {@link TableCache.followData} waits for. */
+  /** Makes all guest data written so far durable, for {@link TableCache.followData}. */
   flushData(): Promise<void>
   /** Called before a slice is written; rejects to refuse (a table must never overwrite other metadata). */
   beforeWrite?(offset: number, bytes: number): Promise<void> | undefined
@@ -51,7 +51,7 @@ export interface TableCacheOptions {
 
 const DONE = Promise.resolve()
 
-/** Slices that are wanted in order are read so many bytes at a time, at most. */
+/** Most bytes per read when slices are loaded in order. */
 const READ_AHEAD = 64 * 1024
 
 /** See the head of this file. */
@@ -60,17 +60,17 @@ export class TableCache {
   readonly #options: TableCacheOptions
   readonly #tables = new Map<number, Table>()
   readonly #dirty = new Set<Table>()
-  /** All others, in the order in which they are looked at when one has to go. */
+  /** All other slices, in the order in which they are considered for dropping. */
   readonly #clean = new Set<Table>()
   readonly #loading = new Map<number, Load>()
   readonly #follows = new Set<TableCache>()
   #followsData = false
   #capacity: number
-  /** Counts written slices; so many of them are durable. */
+  /** Number of slice writes so far, and how many of these are durable. */
   #written = 0
   #durable = 0
   #swept = 0
-  /** Where a load would go on in order: host offset in bytes. */
+  /** Host offset in bytes of the next load if loads are sequential. */
   #inOrder = -1
   /** Slices to read at a time. */
   #window = 1
@@ -81,13 +81,13 @@ export class TableCache {
     this.#capacity = Math.max(options.capacity, 2)
   }
 
-  /** Whether a writer should call {@link writeBack} soon: half of the capacity waits to be written. */
+  /** Whether a writer should call {@link writeBack} soon: half of the capacity is dirty. */
   get isCrowded(): boolean {
     return this.#dirty.size * 2 >= this.#capacity
   }
   /**
-   * Whether a writer must not change more before a {@link writeBack} has succeeded: as many slices as are kept wait to
-   * be written. So memory stays bounded where writing fails.
+   * Whether a writer must not change more before a {@link writeBack} has succeeded: as many slices as the
+   * capacity are dirty. This bounds memory while writing fails.
    */
   get isFull(): boolean {
     return this.#dirty.size >= this.#capacity
@@ -97,17 +97,17 @@ export class TableCache {
     return this.#dirty.size > 0
   }
 
-  /** Whether everything that was ever changed here is durable: then nobody has to wait for it. */
+  /** Whether all changes made here are durable, so that nothing has to wait for them. */
   get isDurable(): boolean {
     return this.#dirty.size === 0 && this.#durable === this.#written
   }
 
-  /** How many slices were looked at so far to find some to drop: what a small cache costs, for tests. */
+  /** How many slices were considered for dropping so far: the cost of a small cache, for tests. */
   get swept(): number {
     return this.#swept
   }
 
-  /** The slice at `offset` (a multiple of the slice size), if it is here. */
+  /** The slice at `offset` (a multiple of the slice size), if it is in the cache. */
   peek(offset: number): Table | undefined {
     const table = this.#tables.get(offset)
     if (table) table.recent = true
@@ -115,8 +115,8 @@ export class TableCache {
   }
 
   /**
-   * Brings a slice in, and more of its table where slices are asked for in order. Call {@link peek} afterwards, in a
-   * loop, instead of using a result: between the end of a load and the caller's next step the slice may have been
+   * Loads a slice, and more of its table if loads are sequential. Call {@link peek} afterwards, in a loop,
+   * instead of using a result: between the end of a load and the caller's next step the slice may have been
    * dropped again.
    */
   async load(offset: number): Promise<void> {
@@ -136,12 +136,12 @@ export class TableCache {
     return done
   }
 
-  /** How many slices from `offset` on are read at once: twice as many each time that they are wanted in order. */
+  /** How many slices from `offset` on are read at once: doubled each time that loads are sequential. */
   #slicesToRead(offset: number): number {
     const { sliceSize } = this
     const { tableSize = sliceSize, file } = this.#options
     const isNext = offset === this.#inOrder
-    // Tables need not lie one behind the other.
+    // Tables need not be contiguous.
     const isNextTable = offset % tableSize === 0 && this.#inOrder % tableSize === 0 && this.#inOrder > 0
     const most = Math.max(1, Math.min(READ_AHEAD / sliceSize, this.#capacity / 4))
     this.#window = isNext || isNextTable ? Math.min(this.#window * 2, most) : 1
@@ -155,14 +155,14 @@ export class TableCache {
     return count
   }
 
-  /** A slice that is known to be all zeroes on disk: present without reading it, and clean. */
+  /** Adds a slice that is known to be all zeroes on disk, clean and without reading it. */
   createZeroed(offset: number): Table {
     const table = tableOf(offset, new Uint8Array(this.sliceSize))
     this.#insert(table)
     return table
   }
 
-  /** Notes that bytes [from, to) of a slice were changed. */
+  /** Marks bytes [from, to) of a slice as changed. */
   changed(table: Table, from: number, to: number): void {
     if (this.#tables.get(table.offset) !== table)
       throw new Error(`table at ${table.offset} was changed after it was dropped`)
@@ -181,7 +181,7 @@ export class TableCache {
     }
   }
 
-  /** Forgets everything, dirty or not: the tables were rewritten behind the cache's back, or the node crashed. */
+  /** Forgets everything, dirty or not: the tables were rewritten without the cache, or the node crashed. */
   clear(): void {
     this.#tables.clear()
     this.#dirty.clear()
@@ -198,7 +198,7 @@ export class TableCache {
     this.#loading.delete(offset)
   }
 
-  /** Forgets clean slices that were not touched since the last call. */
+  /** Forgets clean slices that were not used since the last call. */
   dropUnused(): void {
     for (const table of this.#clean) {
       if (table.recent) table.recent = false
@@ -207,9 +207,10 @@ export class TableCache {
   }
 
   /**
-   * From now on, `first` reaches the disk before anything dirty in this cache.
+   * From now on, changes in `first` reach the disk before anything dirty in this cache.
    *
-   * @returns undefined, nothing to await, unless `first` follows this one: then the older half is settled first
+   * @returns undefined (nothing to await), unless `first` follows this cache: then that older dependency is
+   *   resolved first
    */
   follow(first: TableCache): Promise<void> | undefined {
     if (first.isDurable) return undefined
@@ -220,7 +221,7 @@ export class TableCache {
     return this.#breakCycle(first)
   }
 
-  /** Settles the older half now, even where it has nothing to write yet. */
+  /** Resolves the older dependency now: writes back `first`, or at least makes durable what it follows. */
   async #breakCycle(first: TableCache): Promise<void> {
     await first.writeBack()
     await first.settle()
@@ -233,8 +234,8 @@ export class TableCache {
   }
 
   /**
-   * Writes what changed in every dirty slice, after everything this cache follows. Does not flush it.
-   * A failed write leaves its slice dirty; what came before it is settled and stays so.
+   * Writes the changed part of every dirty slice, after making durable everything this cache follows. Does
+   * not flush. A failed write leaves its slice dirty; slices written before it stay clean.
    */
   async writeBack(): Promise<void> {
     if (this.#dirty.size === 0) return
@@ -260,7 +261,7 @@ export class TableCache {
     this.#trim()
   }
 
-  /** Makes everything durable that this cache follows: then what is dirty in it may be written. */
+  /** Makes durable everything this cache follows, so that its dirty slices may be written. */
   async settle(): Promise<void> {
     if (this.#follows.size > 0) {
       for (const first of this.#follows) await first.writeBack()
@@ -273,7 +274,7 @@ export class TableCache {
     }
   }
 
-  /** Makes what was written back before the call durable, with everything else that was written to the file. */
+  /** Makes slices written back before the call durable, with all other writes to the file. */
   async flush(): Promise<void> {
     const written = this.#written
     await this.#options.file.flush()
@@ -296,7 +297,7 @@ export class TableCache {
       for (const [i, { isStale }] of loads.entries()) {
         const at = offset + i * sliceSize
         if (isStale || this.#tables.has(at)) continue
-        // Memory of its own, so that it is free again when the slice is dropped.
+        // Each slice has its own memory, which is freed when the slice is dropped.
         const own = loads.length === 1 ? bytes : bytes.slice(i * sliceSize, (i + 1) * sliceSize)
         const table = tableOf(at, own)
         table.recent = i === 0
@@ -321,8 +322,8 @@ export class TableCache {
   }
 
   /**
-   * Drops clean slices that nobody touched for a while. Dirty ones wait for {@link writeBack}. Who was touched
-   * goes to the end of the line: so a slice is passed over once for each time that it was of use.
+   * Drops clean slices that were not used recently. Dirty ones wait for {@link writeBack}. A slice that was
+   * used goes to the end of the queue: so it survives one pass for each time that it was useful.
    */
   #trim(keep?: Table): void {
     for (const table of this.#clean) {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 type Core = typeof import('./index.ts')
 type Parts = Core & Pick<typeof import('./node/index.ts'), 'file'>
 
-/** The library once more, as a second build or a second copy of it in `node_modules` is. */
+/** Loads the library a second time, like another build, or another copy in `node_modules`. */
 async function loadCopy(): Promise<Parts> {
   vi.resetModules()
   const core = await import('./index.ts')
@@ -63,7 +63,7 @@ describe('two copies of the library', () => {
   })
 
   it('make one graph', async () => {
-    // Says ENOTSUP, which the other copy has to take for what it is.
+    // Throws ENOTSUP, which the other copy must recognize.
     const layer = theirs.defineDriver({
       name: 'layer',
       kind: 'format',
@@ -89,7 +89,7 @@ describe('two copies of the library', () => {
     expect(into.reduce((sum, byte) => sum + byte, 0)).toBe(512)
     await expect(file.close()).rejects.toMatchObject({ code: 'EBUSY' })
     await expect(ours.openNode(env, { driver: 'layer', file })).rejects.toMatchObject({ code: 'EBUSY' })
-    // Copying in the host between nodes of two copies is refused, not broken.
+    // Copying inside the host system between nodes of two copies is refused cleanly.
     const target = await ours.openNode(env, { driver: 'memory', size: 4096 })
     await expect(target.copyRange(0, 512, file, 0)).rejects.toMatchObject({ code: 'ENOTSUP' })
     await node.close()

@@ -1,30 +1,31 @@
 /**
- * Standard output with the buffering of C's stdio, which decides how the two streams interleave in a file
- * that takes both: scripts compare such files.
+ * Standard output with the buffering of C's stdio, which determines how the two streams interleave when both
+ * go to one file: scripts compare such files.
  */
 import { visibleMessage, visibleName, visibleText } from './visible.ts'
 
-/** Where texts go. `print` may hold them back until `flush`; `error` may not. */
+/** The output of a program. `print` may hold text back until `flush`; `error` may not. */
 export interface TextOutput {
   print(text: string): void
-  /** A whole message, with its newline: of several lines only those of the library's own messages stay such on a terminal. */
+  /** Prints a whole message, with its newline. A terminal gets only line breaks of the library's own. */
   error(text: string): void
   flush(): void
-  /** A name that others chose as `print` may be given it: a terminal gets it in one line, and without controls. */
+  /** Makes an untrusted name safe for `print`: on a terminal it is one line without control characters. */
   shown?(name: string): string
 }
 
 /** Writes all of a text before it returns. */
 export type WriteNow = (text: string) => void
 
-/** What C's library takes for a pipe or file on Linux. Counted in characters, all but file names being ASCII. */
+/** The C library's buffer size on Linux. In characters, since all but file names is ASCII. */
 const BUFFER = 4096
 
 /**
- * Holds back what is printed until it fills a buffer or somebody flushes; errors go out at once.
+ * Holds printed text back until it fills a buffer or is flushed; errors are written at once.
  *
- * @param terminal `out` leads to a terminal: finished lines go out at once too, and nothing that it would obey
- * @param errorTerminal so does `error`
+ * @param terminal whether `out` is a terminal: then complete lines are written at once too, and control
+ * characters are escaped
+ * @param errorTerminal whether `error` is a terminal
  */
 export function bufferedOutput(
   out: WriteNow,
@@ -33,7 +34,7 @@ export function bufferedOutput(
   errorTerminal = false,
 ): TextOutput {
   let held = ''
-  /** Writes so many of the characters held. */
+  /** Writes the first `length` characters held. */
   const release = (length: number): void => {
     if (length === 0) return
     const text = held.slice(0, length)

@@ -1,4 +1,4 @@
-/** Every driver the programs know, and what of the world they are given: the only file that names drivers. */
+/** All drivers of the programs, and their access to the outside world: the only file that names drivers. */
 import {
   type AnyDriver,
   blkdebug,
@@ -24,17 +24,17 @@ import { raw } from '@vmblock/raw'
 import { nodeCodecs } from './node-codecs.ts'
 import { programEngine } from './program-engine.ts'
 
-/** What the drivers are given by the program. */
+/** The services that a program provides to the drivers. */
 export interface DriverSurroundings {
-  /** Takes lines on suspended and resumed requests, without newline. */
+  /** Prints lines about suspended and resumed requests, without newline. */
   print(line: string): void
-  /** Takes lines of drivers for a person, without newline. Without it nobody hears them. */
+  /** Prints warnings of drivers, without newline. If absent, they are dropped. */
   warn?(line: string): void
-  /** Content of a rules file of blkdebug. */
+  /** Reads a rules file of blkdebug. */
   readText(path: string): Promise<string>
 }
 
-/** How the programs reach files and devices: they open images in one thread, and their end is what the user asked for. */
+/** Parts of the file drivers: programs open images in one thread, and exit when the user wants it. */
 const HOST_FILES: FileDriverParts = {
   makeEngine: (name) => programEngine(name),
   onUnlocked: (line, events) => events.warn(`warning: ${line}`),
@@ -42,7 +42,7 @@ const HOST_FILES: FileDriverParts = {
   warnAtExit: false,
 }
 
-/** In the order in which a registry is asked. `debug` is blkdebug with what it needs. */
+/** All drivers, in the order in which the registry tries them. `debug` is blkdebug with its services. */
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   raw,
   createQcow2Driver({ codecs: nodeCodecs }),
@@ -63,7 +63,7 @@ export const FORMATS: readonly string[] = drivers(blkdebug)
   .map(({ name }) => name)
   .sort()
 
-/** The environment in which images of one run are opened. */
+/** Makes the environment in which the images of one run are opened. */
 export function nodeEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
   learnHostErrors()
   const registry = new DriverRegistry(drivers(createBlkdebug({ readConfig: readText, print })))

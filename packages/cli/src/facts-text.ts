@@ -1,11 +1,11 @@
-/** Facts of an image as QEMU's tools print them for people: nested `key: value` lines. */
+/** Formats facts about an image as QEMU's tools print them for people: nested `key: value` lines. */
 import { dictionaryEntries } from '@vmblock/block-core'
 
 /**
- * The lines of a tree of facts, each with its newline; four spaces for each level, keys in QEMU's order and with
- * blanks for their dashes.
+ * Returns the lines of a tree of facts, each with its newline: four spaces for each level, keys in QEMU's
+ * order, with spaces instead of dashes.
  *
- * @param shown makes of a text, which may come from the image, what may be printed
+ * @param shown makes a text, which may come from the image, safe to print
  */
 export function factsText(tree: object, shown: (text: string) => string = (text) => text, level = 1): string {
   const entries: [string, unknown][] = Array.isArray(tree)

@@ -9,7 +9,7 @@ const OPTIONS: readonly GetoptOption[] = [
   { long: 'output', takesValue: true },
 ]
 
-/** Everything found, in short, and the operands. */
+/** All steps in short form, and the operands. */
 function parse(words: readonly string[], inOrder = false): string[] {
   const parser = new Getopt(['prog', ...words], OPTIONS, inOrder)
   const found: string[] = []

@@ -1,9 +1,9 @@
 /**
- * C's getopt_long, step by step, on which scripts rely: options and operands in any order, bundled letters, values
- * attached or apart, `--` as the end, abbreviated words.
+ * C's getopt_long, on whose behavior scripts rely: options and operands in any order, bundled letters, values
+ * attached or separate, `--` as the end, abbreviated words.
  */
 
-/** One option that may be given. */
+/** One option of the grammar. */
 export interface GetoptOption {
   /** One letter, without its dash. */
   readonly short?: string | undefined
@@ -13,9 +13,9 @@ export interface GetoptOption {
 }
 
 /**
- * What one step found: an option, one that lacks its value, or what is none. Of a mistake there is C's
- * `argv[optind - 1]`, which qemu-img names, and what the C library itself says, without the program's name in
- * front, which is what qemu-io leaves it to.
+ * The result of one step: an option, an option without its value, or an unknown one. A mistake has C's
+ * `argv[optind - 1]`, which qemu-img prints, and the C library's own message without the program's name,
+ * which qemu-io prints.
  */
 export type GetoptStep<O> =
   | { readonly kind: 'option'; readonly option: O; readonly value: string | undefined }
@@ -24,19 +24,19 @@ export type GetoptStep<O> =
 
 /** One pass over a command line. */
 export class Getopt<O extends GetoptOption> {
-  /** The words, the first one being the name of the program or command. Options move to the front. */
+  /** The words, beginning with the name of the program or command. Options move to the front. */
   readonly #words: string[]
   readonly #options: readonly O[]
-  /** Plain getopt, without words, takes `--x` for two letters. */
+  /** Whether there are long options; plain getopt takes `--x` for two letters. */
   readonly #hasLong: boolean
-  /** Stop at the first operand instead of looking for options behind it (getopt's `+`). */
+  /** Whether to stop at the first operand instead of looking for options after it (getopt's `+`). */
   readonly #inOrder: boolean
   /** The next word to look at. */
   #at = 1
-  /** Operands passed over so far: [first, last). They are moved behind the options that follow them. */
+  /** Operands passed over so far: [first, last). They are moved after the options that follow them. */
   #first = 1
   #last = 1
-  /** What is left of a word of bundled letters. */
+  /** The rest of a word of bundled letters. */
   #letters = ''
 
   constructor(words: readonly string[], options: readonly O[], inOrder = false) {
@@ -46,7 +46,7 @@ export class Getopt<O extends GetoptOption> {
     this.#inOrder = inOrder
   }
 
-  /** The next option or mistake; undefined at the end. */
+  /** Returns the next option or mistake; undefined at the end. */
   next(): GetoptStep<O> | undefined {
     if (this.#letters !== '') return this.#short()
     const words = this.#words
@@ -73,7 +73,7 @@ export class Getopt<O extends GetoptOption> {
     return this.#short()
   }
 
-  /** All words behind the first in the order in which getopt leaves them: options first. */
+  /** All words after the first, in the order in which getopt leaves them: options first. */
   get permuted(): readonly string[] {
     return this.#words.slice(1)
   }
@@ -83,12 +83,12 @@ export class Getopt<O extends GetoptOption> {
     return this.#words.slice(this.#at)
   }
 
-  /** Every step to the end; a mistake does not end it, whoever reads must. */
+  /** Iterates over all steps; a mistake does not end the iteration, the caller must. */
   *[Symbol.iterator](): Generator<GetoptStep<O>, void, undefined> {
     for (let step = this.next(); step; step = this.next()) yield step
   }
 
-  /** Puts the options found behind the operands passed over before them. */
+  /** Moves the operands passed over so far after the options that follow them. */
   #moveOperands(): void {
     if (this.#first !== this.#last && this.#last !== this.#at) {
       const operands = this.#words.splice(this.#first, this.#last - this.#first)

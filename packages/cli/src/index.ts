@@ -1,6 +1,6 @@
 /**
- * What the programs share and nobody else needs: how command lines are read, how texts and streams look, and
- * which drivers there are.
+ * Code that only the programs share: command line parsing, formatting of text and streams, and the list of
+ * drivers.
  * @module
  */
 export { bufferedOutput, type TextOutput, type WriteNow } from './buffered-output.ts'

@@ -6,7 +6,7 @@ describe('bytes that are no UTF-8', () => {
     bytes.map((byte) => String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte)).join('')
 
   it.each([
-    // As QEMU 7.2 prints the names of backing files of these bytes.
+    // As QEMU 7.2 prints backing file names with these bytes.
     [[0x62, 0xff, 0xfe, 0x61, 0x73, 0xc3, 0x65], 'b\\uFFFD\\uFFFDas\\uFFFDe'],
     [[0xff, 0xe2, 0x82, 0xac], '\\uFFFD\\u20AC'],
     [[0xff, 0xf0, 0x9f, 0x98, 0x80], '\\uFFFD\\uD83D\\uDE00'],

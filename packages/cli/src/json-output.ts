@@ -1,7 +1,7 @@
-/** What the programs print as JSON: QEMU's text of it, also of names that are no UTF-8. */
+/** The JSON output of the programs, identical to QEMU's, even for names that are not UTF-8. */
 import { jsonText } from '@vmblock/block-core'
 
-/** A value as JSON in lines, with its newline. */
+/** Formats a value as JSON on several lines, with a final newline. */
 export const jsonOutput = (value: unknown): string => `${jsonText(readable(value), '')}\n`
 
 function readable(value: unknown): unknown {
@@ -15,8 +15,9 @@ function readable(value: unknown): unknown {
 }
 
 /**
- * Bytes of a name that are no UTF-8, which drivers keep as lone surrogates U+DC80 to U+DCFF (one a byte), as QEMU's JSON has them: what
- * they would be of a longer name in UTF-8, U+FFFD for each sequence that is wrong, and for what is no character (util/unicode.c).
+ * Decodes bytes that are not UTF-8, which drivers keep as lone surrogates U+DC80 to U+DCFF (one for each
+ * byte), as QEMU's JSON does: with its lenient UTF-8 decoder, and U+FFFD for each invalid sequence and each
+ * noncharacter (util/unicode.c).
  */
 function decodeEscaped(escaped: string): string {
   let text = ''

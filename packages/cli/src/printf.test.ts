@@ -13,7 +13,7 @@ describe('numbers as printf writes them', () => {
   it('are the nearest to what was given, halves to even', () => {
     const random = createRandom(1)
     for (let i = 0; i < 5000; i++) {
-      // A fraction of which the denominator is known: many of these are halves at the third place.
+      // A fraction with a known denominator: many of these are halves at the third decimal place.
       const [numerator, power] = [random.int(0, 2 ** 24), random.int(0, 24)]
       const [scaled, denominator] = [BigInt(numerator) * 2000n, 2n ** BigInt(power)]
       const shown = BigInt(fixedText(numerator / 2 ** power, 3).replace('.', ''))

@@ -1,6 +1,6 @@
-/** Numbers as C's printf writes them: decimal places and significant digits, exact halves to even. */
+/** Formats numbers as C's printf does: decimal places and significant digits, exact halves to even. */
 
-/** `value * 10^digits` as a whole number, rounded as printf does: from the exact binary value, halves to even. */
+/** `value * 10^digits` as an integer, rounded as printf does: from the exact binary value, halves to even. */
 function scaled(value: number, digits: number): bigint {
   let denominator = 1n
   let whole = value
@@ -17,7 +17,7 @@ function scaled(value: number, digits: number): bigint {
   return up ? quotient + 1n : quotient
 }
 
-/** `digits` decimal digits of a whole number as a decimal fraction. */
+/** Writes `number / 10^digits` as a decimal fraction. */
 function point(number: bigint, digits: number): string {
   if (digits <= 0) return String(number * 10n ** BigInt(-digits))
   const text = String(number).padStart(digits + 1, '0')
@@ -27,18 +27,19 @@ function point(number: bigint, digits: number): string {
 const withoutTrailingZeros = (text: string): string =>
   text.includes('.') ? text.replace(/\.?0+$/, '') : text
 
-/** From here on `toFixed` gives exponents. */
+/** From this value on `toFixed` returns exponents. */
 const TO_FIXED_END = 1e21
 
-/** C's `%.Nf` of a number that is not negative, or of none. */
+/** C's `%.Nf` of a non-negative number, an infinity or NaN. */
 export function fixedText(value: number, digits: number): string {
-  // As exact and much quicker, but for halves, which it rounds up; there twice the scaled value is a whole number.
+  // toFixed is as exact and much faster, except for halves, which it rounds up; for those, twice the scaled
+  // value is an integer.
   if (value < TO_FIXED_END && !Number.isInteger(value * 2 * 10 ** digits)) return value.toFixed(digits)
   if (Number.isFinite(value)) return point(scaled(value, digits), digits)
   return Number.isNaN(value) ? '-nan' : value > 0 ? 'inf' : '-inf'
 }
 
-/** C's `%.Ng` of a number that is not negative. */
+/** C's `%.Ng` of a non-negative number. */
 export function generalText(value: number, precision: number): string {
   if (value === 0) return '0'
   let exponent = Number(value.toExponential().split('e')[1])

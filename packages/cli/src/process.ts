@@ -1,46 +1,48 @@
 /**
- * The process around a program: its compiled code, its output, its end. Only the `bin.ts` of a program loads this,
- * and with the program itself in another file.
+ * Runs a program in this process: loads its compiled code, connects its output, exits with its status. Only
+ * the `bin.ts` of a program imports this; the program itself is in another file.
  * @module
  */
 import type { TextOutput, WriteNow } from './buffered-output.ts'
 
-// As little as possible is loaded before the program's own compiled code.
+// Load as little as possible before the program's own compiled code.
 const fs = process.getBuiltinModule('node:fs')
 const vm = process.getBuiltinModule('node:vm')
 const { dirname, join } = process.getBuiltinModule('node:path')
 
 /**
- * Threads of Node's pool, if the user does not say. Four, as by default, leave a disk idle that takes many requests at once
- * (O_DIRECT, 64 reads at once: 4 threads take 1.5 times as long); more than these cost more than they bring.
+ * Threads in Node's pool, unless the user sets a number. Node's default of four cannot keep a disk busy that
+ * takes many requests at once (O_DIRECT, 64 reads at once: 4 threads take 1.5 times as long); more threads
+ * cost more than they gain.
  */
 const POOL_THREADS = '16'
 
 /**
- * How much of a function V8 interprets before it optimizes it, in bytes of bytecode: several times its default, with
- * which a program that runs for a fifth of a second spends a third of that in compilers.
+ * The amount of bytecode, in bytes, that V8 interprets of a function before it optimizes it: several times
+ * the default, with which a program that runs for a fifth of a second spends a third of that time in
+ * compilers.
  */
 const INTERRUPT_BUDGET = 500_000
-/** The V8 of Node 20 alone: later ones compile in more steps, and count otherwise. */
+/** Only the V8 of Node 20: later ones compile in more tiers, and count differently. */
 const EAGER_V8 = '11.'
 
-/** What a program's code must bring along for {@link launch}. */
+/** The exports of a program that {@link launch} needs. */
 export interface ProgramCode {
   bufferedOutput(out: WriteNow, error: WriteNow, terminal: boolean, errorTerminal: boolean): TextOutput
 }
 
-/** What to start. */
+/** The program to launch. */
 export interface Launch<P extends ProgramCode> {
   /** Path of the program's `bin.cjs`, beside which `program.cjs` lies. */
   readonly bin: string
   /**
-   * What is asked of the program, where that decides which of its code runs. Each has compiled code of its own: what
-   * others need would have to be read, too.
+   * The subcommand, if it decides which of the program's code runs. Each has its own code cache: a shared one
+   * would also hold the code of the others.
    */
   readonly command?: string | undefined
-  /** What messages begin with: `qemu-io`. */
+  /** The prefix of messages: `qemu-io`. */
   readonly name: string
-  /** It is soon over, and every millisecond of its start counts. */
+  /** Whether the run is short, so that every millisecond of startup counts. */
   readonly isBrief?: boolean
   /** The `require` of `bin.cjs`. */
   readonly require: NodeJS.Require
@@ -48,16 +50,16 @@ export interface Launch<P extends ProgramCode> {
   run(program: P, argv: readonly string[], output: TextOutput): Promise<number>
 }
 
-/** The program, and what is left to do for the next start once this one is over. */
+/** The loaded program, and a function that saves its compiled code for the next start. */
 interface Loaded<P> {
   readonly program: P
   keep(): void
 }
 
 /**
- * Loads the program with its compiled code. Scripts start it thousands of times, and compiling is most of what
- * a start costs. The code is kept beside the program, where whoever may change it may change the program too.
- * V8 refuses code of another version, but of the source it compares no more than the length: hence the name.
+ * Loads the program with its cached compiled code. Scripts start it thousands of times, and compiling is most
+ * of the cost of a start. The cache lies beside the program: anyone who can change it can change the program
+ * too. V8 rejects code of another version, but compares only the length of the source: hence the file name.
  */
 function loadProgram<P>({ bin, require, command }: Omit<Launch<ProgramCode>, 'run'>): Loaded<P> {
   const directory = dirname(bin)
@@ -66,7 +68,7 @@ function loadProgram<P>({ bin, require, command }: Omit<Launch<ProgramCode>, 'ru
   const current = `${process.version}-${process.arch}-${size}-${mtimeMs}.cache`
   const cachePath = `${path}.${command === undefined ? '' : `${command}.`}${current}`
   const cachedData = readIfThere(cachePath)
-  // Latin-1 is what V8 keeps without converting; the bundler writes everything else as escapes.
+  // V8 keeps Latin-1 without converting it; the bundler escapes all other characters.
   const source = `(function (exports, require, module, __filename) {${fs.readFileSync(path, 'latin1')}\n})`
   const script = new vm.Script(source, {
     filename: path,
@@ -88,7 +90,7 @@ function loadProgram<P>({ bin, require, command }: Omit<Launch<ProgramCode>, 'ru
         }
         fs.renameSync(own, cachePath)
       } catch {
-        // A place that may not be written: the next start compiles again.
+        // The directory is not writable: the next start compiles again.
       }
     },
   }
@@ -102,21 +104,23 @@ function readIfThere(path: string): Buffer | undefined {
   }
 }
 
-/** Writes all of a text now: what is printed must be out when the process dies by a signal. */
+/** Writes all of a text synchronously: printed text must be out when a signal kills the process. */
 export function writeNow(fd: number, text: string): void {
   const bytes = bytesOf(text)
   for (let done = 0; done < bytes.length; ) {
     try {
       done += fs.writeSync(fd, bytes, done)
     } catch (error) {
-      // A full pipe that does not block is tried again; a reader that has gone is no error of ours, as in QEMU.
+      // A full non-blocking pipe is retried; a closed reader is not an error, as in QEMU.
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
     }
   }
 }
 
-/** Names of files that are no UTF-8 have their bytes as lone surrogates: they go out as they are, as from QEMU. */
+/**
+ * Lone surrogates stand for bytes of names that are not UTF-8; they are written as these bytes, as by QEMU.
+ */
 const bytesOf = (text: string): Buffer =>
   /[\udc80-\udcff]/u.test(text)
     ? Buffer.concat(
@@ -126,7 +130,7 @@ const bytesOf = (text: string): Buffer =>
       )
     : Buffer.from(text)
 
-/** Whether a stream is a character device; asking the tty module costs more than being wrong about /dev/null. */
+/** Whether a stream is a character device. The tty module would tell /dev/null apart, but costs more. */
 export function isCharacterDevice(fd: number): boolean {
   try {
     return fs.fstatSync(fd).isCharacterDevice()
@@ -135,9 +139,9 @@ export function isCharacterDevice(fd: number): boolean {
   }
 }
 
-/** Runs a program on the arguments and streams of this process, and ends the process with its status. */
+/** Runs a program with the arguments and streams of this process, and ends the process with its status. */
 export function launch<P extends ProgramCode>({ run, ...launched }: Launch<P>): void {
-  // Read when the pool is first used; the loader of ES modules would have done so before this.
+  // Read when the pool is first used; the ES module loader would have used it before this line.
   process.env['UV_THREADPOOL_SIZE'] ??= POOL_THREADS
   const { name, command, isBrief } = launched
   if (!isBrief && process.versions.v8.startsWith(EAGER_V8))
@@ -151,7 +155,7 @@ export function launch<P extends ProgramCode>({ run, ...launched }: Launch<P>): 
   )
   run(program, process.argv.slice(2), output).then(
     (status) => {
-      // A command that does not exist leaves nothing behind.
+      // No cache for a command that does not exist.
       if (status !== 1 || command === undefined) keep()
       process.exit(status)
     },

@@ -8,7 +8,7 @@ import { programEngine } from './program-engine.ts'
 const SMALL = new Uint8Array(4096)
 const LARGE = new Uint8Array(128 * 1024)
 
-/** Engines that note who was asked; the adaptive one takes as long as it is told to. */
+/** Engines that record their calls; the adaptive one takes as long as the test says. */
 function watched() {
   const said: string[] = []
   let release: () => void = () => {}

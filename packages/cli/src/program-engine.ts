@@ -1,24 +1,24 @@
 /**
- * System calls of a program that does one thing at a time. Handing a call to another thread costs more than most calls
- * take, and a program that waits for its only request has nothing to do meanwhile. So what comes alone is done here,
- * however long it takes, a flush too; what comes while something else runs is left to the adaptive engine.
+ * System calls of a program that does one thing at a time. Handing a call to another thread costs more than
+ * most calls take, and a program that waits for its only request has nothing else to do. So a lone call runs
+ * on this thread, however long it takes, even a flush; concurrent calls are left to the adaptive engine.
  */
 import { type EngineName, type IoEngine, makeEngine } from '@vmblock/block-core/node'
 
-/** Bytes: copying more is better shared with other threads. */
+/** Bytes: copying this much or more is better shared with other threads. */
 const LARGE = 128 * 1024
-/** After so many calls on this thread the event loop turns, so that signals are heard. */
+/** The event loop turns after this many calls on this thread, so that signals are handled. */
 const CALLS_IN_A_TURN = 100
 
-/** `queueMicrotask` makes an object for debuggers each time, which costs as much as the call that it is for. */
+/** `queueMicrotask` makes an object for debuggers each time, which costs as much as the system call. */
 const DONE = Promise.resolve()
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /**
- * Makes the engine of one open file; that of `aio=adaptive`, which is the default, is the one described above.
+ * Makes the engine of one open file; for `aio=adaptive`, the default, it is the one described above.
  *
- * @param make what makes the engines that it is made of
+ * @param make makes the engines that it consists of
  */
 export function programEngine(name: EngineName, make = makeEngine): IoEngine {
   const engine = make(name)
@@ -26,9 +26,9 @@ export function programEngine(name: EngineName, make = makeEngine): IoEngine {
   const here = make('sync')
   const [pread, pwrite] = [engine.pread.bind(engine), engine.pwrite.bind(engine)]
   const [fdatasync, stop] = [engine.fdatasync.bind(engine), engine.stop.bind(engine)]
-  /** Calls that the adaptive engine makes. */
+  /** Calls running in the adaptive engine. */
   let running = 0
-  /** Calls made here whose callers have not yet seen their end: had they others to make, these come before. */
+  /** Calls made here whose completion the caller has not seen: a concurrent call would come before that. */
   let unseen = 0
   let calls = 0
   const seen = (): void => {
@@ -65,7 +65,7 @@ export function programEngine(name: EngineName, make = makeEngine): IoEngine {
       if (!takesHere(0)) return elsewhere(() => fdatasync(fd))
       return isTurnDue() ? nextTurn().then(() => here.fdatasync(fd)) : here.fdatasync(fd)
     },
-    // Everything else the engine does stays what it is.
+    // The engine's other methods stay unchanged.
     async stop() {
       await here.stop()
       await stop()

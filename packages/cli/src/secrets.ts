@@ -1,8 +1,8 @@
-/** `--object`: secrets, which encrypted images ask for by their id. */
+/** `--object`: secrets, to which encrypted images refer by id. */
 import { errorText } from '@vmblock/block-core'
 import { Mistake } from './mistake.ts'
 
-/** Secrets by id: the bytes they hold. */
+/** The bytes of secrets, by id. */
 export type Secrets = Map<string, Uint8Array>
 
 const KEYS = ['qom-type', 'id', 'data', 'file', 'format']
@@ -27,8 +27,8 @@ function readDefinition(text: string): Readonly<Record<string, string | undefine
 /**
  * Defines an object.
  *
- * @param text the object as the command line gives it
- * @throws Mistake with QEMU's message for what is wrong with it
+ * @param text the object as written on the command line
+ * @throws Mistake with QEMU's message for an invalid definition
  */
 export async function defineObject(
   secrets: Secrets,
@@ -41,7 +41,7 @@ export async function defineObject(
   if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type}'`)
   if (id === undefined) fail("Parameter 'id' is missing")
   const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
-  // A secret encrypted by another secret needs a cipher that is not there.
+  // A secret encrypted with another secret needs a cipher, which is missing here.
   if (unknown === 'keyid' || unknown === 'iv')
     fail(`Parameter '${unknown}' is not supported: the secret must be plain`)
   if (unknown !== undefined) fail(`Parameter '${unknown}' is unexpected`)

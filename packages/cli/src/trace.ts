@@ -1,8 +1,8 @@
-/** `-T`: there are no trace events here, and the programs say what QEMU says of events it has not. */
+/** `-T`: there are no trace events here; the programs warn as QEMU does for unknown events. */
 import { Mistake } from './mistake.ts'
 
 /**
- * Warns of events asked for by name; a pattern that matches nothing is no mistake.
+ * Warns about events requested by name; a pattern that matches nothing is not a mistake.
  *
  * @param warn takes the warnings, without prefix and newline
  * @throws Mistake for files of events or traces, and for other keys

@@ -1,7 +1,7 @@
 /** The version of the programs, which are released together. */
 
-/** As in every package.json. */
+/** The version, as in every package.json. */
 export const VERSION = '0.1.0'
 
-/** What `--version` prints. */
+/** The text of `--version`. */
 export const versionText = (program: string): string => `${program} version ${VERSION} (vmblock)\n`

@@ -1,9 +1,9 @@
 /**
- * What a terminal may be given of texts that others wrote: the names in an image may hold sequences that a terminal
- * obeys, or lines that look like ours. Pipes and files get everything as it is, as from QEMU.
+ * Makes untrusted text safe for a terminal: names in an image may contain control sequences, or lines that
+ * look like the program's. Pipes and files get the text unchanged, as from QEMU.
  */
 
-/** Control characters, those that change the direction of text, lines ended in other ways, halves of characters. */
+/** Control characters, direction controls, unusual line ends, lone surrogates. */
 const CONTROLS = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Cs}]/gu
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
@@ -11,10 +11,10 @@ const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
 const escaped = (character: string): string =>
   SHORT[character] ?? `\\u{${character.codePointAt(0)!.toString(16)}}`
 
-/** A name in one line, with `\n` and `\u{1b}` for what is no text. */
+/** A name on one line, with escapes such as `\n` and `\u{1b}` for control characters. */
 export const visibleName = (name: string): string => name.replace(CONTROLS, escaped)
 
-/** What follows where messages of ours go on in another line. Any other line in a message is of a name in it. */
+/** The beginnings of later lines in the library's own messages. Any other line break is part of a name. */
 const OWN_LINE = [
   'Is another process using the image [',
   'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-',
@@ -22,7 +22,7 @@ const OWN_LINE = [
   'Please use ',
 ]
 
-/** A message, in which only the lines are broken that the library breaks. */
+/** A message with only the library's own line breaks; others are escaped. */
 export function visibleMessage(text: string): string {
   const end = text.endsWith('\n') ? '\n' : ''
   const lines = visibleText(text.slice(0, text.length - end.length)).split('\n')
@@ -30,7 +30,7 @@ export function visibleMessage(text: string): string {
   return lines.reduce((shown, line) => `${shown}${isOwn(line) ? '\n' : '\\n'}${line}`) + end
 }
 
-/** A text of the program, whose own newlines and tabs stay, and a carriage return at its end, as progress has it. */
+/** A text of the program: newlines and tabs stay, and so does a final carriage return (of progress). */
 export function visibleText(text: string): string {
   const end = text.endsWith('\r') ? text.length - 1 : text.length
   return (

@@ -1,23 +1,23 @@
-/** How requests reach the kernel: the value of `-i`, and which node of an image takes it. */
+/** How requests reach the kernel: the values of `-i`, and the node of an image that the value applies to. */
 import { type DriverRegistry, filenameToOptions, type RawOptions } from '@vmblock/block-core'
 
-/** QEMU's names, then two ways of the `file` driver that QEMU does not have. */
+/** QEMU's names, then two values of the `file` driver that QEMU does not have. */
 const WAYS = ['threads', 'native', 'io_uring', 'adaptive', 'sync'] as const
 
-/** A way of making system calls. */
+/** A value of `-i`: how system calls are made. */
 export type Aio = (typeof WAYS)[number]
 
-/** The way of that name, or undefined. */
+/** Finds a value by its name. */
 export const findAio = (name: string): Aio | undefined => WAYS.find((known) => known === name)
 
-/** Children through which the bytes of a node are reached. */
+/** Roles of the children that hold the bytes of a node. */
 const BELOW = ['file', 'image'] as const
 
 const isTree = (value: unknown): value is RawOptions => typeof value === 'object' && value !== null
 
 /**
- * Adds a way of making system calls to the options of an image, where its bytes lie in a host file and its own options say
- * nothing of it. Elsewhere it has no meaning, and QEMU passes over it, too.
+ * Adds `aio` to the options of an image, if its bytes are in a host file and its own options do not set it.
+ * Otherwise it has no meaning, and QEMU ignores it, too.
  */
 export function withAio(options: RawOptions, aio: Aio, registry: DriverRegistry): RawOptions {
   const key = keyOfAio(options, registry)
@@ -32,12 +32,12 @@ function keyOfAio(options: RawOptions, registry: DriverRegistry): string | undef
     const named = filenameToOptions(registry, filename)
     return filename.startsWith('json:') ? below(named, '', false) : below(named, 'file.', true)
   } catch {
-    // Opening it says what is wrong with the name.
+    // Opening the image will report what is wrong with the name.
     return undefined
   }
 }
 
-/** `isPlace`: a tree that names no driver stands for a file of the host. */
+/** Finds the option key in a tree of options. `isPlace`: a tree without a driver means a file of the host. */
 function below(tree: RawOptions, prefix: string, isPlace: boolean): string | undefined {
   const { driver, aio } = tree
   if (driver === 'file' || (driver === undefined && isPlace))

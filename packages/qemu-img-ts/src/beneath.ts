@@ -1,6 +1,7 @@
 /**
- * What `convert -B` may leave to the backing file of its target. QEMU leaves all that the source's top layer does not hold,
- * whatever the backing file shows there. Here that holds only where the target shows what the source shows.
+ * Finds the ranges that `convert -B` may leave to the backing file of its target. QEMU skips everything that
+ * the source's top layer does not hold, whatever the backing file contains there. Here a range is skipped
+ * only if the target already reads the same as the source.
  */
 import {
   alignDown,
@@ -14,15 +15,15 @@ import {
 } from '@vmblock/block-core'
 import { equalBytes } from '@vmblock/block-core/node'
 
-/** Which layers of the source are copied, and whether the target shows the others. */
+/** The layers of the source to copy, and whether the target shows the others. */
 export interface Beneath {
-  /** The uppermost layer that is not copied; undefined: all are. */
+  /** The topmost layer that is not copied; undefined: all layers are. */
   readonly base?: BlockNode | undefined
-  /** The target shows what that layer shows. False: nobody knows, and it has to be compared. */
+  /** Whether the target is known to read the same as that layer. False: the content has to be compared. */
   readonly isShown?: boolean
 }
 
-/** @param isNew the target was made for this, and holds nothing itself */
+/** Decides which layers to copy. @param isNew whether the target was just created, and is empty itself */
 export function beneathOf(source: BlockNode, target: BlockNode, isNew: boolean): Beneath {
   const below = isNew ? backingOf(target) : undefined
   for (let layer = backingOf(source); below && layer; layer = backingOf(layer))
@@ -30,7 +31,7 @@ export function beneathOf(source: BlockNode, target: BlockNode, isNew: boolean):
   return { base: backingOf(source), isShown: false }
 }
 
-/** Whether two nodes show the same, because all their files are the same, and taken for the same. */
+/** Whether two nodes have the same content because all their files, drivers and roles are the same. */
 function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): boolean {
   if (!one || !other) return one === other
   const [a, b] = [skipFilters(one), skipFilters(other)]
@@ -41,11 +42,11 @@ function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): b
   return [...a.children].every(([role, edge]) => isSameDisk(edge.node, b.children.get(role)?.node))
 }
 
-/** Bytes that are compared at once, and bytes that are copied where they differ anywhere. */
+/** Bytes compared at once, and granularity in bytes at which differing parts are copied. */
 const PIECE = 2 ** 20
 const GRAIN = 2 ** 16
 
-/** Cuts a range that the source's top layer does not hold into what the target shows already, and what it lacks. */
+/** Splits a range that the source's top layer lacks into parts that the target shows, and parts to copy. */
 export async function* differences(
   source: BlockNode,
   target: BlockNode,
@@ -54,7 +55,7 @@ export async function* differences(
   const end = range.offset + range.bytes
   for (let offset = range.offset; offset < end; ) {
     const [from, to] = [await statusAt(source, offset, end), await statusAt(target, offset, end)]
-    // A zero status may end within a sector, where the disk does; the rest of the sector is compared.
+    // A zero status may end within a sector, at the end of the disk; the rest of the sector is compared.
     const zeroes = from.zero && to.zero ? alignDown(Math.min(from.bytes, to.bytes), GRAIN) : 0
     const bytes = zeroes || Math.min(end - offset, PIECE)
     if (zeroes) yield { offset, bytes, kind: 'beneath' }
@@ -69,7 +70,7 @@ async function statusAt(
   end: number,
 ): Promise<{ readonly zero: boolean; readonly bytes: number }> {
   if (offset >= node.size) return { zero: true, bytes: end - offset }
-  // What cannot be told is read, and the reading says what is wrong.
+  // If the status is unknown, the range is read, and reading reports the error.
   return chainStatus(node, offset, end - offset).catch(() => ({ zero: false, bytes: 0 }))
 }
 
@@ -79,7 +80,7 @@ async function* compare(
   offset: number,
   bytes: number,
 ): AsyncGenerator<CopyRange, void, undefined> {
-  // What the source cannot give is for the copy to complain of.
+  // If the source cannot be read, the copy will report that.
   const theirs = await contentAt(source, offset, bytes).catch(() => undefined)
   const shown = theirs && (await contentAt(target, offset, bytes))
   const kindAt = (start: number, stop: number): CopyKind => {
@@ -100,7 +101,7 @@ async function* compare(
   if (last) yield { offset: offset + last.start, bytes: last.stop - last.start, kind: last.kind }
 }
 
-/** Beyond the end a disk reads as zeroes. */
+/** Reads a range; beyond the end a disk reads as zeroes. */
 async function contentAt(node: BlockNode, offset: number, bytes: number): Promise<Uint8Array> {
   const content = new Uint8Array(bytes)
   const readable = Math.min(bytes, node.size - offset)

@@ -1,4 +1,4 @@
-/** The program as a process: built as it is shipped, started, and told to end. */
+/** The program as a process: built as it is shipped, started, and interrupted. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -41,7 +41,7 @@ function start(...argv: string[]): Started {
   return { child, out: () => out.join(''), err: () => err.join(''), ended }
 }
 
-/** Lets the event loop turn until something is so. */
+/** Lets the event loop turn until a condition holds. */
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await nextTurn()
 }
@@ -70,14 +70,14 @@ describe('the process', () => {
   it.each(['SIGINT', 'SIGTERM'] as const)(
     'ends in order when %s asks for it, and as if killed',
     async (signal) => {
-      // So slow that it never ends by itself.
+      // So slow that it would not end during the test.
       const { child, out, err, ended } = start(...COPY, '-p', '-m', '1', '-r', '1', 'a.raw', 'd.qcow2')
       await until(() => out().includes('25.00'))
       child.kill(signal)
       expect(await ended).toBe(signal)
       expect(out()).toMatch(/\r {4}\(25\.00\/100%\)\r\n$/)
       expect(err()).toBe('')
-      // The first piece is in the image, which was closed as it should be.
+      // The first piece is in the image, which was closed properly.
       expect(run('check', 'd.qcow2')).toMatchObject({ status: 0 })
       expect(run('map', 'd.qcow2').stdout).toMatch(/^0 +0x200000 /m)
     },
@@ -85,7 +85,7 @@ describe('the process', () => {
 
   it('says how far it is to whoever asks by SIGUSR1', async () => {
     const { child, err, ended } = start(...COPY, '-m', '1', '-r', '40M', 'a.raw', 'e.qcow2')
-    // Whoever has made the target listens.
+    // Once the target exists, the program handles the signal.
     await until(() => existsSync(place('e.qcow2')) && statSync(place('e.qcow2')).size > 0)
     child.kill('SIGUSR1')
     expect(await ended).toBe(0)

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-/** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
+/** Connects the program to the process: arguments, streams, signals, exit status. No other file here does. */
 import type { TextOutput } from '@vmblock/cli'
 import { isCharacterDevice, launch } from '@vmblock/cli/process'
 
 type Program = typeof import('./program.ts')
 
-// Not by `import`, for the reason that the launcher gives.
+// Not imported, for the reason given in the launcher.
 const fs = process.getBuiltinModule('node:fs')
 
-/** What asks a program to end. */
+/** Signals that ask a program to end. */
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 async function run(
@@ -42,7 +42,7 @@ async function run(
         endedBy ??= signal
         listener()
       }
-      // A second signal does what it always does.
+      // A second signal has its default effect.
       for (const signal of INTERRUPTS) process.once(signal, interrupt)
       return () => {
         for (const signal of INTERRUPTS) process.off(signal, interrupt)
@@ -50,14 +50,14 @@ async function run(
     },
   })
   if (endedBy !== undefined) {
-    // Whoever started the program shall see that it was killed.
+    // The parent process should see that the program was killed by this signal.
     process.kill(process.pid, endedBy)
     await new Promise(() => {})
   }
   return status
 }
 
-/** Commands that move data; the others are over before anything is worth optimizing, or are one loop. */
+/** Commands that move data; the others end before anything is worth optimizing, or are a single loop. */
 const LONG = ['commit', 'compare', 'convert']
 
 const [, , word = ''] = process.argv

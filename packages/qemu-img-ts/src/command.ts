@@ -1,46 +1,46 @@
 /**
- * What a subcommand is: data. One parser reads every command line by these tables, and the help is written
- * from them, so no subcommand parses anything itself.
+ * Subcommands as data. One parser reads every command line by their tables, and the usage lines are made from
+ * them, so no subcommand parses anything itself.
  */
 import { BlockError, type DriverRegistry, type OpenEnvironment, type OpenHost } from '@vmblock/block-core'
 import { defineObject, Getopt, type Secrets } from '@vmblock/cli'
 import { Failure, type Output, usageFailure } from './output.ts'
 
-/** What the program needs of its surroundings. */
+/** The services that the program needs. */
 export interface Services {
   readonly registry: DriverRegistry
   readonly host: OpenHost
-  /** Content of a file of the user. Without it secrets cannot be read from files. @throws an error with a POSIX `code` */
+  /** Reads a file of the user. If absent, secrets cannot come from files. @throws with a POSIX `code` */
   readonly readFile?: (filename: string) => Promise<Uint8Array>
-  /** The name of a file without links and dots; undefined if there is none. Without it names are compared as they are. */
+  /** Resolves links, `.` and `..`; undefined for a missing file. If absent, names are compared unresolved. */
   readonly realPath?: (filename: string) => Promise<string | undefined>
-  /** Calls `listener` whenever somebody asks how far the program is (SIGUSR1). @returns what ends that */
+  /** Calls `listener` whenever progress is requested (SIGUSR1). @returns a function that stops this */
   readonly onProgressRequest?: (listener: () => void) => () => void
   /**
-   * Calls `listener` when somebody wants the program to end (SIGINT, SIGTERM); what it works on can then be left in
-   * order. Without it the program ends where it is. @returns what ends that
+   * Calls `listener` when the program is asked to end (SIGINT, SIGTERM), so that it can leave its images in
+   * order. If absent, the program ends at once. @returns a function that stops this
    */
   readonly onInterrupt?: (listener: () => void) => () => void
 }
 
-/** How one option is read. */
+/** The definition of one option. */
 export interface OptionKind<T> {
   readonly short?: string | undefined
   readonly long?: string | undefined
-  /** What the usage line calls the value; undefined for an option that takes none. */
+  /** The name of the value in the usage line; undefined for an option without value. */
   readonly argument?: string | undefined
   /**
-   * @param before what an earlier use of the same option gave
+   * @param before the value of an earlier use of the same option
    * @throws Failure
    */
   read(text: string, before: T | undefined, output: Output): T
 }
 
-/** Options by a name for the program. */
+/** Options by the names that the program uses. */
 // biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
 export type OptionKinds = Readonly<Record<string, OptionKind<any>>>
 
-/** The options that were given. */
+/** The values of the options; undefined for those not given. */
 export type OptionsOf<O extends OptionKinds> = {
   readonly [K in keyof O]: (O[K] extends OptionKind<infer T> ? T : never) | undefined
 }
@@ -51,7 +51,7 @@ export interface Call<O extends OptionKinds = OptionKinds> {
   readonly operands: readonly string[]
   readonly output: Output
   readonly services: Services
-  /** For opening nodes; its warnings go to the output. */
+  /** The environment for opening nodes; its warnings go to the output. */
   readonly environment: OpenEnvironment
 }
 
@@ -61,22 +61,22 @@ export interface Command<O extends OptionKinds = OptionKinds> {
   /** One line for the help. */
   readonly summary: string
   readonly options: O
-  /** What follows the options, for the usage line. */
+  /** The operands, for the usage line. */
   readonly operands: string
-  /** The last word is an operand even if it begins with a dash (a size like `-1G`). */
+  /** Whether the last word is an operand even if it begins with a dash (a size like `-1G`). */
   readonly lastIsOperand?: boolean
   /** @returns the exit status. @throws Failure, BlockError */
   run(call: Call<O>): Promise<number>
 }
 
-/** A subcommand of any options, as the list holds it. */
+/** A subcommand with any options, for lists of subcommands. */
 // biome-ignore lint/suspicious/noExplicitAny: the list holds commands of any options
 export type AnyCommand = Command<any>
 
-/** Types a subcommand by its own option table; returns it unchanged. */
+/** Infers the type of a subcommand from its option table; returns it unchanged. */
 export const defineCommand = <const O extends OptionKinds>(command: Command<O>): Command<O> => command
 
-/** How an option is written. */
+/** The spellings of an option. */
 interface Spelling {
   readonly short?: string
   readonly long?: string
@@ -85,7 +85,7 @@ interface Spelling {
 /** An option without a value. */
 export const flag = (spelling: Spelling): OptionKind<true> => ({ ...spelling, read: () => true })
 
-/** An option with a text; the last one counts. */
+/** An option with a text value; the last one counts. */
 export const word = (argument: string, spelling: Spelling): OptionKind<string> => ({
   ...spelling,
   argument,
@@ -95,7 +95,7 @@ export const word = (argument: string, spelling: Spelling): OptionKind<string> =
 /** Options that several subcommands share. */
 export const shared = {
   format: word('fmt', { short: 'f', long: 'format' }),
-  /** Subcommands of QEMU that have no `--format`. */
+  /** For subcommands that have no `--format` in QEMU. */
   shortFormat: word('fmt', { short: 'f' }),
   imageOpts: flag({ long: 'image-opts' }),
   forceShare: flag({ short: 'U', long: 'force-share' }),
@@ -111,7 +111,7 @@ export function isJson(output: string | undefined): boolean {
   throw new Failure('--output must be used with human or json as argument.')
 }
 
-/** What a command line says. */
+/** A parsed command line. */
 export type ParsedCommand =
   | { readonly kind: 'help' }
   | {
@@ -121,7 +121,7 @@ export type ParsedCommand =
     }
 
 /**
- * Reads the words behind a subcommand's name.
+ * Parses the words after a subcommand's name.
  *
  * @throws Failure or Mistake in QEMU's words, at the first mistake
  */
@@ -159,7 +159,7 @@ export async function parseCommand(
 
 const noFiles = (): Promise<never> => Promise.reject(new BlockError('ENOTSUP', 'files cannot be read here'))
 
-/** The line of the help that says how a subcommand is used. */
+/** The usage line of a subcommand in the help. */
 export function usageLine(command: AnyCommand): string {
   const options = Object.values(command.options as OptionKinds).map(({ short, long, argument }) => {
     if (short !== undefined) return argument === undefined ? `[-${short}]` : `[-${short} ${argument}]`

@@ -1,6 +1,6 @@
 /**
- * `convert -B` onto whatever: the result reads as the source does, bytes that no layer of the new image's chain holds are
- * copied, and those that its backing file shows are not.
+ * `convert -B` onto any backing file: the result reads as the source does; data that the backing chain of the
+ * new image lacks is copied, and data that it already shows is not.
  */
 import fs from 'node:fs'
 import os from 'node:os'
@@ -31,7 +31,7 @@ async function content(name: string, driver: string): Promise<Uint8Array> {
   return bytes
 }
 
-/** Writes data and zeroes somewhere. */
+/** Writes data and zeroes at random offsets. */
 async function scribble(random: Random, name: string, driver: string, count: number): Promise<void> {
   const node = await open(name, { driver })
   for (let i = 0; i < count; i++) {
@@ -45,7 +45,7 @@ async function scribble(random: Random, name: string, driver: string, count: num
 
 const sizeOf = (random: Random): number => random.int(16, 96) * CLUSTER
 
-/** base <- mid <- top, each of a size of its own, and backing files that have nothing to do with them. */
+/** base <- mid <- top, of different sizes, and unrelated backing files. */
 async function makeImages(random: Random): Promise<void> {
   for (const name of fs.readdirSync(directory)) fs.rmSync(at(name))
   await run(`create -q -f raw @base ${sizeOf(random)}`)
@@ -84,7 +84,7 @@ describe.each(SEEDS)('convert -B, seed %i', (seed) => {
       const named = `-O qcow2 -B ${at(backing)} -F ${format}`
       await run(`convert ${options}${named} @top @new`)
       expect(Buffer.compare(await content('new', 'qcow2'), wanted), options).toBe(0)
-      // Into an image that is there, with content of its own.
+      // Into an existing image with its own content.
       await scribble(random, 'new', 'qcow2', 4)
       await run(`convert -n ${options}${named.replace(/ -F.*/, '')} @top @new`)
       expect(Buffer.compare(await content('new', 'qcow2'), wanted), `-n ${options}`).toBe(0)

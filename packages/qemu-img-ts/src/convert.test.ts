@@ -1,4 +1,4 @@
-/** `convert` beside QEMU's: what is said, and the images that are left: their content, and where it is. */
+/** `convert` compared with QEMU's: the output, and the images, with their content and its location. */
 import { existsSync } from 'node:fs'
 import { createRandom } from '@vmblock/block-core/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -14,7 +14,7 @@ const SEEDS = Array.from(
 
 const SILENT = { out: '', err: '', status: 0 }
 
-/** The results that both programs left under these names must be the same. */
+/** The results of both programs under these names must be the same. */
 const judged = (...names: string[]): string[] =>
   names.flatMap((name) => [`judge: map --output=json ${name}`, `judge: info ${name}`])
 
@@ -135,7 +135,7 @@ describe.skipIf(!installed)('convert as QEMU 7.2 does it', () => {
       'convert -U --image-opts driver=qcow2,file.filename=q b19',
       'convert --rate-limit=1G q b20',
       'convert -r 1G q b20',
-      // Where QED puts things, and where out-of-order writes end up, is open; -C copies what this host lets it copy.
+      // QED's layout and that of out-of-order writes may differ; the result of -C depends on the host.
       ...judged(...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 19, 20].map((index) => `b${index}`)),
       ...['held: b11', 'held: b17'],
       ...[1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20].map((index) => `judge: compare q b${index}`),
@@ -274,10 +274,10 @@ describe.skipIf(!installed)('convert where QEMU 7.2 goes wrong', () => {
         ({ start, depth, zero }) => [start / 2 ** 20, depth, zero],
       )
     }
-    // QEMU shows what the larger file holds, all of it.
+    // In QEMU's result all content of the larger file shows through.
     expect(await runs()).toEqual([[0, 0, true]])
     await sayTheSame(["io:qcow2: -c 'write -P 2 0 1M' base"])
-    // QEMU shows what the larger file holds from 1 MiB on.
+    // In QEMU's result the content of the larger file shows through from 1 MiB on.
     expect(await runs()).toEqual([
       [0, 1, false],
       [1, 0, true],

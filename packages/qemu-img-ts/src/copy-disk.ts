@@ -1,17 +1,17 @@
-/** The copying that `convert` does once everything is open: with progress, warnings and an end before its end. */
+/** The copying of `convert`, once everything is open: with progress, warnings and interruption. */
 import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
 import type { Call } from './command.ts'
 import { Failure } from './output.ts'
 import type { Progress } from './progress.ts'
 
-/** What to copy where, and how. */
+/** A copy: source, target and options. */
 export interface DiskCopy {
   readonly map: CopyMap
   readonly target: BlockNode
-  /** Bytes of zeroes that are left out of data; 0: none, the target is allocated in full. */
+  /** Shortest run of zeroes that is left out of data, in bytes; 0: none, the target is fully allocated. */
   readonly minimum: number
-  /** The target reads as zeroes already. */
+  /** Whether the target already reads as zeroes. */
   readonly isZero: boolean
   readonly parallel?: number | undefined
   readonly outOfOrder?: boolean | undefined
@@ -22,13 +22,13 @@ export interface DiskCopy {
   readonly rate?: number | undefined
 }
 
-/** As of a program that SIGINT ended. */
+/** Exit status of a program ended by SIGINT. */
 export const INTERRUPTED = 130
 
 const DATA: ReadonlySet<CopyKind> = new Set(['data'])
 const DATA_AND_ZEROES: ReadonlySet<CopyKind> = new Set(['data', 'zero'])
 
-/** Warns of a place, `what` naming it; of none with `-q`. */
+/** Warns about an error at an offset, with `what` before it; silent with `-q`. */
 export const warnOf =
   ({ options, output }: Call, what: string) =>
   (offset: number, error: unknown): void => {
@@ -70,7 +70,7 @@ export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): 
     })
     return 0
   } catch (error) {
-    // Who interrupted it knows why it ends.
+    // No message: the user who interrupted it knows why it ended.
     if (interruption.signal.aborted) throw new Failure([], { status: INTERRUPTED })
     throw error
   } finally {

@@ -1,4 +1,4 @@
-/** New images, made by QEMU's qemu-img and by ours: what is said, and what is there then, must be the same. */
+/** New images, created by QEMU's qemu-img and by ours: the output and the files must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { comparison, runOurs } from './testing/two-programs.ts'
 

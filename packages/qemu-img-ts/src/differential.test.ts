@@ -1,4 +1,4 @@
-/** The same command lines through QEMU's qemu-img and through ours: every byte that is said must be the same. */
+/** The same command lines with QEMU's qemu-img and with ours: every byte of output must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { comparison } from './testing/two-programs.ts'
 

@@ -1,16 +1,16 @@
-/** Encrypted images, looked at by QEMU's qemu-img and by ours: what needs no key is told, and what does is said to. */
+/** Encrypted images in QEMU's qemu-img and ours, for commands that need the key and those that do not. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { comparison, runOurs } from './testing/two-programs.ts'
 
 const { installed, sayTheSame, write } = comparison({ home: process, beforeEach, afterEach, expect })
 
-/** The same image for both: keys are random. */
+/** Makes one image for both programs, since keys are random. */
 async function encryptedImage(name: string, options: string): Promise<void> {
   const { execFileSync, spawnSync } = await import('node:child_process')
   const { readFileSync, rmSync } = await import('node:fs')
   const secret = ['--object', 'secret,id=s,data=pw']
   const words = ['create', '-q', ...secret, '-f', 'qcow2', '-o', options, name, '1M']
-  // QEMU measures how fast it derives keys, and gives up where the clock was too coarse ("accurate CPU usage").
+  // QEMU measures how fast it derives keys, and fails if the clock was too coarse ("accurate CPU usage").
   for (let tries = 0; tries < 20 && spawnSync('qemu-img', words).status !== 0; tries++);
   execFileSync('qemu-img', ['info', name])
   const bytes = readFileSync(name)

@@ -1,4 +1,6 @@
-/** Images of formats without a driver: no command reads one, writes to one, or calls one raw, until raw is named. */
+/**
+ * Images of formats without a driver: no command reads, writes or takes one for raw unless `raw` is given.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +19,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true })
 })
 
-/** One of each format. */
+/** One file of each format. */
 const EACH = FOREIGN_FILES.filter(
   ([format], index) =>
     FOREIGN_FILES.findIndex(([other]) => other === format) === index && !['qcow2', 'qed'].includes(format),
@@ -66,7 +68,7 @@ describe.each(EACH)('%s', (format, _, bytes) => {
     writeFileSync('disk.raw', new Uint8Array(8192))
     await runOurs('create -q -u -f qcow2 -b X -F raw o.qcow2 1M'.split(' '))
     const overlay = readFileSync('o.qcow2')
-    // The format goes out of the header: 0xe2792aca becomes an extension that nobody knows.
+    // Removes the format from the header: extension 0xe2792aca becomes an unknown one.
     overlay.writeUInt32BE(0x12345678, overlay.indexOf(Buffer.from([0xe2, 0x79, 0x2a, 0xca])))
     writeFileSync('o.qcow2', overlay)
     for (const command of [

@@ -1,4 +1,4 @@
-/** The text of `--help`, written from the tables of the subcommands. */
+/** The text of `--help`: usage lines from the tables of the subcommands, and explanations of parameters. */
 import { usageLine } from './command.ts'
 import { commands } from './commands/index.ts'
 
@@ -37,9 +37,9 @@ Command parameters:
 `
 
 /**
- * The whole text.
+ * Returns the whole text.
  *
- * @param formats names of the drivers; scripts read the line that lists them, the last one
+ * @param formats names of the drivers; scripts read the last line, which lists them
  */
 export async function helpText(formats: readonly string[]): Promise<string> {
   const lines: string[] = []

@@ -4,8 +4,8 @@ import { generalText } from '@vmblock/cli'
 const PREFIXES = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei']
 
 /**
- * A number of bytes for people: three significant digits, in the unit that keeps the whole part below 1000
- * (QEMU's `size_to_str`).
+ * Formats a number of bytes for people: three significant digits, in the unit that keeps the integer part
+ * below 1000 (QEMU's `size_to_str`).
  */
 export function humanSize(bytes: number): string {
   let power = 0

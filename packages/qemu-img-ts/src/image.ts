@@ -1,4 +1,4 @@
-/** Opening images the way every subcommand does: by file name or by options, with a cache mode. */
+/** Opens images for all subcommands: by file name or by options, with a cache mode. */
 import {
   BlockError,
   type BlockNode,
@@ -15,7 +15,7 @@ import { type Aio, withAio } from './aio.ts'
 import type { Call } from './command.ts'
 import { Failure, type FailureOptions, type Output } from './output.ts'
 
-/** What a cache mode's name stands for. */
+/** The flags of a cache mode. */
 export type CacheFlags = (typeof CACHE_MODES)[keyof typeof CACHE_MODES]
 
 /**
@@ -34,29 +34,29 @@ export function requireCacheMode(
   return mode
 }
 
-/** Which image to open, and for what. */
+/** The image to open, and how. */
 export interface ImageRequest {
   /** The operand: a file name, or options. */
   readonly name: string
   readonly format?: string | undefined
-  /** The operand is a list of options. */
+  /** Whether the operand is a list of options. */
   readonly imageOpts?: boolean | undefined
   readonly forceShare?: boolean | undefined
   readonly cache?: CacheFlags
-  /** How requests reach the kernel, where the image's own options do not say so. */
+  /** How requests reach the kernel, unless the image's own options set it. */
   readonly aio?: Aio | undefined
-  /** Open for writing. */
+  /** Whether to open for writing. */
   readonly write?: boolean
-  /** Open only to see what it is made of, beside whoever writes to it, and whatever its options say of writing. */
+  /** Whether to open read-only, beside writers and against its own options, only to inspect its files. */
   readonly look?: boolean
-  /** More options of the node, where the image's own do not say otherwise: what the subcommand is for. */
+  /** More options of the node that the subcommand needs; the image's own options override them. */
   readonly extra?: NodeOptions
 }
 
 /**
  * Opens an image.
  *
- * @param environment another one than that of the call
+ * @param environment replaces that of the call
  * @throws Failure `Could not open 'X': ...`
  */
 export async function openImage(
@@ -100,7 +100,7 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
   if (forceShare && given['force-share'] !== undefined && given['force-share'] !== 'on')
     throw new Failure('--force-share/-U conflicts with image options')
   const givenCache = typeof given['cache'] === 'object' ? given['cache'] : {}
-  // What the options say of the cache holds, except for the write cache, which is the tool's.
+  // Cache options of the image win, except for the write cache, which the program sets.
   return { ...common, ...given, ...look, cache: { ...flags, ...givenCache, writeback: cache.writeCache } }
 }
 
@@ -115,7 +115,7 @@ function readImageOpts(text: string, output: Output): NodeOptions {
 /**
  * Uses an image and closes it, whatever happens.
  *
- * @returns the status of `use`; 1 if that was 0 and closing failed, for then data may be lost
+ * @returns the status of `use`; 1 if that was 0 and closing failed, since data may be lost then
  */
 export async function withImage(
   call: Pick<Call, 'output'>,
@@ -132,21 +132,21 @@ export async function withImage(
   try {
     await node.close()
   } catch (error) {
-    // What went wrong before is the cause, and has been told.
+    // An earlier failure is the cause, and was already reported.
     if (status === 0) call.output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
     return status || 1
   }
   return status
 }
 
-/** The file at the bottom of a node: the place that relative names in its header start from. */
+/** The name of the file at the bottom of a node, from which relative names in its header start. */
 export function placeOf(node: BlockNode): string {
   let below = node
   while (below.file) below = below.file.node
   return below.driver.takesPaths ? pathName(below.filename) : below.filename
 }
 
-/** Bytes as a JavaScript number. @throws BlockError EFBIG beyond 2^53-1 */
+/** Converts bytes to a JavaScript number. @throws BlockError EFBIG beyond 2^53-1 */
 export function exactBytes(bytes: bigint): number {
   const number = Number(bytes)
   if (!Number.isSafeInteger(number))

@@ -1,4 +1,4 @@
-/** The facts of an image as QEMU names them, and the text that `info` makes of them for people. */
+/** The facts about an image under QEMU's names, and their text for people in `info`. */
 import type { SnapshotInfo } from '@vmblock/block-core'
 import { factsText } from '@vmblock/cli'
 import { humanSize } from './human-size.ts'
@@ -32,7 +32,7 @@ export interface ImageInfo {
   readonly 'format-specific'?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
-/** The lines for people, each with its newline. `shown` makes of a name what may be printed. */
+/** The lines for people, each with its newline. `shown` makes a name safe to print. */
 export function humanInfo(info: ImageInfo, shown: (name: string) => string): string {
   const size = info['virtual-size']
   const actual = info['actual-size']
@@ -65,7 +65,7 @@ function backingLines(info: ImageInfo, shown: (name: string) => string): string 
   return `backing file: ${shown(name)}${place}\n${format === undefined ? '' : `backing file format: ${shown(format)}\n`}`
 }
 
-/** The facts of a snapshot as QEMU names them. Its JSON has signed numbers of 64 bits. */
+/** The facts about a snapshot under QEMU's names. Its JSON has signed 64-bit numbers. */
 export function snapshotFacts(snapshot: SnapshotInfo): SnapshotFacts {
   const { id, name, vmStateSize, dateSec, dateNsec, vmClockNsec, icount } = snapshot
   return {
@@ -99,7 +99,7 @@ function snapshotList(snapshots: readonly SnapshotFacts[], shown: (name: string)
 
 const HEADING = 'ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT'
 
-/** printf counts bytes. */
+/** Pads like printf, which counts bytes. */
 const padBytes = (text: string, width: number): string =>
   text + ' '.repeat(Math.max(width - new TextEncoder().encode(text).length, 0))
 
@@ -112,7 +112,7 @@ function dateText(seconds: number): string {
   return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => digits(part)).join(':')}`
 }
 
-/** How long a machine had run: hours, which may be many, minutes, seconds and milliseconds. */
+/** Formats the time that a machine had run: hours (without limit), minutes, seconds and milliseconds. */
 function clockText(seconds: bigint, nanoseconds: bigint): string {
   const parts = [seconds / 3600n, (seconds / 60n) % 60n, seconds % 60n].map((part) => digits(part))
   return `${parts.join(':')}.${digits(nanoseconds / 1_000_000n, 3)}`

@@ -1,4 +1,4 @@
-/** The program: options that come before a subcommand, the subcommand, and what becomes of its failure. */
+/** The program: options before a subcommand, the subcommand, and the handling of its failure. */
 import { expects } from '@vmblock/block-core'
 import { Getopt, versionText, warnOfTrace } from '@vmblock/cli'
 import { type AnyCommand, parseCommand, type Services } from './command.ts'
@@ -19,7 +19,7 @@ const requireWords = expects(
 /**
  * Runs the program.
  *
- * @param argv the words behind the program's name
+ * @param argv the words after the program's name
  * @returns the exit status
  */
 export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {

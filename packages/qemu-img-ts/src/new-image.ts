@@ -1,4 +1,4 @@
-/** Making a new image, as `create` and `convert` do it: which options there are, and the file that is made and formatted. */
+/** Creating a new image for `create` and `convert`: its options, and creating and formatting the file. */
 import {
   type AnyDriver,
   BlockError,
@@ -16,19 +16,19 @@ import type { Services } from './command.ts'
 import { type GivenOption, optionHelp, optionValue, readOptionList, type Warn } from './option-list.ts'
 import { Failure } from './output.ts'
 
-/** What a command line says of a new image. */
+/** The request for a new image on a command line. */
 export interface NewImageRequest {
   readonly filename: string
   /** The name of its format. */
   readonly format: string
   /** The lists of `-o`. */
   readonly list?: string | undefined
-  /** Backing file and its format, where they have options of their own. */
+  /** Backing file and its format, if given by their own options. */
   readonly backing?: string | undefined
   readonly backingFormat?: string | undefined
 }
 
-/** A new image: where it goes, in which format, and with which options. */
+/** A new image: its file name, format and options. */
 export interface NewImage {
   readonly filename: string
   readonly format: AnyDriver
@@ -55,18 +55,18 @@ function findFormat({ registry }: Services, name: string): AnyDriver {
   return format
 }
 
-/** Options of a format, without those that it hands on to the place below. */
+/** Options of a format, without those that it passes on to the protocol below. */
 const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
   Object.fromEntries(Object.entries(createOptions ?? {}).filter(([, { isForPlace }]) => !isForPlace))
 
-/** Options of a format, then those of the place below; what both have is the format's. */
+/** Options of a format, then those of the protocol below; of equal names, the format's wins. */
 const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
   ...ownOptions(format),
   ...protocol.placeOptions,
   ...ownOptions(format),
 })
 
-/** The protocol that makes a file of that name. @throws Failure */
+/** The protocol that creates a file of that name. @throws Failure */
 function findMaker(services: Services, filename: string): AnyDriver {
   const protocol = findProtocol(services, filename)
   if (!protocol.createPlace)
@@ -75,7 +75,7 @@ function findMaker(services: Services, filename: string): AnyDriver {
 }
 
 function findProtocol({ registry }: Services, filename: string): AnyDriver {
-  // A new image goes where a name says; what a tree of options stands for exists already.
+  // Only a name can say where to create an image; a tree of options describes an existing one.
   if (filename.startsWith('json:')) throw new Failure(`Unknown protocol 'json'`)
   return registry.get(String(filenameToOptions(registry, filename)['driver']))
 }
@@ -99,21 +99,21 @@ export function planImage(services: Services, request: NewImageRequest, warn: Wa
   return { filename, format, table, given }
 }
 
-/** Takes back what was made: of a file that was there before, nothing. */
+/** Removes the created files, but none that existed before. */
 export type Undo = () => Promise<void>
 
 /**
- * Makes the file, and formats it. Options are judged before anything is made or emptied. What could not be formatted is deleted, as
- * QEMU does, but no file that was there before, which QEMU deletes too.
+ * Creates the file, and formats it. Options are checked before anything is created or emptied. If formatting
+ * fails, the file is deleted, as in QEMU; but unlike in QEMU, not if it existed before.
  *
- * @returns takes it back, once it is closed, for a caller who cannot use it
+ * @returns a function that removes the image, after it was closed, for a caller that cannot use it
  * @throws BlockError
  */
 export async function makeImage(
   environment: OpenEnvironment,
   { filename, format, given }: NewImage,
 ): Promise<Undo> {
-  // What the format takes is its own; what is left is for the place.
+  // Options that the format does not know are for the protocol.
   const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
   for (const [name, option] of given)
     (name in format.createOptions! ? own : forPlace)![name] = optionValue(option)
@@ -135,8 +135,8 @@ export async function makeImage(
     return node
   }
   try {
-    // Neither is emptied while the other is in use, and an image that is there comes last, when nothing else can fail but
-    // to fill it.
+    // Neither file is emptied while the other is in use, and an existing image is emptied last, when only
+    // formatting it can still fail.
     const dataFirst = dataFilename !== undefined && (await requireFree(environment, filename))
     if (dataFilename !== undefined) await requireFree(environment, dataFilename)
     let dataFile = dataFirst ? await makeFile(dataFilename) : undefined
@@ -152,7 +152,7 @@ export async function makeImage(
   }
 }
 
-/** Asks whether a file may be written to. @returns whether it is there @throws BlockError EBUSY */
+/** Checks that a file, if any, opens for writing. @returns whether it exists @throws BlockError EBUSY */
 async function requireFree(environment: OpenEnvironment, name: string): Promise<boolean> {
   try {
     await (await openNode(environment, filenameToOptions(environment.registry, name))).close()

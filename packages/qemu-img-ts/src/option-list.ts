@@ -1,4 +1,4 @@
-/** The lists of `-o`: `name=value,...`, checked by a driver's table and worded as QEMU words them. */
+/** The lists of `-o`: `name=value,...`, checked against a driver's table, with QEMU's messages. */
 import { type OptionTable, type OptionType, readSize, readUnsigned } from '@vmblock/block-core'
 import type { OptionKind } from './command.ts'
 import { Failure } from './output.ts'
@@ -7,12 +7,12 @@ import { scaledHexWarning } from './size-text.ts'
 /** Takes QEMU's warnings, without prefix and newline. */
 export type Warn = (message: string) => void
 
-/** `-o`: several lists become one. */
+/** `-o`: several lists are joined. */
 export const optionList: OptionKind<string> = {
   short: 'o',
   argument: 'options',
   read(text, before) {
-    // Joined with a comma, a comma at either end would become an escaped one.
+    // When lists are joined, a comma at either end would become an escaped comma.
     const trailing = /,*$/.exec(text)![0].length
     if (text === '' || text.startsWith(',') || trailing % 2 === 1)
       throw new Failure(`Invalid option list: ${text}`)
@@ -24,7 +24,7 @@ export const optionList: OptionKind<string> = {
 interface ListedOption {
   readonly name: string
   readonly value: string
-  /** It stood there without a value. */
+  /** Whether it was given without a value. */
   readonly isFlag: boolean
 }
 
@@ -45,13 +45,13 @@ function* splitList(list: string): Generator<ListedOption> {
   }
 }
 
-/** Whether a list asks for help. */
+/** Whether a list requests help. */
 export function asksForHelp(list: string): boolean {
   for (const { name, isFlag } of splitList(list)) if (isFlag && (name === 'help' || name === '?')) return true
   return false
 }
 
-/** The value of one option: the text as given, and the number where the type is one. */
+/** The value of one option: its text, and its number if the type is numeric. */
 export interface GivenOption {
   readonly text: string
   readonly number?: bigint
@@ -86,7 +86,7 @@ export function readOption(
 }
 
 /**
- * Reads a list by a table; of equal names the last one counts, `id` is passed over.
+ * Parses a list with a table; of equal names the last one counts, `id` is ignored.
  *
  * @throws Failure for the first option that is unknown or ill-typed
  */
@@ -101,18 +101,18 @@ export function readOptionList(list: string, table: OptionTable, warn: Warn): Ma
   return given
 }
 
-/** What a driver's table reads: a number where it is one that JavaScript holds, else the text. */
+/** The value for a driver's table: a number if it is a safe integer, else the text. */
 export function optionValue({ text, number }: GivenOption): string | number {
   const exact = number === undefined ? Number.NaN : Number(number)
   return Number.isSafeInteger(exact) ? exact : text
 }
 
-/** Options and their values as the `Formatting` line shows them, each with a space before it. */
+/** Options and values as in the `Formatting` line, each with a space before it. */
 export function shownOptions(table: OptionTable, given: ReadonlyMap<string, GivenOption>): string {
   let line = ''
   for (const [name, { type, default: fallback }] of Object.entries(table)) {
     const option = given.get(name)
-    // QEMU's default of a preallocation is that there is none.
+    // In QEMU preallocation has no default, so it is not shown.
     if (!option && (fallback === undefined || name === 'preallocation')) continue
     line += ` ${name}=${shownValue(type, option, fallback)}`
   }
@@ -129,7 +129,7 @@ function shownValue(
   return typeof fallback === 'boolean' ? (fallback ? 'on' : 'off') : String(fallback)
 }
 
-/** The lines of `-o help`: sorted, the explanations aligned where there is room. */
+/** The lines of `-o help`: sorted, with explanations aligned if there is room. */
 export function optionHelp(table: OptionTable): string {
   return Object.entries(table)
     .map(

@@ -1,17 +1,17 @@
-/** What the program says: results, and messages with the name that scripts compare. */
+/** The program's output: results, and messages with the prefix that scripts compare. */
 import { messageOf } from '@vmblock/block-core'
 
-/** Where the program writes. Both take text with its newlines. */
+/** The output streams. Text comes with its newlines. */
 export interface Streams {
-  /** Standard output. May keep text back until {@link flush}. */
+  /** Standard output. May hold text back until {@link flush}. */
   out(text: string): void
   /** Standard error. */
   err(text: string): void
-  /** Brings out what `out` keeps back. */
+  /** Writes the text that `out` holds back. */
   flush(): void
-  /** How many characters fit in a line, where standard output is a terminal. */
+  /** The width of the terminal in characters, if standard output is one. */
   columns?(): number | undefined
-  /** A name that others chose, as `out` may be given it. Without it, it is given as it is. */
+  /** Makes an untrusted name safe for `out`. If absent, names are printed unchanged. */
   shown?(name: string): string
 }
 
@@ -19,13 +19,13 @@ export interface Streams {
 export interface FailureOptions {
   /** Exit status. Default 1. */
   readonly status?: number
-  /** More lines, which carry no prefix. */
+  /** Further lines, without prefix. */
   readonly hint?: string
-  /** Whether the hint ends with a newline; QEMU forgets one of them. Default true. */
+  /** Whether the hint ends with a newline; one hint of QEMU does not. Default true. */
   readonly closed?: boolean
 }
 
-/** Ends a command with a message. Each line is a message of its own. */
+/** Ends a command with a message. Each line is a separate message. */
 export class Failure extends Error {
   override readonly name = 'Failure'
   readonly lines: readonly string[]
@@ -42,11 +42,11 @@ export class Failure extends Error {
   }
 }
 
-/** A command line that makes no sense; the message points to the help. */
+/** The failure for an invalid command line; the message points to the help. */
 export const usageFailure = (message: string): Failure =>
   new Failure(message, { hint: `Try 'qemu-img --help' for more information` })
 
-/** The program's voice. */
+/** Prints results and messages. */
 export class Output {
   readonly #streams: Streams
 
@@ -54,28 +54,28 @@ export class Output {
     this.#streams = streams
   }
 
-  /** A result, with its newline. */
+  /** Prints a result, with its newline. */
   print(text: string): void {
     this.#streams.out(text)
   }
 
-  /** A name that an image holds, for a result. */
+  /** Makes a name from an image safe to print. */
   shown(name: string): string {
     return this.#streams.shown?.(name) ?? name
   }
 
-  /** A result that must be seen before what follows on the other stream. */
+  /** Prints a result that must appear before later text on the other stream. */
   printNow(text: string): void {
     this.#streams.out(text)
     this.#streams.flush()
   }
 
-  /** How many characters fit in a line of the terminal; undefined where there is none. */
+  /** The width of the terminal in characters; undefined if there is none. */
   get columns(): number | undefined {
     return this.#streams.columns?.()
   }
 
-  /** A line on standard error that carries no prefix. */
+  /** Prints a line on standard error, without prefix. */
   note(line: string): void {
     this.#streams.err(`${line}\n`)
   }
@@ -88,13 +88,13 @@ export class Output {
     this.error(`warning: ${message}`)
   }
 
-  /** A line that the block layer has for a person; its warnings come without the program's name. */
+  /** Prints a line from the block layer; its warnings come without the program's name. */
   relay(line: string): void {
     if (line.startsWith('warning: ')) this.error(line)
     else this.note(line)
   }
 
-  /** Says why a command ends. @returns the exit status */
+  /** Prints why a command failed. @returns the exit status */
   fail(error: unknown): number {
     if (!(error instanceof Failure)) {
       this.error(messageOf(error))

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Output } from './output.ts'
 import { Progress } from './progress.ts'
 
-/** A progress line and what it wrote. */
+/** A progress line and its output. */
 function watched(shown: boolean, minSkip: number, columns?: number) {
   const said = { out: '', err: '', flushes: 0 }
   const output = new Output({

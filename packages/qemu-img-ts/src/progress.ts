@@ -1,24 +1,24 @@
-/** The progress line of `-p`, and the one that a signal asks for. */
+/** The progress line of `-p`, and the one requested by a signal. */
 import { fixedText } from '@vmblock/cli'
 import type { Output } from './output.ts'
 
-/** Characters: the bar of a terminal, and what is around it, with the last column left free. */
+/** Characters: the bar on a terminal, and its frame, with the last column left free. */
 const LONGEST_BAR = 50
 const SHORTEST_BAR = 10
 const BAR_FRAME = 4
 const LONGEST_TEXT = '    (100.00/100%)'.length
 
-/** How progress is shown. */
+/** Options of the progress line. */
 export interface ProgressOptions {
-  /** `-p` was given. */
+  /** Whether `-p` was given. */
   readonly shown: boolean
   /** Percent by which progress must move to be printed again, except at 0 and 100. */
   readonly minSkip: number
 }
 
 /**
- * Progress of one command in percent. QEMU counts in single precision and prints two decimals, so we round
- * after every step as it does (util/qemu-progress.c).
+ * Progress of one command in percent. QEMU counts in single precision and prints two decimals, so each step
+ * is rounded as there (util/qemu-progress.c).
  */
 export class Progress {
   readonly #output: Output
@@ -26,7 +26,7 @@ export class Progress {
   readonly #minSkip: number
   #current = 0
   #lastPrinted = 0
-  /** Somebody who cannot see progress asked for it once. */
+  /** Whether one line was requested by a signal. */
   #requested = false
 
   constructor(output: Output, { shown, minSkip }: ProgressOptions) {
@@ -55,7 +55,7 @@ export class Progress {
     this.set(Math.fround(this.#current + percent))
   }
 
-  /** Prints one line to standard error when progress is next told, unless it is shown anyway (SIGUSR1). */
+  /** Prints one line to standard error at the next update, unless progress is shown anyway (SIGUSR1). */
   request(): void {
     this.#requested = true
   }
@@ -65,7 +65,7 @@ export class Progress {
     if (this.#shown) this.#output.print('\n')
   }
 
-  /** What a terminal has room for behind the number; scripts are shown none. */
+  /** The bar after the number, as wide as the terminal allows; empty if there is no terminal. */
   #bar(text: string): string {
     const width = Math.min((this.#output.columns ?? 0) - LONGEST_TEXT - BAR_FRAME, LONGEST_BAR)
     if (width < SHORTEST_BAR) return ''

@@ -1,4 +1,4 @@
-/** What `create` and `convert` refuse, or cannot finish, leaves no file behind, and leaves files that were there before. */
+/** When `create` and `convert` refuse or fail, they leave no new file, and keep files that existed. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

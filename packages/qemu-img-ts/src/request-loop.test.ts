@@ -11,7 +11,7 @@ const PLAN: RequestPlan = {
   drains: true,
 }
 
-/** Runs a plan whose requests end in order, the oldest one whenever everybody waits. */
+/** Runs a plan whose requests end in order: one microtask after each was sent. */
 async function record(plan: Partial<RequestPlan>, fails: (what: string) => boolean = () => false) {
   const said: string[] = []
   let [inFlight, most] = [0, 0]

@@ -1,32 +1,32 @@
 /**
- * Many equal requests, a number of them in flight: what `bench` measures. The loop itself must cost next to
+ * Sends many equal requests, with a number of them in flight, for `bench`. The loop itself must cost next to
  * nothing, so it is a counter and one callback.
  */
 
-/** What is sent. */
+/** The requests to send. */
 export interface RequestPlan {
   /** Requests in all. */
   readonly count: number
-  /** Requests in flight. At least 1. */
+  /** Requests in flight, at least 1. */
   readonly depth: number
-  /** Bytes: where the first one goes, and from one to the next. */
+  /** Bytes: the offset of the first request, and the distance to the next. */
   readonly offset: number
   readonly step: number
-  /** Bytes at which offsets start over: the size of the disk. */
+  /** Bytes at which offsets wrap around: the size of the disk. */
   readonly wrap: number
-  /** A flush after every so many requests; 0: none. */
+  /** Number of requests after which a flush is sent; 0: no flushes. */
   readonly flushInterval: number
-  /** Whether a flush waits for the requests in flight, and the next ones for it. */
+  /** Whether a flush waits for the requests in flight, and later requests wait for the flush. */
   readonly drains: boolean
 }
 
-/** What is measured. */
+/** The target of the requests. */
 export interface RequestTarget {
   send(offset: number): Promise<void>
   flush(): Promise<void>
 }
 
-/** A flush failed that no request waited for. Its `cause` says why. */
+/** A flush failed that no request waited for. Its `cause` is the error. */
 export class FlushFailure extends Error {
   override readonly name = 'FlushFailure'
 }
@@ -35,7 +35,7 @@ export class FlushFailure extends Error {
 export class RequestLoop {
   readonly #plan: RequestPlan
   readonly #target: RequestTarget
-  /** Requests that have not ended. */
+  /** Requests that have not ended yet. */
   #left: number
   #inFlight = 0
   #next: number
@@ -52,9 +52,9 @@ export class RequestLoop {
   }
 
   /**
-   * Sends everything, and resolves when the last request has ended.
+   * Sends all requests, and resolves when the last one has ended.
    *
-   * @throws FlushFailure, or what the first request threw that failed
+   * @throws FlushFailure, or the error of the first request that failed
    */
   run(): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -65,14 +65,16 @@ export class RequestLoop {
     })
   }
 
-  /** Resolves when no flush is in flight: as in QEMU a run does not wait for its last one. @throws as {@link run} */
+  /**
+   * Resolves when no flush is in flight: as in QEMU, run does not wait for the last. @throws as {@link run}
+   */
   async flushed(): Promise<void> {
     await Promise.all(this.#flushes)
     if (this.#failure !== undefined) throw this.#failure
   }
 
   readonly #done = (): void => {
-    // Nothing follows a failure.
+    // After a failure nothing more is sent.
     if (this.#left === 0) return
     const { flushInterval, drains } = this.#plan
     const unsent = this.#left - this.#inFlight

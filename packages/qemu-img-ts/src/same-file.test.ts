@@ -1,4 +1,4 @@
-/** No command empties or writes a file that it reads, whatever the file is called, whether or not locks would tell. */
+/** No command empties or writes a file that it also reads, under any name, with or without locks. */
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -43,7 +43,7 @@ beforeAll(async () => {
 })
 afterAll(() => fs.rmSync(directory, { recursive: true }))
 
-/** What a file of the directory may be called. */
+/** Names of a file of the directory. */
 const NAMES = (name: string): string[] => [
   `@${name}`,
   `@./${name}`,
@@ -53,7 +53,7 @@ const NAMES = (name: string): string[] => [
   `@${name}.hard`,
 ]
 
-/** Command lines, with TARGET where a name of `target` stands. */
+/** Command lines, with TARGET in place of a name of `target`. */
 const LINES: readonly (readonly [target: string, line: string])[] = [
   ['base', 'create -q -f qcow2 -b @base -F raw TARGET'],
   ['base', 'create -q -f qcow2 -b @mid -F qcow2 TARGET'],
@@ -128,7 +128,7 @@ describe('a target that is read from', () => {
     const before = sums()
     const unlocked = (role: string, name: string): string =>
       `${role}driver=file,${role}filename=${name},${role}locking=off`
-    // Its own file as its backing file is refused by the open; its own data file as its backing file, by the command.
+    // An image's own file as its backing file is refused by the open; its own data file, by the command.
     const itself = ['driver=qcow2', unlocked('file.', '@top'), 'backing.driver=raw']
     const data = [
       'driver=qcow2',

@@ -1,6 +1,6 @@
 /**
- * Which files an image is made of, whatever they are called: a target that is one of its own sources, or of its backing
- * files, would be emptied before it is read. Locks tell it, too, but not where they are off or shared.
+ * Finds the files that an image consists of, under any name: a target that is also a source or a backing file
+ * would be emptied before it is read. Locks catch this too, but not if they are off or shared.
  */
 import {
   type BlockNode,
@@ -11,13 +11,13 @@ import {
 } from '@vmblock/block-core'
 import { placeOf } from './image.ts'
 
-/** Files, by what they are of the world (`NodeOps.place`), and what they are called. */
+/** Names of files by their identity (`NodeOps.place`). */
 export type Files = Map<string, string>
 
-/** Backing files that are followed, at most: as many as a chain may have. */
+/** Limit of backing files to follow: the longest chain allowed. */
 const LONGEST_CHAIN = 200
 
-/** The files that an open image is made of. @param written only those that are written with it: none of its backing files */
+/** The files that an open image consists of. @param written only those that it writes: no backing files */
 export function filesOf(node: BlockNode, written = false): Files {
   const { place } = node.ops
   const files: Files = new Map(place === undefined ? [] : [[place, node.filename]])
@@ -27,11 +27,11 @@ export function filesOf(node: BlockNode, written = false): Files {
   return files
 }
 
-/** Opens to look, beside whoever has it open; nobody hears of warnings. */
+/** Opens an image read-only, even if it is open elsewhere, without warnings. */
 const look = ({ registry, host }: OpenEnvironment, options: Record<string, unknown>): Promise<BlockNode> =>
   openNode({ registry, host }, { ...options, 'read-only': true, 'force-share': true })
 
-/** What of the world a file name stands for. @returns undefined where there is nothing, or nothing that can be told */
+/** The identity of the file that a name stands for. @returns undefined if there is none, or it is unknown */
 export async function placeOfName(environment: OpenEnvironment, name: string): Promise<string | undefined> {
   try {
     const node = await look(environment, filenameToOptions(environment.registry, name))
@@ -43,7 +43,7 @@ export async function placeOfName(environment: OpenEnvironment, name: string): P
   }
 }
 
-/** The files of an image that is not open, and of its backing files, as far as they can be opened: the image's first. */
+/** The files of an image that is not open, then those of its backing files, as long as they can be opened. */
 export async function filesOfChain(
   environment: OpenEnvironment,
   name: string,
@@ -67,13 +67,13 @@ export async function filesOfChain(
       backingFormat,
     ]
     await node.close()
-    // A chain that comes back to itself has no more of them.
+    // No new files: the chain is circular.
     if (files.size === before) break
   }
   return files
 }
 
-/** Of the files with these names, one that is among `files`, and what it is called there. */
+/** Finds a file with one of these names among `files`. @returns the name, and the name that it has there */
 export async function findSame(
   environment: OpenEnvironment,
   names: readonly (string | undefined)[],

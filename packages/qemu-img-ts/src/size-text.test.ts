@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Output } from './output.ts'
 import { requireSize } from './size-text.ts'
 
-/** Output that remembers what goes to standard error. */
+/** Output that records standard error. */
 function listening() {
   const lines: string[] = []
   const output = new Output({ out() {}, err: (text) => void lines.push(text), flush() {} })

@@ -1,10 +1,10 @@
-/** Sizes on the command line of qemu-img. */
+/** Reads sizes on the command line of qemu-img. */
 import { readSize } from '@vmblock/block-core'
 import { Failure, type Output } from './output.ts'
 
 const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
 
-/** What QEMU says of a hexadecimal number with a multiplier. */
+/** QEMU's warning about a hexadecimal number with a multiplier. */
 export const scaledHexWarning = (text: string): string =>
   `Using a multiplier suffix on hex numbers is deprecated: ${text}`
 
@@ -12,9 +12,9 @@ export const scaledHexWarning = (text: string): string =>
 export const MAX_INT = 0x7fff_ffffn
 
 /**
- * The value of an option or operand that is a size, `what` naming it in messages.
+ * Reads an option or operand that is a size; `what` names it in messages.
  *
- * @param max the largest that is taken
+ * @param max the largest size allowed
  * @throws Failure in QEMU's words (`cvtnum` of qemu-img.c)
  */
 export function requireSize(what: string, text: string, output: Output, max = MAX_INT64): bigint {

@@ -1,9 +1,9 @@
-/** Running a subcommand that shows how far it is. */
+/** Runs a subcommand with a progress line. */
 import type { Call } from './command.ts'
 import { Progress, type ProgressOptions } from './progress.ts'
 
 /**
- * Runs `body` with a progress line, which ends after the message of a failure, as QEMU's does.
+ * Runs `body` with a progress line, which ends after a failure's message, as in QEMU.
  *
  * @returns the exit status
  */

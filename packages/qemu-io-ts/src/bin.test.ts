@@ -101,7 +101,7 @@ describe('the process', () => {
   })
 })
 
-/** `script` gives a shell a terminal, and the shell stops and continues what runs in it. */
+/** `script` gives a shell a terminal, and the shell stops and continues the program. */
 const haveTerminals =
   process.platform === 'linux' &&
   spawnSync('script', ['-qfc', 'bash --version', '/dev/null'], { input: '' }).status === 0
@@ -127,12 +127,12 @@ describe.skipIf(!haveTerminals)('a terminal', () => {
     await say('\x1a', 'Stopped')
     await say('fg\n', 'qemu-io> ')
     await say('length\r', '1 MiB')
-    // The shell leaves the terminal to the program as it finds it: raw mode has to be set again.
+    // The shell passes the terminal to the program in its current mode: raw mode has to be set again.
     await say('\x1a', 'Stopped')
     await say('stty sane; echo d""one\n', 'done')
     await say('fg\n', 'qemu-io> ')
     await say('info\r', 'format name')
-    // Without its terminal the shell ends, and what runs in it.
+    // Without its terminal the shell ends, and the program with it.
     shell.kill('SIGKILL')
     await ended
   })

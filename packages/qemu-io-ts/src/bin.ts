@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The process around the program: arguments, streams, signals and exit status. Nothing else touches `process`. */
+/** Connects the program to the process: arguments, streams, signals, exit status. No other file here does. */
 import type { TextOutput } from '@vmblock/cli'
 import { isCharacterDevice, launch, writeNow } from '@vmblock/cli/process'
 import type { CommandInput, Services } from './main.ts'
@@ -7,7 +7,7 @@ import type { ScratchPlaces } from './scratch.ts'
 
 type Program = typeof import('./program.ts')
 
-// Not by `import`, for the reason that the launcher gives.
+// Not imported, for the reason given in the launcher.
 const fs = process.getBuiltinModule('node:fs')
 
 const LONGEST_TIMER = 2 ** 31 - 1
@@ -36,7 +36,7 @@ async function readFile(path: string, limit: number): Promise<Uint8Array> {
   }
 }
 
-/** Signals that QEMU's event loop takes or ignores (USR1, PIPE, ALRM, IO), and those of the C library's threads. */
+/** Signals that QEMU handles or ignores (USR1, PIPE, ALRM, IO), and those of the C library's threads. */
 const HANDLED = new Set([0, 10, 13, 14, 29, 32, 33])
 const LAST_SIGNAL = 64
 
@@ -45,7 +45,7 @@ function raise(signal: number): void {
   process.kill(process.pid, signal)
 }
 
-/** Standard input that is no terminal, as it comes. Reading is what is asked for, and no more. */
+/** Yields standard input (not a terminal) as it arrives. Reads only when the next chunk is requested. */
 async function* readInput(): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8Array(65536)
   for (;;) {
@@ -54,13 +54,13 @@ async function* readInput(): AsyncGenerator<Uint8Array> {
     })
     if (result === 0) return
     if (typeof result === 'number') yield buffer.slice(0, result)
-    // A pipe that does not block has to be waited for by other means.
+    // A non-blocking pipe needs another way of waiting.
     else if (result.code === 'EAGAIN') return yield* process.stdin
     else return
   }
 }
 
-/** The lines of standard input; readline is loaded for terminals alone. */
+/** The lines of standard input; readline is loaded only for terminals. */
 function commandInput({ cutLines, terminalInput }: Program, print: (text: string) => void): CommandInput {
   let input: Promise<CommandInput> | undefined
   const open = async (): Promise<CommandInput> => {

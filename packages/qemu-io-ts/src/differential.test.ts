@@ -1,4 +1,4 @@
-/** The real qemu-io and ours, given the same commands on equal images, must say the same, byte for byte. */
+/** With the same commands on equal images, the real qemu-io and ours must print the same, byte for byte. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,13 +9,13 @@ import { runMain } from './testing.ts'
 
 const starts = (program: string): boolean => spawnSync(program, ['--version']).status === 0
 
-/** Whether both programs can be started. */
+/** Whether the real programs can be started. */
 const hasQemu = starts('qemu-io') && starts('qemu-img')
 
-/** Whether a test that needs them may be skipped. */
+/** Whether tests that need them may be skipped. */
 const mayMissQemu = process.env['REQUIRE_QEMU'] !== '1'
 
-/** What the real qemu-io says. */
+/** The output of the real qemu-io. */
 interface RealResult {
   readonly status: number
   readonly out: string
@@ -36,14 +36,14 @@ function realQemuIoMerged(argv: readonly string[], cwd: string, input = ''): str
 
 const SIGNALS: Readonly<Record<string, number>> = { SIGABRT: 6, SIGKILL: 9, SIGTERM: 15 }
 
-/** Times, rates, names of nodes and of temporary files differ from run to run. */
+/** Replaces times, rates and node names, which differ from run to run. */
 const normalised = (text: string): string =>
   text
     .replaceAll(/\d+ ops; [0-9:.]+( sec)? \([^)]*\)/g, 'N ops; T')
     .replaceAll(/^(\d+),1,\d+:\d\d:\d\d\.\d\d,[0-9.inf]+,[0-9.inf]+$/gm, '$1,1,T')
     .replaceAll(/#block\d+/g, '#block')
 
-/** Arguments; `@/` stands for the directory of the images. Commands stand after `-c`, each in a string. */
+/** Arguments; `@/` stands for the directory of the images. Each command is one string after `-c`. */
 type Case = readonly string[]
 
 const commands = (image: Case, ...lines: string[]): Case => [
@@ -126,7 +126,7 @@ const CASES: readonly Case[] = [
   commands(qcow2, 'truncate 2M', 'length', 'truncate 512k', 'length', 'truncate 1M 2M 3M 4M', 'truncate 1M 2M', 'length'),
   commands(['-f', 'raw', '@/t.raw'], 'truncate 2M', 'truncate -m full 3M', 'length', 'truncate 0', 'length', 'map'),
 
-  // requests beside others
+  // concurrent requests
   commands(qcow2, 'aio_write 0 4k', 'length', 'close', 'length'), commands(qcow2, 'aio_write 0 4k', 'quit', 'length'),
   commands(qcow2, 'aio_read -P 1 0 4k', 'aio_flush', 'aio_read -P 2 0 4k', 'aio_flush', 'aio_read -q -P 2 0 4k', 'aio_flush'),
   commands(qcow2, 'aio_read -v 0 16', 'aio_flush', 'aio_read 2M 512', 'aio_flush', 'aio_write 2M 512', 'aio_flush'),
@@ -189,7 +189,7 @@ describe.skipIf(!hasQemu && mayMissQemu)('beside the real qemu-io', () => {
   })
   afterAll(() => rmSync(base, { recursive: true }))
 
-  /** @param pipe compare the two streams in one pipe too: reports of varying length shift what a buffer holds */
+  /** @param pipe compare both streams in one pipe, too; reports of varying length shift buffer boundaries */
   async function compare(argv: readonly string[], input = '', pipe = true): Promise<void> {
     const placedArgv = argv.map(placed)
     const readFile = async (path: string, limit: number) =>

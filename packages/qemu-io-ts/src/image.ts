@@ -1,4 +1,4 @@
-/** Opening an image the way qemu-io does: from a name or options, with the modes of its command line. */
+/** Opens images as qemu-io does: from a name or options, with the modes of its command line. */
 import {
   type BlockNode,
   type CACHE_MODES,
@@ -13,29 +13,29 @@ import {
 import { type OptionKind, Stop } from './command.ts'
 import { openOverlay } from './snapshot.ts'
 
-/** What opening images needs of the world. */
+/** The services that opening images needs. */
 export interface ImageServices {
-  /** The drivers, and what the names in images mean. */
+  /** The drivers, and the `OpenHost` that resolves names in images. */
   readonly environment: OpenEnvironment
 }
 
 /** One of QEMU's cache modes, as flags. */
 export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
 
-/** How an image is opened: what options and flags of the command line say. */
+/** The modes of opening an image, from options and flags of the command line. */
 export interface OpenModes {
   readonly readOnly: boolean
   readonly cache: CacheFlags
   readonly unmap: boolean
-  /** Writes go to a temporary overlay, which is lost on close. */
+  /** Whether writes go to a temporary overlay, which is lost on close. */
   readonly snapshot: boolean
   readonly copyOnRead: boolean
   readonly forceShare: boolean
-  /** How requests reach the kernel. It is checked; this program has one way, which needs no choice. */
+  /** Whether native AIO was requested. This is checked, but has no other effect here. */
   readonly nativeAio: boolean
 }
 
-/** The modes of an image when nothing is said: unlike qemu-img's, every write is durable when it completes. */
+/** The default modes of an image: unlike qemu-img's, every write is durable when it completes. */
 export const DEFAULT_MODES: OpenModes = {
   readOnly: false,
   cache: { writeCache: false, direct: false, noFlush: false },
@@ -48,15 +48,15 @@ export const DEFAULT_MODES: OpenModes = {
 
 /** An open image. */
 export interface Image {
-  /** What commands work on. */
+  /** The node that commands work on. */
   readonly node: BlockNode
-  /** Closes it and what was opened for it. @throws what the shutdown met */
+  /** Closes it and the nodes opened for it. @throws the error of closing */
   close(): Promise<void>
-  /** Drops it as the death of the process would. */
+  /** Drops it, as the death of the process would. */
   crash(): Promise<void>
 }
 
-/** An option that changes modes; options apply in the order they are given. */
+/** An option that changes modes; options apply in the order in which they are given. */
 export type ModeChange = (modes: OpenModes) => OpenModes
 
 const change = (apply: ModeChange): OptionKind<ModeChange> => ({ takesValue: false, parse: () => apply })
@@ -89,7 +89,7 @@ const aioOption: OptionKind<ModeChange> = {
   },
 }
 
-/** The options that say how to open, by letter: the same for the program and for `open`. */
+/** The options for the modes of opening, by letter: the same for the program and for `open`. */
 export const MODE_OPTIONS = {
   s: change((modes) => ({ ...modes, snapshot: true })),
   n: change((modes) => ({
@@ -105,12 +105,12 @@ export const MODE_OPTIONS = {
   U: change((modes) => ({ ...modes, forceShare: true })),
 } as const
 
-/** Reads `key=value,...` of the user, and says QEMU's warnings. @throws Stop */
+/** Parses `key=value,...` of the user, and prints QEMU's warnings. @throws Stop */
 export function readOptions(text: string, complain: (text: string) => void, impliedKey?: string): RawOptions {
   return parseKeyValue(text, impliedKey, (warning) => complain(`qemu-io: ${warning}\n`))
 }
 
-/** What to open. */
+/** The image to open. */
 export interface ImageRequest {
   readonly filename: string | undefined
   readonly options: RawOptions | undefined
@@ -181,7 +181,7 @@ async function closeAll(nodes: readonly BlockNode[]): Promise<void> {
   if (failure !== undefined) throw failure
 }
 
-/** The node at the bottom, which knows the place. */
+/** The protocol node at the bottom. */
 function protocolOf(node: BlockNode): BlockNode {
   let below = node
   while (below.file) below = below.file.node
@@ -189,8 +189,8 @@ function protocolOf(node: BlockNode): BlockNode {
 }
 
 /**
- * The node that `info` describes: what the user opened, not the filter that `-C` puts on top of it, which in
- * QEMU is a flag of the node.
+ * The node that `info` describes: the image that the user opened, not the filter that `-C` puts on top of it,
+ * which in QEMU is a flag of the node.
  */
 export const describedNode = (node: BlockNode): BlockNode =>
   node.driver.name === 'copy-on-read' ? skipFilters(node) : node

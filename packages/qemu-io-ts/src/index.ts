@@ -1,6 +1,6 @@
 /**
  * qemu-io as a library: the program as a function, and the session behind it. Here `abort` crashes the open
- * image and ends the session; only the program itself dies.
+ * image and ends the session; only in the program itself does it kill the process.
  * @module
  */
 export {

@@ -1,4 +1,4 @@
-/** The kinds of options and operands that commands share, with QEMU's messages for what does not fit. */
+/** The kinds of options and operands that commands share, with QEMU's error messages. */
 import { MAX_REQUEST } from '@vmblock/block-core'
 import { type OptionKind, Stop } from './command.ts'
 import { readBytes, readLong } from './numbers.ts'
@@ -21,10 +21,10 @@ function parseExactSize(value: string, session: Session, shown = value): bigint 
 }
 
 /**
- * A size or offset in bytes. Above 2^53 the number is rounded: no image reaches there, so such a value only
- * ever leads to an error.
+ * Parses a size or offset in bytes. Above 2^53 the number is rounded: no image is that large, so such a value
+ * always leads to an error.
  *
- * @param shown what messages show instead of the value
+ * @param shown text that messages show instead of the value
  */
 export const parseSize = (value: string, session: Session, shown?: string): number =>
   Number(parseExactSize(value, session, shown))
@@ -35,7 +35,7 @@ export const size: OptionKind<number> = {
   parse: (value, session) => parseSize(value, session),
 }
 
-/** A byte to fill buffers with, or to expect in them: decimal, octal with 0, hexadecimal with 0x. */
+/** A byte value to fill buffers with, or to expect in them: decimal, octal with 0, hexadecimal with 0x. */
 export const pattern: OptionKind<number> = {
   takesValue: true,
   parse(value) {
@@ -45,14 +45,14 @@ export const pattern: OptionKind<number> = {
   },
 }
 
-/** Refuses a length, or an offset, that is not a whole number of 512-byte sectors. `word` is a size already read. */
+/** Refuses a length or offset that is not a multiple of 512 bytes. `word` was already parsed as a size. */
 export function requireSectors(what: 'offset' | 'count', word: string): void {
   const size = readBytes(word)
   if (typeof size === 'bigint' && size % 512n !== 0n)
     throw new Stop(`${size} is not a sector-aligned value for '${what}'\n`)
 }
 
-/** The lengths of a vectored request, in bytes. @throws Stop where one, or their sum, is more than QEMU takes */
+/** Parses the lengths of a vectored request, in bytes. @throws Stop if one, or their sum, is too large */
 export function parseLengths(words: readonly string[], session: Session): readonly number[] {
   let total = 0
   return words.map((word) => {

@@ -1,12 +1,12 @@
-/** Standard input as qemu-io cuts it into lines when it is no terminal. */
+/** Cuts standard input into lines as qemu-io does if it is not a terminal. */
 
-/** One more than the bytes of the longest line: what C's fgets is given. */
+/** Most bytes that C's fgets puts into qemu-io's buffer. */
 const LONGEST = 1023
 const NEWLINE = 10
 
 /**
- * Cuts input into lines as it comes. A line of more than 1023 bytes is cut into several, each of which is a
- * command of its own; a last line without newline counts.
+ * Cuts input into lines as it arrives. A line of more than 1023 bytes, with its newline, is cut into several,
+ * each a separate command; a last line without newline counts.
  */
 export async function* cutLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder()

@@ -15,12 +15,12 @@ import { DEFAULT_MODES, type Image, MODE_OPTIONS, type ModeChange, openImage, re
 import { programLine, usageText } from './program-options.ts'
 import { Session, type SessionServices } from './session.ts'
 
-/** Where commands come from when none are on the command line. */
+/** The source of commands if there are none on the command line. */
 export interface CommandInput {
   /**
-   * The next line, without its newline; undefined at the end of input. The prompt is shown first.
+   * Shows the prompt and reads the next line, without its newline; undefined at the end of input.
    *
-   * @param complete the commands that begin with what is typed, for terminals
+   * @param complete returns the commands that begin with the typed text, for terminals
    */
   nextLine(prompt: string, complete: (typed: string) => readonly string[]): Promise<string | undefined>
 }
@@ -31,7 +31,7 @@ export interface Streams {
   readonly input: CommandInput
 }
 
-/** What the program needs of the world. */
+/** The services that the program needs. */
 export interface Services extends Omit<SessionServices, 'environment'> {
   /** Makes the drivers of one run. */
   environment(surroundings: DriverSurroundings): OpenEnvironment
@@ -41,7 +41,7 @@ export interface Services extends Omit<SessionServices, 'environment'> {
 
 const PROMPT = 'qemu-io> '
 
-/** What the command line asks for. */
+/** The parsed command line. */
 interface Request {
   readonly commands: readonly string[]
   readonly file: string | undefined
@@ -51,7 +51,7 @@ interface Request {
   readonly changes: readonly ModeChange[]
 }
 
-/** Ends the program before it has begun. */
+/** Ends the program before it opens an image. */
 class EarlyExit extends Error {
   readonly status: number
 
@@ -109,7 +109,7 @@ async function run(argv: readonly string[], streams: Streams, services: Services
   return (await shutDown(session)) && !failed ? 0 : 1
 }
 
-/** Reads the command line from left to right; what is wrong is told where it is met. */
+/** Reads the command line from left to right; the first mistake is reported. */
 async function readCommandLine(
   argv: readonly string[],
   output: TextOutput,
@@ -195,7 +195,7 @@ async function commandLoop(
   return failed
 }
 
-/** Waits for what is in flight and closes the image. @returns whether that worked */
+/** Waits for the requests in flight and closes the image. @returns whether that succeeded */
 async function shutDown(session: Session): Promise<boolean> {
   try {
     await session.close()

@@ -1,4 +1,4 @@
-/** How qemu-io reads numbers: sizes have a sign bit, patterns and times are C's `long`. */
+/** Reads numbers as qemu-io does: sizes are signed 64-bit numbers, patterns and times are C's `long`. */
 import { type NumberMistake, readInteger, readSize } from '@vmblock/block-core'
 
 const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
@@ -6,7 +6,7 @@ const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
 /**
  * Reads a size or an offset.
  *
- * @param onScaledHex told when a hexadecimal number has a multiplier, which is deprecated
+ * @param onScaledHex called if a hexadecimal number has a multiplier, which is deprecated
  * @returns bytes, up to 2^63-1
  */
 export function readBytes(text: string, onScaledHex?: () => void): bigint | NumberMistake {
@@ -14,7 +14,7 @@ export function readBytes(text: string, onScaledHex?: () => void): bigint | Numb
   return typeof bytes === 'bigint' && bytes > MAX_INT64 ? 'ERANGE' : bytes
 }
 
-/** The whole text as C's `strtol(text, &end, 0)` reads it, rounded above 2^53; undefined when something is left over. */
+/** Reads a text as C's `strtol(text, &end, 0)` does, rounded above 2^53; undefined if text is left over. */
 export function readLong(text: string): number | undefined {
   const value = readInteger(text)
   return value === undefined ? undefined : Number(value)

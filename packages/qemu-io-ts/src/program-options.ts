@@ -1,16 +1,16 @@
-/** The program's own command line, as a table: the parser and `--help` are made from it. */
+/** The table of the program's own command line options: the parser and `--help` are made from it. */
 import { Getopt } from '@vmblock/cli'
 
 /** One option of the program. */
 interface ProgramOption {
   readonly letter?: string
   readonly name: string
-  /** What stands for the value in `--help`; undefined: takes none. */
+  /** The name of the value in `--help`; undefined for an option without value. */
   readonly value?: string
   readonly help: readonly string[]
 }
 
-/** In the order of getopt's table, in which ambiguous abbreviations are listed. */
+/** In the order in which getopt lists ambiguous abbreviations. */
 const OPTIONS: readonly ProgramOption[] = [
   { letter: 'h', name: 'help', help: ['show this text and exit'] },
   { letter: 'V', name: 'version', help: ['say which program this is and exit'] },
@@ -51,7 +51,7 @@ const GRAMMAR = OPTIONS.map(({ letter, name, value }) => ({
   takesValue: value !== undefined,
 }))
 
-/** The program's arguments (without the program's name), to be read step by step. */
+/** Makes the parser of the program's arguments (without the program's name). */
 export const programLine = (argv: readonly string[]) => new Getopt(['qemu-io', ...argv], GRAMMAR)
 
 const HELP_COLUMN = 26

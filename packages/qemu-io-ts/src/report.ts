@@ -1,9 +1,9 @@
-/** What qemu-io says of a finished request: human sizes, times and rates, in the exact form scripts filter. */
+/** The report of a finished request: sizes, times and rates, in the exact form that scripts filter. */
 import { fixedText as fixed } from '@vmblock/cli'
 
 const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
 
-/** A size, or a rate, for people: `64 KiB`, `1.500 MiB`, `390.164271 bytes`. Cut at `.000` wherever that stands. */
+/** A size, or a rate, for people: `64 KiB`, `1.500 MiB`, `390.164271 bytes`. Cut at any `.000`. */
 export function humanSize(value: number): string {
   let i: number = UNITS.length
   while (i > 0 && value < 1024 ** i) i--
@@ -28,14 +28,14 @@ function duration(nanoseconds: number): string {
   return `${fixed(nanoseconds / NANOSECONDS, 2).padStart(5, '0')} sec`
 }
 
-/** A finished request. Bytes, and nanoseconds. */
+/** A finished request, in bytes and nanoseconds. */
 export interface Finished {
-  /** What was done, in the past tense of qemu-io: `read`, `wrote`, `discard`. */
+  /** The operation as qemu-io names it here: `read`, `wrote`, `discard`. */
   readonly operation: string
   readonly offset: number
   readonly bytes: number
   readonly nanoseconds: number
-  /** `-C`: one line of numbers instead of two for people. */
+  /** `-C`: one line of numbers instead of two lines for people. */
   readonly machine: boolean
 }
 

@@ -1,14 +1,14 @@
-/** The image that the program opens when a person starts it without one: kept, so that a crash can be seen healing. */
+/** The scratch image of `--scratch`, which is kept, so that the repair after a crash can be watched. */
 import { openNode, parseOptions } from '@vmblock/block-core'
 import { main, type Services, type Streams } from './main.ts'
 
-/** Where scratch images may be, and how to get there. */
+/** Directories for scratch images, and the file functions needed. */
 export interface ScratchPlaces {
   /** Directories to try, best first. */
   readonly directories: readonly string[]
   join(directory: string, name: string): string
   exists(path: string): boolean
-  /** Makes a directory and those above it. @throws where that cannot be */
+  /** Makes a directory and its parents. @throws if that fails */
   makeDirectory(path: string): void
 }
 
@@ -16,7 +16,7 @@ const NAME = 'scratch.qcow2'
 const SIZE = 1024 ** 3
 
 /**
- * Opens the scratch image, which is made if it is not there, and runs the program on it.
+ * Opens the scratch image, creating it if it does not exist, and runs the program on it.
  *
  * @param argv more arguments for the program
  * @returns the exit status

@@ -1,6 +1,6 @@
 /**
- * A qemu-io session: the open image, the requests in flight, and the loop body that runs one line. It knows
- * no process and no terminal, so programs and tests run it in place.
+ * A qemu-io session: the open image, the requests in flight, and the execution of one line. It uses no
+ * process and no terminal, so other programs and tests can run it in their own process.
  */
 import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
 import { Getopt, type GetoptOption, type TextOutput } from '@vmblock/cli'
@@ -15,17 +15,17 @@ import {
 } from './command.ts'
 import type { Image, ImageServices } from './image.ts'
 
-/** What a session needs of the world. */
+/** The services that a session needs. */
 export interface SessionServices extends ImageServices {
-  /** A steady clock, in nanoseconds. */
+  /** A monotonic clock, in nanoseconds. */
   now(): number
-  /** Resolves after so many milliseconds, or when `until` is aborted, and keeps the program alive until then. */
+  /** Resolves after `milliseconds`, or when `until` is aborted, and keeps the program alive until then. */
   sleep(milliseconds: number, until?: AbortSignal): Promise<void>
-  /** The first `limit` bytes of a file of the user. @throws an error with a POSIX `code` */
+  /** Reads the first `limit` bytes of a file of the user. @throws an error with a POSIX `code` */
   readFile(path: string, limit: number): Promise<Uint8Array>
   /**
-   * Ends the process by a signal, or lets the process handle it and returns. Absent in programs that embed
-   * the session: there the open image crashes and the session ends.
+   * Sends a signal to the process; returns if the process survives it. Absent in programs that embed the
+   * session: there the open image crashes and the session ends.
    */
   raise?(signal: number): void
 }
@@ -33,17 +33,17 @@ export interface SessionServices extends ImageServices {
 /** Why a session takes no more lines. */
 export type Ending = { readonly kind: 'quit' } | { readonly kind: 'signal'; readonly signal: number }
 
-/** What the command line of the program decides for all commands. */
+/** Settings of the program's command line for all commands. */
 export interface SessionSettings {
-  /** `--image-opts`: images are named by options. */
+  /** `--image-opts`: images are given by options. */
   readonly imageOptions?: boolean
-  /** `-m`: buffers start 16 bytes off an aligned place. */
+  /** `-m`: buffers start 16 bytes after an aligned address. */
   readonly misalign?: boolean
 }
 
 const MISALIGNMENT = 16
 
-/** A command, and its options as getopt has them: a script calls it thousands of times. */
+/** A command, with its options prepared for getopt: scripts call a command thousands of times. */
 interface Known {
   readonly command: AnyCommand
   readonly options: readonly (GetoptOption & { readonly short: string })[]
@@ -65,7 +65,10 @@ export class Session {
   readonly #output: TextOutput
   readonly #byName = new Map<string, Known>()
   readonly #inFlight = new Set<Promise<void>>()
-  /** Texts of requests that completed while no command was waiting, as QEMU's loop would not have run. */
+  /**
+   * Texts of requests that completed while no command was waiting; they are held because QEMU's event loop
+   * would not have run then.
+   */
   #held: string[] = []
   #waiting = 0
   #image: Image | undefined
@@ -92,21 +95,21 @@ export class Session {
   get image(): Image | undefined {
     return this.#image
   }
-  /** Set once the session takes no more lines. */
+  /** Why the session takes no more lines; undefined while it does. */
   get ending(): Ending | undefined {
     return this.#ending
   }
-  /** The command of that name or alias. */
+  /** Finds a command by name or alias. */
   find(name: string): AnyCommand | undefined {
     return this.#byName.get(name)?.command
   }
 
-  /** Makes `image` the one that commands work on. */
+  /** Sets the image that commands work on. */
   attach(image: Image): void {
     this.#image = image
   }
 
-  /** Waits for what is in flight, then closes the image, if one is open. @throws what closing it met */
+  /** Waits for the requests in flight, then closes the image, if any. @throws the error of closing it */
   async close(): Promise<void> {
     const image = this.#image
     await this.settle()
@@ -114,12 +117,12 @@ export class Session {
     await image?.close()
   }
 
-  /** No more lines. */
+  /** Ends the session: it takes no more lines. */
   end(ending: Ending): void {
     this.#ending ??= ending
   }
 
-  /** What death by a signal means where the process must live: the image is lost, nothing is flushed or closed. */
+  /** Simulates death by a signal: the image crashes; nothing is flushed or closed. */
   async crash(signal: number): Promise<void> {
     const image = this.#image
     this.#image = undefined
@@ -135,15 +138,15 @@ export class Session {
   print(text: string): void {
     this.#output.print(text)
   }
-  /** A name that an image holds, for {@link print}. */
+  /** Makes a name from an image safe for {@link print}. */
   shown(name: string): string {
     return this.#output.shown?.(name) ?? name
   }
-  /** Writes to standard error, as it is. */
+  /** Writes to standard error, without a prefix. */
   complain(text: string): void {
     this.#output.error(text)
   }
-  /** Writes an error message, with the program's name that scripts look for. */
+  /** Writes an error message, with the program's name, which scripts look for. */
   error(message: string): void {
     this.#output.error(`qemu-io: ${message}\n`)
   }
@@ -156,7 +159,7 @@ export class Session {
 
   // ---- requests ----
 
-  /** A buffer for a request, filled with one byte. */
+  /** Allocates a buffer for a request, filled with one byte value. */
   buffer(bytes: number, fill: number): Uint8Array {
     const buffer = this.settings.misalign
       ? new Uint8Array(new ArrayBuffer(bytes + MISALIGNMENT), MISALIGNMENT)
@@ -164,7 +167,7 @@ export class Session {
     return fill === 0 ? buffer : buffer.fill(fill)
   }
 
-  /** Awaits a step of a command. Meanwhile requests in flight may complete and say so. */
+  /** Awaits a step of a command. Meanwhile requests in flight may complete and print their results. */
   async wait<T>(step: Promise<T>): Promise<T> {
     this.#waiting++
     const held = this.#held
@@ -177,14 +180,14 @@ export class Session {
     }
   }
 
-  /** Times a request, in nanoseconds (at least one, as rates divide by it). */
+  /** Runs and times a request. @returns nanoseconds (at least one, since rates divide by it) */
   async timed(request: () => Promise<void>): Promise<number> {
     const start = this.services.now()
     await this.wait(request())
     return Math.max(1, this.services.now() - start)
   }
 
-  /** Lets a request run beside the following commands; `work` gives the text to print when it has completed. */
+  /** Lets a request run beside later commands; `work` returns the text to print when it has completed. */
   submit(work: () => Promise<string>): void {
     const request = work().then((text) => {
       this.#inFlight.delete(request)
@@ -195,19 +198,19 @@ export class Session {
     this.#inFlight.add(request)
   }
 
-  /** Whether requests are in flight, or completed ones have not been told yet. */
+  /** Whether requests are in flight, or results of completed ones are not printed yet. */
   get busy(): boolean {
     return this.#inFlight.size > 0 || this.#held.length > 0
   }
 
-  /** Waits for everything in flight. */
+  /** Waits for all requests in flight. */
   async settle(): Promise<void> {
     while (this.busy) await this.wait(Promise.all(this.#inFlight))
   }
 
   // ---- lines ----
 
-  /** Runs one line. Never throws: whatever goes wrong is said, and the outcome is `failed`. */
+  /** Runs one line. Never throws: errors are printed, and the outcome is `failed`. */
   async run(line: string): Promise<Outcome> {
     const [name, ...words] = line.split(' ').filter((word) => word !== '')
     if (name === undefined) return 'ok'

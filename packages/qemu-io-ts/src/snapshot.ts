@@ -12,9 +12,9 @@ export interface OverlayModes {
 /**
  * Makes an overlay over `base` and opens it.
  *
- * QEMU puts it into a file of TMPDIR that is unlinked at once. Here it takes memory, as much as is written.
+ * QEMU puts it into a file in TMPDIR that is unlinked at once. Here it takes as much memory as is written.
  *
- * @returns the overlay and what it is stored in, from the top down
+ * @returns the overlay and the node that stores it, from the top down
  */
 export async function openOverlay(
   environment: OpenEnvironment,
@@ -32,7 +32,7 @@ export async function openOverlay(
       backing: base,
       'read-only': readOnly,
       discard: unmap ? 'unmap' : 'ignore',
-      // What is lost anyway needs no flush.
+      // The overlay is lost anyway, so it needs no flush.
       cache: { direct: false, 'no-flush': true, writeback: cache.writeCache },
     })
     return [overlay, file]

@@ -1,7 +1,7 @@
-/** Commands typed at a terminal: editing, history and completion by Node's readline, which the program hands in. */
+/** Input from a terminal: editing, history and completion by Node's readline, which the program passes in. */
 import type { CommandInput } from './main.ts'
 
-/** The parts of `node:readline` and of the terminal that are used. */
+/** The functions of `node:readline` and of the terminal that are needed. */
 export interface TerminalParts {
   createInterface(options: {
     readonly prompt: string
@@ -9,14 +9,14 @@ export interface TerminalParts {
   }): LineEditor
   /** Raw mode, in which Ctrl-C is a key; cooked mode, in which it ends the program. */
   setRawMode(raw: boolean): void
-  /** The person pressed Ctrl-C at the prompt. */
+  /** Called when Ctrl-C was pressed at the prompt. */
   interrupt(): void
-  /** Calls `listener` when the program goes on after it was stopped (Ctrl-Z and `fg`, SIGCONT). */
+  /** Calls `listener` when the program continues after it was stopped (Ctrl-Z and `fg`, SIGCONT). */
   onContinue(listener: () => void): void
   write(text: string): void
 }
 
-/** What is used of readline's `Interface`. */
+/** The methods of readline's `Interface` that are needed. */
 export interface LineEditor {
   prompt(preserveCursor?: boolean): void
   pause(): void
@@ -45,7 +45,7 @@ export function terminalInput(parts: TerminalParts): CommandInput {
         typed.push(line)
         return
       }
-      // While the command runs the terminal is as the shell left it, so that Ctrl-C ends the program.
+      // While the command runs, the terminal is in the shell's mode, so that Ctrl-C ends the program.
       created.pause()
       parts.setRawMode(false)
       take(line)
@@ -54,10 +54,11 @@ export function terminalInput(parts: TerminalParts): CommandInput {
       created.close()
       parts.interrupt()
     })
-    // The shell had the terminal in its own mode meanwhile, and readline, when it was it that stopped the program, waits to be resumed.
+    // The shell changed the terminal's mode meanwhile; and if readline itself stopped the program, it waits
+    // to be resumed.
     const goOn = (): void => {
       if (!deliver) return
-      // In raw mode it already is, as far as Node knows.
+      // Node believes that raw mode is still on, so it must be turned off first.
       parts.setRawMode(false)
       parts.setRawMode(true)
       created.prompt(true)

@@ -1,18 +1,18 @@
-/** For tests: the program in this process, with streams that are remembered and a clock that stands still. */
+/** For tests: runs the program in this process, with recorded output and a fake clock. */
 import { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
 import { cutLines } from './lines.ts'
 import { main, type Services } from './main.ts'
 
-/** What a run left behind. */
+/** The result of a run. */
 export interface RunResult {
   readonly status: number
   readonly out: string
   readonly err: string
-  /** Both streams as they would come out of one pipe. */
+  /** Both streams, interleaved as in one pipe. */
   readonly merged: string
 }
 
-/** What a test may replace. */
+/** The parts that a test may replace. */
 export interface RunOptions {
   /** Standard input. */
   readonly input?: string
@@ -22,7 +22,7 @@ export interface RunOptions {
 /** Nanoseconds that every request takes. */
 export const TICK = 50_000_000
 
-/** Services without a file system and with a clock that ticks when it is asked. */
+/** Services without a file system, and with a clock that advances at each query. */
 export function testServices(): Services {
   let time = 0
   return {
@@ -73,7 +73,7 @@ export async function runMain(argv: readonly string[], options: RunOptions = {})
   return { status, out, err, merged }
 }
 
-/** Runs commands, each as a `-c`, on a disk of one mebibyte in memory or what `image` says. */
+/** Runs commands, each as a `-c`, on a disk of one mebibyte in memory, or on the image given by `image`. */
 export function runCommands(
   commands: readonly string[],
   image: readonly string[] = ['--image-opts', 'driver=memory,size=1M'],

@@ -1,4 +1,4 @@
-/** What the ATA command set says, as far as a drive needs it that flushes, discards and fails. Numbers from ATA8-ACS and ACS-3. */
+/** The ATA command set, as needed for flushes, discards and failures. Numbers from ATA8-ACS and ACS-3. */
 
 /** Commands. */
 export const ATA = {
@@ -23,7 +23,7 @@ export const FEATURE = { enableWriteCache: 0x02, disableWriteCache: 0x82 } as co
 /** The bit of the features register that makes DATA SET MANAGEMENT a TRIM. */
 export const TRIM = 0x01
 
-/** Bytes of a block of ranges, and of one range in it. */
+/** Bytes of one range in a TRIM. */
 const RANGE = 8
 
 /** Words of IDENTIFY DEVICE. */
@@ -31,12 +31,15 @@ const WORD = { version: 80, supported: 82, enabled: 85, trimBlocks: 105, dataSet
 
 /** Bit of words 82 and 85: the volatile write cache. */
 const WRITE_CACHE = 1 << 5
-/** Word 80: ATA/ATAPI-4 to ATA/ATAPI-7. Linux asks no older drive for TRIM, and newer ones for logs that this one does not have. */
+/**
+ * Word 80: ATA/ATAPI-4 to ATA/ATAPI-7. Linux sends no TRIM to older drives, and reads logs from newer ones
+ * that this drive does not have.
+ */
 const VERSIONS = 0x00f0
-/** Word 105: blocks of 512 bytes with ranges that one command takes. */
+/** Word 105: the number of 512-byte blocks of ranges that one command takes. */
 const TRIM_BLOCKS = 8
 
-/** Tells in an IDENTIFY packet of a write cache, and of TRIM where that is wanted. */
+/** Announces a write cache in an IDENTIFY packet, and TRIM if `trim` is set. */
 export function describeCache(packet: Uint8Array, writeCache: boolean, trim: boolean): void {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
   const set = (word: number, bits: number): void =>
@@ -49,13 +52,13 @@ export function describeCache(packet: Uint8Array, writeCache: boolean, trim: boo
   set(WORD.dataSetManagement, TRIM)
 }
 
-/** Sectors that a guest gives up. */
+/** Sectors that a guest discards. */
 export interface TrimRange {
   readonly sector: number
   readonly count: number
 }
 
-/** The ranges of a TRIM: 48 bits of sector number and 16 of length each; those without a length fill the block up. */
+/** Decodes the ranges of a TRIM: 48 bits of sector number, 16 of length; ranges of length 0 are padding. */
 export function trimRanges(data: Uint8Array): TrimRange[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   const ranges: TrimRange[] = []

@@ -1,6 +1,7 @@
 /**
- * What v86's interface for disks has no words for: flushes of the guest, failures, TRIM, a write cache. The drive inside v86 is
- * taught them from outside, by wrapping the methods of its prototype (its instances are sealed); v86 itself is not changed.
+ * Features that v86's disk interface lacks: flushes of the guest, failures, TRIM, a write cache. They are
+ * added to v86's drive from outside, by wrapping the methods of its prototype (its instances are sealed); the
+ * code of v86 is not changed.
  */
 import { BlockError, requireFlag, requireOptions, shared } from '@vmblock/block-core'
 import { ATA, describeCache, ERROR, FEATURE, STATUS, TRIM, type TrimRange, trimRanges } from './ata.ts'
@@ -8,19 +9,22 @@ import { requireDisk } from './check-source.ts'
 import type { V86Disk, V86DriveLink } from './v86-disk.ts'
 import { rehearse, type V86Channel, type V86Drive, type V86DriveMethods } from './v86-drive.ts'
 
-/** How {@link attachDisk} goes about it. */
+/** Options of {@link attachDisk}. */
 export interface AttachOptions {
-  /** Pause the emulator while the disk holds requests (no room), as QEMU does, and run it again after `resume()`. Default: yes. */
+  /**
+   * Whether to pause the emulator while the disk holds requests (no room), as QEMU does, and run it again
+   * after `resume()`. Default: yes.
+   */
   readonly pause?: boolean
-  /** Tell the guest that the drive can TRIM. Default: if the node passes discards on (`discard: 'unmap'`). */
+  /** Whether to announce TRIM to the guest. Default: if the node passes discards on (`discard: 'unmap'`). */
   readonly trim?: boolean
 }
 
-/** A disk and its drive. */
+/** A disk attached to its drive. */
 export interface DriveAttachment {
   /**
-   * Lets them go: the drive is again as v86 made it. A guest that relies on its flushes goes on to do so, so that from then on
-   * every write is durable before it ends (`write-through`).
+   * Detaches the disk: the drive is again as v86 made it. If the guest was told of a write cache, it goes on
+   * to rely on its flushes; so from then on every write is durable before it ends (`write-through`).
    */
   detach(): void
 }
@@ -31,14 +35,17 @@ const MEDIUM_ERROR = 3
 const UNRECOVERED_READ = 0x11
 
 /**
- * Gives the guest a drive with a write cache that it can flush. From then on its `fsync` waits for our flush, and fails with it; a
- * read that fails is an error of that read; TRIM reaches the image; a guest that writes by PIO waits for room.
+ * Gives the guest a drive with a write cache that it can flush. From then on its `fsync` waits for the disk's
+ * flush, and fails if that fails; failed reads are errors in the guest; TRIM reaches the image; a guest that
+ * writes by PIO waits for room.
  *
- * Attach before the guest looks at its drives: with `autostart: false`, on `emulator-loaded`. A guest that was restored knows the
- * drive as it was when the state was saved.
+ * Attach before the guest identifies its drives: with `autostart: false`, on `emulator-loaded`. A restored
+ * guest knows the drive as it was when the state was saved.
  *
- * @param emulator a `V86` of the npm releases 0.5.446 to 0.5.462, or another one whose drives prove to be the same
- * @throws BlockError EINVAL for a disk that is not in a drive of this emulator; ENOTSUP for drives that behave differently
+ * @param emulator a `V86` of the npm releases 0.5.446 to 0.5.462, or another release whose drives behave the
+ * same
+ * @throws BlockError EINVAL if the disk is not in a drive of this emulator; ENOTSUP for drives that behave
+ * differently
  */
 export function attachDisk(emulator: unknown, disk: V86Disk, options: AttachOptions = {}): DriveAttachment {
   requireDisk(disk, 'disk')
@@ -60,7 +67,7 @@ export function attachDisk(emulator: unknown, disk: V86Disk, options: AttachOpti
   return { detach: () => link.detach() }
 }
 
-/** The drives of an emulator, by where it has them. @throws BlockError ENOTSUP where they are not where v86 has them */
+/** Finds the drives of an emulator. @throws BlockError ENOTSUP if they are not where v86 keeps them */
 function drivesOf(emulator: unknown): V86Drive[] {
   const { v86 } = (emulator ?? {}) as { v86?: { cpu?: { devices?: { ide?: Record<string, unknown> } } } }
   const ide = v86?.cpu?.devices?.ide
@@ -72,7 +79,7 @@ function drivesOf(emulator: unknown): V86Drive[] {
     .filter((drive) => drive !== undefined)
 }
 
-/** @returns what ends it */
+/** @returns a function that ends this */
 function pauseWhileHeld(emulator: unknown, disk: V86Disk): () => void {
   const { run, stop, is_running } = emulator as Record<string, unknown>
   if (typeof run !== 'function' || typeof stop !== 'function' || typeof is_running !== 'function')
@@ -96,11 +103,11 @@ function pauseWhileHeld(emulator: unknown, disk: V86Disk): () => void {
   }
 }
 
-// Of all copies of this package: a drive that two had taught would do everything twice.
+// Shared by all copies of this package: with a drive wrapped twice, everything would happen twice.
 const links = shared('v86.links', () => new WeakMap<object, Link>())
 const taught = shared('v86.taught', () => new WeakSet<object>())
 
-/** Wraps the methods of the drives, once for each copy of v86; drives that have no link do as before. */
+/** Wraps the methods of the drives, once for each copy of v86; drives without a link behave as before. */
 function teach(methods: V86DriveMethods): void {
   if (taught.has(methods)) return
   rehearse(methods)
@@ -128,17 +135,17 @@ function teach(methods: V86DriveMethods): void {
   taught.add(methods)
 }
 
-/** One drive that has been taught, and its disk. */
+/** One wrapped drive and its disk. */
 class Link implements V86DriveLink {
   readonly disk: V86Disk
   readonly onDetach: (() => void)[] = []
   readonly #drive: V86Drive
   readonly #canTrim: boolean
-  /** The guest may turn it off. */
+  /** Whether the write cache is on; the guest may turn it off. */
   #writeCache: boolean
-  /** The transfer that comes next brings ranges of a TRIM. */
+  /** Whether the next transfer brings the ranges of a TRIM. */
   #expectsRanges = false
-  /** Counts resets: what was begun before one must not end after it. */
+  /** Counts resets: a command begun before a reset must not complete after it. */
   #life = 0
 
   constructor(drive: V86Drive, disk: V86Disk, canTrim: boolean) {
@@ -156,11 +163,11 @@ class Link implements V86DriveLink {
     for (const run of this.onDetach) run()
   }
 
-  /** @returns whether the command is ours */
+  /** @returns whether the command was handled here */
   command(command: number): boolean {
     const { is_atapi, features_reg } = this.#drive
     this.#expectsRanges = false
-    // The features register keeps what was written before in its upper byte.
+    // The upper byte of the features register holds the value written before.
     const feature = features_reg & 0xff
     if (is_atapi) return false
     switch (command) {
@@ -188,7 +195,7 @@ class Link implements V86DriveLink {
     if (feature !== FEATURE.disableWriteCache) return false
     this.#writeCache = false
     this.disk.durability = 'write-through'
-    // What was written before shall not be less durable than what follows.
+    // Earlier writes must not be less durable than later ones.
     this.#run(ATA.setFeatures, () => this.disk.guestFlush())
     return true
   }
@@ -200,7 +207,7 @@ class Link implements V86DriveLink {
     this.disk.guestFlushes = this.#writeCache
   }
 
-  /** To v86's bus master it is a write like any other. */
+  /** Prepares the transfer of the ranges: for v86's bus master it is a write like any other. */
   #expectRanges(): void {
     const drive = this.#drive
     drive.current_command = ATA.writeDmaExt
@@ -210,13 +217,13 @@ class Link implements V86DriveLink {
     this.#expectsRanges = true
   }
 
-  /** @returns whether the transfer was one of ranges */
+  /** @returns whether the transfer carried ranges */
   trim(transfer: () => void): boolean {
     if (!this.#expectsRanges) return false
     this.#expectsRanges = false
     const drive = this.#drive
     const { buffer } = drive
-    // v86 gathers the data, and gives it to whatever is in the drive.
+    // v86 gathers the data and passes it to the drive's buffer, so a stand-in buffer catches it.
     let taken: { readonly data: Uint8Array; readonly fn: () => void } | undefined
     const byteLength = this.disk.size
     drive.buffer = {
@@ -244,7 +251,7 @@ class Link implements V86DriveLink {
     )
   }
 
-  /** v86 interrupts before it writes; the guest then has no reason to wait, whatever piles up. */
+  /** Interrupts only after the write. v86 does so before: its guest does not wait, and writes pile up. */
   writeByPio(): boolean {
     const drive = this.#drive
     const { data_length: bytes } = drive
@@ -264,7 +271,7 @@ class Link implements V86DriveLink {
 
   readFailed(fn: (data: Uint8Array) => void): void {
     const drive = this.#drive
-    // The empty answer is what makes v86 forget the request.
+    // The empty answer makes v86 forget the request.
     drive.cancel_io_operations()
     fn(new Uint8Array(0))
     if (!drive.is_atapi) {
@@ -280,7 +287,7 @@ class Link implements V86DriveLink {
     this.#fail()
   }
 
-  /** Runs a command that has no data, with the drive busy meanwhile. */
+  /** Runs a command without data; the drive is busy meanwhile. */
   #run(command: number, work: () => Promise<void>): void {
     const drive = this.#drive
     const life = this.#life
@@ -302,7 +309,10 @@ class Link implements V86DriveLink {
     this.#drive.push_irq()
   }
 
-  /** A fault of the medium, also for what is not read: at an aborted command Linux tries six times, and slows its DMA down. */
+  /**
+   * Reports a medium error, also for commands other than reads: an aborted command would make Linux retry six
+   * times and slow down its DMA.
+   */
   #fail(): void {
     const drive = this.#drive
     drive.error_reg = ERROR.uncorrectable

@@ -1,10 +1,10 @@
-/** How much of what was written is durable, and the timer that sees to the rest. */
+/** Tracks how many writes are durable, and runs the timer that flushes the rest. */
 import type { Clock } from './clock.ts'
 
-/** Milliseconds: the longest pause between barriers that fail. */
+/** The longest pause between failing barriers, in milliseconds. */
 const LONGEST_PAUSE = 60_000
 
-/** Counts requests that change the disk: those that were taken, and those that a barrier has covered. */
+/** Counts the requests that change the disk: accepted ones, and those that a barrier has made durable. */
 export class Barrier {
   readonly #interval: number
   readonly #clock: Clock
@@ -14,7 +14,7 @@ export class Barrier {
   #failed = 0
   #cancel: (() => void) | undefined
 
-  /** @param interval milliseconds from the first request that is not durable to `run`; 0: never */
+  /** @param interval milliseconds from the first non-durable request to `run`; 0: never */
   constructor(interval: number, clock: Clock, run: () => Promise<void>) {
     this.#interval = interval
     this.#clock = clock
@@ -28,14 +28,14 @@ export class Barrier {
     return this.#taken !== this.#durable
   }
 
-  /** A request was taken. @returns whether it is the first that is not durable */
+  /** Counts an accepted request. @returns whether it is the only one that is not durable yet */
   took(): boolean {
     const wasDirty = this.isDirty
     this.#taken++
     return !wasDirty
   }
 
-  /** The first `count` requests are durable. @returns whether all are, which before were not */
+  /** Marks the first `count` requests as durable. @returns whether this made the last ones durable */
   covered(count: number): boolean {
     this.#failed = 0
     const wasDirty = this.isDirty
@@ -45,7 +45,7 @@ export class Barrier {
     return wasDirty
   }
 
-  /** There will be a barrier, if there is something for it. One that failed is tried again, less and less often. */
+  /** Starts the timer, if anything is not durable. Failed barriers are repeated, less and less often. */
   start(): void {
     if (this.#interval === 0 || this.#cancel || !this.isDirty) return
     const pause = Math.min(this.#interval * 2 ** this.#failed, Math.max(LONGEST_PAUSE, this.#interval))

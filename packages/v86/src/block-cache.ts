@@ -1,23 +1,23 @@
-/** Blocks of a disk in memory: as many as were used last. What it holds is always what the guest would read. */
+/** The most recently used blocks of a disk, in memory. Their content is always what the guest would read. */
 
 /** A bounded cache of blocks by number. The last block of a disk may be shorter than the others. */
 export class BlockCache {
   readonly blockSize: number
   readonly #most: number
-  /** In the order of their last use. */
+  /** In order of last use. */
   readonly #blocks = new Map<number, Uint8Array>()
 
-  /** @param bytes how much it may hold; less than a block: nothing */
+  /** @param bytes capacity; less than a block: nothing is cached */
   constructor(bytes: number, blockSize: number) {
     this.blockSize = blockSize
     this.#most = Math.floor(bytes / blockSize)
   }
 
-  /** The most bytes it holds. */
+  /** The most bytes the cache holds. */
   get capacity(): number {
     return this.#most * this.blockSize
   }
-  /** Bytes it holds now. */
+  /** Bytes in the cache now. */
   get bytes(): number {
     return this.#blocks.size * this.blockSize
   }
@@ -26,7 +26,7 @@ export class BlockCache {
     return this.#blocks.has(block)
   }
 
-  /** The block, which counts as used; undefined if it is not here. */
+  /** Returns a block, and counts it as used; undefined if it is not cached. */
   get(block: number): Uint8Array | undefined {
     const bytes = this.#blocks.get(block)
     if (bytes) {
@@ -36,7 +36,7 @@ export class BlockCache {
     return bytes
   }
 
-  /** Puts a copy of a block in, for the one that was not used for the longest time. */
+  /** Caches a copy of a block, in place of the least recently used one. */
   put(block: number, bytes: Uint8Array): void {
     if (this.#most === 0) return
     this.#blocks.delete(block)
@@ -44,11 +44,11 @@ export class BlockCache {
       const [oldest] = this.#blocks.keys()
       this.#blocks.delete(oldest!)
     }
-    // A copy also where the caller would not mind: a part of a large buffer would keep all of it in memory.
+    // A copy in any case: a view of a large buffer would keep all of it in memory.
     this.#blocks.set(block, bytes.slice())
   }
 
-  /** Brings blocks that are here up to date with a write; what is not here stays away. */
+  /** Updates cached blocks with a write; others are not loaded. */
   patch(offset: number, from: Uint8Array): void {
     this.#overlaps(offset, from.length, (bytes, start) => {
       const skipped = Math.max(offset - start, 0)
@@ -57,7 +57,7 @@ export class BlockCache {
     })
   }
 
-  /** Forgets the blocks that overlap a range. */
+  /** Drops the blocks that overlap a range. */
   drop(offset: number, bytes: number): void {
     this.#overlaps(offset, bytes, (_, start) => this.#blocks.delete(start / this.blockSize))
   }

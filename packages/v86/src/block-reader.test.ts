@@ -7,7 +7,7 @@ import { settle } from './testing/slow-disk.ts'
 const BLOCK = 512
 const SIZE = 64 * BLOCK
 
-/** A source that shows what is read of it, and ends reads on demand. */
+/** A source that records reads, and ends them on demand. */
 function stage(cacheBlocks: number, readAhead = 0) {
   const content = createRandom(1).bytes(SIZE)
   const asked: string[] = []
@@ -116,7 +116,7 @@ describe('BlockReader', () => {
       expect(reader.readSync(block * BLOCK, new Uint8Array(BLOCK))).toBe(true)
       while (ends.length > 0) await end()
     }
-    // The way ahead doubles, up to 8 blocks, and is asked for again once half of it is used up.
+    // The window doubles, up to 8 blocks, and is refilled once half of it is used up.
     expect(asked.slice(4)).toEqual(['24+3', '27+5', '32+4'])
   })
 
@@ -154,7 +154,7 @@ describe('BlockReader', () => {
     expect(new Set(errors).size).toBe(3)
     for (const error of errors) expect(error).toMatchObject({ code: 'ETIMEDOUT', message: 'silence' })
     expect(asked.length).toBe(1)
-    // And what failed is not kept.
+    // A failed fetch is not cached.
     await read(0, 4)
     expect(asked.length).toBe(2)
   })

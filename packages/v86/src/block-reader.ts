@@ -1,20 +1,20 @@
 /**
- * Reads through the cache: what is there is given at once, what is missing is fetched in whole blocks, and a reader that goes
- * on is read ahead of. A write makes every fetch of its blocks that is on its way too old to be kept.
+ * Reads through the cache: cached blocks are returned at once, missing ones are fetched whole, and sequential
+ * reads are read ahead. A write outdates fetches of its blocks in flight: they are not cached.
  */
 import { BlockError, isBlockError } from '@vmblock/block-core'
 import { BlockCache } from './block-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 
-/** Failures that have nothing to do with the place that was read: asking for less of it would only take as long again. */
+/** Failures that do not depend on the range: reading less of it would only take as long again. */
 const ANYWHERE: ReadonlySet<string> = new Set(['ETIMEDOUT', 'ECANCELED', 'EACCES', 'ENOENT', 'ENOMEDIUM'])
 
-/** What is below: the image, behind the writes that are on their way to it. */
+/** The image, as reads see it once the queued writes have reached it. */
 export interface ReadSource {
   /** Bytes. */
   readonly size: number
   read(offset: number, into: Uint8Array): Promise<void>
-  /** When the writes of a range that were asked for before are done; undefined: now. */
+  /** Resolves when earlier writes to a range are done; undefined: there are none. */
   behind(offset: number, bytes: number): Promise<void> | undefined
 }
 
@@ -25,7 +25,7 @@ export interface ReaderLimits {
   readonly readAhead: number
 }
 
-/** Neighbouring blocks that are being read. */
+/** Adjacent blocks that are being read. */
 interface Fetch {
   readonly first: number
   readonly data: Uint8Array
@@ -37,9 +37,9 @@ export class BlockReader {
   readonly #source: ReadSource
   readonly #cache: BlockCache
   readonly #ahead: ReadAhead
-  /** By block. A fetch that is not here any more is too old for that block. */
+  /** By block. A fetch that is no longer here is outdated for that block. */
   readonly #fetches = new Map<number, Fetch>()
-  /** Requests that were answered from memory alone. */
+  /** Requests answered from memory. */
   hits = 0
   /** Requests that had to wait. */
   misses = 0
@@ -47,7 +47,7 @@ export class BlockReader {
   constructor(source: ReadSource, { cacheSize, blockSize, readAhead }: ReaderLimits) {
     this.#source = source
     this.#cache = new BlockCache(cacheSize, blockSize)
-    // What is read ahead must not drive out what is being read.
+    // Blocks read ahead must not evict those being read.
     this.#ahead = new ReadAhead(Math.min(readAhead, this.#cache.capacity / 4))
   }
 
@@ -72,14 +72,14 @@ export class BlockReader {
   /** Fills `into`. @throws as the source does */
   async read(offset: number, into: Uint8Array): Promise<void> {
     this.misses++
-    // Large requests would drive out everything, and the guest keeps what it read itself.
+    // Large requests would evict everything, and the guest caches what it read.
     if (into.length > this.#cache.capacity / 2) return this.#readDirectly(offset, into)
     const { blockSize } = this.#cache
     const last = Math.floor((offset + into.length - 1) / blockSize)
     const missing: { readonly block: number; readonly fetch: Fetch }[] = []
     for (let block = Math.floor(offset / blockSize); block <= last; block++) {
       const cached = this.#cache.get(block)
-      // Now: it may be driven out while the others are fetched.
+      // Copied now: it may be evicted while the others are fetched.
       if (cached) copyOverlap(cached, block * blockSize, offset, into)
       else missing.push({ block, fetch: this.#fetches.get(block) ?? this.#fetch(block, last) })
     }
@@ -87,32 +87,32 @@ export class BlockReader {
     try {
       for (const { block, fetch } of missing) {
         await fetch.done
-        // This block alone: others that were fetched with it may be too old.
+        // Only this block: others of the same fetch may be outdated.
         const at = (block - fetch.first) * blockSize
         copyOverlap(fetch.data.subarray(at, at + blockSize), block * blockSize, offset, into)
       }
     } catch (error) {
       if (isBlockError(error) && ANYWHERE.has(error.code))
-        // An error of its own for each reader of what was fetched for several.
+        // Each reader gets its own error object, since one fetch may serve several.
         throw new BlockError(error.code, error.message, { cause: error })
-      // It may have failed beside what was asked for.
+      // The failure may lie outside the requested range.
       await this.#readDirectly(offset, into)
     }
   }
 
-  /** A write was taken: whatever is in memory is brought up to date. */
+  /** Updates the cache with a write. */
   wrote(offset: number, from: Uint8Array): void {
     this.#cache.patch(offset, from)
     this.#outdate(offset, from.length)
   }
 
-  /** The content of a range is not known any more. */
+  /** Drops a range whose content is no longer known. */
   forget(offset: number, bytes: number): void {
     this.#cache.drop(offset, bytes)
     this.#outdate(offset, bytes)
   }
 
-  /** Gives all memory back. */
+  /** Releases all memory. */
   clear(): void {
     this.#cache.clear()
     this.#fetches.clear()
@@ -130,7 +130,7 @@ export class BlockReader {
     await this.#source.read(offset, into)
   }
 
-  /** Fetches from `first` on what is missing, up to `last` at most. */
+  /** Fetches the run of missing blocks from `first` on, up to `last`. */
   #fetch(first: number, last: number): Fetch {
     const { blockSize } = this.#cache
     let end = first + 1
@@ -140,7 +140,7 @@ export class BlockReader {
     const fetch: Fetch = { first, data, done: Promise.resolve() }
     for (let block = first; block < end; block++) this.#fetches.set(block, fetch)
     fetch.done = this.#load(fetch, end)
-    // Whoever reads looks at it himself; nobody has to look at what was read ahead.
+    // Readers handle the failure themselves; a failed read-ahead needs no handling.
     fetch.done.catch(() => undefined)
     return fetch
   }
@@ -168,14 +168,14 @@ export class BlockReader {
     const last = Math.floor((Math.min(end + window, this.#source.size) - 1) / blockSize)
     for (let block = Math.floor(end / blockSize); block <= last; block++) {
       if (this.#cache.has(block) || this.#fetches.has(block)) continue
-      // In large steps: while half of the window is there, nothing is asked for.
+      // In large steps: nothing is fetched while more than half of the window is present.
       if (block * blockSize - end <= window / 2) this.#fetch(block, last)
       return
     }
   }
 }
 
-/** Copies what two ranges have in common: `from` begins at `start`, `into` at `offset`. */
+/** Copies the overlap of two ranges: `from` begins at `start`, `into` at `offset`. */
 function copyOverlap(from: Uint8Array, start: number, offset: number, into: Uint8Array): void {
   const begin = Math.max(offset, start)
   const end = Math.min(offset + into.length, start + from.length)

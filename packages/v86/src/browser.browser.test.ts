@@ -1,4 +1,4 @@
-/** What disks can be made of in a browser, when they are flushed by themselves, and how they are taken out. */
+/** The sources of disks in a browser, automatic flushes, and exports. */
 import { BlockError, openNode } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
 import { createRandom, FOREIGN_FILES } from '@vmblock/block-core/testing'
@@ -37,7 +37,7 @@ async function first(disk: V86Disk, at = 0): Promise<number> {
   return into[0]!
 }
 
-/** Puts bytes on the web server of the tests. */
+/** Uploads bytes to the web server of the tests. */
 async function served(bytes: Uint8Array): Promise<string> {
   const url = `/disks/${freshName()}`
   await fetch(url, { method: 'POST', body: new Uint8Array(bytes) })
@@ -57,7 +57,7 @@ const STORAGE = [
   ],
 ] as const
 
-/** One of each format that is known by its beginning, and by its end. */
+/** Some formats that are recognized by the beginning of the file, or by its end. */
 const FOREIGN = FOREIGN_FILES.filter(
   ([format, what]) => ['vmdk', 'vpc', 'dmg', 'gzip'].includes(format) && !what.includes('version'),
 )
@@ -88,7 +88,7 @@ describe.each(FOREIGN)('a file of another format: %s, %s', (format, _, bytes) =>
   })
 })
 
-/** What is stored, by name: all files of OPFS, exports aside, and databases. */
+/** The names of everything stored: all files of OPFS, except exports, and databases. */
 async function stored(): Promise<string[]> {
   const names: string[] = []
   const list = async (folder: FileSystemDirectoryHandle, before: string): Promise<void> => {

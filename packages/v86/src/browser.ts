@@ -1,6 +1,6 @@
 /**
- * Disks for v86 in browsers: picked files, web servers, the storage of the page's origin, and overlays on any of them; and the way
- * out, as a file to download. The only file but node.ts that names drivers.
+ * Disks for v86 in browsers: picked files, web servers, the storage of the page's origin, and overlays on any
+ * of them; and their export as a file to download. Besides node.ts, the only file that names drivers.
  * @module
  */
 import {
@@ -48,7 +48,7 @@ import { diskOfSource } from './v86-disk-of.ts'
 export type { ExportFormat, ExportOptions } from './export-image.ts'
 export type { ExportedImage, ExportFileOptions } from './exported-file.ts'
 
-/** What a disk in a browser may be made of; a string is a URL. */
+/** The sources of a disk in a browser; a string is a URL. */
 export type BrowserDiskSource =
   | string
   | URL
@@ -62,17 +62,17 @@ export type BrowserDiskSource =
   | BlockNode
   | NodeOptions
 
-/** How disks in browsers are opened. */
+/** Options of disks in browsers. */
 export interface BrowserDiskOptions extends V86DiskOptions {
-  /** What images may name. Default: nothing. */
+  /** Which files images may open. Default: none. */
   readonly host?: OpenHost
-  /** A barrier when the page is hidden, frozen or left, where there is a page. Default: yes. */
+  /** Whether to flush when the page is hidden, frozen or left, if there is a page. Default: yes. */
   readonly flushOnHide?: boolean
-  /** Told of every repair that an image needed when it was opened, such as one whose tab was killed. */
+  /** Called after every repair of an image at opening, for instance because its tab was killed. */
   readonly onRepair?: (report: CheckReport, nodeName: string) => void
 }
 
-/** The drivers of this entry, and a host: for nodes that are opened beside the disks. */
+/** The drivers of this entry, and an `OpenHost`: to open nodes besides the disks. */
 export const browserEnvironment = (
   options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
 ): OpenEnvironment => ({
@@ -89,11 +89,12 @@ const kitOf = (environment: OpenEnvironment): SourceKit => ({
 })
 
 /**
- * A disk for v86 in a browser: `new V86({ hda: await v86Disk('/disk.qcow2') })`, `await v86Disk({ opfs: 'disk.qcow2', size: '2G' })`,
+ * Opens a disk for v86 in a browser: `new V86({ hda: await v86Disk('/disk.qcow2') })`,
+ * `await v86Disk({ opfs: 'disk.qcow2', size: '2G' })`,
  * `await v86Disk({ overlay: { opfs: 'mine.qcow2' }, base: { url: '/disk.qcow2' } })`.
  *
- * @throws BlockError of opening, and of making images; EBUSY for a disk that another tab has; EINVAL for a size that is not made of
- *   sectors; EFBIG from 2 TiB on
+ * @throws BlockError of opening, and of creating images; EBUSY for a disk that another tab has open; EINVAL
+ * for a size that is not a multiple of the sector size; EFBIG from 2 TiB on
  */
 export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOptions = {}): Promise<V86Disk> {
   requireV86Options(options, {
@@ -109,11 +110,13 @@ export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOpt
 }
 
 /**
- * Makes a file of a disk, for the user to download: the whole disk as `qcow2` or `raw`, or the image file `as-is`. The disk stays in
- * use, and the file shows it as it was at the call. The file is a copy in the origin private file system: it needs room there (a raw
- * one the size of the disk) until it is removed, and memory for a few pieces.
+ * Exports a disk to a file for the user to download: the whole disk as `qcow2` or `raw`, or the image file
+ * `as-is`. The disk stays in use, and the file shows it as it was at the call. The file is a copy in the
+ * origin private file system: it needs room there (a raw one the size of the disk) until it is removed, and
+ * memory for a few pieces.
  *
- * @throws BlockError ENOSPC for the quota, ENOTSUP where there is no OPFS, and as {@link exportInto}; nothing is left then
+ * @throws BlockError ENOSPC for the quota, ENOTSUP without OPFS, and as {@link exportInto}; then no file is
+ * left behind
  */
 export async function exportImage(
   disk: BufferedDisk,
@@ -131,7 +134,7 @@ function defaultName({ node }: BufferedDisk, format: NonNullable<ExportFileOptio
   return `${node.backing ? 'overlay' : 'disk'}.${node.driver.name}`
 }
 
-/** Whether there is a page here: a worker has no such events. */
+/** Flushes when the page is hidden, if there is a page: workers have no such events. */
 function flushOnPageHide(disk: V86Disk): void {
   const { document, addEventListener } = globalThis as { document?: EventSource; addEventListener?: unknown }
   if (!document) return
@@ -140,7 +143,7 @@ function flushOnPageHide(disk: V86Disk): void {
 }
 
 function plainSource(source: BrowserDiskSource): DiskSource {
-  // Those of other realms (frames) are no instances here.
+  // No instanceof: objects of other realms (frames) are not instances here.
   const { href, arrayBuffer } = (source ?? {}) as { href?: unknown; arrayBuffer?: unknown }
   if (typeof source === 'string' || typeof href === 'string') return { url: source as string | URL }
   if (typeof arrayBuffer === 'function') return { blob: source as Blob }
@@ -185,7 +188,7 @@ function opfsPlace(environment: OpenEnvironment, source: OpfsSource): OpenedPlac
   return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
 }
 
-/** Whether there is a disk. One of no bytes was begun to be made, by somebody who did not get far. */
+/** Whether there is a disk. A file without bytes is left from a creation that was interrupted. */
 async function holdsAnything(environment: OpenEnvironment, bytes: NodeOptions): Promise<boolean> {
   let node: BlockNode
   try {

@@ -208,7 +208,7 @@ describe('failures', () => {
     slow.isFast = true
     slow.failure = (kind) => (kind === 'write' ? eio : undefined)
     await disk.writeAt(0, bytes(1))
-    // It was taken before the failure was known; what comes now would only pile up.
+    // This write was accepted before the failure was known; later ones would only pile up.
     await disk.writeAt(1024, bytes(2))
     await settle()
     await expect(disk.writeAt(2048, bytes(3))).rejects.toThrow('medium')
@@ -236,7 +236,7 @@ describe('failures', () => {
     await disk.writeAt(0, bytes(1))
     await settle()
     let refused = 0
-    // Not neighbours: each is a request of its own.
+    // Not adjacent, so each is a separate request.
     for (let i = 0; i < 60; i++)
       await disk.discardAt((2 * i + 2) * 512, 512).catch((error: unknown) => {
         expect(error).toBe(eio)
@@ -350,7 +350,7 @@ describe('the ends', () => {
     expect(said.splice(0)).toEqual(['limited', 'usual'])
     slow.failure = undefined
     await disk.close()
-    // Nothing but what was read ahead is on its way then.
+    // At that point only read-ahead is in flight.
     expect(said).toEqual(['limited', 'none', 'limited'])
   })
 
@@ -384,7 +384,7 @@ describe('the ends', () => {
 })
 
 describe('against an array of bytes', () => {
-  /** A write that was asked for while a read was under way: the read may show it or not. */
+  /** A write made while a read is in flight: the read may see it or not. */
   interface Late {
     readonly offset: number
     readonly data: Uint8Array
@@ -401,7 +401,7 @@ describe('against an array of bytes', () => {
       flushInterval: 0,
     })
     const model = new Uint8Array(SIZE)
-    /** The step at which each byte was written last: two writes may bring the same byte. */
+    /** The step at which each byte was last written, since two writes may write the same value. */
     const writtenAt = new Int32Array(SIZE).fill(-1)
     const reads = new Set<Late[]>()
     const running = new Set<Promise<unknown>>()

@@ -1,6 +1,7 @@
 /**
- * A block node with a cache in front that answers at once, a bounded queue of writes behind, a barrier on a timer, and a policy
- * for failures: all that the disks of emulators have in common. Offsets and lengths in bytes, of any alignment.
+ * A block node behind a cache that answers at once, a bounded queue of writes, a flush on a timer, and a
+ * policy for failures: the common part of all disks for emulators. Offsets and lengths in bytes, of any
+ * alignment.
  */
 import {
   BlockError,
@@ -36,12 +37,12 @@ import {
   WriteQueue,
 } from './write-queue.ts'
 
-/** Bytes: writes that go on where the one before ended become one request up to this length. */
+/** Contiguous writes are joined into one request of up to this many bytes. */
 const LONGEST_WRITE = 2 ** 20
 
 type State = 'open' | 'closing' | 'closed' | 'crashed'
 
-/** See the head of this file. */
+/** A disk with cache and write queue: see the head of this file. */
 export class BufferedDisk extends EventEmitter<DiskEvents> {
   readonly node: BlockNode
   /** Bytes. */
@@ -60,7 +61,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   readonly #counts = { reads: 0, writes: 0, discards: 0, flushes: 0, bytesWritten: 0 }
   readonly #image = { reads: 0, writes: 0, flushes: 0 }
 
-  /** @throws BlockError EINVAL for options that make no sense */
+  /** @throws BlockError EINVAL for invalid options */
   constructor(node: BlockNode, options: DiskOptions = {}) {
     requireNode(node, 'node')
     super()
@@ -90,11 +91,11 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   get isOpen(): boolean {
     return this.#state === 'open' || this.#state === 'closing'
   }
-  /** There are writes that are not durable. */
+  /** Whether there are writes that are not durable. */
   get isDirty(): boolean {
     return this.#barrier.isDirty
   }
-  /** Requests are held until {@link resume}. */
+  /** Whether requests are held until {@link resume}. */
   get isStopped(): boolean {
     return this.#hold.isHeld
   }
@@ -105,13 +106,13 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   get durability(): Durability {
     return this.#durability
   }
-  /** From now on. What was written before stays on its way; flush to be sure of it. */
+  /** Applies to later writes. Earlier ones stay in flight; flush to make them durable. */
   set durability(durability: Durability) {
     requireDurability(durability, 'durability')
     this.#durability = durability
   }
 
-  /** What happened so far. */
+  /** Counts since the disk was opened. */
   get statistics(): DiskStatistics {
     return {
       ...this.#counts,
@@ -127,7 +128,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   // ---- requests ----
 
-  /** Fills `into` if that needs no waiting. @throws BlockError EIO outside the disk */
+  /** Fills `into` if it need not wait. @returns whether it did @throws BlockError EIO outside the disk */
   tryRead(offset: number, into: Bytes): boolean {
     const bytes = bytesToFill(into)
     this.#check(offset, bytes.length)
@@ -137,7 +138,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     return true
   }
 
-  /** Fills `into`, behind all writes of that range that were taken before. @throws BlockError as the image fails */
+  /** Fills `into`, after all earlier writes to that range. @throws BlockError as the image fails */
   async readAt(offset: number, into: Bytes): Promise<void> {
     const bytes = bytesToFill(into)
     const { length } = bytes
@@ -154,7 +155,10 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     if (bytes.length !== length) throw goneBuffer('into')
   }
 
-  /** Takes a copy of `from` if there is room, and it need not be durable at once. @throws BlockError EIO outside the disk */
+  /**
+   * Takes a copy of `from` if there is room and the write need not be durable at once. @returns whether it
+   * did @throws BlockError EIO outside the disk
+   */
   tryWrite(offset: number, from: Bytes): boolean {
     const bytes = bytesOf(from, 'from')
     this.#check(offset, bytes.length)
@@ -165,7 +169,8 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
 
   /**
-   * Takes a copy of `from` before it returns. Resolves once there is room for more, or it is durable, as the durability is.
+   * Takes a copy of `from` before it returns. Resolves once there is room for more (`write-back`), or once
+   * the write is durable (`write-through`).
    *
    * @throws BlockError EPERM on a read-only disk, and as the image fails
    */
@@ -180,7 +185,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     await (done ?? (fits ? undefined : this.#queue.room()))
   }
 
-  /** Gives up the content of a range, in order with the writes. @throws BlockError as the image fails */
+  /** Discards the content of a range, in order with the writes. @throws BlockError as the image fails */
   async discardAt(offset: number, bytes: number): Promise<void> {
     this.#check(offset, bytes)
     this.#requireWritable('discard', offset, bytes)
@@ -194,9 +199,9 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
 
   /**
-   * Makes everything durable that was written before the call. A disk that stands still tries again first.
+   * Makes everything written before the call durable. A stopped disk is resumed first.
    *
-   * @throws what the image failed with; nothing is lost by that, and a later flush tries again
+   * @throws the image's error; nothing is lost, and a later flush tries again
    */
   async flush(): Promise<void> {
     this.#requireOpen()
@@ -206,9 +211,9 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
 
   /**
-   * The flush of a guest: where the policy is to hold requests it waits for {@link resume}, instead of failing.
+   * The flush of a guest: if the policy is to hold requests, it waits for {@link resume} instead of failing.
    *
-   * @throws what the image failed with, where the policy is to report it
+   * @throws the image's error, if the policy is to report it
    */
   async guestFlush(): Promise<void> {
     this.#requireOpen()
@@ -224,7 +229,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     }
   }
 
-  /** Lets requests go on that are held, beginning with the one that failed. */
+  /** Continues held requests, beginning with the one that failed. */
   resume(): void {
     const wasHeld = this.#hold.end()
     if (this.#queue.isStopped) this.#queue.resume()
@@ -235,7 +240,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   // ---- the ends ----
 
-  /** Resolves when every request of the guest has been answered and every write has reached the image, durable or not. */
+  /** Resolves when all reads have been answered and all writes have reached the image, durable or not. */
   async drain(): Promise<void> {
     while (!this.#queue.isEmpty || this.#readsInFlight > 0) {
       await this.#queue.drain()
@@ -244,10 +249,11 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
 
   /**
-   * Makes everything durable and lets the node go, or closes it if it is the disk's own. A second call waits for the first.
+   * Makes everything durable and releases the node, or closes it if the disk owns it. A second call waits for
+   * the first.
    *
-   * @throws what kept the disk from being written; then it stays open, and may be closed again, or given up by {@link crash}.
-   *   What kept its own node from being closed is told by every later call, too
+   * @throws the error of writing; then the disk stays open, to be closed again or ended by {@link crash}. An
+   * error of closing its own node is thrown by every later call, too
    */
   async close(): Promise<void> {
     if (this.#state === 'closed' && this.#settings.ownsNode) return this.node.close()
@@ -260,7 +266,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     this.#state = 'closing'
     const { ownsNode } = this.#settings
     try {
-      // What the guest waits for may end; it does not go on and on.
+      // The guest's requests may finish, but only within the limit.
       if (ownsNode) this.node.setPatience('limited')
       this.resume()
       await this.drain()
@@ -274,12 +280,12 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     }
     this.#end('closed', new BlockError('ENOMEDIUM', 'the disk is closed'))
     if (!ownsNode) return
-    // All that is still on its way was read ahead.
+    // Only read-ahead is still in flight.
     this.node.setPatience('none')
     await this.node.close()
   }
 
-  /** Drops everything that is not in the image yet, as the end of the process would. A node of its own crashes too. */
+  /** Drops everything not in the image yet, as the end of the process would. Its own node crashes too. */
   async crash(): Promise<void> {
     if (!this.isOpen) return
     this.#end('crashed', new BlockError('ECANCELED', 'the disk crashed'))
@@ -290,7 +296,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     return this.close()
   }
 
-  /** For `JSON.stringify`: what the disk is, not what it is made of. */
+  /** For `JSON.stringify`: the disk's properties, without its internals. */
   toJSON(): object {
     const { size, readOnly, durability, isDirty, node } = this
     return { size, readOnly, state: this.#state, durability, isDirty, node }
@@ -317,7 +323,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   // ---- inside ----
 
-  /** Takes a write, for which there is room or somebody waits. @returns when it is durable, where it has to be */
+  /** Accepts a write; the caller checked for room, or waits. @returns resolves when durable, if need be */
   #take(offset: number, from: Uint8Array): Promise<void> | undefined {
     const copy = from.slice()
     this.#counts.writes++
@@ -341,7 +347,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
       this.#barrier.start()
   }
 
-  /** After a failure that was reported, nothing is taken that would only pile up. */
+  /** Whether new writes are refused: after a reported failure they would only pile up. */
   get #refuses(): boolean {
     return this.#queue.isStopped && !this.#hold.isHeld
   }
@@ -363,7 +369,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
 
   #applied({ kind, offset, bytes, durable }: QueuedRequest): void {
     this.#progress(kind, offset, bytes)
-    // It came last, and the flush that made it durable was of the whole image.
+    // It was the last request, and the flush that made it durable covered the whole image.
     if (durable && this.#queue.isEmpty) this.#covered(this.#barrier.taken)
     if (!this.#wasFull || this.#queue.isFull) return
     this.#wasFull = false
@@ -373,7 +379,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   #failedWrite({ kind, offset, bytes, durable }: QueuedRequest, error: unknown): Verdict {
     const holds = this.#fail(kind, offset, bytes, error, !durable)
     if (holds) return 'hold'
-    // A write that nobody waits for was acknowledged long ago: it must not be lost.
+    // A write without a waiting caller was acknowledged long ago: it must not be lost.
     if (!durable) return 'keep'
     this.#reader.forget(offset, bytes)
     return 'drop'
@@ -397,7 +403,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     for (const resolve of idle) resolve()
   }
 
-  /** Flushes the image behind all writes that were taken. */
+  /** Flushes the image after all accepted writes. */
   async #flushNow(): Promise<void> {
     const covers = this.#barrier.taken
     await this.#queue.drain()
@@ -422,10 +428,10 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     this.emit('flushed')
   }
 
-  /** Tells of a failure, and holds requests if that is the policy. @returns whether it is */
+  /** Reports a failure, and holds requests if that is the policy. @returns whether they are held */
   #fail(operation: DiskOperation, offset: number, bytes: number, error: unknown, kept: boolean): boolean {
     if (!this.isOpen) return false
-    // Whoever closes does not wait for a medium that may never come back.
+    // A closing disk does not wait for a medium that may never come back.
     const isLast = operation === 'read' && this.#state === 'closing'
     const holds = !isLast && this.#hold.applies(operation, error)
     this.emit('error', { operation, offset, bytes, error, willRetry: holds || kept })
@@ -436,7 +442,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
     return holds
   }
 
-  /** Reads until it is done, or its failure is to be reported. */
+  /** Repeats a read until it succeeds, or its failure is to be reported. */
   async #readPatiently(offset: number, into: Uint8Array): Promise<void> {
     for (;;) {
       try {

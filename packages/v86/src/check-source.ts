@@ -1,6 +1,6 @@
 /**
- * What is asked of the arguments of disks, before anything is opened: sources, options, disks, emulators. A source that is none is
- * refused in words that say which there are, since v86 itself has other ones.
+ * Checks the arguments of disks before anything is opened: sources, options, disks, emulators. The error for
+ * an invalid source lists the valid ones, since v86 itself has others.
  */
 import {
   BlockError,
@@ -21,7 +21,7 @@ import {
 import type { BufferedDisk } from './buffered-disk.ts'
 import type { MemorySource } from './source.ts'
 
-/** What may be said of every place. */
+/** The options that every place has. */
 const PLACE = { format: requireText, readOnly: requireFlag }
 const requireSize: Check = (value, name) => {
   if (typeof value !== 'string') requireCount(value, name)
@@ -31,13 +31,13 @@ const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.hr
 /** Text, or a `URL`. */
 const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
 
-/** What makes a worker, or the address of its script. */
+/** A function that makes a worker, or the URL of its script. */
 export const requireWorker = expects(
   'a function, or the URL of a script',
   (value) => typeof value === 'function' || typeof value === 'string' || isUrl(value),
 )
 
-/** Bytes, or how many of them. */
+/** Bytes, or a number of bytes. */
 const requireMemory: Check = (value, name) => {
   if (!isCount(value)) memoryBytes(value, name)
 }
@@ -49,7 +49,7 @@ const memoryBytes = (value: unknown, name: string): Uint8Array =>
 export const contentOf = ({ memory }: MemorySource): Uint8Array | number =>
   isCount(memory) ? memory : memoryBytes(memory, 'memory')
 
-/** The keys of places, each with what else may be said of such a place. */
+/** The options of each kind of place, by the key that names it. */
 const PLACES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   file: { file: requireUrl, size: requireSize },
   blob: {
@@ -77,10 +77,9 @@ const notASource = (what: string): BlockError =>
   )
 
 /**
- * A source that an entry of this package understands. `driver` says of options that they are a node's: these are checked where
- * nodes are opened.
+ * Checks a source. With a `driver` it is the options of a node, which are checked when the node is opened.
  *
- * @throws BlockError EINVAL that says what a source may be, or names what is wrong in this one
+ * @throws BlockError EINVAL that lists the valid sources, or names the error in this one
  */
 export function requireSource(source: unknown, what = 'source'): void {
   if (isBlockNode(source)) return
@@ -92,7 +91,7 @@ export function requireSource(source: unknown, what = 'source'): void {
     requireSource(source['base'], 'base')
     return
   }
-  // Options of a node whose driver is found out.
+  // Options of a node whose driver is probed.
   if ('filename' in source) return
   requirePlace(source, what)
 }
@@ -107,7 +106,7 @@ function requirePlace(source: Readonly<Record<string, unknown>>, what: string): 
   PLACES[kind]![kind]!(source[kind], kind)
 }
 
-/** The first few, however many there are. */
+/** The first few keys of an object, for messages. */
 const keysOf = (source: object): string => Object.keys(source).slice(0, 5).join(', ').slice(0, 100)
 
 const requireOverlay: Check = (value, name) => {
@@ -116,18 +115,18 @@ const requireOverlay: Check = (value, name) => {
   else throw notASource(wrongValue(name, "a place, or 'memory'", value).message)
 }
 
-/** A disk of this package, of whatever copy of it. */
+/** A disk of any copy of this package. */
 export const requireDisk = expects('a disk of v86Disk', (value) => {
   const { node, guestFlush } = (value ?? {}) as Partial<BufferedDisk>
   return isBlockNode(node) && typeof guestFlush === 'function'
 })
 
-/** What opening depends on. */
+/** The environment that nodes are opened in. */
 export const requireEnvironmentOption = expects(
   '{ registry, host }',
   (value) => isPlain(value) && 'registry' in value && 'host' in value,
 )
-/** What images may name. */
+/** An `OpenHost`, which decides what images may open. */
 export const requireHost = expects(
   'a host, such as denyHost',
   (value) => typeof (value as Partial<OpenHost> | undefined)?.resolve === 'function',

@@ -1,15 +1,15 @@
-/** Where time comes from: the host's timers, or those of a test. */
+/** Timers: those of the host, or those of a test. */
 
 /** A source of timers. */
 export interface Clock {
-  /** Calls `run` after so many milliseconds. @returns what calls it off */
+  /** Calls `run` after `milliseconds`. @returns a function that cancels it */
   after(milliseconds: number, run: () => void): () => void
 }
 
-/** The longest time that timers take, in milliseconds; longer ones would come at once. */
+/** The longest timer, in milliseconds; longer ones would fire at once. */
 const LONGEST = 2 ** 31 - 1
 
-/** The timers of the host, in browsers as in Node, where none of them keeps a program alive. */
+/** The timers of browsers and Node.js; in Node.js they do not keep the program alive. */
 export const hostClock: Clock = {
   after(milliseconds, run) {
     const timer: unknown = setTimeout(run, Math.min(milliseconds, LONGEST))

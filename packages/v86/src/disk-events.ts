@@ -1,59 +1,59 @@
-/** What a disk tells those who watch it: typed events, and counts. */
+/** The events of a disk, with their types, and its statistics. */
 
-/** What was asked of the image. */
+/** The kinds of request to the image. */
 export type DiskOperation = 'read' | 'write' | 'discard' | 'flush'
 
 /** A request that failed. */
 export interface DiskErrorReport {
   readonly operation: DiskOperation
-  /** Bytes, on the disk; 0 for a flush. */
+  /** Offset on the disk, in bytes; 0 for a flush. */
   readonly offset: number
   /** Bytes; 0 for a flush. */
   readonly bytes: number
   readonly error: unknown
   /**
-   * Nothing is lost: it is tried again, by `resume()` or with the next barrier. If not, whoever asked is told; a drive that
-   * cannot be told (v86 without `attachDisk`) gets no answer.
+   * Whether the request will be repeated, by `resume()` or with the next barrier, so that nothing is lost. If
+   * not, the caller gets the error; a drive that takes no errors (v86 without `attachDisk`) gets no answer.
    */
   readonly willRetry: boolean
 }
 
-/** A request to the image that ended well. Bytes. */
+/** A request to the image that succeeded. Bytes. */
 export interface DiskProgress {
   readonly operation: 'read' | 'write' | 'discard'
   readonly offset: number
   readonly bytes: number
 }
 
-/** What users of a disk may listen to. Listeners are not awaited. */
+/** The events of a disk. Listeners are not awaited. */
 export interface DiskEvents {
-  /** Something was read from the image, or written to it. */
+  /** A read, write or discard of the image succeeded. */
   progress: [progress: DiskProgress]
   error: [report: DiskErrorReport]
-  /** Requests are held until `resume()`: pause the emulator, make room, resume. */
+  /** Requests are held until `resume()`: pause the emulator, free some space, resume. */
   stop: [error: unknown]
   resume: []
-  /** The disk has writes that are not durable; false: it has none any more. */
+  /** Whether the disk has writes that are not durable; emitted when that changes. */
   dirty: [dirty: boolean]
-  /** Everything that was written until now is durable. */
+  /** Everything written so far is durable. */
   flushed: []
   /** More writes are waiting than `writeBuffer` holds: an emulator that cannot wait should pause. */
   full: []
-  /** There is room again. */
+  /** The write buffer has room again. */
   room: []
-  /** A line for a person. */
+  /** A warning for the user. */
   warn: [line: string]
   close: []
 }
 
-/** Counts since the disk was opened, and what is held now. */
+/** Counts since the disk was opened, and current amounts. */
 export interface DiskStatistics {
   /** Requests of the guest. */
   readonly reads: number
   readonly writes: number
   readonly discards: number
   readonly flushes: number
-  /** Reads that were answered from memory. */
+  /** Reads answered from memory. */
   readonly readsFromMemory: number
   /** Requests to the image. */
   readonly imageReads: number
@@ -61,9 +61,9 @@ export interface DiskStatistics {
   readonly imageFlushes: number
   /** Bytes that the guest wrote. */
   readonly bytesWritten: number
-  /** Bytes in memory: of the cache, and of writes that are on their way. */
+  /** Bytes in memory: of the cache, and of queued writes. */
   readonly bytesCached: number
   readonly bytesPending: number
-  /** There are writes that are not durable. */
+  /** Whether there are writes that are not durable. */
   readonly dirty: boolean
 }

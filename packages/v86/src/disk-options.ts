@@ -1,4 +1,4 @@
-/** How a disk behaves: what is durable when, how much memory it takes, and what happens when the image fails. */
+/** Options of a disk: durability of writes, memory, and what happens when the image fails. */
 import {
   BlockError,
   type Check,
@@ -11,42 +11,44 @@ import {
 import { type Clock, hostClock } from './clock.ts'
 
 /**
- * When a write counts as done. `write-back`: once it is in memory; a barrier follows within {@link DiskOptions.flushInterval},
- * and whenever the guest, or the application, asks. `write-through`: once it is durable.
+ * When a write counts as done. `write-back`: once it is in memory; a flush follows within
+ * {@link DiskOptions.flushInterval}, or when the guest or the application requests one. `write-through`: once
+ * it is durable.
  */
 export type Durability = 'write-back' | 'write-through'
 
-/** How an {@link EmulatorDisk} behaves. Sizes in bytes. */
+/** Options of an {@link EmulatorDisk}. Sizes in bytes. */
 export interface DiskOptions {
-  /** Default: `write-back`. */
+  /** When a write counts as done. Default: `write-back`. */
   readonly durability?: Durability
-  /** Milliseconds from the first write that is not durable to the barrier that makes it so. 0: none. Default: 1000. */
+  /** Milliseconds from the first non-durable write to a flush. 0: no timed flushes. Default: 1000. */
   readonly flushInterval?: number
-  /** Memory for what was read. 0: none, and nothing is answered at once. Default: 16 MiB. */
+  /** Memory for the read cache. 0: none, and no read is answered at once. Default: 16 MiB. */
   readonly cacheSize?: number
-  /** What is read from the image at a time; a power of two, from 512 to 1 MiB. Default: 32 KiB. */
+  /** Block size of the cache; a power of two, from 512 to 1 MiB. Default: 32 KiB. */
   readonly blockSize?: number
-  /** The furthest to read ahead of a guest that reads on; at most a quarter of the cache. Default: 512 KiB. */
+  /** Limit of read-ahead for sequential reads; at most a quarter of the cache. Default: 512 KiB. */
   readonly readAhead?: number
   /**
-   * Memory for writes that are on their way to the image. A guest that waits for its writes (v86's DMA) stays below it, by
-   * one request more at most; one that does not (PIO on v86 as it is) may go beyond. Default: 8 MiB.
+   * Memory for queued writes. A guest that waits for its writes (v86's DMA) exceeds it by at most one
+   * request; a guest that does not (PIO on unmodified v86) may exceed it further. Default: 8 MiB.
    */
   readonly writeBuffer?: number
   /**
-   * QEMU's policies for failed writes and flushes. `enospc`: where there is no room (ENOSPC, EDQUOT) everything is held until
-   * {@link EmulatorDisk.resume}, other failures are reported. `stop`: every failure holds. `report`: none does. Default: `enospc`.
+   * QEMU's policies for failed writes and flushes. `enospc`: without space (ENOSPC, EDQUOT) all requests are
+   * held until {@link EmulatorDisk.resume}, other failures are reported. `stop`: every failure holds
+   * requests. `report`: none does. Default: `enospc`.
    */
   readonly werror?: 'enospc' | 'stop' | 'report'
   /** The same for reads. Default: `report`. */
   readonly rerror?: 'stop' | 'report'
-  /** Whether `close` and `crash` end the node too. Default: yes for a node that was opened for the disk, no for one that was given. */
+  /** Whether `close` and `crash` end the node too. Default: yes if it was opened for the disk. */
   readonly ownsNode?: boolean
-  /** Where the time of the barrier comes from. Default: the host's timers. */
+  /** The timers of the timed flush. Default: the host's. */
   readonly clock?: Clock
 }
 
-/** {@link DiskOptions} with everything filled in. */
+/** {@link DiskOptions} with the defaults filled in. */
 export type DiskSettings = Required<DiskOptions>
 
 const DEFAULTS: DiskSettings = {
@@ -68,10 +70,10 @@ const WORDS = {
   rerror: ['stop', 'report'],
 } as const
 
-/** When a write counts as done: one of the two words. */
+/** Checks a {@link Durability}. */
 export const requireDurability = oneOfWords(...WORDS.durability)
 
-/** These are judged by {@link diskSettings}, with words of their own. */
+/** For options that {@link diskSettings} checks itself, with its own messages. */
 const judged: Check = () => undefined
 const CHECKS: Readonly<Record<keyof DiskOptions, Check>> = {
   durability: judged,
@@ -86,7 +88,7 @@ const CHECKS: Readonly<Record<keyof DiskOptions, Check>> = {
   clock: expects('a Clock', (value) => typeof (value as Partial<Clock> | null)?.after === 'function'),
 }
 
-/** Fills in what was not given. @throws BlockError EINVAL that names what makes no sense */
+/** Fills in the defaults. @throws BlockError EINVAL that names an invalid option */
 export function diskSettings(options: DiskOptions): DiskSettings {
   requireOptions(options, 'options', CHECKS)
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

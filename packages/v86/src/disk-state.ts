@@ -1,29 +1,30 @@
 /**
- * What a saved state of v86 says of a disk: which image it was and how far it was written, not its content. v86 restores the
- * memory of the guest, caches of file systems among it, so the disk below must be the one that this memory remembers.
+ * The record of a disk in a saved state of v86: which image it was and how many changes it had, not its
+ * content. v86 restores the guest's memory, with file system caches in it, so the disk must match that
+ * memory.
  */
 import { BlockError } from '@vmblock/block-core'
 
-/** What identifies a disk at one moment. */
+/** The identity and state of a disk at one moment. */
 export interface DiskMoment {
   /** Bytes. */
   readonly size: number
-  /** What the application calls the disk, or the driver and the file name of its image. */
+  /** The application's name for the disk, or the driver and the file name of its image. */
   readonly identity: string
-  /** This opening of the disk, among all others. */
+  /** Identifies this opening of the disk. */
   readonly session: string
-  /** Requests that had changed the disk by then, since it was opened. */
+  /** Number of requests that had changed the disk since it was opened. */
   readonly generation: number
-  /** Nothing was on its way to the image, and everything was durable. */
+  /** Whether no write was queued and everything was durable. */
   readonly clean: boolean
-  /** The guest was told of a write cache, and relies on its flushes. */
+  /** Whether the guest was told of a write cache, and relies on its flushes. */
   readonly guestFlushes: boolean
 }
 
 const MARK = 'vmblock disk'
 const VERSION = 1
 
-/** The moment as v86 can save it: primitives in an array. */
+/** Encodes the moment as v86 can save it: primitives in an array. */
 export const encodeMoment = (moment: DiskMoment): unknown[] => [
   MARK,
   VERSION,
@@ -37,7 +38,7 @@ export const encodeMoment = (moment: DiskMoment): unknown[] => [
 
 const TYPES = ['number', 'string', 'string', 'number', 'boolean', 'boolean']
 
-/** @throws BlockError EINVAL for what {@link encodeMoment} did not make */
+/** Decodes a moment. @throws BlockError EINVAL for anything that {@link encodeMoment} did not make */
 export function decodeMoment(state: unknown): DiskMoment {
   const [mark, version, ...fields] = Array.isArray(state) ? (state as unknown[]) : []
   if (mark !== MARK)
@@ -59,9 +60,9 @@ export function decodeMoment(state: unknown): DiskMoment {
 }
 
 /**
- * Whether a state that was saved at `then` may be restored on the disk of `now`.
+ * Checks that a state saved at `then` may be restored on the disk of `now`.
  *
- * @throws BlockError EINVAL that says what differs
+ * @throws BlockError EINVAL that names the difference
  */
 export function requireSameDisk(then: DiskMoment, now: DiskMoment, allowOlder: boolean): void {
   const refuse = (what: string): never => {

@@ -1,4 +1,4 @@
-/** The disk that an emulator is given: sectors by number, over everything that is in buffered-disk.ts. */
+/** The disk for an emulator: numbered sectors on top of buffered-disk.ts. */
 import {
   BlockError,
   type BlockNode,
@@ -16,7 +16,7 @@ import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskOptions } from './disk-options.ts'
 import type { SectorDevice } from './sector-device.ts'
 
-/** @throws BlockError EINVAL for a size, in bytes, that is not made of sectors; `what` names the disk */
+/** Checks a disk size in bytes; `what` names the disk. @throws BlockError EINVAL if not whole sectors */
 export function requireSectors(bytes: number, what: string): void {
   if (bytes === 0 || bytes % SECTOR !== 0)
     throw new BlockError(
@@ -30,7 +30,7 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
   readonly sectorSize = SECTOR
   readonly sectors: number
 
-  /** @throws BlockError EINVAL for a node whose size is not made of sectors, and for options that make no sense */
+  /** @throws BlockError EINVAL for a node whose size is not whole sectors, and for invalid options */
   constructor(node: BlockNode, options: DiskOptions = {}) {
     requireNode(node, 'node')
     const { size } = node
@@ -49,7 +49,7 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
     const offset = offsetOf(sector, bytes.length)
     if (signal === undefined) return this.readAt(offset, bytes)
     requireSignal(signal, 'signal')
-    // What arrives after somebody gave up must not touch his buffer.
+    // Data that arrives after the read was aborted must not touch the caller's buffer.
     const buffer = new Uint8Array(bytes.length)
     await abortable(this.readAt(offset, buffer), signal)
     bytes.set(buffer)
@@ -71,7 +71,7 @@ export class EmulatorDisk extends BufferedDisk implements SectorDevice {
   }
 }
 
-/** @throws BlockError EINVAL for what is not made of sectors */
+/** @throws BlockError EINVAL for a request that is not whole sectors */
 function offsetOf(sector: number, bytes: number): number {
   if (bytes % SECTOR !== 0)
     throw new BlockError('EINVAL', `a request of ${bytes} bytes is not made of sectors of ${SECTOR}`)
@@ -79,7 +79,7 @@ function offsetOf(sector: number, bytes: number): number {
   return sector * SECTOR
 }
 
-/** Waits no longer than `signal` allows. What is waited for goes on, unheard. */
+/** Waits until `signal` aborts. The operation itself goes on, and its result is dropped. */
 async function abortable(promise: Promise<void>, signal: AbortSignal): Promise<void> {
   let abort: (() => void) | undefined
   const aborted = new Promise<never>((_, reject) => {

@@ -1,4 +1,4 @@
-/** Exported disks: what they hold, what the guest may do meanwhile, and what the real programs say of them. */
+/** Exported disks: their content, writes of the guest meanwhile, and the verdict of the real programs. */
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,19 +28,19 @@ async function bytesOf(node: BlockNode): Promise<Uint8Array> {
   return bytes
 }
 
-/** Data of the base at some places, and holes. */
+/** The content of the base: data, and holes. */
 const BASE = new Uint8Array(SIZE)
 BASE.set(createRandom(1).bytes(300_000), 100_000)
 const DATA = createRandom(2).bytes(200_192)
 
-/** An overlay over a base, written to and open, and what the guest sees of it. */
+/** Opens an overlay and writes to it. @returns the disk, and its content as the guest sees it */
 async function openOverlay(): Promise<{ readonly disk: V86Disk; readonly seen: Uint8Array }> {
   writeFileSync(path('base.raw'), BASE)
   const disk = await v86Disk({
     overlay: { file: path('mine.qcow2') },
     base: { file: path('base.raw'), format: 'raw' },
   })
-  // They are on their way: nobody waits for them.
+  // These writes are still queued, and not awaited.
   expect([disk.writeSync(4000, DATA.subarray(0, 512)), disk.writeSync(500, DATA)]).toEqual([true, true])
   const seen = BASE.slice()
   seen.set(DATA, 500 * 512)
@@ -63,7 +63,7 @@ async function using<T>(source: NodeDiskSource, run: (disk: V86Disk) => Promise<
   }
 }
 
-/** The disk that an image holds. */
+/** The content of the disk in an image. */
 const diskIn = (name: string, format: string, backing?: string): Promise<Uint8Array> =>
   using(
     {
@@ -95,7 +95,7 @@ describe('an exported disk', () => {
         await exported(disk, { format: 'as-is', ...(backingFile && { backingFile }) }),
       )
       const image = readFileSync(path(name))
-      // The open image says that it is dirty, and is longer than it need be; its copy does not, and is not.
+      // The open image is marked dirty, and longer than needed; the copy is neither.
       expect([readFileSync(path('mine.qcow2'))[79], image[79]]).toEqual([1, 0])
       expect(Buffer.from(seen).equals(await diskIn(name, 'qcow2', 'base.raw'))).toBe(true)
       expect([statSync(path('mine.qcow2')).size > 2 ** 24, image.length < SIZE]).toEqual([true, true])
@@ -134,7 +134,7 @@ describe('an exported disk', () => {
     const image = await exported(disk, {
       format: 'raw',
       onProgress: () => {
-        // From its end on, where the copy has not been.
+        // Writes from the end of the disk backwards, where the copy has not been yet.
         if (!asked)
           for (let at = size - later.length; at >= 0; at -= later.length) void disk.write(at / 512, later)
         asked = true

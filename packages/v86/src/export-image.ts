@@ -1,4 +1,4 @@
-/** What a disk holds, as one file that other programs open: copied into a node, while the guest's writes wait. */
+/** Exports a disk as one file for other programs: copies it into a node, while the guest's writes wait. */
 import {
   BlockError,
   type BlockNode,
@@ -25,31 +25,31 @@ import type { SourceKit } from './open-source.ts'
 import { requireEmulator, type SavableEmulator } from './save-state.ts'
 
 /**
- * `qcow2`, `raw`: the whole disk, with what its bases hold. `as-is`: the image file itself, of an overlay what was written over its
- * base alone.
+ * `qcow2`, `raw`: the whole disk, including its bases. `as-is`: the image file itself; of an overlay only the
+ * data written over its base.
  */
 export type ExportFormat = 'qcow2' | 'raw' | 'as-is'
 
 const FORMATS: readonly ExportFormat[] = ['qcow2', 'raw', 'as-is']
 
-/** How a disk is exported. */
+/** Options of an export. */
 export interface ExportOptions {
-  /** Default: `qcow2`. */
+  /** The format of the copy. Default: `qcow2`. */
   readonly format?: ExportFormat
   /**
-   * What an overlay that is exported `as-is` calls its base: where it will be, from where the exported file will be. Default: what
-   * it calls it now; one that was made in a browser names none.
+   * The backing file name in an overlay exported `as-is`: the base's later path, relative to the exported
+   * file. Default: unchanged; an overlay made in a browser names none.
    */
   readonly backingFile?: { readonly name: string; readonly format: string }
-  /** A `V86` to pause meanwhile. Without it the guest waits once it has written more than the disk's buffer takes, or flushes. */
+  /** A `V86` to pause meanwhile. Without it, the guest runs until it flushes or the write buffer is full. */
   readonly emulator?: Pick<SavableEmulator, 'is_running' | 'run' | 'stop'>
-  /** Ends it early; what was copied is of no use then. */
+  /** Aborts the export; the copy is unusable then. */
   readonly signal?: AbortSignal
-  /** Bytes that are done, of how many. */
+  /** Reports progress: bytes done and bytes in total. */
   readonly onProgress?: (done: number, total: number) => void
 }
 
-/** @throws BlockError EINVAL that names an option; `more` are known beside those of {@link ExportOptions} */
+/** Checks the options of an export, and `more`. @throws BlockError EINVAL that names a wrong one */
 export const requireExportOptions = (options: unknown, more: Readonly<Record<string, Check>>): void =>
   requireOptions(options, 'options', {
     format: oneOfWords('qcow2', 'raw', 'as-is'),
@@ -65,19 +65,20 @@ export const requireExportOptions = (options: unknown, more: Readonly<Record<str
     ...more,
   })
 
-/** Bytes of a piece of the copy, and pieces at a time: they bound its memory. */
+/** Bytes of a piece of the copy, and pieces in flight: together they bound its memory. */
 const PIECE = 2 ** 20
 const PARALLEL = 4
-/** Bytes of zeroes that are left out of data: a page. */
+/** Shortest run of zeroes that is left out of data, in bytes: a page. */
 const SPARSE = 4096
 
 /**
- * Copies a disk into an open, empty, growable node, as it is at one moment: what the guest had written before the call is in it, and
- * nothing that it writes later. A guest that is to find a clean file system in it unmounts it before, or syncs and is paused.
+ * Copies a disk, as it is at one moment, into an open, empty, growable node: the copy has everything the
+ * guest wrote before the call, and nothing it writes later. For a clean file system in the copy, unmount it
+ * in the guest first, or sync and pause the guest.
  *
- * @throws BlockError EBUSY where the node is in use, EEXIST where it holds something; of the disk's flush, of reading, of writing
- *   (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL for a backing file of what has none; the reason of an
- *   aborted signal
+ * @throws BlockError EBUSY if the node is in use, EEXIST if it is not empty; errors of the disk's flush, of
+ * reading, of writing (ENOSPC); ENOTSUP for `as-is` of an image in several files, EINVAL for a backing file
+ * if the format has none; the reason of an aborted signal
  */
 export async function exportInto(
   kit: Pick<SourceKit, 'environment' | 'imageDriver'>,
@@ -105,7 +106,7 @@ export async function exportInto(
   try {
     if (!disk.readOnly) await disk.flush()
     await disk.node.withoutWrites(async () => {
-      // What came in between, and is not in the file yet.
+      // For writes that arrived in between and are not in the file yet.
       if (!disk.readOnly) await disk.node.flush()
       if (format === 'as-is') await exportFile(disk.node, file, options)
       else if (format === 'raw') await exportRaw(disk.node, file, options)
@@ -140,7 +141,7 @@ async function exportQcow2(
   await image.close()
 }
 
-/** The bytes of the image file. */
+/** Copies the bytes of the image file. */
 async function exportFile(source: BlockNode, file: BlockNode, options: ExportOptions): Promise<void> {
   const image = skipFilters(source)
   if (image.children.has('data-file'))
@@ -149,8 +150,8 @@ async function exportFile(source: BlockNode, file: BlockNode, options: ExportOpt
 }
 
 /**
- * The image was open, so that the copy may say that it is dirty, and its refcounts may be old: opening it repairs it, and closing it
- * leaves it clean. Its base is not needed for that.
+ * Makes the copy of an open image consistent: it may be marked dirty, with stale refcounts; opening it
+ * repairs it, and closing it leaves it clean. Its base is not needed for that.
  */
 async function makeSound(
   { environment }: Pick<SourceKit, 'environment'>,
@@ -175,11 +176,11 @@ async function makeSound(
   } finally {
     await image.close()
   }
-  // Lazy images make their file longer in large steps, ahead of what they write.
+  // Images with lazy refcounts grow their file in large steps, ahead of their writes.
   if (end !== undefined && end < file.size) await file.truncate(end)
 }
 
-/** A path with a colon in it is no protocol to anybody; what does name one stays. */
+/** Writes a path with a colon so that no program takes it for a protocol; real protocols stay. */
 function headerName({ registry }: OpenEnvironment, name: string): string {
   const protocol = protocolOf(name)
   const isPath = protocol !== undefined && protocol !== 'json' && !registry.byPrefix(protocol)

@@ -1,25 +1,28 @@
 /**
- * Files in the origin private file system that hold exported images while they are downloaded: on the disk, so that memory stays
- * small. Those of pages that are gone are removed by the next page that exports, or opens a disk there.
+ * Files in the origin private file system that hold exported images while they are downloaded: on disk, to
+ * save memory. Files of pages that are gone are removed by the next page that exports, or opens a disk there.
  */
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
 import type { ExportOptions } from './export-image.ts'
 import type { SourceKit } from './open-source.ts'
 import type { WorkerSource } from './source.ts'
 
-/** An image to be downloaded. */
+/** An image for download. */
 export interface ExportedImage extends AsyncDisposable {
-  /** Its bytes, which are on the disk: `URL.createObjectURL(image.file)` for a link, `image.file.stream()` for a stream. */
+  /** The bytes, on disk: `URL.createObjectURL(image.file)` for a link, `image.file.stream()` for a stream. */
   readonly file: File
-  /** Gives its space back, once the download has ended: until then it counts for the quota. A page that ends does it too, late. */
+  /**
+   * Removes the file, to be called after the download: until then it counts for the quota. The file of a page
+   * that ended is removed later.
+   */
   remove(): Promise<void>
 }
 
-/** How an image is exported to a file. */
+/** Options of an export to a file. */
 export interface ExportFileOptions extends ExportOptions {
-  /** What `file` is called. Default: `disk.qcow2`, `disk.raw`, or `overlay.qcow2` and the like for `as-is`. */
+  /** The name of `file`. Default: `disk.qcow2`, `disk.raw`, or `overlay.qcow2` and the like for `as-is`. */
   readonly name?: string
-  /** Makes the worker that writes the file for a page, or where its script is, where the usual one cannot be had. */
+  /** Makes the worker that writes for a page, or is the URL of its script. Default: the bundled one. */
   readonly worker?: WorkerSource
 }
 
@@ -27,7 +30,7 @@ const FOLDER = '.vmblock-exports'
 
 const lockOf = (name: string): string => `vmblock:export:${name}`
 
-/** TypeScript's library for workers knows no iteration of directories. */
+/** TypeScript's library for workers lacks iteration of directories. */
 interface Listing {
   keys(): AsyncIterableIterator<string>
 }
@@ -42,7 +45,7 @@ async function exportsFolder(create: boolean): Promise<FileSystemDirectoryHandle
   return (await storage.getDirectory()).getDirectoryHandle(FOLDER, { create })
 }
 
-/** Removes the files of pages that are gone. Failures do not matter: another page may be about to do the same. */
+/** Removes the files of pages that are gone. Failures are ignored: another page may be doing the same. */
 export async function removeLeftovers(): Promise<void> {
   try {
     const folder = await exportsFolder(false)
@@ -51,11 +54,11 @@ export async function removeLeftovers(): Promise<void> {
         if (lock) await folder.removeEntry(name).catch(() => undefined)
       })
   } catch {
-    // There is no such folder, or no file system.
+    // The folder does not exist, or there is no file system.
   }
 }
 
-/** Holds the lock that says of a file that its page is there. @returns lets it go */
+/** Takes the lock that marks a file's page as alive. @returns a function that releases it */
 function hold(name: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
     navigator.locks
@@ -65,10 +68,10 @@ function hold(name: string): Promise<() => void> {
 }
 
 /**
- * Makes a file and has it filled.
+ * Creates a file and fills it.
  *
  * @param fill writes the image into an open, empty node
- * @throws BlockError ENOTSUP where there is no OPFS; what `fill` throws, and then nothing is left
+ * @throws BlockError ENOTSUP without OPFS; errors of `fill`, and then no file is left
  */
 export async function exportToFile(
   { environment }: Pick<SourceKit, 'environment'>,

@@ -1,19 +1,19 @@
-/** Barriers at moments that others know of: the page is hidden, the program is about to end. */
+/** Flushes at events outside the disk: the page is hidden, the program is about to end. */
 import { requireCallback, requireText, wrongValue } from '@vmblock/block-core'
 import type { BufferedDisk } from './buffered-disk.ts'
 import { requireDisk } from './check-source.ts'
 
-/** Whatever tells of events: a window, a document, a worker. */
+/** A source of events: a window, a document, a worker. */
 export interface EventSource {
   addEventListener(type: string, listener: () => void): void
   removeEventListener(type: string, listener: () => void): void
 }
 
 /**
- * Flushes the disk at every such event; a failure is told by the disk's `error` event. Nobody waits for the flush: a page that is
- * being closed may end before it.
+ * Flushes the disk at each of these events; failures go to the disk's `error` event. The flush is not
+ * awaited: a page that is being closed may end before it.
  *
- * @returns what ends that; closing the disk does too
+ * @returns a function that removes the listeners; closing the disk removes them, too
  */
 export function flushOn(disk: BufferedDisk, source: EventSource, ...types: string[]): () => void {
   requireDisk(disk, 'disk')

@@ -1,9 +1,9 @@
-/** What happens when the image fails: some failures hold requests until somebody has made room, others are reported. */
+/** The failure policy of a disk: some failures hold requests until there is room, others are reported. */
 import { isBlockError } from '@vmblock/block-core'
 import type { DiskOperation } from './disk-events.ts'
 import type { DiskSettings } from './disk-options.ts'
 
-/** The policies, and who is held by them. */
+/** The policies, and the requests they hold. */
 export class Hold {
   readonly #policies: Pick<DiskSettings, 'werror' | 'rerror'>
   #error: { readonly error: unknown } | undefined
@@ -17,21 +17,21 @@ export class Hold {
     return this.#error !== undefined
   }
 
-  /** Whether requests that fail so are held. */
+  /** Whether the policy holds requests after this failure. */
   applies(operation: DiskOperation, error: unknown): boolean {
     const { werror, rerror } = this.#policies
     if (operation === 'read') return rerror === 'stop'
     return werror === 'stop' || (werror === 'enospc' && isNoSpace(error))
   }
 
-  /** @returns whether nothing was held before */
+  /** Starts holding requests. @returns whether they were not held before */
   begin(error: unknown): boolean {
     if (this.#error) return false
     this.#error = { error }
     return true
   }
 
-  /** Lets everybody go. @returns whether anything was held */
+  /** Releases all requests. @returns whether any were held */
   end(): boolean {
     const wasHeld = this.isHeld
     this.#error = undefined
@@ -39,13 +39,13 @@ export class Hold {
     return wasHeld
   }
 
-  /** Resolves when nothing is held. */
+  /** Resolves when requests are no longer held. */
   released(): Promise<void> {
     if (!this.#error) return Promise.resolve()
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
   }
 
-  /** The disk ends: whoever is held is told. */
+  /** Rejects all held requests, since the disk ends. */
   fail(error: unknown): void {
     for (const { reject } of this.#takeWaiting()) reject(error)
   }
@@ -57,7 +57,7 @@ export class Hold {
   }
 }
 
-/** Whether more room is all that is missing. Browsers call it a quota. */
+/** Whether the error is a lack of space. Browsers call it a quota. */
 function isNoSpace(error: unknown): boolean {
   if (isBlockError(error, 'ENOSPC') || isBlockError(error, 'EDQUOT')) return true
   const { name, cause } = (error ?? {}) as { readonly name?: unknown; readonly cause?: unknown }

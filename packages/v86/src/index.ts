@@ -1,5 +1,5 @@
 /**
- * Disks for emulators: `v86Disk` for v86, and the sector device that others are given.
+ * Disks for emulators: `v86Disk` for v86, and a sector device for others.
  * @module
  */
 export { type AttachOptions, attachDisk, type DriveAttachment } from './attach-disk.ts'

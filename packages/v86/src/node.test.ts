@@ -1,4 +1,4 @@
-/** What disks can be made of in Node: paths, new images, overlays, memory. */
+/** The sources of disks in Node.js: paths, new images, overlays, memory. */
 import { spawnSync } from 'node:child_process'
 import {
   existsSync,
@@ -36,7 +36,7 @@ async function first(disk: V86Disk, at = 0): Promise<number> {
   return into[0]!
 }
 
-/** Opens a disk, does something, and closes it. */
+/** Opens a disk, runs `run`, and closes it. */
 async function using<T>(source: NodeDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
   const disk = await v86Disk(source)
   try {
@@ -256,7 +256,7 @@ describe('v86Disk in Node', () => {
       expect([await first(disk, 0), await first(disk, 1), disk.byteLength]).toEqual([1, 2, 65536]),
     )
     expect(readFileSync(path('images/base.img')).every((byte) => byte === 1)).toBe(true)
-    // Its header names the base, for those who open it by itself.
+    // The overlay's header names the base, so that the overlay can be opened alone.
     expect(await using(path('mine.qcow2'), (disk) => first(disk, 0))).toBe(1)
     const { status, stdout } = spawnSync('qemu-img', ['check', path('mine.qcow2')], { encoding: 'utf8' })
     if (status !== null) expect(stdout).toContain('No errors')

@@ -1,6 +1,6 @@
 /**
- * Disks for v86 in Node: paths, overlays, and options of nodes, with the drivers for them. The only file but browser.ts that names
- * drivers.
+ * Disks for v86 in Node.js: paths, overlays, and options of block nodes, with the drivers for them. Besides
+ * browser.ts, the only file that names drivers.
  * @module
  */
 import { realpathSync } from 'node:fs'
@@ -30,7 +30,7 @@ import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './sou
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
 import { diskOfSource } from './v86-disk-of.ts'
 
-/** What a disk in Node may be made of; a string is a path, a `URL` one of `file:`. */
+/** The sources of a disk in Node.js; a string is a path, a `URL` must be a `file:` URL. */
 export type NodeDiskSource =
   | string
   | URL
@@ -40,13 +40,13 @@ export type NodeDiskSource =
   | BlockNode
   | NodeOptions
 
-/** How disks in Node are opened. */
+/** Options of disks in Node.js. */
 export interface NodeDiskOptions extends V86DiskOptions {
-  /** What images may name. Default: each image regular files of its own directory, and what is below it. */
+  /** Which files images may open. Default: regular files in the image's own directory and below it. */
   readonly host?: OpenHost
 }
 
-/** Each image may name what lies beside it; one that lies nowhere has nothing beside it. */
+/** Lets each image open files in its own directory; an image without a path may open nothing. */
 const besideHost: OpenHost = {
   resolve: (reference, parent, role) =>
     nodeHost(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
@@ -56,17 +56,19 @@ const besideHost: OpenHost = {
     ),
 }
 
-/** The drivers of this entry, and a host: for nodes that are opened beside the disks. */
+/** The drivers of this entry, and an `OpenHost`: to open nodes besides the disks. */
 export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment => ({
   registry: new DriverRegistry([raw, qcow2, qed, file, hostDevice, hostCdrom, memory, nullCo]),
   host,
 })
 
 /**
- * A disk for v86 in Node: `new V86({ hda: await v86Disk('disk.qcow2') })`, `await v86Disk({ file: 'new.qcow2', size: '2G' })`,
+ * Opens a disk for v86 in Node.js: `new V86({ hda: await v86Disk('disk.qcow2') })`,
+ * `await v86Disk({ file: 'new.qcow2', size: '2G' })`,
  * `await v86Disk({ overlay: { file: 'mine.qcow2' }, base: { file: 'base.img' } })`.
  *
- * @throws BlockError of opening, and of making images; EINVAL for a size that is not made of sectors; EFBIG from 2 TiB on
+ * @throws BlockError of opening, and of creating images; EINVAL for a size that is not a multiple of the
+ * sector size; EFBIG from 2 TiB on
  */
 export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions = {}): Promise<V86Disk> {
   requireV86Options(options, { host: requireHost })
@@ -95,7 +97,7 @@ function placeOf(source: PlaceSource): OpenedPlace {
   }
 }
 
-/** @throws BlockError EINVAL for a URL of something else than a file of this machine */
+/** @throws BlockError EINVAL for a URL that is not of a file on this machine */
 function pathOf(file: string | URL): string {
   if (!(file instanceof URL)) return file
   const path = pathOfUrl(file)
@@ -103,10 +105,13 @@ function pathOf(file: string | URL): string {
   throw new BlockError('EINVAL', `a disk in Node is made of files, not of '${file}'`)
 }
 
-/** What an overlay calls its base: a path from where the overlay lies, which no other program takes for a protocol. */
+/**
+ * The overlay's name for its base: a path relative to the overlay's directory, written so that no program
+ * takes it for a protocol.
+ */
 function nameBeside(overlay: string, base: string): string {
   if (isAbsolute(base)) return base
-  // Programs follow links before they go up by `..`, so the real directories are what counts.
+  // Programs follow links before they go up by `..`, so the real directories count.
   const from = realDirectory(overlay)
   const name = relative(from, join(realDirectory(base), basename(base)))
   return pathName(sep === '/' ? name : name.replaceAll(sep, '/'))
@@ -122,7 +127,7 @@ function realDirectory(path: string): string {
 
 function filePlace(filename: string): OpenedPlace {
   return {
-    // A path, also where it begins like a protocol.
+    // Always a path, even if it begins like a protocol.
     bytes: {
       driver: hostDevice.recognises?.(filename) ? hostDevice.name : file.name,
       filename: pathName(filename),
@@ -132,7 +137,7 @@ function filePlace(filename: string): OpenedPlace {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
       return nameBeside(pathOf(overlay.file), filename)
     },
-    // A file of no bytes was begun to be made, by a process that did not get far.
+    // A file without bytes is left from a creation that was interrupted.
     async exists() {
       try {
         return (await stat(filename)).size > 0

@@ -1,4 +1,4 @@
-/** From a {@link DiskSource} to an open node: images are found or made, overlays are put over their bases. */
+/** Turns a {@link DiskSource} into an open node: finds or creates images, puts overlays over bases. */
 import {
   type AnyDriver,
   BlockError,
@@ -16,60 +16,66 @@ import {
 import { requireSource } from './check-source.ts'
 import type { DiskSource, OverlaySource, PlaceOptions, PlaceSource } from './source.ts'
 
-/** A place that an entry knows how to reach. */
+/** A place that an entry can open: a file, a URL, a name in the browser's storage. */
 export interface OpenedPlace {
-  /** The node of its bytes: options, or an open node. */
+  /** The node of the place's bytes: options, or an open node. */
   readonly bytes: NodeOptions | BlockNode
   readonly readOnly: boolean
-  /** What the header of an overlay there may call it, for other programs. Absent, or undefined: nothing. */
+  /** The name of this base for the header of an overlay, for other programs. Absent, or undefined: none. */
   nameFrom?(overlay: OverlaySource['overlay']): string | undefined
-  /** Whether there is anything. Absent: there is. */
+  /** Whether an image exists. Absent: it does. */
   exists?(): Promise<boolean>
   /**
-   * Makes it, empty. Absent: nothing can be made there.
+   * Creates the file, empty. Absent: nothing can be created there.
    *
-   * @returns what takes it back, when no image could be made; nothing for a place that was there before
+   * @returns an object that removes it again, if creating the image fails; undefined if it existed before
    */
   create?(): Promise<CreatedPlace | undefined>
 }
 
-/** What an entry brings: its drivers, and its places. */
+/** The parts that an entry provides: its drivers and its places. */
 export interface SourceKit {
   readonly environment: OpenEnvironment
-  /** The driver of images that are made: qcow2. */
+  /** The driver of images that are created: qcow2. */
   readonly imageDriver: AnyDriver
-  /** @throws BlockError ENOTSUP for a place of another entry */
+  /** Opens a place. @throws BlockError ENOTSUP for a place of another entry */
   place(source: PlaceSource): OpenedPlace
-  /** Judges the size of a disk, in bytes, before an image is made for it. Absent: any size is good. @throws BlockError */
+  /**
+   * Checks the size of a disk, in bytes, before an image is created for it. Absent: any size is valid.
+   * @throws BlockError
+   */
   checkSize?(bytes: number): void
 }
 
-/** What was made for a disk so far, last first, to be taken back if there will be no disk. */
+/** Functions that remove the images created so far; called in reverse order if opening fails. */
 type Made = (() => Promise<void>)[]
 
-/** A disk that was opened. */
+/** An opened source. */
 export interface OpenedSource {
   readonly node: BlockNode
-  /** It was opened here. */
+  /** Whether the node was opened here. */
   readonly isOwn: boolean
-  /** Removes the images that were made for it, once the node is closed: no disk came of it. What was there before stays. */
+  /**
+   * Removes the images that were created for it, after the node was closed, if no disk could be made. Images
+   * that existed before stay.
+   */
   undo(): Promise<void>
 }
 
 const PLACES = ['file', 'blob', 'url', 'opfs', 'indexeddb', 'memory']
 
-/** Discards free space, and zeroes take none: disks in browsers are counted by their size. */
+/** Discards are passed on, and zeroes take no space: browsers count file sizes against the quota. */
 const SPARSE = { discard: 'unmap', 'detect-zeroes': 'unmap' }
 
 /**
- * Opens a disk.
+ * Opens the node of a disk.
  *
- * @throws BlockError of opening, and of making images; what was made is removed then
+ * @throws BlockError of opening, and of creating images; created images are removed then
  */
 export async function openSource(kit: SourceKit, source: DiskSource): Promise<OpenedSource> {
   requireSource(source)
   const made: Made = []
-  // What cannot be removed is empty: the next attempt takes it for what was only begun.
+  // A file that cannot be removed is empty: the next attempt takes it for an interrupted creation.
   const undo = async (): Promise<void> => {
     for (const remove of made.splice(0).reverse()) await remove().catch(() => undefined)
   }
@@ -114,7 +120,7 @@ async function placeOptions(kit: SourceKit, source: PlaceSource, made: Made): Pr
 
 const SIZE = { size: size('Virtual disk size') }
 
-/** A size that was given, in bytes; a wrong one is refused also where there is an image already. @throws BlockError EINVAL, EFBIG */
+/** Parses a size, to bytes, even if the image exists already. @throws BlockError EINVAL, EFBIG */
 function bytesOf(kit: SourceKit, given: number | string | undefined): number | undefined {
   if (given === undefined) return undefined
   const bytes = parseOptions(SIZE, { size: given }).size!
@@ -148,7 +154,7 @@ async function overlayOptions(
   return { ...SPARSE, driver: kit.imageDriver.name, file: place.bytes, backing }
 }
 
-/** Nobody writes to a base. */
+/** The options of a base, which is opened read-only. */
 async function baseOptions(
   kit: SourceKit,
   base: PlaceSource | OverlaySource,
@@ -169,7 +175,7 @@ async function inMemory({ environment }: SourceKit): Promise<OpenedPlace> {
 const isMissing = async (place: OpenedPlace): Promise<boolean> =>
   place.exists !== undefined && !(await place.exists())
 
-/** The image is made in memory, and written in one go: a page that dies meanwhile leaves no half of one. */
+/** Makes the image in memory, and writes it in one request: a page that dies leaves no partial image. */
 async function makeImage(
   { environment, imageDriver }: SourceKit,
   place: OpenedPlace,
@@ -182,14 +188,14 @@ async function makeImage(
   const content = new Uint8Array(draft.size)
   await draft.read(0, content)
   const created = await place.create()
-  // A place that was there was empty, and is made empty again.
+  // A file that existed was empty, and is emptied again.
   made.push(created ? () => created.remove() : async () => void (await place.create!()))
   const node = isBlockNode(place.bytes) ? place.bytes : await openNode(environment, place.bytes)
   try {
     await node.write(0, content)
     await node.flush()
   } catch (error) {
-    // What could not be written must not be tried again by closing it.
+    // Closing would try the failed writes again.
     if (node !== place.bytes) await node.crash()
     throw error
   }

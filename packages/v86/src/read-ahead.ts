@@ -1,4 +1,4 @@
-/** Guesses what will be read next: a reader that goes on where it stopped is followed, further with every request. */
+/** Predicts sequential reads: for a reader that continues where it stopped, the window keeps growing. */
 
 /** Decides how far ahead to read. Offsets and lengths in bytes. */
 export class ReadAhead {
@@ -6,15 +6,15 @@ export class ReadAhead {
   #next = -1
   #window = 0
 
-  /** @param most the longest way ahead; 0: never */
+  /** @param most limit of the window; 0: never read ahead */
   constructor(most: number) {
     this.#most = most
   }
 
   /**
-   * Told of a request of the guest.
+   * Records a request of the guest.
    *
-   * @returns how much behind its end should be in memory soon
+   * @returns the number of bytes after its end to read ahead
    */
   after(offset: number, bytes: number): number {
     const goesOn = offset === this.#next

@@ -1,4 +1,4 @@
-/** Changing CDs and floppies: v86's own methods for that take buffers alone, and throw at other disks. */
+/** Changing CDs and floppies: v86's own methods for that accept only buffers, and throw for other disks. */
 import { BlockError, oneOfWords } from '@vmblock/block-core'
 import { requireDisk } from './check-source.ts'
 import type { V86Disk } from './v86-disk.ts'
@@ -23,7 +23,7 @@ function devicesOf(emulator: unknown): Devices {
 
 const requireDrive = oneOfWords(0, 1)
 
-/** Puts a disk into the CD drive; `emulator.eject_cdrom()` takes it out. @throws BlockError ENOTSUP where there is no such drive */
+/** Puts a disk into the CD drive; `emulator.eject_cdrom()` takes it out. @throws BlockError ENOTSUP */
 export async function insertCdrom(emulator: unknown, disk: V86Disk): Promise<void> {
   requireDisk(disk, 'disk')
   const { cdrom } = devicesOf(emulator)
@@ -37,7 +37,7 @@ export async function insertCdrom(emulator: unknown, disk: V86Disk): Promise<voi
  * Puts a disk into a floppy drive; `emulator.eject_fda()` takes it out.
  *
  * @param drive 0: fda, 1: fdb
- * @throws BlockError ENOTSUP where there is no such drive; EINVAL for a size that no floppy has
+ * @throws BlockError ENOTSUP if there is no such drive; EINVAL for a size that no floppy has
  */
 export async function insertFloppy(emulator: unknown, disk: V86Disk, drive: 0 | 1 = 0): Promise<void> {
   requireDisk(disk, 'disk')
@@ -48,7 +48,7 @@ export async function insertFloppy(emulator: unknown, disk: V86Disk, drive: 0 | 
   await disk.load()
   const taken = floppy.insert_disk(disk, disk.readOnly)
   if (taken && floppy.buffer === disk) return
-  // v86 makes other sizes fit, with a copy of a buffer that only its own disks have: the floppy would be empty.
+  // v86 pads other sizes by copying a buffer that only its own disks have: the floppy would be empty.
   floppy.eject_disk()
   throw new BlockError('EINVAL', `v86 knows no floppy of ${disk.size} bytes`)
 }

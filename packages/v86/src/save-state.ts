@@ -1,9 +1,9 @@
-/** Saving the state of a machine whose disks are ours: nothing may be on its way, and what was written must be durable. */
+/** Saves the state of an emulator with these disks, after all requests have ended and are durable. */
 import { expects, requireCallback } from '@vmblock/block-core'
 import { requireDisk } from './check-source.ts'
 import type { V86Disk } from './v86-disk.ts'
 
-/** What is needed of a `V86`. */
+/** The methods of a `V86` that are needed. */
 export interface SavableEmulator {
   is_running(): boolean
   run(): Promise<void> | void
@@ -11,17 +11,17 @@ export interface SavableEmulator {
   save_state(): Promise<ArrayBuffer>
 }
 
-/** Something that runs and can be stopped, as a `V86`. */
+/** Checks for an object that runs and can be stopped, such as a `V86`. */
 export const requireEmulator = expects('a V86', (value) => {
   const { is_running, run, stop } = (value ?? {}) as Partial<SavableEmulator>
   return [is_running, run, stop].every((method) => typeof method === 'function')
 })
 
 /**
- * Pauses the emulator, drains and flushes its disks, and saves its state. The state names the images, and is of use with them as
- * they are now: once the guest has gone on to write, restoring it is refused.
+ * Pauses the emulator, drains and flushes its disks, and saves its state. The state names the images, and is
+ * only valid with their current content: once the guest has written more, restoring it is refused.
  *
- * @throws BlockError as a disk fails; the emulator runs on in any case, if it ran
+ * @throws BlockError as a disk fails; an emulator that was running continues in any case
  */
 export async function saveState(
   emulator: SavableEmulator,

@@ -1,4 +1,6 @@
-/** Other emulators than v86: one that asks synchronously first, as ports to WebAssembly do, and one with callbacks. */
+/**
+ * Other emulators: one that tries synchronous calls first, as WebAssembly ports do, and one with callbacks.
+ */
 import { DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
@@ -7,18 +9,18 @@ import { EmulatorDisk } from './emulator-disk.ts'
 import { type SectorDevice, withCallbacks } from './sector-device.ts'
 import { SlowDisk, settle } from './testing/slow-disk.ts'
 
-/** What a program of the toy machine consists of. Memory and disk are addressed in sectors. */
+/** An instruction of the toy machine. Memory and disk are addressed in sectors. */
 type Instruction =
   | readonly ['load', sector: number, into: number]
   | readonly ['store', sector: number, from: number]
   | readonly ['fill', at: number, value: number]
   | readonly ['flush']
 
-/** A machine whose processor stops for its disk only where it must. */
+/** A machine whose processor waits for its disk only if it must. */
 class ToyMachine {
   readonly memory = new Uint8Array(16 * 512)
   readonly #disk: SectorDevice
-  /** How often the processor had to stop. */
+  /** How often the processor had to wait. */
   waits = 0
 
   constructor(disk: SectorDevice) {

@@ -1,49 +1,50 @@
 /**
- * A disk as the drive of an emulator wants it: whole sectors, by number, at once where nothing has to be waited for. This is
- * all that an emulator needs to know of us; v86 has its own interface (v86-disk.ts), which is a thin layer over this one.
+ * A disk as an emulator's drive needs it: whole sectors, by number, synchronously if nothing has to be waited
+ * for. This is the whole interface for emulators; v86 has its own (v86-disk.ts), a thin layer over this one.
  */
 import { type Bytes, expects, requireCallback } from '@vmblock/block-core'
 
-/** A disk of sectors. Buffers are whole sectors, and requests lie inside the disk; what is not is refused with EINVAL or EIO. */
+/** A disk of sectors. Refuses buffers that are not whole sectors (EINVAL), and requests outside (EIO). */
 export interface SectorDevice {
   /** Bytes in a sector. */
   readonly sectorSize: number
-  /** How many sectors there are. */
+  /** Number of sectors. */
   readonly sectors: number
   readonly readOnly: boolean
   /**
-   * Fills `into` if that needs no waiting. What was written before, and is still on its way, is what is read.
+   * Fills `into` if that needs no waiting. Reads see earlier writes, even those not yet in the image.
    *
-   * @returns false where it does: then nothing was done, and {@link read} is to be asked
+   * @returns false if it needs waiting: then nothing was done; use {@link read}
    */
   readSync(sector: number, into: Bytes): boolean
   /**
-   * Fills `into`, behind all writes of these sectors that were asked for before.
+   * Fills `into`, after all earlier writes to these sectors.
    *
-   * @param signal gives up waiting: rejects with ECANCELED, and `into` is not touched from then on
-   * @throws BlockError as the image, or what holds it, failed
+   * @param signal aborts the wait: rejects with ECANCELED, and `into` is not touched from then on
+   * @throws BlockError as the image or its storage fails
    */
   read(sector: number, into: Bytes, signal?: AbortSignal): Promise<void>
   /**
-   * Takes a copy of `from`, if there is room for it and it need not be durable at once.
+   * Takes a copy of `from`, if there is room and the write need not be durable at once.
    *
-   * @returns false where not: then nothing was taken, and {@link write} is to be asked
+   * @returns false otherwise: then nothing was written; use {@link write}
    */
   writeSync(sector: number, from: Bytes): boolean
   /**
-   * Takes a copy of `from` before it returns, so that the buffer is the caller's again. Resolves once more may be written
-   * (`write-back`), or once it is durable (`write-through`). Writes reach the image in the order of the calls.
+   * Takes a copy of `from` before it returns, so that the buffer is the caller's again. Resolves once there
+   * is room for more (`write-back`), or once the write is durable (`write-through`). Writes reach the image
+   * in the order of the calls.
    *
-   * @throws BlockError EPERM on a read-only disk, and as the image failed
+   * @throws BlockError EPERM on a read-only disk, and as the image fails
    */
   write(sector: number, from: Bytes): Promise<void>
-  /** Gives up the content of sectors (TRIM), in order with the writes. */
+  /** Discards the content of sectors (TRIM), in order with the writes. */
   discard(sector: number, count: number): Promise<void>
-  /** Resolves when everything that was written before the call is durable. @throws BlockError where it is not */
+  /** Resolves when everything written before the call is durable. @throws BlockError if it is not */
   flush(): Promise<void>
 }
 
-/** Told of the end of a request, perhaps before the call that asked for it has returned. */
+/** Called when a request has ended, possibly before the call that made it returns. */
 export type SectorsDone = (error?: unknown) => void
 
 /** A {@link SectorDevice} for emulators that are written with callbacks. */
@@ -60,11 +61,11 @@ const requireDevice = expects('a SectorDevice', (value) => {
   return [readSync, read, writeSync, write, discard, flush].every((method) => typeof method === 'function')
 })
 
-/** The same disk with callbacks instead of promises; what needs no waiting is done before the call returns. */
+/** Wraps a disk with callbacks instead of promises; requests that need not wait end before the call does. */
 export function withCallbacks(device: SectorDevice): CallbackDevice {
   requireDevice(device, 'device')
   const tell = (promise: Promise<void>, done: SectorsDone): void => {
-    // Two arguments: what `done` itself throws is no failure of the disk.
+    // Two arguments: an exception of `done` itself is not a failure of the disk.
     promise.then(
       () => done(),
       (error: unknown) => done(error),

@@ -1,4 +1,4 @@
-/** `v86Disk`: from a node, or the options of one, to a disk for v86. */
+/** `v86Disk`: makes a disk for v86 from a node, or from the options of one. */
 import {
   BlockError,
   type BlockNode,
@@ -12,18 +12,19 @@ import { openSource, type SourceKit } from './open-source.ts'
 import type { DiskSource } from './source.ts'
 import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
-/** {@link V86DiskOptions}, and what opening a node depends on. */
+/** {@link V86DiskOptions}, and the environment to open a node in. */
 export interface V86OpenOptions extends V86DiskOptions {
-  /** The drivers there are, and what an image may name. Needed to open a node; there is no default, and no global registry. */
+  /** The drivers, and the `OpenHost` of images. Needed to open a node: there is no global registry. */
   readonly environment?: OpenEnvironment
 }
 
 /**
- * A disk for v86: `new V86({ hda: await v86Disk(node) })`. A node that was given stays the caller's, one that is opened here is
- * closed with the disk.
+ * Makes a disk for v86: `new V86({ hda: await v86Disk(node) })`. A node passed in stays the caller's; a node
+ * opened here is closed with the disk.
  *
  * @param source an open node, or the options of one (with {@link V86OpenOptions.environment})
- * @throws BlockError of opening; EINVAL for a size that is not made of sectors; EFBIG from 2 TiB on
+ * @throws BlockError of opening; EINVAL for a size that is not a multiple of the sector size; EFBIG from 2
+ * TiB on
  */
 export async function v86Disk(
   source: BlockNode | NodeOptions,
@@ -41,7 +42,7 @@ export async function v86Disk(
   return diskOfOwnNode(await openNode(environment, source), settings)
 }
 
-/** A disk that closes its node; if it cannot be made, the node is closed at once. @throws BlockError as {@link v86Disk} */
+/** Makes a disk that owns its node, and closes the node if that fails. @throws as {@link v86Disk} */
 export async function diskOfOwnNode(node: BlockNode, options: V86DiskOptions): Promise<V86Disk> {
   try {
     return new V86Disk(node, { ownsNode: true, ...options })
@@ -52,9 +53,9 @@ export async function diskOfOwnNode(node: BlockNode, options: V86DiskOptions): P
 }
 
 /**
- * A disk of whatever an entry understands.
+ * Makes a disk from any source that the entry supports.
  *
- * @throws BlockError of opening, and of making images; then nothing is left that was made for it
+ * @throws BlockError of opening, and of creating images; then images created for it are removed
  */
 export async function diskOfSource(
   kit: SourceKit,

@@ -98,7 +98,7 @@ describe('v86Disk', () => {
     await expect(
       v86Disk({ driver: 'memory', size: 513, 'node-name': 'odd' }, { environment }),
     ).rejects.toThrow('sectors')
-    // Its name is free again.
+    // The node's name is free again.
     await (await openNode(environment, { driver: 'memory', 'node-name': 'odd' })).close()
   })
 })
@@ -248,7 +248,7 @@ describe('requests', () => {
           }
         }
       }
-      // Only by a request can a disk know of a reset, unless it is attached.
+      // A disk that is not attached learns of a reset only by the next request.
       void drive.read(0, 512)
       slow.hurry()
       await disk.close()
@@ -258,7 +258,7 @@ describe('requests', () => {
 })
 
 describe('states', () => {
-  /** As v86 saves it: through JSON, with typed arrays apart. */
+  /** Saves the state as v86 does: as JSON, with typed arrays stored separately. */
   const saved = (disk: V86Disk): unknown[] => JSON.parse(JSON.stringify(disk.get_state())) as unknown[]
 
   it('name the disk, hold nothing of it, and are restored on the same disk', async () => {

@@ -1,4 +1,4 @@
-/** A disk for v86: the interface that v86 calls, over the disk of emulator-disk.ts, without the traps of that interface. */
+/** A disk for v86: the interface that v86 calls, on top of emulator-disk.ts, without its traps. */
 import {
   BlockError,
   type BlockNode,
@@ -21,15 +21,15 @@ import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from './
 import { EmulatorDisk, requireSectors } from './emulator-disk.ts'
 import type { V86Buffer, V86Progress } from './v86-interface.ts'
 
-/** v86 counts sectors in 32 bits: from here on a disk would seem to be smaller than it is. */
+/** v86 counts sectors in 32 bits: disks from this size on, in bytes, would appear smaller than they are. */
 const TOO_LARGE = 2 ** 32 * SECTOR
-/** Bytes: a disk that is larger is not handed out in one piece. */
+/** The largest disk that is returned as one buffer, in bytes. */
 const LARGEST_BUFFER = 2 ** 30
 
 /**
- * Judges the size of a disk, in bytes; `what` names the disk.
+ * Checks the size of a disk, in bytes; `what` names the disk.
  *
- * @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count
+ * @throws BlockError EINVAL for a size that is not whole sectors, EFBIG for a disk too large for v86
  */
 export function checkDiskSize(bytes: number, what = 'the disk'): void {
   if (bytes >= TOO_LARGE)
@@ -37,18 +37,18 @@ export function checkDiskSize(bytes: number, what = 'the disk'): void {
   requireSectors(bytes, what)
 }
 
-/** How a {@link V86Disk} behaves. */
+/** Options of a {@link V86Disk}. */
 export interface V86DiskOptions extends DiskOptions {
-  /** What saved states call the disk; restoring compares it. Default: driver and file name of the image. */
+  /** The disk's name in saved states, compared on restore. Default: driver and file name of the image. */
   readonly identity?: string
   /**
-   * Restore a state also if the disk was written to since it was saved. The guest's caches are then older than the disk: only for
-   * guests that have not mounted it, or mounted it read-only. Default: no.
+   * Whether to restore a state even if the disk was written to since it was saved. The guest's caches are
+   * then older than the disk: only for guests that have not mounted it, or mounted it read-only. Default: no.
    */
   readonly allowOlderState?: boolean
 }
 
-/** What is known here, and what the disk below knows. */
+/** Splits the options of a {@link V86Disk} from those of the disk below, and checks `more`. */
 function splitOptions(options: V86DiskOptions, more: Readonly<Record<string, Check>>) {
   const given: unknown = options
   if (!isPlain(given)) throw wrongValue('options', 'a plain object', given)
@@ -68,11 +68,11 @@ const OWN = { identity: requireText, allowOlderState: requireFlag }
 export const requireV86Options = (options: V86DiskOptions, more: Readonly<Record<string, Check>>): void =>
   void diskSettings(splitOptions(options, more).settings)
 
-/** How a drive is told of failures; set by attachDisk. */
+/** Reports failures to a drive; set by attachDisk. */
 export interface V86DriveLink {
-  /** A read failed; `fn` is what it was asked with. */
+  /** A read failed; `fn` is its callback. */
   readFailed(fn: (data: Uint8Array) => void): void
-  /** A write failed that the drive waits for. */
+  /** A write that the drive waits for failed. */
   writeFailed(): void
 }
 
@@ -86,14 +86,14 @@ let sessions = 0
 /** See the head of this file. Made by `v86Disk`, or around an open node. */
 export class V86Disk extends EmulatorDisk implements V86Buffer {
   readonly byteLength: number
-  /** v86's declarations know images by their `url` alone. It never looks at that of an object like this one. */
+  /** v86's type declarations require a `url` of images. For an object like this one v86 never reads it. */
   readonly url = 'vmblock:'
   onload: ((event: object) => void) | undefined = undefined
   onprogress: ((event: V86Progress) => void) | undefined = undefined
-  /** @internal The guest was told that it has to flush. */
+  /** @internal Whether the guest was told that it has to flush. */
   guestFlushes = false
   #drive: V86DriveLink | undefined
-  /** What the durability was before the guest's flushes could not be heard. */
+  /** The durability to return to when the guest's flushes reach the disk again; undefined: unchanged. */
   #unheard: Durability | undefined
   readonly #identity: string
   readonly #allowOlderState: boolean
@@ -101,10 +101,10 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     `${Date.now().toString(36)}-${(sessions++).toString(36)}-${Math.random().toString(36).slice(2)}`
   #pending = new Set<Pending>()
   #answered: (() => void)[] = []
-  /** The write that v86 waits for; a later request means that the guest has given it up. */
+  /** The write that v86 waits for; a later request means that the guest has abandoned it. */
   #awaited: Pending | undefined
 
-  /** @throws BlockError EINVAL for a size that is not made of sectors, EFBIG for a disk that v86 cannot count */
+  /** @throws BlockError EINVAL for a size that is not whole sectors, EFBIG for a disk too large for v86 */
   constructor(node: BlockNode, options: V86DiskOptions = {}) {
     requireNode(node, 'node')
     const { settings, identity, allowOlderState = false } = splitOptions(options, {})
@@ -117,9 +117,9 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
 
   // ---- what v86 calls ----
 
-  /** Brings the first sector into memory, where v86 looks for the geometry of the disk, and says that the disk is there. */
+  /** Reads the first sector, where v86 looks for the geometry of the disk, and reports the disk as loaded. */
   async load(): Promise<void> {
-    // What fails here fails again when the guest reads; v86 could not be told.
+    // A failure will recur when the guest reads; v86 has no way to take it here.
     await this.readAt(0, new Uint8Array(SECTOR)).catch(() => undefined)
     const { byteLength } = this
     this.onprogress?.({ loaded: byteLength, total: byteLength, lengthComputable: true })
@@ -141,7 +141,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
       return
     }
     const pending = this.#begin({ signal })
-    // Two arguments: what v86 itself throws in `fn` is no failure of the disk.
+    // Two arguments: an exception of v86 in `fn` is not a failure of the disk.
     void this.readAt(start, into).then(
       () => {
         if (this.#end(pending) && !signal?.aborted) fn(into)
@@ -184,9 +184,10 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   }
 
   /**
-   * Which image this is, and how far it was written: not its content. The emulator has to be stopped and the disk drained.
+   * Returns the image's identity and number of changes, not its content. The emulator must be stopped and the
+   * disk drained.
    *
-   * @throws BlockError EBUSY while the guest waits for an answer, which the restored guest would wait for in vain
+   * @throws BlockError EBUSY while the guest waits for an answer, which the restored guest would never get
    */
   get_state(): unknown[] {
     if ([...this.#pending].some(({ signal }) => !signal?.aborted))
@@ -197,11 +198,11 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     return encodeMoment(this.#moment())
   }
 
-  /** @throws BlockError EINVAL for a state of another disk, or one of before the disk was changed */
+  /** Restores a state. @throws BlockError EINVAL for another disk's, or from before the disk was changed */
   set_state(state: unknown[]): void {
     const then = decodeMoment(state)
     requireSameDisk(then, this.#moment(), this.#allowOlderState)
-    // Nobody waits any more for what was asked before.
+    // The restored guest does not wait for earlier requests.
     this.abandon()
     if (!then.clean && then.session !== this.#session)
       this.emit('warn', 'the state was saved before the disk was flushed: writes of that time may be missing')
@@ -214,7 +215,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     )
   }
 
-  /** Reads the whole disk into memory, if it has at most 1 GiB; else, and if that fails, there is no buffer. */
+  /** Reads the whole disk into memory, up to 1 GiB; otherwise, or if that fails, `fn` gets no buffer. */
   get_buffer(fn: (buffer?: ArrayBuffer) => void): void {
     requireCallback(fn, 'fn')
     void this.#wholeDisk().then(
@@ -224,9 +225,9 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   }
 
   /**
-   * The disk as a file, if all of it is in memory, as a floppy is that was read once.
+   * Returns the disk as a file, if all of it is in memory, as with a floppy that was read once.
    *
-   * @throws BlockError ENOTSUP where it is not: read the node instead
+   * @throws BlockError ENOTSUP if it is not: read the node instead
    */
   get_as_file(name: string): File {
     requireText(name, 'name')
@@ -246,7 +247,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     }
   }
 
-  /** @internal Of attachDisk: who hears the guest's flushes, and tells it of failures; undefined: nobody. */
+  /** @internal For attachDisk: sets the link for the guest's flushes and for failures; undefined: none. */
   link(drive: V86DriveLink | undefined): void {
     this.#drive = drive
     if (!drive && this.guestFlushes) this.#distrust()
@@ -255,7 +256,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     this.#unheard = undefined
   }
 
-  /** @internal The drive was reset, or restored: it waits for nothing any more. What was written stays on its way. */
+  /** @internal Drops pending answers: the drive was reset or restored, and waits for none. Writes stay. */
   abandon(): void {
     this.#awaited = undefined
     this.#pending = new Set()
@@ -275,7 +276,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     }
   }
 
-  /** The guest believes in a write cache, and its flushes do not come here. */
+  /** Switches to write-through: the guest relies on flushes, but they do not reach this disk. */
   #distrust(): void {
     this.#unheard ??= this.durability
     this.durability = 'write-through'
@@ -286,7 +287,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     return pending
   }
 
-  /** @returns whether anybody waits for the answer */
+  /** @returns whether v86 still waits for the answer */
   #end(pending: Pending): boolean {
     if (this.#awaited === pending) this.#awaited = undefined
     if (!this.#pending.delete(pending)) return false
@@ -300,7 +301,10 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     for (const resolve of waiting) resolve()
   }
 
-  /** A drive does one thing at a time: who asks again has been reset, and must not hear of what came before. */
+  /**
+   * Drops the answer to the awaited write: a drive does one thing at a time, so one that makes another
+   * request was reset, and must not get that answer.
+   */
   #giveUpWrite(): void {
     if (!this.#awaited) return
     this.#pending.delete(this.#awaited)
@@ -316,13 +320,16 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   }
 }
 
-/** What v86 never asks for; a place that is not on the disk is a failure of the request, which a guest may well cause. */
+/** Refuses arguments that v86 never passes. Offsets outside the disk, which a guest can cause, may fail. */
 function requireRequest(start: number, length: number): void {
   if (!Number.isInteger(start)) throw wrongValue('start', 'a whole number of bytes', start)
   requireCount(length, 'length')
 }
 
-/** v86 calls from the middle of its machine, where an exception is the end of it: what throws is asked again, and rejects. */
+/**
+ * Calls `run`, with false for an exception: v86 calls from inside its machine, where an exception would end
+ * it. The asynchronous call that follows rejects with the error.
+ */
 function withoutThrowing(run: () => boolean): boolean {
   try {
     return run()

@@ -1,11 +1,12 @@
 /**
- * The drives inside v86, as far as attachDisk has to do with them. None of this is documented; the names survive v86's minifier.
- * So what is relied on is tried out first, on a stand-in drive that no guest sees, and any other behaviour is refused.
+ * The part of v86's drives that attachDisk uses. None of this is documented; the names survive v86's
+ * minifier. So everything that attachDisk relies on is first tried on a stand-in drive that no guest sees,
+ * and any other behavior is refused.
  */
 import { BlockError, messageOf } from '@vmblock/block-core'
 import { ATA, STATUS } from './ata.ts'
 
-/** What holds two drives, and the bus master of both. */
+/** A channel: two drives, and the bus master of both. */
 export interface V86Channel {
   dma_status: number
   readonly master?: V86Drive
@@ -53,7 +54,7 @@ export type V86DriveMethods = Pick<
   | 'read_buffer'
 >
 
-/** How many arguments each takes. */
+/** The number of arguments of each method. */
 const ARGUMENTS: Readonly<Record<keyof V86DriveMethods, number>> = {
   ata_command: 1,
   ata_advance: 2,
@@ -70,7 +71,7 @@ const ARGUMENTS: Readonly<Record<keyof V86DriveMethods, number>> = {
 
 const DONE = STATUS.ready | STATUS.seekComplete
 
-/** Tries out everything that attachDisk relies on. @throws BlockError ENOTSUP that names the first difference */
+/** Tries everything that attachDisk relies on. @throws BlockError ENOTSUP that names the first difference */
 export function rehearse(methods: V86DriveMethods): void {
   const refuse = (what: string): never => {
     throw new BlockError('ENOTSUP', `this release of v86 has drives that attachDisk does not know: ${what}`)
@@ -104,7 +105,7 @@ class StandIn {
     const data = new Uint8Array(65536)
     const memory = new Uint8Array(8192)
     const view = new DataView(memory.buffer)
-    // The table of the bus master: one transfer of a sector, which is the last.
+    // The table of the bus master: one transfer of one sector, marked as the last.
     view.setUint32(0, DMA_ADDRESS, true)
     view.setUint16(4, 512, true)
     view.setUint8(7, 0x80)
@@ -168,12 +169,12 @@ const ZEROES = {
   atapi_add_sense: 0,
 }
 
-/** What is tried, and whether it went as expected. */
+/** The trials; each returns whether the drive behaved as expected. */
 const SCENES: Readonly<Record<string, (stage: StandIn) => boolean>> = {
   'the identification': ({ drive }) => {
     drive.create_identify_packet()
     const words = new DataView(drive.data.buffer)
-    // Sectors; flushes are known; no write cache yet.
+    // The number of sectors; flushes are supported; no write cache yet.
     return (
       drive.data_length === 512 &&
       words.getUint32(60 * 2, true) === SECTORS &&

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { settle } from './testing/slow-disk.ts'
 import { type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
 
-/** A target that shows what it is sent, and ends it on demand. */
+/** A queue whose target records requests, and ends them on demand. */
 function stage(limit = 100, longest = 16) {
   const sent: string[] = []
   const ends: { resolve(): void; reject(error: unknown): void }[] = []
@@ -37,7 +37,7 @@ function stage(limit = 100, longest = 16) {
   }
 }
 
-/** Whether a promise has been resolved, by name. */
+/** Tracks the state of a promise. */
 function watch(promise: Promise<unknown> | undefined) {
   const state = { is: 'waits' }
   promise?.then(

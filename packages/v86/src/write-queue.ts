@@ -1,34 +1,35 @@
 /**
- * Writes on their way to the image: taken at once, sent one after the other in the order in which they came, neighbours in one
- * request. A write that fails keeps its place, so that nothing newer can be overtaken by a later try.
+ * The queue of writes to the image: accepted at once, sent one after the other in the order of arrival,
+ * contiguous ones joined. A write that fails keeps its position, so that its retry cannot overtake newer
+ * writes.
  */
 
-/** What a queue holds: bytes to write, or a range to give up. */
+/** A queued request: bytes to write, or a range to discard. */
 export interface QueuedRequest {
   readonly kind: 'write' | 'discard'
   readonly offset: number
   readonly bytes: number
-  /** Whoever asked waits until it is durable, and is told if it fails. */
+  /** Whether the caller waits until the request is durable, and gets its error. */
   readonly durable: boolean
 }
 
 /**
- * What becomes of a request that failed. `hold`: the queue stops and tries again after {@link WriteQueue.resume}; whoever waits
- * goes on waiting. `keep`: the same, but those who wait for room are let in, since what they wrote has been taken. `drop`:
- * whoever asked for it is told.
+ * What to do with a failed request. `hold`: the queue stops, and retries after {@link WriteQueue.resume};
+ * waiting callers keep waiting. `keep`: the same, but calls that wait for room resolve, since their writes
+ * have been accepted. `drop`: the request's callers get the error.
  */
 export type Verdict = 'hold' | 'keep' | 'drop'
 
-/** Where requests go, and who decides what becomes of those that fail. */
+/** Carries out requests, and decides what to do with those that fail. */
 export interface QueueTarget {
   write(offset: number, from: Uint8Array, durable: boolean): Promise<void>
   discard(offset: number, bytes: number, durable: boolean): Promise<void>
-  /** A request has ended well. */
+  /** Called when a request has succeeded. */
   applied(request: QueuedRequest): void
   failed(request: QueuedRequest, error: unknown): Verdict
 }
 
-/** What a discard counts for, in bytes of memory. */
+/** The cost of a queued discard, in bytes of memory. */
 export const DISCARD_COST = 512
 
 interface Waiter {
@@ -36,7 +37,7 @@ interface Waiter {
   reject(error: unknown): void
 }
 
-/** One request to come; it grows while it waits. */
+/** One queued request; it grows while it waits. */
 class Entry implements QueuedRequest {
   readonly kind: QueuedRequest['kind']
   readonly offset: number
@@ -44,9 +45,9 @@ class Entry implements QueuedRequest {
   bytes: number
   chunks: Uint8Array[]
   issued = false
-  /** Who asked for it, where that is to be durable. */
+  /** Callers that wait until it is durable. */
   readonly owners: Waiter[] = []
-  /** Who waits for its end, good or bad. */
+  /** Callers that wait for its end, successful or not. */
   readonly followers: (() => void)[] = []
 
   constructor({ kind, offset, bytes, durable }: QueuedRequest, chunks: Uint8Array[]) {
@@ -60,12 +61,12 @@ class Entry implements QueuedRequest {
   get end(): number {
     return this.offset + this.bytes
   }
-  /** Bytes of memory that it counts for. */
+  /** Bytes of memory that it counts as. */
   get cost(): number {
     return this.kind === 'write' ? this.bytes : DISCARD_COST
   }
 
-  /** All of its bytes in one piece. */
+  /** Its bytes in one buffer. */
   joined(): Uint8Array {
     const [first] = this.chunks
     if (this.chunks.length === 1) return first!
@@ -79,7 +80,7 @@ class Entry implements QueuedRequest {
     return all
   }
 
-  /** Takes in a request that goes on where this one ends, or lies inside it. @returns whether it did */
+  /** Merges a request that begins where this one ends, or lies inside it. @returns whether it did */
   absorb({ kind, offset, bytes, durable }: QueuedRequest, chunks: Uint8Array[], longest: number): boolean {
     if (this.issued || this.kind !== kind || this.durable !== durable) return false
     if (offset === this.end && (kind === 'discard' || this.bytes + bytes <= longest)) {
@@ -98,7 +99,7 @@ export class WriteQueue {
   readonly #target: QueueTarget
   readonly #limit: number
   readonly #longest: number
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly #entries = new Set<Entry>()
   #tail: Entry | undefined
   #bytes = 0
@@ -109,8 +110,8 @@ export class WriteQueue {
   #drains: { readonly entry: Entry; readonly waiter: Waiter }[] = []
 
   /**
-   * @param limit bytes: from here on, whoever writes shall wait
-   * @param longest bytes of a request that was joined of several
+   * @param limit bytes beyond which writers should wait
+   * @param longest bytes of a request that was joined from several
    */
   constructor(target: QueueTarget, limit: number, longest: number) {
     this.#target = target
@@ -118,22 +119,22 @@ export class WriteQueue {
     this.#longest = longest
   }
 
-  /** Bytes that wait. */
+  /** Bytes queued. */
   get bytes(): number {
     return this.#bytes
   }
   get isEmpty(): boolean {
     return this.#entries.size === 0
   }
-  /** More waits than should. */
+  /** Whether the queue is over its limit. */
   get isFull(): boolean {
     return this.#bytes > this.#limit
   }
-  /** Whether so many bytes more would be too many. An empty queue takes anything. */
+  /** Whether `bytes` more bytes stay within the limit. An empty queue takes a request of any size. */
   hasRoomFor(bytes: number): boolean {
     return this.#bytes === 0 || this.#bytes + bytes <= this.#limit
   }
-  /** The failure at which the queue stands still. */
+  /** The failure that stopped the queue. */
   get failure(): unknown {
     return this.#failure?.error
   }
@@ -141,12 +142,12 @@ export class WriteQueue {
     return this.#failure !== undefined
   }
 
-  /** Takes a write; the queue keeps `from`. @returns when it is durable, where that was asked for */
+  /** Queues a write, and keeps `from`. @returns resolves when it is durable; undefined unless `durable` */
   write(offset: number, from: Uint8Array, durable: boolean): Promise<void> | undefined {
     return this.#push({ kind: 'write', offset, bytes: from.length, durable }, [from])
   }
 
-  /** Takes a discard. @returns when it is durable, where that was asked for */
+  /** Queues a discard. @returns resolves when it is durable; undefined unless `durable` */
   discard(offset: number, bytes: number, durable: boolean): Promise<void> | undefined {
     return this.#push({ kind: 'discard', offset, bytes, durable }, [])
   }
@@ -230,26 +231,26 @@ export class WriteQueue {
     for (const { waiter } of drains) waiter.reject(error)
   }
 
-  /** Goes on after a failure, beginning with what failed. */
+  /** Continues after a failure, beginning with the failed request. */
   resume(): void {
     this.#failure = undefined
     this.#start()
   }
 
-  /** Resolves once no more is held than should be; undefined: now. @throws when the queue is ended */
+  /** Resolves once the queue is within its limit; undefined: it is. @throws when the queue is killed */
   room(): Promise<void> | undefined {
     if (!this.isFull) return undefined
     return new Promise((resolve, reject) => this.#forRoom.push({ resolve, reject }))
   }
 
-  /** Resolves once nothing of a range is on its way any more, or has failed for good; undefined: now. */
+  /** Resolves once queued requests that overlap a range have ended in any way; undefined: there are none. */
   behind(offset: number, bytes: number): Promise<void> | undefined {
     let last: Entry | undefined
     for (const entry of this.#entries) if (entry.offset < offset + bytes && offset < entry.end) last = entry
     return last && new Promise((resolve) => last.followers.push(resolve))
   }
 
-  /** Resolves once all that was taken before the call has reached the image. @throws what the queue stands still for */
+  /** Resolves once everything queued so far has reached the image. @throws the failure that stopped it */
   async drain(): Promise<void> {
     if (this.#dead) throw this.#dead.error
     const entry = this.#tail
@@ -258,7 +259,7 @@ export class WriteQueue {
     await new Promise<void>((resolve, reject) => this.#drains.push({ entry, waiter: { resolve, reject } }))
   }
 
-  /** Drops everything, and tells whoever waits. Those who only follow go on, and see for themselves. */
+  /** Drops everything, and rejects waiting callers. Followers resolve, and notice the end by themselves. */
   kill(error: unknown): void {
     this.#dead = { error }
     const waiting = [...this.#forRoom, ...this.#drains.map(({ waiter }) => waiter)]

@@ -1,4 +1,4 @@
-/** The `blob` protocol: a File that the user picked, or any other Blob, for reading. */
+/** The `blob` protocol: reads a File that the user picked, or any other Blob. */
 import { defineDriver } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { objectOf, size } from '../options.ts'
@@ -8,16 +8,16 @@ import { fromWebError } from './web-error.ts'
 
 const KIB = 1024
 
-/** Of whatever realm: a page may have picked it in a frame. */
+/** Also true for Blobs of other realms: a page may have picked a File in a frame. */
 const isBlob = (value: unknown): value is Blob =>
   value instanceof Blob ||
   (['[object Blob]', '[object File]'].includes(Object.prototype.toString.call(value)) &&
     typeof (value as Partial<Blob>).slice === 'function')
 
 /**
- * The bytes of a Blob. Flushing does nothing, since nothing is written. Reading a part takes milliseconds whatever its
- * length, so more is read than was asked for. A File that changed since it was picked cannot be read any more, and
- * fails with EIO.
+ * The bytes of a Blob. Flushing does nothing, since nothing is written. Every read takes milliseconds,
+ * whatever its length, so more is read than requested. A File that changed after it was picked can no longer
+ * be read: reads fail with EIO.
  */
 export const blob = defineDriver({
   name: 'blob',

@@ -1,27 +1,27 @@
 /**
- * A disk that is written as a whole: changes are gathered in memory, and a flush makes them one transaction. So what
- * is stored is always the disk as it was at some moment, however the page ends.
+ * A disk that is stored as a whole: changes are gathered in memory, and a flush stores them in one
+ * transaction. So the stored disk is always in the state of some past moment, however the page ends.
  */
 import { isZero } from '../bits.ts'
 import { Mutex } from '../mutex.ts'
 import { type BlockStore, STORE_BLOCK } from './block-store.ts'
 
-/** Bytes of changes after which they are stored, flush or not: memory stays bounded. */
+/** Bytes of changes after which they are stored even without a flush, so that memory stays bounded. */
 const MOST_CHANGED = 16 * 2 ** 20
-/** Bytes of unchanged blocks that are kept. */
+/** Bytes of unchanged blocks kept in memory. */
 const MOST_CLEAN = 8 * 2 ** 20
 
 /** The blocks of one store. Offsets and lengths in bytes. */
 export class BlockDisk {
   readonly #store: BlockStore
-  /** Stored as they are; the one used last is last. */
+  /** Blocks equal to their stored content; the most recently used is last. */
   readonly #clean = new Map<number, Uint8Array>()
   #changed = new Map<number, Uint8Array>()
-  /** On their way to the store. */
+  /** Blocks being stored. */
   #storing: ReadonlyMap<number, Uint8Array> = new Map()
   readonly #loading = new Map<number, Promise<void>>()
   readonly #lock = new Mutex()
-  /** Something was stored that the browser may not have told the disk to keep. */
+  /** Whether the last commit was without strict durability, so that it may be lost. */
   #isUnsettled = false
   #size: number
 
@@ -34,7 +34,7 @@ export class BlockDisk {
     return this.#size
   }
 
-  /** Fills `into`; what lies beyond the end reads as zeroes. */
+  /** Fills `into`; bytes beyond the end read as zeroes. */
   async read(offset: number, into: Uint8Array): Promise<void> {
     const end = offset + into.length
     for (let at = offset; at < end; ) {
@@ -48,7 +48,7 @@ export class BlockDisk {
     this.#trim()
   }
 
-  /** Takes a change. @throws BlockError ENOSPC when too many wait that cannot be stored: this one is not taken */
+  /** Makes a change. @throws BlockError ENOSPC, and refuses it, if too many wait that cannot be stored */
   async write(offset: number, from: Uint8Array): Promise<void> {
     const end = offset + from.length
     for (let at = offset; at < end; ) {
@@ -58,7 +58,7 @@ export class BlockDisk {
       const piece = from.subarray(at - offset, stop - offset)
       if (piece.length < STORE_BLOCK && !this.#peek(index)) {
         await this.#load(index, index + 1)
-        continue // it may have been dropped again meanwhile
+        continue // the block may have been dropped again meanwhile
       }
       this.#change(index).set(piece, at - index * STORE_BLOCK)
       this.#size = Math.max(this.#size, stop)
@@ -70,7 +70,7 @@ export class BlockDisk {
     if (size < this.#size) {
       const within = size % STORE_BLOCK
       const last = Math.floor(size / STORE_BLOCK)
-      // What is cut off must not come back when the disk grows again.
+      // Bytes that are cut off must not reappear when the disk grows again.
       if (within > 0) {
         while (!this.#peek(last)) await this.#load(last, last + 1)
         this.#change(last).fill(0, within)
@@ -83,7 +83,7 @@ export class BlockDisk {
     await this.#save(false)
   }
 
-  /** Makes everything durable whose write completed before the call. */
+  /** Makes every write that completed before the call durable. */
   async flush(): Promise<void> {
     await this.#save(true)
   }
@@ -98,7 +98,7 @@ export class BlockDisk {
     return clean
   }
 
-  /** The block, from now on changed; new where its content does not matter. */
+  /** Marks a block as changed and returns it; a block that is not in memory starts as zeroes. */
   #change(index: number): Uint8Array {
     const block = this.#peek(index) ?? new Uint8Array(STORE_BLOCK)
     this.#clean.delete(index)
@@ -106,7 +106,7 @@ export class BlockDisk {
     return block
   }
 
-  /** Loads a block, and those behind it that are wanted too and are not there. @returns the block as it is now */
+  /** Loads a block, and missing ones after it up to `wanted`. @returns the block's current content */
   async #load(index: number, wanted: number): Promise<Uint8Array> {
     let end = index + 1
     while (end < wanted && end - index < 64 && !this.#peek(end) && !this.#loading.has(end)) end++
@@ -141,7 +141,7 @@ export class BlockDisk {
       try {
         await this.#store.commit({ size: this.#size, blocks, durable })
       } catch (error) {
-        // What was changed again meanwhile is the same memory.
+        // Blocks that were changed again meanwhile share the same memory.
         for (const [index, block] of changed) if (!this.#isCut(index)) this.#changed.set(index, block)
         throw error
       } finally {

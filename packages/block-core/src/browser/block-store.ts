@@ -1,29 +1,29 @@
 /**
- * A disk as records of an IndexedDB database: one for each block that holds anything but zeroes, and one for the facts.
- * Every change is one transaction: all of it happens, or none.
+ * A disk as records of an IndexedDB database: one for each block that is not all zeroes, and one for size and
+ * block size. Every change is one transaction: it happens completely or not at all.
  */
 import { deleteDB, type IDBPDatabase, openDB } from 'idb'
 import { BlockError, isBlockError } from '../errors.ts'
 import { fromWebError } from './web-error.ts'
 
-/** Bytes of a block: a usual cluster, and few enough records for a large disk. */
+/** Bytes of a block: a common cluster size, and few enough records for a large disk. */
 export const STORE_BLOCK = 65536
 
-/** What a disk is, beside its blocks. */
+/** The facts about a disk, stored beside its blocks. */
 interface Facts {
   /** Bytes. */
   readonly size: number
-  /** Bytes; {@link STORE_BLOCK} of whoever made the disk. */
+  /** Bytes; {@link STORE_BLOCK} of the version that made the disk. */
   readonly blockSize: number
 }
 
-/** A change of a disk, made as one. */
+/** An atomic change of a disk. */
 export interface StoreChange {
   /** Size in bytes afterwards; blocks beyond it are dropped. */
   readonly size: number
   /** New contents of blocks, by index; undefined: zeroes. */
   readonly blocks: ReadonlyMap<number, Uint8Array | undefined>
-  /** The promise resolves only when the browser has told the disk to keep it (IndexedDB 3.0, durability "strict"). */
+  /** Whether to resolve only when the change is on persistent storage (IndexedDB 3.0, "strict"). */
   readonly durable: boolean
 }
 
@@ -38,7 +38,7 @@ const databaseOf = (name: string): string => `vmblock:${name}`
 export class BlockStore {
   readonly #database: IDBPDatabase<Schema>
   readonly #name: string
-  /** Bytes, as of the last change. */
+  /** Size in bytes after the last change. */
   size: number
 
   private constructor(database: IDBPDatabase<Schema>, name: string, size: number) {
@@ -47,12 +47,12 @@ export class BlockStore {
     this.size = size
   }
 
-  /** Opens a disk. @throws BlockError ENOENT where there is none; EFORMAT for a database of somebody else */
+  /** Opens a disk. @throws BlockError ENOENT if it does not exist; EFORMAT if the database is no disk */
   static async open(name: string): Promise<BlockStore> {
     let isThere = true
     const database = await openDB<Schema>(databaseOf(name), 1, {
       upgrade(_, oldVersion, __, transaction) {
-        // Opening must not make one: what was begun here is taken back.
+        // Opening must not create a database: undo what IndexedDB has begun.
         isThere = oldVersion !== 0
         if (isThere) return
         transaction.done.catch(() => undefined)
@@ -73,15 +73,15 @@ export class BlockStore {
     }
   }
 
-  /** Makes an empty disk of `size` bytes, in place of one of that name; where that fails there is none. */
+  /** Makes an empty disk of `size` bytes, replacing one of that name; if that fails, neither exists. */
   static async create(name: string, size: number): Promise<void> {
     let reason: unknown
     try {
       await deleteDB(databaseOf(name))
       const database = await openDB<Schema>(databaseOf(name), 1, {
-        // All in one: a page that dies meanwhile leaves no database that is no disk.
+        // In one transaction: a page that dies meanwhile leaves no half-made database behind.
         upgrade(fresh, _, __, transaction) {
-          // Opening fails without a reason where its transaction does.
+          // If this transaction fails, the error of opening does not say why.
           transaction.done.catch((error: unknown) => (reason = error))
           fresh.createObjectStore('blocks')
           const put = fresh.createObjectStore('facts').put({ size, blockSize: STORE_BLOCK }, 'disk')
@@ -95,14 +95,14 @@ export class BlockStore {
     }
   }
 
-  /** Removes a disk, if there is one, with its database. Nobody may have it open. */
+  /** Removes a disk, if it exists, with its database. It must not be open anywhere. */
   static async remove(name: string): Promise<void> {
     await deleteDB(databaseOf(name)).catch((error: unknown) => {
       throw fromWebError(error, `Could not remove '${name}'`)
     })
   }
 
-  /** Whether there is a database of that name, whatever it holds. */
+  /** Whether a database of that name exists, with any content. */
   static async isThere(name: string): Promise<boolean> {
     try {
       ;(await BlockStore.open(name)).close()
@@ -112,7 +112,7 @@ export class BlockStore {
     }
   }
 
-  /** The content of the blocks [from, to), in order; undefined: zeroes. */
+  /** Reads the blocks [from, to), in order; undefined: zeroes. */
   async load(from: number, to: number): Promise<(Uint8Array | undefined)[]> {
     try {
       const { store } = this.#database.transaction('blocks')
@@ -123,7 +123,7 @@ export class BlockStore {
   }
 
   /**
-   * Makes a change. What the buffers hold is taken before the first await: they may be changed again at once.
+   * Makes a change. The buffers are copied before the first await: they may be changed again at once.
    *
    * @throws BlockError ENOSPC when the quota is used up; then nothing has changed
    */
@@ -145,7 +145,7 @@ export class BlockStore {
     }
   }
 
-  /** Waits for what is in flight, and lets the database go. */
+  /** Closes the database once its transactions in flight have ended. */
   close(): void {
     this.#database.close()
   }

@@ -1,4 +1,4 @@
-/** What is asked of a source that is far away, and when: counted on a source whose answers come when the test says so. */
+/** The cache's requests to a slow source, and their timing. The source answers when the test says so. */
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../errors.ts'
 import { expectCode, expectSame, pattern } from '../testing/contract-kit.ts'
@@ -12,12 +12,12 @@ interface Asked {
   readonly first: number
   readonly count: number
   readonly arrival: Arrival
-  /** So many bytes arrive; undefined: all, and that was it. */
+  /** Lets `bytes` bytes arrive; undefined: all, which ends the fetch. */
   give(bytes?: number): void
   fail(error: unknown): void
 }
 
-/** A cache of so many chunks over such a source. */
+/** A cache of `keeps` chunks over such a source. */
 function stage(keeps: number, ahead = 0) {
   const asked: Asked[] = []
   let taken = 0
@@ -42,14 +42,14 @@ function stage(keeps: number, ahead = 0) {
   )
   return {
     cache,
-    /** What was asked for since the last look, as `first+count`. */
+    /** The fetches since the last call, as `first+count`. */
     news() {
       const news = asked.slice(taken).map(({ first, count }) => `${first}+${count}`)
       taken = asked.length
       return news
     },
     asked,
-    /** Answers everything, and reads a part of a chunk. */
+    /** Reads a part of a chunk, and answers all fetches. */
     async read(chunk: number, bytes = 10) {
       const into = new Uint8Array(bytes)
       const reading = cache.read(chunk * CHUNK, into)
@@ -117,13 +117,13 @@ describe('what is on its way', () => {
 })
 
 describe('reading ahead', () => {
-  /** Reads chunks one after the other; what each made the cache ask for. */
+  /** Reads chunks in sequence. @returns the fetches that each read caused */
   async function follow(keeps: number, ahead: number, chunks: number): Promise<string[][]> {
     const { read, news, asked } = stage(keeps, ahead)
     const steps: string[][] = []
     for (let chunk = 0; chunk < chunks; chunk++) {
       await read(chunk)
-      // Small requests within a chunk change nothing.
+      // Small reads within a chunk change nothing.
       await read(chunk, 500)
       steps.push(news())
     }
@@ -159,7 +159,7 @@ describe('reading ahead', () => {
     await reading
     expect(asked[1]).toMatchObject({ first: 1, count: 3 })
     expect(asked.length).toBe(2)
-    // Behind what has arrived and what is coming, further ahead.
+    // The next read-ahead starts after the chunks that have arrived or are in flight.
     const next = cache.read(2 * CHUNK, into)
     expect(asked[2]).toMatchObject({ first: 4, arrival: { isWanted: false } })
     asked[1]!.give()

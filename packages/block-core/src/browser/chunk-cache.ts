@@ -1,46 +1,47 @@
 /**
- * Reading from afar: where every request costs milliseconds, whole chunks are fetched, the last ones are kept, and a reader
- * that goes on finds the next ones on their way. What is on its way is not fetched again, however little is kept.
+ * A cache for sources where every request costs milliseconds: whole chunks are fetched, the most recent ones
+ * are kept, and a sequential reader finds the next ones already in flight. A chunk in flight is not fetched
+ * again, however small the cache is.
  */
 import { divUp } from '../bits.ts'
 import { BlockError, isBlockError } from '../errors.ts'
 
-/** What a source tells, and is told, while it fetches. */
+/** The link between a source and the cache during a fetch. */
 export interface Arrival {
-  /** So many bytes of the range, from its start, are in the buffer; more each time. */
+  /** Reports that the first `bytes` bytes of the range are in the buffer; more each time. */
   arrived(bytes: number): void
-  /** Whether anything waits for it. If not, it need not be tried again. */
+  /** Whether a reader waits for the range. If not, a failed fetch need not be repeated. */
   readonly isWanted: boolean
 }
 
-/** What {@link ChunkCache} reads from. */
+/** The source that {@link ChunkCache} reads. */
 export interface ChunkSource {
   /** Bytes; does not change. */
   readonly size: number
-  /** Fills `into` with that range, which lies inside; nothing is written to it once the promise has settled. */
+  /** Fills `into` from `offset`, inside the source; writes nothing to it after the promise has settled. */
   fetch(offset: number, into: Uint8Array, arrival: Arrival): Promise<void>
 }
 
-/** How much is fetched and kept; all in bytes. */
+/** How much is fetched and kept, in bytes. */
 export interface ChunkCacheOptions {
-  /** What is fetched at least, at multiples of itself. */
+  /** Unit of fetching, aligned to multiples of itself. */
   readonly chunk: number
-  /** The most that is fetched beyond what was asked for; at most half of what is kept. */
+  /** Most bytes fetched beyond a request; limited to half of `capacity`. */
   readonly readAhead: number
-  /** What is kept at most, beside what is on its way. */
+  /** Most bytes kept, besides those in flight. */
   readonly capacity: number
 }
 
-/** The longest single fetch in bytes, whatever was asked for. */
+/** The longest single fetch, in bytes. */
 const LONGEST_FETCH = 4 * 2 ** 20
 
 interface Chunk {
   readonly bytes: Promise<Uint8Array>
-  /** How many chunks were wanted when it was fetched: a reader that goes on behind them gets twice as many. */
+  /** Chunks requested and read ahead with it: a sequential reader gets twice as many next time. */
   readonly together: number
-  /** What it came with; undefined for one that was put. */
+  /** The fetch that brings it; undefined for a chunk that was put. */
   readonly fetch: Fetch | undefined
-  /** It was read, not only fetched ahead. */
+  /** Whether it was read, not only fetched ahead. */
   isUsed: boolean
 }
 
@@ -54,12 +55,12 @@ export class ChunkCache {
   readonly #source: ChunkSource
   readonly #chunk: number
   readonly #count: number
-  /** Chunks: how many are kept, and how many are read ahead. */
+  /** Most chunks kept, and most read ahead. */
   readonly #most: number
   readonly #mostAhead: number
-  /** By index; the one used last is last. */
+  /** By index; the most recently used is last. */
   readonly #kept = new Map<number, Chunk>()
-  /** On their way, by index: as many as it takes. */
+  /** Chunks in flight, by index; not limited. */
   readonly #coming = new Map<number, Chunk>()
 
   constructor(source: ChunkSource, { chunk, readAhead, capacity }: ChunkCacheOptions) {
@@ -70,9 +71,9 @@ export class ChunkCache {
     this.#mostAhead = Math.floor(Math.min(readAhead, capacity / 2) / chunk)
   }
 
-  /** Fills `into` from `offset`; the range lies inside the source. Rejects with what the source rejected with. */
+  /** Fills `into` from `offset`; the range lies inside the source. Rejects with the source's error. */
   async read(offset: number, into: Uint8Array): Promise<void> {
-    // In pieces, so that memory stays bounded however long the request is.
+    // In pieces, so that memory stays bounded for requests of any length.
     for (let done = 0; done < into.length; done += LONGEST_FETCH)
       await this.#readPiece(offset + done, into.subarray(done, done + LONGEST_FETCH))
   }
@@ -89,12 +90,12 @@ export class ChunkCache {
         into.set(bytes.subarray(from, Math.min(end - start, bytes.length)), start + from - offset)
       }
     } catch (error) {
-      // An error of its own for each reader of what was fetched for several.
+      // Each reader gets its own error object, since one fetch may serve several.
       throw isBlockError(error) ? new BlockError(error.code, error.message, { cause: error.cause }) : error
     }
   }
 
-  /** Takes a chunk, given by its offset, that was fetched in another way. */
+  /** Adds a chunk that was fetched in another way, by its offset. */
   put(offset: number, bytes: Uint8Array): void {
     if (bytes.length > 0)
       this.#keep(offset / this.#chunk, {
@@ -109,7 +110,7 @@ export class ChunkCache {
     return this.#coming.get(index) ?? this.#kept.get(index)
   }
 
-  /** The chunks [from, to), fetched where they are missing, and what may be wanted next. */
+  /** Returns the chunks [from, to), and fetches missing ones and those likely to be wanted next. */
   #take(from: number, to: number): Promise<Uint8Array>[] {
     this.#fetchMissing(from, to, this.#ahead(from, to))
     const taken: Promise<Uint8Array>[] = []
@@ -123,19 +124,19 @@ export class ChunkCache {
     return taken
   }
 
-  /** How many chunks behind [from, to) shall be on their way: for a reader that goes on, more each time. */
+  /** Number of chunks to read ahead after [from, to): for a sequential reader, more each time. */
   #ahead(from: number, to: number): number {
     const before = this.#peek(from - 1)
-    // Once for each chunk: when it is first read, be it there or not.
+    // Only when a chunk is first read, whether it is in the cache or not.
     if (!before?.isUsed || this.#peek(to - 1)?.isUsed) return 0
     const ahead = Math.min(2 * before.together, this.#mostAhead, this.#count - to)
     let there = 0
     while (there < ahead && this.#peek(to + there)) there++
-    // In large steps: while half of it is there, nothing is asked for.
+    // In large steps: nothing is fetched while more than half of these chunks are present.
     return there <= ahead / 2 ? ahead : 0
   }
 
-  /** Fetches what is missing of [from, to) and of `ahead` chunks behind. */
+  /** Fetches the missing chunks of [from, to) and of the `ahead` chunks after it. */
   #fetchMissing(from: number, to: number, ahead: number): void {
     const longest = Math.max(1, Math.floor(LONGEST_FETCH / this.#chunk))
     const last = to + ahead
@@ -154,13 +155,13 @@ export class ChunkCache {
     let next = 0
     const fetch: Fetch = {
       isWanted,
-      // Chunk by chunk: the first ones need not wait for those that are read ahead.
+      // Chunk by chunk: the first ones need not wait for those read ahead.
       arrived: (bytes) => {
         for (; next < settle.length; next++) {
           const start = next * this.#chunk
           const end = Math.min(start + this.#chunk, all.length)
           if (end > bytes) return
-          // On its own: a part of the whole would keep all of it in memory.
+          // A copy: a view would keep the whole buffer in memory.
           settle[next]!.resolve(settle.length === 1 ? all : all.slice(start, end))
           this.#arrive(from + next, fetch)
         }
@@ -168,7 +169,7 @@ export class ChunkCache {
     }
     for (let index = from; index < to; index++) {
       const bytes = new Promise<Uint8Array>((resolve, reject) => settle.push({ resolve, reject }))
-      // Nobody may be waiting for it, and of several that fail one is awaited.
+      // It may have no reader, and of several that fail only one is awaited.
       bytes.catch(() => undefined)
       this.#coming.set(index, { bytes, together, fetch, isUsed: false })
     }
@@ -190,7 +191,7 @@ export class ChunkCache {
     this.#keep(index, chunk)
   }
 
-  /** Keeps a chunk, and forgets what was not used for longest. */
+  /** Keeps a chunk, and drops the least recently used ones beyond the limit. */
   #keep(index: number, chunk: Chunk): void {
     this.#kept.set(index, chunk)
     for (const oldest of this.#kept.keys()) {

@@ -1,14 +1,14 @@
-/** What the headers of an answer say (RFC 9110, sections 8.8, 10.2.3 and 14.4): pure reading, no requests. */
+/** Parses the headers of HTTP responses (RFC 9110, sections 8.8, 10.2.3 and 14.4). Pure. */
 
-/** `Content-Range`: a part, or (with a status of 416) that there is none. Offsets in bytes, `last` is part of it. */
+/** `Content-Range`: a range, or (with status 416) only the size. Offsets in bytes; `last` is inclusive. */
 export interface ContentRange {
   readonly first?: number
   readonly last?: number
-  /** Bytes of the whole; undefined where the server does not know (`*`). */
+  /** Bytes of the whole file; undefined if the server does not know (`*`). */
   readonly size: number | undefined
 }
 
-/** Reads `Content-Range`: units in any case, blanks wherever servers put them. @returns undefined for what is none */
+/** Parses `Content-Range`: units in any case, blanks anywhere. @returns undefined if absent or malformed */
 export function contentRangeOf(headers: Headers): ContentRange | undefined {
   const text = headers.get('content-range') ?? ''
   const match = /^\s*bytes(?:\s+|\s*[=:]\s*)(?:(\d+)\s*-\s*(\d+)|\*)\s*\/\s*(?:(\d+)|\*)\s*$/i.exec(text)
@@ -20,15 +20,15 @@ export function contentRangeOf(headers: Headers): ContentRange | undefined {
   }
 }
 
-/** What tells one version of a file from another; the empty string where the server does not say. */
+/** Distinguishes versions of a file; strings are empty if the server does not send them. */
 export interface Version {
-  /** Bytes; undefined where the server does not say. */
+  /** Bytes; undefined if the server does not say. */
   size: number | undefined
   etag: string
   modified: string
 }
 
-/** What an answer says of the version of its file. */
+/** The version of the file that a response describes. */
 export const versionOf = (headers: Headers, size: number | undefined): Version => ({
   size,
   etag: headers.get('etag')?.trim() ?? '',
@@ -39,8 +39,8 @@ const isWeak = (etag: string): boolean => /^w\//i.test(etag)
 const opaque = (etag: string): string => etag.replace(/^w\//i, '')
 
 /**
- * Whether two answers are of one version. What an answer does not say is no difference. `doubtful`: tags that are weak,
- * or dates, differ. Mirrors of one file do that too, so it needs another look.
+ * Whether two responses are of one version. A missing value is no difference. `doubtful`: weak tags or dates
+ * differ. Those of mirrors of one file may differ too, so this must be checked again.
  */
 export function compareVersions(known: Version, found: Version): 'same' | 'doubtful' | 'changed' {
   if (known.size !== undefined && found.size !== undefined && known.size !== found.size) return 'changed'
@@ -54,7 +54,7 @@ export function compareVersions(known: Version, found: Version): 'same' | 'doubt
   return haveTags ? 'doubtful' : 'same'
 }
 
-/** The first difference of two versions, in words. */
+/** Describes the first difference of two versions. */
 export function differenceOf(known: Version, found: Version): string {
   if (known.size !== undefined && found.size !== undefined && known.size !== found.size)
     return `it had ${known.size} bytes, and has ${found.size}`
@@ -63,12 +63,14 @@ export function differenceOf(known: Version, found: Version): string {
     : `it was last modified ${known.modified}, and now ${found.modified}`
 }
 
-/** Milliseconds that `Retry-After` asks to wait, by the server's own clock where it is a date; 0 where it says nothing. */
+/**
+ * The wait that `Retry-After` requests, in milliseconds; a date counts by the server's clock; 0 if absent.
+ */
 export function retryAfterOf(headers: Headers): number {
   const text = headers.get('retry-after')?.trim() ?? ''
   if (/^\d+$/.test(text)) return Number(text) * 1000
   const date = headers.get('date')
-  // Anything that is no date may be taken for one.
+  // Date.parse accepts many texts that are not dates.
   if (!/^[a-z]{3,}, /i.test(text)) return 0
   return Math.max(Date.parse(text) - (date === null ? Date.now() : Date.parse(date)) || 0, 0)
 }

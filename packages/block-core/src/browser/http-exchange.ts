@@ -1,12 +1,12 @@
 /**
- * One request and its answer, which end when nothing has come for a while, or when they are told to: whatever becomes of
- * the server, of the signal of `fetch`, or of what makes the requests in its place.
+ * One request and its response, which end when nothing has arrived for a while, or on demand, even if the
+ * server, `fetch` or its replacement ignores the abort signal.
  */
 
-/** Milliseconds: timers take no more than 2^31. */
+/** The longest timer, in milliseconds: timers take less than 2^31. */
 const LONGEST = 2 ** 30
 
-/** See the head of this file. */
+/** One request and its response: see the head of this file. */
 export class Exchange {
   readonly #controller = new AbortController()
   readonly #silence: number
@@ -15,12 +15,12 @@ export class Exchange {
   #reject!: (reason: unknown) => void
   #response: Response | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** By a clock that nobody sets. */
+  /** Time of the last sign of life, on a monotonic clock. */
   #heard = performance.now()
 
   /**
-   * @param silence milliseconds without a byte after which it ends
-   * @param silent what it ends with then
+   * @param silence milliseconds without a byte after which the exchange ends
+   * @param silent makes the error it then ends with
    */
   constructor(silence: number, silent: () => unknown) {
     this.#silence = silence
@@ -30,14 +30,14 @@ export class Exchange {
     this.#wait(silence)
   }
 
-  /** For `fetch`. What it does about it is not relied on. */
+  /** The signal to pass to `fetch`, which need not honor it. */
   get signal(): AbortSignal {
     return this.#controller.signal
   }
 
-  /** The answer. @throws what `fetch` does, or what this was ended with */
+  /** Waits for the response. @throws the error of `fetch`, or the reason passed to {@link end} */
   async answer(promise: Promise<Response>): Promise<Response> {
-    // What comes too late is let go.
+    // A response that arrives too late is discarded.
     promise.then(
       (late) => this.signal.aborted && letGo(late),
       () => undefined,
@@ -47,7 +47,7 @@ export class Exchange {
     return this.#response
   }
 
-  /** The body of the answer, piece by piece. @throws what reading it does, or what this was ended with */
+  /** Yields the body in pieces. @throws the error of reading it, or the reason passed to {@link end} */
   async *body(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
     const reader = response.body?.getReader()
     if (!reader) return
@@ -64,12 +64,12 @@ export class Exchange {
     }
   }
 
-  /** All that is wanted of the answer is there. */
+  /** Stops the timer: everything wanted of the response has arrived. */
   done(): void {
     clearTimeout(this.#timer)
   }
 
-  /** Ends it now, with that reason for those who wait; what the server still sends is refused. */
+  /** Ends the exchange now: pending calls reject with `reason`; the rest of the response is discarded. */
   end(reason: unknown): void {
     this.done()
     this.#reject(reason)
@@ -78,7 +78,7 @@ export class Exchange {
   }
 
   #wait(milliseconds: number): void {
-    // The timer holds this object: nothing else might, and what the garbage collector takes never ends.
+    // The timer keeps this object alive: if it were garbage-collected, the exchange would never end.
     this.#timer = setTimeout(
       () => {
         const left = this.#silence - (performance.now() - this.#heard)
@@ -90,7 +90,7 @@ export class Exchange {
   }
 }
 
-/** Reads no more of an answer. */
+/** Discards the rest of a response. */
 function letGo(response: Response): void {
   void response.body?.cancel().catch(() => undefined)
 }

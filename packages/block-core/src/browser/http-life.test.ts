@@ -1,4 +1,4 @@
-/** How long requests take at most, how a node ends while they are on their way, and what is never said of an address. */
+/** Time limits of requests, closing a node with requests in flight, and secret parts of URLs. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -39,7 +39,7 @@ afterEach(async () => {
   for (const node of opened.splice(0)) await node.crash()
 })
 
-/** Opens a disk whose first answer is good, and all others as given. */
+/** Opens a disk whose first response is good, and all others as given. */
 async function open(answer: Answer, options: RawOptions = {}) {
   const requests: { range: string; headers: Record<string, string>; signal: AbortSignal }[] = []
   let inFlight = 0
@@ -68,7 +68,7 @@ async function open(answer: Answer, options: RawOptions = {}) {
   return { node, requests, most }
 }
 
-/** What became of a promise so far. */
+/** Tracks the state of a promise. */
 function watch(promise: Promise<unknown>): { readonly state: string } {
   const watched = { state: 'waiting' }
   promise.then(
@@ -159,7 +159,7 @@ describe('time', () => {
         return part(from, to)
       }
       const { node, requests } = await open(slow)
-      // More than there are connections: those that wait for one are on their way, too.
+      // More requests than connections: those that wait for a connection count as in flight, too.
       const readings = Array.from({ length: 10 }, (_, i) => read(node, (i + 1) * 2 ** 19))
       await pass(10)
       const closing = watch(node.close())
@@ -240,7 +240,7 @@ describe('time', () => {
       node.setPatience('none')
       await pass(0)
       expect(reading.state).toBe('ECANCELED')
-      // And that is no end: a disk that could not be closed is read on.
+      // This is not final: a disk that could not be closed can still be read.
       node.setPatience('usual')
       const again = read(node)
       await pass(0)

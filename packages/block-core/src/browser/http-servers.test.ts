@@ -1,4 +1,4 @@
-/** Servers as they are: those that give less, say less or say it otherwise, and those that are wrong. Requests are counted. */
+/** Real-world servers, correct and faulty, with different ranges and headers. Requests are counted. */
 import { afterEach, describe, expect, it } from 'vitest'
 import { denyHost } from '../host.ts'
 import type { BlockNode } from '../node.ts'
@@ -12,7 +12,7 @@ import { http } from './http.ts'
 const environment = { registry: new DriverRegistry([http]), host: denyHost }
 const CHUNK = 65_536
 
-/** One answer to a range; both ends are part of it, `to` is NaN for a range without an end. */
+/** The response to a range; both ends are inclusive, `to` is NaN for a range without an end. */
 type Answer = (from: number, to: number, turn: number) => Response | Promise<Response>
 
 const opened: BlockNode[] = []
@@ -20,7 +20,7 @@ afterEach(async () => {
   for (const node of opened.splice(0)) await node.crash()
 })
 
-/** Opens a disk on a server that answers so. */
+/** Opens a disk on a server with these responses. */
 async function open(answer: Answer, options: RawOptions = {}) {
   const ranges: string[] = []
   const node = await openNode(environment, {
@@ -44,7 +44,7 @@ async function open(answer: Answer, options: RawOptions = {}) {
 const part = (bytes: Uint8Array, range: string, headers: Record<string, string> = {}): Response =>
   new Response(new Uint8Array(bytes), { status: 206, headers: { 'content-range': range, ...headers } })
 
-/** A server that plays along: at most `cap` bytes at a time. */
+/** A correct server that sends at most `cap` bytes at a time. */
 const serving =
   (
     content: Uint8Array,
@@ -277,13 +277,13 @@ describe('a size that is not told', () => {
 describe('whether it is the same file', () => {
   const content = pattern(20 * CHUNK)
   type Headers = Record<string, string>
-  /** Reads all of a disk whose answers have these headers. */
+  /** Reads all of a disk whose responses have these headers. */
   const reading = async (headersOf: (turn: number) => Headers, options: RawOptions = {}) => {
     const { node, ranges } = await open(
       (from, to, turn) => serving(content, { headers: headersOf(turn) })(from, to),
       options,
     )
-    // Chunk by chunk: each is a request.
+    // Chunk by chunk, so that each is a request.
     for (let at = 0; at < content.length; at += CHUNK)
       expectSame(await readBack(node, at, CHUNK), content.slice(at, at + CHUNK))
     return ranges.length

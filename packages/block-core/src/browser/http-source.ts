@@ -1,6 +1,7 @@
 /**
- * A file on a web server, read by range requests (RFC 9110 section 14): an answer that gives less than was asked for is gone on
- * with, what may pass is tried again, and every answer is compared with the first, so that it is one file all the time.
+ * A file on a web server, read by range requests (RFC 9110 section 14). A response shorter than the request
+ * is followed by another request, transient failures are retried, and every response is compared with the
+ * first, to make sure that the file does not change.
  */
 import type { Patience } from '../driver.ts'
 import { BlockError, type BlockErrorCode } from '../errors.ts'
@@ -20,37 +21,37 @@ import { Pauses } from './pauses.ts'
 import { Slots } from './slots.ts'
 import { isFutile, wordsOf } from './web-error.ts'
 
-/** How requests are made. */
+/** Settings of the requests. */
 export interface HttpSettings {
   readonly url: string
-  /** What makes them, in place of the global `fetch`: something that adds a login, for instance. */
+  /** Makes the requests in place of the global `fetch`: to add a login, for instance. */
   readonly fetch: typeof fetch | undefined
-  /** Seconds without a byte after which a request has failed, and that requests have in all once the node is being closed. */
+  /** Seconds without a byte after which a request has failed; also the total time once the node closes. */
   readonly timeout: number
-  /** How often a request is made anew that failed for a reason that may pass, and brought nothing. */
+  /** How often a request is repeated that failed for a transient reason and brought no data. */
   readonly retries: number
-  /** Milliseconds before the first of these; each further one waits twice as long. */
+  /** Milliseconds before the first repetition; each further one waits twice as long. */
   readonly retryDelay: number
-  /** The file is the same whatever its ETag and date say; its size must stay. */
+  /** Whether to ignore changes of ETag and date; the size must stay the same. */
   readonly ignoreValidators: boolean
 }
 
-/** As many connections as browsers open to one server. */
+/** Simultaneous requests: as many connections as browsers open to one server. */
 const CONNECTIONS = 6
-/** Milliseconds: the longest pause between two attempts. */
+/** The longest pause between two attempts, in milliseconds. */
 const LONGEST_PAUSE = 60_000
-/** Bytes: an answer that broke off after as many has brought something, and does not count as an attempt in vain. */
+/** Bytes: a response that broke off after this many has made progress, and does not use up a retry. */
 const SOMETHING = 4096
-/** How often a version that may be a mirror's is asked again, at once. */
+/** How often a request is repeated at once when the response's version may be a mirror's. */
 const LOOKS = 8
 
 /** A failure, and whether another attempt may succeed. */
 class Attempt extends Error {
   readonly error: BlockError
   readonly mayPass: boolean
-  /** Milliseconds that the server wants to be left alone. */
+  /** Milliseconds to wait, as the server requested. */
   readonly pause: number
-  /** The version that may be another one. */
+  /** The version that differs, perhaps only as a mirror's does. */
   readonly doubted: Version | undefined
 
   constructor(
@@ -73,7 +74,7 @@ const statusCode = (status: number): BlockErrorCode =>
       ? 'EACCES'
       : 'EIO'
 
-/** Answers that may be different next time: RFC 9110 section 15, RFC 6585. */
+/** Whether a status is transient: RFC 9110 section 15, RFC 6585. */
 const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || status >= 500
 
@@ -84,15 +85,15 @@ export class HttpSource implements ChunkSource {
   readonly #queue = new Slots(CONNECTIONS)
   readonly #running = new Set<Exchange>()
   readonly #pauses = new Pauses()
-  /** Other versions that were seen beside this one: those of mirrors. */
+  /** Versions of mirrors that were seen besides this one. */
   readonly #mirrors: Version[] = []
   #version: Version | undefined
   #patience: Patience = 'usual'
   #deadline: ReturnType<typeof setTimeout> | undefined
-  /** Why there are no requests any more. */
+  /** Why no more requests are made. */
   #ended: BlockError | undefined
 
-  /** @throws BlockError EINVAL for what is no URL */
+  /** @throws BlockError EINVAL for an invalid URL */
   constructor(settings: HttpSettings) {
     this.#settings = settings
     this.#address = addressOf(settings.url, settings.fetch !== undefined)
@@ -104,11 +105,11 @@ export class HttpSource implements ChunkSource {
   }
 
   /**
-   * Asks for the beginning of the file, which also tells its size.
+   * Requests the beginning of the file, which also tells its size.
    *
    * @param bytes how much of it to fetch
-   * @returns the beginning: `bytes`, or all there is
-   * @throws BlockError ENOTSUP where the server does not answer ranges, ENOENT, EACCES, ETIMEDOUT, EIO
+   * @returns the first `bytes` bytes, or the whole file if it is shorter
+   * @throws BlockError ENOTSUP if the server does not support range requests, ENOENT, EACCES, ETIMEDOUT, EIO
    */
   async open(bytes: number): Promise<Uint8Array> {
     const head = new Uint8Array(bytes)
@@ -116,19 +117,19 @@ export class HttpSource implements ChunkSource {
     return this.size < bytes ? head.slice(0, this.size) : head
   }
 
-  /** @throws BlockError as {@link open}; ECANCELED when it was stopped meanwhile */
+  /** @throws BlockError as {@link open}; ECANCELED if the source was stopped meanwhile */
   fetch(offset: number, into: Uint8Array, arrival: Arrival): Promise<void> {
     return this.#fill(offset, into, arrival)
   }
 
-  /** How long those who wait for answers go on doing so: see {@link NodeOps.setPatience}. */
+  /** Sets how long requests wait for responses: see {@link NodeOps.setPatience}. */
   setPatience(patience: Patience): void {
-    // What was ended is not waited for again because it ends.
+    // Once everything was ended, there is nothing to set a limit for.
     if (patience === 'limited' && this.#patience === 'none') return
     clearTimeout(this.#deadline)
     this.#patience = patience
     if (patience === 'usual') return
-    // No attempt will follow: what waits for one has failed.
+    // There are no further attempts: requests that wait for one have failed.
     this.#pauses.endAll()
     const { timeout } = this.#settings
     if (patience === 'none') this.#endAll(this.#failed('ECANCELED', 'it was closed'))
@@ -157,7 +158,7 @@ export class HttpSource implements ChunkSource {
     return new BlockError(code, `Could not read '${this.#address.shown}': ${why}`, { cause })
   }
 
-  /** Fills all of `into` that the file reaches, in as many answers as it takes. */
+  /** Fills `into` up to the end of the file, with as many requests as that takes. */
   async #fill(offset: number, into: Uint8Array, arrival?: Arrival): Promise<void> {
     let done = 0
     const took = (bytes: number): void => {
@@ -176,7 +177,7 @@ export class HttpSource implements ChunkSource {
     }
   }
 
-  /** Runs `ask` when a connection is free, and again while its failure may pass. `done` counts what it brought. */
+  /** Runs `ask` on a free connection, and repeats it after transient failures. `done`: bytes received. */
   async #persist<T>(
     ask: () => Promise<T>,
     done: () => number = () => 0,
@@ -190,7 +191,7 @@ export class HttpSource implements ChunkSource {
       try {
         this.#requirePatience()
         const result = await this.#queue.run(ask)
-        // A file that changed does not change back: these were mirrors.
+        // A changed file does not change back: the differing versions were those of mirrors.
         this.#mirrors.push(...doubted)
         return result
       } catch (failure) {
@@ -199,7 +200,7 @@ export class HttpSource implements ChunkSource {
           doubted.push(failure.doubted)
           continue
         }
-        // All that was wanted came before it broke off.
+        // Everything wanted arrived before the connection broke.
         if (failure.mayPass && isDone()) return undefined
         if (done() - before >= SOMETHING) tries = 0
         const mayGoOn = failure.mayPass && tries < retries && arrival?.isWanted !== false
@@ -212,13 +213,13 @@ export class HttpSource implements ChunkSource {
     }
   }
 
-  /** @throws BlockError ECANCELED when nothing is to be asked any more */
+  /** @throws BlockError ECANCELED if no more requests may be made */
   #requirePatience(): void {
     if (this.#ended || this.#patience === 'none')
       throw this.#ended ?? this.#failed('ECANCELED', 'it was closed')
   }
 
-  /** Makes one request, and has `read` look at its answer. */
+  /** Makes one request, and passes its response to `read`. */
   async #exchange<T>(
     range: string,
     read: (response: Response, exchange: Exchange) => Promise<T>,
@@ -235,7 +236,7 @@ export class HttpSource implements ChunkSource {
     try {
       const request = (own ?? fetch)(url, {
         headers: { Range: range, ...(authorization !== undefined && { Authorization: authorization }) },
-        // None of the browser's: it would store parts, and answer with those of another version.
+        // The browser's cache would store ranges, and answer with those of another version.
         cache: 'no-store',
         signal: exchange.signal,
       })
@@ -243,7 +244,7 @@ export class HttpSource implements ChunkSource {
       exchange.done()
       return result
     } catch (error) {
-      // Whatever the server has still to send is not wanted.
+      // The rest of the response is not wanted.
       exchange.end(error)
       throw error instanceof Attempt ? error : this.#broken(error)
     } finally {
@@ -251,7 +252,7 @@ export class HttpSource implements ChunkSource {
     }
   }
 
-  /** What went wrong with a connection, and why. */
+  /** Turns a connection error into a failed attempt. */
   #broken(error: unknown): Attempt {
     const { hide, hasSecrets, url } = this.#address
     const words = hide(wordsOf(error, url))
@@ -259,7 +260,7 @@ export class HttpSource implements ChunkSource {
     return new Attempt(this.#failed('EIO', words, cause), !isFutile(error))
   }
 
-  /** Asks for a range, and fills `into` with what comes of it. */
+  /** Requests a range, and fills `into` with the response. */
   #ask(offset: number, into: Uint8Array, took: (bytes: number) => void): Promise<void> {
     const range = `bytes=${offset}-${offset + into.length - 1}`
     return this.#exchange(range, async (response, exchange) => {
@@ -267,7 +268,7 @@ export class HttpSource implements ChunkSource {
         const size = contentRangeOf(response.headers)?.size
         if (this.#version) this.#compare({ size, etag: '', modified: '' })
         else if (size === 0) {
-          // Nothing of an empty file can be asked for.
+          // No range of an empty file can be requested.
           this.#version = { size, etag: '', modified: '' }
           return exchange.end(undefined)
         }
@@ -284,7 +285,7 @@ export class HttpSource implements ChunkSource {
     })
   }
 
-  /** Takes the body of an answer that holds `told` bytes; no more of it than is wanted. */
+  /** Reads the body of a response that announced `told` bytes, up to the length of `into`. */
   async #body(
     exchange: Exchange,
     response: Response,
@@ -318,7 +319,7 @@ export class HttpSource implements ChunkSource {
     return new Attempt(this.#failed(code, why), false)
   }
 
-  /** What part of the file an answer holds. @throws Attempt where it holds none, or not as it is in the file */
+  /** The range of the file in a response. @throws Attempt if it holds none, or holds it encoded */
   #partOf({ status, type, headers }: Response): Required<ContentRange> {
     if (type === 'opaque' || type === 'opaqueredirect')
       throw this.#refused(
@@ -355,7 +356,7 @@ export class HttpSource implements ChunkSource {
     return { first, last, size }
   }
 
-  /** Compares an answer with the first. @throws Attempt where it is, or may be, of another version */
+  /** Compares a response with the first. @throws Attempt if it is, or may be, of another version */
   #compare(found: Version): void {
     this.#version ??= found
     const known = this.#version
@@ -376,12 +377,12 @@ export class HttpSource implements ChunkSource {
     throw new Attempt(error, false, verdict === 'doubtful' ? { doubted: found } : {})
   }
 
-  /** Finds the end of a file whose answers do not tell its size (`bytes 0-99/*`). At least `known` bytes are there. */
+  /** Finds the end, of at least `known` bytes, if the server does not tell the size (`bytes 0-99/*`). */
   async #findSize(known: number): Promise<void> {
     const version = this.#version!
-    // Without an end the answer goes to that of the file, unless the server gives less at a time.
+    // A request without an end gets the rest of the file, unless the server limits its responses.
     let low = Math.max((await this.#probe('bytes=0-')) ?? 0, known)
-    /** Whether there is a byte at that place; if not, the server may tell the size after all. */
+    /** Whether there is a byte at this offset; if not, the response may tell the size after all. */
     const isThere = async (at: number): Promise<boolean> =>
       (await this.#probe(`bytes=${at}-${at}`)) !== undefined
     let high = low
@@ -398,7 +399,7 @@ export class HttpSource implements ChunkSource {
     version.size ??= low
   }
 
-  /** Looks at the headers of an answer. @returns where its part ends; undefined where there is nothing */
+  /** Requests only the headers of a range. @returns the end of the range sent; undefined if it is empty */
   async #probe(range: string): Promise<number | undefined> {
     return this.#persist(() =>
       this.#exchange(range, async (response, exchange) => {

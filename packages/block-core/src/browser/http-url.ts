@@ -1,24 +1,24 @@
-/** Addresses of disks: what is asked for, the login that stood in it, and what of it may be shown. */
+/** URLs of disks: the URL to request, the login it contained, and the form in which it may be shown. */
 import { BlockError } from '../errors.ts'
 
-/** An address that can be asked. */
+/** A URL that can be requested. */
 export interface HttpAddress {
-  /** Without a login, which `fetch` refuses, and without a fragment. */
+  /** The URL without login, which `fetch` refuses, and without fragment. */
   readonly url: string
-  /** The header that the login stands for. */
+  /** Value of the Authorization header, if the URL has a login. */
   readonly authorization: string | undefined
-  /** For names and messages: no login, and nothing of the query. */
+  /** For names and messages: without login, fragment and the content of the query. */
   readonly shown: string
-  /** A text of somebody else's without the secrets of this address. */
+  /** Removes the secrets of this URL from a text. */
   hide(text: string): string
-  /** Whether there is anything to be hidden. */
+  /** Whether the URL has secrets. */
   readonly hasSecrets: boolean
 }
 
-/** Schemes that nothing can be read from by ranges, wherever this runs. */
+/** Schemes that cannot be read by ranges on any platform. */
 const USELESS = /^(file|ftp|data|about|javascript|mailto|ws|wss):$/
 
-/** What addresses of a page are relative to; undefined outside of pages and workers. */
+/** The base of relative URLs; undefined outside of pages and workers. */
 const base = (): string | undefined => {
   const { document, location } = globalThis as {
     document?: { readonly baseURI: string }
@@ -35,7 +35,7 @@ function parse(url: string): URL | undefined {
   }
 }
 
-/** An address as names and messages may show it: a query may be a token, and a login is nobody else's business. */
+/** A URL as names and messages may show it: a query may be a token, and a login is secret. */
 export function shownUrl(url: string): string {
   const parsed = parse(url)
   const plain = !parsed
@@ -47,10 +47,10 @@ export function shownUrl(url: string): string {
 }
 
 /**
- * Takes an address apart.
+ * Parses a URL.
  *
- * @param isAnyScheme whoever makes the requests knows more schemes than the host does
- * @throws BlockError EINVAL for what is none, without showing it all
+ * @param isAnyScheme whether a custom `fetch` makes the requests, which may know other schemes
+ * @throws BlockError EINVAL for an invalid URL, without its secrets
  */
 export function addressOf(url: string, isAnyScheme: boolean): HttpAddress {
   const shown = shownUrl(url)
@@ -72,7 +72,7 @@ export function addressOf(url: string, isAnyScheme: boolean): HttpAddress {
     ...[username, password].flatMap((part) => [part, decoded(part)]),
     ...[...searchParams.values()].filter(({ length }) => length > 5),
   ].filter((secret): secret is string => secret !== undefined && secret !== ':' && secret.length > 1)
-  // Longer ones may hold shorter ones.
+  // Longer secrets may contain shorter ones.
   secrets.sort((a, b) => b.length - a.length)
   parsed.username = parsed.password = parsed.hash = ''
   return {
@@ -84,7 +84,7 @@ export function addressOf(url: string, isAnyScheme: boolean): HttpAddress {
   }
 }
 
-/** Percent signs resolved, where they mean anything. */
+/** Decodes percent-escapes; returns the text unchanged if they are malformed. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text)

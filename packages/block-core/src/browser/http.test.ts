@@ -1,4 +1,4 @@
-/** Reading from a web server: what is asked for, how often, and what becomes of servers that do not play along. */
+/** Reading from a web server: the requests, their repetition, and servers that do not cooperate. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -11,7 +11,7 @@ import { pattern, readBack } from '../testing/contract-kit.ts'
 import { readOnlyContract } from '../testing/read-only-contract.ts'
 import { http } from './http.ts'
 
-/** What the next answers are; the last one stays. */
+/** The next responses, in order; the last one is repeated. */
 type Answer = (request: IncomingMessage, response: ServerResponse, from: number, to: number) => void
 
 let server: Server
@@ -20,10 +20,10 @@ let etag = '"1"'
 let answers: Answer[] = []
 const requests: string[] = []
 const opened: BlockNode[] = []
-/** Each case has an address of its own. */
+/** Each case has its own URL. */
 let turn = 0
 
-/** A range, as it should be. */
+/** The correct response to a range request. */
 const range: Answer = (_, response, from, to) => {
   const end = Math.min(to, content.length - 1)
   if (from >= content.length) {
@@ -51,7 +51,7 @@ const cutShort: Answer = (_, response, from, to) => {
 beforeAll(async () => {
   server = createServer((request, response) => {
     const wanted = request.headers.range ?? ''
-    // What a node of an earlier case still asks for is nobody's business any more.
+    // Late requests of an earlier case's node are dropped.
     if (request.url !== `/disk${turn}`) return void response.destroy()
     requests.push(wanted)
     const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(wanted) ?? []
@@ -70,7 +70,7 @@ afterEach(async () => {
 
 const environment = { registry: new DriverRegistry([http]), host: denyHost }
 
-/** Opens the server's file, with these bytes, answered so. */
+/** Opens the server's file with this content and these responses. */
 async function open(
   bytes: Uint8Array,
   script: Answer[] = [range],
@@ -108,7 +108,7 @@ describe('what is asked for', () => {
   it('doubles for a reader that goes on, up to the read-ahead, and neighbours are one request', async () => {
     const node = await open(pattern(4_000_000), [range], { readahead: '256k' })
     for (let at = 0; at < 800_000; at += 4096) await readBack(node, at, 4096)
-    // Four chunks ahead, and asked for when two of them are left.
+    // Reads four chunks ahead, and the next ones when two of them are left.
     expect(requests).toEqual([
       'bytes=0-65535',
       'bytes=65536-262143',

@@ -1,4 +1,4 @@
-/** The `http` and `https` protocol: a disk on a web server, for reading. Runs wherever there is `fetch`. */
+/** The `http` and `https` protocol: reads a disk on a web server. Runs wherever there is `fetch`. */
 import { defineDriver } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { bool, integer, objectOf, size, text } from '../options.ts'
@@ -9,21 +9,22 @@ import { readOnlyDisk, requireReadOnly } from './read-only-disk.ts'
 
 const KIB = 1024
 
-/** Bytes fetched at least: on a line of 10 MB/s that takes as long as the request's way there and back. */
+/** Fewest bytes fetched: at 10 MB/s the transfer takes as long as the round trip of the request. */
 const CHUNK = 64 * KIB
 
 const isFetch = (value: unknown): value is typeof fetch => typeof value === 'function'
 
 /**
- * A file that a web server gives out by range requests. Flushing does nothing, since nothing is written. The
- * server must send `Content-Range`, and expose it to pages of other origins (`Access-Control-Expose-Headers`); an
- * `ETag` that is exposed too lets a file be noticed that changes while it is read. Options are those of QEMU's driver where
- * it has them (`url`, `readahead`, `timeout`); cookies are the browser's business. A login in the URL is sent as a header
- * (Basic), and is in no name and no message, nor is anything of the query.
+ * A file that a web server serves by range requests. Flushing does nothing, since nothing is written. The
+ * server must send `Content-Range`, and expose it to pages of other origins
+ * (`Access-Control-Expose-Headers`); with an `ETag` exposed as well, a change of the file during reading is
+ * noticed. Options that QEMU's driver has too are named as there (`url`, `readahead`, `timeout`); cookies are
+ * left to the browser. A login in the URL is sent as a header (Basic); names and messages show neither the
+ * login nor the query.
  *
- * Mirrors whose dates or weak tags differ are told from a file that changed by asking again; where their ETags
- * are strong and differ, `ignore-validators` says that the file is the same. `close()` lets requests in flight go on, for `timeout`
- * seconds in all and without another attempt; `crash()` ends them at once.
+ * If dates or weak tags differ, repeating the request tells mirrors from a changed file; for mirrors whose
+ * strong ETags differ, `ignore-validators` declares the file to be the same. `close()` lets requests in
+ * flight continue, for `timeout` seconds in all and without another attempt; `crash()` ends them at once.
  */
 export const http = defineDriver({
   name: 'http',

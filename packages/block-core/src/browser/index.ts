@@ -1,5 +1,5 @@
 /**
- * Where disks are in browsers: picked files, web servers, and the storage of a page's origin.
+ * The protocols for disks in browsers: picked files, web servers, and the storage of a page's origin.
  * @module
  */
 export { blob } from './blob.ts'

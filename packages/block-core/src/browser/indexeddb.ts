@@ -1,4 +1,4 @@
-/** The `indexeddb` protocol: a disk in the browser's database, for where there is no OPFS. */
+/** The `indexeddb` protocol: a disk in the browser's database, for browsers without OPFS. */
 import { defineDriver } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { integer, text } from '../options.ts'
@@ -19,17 +19,17 @@ function requireName(filename: string | undefined): string {
 }
 
 /**
- * Takes the disk for this tab: alone for writing, with others for reading. Web Locks API: the browser gives the lock
- * back when the tab dies.
+ * Locks the disk for this tab: exclusively for writing, shared for reading. Web Locks API: the browser
+ * releases the lock when the tab dies.
  *
- * @returns gives it back; resolves when others can have it
- * @throws BlockError EBUSY; ENOTSUP where there are no locks (pages that are not served securely)
+ * @returns a function that releases the lock; resolves when others can take it
+ * @throws BlockError EBUSY; ENOTSUP if there are no locks (pages not served securely)
  */
 async function takeLock(name: string, readOnly: boolean, timeout: number): Promise<() => Promise<void>> {
   const { locks } = navigator
   if (!locks) throw new BlockError('ENOTSUP', 'there are no locks here: the page must be served securely')
   return new Promise((resolve, reject) => {
-    // A timer of our own, which nothing takes away: signals of timeouts may be collected as garbage.
+    // Not AbortSignal.timeout, whose signal may be garbage-collected.
     const tooLong = new AbortController()
     const timer = setTimeout(() => tooLong.abort(), Math.min(timeout, 2 ** 30))
     const held: Promise<unknown> = locks.request(
@@ -58,7 +58,7 @@ async function takeLock(name: string, readOnly: boolean, timeout: number): Promi
   })
 }
 
-/** Runs `body` with the disk taken; keeps it for `body`'s caller only if that succeeds. */
+/** Runs `body` with the disk locked; the lock stays held only if `body` succeeds. */
 async function locked<T>(
   name: string,
   readOnly: boolean,
@@ -75,11 +75,12 @@ async function locked<T>(
 }
 
 /**
- * A disk in a database of the page's origin, blocks of 64 KiB that are not all zeroes. A flush stores everything that was
- * written since the last one as one transaction of durability "strict", which the browser confirms when the disk has it;
- * a page that ends before leaves the disk as it was, or as 16 MiB of writes without a flush have made it. Quota
- * errors are ENOSPC; what could not be stored stays in memory, and the next flush stores it when there is room. One tab at a
- * time writes.
+ * A disk in a database of the page's origin, stored in blocks of 64 KiB unless they are all zeroes. A flush
+ * stores everything written since the last one in one transaction of durability "strict", which the browser
+ * confirms when it is on persistent storage. If the page ends before, the disk is as it was, or as the last
+ * 16 MiB of unflushed writes, which are stored together, left it. Quota errors are ENOSPC; changes that could
+ * not be stored stay in memory, and the next flush stores them if there is room. Only one tab at a time can
+ * write.
  */
 export const indexedDb = defineDriver({
   name: 'indexeddb',

@@ -1,6 +1,6 @@
 /**
- * One file of the origin private file system, by its synchronous access handle: what a dedicated worker can have. File
- * System Standard, section "FileSystemSyncAccessHandle".
+ * One file of the origin private file system, through its synchronous access handle, which only dedicated
+ * workers can open. File System Standard, section "FileSystemSyncAccessHandle".
  */
 import type { Patience } from '../driver.ts'
 import { BlockError } from '../errors.ts'
@@ -11,9 +11,9 @@ export interface OpfsRequest {
   /** Names of directories and of the file, with slashes between them. */
   readonly path: string
   readonly readOnly: boolean
-  /** Make the file, and its directories, where they are not there; else that is ENOENT. */
+  /** Whether to create the file and its directories if they do not exist; otherwise that is ENOENT. */
   readonly create: boolean
-  /** Milliseconds to wait for somebody else to let go of the file. */
+  /** Milliseconds to wait for another holder to close the file. */
   readonly lockTimeout: number
 }
 
@@ -21,35 +21,35 @@ export interface OpfsRequest {
 export interface OpfsFile {
   /** Size in bytes when it was opened. */
   readonly initialSize: number
-  /** Fills all of `into`; what lies beyond the end reads as zeroes. */
+  /** Fills all of `into`; bytes beyond the end read as zeroes. */
   read(offset: number, into: Uint8Array): Promise<void>
-  /** Writes all of `from`; it may be changed again when the promise resolves. @throws BlockError ENOSPC for the quota */
+  /** Writes all of `from`, which must not change until then. @throws BlockError ENOSPC for the quota */
   write(offset: number, from: Uint8Array): Promise<void>
   truncate(size: number): Promise<void>
   flush(): Promise<void>
-  /** Lets the file go, for others to open. */
+  /** Closes the file, so that others can open it. */
   close(): Promise<void>
-  /** Lets the file go whatever it takes, and soon; never rejects. */
+  /** Closes the file soon, by force if needed; never rejects. */
   abandon(): Promise<void>
-  /** See {@link NodeOps.setPatience}. Absent: nothing is waited for. */
+  /** See {@link NodeOps.setPatience}. Absent: no call waits for anything. */
   setPatience?(patience: Patience): void
 }
 
-/** TypeScript 5.9 does not know modes of handles, which Chromium has since version 121. */
+/** TypeScript 5.9 does not know modes of handles, which Chromium has had since version 121. */
 interface ModalFileHandle extends FileSystemFileHandle {
   createSyncAccessHandle(options?: {
     readonly mode: 'read-only' | 'readwrite' | 'readwrite-unsafe'
   }): Promise<FileSystemSyncAccessHandle>
 }
 
-/** Milliseconds between two attempts to get a file that somebody else holds: there is no way to be told. */
+/** Milliseconds between attempts to open a file that is held elsewhere: there is no event for its release. */
 const LOCK_POLL = 50
 
-/** Whether this is a place that can open handles: a dedicated worker of a browser that has them. */
+/** Whether this code can open handles: in a dedicated worker of a browser that has them. */
 export const canOpenHandles = (): boolean =>
   typeof FileSystemFileHandle !== 'undefined' && 'createSyncAccessHandle' in FileSystemFileHandle.prototype
 
-/** The parts of a path. @throws BlockError EINVAL for what is no name in such a file system */
+/** Splits a path. @throws BlockError EINVAL for a name that such a file system cannot have */
 export function partsOf(path: string): { readonly directories: readonly string[]; readonly name: string } {
   const parts = path.split('/').filter((part) => part !== '')
   const name = parts.pop()
@@ -62,9 +62,9 @@ export function partsOf(path: string): { readonly directories: readonly string[]
 }
 
 /**
- * Opens a file; who opens it for writing is alone with it.
+ * Opens a file; opening for writing is exclusive.
  *
- * @throws BlockError ENOENT, EISDIR, EINVAL; EBUSY while somebody else has it
+ * @throws BlockError ENOENT, EISDIR, EINVAL; EBUSY while it is open elsewhere
  */
 export async function openHandle(request: OpfsRequest): Promise<OpfsFile> {
   const { path, readOnly, create } = request
@@ -84,7 +84,7 @@ export async function openHandle(request: OpfsRequest): Promise<OpfsFile> {
 
 const isBusy = (error: unknown): boolean => (error as Error).name === 'NoModificationAllowedError'
 
-/** A tab that was closed a moment ago may still hold its files. */
+/** Retries while the file is busy: a tab that was closed a moment ago may still hold its files. */
 async function whenFree<T>(
   { path, lockTimeout }: Pick<OpfsRequest, 'path' | 'lockTimeout'>,
   open: () => Promise<T>,
@@ -110,7 +110,7 @@ async function whenFree<T>(
 
 const isMissing = (error: unknown): boolean => (error as Error).name === 'NotFoundError'
 
-/** Of a path, the directories that are there, from the root on, and the names of all its parts. Works in pages, too. */
+/** The existing directories of a path, from the root, and the names of all its parts. Works in pages, too. */
 async function parentsOf(path: string) {
   const { directories, name } = partsOf(path)
   const parents = [await navigator.storage.getDirectory()]
@@ -127,7 +127,7 @@ async function parentsOf(path: string) {
   return { parents, names: [...directories, name] }
 }
 
-/** How many of the last parts of a path are not there: 0 for a file that is, 1 for one whose directory is. */
+/** Counts the missing parts at the end of a path: 0 if the file exists, 1 if only its directory does. */
 export async function missingParts(path: string): Promise<number> {
   try {
     const { parents, names } = await parentsOf(path)
@@ -141,10 +141,10 @@ export async function missingParts(path: string): Promise<number> {
 }
 
 /**
- * Removes the last `count` parts of a path, as far as they are there and empty but for one another. A worker that was ended a
- * moment ago may still hold the file.
+ * Removes the last `count` parts of a path, if they exist and hold nothing but one another. A worker that
+ * ended a moment ago may still hold the file.
  *
- * @throws BlockError EBUSY while somebody else has the file
+ * @throws BlockError EBUSY while the file is open elsewhere
  */
 export async function removeParts(path: string, count: number, lockTimeout: number): Promise<void> {
   if (count === 0) return
@@ -156,7 +156,7 @@ export async function removeParts(path: string, count: number, lockTimeout: numb
       try {
         await whenFree({ path, lockTimeout }, () => parent.removeEntry(name))
       } catch (error) {
-        // Others put something into a directory meanwhile: it stays, and so do those above it.
+        // Something else was put into the directory meanwhile: it stays, and so do those above it.
         if ((error as Error).name === 'InvalidModificationError') return
         if (!isMissing(error)) throw error
       }

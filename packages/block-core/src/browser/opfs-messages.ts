@@ -1,8 +1,8 @@
-/** What a page and the worker that holds its file say to each other: one answer for each request, in order. */
+/** Messages between a page and the worker that holds its file: one reply for each call, in order. */
 import type { BlockErrorCode } from '../errors.ts'
 import type { OpfsRequest } from './opfs-handle.ts'
 
-/** From the page. Offsets and lengths in bytes. */
+/** A call from the page. Offsets and lengths in bytes. */
 export type OpfsCall =
   | { readonly kind: 'open'; readonly request: OpfsRequest }
   | { readonly kind: 'read'; readonly offset: number; readonly bytes: number }
@@ -11,12 +11,12 @@ export type OpfsCall =
   | { readonly kind: 'flush' }
   | { readonly kind: 'close' }
 
-/** From the worker, before anything else: its script is there, and is the right one. */
+/** The first message of the worker: shows that its script was loaded and is the right one. */
 export interface OpfsReady {
   readonly ready: true
 }
 
-/** From the worker. */
+/** A reply from the worker. */
 export type OpfsReply =
   | { readonly ok: true; readonly size?: number; readonly data?: Uint8Array }
   | { readonly ok: false; readonly code: BlockErrorCode; readonly message: string }

@@ -1,11 +1,11 @@
-/** A worker that holds a file, and does not answer: what waits for it ends all the same. */
+/** A worker that holds a file and does not answer: calls that wait for it still end. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 import { openRemote } from './opfs-remote.ts'
 
 const REQUEST = { path: 'disk', readOnly: false, create: false, lockTimeout: 2000 }
 
-/** A worker that answers the kinds of calls that it is told to. */
+/** A worker that answers only the given kinds of calls. */
 class Stage {
   readonly asked: string[] = []
   isTerminated = false
@@ -18,7 +18,7 @@ class Stage {
   addEventListener(type: string, listener: (event: { data: OpfsReply | OpfsReady }) => void): void {
     if (type !== 'message') return
     this.#tell = listener
-    // Its script is there; what it does not do is answer.
+    // Its script was loaded; it just does not answer.
     queueMicrotask(() => listener({ data: { ready: true } }))
   }
   postMessage(call: OpfsCall): void {
@@ -33,7 +33,7 @@ class Stage {
   }
 }
 
-/** What became of a promise so far. */
+/** Tracks the state of a promise. */
 function watch(promise: Promise<unknown>): { state: string } {
   const watched = { state: 'waiting' }
   promise.then(

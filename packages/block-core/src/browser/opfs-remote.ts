@@ -1,4 +1,4 @@
-/** A file of the origin private file system for those who cannot open one: a worker holds it. */
+/** A file of the origin private file system for pages, which cannot open one: a worker holds it. */
 import type { Patience } from '../driver.ts'
 import { BlockError, messageOf } from '../errors.ts'
 import type { WorkerLike } from '../platform-types.ts'
@@ -7,15 +7,18 @@ import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 
 type Success = Extract<OpfsReply, { readonly ok: true }>
 
-/** Makes a worker, or the address of its script, which is a module. */
+/** Makes a worker, or is the URL of its script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL
 
-/** Milliseconds without an answer after which a worker counts as dead: while it starts, and while its file is closed. */
+/** Milliseconds without a reply after which a worker counts as dead, at start and while its file closes. */
 const ANSWER = 30_000
-/** The same when nothing of it is wanted any more. */
+/** The same when the file is abandoned. */
 const LAST_ANSWER = 2000
 
-/** Opens a file in a worker of its own. @throws BlockError as `openHandle` does; EIO when the worker does not start, ETIMEDOUT when it does not answer */
+/**
+ * Opens a file in its own worker. @throws BlockError as `openHandle` does; EIO if the worker does not start,
+ * ETIMEDOUT if it does not reply
+ */
 export async function openRemote(request: OpfsRequest, source?: WorkerSource): Promise<OpfsFile> {
   const line = new Line(startWorker(source), source)
   try {
@@ -30,12 +33,12 @@ export async function openRemote(request: OpfsRequest, source?: WorkerSource): P
   }
 }
 
-/** @throws BlockError EIO where the browser refuses at once: pages of `file:`, scripts of other origins, policies */
+/** @throws BlockError EIO if the browser refuses: pages of `file:`, scripts of other origins, policies */
 function startWorker(source: WorkerSource | undefined): WorkerLike {
   try {
     if (typeof source === 'function') return source()
     if (source !== undefined) return new Worker(source, { type: 'module' })
-    // Bundlers know this way of naming it, and take its code along.
+    // Bundlers recognize this expression, and bundle the worker's code.
     return new Worker(new URL('./opfs-worker.ts', import.meta.url), { type: 'module' })
   } catch (cause) {
     throw noWorker(messageOf(cause), cause)
@@ -50,7 +53,7 @@ const noWorker = (why: string, cause?: unknown): BlockError =>
     { cause },
   )
 
-/** Why a worker failed that did not say: the browser does not tell, but the script can be asked for. */
+/** Finds out why a worker failed without a message, by fetching its script: the browser does not say. */
 async function reasonOf(source: WorkerSource | undefined): Promise<string> {
   if (typeof source === 'function') return 'its script is not there, or failed'
   const url = source ?? new URL('./opfs-worker.ts', import.meta.url)
@@ -70,9 +73,9 @@ interface Waiting {
   reject(error: BlockError): void
 }
 
-/** Calls to a worker and its answers, which come in the order of the calls. */
+/** Calls to a worker and its replies, which come in the order of the calls. */
 class Line {
-  /** Resolves once the worker has said anything. */
+  /** Resolves when the worker's first message arrives. */
   readonly ready: Promise<void>
   readonly #worker: WorkerLike
   readonly #waiting: Waiting[] = []
@@ -124,7 +127,9 @@ class Line {
     })
   }
 
-  /** From now on the worker counts as dead when it gives none of the answers that are waited for in so many milliseconds. */
+  /**
+   * Sets the milliseconds without an awaited reply after which the worker counts as dead; undefined: none.
+   */
   limit(milliseconds: number | undefined): void {
     this.#limit = milliseconds
     this.#startTimer()
@@ -169,7 +174,7 @@ class RemoteFile implements OpfsFile {
     into.set(data!)
   }
   async write(offset: number, from: Uint8Array): Promise<void> {
-    // A copy that can be given away: the caller's memory is not ours to transfer, and may be a part of more.
+    // A copy to transfer: the buffer belongs to the caller, and `from` may be only a part of it.
     const data = new Uint8Array(from)
     await this.#line.call({ kind: 'write', offset, data }, [data.buffer])
   }
@@ -193,7 +198,7 @@ class RemoteFile implements OpfsFile {
     this.#line.hangUp()
   }
   setPatience(patience: Patience): void {
-    // Other requests may take as long as the browser's disk takes.
+    // With the usual patience, requests may take as long as the browser's disk takes.
     this.#line.limit(patience === 'usual' ? undefined : ANSWER)
   }
 }

@@ -1,10 +1,10 @@
-/** The worker that opens a file for a page, which cannot have a synchronous handle itself. */
+/** The worker that opens a file for a page, which cannot open a synchronous handle itself. */
 import { isBlockError, messageOf } from '../errors.ts'
 import { type OpfsFile, openHandle } from './opfs-handle.ts'
 import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 
 let file: OpfsFile | undefined
-/** Calls are answered one after the other, also while the first is still opening the file. */
+/** The latest answer: calls are answered in order, even while the first is still opening the file. */
 let last: Promise<void> = Promise.resolve()
 
 async function answer(call: OpfsCall): Promise<OpfsReply> {

@@ -32,7 +32,7 @@ interface OpfsOptions {
   readonly worker: WorkerSource | undefined
 }
 
-/** In a dedicated worker the handle is there at once; a page has a worker hold it. */
+/** Opens the handle directly in a dedicated worker; for a page, in another worker. */
 function openFile(
   { filename = '', lockTimeout, worker }: OpfsOptions,
   mode: Pick<OpfsRequest, 'readOnly' | 'create'>,
@@ -50,7 +50,7 @@ function requireNoPreallocation(preallocation: string | undefined): void {
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
 }
 
-/** What a node can do, on top of an open file. */
+/** The operations of a node on an open file. */
 function operationsOf(file: OpfsFile, place: string): NodeOps {
   let size = file.initialSize
   return {
@@ -69,17 +69,18 @@ function operationsOf(file: OpfsFile, place: string): NodeOps {
     },
     flush: () => file.flush(),
     close: () => file.close(),
-    // What the page had written is in the browser's hands: its death would not take it back either.
+    // Data already passed to the browser stays written: the page's death would not undo it either.
     crash: () => file.abandon(),
     setPatience: (patience) => file.setPatience?.(patience),
   }
 }
 
 /**
- * A file of the page's origin. Who opens it for writing is alone with it, across tabs and workers; a second one waits for
- * `lock-timeout` and gets EBUSY. `flush` is the browser's `flush()` on the handle: Chromium and Firefox write the file's
- * data to the disk with it, as `fdatasync` does. A write beyond the quota is ENOSPC, and can be repeated when there is room.
- * The quota counts a file's length, not what is stored in it: use a format that allocates as it goes.
+ * A file of the page's origin. Opening it for writing is exclusive across tabs and workers; a second opener
+ * waits for `lock-timeout`, then gets EBUSY. `flush` is the browser's `flush()` on the handle: Chromium and
+ * Firefox write the file's data to the disk with it, as `fdatasync` does. A write beyond the quota is ENOSPC,
+ * and can be repeated when there is room. The quota counts a file's length, holes included: use a format that
+ * allocates on demand.
  */
 export const opfs = defineDriver({
   name: 'opfs',

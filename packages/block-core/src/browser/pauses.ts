@@ -1,10 +1,10 @@
-/** Waiting for the next attempt, which can be ended. */
+/** Interruptible pauses between attempts. */
 
-/** Pauses that all end at once when nothing is to be waited for any more. */
+/** Pauses that can all be ended at once. */
 export class Pauses {
   readonly #ends = new Set<() => void>()
 
-  /** Resolves after so many milliseconds, or with {@link endAll}. */
+  /** Resolves after `milliseconds`, or with {@link endAll}. */
   wait(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
       const end = (): void => {
@@ -17,7 +17,7 @@ export class Pauses {
     })
   }
 
-  /** Ends the pauses of now. */
+  /** Ends all current pauses. */
   endAll(): void {
     for (const end of [...this.#ends]) end()
   }

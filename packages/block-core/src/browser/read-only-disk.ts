@@ -1,10 +1,11 @@
-/** What nodes have in common that show something far away, and never change it. */
+/** The common part of nodes that read something remote and never write it. */
 import type { NodeOps, Patience } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import type { ChunkCache, ChunkSource } from './chunk-cache.ts'
 
 /**
- * Refuses to open for writing. A node with `auto-read-only` is then opened for reading, as with QEMU's curl driver.
+ * Refuses to open for writing. A node with `auto-read-only` is then opened read-only, as with QEMU's curl
+ * driver.
  *
  * @throws BlockError EACCES
  */
@@ -13,17 +14,17 @@ export function requireReadOnly(driver: string, readOnly: boolean): void {
     throw new BlockError('EACCES', `the ${driver} driver does not support writes: open it with read-only=on`)
 }
 
-/** What such a node is made of. */
+/** The parts of a read-only node. */
 export interface ReadOnlyParts {
   readonly source: ChunkSource
   readonly cache: ChunkCache
-  /** Ends what is in flight. */
+  /** Ends all requests in flight. */
   stop?(): void
   /** See {@link NodeOps.setPatience}. */
   setPatience?(patience: Patience): void
 }
 
-/** The operations of such a node. */
+/** The operations of a read-only node. */
 export function readOnlyDisk({ source, cache, stop, setPatience }: ReadOnlyParts): NodeOps {
   return {
     size: () => source.size,

@@ -1,6 +1,6 @@
-/** So many bodies at the same time, and no more. Not p-queue, which is used elsewhere: it takes a good part of what a browser loads. */
+/** Limits how many functions run at a time. p-queue, used elsewhere, would be much for a page to load. */
 
-/** Bodies start in the order of their calls. */
+/** A fixed number of slots for running functions, which start in the order of the calls. */
 export class Slots {
   readonly #waiting: (() => void)[] = []
   #free: number
@@ -9,7 +9,7 @@ export class Slots {
     this.#free = count
   }
 
-  /** Runs `body` once there is room for it. @returns what it returns; one that throws makes room, too */
+  /** Runs `body` once a slot is free; frees the slot even if `body` throws. @returns the result of `body` */
   async run<T>(body: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--
     else await new Promise<void>((resolve) => this.#waiting.push(resolve))

@@ -1,4 +1,4 @@
-/** The drivers of a page's own storage keep the driver contract, in a real browser. */
+/** The drivers of a page's own storage fulfill the driver contract, in a real browser. */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { quota } from '../../../../tests/support/origin-storage.ts'
 import type { BlockDriver } from '../driver.ts'
@@ -10,13 +10,14 @@ import { openTestNode, toBytes } from '../testing/nodes.ts'
 import { indexedDb } from './indexeddb.ts'
 import { opfs } from './opfs.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own
+// biome-ignore lint/suspicious/noExplicitAny: two drivers with different options
 const DRIVERS: readonly BlockDriver<any, any>[] = [indexedDb, opfs]
 
 let count = 0
 const freshName = (): string => `disk-${count++}`
 
-// Chromium asks once in a while how much room is left for a database, and trusts the answer: it must be small from the start.
+// Chromium checks only now and then how much room is left for a database: the quota must be small from the
+// start.
 beforeAll(() => quota(24 * 2 ** 20))
 
 const placeOptions = (filename: string) => ({ filename, lockTimeout: 2000, worker: undefined })
@@ -32,7 +33,7 @@ describe.each(DRIVERS)('$name', (driver) => {
     let written = 100_000
     let failure: unknown
     try {
-      // What a driver gathers in memory does not meet the quota before it is flushed.
+      // Writes that a driver gathers in memory reach the quota only when they are flushed.
       for (; written < 40 * 2 ** 20; written += 2 ** 20) {
         await node.write(written, pattern(2 ** 20, 2))
         await node.flush()

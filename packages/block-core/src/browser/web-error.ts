@@ -1,9 +1,9 @@
-/** What browsers throw, as the errors of the library. */
+/** Turns exceptions of browsers into errors of the library. */
 import { BlockError, type BlockErrorCode } from '../errors.ts'
 
 /**
- * Names of DOMExceptions (Web IDL section 4.3, File System Standard, IndexedDB 3.0) and what they mean for a disk. What
- * is not here is EIO.
+ * Names of DOMExceptions (Web IDL section 4.3, File System Standard, IndexedDB 3.0) and what they mean for a
+ * disk. Others are EIO.
  */
 const CODES: Readonly<Record<string, BlockErrorCode>> = {
   AbortError: 'ECANCELED',
@@ -16,16 +16,16 @@ const CODES: Readonly<Record<string, BlockErrorCode>> = {
   TypeMismatchError: 'EISDIR',
 }
 
-/** Codes and words of failures that no other attempt can change: wrong certificates, wrong addresses, redirects in a circle. */
+/** Codes and words of failures that no retry can change: certificates, invalid URLs, circular redirects. */
 const FUTILE =
   /^(CERT_|ERR_TLS_CERT|ERR_SSL|ERR_INVALID_URL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)_)|redirect count|unknown scheme|HTTP\(S\) scheme/i
 
-/** An error, and what caused it, and so on. */
+/** Yields an error, its cause, and so on. */
 function* causesOf(error: unknown): Generator<Partial<Error & { code: unknown }>> {
   let at: unknown = error
   for (let depth = 0; typeof at === 'object' && at !== null && depth < 5; depth++) {
     yield at
-    // Of several addresses of one host that failed, the first says enough.
+    // If several addresses of one host failed, the first says enough.
     const { cause, errors } = at as { cause?: unknown; errors?: unknown }
     at = cause ?? (Array.isArray(errors) ? errors[0] : undefined)
   }
@@ -35,14 +35,14 @@ function* causesOf(error: unknown): Generator<Partial<Error & { code: unknown }>
 export const isFutile = (error: unknown): boolean =>
   [...causesOf(error)].some(({ code, message }) => FUTILE.test(String(code)) || FUTILE.test(message ?? ''))
 
-/** What went wrong with a request for `url`, in the words of what made it and of all that caused it. */
+/** The message of a failed request for `url`, with the messages of all causes. */
 export function wordsOf(error: unknown, url: string): string {
   const words = new Set<string>()
   for (const { message, code, name } of causesOf(error)) words.add(message || String(code ?? name ?? ''))
   words.delete('')
   const text = words.size > 0 ? [...words].join(': ') : String(error)
   const { location } = globalThis as { location?: { readonly origin: string } }
-  // A browser does not tell a page which of the two it was.
+  // A browser does not tell a page which of the two happened.
   return location &&
     error instanceof TypeError &&
     URL.canParse(url) &&

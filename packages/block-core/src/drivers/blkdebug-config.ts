@@ -1,6 +1,6 @@
 /**
- * What a person writes for blkdebug: rules as option groups, from a config file or from the node's options.
- * Messages as in QEMU's util/qemu-config.c and block/blkdebug.c.
+ * Reads blkdebug rules, which are option groups, from a config file or from the node's options. Messages as
+ * in QEMU's util/qemu-config.c and block/blkdebug.c.
  */
 import { SECTOR } from '../bits.ts'
 import { DEBUG_EVENTS } from '../debug-events.ts'
@@ -19,7 +19,7 @@ import { type InjectErrorRule, IO_TYPES, type RuleSet, type SetStateRule } from 
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
-/** One of a list of words. QEMU names the wrong word alone. */
+/** One of a list of words. As in QEMU, the message contains only the wrong word. */
 const word = <const W extends string>(words: readonly W[], help: string): OptionType<W> => ({
   type: 'str',
   help,
@@ -30,7 +30,7 @@ const word = <const W extends string>(words: readonly W[], help: string): Option
   },
 })
 
-/** A sector, in units of 512 bytes; -1 is any. */
+/** A sector number, in units of 512 bytes; -1: any. */
 const sector: OptionType<number> = {
   type: 'num',
   help: 'sector the request must touch; -1: any',
@@ -53,7 +53,7 @@ const SET_STATE = {
   new_state: integer('state from then on', 0),
 }
 
-/** Adds what all rules need. */
+/** Requires the event, which every rule needs. */
 function requireEvent<E>(event: E | undefined): E {
   if (event === undefined) throw invalid('Missing event name for rule')
   return event
@@ -115,7 +115,7 @@ export const ruleOptions = {
   setState: ruleList('set-state', SET_STATE, setStateRule, 'changes of state'),
 }
 
-/** The rules of the options after those of the config file. */
+/** Joins rules: those of the config file (`first`) come before those of the options. */
 export function joinRules(
   first: RuleSet,
   { injectError = [], setState = [] }: OptionValues<typeof ruleOptions>,
@@ -127,7 +127,7 @@ export function joinRules(
 export const NO_RULES: RuleSet = { injectError: [], setState: [] }
 
 /**
- * Reads a config file: sections `[inject-error]` and `[set-state]`, each a rule, of lines `key = "value"`;
+ * Reads a config file: each section `[inject-error]` or `[set-state]` is a rule with lines `key = "value"`;
  * `#` begins a comment line.
  *
  * @throws BlockError EINVAL with QEMU's words

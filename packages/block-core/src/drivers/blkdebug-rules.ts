@@ -1,6 +1,6 @@
 /**
- * The engine of blkdebug: rules that wait for events, the errors they arm, and requests that stopped at a
- * breakpoint. Semantics as in QEMU's block/blkdebug.c and docs/devel/blkdebug.txt.
+ * The engine of blkdebug: rules that are triggered by events, the errors they arm, and requests suspended at
+ * breakpoints. Semantics as in QEMU's block/blkdebug.c and docs/devel/blkdebug.txt.
  */
 import { DEBUG_EVENTS, type DebugEvent } from '../debug-events.ts'
 import type { Breakpoints } from '../driver.ts'
@@ -14,7 +14,7 @@ export const IO_TYPES = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'b
 /** One of {@link IO_TYPES}. */
 export type IoType = (typeof IO_TYPES)[number]
 
-/** A rule acts when its event comes while the engine is in its state; state 0 is any state. */
+/** A rule acts when its event happens while the engine is in its state; state 0 is any state. */
 interface Rule {
   readonly event: DebugEvent
   readonly state: number
@@ -22,15 +22,15 @@ interface Rule {
 
 /** Arms an error. */
 export interface InjectErrorRule extends Rule {
-  /** Requests that fail; without it all but `block-status`. */
+  /** The kind of requests that fail; undefined: all but `block-status`. */
   readonly iotype: IoType | undefined
   /** Linux errno; 0 lets the request through, and shields it from later rules. */
   readonly errno: number
-  /** Fails only requests that touch this byte; undefined: all, also flushes. */
+  /** Only requests that touch this byte fail; undefined: all, including flushes. */
   readonly offset: number | undefined
-  /** The rule is gone after it failed one request. */
+  /** The rule is removed after it has failed one request. */
   readonly once: boolean
-  /** The error comes at once, not in a later turn of the event loop. */
+  /** The request fails at once, not in a later turn of the event loop. */
   readonly immediately: boolean
 }
 
@@ -76,15 +76,15 @@ export class BlkdebugEngine implements Breakpoints {
   readonly #print: (line: string) => void
   #injectError: readonly InjectErrorRule[]
   #state = 1
-  /** The errors that are armed, in the order in which requests are compared with them. */
+  /** The armed errors, in the order in which requests are matched against them. */
   #active: readonly InjectErrorRule[] = []
   #breakpoints: Breakpoint[] = []
-  /** The latest first, which is also the first to be resumed. */
+  /** The latest request first; it is also resumed first. */
   #suspended: Suspended[] = []
   #waiters: Waiter[] = []
   #ended = false
 
-  /** @param print takes the lines about suspended and resumed requests, without their newline */
+  /** @param print receives the lines about suspended and resumed requests, without newline */
   constructor(rules: RuleSet, print: (line: string) => void) {
     this.#injectError = rules.injectError
     this.#setState = rules.setState
@@ -97,27 +97,27 @@ export class BlkdebugEngine implements Breakpoints {
   }
 
   /**
-   * An event happened. All its rules that fit the state act; those that inject errors replace whatever was
-   * armed. The new state holds from the next event on.
+   * Handles an event. All its rules that match the state act; if any of them inject errors, these replace the
+   * armed ones. The new state applies from the next event on.
    *
-   * @returns undefined, or if breakpoints were set for the event a promise that resolves when all are resumed
+   * @returns undefined; if breakpoints are set for the event, a promise that resolves when all are resumed
    */
   event(event: DebugEvent): Promise<void> | undefined {
     const armed = this.#injectError.filter((rule) => applies(rule, event, this.#state))
     if (armed.length > 0) this.#active = armed
-    // QEMU walks its rules from the last to the first, and the last one it meets decides.
+    // QEMU walks its rules from last to first and the last match wins: so the first rule does.
     this.#state = this.#setState.find((rule) => applies(rule, event, this.#state))?.newState ?? this.#state
     if (this.#breakpoints.length === 0) return undefined
     const reached = this.#breakpoints.filter((breakpoint) => breakpoint.event === event)
     if (reached.length === 0) return undefined
-    // A breakpoint stops one request and is used up by it.
+    // A breakpoint suspends one request, and is then removed.
     this.#breakpoints = this.#breakpoints.filter((breakpoint) => breakpoint.event !== event)
     const stops = reached.reverse().map(({ tag }) => this.#suspend(tag))
     return Promise.all(stops).then(() => undefined)
   }
 
   /**
-   * Fails if an armed error fits the request. Lengths and offsets in bytes; a flush has neither.
+   * Fails if an armed error matches the request. Lengths and offsets in bytes; a flush has neither.
    *
    * @throws BlockError with the code of the rule's errno (EIO for numbers that have no code here)
    */
@@ -143,17 +143,21 @@ export class BlkdebugEngine implements Breakpoints {
     return stopped
   }
 
-  /** Stops the first request that causes `event`. @throws BlockError ENOENT for an unknown event */
+  /**
+   * Sets a breakpoint for the next request that causes `event`.
+   *
+   * @throws BlockError ENOENT for an unknown event
+   */
   set(event: string, tag: string): void {
     if (!isEvent(event)) throw new BlockError('ENOENT', `unknown blkdebug event '${event}'`)
     this.#breakpoints.push({ event, tag })
   }
 
   /**
-   * Removes the breakpoints called `tag` and resumes all they stopped.
+   * Removes the breakpoints called `tag`, and resumes all requests suspended under that name.
    *
-   * @throws BlockError ENOENT if there is none; one that stopped a request is none any more, and QEMU 7.2 fails
-   * even after it resumed that request
+   * @throws BlockError ENOENT if no breakpoint is left to remove. One that suspended a request no longer
+   *   exists: as in QEMU 7.2, this fails even after resuming that request
    */
   remove(tag: string): void {
     const before = this.#breakpoints.length
@@ -163,7 +167,11 @@ export class BlkdebugEngine implements Breakpoints {
       throw new BlockError('ENOENT', `no breakpoint is called '${tag}'`)
   }
 
-  /** Resumes the request that was stopped last under `tag`. @throws BlockError ENOENT if none is stopped */
+  /**
+   * Resumes the request that was suspended last under `tag`.
+   *
+   * @throws BlockError ENOENT if none is suspended
+   */
   resume(tag: string): void {
     const index = this.#suspended.findIndex((request) => request.tag === tag)
     if (index < 0) throw new BlockError('ENOENT', `no request is suspended under '${tag}'`)
@@ -172,19 +180,23 @@ export class BlkdebugEngine implements Breakpoints {
     request!.resume()
   }
 
-  /** Whether a request is stopped under `tag`. */
+  /** Whether a request is suspended under `tag`. */
   isSuspended(tag: string): boolean {
     return this.#suspended.some((request) => request.tag === tag)
   }
 
-  /** Resolves once a request is stopped under `tag`. @throws BlockError ECANCELED if the node ends before */
+  /**
+   * Resolves once a request is suspended under `tag`.
+   *
+   * @throws BlockError ECANCELED if the node ends before that
+   */
   wait(tag: string): Promise<void> {
     if (this.isSuspended(tag)) return Promise.resolve()
     if (this.#ended) return Promise.reject(this.#endError())
     return new Promise((wake, reject) => this.#waiters.push({ tag, wake, reject }))
   }
 
-  /** The node is gone: whatever is stopped, or waits for a stop, is rejected. */
+  /** Ends the engine with its node: rejects suspended requests and pending waits. */
   end(): void {
     this.#ended = true
     const stranded = [...this.#suspended, ...this.#waiters]

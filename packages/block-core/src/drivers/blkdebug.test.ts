@@ -216,7 +216,7 @@ describe('breakpoints of blkdebug', () => {
     breakpoints!.set('pwritev', 'A')
     const last = node.write(0, Uint8Array.of(1))
     await breakpoints!.wait('A')
-    // As QEMU 7.2, which fails after it resumed the request.
+    // As in QEMU 7.2, which fails after resuming the request.
     expect(() => breakpoints!.remove('A')).toThrow(expect.objectContaining({ code: 'ENOENT' }))
     await last
     expect(lines.slice(2)).toEqual(["blkdebug: Suspended request 'A'", "blkdebug: Resuming request 'A'"])

@@ -1,4 +1,4 @@
-/** The `blkdebug` filter: errors on demand, requests that stop at breakpoints, and stricter limits. */
+/** The `blkdebug` filter: injected errors, breakpoints that suspend requests, and stricter limits. */
 import { isPowerOfTwo } from '../bits.ts'
 import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
 import { BlockError } from '../errors.ts'
@@ -20,15 +20,15 @@ const LIMIT_OPTIONS = {
 
 const OPTIONS = { config: text('Path to the configuration file'), ...ruleOptions, ...LIMIT_OPTIONS }
 
-/** What blkdebug needs of its surroundings. */
+/** What the application provides to blkdebug. */
 export interface BlkdebugHost {
-  /** Content of a config file, as the option `config` names it. Without it config files are refused. */
+  /** Returns the content of the file that the option `config` names. Absent: config files are refused. */
   readonly readConfig?: (filename: string) => Promise<string>
-  /** Takes the lines on suspended and resumed requests, without newline; QEMU prints them to standard output. */
+  /** Receives lines about suspended and resumed requests, without newline; QEMU prints them to stdout. */
   readonly print?: (line: string) => void
 }
 
-/** Limits of the child, changed as the options say; 0 leaves one alone. @throws BlockError EINVAL */
+/** The limits of the child, changed by the options; 0 leaves a limit as it is. @throws BlockError EINVAL */
 function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimits): BlockLimits {
   const check = (name: string, value: number, fits: (value: number) => boolean): void => {
     if (value !== 0 && (value >= INT_MAX || !fits(value)))
@@ -56,7 +56,7 @@ function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimit
   }
 }
 
-/** `blkdebug:CONFIG:IMAGE`, where CONFIG may be empty, as options. @throws BlockError EINVAL */
+/** Parses `blkdebug:CONFIG:IMAGE` into options; CONFIG may be empty. @throws BlockError EINVAL */
 function parseFilename(filename: string): Record<string, unknown> {
   const rest = filename.slice('blkdebug:'.length)
   const colon = rest.indexOf(':')
@@ -65,13 +65,13 @@ function parseFilename(filename: string): Record<string, unknown> {
   return { driver: 'blkdebug', ...(config !== '' && { config }), image: { filename: rest.slice(colon + 1) } }
 }
 
-/** A name has room for the config file and the image, and for nothing else. */
+/** A file name can express the config file and the image, but no other option. */
 function nameFromOptions(options: RawOptions, child = ''): string | undefined {
   const { config = '', ...others } = options
   return child === '' || Object.keys(others).length > 0 ? undefined : `blkdebug:${String(config)}:${child}`
 }
 
-/** Makes the `blkdebug` driver for a host. */
+/** Makes the `blkdebug` driver for an application. */
 export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): BlockDriver<typeof OPTIONS> {
   async function readRules(filename: string | undefined) {
     if (filename === undefined) return NO_RULES
@@ -118,7 +118,7 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
         }),
         ...(below.write && {
           async writeZeroes(offset, bytes, flags) {
-            // As QEMU: pieces below the alignment are left to the fallback, so that it gets tested.
+            // As in QEMU, pieces below the alignment are left to the fallback, so that it gets tested.
             if (bytes < smallestZero) throw new BlockError('ENOTSUP', 'below the alignment of zero writes')
             await engine.check('write-zeroes', offset, bytes)
             await child.writeZeroes(offset, bytes, flags)
@@ -134,7 +134,7 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
           await engine.check('block-status', offset, bytes)
           return { bytes, allocated: true, data: true, zero: false, host: { child, offset }, forward: true }
         },
-        // Not handed on: as in QEMU, a second blkdebug further down hears only of its own node's steps.
+        // Not passed on: as in QEMU, a second blkdebug further down only receives the steps of its own node.
         debugEvent: (event) => engine.event(event),
         breakpoints: engine,
         close: async () => engine.end(),
@@ -146,5 +146,5 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
   })
 }
 
-/** `blkdebug` with rules from options only, and without a word about breakpoints. */
+/** `blkdebug` with rules from options only, and no printed lines. */
 export const blkdebug = createBlkdebug({})

@@ -8,7 +8,7 @@ const SIZE = 10 * CLUSTER + 512
 
 const DISK = { size: () => SIZE, read: async () => {} } satisfies NodeOps
 
-/** An image over a backing file of sevens: which clusters it holds, and what was done to it. */
+/** An image over a backing file of sevens, with the clusters it holds and a record of its requests. */
 function overlay() {
   const held = new Map<number, Uint8Array>()
   const log: string[] = []

@@ -1,4 +1,4 @@
-/** The `copy-on-read` filter: what is read from a backing file is written into the image above it. */
+/** The `copy-on-read` filter: data read from a backing file is written into the image above it. */
 import { alignDown, alignUp, isZero } from '../bits.ts'
 import type { BlockChild } from '../child.ts'
 import { defineDriver, type NodeOps } from '../driver.ts'
@@ -6,12 +6,12 @@ import { BlockError } from '../errors.ts'
 import { RangeTracker } from '../range-tracker.ts'
 import { passThrough } from './pass-through.ts'
 
-/** Bytes that are copied at once at most: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */
+/** Most bytes copied at once: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */
 const LONGEST_COPY = 128 * 2 ** 20
 
 /**
- * Reads through the child and keeps what the child's own layer does not hold yet, in whole clusters. Zeroes
- * are kept as zero clusters, so that a later change of the backing file cannot show through.
+ * Reads through the child, and writes data that the child's own layer does not hold yet to it, in whole
+ * clusters. Zeroes become zero clusters, so that a later change of the backing file cannot show through.
  */
 function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
   const unit = Math.max(clusterSize, child.limits.requestAlignment)
@@ -39,7 +39,7 @@ function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
   }
 }
 
-/** QEMU's filter of that name, and what its `-C` and `copy-on-read=on` mean. */
+/** QEMU's filter of that name, which its `-C` and `copy-on-read=on` insert. */
 export const copyOnRead = defineDriver({
   name: 'copy-on-read',
   kind: 'filter',
@@ -59,7 +59,7 @@ export const copyOnRead = defineDriver({
     const { write, writeZeroes, writeCompressed, discard } = below
     return {
       ...below,
-      // A copy must not overwrite what is written between its reading and its writing.
+      // A copy must not overwrite data written between the copy's read and its write.
       read: (offset, into) => ranges.run(...clusters(offset, into.length), true, () => read(offset, into)),
       ...(write && {
         write: (offset, from, flags) =>

@@ -1,4 +1,4 @@
-/** What the event loop is kept from, by a clock that each request moves on: whatever is answered from memory, and by whichever way requests wait. */
+/** How long requests answered from memory block the event loop; each request advances the clock. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { defineDriver, type NodeOps } from '../driver.ts'
 import { denyHost } from '../host.ts'
@@ -10,10 +10,10 @@ import { memory } from './memory.ts'
 import { nullCo } from './null-co.ts'
 import { passThrough } from './pass-through.ts'
 
-/** Milliseconds that each request of a story takes, and turns of the event loop in it, as `|`. */
+/** Milliseconds that each request of a story takes. A `|` in a story is a turn of the event loop. */
 const COST = 0.5
 
-/** Stands for what has begun. */
+/** Marks a part of a request that has begun. */
 const PART = {}
 
 function storyTeller() {
@@ -29,7 +29,7 @@ function storyTeller() {
     },
   })
   const disk = {}
-  /** @param node that is asked; undefined: a part of a request that has begun */
+  /** @param node the node of a new request; `PART`: a part of a request that has begun */
   const request = async (name: string, node: object | undefined = disk): Promise<void> => {
     if (budget.spend(1e9)) await budget.wait(node === PART ? undefined : node)
     time += COST
@@ -43,7 +43,7 @@ describe('LoopBudget', () => {
     const { request, story } = storyTeller()
     await Promise.all(Array.from({ length: 500 }, () => request('.')))
     const runs = story().split('|')
-    // One more than the 20 that make 10 ms: that which is begun when they are over; and those end it.
+    // 20 requests make 10 ms; one more may begin at their end, and its end is noticed one later.
     expect(Math.max(...runs.map((run) => run.length))).toBeLessThanOrEqual(22)
     expect(runs.length).toBeLessThanOrEqual(500 / 20 + 2)
     expect(story().replaceAll('|', '')).toHaveLength(500)
@@ -106,12 +106,12 @@ describe('LoopBudget', () => {
 })
 
 describe('a storm of requests', () => {
-  /** Milliseconds: each look at the clock takes one. */
+  /** In milliseconds; each look at the clock takes one. */
   let time = performance.now()
   beforeAll(() => void vi.spyOn(performance, 'now').mockImplementation(() => (time += 1)))
   afterAll(() => void vi.restoreAllMocks())
 
-  /** A format without tables: what it has not is zeroes, and what it is asked it asks below. */
+  /** A filter that passes every request to the node below. */
   const layer = defineDriver({
     name: 'layer',
     kind: 'filter',
@@ -121,7 +121,7 @@ describe('a storm of requests', () => {
   })
   const environment = { registry: new DriverRegistry([memory, nullCo, layer]), host: denyHost }
 
-  /** Requests that end between two turns of the event loop, at most, when each look at the clock takes 1 ms. */
+  /** Most requests that end between two turns of the event loop if each look at the clock takes 1 ms. */
   async function longest(run: (node: BlockNode) => Promise<unknown>, options: object): Promise<number> {
     const node = await openNode(environment, { ...options })
     let ended = 0
@@ -140,7 +140,7 @@ describe('a storm of requests', () => {
       }
     }
     setImmediate(turn)
-    // At once, and one after the other.
+    // In parallel, and one after the other.
     await Promise.all(Array.from({ length: 50 }, count))
     for (let i = 0; i < 50; i++) await count()
     turn()
@@ -174,7 +174,7 @@ describe('a storm of requests', () => {
   it.each(NODES.flatMap(([on, options]) => REQUESTS.map(([what, run]) => ({ on, options, what, run }))))(
     'of $what on $on lets the loop turn',
     async ({ options, run }) => {
-      // Ten looks at the clock and one more, with 64 requests between each, or with one where they had waited.
+      // Ten looks at the clock and one more, with 64 requests between them, or with one each after waiting.
       expect(await longest(run, options)).toBeLessThanOrEqual(13 * 64)
     },
   )

@@ -1,8 +1,8 @@
 /**
- * Turns of the event loop. A request that is answered from memory ends without one, so thousands of them would keep
- * timers, sockets and clicks waiting for as long as all of them take. So requests note what they do, and all of a thread
- * share a budget: once that is spent they wait, and after the turn they go on one after the other, until it is spent
- * again.
+ * Turns of the event loop. A request that is answered from memory completes without a turn, so thousands of
+ * them in a row would block timers, sockets and clicks. So requests report their work, and all requests of a
+ * thread share a budget: once it is spent they wait, and after the turn they resume one by one, until it is
+ * spent again.
  */
 
 import { Line } from '../line.ts'
@@ -10,11 +10,11 @@ import { Line } from '../line.ts'
 /** Milliseconds of work after which the event loop turns. */
 export const SLICE_MS = 10
 
-/** So much work is done before the clock is looked at: a unit is a small request. */
+/** Work between two looks at the clock; the unit is a small request. */
 const LOOK = 64
-/** Of so many that go on, one has not begun yet. */
+/** One in this many resumed requests is one that has not begun yet. */
 const SHARE = 8
-/** Bytes that count as one more request: they are copied, or searched for zeroes. */
+/** Bytes (copied, or searched for zeroes) that count as one more request. */
 const BYTES_OF_UNIT = 16384
 
 /** Time, and the event loop. */
@@ -27,25 +27,25 @@ export interface LoopClock {
 
 const DONE = Promise.resolve()
 
-/** What resolves the promise that was made last. One function for all of them: a closure for each is memory for each. */
+/** Resolves the promise that was made last. One executor for all of them: a closure for each would take memory for each. */
 let kept: () => void = () => undefined
 const keepResolve = (resolve: () => void): void => {
   kept = resolve
 }
 
-/** How much may be done before the event loop turns, and what waits for that. */
+/** The work that may be done before the event loop turns, and the requests that wait for a turn. */
 export class LoopBudget {
-  /** Another one may take its place: tests count without it. */
+  /** Replaceable: tests use a clock of their own. */
   clock: LoopClock
   #left = LOOK
-  /** When it was first looked at the clock since the event loop last turned, in milliseconds. */
+  /** Time of the first look at the clock since the event loop last turned, in milliseconds. */
   #since = 0
-  /** A turn will be told of: the loop may turn by itself, and often does. */
+  /** Whether the next turn will be noticed: the loop often turns without being waited for. */
   #isWatching = false
   #isSpent = false
-  /** Parts of requests that have begun: they go first, so that what is begun ends before more is. */
+  /** Parts of requests that have begun: they go first, so that requests complete before new ones begin. */
   readonly #begun = new Line<() => void>()
-  /** By who was asked: they take turns, so that a storm of one does not hold up the few requests of another. */
+  /** New requests by node. Nodes take turns, so that many requests to one do not delay the few to another. */
   readonly #new = new Map<object, Line<() => void>>()
   #resumed = 0
 
@@ -53,21 +53,21 @@ export class LoopBudget {
     this.clock = clock
   }
 
-  /** The next request has to wait for a turn. */
+  /** Whether the next request has to wait for a turn. */
   get isSpent(): boolean {
     return this.#isSpent
   }
 
-  /** Requests wait, or begin to go on: the one that asks did not come alone. */
+  /** Whether requests wait: then the one that asks was issued together with others. */
   get hasWaiting(): boolean {
     return this.#new.size > 0 || !this.#begun.isEmpty
   }
 
   /**
-   * A request, or a piece of work of about its size, is about to be done.
+   * Reports a request, or a piece of work of about that size, that is about to begin.
    *
-   * @param bytes that it copies or looks at
-   * @returns whether it is to {@link wait} first
+   * @param bytes the bytes that it copies or examines
+   * @returns whether it must {@link wait} first
    */
   spend(bytes: number): boolean {
     this.#left -= bytes < BYTES_OF_UNIT ? 1 : Math.ceil(bytes / BYTES_OF_UNIT)
@@ -76,8 +76,8 @@ export class LoopBudget {
 
   #look(): boolean {
     if (!this.#isSpent) this.ended(this.clock.now())
-    // Only until the loop has turned. If requests waited for as long as others do, a caller with 64 in flight would find
-    // the line never empty, and each of them would wait in it, for half as much again as a cached write takes.
+    // New requests wait only until the loop has turned. If they also waited behind those that already wait, a
+    // caller with 64 in flight would find the line never empty, and cached writes would take half as long again.
     this.#left = this.#isSpent ? 0 : LOOK
     return this.#isSpent
   }
@@ -94,9 +94,9 @@ export class LoopBudget {
   }
 
   /**
-   * Waits for a turn if one is due, and for those of the same node that have waited longer.
+   * Waits for a turn if one is due, and for requests to the same node that have waited longer.
    *
-   * @param node that is asked; undefined: it is part of a request, or of an operation, that has begun
+   * @param node the node of a new request; undefined for a part of a request or operation that has begun
    */
   wait(node?: object): Promise<void> {
     let line = node ? this.#new.get(node) : this.#begun
@@ -129,24 +129,27 @@ export class LoopBudget {
     this.#isWatching = this.#isSpent = false
     this.#left = LOOK
     while (!this.#isSpent) {
-      // However many have begun, others get their share.
+      // New requests get their share, however many have begun.
       const isOthers = ++this.#resumed % SHARE === 0
       const resume = (isOthers ? this.#shiftNew() : undefined) ?? this.#begun.shift() ?? this.#shiftNew()
       if (!resume) return
       resume()
-      // What was woken does its work before this goes on.
+      // The resumed request runs before this loop continues.
       await undefined
       if (!this.#isSpent) this.ended(this.clock.now())
     }
   }
 }
 
-/** Taken now: the clocks of a test are for its own timers. */
+/** Captured at load time, so that the fake clocks of tests do not affect it. */
 const immediate = globalThis.setImmediate as typeof setImmediate | undefined
 let channel: MessageChannel | undefined
 const posted: (() => void)[] = []
 
-/** Calls back in a later turn. Node's own way is far quicker than a timer; browsers slow timers down to 4 ms or a second. */
+/**
+ * Calls back in a later turn. `setImmediate` of Node.js is far faster than a timer; browsers delay timers by
+ * 4 ms or up to a second.
+ */
 function callLater(resume: () => void): void {
   if (immediate) {
     immediate(resume)
@@ -160,16 +163,17 @@ function callLater(resume: () => void): void {
   channel.port2.postMessage(0)
 }
 
-/** Resolves in a later turn of the event loop, after what is already due. */
+/** Resolves in a later turn of the event loop, after work that is already due. */
 export const nextTurn = (): Promise<void> => new Promise(callLater)
 
-/** What all nodes of this thread share: its event loop is one. */
+/** The budget of this thread's event loop, shared by all nodes. */
 export const loopBudget = new LoopBudget({ now: () => performance.now(), turn: callLater })
 
 /**
- * For operations that do much between requests, or without any: notes work of about `units` small requests.
+ * For operations that do much work between requests, or without any: reports work of about `units` small
+ * requests.
  *
- * @returns undefined: go on. Else a promise that resolves when the event loop has turned
+ * @returns undefined: continue. Else a promise that resolves when the event loop has turned
  */
 export const pause = (units = 1): Promise<void> | undefined =>
   loopBudget.spend(units * BYTES_OF_UNIT) ? loopBudget.wait() : undefined

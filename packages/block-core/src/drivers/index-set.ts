@@ -1,9 +1,9 @@
 /**
- * A set of indexes in which the next one is found in few steps, however many there are and however far apart: over
- * the set lies that of the groups in which there is any, and so on.
+ * A set of indexes that finds the next member in few steps, however many there are and however far apart:
+ * above the set is a set of its non-empty groups, and so on.
  */
 
-/** Indexes of a group, and levels of groups: enough for 2^42 indexes. */
+/** Indexes per group, and levels of groups: enough for 2^42 indexes. */
 const GROUP = 64
 const LEVELS = 6
 
@@ -17,7 +17,7 @@ export class IndexSet {
     this.#groups = levels > 0 ? new IndexSet(levels - 1) : undefined
   }
 
-  /** How many indexes and groups were looked for so far: what finding costs, for tests. */
+  /** Number of lookups of indexes and groups so far: the cost of searching, for tests. */
   get looks(): number {
     return this.#looks + (this.#groups?.looks ?? 0)
   }
@@ -34,7 +34,7 @@ export class IndexSet {
     if (this.#groups && this.#find(start, start + GROUP) < 0) this.#groups.delete(start / GROUP)
   }
 
-  /** The first index in [from, to) that is there, or `to`. */
+  /** The first index in [from, to) that is in the set, or `to`. */
   next(from: number, to: number): number {
     const end = this.#groups ? Math.min((Math.floor(from / GROUP) + 1) * GROUP, to) : to
     const found = this.#find(from, end)
@@ -44,7 +44,7 @@ export class IndexSet {
     return start < to ? this.next(start, to) : to
   }
 
-  /** The first index in [from, to) that is there, or -1, by looking for each. */
+  /** The first index in [from, to) that is in the set, or -1, by checking each. */
   #find(from: number, to: number): number {
     for (let at = from; at < to; at++) {
       this.#looks++

@@ -8,12 +8,12 @@ import { PLAIN_CONFIG } from '../node-config.ts'
 import { size } from '../options.ts'
 import { IndexSet } from './index-set.ts'
 
-/** Bytes in a page, the unit in which memory is taken and given back. */
+/** Bytes in a page, the unit in which memory is allocated and released. */
 export const MEMORY_PAGE = 65536
 
 const DONE = Promise.resolve()
 
-/** A sparse array of bytes. What no page holds reads as zeroes, and so does what lies beyond the end. */
+/** A sparse array of bytes. Ranges without a page read as zeroes, and so does everything beyond the end. */
 class MemoryDisk {
   readonly #pages = new Map<number, Uint8Array>()
   /** Indexes of the pages. */
@@ -27,7 +27,7 @@ class MemoryDisk {
   get size(): number {
     return this.#size
   }
-  /** Bytes of memory that are in use. */
+  /** Bytes of memory in use. */
   get allocated(): number {
     return this.#pages.size * MEMORY_PAGE
   }
@@ -62,7 +62,7 @@ class MemoryDisk {
       return
     }
     if (isZero(piece)) return
-    // A copy in any case: the caller's buffer is his again once the write is done.
+    // Always a copy: the caller may reuse its buffer after the write.
     const fresh = new Uint8Array(MEMORY_PAGE)
     fresh.set(piece, within)
     this.#pages.set(index, fresh)
@@ -94,7 +94,7 @@ class MemoryDisk {
   }
 
   truncate(bytes: number): void {
-    // What is cut off must not come back when the disk grows again.
+    // The data that is cut off must not reappear when the disk grows again.
     if (bytes < this.#size) this.clear(bytes, this.#size - bytes)
     this.#size = bytes
   }
@@ -113,11 +113,11 @@ class MemoryDisk {
   }
 }
 
-/** What a node can do, on top of a disk. */
+/** The operations of a node on a disk. */
 function operationsOf(disk: MemoryDisk): NodeOps {
   return {
     growable: true,
-    // Pages are released whenever that is possible, asked or not, and zeroes are never written as data.
+    // Pages are released whenever possible, requested or not, and zeroes are never written as data.
     zeroFlags: new Set(['mayUnmap', 'noFallback']),
     size: () => disk.size,
     read(offset, into) {
@@ -148,9 +148,9 @@ function operationsOf(disk: MemoryDisk): NodeOps {
 }
 
 /**
- * A growable disk in memory. Only pages that were written with something else than zeroes take memory, so
- * the size may be any. The content is gone when the node is closed; a node that is handed to its parents
- * ready-made is not closed with them, and so plays a device that outlives their crash.
+ * A growable disk in memory. Only pages with nonzero data take memory, so any size is possible. The content
+ * is lost when the node is closed; a node that was opened before its parents is not closed with them, and so
+ * simulates a device that outlives their crash.
  */
 export const memory = defineDriver({
   name: 'memory',

@@ -1,4 +1,4 @@
-/** The `null-co` protocol: takes every write and keeps none. For measuring what lies above it. */
+/** The `null-co` protocol: accepts every write and stores nothing. For measuring the layers above it. */
 import { type BlockStatus, defineDriver } from '../driver.ts'
 import { BlockError } from '../errors.ts'
 import { bool, integer, size } from '../options.ts'
@@ -11,9 +11,9 @@ const delay = (milliseconds: number): Promise<void> =>
   })
 
 /**
- * QEMU's driver of that name, with its options. Without `read-zeroes` a read leaves the caller's buffer as it
- * is (block/null.c), which is the fastest thing a disk can do, and means that the content is undefined: its status
- * is neither data nor zeroes, and not allocated.
+ * QEMU's driver of that name, with its options. Without `read-zeroes` a read leaves the caller's buffer
+ * unchanged (block/null.c), which is as fast as a disk can be. The content is then undefined: its status is
+ * neither data nor zeroes, and not allocated.
  */
 export const nullCo = defineDriver({
   name: 'null-co',

@@ -1,18 +1,18 @@
-/** What every filter starts from: a node that shows exactly what its child shows. */
+/** The base of every filter: a node that shows exactly what its child shows. */
 import type { BlockChild } from '../child.ts'
 import { defineDriver, type NodeOps, type WriteFlag } from '../driver.ts'
 
-/** Flags of zero writes that a filter hands on. The child's node drops or emulates what its driver cannot. */
+/** Flags of zero writes that a filter passes on. The child's node drops or emulates unsupported ones. */
 const PASSED_ON = ['mayUnmap', 'noFallback'] as const
 
 /**
  * Forwards every request to `child`. A filter spreads the result and replaces what it changes:
  * `{ ...passThrough(child), read: ... }`.
  *
- * A method is there if the child's driver has it. FUA is handed on where the child's driver knows it; where
+ * A method is present if the child's driver has it. FUA is passed on if the child's driver supports it; if
  * not, the filter's own node flushes through the filter, so that a filter sees each flush that the disk sees.
- * Left out are the operations on an image's structure (check, amend, makeEmpty, changeBackingFile): they
- * belong to the node that has the structure, as in QEMU.
+ * Operations on an image's structure (check, amend, makeEmpty, changeBackingFile) are left out: they belong
+ * to the node that has the structure, as in QEMU.
  */
 export function passThrough(child: BlockChild): NodeOps {
   const below = child.node.ops
@@ -23,7 +23,7 @@ export function passThrough(child: BlockChild): NodeOps {
     growable: child.node.growable,
     size: () => child.size,
     read: (offset, into) => child.read(offset, into),
-    // Always there: a child that has nothing to flush answers at once.
+    // Always present: a child that has nothing to flush answers at once.
     flush: () => child.flush(),
     info: () => child.node.info(),
     listSnapshots: () => child.node.listSnapshots(),
@@ -54,7 +54,7 @@ export function passThrough(child: BlockChild): NodeOps {
 
 const fuaOf = (flags: ReadonlySet<WriteFlag> | undefined): WriteFlag[] => (flags?.has('fua') ? ['fua'] : [])
 
-/** A filter that changes nothing: for tests, and as a place in the graph where another may be put in. */
+/** A filter that changes nothing: for tests, and as a point in the graph to insert another filter. */
 export const passThroughFilter = defineDriver({
   name: 'pass-through',
   kind: 'filter',

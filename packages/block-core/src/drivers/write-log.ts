@@ -1,7 +1,7 @@
 /**
- * The `write-log` filter: keeps a record of everything that changes the disk below it, with the moments at
- * which each request went down and came back. Tests count with it, and build from it every disk that a power
- * cut could have left.
+ * The `write-log` filter: records everything that changes the disk below it, with the times at which each
+ * request was submitted and completed. Tests count requests with it, and build from it every disk that a
+ * power cut could have left.
  */
 
 import { defineDriver, type NodeOps, type WriteFlags } from '../driver.ts'
@@ -13,13 +13,13 @@ import { bool, type OptionType, text } from '../options.ts'
 import { shared } from '../shared-state.ts'
 import { passThrough } from './pass-through.ts'
 
-/** What one request did. Offsets and lengths in bytes. */
+/** One recorded request. Offsets and lengths in bytes. */
 export type LoggedRequest =
   | {
       readonly kind: 'write'
       readonly offset: number
       readonly bytes: number
-      /** A copy of what was written, unless the log records sizes only. */
+      /** A copy of the written data, unless the log records sizes only. */
       readonly data: Uint8Array | undefined
       readonly fua: boolean
     }
@@ -37,24 +37,25 @@ export type LoggedRequest =
   | { readonly kind: 'flush'; readonly offset: number; readonly bytes: number }
 
 /**
- * One request and its two moments, ticks of one clock that both kinds of moment advance. A write is on stable
- * storage for sure once a flush of its disk succeeded that was submitted after the write had completed:
- * `write.completed < flush.submitted`. A write whose `completed` is undefined may be there, in part, or not.
+ * One request and its two times, in ticks of one clock that advances with each submission and completion. A
+ * write is certainly on stable storage once a flush of its disk succeeded that was submitted after the write
+ * had completed: `write.completed < flush.submitted`. A write whose `completed` is undefined may be on the
+ * disk in full, in part, or not at all.
  */
 export type LogEntry = LoggedRequest & {
-  /** Which of the disks of the log it went to: the option `disk` of the node; empty where that has none. */
+  /** The disk that the request went to: the option `disk` of the node; empty if not given. */
   readonly disk: string
-  /** When the request went down. Entries are in this order. */
+  /** When the request was submitted. Entries are in this order. */
   readonly submitted: number
-  /** When it came back successfully; undefined while it is in flight, and for ever if it failed. */
+  /** When it completed successfully; undefined while it is in flight, and forever if it failed. */
   readonly completed: number | undefined
-  /** It came back with an error. */
+  /** Whether it ended with an error. */
   readonly failed: boolean
 }
 
-/** What a log counts. A request counts once it has completed. */
+/** Counts of the requests that have completed. */
 export interface LogCounts {
-  /** Writes of data; zero writes and discards are counted on their own. */
+  /** Writes of data; zero writes and discards are counted separately. */
   readonly writes: number
   /** Bytes of data in these writes. */
   readonly bytes: number
@@ -68,7 +69,7 @@ type Open<T> = { -readonly [K in keyof T]: T[K] }
 
 /** The record of one or several `write-log` nodes. */
 export class WriteLog {
-  /** In the order in which the requests went down. */
+  /** In the order in which the requests were submitted. */
   readonly entries: readonly LogEntry[]
   /** Whether data is kept, or only its size. */
   readonly recordData: boolean
@@ -80,19 +81,19 @@ export class WriteLog {
     this.entries = this.#entries
   }
 
-  /** The moment that comes next: what happens from now on has this tick or a later one. */
+  /** The next tick: all later submissions and completions have this tick or a later one. */
   get now(): number {
     return this.#now
   }
 
-  /** The entries that succeeded, in the order in which they did. */
+  /** The entries that succeeded, in the order of their completion. */
   completed(): LogEntry[] {
     return this.#entries
       .filter((entry) => entry.completed !== undefined)
       .sort((a, b) => a.completed! - b.completed!)
   }
 
-  /** Counts the completed requests, or those among them for which `predicate` holds. */
+  /** Counts the completed requests for which `predicate` holds; default: all. */
   count(predicate: (entry: LogEntry) => boolean = () => true): LogCounts {
     const of = { write: 0, 'write-zeroes': 0, discard: 0, truncate: 0, flush: 0 }
     let bytes = 0
@@ -111,17 +112,21 @@ export class WriteLog {
     }
   }
 
-  /** Forgets everything, also requests that are in flight; the clock goes on. */
+  /** Forgets everything, including requests in flight; the clock continues. */
   clear(): void {
     this.#entries.length = 0
   }
 
-  /** Takes a moment of the clock for something else, which so comes before or after every request. @returns its tick */
+  /**
+   * Takes a tick for an event other than a request, which orders it relative to all requests.
+   *
+   * @returns the tick
+   */
   tick(): number {
     return this.#now++
   }
 
-  /** Runs a request to one of the disks and records its moments. */
+  /** Runs a request to one of the disks and records its times. */
   async record(request: LoggedRequest, run: () => Promise<void>, disk = ''): Promise<void> {
     const submitted = this.#now++
     const entry: Open<LogEntry> = { ...request, disk, submitted, completed: undefined, failed: false }
@@ -136,7 +141,7 @@ export class WriteLog {
   }
 }
 
-/** A {@link WriteLog} object; there is no way to name one in a string. */
+/** A {@link WriteLog} object; it has no text form. */
 const logOption: OptionType<WriteLog> = {
   type: 'object',
   help: 'a WriteLog to record in (from TypeScript only)',
@@ -158,8 +163,8 @@ export function writeLogOf(node: BlockNode): WriteLog {
 }
 
 /**
- * Shows its child, and records what changes it. Without `log` it makes one of its own: see {@link writeLogOf}. Nodes
- * that share a log share its clock, and tell their entries apart by `disk`.
+ * Shows its child, and records requests that change it. Without `log` it makes a log of its own: see
+ * {@link writeLogOf}. Nodes that share a log share its clock; `disk` distinguishes their entries.
  */
 export const writeLog = defineDriver({
   name: 'write-log',
@@ -183,7 +188,7 @@ export const writeLog = defineDriver({
       flush: () => record({ kind: 'flush', offset: 0, bytes: 0 }, () => child.flush()),
       ...(below.write && {
         write(offset: number, from: Uint8Array, flags: WriteFlags) {
-          // Copied now: once the write has completed the buffer is the caller's again.
+          // Copied now: the caller may reuse the buffer once the write has completed.
           const data = keeps ? new Uint8Array(from) : undefined
           const request = {
             kind: 'write',
@@ -212,7 +217,7 @@ export const writeLog = defineDriver({
           record({ kind: 'truncate', offset: 0, bytes: 0, size }, () => child.truncate(size, options)),
       }),
     }
-    // What a format below would make of these is not known here, so they would go unrecorded.
+    // Their effect on the disk depends on the format below, so they could not be recorded.
     delete (ops as Open<NodeOps>).writeCompressed
     delete (ops as Open<NodeOps>).writeVmState
     logs.set(ops, log)

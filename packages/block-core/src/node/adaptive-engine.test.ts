@@ -1,4 +1,4 @@
-/** The adaptive engine by a clock that is told what a request takes: what it keeps from the event loop, and for how long. */
+/** The adaptive engine on a fake clock: which requests block the event loop, and for how long. */
 import { closeSync, openSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { LoopBudget, type LoopClock } from '../drivers/event-loop.ts'
@@ -16,11 +16,11 @@ afterAll(() => {
   scratch.remove()
 })
 
-/** Microseconds that each look at the clock takes: a request looks at it before and after. */
+/** Microseconds by which each query advances the clock: a request queries it before and after. */
 let us = 0
 let time = 0
 let looks = 0
-/** What happened: a request on this thread, as `.`, and a turn of the event loop, as `|`. */
+/** The sequence of events: `.` for a request on this thread, `|` for a turn of the event loop. */
 let story = ''
 beforeEach(() => {
   time = us = 0
@@ -43,12 +43,12 @@ const clock: LoopClock = {
 
 const slices = (): LoopBudget => new LoopBudget(clock)
 
-/** A budget that never looks at the clock: what is looked at is looked at by requests. */
+/** A budget that never queries the clock, so that only requests do. */
 class Unlimited extends LoopBudget {
   override ended(): void {}
 }
 
-/** Reads so often, by so many at once. */
+/** Makes `count` reads, `atOnce` of them concurrently. */
 async function read(
   engine: AdaptiveEngine | ThreadEngine,
   count: number,
@@ -110,7 +110,7 @@ describe('the event loop', () => {
     async (atOnce) => {
       us = 20
       await read(new AdaptiveEngine(slices()), 3000, atOnce)
-      // 250 requests that look at the clock twice, and one more for each reader that was on its way.
+      // 250 requests that query the clock twice, and one more for each reader in flight.
       expect(longest()).toBeLessThanOrEqual(251 + atOnce)
       expect(longest()).toBeGreaterThan(200)
     },
@@ -121,7 +121,7 @@ describe('the event loop', () => {
     const shared = slices()
     await Promise.all(Array.from({ length: 4 }, () => read(new AdaptiveEngine(shared), 1000)))
     expect(longest()).toBeLessThanOrEqual(255)
-    // 4000 requests of 40 us are 160 ms: one turn for every 10 of them, whoever asks.
+    // 4000 requests of 40 us are 160 ms: one turn for every 10 ms, of all files together.
     expect(story.split('|').length - 1).toBeLessThanOrEqual(17)
   })
 

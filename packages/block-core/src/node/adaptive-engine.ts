@@ -1,30 +1,31 @@
 /**
- * `aio=adaptive`: system calls on this thread while the page cache answers, else on Node's thread pool; and how
- * long that may keep the event loop from turning.
+ * `aio=adaptive`: system calls on this thread while the page cache answers, else on Node's thread pool, with
+ * a bound on how long they may block the event loop.
  *
- * The bound: requests on this thread end at the latest 10 ms after the event loop last turned, all files of the
- * thread together, plus one request, and that is of at most {@link LARGEST} bytes. Those that had to wait for the turn
- * go on by the same rule (drivers/event-loop.ts). How long one takes is up to the page cache. Where that has to wait for the disk, three requests in a row are enough to move
- * all further ones to the pool; of those one is tried here again now and then, ever more seldom. Flushes never
- * run here. Who cannot bear that one request waits for a disk takes `aio=threads`.
+ * The bound: requests on this thread, of all its files together, end at most 10 ms after the event loop last
+ * turned, plus one request of at most {@link LARGEST} bytes. Requests that had to wait for the turn continue
+ * under the same rule (drivers/event-loop.ts). How long one request takes is up to the page cache. If
+ * requests wait for the disk, three in a row are enough to move all further ones to the pool; of those one is
+ * tried here again now and then, ever more rarely. Flushes never run here. Applications in which not even one
+ * request may wait for a disk use `aio=threads`.
  */
 import { type LoopBudget, loopBudget } from '../drivers/event-loop.ts'
 import type { Where } from './host-calls.ts'
 import { type IoEngine, readNow, stopped, ThreadEngine, writeNow } from './io-engine.ts'
 
-/** A request that the page cache answers takes at most this many microseconds, and one more for each 2 KiB. */
+/** Limit in microseconds for a request that the page cache answers, plus one for each 2 KiB. */
 const CACHED_US = 25
 const BYTES_PER_US = 2048
-/** How far one outlier counts: below 8 times the weight, so that a single one never changes the path. */
+/** Limit of one request's share: below 1 / {@link WEIGHT}, so a single outlier never changes the path. */
 const OUTLIER = 4
 const WEIGHT = 1 / 8
-/** While requests are slow, so many go to the pool before one is timed on this thread again; doubled while it is slow. */
+/** Requests sent to the pool, while slow, between probes on this thread; doubled by each slow probe. */
 const FIRST_PROBE = 16
 const LAST_PROBE = 1024
 
-/** Whether the page cache answers, from how long recent requests took on this thread. */
+/** Estimates whether the page cache answers, from how long recent requests took on this thread. */
 export class CacheMeter {
-  /** Moving mean of the time a request took, as a share of what the page cache may take. */
+  /** Moving mean of the time a request took, divided by the time allowed for the page cache. */
   #mean = 0
   #interval = FIRST_PROBE
   #untilProbe = 0
@@ -34,7 +35,7 @@ export class CacheMeter {
     return this.#mean <= 1 || this.#untilProbe-- <= 0
   }
 
-  /** A request of `bytes` bytes took `us` microseconds on this thread. */
+  /** Records that a request of `bytes` bytes took `us` microseconds on this thread. */
   took(us: number, bytes: number): void {
     const share = Math.min(us / (CACHED_US + bytes / BYTES_PER_US), OUTLIER)
     this.#mean += (share - this.#mean) * WEIGHT
@@ -42,19 +43,20 @@ export class CacheMeter {
       this.#interval = FIRST_PROBE
       return
     }
-    // After a quick one the next is tried too, so that the way back takes a few requests and not many probes.
+    // After a fast probe the next request is tried too, so that returning to this thread takes a few
+    // requests, not many probes.
     this.#untilProbe = share > 1 ? this.#interval : 0
     if (share > 1) this.#interval = Math.min(this.#interval * 2, LAST_PROBE)
   }
 }
 
 /**
- * Bytes. From this size on, requests that come together are better copied by several threads at once; their
- * times depend too much on the memory to tell whether the page cache answers.
+ * Bytes. From this size on, concurrent requests are better copied by several threads at once; their times
+ * depend too much on memory speed to tell whether the page cache answers.
  */
 const LARGE = 128 * 1024
 
-/** Bytes. Longer requests go to the pool even when they come alone: copying them takes too long. */
+/** Bytes. Longer requests go to the pool even when alone: copying them takes too long. */
 const LARGEST = 2 * 1024 * 1024
 
 /** On this thread while the page cache answers, else on the pool. Flushes on the pool. */
@@ -65,7 +67,7 @@ export class AdaptiveEngine implements IoEngine {
   readonly #calls = new CacheMeter()
   readonly #budget: LoopBudget
   readonly #clock: LoopBudget['clock']
-  /** Large requests of which the caller has not yet seen the end. */
+  /** Large requests whose completion the caller has not seen yet. */
   #large = 0
   #stopped = false
 
@@ -120,8 +122,8 @@ export class AdaptiveEngine implements IoEngine {
     if (bytes > LARGEST) return false
     if (bytes >= LARGE) {
       if (this.#large > 0 || this.#pool.running > 0 || this.#budget.hasWaiting) return false
-      // A request done on this thread is over before a second can come; that it was one of several shows only
-      // when the caller issues the next without having waited, before this microtask runs, or where others wait for a turn.
+      // A request on this thread ends before a second can arrive. It was one of several if others wait for a turn,
+      // or if the caller issues the next without having awaited it: before this microtask runs.
       this.#large++
       queueMicrotask(() => this.#large--)
     }

@@ -1,13 +1,13 @@
 /**
- * Linux AIO by its system calls, which the C library does not wrap: structures as in linux/aio_abi.h. They lie in one
- * piece of memory whose address is known, so that a request costs a few stores and a batch of them one call.
+ * Linux AIO through its system calls, which the C library does not wrap. The structures (linux/aio_abi.h) lie
+ * in one piece of memory whose address is known, so that a request costs a few stores, and a batch one call.
  */
 import { read } from 'node:fs'
 import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
 import type { HostAio, HostAioQueue } from './host-calls.ts'
 import { close } from './host-fs.ts'
 
-/** Numbers of the calls. */
+/** System call numbers. */
 export interface AioNumbers {
   readonly setup: number
   readonly destroy: number
@@ -23,10 +23,10 @@ const HAS_EVENTFD = 1
 const WASM_PAGE = 65536
 const TWO_32 = 2 ** 32
 
-/** Declares a function that gives -1 and an errno when it fails. */
+/** Declares a function that returns -1 and sets errno when it fails. */
 type Declare = (name: string, signature: string) => SystemCall | undefined
 
-/** @returns undefined where the C library lacks what is needed */
+/** Makes Linux AIO. @returns undefined if the C library lacks a function, or koffi has no `address` */
 export function aioCalls(
   numbers: AioNumbers,
   ffi: ForeignFunctions,
@@ -70,7 +70,7 @@ export function aioCalls(
         },
         wait(woken) {
           read(eventFd, count, 0, count.length, null, (error) => {
-            // Nobody could be told, and asking at once again might never end.
+            // There is no one to report the error to, and retrying at once might loop forever.
             if (error) setTimeout(woken, 1)
             else woken()
           })
@@ -82,7 +82,7 @@ export function aioCalls(
         errorOf,
         async close() {
           await close(eventFd)
-          // The kernel takes milliseconds for it.
+          // This takes the kernel milliseconds.
           await destroy.at('pool', numbers.destroy, id)
         },
       }
@@ -97,7 +97,7 @@ class QueueMemory {
   readonly #words: Uint32Array
   readonly #numbers: Int32Array
   readonly #addressOf: (bytes: Uint8Array) => number
-  /** Where the memory begins whose views were given: it does not move. */
+  /** Base addresses of the buffers seen so far: their memory does not move. */
   readonly #bases = new WeakMap<ArrayBufferLike, number>()
   readonly #base: number
   readonly #pointersAt: number

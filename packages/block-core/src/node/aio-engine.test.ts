@@ -1,4 +1,4 @@
-/** Linux AIO over a kernel of our own: what it takes, when it says no, and what is left to threads. */
+/** Linux AIO on a fake kernel: the requests it takes and refuses, and those left to threads. */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { AioQueue } from './aio-queue.ts'
@@ -25,18 +25,18 @@ interface Job {
   readonly offset: number
 }
 
-/** Carries requests out when it is told to, or at once. */
+/** A fake kernel that carries out requests on demand, or at once. */
 class Kernel implements HostAio {
-  /** How many requests each call brought. */
+  /** Number of requests in each call. */
   readonly calls: number[] = []
-  /** How often somebody waited for the end of requests. */
+  /** Number of waits for completions. */
   waits = 0
-  /** Most that it takes in one call, and has at once. */
+  /** The most requests taken in one call, and held at once. */
   most = Infinity
   room = Infinity
-  /** Bytes that one request moves at most. */
+  /** The most bytes that one request moves. */
   longest = Infinity
-  /** Milliseconds that each request keeps the caller. */
+  /** Milliseconds for which submitting each request blocks the caller. */
   keeps = 0
   isHeld = false
   refuse: ((job: Job) => string | undefined) | undefined
@@ -96,7 +96,7 @@ function engineOn(kernel: Kernel, slots = 128): { engine: DirectEngine; fd: numb
   return { engine: new DirectEngine(BLOCK, { queue }), fd: openSync(path, 'r+'), path }
 }
 
-/** Reads blocks, all at once. @returns the first byte of each, or the code of what went wrong */
+/** Reads blocks concurrently. @returns the first byte of each, or the error code */
 function readBlocks(
   engine: DirectEngine,
   fd: number,
@@ -137,7 +137,7 @@ describe('requests that come together', () => {
       for (let round = 0; round < 10; round++) await readBlocks(engine, fd, [first])
     }
     await Promise.all(upTo(8).map(chain))
-    // The last look finds nothing, and nothing to wait for.
+    // The last look finds nothing, and there is nothing left to wait for.
     expect(kernel.waits).toBe(1)
     closeSync(fd)
   })
@@ -225,7 +225,7 @@ describe('the end', () => {
     const transfers = new AioTransfers(queue, new ThreadEngine())
     const pool = new ThreadEngine()
     const busy = new AioTransfers(queue, pool)
-    // Company, so that the first is not left to a thread.
+    // A concurrent call, so that the first read does not go to a thread.
     let leave!: () => void
     const company = pool.call(0, () => new Promise<void>((resolve) => (leave = resolve)))
     const reads = upTo(5).map((block) =>

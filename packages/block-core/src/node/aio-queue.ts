@@ -1,20 +1,20 @@
 /**
- * Linux AIO for all files of the process: requests that come together go to the kernel in one call, and one read of
- * an eventfd in the thread pool tells of all that have ended. A hand-over to a thread for each of them, as the pool
- * makes it, costs five times as much of the processor.
+ * Linux AIO for all files of the process: concurrent requests go to the kernel in one call, and one read of
+ * an eventfd in the thread pool reports all that have ended. Handing each of them to a thread of the pool
+ * costs five times the processor time.
  */
 import type { HostAio, HostAioQueue } from './host-calls.ts'
 
-/** Requests in the kernel at once; more wait. */
+/** Requests in the kernel at once; further ones wait. */
 const SLOTS = 128
 
-/** Who asks. */
+/** The file that makes requests. */
 export interface AioOwner {
-  /** Then what has not gone to the kernel is not to go. */
+  /** If true, requests not yet in the kernel are not submitted. */
   readonly isStopped: boolean
   /**
-   * How long the kernel kept this thread for each request of a batch, in microseconds: it waits for the disk where a
-   * write needs space that the file does not have yet.
+   * Reports how long submitting blocked this thread for each request of a batch, in microseconds: the kernel
+   * waits for the disk if a write needs space that the file does not have yet.
    */
   took(operation: AioRequest['operation'], us: number): void
 }
@@ -24,42 +24,42 @@ export interface AioRequest {
   readonly owner: AioOwner
   readonly operation: 'read' | 'write'
   readonly fd: number
-  /** Aligned, and of memory that does not move. */
+  /** Aligned, in memory that does not move. */
   readonly memory: Uint8Array
   readonly offset: number
   /**
-   * Called once it is over: how many bytes were moved, which may be fewer than asked for, or why none. NotTaken and
-   * NotSent, or what the host says, with the errno's name as its `code`.
+   * Called when the request has ended, with the number of bytes moved, which may be fewer than requested, or
+   * with an error: NotTaken, NotSent, or the host's error with the errno's name as its `code`.
    */
   ended(error: Error | undefined, bytes: number): void
 }
 
-/** Why a request did not go to the kernel: it may be made in another way. */
+/** The kernel did not take the request: it may be made in another way. */
 export class NotTaken extends Error {}
 
-/** What a request meets whose owner was stopped before it went. */
+/** The request's owner was stopped before the request was submitted. */
 export class NotSent extends Error {}
 
-/** Requests to the kernel that do not wait for the disk. */
+/** A queue of requests to the kernel, which run without blocking a thread. */
 export class AioQueue {
   readonly #queue: HostAioQueue
   readonly #free: number[]
   readonly #waiting: AioRequest[] = []
-  /** In slots, by slot: prepared, or in the kernel. What they refer to must not be collected. */
+  /** Requests by slot, prepared or in the kernel. Keeps their memory from being garbage-collected. */
   readonly #taken: (AioRequest | undefined)[] = []
-  /** Slots that are prepared, in the order of their requests. */
+  /** Prepared slots, in the order of their requests. */
   #prepared: number[] = []
   #inKernel = 0
   #isScheduled = false
   #isWatching = false
-  /** Told when nobody waits for the kernel any more. */
+  /** Called when this no longer waits for the kernel. */
   #unwatched: (() => void) | undefined
 
   readonly #now: () => number
 
   /**
    * @param now milliseconds
-   * @throws what the host says that has no queue to give
+   * @throws the host's error if it has no queue to give
    */
   constructor(aio: HostAio, { slots = SLOTS, now = () => performance.now() } = {}) {
     this.#queue = aio.open(slots)
@@ -67,19 +67,19 @@ export class AioQueue {
     this.#free = Array.from({ length: slots }, (_, index) => slots - 1 - index)
   }
 
-  /** Makes a request. */
+  /** Submits a request. */
   run(request: AioRequest): void {
     this.#waiting.push(request)
     if (this.#isScheduled) return
     this.#isScheduled = true
-    // Those that answers led to come in the same turn: they shall go in one call.
+    // Requests caused by completions arrive in the same turn, and should go in one call.
     queueMicrotask(() => {
       this.#isScheduled = false
       this.#send()
     })
   }
 
-  /** Gives back what it took of the system. No request may be under way, nor come. */
+  /** Releases the kernel's queue. No request may be in flight, and none may follow. */
   async close(): Promise<void> {
     if (this.#isWatching) await new Promise<void>((resolve) => (this.#unwatched = resolve))
     await this.#queue.close()
@@ -93,7 +93,7 @@ export class AioQueue {
       try {
         taken = this.#queue.submit(this.#prepared)
       } catch (error) {
-        // Room comes with the end of what is there.
+        // There will be room when a request in the kernel ends.
         if ((error as { code?: unknown }).code === 'EAGAIN' && this.#inKernel > 0) break
         this.#refuse(error as Error)
         continue
@@ -105,7 +105,7 @@ export class AioQueue {
     if (this.#inKernel > 0) this.#watch()
   }
 
-  /** Once for each owner of a batch and each kind of request. */
+  /** Reports the time once for each owner in a batch and each operation. */
   #tell(slots: readonly number[], us: number): void {
     const told: Record<AioRequest['operation'], Set<AioOwner>> = { read: new Set(), write: new Set() }
     for (const slot of slots) {
@@ -132,7 +132,7 @@ export class AioQueue {
     this.#dropStopped()
   }
 
-  /** What the kernel had no room for may have lost its owner meanwhile. */
+  /** Drops requests that the kernel had no room for and whose owner was stopped meanwhile. */
   #dropStopped(): void {
     if (!this.#prepared.some((slot) => this.#taken[slot]!.owner.isStopped)) return
     this.#prepared = this.#prepared.filter((slot) => {
@@ -142,7 +142,7 @@ export class AioQueue {
     })
   }
 
-  /** The kernel does not want the first of the prepared ones. */
+  /** Ends the first prepared request, which the kernel refused. */
   #refuse(cause: Error): void {
     const slot = this.#prepared.shift()!
     this.#end(slot).ended(new NotTaken(cause.message, { cause }), 0)
@@ -155,7 +155,7 @@ export class AioQueue {
     return request
   }
 
-  /** Waits for ends while there is something in the kernel. */
+  /** Waits for completions while requests are in the kernel. */
   #watch(): void {
     if (this.#isWatching) return
     this.#isWatching = true
@@ -163,8 +163,8 @@ export class AioQueue {
   }
 
   /**
-   * Where some have ended, others have by the next turn of the event loop: then looking again is cheaper than having a
-   * thread wait. Where none has, the disk is slow.
+   * Reaps completions. If there were some, there will be more by the next turn of the event loop: looking
+   * again is cheaper than letting a thread wait. If there were none, the disk is slow.
    */
   #look(): void {
     const found = this.#reap()
@@ -178,7 +178,7 @@ export class AioQueue {
     else this.#unwatched?.()
   }
 
-  /** @returns whether there was something */
+  /** @returns whether any request had ended */
   #reap(): boolean {
     const before = this.#inKernel
     this.#queue.reap((slot, result) => {

@@ -1,4 +1,4 @@
-/** Reads and writes of one file by Linux AIO: whole ones, out of requests that may move less, or be refused. */
+/** Complete reads and writes by Linux AIO, built from requests that may move less or be refused. */
 
 import { CacheMeter } from './adaptive-engine.ts'
 import { type AioQueue, NotSent, NotTaken } from './aio-queue.ts'
@@ -9,12 +9,12 @@ import { noProgress, stopped, type ThreadEngine } from './io-engine.ts'
 const LONGEST = 2 ** 30
 
 /**
- * What the meter of the page cache takes for 25 us is so much here: handing over a request takes a few microseconds, waiting
- * for a disk more than a hundred. In between lies a busy processor.
+ * Scales the limit of {@link CacheMeter} (25 us) for submissions: handing over a request takes a few
+ * microseconds, waiting for a disk more than a hundred. Times in between come from a busy processor.
  */
 const PATIENCE = 4
 
-/** The requests of one file. What the kernel does not take goes to the pool. */
+/** The requests of one file. Requests that the kernel does not take go to the pool. */
 export class AioTransfers {
   readonly #queue: AioQueue
   readonly #pool: ThreadEngine
@@ -31,7 +31,7 @@ export class AioTransfers {
     this.#pool = pool
   }
 
-  /** Like that of the pool. */
+  /** Like {@link ThreadEngine.readUntilEnd}. */
   readUntilEnd(
     fd: number,
     into: Uint8Array,
@@ -51,17 +51,17 @@ export class AioTransfers {
     if (done < from.length) throw noProgress()
   }
 
-  /** Nothing more goes to the kernel; resolves when nothing of this file is there. */
+  /** Submits nothing more; resolves when the kernel holds no request of this file. */
   async stop(): Promise<void> {
     this.#owner.isStopped = true
     while (this.#running > 0) await new Promise<void>((resolve) => this.#wake.push(resolve))
   }
 
   /**
-   * Repeats requests until all is moved, nothing is, or `isEnd` says that the rest is not there. One promise for all
-   * of it.
+   * Repeats requests until everything is moved, a request moves nothing, or `isEnd` says that the file has no
+   * more. One promise for all of them.
    *
-   * @param otherwise does what is left, where the kernel does not take it
+   * @param otherwise moves the rest if the kernel does not take it
    * @returns bytes moved
    */
   #move(
@@ -74,7 +74,7 @@ export class AioTransfers {
   ): Promise<number> {
     const owner = this.#owner
     if (owner.isStopped) return Promise.reject(stopped())
-    // One at a time is answered sooner by a thread that waits for it.
+    // A lone request is answered sooner by a thread that waits for it.
     const isAlone = this.#running === 0 && this.#pool.running === 0
     if (isAlone || !this.#meters[operation].tryNow()) return otherwise(memory, offset, 0)
     const { length } = memory

@@ -1,6 +1,6 @@
 /**
- * Memory that O_DIRECT takes. Node gives no page-aligned Buffers, but the memory of a `WebAssembly.Memory`
- * starts on a page, so a view's `byteOffset` tells how its address is aligned.
+ * Memory for O_DIRECT. Node allocates no page-aligned Buffers, but a `WebAssembly.Memory` starts on a page,
+ * so a view's `byteOffset` tells how its address is aligned.
  */
 
 import { requireCount } from '../arguments.ts'
@@ -8,15 +8,15 @@ import { BlockError } from '../errors.ts'
 
 /** Bytes of a WebAssembly page. */
 const WASM_PAGE = 64 * 1024
-/** Bytes of one buffer: a longer request goes in pieces. */
+/** Bytes of one buffer: longer requests are split. */
 export const ALIGNED_BUFFER = 1024 * 1024
-/** Untouched pages cost no memory, only the 64 MiB of addresses. */
+/** Number of buffers. Untouched pages cost no memory, only 64 MiB of address space. */
 const BUFFERS = 64
 
-/** Every memory whose views are known to be aligned as their `byteOffset` is. */
+/** The memories whose views are known to be aligned as their `byteOffset` is. */
 const alignedMemory = new WeakSet<ArrayBufferLike>()
 
-/** @throws BlockError ENOMEM that says what is missing */
+/** @throws BlockError ENOMEM */
 function takeMemory(pages: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages })
@@ -30,7 +30,7 @@ function takeMemory(pages: number): WebAssembly.Memory {
   }
 }
 
-/** Page-aligned memory of its own, for a caller that wants its requests to reach O_DIRECT uncopied. Bytes. @throws BlockError ENOMEM */
+/** Allocates page-aligned memory, which reaches O_DIRECT uncopied. Bytes. @throws BlockError ENOMEM */
 export function allocateAligned(bytes: number): Uint8Array {
   requireCount(bytes, 'bytes')
   const pages = Math.max(1, Math.ceil(bytes / WASM_PAGE))
@@ -43,13 +43,13 @@ export function allocateAligned(bytes: number): Uint8Array {
 export const isAligned = (bytes: Uint8Array, alignment: number): boolean =>
   bytes.byteOffset % alignment === 0 && alignedMemory.has(bytes.buffer)
 
-/** A fixed number of page-aligned buffers to borrow; who finds none free waits in line. */
+/** A fixed number of page-aligned buffers to borrow; borrowers wait in line when none is free. */
 export class AlignedBuffers {
-  /** Free buffers; the last one given back is the first one lent, for the processor's cache. */
+  /** Free buffers; the last one returned is lent first, for the processor's cache. */
   #free: Uint8Array[] | undefined
   readonly #waiting: ((buffer: Uint8Array) => void)[] = []
 
-  /** Lends a buffer of {@link ALIGNED_BUFFER} bytes to `body` until that has settled. */
+  /** Lends a buffer of {@link ALIGNED_BUFFER} bytes to `body` until its promise settles. */
   async borrow<T>(body: (buffer: Uint8Array) => Promise<T>): Promise<T> {
     const buffer = this.#take() ?? (await new Promise<Uint8Array>((resolve) => this.#waiting.push(resolve)))
     try {
@@ -77,7 +77,8 @@ export class AlignedBuffers {
 }
 
 /**
- * The buffers that all files of the process share: each WebAssembly memory takes 8 GiB of addresses for its
- * guard pages, so one per file would soon meet the limit. Its memory is made when the first buffer is lent.
+ * The buffers that all files of the process share: each WebAssembly memory takes 8 GiB of address space for
+ * its guard pages, so one per file would soon reach the limit. The memory is allocated when the first buffer
+ * is lent.
  */
 export const sharedBuffers = new AlignedBuffers()

@@ -3,7 +3,7 @@ import { equalBytes, isZeroBytes } from './compare-bytes.ts'
 
 describe('comparing bytes', () => {
   it.each([0, 1, 4095, 4096, 4097, 65_536, 65_537, 200_000])('sees each byte of %d', (length) => {
-    // Not aligned, and with other bytes around.
+    // Not aligned, and surrounded by other bytes.
     const memory = new Uint8Array(length + 2).fill(1)
     const bytes = memory.subarray(1, length + 1).fill(0)
     expect(isZeroBytes(bytes)).toBe(true)

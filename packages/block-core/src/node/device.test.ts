@@ -1,4 +1,4 @@
-/** What is asked of a device before it is used, without one; those that there are: `tests/interop/devices.test.ts`. */
+/** The checks of a device before use, without a real one; for those see `tests/interop/devices.test.ts`. */
 import { execFileSync } from 'node:child_process'
 import { afterAll, describe, expect, it } from 'vitest'
 import { filenameToOptions } from '../json-name.ts'

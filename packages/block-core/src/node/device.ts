@@ -1,38 +1,38 @@
-/** What the system says of an open device: how large it is, and whether it can be written. Without system calls that Node lacks. */
+/** The size of an open device, and whether it is writable. Needs no system calls that Node lacks. */
 import { readFile, type Stats, statSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { SECTOR } from '../bits.ts'
 import { sharedBuffers } from './aligned-buffers.ts'
 import { pread } from './host-fs.ts'
 
-/** Bytes that are read at a time while the end is looked for: whole blocks of every device. */
+/** Bytes read at a time when probing for the end: a multiple of every device's block size. */
 const BLOCK = 4096
-/** The furthest block that a JavaScript number can name. */
+/** The last block whose byte offset is a safe integer. */
 const LAST = Math.floor(Number.MAX_SAFE_INTEGER / BLOCK) - 1
 
 /** `\\.\PhysicalDrive0`, `//./C:`, `d:`: QEMU's `is_windows_drive`. */
 const WINDOWS_DEVICE = /^(?:\\\\\.\\|\/\/\.\/|[a-z]:$)/i
 
-/** Whether a path leads to a device: a block or a character device, or what Windows takes for one. Never waits for the device. */
+/** Whether a path leads to a device, or to what Windows takes for one. Never waits for the device. */
 export function isDevicePath(path: string, platform: string = process.platform): boolean {
   if (platform === 'win32' && WINDOWS_DEVICE.test(path)) return true
   const stats = statOf(path)
   return stats !== undefined && (stats.isBlockDevice() || stats.isCharacterDevice())
 }
 
-/** Whether a path leads to a block device. Opening one without waiting would hide that it has no medium. */
+/** Whether a path leads to a block device. A non-blocking open would hide that it has no medium. */
 export const isBlockDevicePath = (path: string): boolean => statOf(path)?.isBlockDevice() === true
 
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false })
   } catch {
-    // What is wrong with the path is told by who opens it.
+    // Opening the path will report what is wrong with it.
     return undefined
   }
 }
 
-/** Major and minor number in Linux's `st_rdev`, as the names in `/sys/dev/block` have them. */
+/** The major and minor number in Linux's `st_rdev`, spelled as in `/sys/dev/block`. */
 export function deviceNumbers(rdev: number): string {
   const high = Math.floor(rdev / 2 ** 32)
   const low = rdev % 2 ** 32
@@ -41,12 +41,12 @@ export function deviceNumbers(rdev: number): string {
   return `${major}:${minor}`
 }
 
-/** What Linux says of a block device in one of its small files; undefined where there is none. */
+/** Reads one of Linux's small files about a block device; undefined if there is none. */
 export type DeviceFile = (rdev: number, name: 'size' | 'ro') => Promise<string | undefined>
 
 const readText = promisify(readFile)
 
-/** From `/sys`, which containers may lack. */
+/** Reads from `/sys`, which containers may lack. */
 export const deviceFile: DeviceFile = async (rdev, name) => {
   try {
     return (await readText(`/sys/dev/block/${deviceNumbers(rdev)}/${name}`, 'latin1')).trim()
@@ -55,7 +55,7 @@ export const deviceFile: DeviceFile = async (rdev, name) => {
   }
 }
 
-/** Bytes of an open device. A character device has none, as in QEMU on Linux: there is no end that could be found. */
+/** The size of an open device, in bytes. Character devices have 0, as in QEMU on Linux: they have no end. */
 export async function deviceSize(
   fd: number,
   stats: Pick<Stats, 'rdev' | 'isBlockDevice'>,
@@ -69,10 +69,10 @@ export async function deviceSize(
 }
 
 /**
- * Looks for where reading ends.
+ * Finds the end of a device by reading.
  *
- * @param readBlock reads a block, and tells how many bytes of it there are: 0 beyond the end
- * @returns bytes; 0 for what has no end
+ * @param readBlock reads a block, and returns the number of bytes read: 0 beyond the end
+ * @returns bytes; 0 for a device without end
  */
 export async function endOf(readBlock: (block: number) => Promise<number>): Promise<number> {
   if ((await readBlock(0)) === 0) return 0
@@ -90,7 +90,7 @@ export async function endOf(readBlock: (block: number) => Promise<number>): Prom
   return there * BLOCK + (await readBlock(there))
 }
 
-/** Whether an open device is one that Linux lets nobody write to, though it can be opened for that. */
+/** Whether Linux marks an open device as read-only, although it can be opened for writing. */
 export async function isReadOnlyDevice(
   stats: Pick<Stats, 'rdev' | 'isBlockDevice'>,
   read: DeviceFile = deviceFile,

@@ -1,7 +1,7 @@
 /**
- * O_DIRECT: requests past the page cache. Never on this thread, since every one waits for the disk: they are the
- * kernel's where it takes them, else the thread pool's. And only from aligned memory: what the caller has elsewhere
- * goes through a borrowed buffer.
+ * O_DIRECT: requests that bypass the page cache. They never run on this thread, since each waits for the
+ * disk: they go to the kernel if it takes them, else to the thread pool. They need aligned memory: other
+ * memory goes through a borrowed buffer.
  */
 import { BlockError } from '../errors.ts'
 import type { AioQueue } from './aio-queue.ts'
@@ -11,19 +11,19 @@ import type { Where } from './host-calls.ts'
 import { close, open, pread } from './host-fs.ts'
 import { type IoEngine, ThreadEngine } from './io-engine.ts'
 
-/** The alignment of buffers. Every Linux file system and disk takes pages. */
+/** The alignment of buffers, in bytes. Every Linux file system and disk accepts page-aligned memory. */
 const MEMORY_ALIGNMENT = 4096
-/** What file systems ask of offsets and lengths, as QEMU tries them. Bytes. */
+/** Alignments in bytes that file systems may require, in the order in which QEMU tries them. */
 const CANDIDATES = [1, 512, 1024, 2048, 4096]
 
-/** A queue that other engines use, too. */
+/** A queue shared with other engines. */
 export interface LentQueue {
   readonly queue: AioQueue
-  /** Once nothing of this engine is in it. */
+  /** To be called once the queue holds nothing of this engine. */
   giveBack?(): Promise<void>
 }
 
-/** Reads and writes of a file that was opened with O_DIRECT. Offsets and lengths must be aligned as the file asks. */
+/** Reads and writes of a file opened with O_DIRECT. Offsets and lengths must have the file's alignment. */
 export class DirectEngine implements IoEngine {
   readonly #pool = new ThreadEngine()
   readonly #alignment: number
@@ -33,7 +33,7 @@ export class DirectEngine implements IoEngine {
 
   /**
    * @param alignment what {@link probeAlignment} found, in bytes
-   * @param more its queue takes requests that need no thread; without it all go to the pool
+   * @param more `queue`: takes requests without a thread; without it all go to the pool
    */
   constructor(
     alignment: number,
@@ -50,7 +50,8 @@ export class DirectEngine implements IoEngine {
   }
 
   async pread(fd: number, into: Uint8Array, offset: number): Promise<void> {
-    // A short read that ends unaligned ends at the end of the file: going on from there would be EINVAL.
+    // A short read that ends unaligned has reached the end of the file: continuing from there would fail with
+    // EINVAL.
     const isEnd = (done: number): boolean => (offset + done) % this.#alignment !== 0
     const engine = this.#aio ?? this.#pool
     if (isAligned(into, MEMORY_ALIGNMENT)) {
@@ -97,8 +98,9 @@ export class DirectEngine implements IoEngine {
 }
 
 /**
- * Finds what an O_DIRECT file asks of offsets and lengths, by reading ever larger pieces. A file that takes
- * single bytes is empty, or its first block is a hole, and so proves nothing: then 4096 is assumed, as QEMU does.
+ * Finds the alignment that an O_DIRECT file requires of offsets and lengths, by reading ever larger pieces. A
+ * file that allows reads of single bytes is empty, or its first block is a hole, so this proves nothing: then
+ * 4096 is assumed, as QEMU does.
  *
  * @returns bytes, a power of two
  * @throws BlockError EINVAL when no alignment works
@@ -109,7 +111,7 @@ export function probeAlignment(fd: number, buffers: AlignedBuffers = sharedBuffe
       try {
         await pread(fd, buffer, 0, bytes, 0)
       } catch (error) {
-        // Any other error is the disk's, and comes whatever the alignment is.
+        // Any other error comes from the disk, whatever the alignment.
         if ((error as { code?: unknown }).code === 'EINVAL') continue
       }
       return bytes === 1 ? 4096 : bytes
@@ -118,7 +120,7 @@ export function probeAlignment(fd: number, buffers: AlignedBuffers = sharedBuffe
   })
 }
 
-/** Whether the file opens without O_DIRECT, so that this flag is what the file system refused. */
+/** Whether the file opens without O_DIRECT: then the file system refused that flag. */
 export async function opensWithoutDirect(filename: string, flags: number): Promise<boolean> {
   try {
     await close(await open(filename, flags))

@@ -1,4 +1,4 @@
-/** The engines by the names of the option `aio`. */
+/** Makes engines by the names of the option `aio`. */
 import { isMainThread } from 'node:worker_threads'
 import { oneOfWords } from '../arguments.ts'
 import { AdaptiveEngine } from './adaptive-engine.ts'
@@ -10,7 +10,7 @@ import { type IoEngine, SyncEngine, ThreadEngine } from './io-engine.ts'
 /** The kinds of engine, as the option `aio` names them. */
 export type EngineName = 'sync' | 'threads' | 'adaptive'
 
-/** Values of the option `aio`: the kinds of engine, and QEMU's names for ways of the Linux kernel. */
+/** Values of the option `aio`: the kinds of engine, and QEMU's names for the Linux kernel's interfaces. */
 export const AIO_NAMES = ['adaptive', 'sync', 'threads', 'native', 'io_uring'] as const
 
 /** One of {@link AIO_NAMES}. */
@@ -25,7 +25,7 @@ export function makeEngine(name: EngineName): IoEngine {
   return name === 'threads' ? new ThreadEngine() : new AdaptiveEngine()
 }
 
-/** The engine that stands for a name in the page cache: neither Linux AIO nor, in Node, io_uring is any good there. */
+/** The engine for a file in the page cache: neither Linux AIO nor, in Node, io_uring is of use there. */
 export const engineNameOf = (name: AioName): EngineName =>
   name === 'native' || name === 'io_uring' ? 'threads' : name
 
@@ -35,16 +35,16 @@ export function makeDirectEngine(name: AioName, alignment: number, calls: HostCa
   return new DirectEngine(alignment, lent)
 }
 
-/** The queue of all files, and how many engines have it. */
+/** The queue of all files, and the number of engines that use it. */
 interface SharedQueue {
   readonly queue: AioQueue
   users: number
 }
 
-/** By the calls that it is made of. There is one as long as somebody uses it; none is made where none is to be had. */
+/** Queues by the calls they are made of. A queue exists while engines use it; 'none': the host gave none. */
 const queues = new WeakMap<HostCalls, SharedQueue | 'none'>()
 
-/** @returns undefined where there is none to be had, and this is not asked again */
+/** @returns undefined if the host has none; it is not asked again */
 function borrowQueue(calls: HostCalls): LentQueue | undefined {
   const shared = queues.get(calls) ?? makeQueue(calls)
   queues.set(calls, shared)
@@ -61,12 +61,12 @@ function borrowQueue(calls: HostCalls): LentQueue | undefined {
 }
 
 function makeQueue(calls: HostCalls): SharedQueue | 'none' {
-  // A worker may be terminated, and gives back nothing then: Node closes its descriptors, the kernel's queues stay.
+  // A terminated worker cleans nothing up: Node closes its descriptors, but the kernel's queues stay.
   if (!isMainThread) return 'none'
   try {
     return calls.aio ? { queue: new AioQueue(calls.aio), users: 0 } : 'none'
   } catch {
-    // A sandbox may forbid them, or the system have given away all that it has: then threads do it.
+    // A sandbox may forbid queues, or the system may have run out of them: then threads are used.
     return 'none'
   }
 }

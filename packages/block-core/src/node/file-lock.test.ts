@@ -1,4 +1,4 @@
-/** The locks of a file over a table of locks that several processes share: who may do what beside whom. */
+/** The locks of a file, on a table of locks that several processes share: which uses can coexist. */
 import { describe, expect, it } from 'vitest'
 import { ALL_PERMISSIONS, PERMISSION } from '../permissions.ts'
 import { FileLock, lockForCreation } from './file-lock.ts'
@@ -9,7 +9,7 @@ const WRITER = { taken: consistentRead | write | resize, shared: ALL_PERMISSIONS
 const READER = { taken: consistentRead, shared: ALL_PERMISSIONS & ~(write | resize) }
 const SHARING = { taken: consistentRead | write, shared: ALL_PERMISSIONS }
 
-/** Locks of one file, as the host keeps them: by descriptor. `fail` throws before a byte is locked. */
+/** The locks of one file by descriptor, as the host keeps them. `fail` may throw before a byte is locked. */
 class Table implements HostLocks {
   readonly held = new Map<number, Set<number>>()
   fail: ((byte: number) => void) | undefined

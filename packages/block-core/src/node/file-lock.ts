@@ -1,8 +1,8 @@
 /**
- * Locks that keep QEMU, and other processes of ours, from doing to a file what does not go together: the scheme
- * of `raw_handle_perm_lock` in QEMU's block/file-posix.c. Who takes a permission holds a shared lock on one byte,
- * who does not share it on another, and everybody looks whether there is a lock on the opposite byte. The bytes
- * need not exist, and nothing is written there.
+ * Locks that prevent conflicting use of a file by QEMU and other processes of vmblock: the scheme of
+ * `raw_handle_perm_lock` in QEMU's block/file-posix.c. For each permission, a process that takes it holds a
+ * shared lock on one byte, and a process that does not share it on another; each checks the opposite byte for
+ * locks. The bytes need not exist, and nothing is written there.
  */
 import type { Permissions, PreparedPermissions } from '../driver.ts'
 import { BlockError } from '../errors.ts'
@@ -10,21 +10,21 @@ import { ALL_PERMISSIONS, PERMISSION } from '../permissions.ts'
 import type { HostLocks } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 
-/** The bytes that are locked for the first permission: by who takes it, and by who does not share it. */
+/** The bytes locked for the first permission: when it is taken, and when it is not shared. */
 const TAKEN = 100
 const UNSHARED = 200
 
-/** As QEMU names them, by their bytes' distance from the first. */
+/** QEMU's names of the permissions, by the distance of their bytes from the first. */
 const NAMES = ['consistent read', 'write', 'write unchanged', 'resize'] as const
 
 const NOTHING: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
 
-/** What a host says that has no such locks on this file. */
+/** Errors that mean: the host has no such locks for this file. */
 const UNSUPPORTED: ReadonlySet<unknown> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
 const namesOf = (bits: number): number[] => NAMES.flatMap((_, index) => (bits & (1 << index) ? [index] : []))
 
-/** Whether this lets others write, too. */
+/** Whether these permissions write, and let others write too. */
 const writesBesideOthers = ({ taken, shared }: Permissions): boolean =>
   (taken & shared & PERMISSION.write) !== 0
 
@@ -34,42 +34,42 @@ const bytesOf = ({ taken, shared }: Permissions): Set<number> =>
     ...namesOf(~shared).map((index) => UNSHARED + index),
   ])
 
-/** What there is besides the locks of the host. */
+/** Locks used in place of, or in addition to, those of the host. */
 export interface OwnLocks {
-  /** Locks among processes of ours, for files that the host has none for. */
+  /** Locks among processes of vmblock, for files that the host cannot lock. */
   readonly locks: HostLocks
-  /** Such a file is about to be written to. */
+  /** Called when a file without the host's locks is about to be written to. */
   onWrite?(): void
   /**
-   * Makes this thread the only one of the process that writes to a file.
+   * Makes this thread the only writer of a file in the process.
    *
-   * @returns what ends that
-   * @throws EEXIST where another one does; ENOLCK where that cannot be told
+   * @returns a function that ends that
+   * @throws EEXIST if another thread writes to it; ENOLCK if that cannot be found out
    */
   markWriter?(fd: number): () => void
 }
 
 /** How a file is locked. */
 export interface FileLockOptions {
-  /** For messages. */
+  /** The name of the file, for messages. */
   readonly filename: string
-  /** `locking=on`: without locks of the host the file is not to be used. */
+  /** `locking=on`: the file may not be used without locks of the host. */
   readonly required: boolean
   readonly own?: OwnLocks | undefined
 }
 
-/** What an open file is locked for. */
+/** The locks of one open file. */
 export class FileLock {
-  /** Undefined where there are none, neither the host's nor our own. */
+  /** Undefined if there are none, neither the host's nor our own. */
   #locks: HostLocks | undefined
   readonly #options: FileLockOptions
   #fd: number
   #held: Permissions = NOTHING
-  /** The core never knows of a change of length before it comes. */
+  /** Set by {@link prepareResize}: the core does not take this permission in advance. */
   #resizes = false
   #endWriter: (() => void) | undefined
 
-  /** @param locks those of the host; undefined: it has none */
+  /** @param locks those of the host, if it has any */
   constructor(locks: HostLocks | undefined, fd: number, options: FileLockOptions) {
     this.#locks = locks ?? options.own?.locks
     this.#fd = fd
@@ -77,9 +77,10 @@ export class FileLock {
   }
 
   /**
-   * Locks for what is held and what is wanted.
+   * Takes the locks for `wanted`, in addition to those held.
    *
-   * @throws BlockError EBUSY, in QEMU's words; ENOTSUP where locks are required and the file system has none
+   * @throws BlockError EBUSY, in QEMU's words; the host's error if locks are required and the file system has
+   * none
    */
   prepare(wanted: Permissions): PreparedPermissions {
     const next = this.#resizes ? { ...wanted, taken: wanted.taken | PERMISSION.resize } : wanted
@@ -114,7 +115,7 @@ export class FileLock {
     if (!isHosts && next.taken & PERMISSION.write) own?.onWrite?.()
   }
 
-  /** @returns whether this file has such locks; where not, others take their place */
+  /** @returns whether this file has such locks; if not, `#doWithout` has replaced them */
   #takeFrom(locks: HostLocks, next: Permissions, added: readonly number[]): boolean {
     const done: number[] = []
     try {
@@ -133,8 +134,8 @@ export class FileLock {
   }
 
   /**
-   * Locks keep threads of a process apart as they do with processes, and let those write beside one another that share
-   * everything; within a process they may not.
+   * Marks this thread as the writer if needed. The locks treat threads like processes, and let writers that
+   * share everything write side by side; within one process that is not allowed.
    */
   #becomeWriter(next: Permissions): (() => void) | undefined {
     if (this.#endWriter || !writesBesideOthers(next)) return undefined
@@ -151,7 +152,7 @@ export class FileLock {
     this.#endWriter = undefined
   }
 
-  /** The length of the file is about to be changed. @throws BlockError EBUSY */
+  /** Takes the lock for changing the length of the file. @throws BlockError EBUSY */
   prepareResize(): void {
     if (this.#resizes) return
     this.#resizes = true
@@ -163,7 +164,7 @@ export class FileLock {
     }
   }
 
-  /** Locks another descriptor of the file in the same way. Shared locks never exclude each other. */
+  /** Takes the same locks on another descriptor of the file. Shared locks never exclude each other. */
   copyTo(fd: number): void {
     const locks = this.#locks
     try {
@@ -175,18 +176,18 @@ export class FileLock {
     }
   }
 
-  /** The descriptor that was given to {@link copyTo} takes the place of the first, which is about to be closed. */
+  /** Replaces the descriptor by the one passed to {@link copyTo}; the old one is about to be closed. */
   moveTo(fd: number): void {
     this.forget(this.#fd)
     this.#fd = fd
   }
 
-  /** A descriptor that was given to {@link copyTo} is about to be closed. */
+  /** Releases the locks of a descriptor that was passed to {@link copyTo}, which is about to be closed. */
   forget(fd: number): void {
     this.#locks?.forget?.(fd)
   }
 
-  /** The file is about to be closed. */
+  /** Releases everything: the file is about to be closed. */
   end(): void {
     this.forget(this.#fd)
     this.#leaveWriter()
@@ -208,14 +209,14 @@ export class FileLock {
 
   #release(bytes: readonly number[]): void {
     if (bytes.length === 0) return
-    // What cannot be given back now goes with the descriptor.
+    // A lock that cannot be released now ends with the descriptor.
     try {
       for (const byte of bytes) this.#locks?.release(this.#fd, byte)
       this.#locks?.settle?.(this.#fd)
     } catch {}
   }
 
-  /** Where there are no such locks on this file, goes on with others, or without. @throws BlockError */
+  /** If this file has no such locks, switches to the own ones, or to none. @throws BlockError */
   #doWithout(error: unknown): void {
     const { filename, required, own } = this.#options
     const code = (error as { code?: unknown }).code
@@ -226,9 +227,9 @@ export class FileLock {
 }
 
 /**
- * Makes sure that nobody keeps a file from being emptied or made anew, as QEMU does when it creates one.
+ * Locks a file against other users while it is emptied and made anew, as QEMU does when it creates one.
  *
- * @returns gives the locks back; to be called before the descriptor is closed
+ * @returns a function that releases the locks; to be called before the descriptor is closed
  * @throws BlockError EBUSY
  */
 export function lockForCreation(

@@ -11,7 +11,7 @@ afterAll(() => scratch.remove())
 const place = (content?: string | Uint8Array): string => scratch.place(content)
 const takesDirect = await scratch.takesDirect()
 
-/** An engine whose writes wait until they are let go. */
+/** An engine whose writes wait until they are released. */
 function heldEngine(): { engine: IoEngine; release: () => void } {
   const real = makeEngine('threads')
   let release!: () => void

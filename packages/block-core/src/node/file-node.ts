@@ -1,4 +1,4 @@
-/** One open host file as a node: what the `file` driver answers to the core's requests. */
+/** One open host file as a node: the `file` driver's side of the core's requests. */
 import { ftruncateSync } from 'node:fs'
 import { alignUp } from '../bits.ts'
 import type {
@@ -25,20 +25,20 @@ import { type OpenFile, placeOf } from './open-file.ts'
 import { resizeFile } from './preallocate.ts'
 import { Unsaved } from './unsaved.ts'
 
-/** What a file node is made of. */
+/** The parts of a file node. */
 export interface FileNodeInit {
   readonly file: OpenFile
   readonly calls: HostCalls
-  /** For messages. */
+  /** The name of the file, for messages. */
   readonly filename: string
-  /** `off`: others may write to the file meanwhile. `auto`: they may where the host has no locks for us. */
+  /** `off`: others may write to the file meanwhile. `auto`: they may if the host's locks cannot be used. */
   readonly locking: 'auto' | 'on' | 'off'
   readonly readOnly: boolean
-  /** Whether a word is said of the file if it is left open (unsaved.ts). */
+  /** Whether to warn if the file is left open (unsaved.ts). */
   readonly warnAtExit: boolean
-  /** What there is where the host has no locks for us. */
+  /** The locks used if the host's cannot be. */
   readonly ownLocks: OwnLocks
-  /** Opens the same file again, for a reopen. @throws BlockError; when an option changes that cannot */
+  /** Opens the same file again, for a reopen. @throws BlockError, also if an option changes that must not */
   openAgain(request: ReopenRequest, direct: boolean): Promise<OpenFile>
 }
 
@@ -54,14 +54,14 @@ export class FileNode implements NodeOps {
   readonly #space: FileSpace
   readonly #openAgain: FileNodeInit['openAgain']
   readonly #unsaved: Unsaved
-  /** Writes in flight that end beyond `#size`: while there are any, setting the length could cut them off. */
+  /** Writes in flight that end beyond `#size`: setting the length meanwhile could cut them off. */
   readonly #growing = new Set<Promise<unknown>>()
-  /** Everything in flight on the descriptor beside the engine's own calls. */
+  /** Calls in flight on the descriptor, besides the engine's own. */
   readonly #others = new Set<Promise<unknown>>()
   #file: OpenFile
-  /** Bytes, as far as this node has made or seen the file. */
+  /** The size in bytes, as this node made it or last saw it. */
   #size: number
-  /** Made when there is something to lock, for the calls are loaded then. */
+  /** Made when there is something to lock, since that loads the system calls. */
   #lock: FileLock | undefined
   readonly #locking: FileLockOptions | undefined
   #flushFailure: unknown
@@ -81,11 +81,11 @@ export class FileNode implements NodeOps {
     this.#space = new FileSpace(init.calls, (bytes, run) => this.call(bytes, run))
   }
 
-  /** Only where the host can punch holes. */
+  /** Present only if the host can punch holes. */
   get discard(): ((offset: number, bytes: number) => Promise<void>) | undefined {
     return this.#space.canPunch ? this.#discard : undefined
   }
-  /** Only where the host can copy. */
+  /** Present only if the host can copy. */
   get copyRange(): NodeOps['copyRange'] {
     return this.#calls.copyRange ? this.#copyRange : undefined
   }
@@ -110,7 +110,7 @@ export class FileNode implements NodeOps {
     return end > this.#size ? this.#grow(end, done) : done
   }
 
-  /** Without the host's help only beyond the end of the file, where making it longer gives zeroes. */
+  /** Without system calls for it, this works only beyond the end of the file, where growing yields zeroes. */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
     this.#unsaved.isDirty = true
     const end = offset + bytes
@@ -153,13 +153,13 @@ export class FileNode implements NodeOps {
   }
 
   /**
-   * Once it failed it fails for good: Linux may have marked the pages clean that it could not write, so that
-   * the next one would succeed without the data. O_DIRECT leaves no such pages.
+   * After one failure, flush fails for good: Linux may have marked the pages clean that it could not write,
+   * so that the next fdatasync would succeed without the data. O_DIRECT leaves no such pages.
    */
   async flush(): Promise<void> {
     if (this.#flushFailure !== undefined) throw this.#flushFailure
     const { engine, fd, direct } = this.#file
-    // What is written meanwhile is for the next.
+    // Writes made meanwhile wait for the next flush.
     this.#unsaved.isDirty = false
     try {
       await engine.fdatasync(fd)
@@ -192,7 +192,7 @@ export class FileNode implements NodeOps {
       throw error
     }
     return {
-      // The core holds requests back meanwhile: nothing uses the descriptor that goes.
+      // The core holds requests back meanwhile: nothing uses the old descriptor.
       commit: () => {
         this.#file = next
         this.#lock?.moveTo(next.fd)
@@ -212,12 +212,12 @@ export class FileNode implements NodeOps {
     return this.#release()
   }
 
-  /** What was handed to the host before may still reach the file until this resolves; nothing new is begun. */
+  /** Requests already handed to the host may still reach the file until this resolves; no new ones begin. */
   crash(): Promise<void> {
     return this.#release()
   }
 
-  /** Follows a write beyond the end: the size counts once the data is there. */
+  /** Tracks a write beyond the end: the size grows once the data is written. */
   async #grow<T>(end: number, done: Promise<T>): Promise<T> {
     this.#growing.add(done)
     try {
@@ -237,7 +237,7 @@ export class FileNode implements NodeOps {
     while (this.#growing.size > 0) await Promise.allSettled(this.#growing)
   }
 
-  /** Part of a write failed, or a resize: asks the file how long it is now. */
+  /** Reads the file's current size, after a write or a resize failed part way. */
   async #readSize(): Promise<void> {
     if (this.#released) return
     this.#size = (await this.#use(() => fstat(this.#file.fd))).size
@@ -249,7 +249,8 @@ export class FileNode implements NodeOps {
     if (this.#released) throw releasedError()
     this.#lock?.prepareResize()
     try {
-      // At once, so that no write can begin between the check and this, and lose what lies beyond `end`.
+      // Synchronous, so that no write can begin between the check and this call, and lose its data beyond
+      // `end`.
       ftruncateSync(this.#file.fd, end)
     } catch (error) {
       throw fromHostError(error, 'Could not resize file')
@@ -291,7 +292,7 @@ export class FileNode implements NodeOps {
         )
       try {
         const copied = await this.#use(() => source.#use(copyPiece))
-        // The file that is read ended early.
+        // The source file ended early.
         if (copied === 0) throw notCopied()
         done += copied
       } catch (error) {
@@ -302,12 +303,12 @@ export class FileNode implements NodeOps {
     }
   }
 
-  /** Makes a call on the file that is neither reading nor writing. `bytes`: what its work grows with. */
+  /** Makes a call on the file that neither reads nor writes. `bytes`: the range that determines its work. */
   call<T>(bytes: number, run: (fd: number, where: Where) => Promise<T>): Promise<T> {
     return this.#use(() => this.#file.engine.call(bytes, (where) => run(this.#file.fd, where)))
   }
 
-  /** Runs something on the descriptor that is not the engine's, so that the descriptor outlives it. */
+  /** Runs a call on the descriptor that is not the engine's, and keeps the descriptor open until it ends. */
   async #use<T>(run: () => Promise<T>): Promise<T> {
     if (this.#released) throw releasedError()
     const running = run()
@@ -341,10 +342,10 @@ async function closeFile({ engine, fd }: OpenFile): Promise<void> {
 
 const releasedError = (): BlockError => new BlockError('ECANCELED', 'the file was closed under the request')
 
-/** Bytes of one copy inside the host: a crash of the node waits for it. */
+/** Largest single copy within the host, in bytes: a crash of the node has to wait for it. */
 const LONGEST_COPY = 64 * 1024 * 1024
 
-/** What the host says of two files between which it cannot copy, in these places or at all. */
+/** Errors that mean: the host cannot copy between these two files, in these ranges or at all. */
 const CANNOT_COPY: ReadonlySet<unknown> = new Set([
   'EXDEV',
   'EINVAL',

@@ -68,12 +68,12 @@ describe('with a host that has more system calls', () => {
   })
 })
 
-/** A failure of the host. */
+/** A host call that fails. */
 const failing = (code: string) => (): Promise<never> =>
   Promise.reject(Object.assign(new Error(code), { code }))
 
 describe('zeroes without writing', () => {
-  /** What is asked of a host, in order, and what it says to it. */
+  /** Runs a request on a host whose calls fail as given. @returns the calls made, in order */
   const asked = async (says: Partial<Record<keyof HostCalls, string>>, unmap: boolean): Promise<string[]> => {
     const calls: string[] = []
     const call = (name: 'punchHole' | 'zeroRange' | 'allocate') => () => {
@@ -171,7 +171,7 @@ describe('the status of a file', () => {
   })
 })
 
-/** 1 MiB of numbers that do not repeat soon. */
+/** 1 MiB of bytes with a long period. */
 const numbers = (): Uint8Array => new Uint8Array(2 ** 20).map((_, index) => (index * 31 + (index >> 8)) & 255)
 
 async function bytesOf(node: BlockNode): Promise<Buffer> {
@@ -191,7 +191,7 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
       expect(target.size).toBe(700_501)
       const expected = Buffer.concat([Buffer.alloc(500), content.subarray(12_345, 12_345 + 700_001)])
       expect(Buffer.compare(await bytesOf(target), expected)).toBe(0)
-      // Zeroes beyond the end are for who reads.
+      // Only reads get zeroes beyond the end, not copies.
       await expect(target.copyRange(0, 10, source, 2 ** 20 - 9)).rejects.toMatchObject({ code: 'ENOTSUP' })
       await expect(target.copyRange(0, 10, target, 100)).rejects.toMatchObject({ code: 'ENOTSUP' })
       await expect(source.copyRange(0, 10, target, 0)).rejects.toMatchObject({ code: 'EPERM' })

@@ -1,18 +1,18 @@
 /**
- * What of a file takes space: its holes are found and punched, and ranges are zeroed, without writing. The ways are
- * tried in the order of QEMU's block/file-posix.c; what a file system turns out not to have is not asked for again.
+ * The allocated space of a file: finds and punches holes, and zeroes ranges without writing. The calls are
+ * tried in the order of QEMU's block/file-posix.c; a call that the file system lacks is not tried again.
  */
 import { alignDown, alignUp } from '../bits.ts'
 import type { BlockStatus } from '../driver.ts'
 import { isBlockError } from '../errors.ts'
 import type { HostCalls, Where } from './host-calls.ts'
 
-/** Runs a call on the file: its descriptor is given, and lives until the call is over. */
+/** Runs a call on the file's descriptor, which stays open until the call ends. */
 export type RunCall = <T>(bytes: number, run: (fd: number, where: Where) => Promise<T>) => Promise<T>
 
 type SpaceCall = 'punchHole' | 'zeroRange' | 'allocate'
 
-/** What a call came to. `refused`: this range cannot be done this way, others may. */
+/** The outcome of a call. `refused`: the call cannot do this range, but may do others. */
 type Outcome = 'done' | 'refused' | 'missing'
 
 const MISSING: ReadonlySet<unknown> = new Set(['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'ENODEV', 'ENOTTY'])
@@ -23,8 +23,8 @@ export class FileSpace {
   readonly #run: RunCall
   readonly #missing = new Set<SpaceCall>()
   /**
-   * The last run of data that was found, as QEMU keeps it: asking for it can be slow, and who copies a file asks
-   * many times. What becomes of it elsewhere does no harm: data is read where there is a hole.
+   * The last run of data found; QEMU caches it too, since looking it up can be slow and a copy looks many
+   * times. If another process punches holes in it, no harm is done: the holes are read as data.
    */
   #data = { start: 0, end: 0 }
 
@@ -33,17 +33,17 @@ export class FileSpace {
     this.#run = run
   }
 
-  /** Whether holes can be punched, as far as is known. */
+  /** Whether holes can be punched, until a call shows otherwise. */
   get canPunch(): boolean {
     return this.#calls.punchHole !== undefined && !this.#missing.has('punchHole')
   }
 
-  /** Frees a range, which then reads as zeroes. @returns whether that could be done */
+  /** Frees a range, which then reads as zeroes. @returns whether it could */
   async punch(offset: number, bytes: number): Promise<boolean> {
     return (await this.#try('punchHole', offset, bytes)) === 'done'
   }
 
-  /** Makes a range read as zeroes, and keeps its space, or takes some. @returns whether that could be done */
+  /** Makes a range read as zeroes, and keeps or allocates its space. @returns whether it could */
   async zero(offset: number, bytes: number): Promise<boolean> {
     if ((await this.#try('zeroRange', offset, bytes)) === 'done') return true
     if (!this.#calls.allocate || this.#missing.has('allocate')) return false
@@ -51,7 +51,9 @@ export class FileSpace {
     return (await this.#try('allocate', offset, bytes)) === 'done'
   }
 
-  /** What the longest run from `offset` is, at most `bytes` long; ends are multiples of `alignment`, or that of the file. */
+  /**
+   * The status of the longest run at `offset`, up to `bytes`; it ends at a multiple of `alignment` or at EOF.
+   */
   async status(offset: number, bytes: number, alignment: number): Promise<BlockStatus> {
     const known = this.#data
     if (offset >= known.start && offset < known.end) return data(Math.min(known.end - offset, bytes))
@@ -66,21 +68,21 @@ export class FileSpace {
       })
     } catch (error) {
       if (isBlockError(error, 'ECANCELED')) throw error
-      // Where nothing can be said of holes there are none.
+      // If holes cannot be looked up, everything is data.
       return data(bytes)
     }
     if (from === undefined) return hole(bytes)
     const before = alignDown(from - offset, alignment)
     if (before > 0) return hole(Math.min(before, bytes))
     if (from > offset) return data(Math.min(alignment, bytes))
-    // The end may move while we look: then all of it is taken for data.
+    // The end of the file may move meanwhile: then all of the range counts as data.
     if (to <= offset) return data(bytes)
     const length = alignUp(to - offset, alignment)
     this.#data = { start: offset, end: offset + length }
     return data(Math.min(length, bytes))
   }
 
-  /** What was known of a range holds no longer. */
+  /** Drops what is known about a range. */
   forget(offset: number, bytes: number): void {
     const { start, end } = this.#data
     if (offset < end && start < offset + bytes) this.#data = { start: 0, end: 0 }
@@ -99,14 +101,14 @@ export class FileSpace {
         this.#missing.add(name)
         return 'missing'
       }
-      // Some file systems do not like ranges that end within a block.
+      // Some file systems refuse ranges that end within a block.
       if (code === 'EINVAL' || code === 'EBUSY') return 'refused'
       throw error
     }
   }
 }
 
-/** The host's own name of an error. */
+/** The host's code of an error. */
 const codeOf = (error: unknown): unknown =>
   ((error as { cause?: { code?: unknown } }).cause ?? (error as { code?: unknown }))?.code
 

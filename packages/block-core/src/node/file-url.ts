@@ -1,11 +1,12 @@
-/** `file:` URLs as paths: what `fileURLToPath` of Node does, asked for the system of now and in errors of ours. */
+/** `file:` URLs as paths: like `fileURLToPath`, but with BlockErrors and the platform of the moment. */
 import { BlockError } from '../errors.ts'
 
 /**
- * The path of a `file:` URL, with its escapes undone.
+ * Returns the path of a `file:` URL, with percent-escapes decoded.
  *
  * @returns undefined for URLs of other protocols
- * @throws BlockError EINVAL for a `file:` URL that names another machine (on Windows that is a share), or whose path no file has
+ * @throws BlockError EINVAL for a `file:` URL that names another machine (on Windows, a share is allowed) or
+ * an impossible path
  */
 export function pathOfUrl({ protocol, host, pathname, href }: URL): string | undefined {
   if (protocol !== 'file:') return undefined

@@ -27,11 +27,12 @@ import { requirePreallocation, resizeFile } from './preallocate.ts'
 import { tellProcess, tellUnlocked } from './unlocked-warning.ts'
 
 /**
- * Runtime options. How long `aio` may keep the event loop from turning: `threads` never for the disk, it turns for
- * each request; `adaptive` for at most 10 ms of requests that the page cache answers, all files together, plus the
- * request that ends them, and for the disk three requests in a row, then one now and then (adaptive-engine.ts); `sync`
- * without bound. With `cache.direct=on` every request waits for the disk: `adaptive` and `native` give it to the
- * kernel (Linux AIO), the others, and what the kernel does not take, to threads.
+ * Runtime options. How long each `aio` may block the event loop: `threads` never waits for the disk, the loop
+ * turns for each request; `adaptive` blocks for at most 10 ms of requests that the page cache answers, all
+ * files together, plus the request that exceeds them, and waits for the disk three requests in a row, then
+ * one now and then (adaptive-engine.ts); `sync` has no bound. With `cache.direct=on` every request waits for
+ * the disk: `adaptive` and `native` give requests to the kernel (Linux AIO), and those that the kernel does
+ * not take to threads, as the other values do with all.
  */
 export const fileOptions = {
   filename: text('File name of the image'),
@@ -50,9 +51,9 @@ export const fileOptions = {
 type FileOptions = OptionValues<typeof fileOptions>
 
 /**
- * Options of a new file, with QEMU's help. `extent_size_hint` is checked and has no effect: it is a hint to the
- * host's file system by an ioctl, and QEMU goes on where the file system does not know it. `nocow` is another such ioctl, made where
- * there is koffi; what comes of it is no matter to QEMU either.
+ * Options of a new file, with QEMU's help. `extent_size_hint` is checked and has no effect: QEMU passes it to
+ * the file system in an ioctl, and ignores a file system that does not know it. `nocow` is another such
+ * ioctl, made if koffi is installed; QEMU ignores its result, too.
  */
 const placeOptions = {
   nocow: bool('Turn off copy-on-write (valid only on btrfs)'),
@@ -67,36 +68,36 @@ function checkPlaceOptions({ extent_size_hint: hint = 0 }: OptionValues<typeof p
   if (hint > MAX_EXTENT_SIZE_HINT) throw new BlockError('EINVAL', 'Extent size hint is too large')
 }
 
-/** What the driver is built on, beside `node:fs`. */
+/** The parts a file driver is made of, besides `node:fs`. */
 export interface FileDriverParts {
   /**
-   * System calls that Node lacks; default: {@link systemCalls}. Without them no holes are punched or found, zeroes
-   * are written, and only processes of ours are kept apart (marked-locks.ts).
+   * System calls that Node lacks; default: {@link systemCalls}. Without them no holes are punched or found,
+   * zeroes are written, and locks keep apart only processes of vmblock (marked-locks.ts).
    */
   readonly hostCalls?: HostCalls
   /**
-   * Told, once in a thread, that files are written without the locks that QEMU minds. Default: `process.emitWarning`, unless
-   * the environment has `VMBLOCK_LOCK_WARNING=off`.
+   * Called once per thread, when files are written without locks that QEMU respects. Default:
+   * `process.emitWarning`, unless the environment has `VMBLOCK_LOCK_WARNING=off`.
    */
   readonly onUnlocked?: (line: string, events: DriverEvents) => void
-  /** Threads of this process may write to files of this driver, too. Default true; it costs a mark for each raw image. */
+  /** Whether other threads may write to these files, too. Default true; costs a mark for each raw image. */
   readonly threads?: boolean
   /** Makes the engine of a file opened without O_DIRECT. */
   readonly makeEngine?: (name: EngineName) => IoEngine
   /**
-   * Whether standard error is told of files that are open for writing when the process ends (not with
-   * `NODE_ENV=production`). Default true; programs that end so on purpose turn it off.
+   * Whether to warn on standard error about files still open for writing when the process ends (never with
+   * `NODE_ENV=production`). Default true; programs that exit that way on purpose turn it off.
    */
   readonly warnAtExit?: boolean
 }
 
-/** {@link FileDriverParts}, with what is usual where nothing was given. */
+/** {@link FileDriverParts} with the defaults filled in. */
 export interface CompleteParts extends Required<Omit<FileDriverParts, 'threads'>> {
-  /** What there is besides the locks of the host. */
+  /** Locks used in place of, or in addition to, those of the host. */
   readonly ownLocks: OwnLocks
 }
 
-/** The parts of a driver of files or of devices. */
+/** Fills in the default parts of a file or device driver. */
 export const completeParts = ({
   hostCalls = systemCalls,
   onUnlocked = tellProcess,
@@ -111,7 +112,7 @@ export const completeParts = ({
   warnAtExit,
 })
 
-/** The file that the options name. @throws BlockError EINVAL when they name none; ENOTSUP for locks that cannot be had */
+/** The filename in the options. @throws BlockError EINVAL if it is missing; ENOTSUP without required locks */
 function requireFilename(driver: FileKind, { filename, locking }: FileOptions, calls: HostCalls): string {
   if (!filename) throw new BlockError('EINVAL', `The '${driver}' block driver requires a file name`)
   // Node itself cannot lock files, and `auto` means "if possible".
@@ -123,7 +124,7 @@ function requireFilename(driver: FileKind, { filename, locking }: FileOptions, c
   return filename
 }
 
-/** Opens what the options of a node name, as a driver of files or of devices. @throws BlockError */
+/** Opens the file or device that the options of a node name. @throws BlockError */
 export async function openFileNode(
   driver: FileKind,
   { readOnly, direct, options, events }: OpenContext<FileOptions>,
@@ -160,10 +161,11 @@ export async function openFileNode(
 }
 
 /**
- * Opens the place of a new image, which nobody may use meanwhile, and closes it. A file is made if it is not there; a device has to be.
+ * Opens the file or device for a new image, locked against other users, and closes it afterwards. A file is
+ * created if it does not exist; a device must exist.
  *
- * @returns what takes it back; nothing for a place that was there before
- * @throws BlockError EBUSY, and what the host says: then a file that was made is gone again
+ * @returns an object that removes the file again; undefined if it existed before
+ * @throws BlockError EBUSY, or the host's error: then a file that was created is removed again
  */
 export async function withPlace(
   driver: FileKind,
@@ -212,7 +214,7 @@ async function openPlace(driver: FileKind, filename: string) {
   }
 }
 
-/** Makes a `file` driver of other parts; `file` is the usual one. */
+/** Makes a `file` driver with other parts; {@link file} has the defaults. */
 export const fileDriver = (given: FileDriverParts = {}) => {
   const parts = completeParts(given)
   return defineDriver({
@@ -237,7 +239,8 @@ export const fileDriver = (given: FileDriverParts = {}) => {
       requirePreallocation(preallocation)
       return withPlace('file', options, parts, async ({ fd }) => {
         await ftruncate(fd, 0)
-        // A file that has content keeps it where it is. Only a help, as in QEMU: most file systems have no such thing.
+        // Only after the file was emptied: content keeps its copy-on-write state. Failure is ignored, as in
+        // QEMU: most file systems lack this.
         if (place.nocow) await parts.hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },
@@ -251,7 +254,7 @@ export const fileDriver = (given: FileDriverParts = {}) => {
   })
 }
 
-/** @throws BlockError what the host says */
+/** @throws BlockError the host's error */
 async function removeFile(filename: string): Promise<void> {
   await unlink(filename).catch((error: unknown) => {
     if ((error as { code?: unknown }).code !== 'ENOENT')
@@ -259,7 +262,9 @@ async function removeFile(filename: string): Promise<void> {
   })
 }
 
-/** Opens a file for writing, and says whether it had to be made. A link counts as there, wherever it leads. */
+/**
+ * Opens a file for writing, and reports whether it was created. Links count as existing, even dangling ones.
+ */
 async function openOrCreate(filename: string): Promise<{ readonly fd: number; readonly isNew: boolean }> {
   const attempt = (flags: number): Promise<number> => open(filename, constants.O_RDWR | flags, 0o644)
   try {
@@ -275,7 +280,7 @@ async function openOrCreate(filename: string): Promise<{ readonly fd: number; re
   )
 }
 
-/** A reopen gives all options again; none of this driver's own may change. */
+/** Checks that a reopen, which passes all options again, changes none of this driver's own. */
 function requireSame(options: FileOptions, { options: wanted }: ReopenRequest): void {
   for (const [key, value] of Object.entries(options)) {
     if (key in wanted && wanted[key] !== value)

@@ -1,19 +1,19 @@
-/** Functions of the C library, as the system calls are made of them. */
+/** Functions of the C library, of which the system calls are made. */
 import type { Where } from './host-calls.ts'
 
-/** As much of koffi as is used here. `async` calls keep their arguments until they are over. */
+/** The part of koffi that is used here. `async` calls keep their arguments alive until they end. */
 export interface ForeignFunctions {
   readonly version: string
   readonly os: { readonly errno: Readonly<Record<string, number>> }
-  /** Functions of the C library that Node itself runs on. */
+  /** Functions of the C library that Node itself is linked with. */
   load(path: null): { func(signature: string): unknown }
-  /** Where the first byte of a view lies. */
+  /** The address of a view's first byte. */
   address?(bytes: Uint8Array): bigint
-  /** As the last call, or the one whose callback is running, left it. */
+  /** The errno of the last call, or of the call whose callback is running. */
   errno(): number
 }
 
-/** A function of the C library that gives -1 and an errno when it fails. */
+/** A function of the C library that returns -1 and sets errno when it fails. */
 export interface SystemCall {
   /** @throws an error with the errno's name as its `code` */
   now(args: readonly unknown[]): number

@@ -1,4 +1,4 @@
-/** What a thread took it gives back: after the last image is closed, after failed openings, and when a worker ends in the midst of things. */
+/** Resources are released after the last close, after failed openings, and when a worker is terminated. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -12,7 +12,7 @@ import { openFile, ScratchFiles } from './scratch-files.ts'
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
 
-/** Open descriptors of this process, by what they are. */
+/** Counts open descriptors of this process by their target. */
 function descriptors(): Record<string, number> {
   const found: Record<string, number> = {}
   for (const fd of readdirSync('/proc/self/fd')) {
@@ -20,14 +20,14 @@ function descriptors(): Record<string, number> {
       const what = readlinkSync(`/proc/self/fd/${fd}`)
       found[what] = (found[what] ?? 0) + 1
     } catch {
-      // That which listed the directory is gone.
+      // The descriptor that listed the directory is closed by now.
     }
   }
   return found
 }
 
 const eventFds = (): number => descriptors()['anon_inode:[eventfd]'] ?? 0
-/** Rings of Linux AIO that this process has. */
+/** The number of Linux AIO rings of this process. */
 const rings = (): number => readFileSync('/proc/self/maps', 'latin1').split('/[aio]').length - 1
 
 const isLinux = process.platform === 'linux'
@@ -91,7 +91,7 @@ describe.runIf(isLinux)('failed openings', () => {
   })
 })
 
-/** Opens files, and is never done with them. */
+/** Opens files without end, and closes none. */
 const BUSY = `
   const { workerData } = require('node:worker_threads')
   const fs = require('node:fs')
@@ -100,7 +100,7 @@ const BUSY = `
 `
 
 describe.runIf(isLinux)('a worker that is terminated', () => {
-  // What this library relies on: it opens descriptors by fs.open alone.
+  // The library relies on this: it opens descriptors only with fs.open.
   it('has its descriptors closed by Node, those that were just being opened too', async () => {
     const path = scratch.place('x')
     for (let round = 0; round < 8; round++) {

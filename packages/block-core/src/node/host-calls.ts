@@ -1,87 +1,90 @@
 /**
- * System calls that plain Node does not have. Every member is optional: where one is absent the `file` driver
- * does without. {@link systemCalls} has those of this system; others may be given to `fileDriver`.
+ * System calls that plain Node does not have. Every member is optional: if one is absent, the `file` driver
+ * does without. {@link systemCalls} has those of this system; others may be passed to `fileDriver`.
  *
- * All offsets and lengths are bytes. What fails is thrown, or rejected with, an error whose `code` is the errno
- * name; `EOPNOTSUPP` and `ENOSYS` mean that this file system cannot do it.
+ * All offsets and lengths are bytes. A failed call throws or rejects with an error whose `code` is the errno
+ * name; `EOPNOTSUPP` and `ENOSYS` mean that this file system does not support the call.
  */
 
-/** Which thread makes a call: the one that asks, which waits, or one of Node's pool. */
+/** The thread that makes a call: the calling one, which blocks, or one of Node's pool. */
 export type Where = 'here' | 'pool'
 
-/** The calls. Those that give a promise take an absent `where` for `here`. */
+/** The calls. Asynchronous ones default `where` to `here`. */
 export interface HostCalls {
   /** `fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)`: frees the range, which then reads as zeroes. */
   punchHole?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
-  /** `fallocate(FALLOC_FL_ZERO_RANGE)`: the range reads as zeroes and stays allocated; grows the file if need be. */
+  /**
+   * `fallocate(FALLOC_FL_ZERO_RANGE)`: the range reads as zeroes, stays allocated, and grows the file if
+   * needed.
+   */
   zeroRange?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
-  /** `fallocate(0)`: allocates the range, growing the file if need be, and keeps its content. */
+  /** `fallocate(0)`: allocates the range, growing the file if needed, and keeps its content. */
   allocate?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
-  /** `lseek(SEEK_DATA)`: where the next data at or after `offset` begins; undefined when there is none. */
+  /** `lseek(SEEK_DATA)`: the offset of the next data at or after `offset`; undefined if there is none. */
   seekData?(fd: number, offset: number, where?: Where): Promise<number | undefined>
-  /** `lseek(SEEK_HOLE)`: where the next hole at or after `offset`, which must hold data, begins. */
+  /** `lseek(SEEK_HOLE)`: the offset of the next hole after `offset`, which must hold data. */
   seekHole?(fd: number, offset: number, where?: Where): Promise<number>
   /**
-   * `copy_file_range`: copies inside the host. @returns how many bytes were copied: fewer than asked for, and 0
-   * at the end of the file that is read
+   * `copy_file_range`: copies within the host. @returns the number of bytes copied: possibly fewer than
+   * requested, and 0 at the end of the source
    */
   copyRange?(from: FilePlace, to: FilePlace, bytes: number, where?: Where): Promise<number>
-  /** `ioctl(BLKDISCARD)`: gives up the content of a part of a block device. Whole blocks. */
+  /** `ioctl(BLKDISCARD)`: discards a range of a block device. Whole blocks. */
   discardDevice?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
-  /** `ioctl(FS_IOC_SETFLAGS)`: from now on what is written to an empty file is written in place (btrfs). */
+  /** `ioctl(FS_IOC_SETFLAGS)`: turns off copy-on-write for an empty file (btrfs). */
   noCopyOnWrite?(fd: number): Promise<void>
-  /** Requests that the kernel carries out while this thread goes on. Only with O_DIRECT do they not wait. */
+  /** Asynchronous requests to the kernel. They block this thread unless the file is open with O_DIRECT. */
   readonly aio?: HostAio | undefined
-  /** Locks of other processes see these. Present where they belong to the open file, not to the process. */
+  /** Locks that other processes see. Present if they belong to the open file description, not the process. */
   readonly locks?: HostLocks | undefined
 }
 
-/** A place in an open file. */
+/** An offset in an open file, in bytes. */
 export interface FilePlace {
   readonly fd: number
   readonly offset: number
 }
 
 /**
- * Locks on single bytes of a file, that need not exist: `F_OFD_SETLK`, `F_OFD_GETLK`. They belong to the open
- * file description: closing another descriptor of the file releases nothing. Nothing here waits.
+ * Locks on single bytes of a file, which need not exist: `F_OFD_SETLK`, `F_OFD_GETLK`. They belong to the
+ * open file description: closing another descriptor of the file releases nothing. None of these calls waits.
  */
 export interface HostLocks {
-  /** Takes a shared lock. @throws EAGAIN where somebody has an exclusive one; ENOLCK, EINVAL, ... where there are none */
+  /** Takes a shared lock. @throws EAGAIN if an exclusive one exists; ENOLCK, EINVAL, ... without locks */
   share(fd: number, byte: number): void
-  /** Gives a lock back, or does nothing. */
+  /** Releases a lock, if it is held. */
   release(fd: number, byte: number): void
-  /** Whether somebody else has any lock on the byte. */
+  /** Whether another open file description has any lock on the byte. */
   isTaken(fd: number, byte: number): boolean
-  /** Where locks are not taken and given back one by one: makes everything true that was asked for of a descriptor. */
+  /** For locks that are not taken and released one by one: applies all changes made for a descriptor. */
   settle?(fd: number): void
-  /** Where locks do not go with their descriptor: gives them all back. To be called before it is closed. */
+  /** For locks that do not end with their descriptor: releases them all. To be called before it is closed. */
   forget?(fd: number): void
 }
 
 /** Linux's asynchronous requests: `io_setup`, `io_submit`, `io_getevents`. */
 export interface HostAio {
-  /** Opens a queue for so many requests. @throws EAGAIN, ENOSYS, EPERM, ... where there is none to be had */
+  /** Opens a queue for `slots` requests. @throws EAGAIN, ENOSYS, EPERM, ... if the kernel gives none */
   open(slots: number): HostAioQueue
 }
 
-/** Requests by slot: from 0, as many as were asked for. A slot is prepared, submitted, and free when it has ended. */
+/** Requests by slot, from 0. A slot is prepared, submitted, and free again when its request has ended. */
 export interface HostAioQueue {
-  /** Describes a request. `memory` must be aligned, may not move, and is to be kept until the request has ended. */
+  /** Describes a request. `memory` must be aligned, not move, and be kept until the request has ended. */
   prepare(slot: number, operation: 'read' | 'write', fd: number, memory: Uint8Array, offset: number): void
   /**
    * Hands prepared requests to the kernel.
    *
-   * @returns how many of them it has taken, from the first; at least 1
-   * @throws what the kernel says of the first: EAGAIN where it takes no more now
+   * @returns the number of requests it has taken, from the first on; at least 1
+   * @throws the kernel's error for the first: EAGAIN if it takes no more now
    */
   submit(slots: readonly number[]): number
-  /** Calls back once submitted requests have ended; at most one may wait. A thread of the pool sleeps meanwhile. */
+  /** Calls back once requests have ended; one wait at a time. A thread of the pool sleeps meanwhile. */
   wait(woken: () => void): void
-  /** Tells of each request that has ended since: bytes, or a negative errno. Never waits. */
+  /** Reports each request that has ended since: bytes, or a negative errno. Never waits. */
   reap(ended: (slot: number, result: number) => void): void
-  /** What a negative result means. */
+  /** The error for a negative result. */
   errorOf(result: number): Error
-  /** Gives back what it took of the system. Nothing may be in the kernel, and nobody wait. */
+  /** Releases the kernel's queue. No request may be in the kernel, and no `wait` pending. */
   close(): Promise<void>
 }

@@ -1,6 +1,7 @@
 /**
- * The drivers `host_device` and `host_cdrom`: block devices of the host, and character devices as far as they read and write. They are
- * found by their names, and keep their size. What is done to a file is done here, except for what devices cannot.
+ * The drivers `host_device` and `host_cdrom`: block devices of the host, and character devices, if they can
+ * be read and written. A device is recognized by its path, and keeps its size. Requests work as for files,
+ * except for those that devices lack.
  */
 import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
 import { BlockError, messageOf } from '../errors.ts'
@@ -10,17 +11,17 @@ import { completeParts, type FileDriverParts, fileOptions, openFileNode, withPla
 import type { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 
-/** Bytes: what discards are cut to. Blocks of every device are as large, or go into it. */
+/** Alignment of discards, in bytes: a multiple of every device's block size. */
 const DISCARD_ALIGNMENT = 4096
 
-/** Options of an image on a device, with QEMU's help: its space is there. */
+/** Options of a new image on a device, with QEMU's help text. */
 const placeOptions = {
   preallocation: text('Preallocation mode (allowed values: off)'),
 }
 
 const PREFIXES = ['host_device', 'host_cdrom'] as const
 
-/** Makes a driver for devices, of other parts; {@link hostDevice} and {@link hostCdrom} are the usual ones. */
+/** Makes a device driver with other parts; {@link hostDevice} and {@link hostCdrom} have the defaults. */
 export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDriverParts = {}) => {
   const parts = completeParts(given)
   return defineDriver({
@@ -30,7 +31,7 @@ export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDri
     takesPaths: true,
     options: fileOptions,
     placeOptions,
-    // Which of the two a device is makes no difference to its bytes.
+    // Only one of the two recognizes paths: both treat a device alike.
     ...(name === 'host_device' && { recognises: (path: string) => isDevicePath(path) }),
 
     parseFilename(filename) {
@@ -62,7 +63,7 @@ export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDri
 
 const cannotGrow = (): BlockError => new BlockError('EINVAL', 'Cannot grow device files')
 
-/** A device as a node: no holes are looked for, and nothing makes it longer. */
+/** A device as a node: holes are not looked for, and it cannot grow. */
 function deviceNode(file: FileNode, { discardDevice }: HostCalls): NodeOps {
   const punch = (offset: number, bytes: number) => file.discard?.(offset, bytes)
   return {
@@ -98,7 +99,7 @@ function deviceNode(file: FileNode, { discardDevice }: HostCalls): NodeOps {
   }
 }
 
-/** A block or character device of the host. Found where a name leads to one; prefix `host_device:`. */
+/** A block or character device of the host. Recognized by its path; prefix `host_device:`. */
 export const hostDevice = hostDeviceDriver('host_device')
 /** A drive whose medium may be missing when it is opened. Prefix `host_cdrom:`. */
 export const hostCdrom = hostDeviceDriver('host_cdrom')

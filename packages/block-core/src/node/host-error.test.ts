@@ -1,4 +1,4 @@
-/** What the host says, in C's words: by real calls, by every errno there is, and by what Node says where it has no name. */
+/** Host errors in C's words: from real calls, for every errno, and for errnos that Node cannot name. */
 import { symlinkSync } from 'node:fs'
 import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'

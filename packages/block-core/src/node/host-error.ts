@@ -1,12 +1,13 @@
 /**
- * Whatever a host reports, in the words of C's strerror: all of Linux's errno, and what Node says where it has no name for one. The core
- * knows only what pages meet; the rest is told to it when the first host fails, or when a program starts.
+ * Host errors in the words of C's strerror: all of Linux's errnos, and those for which Node has no name. The
+ * core knows only the errnos that occur in browsers; the others are registered when a host call first fails,
+ * or when a program starts.
  */
 import { constants } from 'node:os'
 import { codeOfErrno, type ErrnoRow, fromHostError as knownError, learnErrnos } from '../errno.ts'
 import { BlockError, type BlockErrorCode } from '../errors.ts'
 
-/** Number, code, words: as on Linux, whose C library QEMU's programs print. 0: of other systems. */
+/** Number, code, words: as in Linux's C library, which QEMU's programs print. 0: not a Linux errno. */
 const TABLE = `
 3 ESRCH No such process
 4 EINTR Interrupted system call
@@ -119,7 +120,7 @@ const TABLE = `
 0 EFTYPE Inappropriate file type or format
 `
 
-/** Other names of the same, and what has no words of its own. */
+/** Other names of the same errors, and codes without words of their own. */
 const ALIASES: Readonly<Record<string, BlockErrorCode>> = {
   EOPNOTSUPP: 'ENOTSUP',
   EWOULDBLOCK: 'EAGAIN',
@@ -134,7 +135,7 @@ const ALIASES: Readonly<Record<string, BlockErrorCode>> = {
 
 let isLearned = false
 
-/** Makes the whole table known to `strerror`, `errorText` and their like. */
+/** Registers the table with `strerror`, `errorText` and the like. */
 export function learnHostErrors(): void {
   if (isLearned) return
   isLearned = true
@@ -149,9 +150,10 @@ export function learnHostErrors(): void {
 }
 
 /**
- * The code of what a host call threw. Node has no name for some (ESTALE, EUCLEAN): then it gives a sentence for a code, and the number.
+ * The error code in what a host call threw. For errnos that Node cannot name (ESTALE, EUCLEAN), the thrown
+ * `code` is a sentence with the number.
  *
- * @returns undefined for what is no error of a host
+ * @returns undefined for anything that is not a host error
  */
 export function hostCodeOf(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as { readonly code?: unknown; readonly errno?: unknown }
@@ -166,7 +168,7 @@ export function hostCodeOf(error: unknown): string | undefined {
   return named?.[0] ?? codeOfErrno(Number(number))
 }
 
-/** Turns anything a host call threw into a {@link BlockError}: its code, C's words behind `what`, and the host's error as its cause. */
+/** Turns anything a host call threw into a {@link BlockError}: code, `what` and C's words, and the cause. */
 export function fromHostError(error: unknown, what: string, node?: string): BlockError {
   if (error instanceof BlockError) return error
   learnHostErrors()

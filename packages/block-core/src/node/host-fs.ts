@@ -9,17 +9,17 @@ import { promisify } from 'node:util'
 export const open = promisify(fs.open)
 /** Closes a descriptor. */
 export const close = promisify(fs.close)
-/** What the host knows of an open file. */
+/** The host's metadata of an open file. */
 export const fstat = promisify(fs.fstat)
 /** Removes the name of a file. */
 export const unlink = promisify(fs.unlink)
 /** Sets the length of an open file, in bytes. */
 export const ftruncate = promisify(fs.ftruncate)
-/** The path of a file without links and dots. `node:fs/promises` has it, too, and takes two milliseconds to load. */
+/** Resolves links, `.` and `..` in a path. `node:fs/promises` has this too, but takes 2 ms to load. */
 export const realpath = promisify(fs.realpath.native)
 /** Makes an open file durable. */
 export const fsync = promisify(fs.fsync)
-/** One `pread`. May read less than asked for; 0 at the end of the file. Lengths and offsets in bytes. */
+/** One `pread`. May read less than requested; 0 at the end of the file. Lengths and offsets in bytes. */
 export const pread = (
   fd: number,
   into: Uint8Array,

@@ -152,7 +152,7 @@ describe('nodeHost confined to a directory', () => {
       })
       expect(await backing(json(file))).toEqual(base)
     }
-    // The header has the last word on the format, as in QEMU.
+    // The format in the header wins, as in QEMU.
     const filename = json({ driver: 'qcow2', file: { driver: 'file', filename: 'base' } })
     expect(await confined.resolve({ filename, driver: 'raw' }, image, 'backing')).toEqual({
       driver: 'raw',

@@ -1,6 +1,7 @@
 /**
- * What images may open on this host. By default everything they name, as QEMU's programs do it: for programs whose
- * user may open any file anyway. By options less: nothing, one role alone, or what lies in one directory.
+ * Decides which files images may open on this host. By default every file they name, as in QEMU's programs:
+ * for programs whose user may open any file anyway. Options restrict this: to nothing, to one role, or to one
+ * directory.
  */
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,36 +15,37 @@ import { fromHostError } from './host-error.ts'
 import { realpath } from './host-fs.ts'
 import { isWindowsDevice, namedFile, rootOf } from './named-file.ts'
 
-/** What {@link nodeHost} lets images open. */
+/** Which files {@link nodeHost} lets images open. */
 export interface NodeHostOptions {
   /**
-   * Which files images may name: `all` (default), `none`, or those of one role. Files that the application names
-   * itself, in the options of a node, are not asked about.
+   * Which files images may name: `all` (default), `none`, or those of one role. Files that the application
+   * itself names in the options of a node are not restricted.
    */
   readonly allow?: 'all' | 'none' | 'backing' | 'data-file'
   /**
-   * Only regular files in this directory, or below it, may be opened. A name is a path, `file:` and a path, or a `json:{...}` that says no
-   * more than that and a format; a relative one is relative to the image that holds it, in each of these. What else it is, is refused.
-   * Names are followed through `..` and symbolic links before they are judged, and
-   * what is opened is the path that was judged. Who may rename directories on that path between the judgement
-   * and the opening, or may make hard links, is beyond this: give such users a directory of their own.
+   * Only regular files in this directory, or below it, may be opened. A name is a path, `file:` and a path,
+   * or a `json:{...}` with nothing but a path and a format; in all three a relative path is relative to the
+   * image that holds the name. Other names are refused. `..` and symbolic links are resolved before a name is
+   * checked, and the path that was checked is the one that is opened. This cannot stop users who can rename
+   * directories on that path between the check and the opening, or who can make hard links: give such users a
+   * directory of their own.
    */
   readonly directory?: string | URL
 }
 
 /**
- * Opens the files that images name.
+ * Makes an `OpenHost` that opens the files that images name.
  *
  * A backing file may be any node: relative to the directory of the image that names it, absolute, with a
- * protocol, or `json:{...}`. The name of a data file is only ever that of a file, since whoever may write into
- * an image could else name anything the program can reach; a relative one is relative to the working
- * directory, as in QEMU.
+ * protocol, or `json:{...}`. The name of a data file is always that of a file, since a writer of the image
+ * could otherwise name anything the program can reach; a relative one is relative to the working directory,
+ * as in QEMU.
  *
- * @throws BlockError EINVAL for options that there are not; TypeError for a directory that is a URL of something else than a
- *   directory of this host
+ * @throws BlockError EINVAL for unknown options; TypeError for a directory URL that is not a path on this
+ * host
  */
 export function nodeHost(options: NodeHostOptions = {}): OpenHost {
-  // A misspelled option would let images open everything.
+  // Unknown options are refused: a misspelled one would let images open everything.
   requireOptions(options, 'options', {
     allow: oneOfWords('all', 'none', 'backing', 'data-file'),
     directory: expects('a path, or a URL', (value) => typeof value === 'string' || value instanceof URL),
@@ -67,7 +69,7 @@ const refused = ({ filename }: ChildReference, why: string): BlockError =>
 /** @throws BlockError EINVAL for an empty name */
 function plainFile({ filename }: ChildReference): RawOptions {
   if (filename === '') throw new BlockError('EINVAL', `The 'file' block driver requires a file name`)
-  // What looks like a protocol is part of the name.
+  // A prefix that looks like a protocol is part of the name.
   return { driver: 'file', filename: pathName(filename) }
 }
 
@@ -78,7 +80,7 @@ function anyNode({ filename, driver }: ChildReference, parent: string): RawOptio
   return driver === undefined ? { filename: full } : { driver, filename: full }
 }
 
-/** @throws BlockError EACCES for what lies elsewhere or is no file, ENOENT and what else the host says of the path */
+/** @throws BlockError EACCES for a name outside the directory or not of a file; the host's errors */
 async function confined(
   reference: ChildReference,
   parent: string,
@@ -88,9 +90,9 @@ async function confined(
   const { filename, driver } = reference
   if (filename === '' || filename.includes('\0'))
     throw new BlockError('EINVAL', 'The image names an empty file, or one that no host can have')
-  // The name of a data file is a path, whatever it looks like.
+  // The name of a data file is a path, even if it looks like a protocol or JSON.
   const named = role === 'data-file' ? { path: filename } : namedFile(filename)
-  // Only a name of `json:{...}` or of another protocol hides the place of the image.
+  // A name of `json:{...}`, or with a protocol, does not tell the directory of the image.
   const isHidden = parent === '' || protocolOf(parent) !== undefined
   if (!isAbsolutePath(named.path) && role !== 'data-file' && isHidden)
     throw refused(reference, 'the image has no directory itself')
@@ -98,13 +100,13 @@ async function confined(
   const path = await judged(reference, named.path, from, directory, named.otherMeaning)
   const file = { driver: 'file', filename: path }
   if (role === 'data-file') return file
-  // What the header says of the format holds, as in QEMU.
+  // The format in the header wins, as in QEMU.
   const format = driver ?? named.format
   if (named.isBytes && format === undefined) return file
   return format === undefined ? { file } : { driver: format, file }
 }
 
-/** The path without links and dots, if it lies in the directory. @throws BlockError */
+/** Resolves the path, if it lies in the directory. @throws BlockError */
 async function judged(
   reference: ChildReference,
   named: string,
@@ -115,7 +117,7 @@ async function judged(
   const wanted = resolve(from, named)
   const outside = (): BlockError => refused(reference, `only files in '${directory}' may be opened`)
   const home = await real(directory, directory)
-  // Asking Windows for a name of another machine would already show it who asks.
+  // On Windows, merely looking up a name on another machine would send that machine the user's identity.
   const roots = [rootOf(resolve(directory)), rootOf(home)]
   if (!roots.includes(rootOf(isAbsolutePath(named) ? named : wanted))) throw outside()
   if (isWindowsDevice(wanted)) throw refused(reference, 'that is a device')
@@ -123,7 +125,7 @@ async function judged(
   try {
     path = await real(wanted, reference.filename)
   } catch (error) {
-    // A file may have such a name; where there is none it was meant as QEMU reads it.
+    // A file may have such a name; if none has, the name is refused for what QEMU would read it as.
     throw otherMeaning === undefined ? error : refused(reference, otherMeaning)
   }
   const inside = relative(home, path)

@@ -1,5 +1,6 @@
 /**
- * The parts of the block layer that need Node: the `file` driver, and a host that opens what images name.
+ * The parts of the block layer that need Node.js: the `file` and device drivers, and an `OpenHost` that opens
+ * the files that images name.
  * @module
  */
 export { allocateAligned } from './aligned-buffers.ts'

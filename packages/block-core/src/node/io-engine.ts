@@ -1,6 +1,6 @@
 /**
- * How bytes get from a file descriptor into a buffer and back: by system calls on the main thread or on Node's
- * thread pool. Which of the two is quicker right now is found out by adaptive-engine.ts.
+ * Moves bytes between a file descriptor and a buffer: by system calls on this thread or on Node's thread
+ * pool. adaptive-engine.ts finds out which of the two is faster at the moment.
  *
  * Measured through a node (Node 20, two cores, ext4, page cache; us per request at depth 1 / 64):
  *
@@ -12,8 +12,8 @@
  * | write 4k  | 9.6 / 11       | 63 / 20     |
  * | write 64k | 28 / 28        | 65 / 37     |
  *
- * So a request that the page cache answers is done before a thread could take it over; one that waits for a
- * disk, or copies a lot while others could copy too, belongs to the pool.
+ * So a request that the page cache answers is done before a thread could take it over; a request that waits
+ * for a disk, or copies a lot while others could copy too, belongs in the pool.
  */
 import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs'
 import { BlockError } from '../errors.ts'
@@ -23,16 +23,16 @@ import { fromHostError } from './host-error.ts'
 
 /** Reads and writes of one open file. Offsets in bytes. */
 export interface IoEngine {
-  /** Fills all of `into`; what lies beyond the end of the file reads as zeroes. */
+  /** Fills all of `into`; bytes beyond the end of the file read as zeroes. */
   pread(fd: number, into: Uint8Array, offset: number): Promise<void>
-  /** Writes all of `from`, growing the file where that ends beyond it. */
+  /** Writes all of `from`, growing the file if needed. */
   pwrite(fd: number, from: Uint8Array, offset: number): Promise<void>
-  /** Makes what was written durable. */
+  /** Makes the data of completed writes durable. */
   fdatasync(fd: number): Promise<void>
   /**
-   * Makes a system call that neither reads nor writes, on the thread where that belongs now.
+   * Makes a system call that neither reads nor writes, on the thread that suits it now.
    *
-   * @param bytes how much of the file its work grows with
+   * @param bytes length of the range that determines the work of the call
    */
   call<T>(bytes: number, run: (where: Where) => Promise<T>): Promise<T>
   /**
@@ -42,14 +42,14 @@ export interface IoEngine {
   stop(): Promise<void>
 }
 
-/** One system call moves at most this much: Linux stops at 2 GiB less a page. */
+/** One system call moves at most this many bytes: Linux stops at 2 GiB less a page. */
 const LONGEST_CALL = 2 ** 30
 
 const failed = (what: string, error: unknown): BlockError => fromHostError(error, what)
 const isInterrupted = (error: unknown): boolean => (error as { code?: unknown }).code === 'EINTR'
-/** What a request meets that comes after the end. */
+/** The error for a request made after the engine was stopped. */
 export const stopped = (): BlockError => new BlockError('ECANCELED', 'the file was closed under the request')
-/** The host accepted a write of nothing: repeating it would never end. */
+/** The error if the host accepts 0 bytes of a write: repeating it would never end. */
 export const noProgress = (): BlockError => new BlockError('ENOSPC', 'the file takes no more data')
 
 /** Fills `into` with system calls on this thread; zeroes beyond the end of the file. */
@@ -82,8 +82,8 @@ export function writeNow(fd: number, from: Uint8Array, offset: number): void {
 }
 
 /**
- * `aio=sync`: every system call on the calling thread, the flush too. Requests that follow each other do not let
- * the event loop turn: for programs that do one thing at a time.
+ * `aio=sync`: every system call on the calling thread, flushes too. Consecutive requests do not let the event
+ * loop turn: for programs that do one thing at a time.
  */
 export class SyncEngine implements IoEngine {
   #stopped = false
@@ -114,8 +114,9 @@ export class SyncEngine implements IoEngine {
 }
 
 /**
- * Calls of all engines that are in the pool at once; more wait here. The pool tells of all that have ended in one turn of
- * the event loop, so these are what a turn can bring. Never fewer than the pool may have threads.
+ * Limit of calls in the pool, of all engines together; further ones wait here. The pool reports all that have
+ * ended in one turn of the event loop, so this bounds the work of a turn. Never fewer than the threads the
+ * pool may have.
  */
 const POOLED = Math.max(256, Number(process.env['UV_THREADPOOL_SIZE']) || 0)
 let pooled = 0
@@ -130,17 +131,17 @@ function enterPool(call: () => void): void {
   call()
 }
 
-/** A call has ended: its place is that of the next one. */
+/** Passes the slot of a call that has ended to the next one. */
 function leavePool(): void {
   const next = waitingForPool.shift()
   if (next) next()
   else pooled--
 }
 
-/** What the host calls back with: an error, or the bytes that were moved. */
+/** The callback of a host call: an error, or the number of bytes moved. */
 type Moved = (error: NodeJS.ErrnoException | null, bytes: number) => void
 
-/** `aio=threads`: every system call on the thread pool. The event loop turns for each, and waits for none. */
+/** `aio=threads`: every system call on the thread pool. The event loop turns for each, blocked by none. */
 export class ThreadEngine implements IoEngine {
   #running = 0
   #stopped = false
@@ -156,7 +157,10 @@ export class ThreadEngine implements IoEngine {
     if (done < into.length) into.fill(0, done)
   }
 
-  /** Reads until `into` is full or `isEnd` says so of a short read. @returns bytes read */
+  /**
+   * Reads until `into` is full, or until `isEnd` says that a short read ended at the end of the file.
+   * @returns bytes read
+   */
   readUntilEnd(
     fd: number,
     into: Uint8Array,
@@ -197,8 +201,8 @@ export class ThreadEngine implements IoEngine {
   }
 
   /**
-   * Repeats a call until all is moved, nothing is, or `isEnd` says that the rest is not there. One promise for all of
-   * it: a chain of them would cost as much as the call.
+   * Repeats a call until everything is moved, a call moves nothing, or `isEnd` says that the file has no
+   * more. One promise for all of them: a chain of promises would cost as much as the call.
    *
    * @returns bytes moved
    */
@@ -230,7 +234,7 @@ export class ThreadEngine implements IoEngine {
           if (this.#stopped) refuse(stopped())
           else next()
         } catch (error) {
-          // Arguments that Node itself does not take.
+          // Node itself rejected the arguments.
           refuse(failed(what, error))
         }
       }

@@ -1,7 +1,7 @@
 /**
- * The system calls of this process, through koffi, an optional dependency: where it is not installed, or has no
- * binary for the system, there are none. It is loaded when one of them is first looked at, for that takes
- * milliseconds of a short program's start; what kept it from loading is told to whoever asks.
+ * The system calls of this process, through koffi, an optional dependency: if it is not installed, or has no
+ * binary for the system, there are none. It is loaded when a call is first looked up, since loading takes
+ * milliseconds of a short program's start; {@link systemCallsReport} says why it did not load.
  */
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -11,17 +11,17 @@ import type { ForeignFunctions } from './foreign-functions.ts'
 import type { HostCalls } from './host-calls.ts'
 import { hasSystemCalls, makeSystemCalls, type SystemName } from './system-calls.ts'
 
-/** What is known of the calls of a system. */
+/** The available calls, or why there are none. */
 export interface SystemCallsReport {
   /** The library that makes them, with its version. */
   readonly library?: string | undefined
-  /** Names of the calls that are there, as {@link HostCalls} spells them. */
+  /** Names of the available calls, as {@link HostCalls} spells them. */
   readonly calls: readonly string[]
   /** Why there are none. */
   readonly missing?: string | undefined
 }
 
-/** Calls that are made when the first is looked at. */
+/** Calls that are created when the first is looked up. */
 export interface LazySystemCalls {
   readonly calls: HostCalls
   /** Loads the library. */
@@ -41,7 +41,7 @@ const NAMES = [
   'aio',
 ] as const
 
-/** @param load gives the library, or throws: then there are no calls */
+/** @param load returns the library, or throws: then there are no calls */
 export function lazySystemCalls(load: () => ForeignFunctions, system: SystemName = process): LazySystemCalls {
   let loaded: { readonly calls: HostCalls; readonly report: SystemCallsReport } | undefined
   const get = (): NonNullable<typeof loaded> => {
@@ -71,19 +71,21 @@ function loadCalls(
   }
 }
 
-/** Found from where this code lies, whatever it is bundled into; as CommonJS it has no `import.meta`. */
+/** Loads koffi as seen from this file or its bundle, which as CommonJS has no `import.meta`. */
 function loadKoffi(): ForeignFunctions {
   const here = typeof __filename === 'string' ? __filename : fileURLToPath(import.meta.url)
   const load = createRequire(here)
-  // The loader follows symbolic links by realpathSync, which in Node 20 stops early if the last thing that anybody
-  // asked statSync about, standard output say, was a pipe or a socket. A file it is, then.
+  // The loader resolves symbolic links with realpathSync, which in Node 20 stops early if the last statSync
+  // of the process was of a pipe or a socket, such as standard output. So call statSync on a regular file
+  // first.
   statSync(process.execPath)
   return (loadBinary(load, dirname(here)) ?? load('koffi')) as ForeignFunctions
 }
 
 /**
- * The package with koffi's binary for this system. koffi is little more than the search for it, for a good half of
- * the time that loading takes. It lies beside koffi however that was installed; where it does not, koffi knows better.
+ * Loads the package with koffi's binary for this system. koffi itself is little more than the search for it,
+ * which takes more than half of the loading time. The package normally lies beside koffi; if not, koffi finds
+ * it.
  */
 function loadBinary(load: NodeJS.Require, directory: string): unknown {
   try {
@@ -100,8 +102,8 @@ function loadBinary(load: NodeJS.Require, directory: string): unknown {
 
 const ofThisProcess = lazySystemCalls(loadKoffi)
 
-/** The calls of this process, which the `file` driver makes. Looking at one loads the library. */
+/** The calls of this process, for the `file` driver. Looking one up loads the library. */
 export const systemCalls: HostCalls = ofThisProcess.calls
 
-/** Which calls there are, and if there are none why. Loads the library. */
+/** Reports which calls are available, or why none are. Loads the library. */
 export const systemCallsReport = (): SystemCallsReport => ofThisProcess.report()

@@ -1,4 +1,4 @@
-/** Processes and threads of ours without the host's locks: who is kept out, and what is left when a process dies. */
+/** Processes and threads without the host's locks: which are refused, and what a dead process leaves. */
 import { type ChildProcess, fork } from 'node:child_process'
 import {
   chmodSync,
@@ -31,7 +31,7 @@ afterAll(() => {
   rmSync(directory, { recursive: true })
 })
 
-/** Leaves a mark and keeps it until it is killed: what it needs is given, for it runs without this project's loader. */
+/** Leaves a mark and keeps it until killed. Has no imports: it runs without this project's loader. */
 const HOLDER = `
   const [kind, name, directory] = process.argv.slice(2)
   if (kind === 'socket') {
@@ -117,7 +117,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
     const path = scratch.place('x')
     await onFile(path, (fd) =>
       onFile(path, (other) => {
-        // Each thread has a copy of the module: to the other, a lock of this one is that of a thread.
+        // Two lock objects stand for two threads, each with its own copy of the module.
         const [one, two] = [lockOn(fd), lockOn(other)]
         one.prepare(RAW).commit()
         expect(() => two.prepare(RAW)).toThrow('Failed to get "write" lock')

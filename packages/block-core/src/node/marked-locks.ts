@@ -1,28 +1,29 @@
 /**
- * Locks on bytes of files, made of marks: for hosts, and file systems, that have none for us. They keep processes and
- * threads of ours apart; other programs neither see them nor are seen. A file is known by its device and inode,
- * so that every name of it is the same, and nothing is written beside it.
+ * Locks on bytes of files, made of marks: for hosts and file systems whose own locks cannot be used. They
+ * keep processes and threads of vmblock apart; they do not see other programs' locks, nor do other programs
+ * see them. A file is identified by device and inode, so that all its names mean the same file, and nothing
+ * is written beside it.
  */
 import { fstatSync } from 'node:fs'
 import type { HostLocks } from './host-calls.ts'
 import { hostMarks, type Marks } from './marks.ts'
 
-/** What one descriptor has locked. */
+/** The locks of one descriptor. */
 interface Held {
   readonly file: string
   readonly bytes: Set<number>
-  /** The mark that says so, once it is left. */
+  /** The mark that publishes them, once it was left. */
   mark?: { readonly name: string; readonly takeBack: () => void } | undefined
-  /** The marks of others on this file, since this one last changed. */
+  /** Other descriptors' marks on this file, cached until this one's mark changes. */
   others?: readonly string[] | undefined
 }
 
 const PREFIX = 'vmblock1'
-/** Different in each thread, and in each copy of this module. */
+/** Distinguishes threads, and copies of this module. */
 const instance = Math.random().toString(36).slice(2, 10)
 let count = 0
 
-/** What a file is in the names of marks. */
+/** The identity of a file, as marks' names begin. */
 function fileOf(fd: number): string {
   const stats = fstatSync(fd, { bigint: true })
   const { dev, ino, rdev } = stats
@@ -31,7 +32,7 @@ function fileOf(fd: number): string {
     : `${PREFIX}_${dev.toString(36)}-${ino.toString(36)}_`
 }
 
-/** Locks by marks. A mark tells all the bytes that its descriptor has locked. */
+/** Makes locks out of marks. A mark lists all the bytes that its descriptor has locked. */
 export function markedLocks(marks: Marks = hostMarks): HostLocks {
   const table = new Map<number, Held>()
   const heldBy = (fd: number): Held => {
@@ -46,7 +47,7 @@ export function markedLocks(marks: Marks = hostMarks): HostLocks {
       const held = heldBy(fd)
       const { file, bytes, mark } = held
       held.others = undefined
-      // The new one comes before the old one goes: there is no moment at which nothing is locked.
+      // The new mark is left before the old one is removed: at no moment are the bytes unlocked.
       const name = `${file}${[...bytes].join('.')}_${process.pid}_${instance}${count++}`
       held.mark = bytes.size === 0 ? undefined : { name, takeBack: marks.leave(name) }
       mark?.takeBack()
@@ -65,11 +66,11 @@ export function markedLocks(marks: Marks = hostMarks): HostLocks {
 }
 
 /**
- * Says that this thread writes to a file: no other thread of the process may, as no other node of this thread may
- * (access.ts).
+ * Marks this thread as the writer of a file: no other thread of the process may write to it, just as no other
+ * node of this thread may (access.ts).
  *
- * @returns what takes it back
- * @throws EEXIST where another thread does; ENOLCK where that cannot be told
+ * @returns a function that removes the mark
+ * @throws EEXIST if another thread writes to it; ENOLCK if that cannot be found out
  */
 export function markWriter(fd: number, marks: Marks = hostMarks): () => void {
   return marks.leave(`${fileOf(fd)}w_${process.pid}_0`)

@@ -1,10 +1,10 @@
 /**
- * Marks that tell other processes and threads of this host what this one does with a file, where the host has no locks
- * for us. A mark is a name that ends with its process, however that ends: an abstract socket (Linux) or a named pipe
- * (Windows) that nobody connects to. Elsewhere it is an empty file that carries the process id: one whose process is
- * gone counts for nothing, and is removed by the next that looks.
+ * Marks that tell other processes and threads of this host what this one does with a file, if the host's
+ * locks cannot be used. A mark is a name that vanishes with its process, however that ends: an abstract
+ * socket (Linux) or a named pipe (Windows) that nothing connects to. Elsewhere it is an empty file whose name
+ * holds the process id: a mark whose process is gone is ignored, and removed by the next process that looks.
  *
- * No timers and no heartbeat: a blocked event loop loses nothing, and nothing here keeps a process alive.
+ * No timers and no heartbeat: a blocked event loop loses no mark, and no mark keeps a process alive.
  */
 import {
   chmodSync,
@@ -19,30 +19,30 @@ import {
 import { uptime } from 'node:os'
 import { join } from 'node:path'
 
-/** Where marks are left. Nothing here waits. */
+/** A store of marks. None of its methods waits. */
 export interface Marks {
   /**
-   * Leaves a mark; a name can be there once.
+   * Leaves a mark; each name can exist once.
    *
-   * @returns what takes it back
-   * @throws EEXIST where another has left it, ENOLCK where this host takes none
+   * @returns a function that removes it
+   * @throws EEXIST if the name exists already, ENOLCK if this host takes no marks
    */
   leave(name: string): () => void
-  /** The names of all marks that begin so. @throws ENOLCK */
+  /** The names of all marks that begin with `prefix`. @throws ENOLCK */
   find(prefix: string): string[]
 }
 
 const failure = (code: 'EEXIST' | 'ENOLCK', message: string, cause?: unknown): Error =>
   Object.assign(new Error(message, { cause }), { code })
 
-/** How sockets are named, and found again. */
+/** How sockets are named and listed. */
 interface SocketNames {
-  /** Stands before a name, so that it belongs to no file system. */
+  /** A prefix that keeps the name out of the file system. */
   readonly before: string
   list(): string[]
 }
 
-/** Names that the kernel pads are the same to others; a name ends at the first byte that it cannot have. */
+/** Names may be padded by the kernel: a name ends at the first byte that names cannot contain. */
 const LINUX: SocketNames = {
   before: '\0',
   list: () => [...readFileSync('/proc/net/unix', 'latin1').matchAll(/ @([\w.-]+)/g)].map(([, name]) => name!),
@@ -50,15 +50,15 @@ const LINUX: SocketNames = {
 const PIPES = '\\\\.\\pipe\\'
 const WINDOWS: SocketNames = { before: PIPES, list: () => readdirSync(PIPES) }
 
-/** @param list the names that are there, whoever has left them */
+/** @param list returns the existing names, of all processes */
 function socketMarks({ before, list }: SocketNames): Marks {
   return {
     leave(name) {
-      // Loaded here, for most hosts never need it.
+      // Loaded here, since most hosts never need it.
       const { createServer } = process.getBuiltinModule('node:net')
       const server = createServer((connection) => connection.destroy()).unref()
       server.on('error', () => {})
-      // `exclusive`: a worker of node:cluster would else share the socket with its siblings.
+      // `exclusive`: otherwise a worker of node:cluster would share the socket with its siblings.
       server.listen({ path: before + name, exclusive: true })
       if (!server.listening)
         throw list().includes(name)
@@ -78,12 +78,12 @@ function socketMarks({ before, list }: SocketNames): Marks {
   }
 }
 
-/** Milliseconds by which the times of files and of processes may differ. */
+/** Tolerance when times of files and of processes are compared, in milliseconds. */
 const SLACK = 2000
 
 /**
- * Marks as files of a directory, for hosts without sockets that end with their process. Their names end with
- * `_PID_NUMBER`. What a thread has left that was terminated stays until its process ends.
+ * Marks as files of a directory, for hosts whose sockets do not vanish with their process. Their names end
+ * with `_PID_NUMBER`. The marks of a terminated thread stay until its process ends.
  */
 export function fileMarks(directory: string): Marks {
   const isAlive = (name: string): boolean => {
@@ -93,7 +93,7 @@ export function fileMarks(directory: string): Marks {
       if (Number(mtimeMs) + SLACK >= startOf(Number(name.split('_').at(-2)))) return true
       rmSync(path, { force: true })
     } catch {
-      // It went meanwhile, or belongs to another user, who will remove it.
+      // The file was removed meanwhile, or belongs to another user, whose processes will remove it.
     }
     return false
   }
@@ -102,7 +102,7 @@ export function fileMarks(directory: string): Marks {
       const path = join(directory, name)
       try {
         mkdirSync(directory, { recursive: true })
-        // For all users, each of whom may remove only what is theirs.
+        // Shared by all users, each of whom may remove only their own files.
         chmodSync(directory, 0o1777)
       } catch {}
       try {
@@ -125,13 +125,13 @@ export function fileMarks(directory: string): Marks {
   }
 }
 
-/** When a process began, in milliseconds since 1970; Infinity for one that is gone. */
+/** The start time of a process, in milliseconds since 1970; Infinity if it is gone. */
 function startOf(pid: number): number {
   if (pid === process.pid) return Date.now() - process.uptime() * 1000
   try {
     process.kill(pid, 0)
   } catch (error) {
-    // EPERM: it is there, and another user's.
+    // EPERM: the process exists, and belongs to another user.
     if ((error as { code?: unknown }).code === 'ESRCH') return Number.POSITIVE_INFINITY
   }
   const boot = Date.now() - uptime() * 1000
@@ -143,7 +143,7 @@ function startOf(pid: number): number {
   return Math.max(boot, Date.parse(stdout) || 0)
 }
 
-/** The directory is the same for all users, whatever their TMPDIR. */
+/** The directory of marks: the same for all users, whatever their TMPDIR. */
 const DIRECTORY = '/tmp/vmblock-marks'
 
 function marksOfThisHost(): Marks {
@@ -160,7 +160,7 @@ function marksOfThisHost(): Marks {
 
 let ofThisHost: Marks | undefined
 
-/** Chosen when the first is left, for most processes need none. */
+/** Chosen when the first mark is left or looked for, since most processes need none. */
 function chosen(): Marks {
   ofThisHost ??= marksOfThisHost()
   return ofThisHost

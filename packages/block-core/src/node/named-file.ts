@@ -1,4 +1,4 @@
-/** Which file of the host the name in an image's header stands for, where nothing but files may be opened. Pure. */
+/** Finds the host file that a name in an image's header stands for, when only files may be opened. Pure. */
 import { isBlockError, messageOf } from '../errors.ts'
 import { parseJson } from '../json.ts'
 import { isTree, nestOptions } from '../key-value.ts'
@@ -7,20 +7,20 @@ import { protocolOf } from '../paths.ts'
 /** The file that a name stands for. */
 export interface NamedFile {
   readonly path: string
-  /** The format that the name itself gives. */
+  /** The format that the name itself specifies. */
   readonly format?: string
-  /** The bytes of the file, which no format is looked for in. */
+  /** Whether the name means the plain bytes of the file: no format is probed. */
   readonly isBytes?: boolean
-  /** What the name means to QEMU where there is no file that is called just so: then it is refused with these words. */
+  /** Why the name is refused if no file is called exactly so: QEMU reads it as something else. */
   readonly otherMeaning?: string
 }
 
-/** Why a name stands for no file. */
+/** The reason why a name is refused. */
 interface RefusedName {
   readonly refused: string
 }
 
-/** What a name stands for. */
+/** Returns the file that a name stands for. */
 export function namedFile(name: string): NamedFile {
   const protocol = protocolOf(name)
   if (protocol === undefined) return { path: name }
@@ -47,7 +47,10 @@ function fileOfJson(text: string): NamedFile | RefusedName {
   }
 }
 
-/** `{driver: 'file', filename}`, or `{driver, file: {driver: 'file', filename}}`: all else could do anything. */
+/**
+ * Accepts `{driver: 'file', filename}` or `{driver, file: {driver: 'file', filename}}`: others could open
+ * anything.
+ */
 function fileOf(options: Readonly<Record<string, unknown>>): NamedFile | RefusedName {
   const { driver, file, filename, ...others } = options
   const [other] = Object.keys(others)
@@ -56,7 +59,7 @@ function fileOf(options: Readonly<Record<string, unknown>>): NamedFile | Refused
   if (file === undefined) {
     if (typeof filename !== 'string') return { refused: notAFile(driver) }
     if (driver === 'file') return pathOf(filename, { isBytes: true })
-    // A name within a name: the format, and the file as the programs take it.
+    // A filename inside the JSON: the format, and the file in the spelling of the programs.
     if (filename.startsWith('json:')) return { refused: 'its file is given as JSON once more' }
     const inner = filename.startsWith('file:') ? filename.slice('file:'.length) : filename
     return pathOf(inner, driver === undefined ? {} : { format: driver })
@@ -79,7 +82,7 @@ function pathOf(path: string, more: Omit<NamedFile, 'path'>): NamedFile | Refuse
 const notAFile = (driver: unknown): string =>
   driver === undefined || driver === 'file' ? 'it names no file' : `the driver '${driver}' opens no file`
 
-/** What a path on Windows starts from: `c:`, or the machine and its share; elsewhere every path starts from the same. */
+/** The root of a path on Windows: `c:`, or machine and share; empty on other systems, with their one root. */
 export function rootOf(path: string, platform: string = process.platform): string {
   if (platform !== 'win32') return ''
   const plain = path.replaceAll('/', '\\').toLowerCase()
@@ -89,6 +92,6 @@ export function rootOf(path: string, platform: string = process.platform): strin
 const DEVICE =
   /^(?:con|prn|aux|nul|conin\$|conout\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])[ .:]*(?:[.:].*)?$/i
 
-/** Whether Windows takes a part of the path for a device, whatever directory it is in: `NUL`, `aux.qcow2`. */
+/** Whether Windows takes a part of the path for a device, in any directory: `NUL`, `aux.qcow2`. */
 export const isWindowsDevice = (path: string, platform: string = process.platform): boolean =>
   platform === 'win32' && path.split(/[\\/]/).some((part) => DEVICE.test(part))

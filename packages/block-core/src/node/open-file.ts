@@ -1,4 +1,4 @@
-/** Opening a host file: the flags, the checks, the words of every refusal, and the engine that fits. */
+/** Opening a host file: flags, checks, error messages, and the choice of the engine. */
 import { constants, type Stats } from 'node:fs'
 import { BlockError, isBlockError } from '../errors.ts'
 import { deviceSize, isBlockDevicePath, isReadOnlyDevice } from './device.ts'
@@ -7,28 +7,28 @@ import { fromHostError } from './host-error.ts'
 import { close, fstat, open } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 
-/** A host file that is open, and how to reach its bytes. */
+/** An open host file, and the engine that reaches its bytes. */
 export interface OpenFile {
   readonly fd: number
   readonly engine: IoEngine
   /** O_DIRECT is set. */
   readonly direct: boolean
-  /** Bytes: what offsets and lengths must be multiples of. */
+  /** Bytes: offsets and lengths must be multiples of this. */
   readonly alignment: number
-  /** As they were when it was opened. */
+  /** The file's stats at the time of opening. */
   readonly stats: Stats
-  /** Bytes, then: devices tell it in their own way. */
+  /** The size at the time of opening, in bytes; devices do not report it in `stats`. */
   readonly size: number
 }
 
 /** The drivers of files and devices. */
 export type FileKind = 'file' | 'host_device' | 'host_cdrom'
 
-/** The file itself, by whatever name, as `NodeOps.place` tells it; a device may have several files that lead to it. */
+/** The identity of a file, for `NodeOps.place`; several device files may lead to one device. */
 export const placeOf = (stats: Pick<Stats, 'dev' | 'ino' | 'rdev' | 'isBlockDevice'>): string =>
   stats.isBlockDevice() ? `device:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`
 
-/** A failure that says what is missing, and of which file. */
+/** Puts the file's name before an error's message. */
 const failureIn = (what: string, { code, message, hint }: BlockError): BlockError =>
   new BlockError(code, `${what}: ${message}`, hint === undefined ? {} : { hint })
 
@@ -39,15 +39,15 @@ export interface OpenMode {
   readonly direct: boolean
   /** Makes the engine of a file that is not opened with O_DIRECT. */
   makeEngine(): IoEngine
-  /** Makes the engine of one that is. `alignment` in bytes. */
+  /** Makes the engine of a file that is opened with O_DIRECT. `alignment` in bytes. */
   makeDirectEngine(alignment: number): IoEngine
 }
 
-/** What the host said of a failed open or create, as QEMU words it (`qemu_open_internal` of util/osdep.c). */
+/** The error for a failed open or create, in QEMU's words (`qemu_open_internal` of util/osdep.c). */
 export const openFailure = (action: 'open' | 'create', filename: string, error: unknown): BlockError =>
   fromHostError(error, `Could not ${action} '${filename}'`)
 
-/** @throws BlockError EINVAL for what is no file, or no device, of that driver */
+/** @throws BlockError EINVAL if the driver does not open files of this kind */
 export function requireKind(driver: FileKind, filename: string, stats: Stats): void {
   const isDevice = stats.isBlockDevice() || stats.isCharacterDevice()
   if (driver === 'file' ? stats.isFile() : isDevice) return
@@ -58,8 +58,8 @@ export function requireKind(driver: FileKind, filename: string, stats: Stats): v
 /**
  * Opens a regular file, or a device.
  *
- * @throws BlockError ENOENT, EACCES, EISDIR, ... `Could not open 'PATH': ...`; EINVAL for what is neither, or not what
- * the driver is for, or where the file system refuses O_DIRECT
+ * @throws BlockError ENOENT, EACCES, EISDIR, ... `Could not open 'PATH': ...`; EINVAL for a file that the
+ * driver does not open, or if the file system refuses O_DIRECT
  */
 export async function openFile(filename: string, mode: OpenMode): Promise<OpenFile> {
   const { driver, readOnly } = mode
@@ -67,7 +67,8 @@ export async function openFile(filename: string, mode: OpenMode): Promise<OpenFi
     throw new BlockError('ENOTSUP', `Could not open '${filename}': this system has no O_DIRECT`)
   if (driver !== 'file' && process.platform === 'win32')
     throw new BlockError('ENOTSUP', `Could not open '${filename}': devices of Windows cannot be opened here`)
-  // O_NONBLOCK means nothing for a regular file, and keeps a FIFO from holding up the open. With it a drive without a medium opens, too.
+  // O_NONBLOCK does nothing for a regular file, and keeps the open of a FIFO from blocking. With it a drive
+  // without a medium opens, too.
   const waits = driver === 'host_device' && isBlockDevicePath(filename)
   const flags = (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (waits ? 0 : (constants.O_NONBLOCK ?? 0))
   const fd = await openFd(filename, flags, mode.direct)

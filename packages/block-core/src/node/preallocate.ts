@@ -1,4 +1,4 @@
-/** Changing the length of a host file, and filling what was added: `handle_aiocb_truncate` of block/file-posix.c. */
+/** Resizing a host file, and filling the added part: `handle_aiocb_truncate` of block/file-posix.c. */
 import { alignUp, SECTOR } from '../bits.ts'
 import type { Preallocation } from '../driver.ts'
 import { BlockError, isBlockError } from '../errors.ts'
@@ -7,7 +7,7 @@ import { fromHostError } from './host-error.ts'
 import { fsync, ftruncate } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 
-/** Zeroes written for preallocation go out in pieces of this many bytes. */
+/** Preallocation writes zeroes in pieces of this many bytes. */
 const PIECE = 1024 * 1024
 const PAGE = 4096
 
@@ -15,15 +15,15 @@ const PAGE = 4096
 export interface ResizableFile {
   readonly fd: number
   readonly engine: IoEngine
-  /** Bytes: what offsets and lengths of writes must be multiples of. */
+  /** Bytes: offsets and lengths of writes must be multiples of this. */
   readonly alignment: number
 }
 
 /**
  * Sets the length of a file, in bytes. `falloc` reserves the new part and `full` writes it; without a system
- * call for the first both write zeroes, as `posix_fallocate` does. On failure the old length is restored.
+ * call for `falloc` both write zeroes, as `posix_fallocate` does. On failure the old length is restored.
  *
- * @throws BlockError ENOTSUP for a preallocation that does not apply; what the host refused
+ * @throws BlockError ENOTSUP for a preallocation that does not apply; the host's error
  */
 export async function resizeFile(
   file: ResizableFile,
@@ -43,12 +43,12 @@ export async function resizeFile(
   if (to === from) return
   try {
     if (preallocation === 'falloc' && (await tryAllocate(file.fd, from, to - from, calls))) return
-    // Knowing the length beforehand lets the file system allocate in fewer pieces.
+    // With the length known beforehand, the file system allocates in fewer pieces.
     await setLength(file.fd, to)
     await writeZeroes(file, from, to)
     if (preallocation === 'full') await host(fsync(file.fd), 'Could not flush file to disk')
   } catch (error) {
-    // After a crash of the node nothing more may change.
+    // After a crash of the node the file may not change any more.
     if (!isBlockError(error, 'ECANCELED')) await ftruncate(file.fd, from).catch(() => undefined)
     throw error
   }
@@ -61,8 +61,8 @@ export function requirePreallocation(preallocation: Preallocation): void {
 }
 
 /**
- * A hole at the start of a file takes O_DIRECT reads of any length on some file systems, so that its alignment
- * cannot be found; QEMU gives a new file its first block for this. Only a help: it may fail.
+ * On some file systems a hole at the start of a file allows O_DIRECT reads of any length, so that the
+ * alignment cannot be probed; hence QEMU writes the first block of a new file. Failure is harmless.
  */
 async function allocateFirstBlock({ fd, engine }: ResizableFile, length: number): Promise<void> {
   await engine.pwrite(fd, new Uint8Array(length < PAGE ? SECTOR : PAGE), 0).catch(() => undefined)
@@ -92,7 +92,8 @@ async function writeZeroes(
   from: number,
   to: number,
 ): Promise<void> {
-  // The block in which an unaligned old end lies was allocated with it; what an unaligned new end adds is cut off.
+  // The block that holds an unaligned old end is already allocated; bytes written beyond an unaligned new end
+  // are cut off.
   const end = alignUp(to, alignment)
   const zeroes = new Uint8Array(PIECE)
   try {

@@ -1,4 +1,4 @@
-/** For tests of the `file` driver: host files in a directory that goes when the tests end. */
+/** For tests of the `file` driver: host files in a directory that is removed when the tests end. */
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,19 +9,19 @@ import { DriverRegistry } from '../registry.ts'
 import { type FileDriverParts, file, fileDriver } from './file.ts'
 import { nodeHost } from './host.ts'
 
-/** Where {@link ScratchFiles} puts its files. */
+/** A temporary directory of numbered files. */
 export class ScratchFiles {
   readonly directory = mkdtempSync(join(tmpdir(), 'vmblock-file-'))
   #count = 0
 
-  /** A new host file with some content; undefined: only its name. */
+  /** Makes a new host file with this content; without content, only its name. @returns the path */
   place(content?: string | Uint8Array): string {
     const path = join(this.directory, `file-${this.#count++}`)
     if (content !== undefined) writeFileSync(path, content)
     return path
   }
 
-  /** Whether the file system takes O_DIRECT: where it does not, tests of it have nothing to say. */
+  /** Whether the file system supports O_DIRECT: without it, tests of O_DIRECT prove nothing. */
   async takesDirect(): Promise<boolean> {
     try {
       const node = await openFile(this.place('x'), { cache: { direct: true } })
@@ -37,7 +37,7 @@ export class ScratchFiles {
   }
 }
 
-/** Opens a host file as a node, with the usual driver or one of other parts. */
+/** Opens a host file as a node, with the usual driver or with one made of `parts`. */
 export function openFile(
   filename: string,
   options: RawOptions = {},
@@ -47,13 +47,13 @@ export function openFile(
   return openNode({ registry, host: nodeHost() }, { driver: 'file', filename, ...options })
 }
 
-/** How many descriptors of this process are open on a file (Linux). */
+/** Counts the open descriptors of this process for a file (Linux). */
 export function descriptorsOf(path: string): number {
   const target = (fd: string): string | undefined => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`)
     } catch {
-      // The descriptor that listed the directory is gone by now.
+      // The descriptor that listed the directory is closed by now.
       return undefined
     }
   }

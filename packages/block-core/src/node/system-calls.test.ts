@@ -1,4 +1,4 @@
-/** Each system call on a real file, on this thread and in the pool; and what there is where koffi is not. */
+/** Each system call on a real file, on this thread and in the pool; and the behavior without koffi. */
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { allocateAligned } from './aligned-buffers.ts'
@@ -16,7 +16,7 @@ const here = systemCalls
 const has = here.punchHole !== undefined && here.seekData !== undefined
 const isLinux = process.platform === 'linux'
 
-/** Opens a new file of some blocks, data ('x') or a hole (' ') each. */
+/** Opens a new file of blocks, each data ('x') or a hole (' '). */
 function fileOf(blocks: string): number {
   const fd = openSync(scratch.place(''), 'r+')
   ftruncateSync(fd, blocks.length * BLOCK)
@@ -25,7 +25,7 @@ function fileOf(blocks: string): number {
   return fd
 }
 
-/** What lies where, as the host tells it. */
+/** The data ranges that the host reports. */
 async function mapOf(fd: number, where: Where): Promise<[from: number, to: number][]> {
   const found: [number, number][] = []
   for (let at = 0; ; ) {

@@ -1,29 +1,29 @@
-/** System calls made of functions of the C library: their signatures, constants and structures, by system. */
+/** System calls through functions of the C library: signatures, constants and structures of each system. */
 import PQueue from 'p-queue'
 import { type AioNumbers, aioCalls } from './aio-calls.ts'
 import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
 import type { HostCalls, HostLocks } from './host-calls.ts'
 
-/** A C function: called on this thread, or by `async` in Node's thread pool. */
+/** A C function: called on this thread, or through `async` in Node's thread pool. */
 interface NativeFunction {
   (...args: unknown[]): number
   readonly async?: (...args: unknown[]) => void
 }
 
-/** Constants of a system (fcntl.h, linux/falloc.h, unistd.h); an absent one is a call that it does not have. */
+/** Constants of a system (fcntl.h, linux/falloc.h, unistd.h); an absent one means that it lacks the call. */
 interface Constants {
   readonly seekData: number
   readonly seekHole: number
   /** `fallocate`, with its flags. */
   readonly fallocate?: { readonly punchHole: number; readonly zeroRange: number }
-  /** Command of `fcntl` that punches a hole (`F_PUNCHHOLE`). */
+  /** The `fcntl` command that punches a hole (`F_PUNCHHOLE`). */
   readonly punchHole?: number
   readonly copyFileRange?: boolean
-  /** Requests of `ioctl`: of a block device, and of the flags of a file (linux/fs.h). */
+  /** `ioctl` requests: for block devices and for the flags of a file (linux/fs.h). */
   readonly ioctl?: { readonly discard: number; readonly getFlags: number; readonly setFlags: number }
-  /** Commands of `fcntl` for locks of open file descriptions, and types of locks. */
+  /** The `fcntl` commands for locks of open file descriptions, and the lock types. */
   readonly ofd?: { readonly get: number; readonly set: number; readonly types: LockTypes }
-  /** Numbers of Linux's asynchronous requests. */
+  /** System call numbers of Linux AIO. */
   readonly aio?: AioNumbers
 }
 
@@ -44,7 +44,7 @@ const LINUX: Constants = {
 }
 const MACOS: Constants = { seekData: 4, seekHole: 3, punchHole: 99 }
 
-/** By platform and processor: elsewhere numbers or layouts differ, or nobody has looked. */
+/** By platform and processor. On others, numbers or layouts differ or have not been checked. */
 const SYSTEMS: Readonly<Record<string, Constants>> = {
   'linux-x64': { ...LINUX, aio: { setup: 206, destroy: 207, submit: 209, getevents: 208 } },
   'linux-arm64': { ...LINUX, aio: { setup: 0, destroy: 1, submit: 2, getevents: 4 } },
@@ -52,10 +52,10 @@ const SYSTEMS: Readonly<Record<string, Constants>> = {
   'darwin-arm64': MACOS,
 }
 
-/** Calls in the pool at once: koffi refuses more than 256 for the whole process. */
+/** Limit of simultaneous calls in the pool: koffi refuses more than 256 for the whole process. */
 const POOLED = 64
 
-/** A system, by Node's names. */
+/** A system, as Node names it. */
 export interface SystemName {
   readonly platform: string
   readonly arch: string
@@ -63,15 +63,15 @@ export interface SystemName {
 
 const constantsOf = ({ platform, arch }: SystemName): Constants | undefined => SYSTEMS[`${platform}-${arch}`]
 
-/** Whether anything is known of a system. */
+/** Whether this file has constants for a system. */
 export const hasSystemCalls = (system: SystemName): boolean => constantsOf(system) !== undefined
 
-/** Makes the calls of one system out of functions of its C library; those that the library lacks are absent. */
+/** Makes the calls of one system from functions of its C library; calls that the library lacks are absent. */
 export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCalls {
   const system = constantsOf(name)
   if (!system) return {}
   const library = ffi.load(null)
-  // Some numbers have two names; the first is the one that everybody knows.
+  // Some numbers have two names; the first is the well-known one.
   const names = new Map(
     Object.entries(ffi.os.errno)
       .map(([name, number]) => [number, name] as const)
@@ -86,7 +86,7 @@ export function makeSystemCalls(ffi: ForeignFunctions, name: SystemName): HostCa
   const lastError = (call: string): Error => errorOf(ffi.errno(), call)
   const isInterrupted = (error: Error): boolean => (error as { code?: unknown }).code === 'EINTR'
 
-  /** A function that gives -1 and an errno when it fails; undefined where the C library has it not. */
+  /** Declares a function that fails with -1 and errno; undefined if the C library lacks it. */
   const declare = (name: string, signature: string): SystemCall | undefined => {
     let native: NativeFunction
     try {
@@ -145,7 +145,7 @@ function seekCalls({ seekData, seekHole }: Constants, declare: Declare): HostCal
       try {
         return await lseek.at(where, fd, offset, seekData)
       } catch (error) {
-        // Nothing but a hole up to the end.
+        // A hole up to the end of the file.
         if ((error as { code?: unknown }).code === 'ENXIO') return undefined
         throw error
       }
@@ -194,7 +194,7 @@ function copyCalls(declare: Declare): HostCalls {
     'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t bytes, uint32_t flags)',
   )
   if (!copy) return {}
-  // The kernel writes the new offsets there.
+  // The kernel writes the new offsets into these words.
   const word = (value: number): BigInt64Array => new BigInt64Array([BigInt(value)])
   return {
     copyRange: (from, to, bytes, where) =>
@@ -205,7 +205,7 @@ function copyCalls(declare: Declare): HostCalls {
 /** FS_NOCOW_FL. */
 const NO_COPY_ON_WRITE = 0x800000
 
-/** The third argument of `ioctl` is passed as those before it on the processors of {@link SYSTEMS} that have these requests. */
+/** `ioctl` is variadic, but on these processors its third argument is passed like the fixed ones. */
 function controlCalls(
   { discard, getFlags, setFlags }: NonNullable<Constants['ioctl']>,
   declare: Declare,
@@ -217,7 +217,7 @@ function controlCalls(
       await ioctl.at(where, fd, discard, new BigUint64Array([BigInt(offset), BigInt(bytes)]))
     },
     async noCopyOnWrite(fd) {
-      // The kernel takes an int where it says long.
+      // The kernel reads an int, although the request is declared with long.
       const flags = new Uint32Array(2)
       await ioctl.at('here', fd, getFlags, flags)
       flags[0]! |= NO_COPY_ON_WRITE
@@ -226,7 +226,7 @@ function controlCalls(
   }
 }
 
-/** `struct flock` of 64-bit Linux: type and whence (16 bits), then start, length (64 bits at 8 and 16), owner. */
+/** `struct flock` of 64-bit Linux: type, whence (16 bits), start, length (64 bits at 8 and 16), owner. */
 const FLOCK_BYTES = 32
 
 function lockCalls(

@@ -1,4 +1,4 @@
-/** A process that ends with open files says which, once, and only where somebody is to hear it. */
+/** A process that ends with open files names them once, and only if the warning is on. */
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { denyHost } from '../host.ts'
 import type { BlockNode } from '../node.ts'
@@ -29,7 +29,7 @@ const open = async (driver = file, readOnly = false): Promise<BlockNode> => {
   atExit = mine.length > 0 ? mine : atExit
   return node
 }
-/** What the process would say if it ended now. */
+/** The warnings that the process would print if it ended now. */
 const ending = (): string[] => {
   for (const run of atExit) run()
   return said.splice(0)
@@ -37,7 +37,7 @@ const ending = (): string[] => {
 
 const env = process.env['NODE_ENV']
 beforeEach(async () => {
-  // There is a listener from the first file on.
+  // The exit listener is added with the first file.
   await (await open()).close()
 })
 afterEach(() => {

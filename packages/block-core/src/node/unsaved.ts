@@ -1,27 +1,27 @@
 /**
- * A word, in development, of files that were open for writing when the process ended: what was not flushed may be lost,
- * and a format above may have kept tables in memory alone. Nothing is held but a name and a flag, and nothing is said
- * in production (`NODE_ENV=production`), nor of what was closed or crashed.
+ * A warning, in development, about files still open for writing when the process ends: unflushed data may be
+ * lost, and so may tables that a format above holds only in memory. Only a name and a flag are kept per file.
+ * There is no warning in production (`NODE_ENV=production`), nor for files that were closed or crashed.
  */
 import { writeSync } from 'node:fs'
 
 const open = new Set<Unsaved>()
 let isListening = false
 
-/** What is to be said of one open file. */
+/** The state of one open file for the warning. */
 export class Unsaved {
   readonly #filename: string
   readonly #isOn: boolean
-  /** Something was written since the last flush. Set by every write: a plain field costs nothing. */
+  /** Whether anything was written since the last flush. Every write sets it: a plain field costs nothing. */
   isDirty = false
 
-  /** @param isOn whether anything is said at all */
+  /** @param isOn whether to warn at all */
   constructor(filename: string, isOn: boolean) {
     this.#filename = filename
     this.#isOn = isOn
   }
 
-  /** The file is open for writing. */
+  /** Called when the file is open for writing. */
   watch(): void {
     if (!this.#isOn || process.env['NODE_ENV'] === 'production') return
     open.add(this)
@@ -30,12 +30,12 @@ export class Unsaved {
     process.on('exit', warn)
   }
 
-  /** The file was closed, or crashed on purpose, or is only read from now on. */
+  /** Called when the file was closed, crashed on purpose, or became read-only. */
   forget(): void {
     open.delete(this)
   }
 
-  /** One line. */
+  /** The warning, on one line. */
   get warning(): string {
     const what = this.isDirty
       ? 'was written and not flushed or closed: what was written since its last flush may be lost'
@@ -44,13 +44,13 @@ export class Unsaved {
   }
 }
 
-/** At the very end only synchronous calls still reach anything, in threads, too. */
+/** On exit only synchronous calls still work, in worker threads too. */
 function warn(): void {
   const lines = new Set([...open].map(({ warning }) => `${warning}\n`))
   open.clear()
   try {
     for (const line of lines) writeSync(2, line)
   } catch {
-    // Nobody listens.
+    // Standard error is closed.
   }
 }

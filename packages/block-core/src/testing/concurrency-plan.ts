@@ -1,10 +1,10 @@
-/** Requests that a seed stands for: of every kind, near each other, so that they overlap. */
+/** Generates the requests of a seed: of every kind, close together, so that they overlap. */
 import { alignDown } from '../bits.ts'
 import { createRandom, type Random } from './random.ts'
 
 /** A request of a run. Offsets and lengths in bytes, multiples of the run's sector. */
 export type ConcurrentRequest =
-  /** Stamp 0 is data that is all zeroes. */
+  /** Stamp 0 stands for data that is all zeroes. */
   | {
       readonly kind: 'write'
       readonly offset: number
@@ -19,13 +19,13 @@ export type ConcurrentRequest =
   /** One of the run's own verbs, by its name. */
   | { readonly kind: 'verb'; readonly name: string; readonly seed: number }
 
-/** What requests are drawn from. */
+/** Parameters for generating requests. */
 export interface PlanSettings {
   readonly seed: number
   readonly requests: number
-  /** Bytes: the unit of atomicity, which all requests consist of. */
+  /** The unit of atomicity, in bytes; requests consist of whole sectors. */
   readonly sector: number
-  /** Bytes whose multiples are interesting places: a cluster. */
+  /** Bytes whose multiples are interesting offsets: a cluster. */
   readonly granularity: number
   /** Longest request in bytes. */
   readonly longest: number
@@ -38,7 +38,7 @@ export interface PlanSettings {
 
 type Kind = Exclude<ConcurrentRequest['kind'], 'verb'>
 
-/** How many of 100 requests; what is left are writes. */
+/** Number of requests per 100; the rest are writes. */
 const SHARES: readonly (readonly [Kind, number])[] = [
   ['read', 28],
   ['zero', 14],
@@ -46,14 +46,14 @@ const SHARES: readonly (readonly [Kind, number])[] = [
   ['flush', 5],
 ]
 
-/** The requests of a run on a disk of `size` bytes, in the order in which they are made. */
+/** Generates the requests of a run on a disk of `size` bytes, in the order in which they are made. */
 export function planRequests(settings: PlanSettings, size: number): ConcurrentRequest[] {
   const random = createRandom(settings.seed)
   const shares: (readonly [Kind, number])[] = [...SHARES]
   if (settings.discards) shares.push(['discard', 9])
   if (settings.resizeUpTo !== undefined) shares.push(['resize', 3])
   const reach = Math.max(size, settings.resizeUpTo ?? 0)
-  // Where most of it happens: a request is unlikely to meet another anywhere else.
+  // Most requests go here: elsewhere, two requests are unlikely to overlap.
   const hot = randomPlace(random, reach, settings)
   const verbs = settings.verbs.map(({ name, share }) => [name, share] as const)
   const where = (number: number): Where => ({ size, reach, hot, number })
@@ -66,7 +66,7 @@ export function planRequests(settings: PlanSettings, size: number): ConcurrentRe
   return requests
 }
 
-/** Draws by shares of 100; undefined: what they leave. */
+/** Draws by shares of 100; undefined: the remaining share. */
 function draw<T>(random: Random, shares: readonly (readonly [T, number])[]): T | undefined {
   let dice = random.int(0, 100)
   for (const [what, share] of shares) {
@@ -107,7 +107,7 @@ function randomRequest(settings: PlanSettings, random: Random, kind: Kind, where
     case 'zero':
       return { kind, offset, length, mayUnmap: random.chance(0.5) }
     case 'discard':
-      // Parts of clusters are not worth much.
+      // Mostly whole clusters: discarding parts of them rarely does anything.
       return random.chance(0.3)
         ? { kind, offset, length }
         : {
@@ -120,7 +120,7 @@ function randomRequest(settings: PlanSettings, random: Random, kind: Kind, where
   }
 }
 
-/** A place on the disk: often a multiple of the granularity or one beside it, sometimes anywhere. */
+/** An offset on the disk: often at or next to a multiple of the granularity, sometimes anywhere. */
 function randomPlace(random: Random, size: number, { granularity, sector }: PlanSettings): number {
   const anywhere = random.int(0, size)
   if (random.chance(0.3)) return alignDown(anywhere, sector)

@@ -1,4 +1,4 @@
-/** A run passes on disks that are right, and finds what is wrong with those that are not, in few requests. */
+/** A run passes on correct disks, and finds the fault of incorrect ones, shortened to a few requests. */
 import { describe, expect, test } from 'vitest'
 import { defineDriver, type NodeOps } from '../driver.ts'
 import { memory } from '../drivers/memory.ts'
@@ -16,7 +16,7 @@ const SIZE = 32 * 1024
 
 type Change = (plain: NodeOps, file: BlockNode) => Partial<NodeOps>
 
-/** A run on a disk in memory, seen through `change`. */
+/** Starts a run on a disk in memory, modified by `change`. */
 const runOn = (
   seed: number,
   change: Change = () => ({}),
@@ -41,7 +41,7 @@ const runOn = (
   },
 })
 
-/** What a run that has to fail says; several seeds, because not each of them meets every mistake. */
+/** The error of a run that must fail; tries several seeds, because not every seed hits every fault. */
 async function complaintOn(change: Change, more: Partial<ConcurrencyRun> = {}): Promise<string> {
   for (let seed = 1; seed < 40; seed++) {
     const error = await runConcurrently(runOn(seed, change, more)).catch((reason: unknown) => reason)
@@ -50,7 +50,7 @@ async function complaintOn(change: Change, more: Partial<ConcurrencyRun> = {}): 
   throw new Error('nothing was found')
 }
 
-/** The requests of a complaint. */
+/** The requests listed in an error. */
 const requestsIn = (complaint: string): string[] => complaint.split('\nof\n')[1]!.split('\n')
 
 describe('a run', () => {
@@ -94,7 +94,7 @@ describe('a run', () => {
 
   test('finds neighbours that are put back as they were', async () => {
     const complaint = await complaintOn((plain) => ({
-      // Reads a block, changes a part of it, writes it back; and keeps nobody from doing the same.
+      // Reads a block, changes a part of it, and writes it back, without a lock.
       async write(offset, from) {
         const start = offset - (offset % 4096)
         const block = new Uint8Array(Math.ceil((offset + from.length - start) / 4096) * 4096)
@@ -135,7 +135,7 @@ describe('a run', () => {
     const complaint = await complaintOn((plain) => {
       let last: Promise<void> = Promise.resolve()
       return {
-        // Who finds the lock taken twice never lets it go.
+        // A long write waits for itself, and so never releases the lock.
         write(offset, from, flags) {
           const before = last
           last = before.then(() => (from.length > 8192 ? last : plain.write!(offset, from, flags)))

@@ -1,7 +1,7 @@
 /**
- * Overlapping requests of every kind on a disk whose answers come in any order, judged by what they saw
- * (history.ts). A driver is a few lines here: how to make a disk, and what else its nodes can be asked for. What
- * fails is shortened as far as it still fails, and shown with its seed.
+ * Runs overlapping requests of every kind on a disk whose answers come in any order, and judges the results
+ * (history.ts). A driver only supplies a way to make a disk, and further operations of its nodes. A failing
+ * run is shortened while it still fails, and reported with its seed.
  */
 import { nextTurn } from '../drivers/event-loop.ts'
 import { BlockError, isBlockError, messageOf } from '../errors.ts'
@@ -17,34 +17,34 @@ import { stamped, stampsOf } from './stamps.ts'
 /** A disk to run on. */
 export interface ConcurrencySubject {
   readonly node: BlockNode
-  /** Opens the disk again once `node` is closed. Default: nobody looks again. */
+  /** Opens the disk again once `node` is closed. Default: it is not opened again. */
   again?(): Promise<BlockNode>
-  /** Looks at the disk in the end, when no node is open: a check that finds nothing, say. */
+  /** Examines the disk at the end, when no node is open: for example, runs a check. */
   verify?(): Promise<void>
 }
 
-/** Something else that a node can be asked for, in the middle of everything. */
+/** Another operation of a node, run concurrently with the requests. */
 export interface ConcurrencyVerb {
   readonly name: string
-  /** How many of 100 requests. */
+  /** Its number per 100 requests. */
   readonly share: number
-  /** Does it. What it does to the disk, if anything, it notes on `call` before it returns or throws. */
+  /** Runs the operation. Its effects on the disk, if any, are noted on `call` before it returns or throws. */
   run(node: BlockNode, random: Random, call: Call): Promise<void>
 }
 
-/** A run: seeds, sizes in bytes, and what the driver can do. */
+/** A run: its seed, sizes in bytes, and the abilities of the driver. */
 export interface ConcurrencyRun {
   readonly seed: number
   readonly requests: number
-  /** A fresh disk, on files that went through `shaker.shake`; called again for each attempt to shorten a failure. */
+  /** Makes a fresh disk, on files from `shaker.shake`; called again for each attempt to shorten a failure. */
   make(shaker: Shaker, random: Random): Promise<ConcurrencySubject>
   /** The unit of atomicity; at least 16. Default 512. */
   readonly sector?: number
-  /** A cluster. Default 4096. */
+  /** Size of a cluster. Default 4096. */
   readonly granularity?: number
   /** Longest request. Default: three times the granularity. */
   readonly longest?: number
-  /** What whole clusters read as after a discard; `undefined`: as before, or as zeroes. Default: no discards. */
+  /** What whole clusters read as after a discard; `undefined`: as before, or zeroes. Default: no discards. */
   readonly discard?: DiscardResult
   /** Largest size for resizes. Default: none. */
   readonly resizeUpTo?: number | undefined
@@ -75,7 +75,7 @@ export const reopenVerb = (share: number, choices: readonly ReopenOptions[]): Co
   },
 })
 
-/** Checks the image, which has to be sound. Where requests to the file fail, not all of it may be found. */
+/** Checks the image, which must be consistent. `mayFail`: the check itself may meet injected faults. */
 export const checkVerb = (share: number, mayFail = false): ConcurrencyVerb => ({
   name: 'check',
   share,
@@ -86,7 +86,7 @@ export const checkVerb = (share: number, mayFail = false): ConcurrencyVerb => ({
   },
 })
 
-/** Runs a seed. @throws Error that shows the seed and the fewest requests that fail */
+/** Runs a seed. @throws Error that shows the seed and the shortest sequence of requests that fails */
 export async function runConcurrently(run: ConcurrencyRun): Promise<void> {
   const first = new Attempt(run)
   const requests = await first.plan()
@@ -99,7 +99,7 @@ export async function runConcurrently(run: ConcurrencyRun): Promise<void> {
   })
 }
 
-/** Leaves out whatever can be left out without curing the failure; halves first. */
+/** Leaves out requests while the run still fails; halves first. */
 async function shorten(
   run: ConcurrencyRun,
   requests: ConcurrentRequest[],
@@ -123,10 +123,10 @@ async function shorten(
   return [shortest, last]
 }
 
-/** So many turns of the event loop without any progress are taken for ever. */
+/** After this many turns of the event loop without progress, requests are considered stuck. */
 const PATIENCE = 20_000
 
-/** Requests in flight at a time, at most. */
+/** Most requests in flight. */
 const LANES = 8
 
 class Attempt {
@@ -136,7 +136,7 @@ class Attempt {
   readonly #shaker: Shaker
   #subject: ConcurrencySubject | undefined
   #history = new History(0)
-  /** What the sectors held in the beginning. */
+  /** The stamps of the sectors at the beginning. */
   #initial: readonly number[] = []
   /** Requests that have not ended. */
   readonly #open = new Set<string>()
@@ -168,7 +168,7 @@ class Attempt {
     )
   }
 
-  /** Makes the requests. @returns what went wrong; undefined: nothing */
+  /** Makes the requests. @returns the failure; undefined if there was none */
   async run(requests: readonly ConcurrentRequest[]): Promise<unknown> {
     const subject = await this.#made()
     try {
@@ -214,7 +214,7 @@ class Attempt {
     this.#shaker.fail(this.#run.faults ?? 0)
   }
 
-  /** Each lane makes the next request when its last one has ended. */
+  /** Runs several lanes; each makes the next request when its last one has ended. */
   async #inLanes(node: BlockNode, requests: readonly ConcurrentRequest[]): Promise<void> {
     const queue = requests.map((request, number) => ({ request, number }))
     let failure: unknown
@@ -234,7 +234,7 @@ class Attempt {
     if (failure !== undefined) throw failure
   }
 
-  /** Lets held requests go until `promise` has settled. @throws Error when nothing happens any more */
+  /** Releases held requests until `promise` has settled. @throws Error if requests are stuck */
   async #driven<T>(promise: Promise<T>): Promise<T> {
     let settled = false
     const settle = (): void => {
@@ -262,7 +262,7 @@ class Attempt {
     }
   }
 
-  /** Does a request, and notes what it did. */
+  /** Performs a request, and notes its effects. */
   async #perform(node: BlockNode, request: ConcurrentRequest, call: Call): Promise<void> {
     switch (request.kind) {
       case 'flush':
@@ -272,7 +272,7 @@ class Attempt {
           .verbs!.find(({ name }) => name === request.name)!
           .run(node, createRandom(request.seed), call)
       case 'read': {
-        // Not zeroes, so that a read that fills too little shows.
+        // Not zeroes, so that a read that fills too few bytes is noticed.
         const into = new Uint8Array(request.length).fill(0xee)
         await node.read(request.offset, into)
         return this.#found(call, request.offset, into)
@@ -311,13 +311,13 @@ class Attempt {
       call.on(first + index, { kind: 'read', value })
   }
 
-  /** Notes what a request changed, or may have changed. */
+  /** Notes the changes, or possible changes (`optional`), of a request. */
   #changed(request: ConcurrentRequest, call: Call, optional: boolean): void {
     if (!optional) call.on(MODE, { kind: 'read', value: 0 })
     if (request.kind === 'resize') {
       const end = request.size / this.#sector
       call.onSectors((sector) => ({ kind: sector < end ? 'appear' : 'cut', optional }))
-      // A cut that failed may have got as far as that.
+      // A shrink that failed may still have zeroed the sectors to be cut off.
       if (optional)
         for (let sector = end; sector < this.#history.sectors; sector++)
           call.on(sector, { kind: 'write', value: 0, optional })
@@ -328,7 +328,7 @@ class Attempt {
     }
   }
 
-  /** Whole clusters read as zeroes, if that is what the driver promises; the cut-off end of a cluster may, too. */
+  /** Notes that whole clusters read as zeroes, if the driver promises it; a partial last cluster may, too. */
   #discarded(
     node: BlockNode,
     request: { readonly offset: number; readonly length: number },
@@ -343,7 +343,7 @@ class Attempt {
       call.on(sector, { kind: 'write', value: 0, optional: sector >= to })
   }
 
-  /** Whether a request may fail in this way; notes what that says. */
+  /** Whether a request may fail in this way; notes what the failure reveals. */
   #isAllowed(request: ConcurrentRequest, call: Call, error: unknown): boolean {
     if (isBlockError(error, 'EPERM')) {
       call.on(MODE, { kind: 'read', value: 1 })
@@ -360,7 +360,7 @@ class Attempt {
     return true
   }
 
-  /** Everything that the disk shows, and where it ends. */
+  /** Notes all that the disk shows, and where it ends. */
   async #readAll(node: BlockNode): Promise<void> {
     const call = this.#history.invoke('the last read')
     const bytes = new Uint8Array(node.size)
@@ -372,7 +372,7 @@ class Attempt {
   }
 }
 
-/** Whether an error comes from a fault, however it was wrapped on its way up. */
+/** Whether an error comes from an injected fault, even if wrapped by the layers above. */
 function isInjected(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause)
     if (cause.message.includes(INJECTED)) return true

@@ -1,4 +1,4 @@
-/** The driver contract, first half: bytes written are bytes read, in whatever way. */
+/** The driver contract, first half: data that is written by any request is read back. */
 import { describe, expect, it } from 'vitest'
 import {
   type Bench,
@@ -12,7 +12,7 @@ import {
 } from './contract-kit.ts'
 import { toBytes } from './nodes.ts'
 
-/** Declares the cases on reading, writing, zeroing and discarding. */
+/** Declares the test cases for reading, writing, zeroing and discarding. */
 export function dataCases({ fresh, full }: Bench, capabilities: DriverCapabilities): void {
   const { discard = 'undefined' } = capabilities
 

@@ -1,11 +1,11 @@
-/** What the cases of the driver contract share: how they get their nodes, and how they look at them. */
+/** Helpers for the test cases of the driver contract: making nodes, and examining them. */
 import { expect, vi } from 'vitest'
 import type { BlockErrorCode } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
 import type { DiscardResult } from './model.ts'
 import { createRandom } from './random.ts'
 
-/** The node that a case needs: fresh, open, all zeroes. */
+/** The node that a test case needs: fresh, open, all zeroes. */
 export interface NodeWish {
   /** Bytes; a multiple of 64 KiB unless the driver takes {@link DriverCapabilities.unalignedSizes}. */
   readonly size: number
@@ -15,19 +15,19 @@ export interface NodeWish {
   readonly detectZeroes: 'off' | 'on' | 'unmap'
 }
 
-/** What not every driver does alike. */
+/** Behavior that differs between drivers. */
 export interface DriverCapabilities {
-  /** What a discarded range reads as; `undefined` promises nothing. Default `undefined`. */
+  /** The content of a discarded range; `undefined` promises nothing. Default `undefined`. */
   readonly discard?: DiscardResult
-  /** Sizes that `truncate` takes. Default `none`. */
+  /** The changes of size that `truncate` supports. Default `none`. */
   readonly truncate?: 'grow-and-shrink' | 'grow' | 'none'
-  /** Sizes may be any number of bytes. Default no. */
+  /** Whether sizes may be any number of bytes. Default no. */
   readonly unalignedSizes?: boolean
-  /** `blockStatus` tells a fresh disk's zeroes from data. Default no. */
+  /** Whether `blockStatus` distinguishes a fresh disk's zeroes from data. Default no. */
   readonly knowsZeroes?: boolean
   /**
-   * Opens, writable, the disk of a node that was closed or that crashed. Default: the disk is gone then.
-   * It must have let the node go: nothing else was done to it.
+   * Opens, writable, the disk of a node that was closed or that crashed, and otherwise left alone. Default:
+   * the disk does not outlive its node.
    */
   reopen?(node: BlockNode): Promise<BlockNode>
   /** Granularity of the random runs, in bytes: a cluster. Default 4096. */
@@ -36,22 +36,22 @@ export interface DriverCapabilities {
   readonly seeds?: readonly number[]
 }
 
-/** Makes a node for one case. */
+/** Makes a node for one test case. */
 export type MakeNode = (wish: NodeWish) => Promise<BlockNode>
 
 const KIB = 1024
-/** Bytes of the disk that most cases use. */
+/** Size in bytes of the disk in most test cases. */
 export const SIZE = 512 * KIB
 
-/** Makes the nodes of a case, and forgets none. */
+/** Makes the nodes of a test case, and cleans up all of them. */
 export interface Bench {
-  /** Declares a node for the clean-up after the case. */
+  /** Registers a node for the cleanup after the test case. */
   keep(node: BlockNode): BlockNode
   /** An empty disk. */
   fresh(wish?: Partial<NodeWish>): Promise<BlockNode>
   /** A disk full of data, with that data. */
   full(wish?: Partial<NodeWish>): Promise<[BlockNode, Uint8Array]>
-  /** Lets go of all nodes. */
+  /** Crashes all nodes. */
   clear(): Promise<void>
 }
 
@@ -79,21 +79,21 @@ export function createBench(makeNode: MakeNode): Bench {
   }
 }
 
-/** Nodes that a case made crash. */
+/** Nodes that were crashed by a test case. */
 export const crashed = new WeakSet<BlockNode>()
 
-/** Crashes a node, and remembers that. */
+/** Crashes a node, and records it in {@link crashed}. */
 export async function crash(node: BlockNode): Promise<void> {
   crashed.add(node)
   await node.crash()
 }
 
-/** Seeded data without a zero in it. */
+/** Seeded data without zero bytes. */
 export const pattern = (length: number, seed = 1): Uint8Array => createRandom(seed).bytes(length)
 
 /** Reads a range. */
 export async function readBack(node: BlockNode, offset: number, length: number): Promise<Uint8Array> {
-  // Not zeroes, so that a read that fills too little shows.
+  // Not zeroes, so that a read that fills too few bytes is noticed.
   const bytes = new Uint8Array(length).fill(0xee)
   await node.read(offset, bytes)
   return bytes
@@ -103,7 +103,7 @@ export async function readBack(node: BlockNode, offset: number, length: number):
 export const expectCode = (promise: Promise<unknown>, code: BlockErrorCode): Promise<void> =>
   expect(promise).rejects.toMatchObject({ name: 'BlockError', code })
 
-/** As `toEqual`, but quick for many bytes, and short about where they differ. */
+/** Like `toEqual`, but fast for many bytes, and with a short message about the first difference. */
 export function expectSame(actual: Uint8Array, expected: Uint8Array): void {
   expect(actual.length).toBe(expected.length)
   for (let at = 0; at < actual.length; at++) {
@@ -111,7 +111,7 @@ export function expectSame(actual: Uint8Array, expected: Uint8Array): void {
   }
 }
 
-/** Odd and even places: [offset, length]. */
+/** Aligned and unaligned ranges: [offset, length]. */
 export const PLACES = [
   [0, 1],
   [0, 512],
@@ -129,7 +129,7 @@ export const PLACES = [
   [0, SIZE],
 ] as const
 
-/** Counts the flushes that the driver is asked for. */
+/** Counts the flushes that reach the driver. */
 export function watchFlush(node: BlockNode): () => number {
   if (!node.can('flush')) return () => 0
   const spy = vi.spyOn(node.ops as { flush: () => Promise<void> }, 'flush')

@@ -1,4 +1,4 @@
-/** The driver contract, second half: what a node tells of itself, its size, its flushes and its end. */
+/** The driver contract, second half: flushes, sizes, block status, and the end of a node. */
 import { describe, expect, it, vi } from 'vitest'
 import type { BlockNode } from '../node.ts'
 import {
@@ -16,7 +16,7 @@ import {
 import { runModel } from './model.ts'
 import { toBytes } from './nodes.ts'
 
-/** Declares the cases on flushes, sizes, block status and the life of a node, and the random runs. */
+/** Declares the test cases for flushes, sizes, block status and the end of a node, and the random runs. */
 export function nodeCases(
   { fresh, full, keep }: Bench,
   makeNode: MakeNode,

@@ -1,26 +1,27 @@
-/** Bugs that are put in on purpose: a search for power cuts that finds none of them would prove nothing. */
+/** Planted bugs: a power-cut search that cannot find them proves nothing. */
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { huntCrashes } from './crash-explorer.ts'
 import type { CrashRule } from './crash-judge.ts'
 import type { CrashWorkload } from './crash-workload.ts'
 
-/** A bug, and what tells of it. */
+/** A bug, and the rules that reveal it. */
 export interface PlantedBug {
   readonly name: string
   /** One of these must be broken. */
   readonly rules: readonly CrashRule[]
   readonly workload: CrashWorkload
-  /** Puts it into the code, as mocks of vitest. Absent: it is in the disk that the workload has. */
+  /** Plants the bug in the code with vitest mocks. Absent: the bug is in the workload's disk. */
   plant?(): void
 }
 
-/** States after which a bug counts as overlooked. */
+/** Number of states after which a bug counts as missed. */
 const LONGEST_HUNT = 2000
 
 /**
- * Declares a test for each bug: it is found, and without it as many states show nothing.
+ * Declares a test for each bug: the search finds it, and the same number of states without it gives no
+ * finding.
  *
- * @param remove takes out what is no mock
+ * @param remove removes parts of a bug that are not mocks
  */
 export function plantedBugTests(bugs: readonly PlantedBug[], remove: () => void = () => undefined): void {
   const removeAll = (): void => {

@@ -1,6 +1,6 @@
 /**
- * A disk in memory whose copies share what they have in common: of the thousands of disks that a power cut may
- * leave, each differs from the next by a few sectors.
+ * A disk in memory whose copies share equal pages: the thousands of disks that a power cut may leave differ
+ * from each other in only a few sectors.
  */
 import { alignDown } from '../bits.ts'
 import type { DebugEvent } from '../debug-events.ts'
@@ -13,24 +13,24 @@ import { PLAIN_CONFIG } from '../node-config.ts'
 /** Bytes in a page, the unit of sharing. */
 const PAGE = 4096
 
-/** Some pages' content; immutable once it is shared. */
+/** The content of a page; immutable once it is shared. */
 interface Page {
   readonly bytes: Uint8Array
-  /** Two hashes of the content, 0 for zeroes; undefined until somebody asks. */
+  /** Two hashes of the content, 0 for zeroes; undefined until needed. */
   hash: readonly [number, number] | undefined
 }
 
-/** What a node on a {@link CrashDisk} may have besides the disk. */
+/** Options of a node on a {@link CrashDisk}. */
 export interface CrashDiskNode {
   readonly limits?: Partial<BlockLimits>
-  /** Hears the steps that the drivers above announce. */
+  /** Receives the steps that the drivers above announce. */
   readonly onStep?: (event: DebugEvent) => void
 }
 
-/** See the head of this file. What was never written reads as zeroes, and so does what lies beyond the end. */
+/** See the head of this file. Unwritten ranges read as zeroes, and so does everything beyond the end. */
 export class CrashDisk {
   #pages: (Page | undefined)[] = []
-  /** Indexes of the pages that no other disk has. */
+  /** Indexes of the pages that no other disk shares. */
   #own = new Set<number>()
   #size = 0
   /** See {@link fingerprint}; undefined after a change. */
@@ -41,7 +41,7 @@ export class CrashDisk {
     return this.#size
   }
 
-  /** A disk of the same content, independent from now on. */
+  /** A disk with the same content, independent from now on. */
   fork(): CrashDisk {
     const copy = new CrashDisk()
     copy.#pages = this.#pages.slice()
@@ -88,7 +88,7 @@ export class CrashDisk {
     }
   }
 
-  /** What is cut off does not come back when the disk grows again. */
+  /** Changes the size. Data that is cut off does not reappear when the disk grows again. */
   truncate(size: number): void {
     if (size < this.#size) {
       this.clear(size, this.#size - size)
@@ -98,7 +98,7 @@ export class CrashDisk {
     this.#fingerprint = undefined
   }
 
-  /** Does what a request of a log did; of data the parts [from, to) that `parts` gives, offsets from its start. */
+  /** Repeats a request from a log, only in `parts` [from, to) of its range; offsets from its start. */
   apply(entry: LogEntry, parts: Iterable<readonly [from: number, to: number]> = [[0, entry.bytes]]): void {
     if (entry.kind === 'truncate') this.truncate(entry.size)
     if (entry.kind !== 'write' && entry.kind !== 'write-zeroes' && entry.kind !== 'discard') return
@@ -110,7 +110,7 @@ export class CrashDisk {
     }
   }
 
-  /** A number that two disks of equal content and size share, and others hardly ever. */
+  /** A number that is equal for disks of equal content and size, and almost always different for others. */
   fingerprint(): number {
     this.#fingerprint ??= this.#computeFingerprint()
     return this.#fingerprint
@@ -123,14 +123,14 @@ export class CrashDisk {
       if (!page) continue
       page.hash ??= hashOf(page.bytes)
       const [a, b] = page.hash
-      if (a === 0 && b === 0) continue // as if it were not there
+      if (a === 0 && b === 0) continue // same as an absent page
       high = Math.imul(high ^ (a + index), 0x85eb_ca6b) ^ (high >>> 13)
       low = Math.imul(low ^ (b - index), 0xc2b2_ae35) ^ (low >>> 16)
     }
     return joinHashes(high, low)
   }
 
-  /** A writable node that shows the disk, and is not closed by its parents. */
+  /** A writable node on the disk, which is not closed with its parents. */
   node({ limits = {}, onStep }: CrashDiskNode = {}): BlockNode {
     const disk = this
     const ops: NodeOps = {
@@ -144,7 +144,7 @@ export class CrashDisk {
         disk.#reach(offset + bytes)
       },
       discard: async (offset, bytes) => disk.clear(offset, bytes),
-      // Space that is there in advance reads as zeroes, like that which is not.
+      // Preallocated space reads as zeroes, like unallocated space.
       truncate: async (size) => disk.truncate(size),
       flush: async () => {},
       ...(onStep && { debugEvent: onStep }),
@@ -176,7 +176,7 @@ export class CrashDisk {
   }
 }
 
-/** The driver that nodes on a {@link CrashDisk} name; it opens an empty one. */
+/** The driver of nodes on a {@link CrashDisk}; opening it gives an empty disk. */
 const crashDisk = defineDriver({
   name: 'crash-disk',
   kind: 'protocol',
@@ -186,7 +186,7 @@ const crashDisk = defineDriver({
 /** Two 32-bit hashes as one number below 2^53. */
 const joinHashes = (high: number, low: number): number => (high >>> 0) * 2 ** 21 + (low >>> 11)
 
-/** One fingerprint of several, in order. */
+/** Joins several fingerprints, in order, into one. */
 export function joinFingerprints(fingerprints: Iterable<number>): number {
   let [high, low] = [0x9e37_79b9, 0x7f4a_7c15]
   for (const fingerprint of fingerprints) {

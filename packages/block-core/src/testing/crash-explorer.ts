@@ -1,7 +1,7 @@
 /**
- * The crash-state explorer: runs a workload over disks whose writes are logged, makes every state that a power cut
- * may leave of them, and judges each. Crashes come in the repairs that follow, too, and in a row: what one crash
- * and its repair leave is where the next run begins.
+ * The crash-state explorer: runs a workload on disks whose writes are logged, makes the states that a power
+ * cut may leave, and judges each. It also cuts the power during the repairs that follow, and repeatedly: the
+ * next run begins with a state that a crash left.
  */
 import type { DebugEvent } from '../debug-events.ts'
 import { WriteLog } from '../drivers/write-log.ts'
@@ -17,28 +17,28 @@ import { createRandom, type Random } from './random.ts'
 
 /** How a workload is explored. */
 export interface ExploreOptions {
-  /** What is done, and which states are looked at. */
+  /** Determines the requests, and which states are examined. */
   readonly seed: number
-  /** Moments and states of a moment, in the first run; those that follow get less. */
+  /** Number of moments, and states per moment, in the first run; later runs examine fewer moments. */
   readonly moments?: number
   readonly disksPerMoment?: number
-  /** Runs in a row: 1 means that nothing follows after a crash. Default 2. */
+  /** Runs in a row: 1 means that no run follows a crash. Default 2. */
   readonly rounds?: number
-  /** Fingerprints of the states that were counted before; new ones are added. */
+  /** Fingerprints of the states counted before; new ones are added. */
   readonly seen?: Set<number>
-  /** Stops after so many states. Default: none. */
+  /** Most states to examine. Default: no limit. */
   readonly limit?: number
 }
 
-/** What came of it. */
+/** The result of an exploration. */
 export interface Exploration {
-  /** Different states of the disks that were judged and had not been counted before. */
+  /** Number of distinct states that were judged and had not been counted before. */
   readonly states: number
-  /** The first rule that was broken, with the way there and the disks it was found on. */
+  /** The first rule that was broken, with the story that led there and the disks it was found on. */
   readonly finding: (CrashFinding & { readonly story: string; readonly disks: CrashDisks }) | undefined
 }
 
-/** Explores a workload until a rule is broken, or everything was looked at. */
+/** Explores a workload until a rule is broken, or all chosen states have been examined. */
 export async function exploreCrashes(workload: CrashWorkload, options: ExploreOptions): Promise<Exploration> {
   const explorer = new Explorer(workload, options)
   try {
@@ -52,10 +52,10 @@ export async function exploreCrashes(workload: CrashWorkload, options: ExploreOp
   }
 }
 
-/** A hunt looks at more moments of a run: it has one workload, and few seeds. */
+/** A hunt examines more moments per run: it has one workload, and few seeds. */
 const HUNTED_MOMENTS = 24
 
-/** Explores a workload, seed after seed, until a rule is broken or so many states were looked at. */
+/** Explores a workload, seed after seed, until a rule is broken or `limit` states have been examined. */
 export async function huntCrashes(workload: CrashWorkload, limit: number): Promise<Exploration> {
   const seen = new Set<number>()
   for (let seed = 1; seen.size < limit; seed++) {
@@ -70,28 +70,28 @@ export async function huntCrashes(workload: CrashWorkload, limit: number): Promi
   return { states: seen.size, finding: undefined }
 }
 
-/** A finding as a person reads it. */
+/** A finding as text. */
 export const findingText = ({ rule, image, message, story }: NonNullable<Exploration['finding']>): string =>
   `power cut: '${rule}' does not hold for image '${image}': ${CRASH_RULES[rule]}.\n${message}\n${story}`
 
 class LimitReached extends Error {}
 
-/** States of a repair that are looked at, and how often a repair is cut off. */
+/** States to examine in a repair, and the probability that a repair is interrupted. */
 const IN_REPAIR = { moments: 6, disksPerMoment: 4, chance: 0.2 }
-/** Runs that follow on a run, and how they compare with it. */
+/** Number of runs that follow a run, and their share of its moments. */
 const IN_A_ROW = { starts: 2, share: 0.3 }
 
 /** A run that is being explored. */
 interface Run {
   readonly log: WriteLog
   readonly guests: ReadonlyMap<string, CrashGuest>
-  /** On new images, not on what a crash left. */
+  /** On new images, not on those that a crash left. */
   readonly isFirst: boolean
 }
 
 class Explorer {
   states = 0
-  /** The state that is being looked at, and how it came to be. */
+  /** The state that is being examined, and its story. */
   disks: CrashDisks = new Map()
   story = ''
   readonly #workload: CrashWorkload
@@ -146,7 +146,7 @@ class Explorer {
     for (const state of crashStates(bases, run.log, plan)) {
       this.story = `${story}, moment ${state.moment}: ${state.story()}`
       await this.#judgeState(state, run)
-      // A fair choice among all states, of unknown number.
+      // Reservoir sampling: a uniform choice among an unknown number of states.
       const place = this.#random.int(0, ++count)
       if (place < IN_A_ROW.starts) starts[place] = { disks: state.disks, story: this.story }
     }
@@ -155,7 +155,7 @@ class Explorer {
       await this.#round(start.disks, round + 1, `${start.story};\nthen`)
   }
 
-  /** Runs the workload. What is in flight at its end never comes back. */
+  /** Runs the workload. Requests in flight at its end never complete. */
   async #play(
     bases: CrashDisks,
     steps: Set<DebugEvent>,
@@ -167,7 +167,7 @@ class Explorer {
     try {
       await this.#workload.run(scene)
     } catch (error) {
-      // On new images it is the workload that is wrong, or the driver without any crash.
+      // On new images the fault is in the workload, or in the driver without any crash.
       if (isFirst) throw error
       throw new RuleBroken('next write', this.#images.top, messageOf(error))
     }
@@ -227,7 +227,8 @@ class Explorer {
     this.#count(state.fingerprint)
     for (const name of this.#images.names) {
       const { shown, raw, isRepairable } = await this.#judge.look(name, state.disks)
-      // What was not flushed may differ between the two; where a run begins with that, nothing is said of it.
+      // Data that was not flushed may differ between the two, so they are only compared if the run began with
+      // new images.
       for (const each of raw && isFirst ? [shown, raw] : [shown]) {
         const wrong = guests.get(name)!.compare(each, state.moment)
         if (wrong === undefined) continue
@@ -237,7 +238,7 @@ class Explorer {
     }
   }
 
-  /** Cuts off the power again, while an image is opened, repaired and closed; what shows must never change. */
+  /** Cuts the power again while an image is opened, repaired and closed; the content must never change. */
   async #cutRepair(image: string, { disks }: CrashState): Promise<void> {
     const { story } = this
     const log = new WriteLog()
@@ -272,7 +273,7 @@ class Explorer {
   }
 }
 
-/** The same seed is another run for another workload. */
+/** Mixes in the workload's name, so that a seed gives different runs for different workloads. */
 function seedOf(name: string, seed: number): number {
   let mixed = seed
   for (let i = 0; i < name.length; i++) mixed = Math.imul(mixed ^ name.charCodeAt(i), 0x0100_0193)

@@ -1,4 +1,4 @@
-/** Disks that leave flushes out: seeded bugs, for tests that know whether power cuts would be noticed. */
+/** Disks that skip flushes: planted bugs, to test that power-cut tests notice them. */
 import type { DebugEvent } from '../debug-events.ts'
 import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
@@ -9,15 +9,15 @@ export interface Change {
   readonly bytes: number
 }
 
-/** What a disk forgets to do, and says that it did. */
+/** Operations that a disk skips, but reports as done. */
 export interface Forgets {
-  /** Whether a flush is left out, given what was changed since the last that was not, and the step announced last. */
+  /** Whether to skip a flush, given the changes since the last real flush, and the last announced step. */
   flush?(changes: readonly Change[], step: DebugEvent): boolean
-  /** The disk is not made longer, nor cut off. */
+  /** Skip all changes of the disk's length. */
   readonly length?: boolean
 }
 
-/** A filter to be put under an image as its {@link CrashImage.filter}. */
+/** A filter to insert below an image as its {@link CrashImage.filter}. */
 export const forgetfulDisk = ({ flush = () => false, length = false }: Forgets): AnyDriver =>
   defineDriver({
     name: 'forgetful',
@@ -46,7 +46,7 @@ export const forgetfulDisk = ({ flush = () => false, length = false }: Forgets):
           await child.flush()
         },
         debugEvent(event) {
-          // Announced by whoever flushes: what matters is what comes before.
+          // These steps are part of the flush itself; the step before them is the one that matters.
           if (event !== 'flush_to_disk' && event !== 'pwritev' && event !== 'pwritev_done') step = event
           return child.debugEvent(event)
         },

@@ -1,6 +1,6 @@
 /**
  * A guest that remembers what it wrote, and knows what its disk may show after a power cut: every sector is as
- * it was at the last completed flush, or as something written later left it.
+ * it was at the last completed flush, or as a later write left it.
  */
 import { SECTOR } from '../bits.ts'
 import { type CommitOptions, commitNode } from '../commit.ts'
@@ -10,16 +10,16 @@ import type { BlockNode } from '../node.ts'
 import { type ReopenOptions, reopenNode } from '../reopen.ts'
 import { readShown, readStamps, type Shown, Stamps, stampedSectors, stampText } from './crash-shown.ts'
 
-/** One content that a sector, or one size that the disk had, or was about to have. */
+/** A content that a sector, or a size that the disk, had or was about to get. */
 interface Version {
-  /** A stamp, or bytes. */
+  /** A stamp, or a size in bytes. */
   value: number
-  /** Ticks of the log's clock: the request was made, and had completed (Infinity: never). */
+  /** When the request was made, and when it completed (Infinity: never), in ticks of the log's clock. */
   readonly made: number
   done: number
-  /** It is durable when it completes; others need a flush. */
+  /** Durable on completion; other versions need a flush. */
   readonly forced: boolean
-  /** It shows while the request runs, if at all. */
+  /** Visible at most while the request runs. */
   readonly isPassing?: boolean
 }
 
@@ -27,25 +27,25 @@ interface Version {
 interface Allowed {
   readonly moment: number
   readonly sizes: ReadonlySet<number>
-  /** Of the sectors that were ever written; all others show what they showed at first. */
+  /** The stamps allowed in each sector that was ever written; all other sectors are as they were at first. */
   readonly sectors: ReadonlyMap<number, ReadonlySet<number>>
 }
 
-/** What a guest starts from. */
+/** How a guest starts. */
 export interface CrashGuestOptions {
-  /** What the disk shows at first. Default: zeroes, and the size that the node has. */
+  /** The initial content of the disk. Default: zeroes, and the size of the node. */
   readonly before?: Shown | undefined
   /** Default: a counter of its own. */
   readonly stamps?: Stamps | undefined
-  /** The guest of the image that shows through where this one holds nothing. */
+  /** The guest of the backing file. */
   readonly below?: CrashGuest | undefined
-  /** What is being written over and is not flushed may show zeroes, too: not the old data, nor the new. */
+  /** Sectors that are overwritten and not flushed may also show zeroes: neither the old data nor the new. */
   readonly mayShowZeroes?: boolean | undefined
 }
 
-/** Records what is done to a node, and judges what is left of it. Offsets and lengths are multiples of 512 bytes. */
+/** Records requests to a node, and judges what a crash leaves. Ranges are multiples of 512 bytes. */
 export class CrashGuest {
-  /** Whoever closes it and opens another on the same disk sets it anew. */
+  /** To be replaced after closing it and opening another on the same disk. */
   node: BlockNode
   readonly #log: WriteLog
   readonly #stamps: Stamps
@@ -70,12 +70,12 @@ export class CrashGuest {
   get size(): number {
     return this.node.size
   }
-  /** Every write is durable when it completes. */
+  /** Whether every write is durable on completion. */
   get #writeThrough(): boolean {
     return !this.node.config.writeCache
   }
 
-  /** Writes a pattern nobody wrote before. */
+  /** Writes a pattern that was not written before. */
   async write(offset: number, bytes: number, flags: WriteFlags = {}): Promise<void> {
     const stamp = this.#stamps.next()
     const data = stampedSectors(offset, bytes, stamp)
@@ -91,7 +91,7 @@ export class CrashGuest {
     await this.node.writeZeroes(offset, bytes, { mayUnmap })
     this.#end(versions)
   }
-  /** Discards a range: what it reads as afterwards, zeroes or what it was, it must stay. */
+  /** Discards a range: whether it then reads as zeroes or as before, it must stay that way. */
   async discard(offset: number, bytes: number): Promise<void> {
     const versions = this.#begin(offset, bytes, () => 0, { forced: false })
     await this.node.discard(offset, bytes)
@@ -100,13 +100,13 @@ export class CrashGuest {
     for (const [i, version] of versions.entries()) version.value = stamps[i]!
   }
   /**
-   * Changes the disk's size, which is durable when that completes. What is cut off is gone for ever; before, it may
-   * show what is below the image.
+   * Changes the disk's size, durably. The part that is cut off is gone forever; until completion it may show
+   * the content of the backing file.
    */
   async resize(size: number, options: TruncateOptions = {}): Promise<void> {
     await this.resizing(size, () => this.node.truncate(size, options))
   }
-  /** As {@link resize}, by other means. */
+  /** Like {@link resize}, with `run` in place of a truncation. */
   async resizing(size: number, run: () => Promise<void>): Promise<void> {
     const cut = Math.max(this.size - size, 0)
     const below = (sector: number): number => this.#below?.latest(sector) ?? 0
@@ -118,11 +118,11 @@ export class CrashGuest {
     await run()
     this.#end(versions)
   }
-  /** Everything written before is durable afterwards. */
+  /** Flushes: all earlier writes are durable afterwards. */
   async flush(): Promise<void> {
     await this.flushing(() => this.node.flush())
   }
-  /** As {@link flush}, for other requests that promise the same. */
+  /** Like {@link flush}, for other operations that make all earlier writes durable. */
   async flushing(run: () => Promise<void>): Promise<void> {
     const made = this.#log.tick()
     await run()
@@ -137,8 +137,8 @@ export class CrashGuest {
     await this.flushing(() => this.node.close())
   }
   /**
-   * Writes everything down into the image below, whose guest is given. It is durable there before anything is given
-   * up here; so when the image was emptied, everything is durable.
+   * Commits into the image below, whose guest is given. Data is durable there before it is dropped here; so
+   * once this image has been emptied, everything is durable.
    */
   async commit(below: CrashGuest, options: CommitOptions = {}): Promise<void> {
     const { size, stamps } = await readShown(this.node)
@@ -148,7 +148,7 @@ export class CrashGuest {
     await (options.makeEmpty !== false && this.node.can('makeEmpty') ? this.flushing(run) : run())
     below.#end(versions)
   }
-  /** Drops everything the image holds: what is below shows through, durably. */
+  /** Empties the image, so that the backing file shows through, durably. */
   async makeEmpty(): Promise<void> {
     const shown = (sector: number): number => this.#below?.latest(sector) ?? 0
     const versions = this.#begin(0, this.size, shown, { forced: true })
@@ -156,7 +156,7 @@ export class CrashGuest {
     this.#end(versions)
   }
 
-  /** The sectors of a range get another content from now on, or keep it. */
+  /** Notes that from now on, the sectors of a range may get new content. */
   #begin(
     offset: number,
     bytes: number,
@@ -175,7 +175,7 @@ export class CrashGuest {
     return versions
   }
 
-  /** @internal The stamp of a sector, when nothing is in flight. */
+  /** @internal The stamp of a sector, if nothing is in flight. */
   latest(sector: number): number {
     const versions = this.#sectors.get(sector) ?? []
     return versions.findLast(({ isPassing }) => !isPassing)?.value ?? this.#before.stamps[sector] ?? 0
@@ -192,12 +192,16 @@ export class CrashGuest {
     for (const version of versions) version.done = done
   }
 
-  /** Reads a disk, and compares it with what it may show if the power went at `moment`: see {@link compare}. */
+  /** Reads a disk, and compares it with what it may show after a power cut at `moment`. */
   async judge(node: BlockNode, moment: number): Promise<string | undefined> {
     return this.compare(await readShown(node), moment)
   }
 
-  /** Compares with what the disk may show if the power went at `moment`. @returns what is wrong, or undefined */
+  /**
+   * Compares with what the disk may show after a power cut at `moment`.
+   *
+   * @returns what is wrong, or undefined
+   */
   compare({ size, stamps }: Shown, moment: number): string | undefined {
     if (this.#allowed?.moment !== moment) this.#allowed = this.#allowedAt(moment)
     const { sizes, sectors } = this.#allowed
@@ -213,7 +217,7 @@ export class CrashGuest {
   }
 
   #allowedAt(moment: number): Allowed {
-    // What completed before this tick is covered by a flush.
+    // Requests that completed before this tick are covered by a flush.
     let covered = 0
     for (const { made, done } of this.#flushes) if (done < moment) covered = Math.max(covered, made)
     const sectors = new Map<number, ReadonlySet<number>>()
@@ -230,7 +234,8 @@ export class CrashGuest {
 function allowedOf(all: readonly Version[], moment: number, covered: number, before: number): Set<number> {
   const versions = all.filter(({ made, done, isPassing }) => made < moment && (!isPassing || done >= moment))
   const isDurable = ({ forced, done }: Version): boolean => done < (forced ? moment : covered)
-  // Everything from the last durable version on; of the requests that overlapped it in time, either may have won.
+  // Everything from the last durable version on; and earlier versions that overlapped it in time, since
+  // either may win.
   const last = versions.findLastIndex(isDurable)
   const allowed = new Set(versions.slice(Math.max(last, 0)).map(({ value }) => value))
   if (last < 0) allowed.add(before)

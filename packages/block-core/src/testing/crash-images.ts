@@ -1,4 +1,4 @@
-/** Making and opening the images of a workload over disks that a power cut may hit. */
+/** Makes and opens the images of a workload, on disks that a power cut may hit. */
 import type { DebugEvent } from '../debug-events.ts'
 import { type WriteLog, writeLog } from '../drivers/write-log.ts'
 import { formatImage } from '../format-image.ts'
@@ -11,7 +11,7 @@ import { CrashDisk } from './crash-disk.ts'
 import type { CrashDisks } from './crash-states.ts'
 import type { CrashImage, CrashWorkload } from './crash-workload.ts'
 
-/** Where the writes of a run are recorded, and the steps that its drivers announce. */
+/** Records the writes of a run, and the steps that its drivers announce. */
 export interface Recorder {
   readonly log: WriteLog
   readonly steps: Set<DebugEvent>
@@ -32,16 +32,16 @@ export class CrashImages {
     this.#environment = { registry: new DriverRegistry([...new Set([writeLog, ...drivers])]), host: denyHost }
   }
 
-  /** From the bottom up. */
+  /** The names of the images, from the bottom up. */
   get names(): string[] {
     return Object.keys(this.#workload.images)
   }
-  /** The image that the guest has. */
+  /** The image that the guest uses. */
   get top(): string {
     return this.names.at(-1)!
   }
 
-  /** New images, each on its disk. */
+  /** Makes new images, each on its own disk. */
   async create(): Promise<Map<string, CrashDisk>> {
     const disks = new Map<string, CrashDisk>()
     for (const [name, { driver, create, hasDataFile }] of Object.entries(this.#workload.images)) {
@@ -54,7 +54,7 @@ export class CrashImages {
     return disks
   }
 
-  /** The disks that an image and those below it lie on. */
+  /** The disks of an image and of those below it. */
   disksOf(image: string): string[] {
     const { backing, hasDataFile } = this.#image(image)
     return [
@@ -64,12 +64,12 @@ export class CrashImages {
     ]
   }
 
-  /** The disk that alone shows what the image shows, if there is one. */
+  /** The disk with the raw data of the image (`data_file_raw`), if there is one. */
   rawDataOf(image: string, disks: CrashDisks): CrashDisk | undefined {
     return this.#image(image).isDataFileRaw ? disks.get(dataDisk(image)) : undefined
   }
 
-  /** Opens an image and what is below it. With a recorder it is open as the workload has it. */
+  /** Opens an image and those below it; with a recorder, with the options of the workload. */
   open(image: string, disks: CrashDisks, options: RawOptions = {}, recorder?: Recorder): Promise<BlockNode> {
     return openNode(this.#environment, { ...this.#optionsOf(image, disks, recorder), ...options })
   }

@@ -1,6 +1,6 @@
 /**
- * The rules that hold for every state a power cut may leave, whatever was being done: they are looked at on the
- * disks alone. What the guest's disk has to show besides is known by crash-guest.ts.
+ * The rules for every state that a power cut may leave, whatever the workload. They are judged from the disks
+ * alone; crash-guest.ts knows what content the guest's disk must show.
  */
 import { SECTOR } from '../bits.ts'
 import type { CheckReport } from '../driver.ts'
@@ -14,7 +14,7 @@ import { type CrashDisks, forkDisks } from './crash-states.ts'
 import type { CrashAllowance } from './crash-workload.ts'
 import { createRandom } from './random.ts'
 
-/** What holds after every power cut; the names are those of findings. */
+/** What holds after every power cut; findings have these names. */
 export const CRASH_RULES = {
   opens: 'the image opens for reading and can be read to its end, and nothing is written by that',
   'reads back': 'what is durable shows, and every other sector shows what it once was, or was to become',
@@ -37,17 +37,17 @@ export interface CrashFinding {
   readonly message: string
 }
 
-/** What was found out about an image on its disks. */
+/** The findings on one image. */
 export interface Verdict {
-  /** What it shows before any repair. */
+  /** The content before any repair. */
   readonly shown: Shown
-  /** What its data file alone shows, where that has to be the same disk. */
+  /** The content of its raw data file, which must be the same, if it has one. */
   readonly raw: Shown | undefined
-  /** It says that it needs a repair, or has leaks. */
+  /** Whether the image is marked as needing a repair, or has leaks. */
   readonly isRepairable: boolean
 }
 
-/** A {@link CrashFinding} on its way to whoever asked. */
+/** A {@link CrashFinding} as an exception. */
 export class RuleBroken extends Error {
   readonly finding: CrashFinding
 
@@ -57,13 +57,13 @@ export class RuleBroken extends Error {
   }
 }
 
-/** Stamps of what is written after a power cut; no guest gets so far. */
+/** Stamps of data written after a power cut; the counters of guests never get this far. */
 const LATER_STAMPS = 0x7000_0000
 
-/** How many verdicts are remembered: equal disks come from moments that are near. */
+/** How many verdicts are remembered: equal disks occur at moments close together. */
 const MEMORY = 256
 
-/** Looks at images. Equal disks are looked at once. */
+/** Examines images. Equal disks are examined once. */
 export class CrashJudge {
   readonly #images: CrashImages
   readonly #allows: CrashAllowance
@@ -74,7 +74,7 @@ export class CrashJudge {
     this.#allows = allows
   }
 
-  /** Looks at one image; its disks stay as they are. @throws RuleBroken */
+  /** Examines one image without changing its disks. @throws RuleBroken */
   async look(image: string, disks: CrashDisks): Promise<Verdict> {
     const own = new Map(this.#images.disksOf(image).map((name) => [name, disks.get(name)!]))
     const fingerprint = fingerprintOf(own)
@@ -107,7 +107,7 @@ export class CrashJudge {
     })
   }
 
-  /** It may be longer than the disk for a while, but never shorter. */
+  /** Reads the raw data file. It may be longer than the image for a while, but never shorter. */
   async #rawData(image: string, disks: CrashDisks, { size }: Shown): Promise<Shown | undefined> {
     const data = this.#images.rawDataOf(image, disks)
     if (!data) return undefined
@@ -122,7 +122,7 @@ export class CrashJudge {
     throw new RuleBroken(mayBeDirty ? 'dirty bit' : 'leaks at most', image, problems(report, lines))
   }
 
-  /** Opens it for writing, writes to it, and closes it; then everything has to be right. */
+  /** Opens the image for writing, writes to it, and closes it; then everything must be right. */
   async #goOn(image: string, original: CrashDisks, before: Found, seed: number): Promise<void> {
     const disks = forkDisks(original)
     const node = await step('repair', image, () => this.#openForWriting(image, disks, seed))
@@ -139,7 +139,7 @@ export class CrashJudge {
     throw new RuleBroken(rule, image, wrong)
   }
 
-  /** One time in four it is read first, and becomes writable by a reopen. */
+  /** One time in four, opens the image read-only first and makes it writable by a reopen. */
   async #openForWriting(image: string, disks: CrashDisks, seed: number): Promise<BlockNode> {
     if (seed % 4 !== 0) return this.#images.open(image, disks)
     const node = await this.#images.open(image, disks, { 'read-only': true })
@@ -147,7 +147,7 @@ export class CrashJudge {
     return node
   }
 
-  /** @returns what shows that should not */
+  /** @returns which content is wrong, if any */
   async #lookAgain(
     image: string,
     disks: CrashDisks,
@@ -177,7 +177,7 @@ export class CrashJudge {
     return `sector ${sector} shows ${stampText(stamps[sector]!)}, not ${stampText(expected[sector]!)}`
   }
 
-  /** Which of two steps did the damage: asked when there is some. */
+  /** Whether the repair, not the writes after it, did the damage. */
   async #isDamagedByRepair(image: string, original: CrashDisks, before: Shown): Promise<boolean> {
     const node = await this.#images.open(image, forkDisks(original))
     const { stamps } = await readShown(node)
@@ -199,7 +199,7 @@ const fingerprintOf = (disks: CrashDisks): number =>
 const problems = (report: CheckReport, lines: readonly string[]): string =>
   `${report.corruptions + report.corruptionsFixed} corruptions, ${report.leaks + report.leaksFixed} leaks, ${report.checkErrors} errors: ${lines.slice(0, 8).join('; ')}`
 
-/** Writes in a few places, some of which had been written before and some of which had not, and notes what has to show. */
+/** Writes to a few ranges, both written and unwritten ones, and updates `expected`. */
 async function writeOn(image: string, node: BlockNode, expected: Uint32Array, seed: number): Promise<void> {
   if (expected.length === 0) return
   const random = createRandom(seed)
@@ -219,7 +219,7 @@ async function writeOn(image: string, node: BlockNode, expected: Uint32Array, se
   }
 }
 
-/** Runs a step whose failing breaks a rule. */
+/** Runs a step; its failure breaks a rule. */
 async function step<T>(rule: CrashRule, image: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run()

@@ -1,27 +1,27 @@
-/** Random requests of a guest, some of them at the same time: what most crash workloads are made of. */
+/** Random requests of a guest, some of them in parallel: the main part of most crash workloads. */
 import { alignDown, overlaps, SECTOR } from '../bits.ts'
 import type { CrashGuest } from './crash-guest.ts'
 import type { CrashScene } from './crash-workload.ts'
 import type { Random } from './random.ts'
 
-/** What a guest asks for. */
+/** The kinds of requests. */
 export type RequestKind = 'write' | 'fua' | 'cluster' | 'zero' | 'discard' | 'flush'
 
 /** How the requests are chosen. */
 export interface RequestMix {
   /** Batches of one to three requests. Default 25. */
   readonly count?: number
-  /** How often each kind comes, relative to the others; absent ones never do. Default: {@link MIXED}. */
+  /** Relative frequency of each kind; absent kinds never occur. Default: {@link MIXED}. */
   readonly kinds?: Partial<Readonly<Record<RequestKind, number>>>
-  /** Bytes of a cluster: `cluster`, `zero` and `discard` go for whole ones, mostly. */
+  /** Bytes of a cluster: `cluster`, `zero` and `discard` mostly cover whole ones. */
   readonly cluster: number
-  /** Guest bytes [from, to) that are written to. Default: all of the disk. */
+  /** Guest bytes [from, to) that requests may touch. Default: the whole disk. */
   readonly area?: readonly [from: number, to: number]
   /** Called between batches. */
   between?(): void | Promise<void>
 }
 
-/** A bit of everything, and mostly writes. */
+/** Every kind of request, and mostly writes. */
 export const MIXED: NonNullable<RequestMix['kinds']> = {
   write: 5,
   fua: 1,
@@ -36,7 +36,7 @@ interface Range {
   readonly bytes: number
 }
 
-/** Makes random requests. Those at the same time do not overlap: which of them wins would be anybody's guess. */
+/** Makes random requests. Parallel ones do not overlap, because their order would be undefined. */
 export async function randomRequests({ random, guest }: CrashScene, mix: RequestMix): Promise<void> {
   const { count = 25, kinds = MIXED, between } = mix
   const lots = Object.entries(kinds).flatMap(([kind, often]) =>

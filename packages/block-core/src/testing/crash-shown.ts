@@ -1,23 +1,23 @@
-/** What a disk shows, sector by sector, when all that is ever written to it are stamped sectors. */
+/** The content of a disk, sector by sector, if only stamped sectors are ever written to it. */
 import { SECTOR } from '../bits.ts'
 import type { BlockNode } from '../node.ts'
 
 /** Words of 32 bits in a sector. */
 const WORDS = SECTOR / 4
-/** What stands for a sector that is not wholly what was once written there. */
+/** The stamp for a sector that does not consist of a single write to it. */
 const MIXTURE = 0xffff_ffff
-/** Bytes that are read at once. */
+/** Bytes per read. */
 const PIECE = 256 * 1024
 
-/** What a node shows. */
+/** The content of a node. */
 export interface Shown {
   /** Bytes. */
   readonly size: number
-  /** The stamp of each sector; 0: zeroes; {@link isMixture}: neither. A partial sector at the end is not there. */
+  /** The stamp of each sector; 0: zeroes; {@link isMixture}: neither. Without a partial sector at the end. */
   readonly stamps: Uint32Array
 }
 
-/** Gives numbers that no sector has yet; one counter for all guests whose disks meet. */
+/** Generates numbers that no sector has yet; one counter for all guests with disks in one chain. */
 export class Stamps {
   #last = 0
 
@@ -26,14 +26,14 @@ export class Stamps {
   }
 }
 
-/** Whether a stamp stands for a sector that is not wholly what was once written there. */
+/** Whether a stamp stands for a sector that does not consist of a single write to it. */
 export const isMixture = (stamp: number): boolean => stamp === MIXTURE
 
 /** A stamp, for messages. */
 export const stampText = (stamp: number): string =>
   stamp === 0 ? 'zeroes' : isMixture(stamp) ? 'a mixture' : `#${stamp}`
 
-/** Sectors of one stamp: each begins with the stamp and its own number, and repeats the stamp to its end. */
+/** Sectors with one stamp: each begins with the stamp and its own number, then repeats the stamp. */
 export function stampedSectors(offset: number, bytes: number, stamp: number): Uint8Array {
   const words = new Uint32Array(bytes / 4).fill(stamp)
   for (let i = 1; i < words.length; i += WORDS) words[i] = (offset + (i - 1) * 4) / SECTOR
@@ -46,10 +46,10 @@ export async function readShown(node: BlockNode): Promise<Shown> {
   return { size, stamps: await readStamps(node, 0, size - (size % SECTOR)) }
 }
 
-/** A buffer that nobody uses just now. */
+/** A buffer that is currently unused. */
 let spare: Uint8Array | undefined
 
-/** Reads whole sectors, and gives their stamps. */
+/** Reads whole sectors, and returns their stamps. */
 export async function readStamps(node: BlockNode, offset: number, bytes: number): Promise<Uint32Array> {
   const stamps = new Uint32Array(bytes / SECTOR)
   const content = spare ?? new Uint8Array(PIECE)

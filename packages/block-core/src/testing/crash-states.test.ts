@@ -1,4 +1,4 @@
-/** Which disks a power cut leaves: counted by hand for logs of a few requests. */
+/** The disks that a power cut may leave: counted by hand for logs of a few requests. */
 import { describe, expect, it } from 'vitest'
 import { WriteLog, writeLog } from '../drivers/write-log.ts'
 import type { BlockNode } from '../node.ts'

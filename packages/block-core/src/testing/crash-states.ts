@@ -1,30 +1,30 @@
 /**
- * Every set of disks that a power cut may leave, from a log of what was written. What a completed flush of a disk
- * covers is there; of what came later any part may be: whole requests lost, reordered, or torn at sectors. All
- * disks of a log lose their power at the same moment.
+ * The sets of disks that a power cut may leave, from a log of the writes. Writes covered by a completed flush
+ * of their disk are durable; of later ones, any part may be: whole requests lost, reordered, or torn at
+ * sectors. All disks of a log lose power at the same moment.
  */
 import { alignDown, SECTOR } from '../bits.ts'
 import type { LogEntry, WriteLog } from '../drivers/write-log.ts'
 import { type CrashDisk, joinFingerprints } from './crash-disk.ts'
 import type { Random } from './random.ts'
 
-/** The disks of a scene, by the names that their entries have in the log. */
+/** The disks of a scene, by their names in the log. */
 export type CrashDisks = ReadonlyMap<string, CrashDisk>
 
-/** How many states are made of one log. */
+/** How many states are made from one log. */
 export interface CrashPlan {
   readonly random: Random
-  /** Moments to look at; all of them if there are no more. */
+  /** Number of moments to examine; all of them if there are fewer. */
   readonly moments: number
-  /** States of one moment: all subsets of the pending requests if there are no more, else so many of them. */
+  /** Number of states per moment; all combinations of the pending requests' fates if there are fewer. */
   readonly disksPerMoment: number
 }
 
 /** One state that a power cut may leave. */
 export interface CrashState {
-  /** Tick of the log's clock: the power went just before it. */
+  /** The power cut comes just before this tick of the log's clock. */
   readonly moment: number
-  /** Forks, for whoever looks at them. */
+  /** Forks of the disks, which the receiver may change. */
   readonly disks: CrashDisks
   /** Equal for states with equal disks. */
   readonly fingerprint: number
@@ -35,11 +35,11 @@ export interface CrashState {
 /** What happens to a request that is not durable. */
 type Fate = 'kept' | 'lost' | 'torn'
 
-/** Copies that may be written without the original's noticing. */
+/** Copies that may be written to without changing the originals. */
 export const forkDisks = (disks: CrashDisks): Map<string, CrashDisk> =>
   new Map([...disks].map(([name, disk]) => [name, disk.fork()]))
 
-/** Goes through the states of a log, in order of time. `bases` are the disks before the first entry. */
+/** Generates states of a log, in order of time. `bases` are the disks before the first entry. */
 export function* crashStates(bases: CrashDisks, log: WriteLog, plan: CrashPlan): Generator<CrashState> {
   const timeline = new Timeline(bases, log)
   for (const moment of momentsOf(log, plan)) {
@@ -62,10 +62,10 @@ const storyOf = (pending: readonly LogEntry[], fates: readonly Fate[], isMany: b
     })
     .join(' ')
 
-/** Of the moments, those just before a flush has ended: then as much as ever may be lost. */
+/** Share of moments just before a flush completes, when the most may be lost. */
 const BEFORE_FLUSHES = 0.6
 
-/** Which moments are looked at, of those between any two ticks of the clock. */
+/** Chooses moments to examine, among all between two ticks of the clock. */
 function momentsOf(log: WriteLog, { random, moments }: CrashPlan): number[] {
   if (log.now < moments) return Array.from({ length: log.now + 1 }, (_, moment) => moment)
   const ends = log.entries.flatMap(({ kind, completed }) =>
@@ -78,11 +78,11 @@ function momentsOf(log: WriteLog, { random, moments }: CrashPlan): number[] {
   return [...chosen].sort((a, b) => a - b)
 }
 
-/** What is durable, and what may be, as time goes on. */
+/** Tracks what is durable, and what may be, as time advances. */
 class Timeline {
-  /** Requests that went down and need not be on the disk, in the order in which they did. */
+  /** Submitted requests that are not certainly on the disk, in the order of submission. */
   readonly pending = new Set<LogEntry>()
-  /** The disks with what is on them for sure. */
+  /** The disks with all durable data. */
   readonly durable: CrashDisks
   readonly #events: readonly { readonly tick: number; readonly entry: LogEntry; readonly isEnd: boolean }[]
   #next = 0
@@ -97,7 +97,7 @@ class Timeline {
       .sort((a, b) => a.tick - b.tick)
   }
 
-  /** Lets everything happen whose tick is below `moment`. */
+  /** Processes all events with a tick below `moment`. */
   advance(moment: number): void {
     for (; this.#next < this.#events.length && this.#events[this.#next]!.tick < moment; this.#next++) {
       const { entry, isEnd } = this.#events[this.#next]!
@@ -113,14 +113,14 @@ class Timeline {
     }
   }
 
-  /** Requests that overlap and settle in another order than they were made in ran at the same time. */
+  /** Makes a request durable. Overlapping requests that become durable out of order ran at the same time. */
   #settle(entry: LogEntry): void {
     this.pending.delete(entry)
     this.durable.get(entry.disk)!.apply(entry)
   }
 }
 
-/** A request of one sector is there or not; others may be torn. */
+/** A request within one sector is atomic; others may be torn. */
 const isTearable = ({ kind, offset, bytes }: LogEntry): boolean =>
   kind !== 'truncate' && alignDown(offset, SECTOR) + SECTOR < offset + bytes
 
@@ -146,7 +146,7 @@ function* fatesOf(pending: readonly LogEntry[], { random, disksPerMoment }: Cras
   yield pending.map(() => 'lost')
   for (let i = 2; i < disksPerMoment; i++) {
     if (i % 2 === 0) {
-      // Half of the samples lose, or keep, one request alone: most bugs need no more.
+      // Half of the samples lose, or keep, a single request: most bugs need no more.
       const odd = random.int(0, count)
       const [rule, exception]: readonly Fate[] = random.chance(0.5) ? ['kept', 'lost'] : ['lost', 'kept']
       yield pending.map((_, n) => (n === odd ? exception! : rule!))
@@ -159,13 +159,13 @@ function* fatesOf(pending: readonly LogEntry[], { random, disksPerMoment }: Cras
   }
 }
 
-/** Does to a disk what is left of a request. */
+/** Applies to a disk what remains of a request. */
 function strike(disks: CrashDisks, entry: LogEntry, fate: Fate, random: Random): void {
   if (fate === 'lost') return
   disks.get(entry.disk)!.apply(entry, fate === 'torn' ? tornParts(entry, random) : undefined)
 }
 
-/** Some of a request's sectors: any of them, or those up to one. */
+/** Some of a request's sectors: a random selection, or a prefix. */
 function* tornParts({ offset, bytes }: LogEntry, random: Random): Generator<readonly [number, number]> {
   const isPrefix = random.chance(0.3)
   const until = offset + random.int(0, bytes)

@@ -1,15 +1,15 @@
-/** Crash workloads as tests, one each, that print how many states they looked at. */
+/** Declares crash workloads as tests, which print how many states they examined. */
 import { describe, expect, test } from 'vitest'
 import { exploreCrashes, findingText } from './crash-explorer.ts'
 import type { CrashWorkload } from './crash-workload.ts'
 
 /**
- * What the environment says: `CRASH_SEED`, the first seed (default 1), and `CRASH_SCALE`, how many seeds (default 1).
- * Ranges of seeds that do not meet are different states, so that a long run can be cut into pieces.
+ * Environment variables: `CRASH_SEED`, the first seed (default 1), and `CRASH_SCALE`, the number of seeds
+ * (default 1). A long run can be split into disjoint ranges of seeds, which give different states.
  */
 export type CrashEnvironment = Readonly<Record<string, string | undefined>>
 
-/** An hour, in milliseconds: with many seeds a test takes long. */
+/** An hour, in milliseconds: with many seeds a test takes a long time. */
 const TIMEOUT = 3_600_000
 
 /** Declares a test for each workload. */

@@ -1,6 +1,6 @@
 /**
- * The suite that every driver passes: what users of a {@link BlockNode} may rely on, whatever is below. Each
- * case runs on the driver's node, and again through a filter that changes nothing.
+ * The suite that every driver must pass: what users of a {@link BlockNode} may rely on, whatever the driver.
+ * Each test case runs on the driver's node, and again through a filter that changes nothing.
  */
 import { afterEach, describe } from 'vitest'
 import { passThroughFilter } from '../drivers/pass-through.ts'
@@ -33,7 +33,7 @@ export function driverContract(
           ...rest,
           async reopen(filter) {
             const node = below.get(filter)!
-            // The filter went as the case let it go; what is below goes the same way.
+            // The test case closed or crashed the filter; the node below ends the same way.
             if (node.isOpen) await (crashed.has(filter) ? node.crash() : node.close())
             return filtered(await reopen(node))
           },

@@ -1,7 +1,7 @@
 /**
- * An error at one step of a driver, and what has to be true afterwards: requests that succeeded have done what they
- * were asked for, what was safe is safe, the disk is sound, and everything works once the fault is gone. A driver gives
- * a disk and the requests that reach its steps.
+ * Injects an error at one step of a driver, and checks the result: requests that succeeded had their effect,
+ * durable data is intact, the disk is consistent, and everything works once the fault is gone. A driver
+ * supplies a disk and the requests that reach its steps.
  */
 import type { DebugEvent } from '../debug-events.ts'
 import { blkdebug } from '../drivers/blkdebug.ts'
@@ -11,55 +11,59 @@ import type { RawOptions } from '../options.ts'
 import { openTestNode, toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'
 
-/** The errors that are tried: Linux errno, as blkdebug takes them. */
+/** The errors to inject: Linux errno numbers, as for blkdebug. */
 export const FAULT_ERRNOS = { EIO: 5, ENOSPC: 28 } as const
 
-/** What fails, and how it goes on. */
+/** What fails, and for how long. */
 export interface Fault {
   readonly event: DebugEvent
   readonly errno: keyof typeof FAULT_ERRNOS
   /**
    * - `once`: one request fails
-   * - `while`: all fail until the requests of the scenario are over; then everything works again
+   * - `while`: all fail until the requests of the scenario have ended; then everything works again
    * - `until crash`: all fail, and the node crashes
    */
   readonly lasts: 'once' | 'while' | 'until crash'
 }
 
-/** All that is tried at one step. */
+/** All faults for one step. */
 export const faultsAt = (event: DebugEvent): Fault[] =>
   (Object.keys(FAULT_ERRNOS) as Fault['errno'][]).flatMap((errno) =>
     (['once', 'while', 'until crash'] as const).map((lasts) => ({ event, errno, lasts })),
   )
 
-/** A disk with something on it, closed. */
+/** A closed disk with content. */
 export interface FaultyDisk {
   readonly file: BlockNode
-  /** What the disk shows. */
+  /** The content of the disk. */
   readonly content: Uint8Array
-  /** The first so many bytes of `content` are durable, and no request of the scenario touches them. */
+  /** This many bytes at the start of `content` are durable, and no request of the scenario touches them. */
   readonly safe: number
 }
 
-/** What is done to a disk while something fails. */
+/** The operations on a disk while a fault is active. */
 export interface FaultScenario {
   make(): Promise<FaultyDisk>
   /** Opens the disk for writing. */
   open(file: BlockNode): Promise<BlockNode>
-  /** Requests that reach the steps. Those that fail are none of its business. */
+  /** Makes requests that reach the steps. Their failures need no handling. */
   run(guest: FaultGuest): Promise<void>
-  /** Looks at the file, which nobody has open; after a crash the disk may have to be repaired first. @throws */
+  /**
+   * Examines the closed disk; after a crash it may have to be repaired first.
+   *
+   * @throws Error if it is damaged
+   */
   verify(file: BlockNode, afterCrash: boolean): Promise<void>
-  /** A node that failed may refuse everything until it is opened anew. */
+  /** After a failure, the node may refuse everything until it is opened again. */
   readonly mayStop?: boolean
-  /** More options for blkdebug: stricter limits, say. */
+  /** More options for blkdebug, such as stricter limits. */
   readonly debugOptions?: RawOptions
 }
 
-/** Makes requests, and knows what the disk has to show if they succeeded. */
+/** Makes requests, and knows what the disk must show if they succeed. */
 export class FaultGuest {
   readonly node: BlockNode
-  /** What each byte must be; -1: whatever a failed request left. */
+  /** The required value of each byte; -1: undefined after a failed request. */
   expected: Int16Array
   failures = 0
 
@@ -90,7 +94,7 @@ export class FaultGuest {
     const done = await this.try(() => this.node.writeZeroes(offset, bytes, { mayUnmap }))
     this.expected.fill(done ? 0 : -1, offset, offset + bytes)
   }
-  /** Of whole clusters, which read as zeroes afterwards. */
+  /** Discards whole clusters, which must read as zeroes afterwards. */
   async discard(offset: number, bytes: number): Promise<void> {
     const done = await this.try(() => this.node.discard(offset, bytes))
     this.expected.fill(done ? 0 : -1, offset, offset + bytes)
@@ -110,7 +114,7 @@ export class FaultGuest {
     return this.try(() => this.node.read(offset, new Uint8Array(bytes)))
   }
 
-  /** @throws Error naming the first byte that is not what it has to be */
+  /** @throws Error naming the first wrong byte */
   async requireContent(node: BlockNode, upTo = this.expected.length): Promise<void> {
     if (upTo > node.size) throw new Error(`the disk has ${node.size} bytes, not ${upTo}`)
     const content = await toBytes(node)
@@ -120,10 +124,15 @@ export class FaultGuest {
   }
 }
 
-/** Ends what fails `while` the scenario runs: an event that no driver announces of its own accord. */
+/** The event that ends a `while` fault: no driver under test announces it. */
 const OVER: DebugEvent = 'cor_write'
 
-/** Runs a scenario with a fault in it. @returns whether the step was reached. @throws what is not as it has to be */
+/**
+ * Runs a scenario with a fault.
+ *
+ * @returns whether the step was reached
+ * @throws Error if the result is wrong
+ */
 export async function runWithFault(scenario: FaultScenario, fault: Fault): Promise<boolean> {
   const { file, content, safe } = await scenario.make()
   const debug = await openTestNode(blkdebug, {
@@ -132,7 +141,7 @@ export async function runWithFault(scenario: FaultScenario, fault: Fault): Promi
   })
   const injected = countErrors(debug)
   const node = await scenario.open(debug).catch(() => undefined)
-  // What failed at the opening has not touched a byte.
+  // An opening that failed has not changed any content.
   const guest = new FaultGuest(node ?? debug, content)
   if (node) {
     await scenario.run(guest)
@@ -152,7 +161,7 @@ export async function runWithFault(scenario: FaultScenario, fault: Fault): Promi
   return injected() > 0
 }
 
-/** Counts the requests to a node that fail, from now on: also those whose failure is nobody's business. */
+/** Counts the requests to a node that fail from now on, including failures that the driver ignores. */
 function countErrors({ ops }: BlockNode): () => number {
   let errors = 0
   const counted = ops as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
@@ -160,7 +169,7 @@ function countErrors({ ops }: BlockNode): () => number {
     const request = counted[name]!.bind(ops)
     counted[name] = (...args) =>
       request(...args).catch((error: unknown) => {
-        // blkdebug itself refuses zeroes that are shorter than a block.
+        // blkdebug itself refuses zero writes that are shorter than a block.
         if (!isBlockError(error, 'ENOTSUP')) errors++
         throw error
       })
@@ -179,14 +188,14 @@ function rulesOf({ event, errno, lasts }: Fault): RawOptions {
   }
 }
 
-/** The fault is gone: everything succeeds, and everything that succeeded before is there. */
+/** Checks, once the fault is gone, that all requests succeed and that earlier writes are intact. */
 async function goOn(guest: FaultGuest, { lasts }: Fault, safe: number, wasMet: boolean): Promise<void> {
   const { node } = guest
   if (lasts === 'while') await node.file!.debugEvent(OVER)
   guest.failures = 0
   await guest.write(safe, Math.min(5000, guest.expected.length - safe), 99)
   await guest.flush()
-  // A fault that was not met may come as late as this, at the last step of all.
+  // A `once` fault that was not reached yet may strike as late as here.
   await guest.requireContent(node).catch((error: unknown) => {
     if (wasMet || lasts !== 'once') throw error
     return guest.requireContent(node)

@@ -1,4 +1,4 @@
-/** Files that begin, or end, as those of other programs do: as small as they can be, made from what the formats say of themselves. */
+/** Minimal files that begin, or end, like those of other programs, made from the specifications. */
 
 /** One byte for each character. */
 export const latin1 = (text: string): Uint8Array =>
@@ -18,7 +18,7 @@ const BOCHS = `Bochs Virtual HD Image${'\0'.repeat(10)}Redolog${'\0'.repeat(9)}G
 const CLOOP = '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n'
 const KOLY = 'koly\0\0\0\x04\0\0\x02\0'
 
-/** Format by QEMU's name, or that of the program that compresses; what is special; the file. */
+/** The format, by QEMU's name or that of the compressor; the variant; the file. */
 export const FOREIGN_FILES: readonly (readonly [format: string, what: string, bytes: Uint8Array])[] = [
   ['vmdk', 'sparse', begins('KDMV\x01\0\0\0')],
   ['vmdk', 'of ESX', begins('COWD\x01\0\0\0')],

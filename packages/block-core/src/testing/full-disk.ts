@@ -1,9 +1,9 @@
-/** A disk that ends somewhere: what would lie behind that is refused, as on a file system that is full. */
+/** A disk with a size limit: requests beyond it are refused, as on a full file system. */
 import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 import { BlockError } from '../errors.ts'
 
-/** A filter under which a file takes at most `most` bytes. It is given the bytes of the file when it was opened. */
+/** Makes a filter that limits its file to `most(size at opening)` bytes. */
 export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>
   defineDriver({
     name: 'full-disk',

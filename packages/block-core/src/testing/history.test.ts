@@ -1,4 +1,4 @@
-/** The judge of histories refuses what no disk may show, and nothing else: on chosen histories, and on all small ones. */
+/** The judge refuses exactly the histories that no disk may have: chosen examples, and random small ones. */
 import { describe, expect, test } from 'vitest'
 import { ABSENT, type Effect, History } from './history.ts'
 import { createRandom, type Random } from './random.ts'
@@ -320,7 +320,7 @@ interface Drawn {
   readonly to: number
 }
 
-/** What a register may hold after an effect: the definition, without any cleverness. */
+/** The possible values of a register after an effect: the plain definition. */
 function possible(effect: Effect, value: number): number[] {
   if (effect.optional) return [value, ...possible({ ...effect, optional: false }, value)]
   switch (effect.kind) {
@@ -376,7 +376,7 @@ test('agrees with the trial of all orders on thousands of small histories', () =
   const histories = 4000
   for (let round = 0; round < histories; round++) {
     const count = random.int(2, 7)
-    // A shuffled clock: each request has two of its moments.
+    // A shuffled clock: each request gets two of its ticks.
     const moments = Array.from({ length: count * 2 }, (_, moment) => moment)
     for (let at = moments.length - 1; at > 0; at--) {
       const other = random.int(0, at + 1)
@@ -384,7 +384,7 @@ test('agrees with the trial of all orders on thousands of small histories', () =
     }
     const drawn: Drawn[] = Array.from({ length: count }, (_, i) => {
       const [a, b] = [moments[2 * i]!, moments[2 * i + 1]!]
-      // Near in time: else nearly everything overlaps.
+      // Close in time: otherwise nearly all requests overlap.
       return {
         effect: randomEffect(random),
         from: Math.min(a, b),
@@ -408,11 +408,11 @@ test('agrees with the trial of all orders on thousands of small histories', () =
       }
     }
     const verdict = history.judge(() => 0) === undefined
-    // Ends lie half a step late, so that an end and a beginning never meet.
+    // Ends are half a tick late, so that an end and a beginning never coincide.
     expect(verdict, JSON.stringify(drawn)).toBe(hasOrder(drawn, 0))
     if (verdict) explained++
   }
-  // Both verdicts are common, or nothing was compared.
+  // Both verdicts must be common; otherwise the comparison is worthless.
   expect(explained).toBeGreaterThan(histories / 10)
   expect(explained).toBeLessThan((histories * 9) / 10)
 })

@@ -1,24 +1,25 @@
 /**
- * Judges what requests that ran at the same time saw of a disk. Every sector is a register of its own: an order
- * of the requests must exist that respects who ended before who began, and in which each read finds what was
- * there (linearizability, per sector). Then no read is stale, none goes back behind a newer one, no write is
- * lost, and no sector is a mixture.
+ * Judges the results of concurrent requests to a disk. Every sector is a separate register: there must be an
+ * order of the requests in which a request that ended before another began comes first, and each read finds
+ * the current value (linearizability, per sector). Then no read is stale or older than an earlier one, no
+ * write is lost, and no sector is a mixture.
  *
- * The search goes through such orders one request at a time (Wing and Gong), and remembers where it has been.
+ * The search builds such orders one request at a time (Wing and Gong), and remembers the positions it has
+ * visited.
  */
 
-/** What a sector holds that lies beyond the disk's end. */
+/** The value of a sector beyond the disk's end. */
 export const ABSENT = -1
 
 /**
- * What one request does to one register. Values are whole numbers; 0 stands for zeroes. What is `optional` was done or
- * not: by a discard, say, or by a request that failed.
+ * The effect of one request on one register. Values are whole numbers; 0 stands for zeroes. An `optional`
+ * effect may or may not have happened: that of a discard, for example, or of a failed request.
  *
- * - `read`: it found this value; undefined: a mixture of several
- * - `write`: it holds this value now. Sectors beyond the end cannot be written
- * - `cut`: the disk now ends before it. `appear`: the disk now reaches beyond it
- * - `refused`: it was found to lie beyond the end
- * - `save`, `restore`: the value is kept, or brought back, under a name (snapshots)
+ * - `read`: the request found this value; undefined: a mixture of several
+ * - `write`: the register now has this value. Sectors beyond the end cannot be written
+ * - `cut`: the disk now ends before the sector. `appear`: the disk now includes the sector
+ * - `refused`: the sector was found to be beyond the end
+ * - `save`, `restore`: the value is saved, or restored, under a name (snapshots)
  */
 export type Effect = (
   | { readonly kind: 'read'; readonly value: number | undefined }
@@ -27,35 +28,35 @@ export type Effect = (
   | { readonly kind: 'save' | 'restore'; readonly name: string }
 ) & { readonly optional?: boolean }
 
-/** A sector's number, or the name of another thing that is written and read as a whole (the access mode, say). */
+/** A sector number, or the name of other state that is written and read as a whole (the access mode). */
 export type Register = number | string
 
-/** When a request began and ended, on a clock that only counts. */
+/** When a request began and ended, on a logical clock. */
 interface Span {
   /** For messages. */
   readonly what: string
   readonly invoked: number
-  /** Infinity: it never ended, and so has seen nothing, and may have done what it does or not. */
+  /** Infinity: the request never ended; its reads do not count, its effects may or may not have happened. */
   readonly responded: number
 }
 
 /** A request. */
 export interface Call extends Span {
-  /** Notes what it does to a register. Several things are done one by one, and others may see what is between. */
+  /** Notes an effect on a register. Several are separate steps: others may see the state in between. */
   on(register: Register, effect: Effect): void
-  /** Notes what it does to every sector. */
+  /** Notes an effect on every sector. */
   onSectors(effect: (sector: number) => Effect): void
-  /** It has ended. */
+  /** The request has ended. */
   end(): void
 }
 
-/** One request, as one register sees it. */
+/** One effect of a request on a register. */
 interface Step {
   readonly call: Span
   readonly effect: Effect
 }
 
-/** What a register holds; snapshots aside, that is a value. */
+/** The state of a register: its value, and the values saved in snapshots. */
 interface State {
   readonly value: number
   readonly saved: ReadonlyMap<string, number>
@@ -86,9 +87,9 @@ class Recorded implements Call {
   }
 }
 
-/** Everything that was done to a disk, and what was seen of it. */
+/** All requests to a disk, and their results. */
 export class History {
-  /** How many sectors the disk has when it is largest. */
+  /** Number of sectors of the disk at its largest. */
   readonly sectors: number
   readonly #steps = new Map<Register, Step[]>()
   #now = 0
@@ -115,15 +116,15 @@ export class History {
   }
 
   /**
-   * Looks for an order of the requests that explains what was seen.
+   * Searches for an order of the requests that explains their results.
    *
-   * @param initial what a register held before the first request
-   * @returns what cannot be explained, for a person; undefined: nothing
+   * @param initial the value of a register before the first request
+   * @returns a text about what cannot be explained; undefined if everything can
    */
   judge(initial: (register: Register) => number): string | undefined {
     for (const [register, steps] of this.#steps) {
       const start = initial(register)
-      // What was noted late (the values that a read found) began early.
+      // Effects are noted late (a read's, once its values are known): order them by the start of the request.
       steps.sort((a, b) => a.call.invoked - b.call.invoked)
       if (!isExplained(steps, start)) return complaint(register, steps, start)
     }
@@ -131,7 +132,7 @@ export class History {
   }
 }
 
-/** What a register may hold after a request; nothing: the request could not have happened now. */
+/** The possible states of a register after an effect; none if it could not have happened now. */
 function after(effect: Effect, state: State): State[] {
   const states = done(effect, state)
   return effect.optional && states[0] !== state ? [state, ...states] : states
@@ -160,9 +161,9 @@ function done(effect: Effect, state: State): State[] {
   }
 }
 
-/** A place in the search: which requests have taken effect, and what the register holds now. */
+/** A position in the search: which requests have taken effect, and the state of the register. */
 interface Place {
-  /** All requests below this index have taken effect, and those of `ahead`, which lie above. */
+  /** All requests below this index have taken effect, and so have those in `ahead`, which are above it. */
   readonly low: number
   readonly ahead: readonly number[]
   readonly state: State
@@ -171,7 +172,7 @@ interface Place {
 const keyOf = ({ low, ahead, state }: Place): string =>
   `${low} ${ahead.join()} ${state.value} ${[...state.saved].join()}`
 
-/** Whether an order of requests, sorted by when they began, explains what they saw. */
+/** Whether some order of the requests (given sorted by their start) explains their results. */
 function isExplained(steps: readonly Step[], initial: number): boolean {
   const seen = new Set<string>()
   const stack: Place[] = [{ low: 0, ahead: [], state: { value: initial, saved: new Map() } }]
@@ -185,14 +186,14 @@ function isExplained(steps: readonly Step[], initial: number): boolean {
   return false
 }
 
-/** Whether every request that ended has taken effect. */
+/** Whether all requests that ended have taken effect. */
 function isOver(steps: readonly Step[], { low, ahead }: Place): boolean {
   for (let index = low; index < steps.length; index++)
     if (steps[index]!.call.responded < Number.POSITIVE_INFINITY && !ahead.includes(index)) return false
   return true
 }
 
-/** Where the search may go on: whichever request began before any that is left had ended may be next. */
+/** The next positions: any remaining request that began before all others had ended may come next. */
 function nextPlaces(steps: readonly Step[], place: Place): Place[] {
   const places: Place[] = []
   let limit = Number.POSITIVE_INFINITY
@@ -202,11 +203,11 @@ function nextPlaces(steps: readonly Step[], place: Place): Place[] {
     if (call.invoked > limit) break
     limit = Math.min(limit, call.responded)
     const states = after(effect, place.state)
-    // What only looks, and is possible now, may as well be now: it is in nobody's way.
+    // A read that is possible now can always come now: it changes nothing for the other requests.
     if (looks(effect) && states.length > 0) return [taken(place, index, place.state)]
     for (const state of states) places.push(taken(place, index, state))
   }
-  // The one that began first is tried first.
+  // The request that began first is tried first.
   return places.reverse()
 }
 
@@ -224,7 +225,7 @@ function taken({ low, ahead }: Place, index: number, state: State): Place {
 
 const spanOf = ({ what, invoked, responded }: Span): Span => ({ what, invoked, responded })
 
-/** The history up to a moment: what had not ended by then may have taken effect or not, and has seen nothing. */
+/** The history up to a moment. Requests still running may have taken effect; their reads are left out. */
 function upTo(steps: readonly Step[], moment: number): Step[] {
   return steps.flatMap(({ call, effect }) => {
     if (call.invoked > moment) return []
@@ -234,7 +235,7 @@ function upTo(steps: readonly Step[], moment: number): Step[] {
   })
 }
 
-/** Says at which request the history stops making sense. */
+/** Describes the request at which the history stops making sense. */
 function complaint(register: Register, steps: readonly Step[], initial: number): string {
   const name = typeof register === 'number' ? `sector ${register}` : register
   const ends = steps.map(({ call }) => call.responded).sort((a, b) => a - b)

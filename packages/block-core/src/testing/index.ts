@@ -1,6 +1,6 @@
 /**
- * For tests of drivers: the suite that every driver passes, a model to compare with, power cuts, seeded randomness.
- * Needs vitest.
+ * For tests of drivers: the suite that every driver must pass, a model to compare with, power cuts, seeded
+ * randomness. Needs vitest.
  * @module
  */
 

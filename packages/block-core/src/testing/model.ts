@@ -1,13 +1,13 @@
 /**
- * Random operations against the simplest disk there is, an array of bytes. What fails is shortened as far as
- * it still fails, and shown with its seed.
+ * Compares random operations with the simplest disk, an array of bytes. A failing run is shortened while it
+ * still fails, and reported with its seed.
  */
 import { messageOf } from '../errors.ts'
 import type { BlockNode } from '../node.ts'
 import { toBytes } from './nodes.ts'
 import { createRandom, type Random } from './random.ts'
 
-/** One step of a run; offsets and lengths in bytes. Data comes from `seed`. */
+/** One step of a run; offsets and lengths in bytes. Data is generated from `seed`. */
 export type ModelOperation =
   | {
       readonly kind: 'write' | 'zeroes-data'
@@ -15,7 +15,7 @@ export type ModelOperation =
       readonly length: number
       readonly seed: number
     }
-  /** Neighbouring writes in flight together; `length` is that of each. */
+  /** Adjacent writes in flight together; `length` is that of each. */
   | {
       readonly kind: 'parallel'
       readonly offset: number
@@ -29,17 +29,17 @@ export type ModelOperation =
   | { readonly kind: 'flush' }
   | { readonly kind: 'reopen' }
 
-/** What a discarded range reads as afterwards. */
+/** The content of a discarded range. */
 export type DiscardResult = 'zeroes' | 'undefined'
 
 /** A run against the model. */
 export interface ModelRun {
   readonly seed: number
-  /** How many operations. */
+  /** Number of operations. */
   readonly operations: number
-  /** Opens a fresh node; called again for each attempt to shorten a failure. Its size is that of the model. */
+  /** Opens a fresh node; called again for each attempt to shorten a failure. The model takes its size. */
   makeNode(): Promise<BlockNode>
-  /** Bytes whose multiples are interesting places: a cluster, a page. Default 4096. */
+  /** Bytes whose multiples are interesting offsets: a cluster, a page. Default 4096. */
   readonly granularity?: number
   /** Longest request in bytes. Default: three times the granularity. */
   readonly longest?: number
@@ -49,11 +49,11 @@ export interface ModelRun {
   readonly truncateUpTo?: number | undefined
   /** Closes the node and opens the same disk again. Default: no reopening. */
   reopen?(node: BlockNode): Promise<BlockNode>
-  /** Looks at the node after the last operation: a consistency check, say. */
+  /** Examines the node after the last operation: a consistency check, for example. */
   verify?(node: BlockNode): Promise<void>
 }
 
-/** The operations that a seed stands for, on a disk of `size` bytes. */
+/** Generates the operations of a seed, on a disk of `size` bytes. */
 export function randomOperations(run: Omit<ModelRun, 'makeNode'>, size: number): ModelOperation[] {
   const random = createRandom(run.seed)
   const kinds: ModelOperation['kind'][] = [
@@ -111,7 +111,7 @@ function randomOperation(
   }
 }
 
-/** A place on the disk: often a multiple of the granularity or one beside it, sometimes anywhere. */
+/** An offset on the disk: often at or next to a multiple of the granularity, sometimes anywhere. */
 function randomPlace(random: Random, size: number, granularity: number): number {
   const anywhere = random.int(0, size + 1)
   if (random.chance(0.4)) return anywhere
@@ -133,7 +133,7 @@ export async function runModel(run: ModelRun): Promise<void> {
   })
 }
 
-/** Leaves out whatever can be left out without curing the failure; halves first. */
+/** Leaves out operations while the run still fails; halves first. */
 async function shorten(run: ModelRun, operations: ModelOperation[]): Promise<ModelOperation[]> {
   let shortest = operations
   let attempts = 300
@@ -175,7 +175,7 @@ async function attempt(
   }
 }
 
-/** A node and what it should hold. */
+/** A node and its expected content. */
 class Subject {
   node: BlockNode
   readonly #run: ModelRun
@@ -206,7 +206,7 @@ class Subject {
       case 'truncate':
         return this.#truncate(operation.size)
     }
-    // Shortened sequences may have lost a truncation that made room.
+    // Shortened sequences may lack a truncation that made room.
     const count = operation.kind === 'parallel' ? operation.count : 1
     const { offset } = operation
     const length = Math.min(operation.length, Math.floor((this.#expected.length - offset) / count))
@@ -241,7 +241,7 @@ class Subject {
   async #discard(offset: number, length: number): Promise<void> {
     await this.node.discard(offset, length)
     if (this.#run.discard === 'zeroes') this.#expected.fill(0, offset, offset + length)
-    // Whatever it reads as now, it must stay.
+    // Whatever the range reads as now must not change any more.
     else await this.node.read(offset, this.#expected.subarray(offset, offset + length))
   }
 

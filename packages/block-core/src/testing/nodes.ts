@@ -1,4 +1,4 @@
-/** Open nodes without a registry, a host or options in strings: what unit tests of drivers start from. */
+/** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
 import { BlockChild } from '../child.ts'
 import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../driver.ts'
 import { BlockError } from '../errors.ts'
@@ -6,10 +6,10 @@ import { BlockNode } from '../node.ts'
 import { type NodeConfig, PLAIN_CONFIG } from '../node-config.ts'
 import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../options.ts'
 
-/** What a test says of a node. */
+/** The options of a test node. */
 export interface TestNodeOptions {
   readonly name?: string
-  /** Options of the driver, by either spelling. */
+  /** Options of the driver, in either spelling. */
   readonly options?: RawOptions
   readonly children?: Partial<Record<ChildRole, BlockNode>>
   readonly config?: Partial<NodeConfig>
@@ -70,7 +70,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
   return opened
 }
 
-/** A node around hand-written operations: for tests of the core itself. */
+/** Makes a node with hand-written operations: for tests of the core itself. */
 export function nodeOf(
   ops: NodeOps,
   { name = 'test', children = {}, config = {} }: Pick<TestNodeOptions, 'name' | 'children' | 'config'> = {},
@@ -97,7 +97,7 @@ function edgesOf(
   return edges
 }
 
-/** The whole content of a node. Memory for all of it is taken. */
+/** The whole content of a node, in memory. */
 export async function toBytes(node: BlockNode): Promise<Uint8Array> {
   const bytes = new Uint8Array(node.size)
   for (let at = 0; at < bytes.length; at += 2 ** 20) await node.read(at, bytes.subarray(at, at + 2 ** 20))

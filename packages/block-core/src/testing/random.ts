@@ -1,4 +1,4 @@
-/** Randomness that comes again: every random test starts from a seed, and prints it when it fails. */
+/** Reproducible randomness: every random test starts from a seed, and prints it on failure. */
 
 /** A seeded source of random values. */
 export interface Random {
@@ -11,7 +11,7 @@ export interface Random {
   pick<T>(items: readonly T[]): T
   /** True with the given probability. */
   chance(probability: number): boolean
-  /** That many random bytes, none of them zero: so that lost data never looks like data. */
+  /** That many random bytes, none of them zero, so that lost data never looks like data. */
   bytes(length: number): Uint8Array
 }
 
@@ -41,5 +41,5 @@ export function createRandom(seed: number): Random {
   }
 }
 
-/** A seed that nobody chose: for runs that look for new failures. */
+/** A random seed, for runs that search for new failures. */
 export const freshSeed = (): number => Math.floor(Math.random() * 2 ** 32)

@@ -1,4 +1,4 @@
-/** The driver contract for what can only be read: a picked file, a disk on a web server. */
+/** The driver contract for read-only disks: a file picked in a browser, a disk on a web server. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { BlockNode } from '../node.ts'
 import { expectCode, expectSame, PLACES, pattern, readBack, SIZE } from './contract-kit.ts'
@@ -8,7 +8,7 @@ import { createRandom } from './random.ts'
 /**
  * Declares the suite.
  *
- * @param makeNode opens a node, read-only, that shows these bytes; their number need be no multiple of anything
+ * @param makeNode opens a read-only node with these bytes as its content; the size may be any number of bytes
  */
 export function readOnlyContract(name: string, makeNode: (content: Uint8Array) => Promise<BlockNode>): void {
   describe(`${name} keeps the driver contract for reading`, () => {

@@ -1,7 +1,8 @@
 /**
- * A disk whose answers come in any order. Requests are held on their way down and on their way up, some for
- * long, and let go one by one by whoever runs the test; what is not held passes other requests within a turn of
- * the event loop. Some are cut in two, as a host may do between any two sectors. The order comes from a seed.
+ * A disk whose answers come in any order. Requests are held before they run and before they complete, some
+ * for a long time, and the test releases them one by one; requests that are not held overtake others within a
+ * turn of the event loop. Some are split in two, as a host system may do between any two sectors. A seed
+ * determines the order.
  */
 import { alignDown, SECTOR } from '../bits.ts'
 import { defineDriver, type NodeOps } from '../driver.ts'
@@ -15,41 +16,41 @@ import type { Random } from './random.ts'
 export const INJECTED = 'injected'
 
 interface Held {
-  /** One that others overtake as long as there are any. */
+  /** Released only when no others are left (with few exceptions). */
   readonly slow: boolean
   release(): void
 }
 
-/** Holds requests, and lets them go in an order of its own. */
+/** Holds requests, and releases them in a random order. */
 export class Shaker {
   readonly #random: Random
   #held: Held[] = []
   #calm = false
-  /** Of requests that fail, instead of being done. */
+  /** The probability that a request fails. */
   #failing = 0
 
   constructor(random: Random) {
     this.#random = random
   }
 
-  /** Requests that wait for {@link release}. */
+  /** Number of requests that wait for {@link release}. */
   get held(): number {
     return this.#held.length
   }
 
-  /** From now on requests fail with that probability, with EIO; half of those that fail are done all the same. */
+  /** From now on requests fail with EIO, with that probability; half of the failed ones still take effect. */
   fail(probability: number): void {
     this.#failing = probability
   }
 
-  /** From now on nothing is held, and nothing fails. */
+  /** From now on no request is held, and none fails. */
   calm(): void {
     this.#calm = true
     this.#failing = 0
     for (const { release } of this.#held.splice(0)) release()
   }
 
-  /** Resolves at once, some turns later, or when it is let go. */
+  /** Resolves at once, some microtasks later, or when it is released. */
   async pause(): Promise<void> {
     if (this.#calm) return
     const random = this.#random
@@ -63,7 +64,7 @@ export class Shaker {
     await new Promise<void>((release) => this.#held.push({ slow, release }))
   }
 
-  /** Lets one go. @returns whether there was any */
+  /** Releases one request. @returns whether there was any */
   release(): boolean {
     const random = this.#random
     const quick = random.chance(0.97) ? this.#held.filter(({ slow }) => !slow) : []
@@ -74,7 +75,7 @@ export class Shaker {
     return true
   }
 
-  /** A node that shows what `file` shows, and whose requests are held. */
+  /** Makes a node with the content of `file` whose requests are held. */
   shake(file: BlockNode): Promise<BlockNode> {
     const held = async (run: () => Promise<void>): Promise<void> => {
       await this.pause()
@@ -83,7 +84,7 @@ export class Shaker {
       await this.pause()
       if (fails) throw new BlockError('EIO', INJECTED)
     }
-    /** Runs a transfer of `bytes` bytes, or its two parts, one independently of the other. */
+    /** Runs a transfer of `bytes` bytes as a whole, or as two independent parts. */
     const parted = async (
       offset: number,
       bytes: number,
@@ -92,7 +93,7 @@ export class Shaker {
       const cut = alignDown(offset + this.#random.int(0, bytes), SECTOR) - offset
       if (cut <= 0 || !this.#random.chance(0.3)) return held(() => run(0, bytes))
       const parts = [held(() => run(0, cut)), held(() => run(cut, bytes))]
-      // A request is over when all of it is, even if a part has failed.
+      // A request ends when both parts have ended, even if one has failed.
       await Promise.allSettled(parts)
       await Promise.all(parts)
     }

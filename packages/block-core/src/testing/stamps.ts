@@ -1,11 +1,11 @@
-/** Data that tells of each sector which write it comes from, and that it is whole and in its place. */
+/** Data in which each sector identifies its write, and shows whether it is whole and at the right offset. */
 
-/** The smallest sector that has room for a stamp, in bytes. */
+/** The smallest sector that can hold a stamp, in bytes. */
 export const LEAST_SECTOR = 16
 
 /**
- * What a write of number `stamp` puts at `offset`: in every sector the stamp, the sector's number, and the stamp
- * again to its end. Stamp 0 is zeroes.
+ * The data of write number `stamp` at `offset`: in every sector the stamp, the sector's number, and the stamp
+ * repeated to its end. Stamp 0 is zeroes.
  *
  * @param sector bytes; `offset` and `bytes` are multiples of it
  * @param stamp 0 to 2^32-1
@@ -19,12 +19,9 @@ export function stamped(offset: number, bytes: number, stamp: number, sector: nu
   return new Uint8Array(words.buffer)
 }
 
-/**
- * The stamp of each sector of what was read at `offset`; undefined for one that is not wholly what was written there
- * once.
- */
+/** The stamp of each sector of data read at `offset`; undefined if a sector is not from a single write. */
 export function stampsOf(data: Uint8Array, offset: number, sector: number): (number | undefined)[] {
-  // A copy is aligned, whatever the view was.
+  // A copy is aligned, even if the view is not.
   const words = new Uint32Array(data.slice().buffer)
   const step = sector / 4
   return Array.from({ length: data.length / sector }, (_, index) => {

@@ -1,7 +1,7 @@
-/** Tests that count what requests cost: how they fall together must not depend on how fast the machine is. */
+/** For tests that count the cost of requests: interleaving must not depend on the machine's speed. */
 import { loopBudget } from '../drivers/event-loop.ts'
 
-/** From now on no request of this thread waits for a turn of the event loop because of what others did before. */
+/** From now on no request of this thread waits for a turn of the event loop because the budget is spent. */
 export function neverWaitForTurns(): void {
   loopBudget.clock = { ...loopBudget.clock, now: () => 0 }
 }

@@ -1,4 +1,4 @@
-/** `amend`: changes options of an existing image that are otherwise given when it is made. */
+/** `amend`: changes creation options of an existing image. */
 import {
   type AnyDriver,
   type BlockNode,
@@ -29,7 +29,7 @@ const options = {
   quiet: shared.quiet,
   format: shared.shortFormat,
   cache: word('cache', { short: 't' }),
-  /** Allows what may lose the keys of an encrypted image; there is nothing else that it would allow. */
+  /** Accepted without effect: in QEMU it allows amendments that may lose the keys of an encrypted image. */
   force: flag({ long: 'force' }),
   list: optionList,
 } as const
@@ -71,7 +71,7 @@ async function run(call: AmendCall): Promise<number> {
   })
 }
 
-/** Options that a format can change. @throws Failure */
+/** The options that a format can change. @throws Failure */
 function amendTable({ name, amendOptions }: AnyDriver): OptionTable {
   if (!amendOptions) throw new Failure(`Format driver '${name}' does not support option amendment`)
   return amendOptions
@@ -97,7 +97,7 @@ async function amendNode(call: AmendCall, node: BlockNode, list: string, progres
   }
 }
 
-/** Reads the list, and says of an option that cannot be changed whether it can at least be given to `create`. */
+/** Parses the list; the failure for an option that cannot be changed tells if `create` takes it. */
 function readAmendments(
   list: string,
   table: OptionTable,

@@ -1,4 +1,4 @@
-/** `bench`: sends many equal requests to an image, and says how long they took. */
+/** `bench`: sends many equal requests to an image, and prints how long they took. */
 import { type BlockNode, cacheMode, errorText, readUnsigned } from '@vmblock/block-core'
 import { allocateAligned } from '@vmblock/block-core/node'
 import { fixedText } from '@vmblock/cli'
@@ -9,7 +9,7 @@ import { Failure, usageFailure } from '../output.ts'
 import { FlushFailure, RequestLoop } from '../request-loop.ts'
 import { MAX_INT, requireSize } from '../size-text.ts'
 
-/** A whole number from `min` to `max`, `what` naming it in the message. */
+/** An option with an integer from `min` to `max`; `what` names it in the message. */
 const number = (
   what: string,
   min: number,
@@ -42,7 +42,7 @@ const aioWay: OptionKind<Aio> = {
   read(text, before) {
     const way = findAio(text)
     if (!way) throw new Failure(`Invalid aio option: ${text}`)
-    // As in QEMU, where each way but the first has a flag, and none takes back another.
+    // As in QEMU, where every value but `threads` sets a flag, and none clears another's.
     return before === 'native' || (before !== undefined && way === 'threads') ? before : way
   },
 }
@@ -63,7 +63,7 @@ const SIZE = 4096n
 
 const options = {
   count: number('request count', 0, Number(MAX_INT), { short: 'c', argument: 'count' }),
-  // QEMU takes a depth of 0, and then waits for nothing without end.
+  // QEMU accepts a depth of 0, and then waits forever.
   depth: number('queue depth', 1, Number(MAX_INT), { short: 'd', argument: 'depth' }),
   format: shared.shortFormat,
   flushInterval: number('flush interval', 0, Number(MAX_INT), { long: 'flush-interval', argument: 'count' }),
@@ -124,7 +124,7 @@ async function measure({ options, output }: BenchCall, node: BlockNode): Promise
       `(starting at offset ${offset}, step size ${step})\n`,
   )
   if (flushInterval > 0) output.print(`Sending flush every ${flushInterval} requests\n`)
-  // As in QEMU all requests share one buffer.
+  // As in QEMU, all requests share one buffer.
   const buffer = allocateAligned(size)
   buffer.fill(options.pattern ?? 0)
   const plan = {

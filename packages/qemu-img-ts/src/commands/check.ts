@@ -1,4 +1,4 @@
-/** `check`: looks for inconsistencies, repairs them if asked, and tells what is left by its exit status. */
+/** `check`: looks for inconsistencies, repairs them on request; the exit status tells what remains. */
 import {
   type BlockNode,
   type CheckReport,
@@ -11,7 +11,7 @@ import { type Call, defineCommand, isJson, type OptionKind, shared, word } from 
 import { openImage, requireCacheMode, withImage } from '../image.ts'
 import { Failure, usageFailure } from '../output.ts'
 
-/** Exit statuses beside 0 (consistent) and 1 (not checked). */
+/** Exit statuses besides 0 (consistent) and 1 (not checked). */
 const CORRUPT = 2
 const LEAKING = 3
 const UNSUPPORTED = 63

@@ -1,4 +1,4 @@
-/** `commit`: writes what an overlay holds down into a backing file. */
+/** `commit`: writes the content of an overlay into a backing file. */
 import {
   type BlockNode,
   backingOf,
@@ -67,7 +67,7 @@ async function run(call: CommitCall): Promise<number> {
       const base = options.base === undefined ? below! : await findBase(call, node, filename, options.base)
       refuseOwnFiles(node, skipFilters(base))
       await copyDown(call, node, skipFilters(base), progress)
-      // Overlays of a lower layer are left alone: their backing file then shows the new content beneath them.
+      // With `-b` the overlay is not emptied: layers in between might hide the new content of the base.
       if (!options.drop && options.base === undefined) await empty(node)
       return 0
     }),
@@ -76,7 +76,7 @@ async function run(call: CommitCall): Promise<number> {
   return status
 }
 
-/** Refuses to write into a file that another layer is read from, whatever locks say. @throws Failure */
+/** Refuses to write into a file that another layer is read from, even if locks allow it. @throws Failure */
 function refuseOwnFiles(top: BlockNode, base: BlockNode): void {
   const written = filesOf(base, true)
   for (let layer: BlockNode | undefined = top; layer; layer = backingOf(layer)) {
@@ -95,7 +95,7 @@ async function copyDown(
   base: BlockNode,
   progress: Progress,
 ): Promise<void> {
-  // Here and not in the job, because QEMU words the failure of either in its own way.
+  // Reopened here and not in the job, because QEMU has different messages for the two failures.
   if (base.readOnly) await reopenNode(base, { readOnly: false })
   try {
     await commitNode(top, {
@@ -110,7 +110,9 @@ async function copyDown(
   progress.set(100)
 }
 
-/** Drops what the overlay holds. Not every format can; it then holds what its backing file now holds too. */
+/**
+ * Empties the overlay. A format that cannot do this keeps its content, which the backing file now has too.
+ */
 async function empty(top: BlockNode): Promise<void> {
   try {
     await skipFilters(top).makeEmpty()
@@ -120,7 +122,7 @@ async function empty(top: BlockNode): Promise<void> {
   }
 }
 
-/** The layer below `top` that `-b` names, as a header would: relative to the image above it. */
+/** Finds the layer below `top` that `-b` names; names are relative to the image above, as in a header. */
 async function findBase(
   call: CommitCall,
   top: BlockNode,
@@ -144,7 +146,7 @@ async function isNamed(
   const place = placeOf(above)
   const named = (await above.info()).backingFilename
   const full = named === undefined ? undefined : resolveBackingFilename(place, named)
-  // Another one than the header says was given, or no path: names are all there is to compare.
+  // The backing file is not the one in the header, or has no path: only names can be compared.
   if (full !== below.filename || [wanted, full].some(hasProtocol))
     return [named, full, below.filename].includes(wanted)
   const realPath = async (name: string): Promise<string> => (await call.services.realPath?.(name)) ?? name

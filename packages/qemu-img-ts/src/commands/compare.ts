@@ -7,17 +7,17 @@ import { Failure, usageFailure } from '../output.ts'
 import type { Progress } from '../progress.ts'
 import { withProgress } from '../with-progress.ts'
 
-/** Exit statuses beside 0 (identical). */
+/** Exit statuses besides 0 (identical). */
 const DIFFERENT = 1
 const NOT_OPENED = 2
 const STATUS_FAILED = 3
 const READ_FAILED = 4
 
-/** Bytes after which progress is told. QEMU's IO_BUF_SIZE. */
+/** Bytes after which progress is updated. QEMU's IO_BUF_SIZE. */
 const PIECE = 2 * 1024 * 1024
-/** Bytes that are read at once, small enough to be still in the processor's cache when they are compared. */
+/** Bytes read at once, few enough to be still in the processor's cache when they are compared. */
 const STEP = 256 * 1024
-/** Bytes in which the place of a difference is told. */
+/** Unit in which the offset of a difference is reported, in bytes. */
 const SECTOR = 512
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 2
@@ -110,13 +110,13 @@ async function compareDisks(call: CompareCall, a: Disk, b: Disk, progress: Progr
 
 const mismatchAt = (offset: number): string => `Content mismatch at offset ${offset}!`
 
-/** One of the two disks, as it is gone over. */
+/** The traversal of one disk. */
 class Walk {
   readonly disk: Disk
   readonly #cursor: StatusCursor
   readonly #buffer = allocateAligned(STEP)
 
-  /** @param whole asks for whole runs, since strict mode compares where they end */
+  /** @param whole whether to get whole runs, since strict mode compares where they end */
   constructor(disk: Disk, whole: boolean) {
     this.disk = disk
     this.#cursor = new StatusCursor(disk.node, { whole })
@@ -133,9 +133,9 @@ class Walk {
   }
 
   /**
-   * Reads at most {@link STEP} bytes, which stay until the next call.
+   * Reads at most {@link STEP} bytes, which are valid until the next call.
    *
-   * @param piece where the piece begins that messages name
+   * @param piece the start of the piece, for messages
    * @throws Failure
    */
   async read(offset: number, bytes: number, piece: number): Promise<Uint8Array> {
@@ -151,7 +151,7 @@ class Walk {
   }
 }
 
-/** @returns what to say of the first difference */
+/** Compares a range. @returns the message about the first difference; undefined if there is none */
 async function compareRange(
   a: Walk,
   b: Walk,
@@ -180,7 +180,7 @@ async function compareRange(
   return undefined
 }
 
-/** Reads both, at the same time; a failure of the first one is told first. */
+/** Reads both disks at the same time; if both fail, the first one's failure is reported. */
 async function firstDifference(a: Walk, b: Walk, offset: number, bytes: number): Promise<number | undefined> {
   for (let at = offset; at < offset + bytes; at += STEP) {
     const length = Math.min(STEP, offset + bytes - at)
@@ -194,7 +194,7 @@ async function firstDifference(a: Walk, b: Walk, offset: number, bytes: number):
   return undefined
 }
 
-/** Offset of the first byte from `start` to the end that is not zero. */
+/** Finds the first nonzero byte from `start` to the end. @returns its offset */
 async function findContent(
   walk: Walk,
   start: number,
@@ -222,7 +222,7 @@ async function firstContent(walk: Walk, offset: number, bytes: number): Promise<
   return undefined
 }
 
-/** Strict mode compares QEMU's status flags, one of which says that a run ends with the disk. */
+/** Whether QEMU's status flags are equal, for strict mode; one flag says that a run ends with the disk. */
 function sameStatus(a: Disk, statusA: ChainStatus, b: Disk, statusB: ChainStatus, offset: number): boolean {
   const flags = (disk: Disk, status: ChainStatus): string =>
     [

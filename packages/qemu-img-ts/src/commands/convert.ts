@@ -1,4 +1,4 @@
-/** `convert`: copies disks, one behind the other, into an image of another format or place. */
+/** `convert`: copies disks, one after the other, into a new or existing image. */
 import {
   type AnyDriver,
   type BlockNode,
@@ -35,9 +35,9 @@ import { withProgress } from '../with-progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1
-/** Bytes of zeroes that are left out, where nothing else is said. */
+/** Default for the shortest run of zeroes that is left out, in bytes. */
 const MIN_SPARSE = 4096
-/** Bytes: the longest stretch of zeroes that may be asked for. QEMU's MAX_BUF_SECTORS. */
+/** The largest value of `-S`, in bytes. QEMU's MAX_BUF_SECTORS. */
 const MAX_SPARSE = 16 * 1024 * 1024
 const MAX_PARALLEL = 16
 
@@ -160,7 +160,7 @@ function refuseContradictions({ options }: ConvertCall): void {
   refuse(options.skipBrokenBitmaps && !options.bitmaps, 'Use of --skip-broken-bitmaps requires --bitmaps')
 }
 
-/** Opens every source, and closes what was opened. */
+/** Opens all sources, and closes them afterwards. */
 async function withSources(
   call: ConvertCall,
   names: readonly string[],
@@ -194,7 +194,7 @@ async function convertInto(
     throw new Failure(
       'Having a backing file for the target makes no sense when concatenating multiple input images',
     )
-  // QEMU says this and ends with success.
+  // QEMU prints this, but exits with success.
   if (options.targetIsZero && backing !== undefined)
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
   const cache = requireCacheMode(options.cache ?? 'unsafe', 'cache option')
@@ -217,21 +217,22 @@ async function convertInto(
     if (status !== 0) await undo?.()
     return status
   } catch (error) {
-    // Half an image looks like a whole one; but the user who ended it knows, and may want what is there, as with QEMU.
+    // Half an image looks like a whole one. But users who interrupt know it, and may want to keep it, as with
+    // QEMU.
     if (!(error instanceof Failure && error.status === INTERRUPTED)) await undo?.()
     throw error
   }
 }
 
-/** What is to be copied, and where to. Sizes in bytes. */
+/** The sources and the target of a conversion. Sizes in bytes. */
 interface Filling {
   readonly sources: readonly BlockNode[]
-  /** Of each source, in whole sectors. */
+  /** The size of each source, rounded up to whole sectors. */
   readonly bytes: readonly number[]
   readonly total: number
   readonly request: ImageRequest
   readonly backing: string | undefined
-  /** The target was made for this. */
+  /** Whether the target was created for this conversion. */
   readonly isNew: boolean
 }
 
@@ -265,8 +266,8 @@ async function fillTarget(
 }
 
 /**
- * Without `-O` raw bytes are written, also into what is there already. An image of another format would be lost, which QEMU
- * does not mind. @throws Failure
+ * Refuses an existing target in another format if `-O` is missing: raw bytes would overwrite it, which QEMU
+ * allows. @throws Failure
  */
 async function refuseOtherFormat({ options, environment }: ConvertCall, name: string, target: BlockNode) {
   const file = target.file?.node
@@ -279,9 +280,9 @@ async function refuseOtherFormat({ options, environment }: ConvertCall, name: st
 }
 
 /**
- * Refuses to write into what is read: the sources, all that is below them, and the backing file of the target.
+ * Refuses a target that is also read: the sources, all files below them, and the backing file of the target.
  *
- * @throws Failure in QEMU's words where its locks would refuse it, too
+ * @throws Failure, in QEMU's words if its locks would refuse the target, too
  */
 async function refuseOwnFiles(
   call: ConvertCall,
@@ -303,7 +304,7 @@ async function refuseOwnFiles(
   }
   if (!image) {
     const quiet = { ...environment, onWarn: () => {} }
-    // What cannot be opened is told by the open that is meant.
+    // If it cannot be opened, the later open reports that.
     const node = await openImage(call, { ...request, look: true }, quiet).catch(() => undefined)
     const written = node ? filesOf(node, true) : []
     await node?.close()
@@ -325,7 +326,7 @@ async function refuseOwnFiles(
     )
 }
 
-/** What formats cannot do yet, in the words that QEMU has for formats that never can. @throws Failure */
+/** Refuses features that no format has yet, in QEMU's words for formats without them. @throws Failure */
 function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly BlockNode[]): void {
   if (options.snapshot !== undefined) {
     if (more.length > 0) throw new Failure('No support for concatenating multiple snapshot')
@@ -337,14 +338,14 @@ function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly Blo
   if (options.bitmaps) throw new Failure('Source lacks bitmap support')
 }
 
-/** Whether nothing shows in a new image: a file begins empty, a device with whatever it held. */
+/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
 function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
   if (driver.sharesFile && file) return isZeroWhenNew(file.node)
   return driver.kind === 'format' || node.growable
 }
 
-/** QEMU's words for formats that never can, and ours for those that will. */
+/** The failure for a format that cannot compress: QEMU's words if it never can, ours if it will. */
 const noCompression = ({ name, createOptions = {} }: AnyDriver): Failure =>
   new Failure(
     'compression_type' in createOptions
@@ -352,7 +353,7 @@ const noCompression = ({ name, createOptions = {} }: AnyDriver): Failure =>
       : 'Compression not supported for this file format',
   )
 
-/** The image that is to be made, as large as the sources together. @throws Failure */
+/** Plans the image to create, as large as the sources together. @throws Failure */
 function planTarget({ options, output, services }: ConvertCall, filename: string, total: number): NewImage {
   const { targetFormat: format = 'raw', list, backing, backingFormat } = options
   const request = { filename, format, list, backing, backingFormat }
@@ -371,7 +372,10 @@ function planTarget({ options, output, services }: ConvertCall, filename: string
   return image
 }
 
-/** A target that cannot be opened afterwards must not take the place of what is there. @throws Failure */
+/**
+ * Checks that the backing file opens: a target that cannot be opened must not replace an existing file.
+ * @throws Failure
+ */
 async function requireBacking(
   { environment }: ConvertCall,
   name: string,

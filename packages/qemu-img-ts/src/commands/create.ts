@@ -1,4 +1,4 @@
-/** `create`: makes a new image, in the steps and with the words of QEMU's `bdrv_img_create`. */
+/** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
 import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
 import { type Call, defineCommand, flag, shared, word } from '../command.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
@@ -83,7 +83,7 @@ async function createImage(
   }
 }
 
-/** Refuses to empty what the new image needs, whatever it is called. @throws Failure */
+/** Refuses to empty files that the new image needs, under any name. @throws Failure */
 async function refuseOwnFiles({ environment }: CreateCall, { filename, given }: NewImage): Promise<void> {
   const backing = given.get('backing_file')?.text
   const data = given.get('data_file')?.text
@@ -104,7 +104,7 @@ async function refuseOwnFiles({ environment }: CreateCall, { filename, given }: 
   if (isSame) throw new Failure('Error: Trying to create an image with the same filename as its data file')
 }
 
-/** The size of the new image: what was given, or that of the backing file, which must open unless `-u` was given. */
+/** The size of the new image: as given, or that of the backing file, which must open unless `-u` is given. */
 async function sizeOf({ options, environment }: CreateCall, { filename, given }: NewImage): Promise<bigint> {
   const size = given.get('size')?.number
   const backing = given.get('backing_file')?.text
@@ -124,7 +124,7 @@ async function sizeOf({ options, environment }: CreateCall, { filename, given }:
     filename: full,
     'read-only': true,
     'force-share': true,
-    // Its size is all that is wanted: an encrypted one needs no key for that.
+    // Only the size is needed: for that an encrypted image needs no key.
     'no-io': true,
   }).catch((error: unknown) => {
     throw new Failure(messageOf(error), { hint: 'Could not open backing image.' })

@@ -1,7 +1,7 @@
-/** Every subcommand by name, each loaded when it is used: scripts start this program thousands of times. */
+/** All subcommands by name, loaded on use: scripts start this program thousands of times. */
 import type { AnyCommand } from '../command.ts'
 
-/** Subcommands and what loads them. */
+/** Subcommands, with the functions that load them. */
 export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   amend: async () => (await import('./amend.ts')).amend,
   bench: async () => (await import('./bench.ts')).bench,

@@ -1,4 +1,4 @@
-/** `info`: what an image says of itself, for people or as JSON. Opens nothing that the image refers to. */
+/** `info`: prints facts about an image, for people or as JSON. Opens no files that the image refers to. */
 import {
   type BlockNode,
   errorText,
@@ -74,7 +74,7 @@ function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageReque
   )
 }
 
-/** Backing files and data files become empty disks: what they hold, and whether they exist, is no matter here. */
+/** An environment that replaces backing and data files by empty disks: they do not matter here. */
 function alone(environment: OpenEnvironment): OpenEnvironment {
   return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
 }
@@ -114,7 +114,7 @@ async function describe(node: BlockNode): Promise<ImageInfo> {
   }
 }
 
-/** QEMU reads them when it opens an image, and cannot open it otherwise. */
+/** Lists the snapshots. QEMU reads them when it opens an image, and fails to open it if it cannot. */
 async function snapshotsOf(node: BlockNode): Promise<readonly SnapshotInfo[]> {
   try {
     return await node.listSnapshots()
@@ -132,7 +132,7 @@ function fullName(node: BlockNode, name: string): { readonly 'full-backing-filen
     const full = resolveBackingFilename(placeOf(node), name)
     return full === undefined ? {} : { 'full-backing-filename': full }
   } catch {
-    // A relative name, in an image that has no name itself.
+    // A relative name in an image that has no name itself.
     return {}
   }
 }

@@ -1,4 +1,4 @@
-/** `map`: where the content of a disk is: in which layer of a backing chain, and where in its file. */
+/** `map`: shows where a disk's content is: the layer of the backing chain, and the offset in its file. */
 import {
   type BlockNode,
   backingOf,
@@ -48,12 +48,12 @@ interface MapEntry {
   readonly present: boolean
   readonly zero: boolean
   readonly data: boolean
-  /** Where it is in a file, in bytes. */
+  /** Offset in the file, in bytes. */
   readonly offset?: number | undefined
   readonly filename?: string | undefined
 }
 
-/** What QEMU prints where there is nothing to print. */
+/** The entry that QEMU prints for an empty range. */
 const NOTHING = { length: 0, depth: 0, present: false, zero: false, data: false }
 
 async function run(call: MapCall): Promise<number> {
@@ -88,7 +88,7 @@ async function run(call: MapCall): Promise<number> {
   })
 }
 
-/** Looks down the backing chain for the layer that decides. */
+/** Walks down the backing chain to the layer that provides the range. */
 async function entryAt(top: BlockNode, start: number, bytes: number): Promise<MapEntry> {
   let length = bytes
   for (let node = skipFilters(top), depth = 0; ; depth++) {
@@ -97,11 +97,11 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
     })
     length = status.bytes
     const backing = backingOf(node)
-    // Where no layer below has anything, what is not there reads as zeroes.
+    // If no layer below reaches this offset, an unallocated range reads as zeroes.
     const missing = !status.allocated && canHaveBacking(node) && (!backing || start >= backing.size)
     if (status.data || status.zero || missing || !backing) {
       const { host } = status
-      // A protocol is the place itself.
+      // The offset in a protocol node is the offset in its file.
       const isPlace = !host && status.allocated && node.driver.kind === 'protocol'
       return {
         start,
@@ -118,7 +118,7 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
   }
 }
 
-/** Whether two entries are one to whom they are shown. */
+/** Whether two entries print as one. */
 function merges(current: MapEntry, found: MapEntry, json: boolean): boolean {
   const next = json ? found : withoutKinds(found)
   if (current.length === 0) return false
@@ -130,7 +130,7 @@ function merges(current: MapEntry, found: MapEntry, json: boolean): boolean {
   return offset + current.length === next.offset
 }
 
-/** People are shown data alone, so all that is none is alike. */
+/** The human format shows only data, so all other entries are equal. */
 const withoutKinds = (entry: MapEntry): MapEntry =>
   entry.data && !entry.zero ? entry : { ...entry, data: false, zero: true }
 

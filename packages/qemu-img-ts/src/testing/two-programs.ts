@@ -1,4 +1,4 @@
-/** Runs the same command lines through QEMU's qemu-img and through ours, each in a directory of its own. */
+/** Runs the same command lines with QEMU's qemu-img and with ours, each in its own directory. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -7,7 +7,7 @@ import { nodeEnvironment } from '@vmblock/cli'
 import type { Services } from '../command.ts'
 import { main } from '../main.ts'
 
-/** What a program said, and its exit status. */
+/** The output of a program, and its exit status. */
 export interface Said {
   readonly out: string
   readonly err: string
@@ -18,7 +18,7 @@ export interface Said {
 export const hasQemu = (): boolean =>
   ['qemu-img', 'qemu-io'].every((name) => spawnSync(name, ['--version']).error === undefined)
 
-/** Services of a process of Node. */
+/** Services of a Node.js process. */
 export const nodeServices = (): Services => ({
   ...nodeEnvironment({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
   readFile: (name) => fs.promises.readFile(name),
@@ -41,11 +41,11 @@ export async function runOurs(words: readonly string[], services = nodeServices(
   return { ...said, status }
 }
 
-/** Words of a line, with quotes as in a shell. */
+/** Splits a line into words, with quotes as in a shell. */
 const splitWords = (line: string): string[] =>
   [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!)
 
-/** What a process can do, of which the tests may have one and the program may not. */
+/** The parts of `process` that tests pass in, and the program may not use. */
 interface Home {
   readonly env: Readonly<Record<string, string | undefined>>
   cwd(): string
@@ -56,11 +56,11 @@ interface Home {
  * Two directories with the same names in them, one for each program. A line is a command line of qemu-img for
  * both programs, unless it begins with one of these:
  *
- * - `made:` QEMU's qemu-img runs in both directories, so that our own writing plays no part
+ * - `made:` QEMU's qemu-img runs in both directories, independently of our own program
  * - `io:FORMAT:` QEMU's qemu-io does so, to put content into images; it may kill itself
- * - `judge:` QEMU's qemu-img looks at both directories, and must say the same of what both programs left there
- * - `held:` as `judge: map`, but of each run only whether the image itself holds it: a format may leave what it
- *   need not write to the file below, or write zeroes there
+ * - `judge:` QEMU's qemu-img runs in both directories, and must print the same for the files of both programs
+ * - `held:` as `judge: map`, but compares only whether the image itself holds each run: a format may leave
+ *   ranges that it need not write to the file below, or write zeroes there
  * - `copy:` copies a file in both
  * - `remove:` deletes a file in both
  */
@@ -79,7 +79,7 @@ export class TwoPrograms {
     home.chdir(this.#ours)
   }
 
-  /** Runs a line. @returns what was said, to be compared; undefined for a line that only prepares */
+  /** Runs a line. @returns the outputs to compare; undefined for a line that only prepares */
   async run(line: string): Promise<{ readonly theirs: Said; readonly ours: Said } | undefined> {
     const [, verb = 'both', rest = ''] = /^(?:(made|io:\w+|judge|held|copy|remove): )?(.*)$/s.exec(line)!
     const words = splitWords(rest)
@@ -98,7 +98,7 @@ export class TwoPrograms {
     return undefined
   }
 
-  /** Runs lines in order. @returns what both programs said of each, to be compared */
+  /** Runs lines in order. @returns the outputs of both programs for each, to compare */
   async runAll(lines: readonly string[]): Promise<{ readonly ours: object[]; readonly theirs: object[] }> {
     const [ours, theirs]: [object[], object[]] = [[], []]
     for (const line of lines) {
@@ -138,7 +138,7 @@ export class TwoPrograms {
   }
 }
 
-/** How much of a file its host allocates is nobody's merit, and what a program takes for its work is not compared here. */
+/** Removes allocated sizes, which depend on the host, and times, which are not compared here. */
 const comparable = ({ out, err, status }: Said): Said => ({
   out: out
     .replaceAll(/^disk size: .*$/gm, 'disk size: X')
@@ -148,7 +148,7 @@ const comparable = ({ out, err, status }: Said): Said => ({
   status,
 })
 
-/** What a file of tests has of vitest, and the process that tests change the directory of. */
+/** The functions of vitest that are needed, and the process whose directory tests change. */
 interface Surroundings {
   readonly home: Home
   beforeEach(prepare: () => void): void
@@ -156,7 +156,7 @@ interface Surroundings {
   expect(actual: unknown): { toEqual(expected: unknown): void }
 }
 
-/** Two programs for every test of a file. @throws Error where they must be there and are not */
+/** Sets up two programs for every test of a file. @throws Error if QEMU is required but not installed */
 export function comparison({ home, beforeEach, afterEach, expect }: Surroundings) {
   const installed = hasQemu()
   if (!installed && home.env['REQUIRE_QEMU'] === '1')
@@ -170,7 +170,7 @@ export function comparison({ home, beforeEach, afterEach, expect }: Surroundings
     installed,
     /** Puts the same file into both directories. */
     write: (name: string, bytes: Uint8Array): void => two.write(name, bytes),
-    /** Runs lines in order; each must be said alike. */
+    /** Runs lines in order; both programs must print the same for each. */
     async sayTheSame(lines: readonly string[]): Promise<void> {
       const { ours, theirs } = await two.runAll(lines)
       expect(ours).toEqual(theirs)

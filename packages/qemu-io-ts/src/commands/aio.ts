@@ -1,6 +1,7 @@
 /**
- * `aio_read`, `aio_write`, `aio_flush`: requests that run beside the following commands. Each succeeds when
- * it is submitted; what became of it is printed when it completes, and never changes the exit status.
+ * `aio_read`, `aio_write`, `aio_flush`: requests that run concurrently with later commands. Each command
+ * succeeds when its request is submitted; the result is printed when the request completes, and never changes
+ * the exit status.
  */
 import { errorText } from '@vmblock/block-core'
 import { defineCommand, type OptionKind, Stop } from '../command.ts'
@@ -9,7 +10,7 @@ import { flag, parseLengths, parseSize, pattern } from '../kinds.ts'
 import { report } from '../report.ts'
 import { firstMismatch, within } from './requests.ts'
 
-/** `-i`: only says so. In QEMU it is counted among the invalid requests of the device's statistics. */
+/** `-i`: only prints a message. In QEMU it also counts as an invalid request in the device's statistics. */
 const invalid = (operation: string): OptionKind<never> => ({
   takesValue: false,
   parse() {
@@ -93,7 +94,7 @@ export const aioWrite = defineCommand({
     const { C, f, P, q, u, z } = options
     if (z && operands.length !== 2) throw new Stop('-z supports only a single length parameter\n')
     if (u && !z) throw new Stop('-u requires -z to be specified\n')
-    // -z wins over -P, without a word: QEMU has a message for it that it never comes to.
+    // -z silently wins over -P: QEMU has a message for this, but never reaches it.
     const offset = parseSize(operands[0]!, session)
     const bytes = z
       ? parseSize(operands[1]!, session)

@@ -1,4 +1,4 @@
-/** `alloc` and `map`: what the top layer holds. */
+/** `alloc` and `map`: show the allocation of the top layer. */
 import { type BlockNode, errorText } from '@vmblock/block-core'
 import { defineCommand, Stop } from '../command.ts'
 import { parseSize } from '../kinds.ts'
@@ -26,7 +26,7 @@ export const alloc = defineCommand({
       } catch (error) {
         throw new Stop(`is_allocated failed: ${errorText(error)}\n`)
       }
-      // Beyond the end there is nothing to count.
+      // The range ends at the end of the disk.
       if (run.bytes === 0) count = done
       if (run.allocated) allocated += run.bytes
       done += run.bytes
@@ -74,7 +74,7 @@ export const map = defineCommand({
   },
 })
 
-/** The longest run from `offset` that is, or is not, allocated. */
+/** Finds the longest run from `offset` with the same allocation. */
 async function mergedRun(
   node: BlockNode,
   offset: number,

@@ -1,4 +1,4 @@
-/** `break`, `remove_break`, `resume` and `wait_break`: a blkdebug filter below stops requests at named steps. */
+/** `break`, `remove_break`, `resume`, `wait_break`: a blkdebug filter below suspends requests at events. */
 import { BlockError, type BlockNode, type Breakpoints, errorText } from '@vmblock/block-core'
 import { defineCommand, Stop } from '../command.ts'
 
@@ -56,7 +56,7 @@ export const resume = defineCommand({
     attempt('Could not resume request', () => breakpointsOf(node).resume(tag!)),
 })
 
-/** Longer than a timer of the host may be is no wait at all, so forever is made of days. */
+/** Forever is waited in days: a timer that exceeds the host's limit would fire at once. */
 const DAY = 86_400_000
 
 /** `wait_break`. Without blkdebug it waits forever, as QEMU does. */
@@ -70,7 +70,7 @@ export const waitBreak = defineCommand({
   async run({ session, node, operands: [tag] }) {
     const over = new AbortController()
     const suspended = breakpointsOrNever(node, tag!).then(() => over.abort())
-    // A program with nothing but a promise to wait for would end; a timer keeps it.
+    // A pending promise alone does not keep the process alive; a timer does.
     while (!over.signal.aborted)
       await session.wait(Promise.race([suspended, session.services.sleep(DAY, over.signal)]))
     return 'ok'

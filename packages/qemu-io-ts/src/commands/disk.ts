@@ -5,7 +5,7 @@ import { flag, parseSize } from '../kinds.ts'
 import { humanSize, report } from '../report.ts'
 import { within } from './requests.ts'
 
-/** `flush`. It is silent; an error shows in the exit status alone. */
+/** `flush`. It is silent; an error shows only in the exit status. */
 export const flush = defineCommand({
   name: 'flush',
   alias: 'f',
@@ -46,7 +46,7 @@ export const truncate = defineCommand({
   operands: { min: 1 },
 
   async run({ session, node, options, operands, words }) {
-    // QEMU names the first word in its message, even where that is an option.
+    // QEMU names the first word in its message, even if that is an option.
     const size = parseSize(operands[0]!, session, words[0])
     await session.wait(node.truncate(size, { preallocation: options.m ?? 'off', exact: false }))
     return 'ok'

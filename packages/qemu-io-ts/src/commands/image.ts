@@ -13,7 +13,7 @@ import {
 import { flag, text } from '../kinds.ts'
 import type { Session } from '../session.ts'
 
-/** The `-o` options, read one after the other; later ones win. */
+/** Merges the `-o` options; later ones win. */
 function mergeGiven(
   session: Session,
   given: readonly { readonly name: string; readonly value: unknown }[],
@@ -108,7 +108,7 @@ export const reopen = defineCommand({
     if (options.c && 'cache' in driverOptions)
       throw new Stop('Cannot set both -c and the cache options\n', 'error')
     const layer = describedNode(node)
-    // Only -r gives the right to write back; an option cannot take it from who holds it.
+    // Only -r releases the permission to write; an option cannot take it from its holder.
     const { 'read-only': readOnly } = driverOptions
     if (!layer.readOnly && (readOnly === 'on' || readOnly === 'true' || readOnly === 'yes'))
       throw new Stop(`Read-only block node '${layer.name}' cannot support read-write users\n`, 'error')

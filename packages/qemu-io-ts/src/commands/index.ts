@@ -10,7 +10,7 @@ import { abort, help, quit, sigraise, sleep } from './program.ts'
 import { read, readv } from './read.ts'
 import { write, writev } from './write.ts'
 
-/** The table from which the dispatcher, `help` and completion work. */
+/** The table for the dispatcher, `help` and completion. */
 export const COMMANDS: readonly AnyCommand[] = [
   read,
   readv,

@@ -1,14 +1,14 @@
-/** `info`: what the driver of the image knows. */
+/** `info`: prints the facts that the driver has about the image. */
 import type { BlockNode } from '@vmblock/block-core'
 import { factsText } from '@vmblock/cli'
 import { defineCommand } from '../command.ts'
 import { describedNode } from '../image.ts'
 import { humanSize } from '../report.ts'
 
-/** Places of which QEMU knows nothing, so that its `info` fails after the first line. */
+/** Drivers without facts in QEMU, so that its `info` fails after the first line. */
 const WITHOUT_FACTS = new Set(['null-co'])
 
-/** Whether a driver, or the place below a filter or raw image, has facts to tell. */
+/** Whether the driver of a node has facts; for a filter or raw image, that of the node below. */
 function hasFacts(node: BlockNode): boolean {
   if (!node.can('info') || WITHOUT_FACTS.has(node.driver.name)) return false
   const { file } = node
@@ -27,7 +27,7 @@ export const info = defineCommand({
   async run({ session, node, print }) {
     const described = describedNode(node)
     const name = `format name: ${described.driver.name}\n`
-    // Protocols are named twice, as format and as protocol.
+    // Protocols are printed twice, as format and as protocol.
     print(described.driver.kind === 'protocol' ? name + name : name)
     if (!hasFacts(described)) return 'failed'
     const facts = await session.wait(described.info())

@@ -41,7 +41,7 @@ export const quit = defineCommand({
   },
 })
 
-/** `sleep`. Requests in flight go on meanwhile. */
+/** `sleep`. Requests in flight continue meanwhile. */
 export const sleep = defineCommand({
   name: 'sleep',
   summary: 'waits for the given value in milliseconds',
@@ -58,7 +58,7 @@ export const sleep = defineCommand({
 
 const SIGABRT = 6
 
-/** Dies by a signal: the process, or where that must live, the image. */
+/** Raises a signal in the process; if the process must survive, crashes the image instead. */
 async function raise(session: Session, signal: number): Promise<void> {
   session.flush()
   const { raise } = session.services
@@ -66,7 +66,7 @@ async function raise(session: Session, signal: number): Promise<void> {
   else if (signal !== 0) await session.crash(signal)
 }
 
-/** `abort`: dies with nothing flushed and nothing closed, except for the texts already printed. */
+/** `abort`: dies without flushing or closing the image; only printed text is flushed. */
 export const abort = defineCommand({
   name: 'abort',
   summary: 'simulate a program crash using abort(3)',
@@ -79,7 +79,7 @@ export const abort = defineCommand({
   },
 })
 
-/** The C library's number of signals on Linux; QEMU lets the number itself pass. */
+/** The C library's NSIG on Linux; QEMU accepts the number itself. */
 const NSIG = 65
 
 /** `sigraise`. */

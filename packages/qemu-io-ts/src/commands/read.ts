@@ -1,4 +1,4 @@
-/** `read` and `readv`: read a range, verify it, show it. */
+/** `read` and `readv`: read a range, and verify or show it. */
 import { errorText, MAX_REQUEST } from '@vmblock/block-core'
 import { type Call, defineCommand, type Outcome, Stop, UsageMistake } from '../command.ts'
 import { hexDump } from '../hexdump.ts'
@@ -38,7 +38,7 @@ async function perform(
 export const read = defineCommand({
   name: 'read',
   alias: 'r',
-  // The -a has had no meaning for years, yet scripts compare this line.
+  // -a has had no effect for years, but scripts compare this line.
   usage: '[-abCqv] [-P pattern [-s off] [-l len]] off len',
   summary: 'reads a number of bytes at a specified offset',
   details: [
@@ -73,7 +73,7 @@ export const read = defineCommand({
       requireSectors('offset', operands[0]!)
       requireSectors('count', operands[1]!)
     }
-    // A byte that no pattern starts as shows what a driver left untouched.
+    // Filled with a byte that shows what a driver left untouched.
     const data = session.buffer(bytes, 0xab)
     const expect = options.P === undefined ? undefined : { byte: options.P, from, bytes: length }
     return perform(call, { name: 'read', offset, data, expect }, async () => {
@@ -84,7 +84,7 @@ export const read = defineCommand({
   },
 })
 
-/** `readv`. The buffers of a vector lie side by side, so they are one request. */
+/** `readv`. The buffers of a vector are contiguous here, so they are one request. */
 export const readv = defineCommand({
   name: 'readv',
   usage: '[-Cqv] [-P pattern] off len [len..]',

@@ -1,9 +1,9 @@
-/** What the commands that read and write have in common. */
+/** Functions shared by the commands that read and write. */
 import { BlockError, type BlockNode } from '@vmblock/block-core'
 
 /**
- * Refuses a request that leaves the disk. Formats do so themselves; a file or a null device as the top node
- * would grow, which QEMU's users of a device may not make it do.
+ * Refuses a request beyond the end of the disk. Formats do so themselves; a file or a null device as the top
+ * node would grow, which QEMU does not let users of a device do.
  *
  * @throws BlockError EIO
  */
@@ -15,7 +15,7 @@ export function within(node: BlockNode, offset: number, bytes: number): void {
     })
 }
 
-/** The node that has a machine-state area: filters and raw leave it to what is below them. */
+/** The node that has a machine-state area: filters and raw leave it to the node below. */
 function vmStateNode(node: BlockNode): BlockNode {
   let owner = node
   while (!owner.can('readVmState') && owner.file) owner = owner.file.node
@@ -26,13 +26,15 @@ function vmStateNode(node: BlockNode): BlockNode {
 export const loadVmState = (node: BlockNode, offset: number, into: Uint8Array): Promise<void> =>
   vmStateNode(node).readVmState(offset, into)
 
-/** Writes to the machine-state area, durably where the write cache is off. */
+/** Writes to the machine-state area; durably, if the write cache is off. */
 export async function saveVmState(node: BlockNode, offset: number, from: Uint8Array): Promise<void> {
   await vmStateNode(node).writeVmState(offset, from)
   if (!node.config.writeCache) await node.flush()
 }
 
-/** Where in `[from, from + bytes)` the first byte other than `expected` is; undefined if there is none. */
+/**
+ * The index of the first byte in `[from, from + bytes)` other than `expected`; undefined if there is none.
+ */
 export function firstMismatch(
   data: Uint8Array,
   expected: number,
@@ -43,7 +45,7 @@ export function firstMismatch(
   return undefined
 }
 
-/** `from` repeated until it fills `into`. */
+/** Fills `into` with repetitions of `from`. */
 export function repeatInto(into: Uint8Array, from: Uint8Array): void {
   for (let done = 0; done < into.length; done += from.length) {
     into.set(from.subarray(0, Math.min(from.length, into.length - done)), done)

@@ -6,7 +6,7 @@ import { report } from '../report.ts'
 import type { Session } from '../session.ts'
 import { repeatInto, saveVmState, within } from './requests.ts'
 
-/** What buffers are filled with when nobody asks for a pattern. */
+/** The byte that fills buffers if no pattern is given. */
 const DEFAULT_PATTERN = 0xcd
 
 const writeOptions = {
@@ -50,7 +50,7 @@ function refuseConflicts({ b, c, f, n, u, z, P, s }: OptionsOf<typeof writeOptio
     throw new Stop('Only one of -z, -P, and -s can be specified at the same time\n')
 }
 
-/** A buffer filled with the content of a file, over and over. */
+/** Allocates a buffer filled with repetitions of a file's content. */
 async function bufferFromFile(session: Session, bytes: number, path: string): Promise<Uint8Array> {
   let content: Uint8Array
   try {
@@ -127,7 +127,7 @@ export const write = defineCommand({
   },
 })
 
-/** `writev`. The buffers of a vector lie side by side, so they are one request. */
+/** `writev`. The buffers of a vector are contiguous here, so they are one request. */
 export const writev = defineCommand({
   name: 'writev',
   usage: '[-Cfq] [-P pattern] off len [len..]',

@@ -1,4 +1,4 @@
-/** A worker that makes a disk, writes to it and takes it out, by handles of its own: what an emulator in a worker does. */
+/** A worker that creates, writes and exports a disk with its own handles, as an emulator in a worker does. */
 import { exportImage, v86Disk } from '../browser.ts'
 
 addEventListener('message', async ({ data: name }: MessageEvent<string>) => {

@@ -1,16 +1,17 @@
 /**
- * The drive of v86 with its traps, as it calls a disk: under PIO it interrupts before it writes, does not wait, and gives a view of
- * a buffer that it uses again; a reset forgets what it waited for, and an answer that comes all the same ends whatever is running.
+ * Calls a disk as v86's drive does, with its traps: under PIO the drive interrupts before it writes, does not
+ * wait, and passes a view of a buffer that it reuses; after a reset, a late answer to an abandoned request
+ * ends the one that runs then.
  */
 import type { V86Buffer } from '../v86-interface.ts'
 
-/** One drive, which does one thing at a time as v86's does. */
+/** A drive that does one thing at a time, as v86's does. */
 export class FakeDrive {
   readonly #disk: V86Buffer
-  /** What every PIO transfer goes through. */
+  /** The buffer of all PIO transfers. */
   readonly #data = new Uint8Array(2 ** 17)
   #running: { abort: AbortController; cancelled: boolean } | undefined
-  /** Answers to requests that had been given up by a reset: v86 would take each for the end of the one that runs now. */
+  /** Counts answers to requests before a reset: v86 would take each for the end of the current request. */
   spurious = 0
 
   constructor(disk: V86Buffer) {
@@ -22,7 +23,7 @@ export class FakeDrive {
     const view = this.#data.subarray(0, bytes.length)
     view.set(bytes)
     this.#disk.set(start, view, () => undefined)
-    // The next command is on its way already.
+    // The next command already reuses the buffer.
     this.#data.fill(0xee)
   }
 
@@ -44,7 +45,7 @@ export class FakeDrive {
         start,
         length,
         (data) => {
-          // v86 itself sees to reads that were given up.
+          // v86 itself ignores answers to abandoned reads.
           if (!mine.cancelled) resolve(data)
         },
         { signal: mine.abort.signal },
@@ -52,7 +53,7 @@ export class FakeDrive {
     )
   }
 
-  /** The guest has waited long enough. */
+  /** The guest times out and resets the drive. */
   reset(): void {
     if (!this.#running) return
     this.#running.cancelled = true

@@ -1,7 +1,7 @@
 /** Time that stands still until a test moves it. */
 import type { Clock } from '../clock.ts'
 
-/** Timers, and a hand that moves them. */
+/** A clock that tests advance by hand. */
 export class ManualClock implements Clock {
   #now = 0
   readonly #timers = new Set<{ readonly at: number; readonly run: () => void }>()
@@ -16,7 +16,7 @@ export class ManualClock implements Clock {
     return this.#timers.size === 0
   }
 
-  /** Moves on, and runs what is due, in order. */
+  /** Advances the time, and runs the timers that are due, in order. */
   advance(milliseconds: number): void {
     this.#now += milliseconds
     const due = [...this.#timers].filter(({ at }) => at <= this.#now).sort((a, b) => a.at - b.at)

@@ -1,6 +1,7 @@
 /**
- * A node whose requests end when a test says so, in any order: what is not ordered by whoever asks comes out of order. A write
- * appears when it ends; what was there when a flush began is durable when the flush ends.
+ * A node whose requests end when a test says so, in any order: requests that the caller does not order end
+ * out of order. A write takes effect when it ends; the content at the start of a flush is durable when the
+ * flush ends.
  */
 import type { BlockNode } from '@vmblock/block-core'
 import { nodeOf, type Random } from '@vmblock/block-core/testing'
@@ -12,7 +13,7 @@ export interface SlowRequest {
   readonly kind: Kind
   readonly offset: number
   readonly bytes: number
-  /** Does it, and tells whoever waits. */
+  /** Carries out the request, and resolves it. */
   end(): void
   fail(error: unknown): void
 }
@@ -23,11 +24,11 @@ export class SlowDisk {
   durable: Uint8Array
   readonly node: BlockNode
   readonly pending: SlowRequest[] = []
-  /** Everything that was asked for, in order. */
+  /** All requests, in order. */
   readonly log: { readonly kind: Kind; readonly offset: number; readonly bytes: number }[] = []
-  /** Requests end by themselves, at once. */
+  /** Whether requests end by themselves, at once. */
   isFast = false
-  /** What requests fail with, while there is something. */
+  /** Makes the error that requests fail with; undefined: they succeed. */
   failure: ((kind: Kind) => unknown) | undefined
 
   constructor(bytes: number, { readOnly = false }: { readonly readOnly?: boolean } = {}) {
@@ -83,26 +84,26 @@ export class SlowDisk {
     })
   }
 
-  /** Ends one request, whichever; false: there is none. */
+  /** Ends a random request. @returns false if there is none */
   step(random: Random): boolean {
     if (this.pending.length === 0) return false
     random.pick(this.pending).end()
     return true
   }
 
-  /** From now on nothing waits. */
+  /** Ends all requests, now and from now on. */
   hurry(): void {
     this.isFast = true
     for (const request of [...this.pending]) request.end()
   }
 }
 
-/** Lets everything happen that waits for nothing but its turn. */
+/** Runs all microtasks that wait for nothing else. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 30; turn++) await Promise.resolve()
 }
 
-/** Compares many bytes faster than a test runner does. @returns the first place where they differ, or -1 */
+/** Compares many bytes faster than a test runner does. @returns the first offset where they differ, or -1 */
 export function firstDifference(a: Uint8Array, b: Uint8Array): number {
   if (a.length !== b.length) return Math.min(a.length, b.length)
   for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return at

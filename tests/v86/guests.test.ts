@@ -32,9 +32,9 @@ const PATIENCE = 600_000
 const LONG = process.env['VMBLOCK_LONG'] === '1'
 
 const sources = (folder: string): string[] =>
-  readdirSync(fileURLToPath(new URL(folder, import.meta.url)), { withFileTypes: true })
-    .filter((entry) => entry.isFile() && !entry.name.endsWith('.test.ts'))
-    .map(({ name }) => fileURLToPath(new URL(folder + name, import.meta.url)))
+  readdirSync(new URL(folder, import.meta.url), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+    .map((name) => fileURLToPath(new URL(folder + name, import.meta.url)))
 
 /**
  * The state of a booted machine that has detected a disk without writing to it. Kept, because booting takes

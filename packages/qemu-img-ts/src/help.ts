@@ -1,6 +1,7 @@
 /** The text of `--help`: usage lines from the tables of the subcommands, and explanations of parameters. */
-import { usageLine } from './command.ts'
+
 import { commands } from './commands/index.ts'
+import { usageLine } from './kit/command.ts'
 
 const INTRODUCTION = `usage: qemu-img-ts [standard options] command [command options]
 Makes, inspects and changes disk images, as QEMU's qemu-img does.

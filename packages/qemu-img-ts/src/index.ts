@@ -3,6 +3,6 @@
  * @module
  */
 export { type DriverSurroundings, nodeEnvironment as nodeDrivers, VERSION } from '@vmblock/cli'
-export type { Services } from './command.ts'
+export type { Services } from './kit/command.ts'
+export type { Streams } from './kit/output.ts'
 export { main } from './main.ts'
-export type { Streams } from './output.ts'

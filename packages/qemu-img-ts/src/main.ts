@@ -1,9 +1,9 @@
 /** The program: options before a subcommand, the subcommand, and the handling of its failure. */
 import { expects } from '@vmblock/block-core'
 import { Getopt, versionText, warnOfTrace } from '@vmblock/cli'
-import { type AnyCommand, parseCommand, type Services } from './command.ts'
 import { commands, missingCommands } from './commands/index.ts'
-import { Failure, Output, type Streams, usageFailure } from './output.ts'
+import { type AnyCommand, parseCommand, type Services } from './kit/command.ts'
+import { Failure, Output, type Streams, usageFailure } from './kit/output.ts'
 
 const OPTIONS = [
   { key: 'help', short: 'h', long: 'help', takesValue: false },

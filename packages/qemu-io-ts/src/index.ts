@@ -11,16 +11,17 @@ export {
   type TextOutput,
   VERSION,
 } from '@vmblock/cli'
-export { type AnyCommand, type Call, type Command, defineCommand, type Outcome, Stop } from './command.ts'
 export { COMMANDS } from './commands/index.ts'
-export {
-  type CacheFlags,
-  DEFAULT_MODES,
-  type Image,
-  type ImageRequest,
-  type OpenModes,
-  openImage,
-} from './image.ts'
-export { cutLines } from './lines.ts'
 export { type CommandInput, main, type Services, type Streams } from './main.ts'
-export { type Ending, Session, type SessionServices, type SessionSettings } from './session.ts'
+export {
+  type AnyCommand,
+  type Call,
+  type Command,
+  defineCommand,
+  type Outcome,
+  Stop,
+} from './session/command.ts'
+export { DEFAULT_MODES, type ImageRequest, type OpenModes, openImage } from './session/image.ts'
+export { cutLines } from './session/lines.ts'
+export type { CacheFlags, Image } from './session/services.ts'
+export { type Ending, Session, type SessionServices, type SessionSettings } from './session/session.ts'

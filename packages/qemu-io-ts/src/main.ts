@@ -9,11 +9,12 @@ import {
   versionText,
   warnOfTrace,
 } from '@vmblock/cli'
-import { Stop } from './command.ts'
 import { COMMANDS } from './commands/index.ts'
-import { DEFAULT_MODES, type Image, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './image.ts'
 import { programLine, usageText } from './program-options.ts'
-import { Session, type SessionServices } from './session.ts'
+import { Stop } from './session/command.ts'
+import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './session/image.ts'
+import type { Image } from './session/services.ts'
+import { Session, type SessionServices } from './session/session.ts'
 
 /** The source of commands if there are none on the command line. */
 export interface CommandInput {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { cutLines } from './lines.ts'
 import { usageText } from './program-options.ts'
+import { cutLines } from './session/lines.ts'
 
 async function linesOf(...chunks: string[]): Promise<string[]> {
   const encoder = new TextEncoder()

@@ -1,6 +1,6 @@
 /** The program as the process loads it: one bundled file is found and compiled faster than several. */
 export { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
-export { cutLines } from './lines.ts'
 export { main } from './main.ts'
 export { runScratch } from './scratch.ts'
+export { cutLines } from './session/lines.ts'
 export { terminalInput } from './terminal.ts'

@@ -1,7 +1,7 @@
 /** For tests: runs the program in this process, with recorded output and a fake clock. */
 import { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
-import { cutLines } from './lines.ts'
 import { main, type Services } from './main.ts'
+import { cutLines } from './session/lines.ts'
 
 /** The result of a run. */
 export interface RunResult {

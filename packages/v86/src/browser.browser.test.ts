@@ -11,8 +11,8 @@ import {
   exportImage,
   v86Disk,
 } from './browser.ts'
+import type { V86Disk } from './machine/v86-disk.ts'
 import { firstDifference } from './testing/slow-disk.ts'
-import type { V86Disk } from './v86-disk.ts'
 
 const SIZE = 2 ** 20
 const BASE = createRandom(1).bytes(SIZE)

@@ -26,12 +26,19 @@ import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
-import type { BufferedDisk } from './buffered-disk.ts'
-import { contentOf, requireDisk, requireHost, requireWorker } from './check-source.ts'
-import { exportInto, requireExportOptions } from './export-image.ts'
-import { type ExportedImage, type ExportFileOptions, exportToFile, removeLeftovers } from './exported-file.ts'
-import { type EventSource, flushOn } from './flush-on.ts'
-import type { OpenedPlace, SourceKit } from './open-source.ts'
+import type { BufferedDisk } from './disk/buffered-disk.ts'
+import { exportInto, requireExportOptions } from './export/export-image.ts'
+import {
+  type ExportedImage,
+  type ExportFileOptions,
+  exportToFile,
+  removeLeftovers,
+} from './export/exported-file.ts'
+import { type EventSource, flushOn } from './machine/flush-on.ts'
+import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
+import { diskOfSource } from './machine/v86-disk-of.ts'
+import { contentOf, requireDisk, requireHost, requireWorker } from './sources/check-source.ts'
+import type { OpenedPlace, SourceKit } from './sources/open-source.ts'
 import type {
   BlobSource,
   DiskSource,
@@ -41,12 +48,10 @@ import type {
   OverlaySource,
   PlaceSource,
   UrlSource,
-} from './source.ts'
-import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
-import { diskOfSource } from './v86-disk-of.ts'
+} from './sources/source.ts'
 
-export type { ExportFormat, ExportOptions } from './export-image.ts'
-export type { ExportedImage, ExportFileOptions } from './exported-file.ts'
+export type { ExportFormat, ExportOptions } from './export/export-image.ts'
+export type { ExportedImage, ExportFileOptions } from './export/exported-file.ts'
 
 /** The sources of a disk in a browser; a string is a URL. */
 export type BrowserDiskSource =

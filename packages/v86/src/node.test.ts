@@ -18,8 +18,8 @@ import { nodeHost } from '@vmblock/block-core/node'
 import { FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { V86Disk } from './machine/v86-disk.ts'
 import { type NodeDiskSource, v86Disk } from './node.ts'
-import type { V86Disk } from './v86-disk.ts'
 
 let directory: string
 beforeEach(() => {

@@ -24,11 +24,11 @@ import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from 
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
-import { contentOf, requireHost } from './check-source.ts'
-import type { OpenedPlace, SourceKit } from './open-source.ts'
-import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './source.ts'
-import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './v86-disk.ts'
-import { diskOfSource } from './v86-disk-of.ts'
+import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
+import { diskOfSource } from './machine/v86-disk-of.ts'
+import { contentOf, requireHost } from './sources/check-source.ts'
+import type { OpenedPlace, SourceKit } from './sources/open-source.ts'
+import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './sources/source.ts'
 
 /** The sources of a disk in Node.js; a string is a path, a `URL` must be a `file:` URL. */
 export type NodeDiskSource =

@@ -6,8 +6,8 @@ import {
   messageOf,
   type OptionTable,
 } from '@vmblock/block-core'
-import { type Call, defineCommand, flag, shared, word } from '../command.ts'
-import { openImage, requireCacheMode, withImage } from '../image.ts'
+import { openImage, requireCacheMode, withImage } from '../images/image.ts'
+import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
 import {
   asksForHelp,
   type GivenOption,
@@ -15,10 +15,10 @@ import {
   optionList,
   optionValue,
   readOptionList,
-} from '../option-list.ts'
-import { Failure, usageFailure } from '../output.ts'
-import type { Progress } from '../progress.ts'
-import { withProgress } from '../with-progress.ts'
+} from '../kit/option-list.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import type { Progress } from '../kit/progress.ts'
+import { withProgress } from '../kit/with-progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1

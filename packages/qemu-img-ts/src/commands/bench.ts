@@ -2,12 +2,12 @@
 import { type BlockNode, cacheMode, errorText, readUnsigned } from '@vmblock/block-core'
 import { allocateAligned } from '@vmblock/block-core/node'
 import { fixedText } from '@vmblock/cli'
-import { type Aio, findAio } from '../aio.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared } from '../command.ts'
-import { type CacheFlags, exactBytes, openImage, withImage } from '../image.ts'
-import { Failure, usageFailure } from '../output.ts'
-import { FlushFailure, RequestLoop } from '../request-loop.ts'
-import { MAX_INT, requireSize } from '../size-text.ts'
+import { type Aio, findAio } from '../images/aio.ts'
+import { type CacheFlags, exactBytes, openImage, withImage } from '../images/image.ts'
+import { FlushFailure, RequestLoop } from '../images/request-loop.ts'
+import { type Call, defineCommand, flag, type OptionKind, shared } from '../kit/command.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import { MAX_INT, requireSize } from '../kit/size-text.ts'
 
 /** An option with an integer from `min` to `max`; `what` names it in the message. */
 const number = (

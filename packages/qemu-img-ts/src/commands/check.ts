@@ -7,9 +7,9 @@ import {
   type RepairMode,
 } from '@vmblock/block-core'
 import { fixedText, jsonOutput } from '@vmblock/cli'
-import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../command.ts'
-import { openImage, requireCacheMode, withImage } from '../image.ts'
-import { Failure, usageFailure } from '../output.ts'
+import { openImage, requireCacheMode, withImage } from '../images/image.ts'
+import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../kit/command.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
 
 /** Exit statuses besides 0 (consistent) and 1 (not checked). */
 const CORRUPT = 2

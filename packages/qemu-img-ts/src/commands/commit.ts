@@ -11,13 +11,13 @@ import {
   resolveBackingFilename,
   skipFilters,
 } from '@vmblock/block-core'
-import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
-import { exactBytes, openImage, placeOf, requireCacheMode, withImage } from '../image.ts'
-import { Failure, usageFailure } from '../output.ts'
-import type { Progress } from '../progress.ts'
-import { filesOf } from '../same-file.ts'
-import { requireSize } from '../size-text.ts'
-import { withProgress } from '../with-progress.ts'
+import { exactBytes, openImage, placeOf, requireCacheMode, withImage } from '../images/image.ts'
+import { filesOf } from '../images/same-file.ts'
+import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../kit/command.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import type { Progress } from '../kit/progress.ts'
+import { requireSize } from '../kit/size-text.ts'
+import { withProgress } from '../kit/with-progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1

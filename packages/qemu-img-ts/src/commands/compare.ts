@@ -1,11 +1,11 @@
 /** `compare`: whether two disks have the same content; in strict mode also the same size and allocation. */
 import { type BlockNode, type ChainStatus, errorText, StatusCursor } from '@vmblock/block-core'
 import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
-import { type Call, defineCommand, flag, shared, word } from '../command.ts'
-import { openImage, requireCacheMode, withImage } from '../image.ts'
-import { Failure, usageFailure } from '../output.ts'
-import type { Progress } from '../progress.ts'
-import { withProgress } from '../with-progress.ts'
+import { openImage, requireCacheMode, withImage } from '../images/image.ts'
+import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import type { Progress } from '../kit/progress.ts'
+import { withProgress } from '../kit/with-progress.ts'
 
 /** Exit statuses besides 0 (identical). */
 const DIFFERENT = 1

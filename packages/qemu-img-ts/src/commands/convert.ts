@@ -14,9 +14,8 @@ import {
   skipFilters,
   unshareWrites,
 } from '@vmblock/block-core'
-import { beneathOf, differences } from '../beneath.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../command.ts'
-import { copyDisk, INTERRUPTED, warnOf } from '../copy-disk.ts'
+import { beneathOf, differences } from '../images/beneath.ts'
+import { copyDisk, INTERRUPTED, warnOf } from '../images/copy-disk.ts'
 import {
   type CacheFlags,
   exactBytes,
@@ -24,14 +23,15 @@ import {
   openImage,
   requireCacheMode,
   withImage,
-} from '../image.ts'
-import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../new-image.ts'
-import { asksForHelp, optionList } from '../option-list.ts'
-import { Failure } from '../output.ts'
-import type { Progress } from '../progress.ts'
-import { type Files, filesOf, filesOfChain, findSame } from '../same-file.ts'
-import { requireSize } from '../size-text.ts'
-import { withProgress } from '../with-progress.ts'
+} from '../images/image.ts'
+import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../images/new-image.ts'
+import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
+import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../kit/command.ts'
+import { asksForHelp, optionList } from '../kit/option-list.ts'
+import { Failure } from '../kit/output.ts'
+import type { Progress } from '../kit/progress.ts'
+import { requireSize } from '../kit/size-text.ts'
+import { withProgress } from '../kit/with-progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1

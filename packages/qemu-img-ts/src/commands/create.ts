@@ -1,11 +1,11 @@
 /** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
 import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
-import { type Call, defineCommand, flag, shared, word } from '../command.ts'
-import { creationHelp, makeImage, type NewImage, planImage } from '../new-image.ts'
-import { asksForHelp, optionList, shownOptions } from '../option-list.ts'
-import { Failure, usageFailure } from '../output.ts'
-import { filesOfChain, findSame, placeOfName } from '../same-file.ts'
-import { requireSize } from '../size-text.ts'
+import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
+import { filesOfChain, findSame, placeOfName } from '../images/same-file.ts'
+import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
+import { asksForHelp, optionList, shownOptions } from '../kit/option-list.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import { requireSize } from '../kit/size-text.ts'
 
 const options = {
   quiet: shared.quiet,

@@ -1,5 +1,5 @@
 /** All subcommands by name, loaded on use: scripts start this program thousands of times. */
-import type { AnyCommand } from '../command.ts'
+import type { AnyCommand } from '../kit/command.ts'
 
 /** Subcommands, with the functions that load them. */
 export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {

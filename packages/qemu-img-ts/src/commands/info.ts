@@ -9,10 +9,10 @@ import {
   type SnapshotInfo,
 } from '@vmblock/block-core'
 import { jsonOutput } from '@vmblock/cli'
-import { type Call, defineCommand, flag, isJson, shared } from '../command.ts'
-import { type ImageRequest, openImage, placeOf } from '../image.ts'
-import { humanInfo, type ImageInfo, snapshotFacts } from '../info-text.ts'
-import { Failure, usageFailure } from '../output.ts'
+import { type ImageRequest, openImage, placeOf } from '../images/image.ts'
+import { type Call, defineCommand, flag, isJson, shared } from '../kit/command.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
+import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
 
 const options = {
   imageOpts: shared.imageOpts,

@@ -7,10 +7,10 @@ import {
   LookAhead,
   skipFilters,
 } from '@vmblock/block-core'
-import { type Call, defineCommand, isJson, type OptionKind, shared } from '../command.ts'
-import { exactBytes, openImage, withImage } from '../image.ts'
-import { Failure, type Output, usageFailure } from '../output.ts'
-import { requireSize } from '../size-text.ts'
+import { exactBytes, openImage, withImage } from '../images/image.ts'
+import { type Call, defineCommand, isJson, type OptionKind, shared } from '../kit/command.ts'
+import { Failure, type Output, usageFailure } from '../kit/output.ts'
+import { requireSize } from '../kit/size-text.ts'
 
 const bytes = (what: string, short: string, long: string, argument: string): OptionKind<bigint> => ({
   short,

@@ -1,9 +1,9 @@
 /** `resize`: changes the size of a disk. */
 import { type BlockNode, messageOf, type Preallocation } from '@vmblock/block-core'
-import { type Call, defineCommand, flag, type OptionKind, shared } from '../command.ts'
-import { exactBytes, openImage, withImage } from '../image.ts'
-import { readOption } from '../option-list.ts'
-import { Failure, usageFailure } from '../output.ts'
+import { exactBytes, openImage, withImage } from '../images/image.ts'
+import { type Call, defineCommand, flag, type OptionKind, shared } from '../kit/command.ts'
+import { readOption } from '../kit/option-list.ts'
+import { Failure, usageFailure } from '../kit/output.ts'
 
 const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
 

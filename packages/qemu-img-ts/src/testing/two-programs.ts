@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { nodeEnvironment } from '@vmblock/cli'
-import type { Services } from '../command.ts'
+import type { Services } from '../kit/command.ts'
 import { main } from '../main.ts'
 
 /** The output of a program, and its exit status. */

@@ -4,10 +4,10 @@
  * the exit status.
  */
 import { errorText } from '@vmblock/block-core'
-import { defineCommand, type OptionKind, Stop } from '../command.ts'
-import { hexDump } from '../hexdump.ts'
-import { flag, parseLengths, parseSize, pattern } from '../kinds.ts'
-import { report } from '../report.ts'
+import { defineCommand, type OptionKind, Stop } from '../session/command.ts'
+import { hexDump } from '../session/hexdump.ts'
+import { flag, parseLengths, parseSize, pattern } from '../session/kinds.ts'
+import { report } from '../session/report.ts'
 import { firstMismatch, within } from './requests.ts'
 
 /** `-i`: only prints a message. In QEMU it also counts as an invalid request in the device's statistics. */

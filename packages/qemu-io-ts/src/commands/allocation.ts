@@ -1,8 +1,8 @@
 /** `alloc` and `map`: show the allocation of the top layer. */
 import { type BlockNode, errorText } from '@vmblock/block-core'
-import { defineCommand, Stop } from '../command.ts'
-import { parseSize } from '../kinds.ts'
-import { humanSize } from '../report.ts'
+import { defineCommand, Stop } from '../session/command.ts'
+import { parseSize } from '../session/kinds.ts'
+import { humanSize } from '../session/report.ts'
 
 const SECTOR = 512
 

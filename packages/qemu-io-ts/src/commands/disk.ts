@@ -1,8 +1,8 @@
 /** `flush`, `truncate`, `length` and `discard`. */
 import { errorText, MAX_REQUEST, type Preallocation } from '@vmblock/block-core'
-import { defineCommand, type OptionKind, Stop } from '../command.ts'
-import { flag, parseSize } from '../kinds.ts'
-import { humanSize, report } from '../report.ts'
+import { defineCommand, type OptionKind, Stop } from '../session/command.ts'
+import { flag, parseSize } from '../session/kinds.ts'
+import { humanSize, report } from '../session/report.ts'
 import { within } from './requests.ts'
 
 /** `flush`. It is silent; an error shows only in the exit status. */

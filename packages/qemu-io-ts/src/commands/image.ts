@@ -1,6 +1,6 @@
 /** `open`, `close` and `reopen`. */
 import { type RawOptions, reopenNode } from '@vmblock/block-core'
-import { defineCommand, Stop, UsageMistake } from '../command.ts'
+import { defineCommand, Stop, UsageMistake } from '../session/command.ts'
 import {
   cacheOption,
   DEFAULT_MODES,
@@ -9,9 +9,9 @@ import {
   type ModeChange,
   openImage,
   readOptions,
-} from '../image.ts'
-import { flag, text } from '../kinds.ts'
-import type { Session } from '../session.ts'
+} from '../session/image.ts'
+import { flag, text } from '../session/kinds.ts'
+import type { Session } from '../session/session.ts'
 
 /** Merges the `-o` options; later ones win. */
 function mergeGiven(

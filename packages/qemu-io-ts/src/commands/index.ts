@@ -1,5 +1,5 @@
 /** All commands. */
-import type { AnyCommand } from '../command.ts'
+import type { AnyCommand } from '../session/command.ts'
 import { aioFlush, aioRead, aioWrite } from './aio.ts'
 import { alloc, map } from './allocation.ts'
 import { removeBreak, resume, setBreak, waitBreak } from './breakpoints.ts'

@@ -1,9 +1,9 @@
 /** `info`: prints the facts that the driver has about the image. */
 import type { BlockNode } from '@vmblock/block-core'
 import { factsText } from '@vmblock/cli'
-import { defineCommand } from '../command.ts'
-import { describedNode } from '../image.ts'
-import { humanSize } from '../report.ts'
+import { defineCommand } from '../session/command.ts'
+import { describedNode } from '../session/image.ts'
+import { humanSize } from '../session/report.ts'
 
 /** Drivers without facts in QEMU, so that its `info` fails after the first line. */
 const WITHOUT_FACTS = new Set(['null-co'])

@@ -1,8 +1,8 @@
 /** Commands about the program itself: `help`, `quit`, `sleep`, `abort` and `sigraise`. */
-import { defineCommand, Stop, usageLine } from '../command.ts'
-import { parseSize } from '../kinds.ts'
-import { readLong } from '../numbers.ts'
-import type { Session } from '../session.ts'
+import { defineCommand, Stop, usageLine } from '../session/command.ts'
+import { parseSize } from '../session/kinds.ts'
+import { readLong } from '../session/numbers.ts'
+import type { Session } from '../session/session.ts'
 
 /** `help`. */
 export const help = defineCommand({

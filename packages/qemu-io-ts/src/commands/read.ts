@@ -1,9 +1,9 @@
 /** `read` and `readv`: read a range, and verify or show it. */
 import { errorText, MAX_REQUEST } from '@vmblock/block-core'
-import { type Call, defineCommand, type Outcome, Stop, UsageMistake } from '../command.ts'
-import { hexDump } from '../hexdump.ts'
-import { flag, parseLengths, parseSize, pattern, requireSectors, size } from '../kinds.ts'
-import { report } from '../report.ts'
+import { type Call, defineCommand, type Outcome, Stop, UsageMistake } from '../session/command.ts'
+import { hexDump } from '../session/hexdump.ts'
+import { flag, parseLengths, parseSize, pattern, requireSectors, size } from '../session/kinds.ts'
+import { report } from '../session/report.ts'
 import { firstMismatch, loadVmState, within } from './requests.ts'
 
 interface Reading {

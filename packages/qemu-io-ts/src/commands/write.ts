@@ -1,9 +1,9 @@
 /** `write` and `writev`: data, zeroes or compressed data. */
 import { errorText, MAX_REQUEST } from '@vmblock/block-core'
-import { type Call, defineCommand, type OptionsOf, type Outcome, Stop } from '../command.ts'
-import { flag, parseLengths, parseSize, pattern, requireSectors, text } from '../kinds.ts'
-import { report } from '../report.ts'
-import type { Session } from '../session.ts'
+import { type Call, defineCommand, type OptionsOf, type Outcome, Stop } from '../session/command.ts'
+import { flag, parseLengths, parseSize, pattern, requireSectors, text } from '../session/kinds.ts'
+import { report } from '../session/report.ts'
+import type { Session } from '../session/session.ts'
 import { repeatInto, saveVmState, within } from './requests.ts'
 
 /** The byte that fills buffers if no pattern is given. */

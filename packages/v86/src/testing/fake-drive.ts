@@ -3,7 +3,7 @@
  * wait, and passes a view of a buffer that it reuses; after a reset, a late answer to an abandoned request
  * ends the one that runs then.
  */
-import type { V86Buffer } from '../v86-interface.ts'
+import type { V86Buffer } from '../machine/v86-interface.ts'
 
 /** A drive that does one thing at a time, as v86's does. */
 export class FakeDrive {

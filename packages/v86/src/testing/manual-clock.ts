@@ -1,5 +1,5 @@
 /** Time that stands still until a test moves it. */
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../disk/clock.ts'
 
 /** A clock that tests advance by hand. */
 export class ManualClock implements Clock {

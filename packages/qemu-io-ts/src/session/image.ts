@@ -1,8 +1,6 @@
 /** Opens images as qemu-io does: from a name or options, with the modes of its command line. */
 import {
   type BlockNode,
-  type CACHE_MODES,
-  type CacheMode,
   cacheMode,
   type OpenEnvironment,
   openNode,
@@ -11,16 +9,8 @@ import {
   skipFilters,
 } from '@vmblock/block-core'
 import { type OptionKind, Stop } from './command.ts'
+import type { CacheFlags, Image, ImageServices } from './services.ts'
 import { openOverlay } from './snapshot.ts'
-
-/** The services that opening images needs. */
-export interface ImageServices {
-  /** The drivers, and the `OpenHost` that resolves names in images. */
-  readonly environment: OpenEnvironment
-}
-
-/** One of QEMU's cache modes, as flags. */
-export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
 
 /** The modes of opening an image, from options and flags of the command line. */
 export interface OpenModes {
@@ -44,16 +34,6 @@ export const DEFAULT_MODES: OpenModes = {
   copyOnRead: false,
   forceShare: false,
   nativeAio: false,
-}
-
-/** An open image. */
-export interface Image {
-  /** The node that commands work on. */
-  readonly node: BlockNode
-  /** Closes it and the nodes opened for it. @throws the error of closing */
-  close(): Promise<void>
-  /** Drops it, as the death of the process would. */
-  crash(): Promise<void>
 }
 
 /** An option that changes modes; options apply in the order in which they are given. */

@@ -7,9 +7,9 @@ import {
   type OpenEnvironment,
   openNode,
 } from '@vmblock/block-core'
-import { requireEnvironmentOption, requireSource } from './check-source.ts'
-import { openSource, type SourceKit } from './open-source.ts'
-import type { DiskSource } from './source.ts'
+import { requireEnvironmentOption, requireSource } from '../sources/check-source.ts'
+import { openSource, type SourceKit } from '../sources/open-source.ts'
+import type { DiskSource } from '../sources/source.ts'
 import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
 /** {@link V86DiskOptions}, and the environment to open a node in. */

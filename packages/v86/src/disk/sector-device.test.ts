@@ -5,9 +5,9 @@ import { DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmbloc
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { describe, expect, it } from 'vitest'
+import { SlowDisk, settle } from '../testing/slow-disk.ts'
 import { EmulatorDisk } from './emulator-disk.ts'
 import { type SectorDevice, withCallbacks } from './sector-device.ts'
-import { SlowDisk, settle } from './testing/slow-disk.ts'
 
 /** An instruction of the toy machine. Memory and disk are addressed in sectors. */
 type Instruction =

@@ -1,8 +1,8 @@
 import { type BlockNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
-import { COMMANDS } from './commands/index.ts'
+import { COMMANDS } from '../commands/index.ts'
+import { runCommands, runMain, TICK, testServices } from '../testing.ts'
 import { Session } from './session.ts'
-import { runCommands, runMain, TICK, testServices } from './testing.ts'
 
 const RATE = '(20 KiB/sec and 20.0000 ops/sec)'
 

@@ -13,7 +13,7 @@ import {
   UsageMistake,
   usageLine,
 } from './command.ts'
-import type { Image, ImageServices } from './image.ts'
+import type { Image, ImageServices } from './services.ts'
 
 /** The services that a session needs. */
 export interface SessionServices extends ImageServices {

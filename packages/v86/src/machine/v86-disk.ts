@@ -16,9 +16,9 @@ import {
   SECTOR,
   wrongValue,
 } from '@vmblock/block-core'
-import { type DiskOptions, type Durability, diskSettings } from './disk-options.ts'
-import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from './disk-state.ts'
-import { EmulatorDisk, requireSectors } from './emulator-disk.ts'
+import { type DiskOptions, type Durability, diskSettings } from '../disk/disk-options.ts'
+import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from '../disk/disk-state.ts'
+import { EmulatorDisk, requireSectors } from '../disk/emulator-disk.ts'
 import type { V86Buffer, V86Progress } from './v86-interface.ts'
 
 /** v86 counts sectors in 32 bits: disks from this size on, in bytes, would appear smaller than they are. */

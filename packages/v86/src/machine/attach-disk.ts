@@ -4,8 +4,8 @@
  * code of v86 is not changed.
  */
 import { BlockError, requireFlag, requireOptions, shared } from '@vmblock/block-core'
+import { requireDisk } from '../sources/check-source.ts'
 import { ATA, describeCache, ERROR, FEATURE, STATUS, TRIM, type TrimRange, trimRanges } from './ata.ts'
-import { requireDisk } from './check-source.ts'
 import type { V86Disk, V86DriveLink } from './v86-disk.ts'
 import { rehearse, type V86Channel, type V86Drive, type V86DriveMethods } from './v86-drive.ts'
 

@@ -11,9 +11,9 @@ import {
   parseKeyValue,
   pathName,
 } from '@vmblock/block-core'
+import type { Call } from '../kit/command.ts'
+import { Failure, type FailureOptions, type Output } from '../kit/output.ts'
 import { type Aio, withAio } from './aio.ts'
-import type { Call } from './command.ts'
-import { Failure, type FailureOptions, type Output } from './output.ts'
 
 /** The flags of a cache mode. */
 export type CacheFlags = (typeof CACHE_MODES)[keyof typeof CACHE_MODES]

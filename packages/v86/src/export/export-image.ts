@@ -19,10 +19,10 @@ import {
   requireText,
   skipFilters,
 } from '@vmblock/block-core'
-import type { BufferedDisk } from './buffered-disk.ts'
-import { requireDisk } from './check-source.ts'
-import type { SourceKit } from './open-source.ts'
-import { requireEmulator, type SavableEmulator } from './save-state.ts'
+import type { BufferedDisk } from '../disk/buffered-disk.ts'
+import { requireEmulator, type SavableEmulator } from '../machine/save-state.ts'
+import { requireDisk } from '../sources/check-source.ts'
+import type { SourceKit } from '../sources/open-source.ts'
 
 /**
  * `qcow2`, `raw`: the whole disk, including its bases. `as-is`: the image file itself; of an overlay only the

@@ -18,7 +18,7 @@ import {
   requireText,
   wrongValue,
 } from '@vmblock/block-core'
-import type { BufferedDisk } from './buffered-disk.ts'
+import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import type { MemorySource } from './source.ts'
 
 /** The options that every place has. */

@@ -1,8 +1,8 @@
 import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
+import { settle } from '../testing/slow-disk.ts'
 import { BlockReader } from './block-reader.ts'
-import { settle } from './testing/slow-disk.ts'
 
 const BLOCK = 512
 const SIZE = 64 * BLOCK

@@ -12,9 +12,9 @@ import {
   parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
-import type { Services } from './command.ts'
-import { type GivenOption, optionHelp, optionValue, readOptionList, type Warn } from './option-list.ts'
-import { Failure } from './output.ts'
+import type { Services } from '../kit/command.ts'
+import { type GivenOption, optionHelp, optionValue, readOptionList, type Warn } from '../kit/option-list.ts'
+import { Failure } from '../kit/output.ts'
 
 /** The request for a new image on a command line. */
 export interface NewImageRequest {

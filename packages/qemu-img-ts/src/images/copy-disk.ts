@@ -1,9 +1,9 @@
 /** The copying of `convert`, once everything is open: with progress, warnings and interruption. */
 import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
-import type { Call } from './command.ts'
-import { Failure } from './output.ts'
-import type { Progress } from './progress.ts'
+import type { Call } from '../kit/command.ts'
+import { Failure } from '../kit/output.ts'
+import type { Progress } from '../kit/progress.ts'
 
 /** A copy: source, target and options. */
 export interface DiskCopy {

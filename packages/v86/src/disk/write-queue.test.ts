@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { settle } from './testing/slow-disk.ts'
+import { settle } from '../testing/slow-disk.ts'
 import { type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
 
 /** A queue whose target records requests, and ends them on demand. */

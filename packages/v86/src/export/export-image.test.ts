@@ -6,10 +6,10 @@ import { type AnyDriver, type BlockNode, formatImage, memoryFromBytes, openNode 
 import { createRandom, nodeOf } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { haveQemu, openBench } from '../../../tests/support/real-qemu.ts'
+import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
+import type { V86Disk } from '../machine/v86-disk.ts'
+import { type NodeDiskSource, nodeEnvironment, v86Disk } from '../node.ts'
 import { type ExportOptions, exportInto } from './export-image.ts'
-import { type NodeDiskSource, nodeEnvironment, v86Disk } from './node.ts'
-import type { V86Disk } from './v86-disk.ts'
 
 const SIZE = 4 * 2 ** 20
 const environment = nodeEnvironment()

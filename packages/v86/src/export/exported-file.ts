@@ -3,9 +3,9 @@
  * save memory. Files of pages that are gone are removed by the next page that exports, or opens a disk there.
  */
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
+import type { SourceKit } from '../sources/open-source.ts'
+import type { WorkerSource } from '../sources/source.ts'
 import type { ExportOptions } from './export-image.ts'
-import type { SourceKit } from './open-source.ts'
-import type { WorkerSource } from './source.ts'
 
 /** An image for download. */
 export interface ExportedImage extends AsyncDisposable {

@@ -1,6 +1,6 @@
 /** `-s`: a qcow2 overlay in memory, which takes the writes and is lost with the session. */
 import { type BlockNode, type OpenEnvironment, openNode, parseOptions } from '@vmblock/block-core'
-import type { CacheFlags } from './image.ts'
+import type { CacheFlags } from './services.ts'
 
 /** How the overlay is opened. */
 export interface OverlayModes {

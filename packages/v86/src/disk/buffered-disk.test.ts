@@ -1,11 +1,11 @@
 import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
+import { ManualClock } from '../testing/manual-clock.ts'
+import { firstDifference, SlowDisk, settle } from '../testing/slow-disk.ts'
 import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskEvents } from './disk-events.ts'
 import type { DiskOptions } from './disk-options.ts'
-import { ManualClock } from './testing/manual-clock.ts'
-import { firstDifference, SlowDisk, settle } from './testing/slow-disk.ts'
 
 const SIZE = 64 * 1024
 

@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { nodeServices, runOurs } from './testing/two-programs.ts'
+import { nodeServices, runOurs } from '../testing/two-programs.ts'
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'vmblock-same-'))
 const at = (name: string): string => path.join(directory, name)

@@ -9,9 +9,9 @@ import {
 } from '@vmblock/block-core'
 import { createRandom, nodeOf } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import type { DiskEvents } from './disk-events.ts'
-import { FakeDrive } from './testing/fake-drive.ts'
-import { firstDifference, SlowDisk, settle } from './testing/slow-disk.ts'
+import type { DiskEvents } from '../disk/disk-events.ts'
+import { FakeDrive } from '../testing/fake-drive.ts'
+import { firstDifference, SlowDisk, settle } from '../testing/slow-disk.ts'
 import { V86Disk, type V86DiskOptions, type V86DriveLink } from './v86-disk.ts'
 import { v86Disk } from './v86-disk-of.ts'
 

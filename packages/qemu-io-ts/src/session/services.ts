@@ -1,0 +1,21 @@
+/** What a session works with: the environment that images are opened in, and an open image. */
+import type { BlockNode, CACHE_MODES, CacheMode, OpenEnvironment } from '@vmblock/block-core'
+
+/** The services that opening images needs. */
+export interface ImageServices {
+  /** The drivers, and the `OpenHost` that resolves names in images. */
+  readonly environment: OpenEnvironment
+}
+
+/** One of QEMU's cache modes, as flags. */
+export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
+
+/** An open image. */
+export interface Image {
+  /** The node that commands work on. */
+  readonly node: BlockNode
+  /** Closes it and the nodes opened for it. @throws the error of closing */
+  close(): Promise<void>
+  /** Drops it, as the death of the process would. */
+  crash(): Promise<void>
+}

@@ -1,10 +1,8 @@
 /** File names that hold option trees, `json:{...}`, for callers that cannot wait for a module to load. */
-import { type JsonNameReader, jsonNameReader, optionsOfName } from './filename.ts'
+import { jsonNameReader, optionsOfName } from './filename.ts'
 import { parseJson } from './json.ts'
 import type { RawOptions } from './options.ts'
 import type { DriverRegistry } from './registry.ts'
-
-const read: JsonNameReader = jsonNameReader(parseJson)
 
 /**
  * Turns a file name into the options of the node it names.
@@ -13,4 +11,4 @@ const read: JsonNameReader = jsonNameReader(parseJson)
  * @throws BlockError EINVAL `Unknown protocol 'X'`, or what is wrong with the JSON
  */
 export const filenameToOptions = (registry: DriverRegistry, filename: string): RawOptions =>
-  optionsOfName(registry, filename, read)
+  optionsOfName(registry, filename, jsonNameReader(parseJson))

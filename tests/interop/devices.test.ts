@@ -3,17 +3,11 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  type BlockNode,
-  DriverRegistry,
-  filenameToOptions,
-  formatImage,
-  openNode,
-  reopenNode,
-} from '@vmblock/block-core'
+import { type BlockNode, DriverRegistry, formatImage, openNode, reopenNode } from '@vmblock/block-core'
 import {
   file,
   fileDriver,
+  filenameToOptions,
   hostCdrom,
   hostDevice,
   hostDeviceDriver,

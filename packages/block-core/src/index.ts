@@ -74,7 +74,6 @@ export {
 } from './errors.ts'
 export { forgetContent, formatImage } from './format-image.ts'
 export { denyHost, type OpenHost } from './host.ts'
-export { filenameToOptions } from './json-name.ts'
 export { dictionaryEntries, jsonText } from './json-text.ts'
 export { parseKeyValue } from './key-value.ts'
 export { isBlockNode } from './known-nodes.ts'

@@ -3,6 +3,8 @@
  * drivers.
  * @module
  */
+
+export { filenameToOptions } from '@vmblock/block-core/node'
 export { bufferedOutput, type TextOutput, type WriteNow } from './buffered-output.ts'
 export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
 export { factsText } from './facts-text.ts'

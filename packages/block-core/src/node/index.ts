@@ -3,6 +3,8 @@
  * the files that images name.
  * @module
  */
+
+export { filenameToOptions } from '../json-name.ts'
 export { allocateAligned } from './aligned-buffers.ts'
 export { equalBytes, isZeroBytes } from './compare-bytes.ts'
 export { type EngineName, makeEngine } from './engines.ts'

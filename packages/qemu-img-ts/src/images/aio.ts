@@ -1,5 +1,6 @@
 /** How requests reach the kernel: the values of `-i`, and the node of an image that the value applies to. */
-import { type DriverRegistry, filenameToOptions, type RawOptions } from '@vmblock/block-core'
+import type { DriverRegistry, RawOptions } from '@vmblock/block-core'
+import { filenameToOptions } from '@vmblock/cli'
 
 /** QEMU's names, then two values of the `file` driver that QEMU does not have. */
 const WAYS = ['threads', 'native', 'io_uring', 'adaptive', 'sync'] as const

@@ -4,7 +4,6 @@ import {
   BlockError,
   type BlockNode,
   type CreatedPlace,
-  filenameToOptions,
   isBlockError,
   type OpenEnvironment,
   type OptionTable,
@@ -12,6 +11,7 @@ import {
   parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
+import { filenameToOptions } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
 import { type GivenOption, optionHelp, optionValue, readOptionList, type Warn } from '../kit/option-list.ts'
 import { Failure } from '../kit/output.ts'

@@ -2,13 +2,8 @@
  * Finds the files that an image consists of, under any name: a target that is also a source or a backing file
  * would be emptied before it is read. Locks catch this too, but not if they are off or shared.
  */
-import {
-  type BlockNode,
-  filenameToOptions,
-  type OpenEnvironment,
-  openNode,
-  resolveBackingFilename,
-} from '@vmblock/block-core'
+import { type BlockNode, type OpenEnvironment, openNode, resolveBackingFilename } from '@vmblock/block-core'
+import { filenameToOptions } from '@vmblock/cli'
 import { placeOf } from './image.ts'
 
 /** Names of files by their identity (`NodeOps.place`). */

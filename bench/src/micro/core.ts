@@ -14,7 +14,7 @@ import {
   RangeTracker,
   TableCache,
 } from '@vmblock/block-core'
-import { FlushQueue } from '../../../packages/block-core/src/flush-queue.ts'
+import { FlushQueue } from '../../../packages/block-core/src/base/flush-queue.ts'
 import { BATCH, FEW, type Micro, sink } from './benchmark.ts'
 
 /** A driver that exposes its child, because caches work on one. */

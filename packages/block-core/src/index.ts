@@ -2,7 +2,7 @@
  * The generic block layer: nodes, drivers, options, and the drivers that run everywhere.
  * @module
  */
-export { unshareWrites } from './access.ts'
+
 export {
   type Bytes,
   bytesOf,
@@ -22,35 +22,31 @@ export {
   requireText,
   shown,
   wrongValue,
-} from './arguments.ts'
-export { backingIsZero, readBacking } from './backing.ts'
-export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './bits.ts'
+} from './base/arguments.ts'
+export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './base/bits.ts'
+export { codeOfErrno, errnoOf, errorText, fromHostError, strerror } from './base/errno.ts'
 export {
-  backingOf,
-  type ChainStatus,
-  canHaveBacking,
-  chainStatus,
-  isAllocatedAbove,
-  joinedStatus,
-  skipFilters,
-} from './block-status.ts'
-export { BlockChild } from './child.ts'
-export { type CommitOptions, commitNode } from './commit.ts'
-export { type CopyOptions, type CopyPiece, copyNodes } from './copy.ts'
-export {
-  type CopyKind,
-  CopyMap,
-  type CopyMapOptions,
-  type CopyPlace,
-  type CopyRange,
-  type CopySource,
-} from './copy-map.ts'
-export { type NewClusters, writeWithCopies } from './copy-on-write.ts'
-export { DEBUG_EVENTS, type DebugEvent } from './debug-events.ts'
-export * from './driver.ts'
+  BlockError,
+  type BlockErrorCode,
+  type BlockErrorDetail,
+  type HostErrorCode,
+  isBlockError,
+  messageOf,
+} from './base/errors.ts'
+export { pause } from './base/event-loop.ts'
+export { loadOnce } from './base/load-once.ts'
+export { Mutex } from './base/mutex.ts'
+export type { AbortSignalLike, WorkerLike } from './base/platform-types.ts'
+export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
+export { shared } from './base/shared-state.ts'
+export { inParts, SubRequests } from './base/sub-requests.ts'
+export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
+export * from './contract/driver.ts'
+export { denyHost, type OpenHost } from './contract/host.ts'
+export { filePreallocation } from './contract/preallocation.ts'
+export { DriverRegistry } from './contract/registry.ts'
 export { type BlkdebugHost, blkdebug, createBlkdebug } from './drivers/blkdebug.ts'
 export { copyOnRead } from './drivers/copy-on-read.ts'
-export { pause } from './drivers/event-loop.ts'
 export { MEMORY_PAGE, type MemoryFromBytesOptions, memory, memoryFromBytes } from './drivers/memory.ts'
 export { nullCo } from './drivers/null-co.ts'
 export { passThrough, passThroughFilter } from './drivers/pass-through.ts'
@@ -62,31 +58,48 @@ export {
   writeLog,
   writeLogOf,
 } from './drivers/write-log.ts'
-export { findNode, type OpenEnvironment } from './environment.ts'
-export { codeOfErrno, errnoOf, errorText, fromHostError, strerror } from './errno.ts'
+export { backingIsZero, readBacking } from './format-kit/backing.ts'
+export { type NewClusters, writeWithCopies } from './format-kit/copy-on-write.ts'
+export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './format-kit/layout.ts'
+export { type Table, TableCache, type TableCacheOptions } from './format-kit/table-cache.ts'
+export { unshareWrites } from './graph/access.ts'
 export {
-  BlockError,
-  type BlockErrorCode,
-  type BlockErrorDetail,
-  type HostErrorCode,
-  isBlockError,
-  messageOf,
-} from './errors.ts'
-export { forgetContent, formatImage } from './format-image.ts'
-export { denyHost, type OpenHost } from './host.ts'
-export { dictionaryEntries, jsonText } from './json-text.ts'
-export { parseKeyValue } from './key-value.ts'
-export { isBlockNode } from './known-nodes.ts'
-export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './layout.ts'
-export { loadOnce } from './load-once.ts'
-export { Mutex } from './mutex.ts'
-export { BlockNode, MAX_REQUEST } from './node.ts'
-export { type NodeCheckOptions, requireNode } from './node-arguments.ts'
-export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './node-config.ts'
-export type { IoErrorEvent, NodeEvents } from './node-events.ts'
-export { INSPECT, type NodeFacts, nodeTitle } from './node-text.ts'
-export { type NumberMistake, readInteger, readSize, readUnsigned } from './number-text.ts'
-export { type NodeOptions, openNode } from './open.ts'
+  backingOf,
+  type ChainStatus,
+  canHaveBacking,
+  chainStatus,
+  isAllocatedAbove,
+  joinedStatus,
+  skipFilters,
+} from './graph/block-status.ts'
+export { BlockChild } from './graph/child.ts'
+export { findNode, type OpenEnvironment } from './graph/environment.ts'
+export { isBlockNode } from './graph/known-nodes.ts'
+export { BlockNode, MAX_REQUEST } from './graph/node.ts'
+export { type NodeCheckOptions, requireNode } from './graph/node-arguments.ts'
+export { CACHE_MODES, type CacheMode, cacheMode, type NodeConfig } from './graph/node-config.ts'
+export type { IoErrorEvent, NodeEvents } from './graph/node-events.ts'
+export { INSPECT, type NodeFacts, nodeTitle } from './graph/node-text.ts'
+export { PERMISSION } from './graph/permissions.ts'
+export { type CommitOptions, commitNode } from './jobs/commit.ts'
+export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
+export {
+  type CopyKind,
+  CopyMap,
+  type CopyMapOptions,
+  type CopyPlace,
+  type CopyRange,
+  type CopySource,
+} from './jobs/copy-map.ts'
+export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './jobs/sparse-runs.ts'
+export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
+export { forgetContent, formatImage } from './open/format-image.ts'
+export { type NodeOptions, openNode } from './open/open.ts'
+export { type Guess, guessFormat, tailStart } from './open/probe.ts'
+export { type ReopenOptions, reopenNode } from './open/reopen.ts'
+export { dictionaryEntries, jsonText } from './text/json-text.ts'
+export { parseKeyValue } from './text/key-value.ts'
+export { type NumberMistake, readInteger, readSize, readUnsigned } from './text/number-text.ts'
 export {
   bool,
   camelKey,
@@ -103,23 +116,11 @@ export {
   type RawOptions,
   size,
   text,
-} from './options.ts'
+} from './text/options.ts'
 export {
   combinePaths,
   isAbsolutePath,
   pathName,
   protocolOf,
   resolveBackingFilename,
-} from './paths.ts'
-export { PERMISSION } from './permissions.ts'
-export type { AbortSignalLike, WorkerLike } from './platform-types.ts'
-export { filePreallocation } from './preallocation.ts'
-export { type Guess, guessFormat, tailStart } from './probe.ts'
-export { type HeldRange, RangeTracker } from './range-tracker.ts'
-export { DriverRegistry } from './registry.ts'
-export { type ReopenOptions, reopenNode } from './reopen.ts'
-export { shared } from './shared-state.ts'
-export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './sparse-runs.ts'
-export { LookAhead, StatusCursor, type StatusCursorOptions } from './status-cursor.ts'
-export { inParts, SubRequests } from './sub-requests.ts'
-export { type Table, TableCache, type TableCacheOptions } from './table-cache.ts'
+} from './text/paths.ts'

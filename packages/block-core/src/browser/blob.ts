@@ -1,7 +1,8 @@
 /** The `blob` protocol: reads a File that the user picked, or any other Blob. */
-import { defineDriver } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { objectOf, size } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { defineDriver } from '../contract/driver.ts'
+import { objectOf, size } from '../text/options.ts'
 import { ChunkCache } from './chunk-cache.ts'
 import { readOnlyDisk, requireReadOnly } from './read-only-disk.ts'
 import { fromWebError } from './web-error.ts'

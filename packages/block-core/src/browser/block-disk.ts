@@ -2,8 +2,8 @@
  * A disk that is stored as a whole: changes are gathered in memory, and a flush stores them in one
  * transaction. So the stored disk is always in the state of some past moment, however the page ends.
  */
-import { isZero } from '../bits.ts'
-import { Mutex } from '../mutex.ts'
+import { isZero } from '../base/bits.ts'
+import { Mutex } from '../base/mutex.ts'
 import { type BlockStore, STORE_BLOCK } from './block-store.ts'
 
 /** Bytes of changes after which they are stored even without a flush, so that memory stays bounded. */

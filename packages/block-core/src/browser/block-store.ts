@@ -3,7 +3,7 @@
  * block size. Every change is one transaction: it happens completely or not at all.
  */
 import { deleteDB, type IDBPDatabase, openDB } from 'idb'
-import { BlockError, isBlockError } from '../errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import { fromWebError } from './web-error.ts'
 
 /** Bytes of a block: a common cluster size, and few enough records for a large disk. */

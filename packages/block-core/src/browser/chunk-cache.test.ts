@@ -1,6 +1,6 @@
 /** The cache's requests to a slow source, and their timing. The source answers when the test says so. */
 import { describe, expect, it } from 'vitest'
-import { BlockError } from '../errors.ts'
+import { BlockError } from '../base/errors.ts'
 import { expectCode, expectSame, pattern } from '../testing/contract-kit.ts'
 import { type Arrival, ChunkCache } from './chunk-cache.ts'
 

@@ -3,8 +3,8 @@
  * are kept, and a sequential reader finds the next ones already in flight. A chunk in flight is not fetched
  * again, however small the cache is.
  */
-import { divUp } from '../bits.ts'
-import { BlockError, isBlockError } from '../errors.ts'
+import { divUp } from '../base/bits.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 
 /** The link between a source and the cache during a fetch. */
 export interface Arrival {

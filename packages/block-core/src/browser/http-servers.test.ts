@@ -1,12 +1,12 @@
 /** Real-world servers, correct and faulty, with different ranges and headers. Requests are counted. */
 import { afterEach, describe, expect, it } from 'vitest'
-import { denyHost } from '../host.ts'
-import type { BlockNode } from '../node.ts'
-import { openNode } from '../open.ts'
-import type { RawOptions } from '../options.ts'
-import { DriverRegistry } from '../registry.ts'
+import { denyHost } from '../contract/host.ts'
+import { DriverRegistry } from '../contract/registry.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { openNode } from '../open/open.ts'
 import { expectSame, pattern, readBack } from '../testing/contract-kit.ts'
 import { toBytes } from '../testing/nodes.ts'
+import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
 const environment = { registry: new DriverRegistry([http]), host: denyHost }

@@ -3,8 +3,9 @@
  * is followed by another request, transient failures are retried, and every response is compared with the
  * first, to make sure that the file does not change.
  */
-import type { Patience } from '../driver.ts'
-import { BlockError, type BlockErrorCode } from '../errors.ts'
+
+import { BlockError, type BlockErrorCode } from '../base/errors.ts'
+import type { Patience } from '../contract/driver.ts'
 import type { Arrival, ChunkSource } from './chunk-cache.ts'
 import {
   type ContentRange,

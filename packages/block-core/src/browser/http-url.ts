@@ -1,5 +1,5 @@
 /** URLs of disks: the URL to request, the login it contained, and the form in which it may be shown. */
-import { BlockError } from '../errors.ts'
+import { BlockError } from '../base/errors.ts'
 
 /** A URL that can be requested. */
 export interface HttpAddress {

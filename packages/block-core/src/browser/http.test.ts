@@ -2,13 +2,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { denyHost } from '../host.ts'
-import type { BlockNode } from '../node.ts'
-import { openNode } from '../open.ts'
-import type { RawOptions } from '../options.ts'
-import { DriverRegistry } from '../registry.ts'
+import { denyHost } from '../contract/host.ts'
+import { DriverRegistry } from '../contract/registry.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { openNode } from '../open/open.ts'
 import { pattern, readBack } from '../testing/contract-kit.ts'
 import { readOnlyContract } from '../testing/read-only-contract.ts'
+import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
 /** The next responses, in order; the last one is repeated. */

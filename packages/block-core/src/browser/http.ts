@@ -1,7 +1,8 @@
 /** The `http` and `https` protocol: reads a disk on a web server. Runs wherever there is `fetch`. */
-import { defineDriver } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { bool, integer, objectOf, size, text } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { defineDriver } from '../contract/driver.ts'
+import { bool, integer, objectOf, size, text } from '../text/options.ts'
 import { ChunkCache } from './chunk-cache.ts'
 import { HttpSource } from './http-source.ts'
 import { shownUrl } from './http-url.ts'

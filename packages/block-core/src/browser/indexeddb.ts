@@ -1,7 +1,8 @@
 /** The `indexeddb` protocol: a disk in the browser's database, for browsers without OPFS. */
-import { defineDriver } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { integer, text } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { defineDriver } from '../contract/driver.ts'
+import { integer, text } from '../text/options.ts'
 import { BlockDisk } from './block-disk.ts'
 import { BlockStore } from './block-store.ts'
 import { fromWebError } from './web-error.ts'

@@ -2,8 +2,9 @@
  * One file of the origin private file system, through its synchronous access handle, which only dedicated
  * workers can open. File System Standard, section "FileSystemSyncAccessHandle".
  */
-import type { Patience } from '../driver.ts'
-import { BlockError } from '../errors.ts'
+
+import { BlockError } from '../base/errors.ts'
+import type { Patience } from '../contract/driver.ts'
 import { fromWebError } from './web-error.ts'
 
 /** How to open a file. */

@@ -1,5 +1,5 @@
 /** Messages between a page and the worker that holds its file: one reply for each call, in order. */
-import type { BlockErrorCode } from '../errors.ts'
+import type { BlockErrorCode } from '../base/errors.ts'
 import type { OpfsRequest } from './opfs-handle.ts'
 
 /** A call from the page. Offsets and lengths in bytes. */

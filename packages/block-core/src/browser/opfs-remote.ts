@@ -1,7 +1,8 @@
 /** A file of the origin private file system for pages, which cannot open one: a worker holds it. */
-import type { Patience } from '../driver.ts'
-import { BlockError, messageOf } from '../errors.ts'
-import type { WorkerLike } from '../platform-types.ts'
+
+import { BlockError, messageOf } from '../base/errors.ts'
+import type { WorkerLike } from '../base/platform-types.ts'
+import type { Patience } from '../contract/driver.ts'
 import type { OpfsFile, OpfsRequest } from './opfs-handle.ts'
 import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 

@@ -1,5 +1,5 @@
 /** The worker that opens a file for a page, which cannot open a synchronous handle itself. */
-import { isBlockError, messageOf } from '../errors.ts'
+import { isBlockError, messageOf } from '../base/errors.ts'
 import { type OpfsFile, openHandle } from './opfs-handle.ts'
 import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 

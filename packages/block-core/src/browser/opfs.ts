@@ -1,7 +1,8 @@
 /** The `opfs` protocol: a file in the origin private file system, which outlives the page. */
-import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { integer, objectOf, text } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
+import { integer, objectOf, text } from '../text/options.ts'
 import {
   canOpenHandles,
   missingParts,

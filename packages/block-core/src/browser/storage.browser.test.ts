@@ -1,8 +1,8 @@
 /** The drivers of a page's own storage fulfill the driver contract, in a real browser. */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { quota } from '../../../../tests/support/origin-storage.ts'
-import type { BlockDriver } from '../driver.ts'
-import type { BlockNode } from '../node.ts'
+import type { BlockDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../graph/node.ts'
 import type { NodeWish } from '../testing/contract-kit.ts'
 import { pattern, readBack } from '../testing/contract-kit.ts'
 import { driverContract } from '../testing/driver-contract.ts'

@@ -1,5 +1,5 @@
 /** Turns exceptions of browsers into errors of the library. */
-import { BlockError, type BlockErrorCode } from '../errors.ts'
+import { BlockError, type BlockErrorCode } from '../base/errors.ts'
 
 /**
  * Names of DOMExceptions (Web IDL section 4.3, File System Standard, IndexedDB 3.0) and what they mean for a

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { parseOptions } from '../options.ts'
+import { parseOptions } from '../text/options.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
 
 const INJECT = {

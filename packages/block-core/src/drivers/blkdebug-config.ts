@@ -2,9 +2,9 @@
  * Reads blkdebug rules, which are option groups, from a config file or from the node's options. Messages as
  * in QEMU's util/qemu-config.c and block/blkdebug.c.
  */
-import { SECTOR } from '../bits.ts'
-import { DEBUG_EVENTS } from '../debug-events.ts'
-import { BlockError } from '../errors.ts'
+import { SECTOR } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { DEBUG_EVENTS } from '../contract/debug-events.ts'
 import {
   bool,
   camelKey,
@@ -14,7 +14,7 @@ import {
   type OptionValues,
   parseOptions,
   type RawOptions,
-} from '../options.ts'
+} from '../text/options.ts'
 import { type InjectErrorRule, IO_TYPES, type RuleSet, type SetStateRule } from './blkdebug-rules.ts'
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)

@@ -2,11 +2,12 @@
  * The engine of blkdebug: rules that are triggered by events, the errors they arm, and requests suspended at
  * breakpoints. Semantics as in QEMU's block/blkdebug.c and docs/devel/blkdebug.txt.
  */
-import { DEBUG_EVENTS, type DebugEvent } from '../debug-events.ts'
-import type { Breakpoints } from '../driver.ts'
-import { codeOfErrno, strerror } from '../errno.ts'
-import { BlockError } from '../errors.ts'
-import { nextTurn } from './event-loop.ts'
+
+import { codeOfErrno, strerror } from '../base/errno.ts'
+import { BlockError } from '../base/errors.ts'
+import { nextTurn } from '../base/event-loop.ts'
+import { DEBUG_EVENTS, type DebugEvent } from '../contract/debug-events.ts'
+import type { Breakpoints } from '../contract/driver.ts'
 
 /** Kinds of requests that can be made to fail; QEMU's `BlkdebugIOType`. */
 export const IO_TYPES = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status'] as const

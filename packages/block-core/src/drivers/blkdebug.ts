@@ -1,8 +1,8 @@
 /** The `blkdebug` filter: injected errors, breakpoints that suspend requests, and stricter limits. */
-import { isPowerOfTwo } from '../bits.ts'
-import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { type OptionValues, type RawOptions, size, text } from '../options.ts'
+import { isPowerOfTwo } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { type OptionValues, type RawOptions, size, text } from '../text/options.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
 import { BlkdebugEngine } from './blkdebug-rules.ts'
 import { passThrough } from './pass-through.ts'

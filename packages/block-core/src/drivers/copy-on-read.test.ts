@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { BlockStatus, NodeOps } from '../driver.ts'
+import type { BlockStatus, NodeOps } from '../contract/driver.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { copyOnRead } from './copy-on-read.ts'
 

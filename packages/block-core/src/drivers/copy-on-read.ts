@@ -1,9 +1,9 @@
 /** The `copy-on-read` filter: data read from a backing file is written into the image above it. */
-import { alignDown, alignUp, isZero } from '../bits.ts'
-import type { BlockChild } from '../child.ts'
-import { defineDriver, type NodeOps } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { RangeTracker } from '../range-tracker.ts'
+import { alignDown, alignUp, isZero } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { RangeTracker } from '../base/range-tracker.ts'
+import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import type { BlockChild } from '../graph/child.ts'
 import { passThrough } from './pass-through.ts'
 
 /** Most bytes copied at once: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */

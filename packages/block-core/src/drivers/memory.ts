@@ -1,12 +1,12 @@
 /** The `memory` protocol: a sparse disk in memory, for tests, browsers and scratch images. */
-import { type Bytes, bytesOf, requireFlag, requireOptions, requireText } from '../arguments.ts'
-import { isZero } from '../bits.ts'
-import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { BlockNode } from '../node.ts'
-import { PLAIN_CONFIG } from '../node-config.ts'
-import { size } from '../options.ts'
-import { IndexSet } from './index-set.ts'
+import { type Bytes, bytesOf, requireFlag, requireOptions, requireText } from '../base/arguments.ts'
+import { isZero } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { IndexSet } from '../base/index-set.ts'
+import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
+import { BlockNode } from '../graph/node.ts'
+import { PLAIN_CONFIG } from '../graph/node-config.ts'
+import { size } from '../text/options.ts'
 
 /** Bytes in a page, the unit in which memory is allocated and released. */
 export const MEMORY_PAGE = 65536

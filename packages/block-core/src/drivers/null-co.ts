@@ -1,7 +1,8 @@
 /** The `null-co` protocol: accepts every write and stores nothing. For measuring the layers above it. */
-import { type BlockStatus, defineDriver } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { bool, integer, size } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { type BlockStatus, defineDriver } from '../contract/driver.ts'
+import { bool, integer, size } from '../text/options.ts'
 
 const DONE = Promise.resolve()
 

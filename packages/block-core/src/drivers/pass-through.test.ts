@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import type { NodeOps, WriteFlags } from '../driver.ts'
+import type { NodeOps, WriteFlags } from '../contract/driver.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { memory, memoryFromBytes } from './memory.ts'
 import { passThroughFilter } from './pass-through.ts'

@@ -1,6 +1,7 @@
 /** The base of every filter: a node that shows exactly what its child shows. */
-import type { BlockChild } from '../child.ts'
-import { defineDriver, type NodeOps, type WriteFlag } from '../driver.ts'
+
+import { defineDriver, type NodeOps, type WriteFlag } from '../contract/driver.ts'
+import type { BlockChild } from '../graph/child.ts'
 
 /** Flags of zero writes that a filter passes on. The child's node drops or emulates unsupported ones. */
 const PASSED_ON = ['mayUnmap', 'noFallback'] as const

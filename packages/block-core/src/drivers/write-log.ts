@@ -4,13 +4,13 @@
  * power cut could have left.
  */
 
-import { defineDriver, type NodeOps, type WriteFlags } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
-import { requireNode } from '../node-arguments.ts'
-import { nodeTitle } from '../node-text.ts'
-import { bool, type OptionType, text } from '../options.ts'
-import { shared } from '../shared-state.ts'
+import { BlockError } from '../base/errors.ts'
+import { shared } from '../base/shared-state.ts'
+import { defineDriver, type NodeOps, type WriteFlags } from '../contract/driver.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { requireNode } from '../graph/node-arguments.ts'
+import { nodeTitle } from '../graph/node-text.ts'
+import { bool, type OptionType, text } from '../text/options.ts'
 import { passThrough } from './pass-through.ts'
 
 /** One recorded request. Offsets and lengths in bytes. */

@@ -1,7 +1,7 @@
 /** The adaptive engine on a fake clock: which requests block the event loop, and for how long. */
 import { closeSync, openSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { LoopBudget, type LoopClock } from '../drivers/event-loop.ts'
+import { LoopBudget, type LoopClock } from '../base/event-loop.ts'
 import { AdaptiveEngine, CacheMeter } from './adaptive-engine.ts'
 import { ThreadEngine } from './io-engine.ts'
 import { ScratchFiles } from './scratch-files.ts'

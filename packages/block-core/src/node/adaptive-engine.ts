@@ -9,7 +9,7 @@
  * tried here again now and then, ever more rarely. Flushes never run here. Applications in which not even one
  * request may wait for a disk use `aio=threads`.
  */
-import { type LoopBudget, loopBudget } from '../drivers/event-loop.ts'
+import { type LoopBudget, loopBudget } from '../base/event-loop.ts'
 import type { Where } from './host-calls.ts'
 import { type IoEngine, readNow, stopped, ThreadEngine, writeNow } from './io-engine.ts'
 

@@ -3,8 +3,8 @@
  * so a view's `byteOffset` tells how its address is aligned.
  */
 
-import { requireCount } from '../arguments.ts'
-import { BlockError } from '../errors.ts'
+import { requireCount } from '../base/arguments.ts'
+import { BlockError } from '../base/errors.ts'
 
 /** Bytes of a WebAssembly page. */
 const WASM_PAGE = 64 * 1024

@@ -1,9 +1,9 @@
 /** The checks of a device before use, without a real one; for those see `tests/interop/devices.test.ts`. */
 import { execFileSync } from 'node:child_process'
 import { afterAll, describe, expect, it } from 'vitest'
-import { filenameToOptions } from '../json-name.ts'
-import { openNode } from '../open.ts'
-import { DriverRegistry } from '../registry.ts'
+import { DriverRegistry } from '../contract/registry.ts'
+import { filenameToOptions } from '../open/json-name.ts'
+import { openNode } from '../open/open.ts'
 import { deviceNumbers, deviceSize, endOf, isDevicePath, isReadOnlyDevice } from './device.ts'
 import { file } from './file.ts'
 import { nodeHost } from './host.ts'

@@ -1,7 +1,7 @@
 /** The size of an open device, and whether it is writable. Needs no system calls that Node lacks. */
 import { readFile, type Stats, statSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { SECTOR } from '../bits.ts'
+import { SECTOR } from '../base/bits.ts'
 import { sharedBuffers } from './aligned-buffers.ts'
 import { pread } from './host-fs.ts'
 

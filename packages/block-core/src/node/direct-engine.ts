@@ -3,7 +3,7 @@
  * disk: they go to the kernel if it takes them, else to the thread pool. They need aligned memory: other
  * memory goes through a borrowed buffer.
  */
-import { BlockError } from '../errors.ts'
+import { BlockError } from '../base/errors.ts'
 import type { AioQueue } from './aio-queue.ts'
 import { AioTransfers } from './aio-transfers.ts'
 import { ALIGNED_BUFFER, type AlignedBuffers, isAligned, sharedBuffers } from './aligned-buffers.ts'

@@ -1,6 +1,6 @@
 /** Makes engines by the names of the option `aio`. */
 import { isMainThread } from 'node:worker_threads'
-import { oneOfWords } from '../arguments.ts'
+import { oneOfWords } from '../base/arguments.ts'
 import { AdaptiveEngine } from './adaptive-engine.ts'
 import { AioQueue } from './aio-queue.ts'
 import { DirectEngine, type LentQueue } from './direct-engine.ts'

@@ -4,9 +4,10 @@
  * shared lock on one byte, and a process that does not share it on another; each checks the opposite byte for
  * locks. The bytes need not exist, and nothing is written there.
  */
-import type { Permissions, PreparedPermissions } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { ALL_PERMISSIONS, PERMISSION } from '../permissions.ts'
+
+import { BlockError } from '../base/errors.ts'
+import type { Permissions, PreparedPermissions } from '../contract/driver.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../graph/permissions.ts'
 import type { HostLocks } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 

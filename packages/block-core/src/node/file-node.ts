@@ -1,6 +1,7 @@
 /** One open host file as a node: the `file` driver's side of the core's requests. */
 import { ftruncateSync } from 'node:fs'
-import { alignUp } from '../bits.ts'
+import { alignUp } from '../base/bits.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import type {
   BlockLimits,
   BlockStatus,
@@ -13,9 +14,8 @@ import type {
   TruncateOptions,
   WriteFlag,
   WriteFlags,
-} from '../driver.ts'
-import { BlockError, isBlockError } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
+} from '../contract/driver.ts'
+import type { BlockNode } from '../graph/node.ts'
 import { FileLock, type FileLockOptions, type OwnLocks } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
 import type { HostCalls, Where } from './host-calls.ts'

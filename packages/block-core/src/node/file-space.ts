@@ -2,9 +2,9 @@
  * The allocated space of a file: finds and punches holes, and zeroes ranges without writing. The calls are
  * tried in the order of QEMU's block/file-posix.c; a call that the file system lacks is not tried again.
  */
-import { alignDown, alignUp } from '../bits.ts'
-import type { BlockStatus } from '../driver.ts'
-import { isBlockError } from '../errors.ts'
+import { alignDown, alignUp } from '../base/bits.ts'
+import { isBlockError } from '../base/errors.ts'
+import type { BlockStatus } from '../contract/driver.ts'
 import type { HostCalls, Where } from './host-calls.ts'
 
 /** Runs a call on the file's descriptor, which stays open until the call ends. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { BlockError } from '../errors.ts'
+import { BlockError } from '../base/errors.ts'
 import { pathOfUrl } from './file-url.ts'
 
 const { platform } = process

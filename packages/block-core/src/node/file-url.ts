@@ -1,5 +1,5 @@
 /** `file:` URLs as paths: like `fileURLToPath`, but with BlockErrors and the platform of the moment. */
-import { BlockError } from '../errors.ts'
+import { BlockError } from '../base/errors.ts'
 
 /**
  * Returns the path of a `file:` URL, with percent-escapes decoded.

@@ -1,17 +1,17 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
-import { requireUnused } from '../access.ts'
+import { BlockError } from '../base/errors.ts'
 import {
   type CreatedPlace,
   type DriverEvents,
   defineDriver,
   type OpenContext,
   type ReopenRequest,
-} from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { bool, type OptionValues, oneOf, size, text } from '../options.ts'
-import { pathName } from '../paths.ts'
-import { filePreallocation } from '../preallocation.ts'
+} from '../contract/driver.ts'
+import { filePreallocation } from '../contract/preallocation.ts'
+import { requireUnused } from '../graph/access.ts'
+import { bool, type OptionValues, oneOf, size, text } from '../text/options.ts'
+import { pathName } from '../text/paths.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
 import { lockForCreation, type OwnLocks } from './file-lock.ts'
 import { FileNode } from './file-node.ts'

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { afterAll, describe, expect, it } from 'vitest'
-import { openNode } from '../open.ts'
-import { DriverRegistry } from '../registry.ts'
+import { DriverRegistry } from '../contract/registry.ts'
+import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
 import { nodeHost } from './host.ts'
 import { systemCalls } from './koffi.ts'
@@ -55,7 +55,7 @@ describe.runIf(isDirect && systemCalls.aio !== undefined)('the queue of Linux AI
   })
 
   it('goes when the file is reopened without O_DIRECT', async () => {
-    const { reopenNode } = await import('../reopen.ts')
+    const { reopenNode } = await import('../open/reopen.ts')
     const before = [eventFds(), rings()]
     const node = await openFile(scratch.place(new Uint8Array(65536)), { cache: { direct: true } })
     await reopenNode(node, { cache: { direct: false } })

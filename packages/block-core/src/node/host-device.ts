@@ -3,9 +3,10 @@
  * be read and written. A device is recognized by its path, and keeps its size. Requests work as for files,
  * except for those that devices lack.
  */
-import { defineDriver, type NodeOps, type TruncateOptions } from '../driver.ts'
-import { BlockError, messageOf } from '../errors.ts'
-import { text } from '../options.ts'
+
+import { BlockError, messageOf } from '../base/errors.ts'
+import { defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
+import { text } from '../text/options.ts'
 import { isDevicePath } from './device.ts'
 import { completeParts, type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'
 import type { FileNode } from './file-node.ts'

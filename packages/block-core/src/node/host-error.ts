@@ -4,8 +4,8 @@
  * or when a program starts.
  */
 import { constants } from 'node:os'
-import { codeOfErrno, type ErrnoRow, fromHostError as knownError, learnErrnos } from '../errno.ts'
-import { BlockError, type BlockErrorCode } from '../errors.ts'
+import { codeOfErrno, type ErrnoRow, fromHostError as knownError, learnErrnos } from '../base/errno.ts'
+import { BlockError, type BlockErrorCode } from '../base/errors.ts'
 
 /** Number, code, words: as in Linux's C library, which QEMU's programs print. 0: not a Linux errno. */
 const TABLE = `

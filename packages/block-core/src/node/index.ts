@@ -4,7 +4,7 @@
  * @module
  */
 
-export { filenameToOptions } from '../json-name.ts'
+export { filenameToOptions } from '../open/json-name.ts'
 export { allocateAligned } from './aligned-buffers.ts'
 export { equalBytes, isZeroBytes } from './compare-bytes.ts'
 export { type EngineName, makeEngine } from './engines.ts'

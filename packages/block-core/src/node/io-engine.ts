@@ -16,8 +16,8 @@
  * for a disk, or copies a lot while others could copy too, belongs in the pool.
  */
 import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs'
-import { BlockError } from '../errors.ts'
-import { Line } from '../line.ts'
+import { BlockError } from '../base/errors.ts'
+import { Line } from '../base/line.ts'
 import type { Where } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { ALL_PERMISSIONS, PERMISSION } from '../permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../graph/permissions.ts'
 import { FileLock } from './file-lock.ts'
 import { markedLocks, markWriter } from './marked-locks.ts'
 import { fileMarks, hostMarks, type Marks } from './marks.ts'
@@ -185,7 +185,7 @@ describe('a file node without locks of the host', () => {
   it('is locked by marks through reopens, and gives them back when it is closed or crashes', async () => {
     const path = scratch.place(new Uint8Array(4096))
     const mine = () => hostMarks.find('vmblock1_').filter((name) => name.includes(`_${process.pid}_`))
-    const { reopenNode } = await import('../reopen.ts')
+    const { reopenNode } = await import('../open/reopen.ts')
     for (const end of ['close', 'crash'] as const) {
       const node = await openFile(path, { 'read-only': true }, { hostCalls: {}, onUnlocked: () => {} })
       expect(mine()).toHaveLength(1)

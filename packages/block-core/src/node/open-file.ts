@@ -1,6 +1,6 @@
 /** Opening a host file: flags, checks, error messages, and the choice of the engine. */
 import { constants, type Stats } from 'node:fs'
-import { BlockError, isBlockError } from '../errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import { deviceSize, isBlockDevicePath, isReadOnlyDevice } from './device.ts'
 import { opensWithoutDirect, probeAlignment } from './direct-engine.ts'
 import { fromHostError } from './host-error.ts'

@@ -1,10 +1,10 @@
 /** A process that ends with open files names them once, and only if the warning is on. */
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { denyHost } from '../host.ts'
-import type { BlockNode } from '../node.ts'
-import { openNode } from '../open.ts'
-import { DriverRegistry } from '../registry.ts'
-import { reopenNode } from '../reopen.ts'
+import { denyHost } from '../contract/host.ts'
+import { DriverRegistry } from '../contract/registry.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { openNode } from '../open/open.ts'
+import { reopenNode } from '../open/reopen.ts'
 import { file, fileDriver } from './file.ts'
 import { ScratchFiles } from './scratch-files.ts'
 

@@ -1,5 +1,5 @@
 /** Generates the requests of a seed: of every kind, close together, so that they overlap. */
-import { alignDown } from '../bits.ts'
+import { alignDown } from '../base/bits.ts'
 import { createRandom, type Random } from './random.ts'
 
 /** A request of a run. Offsets and lengths in bytes, multiples of the run's sector. */

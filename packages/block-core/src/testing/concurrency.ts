@@ -3,10 +3,11 @@
  * (history.ts). A driver only supplies a way to make a disk, and further operations of its nodes. A failing
  * run is shortened while it still fails, and reported with its seed.
  */
-import { nextTurn } from '../drivers/event-loop.ts'
-import { BlockError, isBlockError, messageOf } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
-import { type ReopenOptions, reopenNode } from '../reopen.ts'
+
+import { BlockError, isBlockError, messageOf } from '../base/errors.ts'
+import { nextTurn } from '../base/event-loop.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
 import { type ConcurrentRequest, planRequests } from './concurrency-plan.ts'
 import { ABSENT, type Call, type Effect, History } from './history.ts'
 import type { DiscardResult } from './model.ts'

@@ -2,13 +2,13 @@
  * A disk in memory whose copies share equal pages: the thousands of disks that a power cut may leave differ
  * from each other in only a few sectors.
  */
-import { alignDown } from '../bits.ts'
-import type { DebugEvent } from '../debug-events.ts'
-import { type BlockLimits, defineDriver, type NodeOps } from '../driver.ts'
+import { alignDown } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
+import { type BlockLimits, defineDriver, type NodeOps } from '../contract/driver.ts'
 import type { LogEntry } from '../drivers/write-log.ts'
-import { BlockError } from '../errors.ts'
-import { BlockNode } from '../node.ts'
-import { PLAIN_CONFIG } from '../node-config.ts'
+import { BlockNode } from '../graph/node.ts'
+import { PLAIN_CONFIG } from '../graph/node-config.ts'
 
 /** Bytes in a page, the unit of sharing. */
 const PAGE = 4096

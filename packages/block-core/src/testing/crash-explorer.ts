@@ -3,10 +3,11 @@
  * cut may leave, and judges each. It also cuts the power during the repairs that follow, and repeatedly: the
  * next run begins with a state that a crash left.
  */
-import type { DebugEvent } from '../debug-events.ts'
+
+import { messageOf } from '../base/errors.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
 import { WriteLog } from '../drivers/write-log.ts'
-import { messageOf } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
+import type { BlockNode } from '../graph/node.ts'
 import { CrashGuest } from './crash-guest.ts'
 import { CrashImages } from './crash-images.ts'
 import { CRASH_RULES, type CrashFinding, CrashJudge, RuleBroken } from './crash-judge.ts'

@@ -1,6 +1,6 @@
 /** Disks that skip flushes: planted bugs, to test that power-cut tests notice them. */
-import type { DebugEvent } from '../debug-events.ts'
-import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
+import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 
 /** A write or zero write; in bytes. */

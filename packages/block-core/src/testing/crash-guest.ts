@@ -2,12 +2,12 @@
  * A guest that remembers what it wrote, and knows what its disk may show after a power cut: every sector is as
  * it was at the last completed flush, or as a later write left it.
  */
-import { SECTOR } from '../bits.ts'
-import { type CommitOptions, commitNode } from '../commit.ts'
-import type { TruncateOptions, WriteFlags } from '../driver.ts'
+import { SECTOR } from '../base/bits.ts'
+import type { TruncateOptions, WriteFlags } from '../contract/driver.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
-import type { BlockNode } from '../node.ts'
-import { type ReopenOptions, reopenNode } from '../reopen.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { type CommitOptions, commitNode } from '../jobs/commit.ts'
+import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
 import { readShown, readStamps, type Shown, Stamps, stampedSectors, stampText } from './crash-shown.ts'
 
 /** A content that a sector, or a size that the disk, had or was about to get. */

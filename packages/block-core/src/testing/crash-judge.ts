@@ -2,11 +2,11 @@
  * The rules for every state that a power cut may leave, whatever the workload. They are judged from the disks
  * alone; crash-guest.ts knows what content the guest's disk must show.
  */
-import { SECTOR } from '../bits.ts'
-import type { CheckReport } from '../driver.ts'
-import { messageOf } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
-import { reopenNode } from '../reopen.ts'
+import { SECTOR } from '../base/bits.ts'
+import { messageOf } from '../base/errors.ts'
+import type { CheckReport } from '../contract/driver.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { reopenNode } from '../open/reopen.ts'
 import { joinFingerprints } from './crash-disk.ts'
 import type { CrashImages } from './crash-images.ts'
 import { readShown, readStamps, type Shown, stampedSectors, stampText } from './crash-shown.ts'

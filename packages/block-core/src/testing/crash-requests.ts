@@ -1,5 +1,5 @@
 /** Random requests of a guest, some of them in parallel: the main part of most crash workloads. */
-import { alignDown, overlaps, SECTOR } from '../bits.ts'
+import { alignDown, overlaps, SECTOR } from '../base/bits.ts'
 import type { CrashGuest } from './crash-guest.ts'
 import type { CrashScene } from './crash-workload.ts'
 import type { Random } from './random.ts'

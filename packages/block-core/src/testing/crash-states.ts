@@ -3,7 +3,7 @@
  * of their disk are durable; of later ones, any part may be: whole requests lost, reordered, or torn at
  * sectors. All disks of a log lose power at the same moment.
  */
-import { alignDown, SECTOR } from '../bits.ts'
+import { alignDown, SECTOR } from '../base/bits.ts'
 import type { LogEntry, WriteLog } from '../drivers/write-log.ts'
 import { type CrashDisk, joinFingerprints } from './crash-disk.ts'
 import type { Random } from './random.ts'

@@ -2,10 +2,10 @@
  * Defines crash workloads: how the images are made, what is done to them, and what a power cut may leave.
  * The explorer (crash-explorer.ts) does the rest.
  */
-import type { DebugEvent } from '../debug-events.ts'
-import type { AnyDriver } from '../driver.ts'
-import type { BlockNode } from '../node.ts'
-import type { RawOptions } from '../options.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../graph/node.ts'
+import type { RawOptions } from '../text/options.ts'
 import type { CrashGuest } from './crash-guest.ts'
 import type { Random } from './random.ts'
 

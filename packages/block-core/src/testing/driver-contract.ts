@@ -4,7 +4,7 @@
  */
 import { afterEach, describe } from 'vitest'
 import { passThroughFilter } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../node.ts'
+import type { BlockNode } from '../graph/node.ts'
 import { dataCases } from './contract-data.ts'
 import { crashed, createBench, type DriverCapabilities, type MakeNode } from './contract-kit.ts'
 import { nodeCases } from './contract-node.ts'

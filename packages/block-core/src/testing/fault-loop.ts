@@ -3,11 +3,12 @@
  * durable data is intact, the disk is consistent, and everything works once the fault is gone. A driver
  * supplies a disk and the requests that reach its steps.
  */
-import type { DebugEvent } from '../debug-events.ts'
+
+import { isBlockError } from '../base/errors.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
 import { blkdebug } from '../drivers/blkdebug.ts'
-import { isBlockError } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
-import type { RawOptions } from '../options.ts'
+import type { BlockNode } from '../graph/node.ts'
+import type { RawOptions } from '../text/options.ts'
 import { openTestNode, toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'
 

@@ -1,7 +1,8 @@
 /** A disk with a size limit: requests beyond it are refused, as on a full file system. */
-import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
+
+import { BlockError } from '../base/errors.ts'
+import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import { BlockError } from '../errors.ts'
 
 /** Makes a filter that limits its file to `most(size at opening)` bytes. */
 export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>

@@ -4,7 +4,7 @@
  * @module
  */
 
-export { PLAIN_CONFIG } from '../node-config.ts'
+export { PLAIN_CONFIG } from '../graph/node-config.ts'
 export {
   type ConcurrencyRun,
   type ConcurrencySubject,

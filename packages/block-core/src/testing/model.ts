@@ -2,8 +2,8 @@
  * Compares random operations with the simplest disk, an array of bytes. A failing run is shortened while it
  * still fails, and reported with its seed.
  */
-import { messageOf } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
+import { messageOf } from '../base/errors.ts'
+import type { BlockNode } from '../graph/node.ts'
 import { toBytes } from './nodes.ts'
 import { createRandom, type Random } from './random.ts'
 

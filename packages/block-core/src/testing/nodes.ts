@@ -1,10 +1,11 @@
 /** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
-import { BlockChild } from '../child.ts'
-import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../driver.ts'
-import { BlockError } from '../errors.ts'
-import { BlockNode } from '../node.ts'
-import { type NodeConfig, PLAIN_CONFIG } from '../node-config.ts'
-import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../options.ts'
+
+import { BlockError } from '../base/errors.ts'
+import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../contract/driver.ts'
+import { BlockChild } from '../graph/child.ts'
+import { BlockNode } from '../graph/node.ts'
+import { type NodeConfig, PLAIN_CONFIG } from '../graph/node-config.ts'
+import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** The options of a test node. */
 export interface TestNodeOptions {

@@ -4,11 +4,11 @@
  * turn of the event loop. Some are split in two, as a host system may do between any two sectors. A seed
  * determines the order.
  */
-import { alignDown, SECTOR } from '../bits.ts'
-import { defineDriver, type NodeOps } from '../driver.ts'
+import { alignDown, SECTOR } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { defineDriver, type NodeOps } from '../contract/driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import { BlockError } from '../errors.ts'
-import type { BlockNode } from '../node.ts'
+import type { BlockNode } from '../graph/node.ts'
 import { openTestNode } from './nodes.ts'
 import type { Random } from './random.ts'
 

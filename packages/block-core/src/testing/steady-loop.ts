@@ -1,5 +1,5 @@
 /** For tests that count the cost of requests: interleaving must not depend on the machine's speed. */
-import { loopBudget } from '../drivers/event-loop.ts'
+import { loopBudget } from '../base/event-loop.ts'
 
 /** From now on no request of this thread waits for a turn of the event loop because the budget is spent. */
 export function neverWaitForTurns(): void {

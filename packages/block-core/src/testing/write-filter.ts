@@ -1,7 +1,8 @@
 /** A filter whose writes a test answers itself: with an error, in part, or late. */
-import type { BlockChild } from '../child.ts'
-import { type AnyDriver, defineDriver, type NodeOps } from '../driver.ts'
+
+import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
 import { passThrough } from '../drivers/pass-through.ts'
+import type { BlockChild } from '../graph/child.ts'
 
 /** Takes the place of {@link NodeOps.write}; `child` is the file below. */
 export type TestWrite = (

@@ -58,8 +58,8 @@ vi.mock('../check/check.ts', async (original) => {
   return { ...real, checkImage }
 })
 
-vi.mock('../../../block-core/src/commit.ts', async (original) => {
-  const real = await original<typeof import('../../../block-core/src/commit.ts')>()
+vi.mock('../../../block-core/src/jobs/commit.ts', async (original) => {
+  const real = await original<typeof import('../../../block-core/src/jobs/commit.ts')>()
   const commitNode: typeof real.commitNode = async (top, options = {}) => {
     if (planted.bug !== 'no flush of the base') return real.commitNode(top, options)
     const base = options.base!

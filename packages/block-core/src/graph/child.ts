@@ -1,0 +1,126 @@
+/**
+ * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed. That
+ * makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
+ */
+
+import { BlockError } from '../base/errors.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
+import type {
+  AnyDriver,
+  BlockLimits,
+  BlockStatus,
+  ChildRole,
+  TruncateOptions,
+  WriteFlags,
+} from '../contract/driver.ts'
+import type { BlockNode } from './node.ts'
+import { goneError } from './node-errors.ts'
+
+/** What is known of a parent before its node exists. */
+export interface OpeningParent {
+  readonly driver: AnyDriver
+  readonly readOnly: boolean
+  /** `force-share=on`: the parent tolerates writers, and does not restrict other users. */
+  readonly forceShare: boolean
+}
+
+/** One parent's hold on one child node. */
+export class BlockChild {
+  readonly role: ChildRole
+  /** Name of the node above, for messages. */
+  readonly parent: string
+  /** The node above, once it exists. @internal */
+  owner: BlockNode | undefined
+  /** How the node above is opened; undefined for edges that were made by hand. @internal */
+  readonly opening: OpeningParent | undefined
+  #node: BlockNode
+  #severed = false
+
+  constructor(role: ChildRole, parent: string, node: BlockNode, opening?: OpeningParent) {
+    this.role = role
+    this.opening = opening
+    this.parent = parent
+    this.#node = node
+  }
+
+  /** The node below. */
+  get node(): BlockNode {
+    return this.#node
+  }
+  get size(): number {
+    return this.#node.size
+  }
+  get limits(): BlockLimits {
+    return this.#node.limits
+  }
+  get readOnly(): boolean {
+    return this.#node.readOnly
+  }
+  get filename(): string {
+    return this.#node.filename
+  }
+
+  /** Reads zeroes beyond the end of the node, whatever its driver: images may end within a cluster. */
+  read(offset: number, into: Uint8Array): Promise<void> {
+    if (this.#severed) return this.#refuse()
+    const node = this.#node
+    if (node.growable || offset + into.length <= node.size) return node.read(offset, into)
+    return this.#readToEnd(node, offset, into)
+  }
+  write(offset: number, from: Uint8Array, flags?: WriteFlags): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.write(offset, from, flags)
+  }
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.writeCompressed(offset, from)
+  }
+  writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.writeZeroes(offset, bytes, flags)
+  }
+  discard(offset: number, bytes: number): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.discard(offset, bytes)
+  }
+  flush(): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.flush()
+  }
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.copyRange(offset, bytes, source, sourceOffset)
+  }
+  truncate(size: number, options?: TruncateOptions): Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.truncate(size, options)
+  }
+  blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
+    return this.#severed ? this.#refuse() : this.#node.blockStatus(offset, bytes)
+  }
+  /** Announces a step to a debugging driver below; undefined (nothing to await) if there is none. */
+  debugEvent(event: DebugEvent): void | Promise<void> {
+    return this.#severed ? this.#refuse() : this.#node.debugEvent(event)
+  }
+
+  /** Points the edge at another node. The parent must be drained. */
+  replace(node: BlockNode): void {
+    this.#node.parents.delete(this)
+    this.#node = node
+    node.parents.add(this)
+  }
+
+  /** From now on every request is refused. */
+  sever(): void {
+    this.#severed = true
+  }
+
+  async #readToEnd(node: BlockNode, offset: number, into: Uint8Array): Promise<void> {
+    const { size } = node
+    const available = Math.max(0, size - offset)
+    await node.read(Math.min(offset, size), into.subarray(0, available))
+    into.fill(0, available)
+  }
+
+  #refuse(): Promise<never> {
+    const { owner, parent } = this
+    return Promise.reject(
+      owner
+        ? goneError(owner, true)
+        : new BlockError('ECANCELED', `node '${parent}' crashed`, { node: parent }),
+    )
+  }
+}

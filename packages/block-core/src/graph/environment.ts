@@ -1,0 +1,127 @@
+/**
+ * What opening nodes depends on, and the nodes opened with it: node names are unique within one environment.
+ */
+import { expects, requireCallback, wrongValue } from '../base/arguments.ts'
+import { BlockError } from '../base/errors.ts'
+import { shared } from '../base/shared-state.ts'
+import type { CheckReport, ChildRole } from '../contract/driver.ts'
+import type { OpenHost } from '../contract/host.ts'
+import type { DriverRegistry } from '../contract/registry.ts'
+import type { RawOptions } from '../text/options.ts'
+import type { BlockNode } from './node.ts'
+
+/** What opening nodes depends on. Nodes opened with the same object share one namespace. */
+export interface OpenEnvironment {
+  readonly registry: DriverRegistry
+  readonly host: OpenHost
+  /**
+   * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings
+   * from children and while opening, which no listener of a node's `warn` event can receive.
+   */
+  readonly onWarn?: (line: string) => void
+  /** Called after every repair that runs while opening or reopening. */
+  readonly onRepair?: (report: CheckReport, nodeName: string) => void
+}
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
+
+const requireRegistry = expects(
+  'a DriverRegistry',
+  (value) => isObject(value) && typeof (value as Partial<DriverRegistry>).byPrefix === 'function',
+)
+const requireHost = expects(
+  'a host, such as denyHost',
+  (value) => isObject(value) && typeof (value as Partial<OpenHost>).resolve === 'function',
+)
+
+/** Otherwise a missing `host` would go unnoticed until an image names a file. @throws BlockError EINVAL */
+export function requireEnvironment(environment: OpenEnvironment): void {
+  if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
+  const { registry, host, onWarn, onRepair } = environment
+  requireRegistry(registry, 'registry')
+  requireHost(host, 'host')
+  if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
+  if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
+}
+
+/** How a node was opened: internal facts for reopening and naming it. */
+export interface NodeOrigin {
+  readonly environment: OpenEnvironment
+  /** The node that opened this one as its own child and passes options down; undefined for other nodes. */
+  readonly parent: string | undefined
+  readonly role: ChildRole | undefined
+  /** Options that would open an equal node again: QEMU's `full_open_options`. */
+  readonly full: RawOptions
+  readonly forceShare: boolean
+  readonly autoReadOnly: boolean
+}
+
+const origins = shared('origins', () => new WeakMap<BlockNode, NodeOrigin>())
+
+/** How a node was opened; undefined for nodes not made by `openNode`. */
+export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(node)
+
+/** @internal */
+export const setOrigin = (node: BlockNode, origin: NodeOrigin): void => void origins.set(node, origin)
+
+/** The names of one environment. */
+class NodeTable {
+  readonly #nodes = new Map<string, BlockNode | undefined>()
+  #count = 0
+
+  /**
+   * Reserves a name, or makes one up, before its node exists.
+   *
+   * @throws BlockError EINVAL if the name is malformed or taken
+   */
+  reserve(wanted: string | undefined): string {
+    const name = wanted ?? `#block${String(this.#count++).padStart(3, '0')}`
+    if (wanted !== undefined && !/^[a-z][-._a-z0-9]*$/i.test(wanted))
+      throw new BlockError('EINVAL', `Invalid node-name: '${wanted}'`)
+    if (this.#nodes.has(name)) throw new BlockError('EINVAL', `Duplicate nodes with node-name='${name}'`)
+    if (name.length > 31) throw new BlockError('EINVAL', 'Node name too long')
+    this.#nodes.set(name, undefined)
+    return name
+  }
+
+  release(name: string): void {
+    this.#nodes.delete(name)
+  }
+
+  add(node: BlockNode): void {
+    this.#nodes.set(node.name, node)
+    node.once('close', () => this.#nodes.delete(node.name))
+  }
+
+  find(name: string): BlockNode | undefined {
+    return this.#nodes.get(name)
+  }
+
+  /** The open nodes that have `node` as a child, with its role. */
+  *parentsOf(node: BlockNode): Generator<[parent: BlockNode, role: ChildRole]> {
+    for (const parent of this.#nodes.values()) {
+      for (const [role, edge] of parent?.children ?? [])
+        if (parent && edge.node === node) yield [parent, role]
+    }
+  }
+}
+
+const tables = shared('tables', () => new WeakMap<OpenEnvironment, NodeTable>())
+
+/** @internal */
+export function tableOf(environment: OpenEnvironment): NodeTable {
+  const table = tables.get(environment) ?? new NodeTable()
+  tables.set(environment, table)
+  return table
+}
+
+/**
+ * The open node of that name.
+ *
+ * @throws BlockError ENOENT
+ */
+export function findNode(environment: OpenEnvironment, name: string): BlockNode {
+  const node = tableOf(environment).find(name)
+  if (!node) throw new BlockError('ENOENT', `Cannot find device='${name}' nor node-name='${name}'`)
+  return node
+}

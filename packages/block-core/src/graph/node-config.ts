@@ -1,0 +1,65 @@
+/** The configuration of a node for the core, not the driver: the common options of QEMU's `blockdev-add`. */
+
+import type { AnyDriver, ChildRole, NodeOps } from '../contract/driver.ts'
+import type { BlockChild } from './child.ts'
+
+/** Common options, parsed. */
+export interface NodeConfig {
+  readonly readOnly: boolean
+  /** `cache.writeback`: off makes every user write durable before it completes. */
+  readonly writeCache: boolean
+  /** `cache.direct`: bypass the page cache of the host system. */
+  readonly direct: boolean
+  /** `cache.no-flush`: never flush to the disk (fast, and loses data on power failure). */
+  readonly noFlush: boolean
+  /** `discard`: whether discards and unmapping zero writes are passed down. */
+  readonly unmap: boolean
+  readonly detectZeroes: 'off' | 'on' | 'unmap'
+  readonly checkMode: boolean
+  readonly noIo: boolean
+  /** Opened for its parents, and closed with the last of them. */
+  readonly ownedByParents: boolean
+  /** The options the user gave, for `reopen` and for messages. */
+  readonly explicit: Readonly<Record<string, unknown>>
+}
+
+/** A writable, unmapping node in writeback mode, that outlives its parents. */
+export const PLAIN_CONFIG: NodeConfig = {
+  readOnly: false,
+  writeCache: true,
+  direct: false,
+  noFlush: false,
+  unmap: true,
+  detectZeroes: 'off',
+  checkMode: false,
+  noIo: false,
+  ownedByParents: false,
+  explicit: {},
+}
+
+/** The parts of a node, as `openNode` puts them together. */
+export interface NodeInit {
+  readonly name: string
+  readonly driver: AnyDriver
+  readonly filename: string
+  readonly config: NodeConfig
+  readonly ops: NodeOps
+  readonly children: ReadonlyMap<ChildRole, BlockChild>
+}
+
+/** QEMU's cache modes (`-t`), each a triple of flags. */
+// biome-ignore format: a table
+export const CACHE_MODES = {
+  writeback:    { writeCache: true,  direct: false, noFlush: false },
+  none:         { writeCache: true,  direct: true,  noFlush: false },
+  writethrough: { writeCache: false, direct: false, noFlush: false },
+  directsync:   { writeCache: false, direct: true,  noFlush: false },
+  unsafe:       { writeCache: true,  direct: false, noFlush: true },
+} as const
+
+/** A cache mode by QEMU's name; `off` is its old name for `none`. */
+export type CacheMode = keyof typeof CACHE_MODES
+
+/** The flags of a cache mode; undefined for a name QEMU does not know. */
+export const cacheMode = (name: string): (typeof CACHE_MODES)[CacheMode] | undefined =>
+  name === 'off' ? CACHE_MODES.none : (CACHE_MODES as Record<string, (typeof CACHE_MODES)[CacheMode]>)[name]

@@ -1,0 +1,21 @@
+/** The events of a node, typed. */
+import type { CheckReport, CorruptEvent } from '../contract/driver.ts'
+
+/** Events that users of a node may listen to. Listeners are not awaited. */
+export interface NodeEvents {
+  /** New size in bytes. */
+  resize: [size: number]
+  corrupt: [event: CorruptEvent]
+  'io-error': [event: IoErrorEvent]
+  repair: [report: CheckReport]
+  /** A warning: one line. */
+  warn: [line: string]
+  close: []
+}
+
+/** A user's request failed. QEMU's BLOCK_IO_ERROR. */
+export interface IoErrorEvent {
+  readonly operation: 'read' | 'write' | 'flush' | 'discard'
+  readonly offset: number
+  readonly error: unknown
+}

@@ -1,0 +1,548 @@
+/**
+ * One node of the block graph, as its users and its parents see it: it decides which requests are valid,
+ * counts them, and ends them when it is closed or crashes. requests.ts handles the valid ones.
+ */
+import { type Bytes, bytesOf, bytesToFill, goneBuffer } from '../base/arguments.ts'
+import { alignUp } from '../base/bits.ts'
+import { BlockError, type BlockErrorCode, isBlockError } from '../base/errors.ts'
+import { loopBudget, pause } from '../base/event-loop.ts'
+import { RequestGate } from '../base/request-gate.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
+import type {
+  BlockLimits,
+  BlockStatus,
+  CheckReport,
+  CorruptEvent,
+  NodeInfo,
+  NodeOps,
+  SnapshotInfo,
+  TruncateOptions,
+  WriteFlags,
+} from '../contract/driver.ts'
+import { askStatus } from './block-status.ts'
+import type { BlockChild } from './child.ts'
+import { GraphNode } from './graph-node.ts'
+import { registerNode } from './known-nodes.ts'
+import * as check from './node-arguments.ts'
+import type { NodeConfig, NodeInit } from './node-config.ts'
+import { busyError, goneError, outsideError, readOnlyError, unsupportedError } from './node-errors.ts'
+import type { IoErrorEvent } from './node-events.ts'
+import { settlePermissions } from './permissions.ts'
+import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
+
+/** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
+export const MAX_REQUEST = 2147483136
+
+type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
+
+/** A disk, or a layer of one. `instanceof` holds for nodes of every copy of this library. */
+export class BlockNode extends GraphNode implements RequestOwner {
+  readonly #ops: NodeOps
+  readonly #requests: Requests
+  #config: NodeConfig
+  #state: State = 'open'
+  /** New requests wait here while the node is being reopened, resized or checked. */
+  readonly #gate = new RequestGate()
+  /** The shutdown and the crash of the node, once begun: each runs once, and later calls wait for it. */
+  #closing: Promise<void> | undefined
+  #crashing: Promise<void> | undefined
+
+  constructor(init: NodeInit) {
+    super(init)
+    registerNode(this)
+    this.#config = init.config
+    this.#ops = init.ops
+    this.#requests = new Requests(init.ops, this, init.driver.kind === 'protocol')
+    for (const child of init.children.values()) {
+      child.owner = this
+      child.node.parents.add(child)
+    }
+  }
+
+  // ---- facts ----
+
+  protected get state(): State {
+    return this.#state
+  }
+  /** Bytes. */
+  get size(): number {
+    return this.#ops.size()
+  }
+  get limits(): BlockLimits {
+    return this.#requests.limits
+  }
+  get config(): NodeConfig {
+    return this.#config
+  }
+  get readOnly(): boolean {
+    return this.#config.readOnly
+  }
+  /** Whether writes may extend the node. */
+  get growable(): boolean {
+    return this.#ops.growable === true
+  }
+  get isOpen(): boolean {
+    return this.#state === 'open' || this.#state === 'corrupt'
+  }
+  get ops(): NodeOps {
+    return this.#ops
+  }
+
+  // ---- requests ----
+
+  /**
+   * Fills all of `into` with the content at `offset`.
+   *
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, ENOMEDIUM when closed,
+   *   ECANCELED if the node crashes meanwhile
+   */
+  async read(offset: number, into: Bytes): Promise<void> {
+    const bytes = into instanceof Uint8Array && into.length > 0 ? into : bytesToFill(into)
+    const { length } = bytes
+    check.requireRange(this, offset, length)
+    while (this.#gate.all) await this.#gate.all
+    this.#begin(offset, length)
+    try {
+      if (loopBudget.spend(length)) {
+        await this.#turn()
+        this.requireAlive()
+      }
+      if (length > 0) await this.#requests.read(offset, bytes)
+    } catch (error) {
+      throw this.#failed('read', offset, error)
+    } finally {
+      this.#end()
+    }
+    if (bytes.length !== length) throw goneBuffer('into')
+  }
+
+  /**
+   * Writes `from` at `offset`. On a write-through node, or with `fua`, it is durable when the promise resolves.
+   *
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, EPERM when read-only, ENOMEDIUM when
+   *   closed, ECANCELED
+   */
+  async write(offset: number, from: Bytes, flags: WriteFlags = NO_FLAGS): Promise<void> {
+    const bytes = from instanceof Uint8Array && from.length > 0 ? from : bytesOf(from, 'from')
+    const { length } = bytes
+    check.requireRange(this, offset, length)
+    if (flags !== NO_FLAGS) check.requireFlags(flags)
+    while (this.#gate.writes) await this.#gate.writes
+    this.#beginWrite(offset, length, this.#ops.write !== undefined)
+    try {
+      if (loopBudget.spend(length)) {
+        await this.#turn()
+        this.requireAlive()
+      }
+      if (length > 0) await this.#requests.write(offset, bytes, flags)
+    } catch (error) {
+      throw this.#failed('write', offset, error)
+    } finally {
+      this.#end()
+    }
+    if (bytes.length !== length) throw goneBuffer('from')
+  }
+
+  /** Writes data compressed, if the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
+  async writeCompressed(offset: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    await this.#change('write', offset, bytes.length, async () => {
+      if (!this.#ops.writeCompressed) throw unsupportedError(this, 'compressed writes')
+      if (bytes.length > 0) await this.#requests.writeCompressed(offset, bytes)
+    })
+  }
+
+  /** Makes a range read as zeroes: by the driver's zero writes, else (unless `noFallback`) by zero bytes. */
+  async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
+    if (flags !== NO_FLAGS) check.requireFlags(flags)
+    await this.#change('write', offset, bytes, async () => {
+      if (bytes > 0) await this.#requests.writeZeroes(offset, bytes, flags)
+    })
+  }
+
+  /** Gives up the content of a range. Does nothing if the driver cannot discard, or discard is off. */
+  discard(offset: number, bytes: number): Promise<void> {
+    return this.#change('discard', offset, bytes, async () => {
+      if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
+    })
+  }
+
+  /**
+   * Copies from another node inside the host system, so that the bytes do not pass through this process.
+   * `source` is a protocol node: `host.child.node` from the {@link blockStatus} of the data, at
+   * `host.offset`. Use it only for data: a hole may become zeroes that take space.
+   *
+   * @throws BlockError ENOTSUP if these two nodes do not support it: then the whole range must be copied
+   *   another way; EIO outside either node; what {@link write} throws
+   */
+  async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    check.requireSource(source, sourceOffset)
+    await this.#change('write', offset, bytes, async () => {
+      if (!this.#ops.copyRange || source === this) throw unsupportedError(this, 'copying from that node')
+      if (bytes === 0) return
+      const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
+      // Only the protocol that copies holds the source: nodes that pass the request on must not block
+      // draining it.
+      await (this.driver.kind === 'protocol' ? source.counted(sourceOffset, bytes, copy) : copy())
+    })
+  }
+
+  /**
+   * Makes all requests durable that completed before the call. Many flushes share one; they resume in turns.
+   */
+  flush(): Promise<void> {
+    const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
+    return this.counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
+  }
+
+  /**
+   * Changes the size, in bytes.
+   *
+   * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
+   */
+  async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
+    check.requireTruncate(size, options)
+    // A format frees clusters, and no request may be about to access one. Protocols and filters change their
+    // length in one step, also under requests: these may be waiting for the very format that resizes (or for
+    // a debugger).
+    if (this.driver.kind === 'format')
+      return this.withoutWrites(() => this.drained(() => this.#resize(size, options)))
+    while (this.#gate.writes) await this.#gate.writes
+    await this.#resize(size, options)
+  }
+
+  async #resize(size: number, options: TruncateOptions): Promise<void> {
+    this.#beginWrite(0, 0, true)
+    const before = this.size
+    try {
+      if (!this.#ops.truncate)
+        throw new BlockError('ENOTSUP', 'Image format driver does not support resize', { node: this.name })
+      // The content of the backing file beyond the old end must not show through in the new space.
+      const zero = size > before && (this.backing?.size ?? 0) > before
+      await this.#requests.truncate(size, zero ? { ...options, zero } : options)
+    } finally {
+      this.#end()
+    }
+    if (this.size !== before) this.emit('resize', this.size)
+  }
+
+  /**
+   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. In a growable
+   * node the last block counts as a whole one.
+   *
+   * @returns `bytes: 0` at and beyond the end
+   */
+  async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
+    check.requireRange(this, offset, bytes)
+    while (this.#gate.all) await this.#gate.all
+    const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
+    this.#begin(Math.min(offset, size), 0)
+    try {
+      const wanted = Math.min(bytes, size - offset)
+      if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
+      return await askStatus(this.#ops, this.limits, size, offset, wanted)
+    } finally {
+      this.#end()
+    }
+  }
+
+  /** Reads from the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP */
+  async readVmState(offset: number, into: Bytes): Promise<void> {
+    const bytes = bytesToFill(into)
+    check.requireRange(this, offset, bytes.length)
+    await this.#plain('readVmState', (ops) => ops.readVmState?.(offset, bytes))
+  }
+  /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
+  async writeVmState(offset: number, from: Bytes): Promise<void> {
+    const bytes = bytesOf(from, 'from')
+    check.requireRange(this, offset, bytes.length)
+    this.#requireWritable(this.#ops.writeVmState !== undefined)
+    try {
+      await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, bytes))
+    } finally {
+      this.#requests.wrote()
+    }
+    if (!this.#config.writeCache) await this.flush()
+  }
+
+  // ---- whole-node operations ----
+
+  /**
+   * Checks the image's structure, and repairs it according to `repair`; without it, or with `false`, changes
+   * nothing.
+   *
+   * @throws BlockError EINVAL for an unknown mode of repair or an unknown option; ENOTSUP
+   */
+  async check(options: check.NodeCheckOptions = {}): Promise<CheckReport> {
+    const wanted = check.checkOptions(options)
+    const ops = this.#ops
+    if (!ops.check) throw unsupportedError(this, 'checks')
+    if (wanted.repair) this.#requireWritable(true)
+    const report = await this.drained(() => ops.check!(wanted))
+    if (wanted.repair) this.#requests.wrote()
+    return report
+  }
+
+  /** Facts of the image, as its driver knows them. */
+  info(): Promise<NodeInfo> {
+    return this.#plain('info', (ops) => (ops.info ? ops.info() : Promise.resolve({})))
+  }
+
+  /** The internal snapshots, in the order of the image's table; none if the format does not support them. */
+  listSnapshots(): Promise<readonly SnapshotInfo[]> {
+    return this.#plain('listSnapshots', (ops) => ops.listSnapshots?.() ?? Promise.resolve([]))
+  }
+
+  /** Drops everything this layer holds, so that the backing file shows through. @throws BlockError ENOTSUP */
+  makeEmpty(): Promise<void> {
+    return this.#exclusive('makeEmpty', (ops) => ops.makeEmpty?.())
+  }
+
+  /** Rewrites the name and format of the backing file in the header. @throws BlockError ENOTSUP */
+  async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
+    check.requireBackingChange(filename, format)
+    await this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
+  }
+
+  /** Changes creation options of the image, keys as in `qemu-img amend -o`. @throws BlockError ENOTSUP, EINVAL */
+  async amend(
+    options: Readonly<Record<string, unknown>>,
+    progress?: (done: number, total: number) => void,
+  ): Promise<void> {
+    check.requireAmendment(options, progress)
+    const before = this.size
+    await this.#exclusive('amend', (ops) => ops.amend?.(options, progress))
+    if (this.size !== before) this.emit('resize', this.size)
+  }
+
+  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
+  debugEvent(event: DebugEvent): void | Promise<void> {
+    return this.#ops.debugEvent?.(event)
+  }
+
+  // ---- life cycle ----
+
+  /** Resolves when no request is in flight. New ones may come meanwhile. */
+  drain(): Promise<void> {
+    return this.#gate.drain()
+  }
+
+  /** Runs `body` with no request in flight, and holds new ones back until it has ended. */
+  async drained<T>(body: () => Promise<T>): Promise<T> {
+    check.requireBody(body)
+    return this.#gate.drained(async () => {
+      if (!this.isOpen) throw this.#closedError()
+      return body()
+    })
+  }
+
+  /** Runs `body` with no write in flight: new writes, discards and resizes wait until it has ended. */
+  async withoutWrites<T>(body: () => Promise<T>): Promise<T> {
+    check.requireBody(body)
+    return this.#gate.withoutWrites(body)
+  }
+
+  /**
+   * Drains, lets the driver shut down cleanly, and releases the children. Later calls have the same result as
+   * the first, including its error: data that could not be written stays lost.
+   *
+   * @throws BlockError EBUSY while other nodes use this one; errors of the driver's shutdown
+   */
+  async close(): Promise<void> {
+    if (!this.#closing) {
+      if (this.#state === 'crashed') return
+      if (this.parents.size > 0) throw busyError(this)
+      this.#closing = this.#shutDown()
+    }
+    this.setPatience('limited')
+    await this.#closing
+  }
+
+  async #shutDown(): Promise<void> {
+    // The last check and the change of state are one step: no request begins between them.
+    while (!this.#gate.isFree) await (this.#gate.all ?? this.drain())
+    if (this.#state === 'crashed') return
+    const wasCorrupt = this.#state === 'corrupt'
+    this.#state = 'closing'
+    let failure: unknown
+    try {
+      if (!wasCorrupt) await this.#ops.close?.()
+    } catch (error) {
+      failure = error
+    }
+    if (this.#hasCrashed) throw this.#closedError()
+    for (const child of this.children.values()) {
+      await child.node.releasedBy(child).catch((error: unknown) => (failure ??= error))
+    }
+    if (this.#hasCrashed) throw this.#closedError()
+    this.#state = 'closed'
+    this.emit('close')
+    if (failure !== undefined) throw failure
+  }
+
+  /**
+   * Does to this node what the death of the process would do: requests in flight are rejected, caches
+   * dropped, nothing is flushed or closed cleanly. From the moment of the call on, nothing more is written.
+   * Resolves when the resources of the host are released and the image may be opened again.
+   */
+  async crash(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#crashing ??= this.#die()
+    await this.#crashing
+  }
+
+  async #die(): Promise<void> {
+    this.#state = 'crashed'
+    const releases: Promise<void>[] = []
+    const released = this.#ops.crash?.()
+    if (released) releases.push(released)
+    for (const child of this.children.values()) {
+      child.sever()
+      releases.push(child.node.releasedBy(child, true))
+    }
+    await Promise.all(releases)
+    this.emit('close')
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  // ---- the graph: for `open`, `reopen` and edges ----
+
+  /** @internal A parent releases this node; the last parent closes a node that was opened for its parents. */
+  async releasedBy(edge: BlockChild, crashed = false): Promise<void> {
+    this.parents.delete(edge)
+    if (this.parents.size > 0 || !this.#config.ownedByParents) return settlePermissions([this])
+    await (crashed ? this.crash() : this.close())
+  }
+  /** @internal The driver, or a reopen, changed the configuration of the node. */
+  reconfigure(config: NodeConfig): void {
+    this.#config = config
+    this.#requests.refresh()
+  }
+  /** @internal The driver found the image broken. */
+  markCorrupt(event: CorruptEvent): void {
+    if (event.fatal && this.#state === 'open') this.#state = 'corrupt'
+    this.emit('corrupt', event)
+  }
+
+  /** @internal {@link RequestOwner} */
+  requireAlive(): void {
+    if (this.#hasCrashed) throw this.#closedError()
+  }
+
+  // ---- inside ----
+
+  /** A crash may happen during any await. */
+  get #hasCrashed(): boolean {
+    return this.#crashing !== undefined
+  }
+
+  #begin(offset: number, bytes: number, code?: BlockErrorCode): void {
+    if (this.#state !== 'open') throw this.#closedError()
+    if (
+      offset + bytes > this.#ops.size() &&
+      (!this.#ops.growable || offset + bytes > Number.MAX_SAFE_INTEGER)
+    )
+      throw outsideError(this, offset, bytes, code)
+    this.#gate.begin()
+  }
+
+  #beginWrite(offset: number, bytes: number, canWrite: boolean): void {
+    if (this.#state !== 'open') throw this.#closedError()
+    this.#requireWritable(canWrite)
+    // A format that reaches the end of its device is out of space.
+    this.#begin(offset, bytes, this.parents.size > 0 ? 'ENOSPC' : 'EIO')
+  }
+
+  /** Runs one request that changes something; `write` has this code inline, because it is called so often. */
+  async #change(
+    operation: IoErrorEvent['operation'],
+    offset: number,
+    bytes: number,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    check.requireRange(this, offset, bytes)
+    while (this.#gate.writes) await this.#gate.writes
+    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
+    try {
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
+      await run()
+    } catch (error) {
+      throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
+    } finally {
+      this.#end()
+    }
+  }
+
+  /** @internal Runs `body` as a request that changes nothing. Other copies of the library also call it. */
+  async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
+    while (this.#gate.all) await this.#gate.all
+    this.#begin(offset, bytes)
+    try {
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
+      return await body()
+    } finally {
+      this.#end()
+    }
+  }
+
+  /**
+   * Waits for the event loop to turn, if it must. No async function: with thousands of requests waiting, collecting
+   * their garbage would stop the loop.
+   */
+  #turn(): Promise<void> {
+    return loopBudget.wait(this.parents.size > 0 ? undefined : this)
+  }
+
+  #requireWritable(canWrite: boolean): void {
+    if (this.#config.readOnly || !canWrite) throw readOnlyError(this)
+  }
+
+  /** Ends a request. Throwing here, in `finally`, turns a success after a crash into a failure. */
+  #end(): void {
+    this.#gate.end()
+    if (this.#state === 'crashed') throw this.#closedError()
+  }
+
+  #plain<T>(name: keyof NodeOps, run: (ops: NodeOps) => Promise<T> | undefined): Promise<T> {
+    return this.counted(0, 0, async () => {
+      const result = run(this.#ops)
+      if (!result) throw unsupportedError(this, name)
+      return result
+    })
+  }
+
+  async #exclusive(name: keyof NodeOps, run: (ops: NodeOps) => Promise<void> | undefined): Promise<void> {
+    this.#requireWritable(true)
+    if (!this.#ops[name]) throw unsupportedError(this, name)
+    await this.drained(async () => {
+      try {
+        await run(this.#ops)
+      } finally {
+        this.#requests.wrote()
+      }
+    })
+  }
+
+  #failed(operation: IoErrorEvent['operation'], offset: number, error: unknown): unknown {
+    if (this.#state === 'crashed') return this.#closedError()
+    if (this.listenerCount('io-error') > 0) this.emit('io-error', { operation, offset, error })
+    return error
+  }
+
+  #closedError(): BlockError {
+    return goneError(this, this.#state === 'crashed')
+  }
+}

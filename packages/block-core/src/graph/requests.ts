@@ -1,0 +1,320 @@
+/**
+ * The driver's side of a node: valid requests are padded to the driver's alignment, split to its longest
+ * transfer, ordered where they overlap, and made durable if requested.
+ */
+import { alignDown, alignUp, isZero } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import { pause } from '../base/event-loop.ts'
+import { FlushQueue } from '../base/flush-queue.ts'
+import { RangeTracker } from '../base/range-tracker.ts'
+import type { BlockLimits, NodeOps, TruncateOptions, WriteFlag, WriteFlags } from '../contract/driver.ts'
+import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
+import type { BlockNode } from './node.ts'
+import type { NodeConfig } from './node-config.ts'
+import { readPadded, writePadded } from './padding.ts'
+
+/** No flags, as for a plain write. */
+export const NO_FLAGS: WriteFlags = Object.freeze({})
+const FUA: WriteFlags = Object.freeze({ fua: true })
+
+/** What {@link Requests} needs to know of its node. */
+export interface RequestOwner {
+  readonly config: NodeConfig
+  /**
+   * Called between the steps of one request: after a crash the driver is not called again.
+   *
+   * @throws BlockError ECANCELED
+   */
+  requireAlive(): void
+}
+
+/** Turns valid requests into calls of the driver. Offsets and lengths in bytes; lengths are never 0. */
+export class Requests {
+  readonly #ops: NodeOps
+  readonly #owner: RequestOwner
+  readonly #isProtocol: boolean
+  readonly #flushes: FlushQueue
+  readonly #ranges = new RangeTracker()
+  #limits: BlockLimits
+  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement or flush. */
+  #areWritesPlain = false
+
+  /** @param isProtocol the node is a protocol's: then `cache.no-flush` stops flushes here */
+  constructor(ops: NodeOps, owner: RequestOwner, isProtocol: boolean) {
+    this.#ops = ops
+    this.#owner = owner
+    this.#isProtocol = isProtocol
+    this.#limits = completeLimits(ops.limits)
+    this.#flushes = new FlushQueue(() => this.#flushDriver())
+    this.refresh()
+  }
+
+  get limits(): BlockLimits {
+    return this.#limits
+  }
+
+  /** The driver's limits, or the node's configuration, may have changed. */
+  refresh(): void {
+    const { detectZeroes, writeCache } = this.#owner.config
+    this.#limits = completeLimits(this.#ops.limits)
+    this.#areWritesPlain =
+      this.#limits.requestAlignment === 1 && detectZeroes === 'off' && writeCache && !this.#ops.debugEvent
+  }
+
+  /** Something was written other than through this object: the next flush has work to do. */
+  wrote(): void {
+    this.#flushes.wrote()
+  }
+
+  flush(): Promise<void> {
+    return this.#flushes.flush()
+  }
+
+  read(offset: number, into: Uint8Array): Promise<void> {
+    const { requestAlignment, maxTransfer } = this.#limits
+    const bytes = into.length
+    // Nearly every request: nothing to pad, split or wait for.
+    if (requestAlignment === 1 && bytes <= maxTransfer) return this.#ops.read(offset, into)
+    if (requestAlignment === 1) return this.#readAligned(offset, into)
+    if (this.#isAligned(offset, bytes))
+      return this.#ranges.run(offset, bytes, false, () => this.#readAligned(offset, into))
+    const start = alignDown(offset, requestAlignment)
+    const length = this.#alignedEnd(offset + bytes) - start
+    return this.#ranges.run(start, length, false, () =>
+      readPadded((at, buffer) => this.#readAligned(at, buffer), start, length, offset, into),
+    )
+  }
+
+  write(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    // Nearly every request, again; each async function saved is measurable.
+    if (this.#areWritesPlain && flags.fua !== true && from.length <= this.#limits.maxTransfer)
+      return this.#writePlain(offset, from)
+    const { detectZeroes } = this.#owner.config
+    if (detectZeroes !== 'off' && isZero(from))
+      return this.writeZeroes(offset, from.length, { ...flags, mayUnmap: detectZeroes === 'unmap' })
+    return this.#forcing(flags, this.#ops.writeFlags, () => {
+      if (!this.#isAligned(offset, from.length)) return this.#writeUnaligned(offset, from, flags)
+      if (this.#limits.requestAlignment === 1) return this.#writeAligned(offset, from, flags)
+      return this.#ranges.run(offset, from.length, false, () => this.#writeAligned(offset, from, flags))
+    })
+  }
+
+  #writePlain(offset: number, from: Uint8Array): Promise<void> {
+    return this.#ops.write!(offset, from, NO_FLAGS).then(this.#ended, this.#failed)
+  }
+
+  readonly #ended = (): void => this.#flushes.wrote()
+  readonly #failed = (error: unknown): never => {
+    this.#flushes.wrote()
+    throw error
+  }
+
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    return this.#forcing(NO_FLAGS, undefined, async () => {
+      try {
+        await this.#ops.writeCompressed!(offset, from)
+      } finally {
+        this.#flushes.wrote()
+      }
+    })
+  }
+
+  writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    // Some of the range may be written as data, so the driver must support FUA for both kinds of writes.
+    const { zeroFlags, writeFlags } = this.#ops
+    const supported = zeroFlags?.has('fua') ? writeFlags : undefined
+    return this.#forcing(flags, supported, () => this.#zeroPieces(offset, bytes, flags))
+  }
+
+  /** @throws BlockError ENOTSUP also if the range does not fit the driver's blocks */
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    return this.#forcing(NO_FLAGS, undefined, async () => {
+      if (!this.#isAligned(offset, bytes))
+        throw new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host')
+      try {
+        await this.#ranges.run(offset, bytes, false, async () => {
+          this.#owner.requireAlive()
+          await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
+        })
+      } finally {
+        this.#flushes.wrote()
+      }
+    })
+  }
+
+  async discard(offset: number, bytes: number): Promise<void> {
+    const run = async (at: number, length: number): Promise<void> => {
+      this.#owner.requireAlive()
+      await this.#ops.discard!(at, length)
+    }
+    try {
+      await this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
+    } finally {
+      this.#flushes.wrote()
+    }
+  }
+
+  /** Holds the range that is cut off, or added, exclusively. */
+  truncate(size: number, options: TruncateOptions): Promise<void> {
+    const from = Math.min(size, this.#ops.size())
+    return this.#forcing(NO_FLAGS, undefined, () =>
+      this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
+        try {
+          this.#owner.requireAlive()
+          await this.#ops.truncate!(size, options)
+        } finally {
+          this.#flushes.wrote()
+        }
+      }),
+    )
+  }
+
+  #isAligned(offset: number, bytes: number): boolean {
+    const { requestAlignment } = this.#limits
+    if (requestAlignment === 1) return true
+    if (offset % requestAlignment !== 0) return false
+    const end = offset + bytes
+    return end % requestAlignment === 0 || (!this.#ops.growable && end === this.#ops.size())
+  }
+
+  /** End of the aligned range around a request; a disk that cannot grow may end unaligned. */
+  #alignedEnd(end: number): number {
+    const aligned = alignUp(end, this.#limits.requestAlignment)
+    return this.#ops.growable ? aligned : Math.max(end, Math.min(aligned, this.#ops.size()))
+  }
+
+  async #readAligned(offset: number, into: Uint8Array): Promise<void> {
+    const { maxTransfer } = this.#limits
+    for (let done = 0; done < into.length; done += maxTransfer) {
+      this.#owner.requireAlive()
+      await this.#ops.read(offset + done, into.subarray(done, done + maxTransfer))
+    }
+  }
+
+  async #writeAligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    const ops = this.#ops
+    const { maxTransfer } = this.#limits
+    try {
+      if (ops.debugEvent) await ops.debugEvent('pwritev')
+      if (from.length <= maxTransfer) await this.#writeNow(offset, from, flags)
+      else {
+        for (let done = 0; done < from.length; done += maxTransfer)
+          await this.#writeNow(offset + done, from.subarray(done, done + maxTransfer), flags)
+      }
+    } finally {
+      this.#flushes.wrote()
+      if (ops.debugEvent) await ops.debugEvent('pwritev_done')
+    }
+  }
+
+  #writeNow(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    this.#owner.requireAlive()
+    return this.#ops.write!(offset, from, this.#supported(flags, this.#ops.writeFlags))
+  }
+
+  #writeZeroesNow(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    this.#owner.requireAlive()
+    return this.#ops.writeZeroes!(offset, bytes, this.#supported(flags, this.#ops.zeroFlags))
+  }
+
+  /** Read, change and write back must be one step for all requests that touch the same blocks. */
+  #writeUnaligned(offset: number, from: Uint8Array, flags: WriteFlags): Promise<void> {
+    const { requestAlignment } = this.#limits
+    const start = alignDown(offset, requestAlignment)
+    const length = this.#alignedEnd(offset + from.length) - start
+    const below = {
+      alignment: requestAlignment,
+      read: (at: number, into: Uint8Array) => this.#readAligned(at, into),
+      write: (at: number, data: Uint8Array) => this.#writeAligned(at, data, flags),
+      debugEvent: (event: Parameters<NonNullable<NodeOps['debugEvent']>>[0]) => this.#ops.debugEvent?.(event),
+    }
+    return this.#ranges.run(start, length, true, () => writePadded(below, start, length, offset, from))
+  }
+
+  async #zeroPieces(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
+    const ops = this.#ops
+    const wanted = flags.mayUnmap && !this.#owner.config.unmap ? { ...flags, mayUnmap: false } : flags
+    const alignment = this.#limits.requestAlignment
+    const start = alignUp(offset, alignment)
+    const stop = offset + bytes
+    const end = Math.max(start, this.#isAligned(start, stop - start) ? stop : alignDown(stop, alignment))
+    // Ends that do not fill a block are written as data (read-modify-write); the middle goes to the driver.
+    if (start > offset || end < stop) {
+      if (start >= end) return this.#writeUnaligned(offset, new Uint8Array(bytes), flags)
+      if (start > offset) await this.#writeUnaligned(offset, new Uint8Array(start - offset), flags)
+      if (end < stop) await this.#writeUnaligned(end, new Uint8Array(stop - end), flags)
+    }
+    const writer = {
+      limits: this.#limits,
+      writeZeroes:
+        ops.writeZeroes &&
+        (async (at: number, length: number, f: WriteFlags) => this.#writeZeroesNow(at, length, f)),
+      write: async (at: number, data: Uint8Array) => this.#writeNow(at, data, flags),
+    }
+    await this.#ranges.run(start, end - start, false, async () => {
+      try {
+        if (ops.debugEvent) await ops.debugEvent('pwritev_zero')
+        await writeZeroesInPieces(writer, start, end - start, wanted)
+      } finally {
+        this.#flushes.wrote()
+        if (ops.debugEvent) await ops.debugEvent('pwritev_done')
+      }
+    })
+  }
+
+  /** The flags that the driver handles itself; on a write-through node every write has FUA. */
+  #supported(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): WriteFlags {
+    if (!supported) return NO_FLAGS
+    const fua = this.#wantsFua(flags) && supported.has('fua')
+    if (!flags.mayUnmap && !flags.noFallback) return fua ? FUA : NO_FLAGS
+    return {
+      fua,
+      mayUnmap: flags.mayUnmap === true && supported.has('mayUnmap'),
+      noFallback: flags.noFallback === true && supported.has('noFallback'),
+    }
+  }
+
+  #wantsFua(flags: WriteFlags): boolean {
+    return flags.fua === true || !this.#owner.config.writeCache
+  }
+
+  /** Runs a write. If the driver does not support FUA itself, a flush afterwards replaces it. */
+  async #forcing(
+    flags: WriteFlags,
+    supported: ReadonlySet<WriteFlag> | undefined,
+    write: () => Promise<void>,
+  ): Promise<void> {
+    if (!this.#wantsFua(flags) || supported?.has('fua')) return write()
+    this.#flushes.expect()
+    try {
+      await write()
+    } finally {
+      this.#flushes.arrived()
+    }
+    await this.#flushes.flush()
+    // One flush completes many writes at once: let the event loop turn between them.
+    const turning = pause()
+    if (turning) await turning
+  }
+
+  async #flushDriver(): Promise<void> {
+    // As in QEMU, no-flush only skips the flush of the disk; formats above still write their caches.
+    if (this.#isProtocol && this.#owner.config.noFlush) return
+    this.#owner.requireAlive()
+    await this.#ops.flush?.()
+  }
+}
+
+/** Limits with every field filled in. */
+function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
+  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER } = limits
+  return {
+    requestAlignment,
+    // Pieces of a split request are aligned too.
+    maxTransfer: Math.max(alignDown(maxTransfer, requestAlignment), requestAlignment),
+    writeZeroesAlignment: limits.writeZeroesAlignment ?? 1,
+    maxWriteZeroes: limits.maxWriteZeroes ?? Number.MAX_SAFE_INTEGER,
+    discardAlignment: limits.discardAlignment ?? 1,
+    maxDiscard: limits.maxDiscard ?? Number.MAX_SAFE_INTEGER,
+  }
+}

@@ -1,0 +1,122 @@
+/** Writes an overlay's content down into a backing file, like `qemu-img commit`. */
+import { requireCallback, requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
+import { backingOf, skipFilters } from '../graph/block-status.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { requireNode } from '../graph/node-arguments.ts'
+import { reopenNode } from '../open/reopen.ts'
+import { copyNodes } from './copy.ts'
+import { CopyMap } from './copy-map.ts'
+
+/** What to commit, and how. */
+export interface CommitOptions {
+  /** The layer that takes the content; default: the immediate backing file. */
+  readonly base?: BlockNode | undefined
+  /** Receives the bytes processed so far, and the total. */
+  readonly progress?: ((done: number, total: number) => void) | undefined
+  /**
+   * Whether the top is emptied afterwards; only done when `base` is its immediate backing file. Default true.
+   */
+  readonly makeEmpty?: boolean | undefined
+  /** Most bytes per second; default: no limit. */
+  readonly rate?: number | undefined
+}
+
+const COMMIT = { base: requireNode, progress: requireCallback, makeEmpty: requireFlag, rate: requireRate }
+
+/** Bytes in one copy. */
+const PIECE = 1024 * 1024
+
+/**
+ * Copies the content of the layers above `base` into `base`, which is writable meanwhile and grows if it is
+ * smaller than `top`, and then empties `top`, if its format allows it. Writes to `top` wait meanwhile.
+ *
+ * @throws BlockError EINVAL if there is no backing file, or `base` is not in the backing chain; any error of
+ *   reading, writing or reopening: then `base` has some of the content, which does no harm, and `top` still
+ *   has all of it
+ */
+export async function commitNode(top: BlockNode, options: CommitOptions = {}): Promise<void> {
+  requireNode(top, 'top')
+  requireOptions(options, 'options', COMMIT)
+  const { base, edge } = findBase(top, options.base)
+  // Data written to the top while it is copied would be lost when it is emptied.
+  await top.withoutWrites(() => commitInto(top, base, edge, options))
+}
+
+async function commitInto(
+  top: BlockNode,
+  base: BlockNode,
+  edge: BlockNode,
+  options: CommitOptions,
+): Promise<void> {
+  const wasReadOnly = base.readOnly
+  if (wasReadOnly) await reopenNode(base, { readOnly: false })
+  try {
+    await growTo(base, top.size)
+    await copyDown(top, base, edge, options)
+    await base.flush()
+  } finally {
+    if (wasReadOnly && base.isOpen) await reopenNode(base, { readOnly: true })
+  }
+  if (options.makeEmpty === false || base !== backing(top)) return
+  try {
+    await skipFilters(top).makeEmpty()
+  } catch (error) {
+    // Not every format can be emptied; the top then keeps its copy of the data.
+    if (!isBlockError(error, 'ENOTSUP')) throw error
+  }
+}
+
+/** The next layer below, without the filters on it. */
+function backing(node: BlockNode): BlockNode | undefined {
+  const below = backingOf(node)
+  return below && skipFilters(below)
+}
+
+/** A layer of a chain: the node itself, and the node on top of it in the chain, which may be a filter. */
+interface Base {
+  readonly base: BlockNode
+  readonly edge: BlockNode
+}
+
+function findBase(top: BlockNode, wanted: BlockNode | undefined): Base {
+  const first = backingOf(top)
+  if (!first) throw new BlockError('EINVAL', 'Image does not have a backing file', { node: top.name })
+  const base = skipFilters(wanted ?? first)
+  for (let edge: BlockNode | undefined = first; edge; edge = backingOf(edge)) {
+    if (skipFilters(edge) === base) return { base, edge }
+  }
+  throw new BlockError(
+    'EINVAL',
+    `Did not find '${wanted?.filename}' in the backing chain of '${top.filename}'`,
+  )
+}
+
+async function growTo(base: BlockNode, size: number): Promise<void> {
+  if (base.size >= size) return
+  // The backing file of a base that was too short must not show through where readers of the top saw zeroes.
+  const zero = (backing(base)?.size ?? 0) > base.size
+  await base.truncate(size, zero ? { zero } : {})
+}
+
+async function copyDown(
+  top: BlockNode,
+  base: BlockNode,
+  edge: BlockNode,
+  { progress, rate }: CommitOptions,
+): Promise<void> {
+  const map = await CopyMap.of({ sources: [{ node: top, base: edge }], hasBeneath: true })
+  let done = 0
+  progress?.(0, map.size)
+  await copyNodes({
+    map,
+    target: base,
+    rate,
+    pieceBytes: PIECE,
+    outOfOrder: true,
+    onEnd({ bytes }) {
+      done += bytes
+      progress?.(done, map.size)
+    },
+  })
+}

@@ -1,0 +1,125 @@
+/** Makes a new image on an open node: `qemu-img create` for programs. */
+
+import { isPlain, wrongValue } from '../base/arguments.ts'
+import { isZero, SECTOR } from '../base/bits.ts'
+import { BlockError } from '../base/errors.ts'
+import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
+import { requireDriver } from '../contract/registry.ts'
+import { requireSole } from '../graph/access.ts'
+import { skipFilters } from '../graph/block-status.ts'
+import { BlockChild } from '../graph/child.ts'
+import { originOf } from '../graph/environment.ts'
+import { isBlockNode } from '../graph/known-nodes.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { requireNode } from '../graph/node-arguments.ts'
+import { settlePermissions } from '../graph/permissions.ts'
+import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { resolveBackingFilename } from '../text/paths.ts'
+import { openNode } from './open.ts'
+
+/** How a node is formatted. */
+export interface FormatChoices {
+  /** Also format nodes that hold data, which is lost. Default false. */
+  readonly overwrite?: boolean
+}
+
+/** Bytes per read, in the search for data. */
+const PIECE = 2 ** 18
+
+/** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
+const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
+/** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
+async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
+  if (isBlockNode(backing)) {
+    const { driver, filename, size } = skipFilters(backing)
+    const format = driver.kind === 'format' ? driver.name : 'raw'
+    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
+  }
+  const { size, backing_file: name, backing_fmt: driver } = given
+  const environment = originOf(file)?.environment
+  if (size !== undefined || name === undefined || !environment) return given
+  const filename = resolveBackingFilename(file.filename, String(name))
+  const node = await openNode(environment, {
+    ...(driver !== undefined && { driver }),
+    filename,
+    'read-only': true,
+    'force-share': true,
+  })
+  await node.close()
+  return { size: node.size, ...given }
+}
+
+/**
+ * Makes old content unrecognizable as an image: zeroes the first sector of a device, which cannot be emptied,
+ * as QEMU does. To be called once the new image is known to fit, before anything of it is written.
+ */
+export async function forgetContent(file: BlockNode): Promise<void> {
+  if (!file.growable) await file.writeZeroes(0, Math.min(SECTOR, file.size))
+}
+
+/**
+ * Formats an open node that nothing else uses, and that is empty or reads as zeroes. Meanwhile no format can
+ * be opened on it.
+ *
+ * @param options as for `qemu-img create -o`, in its spelling or in camelCase; sizes in bytes or with
+ *   suffixes. For an overlay, `size` defaults to that of `backing`, an open node, or of the image that
+ *   `backingFile` names, relative to `file`
+ * @param dataFile another such node, if the options ask for an external data file
+ * @throws BlockError ENOTSUP if the driver cannot create images; EINVAL that names a wrong option; any error
+ *   of opening the backing file; EBUSY if a node, or its file by any name, is open elsewhere; EEXIST if a
+ *   node holds data, and {@link FormatChoices.overwrite} was not given. In all these cases nothing has been
+ *   written
+ */
+export async function formatImage<O extends OptionTable, C extends OptionTable>(
+  driver: BlockDriver<O, C> | AnyDriver,
+  file: BlockNode,
+  options: RawOptions,
+  dataFile?: BlockNode,
+  { overwrite }: FormatChoices = {},
+): Promise<void> {
+  requireDriver(driver)
+  requireNode(file, 'file')
+  if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
+  if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
+  const { create, createOptions = {} } = driver as AnyDriver
+  if (!create)
+    throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
+  const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
+  const whole = 'backing_file' in createOptions ? await withBacking(file, spelled) : spelled
+  const values = parseOptions(createOptions, whole)
+  const nodes = dataFile ? [file, dataFile] : [file]
+  const edges: BlockChild[] = []
+  try {
+    // Stands for the new image: a parent that writes, and is the only one.
+    for (const node of nodes) {
+      const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
+      const edge = new BlockChild('file', `(new ${driver.name})`, node, opening)
+      requireSole(edge)
+      node.parents.add(edge)
+      edges.push(edge)
+    }
+    settlePermissions(nodes)
+    if (!overwrite) for (const node of nodes) await requireBlank(node)
+    await create.call(driver, { file, dataFile, options: values })
+  } finally {
+    for (const edge of edges) await edge.node.releasedBy(edge)
+  }
+}
+
+/** @throws BlockError EEXIST if the node holds anything but zeroes */
+async function requireBlank(node: BlockNode): Promise<void> {
+  const { size } = node
+  for (let offset = 0; offset < size; ) {
+    const { bytes, zero } = await node.blockStatus(offset, size - offset)
+    const piece = new Uint8Array(zero ? 0 : Math.min(bytes, PIECE, size - offset))
+    await node.read(offset, piece)
+    if (!isZero(piece))
+      throw new BlockError(
+        'EEXIST',
+        `'${node.filename || node.name}' holds data, and { overwrite: true } was not given`,
+        { node: node.name },
+      )
+    offset += piece.length || bytes
+  }
+}

@@ -1,0 +1,81 @@
+/** The file name of a node: the name that would open it again, or `json:{...}` if no plain name would. */
+
+import type { AnyDriver, ChildRole } from '../contract/driver.ts'
+import { isProtocolLike, rolesOf } from '../graph/common-options.ts'
+import { originOf } from '../graph/environment.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { jsonText } from '../text/json-text.ts'
+import { flattenOptions, isTree } from '../text/key-value.ts'
+import type { RawOptions } from '../text/options.ts'
+import { pathName } from '../text/paths.ts'
+
+/** What a node's name is derived from. */
+export interface NameParts {
+  readonly driver: AnyDriver
+  /** The driver's own options as the user gave them. */
+  readonly own: RawOptions
+  /** The file name that the user gave and the driver parsed (`null-co://`). */
+  readonly given: string | undefined
+  readonly children: ReadonlyMap<ChildRole, BlockNode>
+  /** Roles whose child is not the one the image names; without a child if the user gave `null`. */
+  readonly overridden: ReadonlySet<ChildRole>
+}
+
+/** A name, and the options it abbreviates. */
+export interface NodeNames {
+  readonly filename: string
+  readonly full: RawOptions
+}
+
+/** Names a node by QEMU's rules (`bdrv_refresh_filename`). */
+export function nameNode(parts: NameParts): NodeNames {
+  const { driver, children, overridden } = parts
+  const file = children.get('file')
+  // The options of formats with backing files are only tuning; those of other formats (raw's offset) change
+  // the content.
+  const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
+  const full: Record<string, unknown> = { driver: driver.name, ...strong }
+  for (const [role, child] of children) {
+    if (role === 'file' || role === 'image' || overridden.has(role))
+      full[role] = originOf(child)?.full ?? child.name
+  }
+  if (overridden.has('backing') && !children.has('backing')) full['backing'] = null
+  const exact = exactName(parts, file, Object.keys(strong).length > 0 || overridden.size > 0)
+  return { filename: exact || `json:${jsonText(full)}`, full }
+}
+
+/** The driver's options, in displayable form. */
+function* shownOptions({ driver, own }: NameParts): Generator<readonly [string, unknown]> {
+  for (const [key, value] of flattenOptions(own))
+    yield [key, driver.shown && typeof value === 'string' ? driver.shown(value) : value]
+}
+
+function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {
+  const { driver, own, given, children } = parts
+  if (driver.nameFromOptions) {
+    const child = children.get('image') ?? file
+    const below = child?.filename.startsWith('json:') ? '' : child?.filename
+    return driver.nameFromOptions(plainOnly(own), below) ?? ''
+  }
+  if (driver.kind === 'protocol') return typeof own['filename'] === 'string' ? own['filename'] : (given ?? '')
+  if (driver.kind === 'filter') return given ?? ''
+  if (!file || changed || !isProtocolLike(file.driver) || file.filename.startsWith('json:')) return ''
+  return file.filename
+}
+
+/** The file name that relative names in an image's header are relative to; empty if there is none. */
+export function placeOf(node: BlockNode | undefined): string {
+  let below = node
+  while (below?.file) below = below.file.node
+  if (below?.driver.takesPaths) return pathName(below.filename)
+  return below === undefined || below.filename.startsWith('json:') ? '' : below.filename
+}
+
+/** The options that can be written in a name: no buffers or other objects of the program. */
+function plainOnly(options: RawOptions): RawOptions {
+  const plain = (value: unknown): boolean =>
+    value === null ||
+    ['string', 'number', 'boolean'].includes(typeof value) ||
+    (Array.isArray(value) ? value.every(plain) : isTree(value) && Object.values(value).every(plain))
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => plain(value)))
+}

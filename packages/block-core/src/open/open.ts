@@ -1,0 +1,392 @@
+/** Opens a graph of nodes from options. */
+
+import { wrongValue } from '../base/arguments.ts'
+import { fromHostError } from '../base/errno.ts'
+import { BlockError } from '../base/errors.ts'
+import { loadOnce } from '../base/load-once.ts'
+import type { UrlLike } from '../base/platform-types.ts'
+import type { AnyDriver, ChildRole, NodeOps, OpenContext } from '../contract/driver.ts'
+import type { DriverRegistry } from '../contract/registry.ts'
+import { enterPlace } from '../graph/access.ts'
+import {
+  type CommonOptions,
+  isProtocolLike,
+  NO_PARENT,
+  nodeConfig,
+  rolesOf,
+  splitDriverOptions,
+  takeCommon,
+} from '../graph/common-options.ts'
+import { type OpenEnvironment, requireEnvironment, setOrigin, tableOf } from '../graph/environment.ts'
+import { BlockNode } from '../graph/node.ts'
+import type { NodeConfig } from '../graph/node-config.ts'
+import { settlePermissions } from '../graph/permissions.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
+import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { protocolOf } from '../text/paths.ts'
+import { type JsonNameReader, jsonNameReader, optionsOfName, parsePrefixed } from './filename.ts'
+import { nameNode } from './node-name.ts'
+import {
+  type ChildDefaults,
+  Children,
+  EventRelay,
+  type GivenChild,
+  GraphBudget,
+  MAX_DEPTH,
+  type OpenRequest,
+} from './open-context.ts'
+import { type Guess, guessFormat } from './probe.ts'
+
+/**
+ * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
+ * nodes. `filename` is a file name as QEMU's tools take it: without a `driver`, the file is opened and
+ * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens only for a
+ * check, `no-io` only to be described: an encrypted image then needs no key.
+ */
+export type NodeOptions = RawOptions
+
+/**
+ * Opens a node and everything below it. On failure, closes the nodes that were already opened.
+ *
+ * @param options a tree, or a file name as QEMU's tools take it; a `URL` may replace a name, here and as
+ *   `filename`
+ * @throws BlockError that says, in QEMU's words, what could not be opened
+ */
+export async function openNode(
+  environment: OpenEnvironment,
+  options: NodeOptions | string | UrlLike,
+): Promise<BlockNode> {
+  requireEnvironment(environment)
+  if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))
+    throw wrongValue('options', 'the options of a node, or a file name', options)
+  return openRequest({
+    environment,
+    options: typeof options === 'string' || options instanceof URL ? { filename: options } : options,
+    inherited: NO_PARENT,
+    isTop: true,
+    protocol: false,
+    depth: 0,
+    budget: new GraphBudget(),
+    chain: [],
+    chainPlaces: [],
+  })
+}
+
+/** A node's options, sorted by purpose. */
+interface Plan {
+  readonly common: CommonOptions
+  readonly driver: AnyDriver | undefined
+  readonly children: Map<ChildRole, GivenChild>
+  /** The driver's options, and unknown ones among them. */
+  readonly own: RawOptions
+  /** Common and driver options as the user gave them, without children. */
+  readonly explicit: RawOptions
+  /** The file name that the driver parsed. */
+  readonly filename: string | undefined
+}
+
+async function openRequest(request: OpenRequest): Promise<BlockNode> {
+  const { environment } = request
+  if (request.depth > MAX_DEPTH)
+    throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
+  const plan = planNode(request, await jsonReaderFor(request.options['filename']))
+  const config = nodeConfig(plan.common, request.inherited, !request.isTop, plan.explicit)
+  const forceShare = plan.common.forceShare ?? request.inherited.forceShare
+  const autoReadOnly = plan.common.autoReadOnly ?? request.inherited.autoReadOnly
+  const children = new Children(request, openRequest, plan.children)
+  let name: string | undefined
+  try {
+    const defaults = { ...config, forceShare, autoReadOnly, driver: plan.driver }
+    const { driver, file, otherFormat } = await chooseDriver(request, plan, children, defaults)
+    // A file that only opens read-only makes its format read-only too, with `auto-read-only`.
+    const readOnly = config.readOnly || (autoReadOnly && file?.readOnly === true)
+    name = tableOf(environment).reserve(plan.common.nodeName)
+    const probed = plan.driver === undefined
+    const shared = { forceShare, autoReadOnly }
+    const attempt: Attempt = { request, plan, driver, probed, otherFormat, name, children, file, ...shared }
+    const node = await openDriver(attempt, { ...config, readOnly })
+    await children.dropEarly()
+    return node
+  } catch (error) {
+    await children.abandon()
+    if (name !== undefined) tableOf(environment).release(name)
+    throw error
+  }
+}
+
+/** Few names are JSON, so the reader is loaded with the first such name. */
+const loadJson = loadOnce('names that are JSON', () => import('../text/json.ts'))
+
+/** @throws BlockError EIO if the code cannot be loaded */
+async function jsonReaderFor(filename: unknown): Promise<JsonNameReader | undefined> {
+  return typeof filename === 'string' && filename.includes('json:')
+    ? jsonNameReader((await loadJson()).parseJson)
+    : undefined
+}
+
+/** Sorts options, and turns a file name into the options it stands for. */
+function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): Plan {
+  const { registry } = request.environment
+  let tree = nestOptions(request.options)
+  const url = tree['filename'] instanceof URL ? tree['filename'] : undefined
+  if (url) tree = { ...tree, filename: registry.find('file')?.pathOfUrl?.(url) ?? url.href }
+  const filename = tree['filename']
+  if (!request.protocol && typeof filename === 'string' && filename.startsWith('json:')) {
+    const { filename: _, ...direct } = tree
+    tree = mergeOptions(optionsOfName(registry, filename, readJson), direct)
+  }
+  const { common, rest } = takeCommon(tree, request.isTop)
+  let driver = common.driver === undefined ? undefined : registry.get(common.driver)
+  if (!driver && request.protocol) {
+    if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
+    driver = registry.get('file')
+  }
+  if (url && driver?.takesPaths && url.protocol !== 'file:')
+    throw new BlockError('EINVAL', `The '${driver.name}' block driver opens files of the host, not '${url}'`)
+  const own: Record<string, unknown> = { ...rest }
+  let given = request.filename
+  if (driver && isProtocolLike(driver)) {
+    if (request.isTop || rolesOf(driver).length > 0)
+      given = parseOwnPrefix(registry, driver, own, readJson) ?? given
+  } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
+    given = own['filename']
+    // The child of a filter is probed like a user's node; that of a format is the file with its bytes.
+    own['file'] = addToChild(
+      own['file'],
+      driver?.kind === 'filter' ? { filename: given } : optionsOfName(registry, given, readJson),
+    )
+    delete own['filename']
+  }
+  const children = takeChildren(driver, own, given)
+  const explicit = { ...Object.fromEntries(Object.entries(tree).filter(([key]) => !(key in rest))), ...own }
+  return {
+    common,
+    driver,
+    children,
+    own,
+    explicit,
+    filename: driver && isProtocolLike(driver) ? given : undefined,
+  }
+}
+
+/** Handles `{driver: 'null-co', filename: 'null-co://'}`: the driver itself parses names with its prefix. */
+function parseOwnPrefix(
+  registry: DriverRegistry,
+  driver: AnyDriver,
+  own: Record<string, unknown>,
+  readJson: JsonNameReader | undefined,
+): string | undefined {
+  const { filename } = own
+  if (typeof filename !== 'string') return undefined
+  const prefix = protocolOf(filename)
+  const isOwn = prefix !== undefined && registry.byPrefix(prefix) === driver
+  const [role] = driver.children ?? []
+  if (!isOwn && (role === undefined || hasOption(driver, 'filename'))) return undefined
+  delete own['filename']
+  // A name without the prefix names the child.
+  const { driver: _, ...named } = isOwn
+    ? parsePrefixed(registry, driver, filename, readJson)
+    : { [role!]: { filename } }
+  for (const [key, value] of Object.entries(named))
+    own[key] = isTree(value) && isTree(own[key]) ? mergeOptions(value, own[key]) : (own[key] ?? value)
+  return filename
+}
+
+/** Merges the child options from a file name with the child's own, which must not name another file. */
+function addToChild(given: unknown, named: RawOptions): RawOptions {
+  if (given === undefined) return named
+  if (!isTree(given) || given['filename'] !== undefined)
+    throw new BlockError('EINVAL', `Can't specify 'file' and 'filename' options at the same time`)
+  return mergeOptions(named, given)
+}
+
+const hasOption = (driver: AnyDriver | undefined, key: string): boolean =>
+  driver !== undefined && Object.hasOwn((driver.options as OptionTable | undefined) ?? {}, key)
+
+/** Moves the children out of a node's options. A driver still to be probed may have those of any format. */
+function takeChildren(
+  driver: AnyDriver | undefined,
+  own: Record<string, unknown>,
+  filename: string | undefined,
+): Map<ChildRole, GivenChild> {
+  const roles = driver ? rolesOf(driver) : (['file', 'backing', 'data-file'] as const)
+  const children = new Map<ChildRole, GivenChild>()
+  for (const role of roles) {
+    const value = own[role]
+    if (typeof value === 'string' && Object.keys(own).some((key) => key.startsWith(`${role}.`)))
+      throw new BlockError(
+        'EINVAL',
+        'Cannot reference an existing block device with additional options or a new filename',
+      )
+    if (value === undefined) continue
+    children.set(role, { value, filename: role === 'file' ? filename : undefined })
+    delete own[role]
+  }
+  // "No backing file" is allowed for every driver.
+  if (own['backing'] === null || own['backing'] === '') delete own['backing']
+  return children
+}
+
+/**
+ * Determines the driver. Opens the file below first, as QEMU does, so that errors of the file are reported
+ * before errors of the format.
+ */
+async function chooseDriver(
+  request: OpenRequest,
+  plan: Plan,
+  children: Children,
+  defaults: ChildDefaults,
+): Promise<Guess & { readonly file: BlockNode | undefined }> {
+  const { driver } = plan
+  if (driver && (isProtocolLike(driver) || !rolesOf(driver).includes('file')))
+    return { driver, file: undefined }
+  const file = await children.openEarly('file', defaults)
+  if (driver) return { driver, file }
+  if (!file) throw new BlockError('EINVAL', 'Must specify either driver or file')
+  return { ...(await guessFormat(request.environment.registry, file)), file }
+}
+
+/** All that is known when the driver is called. */
+interface Attempt {
+  readonly request: OpenRequest
+  readonly plan: Plan
+  readonly driver: AnyDriver
+  readonly probed: boolean
+  readonly otherFormat: Guess['otherFormat']
+  readonly name: string
+  readonly children: Children
+  readonly file: BlockNode | undefined
+  readonly forceShare: boolean
+  readonly autoReadOnly: boolean
+}
+
+async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNode> {
+  const { request, plan, driver, name, children } = attempt
+  const { known, unknown } = splitDriverOptions(driver, plan.own)
+  const options = parseOptions((driver.options as OptionTable | undefined) ?? {}, known)
+  if (driver.kind === 'protocol' && hasOption(driver, 'filename') && !options['filename'])
+    throw new BlockError('EINVAL', `The '${driver.name}' block driver requires a file name`)
+  const events = new EventRelay(request.environment, name)
+  const filename =
+    typeof known['filename'] === 'string'
+      ? known['filename']
+      : (attempt.file?.filename ?? plan.filename ?? '')
+  let { readOnly } = config
+  const call = async (): Promise<NodeOps> => {
+    const context = makeContext(attempt, { ...config, readOnly }, options, events, filename)
+    return driver.open(context as OpenContext<never>)
+  }
+  let ops: NodeOps
+  try {
+    ops = await call().catch((error: unknown) => {
+      // QEMU's auto-read-only: a file that cannot be opened for writing is opened for reading.
+      const retry = !readOnly && attempt.autoReadOnly && driver.kind === 'protocol' && isRefusal(error)
+      if (!retry) throw error
+      readOnly = true
+      return call()
+    })
+  } catch (error) {
+    throw fromHostError(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
+  }
+  if (!ops.write && attempt.autoReadOnly) readOnly = true
+  const nodes = new Map([...children.edges].map(([role, edge]) => [role, edge.node] as const))
+  const names = nameNode({
+    driver,
+    own: known,
+    given: plan.filename,
+    children: nodes,
+    overridden: children.overridden,
+  })
+  const node = new BlockNode({
+    name,
+    driver,
+    filename: names.filename,
+    config: { ...config, readOnly },
+    ops,
+    children: children.edges,
+  })
+  const { forceShare, autoReadOnly } = attempt
+  const { environment } = request
+  setOrigin(node, {
+    environment,
+    parent: undefined,
+    role: undefined,
+    full: names.full,
+    forceShare,
+    autoReadOnly,
+  })
+  tableOf(request.environment).add(node)
+  events.connect(node)
+  const complaint = busy(node, forceShare) ?? leftover(attempt, unknown)
+  if (!complaint) return node
+  await node.close().catch(() => undefined)
+  throw complaint
+}
+
+/** Registers the node's use of its file. @returns why the file may not be used this way, if so */
+function busy(node: BlockNode, forceShare: boolean): BlockError | undefined {
+  try {
+    if (!forceShare) enterPlace(node)
+    settlePermissions([node])
+    return undefined
+  } catch (error) {
+    return error as BlockError
+  }
+}
+
+const isRefusal = (error: unknown): boolean =>
+  ['EACCES', 'EROFS', 'EPERM'].includes(String((error as { code?: unknown } | undefined)?.code))
+
+function makeContext(
+  attempt: Attempt,
+  config: NodeConfig,
+  options: unknown,
+  events: EventRelay,
+  filename: string,
+): OpenContext<unknown> {
+  const { driver, name, children, forceShare, autoReadOnly } = attempt
+  const defaults: ChildDefaults = { ...config, forceShare, autoReadOnly, driver }
+  return {
+    nodeName: name,
+    filename,
+    readOnly: config.readOnly,
+    checkMode: config.checkMode,
+    noIo: config.noIo,
+    unmap: config.unmap,
+    direct: config.direct,
+    forceShare,
+    probed: attempt.probed,
+    options,
+    otherFormat: attempt.otherFormat ?? (() => undefined),
+    child: (role, implicit) => children.take(name, role, implicit, defaults),
+    async requireChild(role) {
+      const child = await children.take(name, role, undefined, defaults)
+      if (!child)
+        throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: name })
+      return child
+    },
+    events,
+  }
+}
+
+/** The error for options or children that were given but not used. As in QEMU, it comes after all others. */
+function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
+  const { driver, plan, children } = attempt
+  const untaken = [...plan.children]
+    .filter(([role, { value }]) => !children.asked.has(role) && value !== null && value !== '')
+    .map(([role, { value }]) =>
+      isTree(value) ? (flattenOptions(value, `${role}.`).next().value?.[0] ?? role) : role,
+    )
+  const keys = [...unknown, ...untaken]
+  const isBacking = (key: string): boolean => key === 'backing' || key.startsWith('backing.')
+  if (keys.some(isBacking) && !rolesOf(driver).includes('backing'))
+    return new BlockError('EINVAL', `Driver doesn't support backing files`)
+  const [key] = keys
+  if (key === undefined) return undefined
+  return new BlockError(
+    'EINVAL',
+    isProtocolLike(driver)
+      ? `Block protocol '${driver.name}' doesn't support the option '${key}'`
+      : `Block format '${driver.name}' does not support the option '${key}'`,
+  )
+}

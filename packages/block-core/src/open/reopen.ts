@@ -1,0 +1,364 @@
+/** Reopens a node: plans the changes of it and its own children, then applies all or none in two phases. */
+
+import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
+import { BlockError } from '../base/errors.ts'
+import type { ChildRole, PreparedReopen, ReopenRequest } from '../contract/driver.ts'
+import { gainWriting, requireUse } from '../graph/access.ts'
+import type { BlockChild } from '../graph/child.ts'
+import {
+  type CommonOptions,
+  type Inherited,
+  nodeConfig,
+  splitDriverOptions,
+  takeCommon,
+} from '../graph/common-options.ts'
+import { type NodeOrigin, type OpenEnvironment, originOf, setOrigin, tableOf } from '../graph/environment.ts'
+import { isBlockNode } from '../graph/known-nodes.ts'
+import type { BlockNode } from '../graph/node.ts'
+import { requireNode } from '../graph/node-arguments.ts'
+import type { NodeConfig } from '../graph/node-config.ts'
+import { nodeTitle } from '../graph/node-text.ts'
+import { reservePermissions, settlePermissions } from '../graph/permissions.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
+import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+
+/** What to change; everything else stays as it is. */
+export interface ReopenOptions {
+  readonly readOnly?: boolean
+  readonly cache?: { readonly writeCache?: boolean; readonly direct?: boolean; readonly noFlush?: boolean }
+  /**
+   * Options as for `openNode`: common ones, those that the driver allows to change, and those of the children
+   * under their names. A child may be replaced by another open node, given as an object or by name.
+   */
+  readonly options?: RawOptions
+}
+
+const REOPEN: Readonly<Record<string, Check>> = {
+  readOnly: requireFlag,
+  cache: (value) =>
+    requireOptions(value, 'cache', { writeCache: requireFlag, direct: requireFlag, noFlush: requireFlag }),
+  options: expects('a plain object', isTree),
+}
+
+/** The change of one node. */
+interface Change {
+  readonly node: BlockNode
+  readonly before: NodeConfig
+  readonly after: NodeConfig
+  /** All options of the driver, parsed. */
+  readonly options: Readonly<Record<string, unknown>>
+  readonly optionsBefore: Readonly<Record<string, unknown>>
+  readonly replaced: readonly { readonly edge: BlockChild; readonly node: BlockNode }[]
+  readonly origin: NodeOrigin
+}
+
+/**
+ * Reopens a node, together with the children that it opened itself and that inherit from it: QEMU's
+ * `bdrv_reopen`. Waits for the requests in flight, and holds new ones back meanwhile. If anything fails,
+ * everything is as before.
+ *
+ * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM if the node below stays read-only; errors
+ *   of the drivers
+ */
+export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
+  requireNode(node, 'node')
+  requireOptions(request, 'request', REOPEN)
+  await node.drained(async () => {
+    const changes = planReopen(node, request)
+    const nodes = changes.map((change) => change.node)
+    const end = gainWriting(becomingWritable(changes).map((change) => change.node))
+    let release: (() => void)[] = []
+    try {
+      settlePermissions(nodes)
+      release = changes.flatMap(({ replaced }) =>
+        replaced.map((swap) => reservePermissions(swap.edge, swap.node)),
+      )
+      await flushChanges(node, changes)
+      await applyChanges(changes)
+    } finally {
+      end()
+      for (const give of release) give()
+      settlePermissions(nodes)
+    }
+  })
+}
+
+// ---- the plan: everything that can be refused without calling a driver ----
+
+/** The changes, parents before their children. */
+function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
+  const { writeCache, direct, noFlush } = cache
+  const core = nestOptions({
+    'read-only': readOnly,
+    'cache.writeback': writeCache,
+    'cache.direct': direct,
+    'cache.no-flush': noFlush,
+  })
+  const changes: Change[] = []
+  plan(root, mergeOptions(core, nestOptions(options)), undefined, changes)
+  for (const change of changes) checkAccess(change, changes)
+  for (const { edge, node } of changes.flatMap(({ replaced }) => replaced)) requireUse(edge, node)
+  return changes
+}
+
+function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefined, changes: Change[]): void {
+  const origin = originOf(node)
+  if (!origin)
+    throw new BlockError('ENOTSUP', `${nodeTitle(node)} was not opened from options`, { node: node.name })
+  const { config: before } = node
+  const own: Record<string, unknown> = { ...given }
+  const childOptions = new Map<ChildRole, unknown>()
+  for (const role of node.children.keys()) {
+    if (own[role] !== undefined) childOptions.set(role, own[role])
+    delete own[role]
+  }
+  if (own['backing'] === null) delete own['backing']
+  for (const role of ['file', 'backing']) {
+    const name = own[role]
+    // A node that does not exist is reported before a role that this driver does not have.
+    if (typeof name === 'string') namedNode(origin.environment, name)
+  }
+  const kept = node.driver.keepOptions?.(before.explicit, own) ?? before.explicit
+  const explicit = mergeOptions(kept, own)
+  const { common } = takeCommon(explicit, inherited === undefined)
+  checkIdentity(node, own)
+  const base = inherited ?? { ...before, forceShare: origin.forceShare, autoReadOnly: origin.autoReadOnly }
+  const after = configAfter(common, base, before, explicit, inherited === undefined)
+  const [options, optionsBefore] = driverOptions(node, explicit, own)
+  const replaced = [...childOptions].flatMap(([role, value]) => replacement(node, role, value, origin))
+  const forceShare = common.forceShare ?? base.forceShare
+  const autoReadOnly = common.autoReadOnly ?? base.autoReadOnly
+  changes.push({
+    node,
+    before,
+    after,
+    options,
+    optionsBefore,
+    replaced,
+    origin: { ...origin, forceShare, autoReadOnly },
+  })
+
+  for (const [role, edge] of node.children) {
+    const below = childOptions.get(role)
+    const tree = isTree(below) ? below : {}
+    const isOwned = originOf(edge.node)?.parent === node.name
+    if (replaced.some((swap) => swap.edge === edge) || changes.some((change) => change.node === edge.node))
+      continue
+    if (!isOwned) {
+      const [key] = flattenOptions(tree, `${role}.`).next().value ?? []
+      if (key !== undefined) throw cannotChange(key)
+      continue
+    }
+    const readOnly = role === 'backing' ? true : after.readOnly
+    const defaults = {
+      ...after,
+      readOnly,
+      unmap: true,
+      forceShare,
+      autoReadOnly: role !== 'backing' && autoReadOnly,
+    }
+    plan(edge.node, tree, defaults, changes)
+  }
+}
+
+/** Options that are not given: a root keeps its own, a child inherits them again. */
+function configAfter(
+  common: CommonOptions,
+  base: Inherited,
+  before: NodeConfig,
+  explicit: RawOptions,
+  isRoot: boolean,
+): NodeConfig {
+  const after = nodeConfig(common, base, before.ownedByParents, explicit)
+  const detectZeroes = common.detectZeroes ?? before.detectZeroes
+  const writeCache = isRoot ? (common.writeCache ?? before.writeCache) : before.writeCache
+  return { ...after, detectZeroes, writeCache, checkMode: before.checkMode, noIo: before.noIo }
+}
+
+/** @throws BlockError EINVAL if the driver, the name, or a mode of opening would change */
+function checkIdentity(node: BlockNode, given: RawOptions): void {
+  if (given['driver'] !== undefined && given['driver'] !== node.driver.name) throw cannotChange('driver')
+  if (given['node-name'] !== undefined && given['node-name'] !== node.name) throw cannotChange('node-name')
+  const { checkMode, noIo } = node.config
+  for (const [key, value] of [
+    ['check-mode', checkMode],
+    ['no-io', noIo],
+  ] as const)
+    if (given[key] !== undefined && given[key] !== value) throw cannotChange(key)
+}
+
+const cannotChange = (key: string): BlockError =>
+  new BlockError('EINVAL', `Cannot change the option '${key}'`)
+
+/** The driver's options after and before the reopen. */
+function driverOptions(
+  node: BlockNode,
+  explicit: RawOptions,
+  given: RawOptions,
+): [after: Readonly<Record<string, unknown>>, before: Readonly<Record<string, unknown>>] {
+  const { driver } = node
+  const table: OptionTable = driver.options ?? {}
+  const parse = (tree: RawOptions): Readonly<Record<string, unknown>> =>
+    parseOptions(table, splitDriverOptions(driver, takeCommon(tree, true).rest).known)
+  const { known, unknown } = splitDriverOptions(driver, takeCommon(given, true).rest)
+  const [stranger] = unknown
+  if (stranger !== undefined && stranger !== 'check-mode' && stranger !== 'no-io')
+    throw cannotChange(stranger)
+  const before = parse(node.config.explicit)
+  const after = parse(explicit)
+  for (const key of Object.keys(known)) {
+    const isMutable =
+      node.ops.prepareReopen !== undefined && driver.mutableOptions?.includes(camelKey(key)) === true
+    if (!isMutable && !isSame(before[camelKey(key)], after[camelKey(key)])) throw cannotChange(key)
+  }
+  return [after, before]
+}
+
+const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b)
+
+/** The node that replaces a child, if any. */
+function replacement(
+  parent: BlockNode,
+  role: ChildRole,
+  value: unknown,
+  { environment }: NodeOrigin,
+): { edge: BlockChild; node: BlockNode }[] {
+  const edge = parent.children.get(role)
+  if (!edge || isTree(value)) return []
+  // A driver cannot give up a child that it has.
+  if (value === null) throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
+  const node = isBlockNode(value)
+    ? value
+    : typeof value === 'string'
+      ? namedNode(environment, value)
+      : undefined
+  if (!node) throw cannotChange(role)
+  if (node === edge.node) return []
+  if (reaches(node, parent))
+    throw new BlockError(
+      'EINVAL',
+      `Making '${node.name}' a ${role} child of '${parent.name}' would create a cycle`,
+    )
+  return [{ edge, node }]
+}
+
+/**
+ * In a reopen QEMU searches for a node only, hence the empty device name in its message.
+ *
+ * @throws BlockError ENOENT
+ */
+function namedNode(environment: OpenEnvironment, name: string): BlockNode {
+  const node = tableOf(environment).find(name)
+  if (!node) throw new BlockError('ENOENT', `Cannot find device='' nor node-name='${name}'`)
+  return node
+}
+
+const reaches = (from: BlockNode, to: BlockNode): boolean =>
+  from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
+
+/** @throws BlockError EPERM if a writable node would be above a read-only one */
+function checkAccess({ node, after, replaced, origin }: Change, changes: readonly Change[]): void {
+  const readOnlyAfter = (other: BlockNode): boolean =>
+    changes.find((change) => change.node === other)?.after.readOnly ?? other.readOnly
+  const refuse = (): never => {
+    throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
+  }
+  if (!after.readOnly) {
+    if (!node.ops.write)
+      throw new BlockError('EPERM', `Node '${node.name}' is read only`, { node: node.name })
+    for (const [role, edge] of node.children) {
+      const below = replaced.find((swap) => swap.edge === edge)?.node ?? edge.node
+      if (role !== 'backing' && readOnlyAfter(below)) refuse()
+    }
+    return
+  }
+  for (const [parent, role] of tableOf(origin.environment).parentsOf(node)) {
+    if (role !== 'backing' && !readOnlyAfter(parent)) refuse()
+  }
+}
+
+const becomingWritable = (changes: readonly Change[]): Change[] =>
+  changes.filter(({ before, after }) => before.readOnly && !after.readOnly)
+
+// ---- the two phases ----
+
+/** All data written so far must be durable before a node loses the right to write. */
+async function flushChanges(root: BlockNode, changes: readonly Change[]): Promise<void> {
+  for (const { node, before } of changes) {
+    if (before.readOnly) continue
+    // The root holds back all requests, including this one, so its driver is called directly; nodes below do
+    // not.
+    if (node !== root) await node.flush()
+    else if (node.driver.kind !== 'protocol' || !before.noFlush) await node.ops.flush?.()
+  }
+}
+
+/**
+ * Nodes that become writable come first, from the bottom up: a format finds its file writable when it
+ * prepares, and may repair the image. Then the others prepare, and when all have, they commit from the
+ * top down: a node that loses the right to write can still finish writing to the file below.
+ */
+async function applyChanges(changes: readonly Change[]): Promise<void> {
+  const gaining = becomingWritable(changes).reverse()
+  const others = changes.filter((change) => !gaining.includes(change))
+  const done: Change[] = []
+  const prepared: { readonly change: Change; readonly step: PreparedReopen | undefined }[] = []
+  try {
+    for (const change of gaining) {
+      const step = await prepare(change)
+      await commit(change, step)
+      done.push(change)
+    }
+    for (const change of others) prepared.push({ change, step: await prepare(change) })
+  } catch (error) {
+    for (const { step } of prepared.reverse()) await step?.abort()
+    for (const change of done.reverse()) await undo(change)
+    throw error
+  }
+  for (const { change, step } of prepared) await commit(change, step)
+  for (const change of changes) await replaceChildren(change)
+}
+
+function prepare({
+  node,
+  before,
+  after,
+  options,
+  optionsBefore,
+}: Change): Promise<PreparedReopen | undefined> {
+  const same = isSame({ ...before, explicit: 0 }, { ...after, explicit: 0 }) && isSame(options, optionsBefore)
+  return same ? Promise.resolve(undefined) : prepareDriver(node, after, options)
+}
+
+async function prepareDriver(
+  node: BlockNode,
+  { readOnly, direct, unmap }: NodeConfig,
+  options: ReopenRequest['options'],
+): Promise<PreparedReopen | undefined> {
+  return node.ops.prepareReopen?.({ readOnly, direct, unmap, options })
+}
+
+async function commit({ node, after, origin }: Change, step: PreparedReopen | undefined): Promise<void> {
+  await step?.commit()
+  node.reconfigure(after)
+  setOrigin(node, origin)
+}
+
+/** Undoes a change because a later one failed. The later failure is the one to report. */
+async function undo({ node, before, optionsBefore }: Change): Promise<void> {
+  try {
+    const step = await prepareDriver(node, before, optionsBefore)
+    await step?.commit()
+  } catch {
+    // The driver can still write, but the core no longer lets it.
+  }
+  node.reconfigure(before)
+}
+
+async function replaceChildren({ replaced }: Change): Promise<void> {
+  for (const { edge, node } of replaced) {
+    const old = edge.node
+    edge.replace(node)
+    await old.releasedBy(edge)
+  }
+}

@@ -1,14 +1,12 @@
 /** Raw disks over an array of bytes, opened without a host, for the tests of this package. */
 import {
-  BlockChild,
-  BlockNode,
-  type ChildRole,
+  type BlockNode,
   type DebugEvent,
   type NodeOps,
   parseOptions,
   type WriteFlags,
 } from '@vmblock/block-core'
-import { PLAIN_CONFIG } from '@vmblock/block-core/testing'
+import { edgeTo, makeNode, PLAIN_CONFIG } from '@vmblock/block-core/testing'
 import { raw } from './raw.ts'
 import { rawOptions } from './window.ts'
 
@@ -80,7 +78,7 @@ export interface OpenRawOptions {
 
 /** A node over a file. */
 export const fileNode = (file: NodeOps): BlockNode =>
-  new BlockNode({
+  makeNode({
     name: 'file0',
     driver: raw,
     filename: 'disk.img',
@@ -91,7 +89,7 @@ export const fileNode = (file: NodeOps): BlockNode =>
 
 /** Opens the raw driver over `file`. */
 export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
-  const child = new BlockChild('file', 'raw0', fileNode(file))
+  const child = edgeTo(fileNode(file), 'file', 'raw0')
   const warnings: string[] = []
   const ops = await raw.open({
     nodeName: 'raw0',
@@ -109,8 +107,8 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     requireChild: async () => child,
     events: { corrupt() {}, repair() {}, warn: (line) => void warnings.push(line) },
   })
-  const children = new Map<ChildRole, BlockChild>([['file', child]])
-  const disk = new BlockNode({
+  const children = new Map([['file' as const, child]])
+  const disk = makeNode({
     name: 'raw0',
     driver: raw,
     filename: 'disk.img',

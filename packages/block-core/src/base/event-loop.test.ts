@@ -1,12 +1,13 @@
 /** How long requests answered from memory block the event loop; each request advances the clock. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { nullCo } from '../drivers/null-co.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { openNode } from '../open/open.ts'
 import { LoopBudget, pause } from './event-loop.ts'
 

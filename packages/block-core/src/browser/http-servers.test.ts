@@ -1,8 +1,8 @@
 /** Real-world servers, correct and faulty, with different ranges and headers. Requests are counted. */
 import { afterEach, describe, expect, it } from 'vitest'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { openNode } from '../open/open.ts'
 import { expectSame, pattern, readBack } from '../testing/contract-kit.ts'
 import { toBytes } from '../testing/nodes.ts'

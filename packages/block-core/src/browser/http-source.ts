@@ -5,7 +5,7 @@
  */
 
 import { BlockError, type BlockErrorCode } from '../base/errors.ts'
-import type { Patience } from '../contract/driver.ts'
+import type { Patience } from '../contract/node-ops.ts'
 import type { Arrival, ChunkSource } from './chunk-cache.ts'
 import {
   type ContentRange,

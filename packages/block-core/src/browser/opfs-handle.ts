@@ -4,7 +4,7 @@
  */
 
 import { BlockError } from '../base/errors.ts'
-import type { Patience } from '../contract/driver.ts'
+import type { Patience } from '../contract/node-ops.ts'
 import { fromWebError } from './web-error.ts'
 
 /** How to open a file. */

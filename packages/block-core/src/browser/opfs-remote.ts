@@ -2,7 +2,7 @@
 
 import { BlockError, messageOf } from '../base/errors.ts'
 import type { WorkerLike } from '../base/platform-types.ts'
-import type { Patience } from '../contract/driver.ts'
+import type { Patience } from '../contract/node-ops.ts'
 import type { OpfsFile, OpfsRequest } from './opfs-handle.ts'
 import type { OpfsCall, OpfsReady, OpfsReply } from './opfs-messages.ts'
 

@@ -1,7 +1,9 @@
 /** The `opfs` protocol: a file in the origin private file system, which outlives the page. */
 
 import { BlockError } from '../base/errors.ts'
-import { defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { TruncateOptions } from '../contract/requests.ts'
 import { integer, objectOf, text } from '../text/options.ts'
 import {
   canOpenHandles,

@@ -1,7 +1,7 @@
 /** The common part of nodes that read something remote and never write it. */
 
 import { BlockError } from '../base/errors.ts'
-import type { NodeOps, Patience } from '../contract/driver.ts'
+import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { ChunkCache, ChunkSource } from './chunk-cache.ts'
 
 /**

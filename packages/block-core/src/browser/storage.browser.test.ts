@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { quota } from '../../../../tests/support/origin-storage.ts'
 import type { BlockDriver } from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { NodeWish } from '../testing/contract-kit.ts'
 import { pattern, readBack } from '../testing/contract-kit.ts'
 import { driverContract } from '../testing/driver-contract.ts'

@@ -5,7 +5,7 @@
 
 import { BlockError } from '../base/errors.ts'
 import type { RawOptions } from '../text/options.ts'
-import type { ChildReference, ChildRole } from './driver.ts'
+import type { ChildReference, ChildRole } from './driver-facts.ts'
 
 /** Resolves the names that images hold. */
 export interface OpenHost {

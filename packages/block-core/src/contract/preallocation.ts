@@ -2,7 +2,7 @@
 
 import { BlockError } from '../base/errors.ts'
 import type { OptionType } from '../text/options.ts'
-import type { Preallocation } from './driver.ts'
+import type { Preallocation } from './requests.ts'
 
 const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
 

@@ -7,7 +7,7 @@ import { codeOfErrno, strerror } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { nextTurn } from '../base/event-loop.ts'
 import { DEBUG_EVENTS, type DebugEvent } from '../contract/debug-events.ts'
-import type { Breakpoints } from '../contract/driver.ts'
+import type { Breakpoints } from '../contract/node-ops.ts'
 
 /** Kinds of requests that can be made to fail; QEMU's `BlkdebugIOType`. */
 export const IO_TYPES = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status'] as const

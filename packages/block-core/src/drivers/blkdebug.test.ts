@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { driverContract } from '../testing/driver-contract.ts'
 import { nodeOf, openTestNode, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'

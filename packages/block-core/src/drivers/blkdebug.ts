@@ -1,7 +1,9 @@
 /** The `blkdebug` filter: injected errors, breakpoints that suspend requests, and stricter limits. */
 import { isPowerOfTwo } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
-import { type BlockDriver, type BlockLimits, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { type BlockDriver, defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { BlockLimits } from '../contract/requests.ts'
 import { type OptionValues, type RawOptions, size, text } from '../text/options.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
 import { BlkdebugEngine } from './blkdebug-rules.ts'

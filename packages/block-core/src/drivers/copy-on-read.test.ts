@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { BlockStatus, NodeOps } from '../contract/driver.ts'
+import type { BlockStatus } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { copyOnRead } from './copy-on-read.ts'
 

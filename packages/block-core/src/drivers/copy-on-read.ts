@@ -2,8 +2,9 @@
 import { alignDown, alignUp, isZero } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { RangeTracker } from '../base/range-tracker.ts'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
-import type { BlockChild } from '../graph/child.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockChild } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from './pass-through.ts'
 
 /** Most bytes copied at once: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */

@@ -3,9 +3,12 @@ import { type Bytes, bytesOf, requireFlag, requireOptions, requireText } from '.
 import { isZero } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { IndexSet } from '../base/index-set.ts'
-import { type BlockStatus, defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
-import { BlockNode } from '../graph/node.ts'
-import { PLAIN_CONFIG } from '../graph/node-config.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import { PLAIN_CONFIG } from '../contract/node-config.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { TruncateOptions } from '../contract/requests.ts'
+import { GraphNode } from '../graph/node.ts'
 import { size } from '../text/options.ts'
 
 /** Bytes in a page, the unit in which memory is allocated and released. */
@@ -172,7 +175,7 @@ export function memoryFromBytes(bytes: Bytes, options: MemoryFromBytesOptions = 
   requireOptions(options, 'options', { name: requireText, readOnly: requireFlag })
   const disk = new MemoryDisk(0)
   disk.write(0, content)
-  return new BlockNode({
+  return new GraphNode({
     name: options.name ?? 'memory',
     driver: memory,
     filename: '',

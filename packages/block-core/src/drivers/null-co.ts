@@ -1,7 +1,8 @@
 /** The `null-co` protocol: accepts every write and stores nothing. For measuring the layers above it. */
 
 import { BlockError } from '../base/errors.ts'
-import { type BlockStatus, defineDriver } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockStatus } from '../contract/node.ts'
 import { bool, integer, size } from '../text/options.ts'
 
 const DONE = Promise.resolve()

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
-import type { NodeOps, WriteFlags } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { WriteFlags } from '../contract/requests.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { memory, memoryFromBytes } from './memory.ts'
 import { passThroughFilter } from './pass-through.ts'

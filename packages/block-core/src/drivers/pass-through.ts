@@ -1,7 +1,9 @@
 /** The base of every filter: a node that shows exactly what its child shows. */
 
-import { defineDriver, type NodeOps, type WriteFlag } from '../contract/driver.ts'
-import type { BlockChild } from '../graph/child.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockChild } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { WriteFlag } from '../contract/requests.ts'
 
 /** Flags of zero writes that a filter passes on. The child's node drops or emulates unsupported ones. */
 const PASSED_ON = ['mayUnmap', 'noFallback'] as const

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { driverContract } from '../testing/driver-contract.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { memory } from './memory.ts'

@@ -6,8 +6,10 @@
 
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import { defineDriver, type NodeOps, type WriteFlags } from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { WriteFlags } from '../contract/requests.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { bool, type OptionType, text } from '../text/options.ts'

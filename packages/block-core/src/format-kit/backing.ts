@@ -1,6 +1,7 @@
 /** The content of a copy-on-write image where it holds no data: its backing file, and zeroes past its end. */
+
+import type { BlockChild } from '../contract/node.ts'
 import { chainStatus } from '../graph/block-status.ts'
-import type { BlockChild } from '../graph/child.ts'
 
 const DONE = Promise.resolve()
 

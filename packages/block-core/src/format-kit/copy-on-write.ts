@@ -2,7 +2,7 @@
  * Fills newly allocated clusters: with the guest's data, and around it with the old content of that guest
  * range. Formats name the clusters and supply the old content.
  */
-import type { BlockChild } from '../graph/child.ts'
+import type { BlockChild } from '../contract/node.ts'
 
 /** Guest data and copied ends up to this many bytes go out as one write. */
 const MERGE_LIMIT = 1024 * 1024

@@ -7,9 +7,9 @@ import { expect, test } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { nextTurn } from '../base/event-loop.ts'
 import { Mutex } from '../base/mutex.ts'
-import type { NodeOps } from '../contract/driver.ts'
-import { BlockChild } from '../graph/child.ts'
-import { nodeOf } from '../testing/nodes.ts'
+import type { BlockChild } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import { edgeTo, nodeOf } from '../testing/nodes.ts'
 import { createRandom, type Random } from '../testing/random.ts'
 import { Shaker } from '../testing/shaker.ts'
 import { TableCache } from './table-cache.ts'
@@ -108,7 +108,7 @@ class Storm {
     this.#random = createRandom(seed)
     this.#shaker = new Shaker(this.#random)
     this.disk = new Disk(this.#random, this.#shaker)
-    this.#file = new BlockChild('file', 'storm', nodeOf(this.disk.ops()))
+    this.#file = edgeTo(nodeOf(this.disk.ops()))
     this.#caches = Array.from(
       { length: CACHES },
       () =>

@@ -1,10 +1,9 @@
 /** The table cache compared with a model, the order of its writes, and its state after failures. */
 import { describe, expect, test } from 'vitest'
 import { BlockError } from '../base/errors.ts'
-import type { NodeOps } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { memoryFromBytes } from '../drivers/memory.ts'
-import { BlockChild } from '../graph/child.ts'
-import { nodeOf } from '../testing/nodes.ts'
+import { edgeTo, nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 import { TableCache, type TableCacheOptions } from './table-cache.ts'
 
@@ -42,7 +41,7 @@ async function disk(seed = 1) {
       log.push('flush')
     },
   }
-  const file = new BlockChild('file', 'test', nodeOf(ops))
+  const file = edgeTo(nodeOf(ops))
   const cache = (options: Partial<TableCacheOptions> = {}): TableCache =>
     new TableCache({
       file,

@@ -9,7 +9,7 @@
  */
 import { alignDown, alignUp, SECTOR } from '../base/bits.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import type { BlockChild } from '../graph/child.ts'
+import type { BlockChild } from '../contract/node.ts'
 import { viewOf } from './layout.ts'
 
 /** One slice of a metadata table: the bytes as they are on disk, decoded on access. */

@@ -11,8 +11,9 @@
 
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import type { BlockChild } from './child.ts'
-import type { BlockNode } from './node.ts'
+import type { BlockNode } from '../contract/node.ts'
+import { linkedNode } from './known-nodes.ts'
+import type { Edge, LinkedNode } from './links.ts'
 import { requireNode } from './node-arguments.ts'
 import { looks } from './parent-edges.ts'
 
@@ -25,16 +26,16 @@ interface Use {
 const READS_ALONE: Use = { writes: false, sharesWrites: false }
 
 /** Open nodes by file identity. */
-const places = shared('places', () => new Map<string, Set<BlockNode>>())
+const places = shared('places', () => new Map<string, Set<LinkedNode>>())
 /** Of those, the nodes that may write, or once could. A use that only reads needs to check no others. */
-const writers = shared('writers', () => new Map<string, Set<BlockNode>>())
+const writers = shared('writers', () => new Map<string, Set<LinkedNode>>())
 /** Nodes whose users rely on what they read. */
-const unshared = shared('unshared', () => new WeakSet<BlockNode>())
+const unshared = shared('unshared', () => new WeakSet<LinkedNode>())
 /** Nodes that are about to be reopened for writing. */
-const gaining = shared('gaining', () => new Set<BlockNode>())
+const gaining = shared('gaining', () => new Set<LinkedNode>())
 
 /** Whether a node may write, or is about to be allowed to. */
-export const writes = (node: BlockNode): boolean => !node.readOnly || gaining.has(node)
+export const writes = (node: LinkedNode): boolean => !node.readOnly || gaining.has(node)
 
 /** QEMU's rule. It applies to the parents of one node: the user shares that node on purpose. */
 const conflict = (a: Use, b: Use): boolean => (a.writes && !b.sharesWrites) || (b.writes && !a.sharesWrites)
@@ -43,7 +44,7 @@ const conflict = (a: Use, b: Use): boolean => (a.writes && !b.sharesWrites) || (
 const placesConflict = (a: Use, b: Use): boolean => (a.writes && b.writes) || conflict(a, b)
 
 /** The use that the parent, and everything above it, makes of an edge; undefined: none that matters. */
-function useOf(edge: BlockChild): Use | undefined {
+function useOf(edge: Edge): Use | undefined {
   const { owner, opening, role } = edge
   if (role === 'backing' || role === 'log' || opening?.forceShare) return undefined
   const driver = owner?.driver ?? opening?.driver
@@ -55,19 +56,19 @@ function useOf(edge: BlockChild): Use | undefined {
   return { writes: isWriter, sharesWrites: above.every((use) => use.sharesWrites) }
 }
 
-const usesOf = (node: BlockNode): Use[] => [
+const usesOf = (node: LinkedNode): Use[] => [
   ...[...node.parents].flatMap((edge) => useOf(edge) ?? []),
   ...(unshared.has(node) ? [READS_ALONE] : []),
 ]
 
 /** What a node does with its file, for itself and everything above it. */
-const useOfPlace = (node: BlockNode): Use => ({
+const useOfPlace = (node: LinkedNode): Use => ({
   writes: writes(node),
   sharesWrites: usesOf(node).every((use) => use.sharesWrites),
 })
 
 /** Finds the node below filters and drivers that share their file: conflicts are checked there. */
-function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bottom: BlockNode] {
+function meetingPoint(edge: Edge, node: LinkedNode): [own: Edge, bottom: LinkedNode] {
   let [own, bottom] = [edge, node]
   while (bottom.file && (bottom.driver.kind === 'filter' || bottom.driver.sharesFile))
     [own, bottom] = [bottom.file, bottom.file.node]
@@ -79,7 +80,7 @@ function meetingPoint(edge: BlockChild, node: BlockNode): [own: BlockChild, bott
  *
  * @throws BlockError EBUSY
  */
-export function requireUse(edge: BlockChild, node = edge.node): void {
+export function requireUse(edge: Edge, node = edge.node): void {
   const wanted = useOf(edge)
   if (!wanted) return
   const [own, bottom] = meetingPoint(edge, node)
@@ -99,7 +100,7 @@ export function requireUse(edge: BlockChild, node = edge.node): void {
  *
  * @throws BlockError EBUSY
  */
-export function requireSole(edge: BlockChild): void {
+export function requireSole(edge: Edge): void {
   const { node } = edge
   for (const other of node.parents)
     if (other !== edge && !other.opening?.forceShare)
@@ -119,7 +120,7 @@ export function requireSole(edge: BlockChild): void {
  *
  * @throws BlockError EBUSY
  */
-export function enterPlace(node: BlockNode): void {
+export function enterPlace(node: LinkedNode): void {
   const { place, sharesPlace } = node.ops
   if (place === undefined || sharesPlace) return
   requireShared(node, { writes: !node.readOnly, sharesWrites: true })
@@ -127,7 +128,7 @@ export function enterPlace(node: BlockNode): void {
   if (!node.readOnly) enter(writers, place, node)
 }
 
-function enter(table: Map<string, Set<BlockNode>>, place: string, node: BlockNode): void {
+function enter(table: Map<string, Set<LinkedNode>>, place: string, node: LinkedNode): void {
   const nodes = table.get(place) ?? new Set()
   if (nodes.has(node)) return
   table.set(place, nodes.add(node))
@@ -143,7 +144,7 @@ function enter(table: Map<string, Set<BlockNode>>, place: string, node: BlockNod
  */
 export function unshareWrites(node: BlockNode): void {
   requireNode(node, 'node')
-  unshared.add(node)
+  unshared.add(linkedNode(node))
 }
 
 /** Checks whether the file with identity `place` may be emptied or made anew. @throws BlockError EBUSY */
@@ -159,7 +160,7 @@ export function requireUnused(place: string, filename: string): void {
  * @returns a function that ends the reservation
  * @throws BlockError EBUSY
  */
-export function gainWriting(nodes: readonly BlockNode[]): () => void {
+export function gainWriting(nodes: readonly LinkedNode[]): () => void {
   for (const node of nodes) {
     gaining.add(node)
     const { place } = node.ops
@@ -181,7 +182,7 @@ export function gainWriting(nodes: readonly BlockNode[]): () => void {
 }
 
 /** Checks a use against the other nodes of the same file. @throws BlockError EBUSY */
-function requireShared(node: BlockNode, wanted: Use): void {
+function requireShared(node: LinkedNode, wanted: Use): void {
   const { place, sharesPlace } = node.ops
   if (place === undefined || sharesPlace || (!wanted.writes && wanted.sharesWrites)) return
   for (const other of (wanted.writes ? places : writers).get(place) ?? []) {
@@ -195,7 +196,7 @@ function requireShared(node: BlockNode, wanted: Use): void {
 }
 
 /** In the words of QEMU's `file` driver, which scripts compare; the cause names the other node. */
-function placeConflict(lock: string, filename: string, other: BlockNode): BlockError {
+function placeConflict(lock: string, filename: string, other: LinkedNode): BlockError {
   const how = writes(other) ? 'writing' : 'reading'
   return new BlockError(
     'EBUSY',
@@ -210,9 +211,9 @@ function placeConflict(lock: string, filename: string, other: BlockNode): BlockE
   )
 }
 
-function parentsConflict(node: BlockNode, wanted: Use, edge: BlockChild, other: BlockChild): BlockError {
+function parentsConflict(node: LinkedNode, wanted: Use, edge: Edge, other: Edge): BlockError {
   const [writer, sharer] = wanted.writes ? [edge, other] : [other, edge]
-  const describe = ({ parent, role }: BlockChild): string =>
+  const describe = ({ parent, role }: Edge): string =>
     `by node '${parent}' (uses node '${node.name}' as '${role}' child)`
   return new BlockError(
     'EBUSY',

@@ -1,8 +1,9 @@
 /** Block status across nodes: through filters, into the file below, and down a backing chain. */
 import { alignDown, alignUp } from '../base/bits.ts'
-import type { BlockLimits, BlockStatus, NodeOps } from '../contract/driver.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { BlockLimits } from '../contract/requests.ts'
 import { rolesOf } from './common-options.ts'
-import type { BlockNode } from './node.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
 
 /** Narrows a driver's answer for an aligned range to the requested part. Lengths in bytes. */

@@ -2,10 +2,10 @@
 
 import { shown } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { AnyDriver, ChildRole } from '../contract/driver.ts'
+import type { ChildRole, DriverFacts } from '../contract/driver-facts.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import { bool, camelKey, type OptionTable, type RawOptions } from '../text/options.ts'
-import type { NodeConfig } from './node-config.ts'
 
 /** QEMU's `BlockdevOptionsBase`, and two of our own; options that were not given are undefined. */
 export interface CommonOptions {
@@ -149,11 +149,11 @@ export function nodeConfig(
 }
 
 /** Whether QEMU treats a driver as a protocol: prefixes name it, and its children are not probed. */
-export const isProtocolLike = (driver: AnyDriver): boolean =>
+export const isProtocolLike = (driver: DriverFacts): boolean =>
   driver.kind === 'protocol' || (driver.prefixes?.length ?? 0) > 0
 
 /** The children that users may give to a node of this driver. */
-export const rolesOf = (driver: AnyDriver): readonly ChildRole[] =>
+export const rolesOf = (driver: DriverFacts): readonly ChildRole[] =>
   driver.children ?? (driver.kind === 'protocol' ? [] : ['file'])
 
 /** A driver's own options, and the unknown rest. */
@@ -165,7 +165,7 @@ export interface DriverOptions {
 }
 
 /** Separates a driver's options from unknown ones. Trees become dotted keys if the driver has such keys. */
-export function splitDriverOptions(driver: AnyDriver, rest: RawOptions): DriverOptions {
+export function splitDriverOptions(driver: DriverFacts, rest: RawOptions): DriverOptions {
   const table: OptionTable = driver.options ?? {}
   const keys = Object.keys(table)
   const known: Record<string, unknown> = {}

@@ -1,14 +1,18 @@
 /**
  * What opening nodes depends on, and the nodes opened with it: node names are unique within one environment.
  */
+
 import { expects, requireCallback, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import type { CheckReport, ChildRole } from '../contract/driver.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
 import type { OpenHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
+import type { CheckReport } from '../contract/reports.ts'
 import type { RawOptions } from '../text/options.ts'
-import type { BlockNode } from './node.ts'
+import { linkedNode } from './known-nodes.ts'
+import type { LinkedNode } from './links.ts'
 
 /** What opening nodes depends on. Nodes opened with the same object share one namespace. */
 export interface OpenEnvironment {
@@ -56,17 +60,17 @@ export interface NodeOrigin {
   readonly autoReadOnly: boolean
 }
 
-const origins = shared('origins', () => new WeakMap<BlockNode, NodeOrigin>())
+const origins = shared('origins', () => new WeakMap<LinkedNode, NodeOrigin>())
 
 /** How a node was opened; undefined for nodes not made by `openNode`. */
-export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(node)
+export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(linkedNode(node))
 
 /** @internal */
-export const setOrigin = (node: BlockNode, origin: NodeOrigin): void => void origins.set(node, origin)
+export const setOrigin = (node: LinkedNode, origin: NodeOrigin): void => void origins.set(node, origin)
 
 /** The names of one environment. */
 class NodeTable {
-  readonly #nodes = new Map<string, BlockNode | undefined>()
+  readonly #nodes = new Map<string, LinkedNode | undefined>()
   #count = 0
 
   /**
@@ -88,17 +92,17 @@ class NodeTable {
     this.#nodes.delete(name)
   }
 
-  add(node: BlockNode): void {
+  add(node: LinkedNode): void {
     this.#nodes.set(node.name, node)
     node.once('close', () => this.#nodes.delete(node.name))
   }
 
-  find(name: string): BlockNode | undefined {
+  find(name: string): LinkedNode | undefined {
     return this.#nodes.get(name)
   }
 
   /** The open nodes that have `node` as a child, with its role. */
-  *parentsOf(node: BlockNode): Generator<[parent: BlockNode, role: ChildRole]> {
+  *parentsOf(node: LinkedNode): Generator<[parent: LinkedNode, role: ChildRole]> {
     for (const parent of this.#nodes.values()) {
       for (const [role, edge] of parent?.children ?? [])
         if (parent && edge.node === node) yield [parent, role]
@@ -120,7 +124,7 @@ export function tableOf(environment: OpenEnvironment): NodeTable {
  *
  * @throws BlockError ENOENT
  */
-export function findNode(environment: OpenEnvironment, name: string): BlockNode {
+export function findNode(environment: OpenEnvironment, name: string): LinkedNode {
   const node = tableOf(environment).find(name)
   if (!node) throw new BlockError('ENOENT', `Cannot find device='${name}' nor node-name='${name}'`)
   return node

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
-import type { BlockLimits, WriteFlags } from '../contract/driver.ts'
+import type { BlockLimits, WriteFlags } from '../contract/requests.ts'
 import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
 
 const NO_LIMITS: BlockLimits = {

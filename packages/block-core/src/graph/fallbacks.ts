@@ -1,7 +1,7 @@
 /** Zero writes and discards, cut to a driver's limits, with a fallback for drivers without zero writes. */
 import { alignDown, alignUp } from '../base/bits.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
-import type { BlockLimits, WriteFlags } from '../contract/driver.ts'
+import type { BlockLimits, WriteFlags } from '../contract/requests.ts'
 
 /** Zeroes written as data go out in pieces of at most this many bytes. */
 const ZERO_BUFFER = 1024 * 1024

@@ -13,9 +13,10 @@ import {
   wrongValue,
 } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { CheckOptions, TruncateOptions, WriteFlags } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { CheckOptions, NodeCheckOptions } from '../contract/reports.ts'
+import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { isBlockNode } from './known-nodes.ts'
-import type { BlockNode } from './node.ts'
 import { outsideError } from './node-errors.ts'
 
 /** An open or closed node. */
@@ -52,12 +53,6 @@ const CHECK = {
   repair: oneOfWords('leaks', 'all', false),
   report: requireCallback,
   reportFailure: requireCallback,
-}
-
-/** How a check runs, as users specify it. */
-export interface NodeCheckOptions extends Omit<CheckOptions, 'repair'> {
-  /** `false` is the same as absent. */
-  readonly repair?: CheckOptions['repair'] | false
 }
 
 /** The options for the driver: `repair: false` is left out. @throws BlockError EINVAL */

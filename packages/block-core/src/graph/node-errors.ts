@@ -1,6 +1,8 @@
 /** Errors for requests that a node refuses. Messages name the file; the error's `node` is the node name. */
+
 import { BlockError, type BlockErrorCode } from '../base/errors.ts'
-import type { BlockNode } from './node.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { LinkedNode } from './links.ts'
 import { nodeTitle } from './node-text.ts'
 
 /** Bytes [offset, offset + bytes) are not all inside the node. */
@@ -32,7 +34,7 @@ export const readOnlyError = (node: BlockNode): BlockError =>
   })
 
 /** A node cannot be closed because other nodes use it. */
-export function busyError(node: BlockNode): BlockError {
+export function busyError(node: LinkedNode): BlockError {
   const [edge] = node.parents
   const own = nodeTitle(node)
   const above = edge?.owner ? nodeTitle(edge.owner) : `node '${edge?.parent}'`

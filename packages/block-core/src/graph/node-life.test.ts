@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
-import type { NodeOps } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { nodeOf } from '../testing/nodes.ts'
-import type { BlockNode } from './node.ts'
 
 const turns = async (count = 20): Promise<void> => {
   for (let i = 0; i < count; i++) await Promise.resolve()

@@ -1,10 +1,11 @@
 import { describe, expect, it, vi } from 'vitest'
 import { BlockError } from '../base/errors.ts'
-import type { BlockLimits, NodeOps, WriteFlag, WriteFlags } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { BlockLimits, WriteFlag, WriteFlags } from '../contract/requests.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
-import type { BlockNode } from './node.ts'
-import type { NodeConfig } from './node-config.ts'
 
 const turns = async (count = 5): Promise<void> => {
   for (let i = 0; i < count; i++) await Promise.resolve()

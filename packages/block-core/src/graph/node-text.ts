@@ -1,8 +1,7 @@
 /** The title of a node in messages, and its text and JSON when printed. */
-import { EventEmitter } from 'eventemitter3'
-import { isBlockNode } from './known-nodes.ts'
-import type { BlockNode } from './node.ts'
-import type { NodeEvents } from './node-events.ts'
+
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeFacts } from '../contract/reports.ts'
 
 /** The method with which Node.js, and consoles like its own, print an object. */
 export const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom') as never
@@ -16,19 +15,6 @@ export function nodeTitle({ name, filename, driver, file }: BlockNode): string {
   // Names with `#` are generated.
   if (!name.startsWith('#')) return `node '${name}'`
   return file ? `${driver.name} in ${nodeTitle(file.node)}` : driver.name
-}
-
-/** Facts of a node, as plain data. */
-export interface NodeFacts {
-  readonly driver: string
-  readonly filename: string
-  readonly name: string
-  /** Bytes. */
-  readonly size: number
-  readonly readOnly: boolean
-  readonly state: string
-  /** File name of the backing file that is open. */
-  readonly backing?: string
 }
 
 /** The facts of a node in `state`. */
@@ -50,25 +36,4 @@ export function nodeText(node: BlockNode, state: string): string {
         ]
       : []),
   ].join('\n')
-}
-
-/** The part of a node that describes it. */
-export abstract class DescribedNode extends EventEmitter<NodeEvents> {
-  protected abstract get state(): string
-
-  static override [Symbol.hasInstance](value: unknown): boolean {
-    return isBlockNode(value)
-  }
-
-  /** The title that messages use: see {@link nodeTitle}. */
-  override toString(): string {
-    return nodeTitle(this as unknown as BlockNode)
-  }
-  /** For `JSON.stringify`: the facts of the node, not its internals. */
-  toJSON(): NodeFacts {
-    return nodeFacts(this as unknown as BlockNode, this.state)
-  }
-  [INSPECT](): string {
-    return nodeText(this as unknown as BlockNode, this.state)
-  }
 }

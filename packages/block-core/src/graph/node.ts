@@ -2,32 +2,32 @@
  * One node of the block graph, as its users and its parents see it: it decides which requests are valid,
  * counts them, and ends them when it is closed or crashes. requests.ts handles the valid ones.
  */
+
 import { type Bytes, bytesOf, bytesToFill, goneBuffer } from '../base/arguments.ts'
 import { alignUp } from '../base/bits.ts'
 import { BlockError, type BlockErrorCode, isBlockError } from '../base/errors.ts'
 import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
+import type { IoErrorEvent } from '../contract/node-events.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import type {
-  BlockLimits,
-  BlockStatus,
   CheckReport,
   CorruptEvent,
+  NodeCheckOptions,
   NodeInfo,
-  NodeOps,
   SnapshotInfo,
-  TruncateOptions,
-  WriteFlags,
-} from '../contract/driver.ts'
+} from '../contract/reports.ts'
+import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { askStatus } from './block-status.ts'
-import type { BlockChild } from './child.ts'
-import { GraphNode } from './graph-node.ts'
-import { registerNode } from './known-nodes.ts'
+import { linkedNode, registerNode } from './known-nodes.ts'
+import type { Edge, LinkedNode } from './links.ts'
 import * as check from './node-arguments.ts'
-import type { NodeConfig, NodeInit } from './node-config.ts'
 import { busyError, goneError, outsideError, readOnlyError, unsupportedError } from './node-errors.ts'
-import type { IoErrorEvent } from './node-events.ts'
 import { settlePermissions } from './permissions.ts'
+import { type NodeInit, PlacedNode } from './placed-node.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
@@ -35,8 +35,8 @@ export const MAX_REQUEST = 2147483136
 
 type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
 
-/** A disk, or a layer of one. `instanceof` holds for nodes of every copy of this library. */
-export class BlockNode extends GraphNode implements RequestOwner {
+/** See {@link LinkedNode}. */
+export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   readonly #ops: NodeOps
   readonly #requests: Requests
   #config: NodeConfig
@@ -49,7 +49,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   constructor(init: NodeInit) {
     super(init)
-    registerNode(this)
+    registerNode(this, () => this)
     this.#config = init.config
     this.#ops = init.ops
     this.#requests = new Requests(init.ops, this, init.driver.kind === 'protocol')
@@ -64,7 +64,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
   protected get state(): State {
     return this.#state
   }
-  /** Bytes. */
   get size(): number {
     return this.#ops.size()
   }
@@ -77,7 +76,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
   get readOnly(): boolean {
     return this.#config.readOnly
   }
-  /** Whether writes may extend the node. */
   get growable(): boolean {
     return this.#ops.growable === true
   }
@@ -90,12 +88,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   // ---- requests ----
 
-  /**
-   * Fills all of `into` with the content at `offset`.
-   *
-   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, ENOMEDIUM when closed,
-   *   ECANCELED if the node crashes meanwhile
-   */
   async read(offset: number, into: Bytes): Promise<void> {
     const bytes = into instanceof Uint8Array && into.length > 0 ? into : bytesToFill(into)
     const { length } = bytes
@@ -116,12 +108,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (bytes.length !== length) throw goneBuffer('into')
   }
 
-  /**
-   * Writes `from` at `offset`. On a write-through node, or with `fua`, it is durable when the promise resolves.
-   *
-   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, EPERM when read-only, ENOMEDIUM when
-   *   closed, ECANCELED
-   */
   async write(offset: number, from: Bytes, flags: WriteFlags = NO_FLAGS): Promise<void> {
     const bytes = from instanceof Uint8Array && from.length > 0 ? from : bytesOf(from, 'from')
     const { length } = bytes
@@ -143,7 +129,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (bytes.length !== length) throw goneBuffer('from')
   }
 
-  /** Writes data compressed, if the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
   async writeCompressed(offset: number, from: Bytes): Promise<void> {
     const bytes = bytesOf(from, 'from')
     await this.#change('write', offset, bytes.length, async () => {
@@ -152,7 +137,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Makes a range read as zeroes: by the driver's zero writes, else (unless `noFallback`) by zero bytes. */
   async writeZeroes(offset: number, bytes: number, flags: WriteFlags = NO_FLAGS): Promise<void> {
     if (flags !== NO_FLAGS) check.requireFlags(flags)
     await this.#change('write', offset, bytes, async () => {
@@ -160,46 +144,30 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Gives up the content of a range. Does nothing if the driver cannot discard, or discard is off. */
   discard(offset: number, bytes: number): Promise<void> {
     return this.#change('discard', offset, bytes, async () => {
       if (bytes > 0 && this.#ops.discard && this.#config.unmap) await this.#requests.discard(offset, bytes)
     })
   }
 
-  /**
-   * Copies from another node inside the host system, so that the bytes do not pass through this process.
-   * `source` is a protocol node: `host.child.node` from the {@link blockStatus} of the data, at
-   * `host.offset`. Use it only for data: a hole may become zeroes that take space.
-   *
-   * @throws BlockError ENOTSUP if these two nodes do not support it: then the whole range must be copied
-   *   another way; EIO outside either node; what {@link write} throws
-   */
   async copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     check.requireSource(source, sourceOffset)
     await this.#change('write', offset, bytes, async () => {
-      if (!this.#ops.copyRange || source === this) throw unsupportedError(this, 'copying from that node')
+      if (!this.#ops.copyRange || linkedNode(source) === this)
+        throw unsupportedError(this, 'copying from that node')
       if (bytes === 0) return
       const copy = () => this.#requests.copyRange(offset, bytes, source, sourceOffset)
       // Only the protocol that copies holds the source: nodes that pass the request on must not block
       // draining it.
-      await (this.driver.kind === 'protocol' ? source.counted(sourceOffset, bytes, copy) : copy())
+      await (this.driver.kind === 'protocol' ? linkedNode(source).counted(sourceOffset, bytes, copy) : copy())
     })
   }
 
-  /**
-   * Makes all requests durable that completed before the call. Many flushes share one; they resume in turns.
-   */
   flush(): Promise<void> {
     const failed = (error: unknown): Promise<never> => Promise.reject(this.#failed('flush', 0, error))
     return this.counted(0, 0, () => this.#requests.flush().then(() => pause(), failed))
   }
 
-  /**
-   * Changes the size, in bytes.
-   *
-   * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
-   */
   async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
     check.requireTruncate(size, options)
     // A format frees clusters, and no request may be about to access one. Protocols and filters change their
@@ -226,12 +194,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (this.size !== before) this.emit('resize', this.size)
   }
 
-  /**
-   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. In a growable
-   * node the last block counts as a whole one.
-   *
-   * @returns `bytes: 0` at and beyond the end
-   */
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     check.requireRange(this, offset, bytes)
     while (this.#gate.all) await this.#gate.all
@@ -250,13 +212,11 @@ export class BlockNode extends GraphNode implements RequestOwner {
     }
   }
 
-  /** Reads from the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP */
   async readVmState(offset: number, into: Bytes): Promise<void> {
     const bytes = bytesToFill(into)
     check.requireRange(this, offset, bytes.length)
     await this.#plain('readVmState', (ops) => ops.readVmState?.(offset, bytes))
   }
-  /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
   async writeVmState(offset: number, from: Bytes): Promise<void> {
     const bytes = bytesOf(from, 'from')
     check.requireRange(this, offset, bytes.length)
@@ -271,13 +231,7 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   // ---- whole-node operations ----
 
-  /**
-   * Checks the image's structure, and repairs it according to `repair`; without it, or with `false`, changes
-   * nothing.
-   *
-   * @throws BlockError EINVAL for an unknown mode of repair or an unknown option; ENOTSUP
-   */
-  async check(options: check.NodeCheckOptions = {}): Promise<CheckReport> {
+  async check(options: NodeCheckOptions = {}): Promise<CheckReport> {
     const wanted = check.checkOptions(options)
     const ops = this.#ops
     if (!ops.check) throw unsupportedError(this, 'checks')
@@ -287,28 +241,23 @@ export class BlockNode extends GraphNode implements RequestOwner {
     return report
   }
 
-  /** Facts of the image, as its driver knows them. */
   info(): Promise<NodeInfo> {
     return this.#plain('info', (ops) => (ops.info ? ops.info() : Promise.resolve({})))
   }
 
-  /** The internal snapshots, in the order of the image's table; none if the format does not support them. */
   listSnapshots(): Promise<readonly SnapshotInfo[]> {
     return this.#plain('listSnapshots', (ops) => ops.listSnapshots?.() ?? Promise.resolve([]))
   }
 
-  /** Drops everything this layer holds, so that the backing file shows through. @throws BlockError ENOTSUP */
   makeEmpty(): Promise<void> {
     return this.#exclusive('makeEmpty', (ops) => ops.makeEmpty?.())
   }
 
-  /** Rewrites the name and format of the backing file in the header. @throws BlockError ENOTSUP */
   async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     check.requireBackingChange(filename, format)
     await this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
   }
 
-  /** Changes creation options of the image, keys as in `qemu-img amend -o`. @throws BlockError ENOTSUP, EINVAL */
   async amend(
     options: Readonly<Record<string, unknown>>,
     progress?: (done: number, total: number) => void,
@@ -319,19 +268,16 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (this.size !== before) this.emit('resize', this.size)
   }
 
-  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
   debugEvent(event: DebugEvent): void | Promise<void> {
     return this.#ops.debugEvent?.(event)
   }
 
   // ---- life cycle ----
 
-  /** Resolves when no request is in flight. New ones may come meanwhile. */
   drain(): Promise<void> {
     return this.#gate.drain()
   }
 
-  /** Runs `body` with no request in flight, and holds new ones back until it has ended. */
   async drained<T>(body: () => Promise<T>): Promise<T> {
     check.requireBody(body)
     return this.#gate.drained(async () => {
@@ -340,18 +286,11 @@ export class BlockNode extends GraphNode implements RequestOwner {
     })
   }
 
-  /** Runs `body` with no write in flight: new writes, discards and resizes wait until it has ended. */
   async withoutWrites<T>(body: () => Promise<T>): Promise<T> {
     check.requireBody(body)
     return this.#gate.withoutWrites(body)
   }
 
-  /**
-   * Drains, lets the driver shut down cleanly, and releases the children. Later calls have the same result as
-   * the first, including its error: data that could not be written stays lost.
-   *
-   * @throws BlockError EBUSY while other nodes use this one; errors of the driver's shutdown
-   */
   async close(): Promise<void> {
     if (!this.#closing) {
       if (this.#state === 'crashed') return
@@ -384,11 +323,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     if (failure !== undefined) throw failure
   }
 
-  /**
-   * Does to this node what the death of the process would do: requests in flight are rejected, caches
-   * dropped, nothing is flushed or closed cleanly. From the moment of the call on, nothing more is written.
-   * Resolves when the resources of the host are released and the image may be opened again.
-   */
   async crash(): Promise<void> {
     if (this.#state === 'closed') return
     this.#crashing ??= this.#die()
@@ -414,24 +348,21 @@ export class BlockNode extends GraphNode implements RequestOwner {
 
   // ---- the graph: for `open`, `reopen` and edges ----
 
-  /** @internal A parent releases this node; the last parent closes a node that was opened for its parents. */
-  async releasedBy(edge: BlockChild, crashed = false): Promise<void> {
+  async releasedBy(edge: Edge, crashed = false): Promise<void> {
     this.parents.delete(edge)
     if (this.parents.size > 0 || !this.#config.ownedByParents) return settlePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
-  /** @internal The driver, or a reopen, changed the configuration of the node. */
   reconfigure(config: NodeConfig): void {
     this.#config = config
     this.#requests.refresh()
   }
-  /** @internal The driver found the image broken. */
   markCorrupt(event: CorruptEvent): void {
     if (event.fatal && this.#state === 'open') this.#state = 'corrupt'
     this.emit('corrupt', event)
   }
 
-  /** @internal {@link RequestOwner} */
+  /** {@link RequestOwner} */
   requireAlive(): void {
     if (this.#hasCrashed) throw this.#closedError()
   }
@@ -483,7 +414,6 @@ export class BlockNode extends GraphNode implements RequestOwner {
     }
   }
 
-  /** @internal Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)

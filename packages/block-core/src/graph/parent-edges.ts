@@ -3,30 +3,30 @@
  * only for edges that were added, removed or changed.
  */
 
-import type { Permissions } from '../contract/driver.ts'
-import type { BlockChild } from './child.ts'
+import type { Permissions } from '../contract/permissions.ts'
+import type { Edge } from './links.ts'
 
 /** Counts the edges and nodes examined so far, here and in access.ts: the cost of opening, for tests. */
 export const looks = { edges: 0 }
 
 /** A set of edges that tracks changes. */
-export class ParentEdges extends Set<BlockChild> {
-  readonly #changed = new Set<BlockChild>()
+export class ParentEdges extends Set<Edge> {
+  readonly #changed = new Set<Edge>()
   /** The permissions of each edge, as a number; the edges per number; the number of non-backing edges. */
-  readonly #found = new Map<BlockChild, number>()
+  readonly #found = new Map<Edge, number>()
   readonly #counts = new Map<number, number>()
   #others = 0
 
-  override add(edge: BlockChild): this {
+  override add(edge: Edge): this {
     this.#changed.add(edge)
     return super.add(edge)
   }
-  override delete(edge: BlockChild): boolean {
+  override delete(edge: Edge): boolean {
     this.#changed.add(edge)
     return super.delete(edge)
   }
   /** The permissions of an edge may have changed. */
-  touch(edge: BlockChild): void {
+  touch(edge: Edge): void {
     if (this.has(edge)) this.#changed.add(edge)
   }
 
@@ -40,7 +40,7 @@ export class ParentEdges extends Set<BlockChild> {
   }
 
   /** Computes the permissions of edges that were added, removed or changed. */
-  update(find: (edge: BlockChild) => Permissions): void {
+  update(find: (edge: Edge) => Permissions): void {
     looks.edges += this.#changed.size
     for (const edge of this.#changed) {
       const before = this.#found.get(edge)
@@ -55,7 +55,7 @@ export class ParentEdges extends Set<BlockChild> {
     this.#changed.clear()
   }
 
-  #count({ role }: BlockChild, use: number, by: number): void {
+  #count({ role }: Edge, use: number, by: number): void {
     const count = (this.#counts.get(use) ?? 0) + by
     if (count > 0) this.#counts.set(use, count)
     else this.#counts.delete(use)

@@ -9,17 +9,16 @@
  */
 
 import { shared } from '../base/shared-state.ts'
-import type { AnyDriver, Permissions, PreparedPermissions } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import {
+  ALL_PERMISSIONS,
+  PERMISSION,
+  type Permissions,
+  type PreparedPermissions,
+} from '../contract/permissions.ts'
 import { writes } from './access.ts'
-import type { BlockChild } from './child.ts'
 import { originOf } from './environment.ts'
-import type { BlockNode } from './node.ts'
-
-/** The permissions, as bits. Their order is that of the bytes that QEMU locks. */
-export const PERMISSION = { consistentRead: 1, write: 2, writeUnchanged: 4, resize: 8 } as const
-
-/** All permissions. */
-export const ALL_PERMISSIONS = 15
+import type { Edge, LinkedNode } from './links.ts'
 
 const { consistentRead: READ, write: WRITE, writeUnchanged: WRITE_UNCHANGED, resize: RESIZE } = PERMISSION
 
@@ -27,12 +26,12 @@ const { consistentRead: READ, write: WRITE, writeUnchanged: WRITE_UNCHANGED, res
 const UNUSED: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
 
 /** The last permissions of each node that the drivers accepted. */
-const settled = shared('settled', () => new WeakMap<BlockNode, Permissions>())
+const settled = shared('settled', () => new WeakMap<LinkedNode, Permissions>())
 
-const settledOf = (node: BlockNode): Permissions => settled.get(node) ?? UNUSED
+const settledOf = (node: LinkedNode): Permissions => settled.get(node) ?? UNUSED
 
 /** The user of a node shares everything, as the users of QEMU's programs do. */
-const ofUser = (node: BlockNode): Permissions => ({
+const ofUser = (node: LinkedNode): Permissions => ({
   taken: READ | (writes(node) ? WRITE : 0),
   shared: ALL_PERMISSIONS,
 })
@@ -41,7 +40,7 @@ const ofUser = (node: BlockNode): Permissions => ({
 const OF_COMMIT: Permissions = { taken: WRITE, shared: ALL_PERMISSIONS & ~RESIZE }
 
 /** The combined permissions of all users of a node. */
-function permissionsOf(node: BlockNode): Permissions {
+function permissionsOf(node: LinkedNode): Permissions {
   const { parents } = node
   parents.update((edge) => throughEdge(edge, node))
   const uses = [...parents.uses()]
@@ -55,7 +54,7 @@ function permissionsOf(node: BlockNode): Permissions {
   return { taken, shared }
 }
 
-function throughEdge(edge: BlockChild, node: BlockNode): Permissions {
+function throughEdge(edge: Edge, node: LinkedNode): Permissions {
   const { owner, opening } = edge
   const driver = owner?.driver ?? opening?.driver
   if (!driver) return UNUSED
@@ -65,7 +64,7 @@ function throughEdge(edge: BlockChild, node: BlockNode): Permissions {
 }
 
 /** The permissions of a driver on its child, given those on the driver's own node (`above`). */
-function ofDriver(driver: AnyDriver, edge: BlockChild, above: Permissions, isWriter: boolean): Permissions {
+function ofDriver(driver: AnyDriver, edge: Edge, above: Permissions, isWriter: boolean): Permissions {
   const { taken, shared } = above
   const { role } = edge
   if (role === 'backing') {
@@ -91,9 +90,9 @@ function ofDriver(driver: AnyDriver, edge: BlockChild, above: Permissions, isWri
  *
  * @throws BlockError EBUSY if another process is in the way: then everything is as before
  */
-export function settlePermissions(nodes: readonly BlockNode[]): void {
-  const before = new Map<BlockNode, Permissions | undefined>()
-  const visit = (node: BlockNode, isRoot: boolean): void => {
+export function settlePermissions(nodes: readonly LinkedNode[]): void {
+  const before = new Map<LinkedNode, Permissions | undefined>()
+  const visit = (node: LinkedNode, isRoot: boolean): void => {
     const [now, then] = [permissionsOf(node), settledOf(node)]
     const isSame = now.taken === then.taken && now.shared === then.shared
     if (isSame && !isRoot) return
@@ -121,7 +120,7 @@ export function settlePermissions(nodes: readonly BlockNode[]): void {
 }
 
 /** Marks the edges to a node's children as changed. */
-function touchBelow({ children }: BlockNode): void {
+function touchBelow({ children }: LinkedNode): void {
   for (const edge of children.values()) edge.node.parents.touch(edge)
 }
 
@@ -131,7 +130,7 @@ function touchBelow({ children }: BlockNode): void {
  *
  * @throws BlockError EBUSY
  */
-export function reservePermissions(edge: BlockChild, node: BlockNode): () => void {
+export function reservePermissions(edge: Edge, node: LinkedNode): () => void {
   node.parents.add(edge)
   const end = (): void => {
     if (edge.node === node) return

@@ -1,8 +1,8 @@
 /** Writes an overlay's content down into a backing file, like `qemu-img commit`. */
 import { requireCallback, requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { backingOf, skipFilters } from '../graph/block-status.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { copyNodes } from './copy.ts'

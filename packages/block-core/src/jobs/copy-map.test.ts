@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { SECTOR } from '../base/bits.ts'
-import type { BlockStatus, NodeOps } from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { CopyMap, type CopyMapOptions } from './copy-map.ts'
 

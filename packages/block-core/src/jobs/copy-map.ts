@@ -9,8 +9,8 @@ import {
 } from '../base/arguments.ts'
 import { alignUp, SECTOR } from '../base/bits.ts'
 import { failureOf } from '../base/errno.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { backingOf } from '../graph/block-status.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { StatusCursor } from './status-cursor.ts'
 

@@ -3,8 +3,9 @@
  * each of its layers: queries for all of the rest, at every step, would make the walk quadratic in the size
  * of the disk.
  */
+
+import type { BlockNode } from '../contract/node.ts'
 import { type ChainStatus, chainStatus, clipStatus } from '../graph/block-status.ts'
-import type { BlockNode } from '../graph/node.ts'
 
 /** Bytes per query: doubled each time that the answer covers all of it. */
 const FIRST_LOOK = 16 * 1024 * 1024

@@ -1,6 +1,6 @@
 /** The locks of a file, on a table of locks that several processes share: which uses can coexist. */
 import { describe, expect, it } from 'vitest'
-import { ALL_PERMISSIONS, PERMISSION } from '../graph/permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import { FileLock, lockForCreation } from './file-lock.ts'
 import type { HostLocks } from './host-calls.ts'
 

@@ -6,8 +6,8 @@
  */
 
 import { BlockError } from '../base/errors.ts'
-import type { Permissions, PreparedPermissions } from '../contract/driver.ts'
-import { ALL_PERMISSIONS, PERMISSION } from '../graph/permissions.ts'
+import type { Permissions, PreparedPermissions } from '../contract/permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import type { HostLocks } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 

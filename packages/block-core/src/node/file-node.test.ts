@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
-import type { NodeOps } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { makeEngine } from './engines.ts'
 import type { IoEngine } from './io-engine.ts'
 import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'

@@ -2,20 +2,11 @@
 import { ftruncateSync } from 'node:fs'
 import { alignUp } from '../base/bits.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
-import type {
-  BlockLimits,
-  BlockStatus,
-  NodeInfo,
-  NodeOps,
-  Permissions,
-  PreparedPermissions,
-  PreparedReopen,
-  ReopenRequest,
-  TruncateOptions,
-  WriteFlag,
-  WriteFlags,
-} from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { NodeOps, PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
+import type { Permissions, PreparedPermissions } from '../contract/permissions.ts'
+import type { NodeInfo } from '../contract/reports.ts'
+import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from '../contract/requests.ts'
 import { FileLock, type FileLockOptions, type OwnLocks } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
 import type { HostCalls, Where } from './host-calls.ts'

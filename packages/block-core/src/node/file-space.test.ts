@@ -1,7 +1,7 @@
 /** Files on hosts that have more, fewer, and stranger system calls than plain Node. */
 import { readFileSync, statSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { HostCalls } from './host-calls.ts'
 import { systemCalls } from './koffi.ts'
 import { openFile, ScratchFiles } from './scratch-files.ts'

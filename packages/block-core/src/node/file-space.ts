@@ -4,7 +4,7 @@
  */
 import { alignDown, alignUp } from '../base/bits.ts'
 import { isBlockError } from '../base/errors.ts'
-import type { BlockStatus } from '../contract/driver.ts'
+import type { BlockStatus } from '../contract/node.ts'
 import type { HostCalls, Where } from './host-calls.ts'
 
 /** Runs a call on the file's descriptor, which stays open until the call ends. */

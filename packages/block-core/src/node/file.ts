@@ -1,14 +1,10 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { BlockError } from '../base/errors.ts'
-import {
-  type CreatedPlace,
-  type DriverEvents,
-  defineDriver,
-  type OpenContext,
-  type ReopenRequest,
-} from '../contract/driver.ts'
+import { type CreatedPlace, defineDriver, type OpenContext } from '../contract/driver.ts'
+import type { ReopenRequest } from '../contract/node-ops.ts'
 import { filePreallocation } from '../contract/preallocation.ts'
+import type { DriverEvents } from '../contract/reports.ts'
 import { requireUnused } from '../graph/access.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../text/options.ts'
 import { pathName } from '../text/paths.ts'

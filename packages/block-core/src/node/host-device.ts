@@ -5,7 +5,9 @@
  */
 
 import { BlockError, messageOf } from '../base/errors.ts'
-import { defineDriver, type NodeOps, type TruncateOptions } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { TruncateOptions } from '../contract/requests.ts'
 import { text } from '../text/options.ts'
 import { isDevicePath } from './device.ts'
 import { completeParts, type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'

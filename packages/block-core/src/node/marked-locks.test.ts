@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { ALL_PERMISSIONS, PERMISSION } from '../graph/permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import { FileLock } from './file-lock.ts'
 import { markedLocks, markWriter } from './marked-locks.ts'
 import { fileMarks, hostMarks, type Marks } from './marks.ts'

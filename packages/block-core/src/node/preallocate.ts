@@ -1,7 +1,7 @@
 /** Resizing a host file, and filling the added part: `handle_aiocb_truncate` of block/file-posix.c. */
 import { alignUp, SECTOR } from '../base/bits.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
-import type { Preallocation } from '../contract/driver.ts'
+import type { Preallocation } from '../contract/requests.ts'
 import type { HostCalls } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 import { fsync, ftruncate } from './host-fs.ts'

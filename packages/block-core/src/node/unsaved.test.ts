@@ -1,8 +1,8 @@
 /** A process that ends with open files names them once, and only if the warning is on. */
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { file, fileDriver } from './file.ts'

@@ -1,10 +1,11 @@
 /** Files of other programs never open as raw disks, whatever drivers an application has; raw disks do. */
 import { describe, expect, it, vi } from 'vitest'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { FOREIGN_FILES, latin1 } from '../testing/foreign-files.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'

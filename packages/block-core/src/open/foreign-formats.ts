@@ -5,7 +5,8 @@
  *
  * This file imports nothing, so that web pages, which load it on demand, do not load more files at the start.
  */
-import type { AnyDriver, FormatProbe } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import type { FormatProbe } from '../contract/driver-facts.ts'
 
 /** A format that may have no driver. */
 interface ForeignFormat extends FormatProbe {

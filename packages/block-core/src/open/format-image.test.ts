@@ -3,10 +3,10 @@ import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { fileDriver } from '../node/file.ts'
 import { systemCalls } from '../node/koffi.ts'
 import { ScratchFiles } from '../node/scratch-files.ts'
@@ -145,7 +145,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     expect(readFileSync(path).length).toBe(0)
     await both(true)
     for (const node of [file, dataFile]) {
-      expect(node.parents.size).toBe(0)
+      expect(node.hasParents).toBe(false)
       await node.close()
     }
   })

@@ -4,13 +4,14 @@ import { isPlain, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { requireSole } from '../graph/access.ts'
 import { skipFilters } from '../graph/block-status.ts'
-import { BlockChild } from '../graph/child.ts'
+import { GraphEdge } from '../graph/edge.ts'
 import { originOf } from '../graph/environment.ts'
-import { isBlockNode } from '../graph/known-nodes.ts'
-import type { BlockNode } from '../graph/node.ts'
+import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
+import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { settlePermissions } from '../graph/permissions.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
@@ -88,13 +89,13 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
   const whole = 'backing_file' in createOptions ? await withBacking(file, spelled) : spelled
   const values = parseOptions(createOptions, whole)
-  const nodes = dataFile ? [file, dataFile] : [file]
-  const edges: BlockChild[] = []
+  const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
+  const edges: Edge[] = []
   try {
     // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
       const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
-      const edge = new BlockChild('file', `(new ${driver.name})`, node, opening)
+      const edge = new GraphEdge('file', `(new ${driver.name})`, node, opening)
       requireSole(edge)
       node.parents.add(edge)
       edges.push(edge)

@@ -1,9 +1,10 @@
 /** The file name of a node: the name that would open it again, or `json:{...}` if no plain name would. */
 
-import type { AnyDriver, ChildRole } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { isProtocolLike, rolesOf } from '../graph/common-options.ts'
 import { originOf } from '../graph/environment.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { jsonText } from '../text/json-text.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import type { RawOptions } from '../text/options.ts'

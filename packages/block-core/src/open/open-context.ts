@@ -1,20 +1,15 @@
 /** The driver's view of a node that is being opened: its children on demand, and its events. */
 
 import { BlockError, messageOf } from '../base/errors.ts'
-import type {
-  AnyDriver,
-  CheckReport,
-  ChildReference,
-  ChildRole,
-  CorruptEvent,
-  DriverEvents,
-} from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import type { ChildReference, ChildRole } from '../contract/driver-facts.ts'
+import type { CheckReport, CorruptEvent, DriverEvents } from '../contract/reports.ts'
 import { requireUse } from '../graph/access.ts'
-import { BlockChild } from '../graph/child.ts'
 import { type Inherited, isProtocolLike } from '../graph/common-options.ts'
+import { GraphEdge } from '../graph/edge.ts'
 import { findNode, type OpenEnvironment, originOf, setOrigin } from '../graph/environment.ts'
-import { isBlockNode } from '../graph/known-nodes.ts'
-import type { BlockNode } from '../graph/node.ts'
+import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
+import type { Edge, LinkedNode } from '../graph/links.ts'
 import { settlePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -61,7 +56,7 @@ export interface OpenRequest {
 }
 
 /** Opens one node; opening recurses through it. */
-export type OpenFunction = (request: OpenRequest) => Promise<BlockNode>
+export type OpenFunction = (request: OpenRequest) => Promise<LinkedNode>
 
 /** What a child inherits from a node of this configuration. */
 export interface ChildDefaults extends Inherited {
@@ -80,13 +75,13 @@ export interface GivenChild {
 /** The children of one node that is being opened. */
 export class Children {
   /** Edges by role, as the node will have them. */
-  readonly edges = new Map<ChildRole, BlockChild>()
+  readonly edges = new Map<ChildRole, Edge>()
   /** Roles whose child is not the one the image names. */
   readonly overridden = new Set<ChildRole>()
   /** Children that the driver has requested. */
   readonly asked = new Set<ChildRole>()
   /** Opened before the driver was known, and not yet taken by it. */
-  readonly #early = new Map<ChildRole, BlockNode>()
+  readonly #early = new Map<ChildRole, LinkedNode>()
   readonly #request: OpenRequest
   readonly #open: OpenFunction
   readonly #given: ReadonlyMap<ChildRole, GivenChild>
@@ -98,7 +93,7 @@ export class Children {
   }
 
   /** Opens the child that the user gave, before the driver requests it. */
-  async openEarly(role: ChildRole, defaults: ChildDefaults): Promise<BlockNode | undefined> {
+  async openEarly(role: ChildRole, defaults: ChildDefaults): Promise<LinkedNode | undefined> {
     const node = await this.#resolve(role, undefined, defaults)
     if (node) this.#early.set(role, node)
     return node
@@ -110,7 +105,7 @@ export class Children {
     role: ChildRole,
     implicit: ChildReference | undefined,
     defaults: ChildDefaults,
-  ): Promise<BlockChild | undefined> {
+  ): Promise<Edge | undefined> {
     this.asked.add(role)
     const present = this.edges.get(role)
     if (present) return present
@@ -119,7 +114,7 @@ export class Children {
     node ??= await this.#resolve(role, implicit, defaults)
     if (!node) return undefined
     const { driver, readOnly, forceShare } = defaults
-    const edge = new BlockChild(role, parent, node, driver && { driver, readOnly, forceShare })
+    const edge = new GraphEdge(role, parent, node, driver && { driver, readOnly, forceShare })
     node.parents.add(edge)
     this.edges.set(role, edge)
     const origin = originOf(node)
@@ -153,7 +148,7 @@ export class Children {
     role: ChildRole,
     implicit: ChildReference | undefined,
     defaults: ChildDefaults,
-  ): Promise<BlockNode | undefined> {
+  ): Promise<LinkedNode | undefined> {
     const given = this.#given.get(role)
     if (role === 'backing' && (given?.value !== undefined || !implicit)) this.overridden.add(role)
     if (!implicit && (given?.value === undefined || given.value === null)) this.overridden.delete(role)
@@ -175,11 +170,11 @@ export class Children {
     implicit: ChildReference | undefined,
     given: GivenChild | undefined,
     defaults: ChildDefaults,
-  ): Promise<BlockNode | undefined> {
+  ): Promise<LinkedNode | undefined> {
     const { environment } = this.#request
     const value = given?.value
     if (value === null) return undefined
-    if (isBlockNode(value)) return value
+    if (isBlockNode(value)) return linkedNode(value)
     if (typeof value === 'string') {
       if (role !== 'backing' || value !== '') return findNode(environment, value)
       environment.onWarn?.('warning: Use of "backing": "" is deprecated; use "backing": null instead')
@@ -266,8 +261,8 @@ function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentI
 export class EventRelay implements DriverEvents {
   readonly #environment: OpenEnvironment
   readonly #name: string
-  #node: BlockNode | undefined
-  #kept: ((node: BlockNode) => void)[] = []
+  #node: LinkedNode | undefined
+  #kept: ((node: LinkedNode) => void)[] = []
 
   constructor(environment: OpenEnvironment, name: string) {
     this.#environment = environment
@@ -289,13 +284,13 @@ export class EventRelay implements DriverEvents {
   }
 
   /** Delivers the kept events to the node, which now exists. */
-  connect(node: BlockNode): void {
+  connect(node: LinkedNode): void {
     this.#node = node
     for (const tell of this.#kept) tell(node)
     this.#kept = []
   }
 
-  #tell(tell: (node: BlockNode) => void): void {
+  #tell(tell: (node: LinkedNode) => void): void {
     if (this.#node) tell(this.#node)
     else this.#kept.push(tell)
   }

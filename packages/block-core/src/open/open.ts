@@ -5,7 +5,11 @@ import { fromHostError } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
-import type { AnyDriver, ChildRole, NodeOps, OpenContext } from '../contract/driver.ts'
+import type { AnyDriver, OpenContext } from '../contract/driver.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
 import { enterPlace } from '../graph/access.ts'
 import {
@@ -18,8 +22,8 @@ import {
   takeCommon,
 } from '../graph/common-options.ts'
 import { type OpenEnvironment, requireEnvironment, setOrigin, tableOf } from '../graph/environment.ts'
-import { BlockNode } from '../graph/node.ts'
-import type { NodeConfig } from '../graph/node-config.ts'
+import type { LinkedNode } from '../graph/links.ts'
+import { GraphNode } from '../graph/node.ts'
 import { settlePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
@@ -85,7 +89,7 @@ interface Plan {
   readonly filename: string | undefined
 }
 
-async function openRequest(request: OpenRequest): Promise<BlockNode> {
+async function openRequest(request: OpenRequest): Promise<LinkedNode> {
   const { environment } = request
   if (request.depth > MAX_DEPTH)
     throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
@@ -236,7 +240,7 @@ async function chooseDriver(
   plan: Plan,
   children: Children,
   defaults: ChildDefaults,
-): Promise<Guess & { readonly file: BlockNode | undefined }> {
+): Promise<Guess & { readonly file: LinkedNode | undefined }> {
   const { driver } = plan
   if (driver && (isProtocolLike(driver) || !rolesOf(driver).includes('file')))
     return { driver, file: undefined }
@@ -255,12 +259,12 @@ interface Attempt {
   readonly otherFormat: Guess['otherFormat']
   readonly name: string
   readonly children: Children
-  readonly file: BlockNode | undefined
+  readonly file: LinkedNode | undefined
   readonly forceShare: boolean
   readonly autoReadOnly: boolean
 }
 
-async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNode> {
+async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedNode> {
   const { request, plan, driver, name, children } = attempt
   const { known, unknown } = splitDriverOptions(driver, plan.own)
   const options = parseOptions((driver.options as OptionTable | undefined) ?? {}, known)
@@ -297,7 +301,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
     children: nodes,
     overridden: children.overridden,
   })
-  const node = new BlockNode({
+  const node = new GraphNode({
     name,
     driver,
     filename: names.filename,
@@ -324,7 +328,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<BlockNo
 }
 
 /** Registers the node's use of its file. @returns why the file may not be used this way, if so */
-function busy(node: BlockNode, forceShare: boolean): BlockError | undefined {
+function busy(node: LinkedNode, forceShare: boolean): BlockError | undefined {
   try {
     if (!forceShare) enterPlace(node)
     settlePermissions([node])

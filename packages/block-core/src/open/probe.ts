@@ -4,8 +4,8 @@ import { fromHostError } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { AnyDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
-import type { BlockNode } from '../graph/node.ts'
 
 /** The length of the beginning by which formats are recognized. QEMU's BLOCK_PROBE_BUF_SIZE. */
 const PROBE_BYTES = SECTOR

@@ -2,9 +2,11 @@
 
 import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { ChildRole, PreparedReopen, ReopenRequest } from '../contract/driver.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
+import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
 import { gainWriting, requireUse } from '../graph/access.ts'
-import type { BlockChild } from '../graph/child.ts'
 import {
   type CommonOptions,
   type Inherited,
@@ -13,10 +15,9 @@ import {
   takeCommon,
 } from '../graph/common-options.ts'
 import { type NodeOrigin, type OpenEnvironment, originOf, setOrigin, tableOf } from '../graph/environment.ts'
-import { isBlockNode } from '../graph/known-nodes.ts'
-import type { BlockNode } from '../graph/node.ts'
+import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
+import type { Edge, LinkedNode } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
-import type { NodeConfig } from '../graph/node-config.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { reservePermissions, settlePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
@@ -42,13 +43,13 @@ const REOPEN: Readonly<Record<string, Check>> = {
 
 /** The change of one node. */
 interface Change {
-  readonly node: BlockNode
+  readonly node: LinkedNode
   readonly before: NodeConfig
   readonly after: NodeConfig
   /** All options of the driver, parsed. */
   readonly options: Readonly<Record<string, unknown>>
   readonly optionsBefore: Readonly<Record<string, unknown>>
-  readonly replaced: readonly { readonly edge: BlockChild; readonly node: BlockNode }[]
+  readonly replaced: readonly { readonly edge: Edge; readonly node: LinkedNode }[]
   readonly origin: NodeOrigin
 }
 
@@ -60,8 +61,9 @@ interface Change {
  * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM if the node below stays read-only; errors
  *   of the drivers
  */
-export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
-  requireNode(node, 'node')
+export async function reopenNode(target: BlockNode, request: ReopenOptions): Promise<void> {
+  requireNode(target, 'node')
+  const node = linkedNode(target)
   requireOptions(request, 'request', REOPEN)
   await node.drained(async () => {
     const changes = planReopen(node, request)
@@ -86,7 +88,7 @@ export async function reopenNode(node: BlockNode, request: ReopenOptions): Promi
 // ---- the plan: everything that can be refused without calling a driver ----
 
 /** The changes, parents before their children. */
-function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
+function planReopen(root: LinkedNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
   const { writeCache, direct, noFlush } = cache
   const core = nestOptions({
     'read-only': readOnly,
@@ -101,7 +103,12 @@ function planReopen(root: BlockNode, { readOnly, cache = {}, options = {} }: Reo
   return changes
 }
 
-function plan(node: BlockNode, given: RawOptions, inherited: Inherited | undefined, changes: Change[]): void {
+function plan(
+  node: LinkedNode,
+  given: RawOptions,
+  inherited: Inherited | undefined,
+  changes: Change[],
+): void {
   const origin = originOf(node)
   if (!origin)
     throw new BlockError('ENOTSUP', `${nodeTitle(node)} was not opened from options`, { node: node.name })
@@ -176,7 +183,7 @@ function configAfter(
 }
 
 /** @throws BlockError EINVAL if the driver, the name, or a mode of opening would change */
-function checkIdentity(node: BlockNode, given: RawOptions): void {
+function checkIdentity(node: LinkedNode, given: RawOptions): void {
   if (given['driver'] !== undefined && given['driver'] !== node.driver.name) throw cannotChange('driver')
   if (given['node-name'] !== undefined && given['node-name'] !== node.name) throw cannotChange('node-name')
   const { checkMode, noIo } = node.config
@@ -192,7 +199,7 @@ const cannotChange = (key: string): BlockError =>
 
 /** The driver's options after and before the reopen. */
 function driverOptions(
-  node: BlockNode,
+  node: LinkedNode,
   explicit: RawOptions,
   given: RawOptions,
 ): [after: Readonly<Record<string, unknown>>, before: Readonly<Record<string, unknown>>] {
@@ -218,17 +225,17 @@ const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a)
 
 /** The node that replaces a child, if any. */
 function replacement(
-  parent: BlockNode,
+  parent: LinkedNode,
   role: ChildRole,
   value: unknown,
   { environment }: NodeOrigin,
-): { edge: BlockChild; node: BlockNode }[] {
+): { edge: Edge; node: LinkedNode }[] {
   const edge = parent.children.get(role)
   if (!edge || isTree(value)) return []
   // A driver cannot give up a child that it has.
   if (value === null) throw new BlockError('ENOTSUP', `Cannot change the option '${role}'`)
   const node = isBlockNode(value)
-    ? value
+    ? linkedNode(value)
     : typeof value === 'string'
       ? namedNode(environment, value)
       : undefined
@@ -247,18 +254,18 @@ function replacement(
  *
  * @throws BlockError ENOENT
  */
-function namedNode(environment: OpenEnvironment, name: string): BlockNode {
+function namedNode(environment: OpenEnvironment, name: string): LinkedNode {
   const node = tableOf(environment).find(name)
   if (!node) throw new BlockError('ENOENT', `Cannot find device='' nor node-name='${name}'`)
   return node
 }
 
-const reaches = (from: BlockNode, to: BlockNode): boolean =>
+const reaches = (from: LinkedNode, to: LinkedNode): boolean =>
   from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
 
 /** @throws BlockError EPERM if a writable node would be above a read-only one */
 function checkAccess({ node, after, replaced, origin }: Change, changes: readonly Change[]): void {
-  const readOnlyAfter = (other: BlockNode): boolean =>
+  const readOnlyAfter = (other: LinkedNode): boolean =>
     changes.find((change) => change.node === other)?.after.readOnly ?? other.readOnly
   const refuse = (): never => {
     throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
@@ -283,7 +290,7 @@ const becomingWritable = (changes: readonly Change[]): Change[] =>
 // ---- the two phases ----
 
 /** All data written so far must be durable before a node loses the right to write. */
-async function flushChanges(root: BlockNode, changes: readonly Change[]): Promise<void> {
+async function flushChanges(root: LinkedNode, changes: readonly Change[]): Promise<void> {
   for (const { node, before } of changes) {
     if (before.readOnly) continue
     // The root holds back all requests, including this one, so its driver is called directly; nodes below do
@@ -331,7 +338,7 @@ function prepare({
 }
 
 async function prepareDriver(
-  node: BlockNode,
+  node: LinkedNode,
   { readOnly, direct, unmap }: NodeConfig,
   options: ReopenRequest['options'],
 ): Promise<PreparedReopen | undefined> {

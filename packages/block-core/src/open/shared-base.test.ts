@@ -1,12 +1,13 @@
 /** Opening an image on a base with many users: the cost does not grow with their number. */
 import { describe, expect, it } from 'vitest'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 import type { OpenEnvironment } from '../graph/environment.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { looks } from '../graph/parent-edges.ts'
 import { openNode } from './open.ts'
 

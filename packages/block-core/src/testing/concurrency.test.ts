@@ -1,9 +1,10 @@
 /** A run passes on correct disks, and finds the fault of incorrect ones, shortened to a few requests. */
 import { describe, expect, test } from 'vitest'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { memory } from '../drivers/memory.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { type ConcurrencyRun, runConcurrently } from './concurrency.ts'
 import { openTestNode } from './nodes.ts'
 import { createRandom } from './random.ts'

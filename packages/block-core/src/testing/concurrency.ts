@@ -6,7 +6,7 @@
 
 import { BlockError, isBlockError, messageOf } from '../base/errors.ts'
 import { nextTurn } from '../base/event-loop.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
 import { type ConcurrentRequest, planRequests } from './concurrency-plan.ts'
 import { ABSENT, type Call, type Effect, History } from './history.ts'

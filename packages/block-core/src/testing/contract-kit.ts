@@ -1,7 +1,7 @@
 /** Helpers for the test cases of the driver contract: making nodes, and examining them. */
 import { expect, vi } from 'vitest'
 import type { BlockErrorCode } from '../base/errors.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { DiscardResult } from './model.ts'
 import { createRandom } from './random.ts'
 

@@ -1,6 +1,6 @@
 /** The driver contract, second half: flushes, sizes, block status, and the end of a node. */
 import { describe, expect, it, vi } from 'vitest'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import {
   type Bench,
   crash,

@@ -5,10 +5,13 @@
 import { alignDown } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { type BlockLimits, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import { PLAIN_CONFIG } from '../contract/node-config.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import type { BlockLimits } from '../contract/requests.ts'
 import type { LogEntry } from '../drivers/write-log.ts'
-import { BlockNode } from '../graph/node.ts'
-import { PLAIN_CONFIG } from '../graph/node-config.ts'
+import { GraphNode } from '../graph/node.ts'
 
 /** Bytes in a page, the unit of sharing. */
 const PAGE = 4096
@@ -150,7 +153,7 @@ export class CrashDisk {
       ...(onStep && { debugEvent: onStep }),
     }
     const init = { name: 'disk', driver: crashDisk, filename: '', config: PLAIN_CONFIG }
-    return new BlockNode({ ...init, ops, children: new Map() })
+    return new GraphNode({ ...init, ops, children: new Map() })
   }
 
   #reach(end: number): void {

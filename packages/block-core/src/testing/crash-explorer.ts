@@ -6,8 +6,8 @@
 
 import { messageOf } from '../base/errors.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { WriteLog } from '../drivers/write-log.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { CrashGuest } from './crash-guest.ts'
 import { CrashImages } from './crash-images.ts'
 import { CRASH_RULES, type CrashFinding, CrashJudge, RuleBroken } from './crash-judge.ts'

@@ -1,6 +1,7 @@
 /** Disks that skip flushes: planted bugs, to test that power-cut tests notice them. */
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { type AnyDriver, defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 
 /** A write or zero write; in bytes. */

@@ -3,9 +3,9 @@
  * it was at the last completed flush, or as a later write left it.
  */
 import { SECTOR } from '../base/bits.ts'
-import type { TruncateOptions, WriteFlags } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { type CommitOptions, commitNode } from '../jobs/commit.ts'
 import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
 import { readShown, readStamps, type Shown, Stamps, stampedSectors, stampText } from './crash-shown.ts'

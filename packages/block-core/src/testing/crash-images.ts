@@ -1,9 +1,9 @@
 /** Makes and opens the images of a workload, on disks that a power cut may hit. */
 import type { DebugEvent } from '../contract/debug-events.ts'
 import { denyHost } from '../contract/host.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { type WriteLog, writeLog } from '../drivers/write-log.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { formatImage } from '../open/format-image.ts'
 import { openNode } from '../open/open.ts'
 import type { RawOptions } from '../text/options.ts'

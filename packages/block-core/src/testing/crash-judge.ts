@@ -4,8 +4,8 @@
  */
 import { SECTOR } from '../base/bits.ts'
 import { messageOf } from '../base/errors.ts'
-import type { CheckReport } from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { CheckReport } from '../contract/reports.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { joinFingerprints } from './crash-disk.ts'
 import type { CrashImages } from './crash-images.ts'

@@ -1,6 +1,6 @@
 /** The content of a disk, sector by sector, if only stamped sectors are ever written to it. */
 import { SECTOR } from '../base/bits.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 
 /** Words of 32 bits in a sector. */
 const WORDS = SECTOR / 4

@@ -1,7 +1,7 @@
 /** The disks that a power cut may leave: counted by hand for logs of a few requests. */
 import { describe, expect, it } from 'vitest'
+import type { BlockNode } from '../contract/node.ts'
 import { WriteLog, writeLog } from '../drivers/write-log.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { CrashDisk } from './crash-disk.ts'
 import { CrashGuest } from './crash-guest.ts'
 import { type CrashDisks, type CrashState, crashStates } from './crash-states.ts'

@@ -4,7 +4,7 @@
  */
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { AnyDriver } from '../contract/driver.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import type { RawOptions } from '../text/options.ts'
 import type { CrashGuest } from './crash-guest.ts'
 import type { Random } from './random.ts'

@@ -3,8 +3,8 @@
  * Each test case runs on the driver's node, and again through a filter that changes nothing.
  */
 import { afterEach, describe } from 'vitest'
+import type { BlockNode } from '../contract/node.ts'
 import { passThroughFilter } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { dataCases } from './contract-data.ts'
 import { crashed, createBench, type DriverCapabilities, type MakeNode } from './contract-kit.ts'
 import { nodeCases } from './contract-node.ts'

@@ -6,8 +6,8 @@
 
 import { isBlockError } from '../base/errors.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { blkdebug } from '../drivers/blkdebug.ts'
-import type { BlockNode } from '../graph/node.ts'
 import type { RawOptions } from '../text/options.ts'
 import { openTestNode, toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'

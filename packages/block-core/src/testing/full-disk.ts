@@ -1,7 +1,8 @@
 /** A disk with a size limit: requests beyond it are refused, as on a full file system. */
 
 import { BlockError } from '../base/errors.ts'
-import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { type AnyDriver, defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 
 /** Makes a filter that limits its file to `most(size at opening)` bytes. */

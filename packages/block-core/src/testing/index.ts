@@ -4,7 +4,7 @@
  * @module
  */
 
-export { PLAIN_CONFIG } from '../graph/node-config.ts'
+export { PLAIN_CONFIG } from '../contract/node-config.ts'
 export {
   type ConcurrencyRun,
   type ConcurrencySubject,
@@ -51,7 +51,7 @@ export {
   randomOperations,
   runModel,
 } from './model.ts'
-export { nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
+export { edgeTo, makeNode, nodeOf, openTestNode, type TestNodeOptions, toBytes } from './nodes.ts'
 export { createRandom, freshSeed, type Random } from './random.ts'
 export { readOnlyContract } from './read-only-contract.ts'
 export { INJECTED, Shaker } from './shaker.ts'

@@ -3,7 +3,7 @@
  * still fails, and reported with its seed.
  */
 import { messageOf } from '../base/errors.ts'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { toBytes } from './nodes.ts'
 import { createRandom, type Random } from './random.ts'
 

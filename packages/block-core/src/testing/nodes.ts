@@ -1,10 +1,17 @@
 /** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
 
 import { BlockError } from '../base/errors.ts'
-import type { AnyDriver, BlockDriver, ChildRole, NodeOps, OpenContext } from '../contract/driver.ts'
-import { BlockChild } from '../graph/child.ts'
-import { BlockNode } from '../graph/node.ts'
-import { type NodeConfig, PLAIN_CONFIG } from '../graph/node-config.ts'
+import type { AnyDriver, BlockDriver, OpenContext } from '../contract/driver.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeConfig } from '../contract/node-config.ts'
+import { PLAIN_CONFIG } from '../contract/node-config.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import { GraphEdge } from '../graph/edge.ts'
+import { linkedNode } from '../graph/known-nodes.ts'
+import type { Edge, LinkedNode } from '../graph/links.ts'
+import { GraphNode } from '../graph/node.ts'
+import type { NodeInit } from '../graph/placed-node.ts'
 import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** The options of a test node. */
@@ -34,9 +41,9 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
 ): Promise<BlockNode> {
   const config: NodeConfig = { ...PLAIN_CONFIG, ...changes }
   const edges = edgesOf(name, children)
-  let node: BlockNode | undefined
-  const early: ((opened: BlockNode) => void)[] = []
-  const tell = (what: (opened: BlockNode) => void): void => {
+  let node: LinkedNode | undefined
+  const early: ((opened: LinkedNode) => void)[] = []
+  const tell = (what: (opened: LinkedNode) => void): void => {
     if (node) what(node)
     else early.push(what)
   }
@@ -65,7 +72,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     },
   }
   const ops = await driver.open(context)
-  const opened = new BlockNode({ name, driver, filename: '', config, ops, children: edges })
+  const opened = new GraphNode({ name, driver, filename: '', config, ops, children: edges })
   node = opened
   for (const what of early) what(opened)
   return opened
@@ -76,9 +83,9 @@ export function nodeOf(
   ops: NodeOps,
   { name = 'test', children = {}, config = {} }: Pick<TestNodeOptions, 'name' | 'children' | 'config'> = {},
   kind: AnyDriver['kind'] = 'protocol',
-): BlockNode {
+): LinkedNode {
   const driver: AnyDriver = { name, kind, open: () => Promise.resolve(ops) }
-  return new BlockNode({
+  return new GraphNode({
     name,
     driver,
     filename: '',
@@ -88,13 +95,17 @@ export function nodeOf(
   })
 }
 
-function edgesOf(
-  parent: string,
-  children: Partial<Record<ChildRole, BlockNode>>,
-): Map<ChildRole, BlockChild> {
-  const edges = new Map<ChildRole, BlockChild>()
+/** Makes a node from its parts. */
+export const makeNode = (init: NodeInit): LinkedNode => new GraphNode(init)
+
+/** An edge to a node that belongs to no node above. */
+export const edgeTo = (node: BlockNode, role: ChildRole = 'file', parent = 'test'): Edge =>
+  new GraphEdge(role, parent, linkedNode(node))
+
+function edgesOf(parent: string, children: Partial<Record<ChildRole, BlockNode>>): Map<ChildRole, Edge> {
+  const edges = new Map<ChildRole, Edge>()
   for (const [role, node] of Object.entries(children) as [ChildRole, BlockNode][])
-    edges.set(role, new BlockChild(role, parent, node))
+    edges.set(role, edgeTo(node, role, parent))
   return edges
 }
 

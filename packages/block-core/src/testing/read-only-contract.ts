@@ -1,6 +1,6 @@
 /** The driver contract for read-only disks: a file picked in a browser, a disk on a web server. */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { BlockNode } from '../graph/node.ts'
+import type { BlockNode } from '../contract/node.ts'
 import { expectCode, expectSame, PLACES, pattern, readBack, SIZE } from './contract-kit.ts'
 import { toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'

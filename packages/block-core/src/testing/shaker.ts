@@ -6,9 +6,10 @@
  */
 import { alignDown, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
-import { defineDriver, type NodeOps } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { BlockNode } from '../graph/node.ts'
 import { openTestNode } from './nodes.ts'
 import type { Random } from './random.ts'
 

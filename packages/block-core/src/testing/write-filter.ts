@@ -1,8 +1,9 @@
 /** A filter whose writes a test answers itself: with an error, in part, or late. */
 
-import { type AnyDriver, defineDriver, type NodeOps } from '../contract/driver.ts'
+import { type AnyDriver, defineDriver } from '../contract/driver.ts'
+import type { BlockChild } from '../contract/node.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { BlockChild } from '../graph/child.ts'
 
 /** Takes the place of {@link NodeOps.write}; `child` is the file below. */
 export type TestWrite = (

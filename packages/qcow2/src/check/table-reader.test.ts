@@ -1,5 +1,5 @@
-import { BlockChild, BlockError, type NodeOps } from '@vmblock/block-core'
-import { nodeOf } from '@vmblock/block-core/testing'
+import { BlockError, type NodeOps } from '@vmblock/block-core'
+import { edgeTo, nodeOf } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { TableReader } from './table-reader.ts'
 
@@ -24,7 +24,7 @@ function fileOf(broken: readonly number[] = []) {
       for (let at = 0; at < into.length; at += SIZE) into[at] = (offset + at) / SIZE
     },
   }
-  return { file: new BlockChild('file', 'test', nodeOf(ops)), reads, most: () => most }
+  return { file: edgeTo(nodeOf(ops)), reads, most: () => most }
 }
 
 const at = (...indexes: number[]): number[] => indexes.map((index) => index * SIZE)

@@ -1,7 +1,7 @@
 /** `amend`: changes creation options of an existing image. */
 import {
-  type AnyDriver,
   type BlockNode,
+  type DriverFacts,
   isBlockError,
   messageOf,
   type OptionTable,
@@ -72,12 +72,12 @@ async function run(call: AmendCall): Promise<number> {
 }
 
 /** The options that a format can change. @throws Failure */
-function amendTable({ name, amendOptions }: AnyDriver): OptionTable {
+function amendTable({ name, amendOptions }: DriverFacts): OptionTable {
   if (!amendOptions) throw new Failure(`Format driver '${name}' does not support option amendment`)
   return amendOptions
 }
 
-const helpText = (driver: AnyDriver): string =>
+const helpText = (driver: DriverFacts): string =>
   `Amend options for '${driver.name}':\n${optionHelp(amendTable(driver))}`
 
 async function amendNode(call: AmendCall, node: BlockNode, list: string, progress: Progress): Promise<void> {

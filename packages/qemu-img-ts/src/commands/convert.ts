@@ -1,9 +1,9 @@
 /** `convert`: copies disks, one after the other, into a new or existing image. */
 import {
-  type AnyDriver,
   type BlockNode,
   backingOf,
   CopyMap,
+  type DriverFacts,
   guessFormat,
   messageOf,
   openNode,
@@ -346,7 +346,7 @@ function isZeroWhenNew(node: BlockNode): boolean {
 }
 
 /** The failure for a format that cannot compress: QEMU's words if it never can, ours if it will. */
-const noCompression = ({ name, createOptions = {} }: AnyDriver): Failure =>
+const noCompression = ({ name, createOptions = {} }: DriverFacts): Failure =>
   new Failure(
     'compression_type' in createOptions
       ? `Writing compressed clusters is not there yet: convert to ${name} without -c`

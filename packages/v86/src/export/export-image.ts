@@ -97,7 +97,7 @@ export async function exportInto(
       'EINVAL',
       `an image that is exported as '${format}' holds everything: it has no backing file`,
     )
-  if (file.parents.size > 0)
+  if (file.hasParents)
     throw new BlockError('EBUSY', `'${file.filename || file.name}' is open: nothing can be exported into it`)
   if (format !== 'qcow2' && file.size > 0)
     throw new BlockError('EEXIST', `'${file.filename || file.name}' is not empty: an export would replace it`)

@@ -2,49 +2,32 @@
  * An edge of the node graph: how a driver reaches a child. It forwards requests until it is severed. That
  * makes a crash of the parent exact: whatever its code still does afterwards reaches no disk.
  */
-
 import { BlockError } from '../base/errors.ts'
+
 import type { DebugEvent } from '../contract/debug-events.ts'
-import type {
-  AnyDriver,
-  BlockLimits,
-  BlockStatus,
-  ChildRole,
-  TruncateOptions,
-  WriteFlags,
-} from '../contract/driver.ts'
-import type { BlockNode } from './node.ts'
+import type { ChildRole } from '../contract/driver-facts.ts'
+import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
+import type { Edge, LinkedNode, OpeningParent } from './links.ts'
 import { goneError } from './node-errors.ts'
 
-/** What is known of a parent before its node exists. */
-export interface OpeningParent {
-  readonly driver: AnyDriver
-  readonly readOnly: boolean
-  /** `force-share=on`: the parent tolerates writers, and does not restrict other users. */
-  readonly forceShare: boolean
-}
-
 /** One parent's hold on one child node. */
-export class BlockChild {
+export class GraphEdge implements Edge {
   readonly role: ChildRole
-  /** Name of the node above, for messages. */
   readonly parent: string
-  /** The node above, once it exists. @internal */
-  owner: BlockNode | undefined
-  /** How the node above is opened; undefined for edges that were made by hand. @internal */
+  owner: LinkedNode | undefined
   readonly opening: OpeningParent | undefined
-  #node: BlockNode
+  #node: LinkedNode
   #severed = false
 
-  constructor(role: ChildRole, parent: string, node: BlockNode, opening?: OpeningParent) {
+  constructor(role: ChildRole, parent: string, node: LinkedNode, opening?: OpeningParent) {
     this.role = role
     this.opening = opening
     this.parent = parent
     this.#node = node
   }
 
-  /** The node below. */
-  get node(): BlockNode {
+  get node(): LinkedNode {
     return this.#node
   }
   get size(): number {
@@ -60,7 +43,6 @@ export class BlockChild {
     return this.#node.filename
   }
 
-  /** Reads zeroes beyond the end of the node, whatever its driver: images may end within a cluster. */
   read(offset: number, into: Uint8Array): Promise<void> {
     if (this.#severed) return this.#refuse()
     const node = this.#node
@@ -91,24 +73,21 @@ export class BlockChild {
   blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     return this.#severed ? this.#refuse() : this.#node.blockStatus(offset, bytes)
   }
-  /** Announces a step to a debugging driver below; undefined (nothing to await) if there is none. */
   debugEvent(event: DebugEvent): void | Promise<void> {
     return this.#severed ? this.#refuse() : this.#node.debugEvent(event)
   }
 
-  /** Points the edge at another node. The parent must be drained. */
-  replace(node: BlockNode): void {
+  replace(node: LinkedNode): void {
     this.#node.parents.delete(this)
     this.#node = node
     node.parents.add(this)
   }
 
-  /** From now on every request is refused. */
   sever(): void {
     this.#severed = true
   }
 
-  async #readToEnd(node: BlockNode, offset: number, into: Uint8Array): Promise<void> {
+  async #readToEnd(node: LinkedNode, offset: number, into: Uint8Array): Promise<void> {
     const { size } = node
     const available = Math.max(0, size - offset)
     await node.read(Math.min(offset, size), into.subarray(0, available))

@@ -1,5 +1,5 @@
 /** The events of a node, typed. */
-import type { CheckReport, CorruptEvent } from '../contract/driver.ts'
+import type { CheckReport, CorruptEvent } from './reports.ts'
 
 /** Events that users of a node may listen to. Listeners are not awaited. */
 export interface NodeEvents {

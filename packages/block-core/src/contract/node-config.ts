@@ -1,8 +1,5 @@
 /** The configuration of a node for the core, not the driver: the common options of QEMU's `blockdev-add`. */
 
-import type { AnyDriver, ChildRole, NodeOps } from '../contract/driver.ts'
-import type { BlockChild } from './child.ts'
-
 /** Common options, parsed. */
 export interface NodeConfig {
   readonly readOnly: boolean
@@ -35,16 +32,6 @@ export const PLAIN_CONFIG: NodeConfig = {
   noIo: false,
   ownedByParents: false,
   explicit: {},
-}
-
-/** The parts of a node, as `openNode` puts them together. */
-export interface NodeInit {
-  readonly name: string
-  readonly driver: AnyDriver
-  readonly filename: string
-  readonly config: NodeConfig
-  readonly ops: NodeOps
-  readonly children: ReadonlyMap<ChildRole, BlockChild>
 }
 
 /** QEMU's cache modes (`-t`), each a triple of flags. */

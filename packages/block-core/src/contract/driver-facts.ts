@@ -1,0 +1,99 @@
+/**
+ * What a driver says of itself, without being called: data that options, probes, programs and graphs read.
+ */
+
+import type { UrlLike } from '../base/platform-types.ts'
+import type { OptionTable, RawOptions } from '../text/options.ts'
+
+/**
+ * A protocol gives access to bytes outside the graph (a file, a server) and has no children; a format
+ * presents a disk from the bytes of its `file` child; a filter shows the content of its one child.
+ */
+export type DriverKind = 'protocol' | 'format' | 'filter'
+
+/**
+ * What a child is for. It is also the name of the option that describes the child (QEMU's spelling).
+ * `file`: the bytes below a format or filter. `backing`: shows through where the image holds nothing.
+ * `data-file`: a qcow2 image's external data. `image`: the child of blkdebug and blkverify.
+ */
+export type ChildRole = 'file' | 'backing' | 'data-file' | 'image' | 'test' | 'log'
+
+/** A child as an image names it: strings from a header, never yet opened. */
+export interface ChildReference {
+  readonly filename: string
+  /** Format the image claims for it; undefined means "probe", which an {@link OpenHost} may refuse. */
+  readonly driver?: string | undefined
+}
+
+/** Recognizes a format: part of its driver. */
+export interface FormatProbe {
+  readonly name: string
+  /** 0 (not mine) to 100 (certain), from the first 512 bytes, padded with zeroes if the file is shorter. */
+  probe?(head: Uint8Array, filename: string): number
+  /**
+   * The same from the end of the file, for formats with a trailer. `tail` begins at a sector boundary, holds
+   * at least the last 1023 bytes (or the whole file, if shorter), and ends where the file does. Called only
+   * if no driver recognizes the beginning of the file better than raw.
+   */
+  probeTail?(tail: Uint8Array, filename: string): number
+}
+
+/** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
+export interface DriverFacts<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable>
+  extends FormatProbe {
+  readonly kind: DriverKind
+  /** Formats: keeps nothing of the file in memory, so that others may write to it meanwhile (raw). */
+  readonly sharesFile?: boolean
+  /** Formats that share their file: whether the options restrict the node to a fixed part of it (raw). */
+  isWindow?(options: RawOptions): boolean
+  /** Filters: also writes data to the child that the child already shows (copy-on-read). */
+  readonly writesUnchanged?: boolean
+  /** Runtime options beside the common ones and the children. */
+  readonly options?: O
+  /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */
+  readonly mutableOptions?: readonly string[]
+  /**
+   * Returns the earlier options that a reopen with new options keeps, for options that exclude each other.
+   * Trees as users write them, keys in QEMU's spelling. Default: all that are not given again.
+   */
+  keepOptions?(before: RawOptions, given: RawOptions): RawOptions
+  /** Children that the user may give. Default: none for a protocol, `file` for the other kinds. */
+  readonly children?: readonly ChildRole[]
+  /** Options of `create`, in the order QEMU prints them. */
+  readonly createOptions?: C
+  /** Protocols: options of {@link createPlace}; `qemu-img create -o` adds them to those of the format. */
+  readonly placeOptions?: OptionTable
+  /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
+  readonly canCompress?: boolean
+  /** Options of {@link NodeOps.amend}, in the order QEMU prints them. */
+  readonly amendOptions?: OptionTable
+  /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */
+  readonly prefixes?: readonly string[]
+  /**
+   * Protocols for devices: whether the path is a device of this driver on the host system, whatever the name
+   * looks like. Synchronous. Devices already exist: they are neither created nor removed.
+   */
+  recognises?(path: string): boolean
+  /** Protocols: the option `filename` is a path on the host system, which may contain colons. */
+  readonly takesPaths?: boolean
+  /**
+   * For the driver `file`: the path of a `file:` URL; undefined for URLs of other protocols.
+   *
+   * @throws BlockError EINVAL
+   */
+  pathOfUrl?(url: UrlLike): string | undefined
+  /** Turns a file name that has one of the prefixes (and still begins with it) into options. */
+  parseFilename?(filename: string): Record<string, unknown>
+  /**
+   * The inverse of {@link parseFilename}: the file name that stands for the options of a node. `child` is the
+   * name of the node's one child, empty if that name would be `json:{...}`.
+   *
+   * @returns undefined if no name expresses the options
+   */
+  nameFromOptions?(options: RawOptions, child: string | undefined): string | undefined
+  /**
+   * The displayable form of an option's text or of a file name: addresses may contain a password. Default:
+   * unchanged.
+   */
+  shown?(text: string): string
+}

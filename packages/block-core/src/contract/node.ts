@@ -1,0 +1,204 @@
+/**
+ * A node of the block graph, as users, parents and drivers see it, and the edge through which a driver reaches a
+ * child: interfaces, so that a driver can be tested with plain objects.
+ */
+import type { EventEmitter } from 'eventemitter3'
+import type { Bytes } from '../base/arguments.ts'
+import type { DebugEvent } from './debug-events.ts'
+import type { ChildRole, DriverFacts } from './driver-facts.ts'
+import type { NodeConfig } from './node-config.ts'
+import type { NodeEvents } from './node-events.ts'
+import type { NodeOps, Patience } from './node-ops.ts'
+import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from './reports.ts'
+import type { BlockLimits, TruncateOptions, WriteFlags } from './requests.ts'
+
+/**
+ * The state of a run of bytes: the table of spec `BDRV_BLOCK_*` (include/block/block-common.h).
+ *
+ * | data | zero | host | meaning |
+ * |------|------|------|---------|
+ * | yes  | no   | yes  | data at that host offset |
+ * | yes  | no   | no   | data, not readable in place (compressed) |
+ * | yes  | yes  |      | allocated, reads as zeroes |
+ * | no   | yes  | yes  | preallocated, reads as zeroes |
+ * | no   | yes  | no   | reads as zeroes |
+ * | no   | no   | yes  | preallocated, reads from the backing file |
+ * | no   | no   | no   | unallocated, reads from the backing file |
+ */
+export interface BlockStatus {
+  /** How many bytes, from the requested offset on, share this status. At least 1. */
+  readonly bytes: number
+  /** This layer determines the content; if not, a backing file does. */
+  readonly allocated: boolean
+  readonly data: boolean
+  readonly zero: boolean
+  readonly compressed?: boolean
+  /** Where the raw bytes can be read directly; `offset` in bytes of that child. */
+  readonly host?: { readonly child: BlockChild; readonly offset: number }
+  /** The status of the child at `host` applies instead of this one (filters and raw). */
+  readonly forward?: boolean
+  /** The child at `host` may have holes in this data; its status says where. */
+  readonly recurse?: boolean
+}
+
+/** A disk, or a layer of one. Offsets and lengths are bytes. */
+export interface BlockNode extends EventEmitter<NodeEvents> {
+  readonly name: string
+  readonly driver: DriverFacts
+  readonly filename: string
+  readonly children: ReadonlyMap<ChildRole, BlockChild>
+  /** The child that holds the bytes of this node: the node below a filter, or the file of a format. */
+  readonly file: BlockChild | undefined
+  readonly backing: BlockChild | undefined
+  /** Whether other nodes use this one: then it cannot be closed. */
+  readonly hasParents: boolean
+  /** Bytes. */
+  readonly size: number
+  readonly limits: BlockLimits
+  readonly config: NodeConfig
+  readonly readOnly: boolean
+  /** Whether writes may extend the node. */
+  readonly growable: boolean
+  readonly isOpen: boolean
+  /** The driver's own object: for drivers that extend another, and for tests. */
+  readonly ops: NodeOps
+
+  /** Whether the driver itself implements an operation; fallbacks (writing zero bytes) do not count. */
+  can(operation: keyof NodeOps): boolean
+
+  // ---- requests ----
+
+  /**
+   * Fills all of `into` with the content at `offset`.
+   *
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, ENOMEDIUM when closed,
+   *   ECANCELED if the node crashes meanwhile
+   */
+  read(offset: number, into: Bytes): Promise<void>
+  /**
+   * Writes `from` at `offset`. On a write-through node, or with `fua`, it is durable when the promise resolves.
+   *
+   * @throws BlockError EINVAL for arguments of other types, EIO outside the node, EPERM when read-only, ENOMEDIUM when
+   *   closed, ECANCELED
+   */
+  write(offset: number, from: Bytes, flags?: WriteFlags): Promise<void>
+  /** Writes data compressed, if the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
+  writeCompressed(offset: number, from: Bytes): Promise<void>
+  /** Makes a range read as zeroes: by the driver's zero writes, else (unless `noFallback`) by zero bytes. */
+  writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void>
+  /** Gives up the content of a range. Does nothing if the driver cannot discard, or discard is off. */
+  discard(offset: number, bytes: number): Promise<void>
+  /**
+   * Copies from another node inside the host system, so that the bytes do not pass through this process.
+   * `source` is a protocol node: `host.child.node` from the {@link blockStatus} of the data, at
+   * `host.offset`. Use it only for data: a hole may become zeroes that take space.
+   *
+   * @throws BlockError ENOTSUP if these two nodes do not support it: then the whole range must be copied
+   *   another way; EIO outside either node; what {@link write} throws
+   */
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void>
+  /** Makes all requests durable that completed before the call. Many flushes share one; they resume in turns. */
+  flush(): Promise<void>
+  /**
+   * Changes the size, in bytes.
+   *
+   * @throws BlockError EPERM when read-only, ENOTSUP, EINVAL
+   */
+  truncate(size: number, options?: TruncateOptions): Promise<void>
+  /**
+   * What this layer holds at `offset`. The answer may be shorter than `bytes`, never longer. In a growable
+   * node the last block counts as a whole one.
+   *
+   * @returns `bytes: 0` at and beyond the end
+   */
+  blockStatus(offset: number, bytes: number): Promise<BlockStatus>
+  /** Reads from the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP */
+  readVmState(offset: number, into: Bytes): Promise<void>
+  /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
+  writeVmState(offset: number, from: Bytes): Promise<void>
+  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
+  debugEvent(event: DebugEvent): void | Promise<void>
+
+  // ---- whole-node operations ----
+
+  /**
+   * Checks the image's structure, and repairs it according to `repair`; without it, or with `false`, changes
+   * nothing.
+   *
+   * @throws BlockError EINVAL for an unknown mode of repair or an unknown option; ENOTSUP
+   */
+  check(options?: NodeCheckOptions): Promise<CheckReport>
+  /** Facts of the image, as its driver knows them. */
+  info(): Promise<NodeInfo>
+  /** The internal snapshots, in the order of the image's table; none if the format does not support them. */
+  listSnapshots(): Promise<readonly SnapshotInfo[]>
+  /** Drops everything this layer holds, so that the backing file shows through. @throws BlockError ENOTSUP */
+  makeEmpty(): Promise<void>
+  /** Rewrites the name and format of the backing file in the header. @throws BlockError ENOTSUP */
+  changeBackingFile(filename: string | null, format: string | undefined): Promise<void>
+  /** Changes creation options of the image, keys as in `qemu-img amend -o`. @throws BlockError ENOTSUP, EINVAL */
+  amend(
+    options: Readonly<Record<string, unknown>>,
+    progress?: (done: number, total: number) => void,
+  ): Promise<void>
+
+  // ---- life cycle ----
+
+  /** Resolves when no request is in flight. New ones may come meanwhile. */
+  drain(): Promise<void>
+  /** Runs `body` with no request in flight, and holds new ones back until it has ended. */
+  drained<T>(body: () => Promise<T>): Promise<T>
+  /** Runs `body` with no write in flight: new writes, discards and resizes wait until it has ended. */
+  withoutWrites<T>(body: () => Promise<T>): Promise<T>
+  /**
+   * Sets how long requests in flight may wait for a peer that may never answer, here and in the nodes that
+   * are open only for this one. `close` limits it itself; a program that closes several layers should call
+   * this before the first.
+   */
+  setPatience(patience: Patience): void
+  /**
+   * Drains, lets the driver shut down cleanly, and releases the children. Later calls have the same result as
+   * the first, including its error: data that could not be written stays lost.
+   *
+   * @throws BlockError EBUSY while other nodes use this one; errors of the driver's shutdown
+   */
+  close(): Promise<void>
+  /**
+   * Does to this node what the death of the process would do: requests in flight are rejected, caches
+   * dropped, nothing is flushed or closed cleanly. From the moment of the call on, nothing more is written.
+   * Resolves when the resources of the host are released and the image may be opened again.
+   */
+  crash(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+
+  /** The title that messages use: the file, else the node name, else the driver and what it is stored in. */
+  toString(): string
+  /** For `JSON.stringify`: the facts of the node, not its internals. */
+  toJSON(): NodeFacts
+}
+
+/** How a driver reaches a child. After a crash of the parent every request is refused. Offsets and lengths are bytes. */
+export interface BlockChild {
+  readonly role: ChildRole
+  /** Name of the node above, for messages. */
+  readonly parent: string
+  /** The node below. */
+  readonly node: BlockNode
+  readonly size: number
+  readonly limits: BlockLimits
+  readonly readOnly: boolean
+  readonly filename: string
+
+  /** Reads zeroes beyond the end of the node, whatever its driver: images may end within a cluster. */
+  read(offset: number, into: Uint8Array): Promise<void>
+  write(offset: number, from: Uint8Array, flags?: WriteFlags): Promise<void>
+  writeCompressed(offset: number, from: Uint8Array): Promise<void>
+  writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void>
+  discard(offset: number, bytes: number): Promise<void>
+  flush(): Promise<void>
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void>
+  truncate(size: number, options?: TruncateOptions): Promise<void>
+  blockStatus(offset: number, bytes: number): Promise<BlockStatus>
+  /** Announces a step to a debugging driver below; undefined (nothing to await) if there is none. */
+  debugEvent(event: DebugEvent): void | Promise<void>
+}

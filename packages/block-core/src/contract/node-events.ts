@@ -11,6 +11,10 @@ export interface NodeEvents {
   /** A warning: one line. */
   warn: [line: string]
   close: []
+  /** Handles only: an error policy holds all requests back, because of this failure. */
+  stop: [event: IoErrorEvent]
+  /** Handles only: the requests go on. */
+  resume: []
 }
 
 /** A user's request failed. QEMU's BLOCK_IO_ERROR. */
@@ -18,4 +22,6 @@ export interface IoErrorEvent {
   readonly operation: 'read' | 'write' | 'flush' | 'discard'
   readonly offset: number
   readonly error: unknown
+  /** What the error policy of a handle does about it; nodes of the graph have none. */
+  readonly action?: 'report' | 'ignore' | 'stop'
 }

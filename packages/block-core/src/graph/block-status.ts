@@ -4,6 +4,8 @@ import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
 import { rolesOf } from './common-options.ts'
+import { linkedNode } from './known-nodes.ts'
+import type { LinkedNode } from './links.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
 
 /** Narrows a driver's answer for an aligned range to the requested part. Lengths in bytes. */
@@ -84,7 +86,7 @@ export interface ChainStatus extends BlockStatus {
 }
 
 /** The next node of a backing chain, skipping the filters on `node`; undefined at the end. */
-export function backingOf(node: BlockNode): BlockNode | undefined {
+export function backingOf(node: BlockNode): LinkedNode | undefined {
   const layer = skipFilters(node)
   return layer.backing?.node
 }
@@ -93,8 +95,8 @@ export function backingOf(node: BlockNode): BlockNode | undefined {
 export const canHaveBacking = ({ driver }: BlockNode): boolean => rolesOf(driver).includes('backing')
 
 /** The node itself, or what the filters on top of it filter. */
-export function skipFilters(node: BlockNode): BlockNode {
-  let layer = node
+export function skipFilters(node: BlockNode): LinkedNode {
+  let layer = linkedNode(node)
   while (layer.driver.kind === 'filter' && layer.file) layer = layer.file.node
   return layer
 }
@@ -111,12 +113,13 @@ export async function chainStatus(
   base?: BlockNode,
 ): Promise<ChainStatus> {
   requireChain(top, base, offset, bytes)
+  const end = base && linkedNode(base)
   let length = Math.min(bytes, top.size - offset)
   let depth = 0
-  let node: BlockNode | undefined = skipFilters(top)
+  let node: LinkedNode | undefined = skipFilters(top)
   let last: BlockStatus = { bytes: length, allocated: false, data: false, zero: true }
   let endsInZeroes = true
-  for (; node && node !== base; node = backingOf(node), depth++) {
+  for (; node && node !== end; node = backingOf(node), depth++) {
     if (offset >= node.size) {
       // Beyond its end, a shorter backing file counts as allocated zeroes.
       if (depth > 0) return { bytes: length, allocated: true, data: false, zero: true, depth }
@@ -129,8 +132,8 @@ export async function chainStatus(
     last = { ...status, bytes: length }
     endsInZeroes = canHaveBacking(node)
   }
-  if (node && node === base && offset < node.size) length = Math.min(length, node.size - offset)
-  else if (node && node === base) last = { ...last, zero: true }
+  if (node && node === end && offset < node.size) length = Math.min(length, node.size - offset)
+  else if (node && node === end) last = { ...last, zero: true }
   return {
     ...last,
     bytes: length,
@@ -154,8 +157,9 @@ export async function isAllocatedAbove(
   bytes: number,
 ): Promise<{ readonly allocated: boolean; readonly bytes: number }> {
   requireChain(top, base, offset, bytes)
+  const end = base && linkedNode(base)
   let length = Math.min(bytes, top.size - offset)
-  for (let node: BlockNode | undefined = skipFilters(top); node && node !== base; node = backingOf(node)) {
+  for (let node: LinkedNode | undefined = skipFilters(top); node && node !== end; node = backingOf(node)) {
     if (offset >= node.size) return { allocated: true, bytes: length }
     const status = await node.blockStatus(offset, length)
     if (status.allocated) return { allocated: true, bytes: status.bytes }

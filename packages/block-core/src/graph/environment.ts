@@ -124,7 +124,7 @@ export function tableOf(environment: OpenEnvironment): NodeTable {
  *
  * @throws BlockError ENOENT
  */
-export function findNode(environment: OpenEnvironment, name: string): LinkedNode {
+export function findNode(environment: OpenEnvironment, name: string): BlockNode {
   const node = tableOf(environment).find(name)
   if (!node) throw new BlockError('ENOENT', `Cannot find device='${name}' nor node-name='${name}'`)
   return node

@@ -14,6 +14,12 @@ export interface LinkedNode extends BlockNode {
   readonly backing: Edge | undefined
   /** The edges that lead to this node. */
   readonly parents: Parents
+  /** The handles on this node. */
+  readonly users: Set<NodeUser>
+  /** A promise that a new request has to await before it checks again; undefined: it may begin now. */
+  readonly held: Promise<void> | undefined
+  /** The same, for a request that changes the disk. */
+  readonly heldWrites: Promise<void> | undefined
 
   /** Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
@@ -23,6 +29,16 @@ export interface LinkedNode extends BlockNode {
   reconfigure(config: NodeConfig): void
   /** The driver found the image broken. */
   markCorrupt(event: CorruptEvent): void
+}
+
+/** A handle's hold on a node. */
+export interface NodeUser {
+  /** Whether the handle wants its writes cached; off: each is durable before it completes. */
+  writeCache: boolean
+  /** Holds back new requests of the handle until the returned function is called. Holds may overlap. */
+  hold(): () => void
+  /** Points the handle at another node. Its requests must be held back, and none in flight. */
+  moveTo(node: LinkedNode): void
 }
 
 /** What is known of a parent before its node exists. */

@@ -42,3 +42,14 @@ export function busyError(node: LinkedNode): BlockError {
   const driver = above === own ? ` (${edge?.owner?.driver.name})` : ''
   return new BlockError('EBUSY', `${own} is in use by ${above}${driver}`, { node: node.name })
 }
+
+/** Errors of requests that had begun: the node failed, not the request. */
+const failures = new WeakSet<object>()
+
+/** Notes that a request failed with this error after it had begun. */
+export function markFailure(error: unknown): void {
+  if (typeof error === 'object' && error !== null) failures.add(error)
+}
+
+/** Whether a request failed with this error after it had begun. */
+export const isFailure = (error: unknown): boolean => failures.has(error as object)

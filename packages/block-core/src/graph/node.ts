@@ -25,7 +25,14 @@ import { askStatus } from './block-status.ts'
 import { linkedNode, registerNode } from './known-nodes.ts'
 import type { Edge, LinkedNode } from './links.ts'
 import * as check from './node-arguments.ts'
-import { busyError, goneError, outsideError, readOnlyError, unsupportedError } from './node-errors.ts'
+import {
+  busyError,
+  goneError,
+  markFailure,
+  outsideError,
+  readOnlyError,
+  unsupportedError,
+} from './node-errors.ts'
 import { settlePermissions } from './permissions.ts'
 import { type NodeInit, PlacedNode } from './placed-node.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
@@ -78,6 +85,12 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   }
   get growable(): boolean {
     return this.#ops.growable === true
+  }
+  get held(): Promise<void> | undefined {
+    return this.#gate.all
+  }
+  get heldWrites(): Promise<void> | undefined {
+    return this.#gate.writes
   }
   get isOpen(): boolean {
     return this.#state === 'open' || this.#state === 'corrupt'
@@ -468,6 +481,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
 
   #failed(operation: IoErrorEvent['operation'], offset: number, error: unknown): unknown {
     if (this.#state === 'crashed') return this.#closedError()
+    markFailure(error)
     if (this.listenerCount('io-error') > 0) this.emit('io-error', { operation, offset, error })
     return error
   }

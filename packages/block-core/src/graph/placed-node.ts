@@ -7,7 +7,7 @@ import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
-import type { Edge, Parents } from './links.ts'
+import type { Edge, NodeUser, Parents } from './links.ts'
 import { INSPECT, nodeFacts, nodeText, nodeTitle } from './node-text.ts'
 import { ParentEdges } from './parent-edges.ts'
 
@@ -28,6 +28,7 @@ export abstract class PlacedNode extends EventEmitter<NodeEvents> {
   readonly filename: string
   readonly children: ReadonlyMap<ChildRole, Edge>
   readonly parents: Parents = new ParentEdges()
+  readonly users = new Set<NodeUser>()
 
   abstract get config(): NodeConfig
   abstract get ops(): NodeOps

@@ -176,7 +176,7 @@ export class Children {
     if (value === null) return undefined
     if (isBlockNode(value)) return linkedNode(value)
     if (typeof value === 'string') {
-      if (role !== 'backing' || value !== '') return findNode(environment, value)
+      if (role !== 'backing' || value !== '') return linkedNode(findNode(environment, value))
       environment.onWarn?.('warning: Use of "backing": "" is deprecated; use "backing": null instead')
       return undefined
     }

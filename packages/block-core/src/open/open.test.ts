@@ -1,3 +1,4 @@
+import { linkedNode } from '../graph/known-nodes.ts'
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
@@ -309,7 +310,7 @@ describe('names of nodes', () => {
     const { environment, open } = setup({ a: 'LAYER' })
     const node = await open('a')
     expect([node.file?.node.name, node.name]).toEqual(['#block000', '#block001'])
-    expect(findNode(environment, '#block001')).toBe(node)
+    expect(findNode(environment, '#block001')).toBe(linkedNode(node))
     await node.close()
     expect(() => findNode(environment, '#block001')).toThrow("Cannot find device='#block001'")
     expect((await setup({ a: 'x' }).open('a')).name).toBe('#block001')
@@ -319,7 +320,7 @@ describe('names of nodes', () => {
     const { disk, open } = setup({ a: 'LAYER' })
     const file = await open({ driver: 'file', filename: 'a', 'node-name': 'f' })
     const node = await open({ driver: 'layer', file: 'f' })
-    expect(node.file?.node).toBe(file)
+    expect(node.file?.node).toBe(linkedNode(file))
     await expect(file.close()).rejects.toThrow("'a' is in use by 'a' (layer)")
     await node.close()
     expect(disk.open).toEqual(['a'])

@@ -7,10 +7,10 @@ import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
 import type { AnyDriver, OpenContext } from '../contract/driver.ts'
 import type { ChildRole } from '../contract/driver-facts.ts'
-import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
+import { Disk } from '../disk/disk.ts'
 import { enterPlace } from '../graph/access.ts'
 import {
   type CommonOptions,
@@ -50,7 +50,8 @@ import { type Guess, guessFormat } from './probe.ts'
 export type NodeOptions = RawOptions
 
 /**
- * Opens a node and everything below it. On failure, closes the nodes that were already opened.
+ * Opens a node and everything below it, and returns a handle on it. On failure, closes the nodes that were already
+ * opened.
  *
  * @param options a tree, or a file name as QEMU's tools take it; a `URL` may replace a name, here and as
  *   `filename`
@@ -59,13 +60,19 @@ export type NodeOptions = RawOptions
 export async function openNode(
   environment: OpenEnvironment,
   options: NodeOptions | string | UrlLike,
-): Promise<BlockNode> {
+): Promise<Disk> {
   requireEnvironment(environment)
   if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))
     throw wrongValue('options', 'the options of a node, or a file name', options)
-  return openRequest({
+  const tree = typeof options === 'string' || options instanceof URL ? { filename: options } : options
+  return new Disk(await openRoot(environment, tree))
+}
+
+/** Opens a node that no other node has opened as its child, without a handle. */
+export const openRoot = (environment: OpenEnvironment, options: NodeOptions): Promise<LinkedNode> =>
+  openRequest({
     environment,
-    options: typeof options === 'string' || options instanceof URL ? { filename: options } : options,
+    options,
     inherited: NO_PARENT,
     isTop: true,
     protocol: false,
@@ -74,7 +81,6 @@ export async function openNode(
     chain: [],
     chainPlaces: [],
   })
-}
 
 /** A node's options, sorted by purpose. */
 interface Plan {

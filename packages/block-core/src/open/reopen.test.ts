@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { type BlockDriver, defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
+import { linkedNode } from '../graph/known-nodes.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -213,7 +214,7 @@ describe('reopening', () => {
     const node = await image()
     const other = await open({ driver: 'memory', size: 512, 'node-name': 'other' })
     await reopenNode(node, { options: { file: 'other' } })
-    expect(node.file?.node).toBe(other)
+    expect(node.file?.node).toBe(linkedNode(other))
     expect(() => findNode(environment, 'bottom')).toThrow('Cannot find')
     await node.close()
     expect(other.isOpen).toBe(true)

@@ -131,7 +131,9 @@ async function open(
     ...(forceShare && { 'force-share': true }),
   }
   const name = filename === undefined ? {} : { filename }
-  const nodes = [await openNode(environment, { ...common, ...options, cache: common.cache, ...name })]
+  const nodes: BlockNode[] = [
+    await openNode(environment, { ...common, ...options, cache: common.cache, ...name }),
+  ]
   try {
     if (nativeAio && !nodes[0]!.config.direct && protocolOf(nodes[0]!).driver.name === 'file')
       throw new Error('aio=native was specified, but it requires cache.direct=on, which was not specified.')

@@ -105,7 +105,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await settleImage(image)
-    await image.markClean()
+    await image.dirtyBit.clear()
   }
   image.dropCaches()
 }

@@ -1,5 +1,5 @@
 /** The fixed part of a qcow2 header, as docs/interop/qcow2.txt lays it out. Big-endian. */
-import { be, layout, type ValueOf } from '@vmblock/block-core'
+import { be, type Field, layout, type ValueOf, viewOf } from '@vmblock/block-core'
 import { wide64 } from './words.ts'
 
 /** "QFI" and 0xfb. */
@@ -46,6 +46,8 @@ export const headerAdditional = layout('qcow2 header, additional fields', 8, {
 export type HeaderV2 = ValueOf<typeof headerV2.fields>
 /** The fields of {@link headerV3}. */
 export type HeaderV3 = ValueOf<typeof headerV3.fields>
+/** Fields that may be written alone, without the rest of the header. */
+export type HeaderFields = Partial<HeaderV2 & HeaderV3>
 
 /** Bytes of a version 2 header. */
 export const V2_LENGTH = headerV2.size
@@ -54,12 +56,7 @@ export const V3_MIN_LENGTH = headerV2.size + headerV3.size
 /** Bytes of the version 3 header that this library writes, and QEMU since 5.1. */
 export const V3_LENGTH = V3_MIN_LENGTH + headerAdditional.size
 
-/**
- * Offsets of fields in the file, in bytes, for updates of a part of the header. Adjacent fields that change
- * together are written together: `l1Size` with `l1TableOffset` (12 bytes), `refcountTableOffset` with
- * `refcountTableClusters` (12), `nbSnapshots` with `snapshotsOffset` (12), `l1TableOffset` to
- * `refcountTableClusters` (20).
- */
+/** Offsets of fields in the file, in bytes. */
 export const HEADER_FIELD = {
   backingFileOffset: headerV2.fields.backingFileOffset.at,
   backingFileSize: headerV2.fields.backingFileSize.at,
@@ -77,3 +74,27 @@ export const HEADER_FIELD = {
   headerLength: V2_LENGTH + headerV3.fields.headerLength.at,
   compressionType: V3_MIN_LENGTH + headerAdditional.fields.compressionType.at,
 } as const
+
+/**
+ * The bytes of some fields, as they lie in the file.
+ *
+ * @param fields neighbours on disk, in any order
+ * @throws Error if there is another field between them
+ */
+export function headerFieldBytes(fields: HeaderFields): {
+  readonly offset: number
+  readonly bytes: Uint8Array
+} {
+  const placed = [headerV2, headerV3].flatMap((part, i) =>
+    (Object.entries(part.fields) as [keyof HeaderFields, Field<unknown>][])
+      .filter(([name]) => name in fields)
+      .map(([name, field]) => ({ field, base: i * V2_LENGTH, value: fields[name] })),
+  )
+  const [first, last] = [placed[0]!, placed[placed.length - 1]!]
+  const offset = first.base + first.field.at
+  const bytes = new Uint8Array(last.base + last.field.at + last.field.width - offset)
+  if (placed.reduce((sum, { field }) => sum + field.width, 0) !== bytes.length)
+    throw new Error('these header fields are not neighbours')
+  for (const { field, base, value } of placed) field.set(viewOf(bytes), base - offset, value)
+  return { offset, bytes }
+}

@@ -12,6 +12,7 @@ import { hostOffsetOf, l1Offset, refblockOffset } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import type { HostRange, SnapshotPlaces } from '../format/places.ts'
 import { ClusterSet } from './cluster-set.ts'
+import type { Corruption } from './corruption.ts'
 import type { ResidentTable } from './resident-table.ts'
 
 /** QEMU's names, `qcow2_header` included. */
@@ -49,13 +50,7 @@ export interface Guarded {
   readonly file: BlockChild
   readonly l1: ResidentTable
   readonly refcountTable: ResidentTable
-  /** Found corrupt: nothing is written any more. */
-  readonly stopped: boolean
-  signalCorruption(
-    message: string,
-    fatal: boolean,
-    at?: { offset: number; size?: number },
-  ): Promise<BlockError>
+  readonly corruption: Pick<Corruption, 'stopped' | 'signal'>
   /** Where the metadata of snapshots is. */
   snapshotPlaces(): Promise<SnapshotPlaces>
 }
@@ -100,7 +95,7 @@ export class OverlapChecks {
    */
   guard(offset: number, bytes: number, own = 0): Promise<void> | undefined {
     const image = this.#image
-    if (image.stopped)
+    if (image.corruption.stopped)
       return Promise.reject(
         new BlockError('ENOMEDIUM', 'the image is corrupt, and no longer written', {
           node: image.settings.nodeName,
@@ -119,7 +114,7 @@ export class OverlapChecks {
 
   async #refuse(hit: number, offset: number, size: number): Promise<never> {
     const message = `Preventing invalid write on metadata (overlaps with ${NAMES.get(hit)})`
-    throw await this.#image.signalCorruption(message, true, { offset, size })
+    throw await this.#image.corruption.signal(message, true, { offset, size })
   }
 
   /** The first class that is hit, in QEMU's order; 0 if there is none. */

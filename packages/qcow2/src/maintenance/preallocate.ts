@@ -62,7 +62,8 @@ async function preallocateSlice(
       await image.file.writeZeroes(offset, bytes)
     }
     // The file must cover them before an entry points there. Data may be in flight to clusters before them.
-    if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
+    if (offset + bytes > image.file.size)
+      await image.file.truncate(image.fileLength.untouchedFrom, { exact: false })
     await beforeLink(image, offset + bytes, !zeroed)
     await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
   } catch (error) {

@@ -30,7 +30,7 @@ export async function prepareReopen(
     })
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
     await settleImage(image)
-    await image.markClean()
+    await image.dirtyBit.clear()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
     await becomeWritableAgain()

@@ -109,7 +109,7 @@ export async function isStillThere(
 
 /** Signals the corruption that an `invalid` run stands for. */
 export const invalidRun = (image: Image, run: Run): Promise<BlockError> =>
-  image.signalCorruption(run.problem ?? 'Invalid cluster entry found', true)
+  image.corruption.signal(run.problem ?? 'Invalid cluster entry found', true)
 
 const emptyRun = (bytes: number): Run => ({
   kind: SubclusterKind.unallocatedPlain,

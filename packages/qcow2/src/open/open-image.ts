@@ -82,7 +82,7 @@ async function refreshImage(image: Image): Promise<void> {
       node: image.settings.nodeName,
     })
   const { l1, refcountTable } = await readTables(file, fresh)
-  Object.assign(header, fresh)
+  image.headerWriter.assume(fresh)
   image.refreshed(l1, refcountTable)
 }
 
@@ -129,7 +129,7 @@ export async function becomeWritable(image: Image): Promise<void> {
       node: image.settings.nodeName,
     })
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
-  const repair = image.dirty ? await loadMaintenance() : undefined
+  const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
   // Writes will need to know where the tables of snapshots are.
   if (header.nbSnapshots > 0) await loadMaintenance()
   image.writable = true
@@ -142,7 +142,7 @@ export async function becomeWritable(image: Image): Promise<void> {
       throw unrepaired(image, error)
     })
   events.repair(report)
-  if (report.checkErrors === 0 && !image.dirty) return
+  if (report.checkErrors === 0 && !image.dirtyBit.isSet) return
   image.writable = false
   throw unrepaired(image)
 }
@@ -152,9 +152,7 @@ async function clearAutoclear(image: Image): Promise<void> {
   const { header } = image
   const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
   if (kept === header.autoclear) return
-  header.autoclear = kept
-  await image.writeHeader()
-  await image.flushFile()
+  await image.headerWriter.rewrite({ autoclear: kept }, 'either is valid')
 }
 
 /** As {@link becomeWritable}, for an image that was open read-only. @throws the same, and EIO */

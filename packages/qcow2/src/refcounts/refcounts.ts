@@ -35,7 +35,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
   const block = refblockOffset(image, blockIndex)
   if (block === 0) return 0
   if (block % clusterSize !== 0) {
-    throw await image.signalCorruption(
+    throw await image.corruption.signal(
       `Refblock offset ${prefixedHex(block)} unaligned (reftable index: ${prefixedHex(blockIndex)})`,
       true,
     )
@@ -107,6 +107,22 @@ export async function addToRefcounts(
   }
 }
 
+/** Stores a refcount. There must be a block for it. @throws the error of the file */
+export async function setRefcount(image: Image, cluster: number, value: number): Promise<void> {
+  const { refblocks, geometry } = image
+  const offset = await sliceOf(image, cluster)
+  while (!refblocks.peek(offset)) await refblocks.load(offset)
+  const table = refblocks.peek(offset)!
+  const index = cluster % sliceEntries(image)
+  const bit = index * geometry.refcountBits
+  image.refcounts.set(table.bytes, index, value)
+  refblocks.changed(table, Math.floor(bit / 8), Math.ceil((bit + geometry.refcountBits) / 8))
+  if (value === 0) {
+    image.freeHint.noteFree(cluster)
+    image.freeRuns.clear()
+  }
+}
+
 /** A 64-bit refcount above 2^53-1 is not lowered: that leaks a cluster, which is safe. */
 const isUncountable = (value: number, delta: number): boolean =>
   delta < 0 && value === Number.POSITIVE_INFINITY
@@ -138,7 +154,7 @@ function changeSlice(
     refcounts.set(table.bytes, i, value)
     if (value === 0) {
       const freed = cluster + i - start
-      if (freed < image.freeHint) image.freeHint = freed
+      image.freeHint.noteFree(freed)
       image.decompressed.forget(freed)
       becameFree?.(freed)
     }
@@ -167,12 +183,13 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
  */
 export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
   const { refblockEntries, refcountBits } = image.geometry
-  const { refcounts, freeHint, refblocks } = image
+  const { refcounts, refblocks } = image
+  const hint = image.freeHint.at
   const entries = sliceEntries(image)
-  const block = refblockOffset(image, Math.floor(freeHint / refblockEntries))
-  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, freeHint))
+  const block = refblockOffset(image, Math.floor(hint / refblockEntries))
+  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, hint))
   if (!table) return undefined
-  const start = freeHint % entries
+  const start = hint % entries
   let found = 0
   let end = start
   for (; end < entries && found < count; end++) found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
@@ -181,10 +198,10 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
   const most = Math.min(entries, end + ahead)
   while (end < most && refcounts.get(table.bytes, end) === 0) end++
   for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
-  image.freeRuns.forget(Math.floor(freeHint / entries))
+  image.freeRuns.forget(Math.floor(hint / entries))
   refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
-  image.freeHint = freeHint + end - start
-  return freeHint + first - start
+  image.freeHint.moveTo(hint + end - start)
+  return hint + first - start
 }
 
 /**
@@ -198,7 +215,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
   const { refcounts, freeRuns } = image
   const entries = sliceEntries(image)
-  let cluster = image.freeHint
+  let cluster = image.freeHint.at
   let found = 0
   const effort = new Effort(image)
   while (found < count) {
@@ -231,8 +248,26 @@ export async function findFree(image: Image, count: number): Promise<number> {
   }
   if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
-  image.freeHint = cluster
+  image.freeHint.moveTo(cluster)
   return cluster - count
+}
+
+/**
+ * Moves the hint back to a free cluster that was passed over in a search for several in a row.
+ *
+ * @returns whether there is one within the file: then a request for a single cluster is worth another try
+ */
+export async function findHole(image: Image): Promise<boolean> {
+  const { freeHint, geometry, file } = image
+  const hint = freeHint.at
+  let first = hint
+  freeHint.moveTo(0)
+  try {
+    first = await findFree(image, 1)
+  } finally {
+    freeHint.moveTo(Math.min(first, hint))
+  }
+  return first < hint && (first + 1) * geometry.clusterSize <= file.size
 }
 
 /**

@@ -85,7 +85,7 @@ export function freeEntry(image: Image, words: Words, reason: FreeReason): void 
   }
   const host = hostOffsetOf(words.hi, words.lo)
   if (host % clusterSize !== 0)
-    void image.signalCorruption(`Cannot free unaligned cluster ${prefixedHex(host)}`, false)
+    void image.corruption.signal(`Cannot free unaligned cluster ${prefixedHex(host)}`, false)
   else if (host !== 0) image.frees.add(host, clusterSize, reason)
 }
 

@@ -10,12 +10,14 @@ import {
 } from '@vmblock/block-core'
 import type { ClusterCodec } from '../compression/codec.ts'
 import { DecompressedClusters } from '../compression/decompressed-clusters.ts'
+import { Autoclear } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Metadata } from '../format/metadata.ts'
 import type { SnapshotPlaces } from '../format/places.ts'
 import { type RefcountAccess, refcountAccess } from '../format/refcount-width.ts'
 import { CacheCleaner } from './cache-cleaner.ts'
+import type { ClusterStore } from './cluster-store.ts'
 import { Corruption } from './corruption.ts'
 import { DirtyBit } from './dirty-bit.ts'
 import { RequestEpochs } from './epochs.ts'
@@ -25,6 +27,7 @@ import { KnownFreeRuns } from './free-runs.ts'
 import { PendingFrees } from './frees.ts'
 import { HeaderWriter } from './header-writer.ts'
 import { OverlapChecks } from './overlap.ts'
+import { Remaps } from './remaps.ts'
 import { Reservation } from './reservation.ts'
 import { ResidentTable } from './resident-table.ts'
 import { Roots } from './roots.ts'
@@ -65,8 +68,10 @@ export interface ImageParts {
   readonly header: Header
   readonly geometry: Geometry
   readonly file: BlockChild
-  /** Holds the guest data: `file`, or the external data file. */
-  readonly data: BlockChild
+  /** Guest data is in an external data file. */
+  readonly hasDataFile: boolean
+  /** Makes the store for the guest's data. */
+  storeOf(image: Image): ClusterStore
   readonly codec: ClusterCodec
   readonly events: DriverEvents
   /** The L1 table, as on disk. */
@@ -93,7 +98,10 @@ export class Image {
   readonly header: Header
   readonly geometry: Geometry
   readonly file: BlockChild
-  readonly data: BlockChild
+  /** Holds the guest's data. */
+  readonly store: ClusterStore
+  /** Guest data is in an external data file: then some bits of entries have another meaning. */
+  readonly hasDataFile: boolean
   readonly codec: ClusterCodec
   readonly events: DriverEvents
   readonly refcounts: RefcountAccess
@@ -124,11 +132,7 @@ export class Image {
    * (room.ts).
    */
   relief: Promise<void> | undefined
-  /**
-   * Counts changes to L2 entries that stop showing a host cluster without freeing it (zeroing; with a data
-   * file, all of them). I/O that holds no lock compares it before and after.
-   */
-  unlinked = 0
+  readonly remaps = new Remaps()
   /** The node may be written now. A reopen changes it. */
   writable: boolean
   /**
@@ -151,7 +155,8 @@ export class Image {
     this.header = header
     this.geometry = geometry
     this.file = file
-    this.data = parts.data
+    this.hasDataFile = parts.hasDataFile
+    this.store = parts.storeOf(this)
     this.codec = parts.codec
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
     this.#snapshotPlaces = parts.snapshotPlaces
@@ -216,7 +221,7 @@ export class Image {
       events: isL2
         ? { load: 'l2_load', update: 'l2_update' }
         : { load: 'refblock_load', update: 'refblock_update_part' },
-      flushData: () => this.data.flush(),
+      flushData: () => this.store.flush(),
       beforeWrite: (offset, bytes) => this.overlaps.guard(offset, bytes, own),
     })
   }
@@ -237,13 +242,9 @@ export class Image {
   get vmStateOffset(): number {
     return l1EntriesFor(this.geometry, this.header.size) * this.geometry.l2Coverage
   }
-  /** Guest data is in an external data file, at its guest offset. */
-  get hasDataFile(): boolean {
-    return this.data !== this.file
-  }
   /** Autoclear bit 1: the data file alone is a valid raw image, so zero ranges must be zeroes in it. */
   get isDataFileRaw(): boolean {
-    return this.hasDataFile && (this.header.autoclear & 2n) !== 0n
+    return this.hasDataFile && (this.header.autoclear & Autoclear.dataFileRaw) !== 0n
   }
   get extendedL2(): boolean {
     return this.geometry.subclusters > 1

@@ -41,18 +41,14 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   } else {
     await grow(image, size, preallocation, options.zero === true)
   }
-  if (image.isDataFileRaw) await image.data.truncate(size, { exact: false })
+  if (image.isDataFileRaw) await image.store.truncate(size)
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
   const before = image.size
   const { geometry } = image
   await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
-  if (image.hasDataFile && image.data.size < size)
-    await image.data.truncate(size, {
-      exact: false,
-      preallocation: preallocation === 'metadata' ? 'off' : preallocation,
-    })
+  await image.store.grow(size, preallocation)
   // These steps need the new size, before it is visible on disk.
   await image.headerWriter.assuming({ size }, async () => {
     await zeroOldEnd(image, before, size)
@@ -98,7 +94,7 @@ async function shrink(image: Image, size: number): Promise<void> {
   await flushImage(image)
   await image.headerWriter.change({ size })
   await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
-  if (image.hasDataFile) await image.data.truncate(size, { exact: false })
+  await image.store.truncate(size)
   await settleImage(image)
   await image.lock.run(() => shrinkRefcountTable(image))
   await settleImage(image)

@@ -3,9 +3,10 @@ import { alignUp, BlockError, isBlockError, SECTOR } from '@vmblock/block-core'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import { prefixedHex } from '../format/words.ts'
+import type { Allocated } from '../image/cluster-store.ts'
 import type { Image } from '../image/image.ts'
 import { beforeActivate, beforeNewTable } from '../image/write-order.ts'
-import { type Allocated, allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
+import { allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
 
 /** Host offset of the L2 table of an L1 entry; 0 if there is none, and beyond the end of the L1 table. */
 export function l2TableOffset(image: Image, l1Index: number): number {

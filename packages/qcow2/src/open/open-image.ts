@@ -6,6 +6,8 @@ import { geometryOf } from '../format/geometry.ts'
 import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'
 import { Image } from '../image/image.ts'
 import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
+import { DataFileStore } from '../store/data-file-store.ts'
+import { ImageStore } from '../store/image-store.ts'
 import { loadMaintenance } from './load-part.ts'
 
 /**
@@ -25,12 +27,14 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = resolveSettings(context, context.options, header, geometry)
   const { l1, refcountTable } = await readTables(file, header)
+  const dataFile = await openDataFile(context, header)
   const image = new Image({
     settings,
     header,
     geometry,
     file,
-    data: (await openDataFile(context, header)) ?? file,
+    hasDataFile: dataFile !== undefined,
+    storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
     l1,

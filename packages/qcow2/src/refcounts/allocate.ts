@@ -1,18 +1,11 @@
 /** Allocates and releases host clusters, and frees unlinked ones. Runs under the image's lock. */
 import { BlockError } from '@vmblock/block-core'
+import type { Allocated } from '../image/cluster-store.ts'
 import type { Freed } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'
 import { ensureRefblocks } from './refcount-growth.ts'
 import { addToRefcounts, findFree, takeFree } from './refcounts.ts'
 import { takeAhead } from './take-ahead.ts'
-
-/** Contiguous host clusters that were just allocated. */
-export interface Allocated {
-  /** Host bytes. */
-  readonly offset: number
-  /** Never written before: they read as zeroes. */
-  readonly zeroed: boolean
-}
 
 /**
  * Takes `count` contiguous clusters, with refcount 1 in the cache. Until something durable points at them, a

@@ -4,8 +4,8 @@
 import { isZero } from '@vmblock/block-core'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
-import { Effort } from './effort.ts'
 import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
+import { ScanBudget } from './scan-budget.ts'
 
 /**
  * Frees unused refcount blocks. Their entries are durably gone before their clusters are free. The caches
@@ -14,11 +14,11 @@ import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries }
 export async function shrinkRefcountTable(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
   const unused: number[] = []
-  const effort = new Effort(image)
+  const budget = new ScanBudget(image)
   for (let index = 0; index < refcountTableEntries(image); index++) {
     const offset = refblockOffset(image, index)
     // Blocks that are not examined stay.
-    if (offset !== 0 && effort.take(clusterSize) && (await effort.isTooMuch())) break
+    if (offset !== 0 && budget.spend(clusterSize) && !(await budget.extend())) break
     if (offset !== 0 && offset % clusterSize === 0 && (await isUnused(image, index, offset)))
       unused.push(index)
   }

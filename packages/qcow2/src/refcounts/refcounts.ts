@@ -3,7 +3,7 @@ import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from '../format/words.ts'
 import { freeRunsOf } from '../image/free-runs.ts'
 import type { Image } from '../image/image.ts'
-import { Effort } from './effort.ts'
+import { ScanBudget } from './scan-budget.ts'
 
 /** The number of entries of the refcount table; each stands for one refcount block. */
 export const refcountTableEntries = (image: Image): number => image.refcountTable.bytes.length / 8
@@ -217,7 +217,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
   const entries = sliceEntries(image)
   let cluster = image.freeHint.at
   let found = 0
-  const effort = new Effort(image)
+  const budget = new ScanBudget(image)
   while (found < count) {
     const start = cluster % entries
     const slice = Math.floor(cluster / entries)
@@ -236,7 +236,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
       cluster += taken
       continue
     }
-    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch()))
+    if (budget.spend(image.refblocks.sliceSize) && !(await budget.extend()))
       throw new BlockError('EIO', 'more refcounts are in use than the file can hold', {
         node: image.settings.nodeName,
       })
@@ -277,7 +277,7 @@ export async function findHole(image: Image): Promise<boolean> {
 export async function lastUsed(image: Image, end: number): Promise<number> {
   const { refblockEntries } = image.geometry
   const entries = sliceEntries(image)
-  const effort = new Effort(image)
+  const budget = new ScanBudget(image)
   let cluster = Math.min(end, refcountTableEntries(image) * refblockEntries) - 1
   while (cluster >= 0) {
     const offset = await sliceOf(image, cluster)
@@ -285,7 +285,7 @@ export async function lastUsed(image: Image, end: number): Promise<number> {
       cluster = refblockIndexOf(image, cluster) * refblockEntries - 1
       continue
     }
-    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch())) return cluster
+    if (budget.spend(image.refblocks.sliceSize) && !(await budget.extend())) return cluster
     const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
     const first = cluster - (cluster % entries)
     for (; cluster >= first; cluster--) if (image.refcounts.get(bytes, cluster - first) !== 0) return cluster

@@ -21,7 +21,7 @@ export async function flushImage(image: Image): Promise<void> {
     return taken
   })
   try {
-    if (image.hasDataFile) await image.data.flush()
+    if (image.hasDataFile) await image.store.flush()
     await image.flushFile()
   } catch (error) {
     image.frees.putBack(freed)

@@ -2,7 +2,8 @@
 import { isZero, pause } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
-import { countedClusters, refblockOffset, refcountTableEntries, setRefcount } from '../refcounts/refcounts.ts'
+import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'
 import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
 

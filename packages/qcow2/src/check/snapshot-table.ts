@@ -11,6 +11,7 @@ import {
   validateTable,
 } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
+import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import type { Check, CheckedSnapshots } from './check-state.ts'
@@ -30,7 +31,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   const excess = cuts ? Math.max(given - MAX_SNAPSHOTS, 0) : 0
   if (excess > 0) check.report(`Discarding ${excess} overhanging snapshots`)
   try {
-    return await image.headerWriter.assuming({ nbSnapshots: given - excess }, async () => {
+    return await assumingField(image.headerWriter, 'nbSnapshots', given - excess, async () => {
       image.overlaps.forget()
       validatePlace(check)
       const { behind, ...table } = await measure(check)

@@ -17,7 +17,7 @@ export interface Allocated {
  * Offsets and sizes are bytes. Data comes with its guest offset because ciphers may depend on it. Compressed
  * clusters are not read through the store: they always lie in the image file.
  *
- * Where the result may be undefined, there is nothing to await then.
+ * An undefined result means that there is nothing to await; an absent method, that there is nothing to do.
  */
 export interface ClusterStore {
   /** Fills `into` from a host offset. @throws the error of the file */
@@ -54,14 +54,14 @@ export interface ClusterStore {
    * Zeroing changes the data first and the tables afterwards: a write in place must hold its guest range, or
    * it would be lost between the two.
    */
-  readonly holdsInPlaceWrites: boolean
+  readonly holdsInPlaceWrites?: boolean
   /** Called before the tables say that a guest range reads as zeroes. The caller holds the range. */
-  beforeZeroing(guest: number, bytes: number, flags: WriteFlags): Promise<void> | undefined
+  beforeZeroing?(guest: number, bytes: number, flags: WriteFlags): Promise<void> | undefined
   /** Called after whole guest clusters were unlinked for a discard. The caller holds the range. */
-  afterDiscard(guest: number, bytes: number): Promise<void> | undefined
+  afterDiscard?(guest: number, bytes: number): Promise<void> | undefined
 
   /** Called before the disk grows to `size`. @throws the error of the file */
-  grow(size: number, preallocation: Preallocation): Promise<void>
+  grow?(size: number, preallocation: Preallocation): Promise<void>
   /** Called after the disk has got another size. @throws the error of the file */
-  truncate(size: number): Promise<void>
+  truncate?(size: number): Promise<void>
 }

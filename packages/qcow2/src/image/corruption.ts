@@ -48,16 +48,15 @@ export class Corruption {
     const error = new BlockError('EIO', message, { node: settings.nodeName, offset: at?.offset })
     if (this.#signalled && !stops) return error
     this.#signalled = true
+    const [what, suppressed] = stops ? ['Marking image as', ''] : ['Image is', 'non-fatal ']
+    events.warn(
+      `qcow2: ${what} corrupt: ${message}; further ${suppressed}corruption events will be suppressed`,
+    )
     if (stops) {
-      events.warn(`qcow2: Marking image as corrupt: ${message}; further corruption events will be suppressed`)
       await this.#mark()
       this.#image.writable = false
       this.#stopped = true
       this.#image.cleaner.stop()
-    } else {
-      events.warn(
-        `qcow2: Image is corrupt: ${message}; further non-fatal corruption events will be suppressed`,
-      )
     }
     events.corrupt({ message, fatal: stops, ...at })
     return error

@@ -4,6 +4,7 @@ import { noExtensions } from '../format/extensions.ts'
 import { Incompatible } from '../format/features.ts'
 import { type Header, parseHeader, serializeHeader } from '../format/header.ts'
 import { headerFieldBytes } from '../format/header-layout.ts'
+import { assumingField } from './assume-header.ts'
 import { HeaderWriter } from './header-writer.ts'
 import { Roots } from './roots.ts'
 
@@ -143,13 +144,13 @@ test('a rewritten header has its name and extensions, too', async () => {
 test('an assumed field is only in memory, and gone after a failure', async () => {
   const disk = new Disk()
   const { writer } = disk
-  const failing = writer.assuming({ size: 512 }, async () => {
+  const failing = assumingField(writer, 'size', 512, async () => {
     expect(writer.header.size).toBe(512)
     throw new Error('failed')
   })
   await expect(failing).rejects.toThrow('failed')
   expect(writer.header).toEqual(header())
-  expect(await writer.assuming({ size: 512 }, async () => 'done')).toBe('done')
+  expect(await assumingField(writer, 'size', 512, async () => 'done')).toBe('done')
   expect(writer.header.size).toBe(512)
   expect(disk.steps).toEqual([])
 })

@@ -55,26 +55,13 @@ export class HeaderWriter {
    * @throws BlockError ENOSPC if it does not fit in one cluster; the error of the file
    */
   async rewrite(fields: Partial<Header>, afterFailure?: AfterFailure): Promise<void> {
-    await this.#durably(() => this.#writeAll({ ...this.header, ...fields }), afterFailure)
+    await this.#durably(() => this.#writeWhole({ ...this.header, ...fields }), afterFailure)
     this.assume(fields)
   }
 
   /** Writes the header as it is in memory. Does not flush. @throws the error of the file */
   writeAgain(): Promise<void> {
-    return this.#writeAll(this.header)
-  }
-
-  /** Runs a step with fields that are changed in memory alone; takes the change back if the step fails. */
-  async assuming<T>(fields: Partial<Header>, step: () => Promise<T>): Promise<T> {
-    const names = Object.keys(fields) as (keyof Header)[]
-    const before = Object.fromEntries(names.map((name) => [name, this.header[name]]))
-    this.assume(fields)
-    try {
-      return await step()
-    } catch (error) {
-      this.assume(before)
-      throw error
-    }
+    return this.#writeWhole(this.header)
   }
 
   /** Changes fields in memory alone: the disk has them already, or may have them. */
@@ -95,8 +82,9 @@ export class HeaderWriter {
     return this.#durably(() => this.#image.file.write(offset, bytes), afterFailure)
   }
 
-  async #writeAll(header: Header): Promise<void> {
-    await this.#image.file.write(0, serializeHeader(header, this.#image.geometry.clusterSize))
+  async #writeWhole(header: Header): Promise<void> {
+    const { file, geometry } = this.#image
+    await file.write(0, serializeHeader(header, geometry.clusterSize))
   }
 
   async #durably(write: () => Promise<void>, afterFailure: AfterFailure = 'write again'): Promise<void> {

@@ -14,9 +14,9 @@ import { Autoclear } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Metadata } from '../format/metadata.ts'
-import type { SnapshotPlaces } from '../format/places.ts'
 import { type RefcountAccess, refcountAccess } from '../format/refcount-width.ts'
 import { CacheCleaner } from './cache-cleaner.ts'
+import type { SnapshotMetadata } from './cluster-set.ts'
 import type { ClusterStore } from './cluster-store.ts'
 import { Corruption } from './corruption.ts'
 import { DirtyBit } from './dirty-bit.ts'
@@ -79,7 +79,7 @@ export interface ImageParts {
   /** The refcount table, as on disk. */
   readonly refcountTable: Uint8Array
   /** Finds what snapshots keep in the file. */
-  snapshotPlaces(image: Image): Promise<SnapshotPlaces>
+  snapshotMetadata(image: Image): Promise<SnapshotMetadata>
 }
 
 /** A request that found no room, and may find some if it is repeated. */
@@ -114,7 +114,7 @@ export class Image {
   readonly fileLength: FileLength
   readonly overlaps: OverlapChecks
   readonly decompressed: DecompressedClusters
-  readonly #snapshotPlaces: ImageParts['snapshotPlaces']
+  readonly #snapshotMetadata: ImageParts['snapshotMetadata']
   readonly cleaner = new CacheCleaner()
   /**
    * Guards the tables and the allocator; never held during guest data I/O. Taken after {@link allocating}.
@@ -159,7 +159,7 @@ export class Image {
     this.store = parts.storeOf(this)
     this.codec = parts.codec
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
-    this.#snapshotPlaces = parts.snapshotPlaces
+    this.#snapshotMetadata = parts.snapshotMetadata
     this.events = parts.events
     this.writable = !settings.readOnly
     this.l1 = new ResidentTable(parts.l1)
@@ -227,8 +227,8 @@ export class Image {
   }
 
   /** @see overlap.ts */
-  snapshotPlaces(): Promise<SnapshotPlaces> {
-    return this.#snapshotPlaces(this)
+  snapshotMetadata(): Promise<SnapshotMetadata> {
+    return this.#snapshotMetadata(this)
   }
 
   /**
@@ -266,16 +266,6 @@ export class Image {
     // Through the cache, which then knows that its tables are durable.
     await this.refblocks.flush()
     this.fileLength.flushed(reached)
-  }
-
-  /** Replaces everything known of the file after the header and the tables were read again. */
-  refreshed(l1: Uint8Array, refcountTable: Uint8Array): void {
-    this.setL1(l1)
-    this.setRefcountTable(refcountTable)
-    this.l2Tables.clear()
-    this.forgetRefcounts()
-    this.dirtyBit.refresh()
-    this.fileLength.refresh()
   }
 
   /** Replaces the L1 table in memory. The caller updates the header and the disk. */

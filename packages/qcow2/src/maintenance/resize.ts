@@ -8,6 +8,7 @@ import {
   type TruncateOptions,
 } from '@vmblock/block-core'
 import { l1EntriesFor } from '../format/geometry.ts'
+import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'
 import { growL1, l2TableOffset } from '../mapping/l1.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
@@ -41,16 +42,16 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   } else {
     await grow(image, size, preallocation, options.zero === true)
   }
-  if (image.isDataFileRaw) await image.store.truncate(size)
+  if (image.isDataFileRaw) await image.store.truncate?.(size)
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
   const before = image.size
   const { geometry } = image
   await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
-  await image.store.grow(size, preallocation)
+  await image.store.grow?.(size, preallocation)
   // These steps need the new size, before it is visible on disk.
-  await image.headerWriter.assuming({ size }, async () => {
+  await assumingField(image.headerWriter, 'size', size, async () => {
     await zeroOldEnd(image, before, size)
     if (preallocation !== 'off')
       await preallocate(image, preallocationStart(image, before), size, preallocation)
@@ -94,7 +95,7 @@ async function shrink(image: Image, size: number): Promise<void> {
   await flushImage(image)
   await image.headerWriter.change({ size })
   await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
-  await image.store.truncate(size)
+  await image.store.truncate?.(size)
   await settleImage(image)
   await image.lock.run(() => shrinkRefcountTable(image))
   await settleImage(image)

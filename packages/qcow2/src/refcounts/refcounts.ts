@@ -1,5 +1,5 @@
 /** Refcounts: read one, change a range, find free clusters. All functions run under the image's lock. */
-import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
+import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from '../format/words.ts'
 import { freeRunsOf } from '../image/free-runs.ts'
 import type { Image } from '../image/image.ts'
@@ -22,14 +22,15 @@ export const refblockIndexOf = (image: Image, cluster: number): number =>
   Math.floor(cluster / image.geometry.refblockEntries)
 
 /** Refcounts per cache slice. */
-const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
+export const sliceEntries = (image: Image): number =>
+  (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
 
 /** Offset in bytes, within its refcount block, of the cache slice with a cluster's refcount. */
 const sliceInBlock = (image: Image, cluster: number): number =>
   Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
 
 /** Host offset of the cache slice with a cluster's refcount; 0 if there is no block. */
-async function sliceOf(image: Image, cluster: number): Promise<number> {
+export async function sliceOf(image: Image, cluster: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
   const blockIndex = Math.floor(cluster / refblockEntries)
   const block = refblockOffset(image, blockIndex)
@@ -44,7 +45,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
 }
 
 /** The slice at a host offset. Callers change it before their next await. */
-async function loadSlice(image: Image, offset: number): Promise<Table> {
+export async function loadSlice(image: Image, offset: number): Promise<Table> {
   for (;;) {
     const table = image.refblocks.peek(offset)
     if (table) return table
@@ -58,22 +59,8 @@ export async function getRefcount(image: Image, cluster: number): Promise<number
   return bytes ? image.refcounts.get(bytes, cluster % sliceEntries(image)) : 0
 }
 
-/** The clusters of [first, end) whose refcount is not 0. Skips slices that cannot be read. */
-export async function* countedClusters(image: Image, first: number, end: number): AsyncGenerator<number> {
-  const entries = sliceEntries(image)
-  for (let start = first; start < end; ) {
-    const next = Math.min(end, (Math.floor(start / entries) + 1) * entries)
-    const bytes = await readSlice(image, start).catch(() => undefined)
-    if (bytes && !isZero(bytes)) {
-      for (let cluster = start; cluster < next; cluster++)
-        if (image.refcounts.get(bytes, cluster % entries) !== 0) yield cluster
-    }
-    start = next
-  }
-}
-
 /** The bytes of a cluster's slice; undefined if there is no block. */
-async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
+export async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
   const offset = await sliceOf(image, cluster)
   return offset === 0 ? undefined : (await loadSlice(image, offset)).bytes
 }
@@ -104,22 +91,6 @@ export async function addToRefcounts(
     // Undo the changes so far. They are all in cached slices, so this does not depend on the disk.
     if (cluster > first) await addToRefcounts(image, first, cluster - first, delta === 1 ? -1 : 1)
     throw error
-  }
-}
-
-/** Stores a refcount. There must be a block for it. @throws the error of the file */
-export async function setRefcount(image: Image, cluster: number, value: number): Promise<void> {
-  const { refblocks, geometry } = image
-  const offset = await sliceOf(image, cluster)
-  while (!refblocks.peek(offset)) await refblocks.load(offset)
-  const table = refblocks.peek(offset)!
-  const index = cluster % sliceEntries(image)
-  const bit = index * geometry.refcountBits
-  image.refcounts.set(table.bytes, index, value)
-  refblocks.changed(table, Math.floor(bit / 8), Math.ceil((bit + geometry.refcountBits) / 8))
-  if (value === 0) {
-    image.freeHint.noteFree(cluster)
-    image.freeRuns.clear()
   }
 }
 
@@ -250,45 +221,4 @@ export async function findFree(image: Image, count: number): Promise<number> {
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
   image.freeHint.moveTo(cluster)
   return cluster - count
-}
-
-/**
- * Moves the hint back to a free cluster that was passed over in a search for several in a row.
- *
- * @returns whether there is one within the file: then a request for a single cluster is worth another try
- */
-export async function findHole(image: Image): Promise<boolean> {
-  const { freeHint, geometry, file } = image
-  const hint = freeHint.at
-  let first = hint
-  freeHint.moveTo(0)
-  try {
-    first = await findFree(image, 1)
-  } finally {
-    freeHint.moveTo(Math.min(first, hint))
-  }
-  return first < hint && (first + 1) * geometry.clusterSize <= file.size
-}
-
-/**
- * Index of the last cluster below `end` whose refcount is not 0; -1 if there is none. If the search takes too
- * long, because the blocks lie in holes, the index of some cluster at or behind the last one.
- */
-export async function lastUsed(image: Image, end: number): Promise<number> {
-  const { refblockEntries } = image.geometry
-  const entries = sliceEntries(image)
-  const budget = new ScanBudget(image)
-  let cluster = Math.min(end, refcountTableEntries(image) * refblockEntries) - 1
-  while (cluster >= 0) {
-    const offset = await sliceOf(image, cluster)
-    if (offset === 0) {
-      cluster = refblockIndexOf(image, cluster) * refblockEntries - 1
-      continue
-    }
-    if (budget.spend(image.refblocks.sliceSize) && !(await budget.extend())) return cluster
-    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
-    const first = cluster - (cluster % entries)
-    for (; cluster >= first; cluster--) if (image.refcounts.get(bytes, cluster - first) !== 0) return cluster
-  }
-  return -1
 }

@@ -31,10 +31,10 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
   const epoch = image.requests.enter()
   try {
     await holdingRange(image, offset, end, async () => {
-      const zeroing = image.store.beforeZeroing(offset, bytes, { mayUnmap: true })
+      const zeroing = image.store.beforeZeroing?.(offset, bytes, { mayUnmap: true })
       if (zeroing) await zeroing
       await unlinkClusters(image, offset, end, { full: false, reason: 'request' })
-      const discarding = image.store.afterDiscard(offset, bytes)
+      const discarding = image.store.afterDiscard?.(offset, bytes)
       if (discarding) await discarding
     })
   } finally {

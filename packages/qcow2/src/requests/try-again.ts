@@ -6,7 +6,7 @@
 import { alignDown, alignUp } from '@vmblock/block-core'
 import type { FailedRequest, Image } from '../image/image.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
-import { findHole } from '../refcounts/refcounts.ts'
+import { findHole } from '../refcounts/find-hole.ts'
 import { flushImage } from './flush.ts'
 import { isForWantOfRoom } from './room.ts'
 import { write } from './write.ts'

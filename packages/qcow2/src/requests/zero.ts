@@ -37,7 +37,7 @@ export async function writeZeroes(
         await unlinkClusters(image, start, end, { full: false, reason: 'request' })
         return
       }
-      const zeroing = image.store.beforeZeroing(offset, bytes, flags)
+      const zeroing = image.store.beforeZeroing?.(offset, bytes, flags)
       if (zeroing) await zeroing
       await zeroUnits(image, start, stop, flags.mayUnmap === true)
     })

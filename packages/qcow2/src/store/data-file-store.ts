@@ -6,8 +6,6 @@ import type { BlockChild, BlockStatus, Preallocation, WriteFlags } from '@vmbloc
 import type { Allocated, ClusterStore } from '../image/cluster-store.ts'
 import type { Image } from '../image/image.ts'
 
-const DONE = Promise.resolve()
-
 /** The store of an image with an external data file. */
 export class DataFileStore implements ClusterStore {
   readonly #image: Image
@@ -52,10 +50,9 @@ export class DataFileStore implements ClusterStore {
     return this.#image.settings.passDiscard.request ? this.#file.discard(guest, bytes) : undefined
   }
 
-  grow(size: number, preallocation: Preallocation): Promise<void> {
-    if (this.#file.size >= size) return DONE
+  async grow(size: number, preallocation: Preallocation): Promise<void> {
     const storage = preallocation === 'metadata' ? 'off' : preallocation
-    return this.#file.truncate(size, { exact: false, preallocation: storage })
+    if (this.#file.size < size) await this.#file.truncate(size, { exact: false, preallocation: storage })
   }
   truncate(size: number): Promise<void> {
     return this.#file.truncate(size, { exact: false })

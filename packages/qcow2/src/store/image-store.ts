@@ -6,12 +6,9 @@ import type { FreeReason } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'
 import { allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
 
-const DONE = Promise.resolve()
-
 /** The store of an image without an external data file. */
 export class ImageStore implements ClusterStore {
   readonly #image: Image
-  readonly holdsInPlaceWrites = false
 
   constructor(image: Image) {
     this.#image = image
@@ -46,16 +43,5 @@ export class ImageStore implements ClusterStore {
   }
   fileEndFor(hostEnd: number): number {
     return hostEnd
-  }
-
-  beforeZeroing(): undefined {}
-  /** Clusters are discarded when they become free. */
-  afterDiscard(): undefined {}
-
-  grow(): Promise<void> {
-    return DONE
-  }
-  truncate(): Promise<void> {
-    return DONE
   }
 }

@@ -1,11 +1,11 @@
 /** The program: options before a subcommand, the subcommand, and the handling of its failure. */
-import { expects } from '@vmblock/block-core'
 import {
   CommandLine,
   Failure,
   flag,
   OpenImages,
   Output,
+  requireWords,
   statusOf,
   type TextOutput,
   usageFailure,
@@ -21,11 +21,6 @@ const OPTIONS = {
   version: flag({ short: 'V', long: 'version' }),
   trace: word('pattern', { short: 'T', long: 'trace' }),
 }
-
-const requireWords = expects(
-  'a list of words',
-  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
-)
 
 /**
  * Runs the program.

@@ -1,5 +1,5 @@
 /** The program as a function: command line in, exit status out. */
-import { expects, messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import {
   CommandLine,
   type DriverSurroundings,
@@ -7,6 +7,7 @@ import {
   Failure,
   Output,
   readOptionTree,
+  requireWords,
   type Secrets,
   type TextOutput,
   versionText,
@@ -64,11 +65,6 @@ class EarlyExit extends Error {
     this.status = status
   }
 }
-
-const requireWords = expects(
-  'a list of words',
-  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
-)
 
 /**
  * Runs the program.

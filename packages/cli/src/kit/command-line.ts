@@ -1,6 +1,13 @@
 /** One pass over a command line by a table of options, from left to right; the first mistake ends it. */
+import { expects } from '@vmblock/block-core'
 import { Getopt, type GetoptMistake } from './getopt.ts'
 import type { OptionKinds, OptionsOf, Warn } from './options.ts'
+
+/** Checks the arguments that an application hands to a program. @throws BlockError EINVAL */
+export const requireWords = expects(
+  'a list of words',
+  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
+)
 
 /** One use of an option: its name in the table, and its value. */
 export interface Given<O extends OptionKinds = OptionKinds> {

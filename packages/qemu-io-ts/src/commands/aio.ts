@@ -6,7 +6,7 @@
 import { flag, type OptionKind } from '@vmblock/cli'
 import { defineCommand, Stop } from '../session/command.ts'
 import { pattern } from '../session/kinds.ts'
-import { readRange, readRequest, readVector, submit, within, writeRequest } from './requests.ts'
+import { reading, readRange, readVector, submit, writing } from './requests.ts'
 
 /** `-i`: only prints a message. In QEMU it also counts as an invalid request in the device's statistics. */
 const invalid = (operation: string): OptionKind<never> => ({
@@ -37,7 +37,7 @@ export const aioRead = defineCommand({
   options: { C: flag(), P: pattern, i: invalid('read'), q: flag(), v: flag() },
   operandCount: { min: 2 },
 
-  run: async (call) => submit(call, readRequest('readv', call)),
+  run: async (call) => submit(call, reading('readv', call, readVector(call))),
 })
 
 /** `aio_write`. */
@@ -66,22 +66,11 @@ export const aioWrite = defineCommand({
   operandCount: { min: 2 },
 
   async run(call) {
-    const { options, operands, node } = call
-    const { f, u, z } = options
-    if (z && operands.length !== 2) throw new Stop('-z supports only a single length parameter\n')
+    const { u, z } = call.options
+    if (z && call.operands.length !== 2) throw new Stop('-z supports only a single length parameter\n')
     if (u && !z) throw new Stop('-u requires -z to be specified\n')
     // -z silently wins over -P: QEMU has a message for this, but never reaches it.
-    if (!z) return submit(call, writeRequest('aio_write', call, readVector(call)))
-    const range = readRange(call)
-    return submit(call, {
-      name: 'aio_write',
-      operation: 'wrote',
-      ...range,
-      async run() {
-        within(node, range)
-        await node.writeZeroes(range.offset, range.bytes, { fua: f === true, mayUnmap: u === true })
-      },
-    })
+    return submit(call, writing('aio_write', call, z ? readRange(call) : readVector(call)))
   },
 })
 

@@ -2,16 +2,7 @@
 import { flag } from '@vmblock/cli'
 import { defineCommand, Stop, UsageMistake } from '../session/command.ts'
 import { pattern, size } from '../session/kinds.ts'
-import {
-  loadVmState,
-  perform,
-  readRange,
-  readRequest,
-  requireLength,
-  requireSectors,
-  UNREAD,
-  within,
-} from './requests.ts'
+import { perform, reading, readRange, readVector, requireLength, requireSectors } from './requests.ts'
 
 /** `read`. */
 export const read = defineCommand({
@@ -38,31 +29,15 @@ export const read = defineCommand({
   operandCount: { min: 2, max: 2 },
 
   async run(call) {
-    const { session, options, node } = call
+    const { P, l, s: from = 0, b } = call.options
     const range = readRange(call)
-    const { offset, bytes } = range
-    requireLength(call, bytes)
-    if (options.P === undefined && (options.l !== undefined || options.s !== undefined))
-      throw new UsageMistake()
-    const from = options.s ?? 0
-    const length = options.l ?? bytes - from
-    if (length < 0 || from + length > bytes)
+    requireLength(call, range.bytes)
+    if (P === undefined && (l !== undefined || call.options.s !== undefined)) throw new UsageMistake()
+    const bytes = l ?? range.bytes - from
+    if (bytes < 0 || from + bytes > range.bytes)
       throw new Stop('pattern verification range exceeds end of read data\n')
-    if (options.b) requireSectors(call)
-    const data = session.buffer(bytes, UNREAD)
-    const expect = options.P === undefined ? undefined : { byte: options.P, from, bytes: length }
-    return perform(call, {
-      name: 'read',
-      operation: 'read',
-      ...range,
-      data,
-      expect,
-      async run() {
-        if (options.b) return loadVmState(node, offset, data)
-        within(node, range)
-        await node.read(offset, data)
-      },
-    })
+    if (b) requireSectors(call)
+    return perform(call, reading('read', call, range, P === undefined ? undefined : { byte: P, from, bytes }))
   },
 })
 
@@ -84,5 +59,5 @@ export const readv = defineCommand({
   options: { C: flag(), P: pattern, q: flag(), v: flag() },
   operandCount: { min: 2 },
 
-  run: async (call) => perform(call, readRequest('readv', call)),
+  run: async (call) => perform(call, reading('readv', call, readVector(call))),
 })

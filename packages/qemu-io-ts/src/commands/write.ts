@@ -4,17 +4,7 @@ import { flag, type OptionsOf, word } from '@vmblock/cli'
 import { defineCommand, Stop } from '../session/command.ts'
 import { pattern } from '../session/kinds.ts'
 import type { Session } from '../session/session.ts'
-import {
-  DEFAULT_PATTERN,
-  perform,
-  readRange,
-  readVector,
-  requireLength,
-  requireSectors,
-  saveVmState,
-  within,
-  writeRequest,
-} from './requests.ts'
+import { perform, readRange, readVector, requireLength, requireSectors, writing } from './requests.ts'
 
 const writeOptions = {
   b: flag(),
@@ -87,37 +77,14 @@ export const write = defineCommand({
   operandCount: { min: 2, max: 2 },
 
   async run(call) {
-    const { session, options, node } = call
+    const { session, options } = call
     refuseConflicts(options)
     const range = readRange(call)
-    const { offset, bytes } = range
-    if (!options.n) requireLength(call, bytes, ' without -n')
+    if (!options.n) requireLength(call, range.bytes, ' without -n')
     if (options.b || options.c) requireSectors(call)
-    const fua = options.f === true
-    const request = { name: 'write', operation: 'wrote', ...range } as const
-    if (options.z) {
-      const flags = { fua, mayUnmap: options.u === true, noFallback: options.n === true }
-      return perform(call, {
-        ...request,
-        async run() {
-          within(node, range)
-          await node.writeZeroes(offset, bytes, flags)
-        },
-      })
-    }
-    const data =
-      options.s === undefined
-        ? session.buffer(bytes, options.P ?? DEFAULT_PATTERN)
-        : await bufferFromFile(session, bytes, options.s)
-    return perform(call, {
-      ...request,
-      async run() {
-        if (options.b) return saveVmState(node, offset, data)
-        within(node, range)
-        if (options.c) await node.writeCompressed(offset, data)
-        else await node.write(offset, data, { fua })
-      },
-    })
+    const content =
+      options.s === undefined ? undefined : await bufferFromFile(session, range.bytes, options.s)
+    return perform(call, writing('write', call, range, content))
   },
 })
 
@@ -140,5 +107,5 @@ export const writev = defineCommand({
   options: { C: flag(), f: flag(), q: flag(), P: pattern },
   operandCount: { min: 2 },
 
-  run: async (call) => perform(call, writeRequest('writev', call, readVector(call))),
+  run: async (call) => perform(call, writing('writev', call, readVector(call))),
 })

@@ -90,8 +90,6 @@ export class Session {
     this.#held = []
   }
 
-  // ---- requests ----
-
   /** Allocates a buffer for a request, filled with one byte value. */
   buffer(bytes: number, fill: number): Uint8Array {
     const buffer = this.settings.misalign

@@ -1,7 +1,4 @@
-/**
- * Options as data: how each is spelled, and what its value means. The parser, the usage lines and the help read the same
- * tables.
- */
+/** Options as data: how each is spelled, and what its value means. Parser, usage lines and help read the same tables. */
 
 /** Takes QEMU's warnings, without prefix and newline. */
 export type Warn = (message: string) => void

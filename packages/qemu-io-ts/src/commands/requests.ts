@@ -47,7 +47,7 @@ export function requireLength({ operands }: Call, bytes: number, unless = ''): v
     throw new Stop(`length cannot exceed ${MAX_REQUEST}${unless}, given ${operands[1]}\n`)
 }
 
-/** Reads the operands `off len [len..]`; the buffers of a vector are contiguous here, so they are one request. @throws Stop */
+/** Reads the operands `off len [len..]`: a vector's buffers are contiguous here, so it is one range. @throws Stop */
 export function readVector({ operands: [offset, ...lengths], warn }: Call): Range {
   return { offset: parseSize(offset!, warn), bytes: parseLengths(lengths, warn) }
 }
@@ -61,7 +61,11 @@ export function requireSectors({ operands }: Call): void {
   }
 }
 
-/** Whole ranges are verified unless `expected` says otherwise. @returns the request of a command that reads */
+/**
+ * Makes the request of a command that reads.
+ *
+ * @param expected what to verify; by default `-P` for the whole range
+ */
 export function reading(name: string, call: RequestCall, range: Range, expected?: Expected): Request {
   const { session, node, options } = call
   const { offset, bytes } = range
@@ -72,7 +76,11 @@ export function reading(name: string, call: RequestCall, range: Range, expected?
   return { name, operation: 'read', ...range, data, expected: expected ?? whole, run }
 }
 
-/** @param content the data; without it the range is filled as the options say @returns the request of a command that writes */
+/**
+ * Makes the request of a command that writes.
+ *
+ * @param content the data; by default a pattern, or zeroes with `-z`
+ */
 export function writing(name: string, call: RequestCall, range: Range, content?: Uint8Array): Request {
   const { session, node, options } = call
   const { offset, bytes } = range

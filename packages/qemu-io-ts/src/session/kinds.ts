@@ -31,7 +31,7 @@ export const pattern: OptionKind<number> = {
   },
 }
 
-/** Parses the lengths of a vectored request. @returns their sum, in bytes. @throws Stop if one, or the sum, is too large */
+/** Adds up the lengths of a vectored request, in bytes. @throws Stop if one, or the sum, is too large */
 export function parseLengths(words: readonly string[], warn: Warn): number {
   let total = 0
   for (const word of words) {

@@ -43,6 +43,7 @@ function staleBuilds(types) {
   const shared = [
     'tsup.library.ts',
     'tsup.program.ts',
+    'package-entries.ts',
     'tsconfig.json',
     'package.json',
     'pnpm-lock.yaml',

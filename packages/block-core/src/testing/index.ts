@@ -57,4 +57,12 @@ export { readOnlyContract } from './read-only-contract.ts'
 export { INJECTED, Shaker } from './shaker.ts'
 export { stamped, stampsOf } from './stamps.ts'
 export { neverWaitForTurns } from './steady-loop.ts'
+export {
+  type FormatSuite,
+  type ImageOptions,
+  optionsFor,
+  optionsText,
+  type TestedFormat,
+  type TestedVariety,
+} from './tested-format.ts'
 export { type TestWrite, writeFilter } from './write-filter.ts'

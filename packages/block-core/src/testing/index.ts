@@ -42,6 +42,7 @@ export {
   runWithFault,
 } from './fault-loop.ts'
 export { FOREIGN_FILES, latin1 } from './foreign-files.ts'
+export { type FormatContract, formatContract } from './format-contract.ts'
 export { fullDisk } from './full-disk.ts'
 export { ABSENT, type Call, type Effect, History, type Register } from './history.ts'
 export {

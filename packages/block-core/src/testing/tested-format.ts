@@ -3,7 +3,7 @@
  * {@link TestedFormat} as `format`; suites that run on every format (`tests/`) make their matrices of these, so that
  * a new format is tested by all of them without being named in any.
  */
-import type { AnyDriver } from '../driver.ts'
+import type { AnyDriver } from '../index.ts'
 
 /** Options of `qemu-img create -o`, by QEMU's names; `$IMG` in a value stands for the path of the image. */
 export type ImageOptions = Readonly<Record<string, string>>

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { transform } from 'esbuild'
 import type { Options } from 'tsup'
 import ts from 'typescript'
-import { entriesOf } from './package-entries.ts'
+import { entriesOf } from './scripts/package-entries.mjs'
 
 const ROOT_TSCONFIG = fileURLToPath(new URL('./tsconfig.json', import.meta.url))
 

@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
-import { workspaceEntries } from './package-entries.ts'
+import { workspaceEntries } from './scripts/package-entries.mjs'
 import { CHROMIUM, CHROMIUM_ARGUMENTS, haveChromium, PROFILE } from './tests/support/chromium.ts'
 import { diskServer } from './tests/support/disk-server.ts'
 

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { workspaceEntries } from '../../package-entries.ts'
+import { workspaceEntries } from '../../scripts/package-entries.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const entries = [...workspaceEntries(root)]

@@ -16,7 +16,6 @@ beforeAll(() => {
     'biome.json',
     '.gitignore',
     'package.json',
-    'package-entries.ts',
     'tsconfig.json',
     'vitest.config.ts',
   ])

@@ -1,4 +1,3 @@
-import { linkedNode } from '../graph/known-nodes.ts'
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
@@ -7,6 +6,7 @@ import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { findNode, type OpenEnvironment } from '../graph/environment.ts'
+import { linkedNode } from '../graph/known-nodes.ts'
 import { bool, integer, listOf, oneOf, type RawOptions, text } from '../text/options.ts'
 import { openNode } from './open.ts'
 

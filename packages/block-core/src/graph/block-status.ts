@@ -3,7 +3,7 @@ import { alignDown, alignUp } from '../base/bits.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
-import { rolesOf } from './common-options.ts'
+import { hasBackingFiles } from './child-options.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
 
 /** Narrows a driver's answer for an aligned range to the requested part. Lengths in bytes. */
@@ -90,12 +90,12 @@ export function backingOf(node: BlockNode): BlockNode | undefined {
 }
 
 /** Whether nodes of this driver can have a backing file. Without one, unallocated ranges read as zeroes. */
-export const canHaveBacking = ({ driver }: BlockNode): boolean => rolesOf(driver).includes('backing')
+export const canHaveBacking = ({ driver }: BlockNode): boolean => hasBackingFiles(driver)
 
 /** The node itself, or what the filters on top of it filter. */
 export function skipFilters(node: BlockNode): BlockNode {
   let layer = node
-  while (layer.driver.kind === 'filter' && layer.file) layer = layer.file.node
+  while (layer.file?.kind.isFiltered) layer = layer.file.node
   return layer
 }
 

@@ -172,8 +172,10 @@ async function withSources(
     const name = names[sources.length]
     if (name === undefined) return use(sources)
     const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
-    if (!forceShare) unshareWrites(node)
-    return withImage(call, node, () => openFrom([...sources, node]))
+    return withImage(call, node, () => {
+      if (!forceShare) unshareWrites(node)
+      return openFrom([...sources, node])
+    })
   }
   return openFrom([])
 }
@@ -341,7 +343,7 @@ function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly Blo
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
 function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
-  if (driver.sharesFile && file) return isZeroWhenNew(file.node)
+  if (file?.kind.shows) return isZeroWhenNew(file.node)
   return driver.kind === 'format' || node.growable
 }
 

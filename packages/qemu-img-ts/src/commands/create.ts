@@ -1,7 +1,7 @@
 /** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
 import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
-import { filesOfChain, findSame, placeOfName } from '../images/same-file.ts'
+import { filesOfChain, findSame, identityOfName } from '../images/same-file.ts'
 import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
 import { asksForHelp, optionList, shownOptions } from '../kit/option-list.ts'
 import { Failure, usageFailure } from '../kit/output.ts'
@@ -99,8 +99,9 @@ async function refuseOwnFiles({ environment }: CreateCall, { filename, given }: 
       )
   }
   if (data === undefined) return
-  const place = await placeOfName(environment, filename)
-  const isSame = place === undefined ? data === filename : place === (await placeOfName(environment, data))
+  const identity = await identityOfName(environment, filename)
+  const isSame =
+    identity === undefined ? data === filename : identity === (await identityOfName(environment, data))
   if (isSame) throw new Failure('Error: Trying to create an image with the same filename as its data file')
 }
 

@@ -65,12 +65,9 @@ export function takeChildValue(own: Record<string, unknown>, name: string): unkn
 
 /** The items of a list. @throws BlockError EINVAL, in QEMU's words */
 function itemsOf(list: string, value: unknown): readonly unknown[] {
-  const wrong = (): BlockError => new BlockError('EINVAL', `Option ${list} is not a valid array`)
-  if (Array.isArray(value)) return value
-  if (!isTree(value)) throw wrong()
-  const keys = Object.keys(value)
-  return keys.map((_, i) => {
-    if (!Object.hasOwn(value, i)) throw wrong()
-    return value[i]
-  })
+  const items = Array.isArray(value) || isTree(value) ? Object.entries(value) : [['']]
+  // Keys that are numbers come in their order.
+  if (items.some(([key], i) => key !== String(i)))
+    throw new BlockError('EINVAL', `Option ${list} is not a valid array`)
+  return items.map(([, item]) => item)
 }

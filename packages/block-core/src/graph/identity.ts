@@ -53,7 +53,7 @@ export const touchIdentity = (node: LinkedNode): void => nodesOf(node)?.touch(no
 export function requireIdentity(node: LinkedNode): void {
   const nodes = nodesOf(node)
   nodes?.update(useOfFile)
-  const conflict = nodes?.conflictOf(node)
+  const conflict = nodes?.conflict()
   if (!conflict) return
   const { taker, sharer, bits } = conflict
   const [name] = permissionNames(bits)

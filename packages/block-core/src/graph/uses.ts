@@ -40,6 +40,8 @@ export class Uses<T> implements Iterable<T> {
   /** Every user, oldest first; undefined until its permissions are computed. */
   readonly #found = new Map<T, Packed | undefined>()
   readonly #changed = new Set<T>()
+  /** Those whose permissions were computed since the last search for a conflict that found none. */
+  readonly #unchecked = new Set<T>()
   readonly #counts = new Map<Packed, number>()
   /** Bits that no two users may take, whatever they share. */
   readonly #exclusive: number
@@ -66,6 +68,7 @@ export class Uses<T> implements Iterable<T> {
     this.#count(this.#found.get(user), -1)
     this.#found.delete(user)
     this.#changed.delete(user)
+    this.#unchecked.delete(user)
   }
   /** The permissions of a user may have changed. */
   touch(user: T): void {
@@ -80,6 +83,7 @@ export class Uses<T> implements Iterable<T> {
       const use = pack(find(user))
       this.#found.set(user, use)
       this.#count(use, 1)
+      this.#unchecked.add(user)
     }
     this.#changed.clear()
   }
@@ -96,41 +100,23 @@ export class Uses<T> implements Iterable<T> {
   }
 
   /**
-   * A conflict among the users, as of the last {@link update}. That of the newest is found first: it is the one
-   * that asked.
+   * A conflict of a user that was added or changed with another, as of the last {@link update}. Where both are in
+   * the way of each other, the changed one is the taker: it is the one that asked.
    */
   conflict(): Conflict<T> | undefined {
-    const isFree = [...this.#counts].every(([use, count]) => this.#against(use, count === 1) === undefined)
-    if (isFree) return undefined
-    for (const user of [...this].reverse()) {
-      const conflict = this.conflictOf(user)
-      if (conflict) return conflict
-    }
-    return undefined
-  }
-
-  /** A conflict of one user with another. Where both are in the way of each other, `user` is the taker. */
-  conflictOf(user: T): Conflict<T> | undefined {
-    const own = this.#found.get(user)
-    if (own === undefined) return undefined
-    const use = this.#against(own, this.#counts.get(own) === 1)
-    if (use === undefined) return undefined
-    let other = user
-    for (const [one, its] of this.#found)
-      if (one !== user && its === use) {
-        other = one
-        break
+    for (const user of [...this.#unchecked].reverse()) {
+      const own = this.#found.get(user)!
+      for (const [use, count] of this.#counts) {
+        const [takes, gives] = [this.#bits(own, use), this.#bits(use, own)]
+        if ((use === own && count === 1) || (takes | gives) === 0) continue
+        for (const [other, its] of this.#found)
+          if (its === use && other !== user)
+            return takes > 0
+              ? { taker: user, sharer: other, bits: takes }
+              : { taker: other, sharer: user, bits: gives }
       }
-    const takes = this.#bits(own, use)
-    return takes > 0
-      ? { taker: user, sharer: other, bits: takes }
-      : { taker: other, sharer: user, bits: this.#bits(use, own) }
-  }
-
-  /** The permissions of a use that is in conflict with `use`. @param isAlone no second user has the same */
-  #against(use: Packed, isAlone: boolean): Packed | undefined {
-    for (const other of this.#counts.keys())
-      if ((other !== use || !isAlone) && (this.#bits(use, other) | this.#bits(other, use)) > 0) return other
+    }
+    this.#unchecked.clear()
     return undefined
   }
 

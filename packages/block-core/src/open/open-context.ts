@@ -143,11 +143,15 @@ export class Children {
     for (let i = 0; ; i++) {
       const role = `${list}.${i}`
       if (!this.#given.has(role) && i >= implicit.length) return edges
-      const edge = await this.take(parent, role, implicit[i], defaults)
-      if (!edge)
-        throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: parent })
-      edges.push(edge)
+      edges.push(await this.require(parent, role, implicit[i], defaults))
     }
+  }
+
+  /** Like {@link take}, for a child that there must be. @throws BlockError EINVAL */
+  async require(...[parent, role, implicit, defaults]: Parameters<Children['take']>): Promise<Edge> {
+    const edge = await this.take(parent, role, implicit, defaults)
+    if (edge) return edge
+    throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: parent })
   }
 
   /** Releases all children. Ignores errors of their shutdown: an earlier error is the one to report. */
@@ -297,7 +301,7 @@ function isProtocolChild(
 /** The kind of a child; before the driver is known, only the file of a format is asked for. */
 function kindIn({ driver }: ChildDefaults, role: string): ChildKind {
   const kind = driver ? kindOf(childrenOf(driver), role) : storage
-  if (!kind) throw new BlockError('EINVAL', `Driver '${driver?.name}' declares no child '${role}'`)
+  if (!kind) throw new TypeError(`The driver declares no child '${role}'`)
   return kind
 }
 

@@ -364,12 +364,7 @@ function makeContext(
     options,
     otherFormat: attempt.otherFormat ?? (() => undefined),
     child: (role, implicit) => children.take(name, role, implicit, defaults),
-    async requireChild(role) {
-      const child = await children.take(name, role, undefined, defaults)
-      if (!child)
-        throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: name })
-      return child
-    },
+    requireChild: (role) => children.require(name, role, undefined, defaults),
     children: (list, implicit = []) => children.takeList(name, list, implicit, defaults),
     events,
   }

@@ -25,7 +25,9 @@ import { expect, test } from 'vitest'
 
 const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const GUIDE = readFileSync(path('docs/writing-a-driver.md'), 'utf8')
-const [SOURCE = '', WORKLOADS = ''] = [...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code)
+const [SOURCE = '', CHILDREN = '', WORKLOADS = ''] = [...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+  ([, code]) => code,
+)
 
 /** Runs an example: its imports are given by name, its exports are the result. */
 function load(source: string, imports: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
@@ -42,6 +44,7 @@ function load(source: string, imports: Readonly<Record<string, unknown>>): Reado
 const example = load(SOURCE, { '@vmblock/block-core': blockCore })
 const tiny = example['tiny'] as AnyDriver
 const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, './tiny.ts': example })
+const { mirrors } = load(CHILDREN, { '@vmblock/block-core': blockCore })
 const files = new WeakMap<BlockNode, BlockNode>()
 
 async function openOn(file: BlockNode, config: Omit<NodeWish, 'size'>): Promise<BlockNode> {
@@ -72,6 +75,7 @@ test('the examples of the guide compile under the rules of the repository', { ti
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
   const sources = new Map([
     [path('docs/tiny.ts'), SOURCE],
+    [path('docs/mirrors.ts'), CHILDREN],
     [path('docs/tiny-crashes.ts'), WORKLOADS],
   ])
   const host = ts.createCompilerHost(options)
@@ -89,6 +93,31 @@ test('the examples of the guide compile under the rules of the repository', { ti
     .flatMap((name) => program.getSemanticDiagnostics(program.getSourceFile(name)))
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
   expect(messages).toEqual([])
+})
+
+test('the list of children in the guide is opened, written and read', async () => {
+  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), host: denyHost }
+  const node = await openNode(environment, {
+    driver: 'mirrors',
+    'children.0.driver': 'memory',
+    'children.0.size': '1k',
+    'children.1.driver': 'memory',
+    'children.1.size': '2k',
+  })
+  await node.write(512, new Uint8Array(512).fill(1))
+  const copies = [...node.children.values()].map(async (child) => {
+    const bytes = new Uint8Array(1024)
+    await child.read(0, bytes)
+    return [bytes[511], bytes[512], bytes[1023]]
+  })
+  expect([node.size, await Promise.all(copies)]).toEqual([
+    1024,
+    [
+      [0, 1, 1],
+      [0, 1, 1],
+    ],
+  ])
+  await node.close()
 })
 
 test('the driver of the guide is short', () => {

@@ -193,6 +193,10 @@ describe('a list of children', () => {
     expect(members.map(({ readOnly }) => readOnly)).toEqual([false, false, false])
     await reopenNode(node, { options: { 'extents.1.detect-zeroes': 'on' } })
     expect(members.map(({ config }) => config.detectZeroes)).toEqual(['off', 'on', 'off'])
+    await reopenNode(node, {
+      options: { extents: [{ 'detect-zeroes': 'on' }, {}, { 'detect-zeroes': 'on' }] },
+    })
+    expect(members.map(({ config }) => config.detectZeroes)).toEqual(['on', 'on', 'on'])
     const other = memoryFromBytes(new Uint8Array(512))
     await reopenNode(node, { options: { 'extents.2': other } })
     expect([node.size, members[2]!.isOpen]).toEqual([3584, false])

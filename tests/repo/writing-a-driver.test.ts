@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
+import { type AnyDriver, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import * as testing from '@vmblock/block-core/testing'
 import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
 import { transformSync } from 'esbuild'
@@ -13,6 +14,9 @@ const GUIDE = readFileSync(path('docs/writing-a-driver.md'), 'utf8')
 const [SOURCE = '', CONTRACT = '', WORKLOADS = '', FORMAT = ''] = [
   ...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g),
 ].map(([, code]) => code)
+
+/** The one example that belongs to no file of the driver. */
+const [, CHILDREN = ''] = /```typescript\n([\s\S]*?)```/.exec(GUIDE) ?? []
 
 /** Runs an example: its imports are given by name, its exports are the result. */
 function load(source: string, imports: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
@@ -28,6 +32,7 @@ function load(source: string, imports: Readonly<Record<string, unknown>>): Reado
 
 const example = load(SOURCE, { '@vmblock/block-core': blockCore })
 const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, '../driver.ts': example })
+const { mirrors } = load(CHILDREN, { '@vmblock/block-core': blockCore })
 
 load(CONTRACT, { '@vmblock/block-core/testing': testing, './driver.ts': example })
 
@@ -43,6 +48,7 @@ test('the examples of the guide compile under the rules of the repository', { ti
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
   const sources = new Map([
     [path('docs/src/driver.ts'), SOURCE],
+    [path('docs/src/mirrors.ts'), CHILDREN],
     [path('docs/src/contract.test.ts'), CONTRACT],
     [path('docs/src/testing/crash.ts'), WORKLOADS],
     [path('docs/src/testing/index.ts'), FORMAT],
@@ -63,6 +69,31 @@ test('the examples of the guide compile under the rules of the repository', { ti
     .flatMap((name) => program.getSemanticDiagnostics(program.getSourceFile(name)))
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
   expect(messages).toEqual([])
+})
+
+test('the list of children in the guide is opened, written and read', async () => {
+  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), host: denyHost }
+  const node = await openNode(environment, {
+    driver: 'mirrors',
+    'children.0.driver': 'memory',
+    'children.0.size': '1k',
+    'children.1.driver': 'memory',
+    'children.1.size': '2k',
+  })
+  await node.write(512, new Uint8Array(512).fill(1))
+  const copies = [...node.children.values()].map(async (child) => {
+    const bytes = new Uint8Array(1024)
+    await child.read(0, bytes)
+    return [bytes[511], bytes[512], bytes[1023]]
+  })
+  expect([node.size, await Promise.all(copies)]).toEqual([
+    1024,
+    [
+      [0, 1, 1],
+      [0, 1, 1],
+    ],
+  ])
+  await node.close()
 })
 
 test('the driver of the guide is short', () => {

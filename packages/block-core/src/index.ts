@@ -40,6 +40,7 @@ export type { AbortSignalLike, WorkerLike } from './base/platform-types.ts'
 export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
 export { shared } from './base/shared-state.ts'
 export { inParts, SubRequests } from './base/sub-requests.ts'
+export * from './contract/child-kinds.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
@@ -49,6 +50,7 @@ export type { CacheMode, NodeConfig } from './contract/node-config.ts'
 export { CACHE_MODES, cacheMode } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
 export * from './contract/node-ops.ts'
+export type { OpenEnvironment } from './contract/open-environment.ts'
 export type { Permissions, PreparedPermissions } from './contract/permissions.ts'
 export { PERMISSION } from './contract/permissions.ts'
 export { filePreallocation } from './contract/preallocation.ts'
@@ -76,7 +78,6 @@ export { backingIsZero, readBacking } from './format-kit/backing.ts'
 export { type NewClusters, writeWithCopies } from './format-kit/copy-on-write.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './format-kit/layout.ts'
 export { type Table, TableCache, type TableCacheOptions } from './format-kit/table-cache.ts'
-export { unshareWrites } from './graph/access.ts'
 export {
   backingOf,
   type ChainStatus,
@@ -86,11 +87,12 @@ export {
   joinedStatus,
   skipFilters,
 } from './graph/block-status.ts'
-export { findNode, type OpenEnvironment } from './graph/environment.ts'
+export { findNode } from './graph/environment.ts'
 export { BlockNode, isBlockNode } from './graph/known-nodes.ts'
 export { MAX_REQUEST } from './graph/node.ts'
 export { requireNode } from './graph/node-arguments.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
+export { unshareWrites } from './graph/permissions.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {

@@ -2,9 +2,12 @@
 import {
   type BlockDriver,
   type BlockStatus,
+  cow,
+  data,
   defineDriver,
   type NodeOps,
   type OpenContext,
+  storage,
   viewOf,
 } from '@vmblock/block-core'
 import type { Codecs } from './compression/codec.ts'
@@ -127,7 +130,7 @@ export const createQcow2Driver = ({
     options: runtimeOptions,
     mutableOptions: MUTABLE_OPTIONS,
     keepOptions,
-    children: ['file', 'backing', 'data-file'],
+    children: { file: storage, backing: cow, 'data-file': data },
     createOptions,
     amendOptions,
     probe,

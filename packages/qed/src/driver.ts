@@ -3,11 +3,13 @@ import {
   alignDown,
   type BlockDriver,
   BlockError,
+  cow,
   defineDriver,
   type NodeInfo,
   type NodeOps,
   type PreparedReopen,
   type ReopenRequest,
+  storage,
   viewOf,
 } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
@@ -102,7 +104,7 @@ export function createQedDriver({
   return defineDriver({
     name: 'qed',
     kind: 'format',
-    children: ['file', 'backing'],
+    children: { file: storage, backing: cow },
     createOptions,
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),

@@ -13,6 +13,7 @@ import {
   type OptionValues,
   type ReopenRequest,
   SECTOR,
+  sharedStorage,
   tailStart,
   type WriteFlag,
 } from '@vmblock/block-core'
@@ -33,8 +34,7 @@ const LAST_RESORT = 1
 export const raw = defineDriver({
   name: 'raw',
   kind: 'format',
-  sharesFile: true,
-  isWindow: (options) => 'offset' in options || 'size' in options,
+  children: { file: sharedStorage((options) => 'offset' in options || 'size' in options) },
   options: rawOptions,
   mutableOptions: ['offset', 'size'],
   createOptions: rawCreateOptions,

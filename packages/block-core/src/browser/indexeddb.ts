@@ -100,7 +100,7 @@ export const indexedDb = defineDriver({
       const store = await BlockStore.open(name)
       const disk = new BlockDisk(store)
       return {
-        place: `indexeddb:${name}`,
+        identity: `indexeddb:${name}`,
         growable: true,
         size: () => disk.size,
         read: (offset, into) => disk.read(offset, into),

@@ -54,10 +54,10 @@ function requireNoPreallocation(preallocation: string | undefined): void {
 }
 
 /** The operations of a node on an open file. */
-function operationsOf(file: OpfsFile, place: string): NodeOps {
+function operationsOf(file: OpfsFile, identity: string): NodeOps {
   let size = file.initialSize
   return {
-    place,
+    identity,
     growable: true,
     size: () => size,
     read: (offset, into) => file.read(offset, into),

@@ -4,19 +4,13 @@
 
 import type { UrlLike } from '../base/platform-types.ts'
 import type { OptionTable, RawOptions } from '../text/options.ts'
+import type { ChildKinds } from './child-kinds.ts'
 
 /**
  * A protocol gives access to bytes outside the graph (a file, a server) and has no children; a format
  * presents a disk from the bytes of its `file` child; a filter shows the content of its one child.
  */
 export type DriverKind = 'protocol' | 'format' | 'filter'
-
-/**
- * What a child is for. It is also the name of the option that describes the child (QEMU's spelling).
- * `file`: the bytes below a format or filter. `backing`: shows through where the image holds nothing.
- * `data-file`: a qcow2 image's external data. `image`: the child of blkdebug and blkverify.
- */
-export type ChildRole = 'file' | 'backing' | 'data-file' | 'image' | 'test' | 'log'
 
 /** A child as an image names it: strings from a header, never yet opened. */
 export interface ChildReference {
@@ -39,15 +33,12 @@ export interface FormatProbe {
 }
 
 /** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
-export interface DriverFacts<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable>
-  extends FormatProbe {
+export interface DriverFacts<
+  O extends OptionTable = OptionTable,
+  C extends OptionTable = OptionTable,
+  K extends string = string,
+> extends FormatProbe {
   readonly kind: DriverKind
-  /** Formats: keeps nothing of the file in memory, so that others may write to it meanwhile (raw). */
-  readonly sharesFile?: boolean
-  /** Formats that share their file: whether the options restrict the node to a fixed part of it (raw). */
-  isWindow?(options: RawOptions): boolean
-  /** Filters: also writes data to the child that the child already shows (copy-on-read). */
-  readonly writesUnchanged?: boolean
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
   /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */
@@ -57,8 +48,11 @@ export interface DriverFacts<O extends OptionTable = OptionTable, C extends Opti
    * Trees as users write them, keys in QEMU's spelling. Default: all that are not given again.
    */
   keepOptions?(before: RawOptions, given: RawOptions): RawOptions
-  /** Children that the user may give. Default: none for a protocol, `file` for the other kinds. */
-  readonly children?: readonly ChildRole[]
+  /**
+   * The children by option name (QEMU's spelling), in the order that messages and names list them. Default: none
+   * for a protocol, `file` as {@link storage} for a format, `file` as {@link filtered} for a filter.
+   */
+  readonly children?: ChildKinds<K>
   /** Options of `create`, in the order QEMU prints them. */
   readonly createOptions?: C
   /** Protocols: options of {@link createPlace}; `qemu-img create -o` adds them to those of the format. */

@@ -4,14 +4,19 @@
  * types.
  */
 import type { OptionTable, OptionValues } from '../text/options.ts'
-import type { ChildReference, ChildRole, DriverFacts } from './driver-facts.ts'
+import type { ChildReference, DriverFacts } from './driver-facts.ts'
 import type { BlockChild, BlockNode } from './node.ts'
 import type { NodeOps } from './node-ops.ts'
 import type { DriverEvents } from './reports.ts'
 import type { Preallocation } from './requests.ts'
 
+/** The names of a driver's single children, from the keys of {@link DriverFacts.children}. */
+export type ChildName<K extends string> = string extends K ? string : Exclude<K, `${string}.*`>
+/** The names of its lists of children: `extents` for the key `extents.*`. */
+export type ChildListName<K extends string> = string extends K ? string : K extends `${infer L}.*` ? L : never
+
 /** The input of `open`. */
-export interface OpenContext<O> {
+export interface OpenContext<O, N extends string = string, L extends string = string> {
   readonly nodeName: string
   /** The file name the node is opened from, for messages; empty if there is none. */
   readonly filename: string
@@ -35,14 +40,21 @@ export interface OpenContext<O> {
    */
   otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
-   * Opens the child for a role, or uses a node that is already open. The user's option of that name wins;
-   * else `implicit`, a name found in the image, which the {@link OpenHost} resolves or refuses.
+   * Opens a declared child, or uses a node that is already open. The user's option of that name wins; else
+   * `implicit`, a name found in the image, which the {@link OpenHost} resolves or refuses.
    *
    * @returns undefined if neither is given, or the user gave `null`.
    */
-  child(role: ChildRole, implicit?: ChildReference): Promise<BlockChild | undefined>
-  /** Like {@link child}, for a role that the driver requires. @throws BlockError EINVAL */
-  requireChild(role: ChildRole): Promise<BlockChild>
+  child(name: N, implicit?: ChildReference): Promise<BlockChild | undefined>
+  /** Like {@link child}, for a child that the driver requires. @throws BlockError EINVAL */
+  requireChild(name: N): Promise<BlockChild>
+  /**
+   * Opens a declared list of children, in order: those of the user, and for the others what the image says in
+   * `implicit`.
+   *
+   * @returns as many as the longer of the two lists has; none if neither is given
+   */
+  children(list: L, implicit?: readonly ChildReference[]): Promise<readonly BlockChild[]>
   /** Emits events of the node. Usable from `open` on; events are kept until the node exists. */
   readonly events: DriverEvents
 }
@@ -68,9 +80,12 @@ export interface CreatedPlace {
 }
 
 /** A driver: one constant object, readable from top to bottom. */
-export interface BlockDriver<O extends OptionTable = OptionTable, C extends OptionTable = OptionTable>
-  extends DriverFacts<O, C> {
-  open(context: OpenContext<OptionValues<O>>): Promise<NodeOps>
+export interface BlockDriver<
+  O extends OptionTable = OptionTable,
+  C extends OptionTable = OptionTable,
+  K extends string = string,
+> extends DriverFacts<O, C, K> {
+  open(context: OpenContext<OptionValues<O>, ChildName<K>, ChildListName<K>>): Promise<NodeOps>
   /** Formats an open file. */
   create?(context: CreateContext<OptionValues<C>>): Promise<void>
   /**
@@ -96,7 +111,7 @@ export interface BlockDriver<O extends OptionTable = OptionTable, C extends Opti
 /** A driver with any options, as a registry holds it. */
 export type AnyDriver = BlockDriver<OptionTable, OptionTable>
 
-/** Infers a driver's type from its option tables; returns the driver unchanged. */
-export const defineDriver = <O extends OptionTable, C extends OptionTable>(
-  driver: BlockDriver<O, C>,
-): BlockDriver<O, C> => driver
+/** Infers a driver's type from its option tables and children; returns the driver unchanged. */
+export const defineDriver = <O extends OptionTable, C extends OptionTable, K extends string = 'file'>(
+  driver: BlockDriver<O, C, K>,
+): BlockDriver<O, C> => driver as unknown as BlockDriver<O, C>

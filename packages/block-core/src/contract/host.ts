@@ -5,7 +5,7 @@
 
 import { BlockError } from '../base/errors.ts'
 import type { RawOptions } from '../text/options.ts'
-import type { ChildReference, ChildRole } from './driver-facts.ts'
+import type { ChildReference } from './driver-facts.ts'
 
 /** Resolves the names that images hold. */
 export interface OpenHost {
@@ -13,10 +13,11 @@ export interface OpenHost {
    * Turns a name found in an image into the options of a node.
    *
    * @param parent the file name of the node whose header holds the name, empty if the node has none
-   * @param role what the child is for: QEMU interprets the names of backing files and data files differently
+   * @param role the option name of the child (`backing`, `data-file`): QEMU interprets the names of backing
+   *   files and data files differently
    * @throws BlockError to refuse it
    */
-  resolve(reference: ChildReference, parent: string, role: ChildRole): Promise<RawOptions>
+  resolve(reference: ChildReference, parent: string, role: string): Promise<RawOptions>
 }
 
 /** Opens nothing that was not named explicitly: for libraries and browsers. */

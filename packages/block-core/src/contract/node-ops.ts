@@ -18,12 +18,12 @@ import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from './requ
 export interface NodeOps {
   /**
    * Protocols: the identity of the file or device behind the node, the same for all its names
-   * (`file:DEVICE:INODE`). Two nodes of one identity never write at the same time (access.ts). Absent: no
-   * other node can reach the content.
+   * (`file:DEVICE:INODE`). Two nodes of one identity never write at the same time. Absent: no other node can
+   * reach the content.
    */
-  readonly place?: string | undefined
+  readonly identity?: string | undefined
   /** The user of this node takes responsibility for other writers of the same file (`locking=off`). */
-  readonly sharesPlace?: boolean
+  readonly sharesIdentity?: boolean
   readonly limits?: Partial<BlockLimits>
   /** Flags that `write` handles itself; the core emulates the others (FUA by a flush). */
   readonly writeFlags?: ReadonlySet<WriteFlag>

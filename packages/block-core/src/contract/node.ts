@@ -4,8 +4,9 @@
  */
 import type { EventEmitter } from 'eventemitter3'
 import type { Bytes } from '../base/arguments.ts'
+import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
-import type { ChildRole, DriverFacts } from './driver-facts.ts'
+import type { DriverFacts } from './driver-facts.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { NodeEvents } from './node-events.ts'
 import type { NodeOps, Patience } from './node-ops.ts'
@@ -46,7 +47,8 @@ export interface BlockNode extends EventEmitter<NodeEvents> {
   readonly name: string
   readonly driver: DriverFacts
   readonly filename: string
-  readonly children: ReadonlyMap<ChildRole, BlockChild>
+  /** By option name, in the driver's order; those of a list as `extents.0`, `extents.1`, ... */
+  readonly children: ReadonlyMap<string, BlockChild>
   /** The child that holds the bytes of this node: the node below a filter, or the file of a format. */
   readonly file: BlockChild | undefined
   readonly backing: BlockChild | undefined
@@ -179,7 +181,10 @@ export interface BlockNode extends EventEmitter<NodeEvents> {
 
 /** How a driver reaches a child. After a crash of the parent every request is refused. Offsets and lengths are bytes. */
 export interface BlockChild {
-  readonly role: ChildRole
+  /** The name of the child among those of the node above: that of the option which describes it. */
+  readonly role: string
+  /** What the driver above does with it. */
+  readonly kind: ChildKind
   /** Name of the node above, for messages. */
   readonly parent: string
   /** The node below. */

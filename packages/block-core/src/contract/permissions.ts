@@ -19,3 +19,10 @@ export const PERMISSION = { consistentRead: 1, write: 2, writeUnchanged: 4, resi
 
 /** All permissions. */
 export const ALL_PERMISSIONS = 15
+
+/** QEMU's names of the permissions, in the order of their bits. */
+export const PERMISSION_NAMES = ['consistent read', 'write', 'write unchanged', 'resize'] as const
+
+/** The names of the permissions in `bits`. */
+export const permissionNames = (bits: number): readonly string[] =>
+  PERMISSION_NAMES.filter((_, bit) => (bits >> bit) & 1)

@@ -1,6 +1,7 @@
 /** The `blkdebug` filter: injected errors, breakpoints that suspend requests, and stricter limits. */
 import { isPowerOfTwo } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
+import { filtered } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver } from '../contract/driver.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
@@ -88,7 +89,7 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
   return defineDriver({
     name: 'blkdebug',
     kind: 'filter',
-    children: ['image'],
+    children: { image: filtered },
     prefixes: ['blkdebug'],
     options: OPTIONS,
     parseFilename,

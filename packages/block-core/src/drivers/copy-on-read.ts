@@ -2,6 +2,7 @@
 import { alignDown, alignUp, isZero } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { RangeTracker } from '../base/range-tracker.ts'
+import { filteredAndFilled } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockChild } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
@@ -44,7 +45,7 @@ function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
 export const copyOnRead = defineDriver({
   name: 'copy-on-read',
   kind: 'filter',
-  writesUnchanged: true,
+  children: { file: filteredAndFilled },
 
   async open(context): Promise<NodeOps> {
     const child = await context.requireChild('file')

@@ -3,7 +3,7 @@ import { alignDown, alignUp } from '../base/bits.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
-import { rolesOf } from './common-options.ts'
+import { hasBackingFiles } from './child-options.ts'
 import { linkedNode } from './known-nodes.ts'
 import type { LinkedNode } from './links.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
@@ -92,12 +92,12 @@ export function backingOf(node: BlockNode): LinkedNode | undefined {
 }
 
 /** Whether nodes of this driver can have a backing file. Without one, unallocated ranges read as zeroes. */
-export const canHaveBacking = ({ driver }: BlockNode): boolean => rolesOf(driver).includes('backing')
+export const canHaveBacking = ({ driver }: BlockNode): boolean => hasBackingFiles(driver)
 
 /** The node itself, or what the filters on top of it filter. */
 export function skipFilters(node: BlockNode): LinkedNode {
   let layer = linkedNode(node)
-  while (layer.driver.kind === 'filter' && layer.file) layer = layer.file.node
+  while (layer.file?.kind.isFiltered) layer = layer.file.node
   return layer
 }
 

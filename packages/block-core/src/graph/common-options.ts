@@ -2,7 +2,7 @@
 
 import { shown } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { ChildRole, DriverFacts } from '../contract/driver-facts.ts'
+import type { DriverFacts } from '../contract/driver-facts.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import { bool, camelKey, type OptionTable, type RawOptions } from '../text/options.ts'
@@ -151,10 +151,6 @@ export function nodeConfig(
 /** Whether QEMU treats a driver as a protocol: prefixes name it, and its children are not probed. */
 export const isProtocolLike = (driver: DriverFacts): boolean =>
   driver.kind === 'protocol' || (driver.prefixes?.length ?? 0) > 0
-
-/** The children that users may give to a node of this driver. */
-export const rolesOf = (driver: DriverFacts): readonly ChildRole[] =>
-  driver.children ?? (driver.kind === 'protocol' ? [] : ['file'])
 
 /** A driver's own options, and the unknown rest. */
 export interface DriverOptions {

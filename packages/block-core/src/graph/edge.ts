@@ -4,8 +4,8 @@
  */
 import { BlockError } from '../base/errors.ts'
 
+import type { ChildKind } from '../contract/child-kinds.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import type { Edge, LinkedNode, OpeningParent } from './links.ts'
@@ -13,15 +13,17 @@ import { goneError } from './node-errors.ts'
 
 /** One parent's hold on one child node. */
 export class GraphEdge implements Edge {
-  readonly role: ChildRole
+  readonly role: string
+  readonly kind: ChildKind
   readonly parent: string
   owner: LinkedNode | undefined
   readonly opening: OpeningParent | undefined
   #node: LinkedNode
   #severed = false
 
-  constructor(role: ChildRole, parent: string, node: LinkedNode, opening?: OpeningParent) {
+  constructor(role: string, kind: ChildKind, parent: string, node: LinkedNode, opening?: OpeningParent) {
     this.role = role
+    this.kind = kind
     this.opening = opening
     this.parent = parent
     this.#node = node

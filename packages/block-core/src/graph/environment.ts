@@ -5,27 +5,11 @@
 import { expects, requireCallback, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { OpenHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
-import type { CheckReport } from '../contract/reports.ts'
-import type { RawOptions } from '../text/options.ts'
-import { linkedNode } from './known-nodes.ts'
-import type { LinkedNode } from './links.ts'
-
-/** What opening nodes depends on. Nodes opened with the same object share one namespace. */
-export interface OpenEnvironment {
-  readonly registry: DriverRegistry
-  readonly host: OpenHost
-  /**
-   * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings
-   * from children and while opening, which no listener of a node's `warn` event can receive.
-   */
-  readonly onWarn?: (line: string) => void
-  /** Called after every repair that runs while opening or reopening. */
-  readonly onRepair?: (report: CheckReport, nodeName: string) => void
-}
+import type { Edge, LinkedNode } from './links.ts'
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
 
@@ -47,26 +31,6 @@ export function requireEnvironment(environment: OpenEnvironment): void {
   if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
   if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
 }
-
-/** How a node was opened: internal facts for reopening and naming it. */
-export interface NodeOrigin {
-  readonly environment: OpenEnvironment
-  /** The node that opened this one as its own child and passes options down; undefined for other nodes. */
-  readonly parent: string | undefined
-  readonly role: ChildRole | undefined
-  /** Options that would open an equal node again: QEMU's `full_open_options`. */
-  readonly full: RawOptions
-  readonly forceShare: boolean
-  readonly autoReadOnly: boolean
-}
-
-const origins = shared('origins', () => new WeakMap<LinkedNode, NodeOrigin>())
-
-/** How a node was opened; undefined for nodes not made by `openNode`. */
-export const originOf = (node: BlockNode): NodeOrigin | undefined => origins.get(linkedNode(node))
-
-/** @internal */
-export const setOrigin = (node: LinkedNode, origin: NodeOrigin): void => void origins.set(node, origin)
 
 /** The names of one environment. */
 class NodeTable {
@@ -101,11 +65,11 @@ class NodeTable {
     return this.#nodes.get(name)
   }
 
-  /** The open nodes that have `node` as a child, with its role. */
-  *parentsOf(node: LinkedNode): Generator<[parent: LinkedNode, role: ChildRole]> {
+  /** The open nodes that have `node` as a child, with the edge to it. */
+  *parentsOf(node: LinkedNode): Generator<[parent: LinkedNode, edge: Edge]> {
     for (const parent of this.#nodes.values()) {
-      for (const [role, edge] of parent?.children ?? [])
-        if (parent && edge.node === node) yield [parent, role]
+      for (const edge of parent?.children.values() ?? [])
+        if (parent && edge.node === node) yield [parent, edge]
     }
   }
 }

@@ -1,25 +1,36 @@
 /** A node and an edge as the rest of the graph sees them: what BlockNode and BlockChild keep from users and drivers. */
 import type { AnyDriver } from '../contract/driver.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
-import type { Permissions } from '../contract/permissions.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { CorruptEvent } from '../contract/reports.ts'
+import type { RawOptions } from '../text/options.ts'
+import type { Use, Uses } from './uses.ts'
 
 /** A node with its edges upwards and downwards. */
 export interface LinkedNode extends BlockNode {
   readonly driver: AnyDriver
-  readonly children: ReadonlyMap<ChildRole, Edge>
+  readonly children: ReadonlyMap<string, Edge>
   readonly file: Edge | undefined
   readonly backing: Edge | undefined
-  /** The edges that lead to this node. */
-  readonly parents: Parents
+  /** The edges that lead to this node, with the permissions that they need. */
+  readonly parents: Uses<Edge>
   /** The handles on this node. */
   readonly users: Set<NodeUser>
   /** A promise that a new request has to await before it checks again; undefined: it may begin now. */
   readonly held: Promise<void> | undefined
   /** The same, for a request that changes the disk. */
   readonly heldWrites: Promise<void> | undefined
+  /** What the users of this node take and share, as its driver last accepted it: written by permissions.ts. */
+  permissions: Use
+  /** The user of this node relies on what it reads: see `unshareWrites`. */
+  unsharesWrites: boolean
+  /** A reopen is about to make this node writable: it counts as a writer from now on. */
+  gainsWriting: boolean
+  /** Whether the node may write, or is about to be allowed to. */
+  readonly mayWrite: boolean
+  /** How the node was opened; undefined for nodes not made by `openNode`. */
+  origin: NodeOrigin | undefined
 
   /** Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
@@ -41,6 +52,18 @@ export interface NodeUser {
   moveTo(node: LinkedNode): void
 }
 
+/** How a node was opened: internal facts for reopening and naming it. */
+export interface NodeOrigin {
+  readonly environment: OpenEnvironment
+  /** The node that opened this one as its own child and passes options down; undefined for other nodes. */
+  readonly parent: string | undefined
+  readonly role: string | undefined
+  /** Options that would open an equal node again: QEMU's `full_open_options`. */
+  readonly full: RawOptions
+  readonly forceShare: boolean
+  readonly autoReadOnly: boolean
+}
+
 /** What is known of a parent before its node exists. */
 export interface OpeningParent {
   readonly driver: AnyDriver
@@ -60,20 +83,4 @@ export interface Edge extends BlockChild {
   replace(node: LinkedNode): void
   /** From now on every request is refused. */
   sever(): void
-}
-
-/** The edges that lead to a node, with the permissions that they need. */
-export interface Parents extends Iterable<Edge> {
-  readonly size: number
-  add(edge: Edge): unknown
-  delete(edge: Edge): boolean
-  has(edge: Edge): boolean
-  /** The permissions of an edge may have changed. */
-  touch(edge: Edge): void
-  /** Whether all of them use the node as a backing file. */
-  readonly areBacking: boolean
-  /** Computes the permissions of edges that were added, removed or changed. */
-  update(find: (edge: Edge) => Permissions): void
-  /** The distinct permissions of the edges, as of the last {@link update}. */
-  uses(): Iterable<Permissions>
 }

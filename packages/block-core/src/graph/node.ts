@@ -33,7 +33,7 @@ import {
   readOnlyError,
   unsupportedError,
 } from './node-errors.ts'
-import { settlePermissions } from './permissions.ts'
+import { updatePermissions } from './permissions.ts'
 import { type NodeInit, PlacedNode } from './placed-node.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
@@ -363,7 +363,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
 
   async releasedBy(edge: Edge, crashed = false): Promise<void> {
     this.parents.delete(edge)
-    if (this.parents.size > 0 || !this.#config.ownedByParents) return settlePermissions([this])
+    if (this.parents.size > 0 || !this.#config.ownedByParents) return updatePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
   reconfigure(config: NodeConfig): void {

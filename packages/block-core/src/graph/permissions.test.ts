@@ -1,6 +1,7 @@
 /** The permissions that reach a protocol. tests/interop/locks.test.ts compares them with QEMU's locks. */
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
+import { cow, data, filtered, metadata, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { Permissions } from '../contract/permissions.ts'
@@ -57,7 +58,7 @@ const place = defineDriver({
 const tables = defineDriver({
   name: 'tables',
   kind: 'format',
-  children: ['file', 'backing', 'data-file'],
+  children: { file: storage, backing: cow, 'data-file': data },
   options: { full: bool('', true) },
   async open(context) {
     const child = await context.requireChild('file')
@@ -79,15 +80,14 @@ const tables = defineDriver({
 const plain = defineDriver({
   name: 'plain',
   kind: 'format',
-  sharesFile: true,
-  isWindow: (options) => 'offset' in options,
+  children: { file: sharedStorage((options) => 'offset' in options) },
   options: { offset: text('') },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 const logging = defineDriver({
   name: 'logging',
   kind: 'filter',
-  children: ['file', 'log'],
+  children: { file: filtered, log: metadata },
   async open(context) {
     await context.requireChild('log')
     return passThrough(await context.requireChild('file'))

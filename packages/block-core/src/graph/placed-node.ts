@@ -1,15 +1,14 @@
 /** A node's place in the graph: its name, its children, its parents, and how it presents itself. */
 import { EventEmitter } from 'eventemitter3'
 import type { AnyDriver } from '../contract/driver.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
-import type { Edge, NodeUser, Parents } from './links.ts'
+import type { Edge, NodeOrigin, NodeUser } from './links.ts'
 import { INSPECT, nodeFacts, nodeText, nodeTitle } from './node-text.ts'
-import { ParentEdges } from './parent-edges.ts'
+import { UNUSED, type Use, Uses } from './uses.ts'
 
 /** The parts of a node, as `openNode` puts them together. */
 export interface NodeInit {
@@ -18,7 +17,7 @@ export interface NodeInit {
   readonly filename: string
   readonly config: NodeConfig
   readonly ops: NodeOps
-  readonly children: ReadonlyMap<ChildRole, Edge>
+  readonly children: ReadonlyMap<string, Edge>
 }
 
 /** The part of a node that does not change while it is open. */
@@ -26,9 +25,15 @@ export abstract class PlacedNode extends EventEmitter<NodeEvents> {
   readonly name: string
   readonly driver: AnyDriver
   readonly filename: string
-  readonly children: ReadonlyMap<ChildRole, Edge>
-  readonly parents: Parents = new ParentEdges()
+  readonly children: ReadonlyMap<string, Edge>
+  readonly file: Edge | undefined
+  readonly backing: Edge | undefined
+  readonly parents = new Uses<Edge>()
   readonly users = new Set<NodeUser>()
+  permissions: Use = UNUSED
+  unsharesWrites = false
+  gainsWriting = false
+  origin: NodeOrigin | undefined
 
   abstract get config(): NodeConfig
   abstract get ops(): NodeOps
@@ -40,16 +45,17 @@ export abstract class PlacedNode extends EventEmitter<NodeEvents> {
     this.driver = driver
     this.filename = filename
     this.children = children
+    const edges = [...children.values()]
+    this.file = edges.find(({ kind }) => kind.isPrimary)
+    this.backing = edges.find(({ kind }) => kind.isBacking)
   }
 
-  get file(): Edge | undefined {
-    return this.children.get('file') ?? this.children.get('image')
-  }
-  get backing(): Edge | undefined {
-    return this.children.get('backing')
-  }
   get hasParents(): boolean {
     return this.parents.size > 0
+  }
+
+  get mayWrite(): boolean {
+    return !this.config.readOnly || this.gainsWriting
   }
 
   can(operation: keyof NodeOps): boolean {

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest'
+import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { OpenEnvironment } from '../graph/environment.ts'
 import { openNode } from '../open/open.ts'
 import { integer, type RawOptions } from '../text/options.ts'
 import { commitNode } from './commit.ts'
@@ -18,7 +19,7 @@ const overlay = defineDriver({
   name: 'overlay',
   kind: 'format',
   options: { units: integer('size in units', 4) },
-  children: ['file', 'backing'],
+  children: { file: storage, backing: cow },
   async open(context) {
     await context.requireChild('file')
     const backing = await context.child('backing')

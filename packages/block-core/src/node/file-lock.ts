@@ -7,7 +7,7 @@
 
 import { BlockError } from '../base/errors.ts'
 import type { Permissions, PreparedPermissions } from '../contract/permissions.ts'
-import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION, PERMISSION_NAMES } from '../contract/permissions.ts'
 import type { HostLocks } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 
@@ -15,15 +15,14 @@ import { fromHostError } from './host-error.ts'
 const TAKEN = 100
 const UNSHARED = 200
 
-/** QEMU's names of the permissions, by the distance of their bytes from the first. */
-const NAMES = ['consistent read', 'write', 'write unchanged', 'resize'] as const
-
-const NOTHING: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
-
 /** Errors that mean: the host has no such locks for this file. */
 const UNSUPPORTED: ReadonlySet<unknown> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
-const namesOf = (bits: number): number[] => NAMES.flatMap((_, index) => (bits & (1 << index) ? [index] : []))
+const NOTHING: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
+
+/** The permissions in `bits`, by the distance of their bytes from the first. */
+const indexesOf = (bits: number): number[] =>
+  PERMISSION_NAMES.flatMap((_, index) => (bits & (1 << index) ? [index] : []))
 
 /** Whether these permissions write, and let others write too. */
 const writesBesideOthers = ({ taken, shared }: Permissions): boolean =>
@@ -31,8 +30,8 @@ const writesBesideOthers = ({ taken, shared }: Permissions): boolean =>
 
 const bytesOf = ({ taken, shared }: Permissions): Set<number> =>
   new Set([
-    ...namesOf(taken).map((index) => TAKEN + index),
-    ...namesOf(~shared).map((index) => UNSHARED + index),
+    ...indexesOf(taken).map((index) => TAKEN + index),
+    ...indexesOf(~shared).map((index) => UNSHARED + index),
   ])
 
 /** Locks used in place of, or in addition to, those of the host. */
@@ -195,10 +194,10 @@ export class FileLock {
   }
 
   #requireFree(locks: HostLocks, { taken, shared }: Permissions): void {
-    for (const index of namesOf(taken))
-      if (locks.isTaken(this.#fd, UNSHARED + index)) throw this.#busy(`"${NAMES[index]}"`)
-    for (const index of namesOf(~shared))
-      if (locks.isTaken(this.#fd, TAKEN + index)) throw this.#busy(`shared "${NAMES[index]}"`)
+    for (const index of indexesOf(taken))
+      if (locks.isTaken(this.#fd, UNSHARED + index)) throw this.#busy(`"${PERMISSION_NAMES[index]}"`)
+    for (const index of indexesOf(~shared))
+      if (locks.isTaken(this.#fd, TAKEN + index)) throw this.#busy(`shared "${PERMISSION_NAMES[index]}"`)
   }
 
   #busy(lock: string): BlockError {

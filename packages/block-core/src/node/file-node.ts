@@ -12,7 +12,7 @@ import { FileSpace } from './file-space.ts'
 import type { HostCalls, Where } from './host-calls.ts'
 import { fromHostError } from './host-error.ts'
 import { close, fstat } from './host-fs.ts'
-import { type OpenFile, placeOf } from './open-file.ts'
+import { identityOf, type OpenFile } from './open-file.ts'
 import { resizeFile } from './preallocate.ts'
 import { Unsaved } from './unsaved.ts'
 
@@ -37,8 +37,8 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'])
 
 /** A regular file of the host. */
 export class FileNode implements NodeOps {
-  readonly place: string
-  readonly sharesPlace: boolean
+  readonly identity: string
+  readonly sharesIdentity: boolean
   readonly growable = true
   readonly zeroFlags = ZERO_FLAGS
   readonly #calls: HostCalls
@@ -66,9 +66,9 @@ export class FileNode implements NodeOps {
     if (!init.readOnly) this.#unsaved.watch()
     this.#size = init.file.size
     const { filename, locking, ownLocks } = init
-    this.place = placeOf(init.file.stats)
-    this.sharesPlace = locking === 'off'
-    if (!this.sharesPlace) this.#locking = { filename, required: locking === 'on', own: ownLocks }
+    this.identity = identityOf(init.file.stats)
+    this.sharesIdentity = locking === 'off'
+    if (!this.sharesIdentity) this.#locking = { filename, required: locking === 'on', own: ownLocks }
     this.#space = new FileSpace(init.calls, (bytes, run) => this.call(bytes, run))
   }
 

@@ -5,7 +5,7 @@ import { type CreatedPlace, defineDriver, type OpenContext } from '../contract/d
 import type { ReopenRequest } from '../contract/node-ops.ts'
 import { filePreallocation } from '../contract/preallocation.ts'
 import type { DriverEvents } from '../contract/reports.ts'
-import { requireUnused } from '../graph/access.ts'
+import { requireIdentityUnused } from '../graph/identity.ts'
 import { bool, type OptionValues, oneOf, size, text } from '../text/options.ts'
 import { pathName } from '../text/paths.ts'
 import { AIO_NAMES, type EngineName, engineNameOf, makeDirectEngine, makeEngine } from './engines.ts'
@@ -18,7 +18,7 @@ import { close, fstat, ftruncate, open, unlink } from './host-fs.ts'
 import type { IoEngine } from './io-engine.ts'
 import { systemCalls } from './koffi.ts'
 import { markedLocks, markWriter } from './marked-locks.ts'
-import { type FileKind, openFailure, openFile, placeOf, requireKind } from './open-file.ts'
+import { type FileKind, identityOf, openFailure, openFile, requireKind } from './open-file.ts'
 import { requirePreallocation, resizeFile } from './preallocate.ts'
 import { tellProcess, tellUnlocked } from './unlocked-warning.ts'
 
@@ -174,7 +174,7 @@ export async function withPlace(
   let unlock: (() => void) | undefined
   try {
     if (options.locking !== 'off') {
-      requireUnused(placeOf(stats), filename)
+      requireIdentityUnused(identityOf(stats), filename)
       unlock = lockForCreation(hostCalls.locks, fd, { filename, own: ownLocks })
     }
     await use({ fd, size })

@@ -70,8 +70,8 @@ const cannotGrow = (): BlockError => new BlockError('EINVAL', 'Cannot grow devic
 function deviceNode(file: FileNode, { discardDevice }: HostCalls): NodeOps {
   const punch = (offset: number, bytes: number) => file.discard?.(offset, bytes)
   return {
-    place: file.place,
-    sharesPlace: file.sharesPlace,
+    identity: file.identity,
+    sharesIdentity: file.sharesIdentity,
     get limits() {
       return { ...file.limits, discardAlignment: DISCARD_ALIGNMENT }
     },

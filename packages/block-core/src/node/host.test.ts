@@ -2,6 +2,7 @@ import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { OpenHost } from '../contract/host.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -240,7 +241,7 @@ describe('nodeHost confined to a directory', () => {
     const named = defineDriver({
       name: 'named',
       kind: 'format',
-      children: ['file', 'backing'],
+      children: { file: storage, backing: cow },
       async open(context) {
         const child = await context.requireChild('file')
         const bytes = new Uint8Array(child.size)

@@ -7,7 +7,7 @@ import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expects, oneOfWords, requireOptions } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { ChildReference, ChildRole } from '../contract/driver-facts.ts'
+import type { ChildReference } from '../contract/driver-facts.ts'
 import type { OpenHost } from '../contract/host.ts'
 import type { RawOptions } from '../text/options.ts'
 import { isAbsolutePath, pathName, protocolOf, resolveBackingFilename } from '../text/paths.ts'
@@ -61,7 +61,7 @@ export function nodeHost(options: NodeHostOptions = {}): OpenHost {
   }
 }
 
-const roleText = (role: ChildRole): string => (role === 'data-file' ? 'a data file' : `a ${role} file`)
+const roleText = (role: string): string => (role === 'data-file' ? 'a data file' : `a ${role} file`)
 
 const refused = ({ filename }: ChildReference, why: string): BlockError =>
   new BlockError('EACCES', `the image refers to '${filename}', and ${why}`)
@@ -84,7 +84,7 @@ function anyNode({ filename, driver }: ChildReference, parent: string): RawOptio
 async function confined(
   reference: ChildReference,
   parent: string,
-  role: ChildRole,
+  role: string,
   directory: string,
 ): Promise<RawOptions> {
   const { filename, driver } = reference

@@ -67,7 +67,7 @@ export function markedLocks(marks: Marks = hostMarks): HostLocks {
 
 /**
  * Marks this thread as the writer of a file: no other thread of the process may write to it, just as no other
- * node of this thread may (access.ts).
+ * node of this thread may (identity.ts).
  *
  * @returns a function that removes the mark
  * @throws EEXIST if another thread writes to it; ENOLCK if that cannot be found out

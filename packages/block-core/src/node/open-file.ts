@@ -24,8 +24,8 @@ export interface OpenFile {
 /** The drivers of files and devices. */
 export type FileKind = 'file' | 'host_device' | 'host_cdrom'
 
-/** The identity of a file, for `NodeOps.place`; several device files may lead to one device. */
-export const placeOf = (stats: Pick<Stats, 'dev' | 'ino' | 'rdev' | 'isBlockDevice'>): string =>
+/** The identity of a file, for `NodeOps.identity`; several device files may lead to one device. */
+export const identityOf = (stats: Pick<Stats, 'dev' | 'ino' | 'rdev' | 'isBlockDevice'>): string =>
   stats.isBlockDevice() ? `device:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`
 
 /** Puts the file's name before an error's message. */

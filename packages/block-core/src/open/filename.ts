@@ -45,7 +45,7 @@ export function parsePrefixed(
 ): RawOptions {
   if (!driver.parseFilename) return { filename }
   const options: Record<string, unknown> = { ...nestOptions(driver.parseFilename(filename)) }
-  for (const role of driver.children ?? []) {
+  for (const role of Object.keys(driver.children ?? {})) {
     const child = options[role]
     if (isTree(child) && typeof child['filename'] === 'string' && child['driver'] === undefined) {
       const { filename: name, ...rest } = child

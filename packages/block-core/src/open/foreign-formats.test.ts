@@ -1,5 +1,6 @@
 /** Files of other programs never open as raw disks, whatever drivers an application has; raw disks do. */
 import { describe, expect, it, vi } from 'vitest'
+import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -77,7 +78,7 @@ describe('a file of another format', () => {
   it('is refused below an overlay that names no format for it', async () => {
     const overlay = defineDriver({
       ...plain('overlay', 0),
-      children: ['file', 'backing'],
+      children: { file: storage, backing: cow },
       async open(context) {
         await context.child('backing')
         const file = await context.requireChild('file')

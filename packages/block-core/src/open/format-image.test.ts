@@ -1,6 +1,7 @@
 /** Open images are not formatted, and data is overwritten only with `overwrite`. */
 import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
+import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -23,7 +24,7 @@ let creating: (() => Promise<void>) | undefined
 const tables = defineDriver({
   name: 'tables',
   kind: 'format',
-  children: ['file', 'backing'],
+  children: { file: storage, backing: cow },
   createOptions: { size: size('Size') },
   async open(context) {
     const child = await context.requireChild('file')
@@ -38,7 +39,7 @@ const tables = defineDriver({
 const plain = defineDriver({
   name: 'plain',
   kind: 'format',
-  sharesFile: true,
+  children: { file: sharedStorage() },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 

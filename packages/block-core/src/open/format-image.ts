@@ -3,17 +3,16 @@
 import { isPlain, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
+import { storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { requireDriver } from '../contract/registry.ts'
-import { requireSole } from '../graph/access.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { GraphEdge } from '../graph/edge.ts'
-import { originOf } from '../graph/environment.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
-import { settlePermissions } from '../graph/permissions.ts'
+import { requireSole, updatePermissions } from '../graph/permissions.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { resolveBackingFilename } from '../text/paths.ts'
 import { openNode } from './open.ts'
@@ -38,7 +37,7 @@ async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): 
     return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
   }
   const { size, backing_file: name, backing_fmt: driver } = given
-  const environment = originOf(file)?.environment
+  const environment = linkedNode(file).origin?.environment
   if (size !== undefined || name === undefined || !environment) return given
   const filename = resolveBackingFilename(file.filename, String(name))
   const node = await openNode(environment, {
@@ -95,12 +94,12 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
     // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
       const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
-      const edge = new GraphEdge('file', `(new ${driver.name})`, node, opening)
-      requireSole(edge)
+      const edge = new GraphEdge('file', storage, `(new ${driver.name})`, node, opening)
+      requireSole(node)
       node.parents.add(edge)
       edges.push(edge)
     }
-    settlePermissions(nodes)
+    updatePermissions(nodes)
     if (!overwrite) for (const node of nodes) await requireBlank(node)
     await create.call(driver, { file, dataFile, options: values })
   } finally {

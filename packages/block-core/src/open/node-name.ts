@@ -1,10 +1,10 @@
 /** The file name of a node: the name that would open it again, or `json:{...}` if no plain name would. */
 
 import type { AnyDriver } from '../contract/driver.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
-import { isProtocolLike, rolesOf } from '../graph/common-options.ts'
-import { originOf } from '../graph/environment.ts'
+import { childrenOf, hasBackingFiles, kindOf, namesOf } from '../graph/child-options.ts'
+import { isProtocolLike } from '../graph/common-options.ts'
+import { linkedNode } from '../graph/known-nodes.ts'
 import { jsonText } from '../text/json-text.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -17,9 +17,9 @@ export interface NameParts {
   readonly own: RawOptions
   /** The file name that the user gave and the driver parsed (`null-co://`). */
   readonly given: string | undefined
-  readonly children: ReadonlyMap<ChildRole, BlockNode>
-  /** Roles whose child is not the one the image names; without a child if the user gave `null`. */
-  readonly overridden: ReadonlySet<ChildRole>
+  readonly children: ReadonlyMap<string, BlockNode>
+  /** Names of children that are not the ones which the image names; without a child if the user gave `null`. */
+  readonly overridden: ReadonlySet<string>
 }
 
 /** A name, and the options it abbreviates. */
@@ -31,16 +31,18 @@ export interface NodeNames {
 /** Names a node by QEMU's rules (`bdrv_refresh_filename`). */
 export function nameNode(parts: NameParts): NodeNames {
   const { driver, children, overridden } = parts
-  const file = children.get('file')
+  const kinds = childrenOf(driver)
+  const file = [...children].find(([role]) => kindOf(kinds, role)?.isPrimary)?.[1]
   // The options of formats with backing files are only tuning; those of other formats (raw's offset) change
   // the content.
-  const strong = rolesOf(driver).includes('backing') ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
+  const strong = hasBackingFiles(driver) ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
-    if (role === 'file' || role === 'image' || overridden.has(role))
-      full[role] = originOf(child)?.full ?? child.name
+    if (!kindOf(kinds, role)?.isNamedByImage || overridden.has(role))
+      full[role] = linkedNode(child).origin?.full ?? child.name
   }
-  if (overridden.has('backing') && !children.has('backing')) full['backing'] = null
+  for (const role of namesOf(kinds, (kind) => kind.isNamedByImage))
+    if (overridden.has(role) && !children.has(role)) full[role] = null
   const exact = exactName(parts, file, Object.keys(strong).length > 0 || overridden.size > 0)
   return { filename: exact || `json:${jsonText(full)}`, full }
 }
@@ -52,10 +54,9 @@ function* shownOptions({ driver, own }: NameParts): Generator<readonly [string, 
 }
 
 function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {
-  const { driver, own, given, children } = parts
+  const { driver, own, given } = parts
   if (driver.nameFromOptions) {
-    const child = children.get('image') ?? file
-    const below = child?.filename.startsWith('json:') ? '' : child?.filename
+    const below = file?.filename.startsWith('json:') ? '' : file?.filename
     return driver.nameFromOptions(plainOnly(own), below) ?? ''
   }
   if (driver.kind === 'protocol') return typeof own['filename'] === 'string' ? own['filename'] : (given ?? '')
@@ -65,7 +66,7 @@ function exactName(parts: NameParts, file: BlockNode | undefined, changed: boole
 }
 
 /** The file name that relative names in an image's header are relative to; empty if there is none. */
-export function placeOf(node: BlockNode | undefined): string {
+export function bottomFilename(node: BlockNode | undefined): string {
   let below = node
   while (below?.file) below = below.file.node
   if (below?.driver.takesPaths) return pathName(below.filename)

@@ -1,19 +1,21 @@
 /** The driver's view of a node that is being opened: its children on demand, and its events. */
 
 import { BlockError, messageOf } from '../base/errors.ts'
+import { type ChildKind, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver } from '../contract/driver.ts'
-import type { ChildReference, ChildRole } from '../contract/driver-facts.ts'
+import type { ChildReference } from '../contract/driver-facts.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { CheckReport, CorruptEvent, DriverEvents } from '../contract/reports.ts'
-import { requireUse } from '../graph/access.ts'
+import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { type Inherited, isProtocolLike } from '../graph/common-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
-import { findNode, type OpenEnvironment, originOf, setOrigin } from '../graph/environment.ts'
+import { findNode } from '../graph/environment.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
-import { settlePermissions } from '../graph/permissions.ts'
+import { updatePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree } from '../text/key-value.ts'
 import type { RawOptions } from '../text/options.ts'
-import { placeOf } from './node-name.ts'
+import { bottomFilename } from './node-name.ts'
 
 /** The longest chain of backing files. QEMU has no limit of its own and runs out of file handles or stack. */
 export const MAX_CHAIN = 200
@@ -52,7 +54,7 @@ export interface OpenRequest {
   /** File names of the overlays above, top first. */
   readonly chain: readonly string[]
   /** File identities of the overlays above, if known: a file may have many names. */
-  readonly chainPlaces: readonly string[]
+  readonly chainIdentities: readonly string[]
 }
 
 /** Opens one node; opening recurses through it. */
@@ -74,27 +76,27 @@ export interface GivenChild {
 
 /** The children of one node that is being opened. */
 export class Children {
-  /** Edges by role, as the node will have them. */
-  readonly edges = new Map<ChildRole, Edge>()
-  /** Roles whose child is not the one the image names. */
-  readonly overridden = new Set<ChildRole>()
+  /** Edges by name, as the node will have them. */
+  readonly edges = new Map<string, Edge>()
+  /** Names of children that are not the ones which the image names. */
+  readonly overridden = new Set<string>()
   /** Children that the driver has requested. */
-  readonly asked = new Set<ChildRole>()
+  readonly asked = new Set<string>()
   /** Opened before the driver was known, and not yet taken by it. */
-  readonly #early = new Map<ChildRole, LinkedNode>()
+  readonly #early = new Map<string, LinkedNode>()
   readonly #request: OpenRequest
   readonly #open: OpenFunction
-  readonly #given: ReadonlyMap<ChildRole, GivenChild>
+  readonly #given: ReadonlyMap<string, GivenChild>
 
-  constructor(request: OpenRequest, open: OpenFunction, given: ReadonlyMap<ChildRole, GivenChild>) {
+  constructor(request: OpenRequest, open: OpenFunction, given: ReadonlyMap<string, GivenChild>) {
     this.#request = request
     this.#open = open
     this.#given = given
   }
 
   /** Opens the child that the user gave, before the driver requests it. */
-  async openEarly(role: ChildRole, defaults: ChildDefaults): Promise<LinkedNode | undefined> {
-    const node = await this.#resolve(role, undefined, defaults)
+  async openEarly(role: string, defaults: ChildDefaults): Promise<LinkedNode | undefined> {
+    const node = await this.#resolve(role, kindIn(defaults, role), undefined, defaults)
     if (node) this.#early.set(role, node)
     return node
   }
@@ -102,32 +104,54 @@ export class Children {
   /** Returns a child to the driver, and opens it unless it is open already. */
   async take(
     parent: string,
-    role: ChildRole,
+    role: string,
     implicit: ChildReference | undefined,
     defaults: ChildDefaults,
   ): Promise<Edge | undefined> {
     this.asked.add(role)
     const present = this.edges.get(role)
     if (present) return present
+    const kind = kindIn(defaults, role)
     let node = this.#early.get(role)
     this.#early.delete(role)
-    node ??= await this.#resolve(role, implicit, defaults)
+    node ??= await this.#resolve(role, kind, implicit, defaults)
     if (!node) return undefined
     const { driver, readOnly, forceShare } = defaults
-    const edge = new GraphEdge(role, parent, node, driver && { driver, readOnly, forceShare })
+    const edge = new GraphEdge(role, kind, parent, node, driver && { driver, readOnly, forceShare })
     node.parents.add(edge)
     this.edges.set(role, edge)
-    const origin = originOf(node)
+    const { origin } = node
     if (origin && origin.parent === undefined && node.config.ownedByParents)
-      setOrigin(node, { ...origin, parent, role })
-    if (role !== 'backing' && !defaults.readOnly && node.readOnly)
+      node.origin = { ...origin, parent, role }
+    if (!kind.isBacking && !defaults.readOnly && node.readOnly)
       throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
-    requireUse(edge)
-    settlePermissions([node])
-    const { place } = node.ops
-    if (role === 'file' && place !== undefined && this.#request.chainPlaces.includes(place))
+    updatePermissions([node])
+    const { identity } = node.ops
+    if (kind.isPrimary && identity !== undefined && this.#request.chainIdentities.includes(identity))
       throw new BlockError('EINVAL', `Backing file '${node.filename}' creates an infinite loop.`)
     return edge
+  }
+
+  /** Returns a list of children to the driver: those that the user gave, then those of `implicit`. */
+  async takeList(
+    parent: string,
+    list: string,
+    implicit: readonly ChildReference[],
+    defaults: ChildDefaults,
+  ): Promise<readonly Edge[]> {
+    const edges: Edge[] = []
+    for (let i = 0; ; i++) {
+      const role = `${list}.${i}`
+      if (!this.#given.has(role) && i >= implicit.length) return edges
+      edges.push(await this.require(parent, role, implicit[i], defaults))
+    }
+  }
+
+  /** Like {@link take}, for a child that there must be. @throws BlockError EINVAL */
+  async require(...[parent, role, implicit, defaults]: Parameters<Children['take']>): Promise<Edge> {
+    const edge = await this.take(parent, role, implicit, defaults)
+    if (edge) return edge
+    throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: parent })
   }
 
   /** Releases all children. Ignores errors of their shutdown: an earlier error is the one to report. */
@@ -145,17 +169,18 @@ export class Children {
   }
 
   async #resolve(
-    role: ChildRole,
+    role: string,
+    kind: ChildKind,
     implicit: ChildReference | undefined,
     defaults: ChildDefaults,
   ): Promise<LinkedNode | undefined> {
     const given = this.#given.get(role)
-    if (role === 'backing' && (given?.value !== undefined || !implicit)) this.overridden.add(role)
+    if (kind.isBacking && (given?.value !== undefined || !implicit)) this.overridden.add(role)
     if (!implicit && (given?.value === undefined || given.value === null)) this.overridden.delete(role)
     try {
-      return await this.#openGiven(role, implicit, given, defaults)
+      return await this.#openGiven(role, kind, implicit, given, defaults)
     } catch (error) {
-      if (role !== 'backing' || !(error instanceof BlockError)) throw error
+      if (!kind.isBacking || !(error instanceof BlockError)) throw error
       const { code, node, offset } = error
       throw new BlockError(code, `Could not open backing file: ${messageOf(error)}`, {
         node,
@@ -166,7 +191,8 @@ export class Children {
   }
 
   async #openGiven(
-    role: ChildRole,
+    role: string,
+    kind: ChildKind,
     implicit: ChildReference | undefined,
     given: GivenChild | undefined,
     defaults: ChildDefaults,
@@ -176,31 +202,30 @@ export class Children {
     if (value === null) return undefined
     if (isBlockNode(value)) return linkedNode(value)
     if (typeof value === 'string') {
-      if (role !== 'backing' || value !== '') return linkedNode(findNode(environment, value))
+      if (!kind.isBacking || value !== '') return linkedNode(findNode(environment, value))
       environment.onWarn?.('warning: Use of "backing": "" is deprecated; use "backing": null instead')
       return undefined
     }
     if (value !== undefined && !isTree(value))
       throw new BlockError('EINVAL', `Invalid parameter type for '${role}', expected: object`)
     let options = value
-    if (implicit) options = await this.#withImplicit(role, implicit, options)
+    if (implicit) options = await this.#withImplicit(role, kind, implicit, options)
     if (!options || (value === undefined && !implicit)) return undefined
     if (flattenOptions(options).next().done) return undefined
-    const { chain, chainPlaces } = role === 'backing' ? this.#chainWith(options) : this.#request
+    const { chain, chainIdentities } = kind.isBacking ? this.#chainWith(options) : this.#request
     return this.#open({
       environment,
       options,
       filename: given?.filename,
-      inherited:
-        role === 'backing'
-          ? { ...defaults, readOnly: true, autoReadOnly: false, unmap: true }
-          : { ...defaults, unmap: true },
+      inherited: kind.isBacking
+        ? { ...defaults, readOnly: true, autoReadOnly: false, unmap: true }
+        : { ...defaults, unmap: true },
       isTop: false,
-      protocol: isProtocolChild(role, defaults.driver, this.#request.protocol),
+      protocol: isProtocolChild(kind, defaults.driver, this.#request.protocol),
       depth: this.#request.depth + 1,
       budget: this.#request.budget,
       chain,
-      chainPlaces,
+      chainIdentities,
     })
   }
 
@@ -208,40 +233,55 @@ export class Children {
    * Completes the user's options for a child with what the image says: everything, the name, or the format.
    */
   async #withImplicit(
-    role: ChildRole,
+    role: string,
+    kind: ChildKind,
     implicit: ChildReference,
     given: RawOptions | undefined,
   ): Promise<RawOptions> {
     const { environment } = this.#request
     const driver = given?.['driver']
     const named = typeof driver === 'string' ? environment.registry.find(driver) : undefined
-    const hasPlace =
+    const hasFile =
       given !== undefined && ('file' in given || 'filename' in given || named?.kind === 'protocol')
-    if (hasPlace)
+    if (hasFile)
       return driver === undefined && implicit.driver !== undefined
         ? { driver: implicit.driver, ...given }
         : given
     this.#request.budget.name()
-    const resolved = await environment.host.resolve(implicit, this.#place(role), role)
+    const resolved = await environment.host.resolve(
+      implicit,
+      kind.isPrimary ? '' : this.#bottomFilename(),
+      role,
+    )
     return given ? { ...resolved, ...given } : resolved
   }
 
-  #place(role: ChildRole): string {
-    return role === 'file' ? '' : placeOf(this.edges.get('file')?.node ?? this.#early.get('file'))
+  /** The node that holds the bytes of the one that is being opened. */
+  get #primary(): LinkedNode | undefined {
+    for (const { kind, node } of this.edges.values()) if (kind.isPrimary) return node
+    // Only that one is opened early.
+    return this.#early.values().next().value
+  }
+
+  #bottomFilename(): string {
+    return bottomFilename(this.#primary)
   }
 
   /** @throws BlockError EINVAL if a backing file is already part of the chain above it */
-  #chainWith(options: RawOptions): Pick<OpenRequest, 'chain' | 'chainPlaces'> {
-    const chain = [...this.#request.chain, this.#place('backing')]
+  #chainWith(options: RawOptions): Pick<OpenRequest, 'chain' | 'chainIdentities'> {
+    const chain = [...this.#request.chain, this.#bottomFilename()]
     const filename = options['filename']
     if (typeof filename === 'string' && filename !== '' && chain.includes(filename))
       throw new BlockError('EINVAL', `Backing file '${filename}' creates an infinite loop.`)
     // Counts the image that is about to be opened.
     if (chain.length + 1 > MAX_CHAIN)
       throw new BlockError('EINVAL', `The backing chain is longer than ${MAX_CHAIN} images`)
-    const place = this.edges.get('file')?.node.ops.place
-    const { chainPlaces } = this.#request
-    return { chain, chainPlaces: place === undefined ? chainPlaces : [...chainPlaces, place] }
+    const identity = this.#primary?.ops.identity
+    const { chainIdentities } = this.#request
+    return {
+      chain,
+      chainIdentities: identity === undefined ? chainIdentities : [...chainIdentities, identity],
+    }
   }
 }
 
@@ -249,12 +289,20 @@ export class Children {
  * Whether a child without a named driver is opened as a plain file rather than probed: QEMU's
  * BDRV_O_PROTOCOL.
  */
-function isProtocolChild(role: ChildRole, parent: AnyDriver | undefined, parentIsProtocol: boolean): boolean {
-  if (role === 'log') return true
-  const isFormat = parent === undefined || parent.kind === 'format'
-  if (isFormat) return role !== 'backing'
-  if (role === 'test') return false
+function isProtocolChild(
+  { opens }: ChildKind,
+  parent: AnyDriver | undefined,
+  parentIsProtocol: boolean,
+): boolean {
+  if (opens !== 'as-parent' || !parent) return opens === 'plain'
   return isProtocolLike(parent) || (parentIsProtocol && parent.kind !== 'filter')
+}
+
+/** The kind of a child; before the driver is known, only the file of a format is asked for. */
+function kindIn({ driver }: ChildDefaults, role: string): ChildKind {
+  const kind = driver ? kindOf(childrenOf(driver), role) : storage
+  if (!kind) throw new TypeError(`The driver declares no child '${role}'`)
+  return kind
 }
 
 /** Relays a driver's events: to the environment at once, to the node as soon as it exists. */

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
+import { cow, data, filtered, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { findNode, type OpenEnvironment } from '../graph/environment.ts'
+import { findNode } from '../graph/environment.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { bool, integer, listOf, oneOf, type RawOptions, text } from '../text/options.ts'
 import { openNode } from './open.ts'
@@ -62,7 +64,7 @@ const layerDriver = (disk: Disk) =>
       'overlap.template': text('template'),
     },
     mutableOptions: ['lazy'],
-    children: ['file', 'backing', 'data-file'],
+    children: { file: storage, backing: cow, 'data-file': data },
     probe: (head) => (new TextDecoder().decode(head).startsWith('LAYER') ? 100 : 0),
     async open(context) {
       disk.contexts.push(context)
@@ -105,7 +107,7 @@ const debugDriver = (disk: Disk) =>
     kind: 'filter',
     prefixes: ['debug'],
     options: { config: text('rules') },
-    children: ['image'],
+    children: { image: filtered },
     parseFilename(filename) {
       const [, config, ...rest] = filename.split(':')
       return { config, image: { filename: rest.join(':') } }

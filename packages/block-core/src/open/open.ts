@@ -5,26 +5,27 @@ import { fromHostError } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
+import { type ChildKinds, cow, data, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, OpenContext } from '../contract/driver.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
 import { Disk } from '../disk/disk.ts'
-import { enterPlace } from '../graph/access.ts'
+import { childrenOf, hasBackingFiles, namesOf, takeChildValues } from '../graph/child-options.ts'
 import {
   type CommonOptions,
   isProtocolLike,
   NO_PARENT,
   nodeConfig,
-  rolesOf,
   splitDriverOptions,
   takeCommon,
 } from '../graph/common-options.ts'
-import { type OpenEnvironment, requireEnvironment, setOrigin, tableOf } from '../graph/environment.ts'
+import { requireEnvironment, tableOf } from '../graph/environment.ts'
+import { claimIdentity } from '../graph/identity.ts'
 import type { LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
-import { settlePermissions } from '../graph/permissions.ts'
+import { updatePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { protocolOf } from '../text/paths.ts'
@@ -79,14 +80,14 @@ export const openRoot = (environment: OpenEnvironment, options: NodeOptions): Pr
     depth: 0,
     budget: new GraphBudget(),
     chain: [],
-    chainPlaces: [],
+    chainIdentities: [],
   })
 
 /** A node's options, sorted by purpose. */
 interface Plan {
   readonly common: CommonOptions
   readonly driver: AnyDriver | undefined
-  readonly children: Map<ChildRole, GivenChild>
+  readonly children: Map<string, GivenChild>
   /** The driver's options, and unknown ones among them. */
   readonly own: RawOptions
   /** Common and driver options as the user gave them, without children. */
@@ -156,7 +157,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
   const own: Record<string, unknown> = { ...rest }
   let given = request.filename
   if (driver && isProtocolLike(driver)) {
-    if (request.isTop || rolesOf(driver).length > 0)
+    if (request.isTop || Object.keys(childrenOf(driver)).length > 0)
       given = parseOwnPrefix(registry, driver, own, readJson) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
     given = own['filename']
@@ -190,7 +191,7 @@ function parseOwnPrefix(
   if (typeof filename !== 'string') return undefined
   const prefix = protocolOf(filename)
   const isOwn = prefix !== undefined && registry.byPrefix(prefix) === driver
-  const [role] = driver.children ?? []
+  const [role] = Object.keys(driver.children ?? {})
   if (!isOwn && (role === undefined || hasOption(driver, 'filename'))) return undefined
   delete own['filename']
   // A name without the prefix names the child.
@@ -213,24 +214,24 @@ function addToChild(given: unknown, named: RawOptions): RawOptions {
 const hasOption = (driver: AnyDriver | undefined, key: string): boolean =>
   driver !== undefined && Object.hasOwn((driver.options as OptionTable | undefined) ?? {}, key)
 
-/** Moves the children out of a node's options. A driver still to be probed may have those of any format. */
+/** The children of a format that is still to be probed. */
+const ANY_FORMAT: ChildKinds = { file: storage, backing: cow, 'data-file': data }
+
+/** Moves the children out of a node's options. */
 function takeChildren(
   driver: AnyDriver | undefined,
   own: Record<string, unknown>,
   filename: string | undefined,
-): Map<ChildRole, GivenChild> {
-  const roles = driver ? rolesOf(driver) : (['file', 'backing', 'data-file'] as const)
-  const children = new Map<ChildRole, GivenChild>()
-  for (const role of roles) {
-    const value = own[role]
+): Map<string, GivenChild> {
+  const kinds = driver ? childrenOf(driver) : ANY_FORMAT
+  const children = new Map<string, GivenChild>()
+  for (const [role, value] of takeChildValues(kinds, own)) {
     if (typeof value === 'string' && Object.keys(own).some((key) => key.startsWith(`${role}.`)))
       throw new BlockError(
         'EINVAL',
         'Cannot reference an existing block device with additional options or a new filename',
       )
-    if (value === undefined) continue
     children.set(role, { value, filename: role === 'file' ? filename : undefined })
-    delete own[role]
   }
   // "No backing file" is allowed for every driver.
   if (own['backing'] === null || own['backing'] === '') delete own['backing']
@@ -248,9 +249,9 @@ async function chooseDriver(
   defaults: ChildDefaults,
 ): Promise<Guess & { readonly file: LinkedNode | undefined }> {
   const { driver } = plan
-  if (driver && (isProtocolLike(driver) || !rolesOf(driver).includes('file')))
-    return { driver, file: undefined }
-  const file = await children.openEarly('file', defaults)
+  const [primary] = namesOf(driver ? childrenOf(driver) : ANY_FORMAT, (kind) => kind.isPrimary)
+  if (driver && (isProtocolLike(driver) || primary === undefined)) return { driver, file: undefined }
+  const file = await children.openEarly(primary ?? 'file', defaults)
   if (driver) return { driver, file }
   if (!file) throw new BlockError('EINVAL', 'Must specify either driver or file')
   return { ...(await guessFormat(request.environment.registry, file)), file }
@@ -317,14 +318,14 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
   })
   const { forceShare, autoReadOnly } = attempt
   const { environment } = request
-  setOrigin(node, {
+  node.origin = {
     environment,
     parent: undefined,
     role: undefined,
     full: names.full,
     forceShare,
     autoReadOnly,
-  })
+  }
   tableOf(request.environment).add(node)
   events.connect(node)
   const complaint = busy(node, forceShare) ?? leftover(attempt, unknown)
@@ -336,8 +337,8 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
 /** Registers the node's use of its file. @returns why the file may not be used this way, if so */
 function busy(node: LinkedNode, forceShare: boolean): BlockError | undefined {
   try {
-    if (!forceShare) enterPlace(node)
-    settlePermissions([node])
+    if (!forceShare) claimIdentity(node)
+    updatePermissions([node])
     return undefined
   } catch (error) {
     return error as BlockError
@@ -369,12 +370,8 @@ function makeContext(
     options,
     otherFormat: attempt.otherFormat ?? (() => undefined),
     child: (role, implicit) => children.take(name, role, implicit, defaults),
-    async requireChild(role) {
-      const child = await children.take(name, role, undefined, defaults)
-      if (!child)
-        throw new BlockError('EINVAL', `A block device must be specified for "${role}"`, { node: name })
-      return child
-    },
+    requireChild: (role) => children.require(name, role, undefined, defaults),
+    children: (list, implicit = []) => children.takeList(name, list, implicit, defaults),
     events,
   }
 }
@@ -389,7 +386,7 @@ function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | un
     )
   const keys = [...unknown, ...untaken]
   const isBacking = (key: string): boolean => key === 'backing' || key.startsWith('backing.')
-  if (keys.some(isBacking) && !rolesOf(driver).includes('backing'))
+  if (keys.some(isBacking) && !hasBackingFiles(driver))
     return new BlockError('EINVAL', `Driver doesn't support backing files`)
   const [key] = keys
   if (key === undefined) return undefined

@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
+import { type ChildKinds, cow, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
-import { findNode, type OpenEnvironment } from '../graph/environment.ts'
+import { findNode } from '../graph/environment.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { bool, integer, type RawOptions } from '../text/options.ts'
 import { openNode } from './open.ts'
@@ -25,10 +27,10 @@ const storyDriver = (story: Story, name: string, kind: 'protocol' | 'format') =>
     kind,
     options: { lazy: bool('may change', false), fixed: integer('may not change', 1) },
     mutableOptions: ['lazy'],
-    children: kind === 'format' ? ['file', 'backing'] : [],
+    children: (kind === 'format' ? { file: storage, backing: cow } : {}) as ChildKinds,
     async open(context) {
       const file = kind === 'format' ? await context.requireChild('file') : undefined
-      await context.child('backing')
+      if (file) await context.child('backing')
       const ops: NodeOps = {
         size: () => 512,
         read: async (_, into) => void into.fill(0),

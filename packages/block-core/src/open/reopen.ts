@@ -2,11 +2,11 @@
 
 import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
-import { gainWriting, requireUse } from '../graph/access.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
+import { takeChildValue } from '../graph/child-options.ts'
 import {
   type CommonOptions,
   type Inherited,
@@ -14,12 +14,12 @@ import {
   splitDriverOptions,
   takeCommon,
 } from '../graph/common-options.ts'
-import { type NodeOrigin, type OpenEnvironment, originOf, setOrigin, tableOf } from '../graph/environment.ts'
+import { tableOf } from '../graph/environment.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
-import type { Edge, LinkedNode } from '../graph/links.ts'
+import type { Edge, LinkedNode, NodeOrigin } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { nodeTitle } from '../graph/node-text.ts'
-import { reservePermissions, settlePermissions } from '../graph/permissions.ts'
+import { gainWriting, moveEdges, reserveMoves, updatePermissions } from '../graph/permissions.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 
@@ -69,18 +69,16 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
     const changes = planReopen(node, request)
     const nodes = changes.map((change) => change.node)
     const end = gainWriting(becomingWritable(changes).map((change) => change.node))
-    let release: (() => void)[] = []
+    let release: (() => void) | undefined
     try {
-      settlePermissions(nodes)
-      release = changes.flatMap(({ replaced }) =>
-        replaced.map((swap) => reservePermissions(swap.edge, swap.node)),
-      )
+      updatePermissions(nodes)
+      release = reserveMoves(changes.flatMap(({ replaced }) => replaced))
       await flushChanges(node, changes)
       await applyChanges(changes)
     } finally {
       end()
-      for (const give of release) give()
-      settlePermissions(nodes)
+      release?.()
+      updatePermissions(nodes)
     }
   })
 }
@@ -99,7 +97,6 @@ function planReopen(root: LinkedNode, { readOnly, cache = {}, options = {} }: Re
   const changes: Change[] = []
   plan(root, mergeOptions(core, nestOptions(options)), undefined, changes)
   for (const change of changes) checkAccess(change, changes)
-  for (const { edge, node } of changes.flatMap(({ replaced }) => replaced)) requireUse(edge, node)
   return changes
 }
 
@@ -109,15 +106,15 @@ function plan(
   inherited: Inherited | undefined,
   changes: Change[],
 ): void {
-  const origin = originOf(node)
+  const { origin } = node
   if (!origin)
     throw new BlockError('ENOTSUP', `${nodeTitle(node)} was not opened from options`, { node: node.name })
   const { config: before } = node
   const own: Record<string, unknown> = { ...given }
-  const childOptions = new Map<ChildRole, unknown>()
+  const childOptions = new Map<string, unknown>()
   for (const role of node.children.keys()) {
-    if (own[role] !== undefined) childOptions.set(role, own[role])
-    delete own[role]
+    const value = takeChildValue(own, role)
+    if (value !== undefined) childOptions.set(role, value)
   }
   if (own['backing'] === null) delete own['backing']
   for (const role of ['file', 'backing']) {
@@ -148,7 +145,7 @@ function plan(
   for (const [role, edge] of node.children) {
     const below = childOptions.get(role)
     const tree = isTree(below) ? below : {}
-    const isOwned = originOf(edge.node)?.parent === node.name
+    const isOwned = edge.node.origin?.parent === node.name
     if (replaced.some((swap) => swap.edge === edge) || changes.some((change) => change.node === edge.node))
       continue
     if (!isOwned) {
@@ -156,13 +153,13 @@ function plan(
       if (key !== undefined) throw cannotChange(key)
       continue
     }
-    const readOnly = role === 'backing' ? true : after.readOnly
+    const readOnly = edge.kind.isBacking ? true : after.readOnly
     const defaults = {
       ...after,
       readOnly,
       unmap: true,
       forceShare,
-      autoReadOnly: role !== 'backing' && autoReadOnly,
+      autoReadOnly: !edge.kind.isBacking && autoReadOnly,
     }
     plan(edge.node, tree, defaults, changes)
   }
@@ -226,7 +223,7 @@ const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a)
 /** The node that replaces a child, if any. */
 function replacement(
   parent: LinkedNode,
-  role: ChildRole,
+  role: string,
   value: unknown,
   { environment }: NodeOrigin,
 ): { edge: Edge; node: LinkedNode }[] {
@@ -273,14 +270,14 @@ function checkAccess({ node, after, replaced, origin }: Change, changes: readonl
   if (!after.readOnly) {
     if (!node.ops.write)
       throw new BlockError('EPERM', `Node '${node.name}' is read only`, { node: node.name })
-    for (const [role, edge] of node.children) {
+    for (const edge of node.children.values()) {
       const below = replaced.find((swap) => swap.edge === edge)?.node ?? edge.node
-      if (role !== 'backing' && readOnlyAfter(below)) refuse()
+      if (!edge.kind.isBacking && readOnlyAfter(below)) refuse()
     }
     return
   }
-  for (const [parent, role] of tableOf(origin.environment).parentsOf(node)) {
-    if (role !== 'backing' && !readOnlyAfter(parent)) refuse()
+  for (const [parent, edge] of tableOf(origin.environment).parentsOf(node)) {
+    if (!edge.kind.isBacking && !readOnlyAfter(parent)) refuse()
   }
 }
 
@@ -348,7 +345,7 @@ async function prepareDriver(
 async function commit({ node, after, origin }: Change, step: PreparedReopen | undefined): Promise<void> {
   await step?.commit()
   node.reconfigure(after)
-  setOrigin(node, origin)
+  node.origin = origin
 }
 
 /** Undoes a change because a later one failed. The later failure is the one to report. */
@@ -365,7 +362,7 @@ async function undo({ node, before, optionsBefore }: Change): Promise<void> {
 async function replaceChildren({ replaced }: Change): Promise<void> {
   for (const { edge, node } of replaced) {
     const old = edge.node
-    edge.replace(node)
+    moveEdges([edge], node)
     await old.releasedBy(edge)
   }
 }

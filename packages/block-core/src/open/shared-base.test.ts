@@ -1,21 +1,22 @@
 /** Opening an image on a base with many users: the cost does not grow with their number. */
 import { describe, expect, it } from 'vitest'
+import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { passThrough } from '../drivers/pass-through.ts'
-import type { OpenEnvironment } from '../graph/environment.ts'
-import { looks } from '../graph/parent-edges.ts'
+import { looks } from '../graph/uses.ts'
 import { openNode } from './open.ts'
 
 /** A format with a backing file, which does not share its file with writers. */
 const format = defineDriver({
   name: 'format',
   kind: 'format',
-  children: ['file', 'backing'],
+  children: { file: storage, backing: cow },
   async open(context): Promise<NodeOps> {
     const file = await context.requireChild('file')
     await context.child('backing')
@@ -28,7 +29,7 @@ const placed = defineDriver({
   name: 'placed',
   kind: 'protocol',
   open: async (): Promise<NodeOps> => ({
-    place: 'the only one',
+    identity: 'the only one',
     size: () => 65536,
     read: async () => undefined,
     write: async () => undefined,
@@ -72,11 +73,11 @@ describe('opening and closing', () => {
     const environment = { registry: new DriverRegistry([memory, format, placed]), host: denyHost }
     const base = await openNode(environment, { driver: 'memory', size: 65536, 'read-only': readOnly })
     const cost = async (count: number): Promise<number> => {
-      const before = looks.edges
+      const before = looks.uses
       const nodes: BlockNode[] = []
       for (let i = 0; i < count; i++) nodes.push(await open(environment, base))
       for (const node of nodes) await node.close()
-      return (looks.edges - before) / count
+      return (looks.uses - before) / count
     }
     const few = await cost(10)
     expect(few).toBeGreaterThan(0)

@@ -1,12 +1,14 @@
 /** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
 
 import { BlockError } from '../base/errors.ts'
+import { type ChildKind, type ChildKinds, cow, data, filtered, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, BlockDriver, OpenContext } from '../contract/driver.ts'
-import type { ChildRole } from '../contract/driver-facts.ts'
+import type { DriverFacts } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import { PLAIN_CONFIG } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
@@ -19,7 +21,7 @@ export interface TestNodeOptions {
   readonly name?: string
   /** Options of the driver, in either spelling. */
   readonly options?: RawOptions
-  readonly children?: Partial<Record<ChildRole, BlockNode>>
+  readonly children?: Readonly<Record<string, BlockNode>>
   readonly config?: Partial<NodeConfig>
   /** The driver was guessed from the content. Default: no. */
   readonly probed?: boolean
@@ -40,7 +42,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
   }: TestNodeOptions = {},
 ): Promise<BlockNode> {
   const config: NodeConfig = { ...PLAIN_CONFIG, ...changes }
-  const edges = edgesOf(name, children)
+  const edges = edgesOf(name, children, driver)
   let node: LinkedNode | undefined
   const early: ((opened: LinkedNode) => void)[] = []
   const tell = (what: (opened: LinkedNode) => void): void => {
@@ -59,12 +61,13 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     probed,
     otherFormat,
     options: parseOptions(driver.options ?? ({} as O), options),
-    child: async (role: ChildRole) => edges.get(role),
-    async requireChild(role: ChildRole) {
+    child: async (role) => edges.get(role),
+    async requireChild(role) {
       const edge = edges.get(role)
       if (!edge) throw new BlockError('EINVAL', `A block device must be specified for "${role}"`)
       return edge
     },
+    children: async (list) => [...edges.values()].filter(({ role }) => role.startsWith(`${list}.`)),
     events: {
       corrupt: (event) => tell((opened) => opened.markCorrupt(event)),
       repair: (report) => tell((opened) => opened.emit('repair', report)),
@@ -91,7 +94,7 @@ export function nodeOf(
     filename: '',
     config: { ...PLAIN_CONFIG, ...config },
     ops,
-    children: edgesOf(name, children),
+    children: edgesOf(name, children, driver),
   })
 }
 
@@ -99,14 +102,25 @@ export function nodeOf(
 export const makeNode = (init: NodeInit): LinkedNode => new GraphNode(init)
 
 /** An edge to a node that belongs to no node above. */
-export const edgeTo = (node: BlockNode, role: ChildRole = 'file', parent = 'test'): Edge =>
-  new GraphEdge(role, parent, linkedNode(node))
+export const edgeTo = (
+  node: BlockNode,
+  role = 'file',
+  parent = 'test',
+  kind: ChildKind = USUAL[role] ?? storage,
+): Edge => new GraphEdge(role, kind, parent, linkedNode(node))
 
-function edgesOf(parent: string, children: Partial<Record<ChildRole, BlockNode>>): Map<ChildRole, Edge> {
-  const edges = new Map<ChildRole, Edge>()
-  for (const [role, node] of Object.entries(children) as [ChildRole, BlockNode][])
-    edges.set(role, edgeTo(node, role, parent))
-  return edges
+/** The usual children, for drivers that declare none. */
+const USUAL: ChildKinds = { file: storage, backing: cow, 'data-file': data, image: filtered }
+
+function edgesOf(
+  parent: string,
+  children: Readonly<Record<string, BlockNode>>,
+  driver: DriverFacts,
+): Map<string, Edge> {
+  const kindFor = (role: string): ChildKind | undefined => kindOf(childrenOf(driver), role)
+  return new Map(
+    Object.entries(children).map(([role, node]) => [role, edgeTo(node, role, parent, kindFor(role))]),
+  )
 }
 
 /** The whole content of a node, in memory. */

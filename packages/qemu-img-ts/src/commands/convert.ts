@@ -292,7 +292,7 @@ function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly Blo
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
 function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
-  if (driver.sharesFile && file) return isZeroWhenNew(file.node)
+  if (file?.kind.shows) return isZeroWhenNew(file.node)
   return driver.kind === 'format' || node.growable
 }
 

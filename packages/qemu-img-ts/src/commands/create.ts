@@ -2,7 +2,7 @@
 import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
 import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
-import { filesOfChain, findSame, placeOfName } from '../images/same-file.ts'
+import { filesOfChain, findSame, identityOfName } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { asksForHelp, optionList, shownOptions } from '../kit/option-list.ts'
 import { requireSize } from '../kit/size-text.ts'
@@ -97,8 +97,9 @@ async function refuseOwnFiles({ environment }: CreateCall, { filename, given }: 
       )
   }
   if (data === undefined) return
-  const place = await placeOfName(environment, filename)
-  const isSame = place === undefined ? data === filename : place === (await placeOfName(environment, data))
+  const identity = await identityOfName(environment, filename)
+  const isSame =
+    identity === undefined ? data === filename : identity === (await identityOfName(environment, data))
   if (isSame) throw new Failure('Error: Trying to create an image with the same filename as its data file')
 }
 

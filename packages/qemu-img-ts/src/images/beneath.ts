@@ -37,8 +37,8 @@ function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): b
   const [a, b] = [skipFilters(one), skipFilters(other)]
   const { driver } = a
   if (driver !== b.driver || a.children.size !== b.children.size) return false
-  if (driver.kind === 'protocol') return a.ops.place !== undefined && a.ops.place === b.ops.place
-  if ([a, b].some(({ config }) => driver.isWindow?.(config.explicit))) return false
+  if (driver.kind === 'protocol') return a.ops.identity !== undefined && a.ops.identity === b.ops.identity
+  if ([a, b].some(({ config, file }) => file?.kind.shows?.(config.explicit) === 'part')) return false
   return [...a.children].every(([role, edge]) => isSameDisk(edge.node, b.children.get(role)?.node))
 }
 

@@ -6,7 +6,7 @@ import { type BlockNode, type OpenEnvironment, openNode, resolveBackingFilename 
 import { filenameToOptions } from '@vmblock/cli'
 import { placeOf } from './image.ts'
 
-/** Names of files by their identity (`NodeOps.place`). */
+/** Names of files by their identity (`NodeOps.identity`). */
 export type Files = Map<string, string>
 
 /** Limit of backing files to follow: the longest chain allowed. */
@@ -14,11 +14,10 @@ const LONGEST_CHAIN = 200
 
 /** The files that an open image consists of. @param written only those that it writes: no backing files */
 export function filesOf(node: BlockNode, written = false): Files {
-  const { place } = node.ops
-  const files: Files = new Map(place === undefined ? [] : [[place, node.filename]])
-  for (const [role, { node: below }] of node.children)
-    if (role !== 'backing' || !written)
-      for (const [key, name] of filesOf(below, written)) files.set(key, name)
+  const { identity } = node.ops
+  const files: Files = new Map(identity === undefined ? [] : [[identity, node.filename]])
+  for (const { kind, node: below } of node.children.values())
+    if (!kind.isBacking || !written) for (const [key, name] of filesOf(below, written)) files.set(key, name)
   return files
 }
 
@@ -27,12 +26,15 @@ const look = ({ registry, host }: OpenEnvironment, options: Record<string, unkno
   openNode({ registry, host }, { ...options, 'read-only': true, 'force-share': true })
 
 /** The identity of the file that a name stands for. @returns undefined if there is none, or it is unknown */
-export async function placeOfName(environment: OpenEnvironment, name: string): Promise<string | undefined> {
+export async function identityOfName(
+  environment: OpenEnvironment,
+  name: string,
+): Promise<string | undefined> {
   try {
     const node = await look(environment, filenameToOptions(environment.registry, name))
-    const { place } = node.ops
+    const { identity } = node.ops
     await node.close()
-    return place
+    return identity
   } catch {
     return undefined
   }
@@ -50,12 +52,12 @@ export async function filesOfChain(
     const options = { filename, ...(driver !== undefined && { driver }), backing: null }
     const node: BlockNode | undefined = await look(environment, options).catch(() => undefined)
     if (!node) {
-      const place = await placeOfName(environment, filename)
-      if (place !== undefined) files.set(place, filename)
+      const identity = await identityOfName(environment, filename)
+      if (identity !== undefined) files.set(identity, filename)
       break
     }
     const before = files.size
-    for (const [place, below] of filesOf(node)) files.set(place, below)
+    for (const [identity, below] of filesOf(node)) files.set(identity, below)
     const { backingFilename, backingFormat } = await node.info()
     ;[filename, driver] = [
       backingFilename === undefined ? undefined : resolveBackingFilename(placeOf(node), backingFilename),
@@ -75,8 +77,8 @@ export async function findSame(
   files: Files,
 ): Promise<{ readonly name: string; readonly called: string } | undefined> {
   for (const name of names) {
-    const place = name === undefined ? undefined : await placeOfName(environment, name)
-    const called = place === undefined ? undefined : files.get(place)
+    const identity = name === undefined ? undefined : await identityOfName(environment, name)
+    const called = identity === undefined ? undefined : files.get(identity)
     if (name !== undefined && called !== undefined) return { name, called }
   }
   return undefined

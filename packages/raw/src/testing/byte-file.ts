@@ -89,7 +89,7 @@ export const fileNode = (file: NodeOps): BlockNode =>
 
 /** Opens the raw driver over `file`. */
 export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
-  const child = edgeTo(fileNode(file), 'file', 'raw0')
+  const child = edgeTo(fileNode(file), 'file', 'raw0', raw.children?.['file'])
   const warnings: string[] = []
   const ops = await raw.open({
     nodeName: 'raw0',
@@ -105,9 +105,10 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     options: parseOptions(rawOptions, how.options ?? {}),
     child: async () => child,
     requireChild: async () => child,
+    children: async () => [],
     events: { corrupt() {}, repair() {}, warn: (line) => void warnings.push(line) },
   })
-  const children = new Map([['file' as const, child]])
+  const children = new Map([['file', child]])
   const disk = makeNode({
     name: 'raw0',
     driver: raw,

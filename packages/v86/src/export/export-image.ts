@@ -166,7 +166,7 @@ async function makeSound(
     if (backingFile) throw new BlockError('EINVAL', `an image of format '${driver.name}' has no backing file`)
     return
   }
-  const backing = driver.children?.includes('backing') ? { backing: null } : {}
+  const backing = driver.children?.['backing'] ? { backing: null } : {}
   const image = await openNode(environment, { driver: driver.name, file, ...backing })
   let end: number | undefined
   try {

@@ -1,6 +1,7 @@
 import { linkSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -11,7 +12,8 @@ import { ScratchFiles } from '../node/scratch-files.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import type { RawOptions } from '../text/options.ts'
-import { requireUnused, unshareWrites } from './access.ts'
+import { requireIdentityUnused } from './identity.ts'
+import { unshareWrites } from './permissions.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
@@ -20,7 +22,7 @@ afterAll(() => scratch.remove())
 const tables = defineDriver({
   name: 'tables',
   kind: 'format',
-  children: ['file', 'backing'],
+  children: { file: storage, backing: cow },
   async open(context) {
     const child = await context.requireChild('file')
     await context.child('backing')
@@ -30,7 +32,7 @@ const tables = defineDriver({
 const plain = defineDriver({
   name: 'plain',
   kind: 'format',
-  sharesFile: true,
+  children: { file: sharedStorage() },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
@@ -126,7 +128,7 @@ describe('one file, by several nodes', () => {
     expect(reader.size).toBe(4096)
     await reader.close()
     await create()
-    expect(() => requireUnused('file:1:1', 'x')).not.toThrow()
+    expect(() => requireIdentityUnused('file:1:1', 'x')).not.toThrow()
   })
 
   it('is neither written nor emptied under a reader who relies on it', async () => {

@@ -30,6 +30,9 @@ const loadWatch = loadOnce('error policies and latencies', () => import('./reque
 /** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
 const PASSED_ON = ['resize', 'corrupt', 'repair', 'warn', 'close'] as const satisfies (keyof NodeEvents)[]
 
+/** Turns of the microtask queue that a result takes at most from the root to the caller of the handle. */
+const STEPS = 8
+
 /** An open disk: see the head of this file. Usable wherever a {@link BlockNode} is; then its root is meant. */
 export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   #root: LinkedNode
@@ -248,8 +251,10 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
 
   // ---- life cycle ----
 
-  drain(): Promise<void> {
-    return this.#root.drain()
+  async drain(): Promise<void> {
+    await this.#root.drain()
+    // The root is done before its results have passed through the promises of this handle.
+    for (let step = 0; step < STEPS; step++) await undefined
   }
   drained<T>(body: () => Promise<T>): Promise<T> {
     return this.#onRoot((node) => node.drained(body))

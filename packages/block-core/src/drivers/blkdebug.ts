@@ -55,6 +55,7 @@ function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimit
     maxWriteZeroes: maxWriteZero || below.maxWriteZeroes,
     discardAlignment: optDiscard || below.discardAlignment,
     maxDiscard: maxDiscard || below.maxDiscard,
+    compressedAlignment: below.compressedAlignment,
   }
 }
 

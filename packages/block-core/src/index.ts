@@ -56,11 +56,12 @@ export { filePreallocation } from './contract/preallocation.ts'
 export { DriverRegistry } from './contract/registry.ts'
 export * from './contract/reports.ts'
 export * from './contract/requests.ts'
+export { type AroundRequest, aroundRequests, type FilteredRequest } from './drivers/around-requests.ts'
 export { type BlkdebugHost, blkdebug, createBlkdebug } from './drivers/blkdebug.ts'
 export { copyOnRead } from './drivers/copy-on-read.ts'
 export { MEMORY_PAGE, type MemoryFromBytesOptions, memory, memoryFromBytes } from './drivers/memory.ts'
 export { nullCo } from './drivers/null-co.ts'
-export { passThrough, passThroughFilter } from './drivers/pass-through.ts'
+export { type OpsChanges, passThrough, passThroughFilter } from './drivers/pass-through.ts'
 export {
   type LogCounts,
   type LogEntry,

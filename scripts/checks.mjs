@@ -12,6 +12,7 @@ export const CHECKS = [
     ...['-p', 'tsconfig.json', '--incremental', '--tsBuildInfoFile', '.cache/types.tsbuildinfo'],
   ),
   check('doc comments', '../scripts/check-docs.mjs'),
+  check('layers', '../scripts/check-layers.mjs'),
 ]
 
 /** `npm test` alone checks what users will install. */

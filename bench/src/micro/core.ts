@@ -1,6 +1,7 @@
 /** Hot functions of the block layer itself: zero detection, the cache of tables, locks, flushes. */
 import {
   type BlockChild,
+  type BlockNode,
   DriverRegistry,
   defineDriver,
   denyHost,
@@ -8,6 +9,7 @@ import {
   Mutex,
   memory,
   type NodeOps,
+  type NodeOptions,
   nullCo,
   openNode,
   passThrough,
@@ -114,6 +116,26 @@ const flushed = (name: string, together: number, writes: boolean): Micro => ({
   },
 })
 
+const NULL: NodeOptions = { driver: 'null-co', size: 2 ** 30 }
+const WRITE_THROUGH: NodeOptions = { ...NULL, cache: { writeback: false } }
+const FILTERED: NodeOptions = { driver: 'lender', file: NULL }
+
+const requests = (
+  name: string,
+  options: NodeOptions,
+  request: (node: BlockNode, offset: number, buffer: Uint8Array) => Promise<unknown>,
+): Micro => ({
+  name,
+  batch: BATCH,
+  async prepare() {
+    const node = await openNode(environment, options)
+    const buffer = new Uint8Array(4096).fill(1)
+    return async () => {
+      for (let i = 0; i < BATCH; i++) await request(node, (i * 4096) % 2 ** 20, buffer)
+    }
+  },
+})
+
 /** The hot functions of the block layer. */
 export const coreMicros: readonly Micro[] = [
   zeroes('zero detection, 4 KiB of zeroes', 4096, undefined, FEW),
@@ -164,15 +186,12 @@ export const coreMicros: readonly Micro[] = [
   flushed('flush queue, nothing written', 1, false),
   flushed('flush queue, a flush each', 1, true),
   flushed('flush queue, 64 flushes at a time', 64, true),
-  {
-    name: 'read 4 KiB of null-co',
-    batch: BATCH,
-    async prepare() {
-      const node = await openNode(environment, { driver: 'null-co', size: 2 ** 30 })
-      const buffer = new Uint8Array(4096)
-      return async () => {
-        for (let i = 0; i < BATCH; i++) await node.read((i * 4096) % 2 ** 20, buffer)
-      }
-    },
-  },
+  requests('read 4 KiB of null-co', NULL, (node, at, buffer) => node.read(at, buffer)),
+  requests('write 4 KiB to null-co', NULL, (node, at, buffer) => node.write(at, buffer)),
+  requests('write 4 KiB to null-co, write-through', WRITE_THROUGH, (node, at, buffer) =>
+    node.write(at, buffer),
+  ),
+  requests('block status of null-co', NULL, (node, at) => node.blockStatus(at, 4096)),
+  requests('read 4 KiB through a filter', FILTERED, (node, at, buffer) => node.read(at, buffer)),
+  requests('write 4 KiB through a filter', FILTERED, (node, at, buffer) => node.write(at, buffer)),
 ]

@@ -4,6 +4,7 @@
  */
 import type { EventEmitter } from 'eventemitter3'
 import type { Bytes } from '../base/arguments.ts'
+import type { ChangeObserver } from './changes.ts'
 import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { DriverFacts } from './driver-facts.ts'
@@ -84,7 +85,12 @@ export interface BlockNode extends EventEmitter<NodeEvents> {
    *   closed, ECANCELED
    */
   write(offset: number, from: Bytes, flags?: WriteFlags): Promise<void>
-  /** Writes data compressed, if the format can. `offset` must start a cluster. @throws BlockError ENOTSUP */
+  /**
+   * Writes data compressed, if the format can: whole clusters ({@link BlockLimits.compressedAlignment}), the last of
+   * which may end with the disk.
+   *
+   * @throws BlockError ENOTSUP; EINVAL for part of a cluster; what {@link write} throws
+   */
   writeCompressed(offset: number, from: Bytes): Promise<void>
   /** Makes a range read as zeroes: by the driver's zero writes, else (unless `noFallback`) by zero bytes. */
   writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void>
@@ -118,6 +124,18 @@ export interface BlockNode extends EventEmitter<NodeEvents> {
   readVmState(offset: number, into: Bytes): Promise<void>
   /** Writes to the VM state area; `offset` counts from its start. @throws BlockError ENOTSUP, EPERM */
   writeVmState(offset: number, from: Bytes): Promise<void>
+  /**
+   * Tells `observer` of every change that is made through this node and begins from now on: requests of its users
+   * and of the nodes above, and operations on the whole node. Not of what changes below it (a backing file that is
+   * written, or exchanged), nor of the VM state, which is no part of the disk.
+   *
+   * A point in time has no change in flight: `await node.withoutWrites(async () => node.observe(observer))`.
+   * While a node is observed, changes that overlap run one after another.
+   *
+   * @returns ends the observation; from then on nothing is told
+   * @throws BlockError EINVAL for something that is no observer
+   */
+  observe(observer: ChangeObserver): () => void
   /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
   debugEvent(event: DebugEvent): void | Promise<void>
 

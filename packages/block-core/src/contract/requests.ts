@@ -29,6 +29,12 @@ export interface BlockLimits {
   readonly discardAlignment: number
   /** Longest discard passed to the driver. Default: no limit. */
   readonly maxDiscard: number
+  /**
+   * Compressed writes are whole multiples of this from a multiple of this on, but may end with the disk: the
+   * cluster of the format. Longer ones are split by {@link maxTransfer}, but never within such a unit. Default:
+   * {@link requestAlignment}.
+   */
+  readonly compressedAlignment: number
 }
 
 /** How much of a grown area is allocated, and whether it is filled. */

@@ -8,6 +8,7 @@
 import { EventEmitter } from 'eventemitter3'
 import { type Bytes, isCount } from '../base/arguments.ts'
 import { loadOnce } from '../base/load-once.ts'
+import type { ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
 import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
@@ -49,6 +50,8 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
       [event, (...facts: readonly unknown[]) => void this.emit(event, ...(facts as [never]))] as const,
   )
   readonly #user: NodeUser
+  /** What listens to changes of the root, whatever node that is, with the end of each observation. */
+  readonly #observations = new Set<{ readonly observer: ChangeObserver; end: () => void }>()
 
   constructor(root: LinkedNode) {
     super()
@@ -221,6 +224,14 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   writeVmState(offset: number, from: Bytes): Promise<void> {
     return this.#onRoot((node) => node.writeVmState(offset, from), true)
   }
+  observe(observer: ChangeObserver): () => void {
+    const observation = { observer, end: this.#root.observe(observer) }
+    this.#observations.add(observation)
+    return () => {
+      this.#observations.delete(observation)
+      observation.end()
+    }
+  }
   debugEvent(event: DebugEvent): void | Promise<void> {
     return this.#root.debugEvent(event)
   }
@@ -305,11 +316,13 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     this.#root = root
     root.users.add(this.#user)
     for (const [event, listener] of this.#listeners) root.on(event, listener as never)
+    for (const observation of this.#observations) observation.end = root.observe(observation.observer)
   }
 
   #leave(): void {
     this.#root.users.delete(this.#user)
     for (const [event, listener] of this.#listeners) this.#root.off(event, listener as never)
+    for (const { end } of this.#observations) end()
   }
 
   #hold(): () => void {

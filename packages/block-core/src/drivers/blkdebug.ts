@@ -6,9 +6,10 @@ import { type BlockDriver, defineDriver } from '../contract/driver.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
 import { type OptionValues, type RawOptions, size, text } from '../text/options.ts'
+import { aroundRequests, type FilteredRequest } from './around-requests.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
-import { BlkdebugEngine } from './blkdebug-rules.ts'
-import { passThrough } from './pass-through.ts'
+import { BlkdebugEngine, type IoType } from './blkdebug-rules.ts'
+import { passThrough, statusBelow } from './pass-through.ts'
 
 const INT_MAX = 2 ** 31 - 1
 
@@ -31,8 +32,10 @@ export interface BlkdebugHost {
   readonly print?: (line: string) => void
 }
 
-/** The limits of the child, changed by the options; 0 leaves a limit as it is. @throws BlockError EINVAL */
-function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimits): BlockLimits {
+type Limits = OptionValues<typeof LIMIT_OPTIONS>
+
+/** @throws BlockError EINVAL */
+function checkLimits(options: Limits, below: BlockLimits): void {
   const check = (name: string, value: number, fits: (value: number) => boolean): void => {
     if (value !== 0 && (value >= INT_MAX || !fits(value)))
       throw new BlockError('EINVAL', `Cannot meet constraints with ${name} ${value}`)
@@ -49,14 +52,27 @@ function limitsOf(options: OptionValues<typeof LIMIT_OPTIONS>, below: BlockLimit
   check('max-write-zero', maxWriteZero, multipleOf(Math.max(optWriteZero, unit)))
   check('opt-discard', optDiscard, multipleOf(unit))
   check('max-discard', maxDiscard, multipleOf(Math.max(optDiscard, unit)))
-  return {
-    requestAlignment: align || below.requestAlignment,
-    maxTransfer: maxTransfer || below.maxTransfer,
-    writeZeroesAlignment: optWriteZero || below.writeZeroesAlignment,
-    maxWriteZeroes: maxWriteZero || below.maxWriteZeroes,
-    discardAlignment: optDiscard || below.discardAlignment,
-    maxDiscard: maxDiscard || below.maxDiscard,
-  }
+}
+
+/** The limits of the child, changed by the options; 0 leaves a limit as it is. */
+const limitsOf = (options: Limits, below: BlockLimits): BlockLimits => ({
+  requestAlignment: options.align || below.requestAlignment,
+  maxTransfer: options.maxTransfer || below.maxTransfer,
+  writeZeroesAlignment: options.optWriteZero || below.writeZeroesAlignment,
+  maxWriteZeroes: options.maxWriteZero || below.maxWriteZeroes,
+  discardAlignment: options.optDiscard || below.discardAlignment,
+  maxDiscard: options.maxDiscard || below.maxDiscard,
+  compressedAlignment: below.compressedAlignment,
+})
+
+/** Rules of a kind of request; the other kinds have none. */
+const IO_TYPE: { readonly [Kind in FilteredRequest['kind']]?: IoType } = {
+  read: 'read',
+  write: 'write',
+  writeZeroes: 'write-zeroes',
+  discard: 'discard',
+  flush: 'flush',
+  blockStatus: 'block-status',
 }
 
 /** Parses `blkdebug:CONFIG:IMAGE` into options; CONFIG may be empty. @throws BlockError EINVAL */
@@ -99,52 +115,40 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
       const { options } = context
       const engine = new BlkdebugEngine(joinRules(await readRules(options.config), options), print)
       const child = await context.requireChild('image')
-      const below = passThrough(child)
-      const limits = limitsOf(options, child.limits)
-      const smallestZero = Math.max(limits.requestAlignment, limits.writeZeroesAlignment)
-      const ops: NodeOps = {
-        ...below,
-        limits,
-        async read(offset, into) {
-          await engine.check('read', offset, into.length)
-          await child.read(offset, into)
+      checkLimits(options, child.limits)
+      const smallestZero = (): number => {
+        const { requestAlignment, writeZeroesAlignment } = limitsOf(options, child.limits)
+        return Math.max(requestAlignment, writeZeroesAlignment)
+      }
+      const writeZeroes: NodeOps['writeZeroes'] = (...args) => child.writeZeroes(...args)
+      const discard: NodeOps['discard'] = (...args) => child.discard(...args)
+      const below = passThrough(child, {
+        get limits() {
+          return limitsOf(options, child.limits)
         },
-        async flush() {
-          await engine.check('flush')
-          await child.flush()
+        // Also if the child's driver has neither: then the child's node writes zero bytes, or discards nothing.
+        get writeZeroes() {
+          return child.node.ops.write && writeZeroes
         },
-        ...(below.write && {
-          async write(offset, from, flags) {
-            await engine.check('write', offset, from.length)
-            await child.write(offset, from, flags)
-          },
-        }),
-        ...(below.write && {
-          async writeZeroes(offset, bytes, flags) {
-            // As in QEMU, pieces below the alignment are left to the fallback, so that it gets tested.
-            if (bytes < smallestZero) throw new BlockError('ENOTSUP', 'below the alignment of zero writes')
-            await engine.check('write-zeroes', offset, bytes)
-            await child.writeZeroes(offset, bytes, flags)
-          },
-        }),
-        ...(below.write && {
-          async discard(offset, bytes) {
-            await engine.check('discard', offset, bytes)
-            await child.discard(offset, bytes)
-          },
-        }),
-        async blockStatus(offset, bytes) {
-          await engine.check('block-status', offset, bytes)
-          return { bytes, allocated: true, data: true, zero: false, host: { child, offset }, forward: true }
+        get discard() {
+          return child.node.ops.write && discard
         },
+        blockStatus: async (offset, bytes) => statusBelow(child, offset, bytes),
         // Not passed on: as in QEMU, a second blkdebug further down only receives the steps of its own node.
         debugEvent: (event) => engine.event(event),
         breakpoints: engine,
         close: async () => engine.end(),
         crash: () => engine.end(),
-      }
+      })
       await engine.event('none')
-      return ops
+      return aroundRequests(below, async ({ kind, offset, bytes }, run) => {
+        // As in QEMU, pieces below the alignment are left to the fallback, so that it gets tested.
+        if (kind === 'writeZeroes' && bytes < smallestZero())
+          throw new BlockError('ENOTSUP', 'below the alignment of zero writes')
+        const type = IO_TYPE[kind]
+        if (type) await engine.check(type, offset, bytes)
+        return run()
+      })
     },
   })
 }

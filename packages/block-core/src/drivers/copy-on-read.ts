@@ -6,6 +6,7 @@ import { filteredAndFilled } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockChild } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { aroundRequests } from './around-requests.ts'
 import { passThrough } from './pass-through.ts'
 
 /** Most bytes copied at once: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */
@@ -16,8 +17,8 @@ const LONGEST_COPY = 128 * 2 ** 20
  * clusters. Zeroes become zero clusters, so that a later change of the backing file cannot show through.
  */
 function copyingReads(child: BlockChild, clusterSize: number): NodeOps['read'] {
-  const unit = Math.max(clusterSize, child.limits.requestAlignment)
   return async (offset, into) => {
+    const unit = Math.max(clusterSize, child.limits.requestAlignment)
     const end = offset + into.length
     for (let at = offset; at < end; ) {
       const status = await child.blockStatus(at, end - at)
@@ -52,33 +53,12 @@ export const copyOnRead = defineDriver({
     if (child.readOnly) throw new BlockError('EPERM', 'Block node is read-only', { node: context.nodeName })
     const { clusterSize = 1 } = await child.node.info()
     const ranges = new RangeTracker()
-    const below = passThrough(child)
-    const read = copyingReads(child, clusterSize)
-    const clusters = (offset: number, bytes: number): readonly [start: number, length: number] => {
-      const start = alignDown(offset, clusterSize)
-      return [start, alignUp(offset + bytes, clusterSize) - start]
-    }
-    const { write, writeZeroes, writeCompressed, discard } = below
-    return {
-      ...below,
+    const below = passThrough(child, { read: copyingReads(child, clusterSize) })
+    return aroundRequests(below, ({ kind, offset, bytes }, run) => {
+      if (kind === 'flush' || kind === 'truncate' || kind === 'blockStatus') return run()
       // A copy must not overwrite data written between the copy's read and its write.
-      read: (offset, into) => ranges.run(...clusters(offset, into.length), true, () => read(offset, into)),
-      ...(write && {
-        write: (offset, from, flags) =>
-          ranges.run(...clusters(offset, from.length), false, () => write(offset, from, flags)),
-      }),
-      ...(writeZeroes && {
-        writeZeroes: (offset, bytes, flags) =>
-          ranges.run(...clusters(offset, bytes), false, () => writeZeroes(offset, bytes, flags)),
-      }),
-      ...(writeCompressed && {
-        writeCompressed: (offset, from) =>
-          ranges.run(...clusters(offset, from.length), false, () => writeCompressed(offset, from)),
-      }),
-      ...(discard && {
-        discard: (offset, bytes) =>
-          ranges.run(...clusters(offset, bytes), false, () => discard(offset, bytes)),
-      }),
-    }
+      const start = alignDown(offset, clusterSize)
+      return ranges.run(start, alignUp(offset + bytes, clusterSize) - start, kind === 'read', run)
+    })
   },
 })

@@ -9,10 +9,10 @@ import { shared } from '../base/shared-state.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import type { WriteFlags } from '../contract/requests.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { bool, type OptionType, text } from '../text/options.ts'
+import { aroundRequests, type FilteredRequest } from './around-requests.ts'
 import { passThrough } from './pass-through.ts'
 
 /** One recorded request. Offsets and lengths in bytes. */
@@ -129,17 +129,18 @@ export class WriteLog {
   }
 
   /** Runs a request to one of the disks and records its times. */
-  async record(request: LoggedRequest, run: () => Promise<void>, disk = ''): Promise<void> {
+  async record<T>(request: LoggedRequest, run: () => Promise<T>, disk = ''): Promise<T> {
     const submitted = this.#now++
     const entry: Open<LogEntry> = { ...request, disk, submitted, completed: undefined, failed: false }
     this.#entries.push(entry)
     try {
-      await run()
+      const result = await run()
+      entry.completed = this.#now++
+      return result
     } catch (error) {
       entry.failed = true
       throw error
     }
-    entry.completed = this.#now++
   }
 }
 
@@ -181,48 +182,37 @@ export const writeLog = defineDriver({
     const child = await context.requireChild('file')
     const { recordData, disk } = context.options
     const log = context.options.log ?? new WriteLog({ recordData })
-    const record = (request: LoggedRequest, run: () => Promise<void>): Promise<void> =>
-      log.record(request, run, disk)
     const keeps = log.recordData && recordData
-    const below = passThrough(child)
-    const ops: NodeOps = {
-      ...below,
-      flush: () => record({ kind: 'flush', offset: 0, bytes: 0 }, () => child.flush()),
-      ...(below.write && {
-        write(offset: number, from: Uint8Array, flags: WriteFlags) {
-          // Copied now: the caller may reuse the buffer once the write has completed.
-          const data = keeps ? new Uint8Array(from) : undefined
-          const request = {
-            kind: 'write',
-            offset,
-            bytes: from.length,
-            data,
-            fua: flags.fua === true,
-          } as const
-          return record(request, () => child.write(offset, from, flags))
-        },
-      }),
-      ...(below.writeZeroes && {
-        writeZeroes(offset: number, bytes: number, flags: WriteFlags) {
-          const { fua = false, mayUnmap = false } = flags
-          return record({ kind: 'write-zeroes', offset, bytes, fua, mayUnmap }, () =>
-            child.writeZeroes(offset, bytes, flags),
-          )
-        },
-      }),
-      ...(below.discard && {
-        discard: (offset: number, bytes: number) =>
-          record({ kind: 'discard', offset, bytes }, () => child.discard(offset, bytes)),
-      }),
-      ...(below.truncate && {
-        truncate: (size, options) =>
-          record({ kind: 'truncate', offset: 0, bytes: 0, size }, () => child.truncate(size, options)),
-      }),
-    }
     // Their effect on the disk depends on the format below, so they could not be recorded.
-    delete (ops as Open<NodeOps>).writeCompressed
-    delete (ops as Open<NodeOps>).writeVmState
+    const below = passThrough(child, { writeCompressed: undefined, writeVmState: undefined })
+    const ops = aroundRequests(below, (request, run) => {
+      const logged = loggedRequest(request, keeps)
+      return logged ? log.record(logged, run, disk) : run()
+    })
     logs.set(ops, log)
     return ops
   },
 })
+
+/** @returns undefined for a request that changes nothing, and makes nothing durable */
+function loggedRequest(request: FilteredRequest, keeps: boolean): LoggedRequest | undefined {
+  const { kind, offset, bytes } = request
+  switch (kind) {
+    case 'write': {
+      // Copied now: the caller may reuse the buffer once the write has completed.
+      const data = keeps ? new Uint8Array(request.data) : undefined
+      return { kind, offset, bytes, data, fua: request.flags.fua === true }
+    }
+    case 'writeZeroes': {
+      const { fua = false, mayUnmap = false } = request.flags
+      return { kind: 'write-zeroes', offset, bytes, fua, mayUnmap }
+    }
+    case 'truncate':
+      return { kind, offset, bytes, size: request.size }
+    case 'discard':
+    case 'flush':
+      return { kind, offset, bytes }
+    default:
+      return undefined
+  }
+}

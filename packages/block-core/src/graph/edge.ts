@@ -83,6 +83,7 @@ export class GraphEdge implements Edge {
     this.#node.parents.delete(this)
     this.#node = node
     node.parents.add(this)
+    this.owner?.refresh()
   }
 
   sever(): void {

@@ -10,6 +10,7 @@ const NO_LIMITS: BlockLimits = {
   maxWriteZeroes: Number.MAX_SAFE_INTEGER,
   discardAlignment: 1,
   maxDiscard: Number.MAX_SAFE_INTEGER,
+  compressedAlignment: 1,
 }
 
 type Piece = readonly [kind: 'zero' | 'write', offset: number, bytes: number]

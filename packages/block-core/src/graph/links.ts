@@ -36,6 +36,11 @@ export interface LinkedNode extends BlockNode {
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
   /** A parent releases this node; the last parent closes a node that was opened for its parents. */
   releasedBy(edge: Edge, crashed?: boolean): Promise<void>
+  /**
+   * A child was exchanged, or what it can do has changed: so may the limits and abilities of this node, and of those
+   * above it. {@link Edge.replace} and {@link reconfigure} call it.
+   */
+  refresh(): void
   /** The driver, or a reopen, changed the configuration of the node. */
   reconfigure(config: NodeConfig): void
   /** The driver found the image broken. */
@@ -79,7 +84,7 @@ export interface Edge extends BlockChild {
   owner: LinkedNode | undefined
   /** How the node above is opened; undefined for edges that were made by hand. */
   readonly opening: OpeningParent | undefined
-  /** Points the edge at another node. The parent must be drained. */
+  /** Points the edge at another node. The parent must be drained; it is refreshed. */
   replace(node: LinkedNode): void
   /** From now on every request is refused. */
   sever(): void

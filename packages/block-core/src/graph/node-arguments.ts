@@ -80,5 +80,14 @@ export function requireAmendment(options: unknown, progress: unknown): void {
   if (progress !== undefined) requireCallback(progress, 'progress')
 }
 
+const OBSERVER = expects('an object with functions `before` or `after`', (value) => {
+  const { before, after } = (value ?? {}) as { before?: unknown; after?: unknown }
+  const given = [before, after].filter((callback) => callback !== undefined)
+  return given.length > 0 && given.every((callback) => typeof callback === 'function')
+})
+
+/** @throws BlockError EINVAL */
+export const requireObserver = (observer: unknown): void => OBSERVER(observer, 'observer')
+
 /** @throws BlockError EINVAL */
 export const requireBody = (body: unknown): void => requireCallback(body, 'body')

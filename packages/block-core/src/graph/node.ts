@@ -8,6 +8,7 @@ import { alignUp } from '../base/bits.ts'
 import { BlockError, type BlockErrorCode, isBlockError } from '../base/errors.ts'
 import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
+import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
@@ -209,20 +210,12 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
 
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     check.requireRange(this, offset, bytes)
-    while (this.#gate.all) await this.#gate.all
-    const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
-    this.#begin(Math.min(offset, size), 0)
-    try {
+    return this.counted(0, 0, async () => {
+      const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
-      if (loopBudget.spend(0)) {
-        await this.#turn()
-        this.requireAlive()
-      }
-      return await askStatus(this.#ops, this.limits, size, offset, wanted)
-    } finally {
-      this.#end()
-    }
+      return askStatus(this.#ops, this.limits, size, offset, wanted)
+    })
   }
 
   async readVmState(offset: number, into: Bytes): Promise<void> {
@@ -234,12 +227,13 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     const bytes = bytesOf(from, 'from')
     check.requireRange(this, offset, bytes.length)
     this.#requireWritable(this.#ops.writeVmState !== undefined)
-    try {
-      await this.#plain('writeVmState', (ops) => ops.writeVmState?.(offset, bytes))
-    } finally {
-      this.#requests.wrote()
-    }
+    await this.counted(0, 0, () => this.#requests.writeVmState(offset, bytes))
     if (!this.#config.writeCache) await this.flush()
+  }
+
+  observe(observer: ChangeObserver): () => void {
+    check.requireObserver(observer)
+    return this.#requests.observe(observer)
   }
 
   // ---- whole-node operations ----
@@ -248,10 +242,10 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     const wanted = check.checkOptions(options)
     const ops = this.#ops
     if (!ops.check) throw unsupportedError(this, 'checks')
-    if (wanted.repair) this.#requireWritable(true)
-    const report = await this.drained(() => ops.check!(wanted))
-    if (wanted.repair) this.#requests.wrote()
-    return report
+    const run = () => ops.check!(wanted)
+    if (!wanted.repair) return this.drained(run)
+    this.#requireWritable(true)
+    return this.drained(() => this.#requests.restructure('repair', run))
   }
 
   info(): Promise<NodeInfo> {
@@ -263,12 +257,13 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   }
 
   makeEmpty(): Promise<void> {
-    return this.#exclusive('makeEmpty', (ops) => ops.makeEmpty?.())
+    return this.#exclusive('makeEmpty', 'makeEmpty', (ops) => ops.makeEmpty!())
   }
 
   async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     check.requireBackingChange(filename, format)
-    await this.#exclusive('changeBackingFile', (ops) => ops.changeBackingFile?.(filename, format))
+    // Only the name changes: what shows through is that of the file that is open.
+    await this.#exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
   }
 
   async amend(
@@ -277,7 +272,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   ): Promise<void> {
     check.requireAmendment(options, progress)
     const before = this.size
-    await this.#exclusive('amend', (ops) => ops.amend?.(options, progress))
+    await this.#exclusive('amend', 'amend', (ops) => ops.amend!(options, progress))
     if (this.size !== before) this.emit('resize', this.size)
   }
 
@@ -366,9 +361,13 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     if (this.parents.size > 0 || !this.#config.ownedByParents) return updatePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
+  refresh(): void {
+    this.#requests.refresh()
+    for (const { owner } of this.parents) owner?.refresh()
+  }
   reconfigure(config: NodeConfig): void {
     this.#config = config
-    this.#requests.refresh()
+    this.refresh()
   }
   markCorrupt(event: CorruptEvent): void {
     if (event.fatal && this.#state === 'open') this.#state = 'corrupt'
@@ -404,7 +403,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     this.#begin(offset, bytes, this.parents.size > 0 ? 'ENOSPC' : 'EIO')
   }
 
-  /** Runs one request that changes something; `write` has this code inline, because it is called so often. */
+  /** Runs a request that changes something. */
   async #change(
     operation: IoErrorEvent['operation'],
     offset: number,
@@ -414,28 +413,26 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     check.requireRange(this, offset, bytes)
     while (this.#gate.writes) await this.#gate.writes
     this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
-    try {
-      if (loopBudget.spend(0)) {
-        await this.#turn()
-        this.requireAlive()
-      }
-      await run()
-    } catch (error) {
+    const failed = (error: unknown): never => {
       throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
-    } finally {
-      this.#end()
     }
+    await this.#begun(() => run().catch(failed))
   }
 
   async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
     while (this.#gate.all) await this.#gate.all
     this.#begin(offset, bytes)
+    return this.#begun(body)
+  }
+
+  /** Runs a request that is counted in flight. `read` and `write` have this inline: async functions cost them time. */
+  async #begun<T>(run: () => Promise<T>): Promise<T> {
     try {
       if (loopBudget.spend(0)) {
         await this.#turn()
         this.requireAlive()
       }
-      return await body()
+      return await run()
     } finally {
       this.#end()
     }
@@ -467,16 +464,14 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     })
   }
 
-  async #exclusive(name: keyof NodeOps, run: (ops: NodeOps) => Promise<void> | undefined): Promise<void> {
+  async #exclusive(
+    name: keyof NodeOps,
+    kind: ChangeKind | undefined,
+    run: (ops: NodeOps) => Promise<void>,
+  ): Promise<void> {
     this.#requireWritable(true)
     if (!this.#ops[name]) throw unsupportedError(this, name)
-    await this.drained(async () => {
-      try {
-        await run(this.#ops)
-      } finally {
-        this.#requests.wrote()
-      }
-    })
+    await this.drained(() => this.#requests.restructure(kind, () => run(this.#ops)))
   }
 
   #failed(operation: IoErrorEvent['operation'], offset: number, error: unknown): unknown {

@@ -1,17 +1,19 @@
 /**
  * The driver's side of a node: valid requests are padded to the driver's alignment, split to its longest
- * transfer, ordered where they overlap, and made durable if requested.
+ * transfer, ordered where they overlap, told to observers, and made durable if requested.
  */
 import { alignDown, alignUp, isZero } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { pause } from '../base/event-loop.ts'
 import { FlushQueue } from '../base/flush-queue.ts'
 import { RangeTracker } from '../base/range-tracker.ts'
+import type { Change, ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from '../contract/requests.ts'
 import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
+import { Observers } from './observers.ts'
 import { readPadded, writePadded } from './padding.ts'
 
 /** No flags, as for a plain write. */
@@ -36,8 +38,9 @@ export class Requests {
   readonly #isProtocol: boolean
   readonly #flushes: FlushQueue
   readonly #ranges = new RangeTracker()
+  readonly #observers: Observers
   #limits: BlockLimits
-  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement or flush. */
+  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement, observer or flush. */
   #areWritesPlain = false
 
   /** @param isProtocol the node is a protocol's: then `cache.no-flush` stops flushes here */
@@ -47,6 +50,10 @@ export class Requests {
     this.#isProtocol = isProtocol
     this.#limits = completeLimits(ops.limits)
     this.#flushes = new FlushQueue(() => this.#flushDriver())
+    this.#observers = new Observers(
+      (offset, into) => this.#readOld(offset, into),
+      () => owner.requireAlive(),
+    )
     this.refresh()
   }
 
@@ -54,17 +61,26 @@ export class Requests {
     return this.#limits
   }
 
-  /** The driver's limits, or the node's configuration, may have changed. */
+  /** The driver's limits, the node's configuration, or its observers may have changed. */
   refresh(): void {
     const { detectZeroes, writeCache } = this.#owner.config
     this.#limits = completeLimits(this.#ops.limits)
     this.#areWritesPlain =
-      this.#limits.requestAlignment === 1 && detectZeroes === 'off' && writeCache && !this.#ops.debugEvent
+      this.#limits.requestAlignment === 1 &&
+      detectZeroes === 'off' &&
+      writeCache &&
+      !this.#ops.debugEvent &&
+      this.#observers.isEmpty
   }
 
-  /** Something was written other than through this object: the next flush has work to do. */
-  wrote(): void {
-    this.#flushes.wrote()
+  /** From now on `observer` is told of changes that begin. @returns ends that */
+  observe(observer: ChangeObserver): () => void {
+    const end = this.#observers.add(observer)
+    this.refresh()
+    return () => {
+      end()
+      this.refresh()
+    }
   }
 
   flush(): Promise<void> {
@@ -92,8 +108,8 @@ export class Requests {
       return this.#writePlain(offset, from)
     const { detectZeroes } = this.#owner.config
     if (detectZeroes !== 'off' && isZero(from))
-      return this.writeZeroes(offset, from.length, { ...flags, mayUnmap: detectZeroes === 'unmap' })
-    return this.#forcing(flags, this.#ops.writeFlags, () => {
+      return this.writeZeroes(offset, from.length, { ...flags, mayUnmap: detectZeroes === 'unmap' }, 'write')
+    return this.#changing('write', offset, from.length, flags, this.#ops.writeFlags, () => {
       if (!this.#isAligned(offset, from.length)) return this.#writeUnaligned(offset, from, flags)
       if (this.#limits.requestAlignment === 1) return this.#writeAligned(offset, from, flags)
       return this.#ranges.run(offset, from.length, false, () => this.#writeAligned(offset, from, flags))
@@ -104,70 +120,137 @@ export class Requests {
     return this.#ops.write!(offset, from, NO_FLAGS).then(this.#ended, this.#failed)
   }
 
+  /** @throws BlockError EINVAL unless the range is whole clusters, or ends with the disk */
+  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
+    const { compressedAlignment: cluster, maxTransfer } = this.#limits
+    const isWhole = from.length % cluster === 0 || offset + from.length === this.#ops.size()
+    if (offset % cluster !== 0 || !isWhole)
+      return Promise.reject(
+        new BlockError('EINVAL', `compressed writes must be whole clusters of ${cluster} bytes`, { offset }),
+      )
+    const longest = Math.max(alignDown(maxTransfer, cluster), cluster)
+    const write = (at: number, piece: Uint8Array) => this.#ops.writeCompressed!(at, piece)
+    // Exclusive: whole clusters are replaced, so a change of part of one must not run meanwhile.
+    return this.#changing('writeCompressed', offset, from.length, NO_FLAGS, undefined, () =>
+      this.#ranges.run(offset, from.length, true, () => this.#inPieces(offset, from, longest, write)),
+    )
+  }
+
+  writeZeroes(
+    offset: number,
+    bytes: number,
+    flags: WriteFlags,
+    kind: ChangeKind = 'writeZeroes',
+  ): Promise<void> {
+    // Some of the range may be written as data, so the driver must support FUA for both kinds of writes.
+    const { zeroFlags, writeFlags } = this.#ops
+    const supported = zeroFlags?.has('fua') ? writeFlags : undefined
+    return this.#changing(kind, offset, bytes, flags, supported, () => this.#zeroPieces(offset, bytes, flags))
+  }
+
+  /** @throws BlockError ENOTSUP also if the range does not fit the driver's blocks */
+  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
+    if (!this.#isAligned(offset, bytes))
+      return Promise.reject(new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host'))
+    return this.#changing('copyRange', offset, bytes, NO_FLAGS, undefined, () =>
+      this.#ranges.run(offset, bytes, false, async () => {
+        this.#owner.requireAlive()
+        await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
+      }),
+    )
+  }
+
+  discard(offset: number, bytes: number): Promise<void> {
+    const run = async (at: number, length: number): Promise<void> => {
+      this.#owner.requireAlive()
+      await this.#ops.discard!(at, length)
+    }
+    // What a discard leaves need not be durable: no flush, also on a write-through node.
+    return this.#change('discard', offset, bytes, () =>
+      this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes)),
+    )
+  }
+
+  /** Holds the range that is cut off, or added, exclusively. */
+  truncate(size: number, options: TruncateOptions): Promise<void> {
+    const from = Math.min(size, this.#ops.size())
+    const held = Number.MAX_SAFE_INTEGER - from
+    const truncate = () =>
+      this.#ranges.run(from, held, true, async () => {
+        this.#owner.requireAlive()
+        await this.#ops.truncate!(size, options)
+      })
+    let change: Change | undefined
+    // Known once the range is held: a write may extend the node until then.
+    const describe = (): Change => (change ??= resized(this.#ops.size(), size))
+    return this.#forcing(NO_FLAGS, undefined, () =>
+      this.#observers.isEmpty
+        ? this.#counted(truncate())
+        : this.#counted(this.#observers.around(from, held, describe, truncate)),
+    )
+  }
+
+  /** Runs an operation on the structure of the image, which may change any of its content. */
+  async restructure<T>(kind: ChangeKind | undefined, run: () => Promise<T>): Promise<T> {
+    let bytes = 0
+    const describe = (): Change => {
+      bytes = Math.max(bytes, this.#ops.size())
+      return { kind: kind!, offset: 0, bytes }
+    }
+    try {
+      if (kind === undefined || this.#observers.isEmpty) return await run()
+      return await this.#observers.around(0, Number.MAX_SAFE_INTEGER, describe, run)
+    } finally {
+      this.#flushes.wrote()
+    }
+  }
+
+  /** The area of the VM state is no part of the disk: observers are not told. */
+  writeVmState(offset: number, from: Uint8Array): Promise<void> {
+    return this.#counted(this.#ops.writeVmState!(offset, from))
+  }
+
+  // ---- inside ----
+
+  /** Runs a change that must be durable afterwards if `flags` or the configuration say so. */
+  #changing(
+    kind: ChangeKind,
+    offset: number,
+    bytes: number,
+    flags: WriteFlags,
+    supported: ReadonlySet<WriteFlag> | undefined,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    return this.#forcing(flags, supported, () => this.#change(kind, offset, bytes, run))
+  }
+
+  /** Runs one change: told to observers, if there are any, and counted for the next flush. */
+  #change(kind: ChangeKind, offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
+    if (this.#observers.isEmpty) return this.#counted(run())
+    const start = alignDown(offset, this.#limits.requestAlignment)
+    const length = this.#alignedEnd(offset + bytes) - start
+    const change = { kind, offset: start, bytes: length }
+    return this.#counted(this.#observers.around(start, length, () => change, run))
+  }
+
+  /** A write that has ended, successfully or not, gives the next flush work to do. */
+  #counted(write: Promise<void>): Promise<void> {
+    return write.then(this.#ended, this.#failed)
+  }
+
   readonly #ended = (): void => this.#flushes.wrote()
   readonly #failed = (error: unknown): never => {
     this.#flushes.wrote()
     throw error
   }
 
-  writeCompressed(offset: number, from: Uint8Array): Promise<void> {
-    return this.#forcing(NO_FLAGS, undefined, async () => {
-      try {
-        await this.#ops.writeCompressed!(offset, from)
-      } finally {
-        this.#flushes.wrote()
-      }
-    })
-  }
-
-  writeZeroes(offset: number, bytes: number, flags: WriteFlags): Promise<void> {
-    // Some of the range may be written as data, so the driver must support FUA for both kinds of writes.
-    const { zeroFlags, writeFlags } = this.#ops
-    const supported = zeroFlags?.has('fua') ? writeFlags : undefined
-    return this.#forcing(flags, supported, () => this.#zeroPieces(offset, bytes, flags))
-  }
-
-  /** @throws BlockError ENOTSUP also if the range does not fit the driver's blocks */
-  copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
-    return this.#forcing(NO_FLAGS, undefined, async () => {
-      if (!this.#isAligned(offset, bytes))
-        throw new BlockError('ENOTSUP', 'only whole blocks can be copied inside the host')
-      try {
-        await this.#ranges.run(offset, bytes, false, async () => {
-          this.#owner.requireAlive()
-          await this.#ops.copyRange!(offset, bytes, source, sourceOffset)
-        })
-      } finally {
-        this.#flushes.wrote()
-      }
-    })
-  }
-
-  async discard(offset: number, bytes: number): Promise<void> {
-    const run = async (at: number, length: number): Promise<void> => {
-      this.#owner.requireAlive()
-      await this.#ops.discard!(at, length)
-    }
-    try {
-      await this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
-    } finally {
-      this.#flushes.wrote()
-    }
-  }
-
-  /** Holds the range that is cut off, or added, exclusively. */
-  truncate(size: number, options: TruncateOptions): Promise<void> {
-    const from = Math.min(size, this.#ops.size())
-    return this.#forcing(NO_FLAGS, undefined, () =>
-      this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
-        try {
-          this.#owner.requireAlive()
-          await this.#ops.truncate!(size, options)
-        } finally {
-          this.#flushes.wrote()
-        }
-      }),
-    )
+  /** For observers, who may read anywhere, and not through the node: see {@link ChangeObserver.before}. */
+  async #readOld(offset: number, into: Uint8Array): Promise<void> {
+    const { length } = into
+    const inside = Math.max(0, Math.min(length, this.#ops.size() - offset))
+    this.#owner.requireAlive()
+    if (inside > 0) await this.read(offset, into.subarray(0, inside))
+    into.fill(0, inside)
   }
 
   #isAligned(offset: number, bytes: number): boolean {
@@ -184,11 +267,19 @@ export class Requests {
     return this.#ops.growable ? aligned : Math.max(end, Math.min(aligned, this.#ops.size()))
   }
 
-  async #readAligned(offset: number, into: Uint8Array): Promise<void> {
-    const { maxTransfer } = this.#limits
-    for (let done = 0; done < into.length; done += maxTransfer) {
+  #readAligned(offset: number, into: Uint8Array): Promise<void> {
+    return this.#inPieces(offset, into, this.#limits.maxTransfer, (at, piece) => this.#ops.read(at, piece))
+  }
+
+  async #inPieces(
+    offset: number,
+    buffer: Uint8Array,
+    longest: number,
+    run: (at: number, piece: Uint8Array) => Promise<void>,
+  ): Promise<void> {
+    for (let done = 0; done < buffer.length; done += longest) {
       this.#owner.requireAlive()
-      await this.#ops.read(offset + done, into.subarray(done, done + maxTransfer))
+      await run(offset + done, buffer.subarray(done, done + longest))
     }
   }
 
@@ -203,7 +294,6 @@ export class Requests {
           await this.#writeNow(offset + done, from.subarray(done, done + maxTransfer), flags)
       }
     } finally {
-      this.#flushes.wrote()
       if (ops.debugEvent) await ops.debugEvent('pwritev_done')
     }
   }
@@ -257,7 +347,6 @@ export class Requests {
         if (ops.debugEvent) await ops.debugEvent('pwritev_zero')
         await writeZeroesInPieces(writer, start, end - start, wanted)
       } finally {
-        this.#flushes.wrote()
         if (ops.debugEvent) await ops.debugEvent('pwritev_done')
       }
     })
@@ -308,7 +397,7 @@ export class Requests {
 
 /** Limits with every field filled in. */
 function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
-  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER } = limits
+  const { requestAlignment = 1, maxTransfer = Number.MAX_SAFE_INTEGER, compressedAlignment = 1 } = limits
   return {
     requestAlignment,
     // Pieces of a split request are aligned too.
@@ -317,5 +406,13 @@ function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
     maxWriteZeroes: limits.maxWriteZeroes ?? Number.MAX_SAFE_INTEGER,
     discardAlignment: limits.discardAlignment ?? 1,
     maxDiscard: limits.maxDiscard ?? Number.MAX_SAFE_INTEGER,
+    compressedAlignment: Math.max(compressedAlignment, requestAlignment),
   }
 }
+
+/** What a truncate changes. */
+const resized = (before: number, after: number): Change => ({
+  kind: 'truncate',
+  offset: Math.min(before, after),
+  bytes: Math.abs(after - before),
+})

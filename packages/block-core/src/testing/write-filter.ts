@@ -18,6 +18,6 @@ export const writeFilter = (name: string, write: TestWrite): AnyDriver =>
     kind: 'filter',
     async open(context) {
       const child = await context.requireChild('file')
-      return { ...passThrough(child), write: (...args) => write(child, ...args) }
+      return passThrough(child, { write: (...args) => write(child, ...args) })
     },
   })

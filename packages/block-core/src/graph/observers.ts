@@ -1,0 +1,70 @@
+/** The observers of one node. While there are any, changes that overlap run one after another. */
+import { RangeTracker } from '../base/range-tracker.ts'
+import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
+
+/** Tells observers of changes, before and after each. */
+export class Observers {
+  /** Replaced as a whole, so that it can change while it is walked. */
+  #all: readonly { readonly observer: ChangeObserver }[] = []
+  readonly #ranges = new RangeTracker()
+  readonly #readOld: ReadOld
+  readonly #requireAlive: () => void
+
+  /** @param requireAlive called after the observers: the node may have crashed meanwhile */
+  constructor(readOld: ReadOld, requireAlive: () => void) {
+    this.#readOld = readOld
+    this.#requireAlive = requireAlive
+  }
+
+  get isEmpty(): boolean {
+    return this.#all.length === 0
+  }
+
+  /** @returns ends the observation */
+  add(observer: ChangeObserver): () => void {
+    // One object may be given twice, and each observation ends by itself.
+    const observation = { observer }
+    this.#all = [...this.#all, observation]
+    return () => {
+      this.#all = this.#all.filter((other) => other !== observation)
+    }
+  }
+
+  /**
+   * Runs a change once no other one runs on [start, start + bytes). Between `before` and the change no other may
+   * slip in: an observer that saves old content would then save the other's new content over it.
+   *
+   * @param describe called when the range is held, and again at the end, when a change may turn out to be larger
+   */
+  around<T>(start: number, bytes: number, describe: () => Change, run: () => Promise<T>): Promise<T> {
+    return this.#ranges.run(start, bytes, true, async () => {
+      try {
+        await this.#tellBefore(describe())
+        this.#requireAlive()
+        return await run()
+      } finally {
+        this.#tellAfter(describe())
+      }
+    })
+  }
+
+  async #tellBefore(change: Change): Promise<void> {
+    for (const observation of this.#all) {
+      // It may have ended while others were told.
+      if (this.#all.includes(observation)) await observation.observer.before?.(change, this.#readOld)
+    }
+  }
+
+  /** An observer that throws keeps the others from nothing. @throws what the first of them threw */
+  #tellAfter(change: Change): void {
+    const failures: unknown[] = []
+    for (const { observer } of this.#all) {
+      try {
+        observer.after?.(change)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+}

@@ -23,8 +23,8 @@ export function changeGraph<T>(node: LinkedNode, change: (origin: NodeOrigin) =>
   return lock.run(() => change(node.origin ?? origin))
 }
 
-/** The nodes above `node`, each before those below it. @throws BlockError EBUSY while one of them is being opened */
-function nodesAbove(node: LinkedNode): LinkedNode[] {
+/** The nodes above `node` but `apart`, each before those below it. @throws BlockError EBUSY while one of them is being opened */
+function nodesAbove(node: LinkedNode, apart?: LinkedNode): LinkedNode[] {
   const found = new Set<LinkedNode>()
   const climb = (from: LinkedNode): void => {
     for (const { owner, parent } of from.parents) {
@@ -32,7 +32,7 @@ function nodesAbove(node: LinkedNode): LinkedNode[] {
         throw new BlockError('EBUSY', `${nodeTitle(from)} is being opened by node '${parent}'`, {
           node: from.name,
         })
-      if (found.has(owner)) continue
+      if (owner === apart || found.has(owner)) continue
       climb(owner)
       found.add(owner)
     }
@@ -46,9 +46,13 @@ async function drainedAll<T>(nodes: readonly LinkedNode[], body: () => Promise<T
   return first ? first.drained(() => drainedAll(rest, body)) : body()
 }
 
-/** Runs `body` while nothing that is above `node` has a request in flight, and no handle begins one. */
-export async function quiesced<T>(node: LinkedNode, body: () => Promise<T>): Promise<T> {
-  const above = nodesAbove(node)
+/**
+ * Runs `body` while nothing that is above `node` has a request in flight, and no handle begins one.
+ *
+ * @param apart a node above that nothing uses yet
+ */
+export async function quiesced<T>(node: LinkedNode, body: () => Promise<T>, apart?: LinkedNode): Promise<T> {
+  const above = nodesAbove(node, apart)
   const releases = [node, ...above].flatMap(({ users }) => [...users].map((user) => user.hold()))
   try {
     return await drainedAll(above, async () => {
@@ -83,6 +87,12 @@ function requireFit(from: LinkedNode, to: LinkedNode, edges: readonly Edge[]): v
     refuse('EPERM', 'it is read-only')
 }
 
+/** Makes durable what a node and all nodes below it hold, each by itself: a node that was not written passes no flush on. */
+async function flushAll(node: LinkedNode): Promise<void> {
+  if (!node.readOnly) await node.flush()
+  for (const edge of node.children.values()) await flushAll(edge.node)
+}
+
 /**
  * Lets `to` take the position of `from`: all parents of `from`, and the handles on it, use `to` from now on, except those
  * of `to` itself. Must run in {@link quiesced}. `from` stays open.
@@ -92,18 +102,19 @@ function requireFit(from: LinkedNode, to: LinkedNode, edges: readonly Edge[]): v
 export async function exchange(from: LinkedNode, to: LinkedNode): Promise<void> {
   const edges = edgesToMove(from, to)
   requireFit(from, to, edges)
-  // Flushes that follow go through `to`, which has not seen what was written so far.
-  if (!from.readOnly) await from.flush()
-  if (!to.readOnly) await to.flush()
+  // Flushes that follow go through `to`, whose nodes have not seen what was written so far, in whatever way.
+  await flushAll(from)
+  await flushAll(to)
   const users: NodeUser[] = [...from.users]
+  const hadUser = to.users.size > 0
   const [before, above] = [to.config, from.config]
   moveEdges(edges, to)
   for (const user of users) user.moveTo(to)
-  // Whoever holds it may have its own cache mode, and decides when it is closed.
+  // A handle that `to` had already keeps its cache mode, and keeps it open.
   to.reconfigure({
     ...before,
     writeCache: above.writeCache && before.writeCache,
-    ownedByParents: before.ownedByParents && above.ownedByParents,
+    ownedByParents: hadUser ? before.ownedByParents : above.ownedByParents,
   })
   from.reconfigure({ ...above, writeCache: true, ownedByParents: true })
   try {

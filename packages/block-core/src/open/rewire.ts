@@ -25,7 +25,7 @@ export async function insertFilter(node: BlockNode, options: NodeOptions): Promi
       file: below,
     })
     try {
-      await quiesced(below, () => exchange(below, filter))
+      await quiesced(below, () => exchange(below, filter), filter)
     } catch (error) {
       await filter.close().catch(() => undefined)
       throw error
@@ -60,18 +60,19 @@ export async function removeFilter(node: BlockNode): Promise<void> {
  * Lets another node take a node's position: its parents, and the handles on it, use the other one from now on. The old
  * one is closed if nothing uses it any more.
  *
- * @param by the other node, of the same size; or what makes it while no request is in flight, for example a copy
+ * @param by the other node, of the same size; or what makes it while no request is in flight, for example a copy of
+ *   the old node, which it is given: requests through the handle would wait until it has ended
  * @throws BlockError EINVAL if the other node does not fit; EBUSY, EPERM; what `by` throws: then everything is as before
  */
 export async function replaceNode(
   node: BlockNode,
-  by: BlockNode | (() => Promise<BlockNode>),
+  by: BlockNode | ((old: BlockNode) => Promise<BlockNode>),
 ): Promise<void> {
   requireNode(node, 'node')
   const from = linkedNode(node)
   await changeGraph(from, async ({ parent, role }) => {
     const to = await quiesced(from, async (): Promise<LinkedNode> => {
-      const other = typeof by === 'function' ? await by() : by
+      const other = typeof by === 'function' ? await by(from) : by
       requireNode(other, 'by')
       await exchange(from, linkedNode(other))
       return linkedNode(other)

@@ -128,7 +128,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     check.requireRange(this, offset, length)
     if (flags !== NO_FLAGS) check.requireFlags(flags)
     while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, length, this.#ops.write !== undefined)
+    this.#beginWrite(offset, length, this.#requests.canWrite)
     try {
       if (loopBudget.spend(length)) {
         await this.#turn()
@@ -210,12 +210,20 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
 
   async blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     check.requireRange(this, offset, bytes)
-    return this.counted(0, 0, async () => {
+    while (this.#gate.all) await this.#gate.all
+    this.#begin(0, 0)
+    try {
+      if (loopBudget.spend(0)) {
+        await this.#turn()
+        this.requireAlive()
+      }
       const size = this.growable ? alignUp(this.size, this.limits.requestAlignment) : this.size
       const wanted = Math.min(bytes, size - offset)
       if (wanted <= 0) return { bytes: 0, allocated: false, data: false, zero: true }
-      return askStatus(this.#ops, this.limits, size, offset, wanted)
-    })
+      return await askStatus(this.#ops, this.limits, size, offset, wanted)
+    } finally {
+      this.#end()
+    }
   }
 
   async readVmState(offset: number, into: Bytes): Promise<void> {
@@ -411,22 +419,21 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
     run: () => Promise<void>,
   ): Promise<void> {
     check.requireRange(this, offset, bytes)
-    while (this.#gate.writes) await this.#gate.writes
-    this.#beginWrite(offset, bytes, this.#ops.write !== undefined)
     const failed = (error: unknown): never => {
       throw isBlockError(error, 'ENOTSUP') ? error : this.#failed(operation, offset, error)
     }
-    await this.#begun(() => run().catch(failed))
+    await this.#counted(true, offset, bytes, () => run().catch(failed))
   }
 
-  async counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
-    while (this.#gate.all) await this.#gate.all
-    this.#begin(offset, bytes)
-    return this.#begun(body)
+  counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T> {
+    return this.#counted(false, offset, bytes, body)
   }
 
-  /** Runs a request that is counted in flight. `read` and `write` have this inline: async functions cost them time. */
-  async #begun<T>(run: () => Promise<T>): Promise<T> {
+  /** Runs any request, in flight. `read`, `write` and `blockStatus` have this inline: it costs them less time. */
+  async #counted<T>(changes: boolean, offset: number, bytes: number, run: () => Promise<T>): Promise<T> {
+    while (changes ? this.#gate.writes : this.#gate.all) await (changes ? this.#gate.writes : this.#gate.all)
+    if (changes) this.#beginWrite(offset, bytes, this.#requests.canWrite)
+    else this.#begin(offset, bytes)
     try {
       if (loopBudget.spend(0)) {
         await this.#turn()

@@ -40,6 +40,7 @@ export class Requests {
   readonly #ranges = new RangeTracker()
   readonly #observers: Observers
   #limits: BlockLimits
+  #canWrite = false
   /** Whether writes go to the driver unchanged: no padding, zero detection, announcement, observer or flush. */
   #areWritesPlain = false
 
@@ -60,11 +61,16 @@ export class Requests {
   get limits(): BlockLimits {
     return this.#limits
   }
+  /** Whether the driver has writes at all. */
+  get canWrite(): boolean {
+    return this.#canWrite
+  }
 
-  /** The driver's limits, the node's configuration, or its observers may have changed. */
+  /** The driver's limits and abilities, the node's configuration, or its observers may have changed. */
   refresh(): void {
     const { detectZeroes, writeCache } = this.#owner.config
     this.#limits = completeLimits(this.#ops.limits)
+    this.#canWrite = this.#ops.write !== undefined
     this.#areWritesPlain =
       this.#limits.requestAlignment === 1 &&
       detectZeroes === 'off' &&
@@ -160,15 +166,19 @@ export class Requests {
     )
   }
 
-  discard(offset: number, bytes: number): Promise<void> {
+  async discard(offset: number, bytes: number): Promise<void> {
     const run = async (at: number, length: number): Promise<void> => {
       this.#owner.requireAlive()
       await this.#ops.discard!(at, length)
     }
+    const discard = () =>
+      this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
     // What a discard leaves need not be durable: no flush, also on a write-through node.
-    return this.#change('discard', offset, bytes, () =>
-      this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes)),
-    )
+    try {
+      await this.#observed('discard', offset, bytes, discard)()
+    } finally {
+      this.#flushes.wrote()
+    }
   }
 
   /** Holds the range that is cut off, or added, exclusively. */
@@ -184,9 +194,7 @@ export class Requests {
     // Known once the range is held: a write may extend the node until then.
     const describe = (): Change => (change ??= resized(this.#ops.size(), size))
     return this.#forcing(NO_FLAGS, undefined, () =>
-      this.#observers.isEmpty
-        ? this.#counted(truncate())
-        : this.#counted(this.#observers.around(from, held, describe, truncate)),
+      this.#observers.isEmpty ? truncate() : this.#observers.around(from, held, describe, truncate),
     )
   }
 
@@ -207,7 +215,7 @@ export class Requests {
 
   /** The area of the VM state is no part of the disk: observers are not told. */
   writeVmState(offset: number, from: Uint8Array): Promise<void> {
-    return this.#counted(this.#ops.writeVmState!(offset, from))
+    return this.#ops.writeVmState!(offset, from).then(this.#ended, this.#failed)
   }
 
   // ---- inside ----
@@ -221,21 +229,16 @@ export class Requests {
     supported: ReadonlySet<WriteFlag> | undefined,
     run: () => Promise<void>,
   ): Promise<void> {
-    return this.#forcing(flags, supported, () => this.#change(kind, offset, bytes, run))
+    return this.#forcing(flags, supported, this.#observed(kind, offset, bytes, run))
   }
 
-  /** Runs one change: told to observers, if there are any, and counted for the next flush. */
-  #change(kind: ChangeKind, offset: number, bytes: number, run: () => Promise<void>): Promise<void> {
-    if (this.#observers.isEmpty) return this.#counted(run())
+  /** @returns a function that runs a change, and tells the observers, if there are any */
+  #observed(kind: ChangeKind, offset: number, bytes: number, run: () => Promise<void>): () => Promise<void> {
+    if (this.#observers.isEmpty) return run
     const start = alignDown(offset, this.#limits.requestAlignment)
     const length = this.#alignedEnd(offset + bytes) - start
     const change = { kind, offset: start, bytes: length }
-    return this.#counted(this.#observers.around(start, length, () => change, run))
-  }
-
-  /** A write that has ended, successfully or not, gives the next flush work to do. */
-  #counted(write: Promise<void>): Promise<void> {
-    return write.then(this.#ended, this.#failed)
+    return () => this.#observers.around(start, length, () => change, run)
   }
 
   readonly #ended = (): void => this.#flushes.wrote()
@@ -374,13 +377,15 @@ export class Requests {
     supported: ReadonlySet<WriteFlag> | undefined,
     write: () => Promise<void>,
   ): Promise<void> {
-    if (!this.#wantsFua(flags) || supported?.has('fua')) return write()
-    this.#flushes.expect()
+    const flushes = this.#wantsFua(flags) && !supported?.has('fua')
+    if (flushes) this.#flushes.expect()
     try {
       await write()
     } finally {
-      this.#flushes.arrived()
+      this.#flushes.wrote()
+      if (flushes) this.#flushes.arrived()
     }
+    if (!flushes) return
     await this.#flushes.flush()
     // One flush completes many writes at once: let the event loop turn between them.
     const turning = pause()

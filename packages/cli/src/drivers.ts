@@ -21,8 +21,8 @@ import {
 import { createQcow2Driver } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
-import { nodeCodecs } from './node-codecs.ts'
-import { programEngine } from './program-engine.ts'
+import { nodeCodecs } from './host/node-codecs.ts'
+import { programEngine } from './host/program-engine.ts'
 
 /** The services that a program provides to the drivers. */
 export interface DriverSurroundings {

@@ -2,30 +2,17 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
-import {
-  type AnyDriver,
-  type BlockNode,
-  DriverRegistry,
-  denyHost,
-  memory,
-  openNode,
-  parseOptions,
-} from '@vmblock/block-core'
 import * as testing from '@vmblock/block-core/testing'
-import {
-  type CrashWorkload,
-  crashTests,
-  driverContract,
-  type NodeWish,
-  openTestNode,
-} from '@vmblock/block-core/testing'
+import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
 import { transformSync } from 'esbuild'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
 
 const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const GUIDE = readFileSync(path('docs/writing-a-driver.md'), 'utf8')
-const [SOURCE = '', WORKLOADS = ''] = [...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code)
+const [SOURCE = '', CONTRACT = '', WORKLOADS = '', FORMAT = ''] = [
+  ...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g),
+].map(([, code]) => code)
 
 /** Runs an example: its imports are given by name, its exports are the result. */
 function load(source: string, imports: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
@@ -40,42 +27,29 @@ function load(source: string, imports: Readonly<Record<string, unknown>>): Reado
 }
 
 const example = load(SOURCE, { '@vmblock/block-core': blockCore })
-const tiny = example['tiny'] as AnyDriver
-const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, './tiny.ts': example })
-const files = new WeakMap<BlockNode, BlockNode>()
+const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, '../driver.ts': example })
 
-async function openOn(file: BlockNode, config: Omit<NodeWish, 'size'>): Promise<BlockNode> {
-  const node = await openTestNode(tiny, { config, children: { file } })
-  files.set(node, file)
-  return node
-}
-
-async function makeNode({ size, ...config }: NodeWish): Promise<BlockNode> {
-  const file = await openNode(
-    { registry: new DriverRegistry([memory]), host: denyHost },
-    { driver: 'memory' },
-  )
-  await tiny.create?.({ file, options: parseOptions(tiny.createOptions ?? {}, { size }) })
-  return openOn(file, config)
-}
-
-driverContract('the driver of the guide', makeNode, {
-  knowsZeroes: true,
-  granularity: 4096,
-  reopen: (node) => openOn(files.get(node)!, { readOnly: false, writeCache: true, detectZeroes: 'off' }),
-})
+load(CONTRACT, { '@vmblock/block-core/testing': testing, './driver.ts': example })
 
 crashTests('the driver of the guide', workloads as CrashWorkload[], process.env)
+
+test('the guide describes its driver to the tests of all formats', () => {
+  const { format } = load(FORMAT, { '../driver.ts': example })
+  expect(format).toMatchObject({ driver: example['tiny'], varieties: [{ suites: [] }] })
+})
 
 test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
   const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
   const sources = new Map([
-    [path('docs/tiny.ts'), SOURCE],
-    [path('docs/tiny-crashes.ts'), WORKLOADS],
+    [path('docs/src/driver.ts'), SOURCE],
+    [path('docs/src/contract.test.ts'), CONTRACT],
+    [path('docs/src/testing/crash.ts'), WORKLOADS],
+    [path('docs/src/testing/index.ts'), FORMAT],
   ])
   const host = ts.createCompilerHost(options)
   const { fileExists, readFile, getSourceFile } = host
+  host.directoryExists = () => true
   host.fileExists = (file) => sources.has(file) || fileExists.call(host, file)
   host.readFile = (file) => sources.get(file) ?? readFile.call(host, file)
   host.getSourceFile = (file, language, ...rest) => {

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { transform } from 'esbuild'
 import type { Options } from 'tsup'
 import ts from 'typescript'
+import { entriesOf } from './scripts/package-entries.mjs'
 
 const ROOT_TSCONFIG = fileURLToPath(new URL('./tsconfig.json', import.meta.url))
 
@@ -74,15 +75,18 @@ const pureInitializers: Plugin = {
 }
 
 /**
- * Each entry `x` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`), `dist/x.d.ts` and
- * `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
+ * Each entry of package.json's `exports` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`),
+ * `dist/x.d.ts` and `dist/x.d.cts`: declarations take ten times as long, and only those who publish or install need them.
  *
  * p-queue, which exists as an ES module alone, is part of the CommonJS build: Node 20.19 can `require` ES modules, but
  * bundlers and test runners that load CommonJS often cannot. `inside` are packages that become a part of both.
  */
 export const library =
-  (entry: Record<string, string>, { inside = [] }: { readonly inside?: readonly RegExp[] } = {}) =>
+  ({ inside = [] }: { readonly inside?: readonly RegExp[] } = {}) =>
   ({ dts }: Options): Options | Options[] => {
+    const entry = Object.fromEntries(
+      entriesOf(process.cwd()).map(({ module }) => [module, `src/${module}.ts`]),
+    )
     const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
     if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
     const code: Options = {

@@ -23,6 +23,6 @@ const BIN: Options = { ...PROGRAM, entry: { bin: 'src/bin.ts' } }
 /** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.cjs`. */
 export const program = () =>
   defineConfig((options) => {
-    const made = [library({ index: 'src/index.ts' })(options)].flat()
+    const made = [library()(options)].flat()
     return options.dts ? made : [...made, PROGRAM, BIN]
   })

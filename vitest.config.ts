@@ -6,31 +6,17 @@ import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { workspaceEntries } from './scripts/package-entries.mjs'
 import { CHROMIUM, CHROMIUM_ARGUMENTS, haveChromium, PROFILE } from './tests/support/chromium.ts'
 import { diskServer } from './tests/support/disk-server.ts'
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
-const source = (entry: string): string => path(`./packages/${entry}`)
 
-/** Tests run on the sources; subpaths come before the roots they start with. */
-const alias = {
-  '@vmblock/block-core/node': source('block-core/src/node/index.ts'),
-  '@vmblock/block-core/browser': source('block-core/src/browser/index.ts'),
-  '@vmblock/block-core/opfs-worker': source('block-core/src/browser/opfs-worker.ts'),
-  '@vmblock/block-core/testing': source('block-core/src/testing/index.ts'),
-  '@vmblock/block-core': source('block-core/src/index.ts'),
-  '@vmblock/raw': source('raw/src/index.ts'),
-  '@vmblock/qcow2': source('qcow2/src/index.ts'),
-  '@vmblock/qed': source('qed/src/index.ts'),
-  '@vmblock/v86/browser': source('v86/src/browser.ts'),
-  '@vmblock/v86/opfs-worker': source('v86/src/opfs-worker.ts'),
-  '@vmblock/v86/node': source('v86/src/node.ts'),
-  '@vmblock/v86': source('v86/src/index.ts'),
-  '@vmblock/cli/process': source('cli/src/process.ts'),
-  '@vmblock/cli': source('cli/src/index.ts'),
-  '@vmblock/qemu-io-ts': source('qemu-io-ts/src/index.ts'),
-  '@vmblock/qemu-img-ts': source('qemu-img-ts/src/index.ts'),
-}
+/** Tests run on the sources. */
+const alias = [...workspaceEntries(path('.'))].map(([name, source]) => ({
+  find: new RegExp(`^${name}$`),
+  replacement: source,
+}))
 
 /** A test that hangs shall fail, but a slow machine is no failure. */
 const testTimeout = 60_000

@@ -1,10 +1,15 @@
 // The iotests runner: turns `check`-like arguments into one vitest run. `pnpm iotests --help` explains them.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { at, nodeTool, readJson, root } from './toolchain.mjs'
+
+/** The formats of the list, as options: `-qcow2`. */
+const FORMATS = Object.keys(readJson(at('packages', 'formats', 'package.json')).dependencies)
+  .map((name) => name.replace('@vmblock/', '-'))
+  .filter((name) => name !== '-block-core')
 
 const HELP = `usage: pnpm iotests [options] [number...]
-  -raw -qed -qcow2        run on this format alone (default: the whole matrix of formats and options)
+  ${FORMATS.join(' ').padEnd(22)}  run on this format alone (default: the whole matrix of formats and options)
   -o key=value,...        create images with these options; $TEST_IMG stands for the image's path
   -c MODE, -nocache       cache mode: writeback, writethrough, none, directsync, unsafe
   -g GROUP                only cases of this group (repeatable): rw, auto, quick, backing, ...
@@ -34,7 +39,7 @@ function parse(argv) {
     const word = words.shift()
     if (word === '--') continue
     if (word === '-h' || word === '--help') return undefined
-    if (word === '-raw' || word === '-qed' || word === '-qcow2') lists.IOTESTS_FORMATS.push(word.slice(1))
+    if (FORMATS.includes(word)) lists.IOTESTS_FORMATS.push(word.slice(1))
     else if (word === '-o') env.IOTESTS_IMGOPTS = value(word)
     else if (word === '-c') env.IOTESTS_CACHE = value(word)
     else if (word === '-nocache') env.IOTESTS_CACHE = 'none'
@@ -58,8 +63,6 @@ function parse(argv) {
   return { env, numbers, dry }
 }
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-
 function main(argv) {
   const parsed = parse(argv)
   if (!parsed) {
@@ -68,14 +71,14 @@ function main(argv) {
   }
   const { env, numbers, dry } = parsed
   const files = numbers.map((number) => `tests/iotests/cases/${number}.test.ts`)
-  const absent = numbers.filter((_, i) => !existsSync(`${root}${files[i]}`))
+  const absent = numbers.filter((_, i) => !existsSync(at(files[i])))
   if (absent.length > 0)
     throw new Error(`no case ${absent.join(', ')}; PORTED.md says what became of each number`)
   const args = dry ? ['list'] : ['run', '--reporter=verbose']
   if (env.IOTESTS_JOBS) args.push(`--maxWorkers=${env.IOTESTS_JOBS}`)
   args.push('--project', 'iotests', ...(files.length > 0 ? files : ['tests/iotests/cases/']))
-  const vitest = `${root}node_modules/vitest/vitest.mjs`
-  const child = spawn(process.execPath, [vitest, ...args], {
+  const [node, vitest] = nodeTool('vitest/vitest.mjs')
+  const child = spawn(node, [vitest, ...args], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: 'inherit',

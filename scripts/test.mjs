@@ -2,47 +2,20 @@
 // one line of counts. Exit code 0 means that at least one test ran and none failed.
 import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
+import { CHECKS, PACKED, passes } from './checks.mjs'
 import { provideGuest } from './guest.mjs'
 import { providePrograms } from './programs.mjs'
 import { setup } from './setup.mjs'
-import { at, Failure, nodeTool, readJson, run } from './toolchain.mjs'
+import { at, Failure, nodeTool, readJson } from './toolchain.mjs'
 
 const REPORT = at('.cache', process.env.VMBLOCK_TEST_REPORT ?? 'vitest.json')
 const MOST_NAMES = 40
-
-const CHECKS = [
-  ['lint', ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']],
-  [
-    'types',
-    [
-      'typescript/bin/tsc',
-      '-p',
-      'tsconfig.json',
-      '--incremental',
-      '--tsBuildInfoFile',
-      '.cache/types.tsbuildinfo',
-    ],
-  ],
-  ['doc comments', ['../scripts/check-docs.mjs']],
-  ['packed packages', ['../scripts/check-packages.mjs']],
-]
 
 const counts = { passed: 0, failed: 0, skipped: 0 }
 
 function count(result) {
   for (const key of Object.keys(counts)) counts[key] += result[key] ?? 0
 }
-
-async function check([name, [tool, ...args]]) {
-  const started = performance.now()
-  const { code, output } = await run(...withArgs(nodeTool(tool), args))
-  const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  console.log(`${code === 0 ? ' ok ' : 'FAIL'}  ${name} (${seconds} s)`)
-  if (code !== 0) console.log(output.trimEnd())
-  count(code === 0 ? { passed: 1 } : { failed: 1 })
-}
-
-const withArgs = ([command, ...first], args) => [command, [...first, ...args]]
 
 /** Runs vitest with our output streams; resolves to its exit code. */
 function vitest(args) {
@@ -116,7 +89,8 @@ try {
   await providePrograms()
   await provideGuest()
   const selected = process.argv.slice(2)
-  if (selected.length === 0) for (const item of CHECKS) await check(item)
+  if (selected.length === 0)
+    for (const check of [...CHECKS, PACKED]) count((await passes(check)) ? { passed: 1 } : { failed: 1 })
   count(readReport(await vitest(selected)))
 } catch (error) {
   console.log(`FAIL  ${error instanceof Failure ? error.message : (error?.stack ?? error)}`)

@@ -13,12 +13,10 @@ import {
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import { formats } from '@vmblock/formats'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 const MIB = 2 ** 20
 

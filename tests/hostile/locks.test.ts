@@ -17,11 +17,10 @@ import {
   type RawOptions,
   reopenNode,
 } from '@vmblock/block-core'
-import { toBytes } from '@vmblock/block-core/testing'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import { optionsText, type TestedFormat, toBytes } from '@vmblock/block-core/testing'
+import { formats } from '@vmblock/formats'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { takes, varietiesFor } from '../support/formats.ts'
 
 /** Long runs try all mishaps at every request to the file; others only `fails`, the rest at one in four. */
 const THOROUGH = process.env['HOSTILE_RUNS'] !== undefined
@@ -93,41 +92,31 @@ const faultyBlocks = defineDriver({
 })
 
 const environment = {
-  registry: new DriverRegistry([raw, qcow2, qed, memory, faulty, faultyBlocks]),
+  registry: new DriverRegistry([...formats, memory, faulty, faultyBlocks]),
   host: denyHost,
 }
 
 interface Kind {
   readonly name: string
-  readonly driver: 'raw' | 'qcow2' | 'qed'
+  readonly format: TestedFormat
   readonly options: RawOptions
-  readonly backing?: true
-  readonly blocks?: true
+  readonly backing?: boolean
+  readonly blocks?: boolean
 }
 
-const KINDS: readonly Kind[] = [
-  { name: 'raw', driver: 'raw', options: { size: SIZE } },
-  { name: 'raw on blocks', driver: 'raw', options: { size: SIZE }, blocks: true },
-  { name: 'qcow2', driver: 'qcow2', options: { size: SIZE, cluster_size: 4 * KIB } },
-  {
-    name: 'lazy qcow2',
-    driver: 'qcow2',
-    options: { size: SIZE, cluster_size: 4 * KIB, lazy_refcounts: true },
-  },
-  {
-    name: 'qcow2 on blocks',
-    driver: 'qcow2',
-    options: { size: SIZE, cluster_size: 512 },
-    blocks: true,
-  },
-  {
-    name: 'qcow2 with subclusters',
-    driver: 'qcow2',
-    options: { size: SIZE, cluster_size: 16 * KIB, extended_l2: true },
-  },
-  { name: 'qcow2 overlay', driver: 'qcow2', options: { size: SIZE, cluster_size: 4 * KIB }, backing: true },
-  { name: 'qed', driver: 'qed', options: { size: SIZE, cluster_size: 4 * KIB, table_size: 1 } },
-]
+/** Each variety alone, on a file that takes only whole blocks, and over a backing file if its format takes one. */
+const KINDS: readonly Kind[] = varietiesFor('mishaps').flatMap(({ format, variety: { create, small } }) => {
+  const name = `${format.driver.name} ${optionsText(create)}`.trimEnd()
+  const options = { ...create, ...small, size: SIZE }
+  const isPlain = Object.keys(create).length === 0
+  return [
+    { name, format, options },
+    ...(isPlain && small ? [] : [{ name: `${name} on blocks`, format, options, blocks: true }]),
+    ...(isPlain && takes(format, 'backing_file')
+      ? [{ name: `${name} overlay`, format, options, backing: true }]
+      : []),
+  ]
+})
 
 const fill = (value: number, bytes: number): Uint8Array => new Uint8Array(bytes).fill(value)
 
@@ -197,10 +186,10 @@ async function inTime<T>(what: string, request: Promise<T>): Promise<T> {
   }
 }
 
-async function makeImage({ driver, options }: Kind): Promise<Uint8Array> {
+async function makeImage({ format: { driver }, options }: Kind): Promise<Uint8Array> {
   const file = memoryFromBytes(new Uint8Array(0))
-  await formatImage(environment.registry.get(driver), file, options)
-  const node = await openNode(environment, { driver, file })
+  await formatImage(driver, file, options)
+  const node = await openNode(environment, { driver: driver.name, file })
   await node.write(0, fill(9, 40 * KIB))
   await node.close()
   return toBytes(file)
@@ -218,10 +207,10 @@ describe.each(KINDS)('$name', (kind) => {
 
   const openImage = (file: BlockNode): Promise<BlockNode> =>
     openNode(environment, {
-      driver: kind.driver,
+      driver: kind.format.driver.name,
       discard: 'unmap',
       file: { driver: kind.blocks ? 'faulty-blocks' : 'faulty', file },
-      ...(kind.driver !== 'raw' && {
+      ...(takes(kind.format, 'backing_file') && {
         backing: kind.backing ? memoryFromBytes(fill(8, SIZE), { readOnly: true }) : null,
       }),
     })
@@ -263,7 +252,7 @@ describe.each(KINDS)('$name', (kind) => {
     for (const outcome of await inTime(`${what}: others`, Promise.all(others)))
       if (outcome instanceof Error) expect(outcome, what).toBeInstanceOf(BlockError)
     if (failed !== undefined) expect(failed, what).toBeInstanceOf(BlockError)
-    // QED cannot shrink, raw disks have no structure.
+    // Not every format can shrink, or has a structure to check.
     if ((['ENOTSUP', 'EINVAL', 'EPERM'] as const).some((code) => isBlockError(failed, code))) return undefined
     const { met } = fault
     const isUsable = node.isOpen && !(name === 'emptying' && failed !== undefined)
@@ -284,9 +273,11 @@ describe.each(KINDS)('$name', (kind) => {
         mishaps++
       }
     }
-    const asksNothing = name === 'status' || (name === 'a reopening' && kind.driver === 'raw')
-    // QED has no discard.
-    if (!asksNothing && (kind.driver !== 'qed' || name !== 'discard')) expect(mishaps).toBeGreaterThan(0)
+    const asksNothing =
+      name === 'status' ||
+      (name === 'a reopening' && kind.format.checks === 'no') ||
+      (name === 'discard' && kind.format.discards === 'nothing')
+    if (!asksNothing) expect(mishaps).toBeGreaterThan(0)
   })
 
   test('a crash between any two steps ends it', async () => {
@@ -330,20 +321,20 @@ async function goesOn(node: BlockNode, after: string): Promise<void> {
     try {
       await inTime(step, run())
     } catch (error) {
-      if (isBlockError(error, 'ENOTSUP')) continue // QED cannot shrink
+      if (isBlockError(error, 'ENOTSUP')) continue // not every format can shrink
       throw new Error(`${after}: then ${step} fails`, { cause: error })
     }
   }
 }
 
-async function checksOut(file: BlockNode, { driver }: Kind): Promise<void> {
-  if (driver === 'raw') return
+async function checksOut(file: BlockNode, { format }: Kind): Promise<void> {
+  if (format.checks === 'no') return
   const node = await openNode(environment, {
-    driver,
+    driver: format.driver.name,
     file,
     'read-only': true,
     'check-mode': true,
-    backing: null,
+    ...(takes(format, 'backing_file') && { backing: null }),
   })
   expect(await node.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })
   await node.close()

@@ -23,12 +23,12 @@ import {
   type Random,
   toBytes,
 } from '@vmblock/block-core/testing'
+import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
 import { describe, expect, test } from 'vitest'
 
-const registry = new DriverRegistry([raw, qcow2, qed, memory, copyOnRead])
+const registry = new DriverRegistry([...formats, memory, copyOnRead])
 const environment = { registry, host: denyHost }
 
 const KIB = 2 ** 10

@@ -18,9 +18,7 @@ import {
 } from '@vmblock/block-core'
 import { blob, http } from '@vmblock/block-core/browser'
 import { file } from '@vmblock/block-core/node'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import { formats } from '@vmblock/formats'
 import { EmulatorDisk } from '@vmblock/v86'
 import { v86Disk } from '@vmblock/v86/node'
 import { describe, expect, test } from 'vitest'
@@ -35,7 +33,7 @@ const KIB = 1024
 const MIB = KIB * KIB
 
 const environment = {
-  registry: new DriverRegistry([raw, qcow2, qed, file, memory, blob, http, passThroughFilter, blkdebug]),
+  registry: new DriverRegistry([...formats, file, memory, blob, http, passThroughFilter, blkdebug]),
   host: denyHost,
 }
 

@@ -6,14 +6,15 @@ import { spawn } from 'node:child_process'
 import { copyFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { CACHE_MODES, type CacheMode } from '@vmblock/block-core'
-import { createRandom } from '@vmblock/block-core/testing'
+import { createRandom, optionsText, type TestedFormat, type TestedVariety } from '@vmblock/block-core/testing'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { takes, varietiesFor } from '../support/formats.ts'
 import { type Bench, haveQemu, openBench } from '../support/real-qemu.ts'
 import { countsIn, realCheck, requireContent, requireSound } from './src/agreement.ts'
 import { KillJudge } from './src/kill-judge.ts'
 import { KILL_DISK, type KillOrder } from './src/kill-plan.ts'
-import { checkOurs, contentOf, type Format, openOurs } from './src/ours.ts'
+import { checkOurs, contentOf, openOurs } from './src/ours.ts'
 import { withSeeds } from './src/settings.ts'
 import { make } from './src/varieties.ts'
 
@@ -66,22 +67,19 @@ function runAndKill(order: KillOrder, enough: number): Promise<string[]> {
 }
 
 interface Kind {
-  readonly format: Format
+  readonly format: TestedFormat
+  readonly variety: TestedVariety
   readonly cache: CacheMode
-  readonly lazy: boolean
   readonly backing: boolean
 }
 
-const VARIETIES = {
-  eager: { format: 'qcow2', lazy: false },
-  lazy: { format: 'qcow2', lazy: true },
-  qed: { format: 'qed', lazy: false },
-  raw: { format: 'raw', lazy: false },
-} as const
-
 /** Checks that an image has leaks at most, unless it is marked dirty. */
-function requireHarmless(bench: Bench, name: string, format: Format): { readonly dirty: boolean } {
-  if (format === 'raw') return { dirty: false }
+function requireHarmless(
+  bench: Bench,
+  name: string,
+  { driver: { name: format }, checks }: TestedFormat,
+): { readonly dirty: boolean } {
+  if (checks === 'no') return { dirty: false }
   const info = JSON.parse(bench.run('qemu-img', 'info', '-f', format, '--output=json', name)) as {
     readonly 'dirty-flag': boolean
   }
@@ -92,7 +90,9 @@ function requireHarmless(bench: Bench, name: string, format: Format): { readonly
   return { dirty: info['dirty-flag'] }
 }
 
-async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): Promise<void> {
+async function killTwice({ format: tested, variety, cache, backing }: Kind, seed: number): Promise<void> {
+  const { driver, discards, checks } = tested
+  const format = driver.name
   const random = createRandom(seed)
   const bench = openBench()
   try {
@@ -100,20 +100,28 @@ async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): 
     const initial = backing ? random.bytes(KILL_DISK) : new Uint8Array(KILL_DISK)
     if (backing) bench.write('base.raw', initial)
     await make({ bench, maker: 'our create', random }, 'disk', format, KILL_DISK, {
-      ...(format !== 'raw' && { cluster_size: String(cluster) }),
-      ...(lazy && { lazy_refcounts: 'on' }),
+      ...(takes(tested, 'cluster_size') && { cluster_size: String(cluster) }),
+      ...variety.create,
       ...(backing && { backing_file: 'base.raw', backing_fmt: 'raw' }),
     })
     const path = bench.path('disk')
-    const mayBeDirty = format === 'qed' ? !backing : lazy
+    const mayBeDirty = variety.dirty === 'all' || (variety.dirty === 'without backing file' && !backing)
     let disk = initial
     let dirty = false
     for (const enough of [random.int(1, 250), random.pick([0, 0, 1, random.int(1, 50)])]) {
       const aio = random.pick(['adaptive', 'sync', 'threads'])
-      const order: KillOrder = { path, format, cache, aio, cluster, seed: random.int(0, 2 ** 31) }
+      const order: KillOrder = {
+        path,
+        format,
+        discards,
+        cache,
+        aio,
+        cluster,
+        seed: random.int(0, 2 ** 31),
+      }
       const lines = await runAndKill(order, enough)
       const judge = new KillJudge(order, lines, !CACHE_MODES[cache].writeCache)
-      dirty = requireHarmless(bench, 'disk', format).dirty
+      dirty = requireHarmless(bench, 'disk', tested).dirty
       expect(dirty && !mayBeDirty, 'only an image that postpones something is dirty').toBe(false)
       const before = disk
       disk = await contentOf(path, format)
@@ -130,12 +138,12 @@ async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): 
     disk.fill(7, 0, cluster)
     for (const name of ['disk', 'theirs']) {
       expect(
-        requireHarmless(bench, name, format).dirty,
+        requireHarmless(bench, name, tested).dirty,
         `${name} is clean once it was repaired and closed`,
       ).toBe(false)
       // A repair leaves no leaks; an eager image keeps them until a check removes them, a QED image for good.
-      if (!dirty && format !== 'raw') await checkOurs(bench.path(name), 'leaks', format)
-      if (format === 'qcow2') await requireSound(bench, name)
+      if (!dirty && checks !== 'no') await checkOurs(bench.path(name), 'leaks', format)
+      if (checks === 'leaks go') await requireSound(bench, name, format)
       await requireContent(bench, name, format, disk)
     }
   } finally {
@@ -145,13 +153,14 @@ async function killTwice({ format, cache, lazy, backing }: Kind, seed: number): 
 
 describe.skipIf(!haveQemu)('a process killed while it writes loses nothing that was flushed', () => {
   for (const cache of Object.keys(CACHE_MODES) as CacheMode[]) {
-    for (const [variety, { format, lazy }] of Object.entries(VARIETIES)) {
-      for (const backing of format === 'raw' ? [false] : [false, true]) {
-        const name = `${cache}, ${variety}${backing ? ', over a backing file' : ''}`
+    for (const { format, variety } of varietiesFor('kills').filter(({ format }) => format.inQemu)) {
+      for (const backing of takes(format, 'backing_file') ? [false, true] : [false]) {
+        const kind = [cache, format.driver.name, optionsText(variety.create)].filter(Boolean).join(', ')
+        const name = `${kind}${backing ? ', over a backing file' : ''}`
         test(name, { timeout: 600_000 }, async () => {
           let kills = 0
           const body = async (seed: number): Promise<void> => {
-            await killTwice({ format, cache, lazy, backing }, seed)
+            await killTwice({ format, variety, cache, backing }, seed)
             kills += 2
           }
           await withSeeds(name, body, RUNS)

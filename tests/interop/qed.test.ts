@@ -3,17 +3,10 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { haveQemu, openBench } from '../support/real-qemu.ts'
 import { openOurs } from './src/ours.ts'
 import { passBackAndForth } from './src/rounds.ts'
-import { chain, type Maker, make, qed, randomFor } from './src/varieties.ts'
+import { chain, type Maker, make, randomFor } from './src/varieties.ts'
 
 const MIB = 2 ** 20
 const MAKERS: readonly Maker[] = ['qemu-img', 'our create']
-
-// QEMU does not open images with tables of one cluster.
-passBackAndForth(
-  'QED images pass back and forth',
-  [qed({}), qed({ cluster_size: '4k', table_size: '2' }), qed({ cluster_size: '16k', table_size: '16' })],
-  MAKERS,
-)
 
 // QEMU copies backing data around a write to part of a zero cluster, so these have no zero writes.
 passBackAndForth(
@@ -25,10 +18,7 @@ passBackAndForth(
         { format: 'raw', size: 2 * MIB },
         { format: 'qed', size: 2 * MIB },
       ],
-      {
-        noZeroes: true,
-        growsOnly: true,
-      },
+      { noZeroes: true },
     ),
     chain(
       'over shorter qcow2',
@@ -36,7 +26,7 @@ passBackAndForth(
         { format: 'qcow2', size: MIB + 512 * 5 },
         { format: 'qed', size: 2 * MIB, options: { cluster_size: '4k' } },
       ],
-      { noZeroes: true, growsOnly: true },
+      { noZeroes: true },
     ),
     chain(
       'over QED',
@@ -44,7 +34,7 @@ passBackAndForth(
         { format: 'qed', size: 2 * MIB },
         { format: 'qed', size: 2 * MIB },
       ],
-      { noZeroes: true, growsOnly: true },
+      { noZeroes: true },
     ),
   ],
   MAKERS,

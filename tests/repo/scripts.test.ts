@@ -1,7 +1,9 @@
 /** The scripts that guard the repository report what they exist to report. */
 import { spawnSync } from 'node:child_process'
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
+import { Copy } from './src/copy.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const scripts = new URL('../../scripts/', import.meta.url)
@@ -33,6 +35,73 @@ describe('check-docs', async () => {
     expect(undocumented('f.ts', 'const a = 1\n')).toEqual([
       'f.ts:1 does not start with a comment that says its idea',
     ])
+  })
+})
+
+describe('npm run check', async () => {
+  interface Reached {
+    readonly test: string
+    readonly change: string
+    readonly steps: number
+  }
+  const { testsNear, samples } = (await import(new URL('check.mjs', scripts).href)) as {
+    testsNear(root: string, changed: readonly string[]): readonly Reached[]
+    samples(root: string): readonly { readonly test: string }[]
+  }
+  const tree = new Copy([])
+  afterAll(() => tree.remove())
+  const entry = { '.': { import: { default: './dist/index.js' } } }
+  tree.plant('packages/core/package.json', JSON.stringify({ name: '@vmblock/core', exports: entry }))
+  tree.plant('packages/core/src/index.ts', "export { bits } from './base/bits.ts'\n")
+  tree.plant('packages/core/src/base/bits.ts', 'export const bits = 8\n')
+  tree.plant('packages/core/src/base/bits.test.ts', "import './bits.ts'\n")
+  tree.plant('packages/core/src/later.test.ts', "export const later = () => import('./index.ts')\n")
+  tree.plant('packages/core/src/long.test.ts', '// A long one, of something else.\n'.repeat(9))
+  tree.plant('packages/core/src/page.browser.test.ts', "import './index.ts'\n")
+  tree.plant('packages/driver/package.json', JSON.stringify({ name: '@vmblock/driver', exports: entry }))
+  tree.plant('packages/driver/src/index.ts', "import type { bits } from '@vmblock/core'\n")
+  tree.plant('packages/driver/src/driver.test.ts', "import './index.ts'\n")
+  const near = (...changed: string[]) =>
+    testsNear(
+      tree.directory,
+      changed.map((path) => tree.at(path)),
+    ).map(({ test, change, steps }) =>
+      [test, change, steps]
+        .map(String)
+        .map((text) => basename(text))
+        .join(' '),
+    )
+
+  it('finds the tests that a change reaches, by types, later loading and other packages, nearest first', () => {
+    expect(near('packages/core/src/base/bits.ts')).toEqual([
+      'bits.test.ts bits.ts 1',
+      'later.test.ts bits.ts 2',
+      'driver.test.ts bits.ts 3',
+    ])
+  })
+
+  it('runs a test that was changed, and none for what no test imports', () => {
+    expect(near('packages/driver/src/driver.test.ts', 'README.md', 'packages/core/src/gone.ts')).toEqual([
+      'driver.test.ts driver.test.ts 0',
+    ])
+  })
+
+  it('samples the smallest test of each package', () => {
+    expect(samples(tree.directory).map(({ test }) => basename(test))).toEqual([
+      'bits.test.ts',
+      'driver.test.ts',
+    ])
+  })
+
+  it('says how it is called, and which commit it does not know', () => {
+    expect(tree.run(fileURLToPath(new URL('check.mjs', scripts)), '--quick')).toMatchObject({
+      status: 1,
+      output: expect.stringContaining('usage: npm run check'),
+    })
+    expect(tree.run(fileURLToPath(new URL('check.mjs', scripts)), '--since', 'never')).toEqual({
+      status: 1,
+      output: 'vmblock: no commit is called never\n',
+    })
   })
 })
 

@@ -7,9 +7,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DriverRegistry, openNode, WriteLog, writeLog } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import { formats } from '@vmblock/formats'
 import { runTimed } from '../child.ts'
 import { createImage, type ImageKind } from '../images.ts'
 import { theirs } from '../programs.ts'
@@ -17,7 +15,7 @@ import { type Call, CLUSTER, type Counts, PATTERN, sumUp, WRITE_BYTES } from './
 import { parseTrace, TRACED } from './trace.ts'
 
 const environment = {
-  registry: new DriverRegistry([raw, qcow2, qed, file, writeLog]),
+  registry: new DriverRegistry([...formats, file, writeLog]),
   host: nodeHost(),
 }
 

@@ -136,7 +136,7 @@ export const qcow2Micros: readonly Micro[] = [
       const image = await fullImage()
       return async () => {
         for (let i = 0; i < 10; i++) {
-          image.freeHint = 0
+          image.freeHint.moveTo(0)
           sink.value = await findFree(image, 1)
         }
       }

@@ -1,4 +1,5 @@
-/** All drivers of the programs, and their access to the outside world: the only file that names drivers. */
+/** All drivers of the programs, and their access to the outside world: the only file that names drivers. Formats come
+ * from their own list. */
 import {
   type AnyDriver,
   blkdebug,
@@ -18,11 +19,10 @@ import {
   learnHostErrors,
   nodeHost,
 } from '@vmblock/block-core/node'
+import { formats } from '@vmblock/formats'
 import { createQcow2Driver } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
-import { nodeCodecs } from './node-codecs.ts'
-import { programEngine } from './program-engine.ts'
+import { nodeCodecs } from './host/node-codecs.ts'
+import { programEngine } from './host/program-engine.ts'
 
 /** The services that a program provides to the drivers. */
 export interface DriverSurroundings {
@@ -42,11 +42,12 @@ const HOST_FILES: FileDriverParts = {
   warnAtExit: false,
 }
 
+/** Formats that use what Node.js has and browsers do not. */
+const NATIVE_FORMATS: readonly AnyDriver[] = [createQcow2Driver({ codecs: nodeCodecs })]
+
 /** All drivers, in the order in which the registry tries them. `debug` is blkdebug with its services. */
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
-  raw,
-  createQcow2Driver({ codecs: nodeCodecs }),
-  qed,
+  ...formats.map((format) => NATIVE_FORMATS.find(({ name }) => name === format.name) ?? format),
   fileDriver(HOST_FILES),
   hostDeviceDriver('host_device', HOST_FILES),
   hostDeviceDriver('host_cdrom', HOST_FILES),

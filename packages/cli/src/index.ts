@@ -1,17 +1,32 @@
 /**
- * Code that only the programs share: command line parsing, formatting of text and streams, and the list of
- * drivers.
+ * Code that only the programs share: the kit of commands, formatting of text and streams, and the list of drivers.
  * @module
  */
 
 export { filenameToOptions } from '@vmblock/block-core/node'
-export { bufferedOutput, type TextOutput, type WriteNow } from './buffered-output.ts'
 export { type DriverSurroundings, FORMATS, nodeEnvironment } from './drivers.ts'
-export { factsText } from './facts-text.ts'
-export { Getopt, type GetoptOption, type GetoptStep } from './getopt.ts'
-export { jsonOutput } from './json-output.ts'
-export { Mistake } from './mistake.ts'
-export { fixedText, generalText } from './printf.ts'
-export { defineObject, type Secrets } from './secrets.ts'
-export { warnOfTrace } from './trace.ts'
-export { VERSION, versionText } from './version.ts'
+export { type CommandTable, oneImage, usageLine } from './kit/command.ts'
+export { CommandLine, type Given, type Reading, requireWords } from './kit/command-line.ts'
+export { Failure, type FailureOptions, statusOf, usageFailure } from './kit/failure.ts'
+export { readOptionTree } from './kit/key-value.ts'
+export { MAX_SIZE, readBytes, readLong } from './kit/numbers.ts'
+export { OpenImages } from './kit/open-images.ts'
+export {
+  choice,
+  flag,
+  type OptionKind,
+  type OptionKinds,
+  type OptionsOf,
+  type Spelling,
+  type Warn,
+  word,
+} from './kit/options.ts'
+export { Output } from './kit/output.ts'
+export { defineObject, type Secrets } from './kit/secrets.ts'
+export { isJson, shared } from './kit/shared-options.ts'
+export { warnOfTrace } from './kit/trace.ts'
+export { bufferedOutput, type TextOutput, type WriteNow } from './text/buffered-output.ts'
+export { factsText } from './text/facts-text.ts'
+export { jsonOutput } from './text/json-output.ts'
+export { fixedText, generalText } from './text/printf.ts'
+export { VERSION, versionText } from './text/version.ts'

@@ -3,7 +3,7 @@
  * the `bin.ts` of a program imports this; the program itself is in another file.
  * @module
  */
-import type { TextOutput, WriteNow } from './buffered-output.ts'
+import type { TextOutput, WriteNow } from './text/buffered-output.ts'
 
 // Load as little as possible before the program's own compiled code.
 const fs = process.getBuiltinModule('node:fs')

@@ -11,7 +11,7 @@ import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
 import { loadMaintenance } from './open/load-part.ts'
-import { becomeWritableAgain, openImage } from './open/open-image.ts'
+import { becomeWritable, openImage } from './open/open-image.ts'
 import { amendOptions } from './options/amend-options.ts'
 import { createOptions } from './options/create-options.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
@@ -61,7 +61,7 @@ function operations(image: Image): NodeOps {
       (await loadMaintenance()).changeBackingFile(image, filename, format),
     amend: async (options, progress) => (await loadMaintenance()).amend(image, options, progress),
     prepareReopen: async (request) =>
-      (await loadMaintenance()).prepareReopen(image, request, () => becomeWritableAgain(image)),
+      (await loadMaintenance()).prepareReopen(image, request, () => becomeWritable(image)),
     close: () => closeImage(image),
     crash: () => image.dropCaches(),
   }
@@ -105,7 +105,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await settleImage(image)
-    await image.markClean()
+    await image.dirtyBit.clear()
   }
   image.dropCaches()
 }

@@ -21,34 +21,32 @@ async function run(
     readText: (path) => fs.promises.readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
   })
-  const streams = {
-    out: (text: string) => output.print(text),
-    err: (text: string) => output.error(text),
-    flush: () => output.flush(),
-    columns: () => (isCharacterDevice(1) ? process.stdout.columns : undefined),
-    shown: (name: string) => output.shown?.(name) ?? name,
-  }
-  const status = await main(argv, streams, {
-    registry,
-    host,
-    readFile: (path) => fs.promises.readFile(path),
-    realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
-    onProgressRequest(listener) {
-      process.on('SIGUSR1', listener)
-      return () => process.off('SIGUSR1', listener)
+  const columns = (): number | undefined => (isCharacterDevice(1) ? process.stdout.columns : undefined)
+  const status = await main(
+    argv,
+    { ...output, columns },
+    {
+      registry,
+      host,
+      readFile: (path) => fs.promises.readFile(path),
+      realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
+      onProgressRequest(listener) {
+        process.on('SIGUSR1', listener)
+        return () => process.off('SIGUSR1', listener)
+      },
+      onInterrupt(listener) {
+        const interrupt = (signal: NodeJS.Signals): void => {
+          endedBy ??= signal
+          listener()
+        }
+        // A second signal has its default effect.
+        for (const signal of INTERRUPTS) process.once(signal, interrupt)
+        return () => {
+          for (const signal of INTERRUPTS) process.off(signal, interrupt)
+        }
+      },
     },
-    onInterrupt(listener) {
-      const interrupt = (signal: NodeJS.Signals): void => {
-        endedBy ??= signal
-        listener()
-      }
-      // A second signal has its default effect.
-      for (const signal of INTERRUPTS) process.once(signal, interrupt)
-      return () => {
-        for (const signal of INTERRUPTS) process.off(signal, interrupt)
-      }
-    },
-  })
+  )
   if (endedBy !== undefined) {
     // The parent process should see that the program was killed by this signal.
     process.kill(process.pid, endedBy)

@@ -1,7 +1,6 @@
-/** The text of `--help`: usage lines from the tables of the subcommands, and explanations of parameters. */
-
+/** The text of `--help`: from the tables of the subcommands, and what they have in common. */
+import { usageLine } from '@vmblock/cli'
 import { commands } from './commands/index.ts'
-import { usageLine } from './kit/command.ts'
 
 const INTRODUCTION = `usage: qemu-img-ts [standard options] command [command options]
 Makes, inspects and changes disk images, as QEMU's qemu-img does.
@@ -25,16 +24,6 @@ Command parameters:
   'ofmt' is 'human' (default) or 'json'
   '-p' shows progress, '-q' shows nothing but errors
   '-U' opens an image that others may be writing
-  bench: '-c' requests of '-s' bytes, '-d' of them at once, '-S' bytes apart; '-w' writes; '-i' is how they reach
-    the kernel: 'threads', 'native', 'io_uring', 'adaptive' (default) or 'sync'
-  create: '-b' and '-F' name a backing file and its format; '-u' does not look whether it is there
-  check: '-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can
-  commit: '-b' names the layer that takes the content, '-d' leaves the overlay as it is
-  convert: '-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;
-    zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces
-    are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read
-  compare: '-s' also compares sizes and allocation
-  resize: '--shrink' allows to cut off data
 `
 
 /**
@@ -43,10 +32,8 @@ Command parameters:
  * @param formats names of the drivers; scripts read the last line, which lists them
  */
 export async function helpText(formats: readonly string[]): Promise<string> {
-  const lines: string[] = []
-  for (const load of Object.values(commands)) {
-    const command = await load()
-    lines.push(`  ${usageLine(command)}\n      ${command.summary}\n`)
-  }
-  return `${INTRODUCTION}${lines.join('')}${PARAMETERS}\nSupported formats: ${[...formats].sort().join(' ')}\n`
+  const all = await Promise.all(Object.values(commands).map((load) => load()))
+  const lines = all.map((command) => `  ${usageLine(command)}\n      ${command.summary}\n`)
+  const details = all.map(({ name, details }) => (details ? `  ${name}: ${details.join('\n    ')}\n` : ''))
+  return `${INTRODUCTION}${lines.join('')}${PARAMETERS}${details.join('')}\nSupported formats: ${[...formats].sort().join(' ')}\n`
 }

@@ -2,7 +2,11 @@
  * QEMU's disk image utility as a function: its command lines, texts and exit statuses, over any drivers.
  * @module
  */
-export { type DriverSurroundings, nodeEnvironment as nodeDrivers, VERSION } from '@vmblock/cli'
+export {
+  type DriverSurroundings,
+  nodeEnvironment as nodeDrivers,
+  type TextOutput,
+  VERSION,
+} from '@vmblock/cli'
 export type { Services } from './kit/command.ts'
-export type { Streams } from './kit/output.ts'
 export { main } from './main.ts'

@@ -1,4 +1,4 @@
-import { DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
+import { type AnyDriver, BlockError, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
 import { VERSION } from '@vmblock/cli'
 import { raw } from '@vmblock/raw'
 import { describe, expect, it } from 'vitest'
@@ -53,6 +53,32 @@ describe('the program', () => {
 
   it('opens nothing that an image names where the host refuses', async () => {
     expect(await run('info', 'file:nothing')).toMatchObject({ status: 1, out: '' })
+  })
+
+  it('tells that an image could not be closed, unless something else had failed before', async () => {
+    const leaky: AnyDriver = {
+      ...(memory as AnyDriver),
+      name: 'leaky',
+      async open(context) {
+        const ops = await (memory as AnyDriver).open(context)
+        return Object.assign(ops, { close: () => Promise.reject(new BlockError('ENOSPC', 'no room')) })
+      },
+    }
+    const registry = new DriverRegistry([raw, memory, nullCo, leaky])
+    const compared = (first: string, second: string) =>
+      runOurs(['compare', '-s', '--image-opts', first, second], { ...services, registry })
+    const close = /^qemu-img: Could not close '.*': no room\n$/
+    const same = await compared('driver=leaky,size=1M', 'driver=leaky,size=1M')
+    expect(same).toMatchObject({ status: 1, out: 'Images are identical.\n' })
+    expect(same.err).toMatch(close)
+    expect(await compared('driver=leaky,size=1M', 'driver=leaky,size=2M')).toMatchObject({
+      status: 1,
+      out: 'Strict mode: Image size mismatch!\n',
+      err: '',
+    })
+    const missing = await compared('driver=leaky,size=1M', 'driver=nothing')
+    expect(missing).toMatchObject({ status: 2, out: '' })
+    expect(missing.err).toMatch(/^qemu-img: Could not open 'driver=nothing': .*\n$/)
   })
 
   it('tells a mistake of its own in one line', async () => {

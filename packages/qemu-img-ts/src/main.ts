@@ -1,20 +1,26 @@
 /** The program: options before a subcommand, the subcommand, and the handling of its failure. */
-import { expects } from '@vmblock/block-core'
-import { Getopt, versionText, warnOfTrace } from '@vmblock/cli'
+import {
+  CommandLine,
+  Failure,
+  flag,
+  OpenImages,
+  Output,
+  requireWords,
+  statusOf,
+  type TextOutput,
+  usageFailure,
+  versionText,
+  warnOfTrace,
+  word,
+} from '@vmblock/cli'
 import { commands, missingCommands } from './commands/index.ts'
-import { type AnyCommand, parseCommand, type Services } from './kit/command.ts'
-import { Failure, Output, type Streams, usageFailure } from './kit/output.ts'
+import { type AnyCommand, parseCommand, readingTo, type Services } from './kit/command.ts'
 
-const OPTIONS = [
-  { key: 'help', short: 'h', long: 'help', takesValue: false },
-  { key: 'version', short: 'V', long: 'version', takesValue: false },
-  { key: 'trace', short: 'T', long: 'trace', takesValue: true },
-] as const
-
-const requireWords = expects(
-  'a list of words',
-  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
-)
+const OPTIONS = {
+  help: flag({ short: 'h', long: 'help' }),
+  version: flag({ short: 'V', long: 'version' }),
+  trace: word('pattern', { short: 'T', long: 'trace' }),
+}
 
 /**
  * Runs the program.
@@ -22,32 +28,30 @@ const requireWords = expects(
  * @param argv the words after the program's name
  * @returns the exit status
  */
-export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
+export async function main(argv: readonly string[], stream: TextOutput, services: Services): Promise<number> {
   requireWords(argv, 'argv')
-  const output = new Output(streams)
+  const output = new Output('qemu-img', stream)
   try {
     return await dispatch(argv, output, services)
   } catch (error) {
     return output.fail(error)
   } finally {
-    streams.flush()
+    output.flush()
   }
 }
 
 async function dispatch(argv: readonly string[], output: Output, services: Services): Promise<number> {
   if (argv.length === 0) throw usageFailure('Not enough arguments')
-  const parser = new Getopt(['qemu-img', ...argv], OPTIONS, true)
-  for (const step of parser) {
-    if (step.kind === 'missing') throw usageFailure(`missing argument for option '${step.word}'`)
-    if (step.kind === 'unknown') throw usageFailure(`unrecognized option '${step.word}'`)
-    if (step.option.key === 'help') return printHelp(output, services)
-    if (step.option.key === 'version') {
+  const line = new CommandLine(['qemu-img', ...argv], OPTIONS, { ...readingTo(output), inOrder: true })
+  for (const { name, value } of line) {
+    if (name === 'help') return printHelp(output, services)
+    if (name === 'version') {
       output.print(versionText('qemu-img-ts'))
       return 0
     }
-    warnOfTrace(step.value ?? '', (line) => output.warn(line))
+    warnOfTrace(value as string, output.warn)
   }
-  const [name, ...words] = parser.operands
+  const [name, ...words] = line.operands
   if (name === undefined) return 0
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (load) return runCommand(await load(), words, output, services)
@@ -62,10 +66,21 @@ async function runCommand(
   services: Services,
 ): Promise<number> {
   const parsed = await parseCommand(command, words, output, services)
-  if (parsed.kind === 'help') return printHelp(output, services)
+  if (!parsed) return printHelp(output, services)
   const { registry, host } = services
   const environment = { registry, host, onWarn: (line: string) => output.relay(line) }
-  return command.run({ options: parsed.options, operands: parsed.operands, output, services, environment })
+  const images = new OpenImages(output)
+  const actions: (() => void)[] = []
+  const atEnd = (action: () => void): void => void actions.push(action)
+  try {
+    const status = await command.run({ ...parsed, output, services, environment, images, atEnd })
+    return await images.close(status)
+  } catch (error) {
+    await images.close(statusOf(error))
+    return output.fail(error)
+  } finally {
+    for (const action of actions) action()
+  }
 }
 
 async function printHelp(output: Output, { registry }: Services): Promise<number> {

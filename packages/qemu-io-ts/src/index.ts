@@ -6,6 +6,7 @@
 export {
   bufferedOutput,
   type DriverSurroundings,
+  Failure,
   FORMATS,
   nodeEnvironment,
   type TextOutput,
@@ -22,6 +23,7 @@ export {
   Stop,
 } from './session/command.ts'
 export { DEFAULT_MODES, type ImageRequest, type OpenModes, openImage } from './session/image.ts'
+export { Interpreter } from './session/interpreter.ts'
 export { cutLines } from './session/lines.ts'
 export type { CacheFlags, Image } from './session/services.ts'
 export { type Ending, Session, type SessionServices, type SessionSettings } from './session/session.ts'

@@ -1,18 +1,22 @@
 /** The program as a function: command line in, exit status out. */
-import { expects, messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import {
+  CommandLine,
   type DriverSurroundings,
   defineObject,
-  Mistake,
+  Failure,
+  Output,
+  readOptionTree,
+  requireWords,
   type Secrets,
   type TextOutput,
   versionText,
   warnOfTrace,
 } from '@vmblock/cli'
 import { COMMANDS } from './commands/index.ts'
-import { programLine, usageText } from './program-options.ts'
-import { Stop } from './session/command.ts'
-import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage, readOptions } from './session/image.ts'
+import { PROGRAM_OPTIONS, usageText } from './program-options.ts'
+import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage } from './session/image.ts'
+import { Interpreter } from './session/interpreter.ts'
 import type { Image } from './session/services.ts'
 import { Session, type SessionServices } from './session/session.ts'
 
@@ -62,11 +66,6 @@ class EarlyExit extends Error {
   }
 }
 
-const requireWords = expects(
-  'a list of words',
-  (value) => Array.isArray(value) && value.every((word) => typeof word === 'string'),
-)
-
 /**
  * Runs the program.
  *
@@ -80,10 +79,8 @@ export async function main(argv: readonly string[], streams: Streams, services: 
     return await run(argv, streams, services)
   } catch (error) {
     if (error instanceof EarlyExit) return error.status
-    if (error instanceof Mistake) output.error(`qemu-io: ${error.message}\n`)
-    else if (error instanceof Stop) output.error(`qemu-io: ${error.message}`)
-    else throw error
-    return 1
+    if (error instanceof Failure) return new Output('qemu-io', output).fail(error)
+    throw error
   } finally {
     output.flush()
   }
@@ -97,11 +94,9 @@ async function run(argv: readonly string[], streams: Streams, services: Services
     readText: async (path) =>
       new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
   })
-  const secrets: Secrets = new Map()
-  const request = await readCommandLine(argv, output, services, secrets)
+  const request = await readCommandLine(argv, new Output('qemu-io', output), services)
   const { imageOptions, misalign } = request
-  const sessionServices = { ...services, environment }
-  const session = new Session(COMMANDS, output, sessionServices, { imageOptions, misalign })
+  const session = new Session(output, { ...services, environment }, { imageOptions, misalign })
   const image = await openFirst(session, request)
   if (image) session.attach(image)
 
@@ -113,60 +108,49 @@ async function run(argv: readonly string[], streams: Streams, services: Services
 /** Reads the command line from left to right; the first mistake is reported. */
 async function readCommandLine(
   argv: readonly string[],
-  output: TextOutput,
+  output: Output,
   services: Services,
-  secrets: Secrets,
 ): Promise<Request> {
-  const line = programLine(argv)
-  const usage = (status: number): never => {
+  const usage = (status: number): EarlyExit => {
     output.print(usageText(services.formats))
-    throw new EarlyExit(status)
+    return new EarlyExit(status)
   }
-  const request = {
-    commands: [] as string[],
-    changes: [] as ModeChange[],
-    format: undefined as string | undefined,
-  }
-  let [imageOptions, misalign] = [false, false]
-  for (const step of line) {
-    if (step.kind !== 'option') {
-      output.error(`qemu-io: ${step.message}\n`)
+  const line = new CommandLine(['qemu-io', ...argv], PROGRAM_OPTIONS, {
+    warn: output.warn,
+    mistake({ message }) {
+      output.error(message)
       return usage(1)
-    }
-    const { option, value = '' } = step
-    const name = option.short ?? option.long
-    if (name === 'h') usage(0)
-    else if (name === 'V') {
+    },
+  })
+  const secrets: Secrets = new Map()
+  const commands: string[] = []
+  const changes: ModeChange[] = []
+  for (const { name, value } of line) {
+    if (name === 'help') throw usage(0)
+    if (name === 'version') {
       output.print(versionText('qemu-io-ts'))
       throw new EarlyExit(0)
-    } else if (name === 'c') request.commands.push(value)
-    else if (name === 'f') request.format = value
-    else if (name === 'm') misalign = true
-    else if (name === 'image-opts') imageOptions = true
-    else if (name === 'T') warnOfTrace(value, (text) => output.error(`qemu-io: warning: ${text}\n`))
+    }
+    if (name === 'cmd') commands.push(value as string)
+    else if (name === 'trace') warnOfTrace(value as string, output.warn)
     else if (name === 'object')
-      await defineObject(secrets, value, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
-    else request.changes.push(modeChange(name, value))
+      await defineObject(secrets, value as string, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
+    else if (name in MODE_OPTIONS) changes.push(value as ModeChange)
   }
-  const { operands } = line
-  if (operands.length > 1) usage(1)
-  if (request.format !== undefined && imageOptions)
-    throw new Stop('--image-opts and -f are mutually exclusive\n', 'error')
-  return { ...request, file: operands[0], imageOptions, misalign }
+  const { options, operands } = line
+  const { format, imageOpts: imageOptions = false, misalign = false } = options
+  if (operands.length > 1) throw usage(1)
+  if (format !== undefined && imageOptions) throw new Failure('--image-opts and -f are mutually exclusive')
+  return { commands, changes, format, file: operands[0], imageOptions, misalign }
 }
 
-function modeChange(letter: string, value: string): ModeChange {
-  const kind = MODE_OPTIONS[letter as keyof typeof MODE_OPTIONS]
-  return kind.parse(value, undefined as never)
-}
-
-/** Opens the image of the command line, if it names one. @throws Stop */
+/** Opens the image of the command line, if it names one. @throws Failure */
 async function openFirst(session: Session, request: Request): Promise<Image | undefined> {
   const { file, format, imageOptions, changes } = request
   if (file === undefined) return undefined
   const modes = changes.reduce((current, apply) => apply(current), DEFAULT_MODES)
   if (imageOptions) {
-    const options = readOptions(file, (text) => session.complain(text))
+    const options = readOptionTree(file, session.output.warn)
     return openImage(session.services, { filename: undefined, options, modes })
   }
   const options = format === undefined ? undefined : { driver: format }
@@ -179,19 +163,20 @@ async function commandLoop(
   commands: readonly string[],
   { input }: Streams,
 ): Promise<boolean> {
+  const interpreter = new Interpreter(COMMANDS, session)
   let failed = false
   for (const command of commands) {
     if (session.ending) break
-    if ((await session.run(command)) === 'failed') failed = true
+    if ((await interpreter.run(command)) === 'failed') failed = true
   }
   if (commands.length > 0) return failed
   const complete = (typed: string): readonly string[] =>
-    session.commands.map(({ name }) => name).filter((name) => name.startsWith(typed))
+    interpreter.commands.map(({ name }) => name).filter((name) => name.startsWith(typed))
   while (!session.ending) {
-    session.flush()
+    session.output.flush()
     const line = await session.wait(input.nextLine(PROMPT, complete))
     if (line === undefined) break
-    if ((await session.run(line)) === 'failed') failed = true
+    if ((await interpreter.run(line)) === 'failed') failed = true
   }
   return failed
 }
@@ -202,7 +187,7 @@ async function shutDown(session: Session): Promise<boolean> {
     await session.close()
     return true
   } catch (error) {
-    session.error(messageOf(error))
+    session.output.error(messageOf(error))
     return false
   }
 }

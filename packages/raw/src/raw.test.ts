@@ -2,7 +2,7 @@
 import { parseOptions } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { raw } from './raw.ts'
-import { ByteFile, fileNode, openRaw } from './testing.ts'
+import { ByteFile, fileNode, openRaw } from './testing/byte-file.ts'
 import { rawOptions } from './window.ts'
 
 const read = async (

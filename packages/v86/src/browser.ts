@@ -23,9 +23,8 @@ import {
   requireText,
 } from '@vmblock/block-core'
 import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
+import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
 import type { BufferedDisk } from './disk/buffered-disk.ts'
 import { exportInto, requireExportOptions } from './export/export-image.ts'
 import {
@@ -81,7 +80,7 @@ export interface BrowserDiskOptions extends V86DiskOptions {
 export const browserEnvironment = (
   options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
 ): OpenEnvironment => ({
-  registry: new DriverRegistry([raw, qcow2, qed, blob, http, opfs, indexedDb, memory, nullCo]),
+  registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
   host: options.host ?? denyHost,
   ...(options.onRepair && { onRepair: options.onRepair }),
 })

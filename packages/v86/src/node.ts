@@ -21,9 +21,8 @@ import {
   pathName,
 } from '@vmblock/block-core'
 import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
+import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
 import { contentOf, requireHost } from './sources/check-source.ts'
@@ -58,7 +57,7 @@ const besideHost: OpenHost = {
 
 /** The drivers of this entry, and an `OpenHost`: to open nodes besides the disks. */
 export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment => ({
-  registry: new DriverRegistry([raw, qcow2, qed, file, hostDevice, hostCdrom, memory, nullCo]),
+  registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo]),
   host,
 })
 

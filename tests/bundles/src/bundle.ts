@@ -33,7 +33,8 @@ export async function bundleSizes(
   { outside = [], published = false }: BundleOptions = {},
 ): Promise<BundleSizes> {
   const { outputFiles, metafile } = await build({
-    stdin: { contents: source, sourcefile: 'start.ts', resolveDir: `${ROOT}packages/v86`, loader: 'ts' },
+    // A package that depends on every format finds the published ones.
+    stdin: { contents: source, sourcefile: 'start.ts', resolveDir: `${ROOT}packages/formats`, loader: 'ts' },
     absWorkingDir: ROOT,
     outdir: 'out',
     bundle: true,

@@ -6,30 +6,51 @@ import { constants } from 'node:fs'
 import { open as openFile, unlink } from 'node:fs/promises'
 import { type BlockNode, DriverRegistry, formatImage, openNode, type RawOptions } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import {
+  type ImageOptions,
+  optionsText,
+  type TestedFormat,
+  type TestedVariety,
+} from '@vmblock/block-core/testing'
+import { formats } from '@vmblock/formats'
+import { takes, testedFormat, varietiesFor } from '../../support/formats.ts'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 /** A kind of image. */
 export interface Kind {
   readonly name: string
-  readonly format: 'raw' | 'qcow2' | 'qed'
+  readonly format: string
   /** Options as for `qemu-img create -o`, without the size. */
-  readonly create: RawOptions
-  readonly overlay?: true
+  readonly create: ImageOptions
+  readonly overlay: boolean
+  readonly checks: TestedFormat['checks']
+  readonly inQemu: boolean
+  /** Whether it may need a repair after a crash. */
+  readonly mayBeDirty: boolean
+  /** Whether space can be taken when it is created. */
+  readonly preallocates: boolean
 }
 
-/** The kinds of images. No tables of one cluster: QEMU does not accept them. */
-export const KINDS: readonly Kind[] = [
-  { name: 'raw', format: 'raw', create: {} },
-  { name: 'qcow2', format: 'qcow2', create: { cluster_size: 4096 } },
-  { name: 'lazy qcow2', format: 'qcow2', create: { cluster_size: 4096, lazy_refcounts: true } },
-  { name: 'qcow2 overlay', format: 'qcow2', create: { cluster_size: 16384 }, overlay: true },
-  { name: 'qed', format: 'qed', create: { cluster_size: 4096, table_size: 2 } },
-]
+const kindOf = (format: TestedFormat, { create, small, dirty }: TestedVariety, overlay: boolean): Kind => ({
+  name: [format.driver.name, optionsText(create), overlay ? 'overlay' : ''].filter(Boolean).join(' '),
+  format: format.driver.name,
+  // Below an overlay, larger clusters: each of the unaligned pieces leaves much to copy.
+  create: { ...create, ...small, ...(overlay && takes(format, 'cluster_size') && { cluster_size: '16k' }) },
+  overlay,
+  checks: format.checks,
+  inQemu: format.inQemu,
+  mayBeDirty: dirty === 'all' || (dirty === 'without backing file' && !overlay),
+  preallocates: format.checks !== 'no' && takes(format, 'preallocation'),
+})
+
+/** Every variety alone; and the plain ones, where they take a backing file, over another disk. */
+export const KINDS: readonly Kind[] = varietiesFor('faults').flatMap(({ format, variety }) =>
+  takes(format, 'backing_file') && Object.keys(variety.create).length === 0
+    ? [kindOf(format, variety, false), kindOf(format, variety, true)]
+    : [kindOf(format, variety, false)],
+)
 
 /** How the file is reached: options of the `file` driver and of the node above. */
 export interface Way {
@@ -64,8 +85,7 @@ export async function createImage(path: string, { format, create }: Kind, size: 
   await file.createPlace!({ filename: path } as never, 0, 'off')
   const node = await openNode(environment, { driver: 'file', filename: path })
   try {
-    if (format === 'raw') await node.truncate(size)
-    else await formatImage(environment.registry.get(format), node, { ...create, size })
+    await formatImage(environment.registry.get(format), node, { ...create, size })
   } finally {
     await node.close()
   }
@@ -84,7 +104,7 @@ export const openImage = (
     ...way.image,
     ...options,
     file: { driver: 'file', filename: path, ...way.file },
-    ...(kind.format !== 'raw' && {
+    ...(takes(testedFormat(kind.format), 'backing_file') && {
       backing: kind.overlay ? { driver: 'raw', file: { driver: 'file', filename: String(backing) } } : null,
     }),
   })

@@ -17,9 +17,7 @@ import {
   passThroughFilter,
   type RawOptions,
 } from '@vmblock/block-core'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
+import { formats } from '@vmblock/formats'
 import { type AllocationMeter, BYTES_ALLOWED } from './meter.ts'
 
 /** Requests that one step may send to the file before it is taken for an endless loop. */
@@ -65,7 +63,7 @@ const counter = defineDriver({
 
 /** Names in images resolve to an empty disk: other tests cover what they may refer to. */
 export const environment: OpenEnvironment = {
-  registry: new DriverRegistry([raw, qcow2, qed, memory, nullCo, copyOnRead, passThroughFilter, counter]),
+  registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThroughFilter, counter]),
   host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
 }
 

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { CheckReport } from '@vmblock/block-core'
 import type { Bench, Outcome } from '../../support/real-qemu.ts'
-import { checkOurs, contentOf, type Format } from './ours.ts'
+import { checkOurs, contentOf } from './ours.ts'
 import { requireEqual } from './turns.ts'
 
 /** The counts of a check, by their names in `qemu-img check --output=json`; zeroes are left out. */
@@ -44,7 +44,7 @@ export function countsIn(outcome: Outcome): Counts {
 }
 
 /** `qemu-img check` with its counts as JSON. */
-export const realCheck = (bench: Bench, name: string, format: Format, ...more: string[]): Outcome =>
+export const realCheck = (bench: Bench, name: string, format: string, ...more: string[]): Outcome =>
   bench.attempt('qemu-img', 'check', '-f', format, '--output=json', ...more, name)
 
 const differences = (ours: Counts, theirs: Counts): string[] =>
@@ -53,7 +53,7 @@ const differences = (ours: Counts, theirs: Counts): string[] =>
     .map((key) => `${key}: ours ${ours[key] ?? 0}, theirs ${theirs[key] ?? 0}`)
 
 /** Checks that neither checker finds anything, and that they count the same clusters. */
-export async function requireSound(bench: Bench, name: string, format: Format = 'qcow2'): Promise<void> {
+export async function requireSound(bench: Bench, name: string, format = 'qcow2'): Promise<void> {
   const real = realCheck(bench, name, format)
   if (real.status !== 0)
     throw new Error(`qemu-img check ends with ${real.status}:\n${real.stderr}${real.stdout}`)

@@ -40,8 +40,8 @@ export class KillJudge {
    */
   constructor(order: KillOrder, lines: readonly string[], writeThrough: boolean) {
     this.#writeThrough = writeThrough
-    this.#keepsDiscarded = order.format === 'qed'
-    this.#mayKeepDiscarded = order.format === 'raw'
+    this.#keepsDiscarded = order.discards === 'nothing'
+    this.#mayKeepDiscarded = order.discards === 'perhaps'
     const steps = Array.from({ length: LANES }, (_, lane) => stepsOf(order, lane))
     const current: (Step | undefined)[] = []
     const started: number[] = []

@@ -4,8 +4,7 @@
  * @module
  */
 import type { CacheMode } from '@vmblock/block-core'
-import { createRandom, type Random } from '@vmblock/block-core/testing'
-import type { Format } from './ours.ts'
+import { createRandom, type Random, type TestedFormat } from '@vmblock/block-core/testing'
 
 /** Bytes of the disk that is written to. Its parts end inside clusters of both sizes. */
 export const KILL_DISK = 4 * 2 ** 20
@@ -25,9 +24,9 @@ export interface Change {
 export type Step = Change | { readonly kind: 'flush' } | { readonly kind: 'resize'; readonly size: number }
 
 /** The order that the process gets. */
-export interface KillOrder {
+export interface KillOrder extends Pick<TestedFormat, 'discards'> {
   readonly path: string
-  readonly format: Format
+  readonly format: string
   readonly cache: CacheMode
   readonly aio: string
   readonly cluster: number

@@ -13,18 +13,11 @@ import {
   type RepairMode,
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
-import { qcow2 } from '@vmblock/qcow2'
-import { qed } from '@vmblock/qed'
-import { raw } from '@vmblock/raw'
-
-/** Options of `create` by their qemu-img names. */
-export type ImageOptions = Readonly<Record<string, string>>
+import type { ImageOptions } from '@vmblock/block-core/testing'
+import { formats } from '@vmblock/formats'
 
 /** The environment that opens images: files, the formats, and whatever backing file an image names. */
-export const environment = { registry: new DriverRegistry([raw, qcow2, qed, file]), host: nodeHost() }
-
-/** An image format. */
-export type Format = 'raw' | 'qcow2' | 'qed'
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 /** How to open an image. */
 export interface OpenOptions {
@@ -53,7 +46,7 @@ export function openOurs(path: string, format: string, options: OpenOptions = {}
 /** Creates an image file, and its external data file if it has one. */
 export async function createOurs(
   path: string,
-  format: Format,
+  format: string,
   size: number,
   options: ImageOptions,
 ): Promise<void> {
@@ -84,11 +77,7 @@ export interface OurCheck {
 }
 
 /** Checks an image file as `qemu-img check` does, and repairs it on demand. */
-export async function checkOurs(
-  path: string,
-  repair?: RepairMode,
-  format: Format = 'qcow2',
-): Promise<OurCheck> {
+export async function checkOurs(path: string, repair?: RepairMode, format = 'qcow2'): Promise<OurCheck> {
   const node = await openOurs(path, format, { checkMode: true, readOnly: repair === undefined })
   const lines: string[] = []
   try {

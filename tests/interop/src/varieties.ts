@@ -2,10 +2,19 @@
  * The varieties of images that pass back and forth, and how either side makes them.
  * @module
  */
-import { createRandom, type Random } from '@vmblock/block-core/testing'
+import {
+  createRandom,
+  type ImageOptions,
+  optionsFor,
+  optionsText,
+  type Random,
+  type TestedFormat,
+  type TestedVariety,
+} from '@vmblock/block-core/testing'
+import { testedFormat } from '../../support/formats.ts'
 import type { Bench } from '../../support/real-qemu.ts'
 import type { DiscardRule, Wishes } from './operations.ts'
-import { createOurs, type Format, type ImageOptions, openOurs } from './ours.ts'
+import { createOurs, openOurs } from './ours.ts'
 
 /** The side that makes an image. */
 export type Maker = 'qemu-img' | 'our create'
@@ -20,7 +29,7 @@ export interface Workshop {
 /** An image that is ready for the first turn. */
 export interface Subject {
   readonly name: string
-  readonly format: Format
+  readonly format: string
   /** The contents of the disk. */
   readonly content: Uint8Array
   readonly discard: DiscardRule
@@ -39,12 +48,13 @@ export interface Variety {
 
 const KIB = 1024
 const MIB = 1024 * KIB
+const SECTOR = 512
 
 /** Makes an image file with the program of `maker`. */
 export async function make(
   { bench, maker }: Workshop,
   name: string,
-  format: Format,
+  format: string,
   size: number,
   options: ImageOptions = {},
 ): Promise<void> {
@@ -54,79 +64,47 @@ export async function make(
   bench.run('qemu-img', 'create', '-q', '-f', format, ...words, name, String(size))
 }
 
-const bytesOf = (text: string | undefined): number => {
-  const [, digits, unit] = /^(\d+)([kM]?)$/.exec(text ?? '64k')!
+const bytesOf = (text: string | undefined, otherwise: number): number => {
+  if (text === undefined) return otherwise
+  const [, digits, unit] = /^(\d+)([kM]?)$/.exec(text)!
   return Number(digits) * (unit === 'M' ? MIB : unit === 'k' ? KIB : 1)
 }
 
-/** An empty qcow2 image with these options. */
-export function qcow2(options: ImageOptions, size?: number, wishes: Partial<Wishes> = {}): Variety {
-  const name = Object.entries(options).map(([key, value]) => `${key}=${value.replace('$DATA', 'd')}`)
+/** An empty image of a format. */
+export function emptyImage(format: TestedFormat, { create, size, preallocations }: TestedVariety): Variety {
+  const { driver, clusterSize, resizes } = format
+  const cluster = bytesOf(create['cluster_size'], clusterSize)
+  const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * SECTOR
   return {
-    name: name.join(',') || 'default',
+    name: optionsText(create).replaceAll(' ', ',') || 'default',
     async make(workshop) {
-      const data = workshop.bench.path('disk.data')
-      const given = Object.entries(options).map(
-        ([key, value]) => [key, value.replace('$DATA', data)] as const,
-      )
-      const cluster = bytesOf(options['cluster_size'])
-      const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * 512
-      await make(workshop, 'disk.qcow2', 'qcow2', bytes, Object.fromEntries(given))
+      const name = `disk.${driver.name}`
+      await make(workshop, name, driver.name, bytes, optionsFor(create, workshop.bench.path(name)))
       return {
-        name: 'disk.qcow2',
-        format: 'qcow2',
+        name,
+        format: driver.name,
         content: new Uint8Array(bytes),
-        discard: { cluster },
+        discard: discardRule(format, cluster),
         wishes: {
-          grain: options['extended_l2'] ? cluster / 32 : cluster,
-          resizeUpTo: bytes * 1.5,
-          ...wishes,
+          grain: create['extended_l2'] ? cluster / 32 : cluster,
+          ...(resizes !== 'not at all' && { resizeUpTo: bytes * 1.5 }),
+          growsOnly: resizes === 'growing',
+          ...(preallocations && { preallocations }),
         },
-        ...(options['data_file_raw'] === 'on' && { mirror: 'disk.data' }),
+        ...(create['data_file_raw'] === 'on' && { mirror: `${name}.data` }),
       }
     },
   }
 }
 
-/** An empty QED image. */
-export function qed(options: ImageOptions): Variety {
-  const name = Object.entries(options).map(([key, value]) => `${key}=${value}`)
-  return {
-    name: name.join(',') || 'default',
-    async make(workshop) {
-      const cluster = bytesOf(options['cluster_size'])
-      const bytes = Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * 512
-      await make(workshop, 'disk.qed', 'qed', bytes, options)
-      return {
-        name: 'disk.qed',
-        format: 'qed',
-        content: new Uint8Array(bytes),
-        discard: 'ignored',
-        wishes: { grain: cluster, resizeUpTo: bytes * 1.5, growsOnly: true },
-      }
-    },
-  }
-}
-
-/** A raw image. The effect of a discard depends on the host. */
-export const rawVariety: Variety = {
-  name: 'raw',
-  async make(workshop) {
-    const size = 2 * MIB + 512
-    await make(workshop, 'disk.raw', 'raw', size)
-    return {
-      name: 'disk.raw',
-      format: 'raw',
-      content: new Uint8Array(size),
-      discard: 'either',
-      wishes: { grain: 4096, resizeUpTo: size * 1.5, preallocations: ['off', 'falloc', 'full'] },
-    }
-  },
+function discardRule({ discards }: TestedFormat, cluster: number): DiscardRule {
+  if (discards === 'nothing') return 'ignored'
+  return discards === 'perhaps' ? 'either' : { cluster }
 }
 
 /** A layer below the overlay. */
 interface Layer {
-  readonly format: Format
+  readonly format: string
   readonly size: number
   readonly options?: ImageOptions
 }
@@ -151,15 +129,21 @@ export function chain(name: string, layers: readonly Layer[], wishes: Partial<Wi
         if (index < layers.length - 1) await scribble(workshop, file, format, content)
       }
       const top = layers.at(-1)!
-      const cluster = bytesOf(top.options?.['cluster_size'])
+      const format = testedFormat(top.format)
+      const cluster = bytesOf(top.options?.['cluster_size'], format.clusterSize)
       const old = top.options?.['compat'] === '0.10'
       return {
         name: names.at(-1)!,
         format: top.format,
         content,
-        // Version 2 has no zero clusters, and a hole would show the backing data; QED does not discard.
-        discard: old || top.format === 'qed' ? 'ignored' : { cluster },
-        wishes: { grain: cluster, ...(!old && { resizeUpTo: top.size * 1.5 }), ...wishes },
+        // Version 2 has no zero clusters, and a hole would show the backing data.
+        discard: old ? 'ignored' : discardRule(format, cluster),
+        wishes: {
+          grain: cluster,
+          ...(!old && { resizeUpTo: top.size * 1.5 }),
+          growsOnly: format.resizes === 'growing',
+          ...wishes,
+        },
         constant: names.slice(0, -1),
       }
     },
@@ -193,7 +177,7 @@ export function compressed(type: 'zlib' | 'zstd', options: ImageOptions = {}): V
       bench.write('source.raw', content)
       const words = list.length > 0 ? ['-o', list.map(([key, value]) => `${key}=${value}`).join(',')] : []
       bench.run('qemu-img', 'convert', '-c', '-f', 'raw', '-O', 'qcow2', ...words, 'source.raw', 'disk.qcow2')
-      const cluster = bytesOf(options['cluster_size'])
+      const cluster = bytesOf(options['cluster_size'], 64 * KIB)
       return Promise.resolve({
         name: 'disk.qcow2',
         format: 'qcow2',

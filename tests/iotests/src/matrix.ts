@@ -2,9 +2,10 @@
  * The image varieties a case runs on: the built-in matrix, or the one variety the caller asked for.
  * @module
  */
+import { type ImageOptions, optionsText } from '@vmblock/block-core/testing'
+import { varietiesFor } from '../../support/formats.ts'
 
-/** Creation options by their qemu-img names. `$IMG` in a value stands for the image's own path. */
-export type ImageOptions = Readonly<Record<string, string>>
+export type { ImageOptions }
 
 /** One row of the matrix: a format and the options every image of the case is created with. */
 export interface Variant {
@@ -34,28 +35,16 @@ export interface Needs {
   readonly timeout?: number
 }
 
-const qcow2 = (options: ImageOptions): Variant => ({
-  name: ['qcow2', ...Object.entries(options).map(([key, value]) => shortName(key, value))].join(' '),
-  format: 'qcow2',
+const variantOf = (format: string, options: ImageOptions): Variant => ({
+  name: `${format} ${optionsText(options)}`.trimEnd(),
+  format,
   options,
 })
 
-const shortName = (key: string, value: string): string => (value.includes('$IMG') ? key : `${key}=${value}`)
-
 /** The varieties of a plain run. */
-export const MATRIX: readonly Variant[] = [
-  { name: 'raw', format: 'raw', options: {} },
-  { name: 'qed', format: 'qed', options: {} },
-  qcow2({}),
-  qcow2({ compat: '0.10' }),
-  qcow2({ lazy_refcounts: 'on' }),
-  qcow2({ refcount_bits: '1' }),
-  qcow2({ refcount_bits: '64' }),
-  qcow2({ extended_l2: 'on' }),
-  qcow2({ data_file: '$IMG.data' }),
-  qcow2({ cluster_size: '512' }),
-  qcow2({ cluster_size: '2M' }),
-]
+export const MATRIX: readonly Variant[] = varietiesFor('iotests').map(({ format, variety }) =>
+  variantOf(format.driver.name, variety.create),
+)
 
 /** The kinds of programs under test. */
 export type SubjectName = (typeof SUBJECTS)[number]
@@ -63,7 +52,7 @@ const SUBJECTS = ['in-process', 'process', 'real'] as const
 
 /** The settings of a run; they come from the environment, see {@link settings}. */
 export interface Settings {
-  /** Formats named with `-raw`, `-qed`, `-qcow2`; empty means the whole matrix. */
+  /** Formats named with `-qcow2` and the like; empty means the whole matrix. */
   readonly formats: readonly string[]
   /** `-o`: one option set that replaces the matrix's. */
   readonly options?: ImageOptions
@@ -115,13 +104,9 @@ export function settings(env: Readonly<Record<string, string | undefined>>): Set
 
 /** The variants of a run. */
 export function variantsOf({ formats, options }: Settings): readonly Variant[] {
-  if (options) {
-    const format = formats[0] ?? 'qcow2'
-    const named = Object.entries(options).map(([key, value]) => shortName(key, value))
-    return [{ name: [format, ...named].join(' '), format, options }]
-  }
+  if (options) return [variantOf(formats[0] ?? 'qcow2', options)]
   if (formats.length === 0) return MATRIX
-  return formats.map((format) => ({ name: format, format, options: {} }))
+  return formats.map((format) => variantOf(format, {}))
 }
 
 /** Whether the user chose varieties; then a variety that does not apply is reported as a skip. */

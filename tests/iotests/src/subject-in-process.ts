@@ -59,12 +59,7 @@ async function img(args: readonly string[]): Promise<Run> {
     readText: (path) => readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
   })
-  const streams = {
-    out: (part: string) => output.print(part),
-    err: (part: string) => output.error(part),
-    flush: () => output.flush(),
-  }
-  const code = await qemuImg(args, streams, {
+  const code = await qemuImg(args, output, {
     ...drivers,
     realPath: (path) => realpath(path).catch(() => undefined),
   })

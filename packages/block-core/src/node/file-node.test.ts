@@ -120,6 +120,25 @@ describe('size', () => {
   })
 })
 
+describe('a write beyond the end that fails', () => {
+  it('lets the resize go on that waits for it, once the size is known again', async () => {
+    const { engine } = heldEngine()
+    const full: IoEngine = {
+      ...engine,
+      async pwrite() {
+        throw new BlockError('ENOSPC', 'full')
+      },
+    }
+    const node = await openFile(place('abc'), {}, { makeEngine: () => full })
+    const write = failure(node.ops.write!(10_000, new Uint8Array(100), {}))
+    const resize = node.ops.truncate!(20_000, {})
+    expect(await write).toMatchObject({ code: 'ENOSPC' })
+    await resize
+    expect(node.ops.size()).toBe(20_000)
+    await node.close()
+  })
+})
+
 describe('flush', () => {
   const failingOnce = (): { engine: IoEngine; calls: () => number } => {
     const real = makeEngine('threads')

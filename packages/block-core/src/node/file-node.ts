@@ -210,7 +210,17 @@ export class FileNode implements NodeOps {
 
   /** Tracks a write beyond the end: the size grows once the data is written. */
   async #grow<T>(end: number, done: Promise<T>): Promise<T> {
-    this.#growing.add(done)
+    const grown = this.#grown(end, done)
+    this.#growing.add(grown)
+    try {
+      return await grown
+    } finally {
+      this.#growing.delete(grown)
+    }
+  }
+
+  /** Ends once the size is known again, also after a failure. */
+  async #grown<T>(end: number, done: Promise<T>): Promise<T> {
     try {
       const result = await done
       if (result !== false && end > this.#size) this.#size = end
@@ -218,8 +228,6 @@ export class FileNode implements NodeOps {
     } catch (error) {
       await this.#readSize()
       throw error
-    } finally {
-      this.#growing.delete(done)
     }
   }
 

@@ -42,6 +42,7 @@ export {
   runWithFault,
 } from './fault-loop.ts'
 export { FOREIGN_FILES, latin1 } from './foreign-files.ts'
+export { type FormatContract, formatContract } from './format-contract.ts'
 export { fullDisk } from './full-disk.ts'
 export { ABSENT, type Call, type Effect, History, type Register } from './history.ts'
 export {
@@ -57,4 +58,12 @@ export { readOnlyContract } from './read-only-contract.ts'
 export { INJECTED, Shaker } from './shaker.ts'
 export { stamped, stampsOf } from './stamps.ts'
 export { neverWaitForTurns } from './steady-loop.ts'
+export {
+  type FormatSuite,
+  type ImageOptions,
+  optionsFor,
+  optionsText,
+  type TestedFormat,
+  type TestedVariety,
+} from './tested-format.ts'
 export { type TestWrite, writeFilter } from './write-filter.ts'

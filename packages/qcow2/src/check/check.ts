@@ -26,7 +26,7 @@ export async function checkImage(
   image: Image,
   { repair, report = () => undefined, reportFailure = report }: CheckOptions,
 ): Promise<CheckReport> {
-  if (image.writable && !image.needsRepair) await settleImage(image)
+  if (image.writable && !image.dirtyBit.needsRepair) await settleImage(image)
   refuseHugeFile(image)
   const references = new References(image, await allowedPieces(image))
   const check: Check = {
@@ -89,9 +89,8 @@ async function finishSnapshotTable(check: Check): Promise<void> {
 
 /** Only a complete repair may clear a dirty bit that another program left. */
 async function declareSound(image: Image): Promise<void> {
-  image.needsRepair = false
-  await image.markClean()
-  await image.markConsistent()
+  await image.dirtyBit.clearAfterRepair()
+  await image.corruption.clear()
 }
 
 /** @returns the highest cluster in use */

@@ -2,7 +2,8 @@
 import { isZero, pause } from '@vmblock/block-core'
 import { decimal } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
-import { countedClusters, refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'
 import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
 
@@ -149,7 +150,7 @@ async function settleDifference(
   const repairable = refcount !== 0 && (isLeak ? repairs.leaks : repairs.errors)
   const verb = repairable ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'
   check.report(`${verb} cluster ${cluster} refcount=${decimal(refcount)} reference=${reference}`)
-  if (repairable && (await setRefcount(check.image, cluster, reference))) {
+  if (repairable && (await repairRefcount(check.image, cluster, reference))) {
     if (isLeak) result.leaksFixed++
     else result.corruptionsFixed++
     return
@@ -160,30 +161,9 @@ async function settleDifference(
 }
 
 /** Stores a refcount in a block that exists. @returns whether it worked */
-async function setRefcount(image: Image, cluster: number, value: number): Promise<boolean> {
-  const { refblockEntries, refcountBits } = image.geometry
-  const { sliceSize } = image.refblocks
-  const block = refblockOffset(image, Math.floor(cluster / refblockEntries))
-  const index = cluster % refblockEntries
-  const perSlice = (sliceSize * 8) / refcountBits
-  const offset = block + Math.floor(index / perSlice) * sliceSize
+async function repairRefcount(image: Image, cluster: number, value: number): Promise<boolean> {
   try {
-    let table = image.refblocks.peek(offset)
-    while (!table) {
-      await image.refblocks.load(offset)
-      table = image.refblocks.peek(offset)
-    }
-    const inSlice = index % perSlice
-    image.refcounts.set(table.bytes, inSlice, value)
-    image.refblocks.changed(
-      table,
-      Math.floor((inSlice * refcountBits) / 8),
-      Math.ceil(((inSlice + 1) * refcountBits) / 8),
-    )
-    if (value === 0) {
-      image.freeHint = Math.min(image.freeHint, cluster)
-      image.freeRuns.clear()
-    }
+    await setRefcount(image, cluster, value)
     if (image.refblocks.isCrowded) await image.refblocks.writeBack()
     return true
   } catch {
@@ -208,6 +188,6 @@ export async function freeBehindEnd({ image, references }: Check): Promise<void>
     if (block === 0 || block % clusterSize !== 0) continue
     const end = (index + 1) * refblockEntries
     const start = Math.max(index * refblockEntries, references.clusters)
-    for await (const cluster of countedClusters(image, start, end)) await setRefcount(image, cluster, 0)
+    for await (const cluster of countedClusters(image, start, end)) await repairRefcount(image, cluster, 0)
   }
 }

@@ -1,8 +1,9 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
 import { errorText, pause, viewOf } from '@vmblock/block-core'
-import { ClusterKind, COPIED_HI, extendedL2Kind, hostOffsetOf, l2Kind } from '../format/l2-entry.ts'
+import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { decimal } from '../format/words.ts'
+import { clusterKindOf } from '../mapping/entries.ts'
 import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
 import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
@@ -142,9 +143,7 @@ async function checkCopiedL2(
     const hi = view.getUint32(at)
     const lo = view.getUint32(at + 4)
     if (hi === 0 && lo === 0) continue
-    const kind = image.extendedL2
-      ? extendedL2Kind(hi, lo, image.hasDataFile)
-      : l2Kind(hi, lo, image.hasDataFile)
+    const kind = clusterKindOf(image, hi, lo)
     if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
     const known = image.hasDataFile ? 1 : refcountOf(check, hostOffsetOf(hi, lo))
     const refcount = known instanceof Promise ? await known : known

@@ -5,14 +5,13 @@ import {
   COMPRESSED_HI,
   COPIED_HI,
   compressedExtent,
-  extendedL2Kind,
   hostOffsetOf,
   L2_RESERVED_HI,
   L2_RESERVED_LO,
-  l2Kind,
   ZERO_LO,
 } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
+import { clusterKindOf } from '../mapping/entries.ts'
 import { type Check, countReference, hex, hexWord } from './check-state.ts'
 
 /** One entry of the L2 table that is being walked. */
@@ -100,9 +99,7 @@ function countAllocated(result: CheckReport, offset: number, clusterSize: number
 function countEntry(check: Check, entry: Entry, walk: Walk, active: boolean): Promise<void> | undefined {
   const { image, result } = check
   const { hi, lo } = entry
-  const kind = image.extendedL2
-    ? extendedL2Kind(hi, lo, image.hasDataFile)
-    : l2Kind(hi, lo, image.hasDataFile)
+  const kind = clusterKindOf(image, hi, lo)
   if (kind !== ClusterKind.compressed) checkReserved(check, entry)
   switch (kind) {
     case ClusterKind.compressed: {

@@ -2,8 +2,8 @@
  * Builds a new refcount structure in unused space, from the counted references alone. The old one is not
  * touched before the header points at the new one; afterwards it is a leak that the caller frees.
  */
-import { alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
-import { HEADER_FIELD } from '../format/header.ts'
+import { BlockError, divUp, viewOf } from '@vmblock/block-core'
+import { setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
 import type { References } from './references.ts'
@@ -77,25 +77,12 @@ async function activate(
 ): Promise<void> {
   const table = new Uint8Array(clusters * image.geometry.clusterSize)
   const view = viewOf(table)
-  const put = (target: DataView, at: number, value: number): void => {
-    target.setUint32(at, Math.floor(value / TWO_32))
-    target.setUint32(at + 4, value % TWO_32)
-  }
-  for (const [index, blockOffset] of blocks) put(view, index * 8, blockOffset)
+  for (const [index, blockOffset] of blocks) setRefblockOffset(view, index, blockOffset)
   await image.overlaps.guard(offset, table.length)
   await image.file.write(offset, table)
   await image.flushFile()
-  const fields = new Uint8Array(12)
-  put(viewOf(fields), 0, offset)
-  viewOf(fields).setUint32(8, clusters)
-  await image.changeRoot('header', async () => {
-    await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
-    await image.flushFile()
-  })
-  image.header.refcountTableOffset = offset
-  image.header.refcountTableClusters = clusters
+  await image.headerWriter.change({ refcountTableOffset: offset, refcountTableClusters: clusters })
   image.setRefcountTable(table)
   image.forgetRefcounts()
-  image.freeHint = 0
-  image.untouchedFrom = Math.max(image.untouchedFrom, alignUp(image.file.size, image.geometry.clusterSize))
+  image.fileLength.claimAll()
 }

@@ -11,8 +11,9 @@ import {
   validateTable,
 } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
+import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
-import { rewriteSnapshots, writeSnapshotCount } from '../snapshots/snapshots-write.ts'
+import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import type { Check, CheckedSnapshots } from './check-state.ts'
 
 /**
@@ -23,23 +24,22 @@ import type { Check, CheckedSnapshots } from './check-state.ts'
  */
 export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots> {
   const { image, fixErrors } = check
-  const { header } = image
-  const given = header.nbSnapshots
+  const given = image.header.nbSnapshots
   // An ordinary open refuses such tables, so entries are discarded only in check mode.
   const cuts = fixErrors && image.settings.checkMode
   image.snapshotTableLimit = cuts ? image.file.size : undefined
   const excess = cuts ? Math.max(given - MAX_SNAPSHOTS, 0) : 0
   if (excess > 0) check.report(`Discarding ${excess} overhanging snapshots`)
-  header.nbSnapshots = given - excess
-  image.overlaps.forget()
   try {
-    validatePlace(check)
-    const { behind, ...table } = await measure(check)
-    const cut = excess + behind
-    if (cut > 0) await writeCount(check, given - cut)
-    return { ...table, cut }
+    return await assumingField(image.headerWriter, 'nbSnapshots', given - excess, async () => {
+      image.overlaps.forget()
+      validatePlace(check)
+      const { behind, ...table } = await measure(check)
+      const cut = excess + behind
+      if (cut > 0) await writeCount(check, given - cut)
+      return { ...table, cut }
+    })
   } catch (error) {
-    header.nbSnapshots = given
     check.result.checkErrors++
     throw error
   }
@@ -104,7 +104,7 @@ async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { 
 
 async function writeCount({ image, report }: Check, count: number): Promise<void> {
   try {
-    await writeSnapshotCount(image, count)
+    await image.headerWriter.change({ nbSnapshots: count })
   } catch (error) {
     report(`ERROR failed to update the snapshot count in the image header: ${errorText(error)}`)
     throw error

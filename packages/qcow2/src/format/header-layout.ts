@@ -1,5 +1,5 @@
 /** The fixed part of a qcow2 header, as docs/interop/qcow2.txt lays it out. Big-endian. */
-import { be, layout, type ValueOf } from '@vmblock/block-core'
+import { be, type Field, layout, type ValueOf, viewOf } from '@vmblock/block-core'
 import { wide64 } from './words.ts'
 
 /** "QFI" and 0xfb. */
@@ -46,6 +46,8 @@ export const headerAdditional = layout('qcow2 header, additional fields', 8, {
 export type HeaderV2 = ValueOf<typeof headerV2.fields>
 /** The fields of {@link headerV3}. */
 export type HeaderV3 = ValueOf<typeof headerV3.fields>
+/** Fields that may be written alone, without the rest of the header. */
+export type HeaderFields = Partial<HeaderV2 & HeaderV3>
 
 /** Bytes of a version 2 header. */
 export const V2_LENGTH = headerV2.size
@@ -54,26 +56,56 @@ export const V3_MIN_LENGTH = headerV2.size + headerV3.size
 /** Bytes of the version 3 header that this library writes, and QEMU since 5.1. */
 export const V3_LENGTH = V3_MIN_LENGTH + headerAdditional.size
 
+/** Offsets of fields in the file, in bytes. The annotation lets bundlers drop what only tests use. */
+export const HEADER_FIELD = /* @__PURE__ */ offsetsOf()
+
+function offsetsOf() {
+  const { fields } = headerV2
+  const { incompatible, compatible, autoclear, refcountOrder, headerLength } = headerV3.fields
+  return {
+    backingFileOffset: fields.backingFileOffset.at,
+    backingFileSize: fields.backingFileSize.at,
+    size: fields.size.at,
+    l1Size: fields.l1Size.at,
+    l1TableOffset: fields.l1TableOffset.at,
+    refcountTableOffset: fields.refcountTableOffset.at,
+    refcountTableClusters: fields.refcountTableClusters.at,
+    nbSnapshots: fields.nbSnapshots.at,
+    snapshotsOffset: fields.snapshotsOffset.at,
+    incompatible: V2_LENGTH + incompatible.at,
+    compatible: V2_LENGTH + compatible.at,
+    autoclear: V2_LENGTH + autoclear.at,
+    refcountOrder: V2_LENGTH + refcountOrder.at,
+    headerLength: V2_LENGTH + headerLength.at,
+    compressionType: V3_MIN_LENGTH + headerAdditional.fields.compressionType.at,
+  } as const
+}
+
 /**
- * Offsets of fields in the file, in bytes, for updates of a part of the header. Adjacent fields that change
- * together are written together: `l1Size` with `l1TableOffset` (12 bytes), `refcountTableOffset` with
- * `refcountTableClusters` (12), `nbSnapshots` with `snapshotsOffset` (12), `l1TableOffset` to
- * `refcountTableClusters` (20).
+ * The bytes of some fields, as they lie in the file.
+ *
+ * @param values of neighbours on disk, in any order
+ * @throws Error if there is another field between them
  */
-export const HEADER_FIELD = {
-  backingFileOffset: headerV2.fields.backingFileOffset.at,
-  backingFileSize: headerV2.fields.backingFileSize.at,
-  size: headerV2.fields.size.at,
-  l1Size: headerV2.fields.l1Size.at,
-  l1TableOffset: headerV2.fields.l1TableOffset.at,
-  refcountTableOffset: headerV2.fields.refcountTableOffset.at,
-  refcountTableClusters: headerV2.fields.refcountTableClusters.at,
-  nbSnapshots: headerV2.fields.nbSnapshots.at,
-  snapshotsOffset: headerV2.fields.snapshotsOffset.at,
-  incompatible: V2_LENGTH + headerV3.fields.incompatible.at,
-  compatible: V2_LENGTH + headerV3.fields.compatible.at,
-  autoclear: V2_LENGTH + headerV3.fields.autoclear.at,
-  refcountOrder: V2_LENGTH + headerV3.fields.refcountOrder.at,
-  headerLength: V2_LENGTH + headerV3.fields.headerLength.at,
-  compressionType: V3_MIN_LENGTH + headerAdditional.fields.compressionType.at,
-} as const
+export function headerFieldBytes(values: HeaderFields): {
+  readonly offset: number
+  readonly bytes: Uint8Array
+} {
+  const header = new Uint8Array(V3_MIN_LENGTH)
+  let offset = -1
+  let end = 0
+  let length = 0
+  for (const [fields, base] of [
+    [headerV2.fields, 0],
+    [headerV3.fields, V2_LENGTH],
+  ] as const)
+    for (const [name, field] of Object.entries(fields) as [keyof HeaderFields, Field<unknown>][]) {
+      if (!(name in values)) continue
+      field.set(viewOf(header), base, values[name])
+      if (offset < 0) offset = base + field.at
+      end = base + field.at + field.width
+      length += field.width
+    }
+  if (offset + length !== end) throw new Error('these header fields are not neighbours')
+  return { offset, bytes: header.subarray(offset, end) }
+}

@@ -39,38 +39,38 @@ export { HEADER_FIELD } from './header-layout.ts'
 export type CompressionType = 'zlib' | 'zstd'
 
 /**
- * A header. A plain, mutable object: an open image changes fields and writes them back. Offsets are bytes.
+ * A header. Offsets are bytes. That of an open image changes, but only in its `image/header-writer.ts`.
  */
 export interface Header {
   /** 2 or 3. */
-  version: number
+  readonly version: number
   /** Offset of the name; absent without a name. {@link serializeHeader} computes its own. */
-  backingFileOffset?: number | undefined
-  backingFile: string | undefined
-  clusterBits: number
+  readonly backingFileOffset?: number | undefined
+  readonly backingFile: string | undefined
+  readonly clusterBits: number
   /** Virtual size in bytes. */
-  size: number
+  readonly size: number
   /** 0 none, 1 AES-CBC, 2 LUKS. */
-  cryptMethod: number
+  readonly cryptMethod: number
   /** Entries. */
-  l1Size: number
-  l1TableOffset: number
-  refcountTableOffset: number
-  refcountTableClusters: number
-  nbSnapshots: number
+  readonly l1Size: number
+  readonly l1TableOffset: number
+  readonly refcountTableOffset: number
+  readonly refcountTableClusters: number
+  readonly nbSnapshots: number
   /** Unchecked in check mode, where it may also exceed 2^53-1. */
-  snapshotsOffset: number
-  incompatible: bigint
-  compatible: bigint
-  autoclear: bigint
+  readonly snapshotsOffset: number
+  readonly incompatible: bigint
+  readonly compatible: bigint
+  readonly autoclear: bigint
   /** 0 to 6: the width of refcounts is 2 to this. */
-  refcountOrder: number
+  readonly refcountOrder: number
   /** As found; {@link serializeHeader} computes its own. */
-  headerLength: number
-  compressionType: CompressionType
+  readonly headerLength: number
+  readonly compressionType: CompressionType
   /** Header bytes past the known ones, kept verbatim. */
-  unknownFields: Uint8Array
-  extensions: HeaderExtensions
+  readonly unknownFields: Uint8Array
+  readonly extensions: HeaderExtensions
 }
 
 const COMPRESSION_TYPES: readonly CompressionType[] = ['zlib', 'zstd']

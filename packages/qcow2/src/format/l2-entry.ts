@@ -70,6 +70,12 @@ export const l1Offset: (hi: number, lo: number) => number = hostOffsetOf
 /** Offset (bytes) of the refcount block that a refcount table entry points at, or 0. Rounded above 2^53. */
 export const refblockOffset = (hi: number, lo: number): number => hi * TWO_32 + ((lo & OFFSET_LO) >>> 0)
 
+/** Points an entry of a refcount table at the block at `offset` (bytes); 0: at none. */
+export function setRefblockOffset(table: DataView, index: number, offset: number): void {
+  table.setUint32(index * 8, Math.floor(offset / TWO_32))
+  table.setUint32(index * 8 + 4, offset % TWO_32)
+}
+
 /** Whether COPIED is set. */
 export const isCopied = (hi: number): boolean => (hi & COPIED_HI) !== 0
 

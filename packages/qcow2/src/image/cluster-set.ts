@@ -3,6 +3,9 @@
  * added and removed since. A `Set` of the 4 Mi clusters that the largest L1 table may name would take 140
  * MiB, this takes 32.
  */
+import type { SnapshotPlaces } from '../format/places.ts'
+
+/** Numbers of clusters. */
 export class ClusterSet {
   readonly #sorted: Float64Array
   readonly #added = new Set<number>()
@@ -48,4 +51,26 @@ export class ClusterSet {
     }
     return low
   }
+}
+
+/** The clusters that the entries of a table point at, by index. */
+export function clustersIn(
+  table: DataView,
+  clusterSize: number,
+  offsetOf: (hi: number, lo: number) => number,
+): ClusterSet {
+  const clusters = new Float64Array(table.byteLength / 8)
+  let count = 0
+  for (let at = 0; at + 8 <= table.byteLength; at += 8) {
+    const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
+    if (offset !== 0) clusters[count++] = Math.floor(offset / clusterSize)
+  }
+  // Most tables are nearly empty; a full one is not copied.
+  return new ClusterSet(count < clusters.length / 2 ? clusters.slice(0, count) : clusters.subarray(0, count))
+}
+
+/** What snapshots keep in the file, as overlap checks need it. */
+export interface SnapshotMetadata extends SnapshotPlaces {
+  /** Indexes of clusters that hold L2 tables, for each L1 table; empty if they are not protected. */
+  readonly l2Clusters: readonly ClusterSet[]
 }

@@ -4,14 +4,15 @@
  * order and messages (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few
  * comparisons per write: the clusters of L2 tables and refcount blocks are kept in sets.
  */
-import { alignDown, alignUp, type BlockChild, BlockError, viewOf } from '@vmblock/block-core'
+import { alignDown, alignUp, BlockError } from '@vmblock/block-core'
 import { Autoclear } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
-import { hostOffsetOf, l1Offset, refblockOffset } from '../format/l2-entry.ts'
+import { l1Offset, refblockOffset } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
-import type { HostRange, SnapshotPlaces } from '../format/places.ts'
-import { ClusterSet } from './cluster-set.ts'
+import type { HostRange } from '../format/places.ts'
+import { type ClusterSet, clustersIn, type SnapshotMetadata } from './cluster-set.ts'
+import type { Corruption } from './corruption.ts'
 import type { ResidentTable } from './resident-table.ts'
 
 /** QEMU's names, `qcow2_header` included. */
@@ -30,34 +31,18 @@ const NAMES: ReadonlyMap<number, string> = new Map([
 /** Classes that are known only after the snapshot table was read. */
 const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
 
-/** The metadata of snapshots; it changes only with the list of snapshots. */
-interface SnapshotMetadata extends SnapshotPlaces {
-  /** Indexes of clusters that hold L2 tables, for each L1 table. */
-  readonly l2Clusters: readonly ClusterSet[]
-}
-
 const NO_SNAPSHOTS: SnapshotMetadata = { table: [], l1Tables: [], l2Clusters: [] }
-
-/** Bytes of L1 tables of snapshots that are kept in memory for `overlap-check.inactive-l2`. */
-const MAX_INACTIVE_L1 = 32 * 2 ** 20
 
 /** The part of an open image that the checks read. */
 export interface Guarded {
   readonly settings: { readonly nodeName: string; readonly overlapCheck: number }
   readonly header: Header
   readonly geometry: Geometry
-  readonly file: BlockChild
   readonly l1: ResidentTable
   readonly refcountTable: ResidentTable
-  /** Found corrupt: nothing is written any more. */
-  readonly stopped: boolean
-  signalCorruption(
-    message: string,
-    fatal: boolean,
-    at?: { offset: number; size?: number },
-  ): Promise<BlockError>
-  /** Where the metadata of snapshots is. */
-  snapshotPlaces(): Promise<SnapshotPlaces>
+  readonly corruption: Pick<Corruption, 'stopped' | 'signal'>
+  /** Where the metadata of snapshots is; it changes only with the list of snapshots. */
+  snapshotMetadata(): Promise<SnapshotMetadata>
 }
 
 /** Knows where an image's metadata is, and refuses stray writes to it. */
@@ -100,7 +85,7 @@ export class OverlapChecks {
    */
   guard(offset: number, bytes: number, own = 0): Promise<void> | undefined {
     const image = this.#image
-    if (image.stopped)
+    if (image.corruption.stopped)
       return Promise.reject(
         new BlockError('ENOMEDIUM', 'the image is corrupt, and no longer written', {
           node: image.settings.nodeName,
@@ -119,7 +104,7 @@ export class OverlapChecks {
 
   async #refuse(hit: number, offset: number, size: number): Promise<never> {
     const message = `Preventing invalid write on metadata (overlaps with ${NAMES.get(hit)})`
-    throw await this.#image.signalCorruption(message, true, { offset, size })
+    throw await this.#image.corruption.signal(message, true, { offset, size })
   }
 
   /** The first class that is hit, in QEMU's order; 0 if there is none. */
@@ -153,27 +138,17 @@ export class OverlapChecks {
   }
 
   #activeL2(): ClusterSet {
-    this.#l2Clusters ??= this.#clustersIn(this.#image.l1.view, l1Offset)
+    this.#l2Clusters ??= clustersIn(this.#image.l1.view, this.#image.geometry.clusterSize, l1Offset)
     return this.#l2Clusters
   }
 
   #refblocks(): ClusterSet {
-    this.#refblockClusters ??= this.#clustersIn(this.#image.refcountTable.view, refblockOffset)
-    return this.#refblockClusters
-  }
-
-  /** The clusters that the entries of a table point at. */
-  #clustersIn(table: DataView, offsetOf: (hi: number, lo: number) => number): ClusterSet {
-    const clusters = new Float64Array(table.byteLength / 8)
-    let count = 0
-    for (let at = 0; at + 8 <= table.byteLength; at += 8) {
-      const offset = offsetOf(table.getUint32(at), table.getUint32(at + 4))
-      if (offset !== 0) clusters[count++] = this.#clusterOf(offset)
-    }
-    // Most tables are nearly empty; a full one is not copied.
-    return new ClusterSet(
-      count < clusters.length / 2 ? clusters.slice(0, count) : clusters.subarray(0, count),
+    this.#refblockClusters ??= clustersIn(
+      this.#image.refcountTable.view,
+      this.#image.geometry.clusterSize,
+      refblockOffset,
     )
+    return this.#refblockClusters
   }
 
   #clusterOf(offset: number): number {
@@ -181,28 +156,6 @@ export class OverlapChecks {
   }
 
   async #loadSnapshots(): Promise<void> {
-    const image = this.#image
-    const places = await image.snapshotPlaces()
-    const l2Clusters: ClusterSet[] = []
-    // QEMU reads these tables again for every write; they change only with the snapshots.
-    if ((image.settings.overlapCheck & Metadata.inactiveL2) !== 0) {
-      const tables = new Map(places.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
-      let total = 0
-      for (const { offset, bytes } of tables.values()) {
-        total += bytes
-        if (total > MAX_INACTIVE_L1)
-          throw new BlockError(
-            'EFBIG',
-            'The snapshots have too many L1 tables for overlap-check.inactive-l2',
-            {
-              node: image.settings.nodeName,
-            },
-          )
-        const table = new Uint8Array(bytes)
-        await image.file.read(offset, table)
-        l2Clusters.push(this.#clustersIn(viewOf(table), hostOffsetOf))
-      }
-    }
-    this.#snapshots = { ...places, l2Clusters }
+    this.#snapshots = await this.#image.snapshotMetadata()
   }
 }

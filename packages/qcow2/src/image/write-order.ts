@@ -10,8 +10,7 @@
  *     close      everything -> clean dirty bit
  *
  * `->` is a flush of the file in between. A crash at any moment leaves refcounts that are too high (leaks)
- * but none that is too low, unless the dirty bit is set. qcow2-and-qed-format.md section 7; lazy-refcounts.md
- * 1-2.
+ * but none that is too low, unless the dirty bit is set.
  */
 import type { TableCache } from '@vmblock/block-core'
 
@@ -21,14 +20,18 @@ export interface Ordered {
   readonly refblocks: TableCache
   /** Refcount updates may be postponed: the runtime option, else the header's bit. */
   readonly lazyRefcounts: boolean
-  /** The dirty bit is on disk: refcounts may lag, a repair recomputes them. */
-  readonly dirty: boolean
-  /** Sets the dirty bit and flushes, once. */
-  markDirty(): Promise<void>
-  /** The file durably reaches `end` (host bytes). */
-  isCovered(end: number): boolean
-  /** Makes the file durably reach `end` (host bytes); false if it cannot grow. Grows it in large steps. */
-  coverFile(end: number): Promise<boolean>
+  readonly dirtyBit: {
+    /** The bit is on disk: refcounts may lag, a repair recomputes them. */
+    readonly isSet: boolean
+    /** Sets it and flushes, once. */
+    set(): Promise<void>
+  }
+  readonly fileLength: {
+    /** The file durably reaches `end` (host bytes). */
+    isCovered(end: number): boolean
+    /** Makes the file durably reach `end` (host bytes); false if it cannot grow. Grows it in large steps. */
+    cover(end: number): Promise<boolean>
+  }
   /** Makes completed writes to the image file durable. */
   flushFile(): Promise<void>
   /** L1 entries in memory point at new tables, and were not written yet. */
@@ -45,12 +48,12 @@ export interface Ordered {
  * @returns undefined, nothing to await, nearly always
  */
 export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
-  const covered = image.isCovered(hostEnd)
-  if (image.dirty ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
+  const covered = image.fileLength.isCovered(hostEnd)
+  if (image.dirtyBit.isSet ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
   // The flush between refcounts and entry makes the length of the file durable, too. If there is no such
   // flush, because the refcounts are durable already (or lag), the length must be durable already, or the
   // data must come first.
-  const isUnordered = image.dirty || image.refblocks.isDurable
+  const isUnordered = image.dirtyBit.isSet || image.refblocks.isDurable
   const waits = isUnordered ? undefined : image.l2Tables.follow(image.refblocks)
   if (dataFirst || (isUnordered && !covered)) image.l2Tables.followData()
   return waits
@@ -58,9 +61,9 @@ export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean):
 
 async function beforeLazyLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> {
   // If the bit cannot be set, refcounts are ordered as in an eager image.
-  if (!image.dirty) await image.markDirty().catch(() => undefined)
-  if (!image.dirty) await image.l2Tables.follow(image.refblocks)
-  const covered = !image.dirty || (await image.coverFile(hostEnd))
+  if (!image.dirtyBit.isSet) await image.dirtyBit.set().catch(() => undefined)
+  if (!image.dirtyBit.isSet) await image.l2Tables.follow(image.refblocks)
+  const covered = !image.dirtyBit.isSet || (await image.fileLength.cover(hostEnd))
   if (dataFirst || !covered) image.l2Tables.followData()
 }
 
@@ -83,7 +86,7 @@ export async function beforeActivate(image: Ordered): Promise<void> {
 export async function writeCaches(image: Ordered): Promise<void> {
   if (image.hasNewTables) await writeNewTables(image)
   await image.l2Tables.writeBack()
-  if (!image.dirty) await image.refblocks.writeBack()
+  if (!image.dirtyBit.isSet) await image.refblocks.writeBack()
 }
 
 /**
@@ -92,7 +95,7 @@ export async function writeCaches(image: Ordered): Promise<void> {
  */
 async function writeNewTables(image: Ordered): Promise<void> {
   await image.l2Tables.settle()
-  if (!image.dirty) await image.refblocks.writeBack()
+  if (!image.dirtyBit.isSet) await image.refblocks.writeBack()
   await image.flushFile()
   await image.writeNewTables()
 }

@@ -106,12 +106,6 @@ function versionOf(image: Image, compat: string): number {
   throw fail(image, 'EINVAL', `Unknown compatibility level ${compat}`)
 }
 
-const writeHeader = (image: Image): Promise<void> =>
-  image.changeRoot('header', async () => {
-    await image.writeHeader()
-    await image.flushFile()
-  })
-
 /** Steps of an upgrade, as QEMU counts them: the start, the snapshots, the header. */
 const UPGRADE_STEPS = 2
 
@@ -119,13 +113,7 @@ async function upgrade(image: Image, progress: Progress): Promise<void> {
   progress(0, UPGRADE_STEPS)
   await completeSnapshots(image)
   progress(1, UPGRADE_STEPS)
-  image.header.version = 3
-  try {
-    await writeHeader(image)
-  } catch (error) {
-    image.header.version = 2
-    throw error
-  }
+  await image.headerWriter.rewrite({ version: 3 })
   progress(2, UPGRADE_STEPS)
 }
 
@@ -145,19 +133,14 @@ async function completeSnapshots(image: Image): Promise<void> {
  * without the dirty bit.
  */
 async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
-  const { header } = image
+  const { compatible } = image.header
   if (!on) {
     await settleImage(image)
-    await image.markClean()
+    await image.dirtyBit.clear()
   }
-  const before = header.compatible
-  header.compatible = on ? before | Compatible.lazyRefcounts : before & ~Compatible.lazyRefcounts
-  try {
-    await writeHeader(image)
-  } catch (error) {
-    header.compatible = before
-    throw error
-  }
+  await image.headerWriter.rewrite({
+    compatible: on ? compatible | Compatible.lazyRefcounts : compatible & ~Compatible.lazyRefcounts,
+  })
   image.settings.lazyRefcounts = on
 }
 
@@ -167,7 +150,7 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
   await settleImage(image)
-  await image.markClean()
+  await image.dirtyBit.clear()
   // Allocations on the way must not set the dirty bit again: version 2 has none, and it could not be cleared.
   const { lazyRefcounts } = image.settings
   image.settings.lazyRefcounts = false
@@ -194,14 +177,7 @@ async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
     throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
   })
   await settleImage(image)
-  const { compatible, autoclear } = header
-  Object.assign(header, { version: 2, compatible: 0n, autoclear: 0n })
-  try {
-    await writeHeader(image)
-  } catch (error) {
-    Object.assign(header, { version: 3, compatible, autoclear })
-    throw error
-  }
+  await image.headerWriter.rewrite({ version: 2, compatible: 0n, autoclear: 0n })
 }
 
 /** Version 2 has no zero flag: zero clusters become data, or are unallocated if these read as zeroes, too. */
@@ -240,21 +216,15 @@ export async function changeBackingFile(
   format: string | undefined,
 ): Promise<void> {
   const { header } = image
-  const before = { backingFile: header.backingFile, extensions: header.extensions }
   if (filename !== null && new TextEncoder().encode(filename).length > MAX_BACKING_NAME)
     throw fail(image, 'EINVAL', 'Backing file name too long')
   if (filename !== null && filename !== '' && image.isDataFileRaw)
     throw fail(image, 'EINVAL', 'A raw data file alone would no longer hold the disk with a backing file')
   const { backingFormat: _, ...extensions } = header.extensions
-  header.backingFile = filename === null || filename === '' ? undefined : filename
-  header.extensions =
-    header.backingFile === undefined || format === undefined
-      ? extensions
-      : { ...extensions, backingFormat: format }
-  try {
-    await writeHeader(image)
-  } catch (error) {
-    Object.assign(header, before)
-    throw error
-  }
+  const backingFile = filename === null || filename === '' ? undefined : filename
+  const hasFormat = backingFile !== undefined && format !== undefined
+  await image.headerWriter.rewrite({
+    backingFile,
+    extensions: hasFormat ? { ...extensions, backingFormat: format } : extensions,
+  })
 }

@@ -14,7 +14,7 @@ import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
 import { type Header, serializeHeader } from '../format/header.ts'
 import { V2_LENGTH, V3_LENGTH } from '../format/header-layout.ts'
-import { entryHi, entryLo } from '../format/l2-entry.ts'
+import { entryHi, entryLo, setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_BACKING_NAME, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import { refcountAccess } from '../format/refcount-width.ts'
 import type { CreateOptionValues } from '../options/create-options.ts'
@@ -130,11 +130,7 @@ async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
   const { refblocks, refcountTableClusters, total } = plan
   const table = new Uint8Array(refcountTableClusters * clusterSize)
   const view = viewOf(table)
-  for (let i = 0; i < refblocks; i++) {
-    const offset = refblocksAt(plan) + i * clusterSize
-    view.setUint32(i * 8, entryHi(offset, false))
-    view.setUint32(i * 8 + 4, entryLo(offset))
-  }
+  for (let i = 0; i < refblocks; i++) setRefblockOffset(view, i, refblocksAt(plan) + i * clusterSize)
   await file.write(clusterSize, table)
 
   const { set } = refcountAccess(refcountOrder)

@@ -1,6 +1,6 @@
 /** Drops all guest data of an image, so that the backing file shows through everywhere. */
-import { alignUp, divUp, TWO_32, viewOf } from '@vmblock/block-core'
-import { HEADER_FIELD } from '../format/header.ts'
+import { alignUp, divUp, viewOf } from '@vmblock/block-core'
+import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { discardClusters } from '../requests/discard.ts'
 import { settleImage } from '../requests/flush.ts'
@@ -39,7 +39,7 @@ async function startOver(image: Image): Promise<void> {
   const { file, header } = image
   const { clusterSize } = image.geometry
   const tables = l1Clusters(image)
-  await image.markDirty()
+  await image.dirtyBit.set()
   try {
     await file.debugEvent('l1_update')
     await file.writeZeroes(header.l1TableOffset, tables * clusterSize)
@@ -53,38 +53,22 @@ async function startOver(image: Image): Promise<void> {
     await image.flushFile()
     await file.debugEvent('l1_update')
     await file.debugEvent('reftable_update')
-    await placeTables(image, 3 * clusterSize, clusterSize)
+    await image.headerWriter.change(
+      { l1TableOffset: 3 * clusterSize, refcountTableOffset: clusterSize, refcountTableClusters: 1 },
+      'either is valid',
+    )
 
     await file.debugEvent('refblock_alloc')
     await fillRefcounts(image, 3 + tables)
   } catch (error) {
     // The state in memory fits neither the old image nor the new one; the next open repairs.
-    image.needsRepair = true
+    image.dirtyBit.requireRepair()
     image.events.corrupt({ message: 'emptying the image failed half-way', fatal: true })
     throw error
   }
-  image.freeHint = 0
   image.overlaps.forget()
-  const end = (3 + tables) * clusterSize
-  await file.truncate(end, { exact: false }).catch(() => undefined)
-  if (file.size <= end) image.fileWasCut(end)
-  await image.markClean()
-}
-
-/** Points the header at the new L1 table and the new, empty refcount table, in one write of 20 bytes. */
-async function placeTables(image: Image, l1Offset: number, refcountTableOffset: number): Promise<void> {
-  const fields = new Uint8Array(20)
-  const view = viewOf(fields)
-  view.setUint32(0, Math.floor(l1Offset / TWO_32))
-  view.setUint32(4, l1Offset % TWO_32)
-  view.setUint32(8, Math.floor(refcountTableOffset / TWO_32))
-  view.setUint32(12, refcountTableOffset % TWO_32)
-  view.setUint32(16, 1)
-  await image.file.write(HEADER_FIELD.l1TableOffset, fields)
-  await image.flushFile()
-  image.header.l1TableOffset = l1Offset
-  image.header.refcountTableOffset = refcountTableOffset
-  image.header.refcountTableClusters = 1
+  await image.fileLength.cut((3 + tables) * clusterSize).catch(() => undefined)
+  await image.dirtyBit.clear()
 }
 
 /** Gives the first `clusters` clusters refcount 1, in one block in cluster 2. */
@@ -95,7 +79,7 @@ async function fillRefcounts(image: Image, clusters: number): Promise<void> {
   await image.file.write(2 * clusterSize, block)
   await image.flushFile()
   const table = new Uint8Array(clusterSize)
-  viewOf(table).setUint32(4, 2 * clusterSize)
+  setRefblockOffset(viewOf(table), 0, 2 * clusterSize)
   await image.file.write(clusterSize, table.subarray(0, 512))
   await image.flushFile()
   image.setRefcountTable(table)

@@ -28,7 +28,7 @@ export async function info(image: Image, encrypt?: Readonly<Record<string, unkno
   return {
     clusterSize: geometry.clusterSize,
     vmStateOffset: image.vmStateOffset,
-    dirty: image.dirty,
+    dirty: image.dirtyBit.isSet,
     encrypted: header.cryptMethod !== 0,
     ...(header.backingFile === undefined ? {} : { backingFilename: header.backingFile }),
     ...(extensions.backingFormat === undefined ? {} : { backingFormat: extensions.backingFormat }),

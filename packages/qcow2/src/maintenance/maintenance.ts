@@ -4,9 +4,12 @@
  */
 
 export { checkImage } from '../check/check.ts'
+export { repairDirty } from '../check/repair-dirty.ts'
 export { tryAgain, writeAgain } from '../requests/try-again.ts'
-export { listSnapshots, loadSnapshotPlaces } from '../snapshots/snapshots.ts'
+export { loadSnapshotMetadata } from '../snapshots/snapshot-metadata.ts'
+export { listSnapshots } from '../snapshots/snapshots.ts'
 export { readVmState, writeVmState } from '../snapshots/vm-state.ts'
+export { DataFileStore } from '../store/data-file-store.ts'
 export { amend, changeBackingFile } from './amend.ts'
 export { checkCreation, createQcow2 } from './create.ts'
 export { makeEmpty } from './empty.ts'

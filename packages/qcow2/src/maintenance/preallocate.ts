@@ -4,11 +4,10 @@ import { entryHi, entryLo } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
-import { entryWords, indexInSlice, setEntryWords, sliceCoverage } from '../mapping/lookup.ts'
+import { entryAt, setEntry } from '../mapping/entries.ts'
+import { indexInSlice, inWritableSlice, sliceCoverage } from '../mapping/slices.ts'
 import { allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
-import { relieve } from '../requests/link.ts'
-import { inWritableSlice } from '../requests/reserve.ts'
-import { hasFullCache, makeRoomInCaches } from '../requests/room.ts'
+import { hasFullCache, makeRoomInCaches, relieve } from '../requests/room.ts'
 
 /**
  * Allocates clusters for every guest cluster of [start, end) that has none; `start` begins a cluster. The
@@ -62,7 +61,8 @@ async function preallocateSlice(
       await image.file.writeZeroes(offset, bytes)
     }
     // The file must cover them before an entry points there. Data may be in flight to clusters before them.
-    if (offset + bytes > image.file.size) await image.file.truncate(image.untouchedFrom, { exact: false })
+    if (offset + bytes > image.file.size)
+      await image.file.truncate(image.fileLength.untouchedFrom, { exact: false })
     await beforeLink(image, offset + bytes, !zeroed)
     await linkAll(image, start, wanted, (i) => offset + i * clusterSize)
   } catch (error) {
@@ -87,7 +87,7 @@ function emptyEntries(image: Image, table: Table, start: number, end: number): n
   const empty: number[] = []
   let index = indexInSlice(image, start)
   for (let guest = start; guest < end; guest += image.geometry.clusterSize, index++) {
-    const { hi, lo, zeroes } = entryWords(image, table, index)
+    const { hi, lo, zeroes } = entryAt(image, table, index)
     if (hi === 0 && lo === 0 && zeroes === 0) empty.push(index)
   }
   return empty
@@ -105,7 +105,7 @@ async function linkAll(
   await inWritableSlice(image, start, (table) => {
     for (const [i, index] of indexes.entries()) {
       const offset = hostOf(i, index)
-      setEntryWords(image, table, index, {
+      setEntry(image, table, index, {
         hi: entryHi(offset, true),
         lo: entryLo(offset),
         zeroes: 0,

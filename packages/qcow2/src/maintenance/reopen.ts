@@ -4,20 +4,20 @@
 import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
 import { Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
+import { readHeader, readTables } from '../image/read-header.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
 import { settleImage } from '../requests/flush.ts'
 
 /**
  * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
- * file writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and
- * C).
+ * file writable already. QEMU repairs only at open, and loses data here.
  *
- * @param becomeWritableAgain does what an open for writing does, for an image that was open read-only
+ * @param becomeWritable does what an open for writing does once the header was read
  */
 export async function prepareReopen(
   image: Image,
   request: ReopenRequest,
-  becomeWritableAgain: () => Promise<void>,
+  becomeWritable: () => Promise<void>,
 ): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
   const unmap = request.unmap ?? image.settings.passDiscard.request
@@ -30,10 +30,11 @@ export async function prepareReopen(
     })
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
     await settleImage(image)
-    await image.markClean()
+    await image.dirtyBit.clear()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
-    await becomeWritableAgain()
+    await refreshImage(image)
+    await becomeWritable()
   }
   // The caches are replaced by ones of the new sizes: nothing may be in them alone.
   if (image.writable) await settleImage(image)
@@ -53,4 +54,31 @@ export async function prepareReopen(
       image.writable = wasWritable
     },
   }
+}
+
+/**
+ * Reads the header and the tables again: while the image was open read-only, another process may have written
+ * or repaired it.
+ *
+ * @throws BlockError EIO if it has become another image
+ */
+async function refreshImage(image: Image): Promise<void> {
+  const { file, header } = image
+  const fresh = await readHeader(file, image.settings.checkMode)
+  const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
+    (field) => fresh[field] === header[field],
+  )
+  const layout = Incompatible.dataFile | Incompatible.extendedL2 | Incompatible.compression
+  if (!isSame || ((fresh.incompatible ^ header.incompatible) & layout) !== 0n)
+    throw new BlockError('EIO', 'the image was replaced while it was open read-only', {
+      node: image.settings.nodeName,
+    })
+  const { l1, refcountTable } = await readTables(file, fresh)
+  image.headerWriter.assume(fresh)
+  image.setL1(l1)
+  image.setRefcountTable(refcountTable)
+  image.l2Tables.clear()
+  image.forgetRefcounts()
+  image.dirtyBit.refresh()
+  image.fileLength.refresh()
 }

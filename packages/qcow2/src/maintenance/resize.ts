@@ -6,11 +6,9 @@ import {
   type Preallocation,
   SECTOR,
   type TruncateOptions,
-  TWO_32,
-  viewOf,
 } from '@vmblock/block-core'
 import { l1EntriesFor } from '../format/geometry.ts'
-import { HEADER_FIELD } from '../format/header.ts'
+import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'
 import { growL1, l2TableOffset } from '../mapping/l1.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
@@ -44,31 +42,23 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   } else {
     await grow(image, size, preallocation, options.zero === true)
   }
-  if (image.isDataFileRaw) await image.data.truncate(size, { exact: false })
+  if (image.isDataFileRaw) await image.store.truncate?.(size)
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {
   const before = image.size
   const { geometry } = image
   await image.lock.run(() => growL1(image, l1EntriesFor(geometry, size)))
-  if (image.hasDataFile && image.data.size < size)
-    await image.data.truncate(size, {
-      exact: false,
-      preallocation: preallocation === 'metadata' ? 'off' : preallocation,
-    })
+  await image.store.grow?.(size, preallocation)
   // These steps need the new size, before it is visible on disk.
-  image.header.size = size
-  try {
+  await assumingField(image.headerWriter, 'size', size, async () => {
     await zeroOldEnd(image, before, size)
     if (preallocation !== 'off')
       await preallocate(image, preallocationStart(image, before), size, preallocation)
     if (zero && size > before) await zeroGrown(image, before, size)
     await flushImage(image)
-    await writeSize(image, size)
-  } catch (error) {
-    image.header.size = before
-    throw error
-  }
+    await image.headerWriter.change({ size })
+  })
 }
 
 /** Where preallocation begins: with the old last cluster, if allocating it hides nothing. */
@@ -102,19 +92,14 @@ async function shrink(image: Image, size: number): Promise<void> {
   const start = alignUp(size, clusterSize)
   const oldEnd = alignUp(image.size, clusterSize)
   if (start < oldEnd) await discardClusters(image, start, oldEnd, { full: true, reason: 'other' })
-  await writeSizeAfterFlush(image, size)
+  await flushImage(image)
+  await image.headerWriter.change({ size })
   await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
-  if (image.hasDataFile) await image.data.truncate(size, { exact: false })
+  await image.store.truncate?.(size)
   await settleImage(image)
   await image.lock.run(() => shrinkRefcountTable(image))
   await settleImage(image)
   await image.lock.run(() => trimFile(image))
-}
-
-async function writeSizeAfterFlush(image: Image, size: number): Promise<void> {
-  await flushImage(image)
-  await writeSize(image, size)
-  image.header.size = size
 }
 
 /** Frees L2 tables that no guest offset uses any more. The L1 table itself keeps its length, as in QEMU. */
@@ -149,21 +134,9 @@ async function trimFile(image: Image): Promise<void> {
   if (!image.frees.isEmpty) return
   const end = (await usedClusters(image)) * clusterSize
   if (end >= image.file.size) return
-  await image.file.truncate(end, { exact: false }).catch((error: unknown) => {
+  await image.fileLength.cut(end).catch((error: unknown) => {
     image.events.warn(
       `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
     )
-  })
-  // Only bytes that are surely gone read as zeroes when the file grows again.
-  if (image.file.size <= end) image.fileWasCut(end)
-}
-
-async function writeSize(image: Image, size: number): Promise<void> {
-  const field = new Uint8Array(8)
-  viewOf(field).setUint32(0, Math.floor(size / TWO_32))
-  viewOf(field).setUint32(4, size % TWO_32)
-  await image.changeRoot('header', async () => {
-    await image.file.write(HEADER_FIELD.size, field)
-    await image.flushFile()
   })
 }

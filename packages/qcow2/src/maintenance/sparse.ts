@@ -5,8 +5,8 @@
  */
 import { divUp, isZero } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
-import { Effort } from '../refcounts/effort.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
+import { ScanBudget } from '../refcounts/scan-budget.ts'
 
 /** Counts used clusters until there are enough, or to the end. Takes no lock: nothing is changed. */
 export async function isMostlyHoles(image: Image): Promise<boolean> {
@@ -20,11 +20,11 @@ export async function isMostlyHoles(image: Image): Promise<boolean> {
     const end = Math.min(divUp(image.file.size, clusterSize), refcountTableEntries(image) * refblockEntries)
     if (end < enough) return false
     let counted = 0
-    const effort = new Effort(image)
+    const budget = new ScanBudget(image)
     for (let first = 0; first < end && counted < enough; first += refblockEntries) {
       const block = refblockOffset(image, first / refblockEntries)
       if (block === 0) continue
-      if (block % clusterSize !== 0 || (effort.take(clusterSize) && (await effort.isTooMuch()))) return false
+      if (block % clusterSize !== 0 || (budget.spend(clusterSize) && !(await budget.extend()))) return false
       counted += await countBlock(image, block, Math.min(refblockEntries, end - first), enough - counted)
     }
     return counted >= enough

@@ -1,12 +1,12 @@
 /** The L1 table: finding L2 tables, making new ones, and growing the L1 table itself. */
-import { alignUp, BlockError, isBlockError, SECTOR, TWO_32, viewOf } from '@vmblock/block-core'
-import { HEADER_FIELD } from '../format/header.ts'
+import { alignUp, BlockError, isBlockError, SECTOR } from '@vmblock/block-core'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import { prefixedHex } from '../format/words.ts'
+import type { Allocated } from '../image/cluster-store.ts'
 import type { Image } from '../image/image.ts'
 import { beforeActivate, beforeNewTable } from '../image/write-order.ts'
-import { type Allocated, allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
+import { allocateClusters, releaseClusters } from '../refcounts/allocate.ts'
 
 /** Host offset of the L2 table of an L1 entry; 0 if there is none, and beyond the end of the L1 table. */
 export function l2TableOffset(image: Image, l1Index: number): number {
@@ -24,7 +24,7 @@ export function ownsL2Table(image: Image, l1Index: number): boolean {
 /** @throws the corruption error for an L1 entry whose offset is not cluster aligned */
 export async function checkL2Offset(image: Image, l1Index: number, offset: number): Promise<void> {
   if (offset % image.geometry.clusterSize === 0) return
-  throw await image.signalCorruption(
+  throw await image.corruption.signal(
     `L2 table offset ${prefixedHex(offset)} unaligned (L1 index: ${prefixedHex(l1Index)})`,
     true,
   )
@@ -44,7 +44,7 @@ export async function writableL2Table(image: Image, l1Index: number): Promise<nu
   const { clusterSize } = image.geometry
   const allocated = await allocateClusters(image, 1)
   if (allocated.offset === 0)
-    throw await image.signalCorruption('Preventing invalid allocation of L2 table at offset 0', true)
+    throw await image.corruption.signal('Preventing invalid allocation of L2 table at offset 0', true)
   try {
     await fillTable(image, allocated, old)
     await beforeNewTable(image)
@@ -86,7 +86,7 @@ async function fillTable(image: Image, allocated: Allocated, copyOf: number): Pr
   if (!allocated.zeroed) await image.file.write(allocated.offset, new Uint8Array(clusterSize))
   else if (
     !(await takeSpace(image, allocated.offset)) &&
-    !(await image.reachFile(allocated.offset + clusterSize))
+    !(await image.fileLength.reach(allocated.offset + clusterSize))
   )
     await image.file.write(allocated.offset + clusterSize - SECTOR, new Uint8Array(SECTOR))
   // A table of one slice is likely to be used whole; of a larger one, only the needed slice is read back.
@@ -135,7 +135,7 @@ export async function growL1(image: Image, entries: number): Promise<void> {
     throw error
   }
   try {
-    await image.changeRoot('header', () => writeL1Fields(image, entries, offset))
+    await image.headerWriter.change({ l1Size: entries, l1TableOffset: offset })
   } catch (error) {
     // The header on disk may point there: free only after a flush.
     image.frees.add(offset, bytes, 'other')
@@ -143,17 +143,4 @@ export async function growL1(image: Image, entries: number): Promise<void> {
   }
   image.setL1(table.subarray(0, entries * 8))
   if (oldBytes > 0) image.frees.add(oldOffset, oldBytes, 'other')
-}
-
-/** Changes size and offset of the L1 table in the header in one write, durably. */
-export async function writeL1Fields(image: Image, entries: number, offset: number): Promise<void> {
-  const fields = new Uint8Array(12)
-  const view = viewOf(fields)
-  view.setUint32(0, entries)
-  view.setUint32(4, Math.floor(offset / TWO_32))
-  view.setUint32(8, offset % TWO_32)
-  await image.file.write(HEADER_FIELD.l1Size, fields)
-  await image.flushFile()
-  image.header.l1Size = entries
-  image.header.l1TableOffset = offset
 }

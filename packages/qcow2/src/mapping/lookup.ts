@@ -3,11 +3,13 @@
  * lock; touches the disk only for a table slice that is not cached.
  */
 import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
-import { COPIED_HI, compressedExtent, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
+import { compressedExtent, hostOffsetOf, isCopied, ZERO_LO } from '../format/l2-entry.ts'
 import { countSame, SubclusterKind, subclusterKind, undividedKind } from '../format/subclusters.ts'
 import { prefixedHex } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
+import { entryAt, kindOf, type L2Entry } from './entries.ts'
 import { checkL2Offset, l2TableOffset, ownsL2Table } from './l1.ts'
+import { indexInSlice, sliceCoverage, sliceOffset } from './slices.ts'
 
 /** A guest range that one kind of request can serve. */
 export interface Run {
@@ -23,27 +25,6 @@ export interface Run {
   /** The problem of an `invalid` entry, in QEMU's words. */
   readonly problem?: string
 }
-
-/** The position of an L2 entry. */
-export interface L2Place {
-  /** Host offset of the cache slice; 0 if there is no L2 table. */
-  readonly slice: number
-  /** Index of the entry in the slice. */
-  readonly index: number
-}
-
-/** Guest bytes that one cache slice of an L2 table describes. */
-export const sliceCoverage = (image: Image): number =>
-  (image.l2Tables.sliceSize / image.geometry.l2EntrySize) * image.geometry.clusterSize
-
-/** Index, within its cache slice, of the L2 entry for a guest offset. */
-export const indexInSlice = (image: Image, offset: number): number =>
-  Math.floor((offset % sliceCoverage(image)) / image.geometry.clusterSize)
-
-/** Host offset of the cache slice with the L2 entry for a guest offset, given that of its table. */
-export const sliceOffset = (image: Image, tableOffset: number, offset: number): number =>
-  tableOffset +
-  Math.floor((offset % image.geometry.l2Coverage) / sliceCoverage(image)) * image.l2Tables.sliceSize
 
 const hasPlace = (kind: SubclusterKind): boolean =>
   kind === SubclusterKind.normal ||
@@ -109,7 +90,7 @@ export async function isStillThere(
 
 /** Signals the corruption that an `invalid` run stands for. */
 export const invalidRun = (image: Image, run: Run): Promise<BlockError> =>
-  image.signalCorruption(run.problem ?? 'Invalid cluster entry found', true)
+  image.corruption.signal(run.problem ?? 'Invalid cluster entry found', true)
 
 const emptyRun = (bytes: number): Run => ({
   kind: SubclusterKind.unallocatedPlain,
@@ -119,49 +100,17 @@ const emptyRun = (bytes: number): Run => ({
   compressedBytes: 0,
 })
 
-/** The words of one L2 entry; the two bitmaps of subclusters are 0 without extended L2. */
-export interface Words {
-  hi: number
-  lo: number
-  zeroes: number
-  allocated: number
-}
-
-/** Reads an entry's words. */
-export function entryWords(image: Image, table: Table, index: number): Words {
-  const { view } = table
-  if (!image.extendedL2)
-    return { hi: view.getUint32(index * 8), lo: view.getUint32(index * 8 + 4), zeroes: 0, allocated: 0 }
-  const at = index * 16
-  return {
-    hi: view.getUint32(at),
-    lo: view.getUint32(at + 4),
-    zeroes: view.getUint32(at + 8),
-    allocated: view.getUint32(at + 12),
-  }
-}
-
-/** Changes an entry's words. The caller marks the slice as changed in the cache. */
-export function setEntryWords(image: Image, table: Table, index: number, words: Words): void {
-  const at = index * image.geometry.l2EntrySize
-  table.view.setUint32(at, words.hi)
-  table.view.setUint32(at + 4, words.lo)
-  if (!image.extendedL2) return
-  table.view.setUint32(at + 8, words.zeroes)
-  table.view.setUint32(at + 12, words.allocated)
-}
-
 function runAt(image: Image, table: Table, offset: number, limit: number, forWriting: boolean): Run {
   const { clusterSize, subclusterSize, clusterBits } = image.geometry
   const index = indexInSlice(image, offset)
   const inCluster = offset % clusterSize
-  const words = entryWords(image, table, index)
+  const entry = entryAt(image, table, index)
   const sub = Math.floor(inCluster / subclusterSize)
-  const kind = kindOf(image, words, sub)
-  const problem = problemOf(image, table, words, index, kind, offset, forWriting)
+  const kind = kindOf(image, entry, sub)
+  const problem = problemOf(image, table, entry, index, kind, offset, forWriting)
   if (problem) return { ...emptyRun(limit), kind: SubclusterKind.invalid, problem }
   if (kind === SubclusterKind.compressed) {
-    const extent = compressedExtent(words.hi, words.lo, clusterBits)
+    const extent = compressedExtent(entry.hi, entry.lo, clusterBits)
     return {
       kind,
       bytes: Math.min(limit, clusterSize - inCluster),
@@ -171,9 +120,9 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
     }
   }
   const placed = hasPlace(kind)
-  const hostOffset = placed ? hostOffsetOf(words.hi, words.lo) : -1
-  const copied = placed && (words.hi & COPIED_HI) !== 0
-  const same = image.extendedL2 ? countSame(words.zeroes, words.allocated, sub, kind) : 1
+  const hostOffset = placed ? hostOffsetOf(entry.hi, entry.lo) : -1
+  const copied = placed && isCopied(entry.hi)
+  const same = image.extendedL2 ? countSame(entry.zeroes, entry.allocated, sub, kind) : 1
   let length = same * subclusterSize - (inCluster % subclusterSize)
   if (inCluster + length === clusterSize && length < limit) {
     const alike: Alike = { kind, hostOffset, copied, mindOwner: placed && (forWriting || image.hasDataFile) }
@@ -219,7 +168,7 @@ function runLength(
     const lo = view.getUint32(at + 4)
     expected += clusterSize
     if (hostOffset >= 0 && hostOffsetOf(hi, lo) !== expected) break
-    if (mindOwner && ((hi & COPIED_HI) !== 0) !== copied) break
+    if (mindOwner && isCopied(hi) !== copied) break
     if (!extendedL2) {
       if (undividedKind(hi, lo, hasDataFile) !== kind) break
       length += clusterSize
@@ -235,17 +184,11 @@ function runLength(
   return length
 }
 
-/** The kind of a subcluster. Without extended L2 entries, a cluster is its only subcluster. */
-export const kindOf = (image: Image, words: Words, sub: number): SubclusterKind =>
-  image.extendedL2
-    ? subclusterKind(words.hi, words.lo, words.zeroes, words.allocated, sub, image.hasDataFile)
-    : undividedKind(words.hi, words.lo, image.hasDataFile)
-
 /** The problem of an entry, if there is any. QEMU's messages (block/qcow2-cluster.c). */
 function problemOf(
   image: Image,
   table: Table,
-  words: Words,
+  entry: L2Entry,
   index: number,
   kind: SubclusterKind,
   offset: number,
@@ -264,11 +207,11 @@ function problemOf(
   const isZero = kind === SubclusterKind.zeroPlain || kind === SubclusterKind.zeroAlloc
   if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${place()}`
   if (!hasPlace(kind)) return undefined
-  const host = hostOffsetOf(words.hi, words.lo)
+  const host = hostOffsetOf(entry.hi, entry.lo)
   if (host % clusterSize !== 0) {
-    if (!forWriting || (words.hi & COPIED_HI) === 0)
+    if (!forWriting || !isCopied(entry.hi))
       return `Cluster allocation offset ${prefixedHex(host)} unaligned ${place()}`
-    const what = (words.lo & ZERO_LO) !== 0 ? 'Preallocated zero' : 'Data'
+    const what = (entry.lo & ZERO_LO) !== 0 ? 'Preallocated zero' : 'Data'
     return `${what} cluster offset ${prefixedHex(host)} unaligned (guest offset: ${prefixedHex(offset)})`
   }
   const guestOffset = alignDown(offset, clusterSize)

@@ -1,11 +1,13 @@
 /** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
-import { BlockError, type OpenContext } from '@vmblock/block-core'
+import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core'
 import { type Codecs, codecFor } from '../compression/codec.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
-import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { Image } from '../image/image.ts'
+import { readHeader, readTables } from '../image/read-header.ts'
 import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
+import { ImageStore } from '../store/image-store.ts'
 import { loadMaintenance } from './load-part.ts'
 
 /**
@@ -25,17 +27,20 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = resolveSettings(context, context.options, header, geometry)
   const { l1, refcountTable } = await readTables(file, header)
+  const dataFile = await openDataFile(context, header)
+  const late = dataFile && (await loadMaintenance())
   const image = new Image({
     settings,
     header,
     geometry,
     file,
-    data: (await openDataFile(context, header)) ?? file,
+    hasDataFile: dataFile !== undefined,
+    storeOf: (of) => (late ? new late.DataFileStore(of, dataFile) : new ImageStore(of)),
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
     l1,
     refcountTable,
-    snapshotPlaces: async (of) => (await loadMaintenance()).loadSnapshotPlaces(of),
+    snapshotMetadata: async (of) => (await loadMaintenance()).loadSnapshotMetadata(of),
   })
   const { backingFile, extensions } = header
   image.backing = await context.child(
@@ -47,53 +52,6 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   return image
 }
 
-type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
-
-/** The tables that are always in memory. */
-async function readTables(
-  file: File,
-  header: Header,
-): Promise<{ l1: Uint8Array; refcountTable: Uint8Array }> {
-  const refcountTable = new Uint8Array(header.refcountTableClusters * 2 ** header.clusterBits)
-  const l1 = new Uint8Array(header.l1Size * 8)
-  if (l1.length > 0) await file.read(header.l1TableOffset, l1)
-  if (refcountTable.length > 0) {
-    await file.debugEvent('reftable_load')
-    await file.read(header.refcountTableOffset, refcountTable)
-  }
-  return { l1, refcountTable }
-}
-
-/**
- * Reads the header and the tables again: while the image was open read-only, another process may have written
- * or repaired it.
- *
- * @throws BlockError EIO if it has become another image
- */
-async function refreshImage(image: Image): Promise<void> {
-  const { file, header } = image
-  const fresh = await readHeader(file, image.settings.checkMode)
-  const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
-    (field) => fresh[field] === header[field],
-  )
-  const layout = Incompatible.dataFile | Incompatible.extendedL2 | Incompatible.compression
-  if (!isSame || ((fresh.incompatible ^ header.incompatible) & layout) !== 0n)
-    throw new BlockError('EIO', 'the image was replaced while it was open read-only', {
-      node: image.settings.nodeName,
-    })
-  const { l1, refcountTable } = await readTables(file, fresh)
-  Object.assign(header, fresh)
-  image.refreshed(l1, refcountTable)
-}
-
-async function readHeader(file: File, checkMode: boolean): Promise<Header> {
-  const head = new Uint8Array(Math.min(512, file.size))
-  await file.read(0, head)
-  const bytes = new Uint8Array(Math.min(headerAreaBytes(head), file.size))
-  await file.read(0, bytes)
-  return parseHeader(bytes, checkMode)
-}
-
 function refuseUnsupported(
   header: Header,
   { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>,
@@ -102,7 +60,10 @@ function refuseUnsupported(
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
 }
 
-async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header): Promise<File | undefined> {
+async function openDataFile(
+  context: OpenContext<RuntimeOptions>,
+  header: Header,
+): Promise<BlockChild | undefined> {
   const { dataFile } = header.extensions
   const hasDataFile = (header.incompatible & Incompatible.dataFile) !== 0n
   // The name in the header is a plain file name, never a protocol (CVE-2024-4467).
@@ -123,28 +84,18 @@ async function openDataFile(context: OpenContext<RuntimeOptions>, header: Header
  * up to date, and repairs refcounts that may lag.
  */
 export async function becomeWritable(image: Image): Promise<void> {
-  const { header, events } = image
+  const { header } = image
   if ((header.incompatible & Incompatible.corrupt) !== 0n)
     throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
       node: image.settings.nodeName,
     })
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
-  const repair = image.dirty ? await loadMaintenance() : undefined
+  const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
   // Writes will need to know where the tables of snapshots are.
   if (header.nbSnapshots > 0) await loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
-  if (!repair) return
-  const report = await repair
-    .checkImage(image, { repair: 'all', report: (line) => events.warn(line) })
-    .catch((error: unknown) => {
-      image.writable = false
-      throw unrepaired(image, error)
-    })
-  events.repair(report)
-  if (report.checkErrors === 0 && !image.dirty) return
-  image.writable = false
-  throw unrepaired(image)
+  await repair?.repairDirty(image)
 }
 
 /** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
@@ -152,19 +103,5 @@ async function clearAutoclear(image: Image): Promise<void> {
   const { header } = image
   const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
   if (kept === header.autoclear) return
-  header.autoclear = kept
-  await image.writeHeader()
-  await image.flushFile()
+  await image.headerWriter.rewrite({ autoclear: kept }, 'either is valid')
 }
-
-/** As {@link becomeWritable}, for an image that was open read-only. @throws the same, and EIO */
-export async function becomeWritableAgain(image: Image): Promise<void> {
-  await refreshImage(image)
-  await becomeWritable(image)
-}
-
-const unrepaired = (image: Image, cause?: unknown): BlockError =>
-  new BlockError('EIO', 'Could not repair dirty image: Input/output error', {
-    node: image.settings.nodeName,
-    cause,
-  })

@@ -1,18 +1,11 @@
 /** Allocates and releases host clusters, and frees unlinked ones. Runs under the image's lock. */
 import { BlockError } from '@vmblock/block-core'
+import type { Allocated } from '../image/cluster-store.ts'
 import type { Freed } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'
 import { ensureRefblocks } from './refcount-growth.ts'
 import { addToRefcounts, findFree, takeFree } from './refcounts.ts'
 import { takeAhead } from './take-ahead.ts'
-
-/** Contiguous host clusters that were just allocated. */
-export interface Allocated {
-  /** Host bytes. */
-  readonly offset: number
-  /** Never written before: they read as zeroes. */
-  readonly zeroed: boolean
-}
 
 /**
  * Takes `count` contiguous clusters, with refcount 1 in the cache. Until something durable points at them, a
@@ -42,7 +35,7 @@ async function allocateSlowly(image: Image, count: number, found: number | undef
 
 /** Whether a file that does not grow by writing can be extended. */
 const canReach = async (image: Image, end: number): Promise<boolean> =>
-  image.file.node.growable || image.reachFile(end)
+  image.file.node.growable || image.fileLength.reach(end)
 
 function takeAtOnce(image: Image, count: number): number | undefined {
   return image.reservation.take(count) ?? (reserves(image) ? undefined : takeFree(image, count))
@@ -54,7 +47,7 @@ const reserves = (image: Image): boolean => image.settings.refcountReserve > 0 &
 function taken(image: Image, first: number, count: number): Allocated {
   const { clusterSize } = image.geometry
   const offset = first * clusterSize
-  return { offset, zeroed: image.claim(offset, count * clusterSize) }
+  return { offset, zeroed: image.fileLength.claim(offset, count * clusterSize) }
 }
 
 async function searchClusters(image: Image, count: number): Promise<Allocated> {
@@ -69,13 +62,13 @@ async function searchClusters(image: Image, count: number): Promise<Allocated> {
     try {
       if (await ensureRefblocks(image, first, count)) {
         // The new blocks took clusters, perhaps these: search again from the same cluster.
-        image.freeHint = Math.min(image.freeHint, first)
+        image.freeHint.noteFree(first)
         continue
       }
       await addToRefcounts(image, first, count, 1)
     } catch (error) {
       // They are still free for the next request.
-      image.freeHint = Math.min(image.freeHint, first)
+      image.freeHint.noteFree(first)
       throw error
     }
     return taken(image, first, count)

@@ -3,8 +3,8 @@
  * clusters that they occupy have their refcounts in the new blocks. Order: blocks, flush, table entry; for a
  * new table: blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
  */
-import { BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
-import { HEADER_FIELD } from '../format/header.ts'
+import { BlockError, divUp, viewOf } from '@vmblock/block-core'
+import { setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
 import {
@@ -42,19 +42,19 @@ async function addRefblock(image: Image, index: number): Promise<void> {
   const { clusterSize, refblockEntries } = image.geometry
   const cluster = await findFree(image, 1)
   if (cluster === 0)
-    throw await image.signalCorruption('Preventing invalid allocation of refcount block at offset 0', true)
+    throw await image.corruption.signal('Preventing invalid allocation of refcount block at offset 0', true)
   const home = refblockIndexOf(image, cluster)
   const offset = cluster * clusterSize
   const selfDescribing = home === index
   if (!selfDescribing) {
     // Its own refcount is in another block, which may have to come first.
     if (await ensureRefblocks(image, cluster, 1)) {
-      image.freeHint = Math.min(image.freeHint, cluster)
+      image.freeHint.noteFree(cluster)
       return
     }
     await addToRefcounts(image, cluster, 1, 1)
   }
-  image.claim(offset, clusterSize)
+  image.fileLength.claim(offset, clusterSize)
   try {
     const block = new Uint8Array(clusterSize)
     if (selfDescribing) image.refcounts.set(block, cluster % refblockEntries, 1)
@@ -67,7 +67,7 @@ async function addRefblock(image: Image, index: number): Promise<void> {
     await image.file.debugEvent('refblock_alloc_hookup')
   } catch (error) {
     if (!selfDescribing) await addToRefcounts(image, cluster, 1, -1)
-    image.freeHint = Math.min(image.freeHint, cluster)
+    image.freeHint.noteFree(cluster)
     throw error
   }
   try {
@@ -76,7 +76,7 @@ async function addRefblock(image: Image, index: number): Promise<void> {
     // The entry may be on disk: free after a flush. A block that holds its own refcount is added again, in
     // the same cluster, before that can be used otherwise.
     if (!selfDescribing) image.frees.add(offset, clusterSize, 'other')
-    image.freeHint = Math.min(image.freeHint, cluster)
+    image.freeHint.noteFree(cluster)
     throw error
   }
 }
@@ -84,21 +84,16 @@ async function addRefblock(image: Image, index: number): Promise<void> {
 /** Points a table entry at a block, on disk and in memory. */
 async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
   const table = image.refcountTable
-  putOffset(table.view, index, offset)
+  setRefblockOffset(table.view, index, offset)
   try {
-    await image.changeRoot('refcountTable', () =>
+    await image.roots.change('refcountTable', () =>
       image.writeResident(table, image.header.refcountTableOffset, index * 8, 8),
     )
     image.overlaps.addRefblock(offset)
   } catch (error) {
-    putOffset(table.view, index, 0)
+    setRefblockOffset(table.view, index, 0)
     throw error
   }
-}
-
-function putOffset(view: DataView, index: number, offset: number): void {
-  view.setUint32(index * 8, Math.floor(offset / TWO_32))
-  view.setUint32(index * 8 + 4, offset % TWO_32)
 }
 
 /**
@@ -134,7 +129,8 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   const areaClusters = blocks + tableClusters
   const table = new Uint8Array(tableBytes)
   table.set(image.refcountTable.bytes)
-  for (let i = 0; i < blocks; i++) putOffset(viewOf(table), neededIndex + i, areaOffset + i * clusterSize)
+  for (let i = 0; i < blocks; i++)
+    setRefblockOffset(viewOf(table), neededIndex + i, areaOffset + i * clusterSize)
 
   await image.overlaps.guard(areaOffset, areaClusters * clusterSize)
   await image.file.debugEvent('refblock_alloc_write_blocks')
@@ -150,20 +146,10 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   await image.flushFile()
 
   await image.file.debugEvent('refblock_alloc_switch_table')
-  const fields = new Uint8Array(12)
-  const view = viewOf(fields)
-  putOffset(view, 0, tableOffset)
-  view.setUint32(8, tableClusters)
-  await image.changeRoot('header', async () => {
-    await image.file.write(HEADER_FIELD.refcountTableOffset, fields)
-    await image.flushFile()
-  })
-
+  await image.headerWriter.change({ refcountTableOffset: tableOffset, refcountTableClusters: tableClusters })
   image.setRefcountTable(table)
-  image.header.refcountTableOffset = tableOffset
-  image.header.refcountTableClusters = tableClusters
-  image.claim(areaOffset, areaClusters * clusterSize)
-  image.freeHint = Math.min(image.freeHint, start)
+  image.fileLength.claim(areaOffset, areaClusters * clusterSize)
+  image.freeHint.noteFree(start)
   // The header durably points at the new table: the old one is free.
   await addToRefcounts(image, oldOffset / clusterSize, oldClusters, -1)
 }

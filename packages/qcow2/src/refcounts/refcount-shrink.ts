@@ -2,9 +2,10 @@
  * Frees refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock.
  */
 import { isZero } from '@vmblock/block-core'
+import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
-import { Effort } from './effort.ts'
 import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'
+import { ScanBudget } from './scan-budget.ts'
 
 /**
  * Frees unused refcount blocks. Their entries are durably gone before their clusters are free. The caches
@@ -13,21 +14,18 @@ import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries }
 export async function shrinkRefcountTable(image: Image): Promise<void> {
   const { clusterSize } = image.geometry
   const unused: number[] = []
-  const effort = new Effort(image)
+  const budget = new ScanBudget(image)
   for (let index = 0; index < refcountTableEntries(image); index++) {
     const offset = refblockOffset(image, index)
     // Blocks that are not examined stay.
-    if (offset !== 0 && effort.take(clusterSize) && (await effort.isTooMuch())) break
+    if (offset !== 0 && budget.spend(clusterSize) && !(await budget.extend())) break
     if (offset !== 0 && offset % clusterSize === 0 && (await isUnused(image, index, offset)))
       unused.push(index)
   }
   if (unused.length === 0) return
   const places = unused.map((index) => refblockOffset(image, index))
   const { view, bytes } = image.refcountTable
-  for (const index of unused) {
-    view.setUint32(index * 8, 0)
-    view.setUint32(index * 8 + 4, 0)
-  }
+  for (const index of unused) setRefblockOffset(view, index, 0)
   await image.file.debugEvent('reftable_update')
   await image.writeResident(image.refcountTable, image.header.refcountTableOffset, 0, bytes.length)
   await image.flushFile()
@@ -38,7 +36,7 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
     const cluster = offset / clusterSize
     // A block that held its own refcount needs no change.
     if (refblockIndexOf(image, cluster) !== unused[i]) await addToRefcounts(image, cluster, 1, -1)
-    image.freeHint = Math.min(image.freeHint, cluster)
+    image.freeHint.noteFree(cluster)
   }
 }
 

@@ -1,9 +1,9 @@
 /** Refcounts: read one, change a range, find free clusters. All functions run under the image's lock. */
-import { BlockError, isZero, type Table, TWO_32 } from '@vmblock/block-core'
+import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
 import { prefixedHex } from '../format/words.ts'
 import { freeRunsOf } from '../image/free-runs.ts'
 import type { Image } from '../image/image.ts'
-import { Effort } from './effort.ts'
+import { ScanBudget } from './scan-budget.ts'
 
 /** The number of entries of the refcount table; each stands for one refcount block. */
 export const refcountTableEntries = (image: Image): number => image.refcountTable.bytes.length / 8
@@ -22,20 +22,21 @@ export const refblockIndexOf = (image: Image, cluster: number): number =>
   Math.floor(cluster / image.geometry.refblockEntries)
 
 /** Refcounts per cache slice. */
-const sliceEntries = (image: Image): number => (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
+export const sliceEntries = (image: Image): number =>
+  (image.refblocks.sliceSize * 8) / image.geometry.refcountBits
 
 /** Offset in bytes, within its refcount block, of the cache slice with a cluster's refcount. */
 const sliceInBlock = (image: Image, cluster: number): number =>
   Math.floor((cluster % image.geometry.refblockEntries) / sliceEntries(image)) * image.refblocks.sliceSize
 
 /** Host offset of the cache slice with a cluster's refcount; 0 if there is no block. */
-async function sliceOf(image: Image, cluster: number): Promise<number> {
+export async function sliceOf(image: Image, cluster: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
   const blockIndex = Math.floor(cluster / refblockEntries)
   const block = refblockOffset(image, blockIndex)
   if (block === 0) return 0
   if (block % clusterSize !== 0) {
-    throw await image.signalCorruption(
+    throw await image.corruption.signal(
       `Refblock offset ${prefixedHex(block)} unaligned (reftable index: ${prefixedHex(blockIndex)})`,
       true,
     )
@@ -44,7 +45,7 @@ async function sliceOf(image: Image, cluster: number): Promise<number> {
 }
 
 /** The slice at a host offset. Callers change it before their next await. */
-async function loadSlice(image: Image, offset: number): Promise<Table> {
+export async function loadSlice(image: Image, offset: number): Promise<Table> {
   for (;;) {
     const table = image.refblocks.peek(offset)
     if (table) return table
@@ -58,22 +59,8 @@ export async function getRefcount(image: Image, cluster: number): Promise<number
   return bytes ? image.refcounts.get(bytes, cluster % sliceEntries(image)) : 0
 }
 
-/** The clusters of [first, end) whose refcount is not 0. Skips slices that cannot be read. */
-export async function* countedClusters(image: Image, first: number, end: number): AsyncGenerator<number> {
-  const entries = sliceEntries(image)
-  for (let start = first; start < end; ) {
-    const next = Math.min(end, (Math.floor(start / entries) + 1) * entries)
-    const bytes = await readSlice(image, start).catch(() => undefined)
-    if (bytes && !isZero(bytes)) {
-      for (let cluster = start; cluster < next; cluster++)
-        if (image.refcounts.get(bytes, cluster % entries) !== 0) yield cluster
-    }
-    start = next
-  }
-}
-
 /** The bytes of a cluster's slice; undefined if there is no block. */
-async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
+export async function readSlice(image: Image, cluster: number): Promise<Uint8Array | undefined> {
   const offset = await sliceOf(image, cluster)
   return offset === 0 ? undefined : (await loadSlice(image, offset)).bytes
 }
@@ -138,7 +125,7 @@ function changeSlice(
     refcounts.set(table.bytes, i, value)
     if (value === 0) {
       const freed = cluster + i - start
-      if (freed < image.freeHint) image.freeHint = freed
+      image.freeHint.noteFree(freed)
       image.decompressed.forget(freed)
       becameFree?.(freed)
     }
@@ -167,12 +154,13 @@ function outOfRange(image: Image, cluster: number, delta: number): BlockError {
  */
 export function takeFree(image: Image, count: number, ahead = 0, atHint = false): number | undefined {
   const { refblockEntries, refcountBits } = image.geometry
-  const { refcounts, freeHint, refblocks } = image
+  const { refcounts, refblocks } = image
+  const hint = image.freeHint.at
   const entries = sliceEntries(image)
-  const block = refblockOffset(image, Math.floor(freeHint / refblockEntries))
-  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, freeHint))
+  const block = refblockOffset(image, Math.floor(hint / refblockEntries))
+  const table = block === 0 ? undefined : refblocks.peek(block + sliceInBlock(image, hint))
   if (!table) return undefined
-  const start = freeHint % entries
+  const start = hint % entries
   let found = 0
   let end = start
   for (; end < entries && found < count; end++) found = refcounts.get(table.bytes, end) === 0 ? found + 1 : 0
@@ -181,10 +169,10 @@ export function takeFree(image: Image, count: number, ahead = 0, atHint = false)
   const most = Math.min(entries, end + ahead)
   while (end < most && refcounts.get(table.bytes, end) === 0) end++
   for (let i = first; i < end; i++) refcounts.set(table.bytes, i, 1)
-  image.freeRuns.forget(Math.floor(freeHint / entries))
+  image.freeRuns.forget(Math.floor(hint / entries))
   refblocks.changed(table, Math.floor((first * refcountBits) / 8), Math.ceil((end * refcountBits) / 8))
-  image.freeHint = freeHint + end - start
-  return freeHint + first - start
+  image.freeHint.moveTo(hint + end - start)
+  return hint + first - start
 }
 
 /**
@@ -198,9 +186,9 @@ export async function findFree(image: Image, count: number): Promise<number> {
   const { refblockEntries, clusterSize } = image.geometry
   const { refcounts, freeRuns } = image
   const entries = sliceEntries(image)
-  let cluster = image.freeHint
+  let cluster = image.freeHint.at
   let found = 0
-  const effort = new Effort(image)
+  const budget = new ScanBudget(image)
   while (found < count) {
     const start = cluster % entries
     const slice = Math.floor(cluster / entries)
@@ -219,7 +207,7 @@ export async function findFree(image: Image, count: number): Promise<number> {
       cluster += taken
       continue
     }
-    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch()))
+    if (budget.spend(image.refblocks.sliceSize) && !(await budget.extend()))
       throw new BlockError('EIO', 'more refcounts are in use than the file can hold', {
         node: image.settings.nodeName,
       })
@@ -231,29 +219,6 @@ export async function findFree(image: Image, count: number): Promise<number> {
   }
   if (cluster * clusterSize > Number.MAX_SAFE_INTEGER)
     throw new BlockError('EFBIG', 'the image file would exceed 2^53 bytes', { node: image.settings.nodeName })
-  image.freeHint = cluster
+  image.freeHint.moveTo(cluster)
   return cluster - count
-}
-
-/**
- * Index of the last cluster below `end` whose refcount is not 0; -1 if there is none. If the search takes too
- * long, because the blocks lie in holes, the index of some cluster at or behind the last one.
- */
-export async function lastUsed(image: Image, end: number): Promise<number> {
-  const { refblockEntries } = image.geometry
-  const entries = sliceEntries(image)
-  const effort = new Effort(image)
-  let cluster = Math.min(end, refcountTableEntries(image) * refblockEntries) - 1
-  while (cluster >= 0) {
-    const offset = await sliceOf(image, cluster)
-    if (offset === 0) {
-      cluster = refblockIndexOf(image, cluster) * refblockEntries - 1
-      continue
-    }
-    if (effort.take(image.refblocks.sliceSize) && (await effort.isTooMuch())) return cluster
-    const { bytes } = image.refblocks.peek(offset) ?? (await loadSlice(image, offset))
-    const first = cluster - (cluster % entries)
-    for (; cluster >= first; cluster--) if (image.refcounts.get(bytes, cluster - first) !== 0) return cluster
-  }
-  return -1
 }

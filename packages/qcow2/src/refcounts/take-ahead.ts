@@ -13,14 +13,14 @@ export async function takeAhead(image: Image, count: number): Promise<number | u
   const { reservation } = image
   const reserved = reservation.take(count)
   if (reserved !== undefined) return reserved
-  await getRefcount(image, image.freeHint)
+  await getRefcount(image, image.freeHint.at)
   const left = reservation.count
   // The free clusters do not follow the reserved ones, which are kept for a shorter request.
-  if (left > 0 && image.freeHint !== reservation.end) return undefined
+  if (left > 0 && image.freeHint.at !== reservation.end) return undefined
   const first = takeFree(image, count - left, image.settings.refcountReserve, left > 0)
   if (first === undefined) return undefined
-  reservation.add(first, image.freeHint)
-  await image.reachFile(reservation.end * image.geometry.clusterSize)
+  reservation.add(first, image.freeHint.at)
+  await image.fileLength.reach(reservation.end * image.geometry.clusterSize)
   return reservation.take(count)
 }
 
@@ -29,5 +29,5 @@ export async function releaseReserved(image: Image): Promise<void> {
   const { count } = image.reservation
   const first = image.reservation.take(count)
   if (count > 0) await addToRefcounts(image, first!, count, -1)
-  if (!image.dirty) await image.trimFile()
+  if (!image.dirtyBit.isSet) await image.fileLength.trim()
 }

@@ -1,9 +1,17 @@
 /** The data of newly allocated clusters: the guest's write, and around it copies of the old content. */
-import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
+import {
+  alignDown,
+  alignUp,
+  type BlockChild,
+  backingIsZero,
+  type NewClusters,
+  writeWithCopies,
+} from '@vmblock/block-core'
 import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
-import { kindOf, loadRun, type Words } from '../mapping/lookup.ts'
+import { kindOf, type L2Entry } from '../mapping/entries.ts'
+import { loadRun } from '../mapping/lookup.ts'
 import { read } from './read.ts'
 import type { Reserved } from './reserve.ts'
 
@@ -25,8 +33,8 @@ export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved
   const end = offset + bytes
   const first = before[0]!
   const last = before[before.length - 1]!
-  const isWritten = (words: Words, at: number): boolean =>
-    reused && kindOf(image, words, Math.floor((at % clusterSize) / subclusterSize)) === SubclusterKind.normal
+  const isWritten = (entry: L2Entry, at: number): boolean =>
+    reused && kindOf(image, entry, Math.floor((at % clusterSize) / subclusterSize)) === SubclusterKind.normal
   const wholeStart = !reused && holdsData(image, first)
   const wholeEnd = !reused && holdsData(image, last)
   return {
@@ -36,7 +44,7 @@ export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved
 }
 
 /** Whether any part of an extended entry has data of its own, which would be lost with its old cluster. */
-function holdsData(image: Image, { hi, lo, allocated }: Words): boolean {
+function holdsData(image: Image, { hi, lo, allocated }: L2Entry): boolean {
   const kind = extendedL2Kind(hi, lo, image.hasDataFile)
   return kind === ClusterKind.compressed || (kind === ClusterKind.normal && allocated !== 0)
 }
@@ -53,9 +61,9 @@ export function fillsFresh(image: Image, { zeroed, reused, before }: Reserved): 
 /**
  * Whether no part of an entry has data of its own; without a backing file, all of it then reads as zeroes.
  */
-function showsZeroes(image: Image, words: Words): boolean {
-  if (image.extendedL2) return !holdsData(image, words)
-  const kind = kindOf(image, words, 0)
+function showsZeroes(image: Image, entry: L2Entry): boolean {
+  if (image.extendedL2) return !holdsData(image, entry)
+  const kind = kindOf(image, entry, 0)
   return kind !== SubclusterKind.normal && kind !== SubclusterKind.compressed
 }
 
@@ -67,12 +75,17 @@ function showsZeroes(image: Image, words: Words): boolean {
 export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array): Promise<boolean> {
   const { offset, hostOffset, zeroed } = reserved
   const { start, end } = spanOf(image, reserved)
+  /** Host offsets minus guest offsets. */
+  const shift = hostOffset - alignDown(offset, image.geometry.clusterSize)
+  const data: Pick<BlockChild, 'write'> = {
+    write: (host, bytes) => image.store.write(host, bytes, host - shift),
+  }
   const clusters: NewClusters = {
-    data: image.data,
+    data: data as BlockChild, // only written to
     announceTo: image.file,
     start,
     end,
-    hostOffset: hostOffset + start - alignDown(offset, image.geometry.clusterSize),
+    hostOffset: start + shift,
     zeroed,
     readsAsZero: (at, bytes) => readsAsZero(image, at, bytes),
     readOld: (at, into) => read(image, at, into),

@@ -1,12 +1,11 @@
 /** Unlinks guest clusters: for discards of the guest, and when the disk shrinks or is emptied. */
 import { BlockError } from '@vmblock/block-core'
-import { ClusterKind, extendedL2Kind, l2Kind, ZERO_LO } from '../format/l2-entry.ts'
+import { ClusterKind, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
 import type { FreeReason } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'
-import type { Words } from '../mapping/lookup.ts'
-import { freeEntry, NOTHING } from './link.ts'
-import { holdingRange, sameWords, updateEntries } from './update.ts'
+import { clusterKindOf, freeEntry, type L2Entry, NOTHING, sameEntry } from '../mapping/entries.ts'
+import { holdingRange, updateEntries } from './update.ts'
 
 /** How clusters are unlinked. */
 export interface DiscardMode {
@@ -32,11 +31,11 @@ export async function discard(image: Image, offset: number, bytes: number): Prom
   const epoch = image.requests.enter()
   try {
     await holdingRange(image, offset, end, async () => {
-      // In a raw data file, ranges that read as zero must be zero, whether or not the file can discard.
-      if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, { mayUnmap: true })
+      const zeroing = image.store.beforeZeroing?.(offset, bytes, { mayUnmap: true })
+      if (zeroing) await zeroing
       await unlinkClusters(image, offset, end, { full: false, reason: 'request' })
-      // In a data file, guest clusters never move: no other request may write there until this is done.
-      if (image.hasDataFile && image.settings.passDiscard.request) await image.data.discard(offset, bytes)
+      const discarding = image.store.afterDiscard?.(offset, bytes)
+      if (discarding) await discarding
     })
   } finally {
     image.requests.leave(epoch)
@@ -56,26 +55,24 @@ export async function unlinkClusters(
 ): Promise<void> {
   // Without a backing file, a range without an L2 table already reads as zeroes.
   const skipEmpty = mode.full || !image.backing
-  await updateEntries(image, start, end, skipEmpty, (words) => discarded(image, words, mode))
+  await updateEntries(image, start, end, skipEmpty, (entry) => discarded(image, entry, mode))
 }
 
-function discarded(image: Image, words: Words, { full, reason }: DiscardMode): Words | undefined {
-  if (!full && !image.backing && !isAllocated(image, words)) return undefined
-  const replacement = full ? NOTHING : zeroWords(image)
-  if (sameWords(words, replacement)) return undefined
-  freeEntry(image, words, reason)
+function discarded(image: Image, entry: L2Entry, { full, reason }: DiscardMode): L2Entry | undefined {
+  if (!full && !image.backing && !isAllocated(image, entry)) return undefined
+  const replacement = full ? NOTHING : zeroEntry(image)
+  if (sameEntry(entry, replacement)) return undefined
+  freeEntry(image, entry, reason)
   return replacement
 }
 
-function zeroWords(image: Image): Words {
+function zeroEntry(image: Image): L2Entry {
   if (image.extendedL2) return { ...NOTHING, zeroes: ALL_SUBCLUSTERS }
   return image.header.version >= 3 ? { ...NOTHING, lo: ZERO_LO } : NOTHING
 }
 
 /** Whether an entry has host clusters. */
-function isAllocated(image: Image, { hi, lo }: Words): boolean {
-  const kind = image.extendedL2
-    ? extendedL2Kind(hi, lo, image.hasDataFile)
-    : l2Kind(hi, lo, image.hasDataFile)
+function isAllocated(image: Image, { hi, lo }: L2Entry): boolean {
+  const kind = clusterKindOf(image, hi, lo)
   return kind !== ClusterKind.unallocated && kind !== ClusterKind.zeroPlain
 }

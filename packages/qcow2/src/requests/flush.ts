@@ -12,7 +12,7 @@ export async function flushImage(image: Image): Promise<void> {
   const freed = await image.lock.run(async () => {
     const taken = image.frees.take()
     try {
-      await image.settleRoots()
+      await image.roots.writeUnsure()
       await writeCaches(image)
     } catch (error) {
       image.frees.putBack(taken)
@@ -21,7 +21,7 @@ export async function flushImage(image: Image): Promise<void> {
     return taken
   })
   try {
-    if (image.hasDataFile) await image.data.flush()
+    if (image.hasDataFile) await image.store.flush()
     await image.flushFile()
   } catch (error) {
     image.frees.putBack(freed)
@@ -42,5 +42,5 @@ export async function settleImage(image: Image): Promise<void> {
     await image.refblocks.writeBack()
   })
   await image.flushFile()
-  await image.completeFile()
+  await image.fileLength.complete()
 }

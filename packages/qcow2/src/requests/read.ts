@@ -8,13 +8,13 @@ import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'
 export async function read(image: Image, offset: number, into: Uint8Array): Promise<void> {
   const epoch = image.requests.enter()
   try {
-    const { unlinked } = image
+    const remaps = image.remaps.count
     const first = peekValid(image, offset, into.length) ?? (await loadRun(image, offset, into.length))
     // Most requests are one run.
     if (first.bytes === into.length) {
       await readRun(image, first, offset, into)
-      if (image.unlinked !== unlinked) await readMoved(image, first, offset, into)
-    } else await readRuns(image, first, unlinked, offset, into)
+      if (image.remaps.since(remaps)) await readMoved(image, first, offset, into)
+    } else await readRuns(image, first, remaps, offset, into)
   } finally {
     image.requests.leave(epoch)
   }
@@ -25,17 +25,17 @@ function peekValid(image: Image, offset: number, bytes: number): Run | undefined
   return run && run.kind !== SubclusterKind.invalid ? run : undefined
 }
 
-/** @param unlinkedThen value of `image.unlinked` before the first run was looked up */
+/** @param remapsThen the count (remaps.ts) before the first run was looked up */
 async function readRuns(
   image: Image,
   first: Run,
-  unlinkedThen: number,
+  remapsThen: number,
   offset: number,
   into: Uint8Array,
 ): Promise<void> {
   await inParts(into.length, async (done, parts) => {
     const left = into.length - done
-    const unlinked = done === 0 ? unlinkedThen : image.unlinked
+    const remaps = done === 0 ? remapsThen : image.remaps.count
     const run =
       done === 0
         ? first
@@ -43,7 +43,7 @@ async function readRuns(
     await parts.add(async () => {
       const part = into.subarray(done, done + run.bytes)
       await readRun(image, run, offset + done, part)
-      if (image.unlinked !== unlinked) await readMoved(image, run, offset + done, part)
+      if (image.remaps.since(remaps)) await readMoved(image, run, offset + done, part)
     })
     return run.bytes
   })
@@ -64,8 +64,8 @@ function readRun(image: Image, run: Run, offset: number, into: Uint8Array): Prom
   switch (run.kind) {
     case SubclusterKind.normal: {
       const announced = image.file.debugEvent('read_aio')
-      if (announced) return announced.then(() => image.data.read(run.hostOffset, into))
-      return image.data.read(run.hostOffset, into)
+      if (announced) return announced.then(() => image.store.read(run.hostOffset, into, offset))
+      return image.store.read(run.hostOffset, into, offset)
     }
     case SubclusterKind.zeroPlain:
     case SubclusterKind.zeroAlloc:

@@ -1,11 +1,10 @@
 /** Reserves host clusters for a guest range that has none it may write to. Runs under the image's lock. */
 import { alignDown, type Table } from '@vmblock/block-core'
-import { COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
+import { hostOffsetOf, isCopied } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
-import { growL1, l2TableOffset, ownsL2Table, writableL2Table } from '../mapping/l1.ts'
-import { entryWords, indexInSlice, kindOf, sliceOffset, type Words } from '../mapping/lookup.ts'
-import { allocateClusters } from '../refcounts/allocate.ts'
+import { entryAt, kindOf, type L2Entry } from '../mapping/entries.ts'
+import { indexInSlice, inWritableSlice, peekWritableSlice } from '../mapping/slices.ts'
 
 /** Clusters reserved for a guest range; no entry points at them yet, or none as data. */
 export interface Reserved {
@@ -19,85 +18,58 @@ export interface Reserved {
   readonly slice: number
   readonly index: number
   /** The entries before the write. */
-  readonly before: readonly Words[]
+  readonly before: readonly L2Entry[]
   /** The guest range had these clusters already (preallocated, partly written, or fully written). */
   readonly reused: boolean
   /** Never written before: they read as zeroes. */
   readonly zeroed: boolean
 }
 
-/** Runs `use` on the slice with the L2 entry for a guest offset, in a writable table. See {@link inSlice}. */
-export async function inWritableSlice<T>(image: Image, offset: number, use: (table: Table) => T): Promise<T> {
-  const l1Index = Math.floor(offset / image.geometry.l2Coverage)
-  if (l1Index * 8 >= image.l1.bytes.length) await growL1(image, l1Index + 1)
-  return inSlice(image, sliceOffset(image, await writableL2Table(image, l1Index), offset), use)
-}
-
-/** The slice for a guest offset, if it is cached and its table may be changed. */
-function peekWritableSlice(image: Image, offset: number): Table | undefined {
-  const l1Index = Math.floor(offset / image.geometry.l2Coverage)
-  const tableOffset = l2TableOffset(image, l1Index)
-  if (tableOffset === 0 || !ownsL2Table(image, l1Index)) return undefined
-  return image.l2Tables.peek(sliceOffset(image, tableOffset, offset))
-}
-
-/**
- * Runs `use` on the slice at a host offset, with no await in between: a reader that takes no lock might cause
- * the slice to be dropped meanwhile, and the changes would be lost.
- */
-export async function inSlice<T>(image: Image, slice: number, use: (table: Table) => T): Promise<T> {
-  for (;;) {
-    const table = image.l2Tables.peek(slice)
-    if (table) return use(table)
-    await image.l2Tables.load(slice)
-  }
-}
-
 /** How a write treats an entry: it writes in place, fills the entry's own host cluster, or replaces it. */
-const Treatment = { inPlace: 0, reuse: 1, replace: 2 } as const
+const WriteMode = { inPlace: 0, fill: 1, replace: 2 } as const
 
-function treatmentOf(image: Image, words: Words, from: number, to: number): number {
-  if ((words.hi & COPIED_HI) === 0) return Treatment.replace
+function modeOf(image: Image, entry: L2Entry, from: number, to: number): number {
+  if (!isCopied(entry.hi)) return WriteMode.replace
   const { subclusterSize } = image.geometry
-  let treatment: number = Treatment.inPlace
+  let mode: number = WriteMode.inPlace
   for (let sub = Math.floor(from / subclusterSize); sub * subclusterSize < to; sub++) {
-    const kind = kindOf(image, words, sub)
+    const kind = kindOf(image, entry, sub)
     if (kind === SubclusterKind.normal) continue
     if (kind !== SubclusterKind.zeroAlloc && kind !== SubclusterKind.unallocatedAlloc)
-      return Treatment.replace
-    treatment = Treatment.reuse
+      return WriteMode.replace
+    mode = WriteMode.fill
   }
-  return treatment
+  return mode
 }
 
 /** The entries of a range, as far as they are treated alike. */
 interface Plan {
-  readonly treatment: number
+  readonly mode: number
   /** Host offset of the first cluster, if it is kept. */
   readonly host: number
   readonly slice: number
-  readonly before: readonly Words[]
+  readonly before: readonly L2Entry[]
 }
 
 function planOf(image: Image, table: Table, offset: number, end: number): Plan {
   const { clusterSize } = image.geometry
   const index = indexInSlice(image, offset)
-  const before: Words[] = []
-  let treatment: number = Treatment.inPlace
+  const before: L2Entry[] = []
+  let mode: number = WriteMode.inPlace
   let host = 0
   for (let at = alignDown(offset, clusterSize); at < end; at += clusterSize) {
-    const words = entryWords(image, table, index + before.length)
-    const its = treatmentOf(image, words, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
+    const entry = entryAt(image, table, index + before.length)
+    const entryMode = modeOf(image, entry, Math.max(offset - at, 0), Math.min(end - at, clusterSize))
     // Clusters that are kept go together, so that they are written in one request.
-    if (before.length > 0 && (its === Treatment.replace) !== (treatment === Treatment.replace)) break
-    if (its !== Treatment.replace) {
-      if (before.length === 0) host = hostOffsetOf(words.hi, words.lo)
-      else if (hostOffsetOf(words.hi, words.lo) !== host + before.length * clusterSize) break
+    if (before.length > 0 && (entryMode === WriteMode.replace) !== (mode === WriteMode.replace)) break
+    if (entryMode !== WriteMode.replace) {
+      if (before.length === 0) host = hostOffsetOf(entry.hi, entry.lo)
+      else if (hostOffsetOf(entry.hi, entry.lo) !== host + before.length * clusterSize) break
     }
-    treatment = Math.max(treatment, its)
-    before.push(words)
+    mode = Math.max(mode, entryMode)
+    before.push(entry)
   }
-  return { treatment, host, slice: table.offset, before }
+  return { mode, host, slice: table.offset, before }
 }
 
 /**
@@ -121,11 +93,11 @@ export function reserve(
 
 function reserveAs(
   image: Image,
-  { treatment, host, slice, before }: Plan,
+  { mode, host, slice, before }: Plan,
   offset: number,
   end: number,
 ): Reserved | undefined | Promise<Reserved> {
-  if (treatment === Treatment.inPlace) return undefined
+  if (mode === WriteMode.inPlace) return undefined
   const { clusterSize } = image.geometry
   const start = alignDown(offset, clusterSize)
   const clusters = before.length
@@ -142,10 +114,8 @@ function reserveAs(
     reused,
     zeroed,
   })
-  if (treatment === Treatment.reuse) return at(host, true, false)
-  // In an external data file, a guest cluster's host offset is its guest offset, and has no refcount.
-  if (image.hasDataFile) return at(start, false, start >= image.data.size)
-  const allocated = allocateClusters(image, clusters)
+  if (mode === WriteMode.fill) return at(host, true, false)
+  const allocated = image.store.allocate(start, clusters)
   return allocated instanceof Promise
     ? allocated.then((late) => at(late.offset, false, late.zeroed))
     : at(allocated.offset, false, allocated.zeroed)

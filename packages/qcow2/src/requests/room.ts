@@ -47,6 +47,20 @@ export const makeRoomInCaches = (image: Image): Promise<void> =>
     for (const cache of [image.l2Tables, image.refblocks]) if (cache.isFull) await cache.writeBack()
   })
 
+/**
+ * Writes tables back when half of a cache is dirty, so that memory stays bounded. Takes the image's lock.
+ *
+ * @returns undefined if nothing had to be done
+ */
+export function relieve(image: Image): Promise<void> | undefined {
+  const { l2Tables, refblocks } = image
+  if (!l2Tables.isCrowded && !refblocks.isCrowded) return undefined
+  return image.lock.run(async () => {
+    if (l2Tables.isCrowded) await l2Tables.writeBack()
+    if (refblocks.isCrowded) await refblocks.writeBack()
+  })
+}
+
 /** Flushes; or only applies frees that are due, if most of them just wait for requests in flight. */
 const relief = (image: Image): Promise<void> =>
   image.frees.freshBytes * 2 > image.settings.freedClustersSize

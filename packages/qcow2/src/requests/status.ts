@@ -31,7 +31,8 @@ export async function blockStatus(image: Image, offset: number, bytes: number): 
 
 function statusOf(image: Image, run: Run): BlockStatus {
   const { bytes } = run
-  const host = { host: { child: image.data, offset: run.hostOffset } }
+  const place = image.store.hostPlace(run.hostOffset)
+  const host = place ? { host: place } : {}
   switch (run.kind) {
     case SubclusterKind.normal:
       return { bytes, allocated: true, data: true, zero: false, ...host }

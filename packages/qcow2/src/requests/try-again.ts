@@ -6,7 +6,7 @@
 import { alignDown, alignUp } from '@vmblock/block-core'
 import type { FailedRequest, Image } from '../image/image.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
-import { findFree } from '../refcounts/refcounts.ts'
+import { findHole } from '../refcounts/find-hole.ts'
 import { flushImage } from './flush.ts'
 import { isForWantOfRoom } from './room.ts'
 import { write } from './write.ts'
@@ -18,7 +18,7 @@ const MOST_TRIES = 16
 export async function tryAgain<T>(image: Image, failed: FailedRequest, run: () => Promise<T>): Promise<T> {
   for (let { error, released, tries } = failed; ; tries++) {
     if (!isForWantOfRoom(error) || tries >= MOST_TRIES) throw error
-    if (!(await gainRoom(image, released)) && !(await findHole(image))) throw error
+    if (!(await gainRoom(image, released)) && !(await image.lock.run(() => findHole(image)))) throw error
     released = image.frees.released
     try {
       return await run()
@@ -41,7 +41,7 @@ export async function writeAgain(
   const middle = alignDown(offset + Math.floor(from.length / 2), clusterSize) - offset
   const half = middle > 0 ? middle : alignUp(offset + 1, clusterSize) - offset
   if (await gainRoom(image, released)) return write(image, offset, from, tries + 1)
-  if (!(await findHole(image))) throw error
+  if (!(await image.lock.run(() => findHole(image)))) throw error
   if (half >= from.length) return write(image, offset, from, tries + 1)
   // There is no room for all of its clusters in a row, but perhaps for each by itself.
   await write(image, offset, from.subarray(0, half))
@@ -72,24 +72,4 @@ async function freeAll(image: Image): Promise<void> {
   if (lastEpoch === undefined) return
   await image.requests.over(lastEpoch)
   await image.lock.run(() => applyFrees(image))
-}
-
-/**
- * Moves the hint back to a free cluster that was passed over in a search for several in a row.
- *
- * @returns whether there is one within the file: then a request for a single cluster is worth another try
- */
-function findHole(image: Image): Promise<boolean> {
-  const { lock, geometry, file } = image
-  return lock.run(async () => {
-    const hint = image.freeHint
-    let first = hint
-    image.freeHint = 0
-    try {
-      first = await findFree(image, 1)
-    } finally {
-      image.freeHint = Math.min(first, hint)
-    }
-    return first < hint && (first + 1) * geometry.clusterSize <= file.size
-  })
 }

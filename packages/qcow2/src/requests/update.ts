@@ -2,11 +2,10 @@
 import { alignDown, alignUp } from '@vmblock/block-core'
 import { hostOffsetOf } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
+import { entryAt, type L2Entry, setEntry } from '../mapping/entries.ts'
 import { l2TableOffset } from '../mapping/l1.ts'
-import { entryWords, indexInSlice, setEntryWords, sliceCoverage, type Words } from '../mapping/lookup.ts'
-import { relieve } from './link.ts'
-import { inWritableSlice } from './reserve.ts'
-import { hasFullCache, makeRoomInCaches } from './room.ts'
+import { indexInSlice, inWritableSlice, sliceCoverage } from '../mapping/slices.ts'
+import { hasFullCache, makeRoomInCaches, relieve } from './room.ts'
 
 /**
  * Runs `body` while no other request allocates, zeroes or discards in the guest clusters that [start, end)
@@ -32,7 +31,7 @@ export async function updateEntries(
   start: number,
   end: number,
   skipEmpty: boolean,
-  change: (words: Words, guestOffset: number) => Words | undefined,
+  change: (entry: L2Entry, guestOffset: number) => L2Entry | undefined,
 ): Promise<void> {
   const { clusterSize, l2EntrySize, l2Coverage } = image.geometry
   const last = alignUp(end, clusterSize)
@@ -49,12 +48,12 @@ export async function updateEntries(
       await inWritableSlice(image, from, (table) => {
         const first = indexInSlice(image, from)
         for (let guest = from, index = first; guest < stop; guest += clusterSize, index++) {
-          const words = entryWords(image, table, index)
-          const changed = change(words, guest)
+          const entry = entryAt(image, table, index)
+          const changed = change(entry, guest)
           if (!changed) continue
-          // Freed clusters wait for requests in flight (epochs.ts); kept ones may be filled again at once.
-          if (image.hasDataFile || keepsPlace(words, changed)) image.unlinked++
-          setEntryWords(image, table, index, changed)
+          // See remaps.ts.
+          if (image.hasDataFile || keepsPlace(entry, changed)) image.remaps.note()
+          setEntry(image, table, index, changed)
           image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
         }
       })
@@ -65,10 +64,6 @@ export async function updateEntries(
 }
 
 /** Whether an entry points at the same host cluster as before. */
-const keepsPlace = (before: Words, after: Words): boolean =>
+const keepsPlace = (before: L2Entry, after: L2Entry): boolean =>
   hostOffsetOf(after.hi, after.lo) !== 0 &&
   hostOffsetOf(after.hi, after.lo) === hostOffsetOf(before.hi, before.lo)
-
-/** Whether two entries are equal. */
-export const sameWords = (a: Words, b: Words): boolean =>
-  a.hi === b.hi && a.lo === b.lo && a.zeroes === b.zeroes && a.allocated === b.allocated

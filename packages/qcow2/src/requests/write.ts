@@ -5,11 +5,12 @@
 import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
-import { isStillThere, loadRun, peekRun, type Run, sliceCoverage } from '../mapping/lookup.ts'
+import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'
+import { sliceCoverage } from '../mapping/slices.ts'
 import { fillsFresh, writeReserved } from './cow.ts'
-import { abandon, link, relieve } from './link.ts'
+import { abandon, link } from './link.ts'
 import { type Reserved, reserve } from './reserve.ts'
-import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches } from './room.ts'
+import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches, relieve } from './room.ts'
 
 /**
  * Writes `from` at guest `offset`.
@@ -24,9 +25,9 @@ export async function write(image: Image, offset: number, from: Uint8Array, trie
   const epoch = image.requests.enter()
   try {
     if (first && isInPlace(first) && first.bytes === from.length) {
-      const { unlinked } = image
+      const remaps = image.remaps.count
       await writeInPlace(image, first, offset, from)
-      if (image.unlinked !== unlinked) await afterMove(image, first, offset, from.length)
+      if (image.remaps.since(remaps)) await waitForNewOwner(image, first, offset, from.length)
       return
     }
     // Most requests that allocate are one allocation.
@@ -56,15 +57,15 @@ const isInPlace = (run: Run): boolean => run.kind === SubclusterKind.normal && r
 async function writeRuns(image: Image, offset: number, from: Uint8Array, start: number): Promise<void> {
   await inParts(from.length - start, async (done, parts) => {
     const at = start + done
-    const { unlinked } = image
+    const remaps = image.remaps.count
     const run = await loadRun(image, offset + at, from.length - at, true)
-    if (!isInPlace(run) || (await goesOn(image, run, offset + at, from.length - at))) {
+    if (!isInPlace(run) || (await extendsContiguously(image, run, offset + at, from.length - at))) {
       const written = await writeNew(image, offset + at, from.subarray(at))
       if (written > 0 || !isInPlace(run)) return written
     }
     await parts.add(async () => {
       await writeInPlace(image, run, offset + at, from.subarray(at, at + run.bytes))
-      if (image.unlinked !== unlinked) await afterMove(image, run, offset + at, run.bytes)
+      if (image.remaps.since(remaps)) await waitForNewOwner(image, run, offset + at, run.bytes)
     })
     return run.bytes
   })
@@ -74,23 +75,22 @@ async function writeRuns(image: Image, offset: number, from: Uint8Array, start: 
  * Whether the clusters behind an in-place run follow it in the data file, too, and only have to be marked as
  * data: then all of it is written in one request.
  */
-async function goesOn(image: Image, run: Run, offset: number, bytes: number): Promise<boolean> {
+async function extendsContiguously(image: Image, run: Run, offset: number, bytes: number): Promise<boolean> {
   if (run.bytes >= bytes) return false
   const next = await loadRun(image, offset + run.bytes, bytes - run.bytes, true)
   return next.copied && next.hostOffset === run.hostOffset + run.bytes
 }
 
 /** Refuses the write if the allocator returned clusters that hold metadata. */
-function guardReserved(image: Image, { hostOffset, clusters }: Reserved): Promise<void> | undefined {
-  if (image.hasDataFile) return undefined
-  return image.overlaps.guard(hostOffset, clusters * image.geometry.clusterSize)
-}
+const guardReserved = (image: Image, { hostOffset, clusters }: Reserved): Promise<void> | undefined =>
+  image.store.guard(hostOffset, clusters * image.geometry.clusterSize)
 
 function writeInPlace(image: Image, run: Run, offset: number, from: Uint8Array): Promise<void> {
-  if (image.isDataFileRaw) return writeInRaw(image, offset, from)
-  const guarded = image.hasDataFile ? undefined : image.overlaps.guard(run.hostOffset, from.length)
-  if (guarded) return guarded.then(() => writeData(image, run.hostOffset, from))
-  return writeData(image, run.hostOffset, from)
+  const { store } = image
+  if (store.holdsInPlaceWrites) return holdAndWrite(image, offset, from)
+  const guarded = store.guard(run.hostOffset, from.length)
+  if (guarded) return guarded.then(() => writeData(image, run.hostOffset, from, offset))
+  return writeData(image, run.hostOffset, from, offset)
 }
 
 /**
@@ -98,29 +98,26 @@ function writeInPlace(image: Image, run: Run, offset: number, from: Uint8Array):
  * the write is complete, unless another write is filling the same cluster and may show it again: then this
  * one waits for that.
  */
-async function afterMove(image: Image, run: Run, offset: number, bytes: number): Promise<void> {
+async function waitForNewOwner(image: Image, run: Run, offset: number, bytes: number): Promise<void> {
   if (!(await isStillThere(image, run, offset, true)))
     await image.allocating.run(offset, bytes, false, async () => undefined)
 }
 
-/**
- * Writes in place in a raw data file, where guest and host offsets are the same. A request that zeroes there
- * first writes zeroes and then changes the table: a write in between would be lost.
- */
-async function writeInRaw(image: Image, offset: number, from: Uint8Array): Promise<void> {
+/** Writes in place, and holds the guest range meanwhile ({@link ClusterStore.holdsInPlaceWrites}). */
+async function holdAndWrite(image: Image, offset: number, from: Uint8Array): Promise<void> {
   const isWritten = await image.allocating.run(offset, from.length, false, async () => {
     const run = await loadRun(image, offset, from.length, true)
     if (!isInPlace(run) || run.bytes < from.length) return false
-    await writeData(image, offset, from)
+    await writeData(image, run.hostOffset, from, offset)
     return true
   })
   if (!isWritten) await writeRuns(image, offset, from, 0)
 }
 
-function writeData(image: Image, hostOffset: number, from: Uint8Array): Promise<void> {
+function writeData(image: Image, host: number, from: Uint8Array, offset: number): Promise<void> {
   const announced = image.file.debugEvent('write_aio')
-  if (announced) return announced.then(() => image.data.write(hostOffset, from))
-  return image.data.write(hostOffset, from)
+  if (announced) return announced.then(() => image.store.write(host, from, offset))
+  return image.store.write(host, from, offset)
 }
 
 /**
@@ -161,7 +158,8 @@ async function allocateAndWrite(
     const data = reserved.bytes === from.length ? from : from.subarray(0, reserved.bytes)
     const isFresh = fillsFresh(image, reserved)
     const copied = isFresh ? false : await writeReserved(image, reserved, data)
-    if (isFresh) await writeData(image, reserved.hostOffset + (offset % image.geometry.clusterSize), data)
+    const host = reserved.hostOffset + (offset % image.geometry.clusterSize)
+    if (isFresh) await writeData(image, host, data, offset)
     // Meanwhile another request may have found the image corrupt.
     const stillGuarded = guardReserved(image, reserved)
     if (stillGuarded) await stillGuarded

@@ -3,11 +3,10 @@ import { alignDown, alignUp, BlockError, divUp, type WriteFlags } from '@vmblock
 import { COMPRESSED_HI, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
-import type { Words } from '../mapping/lookup.ts'
+import { freeEntry, type L2Entry, NOTHING, sameEntry } from '../mapping/entries.ts'
 import { readsAsZero } from './cow.ts'
 import { unlinkClusters } from './discard.ts'
-import { freeEntry, NOTHING } from './link.ts'
-import { holdingRange, sameWords, updateEntries } from './update.ts'
+import { holdingRange, updateEntries } from './update.ts'
 
 /**
  * Zeroes [offset, offset + bytes) by setting zero flags of whole clusters (or subclusters).
@@ -38,7 +37,8 @@ export async function writeZeroes(
         await unlinkClusters(image, start, end, { full: false, reason: 'request' })
         return
       }
-      if (image.isDataFileRaw) await image.data.writeZeroes(offset, bytes, flags)
+      const zeroing = image.store.beforeZeroing?.(offset, bytes, flags)
+      if (zeroing) await zeroing
       await zeroUnits(image, start, stop, flags.mayUnmap === true)
     })
   } finally {
@@ -55,30 +55,30 @@ const refused = (image: Image, offset: number): BlockError =>
 /** Zeroes whole units of [start, end): subclusters, or clusters if there are none. */
 async function zeroUnits(image: Image, start: number, end: number, mayUnmap: boolean): Promise<void> {
   const { clusterSize } = image.geometry
-  await updateEntries(image, alignDown(start, clusterSize), end, false, (words, guest) => {
+  await updateEntries(image, alignDown(start, clusterSize), end, false, (entry, guest) => {
     const from = Math.max(start - guest, 0)
     const to = Math.min(end - guest, clusterSize)
     return from === 0 && to === clusterSize
-      ? zeroCluster(image, words, mayUnmap)
-      : zeroPart(image, words, guest, from, to)
+      ? zeroCluster(image, entry, mayUnmap)
+      : zeroPart(image, entry, guest, from, to)
   })
 }
 
-function zeroCluster(image: Image, words: Words, mayUnmap: boolean): Words | undefined {
-  const isCompressed = (words.hi & COMPRESSED_HI) !== 0
-  const unmaps = isCompressed || (mayUnmap && hostOffsetOf(words.hi, words.lo) !== 0)
-  const kept = unmaps ? NOTHING : words
+function zeroCluster(image: Image, entry: L2Entry, mayUnmap: boolean): L2Entry | undefined {
+  const isCompressed = (entry.hi & COMPRESSED_HI) !== 0
+  const unmaps = isCompressed || (mayUnmap && hostOffsetOf(entry.hi, entry.lo) !== 0)
+  const kept = unmaps ? NOTHING : entry
   const zeroed = image.extendedL2
     ? { ...kept, zeroes: ALL_SUBCLUSTERS, allocated: 0 }
     : { ...kept, lo: (kept.lo | ZERO_LO) >>> 0 }
-  if (sameWords(zeroed, words)) return undefined
-  if (unmaps) freeEntry(image, words, 'request')
+  if (sameEntry(zeroed, entry)) return undefined
+  if (unmaps) freeEntry(image, entry, 'request')
   return zeroed
 }
 
-function zeroPart(image: Image, words: Words, guest: number, from: number, to: number): Words {
-  if ((words.hi & COMPRESSED_HI) !== 0) throw refused(image, guest + from)
+function zeroPart(image: Image, entry: L2Entry, guest: number, from: number, to: number): L2Entry {
+  if ((entry.hi & COMPRESSED_HI) !== 0) throw refused(image, guest + from)
   const { subclusterSize } = image.geometry
   const mask = allocMask(from / subclusterSize, divUp(to, subclusterSize))
-  return { ...words, zeroes: (words.zeroes | mask) >>> 0, allocated: (words.allocated & ~mask) >>> 0 }
+  return { ...entry, zeroes: (entry.zeroes | mask) >>> 0, allocated: (entry.allocated & ~mask) >>> 0 }
 }

@@ -1,6 +1,5 @@
 /** Writes the snapshot table (block/qcow2-snapshot.c, qcow2_write_snapshots). */
-import { alignDown, alignUp, BlockError, divUp, TWO_32, viewOf } from '@vmblock/block-core'
-import { HEADER_FIELD } from '../format/header.ts'
+import { alignDown, alignUp, BlockError, divUp } from '@vmblock/block-core'
 import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
 import type { HostRange } from '../format/places.ts'
 import { serializeSnapshotTable } from '../format/snapshot-layout.ts'
@@ -18,7 +17,9 @@ import { walkSnapshots } from './snapshots.ts'
  */
 export async function rewriteSnapshots(image: Image, old: readonly HostRange[]): Promise<void> {
   const { clusterSize } = image.geometry
-  await activate(image, await writeTable(image))
+  const snapshotsOffset = await writeTable(image)
+  await image.headerWriter.change({ nbSnapshots: image.header.nbSnapshots, snapshotsOffset })
+  image.overlaps.forget()
   for (const range of old) {
     const offset = alignDown(range.offset, clusterSize)
     const bytes = alignUp(range.offset + range.bytes, clusterSize) - offset
@@ -59,30 +60,3 @@ async function* newTable(image: Image): AsyncGenerator<{ readonly at: number; re
     at += bytes.length
   }
 }
-
-/** Points the header at the new table, which is durable. */
-async function activate(image: Image, offset: number): Promise<void> {
-  const fields = new Uint8Array(12)
-  const view = viewOf(fields)
-  view.setUint32(0, image.header.nbSnapshots)
-  view.setUint32(4, Math.floor(offset / TWO_32))
-  view.setUint32(8, offset % TWO_32)
-  await writeHeaderField(image, fields)
-  image.header.snapshotsOffset = offset
-  image.overlaps.forget()
-}
-
-/** Changes the number of snapshots in the header. */
-export async function writeSnapshotCount(image: Image, count: number): Promise<void> {
-  const field = new Uint8Array(4)
-  viewOf(field).setUint32(0, count)
-  await writeHeaderField(image, field)
-  image.header.nbSnapshots = count
-}
-
-/** Writes header bytes that begin with the number of snapshots. */
-const writeHeaderField = (image: Image, bytes: Uint8Array): Promise<void> =>
-  image.changeRoot('header', async () => {
-    await image.file.write(HEADER_FIELD.nbSnapshots, bytes)
-    await image.flushFile()
-  })

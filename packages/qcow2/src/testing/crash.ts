@@ -3,8 +3,15 @@
  * crashes take little time.
  */
 import type { RawOptions } from '@vmblock/block-core'
-import type { CrashAllowance, CrashImage, CrashScene, CrashWorkload } from '@vmblock/block-core/testing'
+import {
+  type CrashAllowance,
+  type CrashImage,
+  type CrashScene,
+  type CrashWorkload,
+  optionsFor,
+} from '@vmblock/block-core/testing'
 import { qcow2 } from '../driver.ts'
+import { KINDS } from './kinds.ts'
 
 /** A kind of image, and the findings that are allowed after a power cut. */
 export interface Variety {
@@ -32,7 +39,7 @@ const MIDDLE = { cluster_size: CLUSTER, size: SIZE }
 const SLICES = { 'l2-cache-entry-size': 512 }
 
 const LARGE = { cluster_size: 65536, size: 6 * 65536 }
-const DIVIDED = { cluster_size: 16384, size: 8 * 16384, extended_l2: 'on' }
+const DIVIDED = { ...KINDS.subclusters, cluster_size: 16384, size: 8 * 16384 }
 
 /** Every write is durable when it completes. */
 export const WRITETHROUGH: RawOptions = { cache: { writeback: false } }
@@ -40,7 +47,7 @@ const DIRECTSYNC = { cache: { writeback: false, direct: true } }
 /** As `variety`, with lazy refcounts: the dirty bit may be set. */
 export const lazily = ({ create, allows, ...rest }: Variety): Variety => ({
   ...rest,
-  create: { ...create, lazy_refcounts: 'on' },
+  create: { ...create, ...KINDS.lazy },
   allows: { ...allows, dirty: true },
 })
 
@@ -51,16 +58,16 @@ const SUBCLUSTERS: Variety = { create: DIVIDED }
 const LARGE_CLUSTERS: Variety = { create: LARGE }
 const DATA_FILE: Variety = {
   ...EAGER,
-  create: { ...MIDDLE, data_file: 'data' },
+  create: { ...MIDDLE, ...optionsFor(KINDS['data file'], 'disk') },
   image: { hasDataFile: true },
 }
 const RAW_DATA_FILE: Variety = {
   ...DATA_FILE,
-  create: { ...DATA_FILE.create, data_file_raw: 'on' },
+  create: { ...MIDDLE, ...optionsFor(KINDS['raw data file'], 'disk') },
   image: { hasDataFile: true, isDataFileRaw: true },
 }
-const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, preallocation: 'metadata' } }
-const NARROW: Variety = { create: { ...SMALL, refcount_bits: 1 } }
+const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, ...KINDS.preallocated } }
+const NARROW: Variety = { create: { ...SMALL, ...KINDS['1-bit refcounts'] } }
 
 /** As `variety`, with other open options during the workload. */
 const opened = (variety: Variety, options: RawOptions): Variety => ({
@@ -80,10 +87,10 @@ export const VARIETIES = {
   'small clusters': SMALL_CLUSTERS,
   'lazy, small clusters': lazily(SMALL_CLUSTERS),
   'lazy, small clusters, writethrough': opened(lazily(SMALL_CLUSTERS), WRITETHROUGH),
-  'version 2': { ...EAGER, create: { ...MIDDLE, compat: '0.10' } },
+  'version 2': { ...EAGER, create: { ...MIDDLE, ...KINDS['version 2'] } },
   '1-bit refcounts': NARROW,
   'lazy, 1-bit refcounts': lazily(NARROW),
-  '64-bit refcounts': { create: { ...SMALL, refcount_bits: 64 } },
+  '64-bit refcounts': { create: { ...SMALL, ...KINDS['64-bit refcounts'] } },
   '64k clusters': LARGE_CLUSTERS,
   'lazy, 64k clusters': lazily(LARGE_CLUSTERS),
   subclusters: SUBCLUSTERS,

@@ -1,8 +1,9 @@
 /** qcow2 fulfills the contract of all drivers, in all kinds of images; and no run leaves one corrupt. */
 import type { BlockNode, RawOptions } from '@vmblock/block-core'
-import { driverContract, type MakeNode, runModel } from '@vmblock/block-core/testing'
+import { driverContract, type MakeNode, optionsFor, runModel } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'
 import { copyOf, createImage, emptyDisk, findings, open, SAFE } from '../testing/images.ts'
+import { KINDS } from '../testing/kinds.ts'
 
 interface Variety {
   readonly name: string
@@ -18,24 +19,33 @@ const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-ent
 
 const VARIETIES: readonly Variety[] = [
   { name: 'qcow2' },
-  { name: 'qcow2 with lazy refcounts', create: { lazy_refcounts: 'on', cluster_size: 4096 }, brief: true },
-  { name: 'qcow2 version 2', create: { compat: '0.10', cluster_size: 4096 } },
+  { name: 'qcow2 with lazy refcounts', create: { ...KINDS.lazy, cluster_size: 4096 }, brief: true },
+  { name: 'qcow2 version 2', create: { ...KINDS['version 2'], cluster_size: 4096 } },
   {
     name: 'qcow2 with clusters of 512, refcounts of 64 bits and tiny caches',
-    create: { cluster_size: 512, refcount_bits: 64 },
+    create: { ...KINDS['64-bit refcounts'], cluster_size: 512 },
     open: TINY,
   },
-  { name: 'qcow2 with refcounts of 1 bit', create: { cluster_size: 1024, refcount_bits: 1 }, brief: true },
-  { name: 'qcow2 with subclusters', create: { extended_l2: 'on', cluster_size: 16384 }, brief: true },
+  {
+    name: 'qcow2 with refcounts of 1 bit',
+    create: { ...KINDS['1-bit refcounts'], cluster_size: 1024 },
+    brief: true,
+  },
+  { name: 'qcow2 with subclusters', create: { ...KINDS.subclusters, cluster_size: 16384 }, brief: true },
   {
     name: 'qcow2 with subclusters, lazy, with tiny caches',
-    create: { extended_l2: 'on', lazy_refcounts: 'on', cluster_size: 32768 },
+    create: { ...KINDS.subclusters, ...KINDS.lazy, cluster_size: 32768 },
     open: TINY,
   },
-  { name: 'qcow2 preallocated', create: { preallocation: 'metadata', cluster_size: 4096 }, brief: true },
+  { name: 'qcow2 preallocated', create: { ...KINDS.preallocated, cluster_size: 4096 }, brief: true },
   { name: 'qcow2 with clusters of 2 MiB', create: { cluster_size: 2 ** 21 }, brief: true },
-  { name: 'qcow2 with a data file', create: { data_file: 'x' }, dataFile: true, brief: true },
-  { name: 'qcow2 with a raw data file', create: { data_file: 'x', data_file_raw: 'on' }, dataFile: true },
+  {
+    name: 'qcow2 with a data file',
+    create: optionsFor(KINDS['data file'], 'x'),
+    dataFile: true,
+    brief: true,
+  },
+  { name: 'qcow2 with a raw data file', create: optionsFor(KINDS['raw data file'], 'x'), dataFile: true },
 ]
 
 /** Images made by the suites, which are checked at the end. */

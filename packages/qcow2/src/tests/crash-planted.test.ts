@@ -10,6 +10,7 @@ import {
   toBytes,
 } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
+import { FileLength } from '../image/file-length.ts'
 import { Image } from '../image/image.ts'
 import { alone, CLUSTER, type Operation, overlay, SIZE, VARIETIES, type Variety } from '../testing/crash.ts'
 
@@ -170,8 +171,8 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['repair'],
     workload: alone('mixed', lazy, mixed),
     plant() {
-      vi.spyOn(Image.prototype, 'isCovered').mockReturnValue(true)
-      vi.spyOn(Image.prototype, 'reachFile').mockResolvedValue(true)
+      vi.spyOn(FileLength.prototype, 'isCovered').mockReturnValue(true)
+      vi.spyOn(FileLength.prototype, 'reach').mockResolvedValue(true)
     },
   },
   {

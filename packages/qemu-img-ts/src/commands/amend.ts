@@ -6,8 +6,9 @@ import {
   messageOf,
   type OptionTable,
 } from '@vmblock/block-core'
-import { openImage, requireCacheMode, withImage } from '../images/image.ts'
-import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
+import { Failure, flag, oneImage, shared, usageFailure, type Warn, word } from '@vmblock/cli'
+import { openImage, requireCacheMode } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 import {
   asksForHelp,
   type GivenOption,
@@ -16,9 +17,7 @@ import {
   optionValue,
   readOptionList,
 } from '../kit/option-list.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
-import type { Progress } from '../kit/progress.ts'
-import { withProgress } from '../kit/with-progress.ts'
+import { type Progress, startProgress } from '../kit/progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1
@@ -46,29 +45,25 @@ export const amend = defineCommand({
 })
 
 async function run(call: AmendCall): Promise<number> {
-  const { options, operands, output, services } = call
+  const { options, output, services } = call
   const { list } = options
   if (list === undefined) throw usageFailure('Must specify options (-o)')
-  const shown = options.progress === true && !options.quiet
-  return withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
-    const wantsHelp = asksForHelp(list)
-    if (options.format !== undefined && wantsHelp) {
-      const driver = services.registry.find(options.format)
-      if (!driver) throw new Failure(`Unknown file format '${options.format}'`)
-      output.print(helpText(driver))
-      return 0
-    }
-    const [filename, ...more] = operands
-    if (filename === undefined || more.length > 0) throw new Failure('Expecting one image file name')
-    const cache = requireCacheMode(options.cache, 'cache option')
-    const { format, imageOpts } = options
-    const node = await openImage(call, { name: filename, format, imageOpts, cache, write: true })
-    return withImage(call, node, async () => {
-      if (wantsHelp) output.print(helpText(node.driver))
-      else await amendNode(call, node, list, progress)
-      return 0
-    })
-  })
+  const progress = startProgress(call, MIN_SKIP)
+  const wantsHelp = asksForHelp(list)
+  if (options.format !== undefined && wantsHelp) {
+    const driver = services.registry.find(options.format)
+    if (!driver) throw new Failure(`Unknown file format '${options.format}'`)
+    output.print(helpText(driver))
+    return 0
+  }
+  // In QEMU, this subcommand alone does not point to the help here.
+  const name = oneImage(call, (message) => new Failure(message))
+  const cache = requireCacheMode(options.cache, 'cache option')
+  const { format, imageOpts } = options
+  const node = await openImage(call, { name, format, imageOpts, cache, write: true })
+  if (wantsHelp) output.print(helpText(node.driver))
+  else await amendNode(call, node, list, progress)
+  return 0
 }
 
 /** The options that a format can change. @throws Failure */
@@ -83,7 +78,7 @@ const helpText = (driver: DriverFacts): string =>
 async function amendNode(call: AmendCall, node: BlockNode, list: string, progress: Progress): Promise<void> {
   const { output } = call
   const table = amendTable(node.driver)
-  const given = readAmendments(list, table, node.driver.createOptions ?? {}, (line) => output.warn(line))
+  const given = readAmendments(list, table, node.driver.createOptions ?? {}, output.warn)
   const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
   progress.set(0)
   try {
@@ -102,7 +97,7 @@ function readAmendments(
   list: string,
   table: OptionTable,
   createOptions: OptionTable,
-  warn: (line: string) => void,
+  warn: Warn,
 ): Map<string, GivenOption> {
   try {
     return readOptionList(list, table, warn)

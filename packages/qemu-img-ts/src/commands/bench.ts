@@ -1,13 +1,12 @@
 /** `bench`: sends many equal requests to an image, and prints how long they took. */
 import { type BlockNode, cacheMode, errorText, readUnsigned } from '@vmblock/block-core'
 import { allocateAligned } from '@vmblock/block-core/node'
-import { fixedText } from '@vmblock/cli'
+import { Failure, fixedText, flag, type OptionKind, oneImage, shared } from '@vmblock/cli'
 import { type Aio, findAio } from '../images/aio.ts'
-import { type CacheFlags, exactBytes, openImage, withImage } from '../images/image.ts'
+import { type CacheFlags, exactBytes, openImage } from '../images/image.ts'
 import { FlushFailure, RequestLoop } from '../images/request-loop.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared } from '../kit/command.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
-import { MAX_INT, requireSize } from '../kit/size-text.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
+import { MAX_INT, sizeOption } from '../kit/size-text.ts'
 
 /** An option with an integer from `min` to `max`; `what` names it in the message. */
 const number = (
@@ -25,21 +24,10 @@ const number = (
   },
 })
 
-const bytes = (
-  what: string,
-  short: string,
-  argument: string,
-  max: bigint | undefined,
-): OptionKind<bigint> => ({
-  short,
-  argument,
-  read: (text, _before, output) => requireSize(what, text, output, max),
-})
-
 const aioWay: OptionKind<Aio> = {
   short: 'i',
   argument: 'aio',
-  read(text, before) {
+  read(text, _warn, before) {
     const way = findAio(text)
     if (!way) throw new Failure(`Invalid aio option: ${text}`)
     // As in QEMU, where every value but `threads` sets a flag, and none clears another's.
@@ -70,11 +58,11 @@ const options = {
   aio: aioWay,
   native: flag({ short: 'n' }),
   noDrain: flag({ long: 'no-drain' }),
-  offset: bytes('offset', 'o', 'offset', undefined),
+  offset: sizeOption('offset', { short: 'o', argument: 'offset' }),
   pattern: number('pattern byte', 0, 255, { long: 'pattern', argument: 'byte' }),
   quiet: shared.quiet,
-  size: bytes('buffer size', 's', 'buffer_size', MAX_INT),
-  step: bytes('step_size', 'S', 'step_size', MAX_INT),
+  size: sizeOption('buffer size', { short: 's', argument: 'buffer_size' }, MAX_INT),
+  step: sizeOption('step_size', { short: 'S', argument: 'step_size' }, MAX_INT),
   cache,
   write: flag({ short: 'w' }),
   forceShare: shared.forceShare,
@@ -87,22 +75,25 @@ type BenchCall = Call<typeof options>
 export const bench = defineCommand({
   name: 'bench',
   summary: 'measure how long requests take',
+  details: [
+    "'-c' requests of '-s' bytes, '-d' of them at once, '-S' bytes apart; '-w' writes; '-i' is how they reach",
+    "the kernel: 'threads', 'native', 'io_uring', 'adaptive' (default) or 'sync'",
+  ],
   options,
   operands: 'filename',
   run,
 })
 
 async function run(call: BenchCall): Promise<number> {
-  const { options, operands } = call
-  const [filename, ...more] = operands
-  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { options } = call
+  const name = oneImage(call)
   const { format, imageOpts, forceShare, flushInterval = 0, depth = DEPTH } = options
   const write = options.write === true
   if (flushInterval > 0 && !write) throw new Failure('--flush-interval is only available in write tests')
   if (flushInterval > 0 && flushInterval < depth)
     throw new Failure(`Flush interval can't be smaller than depth`)
   const node = await openImage(call, {
-    name: filename,
+    name,
     format,
     imageOpts,
     forceShare,
@@ -110,7 +101,7 @@ async function run(call: BenchCall): Promise<number> {
     aio: options.native ? 'native' : options.aio,
     ...(options.cache && { cache: options.cache }),
   })
-  return withImage(call, node, () => measure(call, node))
+  return measure(call, node)
 }
 
 async function measure({ options, output }: BenchCall, node: BlockNode): Promise<number> {

@@ -6,25 +6,30 @@ import {
   isBlockError,
   type RepairMode,
 } from '@vmblock/block-core'
-import { fixedText, jsonOutput } from '@vmblock/cli'
-import { openImage, requireCacheMode, withImage } from '../images/image.ts'
-import { type Call, defineCommand, isJson, type OptionKind, shared, word } from '../kit/command.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
+import {
+  choice,
+  Failure,
+  fixedText,
+  isJson,
+  jsonOutput,
+  oneImage,
+  shared,
+  usageFailure,
+  word,
+} from '@vmblock/cli'
+import { openImage, requireCacheMode } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 
 /** Exit statuses besides 0 (consistent) and 1 (not checked). */
 const CORRUPT = 2
 const LEAKING = 3
 const UNSUPPORTED = 63
 
-const repair: OptionKind<RepairMode> = {
-  short: 'r',
-  long: 'repair',
-  argument: 'leaks|all',
-  read(text) {
-    if (text === 'leaks' || text === 'all') return text
-    throw usageFailure(`Unknown option value for -r (expecting 'leaks' or 'all'): ${text}`)
-  },
-}
+const repair = choice<RepairMode>(
+  ['leaks', 'all'],
+  (text) => usageFailure(`Unknown option value for -r (expecting 'leaks' or 'all'): ${text}`),
+  { short: 'r', long: 'repair', argument: 'leaks|all' },
+)
 
 const options = {
   imageOpts: shared.imageOpts,
@@ -42,15 +47,15 @@ type CheckCall = Call<typeof options>
 export const check = defineCommand({
   name: 'check',
   summary: 'look for inconsistencies, and repair them',
+  details: ["'-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can"],
   options,
   operands: 'filename',
   run,
 })
 
 async function run(call: CheckCall): Promise<number> {
-  const { options, operands } = call
-  const [filename, ...more] = operands
-  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { options } = call
+  const filename = oneImage(call)
   const json = isJson(options.output)
   const cache = requireCacheMode(options.cache, 'source cache option')
   const node = await openImage(call, {
@@ -62,7 +67,7 @@ async function run(call: CheckCall): Promise<number> {
     write: options.repair !== undefined,
     extra: { 'check-mode': true },
   })
-  return withImage(call, node, () => checkNode(call, node, filename, json))
+  return checkNode(call, node, filename, json)
 }
 
 async function checkNode(call: CheckCall, node: BlockNode, filename: string, json: boolean): Promise<number> {

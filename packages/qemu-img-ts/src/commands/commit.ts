@@ -11,22 +11,15 @@ import {
   resolveBackingFilename,
   skipFilters,
 } from '@vmblock/block-core'
-import { exactBytes, openImage, placeOf, requireCacheMode, withImage } from '../images/image.ts'
+import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
+import { exactBytes, openImage, placeOf, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../kit/command.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
-import type { Progress } from '../kit/progress.ts'
-import { requireSize } from '../kit/size-text.ts'
-import { withProgress } from '../kit/with-progress.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
+import { type Progress, startProgress } from '../kit/progress.ts'
+import { sizeOption } from '../kit/size-text.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1
-
-const rate: OptionKind<bigint> = {
-  short: 'r',
-  argument: 'rate_limit',
-  read: (text, _before, output) => requireSize('rate limit', text, output),
-}
 
 const options = {
   imageOpts: shared.imageOpts,
@@ -34,7 +27,7 @@ const options = {
   format: shared.shortFormat,
   cache: word('cache', { short: 't' }),
   base: word('base', { short: 'b' }),
-  rate,
+  rate: sizeOption('rate limit', { short: 'r', argument: 'rate_limit' }),
   drop: flag({ short: 'd' }),
   progress: shared.progress,
 } as const
@@ -45,33 +38,30 @@ type CommitCall = Call<typeof options>
 export const commit = defineCommand({
   name: 'commit',
   summary: 'write an overlay down into its backing file',
+  details: ["'-b' names the layer that takes the content, '-d' leaves the overlay as it is"],
   options,
   operands: 'filename',
   run,
 })
 
 async function run(call: CommitCall): Promise<number> {
-  const { options, operands, output } = call
-  const [filename, ...more] = operands
-  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { options, output, images } = call
+  const name = oneImage(call)
   const cache = requireCacheMode(options.cache, 'cache option')
   const { format, imageOpts } = options
   const extra = { discard: 'unmap' }
-  const node = await openImage(call, { name: filename, format, imageOpts, cache, write: true, extra })
-  const shown = options.progress === true && !options.quiet
-  const status = await withImage(call, node, () =>
-    withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
-      progress.set(0)
-      const below = backingOf(node)
-      if (!below && options.base === undefined) throw new Failure('Image does not have a backing file')
-      const base = options.base === undefined ? below! : await findBase(call, node, filename, options.base)
-      refuseOwnFiles(node, skipFilters(base))
-      await copyDown(call, node, skipFilters(base), progress)
-      // With `-b` the overlay is not emptied: layers in between might hide the new content of the base.
-      if (!options.drop && options.base === undefined) await empty(node)
-      return 0
-    }),
-  )
+  const node = await openImage(call, { name, format, imageOpts, cache, write: true, extra })
+  const progress = startProgress(call, MIN_SKIP)
+  progress.set(0)
+  const below = backingOf(node)
+  if (!below && options.base === undefined) throw new Failure('Image does not have a backing file')
+  const base = options.base === undefined ? below! : await findBase(call, node, name, options.base)
+  refuseOwnFiles(node, skipFilters(base))
+  await copyDown(call, node, skipFilters(base), progress)
+  // With `-b` the overlay is not emptied: layers in between might hide the new content of the base.
+  if (!options.drop && options.base === undefined) await empty(node)
+  progress.end()
+  const status = await images.close(0)
   if (status === 0 && !options.quiet) output.print('Image committed.\n')
   return status
 }

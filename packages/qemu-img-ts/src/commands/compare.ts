@@ -1,11 +1,10 @@
 /** `compare`: whether two disks have the same content; in strict mode also the same size and allocation. */
 import { type BlockNode, type ChainStatus, errorText, StatusCursor } from '@vmblock/block-core'
 import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
-import { openImage, requireCacheMode, withImage } from '../images/image.ts'
-import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
-import type { Progress } from '../kit/progress.ts'
-import { withProgress } from '../kit/with-progress.ts'
+import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
+import { openImage, requireCacheMode } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
+import { type Progress, startProgress } from '../kit/progress.ts'
 
 /** Exit statuses besides 0 (identical). */
 const DIFFERENT = 1
@@ -39,6 +38,7 @@ type CompareCall = Call<typeof options>
 export const compare = defineCommand({
   name: 'compare',
   summary: 'say whether two disks are the same',
+  details: ["'-s' also compares sizes and allocation"],
   options,
   operands: 'filename1 filename2',
   run,
@@ -49,26 +49,20 @@ async function run(call: CompareCall): Promise<number> {
   const [first, second, ...more] = operands
   if (first === undefined || second === undefined || more.length > 0)
     throw usageFailure('Expecting two image file names')
-  const shown = options.progress === true && !options.quiet
-  return withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
-    const cache = requireCacheMode(options.cache, 'source cache option', { status: NOT_OPENED })
-    const open = async (name: string, format: string | undefined): Promise<BlockNode> => {
-      const { imageOpts, forceShare } = options
-      try {
-        return await openImage(call, { name, format, imageOpts, forceShare, cache })
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error
-        throw new Failure(error.lines, { status: NOT_OPENED })
-      }
+  const progress = startProgress(call, MIN_SKIP)
+  const cache = requireCacheMode(options.cache, 'source cache option', { status: NOT_OPENED })
+  const open = async (name: string, format: string | undefined): Promise<Disk> => {
+    const { imageOpts, forceShare } = options
+    try {
+      return { name, node: await openImage(call, { name, format, imageOpts, forceShare, cache }) }
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      throw new Failure(error.lines, { status: NOT_OPENED })
     }
-    const a = await open(first, options.format)
-    return withImage(call, a, async () => {
-      const b = await open(second, options.secondFormat)
-      return withImage(call, b, () =>
-        compareDisks(call, { name: first, node: a }, { name: second, node: b }, progress),
-      )
-    })
-  })
+  }
+  const a = await open(first, options.format)
+  const b = await open(second, options.secondFormat)
+  return compareDisks(call, a, b, progress)
 }
 
 /** One of the two disks. */

@@ -7,31 +7,22 @@ import {
   guessFormat,
   messageOf,
   openNode,
-  parseKeyValue,
   readInteger,
   resolveBackingFilename,
   SECTOR,
   skipFilters,
   unshareWrites,
 } from '@vmblock/block-core'
+import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
 import { beneathOf, differences } from '../images/beneath.ts'
 import { copyDisk, INTERRUPTED, warnOf } from '../images/copy-disk.ts'
-import {
-  type CacheFlags,
-  exactBytes,
-  type ImageRequest,
-  openImage,
-  requireCacheMode,
-  withImage,
-} from '../images/image.ts'
+import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared, word } from '../kit/command.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 import { asksForHelp, optionList } from '../kit/option-list.ts'
-import { Failure } from '../kit/output.ts'
-import type { Progress } from '../kit/progress.ts'
+import { type Progress, startProgress } from '../kit/progress.ts'
 import { requireSize } from '../kit/size-text.ts'
-import { withProgress } from '../kit/with-progress.ts'
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1
@@ -44,8 +35,8 @@ const MAX_PARALLEL = 16
 const sparse: OptionKind<number> = {
   short: 'S',
   argument: 'sparse_size',
-  read(text, _before, output) {
-    const bytes = Number(requireSize('buffer size for sparse output', text, output))
+  read(text, warn) {
+    const bytes = Number(requireSize('buffer size for sparse output', text, warn))
     if (bytes % SECTOR === 0 && bytes <= MAX_SPARSE) return bytes
     throw new Failure(
       `Invalid buffer size for sparse output specified. Valid sizes are multiples of ${SECTOR} up to ` +
@@ -69,15 +60,15 @@ const parallel: OptionKind<number> = {
 const rate: OptionKind<number> = {
   short: 'r',
   argument: 'rate_limit',
-  read: (text, _before, output) => exactBytes(requireSize('rate limit', text, output)),
+  read: (text, warn) => exactBytes(requireSize('rate limit', text, warn)),
 }
 
 const snapshot: OptionKind<string> = {
   short: 'l',
   argument: 'snapshot_param',
-  read(text, _before, output) {
+  read(text, warn) {
     if (!text.startsWith('snapshot.')) return text
-    const { snapshot: named, ...others } = parseKeyValue(text, undefined, (warning) => output.relay(warning))
+    const { snapshot: named, ...others } = readOptionTree(text, warn)
     const keys = [...Object.keys(others), ...Object.keys(named ?? {}).map((key) => `snapshot.${key}`)]
     const unknown = keys.find((key) => key !== 'snapshot.id' && key !== 'snapshot.name')
     if (unknown === undefined) return text
@@ -118,13 +109,18 @@ type ConvertCall = Call<typeof options>
 export const convert = defineCommand({
   name: 'convert',
   summary: 'copy disks into an image of another format',
+  details: [
+    "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
+    "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
+    "are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
+  ],
   options,
   operands: 'filename [filename2 [...]] output_filename',
   run,
 })
 
 async function run(call: ConvertCall): Promise<number> {
-  const { options, operands, output } = call
+  const { options, operands, output, images } = call
   refuseContradictions(call)
   const names = operands.slice(0, -1)
   const target = names.length > 0 ? operands.at(-1) : undefined
@@ -134,15 +130,19 @@ async function run(call: ConvertCall): Promise<number> {
   }
   if (target === undefined) throw new Failure('Must specify image file name')
   const cache = requireCacheMode(options.sourceCache, 'source cache option')
-  const shown = options.progress === true && !options.quiet
-  return withProgress(call, { shown, minSkip: MIN_SKIP }, async (progress) => {
-    progress.set(0)
-    const status = await withSources(call, names, cache, (sources) =>
-      convertInto(call, sources, target, progress),
-    )
-    if (status === 0) progress.set(100)
-    return status
-  })
+  const progress = startProgress(call, MIN_SKIP)
+  progress.set(0)
+  const sources: BlockNode[] = []
+  for (const name of names) {
+    const { format, imageOpts, forceShare } = options
+    const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
+    if (!forceShare) unshareWrites(node)
+    sources.push(node)
+  }
+  await convertInto(call, sources, target, progress)
+  const status = await images.close(0)
+  if (status === 0) progress.set(100)
+  return status
 }
 
 /** @throws Failure */
@@ -160,31 +160,13 @@ function refuseContradictions({ options }: ConvertCall): void {
   refuse(options.skipBrokenBitmaps && !options.bitmaps, 'Use of --skip-broken-bitmaps requires --bitmaps')
 }
 
-/** Opens all sources, and closes them afterwards. */
-async function withSources(
-  call: ConvertCall,
-  names: readonly string[],
-  cache: CacheFlags,
-  use: (sources: readonly BlockNode[]) => Promise<number>,
-): Promise<number> {
-  const { format, imageOpts, forceShare } = call.options
-  const openFrom = async (sources: readonly BlockNode[]): Promise<number> => {
-    const name = names[sources.length]
-    if (name === undefined) return use(sources)
-    const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
-    if (!forceShare) unshareWrites(node)
-    return withImage(call, node, () => openFrom([...sources, node]))
-  }
-  return openFrom([])
-}
-
 async function convertInto(
   call: ConvertCall,
   sources: readonly BlockNode[],
   name: string,
   progress: Progress,
-): Promise<number> {
-  const { options } = call
+): Promise<void> {
+  const { options, images } = call
   refuseMissing(call, sources)
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
@@ -207,62 +189,31 @@ async function convertInto(
   await refuseOwnFiles(call, sources, request, image)
   if (image && backing !== undefined)
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
-  const undo = image && (await createTarget(call, image))
-  try {
-    const status = await fillTarget(
-      call,
-      { sources, bytes, total, request, backing, isNew: image !== undefined },
-      progress,
-    )
-    if (status !== 0) await undo?.()
-    return status
-  } catch (error) {
+  if (image) {
+    const undo = await createTarget(call, image)
     // Half an image looks like a whole one. But users who interrupt know it, and may want to keep it, as with
     // QEMU.
-    if (!(error instanceof Failure && error.status === INTERRUPTED)) await undo?.()
-    throw error
-  }
-}
-
-/** The sources and the target of a conversion. Sizes in bytes. */
-interface Filling {
-  readonly sources: readonly BlockNode[]
-  /** The size of each source, rounded up to whole sectors. */
-  readonly bytes: readonly number[]
-  readonly total: number
-  readonly request: ImageRequest
-  readonly backing: string | undefined
-  /** Whether the target was created for this conversion. */
-  readonly isNew: boolean
-}
-
-async function fillTarget(
-  call: ConvertCall,
-  { sources, bytes, total, request, backing, isNew }: Filling,
-  progress: Progress,
-): Promise<number> {
-  const { options } = call
-  const minimum = options.sparse ?? MIN_SPARSE
-  const target = await openImage(call, {
-    ...request,
-    write: true,
-    ...(minimum > 0 && { extra: { discard: 'unmap' } }),
-  })
-  return withImage(call, target, async () => {
-    if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
-    if (target.size < total) throw new Failure('output file is smaller than input file')
-    await refuseOtherFormat(call, request.name, target)
-    const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, isNew)
-    const map = await CopyMap.of({
-      sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
-      hasBeneath: backing !== undefined,
-      ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
-      ...(isNew && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
-      ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
+    images.ifFailed(async (status) => {
+      if (status !== INTERRUPTED) await undo()
     })
-    const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
-    return copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  }
+  const minimum = options.sparse ?? MIN_SPARSE
+  const discard = minimum > 0 && { extra: { discard: 'unmap' } }
+  const target = await openImage(call, { ...request, write: true, ...discard })
+  if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
+  if (target.size < total) throw new Failure('output file is smaller than input file')
+  await refuseOtherFormat(call, name, target)
+  const isNew = image !== undefined
+  const beneath = backing === undefined ? {} : beneathOf(sources[0]!, target, isNew)
+  const map = await CopyMap.of({
+    sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
+    hasBeneath: backing !== undefined,
+    ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
+    ...(isNew && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
+    ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
   })
+  const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
+  await copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
 }
 
 /**
@@ -305,7 +256,7 @@ async function refuseOwnFiles(
   if (!image) {
     const quiet = { ...environment, onWarn: () => {} }
     // If it cannot be opened, the later open reports that.
-    const node = await openImage(call, { ...request, look: true }, quiet).catch(() => undefined)
+    const node = await openBriefly(call, { ...request, look: true }, quiet).catch(() => undefined)
     const written = node ? filesOf(node, true) : []
     await node?.close()
     for (const [place, called] of written) if (files.has(place)) refuse(called, files.get(place)!)
@@ -357,7 +308,7 @@ const noCompression = ({ name, createOptions = {} }: DriverFacts): Failure =>
 function planTarget({ options, output, services }: ConvertCall, filename: string, total: number): NewImage {
   const { targetFormat: format = 'raw', list, backing, backingFormat } = options
   const request = { filename, format, list, backing, backingFormat }
-  const image = planImage(services, request, (line) => output.warn(line))
+  const image = planImage(services, request, output.warn)
   image.given.set('size', { text: String(total), number: BigInt(total) })
   const named = image.given.get('backing_file')?.text
   if (named === '') throw new Failure('Expected backing file name, got empty string')

@@ -1,10 +1,10 @@
 /** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
 import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
+import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { filesOfChain, findSame, placeOfName } from '../images/same-file.ts'
-import { type Call, defineCommand, flag, shared, word } from '../kit/command.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 import { asksForHelp, optionList, shownOptions } from '../kit/option-list.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
 import { requireSize } from '../kit/size-text.ts'
 
 const options = {
@@ -22,6 +22,7 @@ type CreateCall = Call<typeof options>
 export const create = defineCommand({
   name: 'create',
   summary: 'make a new image',
+  details: ["'-b' and '-F' name a backing file and its format; '-u' does not look whether it is there"],
   options,
   operands: 'filename [size]',
   run,
@@ -36,19 +37,14 @@ async function run(call: CreateCall): Promise<number> {
     return 0
   }
   if (filename === undefined) throw usageFailure('Expecting image file name')
-  const size = sizeText === undefined ? undefined : requireSize('image size', sizeText, output)
+  const size = sizeText === undefined ? undefined : requireSize('image size', sizeText, output.warn)
   if (more.length > 0) throw usageFailure(`Unexpected argument: ${more[0]}`)
   try {
     await createImage(call, filename, formatName, size)
   } catch (error) {
     if (!(error instanceof Failure)) throw new Failure(`${filename}: ${messageOf(error)}`)
-    const { lines, status, hint, closed } = error
-    const [first, ...rest] = lines
-    throw new Failure([`${filename}: ${first}`, ...rest], {
-      status,
-      closed,
-      ...(hint !== undefined && { hint }),
-    })
+    const [first, ...rest] = error.lines
+    throw new Failure([`${filename}: ${first}`, ...rest], error.options)
   }
   return 0
 }
@@ -62,7 +58,7 @@ async function createImage(
   const { options, output, environment, services } = call
   const { list, backing, backingFormat } = options
   const request = { filename, format: formatName, list, backing, backingFormat }
-  const plan = planImage(services, request, (line) => output.warn(line))
+  const plan = planImage(services, request, output.warn)
   const { given, table, format } = plan
   if (size !== undefined) {
     if (given.has('size')) throw new Failure('The image size must be specified only once')
@@ -71,8 +67,10 @@ async function createImage(
   const length = await sizeOf(call, plan)
   await refuseOwnFiles(call, plan)
   given.set('size', { text: String(length), number: length })
-  if (!options.quiet)
-    output.printNow(`Formatting '${filename}', fmt=${formatName}${shownOptions(table, given)}\n`)
+  if (!options.quiet) {
+    output.print(`Formatting '${filename}', fmt=${formatName}${shownOptions(table, given)}\n`)
+    output.flush()
+  }
   const hint = 'cluster_size' in table ? ' (try using a larger cluster size)' : ''
   const tooLarge = new Failure(`The image size is too large for file format '${format.name}'${hint}`)
   if (!Number.isSafeInteger(Number(length))) throw tooLarge

@@ -8,10 +8,9 @@ import {
   resolveBackingFilename,
   type SnapshotInfo,
 } from '@vmblock/block-core'
-import { jsonOutput } from '@vmblock/cli'
-import { type ImageRequest, openImage, placeOf } from '../images/image.ts'
-import { type Call, defineCommand, flag, isJson, shared } from '../kit/command.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
+import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
+import { type ImageRequest, openBriefly, placeOf } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
 
 const options = {
@@ -34,9 +33,8 @@ export const info = defineCommand({
 })
 
 async function run(call: InfoCall): Promise<number> {
-  const { options, operands, output } = call
-  const [filename, ...more] = operands
-  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { options, output } = call
+  const filename = oneImage(call)
   const json = isJson(options.output)
   const list = await collect(call, filename)
   if (!json) output.print(list.map((image) => humanInfo(image, (name) => output.shown(name))).join('\n'))
@@ -80,7 +78,7 @@ function alone(environment: OpenEnvironment): OpenEnvironment {
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {
-  const node = await openImage(call, { ...request, extra: { 'no-io': true } }, alone(call.environment))
+  const node = await openBriefly(call, { ...request, extra: { 'no-io': true } }, alone(call.environment))
   try {
     return await describe(node)
   } catch (error) {

@@ -7,23 +7,16 @@ import {
   LookAhead,
   skipFilters,
 } from '@vmblock/block-core'
-import { exactBytes, openImage, withImage } from '../images/image.ts'
-import { type Call, defineCommand, isJson, type OptionKind, shared } from '../kit/command.ts'
-import { Failure, type Output, usageFailure } from '../kit/output.ts'
-import { requireSize } from '../kit/size-text.ts'
-
-const bytes = (what: string, short: string, long: string, argument: string): OptionKind<bigint> => ({
-  short,
-  long,
-  argument,
-  read: (text, _before, output) => requireSize(what, text, output),
-})
+import { Failure, isJson, type Output, oneImage, shared } from '@vmblock/cli'
+import { exactBytes, openImage } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
+import { sizeOption } from '../kit/size-text.ts'
 
 const options = {
   imageOpts: shared.imageOpts,
   format: shared.format,
-  start: bytes('start offset', 's', 'start-offset', 'offset'),
-  length: bytes('max length', 'l', 'max-length', 'len'),
+  start: sizeOption('start offset', { short: 's', long: 'start-offset', argument: 'offset' }),
+  length: sizeOption('max length', { short: 'l', long: 'max-length', argument: 'len' }),
   output: shared.output,
   forceShare: shared.forceShare,
 } as const
@@ -57,35 +50,32 @@ interface MapEntry {
 const NOTHING = { length: 0, depth: 0, present: false, zero: false, data: false }
 
 async function run(call: MapCall): Promise<number> {
-  const { options, operands, output } = call
-  const [filename, ...more] = operands
-  if (filename === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const { options, output } = call
+  const name = oneImage(call)
   const json = isJson(options.output)
   const { format, imageOpts, forceShare } = options
-  const node = await openImage(call, { name: filename, format, imageOpts, forceShare })
-  return withImage(call, node, async () => {
-    output.print(json ? '[' : `${columns('Offset', 'Length', 'Mapped to')}File\n`)
-    const start = exactBytes(options.start ?? 0n)
-    const end =
-      options.length === undefined ? node.size : Math.min(start + exactBytes(options.length), node.size)
-    const print = json ? jsonEntry : (entry: MapEntry) => humanEntry(entry, output)
-    let current: MapEntry = { ...NOTHING, start }
-    const look = new LookAhead()
-    while (current.start + current.length < end) {
-      const offset = current.start + current.length
-      const asked = Math.min(end - offset, look.bytes)
-      const next = await entryAt(node, offset, asked)
-      look.saw(next.length, asked)
-      if (merges(current, next, json)) current = { ...current, length: current.length + next.length }
-      else {
-        if (current.length > 0) output.print(`${print(current)}${json ? ',\n' : ''}`)
-        current = json ? next : withoutKinds(next)
-      }
+  const node = await openImage(call, { name, format, imageOpts, forceShare })
+  output.print(json ? '[' : `${columns('Offset', 'Length', 'Mapped to')}File\n`)
+  const start = exactBytes(options.start ?? 0n)
+  const end =
+    options.length === undefined ? node.size : Math.min(start + exactBytes(options.length), node.size)
+  const print = json ? jsonEntry : (entry: MapEntry) => humanEntry(entry, output)
+  let current: MapEntry = { ...NOTHING, start }
+  const look = new LookAhead()
+  while (current.start + current.length < end) {
+    const offset = current.start + current.length
+    const asked = Math.min(end - offset, look.bytes)
+    const next = await entryAt(node, offset, asked)
+    look.saw(next.length, asked)
+    if (merges(current, next, json)) current = { ...current, length: current.length + next.length }
+    else {
+      if (current.length > 0) output.print(`${print(current)}${json ? ',\n' : ''}`)
+      current = json ? next : withoutKinds(next)
     }
-    output.print(print(current))
-    if (json) output.print(']\n')
-    return 0
-  })
+  }
+  output.print(print(current))
+  if (json) output.print(']\n')
+  return 0
 }
 
 /** Walks down the backing chain to the layer that provides the range. */

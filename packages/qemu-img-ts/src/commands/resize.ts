@@ -1,21 +1,15 @@
 /** `resize`: changes the size of a disk. */
 import { type BlockNode, messageOf, type Preallocation } from '@vmblock/block-core'
-import { exactBytes, openImage, withImage } from '../images/image.ts'
-import { type Call, defineCommand, flag, type OptionKind, shared } from '../kit/command.ts'
+import { choice, Failure, flag, shared, usageFailure } from '@vmblock/cli'
+import { exactBytes, openImage } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
 import { readOption } from '../kit/option-list.ts'
-import { Failure, usageFailure } from '../kit/output.ts'
 
-const MODES: readonly Preallocation[] = ['off', 'metadata', 'falloc', 'full']
-
-const preallocation: OptionKind<Preallocation> = {
-  long: 'preallocation',
-  argument: 'prealloc',
-  read(text) {
-    const mode = MODES.find((known) => known === text)
-    if (!mode) throw new Failure(`Invalid preallocation mode '${text}'`)
-    return mode
-  },
-}
+const preallocation = choice<Preallocation>(
+  ['off', 'metadata', 'falloc', 'full'],
+  (text) => new Failure(`Invalid preallocation mode '${text}'`),
+  { long: 'preallocation', argument: 'prealloc' },
+)
 
 const options = {
   imageOpts: shared.imageOpts,
@@ -31,6 +25,7 @@ type ResizeCall = Call<typeof options>
 export const resize = defineCommand({
   name: 'resize',
   summary: 'change the size of a disk',
+  details: ["'--shrink' allows to cut off data"],
   options,
   operands: 'filename [+|-]size',
   lastIsOperand: true,
@@ -43,17 +38,15 @@ async function run(call: ResizeCall): Promise<number> {
   if (filename === undefined || sizeText === undefined || more.length > 0)
     throw usageFailure(operands.length < 2 ? 'Not enough arguments' : 'Expecting image file name and size')
   const sign = /^[+-]/.exec(sizeText)?.[0]
-  const given = readOption('size', sign ? sizeText.slice(1) : sizeText, 'size', (line) => output.warn(line))
+  const given = readOption('size', sign ? sizeText.slice(1) : sizeText, 'size', output.warn)
   const bytes = BigInt.asIntN(64, given.number!)
   const { format, imageOpts } = options
   const node = await openImage(call, { name: filename, format, imageOpts, write: true })
-  return withImage(call, node, async () => {
-    const current = BigInt(node.size)
-    const size = sign === '+' ? current + bytes : sign === '-' ? current - bytes : bytes
-    await resizeNode(call, node, BigInt.asIntN(64, size))
-    if (!options.quiet) output.print('Image resized.\n')
-    return 0
-  })
+  const current = BigInt(node.size)
+  const size = sign === '+' ? current + bytes : sign === '-' ? current - bytes : bytes
+  await resizeNode(call, node, BigInt.asIntN(64, size))
+  if (!options.quiet) output.print('Image resized.\n')
+  return 0
 }
 
 async function resizeNode({ options, output }: ResizeCall, node: BlockNode, size: bigint): Promise<void> {

@@ -1,8 +1,8 @@
 /** The copying of `convert`, once everything is open: with progress, warnings and interruption. */
 import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
+import { Failure } from '@vmblock/cli'
 import type { Call } from '../kit/command.ts'
-import { Failure } from '../kit/output.ts'
 import type { Progress } from '../kit/progress.ts'
 
 /** A copy: source, target and options. */
@@ -35,8 +35,8 @@ export const warnOf =
     if (!options['quiet']) output.warn(`${what} ${offset}: ${errorText(error)}`)
   }
 
-/** Copies everything. @returns the exit status. @throws BlockError */
-export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): Promise<number> {
+/** Copies everything. @throws BlockError; Failure with the status {@link INTERRUPTED} */
+export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): Promise<void> {
   const { map, target, minimum } = copy
   const counted = minimum === 0 ? DATA_AND_ZEROES : DATA
   const total = await map.count(counted)
@@ -68,7 +68,6 @@ export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): 
       },
       ...(copy.salvage && { onReadError: warnOf(call, 'error while reading offset') }),
     })
-    return 0
   } catch (error) {
     // No message: the user who interrupted it knows why it ended.
     if (interruption.signal.aborted) throw new Failure([], { status: INTERRUPTED })

@@ -8,11 +8,10 @@ import {
   type NodeOptions,
   type OpenEnvironment,
   openNode,
-  parseKeyValue,
   pathName,
 } from '@vmblock/block-core'
+import { Failure, type FailureOptions, readOptionTree, type Warn } from '@vmblock/cli'
 import type { Call } from '../kit/command.ts'
-import { Failure, type FailureOptions, type Output } from '../kit/output.ts'
 import { type Aio, withAio } from './aio.ts'
 
 /** The flags of a cache mode. */
@@ -53,18 +52,17 @@ export interface ImageRequest {
   readonly extra?: NodeOptions
 }
 
-/**
- * Opens an image.
- *
- * @param environment replaces that of the call
- * @throws Failure `Could not open 'X': ...`
- */
-export async function openImage(
-  call: Pick<Call, 'output' | 'environment'>,
+/** Opens an image, which is closed at the end of the call. @throws Failure `Could not open 'X': ...` */
+export const openImage = async (call: Call, request: ImageRequest): Promise<BlockNode> =>
+  call.images.keep(await openBriefly(call, request, call.environment))
+
+/** Opens an image that the caller closes. @throws Failure `Could not open 'X': ...` */
+export async function openBriefly(
+  { output }: Call,
   request: ImageRequest,
-  environment: OpenEnvironment = call.environment,
+  environment: OpenEnvironment,
 ): Promise<BlockNode> {
-  const options = nodeOptions(request, call.output)
+  const options = nodeOptions(request, output.warn)
   try {
     const { aio } = request
     return await openNode(environment, aio ? withAio(options, aio, environment.registry) : options)
@@ -73,7 +71,7 @@ export async function openImage(
   }
 }
 
-function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
+function nodeOptions(request: ImageRequest, warn: Warn): NodeOptions {
   const { name, format, imageOpts, forceShare } = request
   const cache = request.cache ?? CACHE_MODES.writeback
   const flags = {
@@ -96,7 +94,7 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
       ...(Object.keys(flags).length > 0 && { cache: flags }),
     }
   if (format !== undefined) throw new Failure('--image-opts and --format are mutually exclusive')
-  const given = readImageOpts(name, output)
+  const given = readImageOpts(name, warn)
   if (forceShare && given['force-share'] !== undefined && given['force-share'] !== 'on')
     throw new Failure('--force-share/-U conflicts with image options')
   const givenCache = typeof given['cache'] === 'object' ? given['cache'] : {}
@@ -104,39 +102,12 @@ function nodeOptions(request: ImageRequest, output: Output): NodeOptions {
   return { ...common, ...given, ...look, cache: { ...flags, ...givenCache, writeback: cache.writeCache } }
 }
 
-function readImageOpts(text: string, output: Output): NodeOptions {
+function readImageOpts(text: string, warn: Warn): NodeOptions {
   try {
-    return parseKeyValue(text, 'file', (warning) => output.relay(warning))
+    return readOptionTree(text, warn, 'file')
   } catch (error) {
     throw new Failure(messageOf(error))
   }
-}
-
-/**
- * Uses an image and closes it, whatever happens.
- *
- * @returns the status of `use`; 1 if that was 0 and closing failed, since data may be lost then
- */
-export async function withImage(
-  call: Pick<Call, 'output'>,
-  node: BlockNode,
-  use: (node: BlockNode) => Promise<number>,
-): Promise<number> {
-  let status: number
-  try {
-    status = await use(node)
-  } catch (error) {
-    await node.close().catch(() => undefined)
-    throw error
-  }
-  try {
-    await node.close()
-  } catch (error) {
-    // An earlier failure is the cause, and was already reported.
-    if (status === 0) call.output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
-    return status || 1
-  }
-  return status
 }
 
 /** The name of the file at the bottom of a node, from which relative names in its header start. */

@@ -11,10 +11,9 @@ import {
   parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
-import { filenameToOptions } from '@vmblock/cli'
+import { Failure, filenameToOptions, type Warn } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
-import { type GivenOption, optionHelp, optionValue, readOptionList, type Warn } from '../kit/option-list.ts'
-import { Failure } from '../kit/output.ts'
+import { type GivenOption, optionHelp, optionValue, readOptionList } from '../kit/option-list.ts'
 
 /** The request for a new image on a command line. */
 export interface NewImageRequest {

@@ -1,10 +1,19 @@
-/**
- * Subcommands as data. One parser reads every command line by their tables, and the usage lines are made from
- * them, so no subcommand parses anything itself.
- */
+/** Subcommands as data: one parser reads every command line by their tables, and the help is made from them. */
 import { BlockError, type DriverRegistry, type OpenEnvironment, type OpenHost } from '@vmblock/block-core'
-import { defineObject, Getopt, type Secrets } from '@vmblock/cli'
-import { Failure, type Output, usageFailure } from './output.ts'
+import {
+  CommandLine,
+  type CommandTable,
+  defineObject,
+  flag,
+  type OpenImages,
+  type OptionKinds,
+  type OptionsOf,
+  type Output,
+  type Reading,
+  type Secrets,
+  usageFailure,
+  word,
+} from '@vmblock/cli'
 
 /** The services that the program needs. */
 export interface Services {
@@ -23,28 +32,6 @@ export interface Services {
   readonly onInterrupt?: (listener: () => void) => () => void
 }
 
-/** The definition of one option. */
-export interface OptionKind<T> {
-  readonly short?: string | undefined
-  readonly long?: string | undefined
-  /** The name of the value in the usage line; undefined for an option without value. */
-  readonly argument?: string | undefined
-  /**
-   * @param before the value of an earlier use of the same option
-   * @throws Failure
-   */
-  read(text: string, before: T | undefined, output: Output): T
-}
-
-/** Options by the names that the program uses. */
-// biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
-export type OptionKinds = Readonly<Record<string, OptionKind<any>>>
-
-/** The values of the options; undefined for those not given. */
-export type OptionsOf<O extends OptionKinds> = {
-  readonly [K in keyof O]: (O[K] extends OptionKind<infer T> ? T : never) | undefined
-}
-
 /** One use of a subcommand. */
 export interface Call<O extends OptionKinds = OptionKinds> {
   readonly options: OptionsOf<O>
@@ -53,16 +40,15 @@ export interface Call<O extends OptionKinds = OptionKinds> {
   readonly services: Services
   /** The environment for opening nodes; its warnings go to the output. */
   readonly environment: OpenEnvironment
+  /** The images that the subcommand has open: closed when it has ended. */
+  readonly images: OpenImages
+  /** Lets `action` run at the end of the call, once images are closed and a failure is printed. */
+  atEnd(action: () => void): void
 }
 
 /** A subcommand. */
-export interface Command<O extends OptionKinds = OptionKinds> {
-  readonly name: string
-  /** One line for the help. */
-  readonly summary: string
+export interface Command<O extends OptionKinds = OptionKinds> extends CommandTable<O> {
   readonly options: O
-  /** The operands, for the usage line. */
-  readonly operands: string
   /** Whether the last word is an operand even if it begins with a dash (a size like `-1G`). */
   readonly lastIsOperand?: boolean
   /** @returns the exit status. @throws Failure, BlockError */
@@ -76,94 +62,42 @@ export type AnyCommand = Command<any>
 /** Infers the type of a subcommand from its option table; returns it unchanged. */
 export const defineCommand = <const O extends OptionKinds>(command: Command<O>): Command<O> => command
 
-/** The spellings of an option. */
-interface Spelling {
-  readonly short?: string
-  readonly long?: string
-}
-
-/** An option without a value. */
-export const flag = (spelling: Spelling): OptionKind<true> => ({ ...spelling, read: () => true })
-
-/** An option with a text value; the last one counts. */
-export const word = (argument: string, spelling: Spelling): OptionKind<string> => ({
-  ...spelling,
-  argument,
-  read: (text) => text,
+/** How the program reads command lines: mistakes in QEMU's words, which name the word. */
+export const readingTo = ({ warn }: Output): Reading => ({
+  warn,
+  mistake: ({ kind, word }) =>
+    usageFailure(
+      kind === 'missing' ? `missing argument for option '${word}'` : `unrecognized option '${word}'`,
+    ),
 })
 
-/** Options that several subcommands share. */
-export const shared = {
-  format: word('fmt', { short: 'f', long: 'format' }),
-  /** For subcommands that have no `--format` in QEMU. */
-  shortFormat: word('fmt', { short: 'f' }),
-  imageOpts: flag({ long: 'image-opts' }),
-  forceShare: flag({ short: 'U', long: 'force-share' }),
-  quiet: flag({ short: 'q' }),
-  progress: flag({ short: 'p' }),
-  output: word('ofmt', { long: 'output' }),
-} as const
-
-/** Reads `--output`. @throws Failure */
-export function isJson(output: string | undefined): boolean {
-  if (output === undefined || output === 'human') return false
-  if (output === 'json') return true
-  throw new Failure('--output must be used with human or json as argument.')
+/** Options that every subcommand has besides those of its table. */
+const COMMON = {
+  help: flag({ short: 'h', long: 'help' }),
+  object: word('objectdef', { long: 'object' }),
 }
-
-/** A parsed command line. */
-export type ParsedCommand =
-  | { readonly kind: 'help' }
-  | {
-      readonly kind: 'run'
-      readonly options: Readonly<Record<string, unknown>>
-      readonly operands: readonly string[]
-    }
 
 /**
  * Parses the words after a subcommand's name.
  *
- * @throws Failure or Mistake in QEMU's words, at the first mistake
+ * @returns undefined if the user asks for help
+ * @throws Failure in QEMU's words, at the first mistake
  */
 export async function parseCommand(
-  command: AnyCommand,
+  { name: command, options, lastIsOperand }: AnyCommand,
   words: readonly string[],
   output: Output,
   { readFile = noFiles }: Pick<Services, 'readFile'>,
-): Promise<ParsedCommand> {
-  const last = command.lastIsOperand ? words.slice(-1) : []
-  const kinds = command.options as OptionKinds
-  const grammar = [
-    { key: 'help', short: 'h', long: 'help', takesValue: false },
-    { key: 'object', short: undefined, long: 'object', takesValue: true },
-    ...Object.entries(kinds).map(([key, { short, long, argument }]) => ({
-      key,
-      short,
-      long,
-      takesValue: argument !== undefined,
-    })),
-  ]
-  const parser = new Getopt([command.name, ...words.slice(0, words.length - last.length)], grammar)
-  const options: Record<string, unknown> = {}
+): Promise<Pick<Call, 'options' | 'operands'> | undefined> {
+  const last = lastIsOperand ? words.slice(-1) : []
+  const first = words.slice(0, words.length - last.length)
+  const line = new CommandLine([command, ...first], { ...COMMON, ...options }, readingTo(output))
   const secrets: Secrets = new Map()
-  for (const step of parser) {
-    if (step.kind === 'missing') throw usageFailure(`missing argument for option '${step.word}'`)
-    if (step.kind === 'unknown') throw usageFailure(`unrecognized option '${step.word}'`)
-    const { key } = step.option
-    if (key === 'help') return { kind: 'help' }
-    if (key === 'object') await defineObject(secrets, step.value ?? '', readFile)
-    else options[key] = kinds[key]!.read(step.value ?? '', options[key], output)
+  for (const { name, value } of line) {
+    if (name === 'help') return undefined
+    if (name === 'object') await defineObject(secrets, value as string, readFile)
   }
-  return { kind: 'run', options, operands: [...parser.operands, ...last] }
+  return { options: line.options, operands: [...line.operands, ...last] }
 }
 
 const noFiles = (): Promise<never> => Promise.reject(new BlockError('ENOTSUP', 'files cannot be read here'))
-
-/** The usage line of a subcommand in the help. */
-export function usageLine(command: AnyCommand): string {
-  const options = Object.values(command.options as OptionKinds).map(({ short, long, argument }) => {
-    if (short !== undefined) return argument === undefined ? `[-${short}]` : `[-${short} ${argument}]`
-    return argument === undefined ? `[--${long}]` : `[--${long}=${argument}]`
-  })
-  return [command.name, ...options, command.operands].join(' ')
-}

@@ -1,4 +1,5 @@
 import { bool, integer, size, text } from '@vmblock/block-core'
+import { Failure } from '@vmblock/cli'
 import { describe, expect, it } from 'vitest'
 import {
   asksForHelp,
@@ -8,9 +9,8 @@ import {
   readOptionList,
   shownOptions,
 } from './option-list.ts'
-import { Failure, Output } from './output.ts'
 
-const output = new Output({ out() {}, err() {}, flush() {} })
+const warn = () => {}
 const table = {
   cluster_size: size('Bytes of a cluster', 65536),
   lazy_refcounts: bool('Postpone', false),
@@ -18,21 +18,19 @@ const table = {
   backing_file: text('Base'),
   refcount_bits: integer('Width', 16),
 }
-const read = (list: string) => readOptionList(list, table, () => {})
+const read = (list: string) => readOptionList(list, table, warn)
 
 describe('lists of options', () => {
   it('are joined, with their commas escaped', () => {
     const joined = ['a=b', 'c=d,,'].reduce<string | undefined>(
-      (list, next) => optionList.read(next, list, output),
+      (list, next) => optionList.read(next, warn, list),
       undefined,
     )
     expect(joined).toBe('a=b,c=d,,')
   })
 
   it.each(['', ',a', 'a,', 'a,,,'])('cannot be joined when they are %j', (list) => {
-    expect(() => optionList.read(list, undefined, output)).toThrow(
-      new Failure(`Invalid option list: ${list}`),
-    )
+    expect(() => optionList.read(list, warn, undefined)).toThrow(new Failure(`Invalid option list: ${list}`))
   })
 
   it.each([

@@ -1,17 +1,15 @@
 /** The lists of `-o`: `name=value,...`, checked against a driver's table, with QEMU's messages. */
-import { type OptionTable, type OptionType, readSize, readUnsigned } from '@vmblock/block-core'
-import type { OptionKind } from './command.ts'
-import { Failure } from './output.ts'
-import { scaledHexWarning } from './size-text.ts'
+import { type OptionTable, type OptionType, readUnsigned } from '@vmblock/block-core'
+import { Failure, type OptionKind, readBytes, type Warn } from '@vmblock/cli'
 
-/** Takes QEMU's warnings, without prefix and newline. */
-export type Warn = (message: string) => void
+/** The largest size that drivers take, in bytes. */
+const MAX_UINT64 = 0xffff_ffff_ffff_ffffn
 
 /** `-o`: several lists are joined. */
 export const optionList: OptionKind<string> = {
   short: 'o',
   argument: 'options',
-  read(text, before) {
+  read(text, _warn, before) {
     // When lists are joined, a comma at either end would become an escaped comma.
     const trailing = /,*$/.exec(text)![0].length
     if (text === '' || text.startsWith(',') || trailing % 2 === 1)
@@ -67,7 +65,7 @@ export function readOption(
   if (type === 'bool' && !/^(on|yes|true|y|off|no|false|n)$/.test(text))
     throw new Failure(`Parameter '${name}' expects 'on' or 'off'`)
   if (type === 'size') {
-    const number = readSize(text, () => warn(scaledHexWarning(text)))
+    const number = readBytes(text, warn, MAX_UINT64)
     if (number === 'ERANGE') throw new Failure(`Value '${text}' is out of range for parameter '${name}'`)
     if (number !== 'EINVAL') return { text, number }
     throw new Failure(`Parameter '${name}' expects a non-negative number below 2^64`, {

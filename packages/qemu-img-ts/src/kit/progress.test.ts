@@ -1,15 +1,15 @@
+import { Output } from '@vmblock/cli'
 import { describe, expect, it } from 'vitest'
-import { Output } from './output.ts'
 import { Progress } from './progress.ts'
 
 /** A progress line and its output. */
 function watched(shown: boolean, minSkip: number, columns?: number) {
   const said = { out: '', err: '', flushes: 0 }
-  const output = new Output({
-    out(text) {
+  const output = new Output('qemu-img', {
+    print(text) {
       said.out += text
     },
-    err(text) {
+    error(text) {
       said.err += text
     },
     flush() {

@@ -1,6 +1,6 @@
 /** The progress line of `-p`, and the one requested by a signal. */
-import { fixedText } from '@vmblock/cli'
-import type { Output } from './output.ts'
+import { fixedText, type OptionKind, type Output } from '@vmblock/cli'
+import type { Call } from './command.ts'
 
 /** Characters: the bar on a terminal, and its frame, with the last column left free. */
 const LONGEST_BAR = 50
@@ -28,6 +28,7 @@ export class Progress {
   #lastPrinted = 0
   /** Whether one line was requested by a signal. */
   #requested = false
+  #ended = false
 
   constructor(output: Output, { shown, minSkip }: ProgressOptions) {
     this.#output = output
@@ -60,9 +61,10 @@ export class Progress {
     this.#requested = true
   }
 
-  /** Ends the line. */
+  /** Ends the line, unless it has ended. */
   end(): void {
-    if (this.#shown) this.#output.print('\n')
+    if (this.#shown && !this.#ended) this.#output.print('\n')
+    this.#ended = true
   }
 
   /** The bar after the number, as wide as the terminal allows; empty if there is no terminal. */
@@ -75,8 +77,29 @@ export class Progress {
 
   #print(): void {
     const text = `    (${fixedText(this.#current, 2)}/100%)`
-    if (this.#shown) this.#output.printNow(`${text}${this.#bar(text)}\r`)
-    else if (this.#requested) this.#output.note(text)
+    if (this.#shown) {
+      this.#output.print(`${text}${this.#bar(text)}\r`)
+      this.#output.flush()
+    } else if (this.#requested) this.#output.note(text)
     this.#requested = false
   }
+}
+
+/**
+ * Starts the progress line of a subcommand, which is shown with `-p`. Unless the subcommand ends it, it ends after a
+ * failure's message, as in QEMU.
+ *
+ * @param minSkip percent by which progress must move to be printed again, except at 0 and 100
+ */
+export function startProgress(
+  { options, output, services, atEnd }: Call<{ progress: OptionKind<true>; quiet: OptionKind<true> }>,
+  minSkip: number,
+): Progress {
+  const progress = new Progress(output, { shown: options.progress === true && !options.quiet, minSkip })
+  const stop = services.onProgressRequest?.(() => progress.request())
+  atEnd(() => {
+    stop?.()
+    progress.end()
+  })
+  return progress
 }

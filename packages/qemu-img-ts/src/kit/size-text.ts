@@ -1,12 +1,5 @@
 /** Reads sizes on the command line of qemu-img. */
-import { readSize } from '@vmblock/block-core'
-import { Failure, type Output } from './output.ts'
-
-const MAX_INT64 = 0x7fff_ffff_ffff_ffffn
-
-/** QEMU's warning about a hexadecimal number with a multiplier. */
-export const scaledHexWarning = (text: string): string =>
-  `Using a multiplier suffix on hex numbers is deprecated: ${text}`
+import { Failure, MAX_SIZE, type OptionKind, readBytes, type Spelling, type Warn } from '@vmblock/cli'
 
 /** The largest C `int`, in which QEMU holds some sizes. */
 export const MAX_INT = 0x7fff_ffffn
@@ -17,17 +10,20 @@ export const MAX_INT = 0x7fff_ffffn
  * @param max the largest size allowed
  * @throws Failure in QEMU's words (`cvtnum` of qemu-img.c)
  */
-export function requireSize(what: string, text: string, output: Output, max = MAX_INT64): bigint {
-  const bytes = readSize(text, () => output.warn(scaledHexWarning(text)))
+export function requireSize(what: string, text: string, warn: Warn, max = MAX_SIZE): bigint {
+  const bytes = readBytes(text, warn, max)
   if (bytes === 'EINVAL')
-    throw new Failure(
-      [
-        `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`,
-        'kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.',
-      ],
-      {},
-    )
-  if (bytes === 'ERANGE' || bytes > max)
-    throw new Failure(`Invalid ${what} specified. Must be between 0 and ${max}.`)
+    throw new Failure([
+      `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`,
+      'kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.',
+    ])
+  if (bytes === 'ERANGE') throw new Failure(`Invalid ${what} specified. Must be between 0 and ${max}.`)
   return bytes
 }
+
+/** An option that is a size in bytes; `what` names it in messages. */
+export const sizeOption = (
+  what: string,
+  spelling: Spelling & { readonly argument: string },
+  max?: bigint,
+): OptionKind<bigint> => ({ ...spelling, read: (text, warn) => requireSize(what, text, warn, max) })

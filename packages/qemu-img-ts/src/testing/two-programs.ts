@@ -29,10 +29,10 @@ export const nodeServices = (): Services => ({
 export async function runOurs(words: readonly string[], services = nodeServices()): Promise<Said> {
   const said = { out: '', err: '' }
   const streams = {
-    out(text: string) {
+    print(text: string) {
       said.out += text
     },
-    err(text: string) {
+    error(text: string) {
       said.err += text
     },
     flush() {},

@@ -3,18 +3,15 @@
  * succeeds when its request is submitted; the result is printed when the request completes, and never changes
  * the exit status.
  */
-import { errorText } from '@vmblock/block-core'
-import { defineCommand, type OptionKind, Stop } from '../session/command.ts'
-import { hexDump } from '../session/hexdump.ts'
-import { flag, parseLengths, parseSize, pattern } from '../session/kinds.ts'
-import { report } from '../session/report.ts'
-import { firstMismatch, within } from './requests.ts'
+import { flag, type OptionKind } from '@vmblock/cli'
+import { defineCommand, Stop } from '../session/command.ts'
+import { pattern } from '../session/kinds.ts'
+import { reading, readRange, readVector, submit, writing } from './requests.ts'
 
 /** `-i`: only prints a message. In QEMU it also counts as an invalid request in the device's statistics. */
 const invalid = (operation: string): OptionKind<never> => ({
-  takesValue: false,
-  parse() {
-    throw new Stop(`injecting invalid ${operation} request\n`, 'print', 'ok')
+  read() {
+    throw new Stop(`injecting invalid ${operation} request\n`, 'ok')
   },
 })
 
@@ -36,33 +33,11 @@ export const aioRead = defineCommand({
     '-v  show the data, in hexadecimal and as letters',
   ],
   needsImage: true,
-  words: { min: 2 },
-  options: { C: flag, P: pattern, i: invalid('read'), q: flag, v: flag },
-  operands: { min: 2 },
+  wordCount: { min: 2 },
+  options: { C: flag(), P: pattern, i: invalid('read'), q: flag(), v: flag() },
+  operandCount: { min: 2 },
 
-  async run({ session, options, operands, node }) {
-    const offset = parseSize(operands[0]!, session)
-    const bytes = parseLengths(operands.slice(1), session).reduce((sum, length) => sum + length, 0)
-    const data = session.buffer(bytes, 0xab)
-    const { now } = session.services
-    const start = now()
-    session.submit(async () => {
-      try {
-        within(node, offset, bytes)
-        await node.read(offset, data)
-      } catch (error) {
-        return `readv failed: ${errorText(error)}\n`
-      }
-      const nanoseconds = Math.max(1, now() - start)
-      let told = ''
-      if (options.P !== undefined && firstMismatch(data, options.P, 0, bytes) !== undefined)
-        told += `Pattern verification failed at offset ${offset}, ${bytes} bytes\n`
-      if (options.q) return told
-      if (options.v) told += hexDump(data, offset)
-      return told + report({ operation: 'read', offset, bytes, nanoseconds, machine: options.C === true })
-    })
-    return 'ok'
-  },
+  run: async (call) => submit(call, reading('readv', call, readVector(call))),
 })
 
 /** `aio_write`. */
@@ -86,35 +61,16 @@ export const aioWrite = defineCommand({
   ],
   needsImage: true,
   writes: true,
-  words: { min: 2 },
-  options: { C: flag, f: flag, i: invalid('write'), q: flag, P: pattern, u: flag, z: flag },
-  operands: { min: 2 },
+  wordCount: { min: 2 },
+  options: { C: flag(), f: flag(), i: invalid('write'), q: flag(), P: pattern, u: flag(), z: flag() },
+  operandCount: { min: 2 },
 
-  async run({ session, options, operands, node }) {
-    const { C, f, P, q, u, z } = options
-    if (z && operands.length !== 2) throw new Stop('-z supports only a single length parameter\n')
+  async run(call) {
+    const { u, z } = call.options
+    if (z && call.operands.length !== 2) throw new Stop('-z supports only a single length parameter\n')
     if (u && !z) throw new Stop('-u requires -z to be specified\n')
     // -z silently wins over -P: QEMU has a message for this, but never reaches it.
-    const offset = parseSize(operands[0]!, session)
-    const bytes = z
-      ? parseSize(operands[1]!, session)
-      : parseLengths(operands.slice(1), session).reduce((sum, length) => sum + length, 0)
-    const data = z ? undefined : session.buffer(bytes, P ?? 0xcd)
-    const fua = f === true
-    const { now } = session.services
-    const start = now()
-    session.submit(async () => {
-      try {
-        within(node, offset, bytes)
-        if (data) await node.write(offset, data, { fua })
-        else await node.writeZeroes(offset, bytes, { fua, mayUnmap: u === true })
-      } catch (error) {
-        return `aio_write failed: ${errorText(error)}\n`
-      }
-      const nanoseconds = Math.max(1, now() - start)
-      return q ? '' : report({ operation: 'wrote', offset, bytes, nanoseconds, machine: C === true })
-    })
-    return 'ok'
+    return submit(call, writing('aio_write', call, z ? readRange(call) : readVector(call)))
   },
 })
 
@@ -123,7 +79,7 @@ export const aioFlush = defineCommand({
   name: 'aio_flush',
   summary: 'completes all outstanding aio requests',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session }) {
     await session.settle()

@@ -1,5 +1,6 @@
 /** `alloc` and `map`: show the allocation of the top layer. */
 import { type BlockNode, errorText } from '@vmblock/block-core'
+import { Failure } from '@vmblock/cli'
 import { defineCommand, Stop } from '../session/command.ts'
 import { parseSize } from '../session/kinds.ts'
 import { humanSize } from '../session/report.ts'
@@ -13,11 +14,11 @@ export const alloc = defineCommand({
   usage: 'offset [count]',
   summary: 'checks if offset is allocated in the file',
   needsImage: true,
-  words: { min: 1, max: 2 },
+  wordCount: { min: 1, max: 2 },
 
-  async run({ session, node, operands, print }) {
-    const start = parseSize(operands[0]!, session)
-    let count = operands[1] === undefined ? SECTOR : parseSize(operands[1], session)
+  async run({ session, node, operands, print, warn }) {
+    const start = parseSize(operands[0]!, warn)
+    let count = operands[1] === undefined ? SECTOR : parseSize(operands[1], warn)
     let allocated = 0
     for (let done = 0; done < count; ) {
       let run: { readonly bytes: number; readonly allocated: boolean }
@@ -52,7 +53,7 @@ export const map = defineCommand({
   usage: '',
   summary: 'prints the allocated areas of a file',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session, node, print }) {
     const end = node.size
@@ -61,9 +62,9 @@ export const map = defineCommand({
       try {
         run = await session.wait(mergedRun(node, offset, end))
       } catch (error) {
-        throw new Stop(`Failed to get allocation status: ${errorText(error)}\n`, 'error')
+        throw new Failure(`Failed to get allocation status: ${errorText(error)}`)
       }
-      if (run.bytes === 0) throw new Stop('Unexpected end of image\n', 'error')
+      if (run.bytes === 0) throw new Failure('Unexpected end of image')
       const state = run.allocated ? '    allocated' : 'not allocated'
       print(
         `${humanSize(run.bytes)} (${hex(run.bytes)}) bytes ${state} at offset ${humanSize(offset)} (${hex(offset)})\n`,

@@ -26,7 +26,7 @@ export const setBreak = defineCommand({
   usage: 'event tag',
   summary: 'sets a breakpoint on event and tags the stopped request as tag',
   needsImage: true,
-  words: { min: 2, max: 2 },
+  wordCount: { min: 2, max: 2 },
 
   run: async ({ node, operands: [event, tag] }) =>
     attempt('Could not set breakpoint', () => breakpointsOf(node).set(event!, tag!)),
@@ -38,7 +38,7 @@ export const removeBreak = defineCommand({
   usage: 'tag',
   summary: 'remove a breakpoint by tag',
   needsImage: true,
-  words: { min: 1, max: 1 },
+  wordCount: { min: 1, max: 1 },
 
   run: async ({ node, operands: [tag] }) =>
     attempt(`Could not remove breakpoint ${tag}`, () => breakpointsOf(node).remove(tag!)),
@@ -50,7 +50,7 @@ export const resume = defineCommand({
   usage: 'tag',
   summary: 'resumes the request tagged as tag',
   needsImage: true,
-  words: { min: 1, max: 1 },
+  wordCount: { min: 1, max: 1 },
 
   run: async ({ node, operands: [tag] }) =>
     attempt('Could not resume request', () => breakpointsOf(node).resume(tag!)),
@@ -65,7 +65,7 @@ export const waitBreak = defineCommand({
   usage: 'tag',
   summary: 'waits for the suspension of a request',
   needsImage: true,
-  words: { min: 1, max: 1 },
+  wordCount: { min: 1, max: 1 },
 
   async run({ session, node, operands: [tag] }) {
     const over = new AbortController()

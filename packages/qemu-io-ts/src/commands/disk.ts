@@ -1,9 +1,10 @@
 /** `flush`, `truncate`, `length` and `discard`. */
-import { errorText, MAX_REQUEST, type Preallocation } from '@vmblock/block-core'
-import { defineCommand, type OptionKind, Stop } from '../session/command.ts'
-import { flag, parseSize } from '../session/kinds.ts'
-import { humanSize, report } from '../session/report.ts'
-import { within } from './requests.ts'
+import type { Preallocation } from '@vmblock/block-core'
+import { choice, Failure, flag } from '@vmblock/cli'
+import { defineCommand } from '../session/command.ts'
+import { parseSize } from '../session/kinds.ts'
+import { humanSize } from '../session/report.ts'
+import { perform, readRange, requireLength } from './requests.ts'
 
 /** `flush`. It is silent; an error shows only in the exit status. */
 export const flush = defineCommand({
@@ -11,7 +12,7 @@ export const flush = defineCommand({
   alias: 'f',
   summary: 'flush all in-core file state to disk',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session, node }) {
     try {
@@ -23,15 +24,11 @@ export const flush = defineCommand({
   },
 })
 
-const MODES: readonly string[] = ['off', 'metadata', 'falloc', 'full']
-
-const preallocation: OptionKind<Preallocation> = {
-  takesValue: true,
-  parse(name) {
-    if (!MODES.includes(name)) throw new Stop(`Invalid preallocation mode '${name}'\n`, 'error')
-    return name as Preallocation
-  },
-}
+const preallocation = choice<Preallocation>(
+  ['off', 'metadata', 'falloc', 'full'],
+  (name) => new Failure(`Invalid preallocation mode '${name}'`),
+  { argument: 'prealloc_mode' },
+)
 
 /** `truncate`. */
 export const truncate = defineCommand({
@@ -41,13 +38,13 @@ export const truncate = defineCommand({
   summary: 'truncates the current file at the given offset',
   needsImage: true,
   writes: true,
-  words: { min: 1, max: 3 },
+  wordCount: { min: 1, max: 3 },
   options: { m: preallocation },
-  operands: { min: 1 },
+  operandCount: { min: 1 },
 
-  async run({ session, node, options, operands, words }) {
+  async run({ session, node, options, operands, words, warn }) {
     // QEMU names the first word in its message, even if that is an option.
-    const size = parseSize(operands[0]!, session, words[0])
+    const size = parseSize(operands[0]!, warn, words[0])
     await session.wait(node.truncate(size, { preallocation: options.m ?? 'off', exact: false }))
     return 'ok'
   },
@@ -59,7 +56,7 @@ export const length = defineCommand({
   alias: 'l',
   summary: 'gets the length of the current file',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ node, print }) {
     print(`${humanSize(node.size)}\n`)
@@ -81,25 +78,19 @@ export const discard = defineCommand({
   ],
   needsImage: true,
   writes: true,
-  words: { min: 2 },
-  options: { C: flag, q: flag },
-  operands: { min: 2, max: 2 },
+  wordCount: { min: 2 },
+  options: { C: flag(), q: flag() },
+  operandCount: { min: 2, max: 2 },
 
-  async run({ session, node, options, operands, print }) {
-    const offset = parseSize(operands[0]!, session)
-    const bytes = parseSize(operands[1]!, session)
-    if (bytes > MAX_REQUEST) throw new Stop(`length cannot exceed ${MAX_REQUEST}, given ${operands[1]}\n`)
-    let nanoseconds: number
-    try {
-      nanoseconds = await session.timed(async () => {
-        within(node, offset, bytes)
-        await node.discard(offset, bytes)
-      })
-    } catch (error) {
-      throw new Stop(`discard failed: ${errorText(error)}\n`)
-    }
-    if (!options.q)
-      print(report({ operation: 'discard', offset, bytes, nanoseconds, machine: options.C === true }))
-    return 'ok'
+  async run(call) {
+    const { node } = call
+    const range = readRange(call)
+    requireLength(call, range.bytes)
+    return perform(call, {
+      name: 'discard',
+      operation: 'discard',
+      ...range,
+      run: () => node.discard(range.offset, range.bytes),
+    })
   },
 })

@@ -1,5 +1,6 @@
 /** `open`, `close` and `reopen`. */
 import { type RawOptions, reopenNode } from '@vmblock/block-core'
+import { Failure, flag, type Given, readOptionTree, type Warn, word } from '@vmblock/cli'
 import { defineCommand, Stop, UsageMistake } from '../session/command.ts'
 import {
   cacheOption,
@@ -8,19 +9,13 @@ import {
   MODE_OPTIONS,
   type ModeChange,
   openImage,
-  readOptions,
 } from '../session/image.ts'
-import { flag, text } from '../session/kinds.ts'
-import type { Session } from '../session/session.ts'
 
 /** Merges the `-o` options; later ones win. */
-function mergeGiven(
-  session: Session,
-  given: readonly { readonly name: string; readonly value: unknown }[],
-): RawOptions | undefined {
+function mergeGiven(given: readonly Given[], warn: Warn): RawOptions | undefined {
   const texts = given.filter(({ name }) => name === 'o').map(({ value }) => value as string)
   if (texts.length === 0) return undefined
-  return readOptions(texts.join(','), (warning) => session.complain(warning))
+  return readOptionTree(texts.join(','), warn)
 }
 
 /** `open`. */
@@ -45,23 +40,23 @@ export const open = defineCommand({
     '-o  options of the driver, as key=value,...',
   ],
   needsImage: false,
-  words: { min: 1 },
-  options: { ...MODE_OPTIONS, o: text },
+  wordCount: { min: 1 },
+  options: { ...MODE_OPTIONS, o: word('options') },
 
-  async run({ session, given, operands }) {
+  async run({ session, given, operands, warn }) {
     const { imageOptions } = session.settings
     if (imageOptions && given.some(({ name }) => name === 'o'))
       throw new Stop("--image-opts and 'open -o' are mutually exclusive\n")
     const changes = given.filter(({ name }) => name !== 'o').map(({ value }) => value as ModeChange)
     const modes = changes.reduce((current, apply) => apply(current), DEFAULT_MODES)
-    let options = mergeGiven(session, given)
+    let options = mergeGiven(given, warn)
     let [filename] = operands
     if (imageOptions && operands.length === 1) {
-      options = readOptions(operands[0]!, (warning) => session.complain(warning))
+      options = readOptionTree(operands[0]!, warn)
       filename = undefined
     }
     if (operands.length > 1) throw new UsageMistake()
-    if (session.image) throw new Stop("file open already, try 'help close'\n", 'error')
+    if (session.image) throw new Failure("file open already, try 'help close'")
     session.attach(await session.wait(openImage(session.services, { filename, options, modes })))
     return 'ok'
   },
@@ -73,7 +68,7 @@ export const close = defineCommand({
   alias: 'c',
   summary: 'close the current open file',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session }) {
     await session.wait(session.close())
@@ -95,23 +90,22 @@ export const reopen = defineCommand({
     '-o  change options of the driver, as key=value,...',
   ],
   needsImage: true,
-  words: { min: 0 },
-  options: { c: cacheOption, o: text, r: flag, w: flag },
-  operands: { min: 0, max: 0 },
+  wordCount: { min: 0 },
+  options: { c: cacheOption, o: word('options'), r: flag(), w: flag() },
+  operandCount: { min: 0, max: 0 },
 
-  async run({ session, node, given, options }) {
+  async run({ session, node, given, options, warn }) {
     const modes = given.filter(({ name }) => name === 'r' || name === 'w')
-    if (modes.length > 1) throw new Stop('Only one -r/-w option may be given\n', 'error')
-    const driverOptions = mergeGiven(session, given) ?? {}
+    if (modes.length > 1) throw new Failure('Only one -r/-w option may be given')
+    const driverOptions = mergeGiven(given, warn) ?? {}
     if (modes.length > 0 && 'read-only' in driverOptions)
-      throw new Stop("Cannot set both -r/-w and 'read-only'\n", 'error')
-    if (options.c && 'cache' in driverOptions)
-      throw new Stop('Cannot set both -c and the cache options\n', 'error')
+      throw new Failure("Cannot set both -r/-w and 'read-only'")
+    if (options.c && 'cache' in driverOptions) throw new Failure('Cannot set both -c and the cache options')
     const layer = describedNode(node)
     // Only -r releases the permission to write; an option cannot take it from its holder.
     const { 'read-only': readOnly } = driverOptions
     if (!layer.readOnly && (readOnly === 'on' || readOnly === 'true' || readOnly === 'yes'))
-      throw new Stop(`Read-only block node '${layer.name}' cannot support read-write users\n`, 'error')
+      throw new Failure(`Read-only block node '${layer.name}' cannot support read-write users`)
     const common = {
       ...(modes.length > 0 && { readOnly: modes[0]!.name === 'r' }),
       ...(options.c && { cache: options.c(DEFAULT_MODES).cache }),

@@ -22,7 +22,7 @@ export const info = defineCommand({
   alias: 'i',
   summary: 'prints information about the current file',
   needsImage: true,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session, node, print }) {
     const described = describedNode(node)
@@ -35,7 +35,9 @@ export const info = defineCommand({
     print(`vm state offset: ${humanSize(facts.vmStateOffset ?? 0)}\n`)
     const { formatSpecific } = facts
     if (formatSpecific)
-      print(`Format specific information:\n${factsText(formatSpecific.data, (name) => session.shown(name))}`)
+      print(
+        `Format specific information:\n${factsText(formatSpecific.data, (name) => session.output.shown(name))}`,
+      )
     return 'ok'
   },
 })

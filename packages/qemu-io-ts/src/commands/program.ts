@@ -1,7 +1,7 @@
 /** Commands about the program itself: `help`, `quit`, `sleep`, `abort` and `sigraise`. */
-import { defineCommand, Stop, usageLine } from '../session/command.ts'
+import { readLong } from '@vmblock/cli'
+import { commandHelp, defineCommand, Stop } from '../session/command.ts'
 import { parseSize } from '../session/kinds.ts'
-import { readLong } from '../session/numbers.ts'
 import type { Session } from '../session/session.ts'
 
 /** `help`. */
@@ -11,17 +11,17 @@ export const help = defineCommand({
   usage: '[command]',
   summary: 'help for one or all commands',
   needsImage: false,
-  words: { min: 0, max: 1 },
+  wordCount: { min: 0, max: 1 },
 
-  async run({ session, operands: [name], print }) {
+  async run({ commands, operands: [name], print }) {
     if (name === undefined) {
-      for (const command of session.commands) print(usageLine(command))
+      for (const command of commands) print(commandHelp(command))
       print("\nUse 'help commandname' for extended help.\n")
       return 'ok'
     }
-    const command = session.find(name)
+    const command = commands.find((known) => known.name === name || known.alias === name)
     if (!command) throw new Stop(`command ${name} not found\n`)
-    print(usageLine(command, name))
+    print(commandHelp(command, name))
     if (command.details) print(`\n${command.details.map((line) => ` ${line}`.trimEnd()).join('\n')}\n\n`)
     return 'ok'
   },
@@ -33,7 +33,7 @@ export const quit = defineCommand({
   alias: 'q',
   summary: 'exit the program',
   needsImage: false,
-  words: { min: 0 },
+  wordCount: { min: 0 },
 
   async run({ session }) {
     session.end({ kind: 'quit' })
@@ -46,7 +46,7 @@ export const sleep = defineCommand({
   name: 'sleep',
   summary: 'waits for the given value in milliseconds',
   needsImage: false,
-  words: { min: 1, max: 1 },
+  wordCount: { min: 1, max: 1 },
 
   async run({ session, operands: [word] }) {
     const milliseconds = readLong(word!)
@@ -60,7 +60,7 @@ const SIGABRT = 6
 
 /** Raises a signal in the process; if the process must survive, crashes the image instead. */
 async function raise(session: Session, signal: number): Promise<void> {
-  session.flush()
+  session.output.flush()
   const { raise } = session.services
   if (raise) raise(signal)
   else if (signal !== 0) await session.crash(signal)
@@ -71,7 +71,7 @@ export const abort = defineCommand({
   name: 'abort',
   summary: 'simulate a program crash using abort(3)',
   needsImage: false,
-  words: { min: 0, max: 0 },
+  wordCount: { min: 0, max: 0 },
 
   async run({ session }) {
     await raise(session, SIGABRT)
@@ -89,10 +89,10 @@ export const sigraise = defineCommand({
   summary: 'raises a signal',
   details: ["Example: 'sigraise 15' raises SIGTERM.", '', 'The signal is given by its number.'],
   needsImage: false,
-  words: { min: 1, max: 1 },
+  wordCount: { min: 1, max: 1 },
 
-  async run({ session, operands: [word] }) {
-    const signal = parseSize(word!, session)
+  async run({ session, operands: [word], warn }) {
+    const signal = parseSize(word!, warn)
     if (signal > NSIG) throw new Stop(`signal argument '${word}' is too large to be a valid signal\n`)
     await raise(session, signal)
     return 'ok'

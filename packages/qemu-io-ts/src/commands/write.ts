@@ -1,43 +1,23 @@
 /** `write` and `writev`: data, zeroes or compressed data. */
-import { errorText, MAX_REQUEST } from '@vmblock/block-core'
-import { type Call, defineCommand, type OptionsOf, type Outcome, Stop } from '../session/command.ts'
-import { flag, parseLengths, parseSize, pattern, requireSectors, text } from '../session/kinds.ts'
-import { report } from '../session/report.ts'
+import { errorText } from '@vmblock/block-core'
+import { flag, type OptionsOf, word } from '@vmblock/cli'
+import { defineCommand, Stop } from '../session/command.ts'
+import { pattern } from '../session/kinds.ts'
 import type { Session } from '../session/session.ts'
-import { repeatInto, saveVmState, within } from './requests.ts'
-
-/** The byte that fills buffers if no pattern is given. */
-const DEFAULT_PATTERN = 0xcd
+import { perform, readRange, readVector, requireLength, requireSectors, writing } from './requests.ts'
 
 const writeOptions = {
-  b: flag,
-  c: flag,
-  C: flag,
-  f: flag,
-  n: flag,
-  p: flag,
+  b: flag(),
+  c: flag(),
+  C: flag(),
+  f: flag(),
+  n: flag(),
+  p: flag(),
   P: pattern,
-  q: flag,
-  s: text,
-  u: flag,
-  z: flag,
-}
-
-/** Writes and reports. */
-async function perform(
-  { session, options, print }: Call<{ C: typeof flag; q: typeof flag }>,
-  { name, offset, bytes }: { readonly name: string; readonly offset: number; readonly bytes: number },
-  request: () => Promise<void>,
-): Promise<Outcome> {
-  let nanoseconds: number
-  try {
-    nanoseconds = await session.timed(request)
-  } catch (error) {
-    throw new Stop(`${name} failed: ${errorText(error)}\n`)
-  }
-  if (!options.q)
-    print(report({ operation: 'wrote', offset, bytes, nanoseconds, machine: options.C === true }))
-  return 'ok'
+  q: flag(),
+  s: word('source_file'),
+  u: flag(),
+  z: flag(),
 }
 
 /** Refuses options of `write` that contradict each other, in QEMU's order. */
@@ -56,15 +36,16 @@ async function bufferFromFile(session: Session, bytes: number, path: string): Pr
   try {
     content = await session.services.readFile(path, bytes)
   } catch (error) {
-    session.complain(`${path}: ${errorText(error)}\n`)
+    session.output.note(`${path}: ${errorText(error)}`)
     throw new Stop('')
   }
   if (content.length === 0 || bytes === 0) {
-    session.complain(`${path}: file is empty\n`)
+    session.output.note(`${path}: file is empty`)
     throw new Stop('')
   }
   const buffer = session.buffer(bytes, 0)
-  repeatInto(buffer, content)
+  for (let done = 0; done < bytes; done += content.length)
+    buffer.set(content.subarray(0, Math.min(content.length, bytes - done)), done)
   return buffer
 }
 
@@ -91,43 +72,23 @@ export const write = defineCommand({
   ],
   needsImage: true,
   writes: true,
-  words: { min: 2 },
+  wordCount: { min: 2 },
   options: writeOptions,
-  operands: { min: 2, max: 2 },
+  operandCount: { min: 2, max: 2 },
 
   async run(call) {
-    const { session, options, operands, node } = call
+    const { session, options } = call
     refuseConflicts(options)
-    const offset = parseSize(operands[0]!, session)
-    const bytes = parseSize(operands[1]!, session)
-    if (bytes > MAX_REQUEST && !options.n)
-      throw new Stop(`length cannot exceed ${MAX_REQUEST} without -n, given ${operands[1]}\n`)
-    if (options.b || options.c) {
-      requireSectors('offset', operands[0]!)
-      requireSectors('count', operands[1]!)
-    }
-    const fua = options.f === true
-    if (options.z) {
-      const flags = { fua, mayUnmap: options.u === true, noFallback: options.n === true }
-      return perform(call, { name: 'write', offset, bytes }, async () => {
-        within(node, offset, bytes)
-        await node.writeZeroes(offset, bytes, flags)
-      })
-    }
-    const data =
-      options.s === undefined
-        ? session.buffer(bytes, options.P ?? DEFAULT_PATTERN)
-        : await bufferFromFile(session, bytes, options.s)
-    return perform(call, { name: 'write', offset, bytes }, async () => {
-      if (options.b) return saveVmState(node, offset, data)
-      within(node, offset, bytes)
-      if (options.c) await node.writeCompressed(offset, data)
-      else await node.write(offset, data, { fua })
-    })
+    const range = readRange(call)
+    if (!options.n) requireLength(call, range.bytes, ' without -n')
+    if (options.b || options.c) requireSectors(call)
+    const content =
+      options.s === undefined ? undefined : await bufferFromFile(session, range.bytes, options.s)
+    return perform(call, writing('write', call, range, content))
   },
 })
 
-/** `writev`. The buffers of a vector are contiguous here, so they are one request. */
+/** `writev`. */
 export const writev = defineCommand({
   name: 'writev',
   usage: '[-Cfq] [-P pattern] off len [len..]',
@@ -142,18 +103,9 @@ export const writev = defineCommand({
   ],
   needsImage: true,
   writes: true,
-  words: { min: 2 },
-  options: { C: flag, f: flag, q: flag, P: pattern },
-  operands: { min: 2 },
+  wordCount: { min: 2 },
+  options: { C: flag(), f: flag(), q: flag(), P: pattern },
+  operandCount: { min: 2 },
 
-  async run(call) {
-    const { session, options, operands, node } = call
-    const offset = parseSize(operands[0]!, session)
-    const bytes = parseLengths(operands.slice(1), session).reduce((sum, length) => sum + length, 0)
-    const data = session.buffer(bytes, options.P ?? DEFAULT_PATTERN)
-    return perform(call, { name: 'writev', offset, bytes }, async () => {
-      within(node, offset, bytes)
-      await node.write(offset, data, { fua: options.f === true })
-    })
-  },
+  run: async (call) => perform(call, writing('writev', call, readVector(call))),
 })

@@ -4,11 +4,10 @@ import {
   cacheMode,
   type OpenEnvironment,
   openNode,
-  parseKeyValue,
   type RawOptions,
   skipFilters,
 } from '@vmblock/block-core'
-import { type OptionKind, Stop } from './command.ts'
+import { Failure, type OptionKind } from '@vmblock/cli'
 import type { CacheFlags, Image, ImageServices } from './services.ts'
 import { openOverlay } from './snapshot.ts'
 
@@ -39,32 +38,31 @@ export const DEFAULT_MODES: OpenModes = {
 /** An option that changes modes; options apply in the order in which they are given. */
 export type ModeChange = (modes: OpenModes) => OpenModes
 
-const change = (apply: ModeChange): OptionKind<ModeChange> => ({ takesValue: false, parse: () => apply })
+const change = (apply: ModeChange): OptionKind<ModeChange> => ({ read: () => apply })
 
 /** `-t`. */
 export const cacheOption: OptionKind<ModeChange> = {
-  takesValue: true,
-  parse(name) {
+  argument: 'MODE',
+  read(name) {
     const cache = cacheMode(name)
-    if (!cache) throw new Stop(`Invalid cache option: ${name}\n`, 'error')
+    if (!cache) throw new Failure(`Invalid cache option: ${name}`)
     return (modes) => ({ ...modes, cache })
   },
 }
 
 const discardOption: OptionKind<ModeChange> = {
-  takesValue: true,
-  parse(name) {
+  argument: 'MODE',
+  read(name) {
     const unmap = { on: true, unmap: true, off: false, ignore: false }[name]
-    if (unmap === undefined) throw new Stop(`Invalid discard option: ${name}\n`, 'error')
+    if (unmap === undefined) throw new Failure(`Invalid discard option: ${name}`)
     return (modes) => ({ ...modes, unmap })
   },
 }
 
 const aioOption: OptionKind<ModeChange> = {
-  takesValue: true,
-  parse(name) {
-    if (!['threads', 'native', 'io_uring'].includes(name))
-      throw new Stop(`Invalid aio option: ${name}\n`, 'error')
+  argument: 'MODE',
+  read(name) {
+    if (!['threads', 'native', 'io_uring'].includes(name)) throw new Failure(`Invalid aio option: ${name}`)
     return (modes) => ({ ...modes, nativeAio: modes.nativeAio || name === 'native' })
   },
 }
@@ -85,11 +83,6 @@ export const MODE_OPTIONS = {
   U: change((modes) => ({ ...modes, forceShare: true })),
 } as const
 
-/** Parses `key=value,...` of the user, and prints QEMU's warnings. @throws Stop */
-export function readOptions(text: string, complain: (text: string) => void, impliedKey?: string): RawOptions {
-  return parseKeyValue(text, impliedKey, (warning) => complain(`qemu-io: ${warning}\n`))
-}
-
 /** The image to open. */
 export interface ImageRequest {
   readonly filename: string | undefined
@@ -100,18 +93,18 @@ export interface ImageRequest {
 /**
  * Opens an image.
  *
- * @throws Stop with QEMU's message
+ * @throws Failure with QEMU's message
  */
 export async function openImage({ environment }: ImageServices, request: ImageRequest): Promise<Image> {
   const { filename, modes } = request
   const options = request.options ?? {}
   if (modes.forceShare && options['force-share'] !== undefined && options['force-share'] !== 'on')
-    throw new Stop('-U conflicts with image options\n', 'error')
+    throw new Failure('-U conflicts with image options')
   try {
     return await open(environment, filename, options, modes)
   } catch (error) {
     const name = filename === undefined ? '' : ` device ${filename}`
-    throw new Stop(`can't open${name}: ${error instanceof Error ? error.message : String(error)}\n`, 'error')
+    throw new Failure(`can't open${name}: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
 

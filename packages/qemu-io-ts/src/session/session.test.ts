@@ -2,6 +2,7 @@ import { type BlockNode, DriverRegistry, denyHost, memory, openNode } from '@vmb
 import { describe, expect, it } from 'vitest'
 import { COMMANDS } from '../commands/index.ts'
 import { runCommands, runMain, TICK, testServices } from '../testing.ts'
+import { Interpreter } from './interpreter.ts'
 import { Session } from './session.ts'
 
 const RATE = '(20 KiB/sec and 20.0000 ops/sec)'
@@ -45,7 +46,7 @@ describe('reading and writing', () => {
 
   it('gives misaligned buffers with -m', async () => {
     const seen: number[] = []
-    const session = new Session(COMMANDS, { print() {}, error() {}, flush() {} }, await memoryServices(), {
+    const session = new Session({ print() {}, error() {}, flush() {} }, await memoryServices(), {
       misalign: true,
     })
     const image = await open(session)
@@ -54,7 +55,7 @@ describe('reading and writing', () => {
       seen.push(from.byteOffset)
       return write!(offset, from, flags)
     }
-    await session.run('write 0 512')
+    await new Interpreter(COMMANDS, session).run('write 0 512')
     expect(seen).toEqual([16])
   })
 })
@@ -109,9 +110,9 @@ describe('the end', () => {
   it('comes with abort: the image crashes, the session ends, nothing after it runs', async () => {
     const printed: string[] = []
     const output = { print: (text: string) => void printed.push(text), error() {}, flush() {} }
-    const session = new Session(COMMANDS, output, await memoryServices())
+    const session = new Session(output, await memoryServices())
     const node = await open(session)
-    expect(await session.run('abort')).toBe('ok')
+    expect(await new Interpreter(COMMANDS, session).run('abort')).toBe('ok')
     expect(session.ending).toEqual({ kind: 'signal', signal: 6 })
     expect(node.isOpen).toBe(false)
     await expect(node.read(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'ECANCELED' })

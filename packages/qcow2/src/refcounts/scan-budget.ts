@@ -7,8 +7,8 @@ import type { Image } from '../image/image.ts'
 /** Bytes of tables that any request may read: this takes some seconds. */
 const BYTES = 2 ** 28
 
-/** The number of bytes that one request may still read. */
-export class Effort {
+/** The bytes that one request may still read. */
+export class ScanBudget {
   readonly #image: Image
   #left = BYTES
   #isExtended = false
@@ -17,22 +17,24 @@ export class Effort {
     this.#image = image
   }
 
-  /** Counts bytes that are about to be read. @returns whether the caller must ask {@link isTooMuch} now */
-  take(bytes: number): boolean {
+  /** Counts bytes that are about to be read. @returns true when the budget is gone and must be extended */
+  spend(bytes: number): boolean {
     this.#left -= bytes
     return this.#left < 0
   }
 
   /**
-   * Whether the request has read more tables than a file of this size can contain. Few requests read so much
-   * that the size of the file has to be queried.
+   * Extends the budget, once, to what a file of this size can contain. Few requests read so much that the
+   * size of the file has to be queried.
+   *
+   * @returns whether the request may go on
    */
-  async isTooMuch(): Promise<boolean> {
-    if (this.#isExtended) return this.#left < 0
+  async extend(): Promise<boolean> {
+    if (this.#isExtended) return this.#left >= 0
     this.#isExtended = true
     const { file } = this.#image
     const actualSize = (await file.node.info()).actualSize || file.size
     this.#left += 2 * actualSize
-    return this.#left < 0
+    return this.#left >= 0
   }
 }

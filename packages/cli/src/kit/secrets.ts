@@ -1,6 +1,6 @@
 /** `--object`: secrets, to which encrypted images refer by id. */
 import { errorText } from '@vmblock/block-core'
-import { Mistake } from './mistake.ts'
+import { Failure } from './failure.ts'
 
 /** The bytes of secrets, by id. */
 export type Secrets = Map<string, Uint8Array>
@@ -8,10 +8,10 @@ export type Secrets = Map<string, Uint8Array>
 const KEYS = ['qom-type', 'id', 'data', 'file', 'format']
 
 const fail = (message: string): never => {
-  throw new Mistake(message)
+  throw new Failure(message)
 }
 
-/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Mistake */
+/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Failure */
 function readDefinition(text: string): Readonly<Record<string, string | undefined>> {
   const values: Record<string, string> = {}
   const parts = text.match(/(?:[^,]|,,)+/g) ?? []
@@ -28,7 +28,7 @@ function readDefinition(text: string): Readonly<Record<string, string | undefine
  * Defines an object.
  *
  * @param text the object as written on the command line
- * @throws Mistake with QEMU's message for an invalid definition
+ * @throws Failure with QEMU's message for an invalid definition
  */
 export async function defineObject(
   secrets: Secrets,

@@ -2,7 +2,7 @@
 import { deflateRawSync } from 'node:zlib'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import { codecFor } from '../../qcow2/src/compression/codec.ts'
+import { codecFor } from '../../../qcow2/src/compression/codec.ts'
 import { nodeCodecs } from './node-codecs.ts'
 
 const CLUSTER = 65536

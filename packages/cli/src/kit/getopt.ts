@@ -12,15 +12,19 @@ export interface GetoptOption {
   readonly takesValue: boolean
 }
 
-/**
- * The result of one step: an option, an option without its value, or an unknown one. A mistake has C's
- * `argv[optind - 1]`, which qemu-img prints, and the C library's own message without the program's name,
- * which qemu-io prints.
- */
+/** An option without its value, or an unknown one. */
+export interface GetoptMistake {
+  readonly kind: 'missing' | 'unknown'
+  /** C's `argv[optind - 1]`, which qemu-img prints. */
+  readonly word: string
+  /** The C library's own message without the program's name, which qemu-io prints. */
+  readonly message: string
+}
+
+/** The result of one step. */
 export type GetoptStep<O> =
   | { readonly kind: 'option'; readonly option: O; readonly value: string | undefined }
-  | { readonly kind: 'missing'; readonly word: string; readonly message: string }
-  | { readonly kind: 'unknown'; readonly word: string; readonly message: string }
+  | GetoptMistake
 
 /** One pass over a command line. */
 export class Getopt<O extends GetoptOption> {
@@ -98,7 +102,7 @@ export class Getopt<O extends GetoptOption> {
     } else if (this.#last !== this.#at) this.#first = this.#last = this.#at
   }
 
-  #mistake(kind: 'missing' | 'unknown', message: string): GetoptStep<O> {
+  #mistake(kind: GetoptMistake['kind'], message: string): GetoptMistake {
     return { kind, word: this.#words[this.#at - 1]!, message }
   }
 

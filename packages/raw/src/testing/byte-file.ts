@@ -7,8 +7,8 @@ import {
   type WriteFlags,
 } from '@vmblock/block-core'
 import { edgeTo, makeNode, PLAIN_CONFIG } from '@vmblock/block-core/testing'
-import { raw } from './raw.ts'
-import { rawOptions } from './window.ts'
+import { raw } from '../raw.ts'
+import { rawOptions } from '../window.ts'
 
 /** A file in memory that records its calls. */
 export class ByteFile implements NodeOps {

@@ -1,0 +1,98 @@
+/**
+ * Changes the header of an open image: all or nothing. A change counts in memory once it is durable; if it
+ * fails, the header in memory stays as it was. All others only read the header.
+ */
+import type { BlockChild } from '@vmblock/block-core'
+import { type Header, serializeHeader } from '../format/header.ts'
+import { type HeaderFields, headerFieldBytes } from '../format/header-layout.ts'
+import type { Roots } from './roots.ts'
+
+/**
+ * What follows a write that failed, when the disk may hold the old header or the new one: the next flush
+ * writes the header again (roots.ts), or both are valid and nothing has to be done.
+ */
+export type AfterFailure = 'write again' | 'either is valid'
+
+/** The part of an open image that the writer needs. */
+export interface HeaderOwner {
+  readonly file: Pick<BlockChild, 'write'>
+  readonly geometry: { readonly clusterSize: number }
+  readonly roots: Roots
+  flushFile(): Promise<void>
+}
+
+/** The only writer of a header, on disk and in memory. */
+export class HeaderWriter {
+  /** The same object for the life of the image. */
+  readonly header: Header
+  readonly #image: HeaderOwner
+
+  constructor(image: HeaderOwner, header: Header) {
+    this.#image = image
+    this.header = header
+  }
+
+  /**
+   * Changes fields that are adjacent on disk, in one write of exactly these fields, durably.
+   *
+   * @throws the error of the file
+   */
+  async change(fields: HeaderFields, afterFailure?: AfterFailure): Promise<void> {
+    await this.#writeFields(fields, afterFailure)
+    this.assume(fields)
+  }
+
+  /** Sets or clears one incompatible feature bit, as {@link change} does; others may change meanwhile. */
+  async setFeature(bit: bigint, on: boolean, afterFailure?: AfterFailure): Promise<void> {
+    await this.#writeFields({ incompatible: this.#withFeature(bit, on) }, afterFailure)
+    this.assumeFeature(bit, on)
+  }
+
+  /**
+   * Changes fields of any kind: rewrites the used part of the header cluster, with extensions and name of the
+   * backing file, durably.
+   *
+   * @throws BlockError ENOSPC if it does not fit in one cluster; the error of the file
+   */
+  async rewrite(fields: Partial<Header>, afterFailure?: AfterFailure): Promise<void> {
+    await this.#durably(() => this.#writeWhole({ ...this.header, ...fields }), afterFailure)
+    this.assume(fields)
+  }
+
+  /** Writes the header as it is in memory. Does not flush. @throws the error of the file */
+  writeAgain(): Promise<void> {
+    return this.#writeWhole(this.header)
+  }
+
+  /** Changes fields in memory alone: the disk has them already, or may have them. */
+  assume(fields: Partial<Header>): void {
+    Object.assign(this.header, fields)
+  }
+  /** Sets or clears one incompatible feature bit in memory alone. */
+  assumeFeature(bit: bigint, on: boolean): void {
+    this.assume({ incompatible: this.#withFeature(bit, on) })
+  }
+
+  #withFeature(bit: bigint, on: boolean): bigint {
+    return on ? this.header.incompatible | bit : this.header.incompatible & ~bit
+  }
+
+  #writeFields(fields: HeaderFields, afterFailure: AfterFailure | undefined): Promise<void> {
+    const { offset, bytes } = headerFieldBytes(fields)
+    return this.#durably(() => this.#image.file.write(offset, bytes), afterFailure)
+  }
+
+  async #writeWhole(header: Header): Promise<void> {
+    const { file, geometry } = this.#image
+    await file.write(0, serializeHeader(header, geometry.clusterSize))
+  }
+
+  async #durably(write: () => Promise<void>, afterFailure: AfterFailure = 'write again'): Promise<void> {
+    const { roots } = this.#image
+    const change = async (): Promise<void> => {
+      await write()
+      await this.#image.flushFile()
+    }
+    await (afterFailure === 'write again' ? roots.change('header', change) : change())
+  }
+}

@@ -1,0 +1,101 @@
+/** Runs the lines of a session: finds the command, reads its words by its table, and explains what went wrong. */
+import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
+import { CommandLine, Failure, type OptionKinds } from '@vmblock/cli'
+import {
+  type AnyCommand,
+  type Call,
+  type Count,
+  commandHelp,
+  type Outcome,
+  Stop,
+  UsageMistake,
+} from './command.ts'
+import type { Session } from './session.ts'
+
+const fits = (count: number, { min, max = count }: Count): boolean => count >= min && count <= max
+
+/** The commands, and the session that they work on. */
+export class Interpreter {
+  /** Sorted by name. */
+  readonly commands: readonly AnyCommand[]
+  readonly #session: Session
+  readonly #byName = new Map<string, AnyCommand>()
+
+  constructor(commands: readonly AnyCommand[], session: Session) {
+    this.commands = [...commands].sort((a, b) => (a.name < b.name ? -1 : 1))
+    this.#session = session
+    for (const command of commands) {
+      this.#byName.set(command.name, command)
+      if (command.alias) this.#byName.set(command.alias, command)
+    }
+  }
+
+  /** Runs one line. Never throws: errors are printed, and the outcome is `failed`. */
+  async run(line: string): Promise<Outcome> {
+    const [name, ...words] = line.split(' ').filter((word) => word !== '')
+    if (name === undefined) return 'ok'
+    const command = this.#byName.get(name)
+    if (!command) return this.#refuse(`command "${name}" not found`)
+    try {
+      return await this.#dispatch(command, name, words)
+    } catch (error) {
+      return this.#explain(error, command)
+    }
+  }
+
+  async #dispatch(command: AnyCommand, name: string, words: readonly string[]): Promise<Outcome> {
+    const { image } = this.#session
+    if (command.needsImage && !image) return this.#refuse(`no file open, try 'help open'`)
+    if (!fits(words.length, command.wordCount)) {
+      const { min, max } = command.wordCount
+      const expected =
+        max === undefined ? `at least ${min}` : min === max ? `${min}` : `between ${min} and ${max}`
+      return this.#refuse(`bad argument count ${words.length} to ${name}, expected ${expected} arguments`)
+    }
+    if (command.writes && image?.node.readOnly) throw new Failure('Block node is read-only')
+    return command.run({ ...this.#read(command, name, words), ...this.#surroundings() })
+  }
+
+  /** What commands work with, besides their words. */
+  #surroundings(): Pick<Call, 'session' | 'commands' | 'node' | 'print' | 'warn'> {
+    const session = this.#session
+    const { output, image } = session
+    const print = (text: string): void => output.print(text)
+    return { session, commands: this.commands, node: image?.node as BlockNode, print, warn: output.warn }
+  }
+
+  #read(
+    { options, operandCount = { min: 0 } }: AnyCommand,
+    name: string,
+    words: readonly string[],
+  ): Pick<Call, 'options' | 'given' | 'operands' | 'words'> {
+    if (!options) return { options: {}, given: [], operands: words, words }
+    const { output } = this.#session
+    const line = new CommandLine<OptionKinds>([name, ...words], options, {
+      warn: output.warn,
+      mistake({ message }) {
+        output.note(`${name}: ${message}`)
+        return new UsageMistake()
+      },
+    })
+    const given = [...line]
+    if (!fits(line.operands.length, operandCount)) throw new UsageMistake()
+    return { options: line.options, given, operands: line.operands, words: line.permuted }
+  }
+
+  #refuse(text: string): Outcome {
+    this.#session.output.note(text)
+    return 'failed'
+  }
+
+  #explain(error: unknown, command: AnyCommand): Outcome {
+    const { output } = this.#session
+    if (error instanceof UsageMistake) output.print(commandHelp(command))
+    else if (error instanceof Stop) {
+      output.print(error.message)
+      return error.outcome
+    } else if (error instanceof Failure) output.fail(error)
+    else output.error(messageOf(error) || errorText(error))
+    return 'failed'
+  }
+}

@@ -1,0 +1,17 @@
+/** Types of the scripts that configurations and tests in TypeScript import. */
+
+declare module '*/scripts/package-entries.mjs' {
+  /** An entry of a package: the subpath that users import, and its source. */
+  export interface PackageEntry {
+    /** `.`, `./node`, ... */
+    readonly subpath: string
+    /** The path below `dist` and below `src`, without an extension: `index`, `node/index`, ... */
+    readonly module: string
+  }
+
+  /** The entries of the package in `folder`. */
+  export function entriesOf(folder: string): PackageEntry[]
+
+  /** The source of every entry of the workspace below `root`, by the name that users import. */
+  export function workspaceEntries(root: string): Map<string, string>
+}

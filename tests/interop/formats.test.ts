@@ -1,0 +1,13 @@
+/** Images of every format and variety, made by either side, pass back and forth between our library and QEMU's programs. */
+import { testedFormats } from '../support/formats.ts'
+import { passBackAndForth } from './src/rounds.ts'
+import { emptyImage } from './src/varieties.ts'
+
+for (const format of testedFormats.filter(({ inQemu }) => inQemu))
+  passBackAndForth(
+    `${format.driver.name} images pass back and forth`,
+    format.varieties
+      .filter(({ suites }) => suites.includes('turns'))
+      .map((variety) => emptyImage(format, variety)),
+    ['qemu-img', 'our create'],
+  )

@@ -15,7 +15,7 @@ import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo }
 import type { BlockLimits, TruncateOptions, WriteFlags } from './requests.ts'
 
 /**
- * The state of a run of bytes: the table of spec `BDRV_BLOCK_*` (include/block/block-common.h).
+ * The state of a run of bytes: the table of QEMU's `BDRV_BLOCK_*` (include/block/block-common.h).
  *
  * | data | zero | host | meaning |
  * |------|------|------|---------|

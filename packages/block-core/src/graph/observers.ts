@@ -31,19 +31,18 @@ export class Observers {
   }
 
   /**
-   * Runs a change once no other one runs on [start, start + bytes). Between `before` and the change no other may
-   * slip in: an observer that saves old content would then save the other's new content over it.
-   *
-   * @param describe called when the range is held, and again at the end, when a change may turn out to be larger
+   * Runs a change; if there are observers, once no other one runs on its range. Between `before` and the change no
+   * other may slip in: an observer that saves old content would then save the other's new content over it.
    */
-  around<T>(start: number, bytes: number, describe: () => Change, run: () => Promise<T>): Promise<T> {
-    return this.#ranges.run(start, bytes, true, async () => {
+  around<T>(change: Change, run: () => Promise<T>): Promise<T> {
+    if (this.isEmpty) return run()
+    return this.#ranges.run(change.offset, change.bytes, true, async () => {
       try {
-        await this.#tellBefore(describe())
+        await this.#tellBefore(change)
         this.#requireAlive()
         return await run()
       } finally {
-        this.#tellAfter(describe())
+        this.#tellAfter(change)
       }
     })
   }

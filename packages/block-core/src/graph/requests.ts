@@ -183,31 +183,33 @@ export class Requests {
 
   /** Holds the range that is cut off, or added, exclusively. */
   truncate(size: number, options: TruncateOptions): Promise<void> {
-    const from = Math.min(size, this.#ops.size())
-    const held = Number.MAX_SAFE_INTEGER - from
+    const before = this.#ops.size()
+    const from = Math.min(size, before)
+    const change: Change = { kind: 'truncate', offset: from, bytes: Math.abs(size - before) }
     const truncate = () =>
-      this.#ranges.run(from, held, true, async () => {
+      this.#ranges.run(from, Number.MAX_SAFE_INTEGER - from, true, async () => {
         this.#owner.requireAlive()
         await this.#ops.truncate!(size, options)
       })
-    let change: Change | undefined
-    // Known once the range is held: a write may extend the node until then.
-    const describe = (): Change => (change ??= resized(this.#ops.size(), size))
-    return this.#forcing(NO_FLAGS, undefined, () =>
-      this.#observers.isEmpty ? truncate() : this.#observers.around(from, held, describe, truncate),
-    )
+    return this.#forcing(NO_FLAGS, undefined, () => this.#observers.around(change, truncate))
   }
 
-  /** Runs an operation on the structure of the image, which may change any of its content. */
+  /** Runs an operation on the structure of the image, which may change any of its content if it has a `kind`. */
   async restructure<T>(kind: ChangeKind | undefined, run: () => Promise<T>): Promise<T> {
+    const ops = this.#ops
     let bytes = 0
-    const describe = (): Change => {
-      bytes = Math.max(bytes, this.#ops.size())
-      return { kind: kind!, offset: 0, bytes }
-    }
     try {
-      if (kind === undefined || this.#observers.isEmpty) return await run()
-      return await this.#observers.around(0, Number.MAX_SAFE_INTEGER, describe, run)
+      if (!kind) return await run()
+      // An amendment may add to the disk: afterwards that belongs to the change, too.
+      const change: Change = {
+        kind,
+        offset: 0,
+        get bytes() {
+          bytes = Math.max(bytes, ops.size())
+          return bytes
+        },
+      }
+      return await this.#observers.around(change, run)
     } finally {
       this.#flushes.wrote()
     }
@@ -236,9 +238,8 @@ export class Requests {
   #observed(kind: ChangeKind, offset: number, bytes: number, run: () => Promise<void>): () => Promise<void> {
     if (this.#observers.isEmpty) return run
     const start = alignDown(offset, this.#limits.requestAlignment)
-    const length = this.#alignedEnd(offset + bytes) - start
-    const change = { kind, offset: start, bytes: length }
-    return () => this.#observers.around(start, length, () => change, run)
+    const change: Change = { kind, offset: start, bytes: this.#alignedEnd(offset + bytes) - start }
+    return () => this.#observers.around(change, run)
   }
 
   readonly #ended = (): void => this.#flushes.wrote()
@@ -414,10 +415,3 @@ function completeLimits(limits: Partial<BlockLimits> = {}): BlockLimits {
     compressedAlignment: Math.max(compressedAlignment, requestAlignment),
   }
 }
-
-/** What a truncate changes. */
-const resized = (before: number, after: number): Change => ({
-  kind: 'truncate',
-  offset: Math.min(before, after),
-  bytes: Math.abs(after - before),
-})

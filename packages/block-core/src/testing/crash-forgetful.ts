@@ -25,11 +25,9 @@ export const forgetfulDisk = ({ flush = () => false, length = false }: Forgets):
     kind: 'filter',
     async open(context): Promise<NodeOps> {
       const child = await context.requireChild('file')
-      const below = passThrough(child)
       let changes: Change[] = []
       let step: DebugEvent = 'none'
-      return {
-        ...below,
+      return passThrough(child, {
         write(offset, from, flags) {
           changes.push({ offset, bytes: from.length })
           return child.write(offset, from, flags)
@@ -51,6 +49,6 @@ export const forgetfulDisk = ({ flush = () => false, length = false }: Forgets):
           if (event !== 'flush_to_disk' && event !== 'pwritev' && event !== 'pwritev_done') step = event
           return child.debugEvent(event)
         },
-      }
+      })
     },
   })

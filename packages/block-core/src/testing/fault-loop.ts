@@ -165,15 +165,17 @@ export async function runWithFault(scenario: FaultScenario, fault: Fault): Promi
 /** Counts the requests to a node that fail from now on, including failures that the driver ignores. */
 function countErrors({ ops }: BlockNode): () => number {
   let errors = 0
-  const counted = ops as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+  const requests = ops as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
   for (const name of ['read', 'write', 'writeZeroes', 'discard', 'flush']) {
-    const request = counted[name]!.bind(ops)
-    counted[name] = (...args) =>
+    const request = requests[name]!.bind(ops)
+    const value = (...args: unknown[]): Promise<unknown> =>
       request(...args).catch((error: unknown) => {
         // blkdebug itself refuses zero writes that are shorter than a block.
         if (!isBlockError(error, 'ENOTSUP')) errors++
         throw error
       })
+    // Defined, not assigned: a filter's methods are getters.
+    Object.defineProperty(ops, name, { value })
   }
   return () => errors
 }

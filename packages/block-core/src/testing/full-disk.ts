@@ -2,7 +2,6 @@
 
 import { BlockError } from '../base/errors.ts'
 import { type AnyDriver, defineDriver } from '../contract/driver.ts'
-import type { NodeOps } from '../contract/node-ops.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 
 /** Makes a filter that limits its file to `most(size at opening)` bytes. */
@@ -16,8 +15,7 @@ export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>
       const require = (end: number): void => {
         if (end > most(atOpen)) throw new BlockError('ENOSPC', 'No space left on device')
       }
-      const ops: NodeOps = {
-        ...passThrough(child),
+      return passThrough(child, {
         async write(offset, from, flags) {
           require(offset + from.length)
           await child.write(offset, from, flags)
@@ -30,7 +28,6 @@ export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>
           if (size > child.size) require(size)
           await child.truncate(size, options)
         },
-      }
-      return ops
+      })
     },
   })

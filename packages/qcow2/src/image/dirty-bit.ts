@@ -56,7 +56,7 @@ export class DirtyBit {
 
   /**
    * Clears the bit, once everything that it covers is durable; nothing is done while a repair is needed (QEMU
-   * always clears the bit at close: lazy-refcounts.md section 3, A).
+   * always clears the bit at close).
    *
    * @throws the error of the file
    */

@@ -10,8 +10,7 @@
  *     close      everything -> clean dirty bit
  *
  * `->` is a flush of the file in between. A crash at any moment leaves refcounts that are too high (leaks)
- * but none that is too low, unless the dirty bit is set. qcow2-and-qed-format.md section 7; lazy-refcounts.md
- * 1-2.
+ * but none that is too low, unless the dirty bit is set.
  */
 import type { TableCache } from '@vmblock/block-core'
 

@@ -10,8 +10,7 @@ import { settleImage } from '../requests/flush.ts'
 
 /**
  * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
- * file writable already. QEMU repairs only at open, and loses data here (lazy-refcounts.md section 3, B and
- * C).
+ * file writable already. QEMU repairs only at open, and loses data here.
  *
  * @param becomeWritable does what an open for writing does once the header was read
  */

@@ -1,5 +1,5 @@
 /**
- * The cost of allocating writes, counted exactly: the gains of lazy refcounts (lazy-refcounts.md section 1),
+ * The cost of allocating writes, counted exactly: the gains of lazy refcounts,
  * of group commit, of refcounts raised ahead, and of metadata written in small pieces.
  */
 import type { RawOptions } from '@vmblock/block-core'

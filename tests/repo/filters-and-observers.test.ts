@@ -1,0 +1,81 @@
+/** The filter and the observer that docs/filters-and-observers.md shows compile, and work. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import * as blockCore from '@vmblock/block-core'
+import { type AnyDriver, type BlockNode, memory, WriteLog, writeLog } from '@vmblock/block-core'
+import { createRandom, openTestNode, toBytes } from '@vmblock/block-core/testing'
+import ts from 'typescript'
+import { expect, test, vi } from 'vitest'
+
+const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const GUIDE = readFileSync(path('docs/filters-and-observers.md'), 'utf8')
+const [, SOURCE = ''] = /```ts\n([\s\S]*?)```/.exec(GUIDE) ?? []
+
+interface Example {
+  readonly serial: AnyDriver
+  copyLive(disk: BlockNode, target: BlockNode): Promise<void>
+}
+
+function load(): Example {
+  const { outputText } = ts.transpileModule(SOURCE, {
+    compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 },
+  })
+  const exports = {}
+  new Function('exports', 'require', outputText)(exports, () => blockCore)
+  return exports as Example
+}
+
+const { serial, copyLive } = load()
+
+test('the filter of the guide hands requests on one at a time', async () => {
+  const log = new WriteLog()
+  const file = await openTestNode(memory, { options: { size: 65536 } })
+  const recorded = await openTestNode(writeLog, { children: { file }, options: { log } })
+  const node = await openTestNode(serial, { children: { file: recorded } })
+  await Promise.all(Array.from({ length: 8 }, (_, index) => node.write(index * 512, new Uint8Array(512))))
+  const times = log.entries.map(({ submitted, completed }) => [submitted, completed])
+  expect(times).toEqual(Array.from({ length: 8 }, (_, index) => [2 * index, 2 * index + 1]))
+})
+
+test('the observer of the guide copies a disk that is being written', async () => {
+  const random = createRandom(1)
+  const size = 2 ** 20 + 1000
+  const disk = await openTestNode(memory, { options: { size } })
+  const target = await openTestNode(memory, { options: { size } })
+  // The guest stops when the last pieces are about to be copied: afterwards nothing would follow it.
+  let pauses = 0
+  const withoutWrites = disk.withoutWrites.bind(disk)
+  vi.spyOn(disk, 'withoutWrites').mockImplementation((body) => {
+    pauses++
+    return withoutWrites(body)
+  })
+  let writes = 0
+  const guest = async (): Promise<void> => {
+    for (; pauses < 2; writes++) {
+      const data = random.bytes(random.int(1, 100_000))
+      await disk.write(random.int(0, size - data.length), data)
+    }
+  }
+  await Promise.all([guest(), guest(), guest(), copyLive(disk, target)])
+  expect(writes).toBeGreaterThan(10)
+  expect(Buffer.compare(await toBytes(target), await toBytes(disk))).toBe(0)
+})
+
+test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
+  const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
+  const name = path('docs/filters-and-observers.ts')
+  const host = ts.createCompilerHost(options)
+  const { fileExists, readFile, getSourceFile } = host
+  host.fileExists = (file) => file === name || fileExists.call(host, file)
+  host.readFile = (file) => (file === name ? SOURCE : readFile.call(host, file))
+  host.getSourceFile = (file, language, ...rest) =>
+    file === name
+      ? ts.createSourceFile(file, SOURCE, language)
+      : getSourceFile.call(host, file, language, ...rest)
+  const program = ts.createProgram([name], options, host)
+  const messages = program
+    .getSemanticDiagnostics(program.getSourceFile(name))
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  expect(messages).toEqual([])
+})

@@ -41,79 +41,62 @@ it('a sound tree passes, with a pair in one folder, tests, and a testing folder 
 })
 
 describe('fails for', () => {
-  const cases: Readonly<Record<string, readonly [path: string, code: string, message: RegExp]>> = {
-    'a folder that imports a type of one above it': [
-      'packages/core/src/base/up.ts',
-      "import type { node } from '../graph/node.ts'\nexport type Up = typeof node\n",
-      /packages\/core: folders (graph, base|base, graph) import each other:[\s\S]*base\/up\.ts:1 imports graph\/node\.ts/,
-    ],
-    'a folder that loads one above it later': [
-      'packages/core/src/base/up.ts',
-      "\nexport const later = () => import('../graph/node.ts')\n",
-      /folders (graph, base|base, graph) import each other:[\s\S]*base\/up\.ts:2 imports graph\/node\.ts/,
-    ],
-    'a folder that exports from one above it': [
-      'packages/core/src/base/up.ts',
-      "export * from '../graph/node.ts'\n",
-      /folders (graph, base|base, graph) import each other/,
-    ],
-    'a folder that imports the face of its package': [
-      'packages/core/src/base/up.ts',
-      "export type { node } from '../index.ts'\n",
-      /packages\/core: folder base imports files that stand above it:\n {4}packages\/core\/src\/base\/up\.ts:1 imports index\.ts/,
-    ],
-    'a folder that imports from testing': [
-      'packages/core/src/graph/model.ts',
-      "export { node } from '../testing/model.ts'\n",
-      /folders [\w., ]*testing[\w., ]* import each other/,
-    ],
-    'packages that depend on each other': [
-      'packages/core/package.json',
-      '{ "dependencies": { "@vmblock/driver": "workspace:*" } }',
-      /packages (core, driver|driver, core) depend on each other/,
-    ],
-    'packages that depend on each other as peers': [
-      'packages/core/package.json',
-      '{ "peerDependencies": { "@vmblock/driver": ">=0" } }',
-      /packages (core, driver|driver, core) depend on each other/,
-    ],
-  }
-  it.each(Object.entries(cases))('%s', (_, [path, code, message]) => {
-    copy.plant(path, code)
+  const cases: Readonly<Record<string, readonly [files: Readonly<Record<string, string>>, message: RegExp]>> =
+    {
+      'a folder that imports a type of one above it': [
+        {
+          'packages/core/src/base/up.ts':
+            "import type { node } from '../graph/node.ts'\nexport type Up = typeof node\n",
+        },
+        /packages\/core: folders (graph, base|base, graph) import each other:[\s\S]*base\/up\.ts:1 imports graph\/node\.ts/,
+      ],
+      'a folder that loads one above it later': [
+        { 'packages/core/src/base/up.ts': "\nexport const later = () => import('../graph/node.ts')\n" },
+        /folders (graph, base|base, graph) import each other:[\s\S]*base\/up\.ts:2 imports graph\/node\.ts/,
+      ],
+      'a folder that exports from one above it': [
+        { 'packages/core/src/base/up.ts': "export * from '../graph/node.ts'\n" },
+        /folders (graph, base|base, graph) import each other/,
+      ],
+      'a folder that imports the face of its package': [
+        { 'packages/core/src/base/up.ts': "export type { node } from '../index.ts'\n" },
+        /packages\/core: folder base imports files that stand above it:\n {4}packages\/core\/src\/base\/up\.ts:1 imports index\.ts/,
+      ],
+      'a folder that imports from testing': [
+        { 'packages/core/src/graph/model.ts': "export { node } from '../testing/model.ts'\n" },
+        /folders [\w., ]*testing[\w., ]* import each other/,
+      ],
+      'packages that depend on each other': [
+        { 'packages/core/package.json': '{ "dependencies": { "@vmblock/driver": "workspace:*" } }' },
+        /packages (core, driver|driver, core) depend on each other/,
+      ],
+      'packages that depend on each other as peers': [
+        { 'packages/core/package.json': '{ "peerDependencies": { "@vmblock/driver": ">=0" } }' },
+        /packages (core, driver|driver, core) depend on each other/,
+      ],
+      'three files that import each other in a circle, in one folder': [
+        {
+          'packages/core/src/base/one.ts': "export type { Two } from './two.ts'\nexport type One = 1\n",
+          'packages/core/src/base/two.ts': "export type { Three } from './three.ts'\nexport type Two = 2\n",
+          'packages/core/src/base/three.ts': "export type { One } from './one.ts'\nexport type Three = 3\n",
+        },
+        /packages\/core: 3 files import each other in a circle:\n( {4}packages.* imports base\/\w+\.ts\n){3}/,
+      ],
+      'a package that nobody listed': [
+        {
+          'packages/newcomer/package.json': '{}',
+          'packages/newcomer/src/high/high.ts':
+            "export { low } from '../low/low.ts'\nexport const high = 1\n",
+          'packages/newcomer/src/low/low.ts':
+            "export type { high } from '../high/high.ts'\nexport const low = 0\n",
+        },
+        /packages\/newcomer: folders (high, low|low, high) import each other/,
+      ],
+    }
+  it.each(Object.entries(cases))('%s', (_, [files, message]) => {
+    for (const [path, code] of Object.entries(files)) copy.plant(path, code)
     const { status, output } = check()
     expect(output).toMatch(message)
-    expect(status).toBe(1)
-  })
-
-  it('three files that import each other in a circle, in one folder', () => {
-    copy.plant('packages/core/src/base/one.ts', "export type { Two } from './two.ts'\nexport type One = 1\n")
-    copy.plant(
-      'packages/core/src/base/two.ts',
-      "export type { Three } from './three.ts'\nexport type Two = 2\n",
-    )
-    copy.plant(
-      'packages/core/src/base/three.ts',
-      "export type { One } from './one.ts'\nexport type Three = 3\n",
-    )
-    const { status, output } = check()
-    expect(output).toMatch(
-      /packages\/core: 3 files import each other in a circle:\n( {4}packages.* imports base\/\w+\.ts\n){3}/,
-    )
-    expect(status).toBe(1)
-  })
-
-  it('a package that nobody listed', () => {
-    copy.plant('packages/newcomer/package.json', '{}')
-    copy.plant(
-      'packages/newcomer/src/high/high.ts',
-      "export { low } from '../low/low.ts'\nexport const high = 1\n",
-    )
-    copy.plant(
-      'packages/newcomer/src/low/low.ts',
-      "export type { high } from '../high/high.ts'\nexport const low = 0\n",
-    )
-    const { status, output } = check()
-    expect(output).toMatch(/packages\/newcomer: folders (high, low|low, high) import each other/)
     expect(status).toBe(1)
   })
 })

@@ -9,7 +9,7 @@ const MERGE_LIMIT = 1024 * 1024
 
 /** Clusters that are about to be filled. Guest offsets are bytes; so are host offsets, of the `data` child. */
 export interface NewClusters {
-  readonly data: BlockChild
+  readonly data: Pick<BlockChild, 'write'>
   /** The steps are announced here: the format's own file, even if the data is in another one. */
   readonly announceTo: BlockChild
   /** Guest range that reads from the clusters once they are linked; it contains the range that is written. */

@@ -10,7 +10,7 @@ import { readSize, readUnsigned } from './number-text.ts'
 export interface OptionType<T> {
   /** QEMU's name of the type, as `-o help` prints it in angle brackets: `bool`, `size`, `num`, `str`. */
   readonly type: 'bool' | 'size' | 'num' | 'str' | 'object'
-  /** One line for `-o help`. */
+  /** One line for `-o help`; empty for runtime options that say in a comment what they do. */
   readonly help: string
   readonly default?: T
   /** For formats: the protocol below implements the option, and `-o help` lists it with its options. */
@@ -93,9 +93,9 @@ function safe(number: number, value: unknown, key: string): number {
 
 /** Makes one kind of {@link OptionType}; with a default, the value is always present. */
 function make<T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
-  function option(help: string): OptionType<T>
+  function option(help?: string): OptionType<T>
   function option<D extends T>(help: string, fallback: D): OptionType<T> & { readonly default: T }
-  function option(help: string, fallback?: T): OptionType<T> {
+  function option(help = '', fallback?: T): OptionType<T> {
     return fallback === undefined ? { type, help, parse } : { type, help, parse, default: fallback }
   }
   return option

@@ -1,41 +1,17 @@
 import { BlockError, type BlockErrorCode } from '@vmblock/block-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
+import { CLUSTER, plainHeader } from '../testing/plain-header.ts'
 import { noExtensions } from './extensions.ts'
 import { Autoclear, Compatible, FEATURE_NAMES, Incompatible } from './features.ts'
 import { HEADER_FIELD, type Header, headerAreaBytes, parseHeader, serializeHeader } from './header.ts'
 
-const CLUSTER = 65536
-
-/** A header as QEMU writes it for an empty image of 128 MiB. */
-const plain = (): Header => ({
-  version: 3,
-  backingFile: undefined,
-  clusterBits: 16,
-  size: 128 * 2 ** 20,
-  cryptMethod: 0,
-  l1Size: 1,
-  l1TableOffset: 3 * CLUSTER,
-  refcountTableOffset: CLUSTER,
-  refcountTableClusters: 1,
-  nbSnapshots: 0,
-  snapshotsOffset: 0,
-  incompatible: 0n,
-  compatible: 0n,
-  autoclear: 0n,
-  refcountOrder: 4,
-  headerLength: 112,
-  compressionType: 'zlib',
-  unknownFields: new Uint8Array(0),
-  extensions: noExtensions(),
-})
-
 /** Bytes to put at an offset. */
 type Patch = readonly [at: number, ...bytes: number[]]
 
-/** The bytes of {@link plain}, with bytes replaced. */
+/** The bytes of {@link plainHeader}, with bytes replaced. */
 function patched(...patches: readonly Patch[]): Uint8Array {
-  const bytes = serializeHeader(plain(), CLUSTER)
+  const bytes = serializeHeader(plainHeader(), CLUSTER)
   for (const [at, ...patch] of patches) bytes.set(patch, at)
   return bytes
 }
@@ -209,7 +185,7 @@ describe('parseHeader', () => {
   })
 
   it('reads a version 2 header as what it stands for, whatever follows it', () => {
-    const bytes = serializeHeader({ ...plain(), version: 2 }, CLUSTER)
+    const bytes = serializeHeader({ ...plainHeader(), version: 2 }, CLUSTER)
     const header = parseHeader(bytes, false)
     expect(header).toMatchObject({ version: 2, refcountOrder: 4, incompatible: 0n, headerLength: 72 })
     expect(header.compressionType).toBe('zlib')
@@ -222,7 +198,7 @@ describe('parseHeader', () => {
 
   it('drops bitmaps that a writer without bitmaps left stale, and says so', () => {
     const bitmaps = { nbBitmaps: 1, directorySize: 32, directoryOffset: 5 * CLUSTER }
-    const header = { ...plain(), extensions: { ...noExtensions(), bitmaps } }
+    const header = { ...plainHeader(), extensions: { ...noExtensions(), bitmaps } }
     const stale = parseHeader(serializeHeader(header, CLUSTER), false)
     expect(stale.extensions).toEqual({ ...noExtensions(), featureNames: FEATURE_NAMES, staleBitmaps: true })
     const good = parseHeader(serializeHeader({ ...header, autoclear: Autoclear.bitmaps }, CLUSTER), false)
@@ -238,7 +214,7 @@ describe('parseHeader', () => {
 
 describe('serializeHeader', () => {
   const full = (): Header => ({
-    ...plain(),
+    ...plainHeader(),
     backingFile: 'back\u00efng file.raw',
     incompatible: Incompatible.dirty | Incompatible.dataFile | Incompatible.compression,
     compatible: Compatible.lazyRefcounts | (1n << 40n),
@@ -270,7 +246,7 @@ describe('serializeHeader', () => {
   })
 
   it('keeps a name that is not UTF-8', () => {
-    const bytes = serializeHeader({ ...plain(), backingFile: 'caf? \u00e9.raw' }, CLUSTER)
+    const bytes = serializeHeader({ ...plainHeader(), backingFile: 'caf? \u00e9.raw' }, CLUSTER)
     const at = parseHeader(bytes, false).backingFileOffset!
     bytes[at + 3] = 0xe9 // Latin-1
     const parsed = parseHeader(bytes, false)
@@ -278,7 +254,7 @@ describe('serializeHeader', () => {
   })
 
   it('leaves the feature table out of small clusters, and reports what still does not fit as ENOSPC', () => {
-    const small = { ...plain(), clusterBits: 9 }
+    const small = { ...plainHeader(), clusterBits: 9 }
     const room = 512 - 112 - 8
     const bytes = serializeHeader({ ...small, backingFile: 'x'.repeat(room) }, 512)
     expect(bytes.length).toBe(512)

@@ -4,33 +4,12 @@ import { noExtensions } from '../format/extensions.ts'
 import { Incompatible } from '../format/features.ts'
 import { type Header, parseHeader, serializeHeader } from '../format/header.ts'
 import { headerFieldBytes } from '../format/header-layout.ts'
+import { CLUSTER, plainHeader } from '../testing/plain-header.ts'
 import { assumingField } from './assume-header.ts'
 import { HeaderWriter } from './header-writer.ts'
 import { Roots } from './roots.ts'
 
-const CLUSTER = 65536
-
-const PLAIN: Header = {
-  version: 3,
-  backingFile: 'base',
-  clusterBits: 16,
-  size: 2 ** 30,
-  cryptMethod: 0,
-  l1Size: 2,
-  l1TableOffset: 3 * CLUSTER,
-  refcountTableOffset: CLUSTER,
-  refcountTableClusters: 1,
-  nbSnapshots: 0,
-  snapshotsOffset: 0,
-  incompatible: 0n,
-  compatible: 0n,
-  autoclear: 0n,
-  refcountOrder: 4,
-  headerLength: 112,
-  compressionType: 'zlib',
-  unknownFields: new Uint8Array(0),
-  extensions: noExtensions(),
-}
+const PLAIN: Header = { ...plainHeader(), backingFile: 'base', size: 2 ** 30, l1Size: 2 }
 
 /** As it is read. */
 const header = (): Header => parseHeader(serializeHeader(PLAIN, CLUSTER), false)

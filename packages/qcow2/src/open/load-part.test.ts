@@ -5,7 +5,7 @@
 import type { BlockNode } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { createImage, open, sameBytes } from '../testing/images.ts'
+import { createImage, emptyDisk, open, sameBytes } from '../testing/images.ts'
 
 /** End of the autoclear bits in the header: bytes. */
 const AUTOCLEAR_END = 96
@@ -23,8 +23,13 @@ async function offline() {
   const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
   return {
     fileOf: (bytes: Uint8Array) => memoryFromBytes(bytes),
-    openOn: (file: BlockNode, readOnly = false) =>
-      openNode(environment, { driver: 'qcow2', file, 'read-only': readOnly }),
+    openOn: (file: BlockNode, readOnly = false, dataFile?: BlockNode) =>
+      openNode(environment, {
+        driver: 'qcow2',
+        file,
+        'read-only': readOnly,
+        ...(dataFile && { 'data-file': dataFile }),
+      }),
     create: (file: BlockNode) => formatImage(qcow2, file, { size: '1M' }),
   }
 }
@@ -66,18 +71,25 @@ describe('without the code for maintenance', () => {
     await disk.close()
   })
 
-  test('a sound image is opened, read, written, zeroed, discarded, flushed and closed', async () => {
-    const file = await page.fileOf(await imageBytes({ lazy: true, crashed: false }))
-    const disk = await page.openOn(file)
-    await disk.write(0, new Uint8Array(200_000).fill(9))
-    await disk.writeZeroes(65536, 65536)
-    await disk.discard(131072, 65536)
-    await disk.flush()
-    const bytes = new Uint8Array(2)
-    await disk.read(65535, bytes)
-    expect([...bytes]).toEqual([9, 0])
-    await disk.close()
-  })
+  test.each(['a sound image', 'an image with a data file'])(
+    '%s is opened, read, written, zeroed, discarded, flushed and closed',
+    async (name) => {
+      const data = name === 'a sound image' ? undefined : page.fileOf(new Uint8Array(2 ** 20))
+      const bytesOf = async () =>
+        data
+          ? toBytes(await createImage({ size: 2 ** 20, data_file: 'x' }, await emptyDisk()))
+          : imageBytes({ lazy: true, crashed: false })
+      const disk = await page.openOn(page.fileOf(await bytesOf()), false, data)
+      await disk.write(0, new Uint8Array(200_000).fill(9))
+      await disk.writeZeroes(65536, 65536)
+      await disk.discard(131072, 65536)
+      await disk.flush()
+      const bytes = new Uint8Array(2)
+      await disk.read(65535, bytes)
+      expect([...bytes]).toEqual([9, 0])
+      await disk.close()
+    },
+  )
 
   test.each<[string, (disk: BlockNode) => Promise<unknown>]>([
     ['a check', (disk) => disk.check({ repair: 'all' })],

@@ -7,6 +7,7 @@ import type { Header } from '../format/header.ts'
 import { Image } from '../image/image.ts'
 import { readHeader, readTables } from '../image/read-header.ts'
 import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
+import { DataFileStore } from '../store/data-file-store.ts'
 import { ImageStore } from '../store/image-store.ts'
 import { loadMaintenance } from './load-part.ts'
 
@@ -28,14 +29,13 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const settings = resolveSettings(context, context.options, header, geometry)
   const { l1, refcountTable } = await readTables(file, header)
   const dataFile = await openDataFile(context, header)
-  const late = dataFile && (await loadMaintenance())
   const image = new Image({
     settings,
     header,
     geometry,
     file,
     hasDataFile: dataFile !== undefined,
-    storeOf: (of) => (late ? new late.DataFileStore(of, dataFile) : new ImageStore(of)),
+    storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
     l1,

@@ -19,12 +19,12 @@ import type { CacheSettings, ImageSettings } from '../image/image.ts'
 
 /** Whole seconds, up to C's `unsigned int`. */
 const cleanInterval: OptionType<number> = {
-  ...integer('Clean unused cache entries after this time (in seconds)'),
+  ...integer(),
   parse(value, key) {
     const tooBig = new BlockError('EINVAL', 'Cache clean interval too big')
     // Negative numbers count from 2^64 down, and are refused as too large for a number.
     if (/^\s*-\s*0*[1-9]/.test(String(value))) throw tooBig
-    const seconds = integer('').parse(value, key)
+    const seconds = integer().parse(value, key)
     if (seconds > 0xffff_ffff) throw tooBig
     return seconds
   },
@@ -34,9 +34,9 @@ const cleanInterval: OptionType<number> = {
 const MAX_RESERVE = 2 ** 20
 
 const refcountReserve: OptionType<number> & { readonly default: number } = {
-  ...integer('Raise the refcounts of this many clusters ahead of their use (0: none)', 0),
+  ...integer('', 0),
   parse(value, key) {
-    const clusters = integer('').parse(value, key)
+    const clusters = integer().parse(value, key)
     if (clusters > MAX_RESERVE)
       throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
     return clusters
@@ -46,32 +46,40 @@ const refcountReserve: OptionType<number> & { readonly default: number } = {
 /** Bytes: enough that flushes for this reason are rare, and too little to fill a disk. */
 const FREED_CLUSTERS = 16 * 2 ** 20
 
-/** The option table of the driver. */
+/** The option table of the driver. No program prints it, so what the options do is said here: pages load the table. */
 export const runtimeOptions = {
-  lazyRefcounts: bool('Postpone refcount updates'),
+  /** Postpone refcount updates. */
+  lazyRefcounts: bool(),
+  /** Raise the refcounts of this many clusters ahead of their use; 0: none. */
   refcountReserve,
-  freedClustersSize: size('Flush when more than this much of freed clusters waits for it', FREED_CLUSTERS),
-  passDiscardRequest: bool('Pass guest discard requests to the layer below'),
-  passDiscardSnapshot: bool('Generate discard requests when snapshot related space is freed'),
-  passDiscardOther: bool('Generate discard requests when other clusters are freed'),
-  'encrypt.format': text('Format of the encryption'),
-  'encrypt.keySecret': text('ID of the secret'),
-  cacheSize: size('Maximum combined metadata (L2 tables and refcount blocks) cache size'),
-  l2CacheSize: size('Maximum L2 table cache size'),
-  l2CacheEntrySize: size('Size of each entry in the L2 cache'),
-  refcountCacheSize: size('Maximum refcount block cache size'),
+  /** Bytes: flush when more than this much of freed clusters waits for it. */
+  freedClustersSize: size('', FREED_CLUSTERS),
+  /** Pass guest discards to the layer below; discard there what snapshots, or anything else, gave up. */
+  passDiscardRequest: bool(),
+  passDiscardSnapshot: bool(),
+  passDiscardOther: bool(),
+  'encrypt.format': text(),
+  /** ID of the secret. */
+  'encrypt.keySecret': text(),
+  /** Bytes: all metadata in memory, or each kind of tables; and a slice of L2 tables. */
+  cacheSize: size(),
+  l2CacheSize: size(),
+  l2CacheEntrySize: size(),
+  refcountCacheSize: size(),
+  /** Seconds after which unused tables are dropped from memory. */
   cacheCleanInterval: cleanInterval,
-  overlapCheck: text('Selects which overlap checks to perform from a range of templates'),
-  'overlapCheck.template': text('Selects which overlap checks to perform from a range of templates'),
-  'overlapCheck.mainHeader': bool('Check for unintended writes into the main qcow2 header'),
-  'overlapCheck.activeL1': bool('Check for unintended writes into the active L1 table'),
-  'overlapCheck.activeL2': bool('Check for unintended writes into an active L2 table'),
-  'overlapCheck.refcountTable': bool('Check for unintended writes into the refcount table'),
-  'overlapCheck.refcountBlock': bool('Check for unintended writes into a refcount block'),
-  'overlapCheck.snapshotTable': bool('Check for unintended writes into the snapshot table'),
-  'overlapCheck.inactiveL1': bool('Check for unintended writes into an inactive L1 table'),
-  'overlapCheck.inactiveL2': bool('Check for unintended writes into an inactive L2 table'),
-  'overlapCheck.bitmapDirectory': bool('Check for unintended writes into the bitmap directory'),
+  /** Which structures are guarded against unintended writes: a template, and exceptions from it. */
+  overlapCheck: text(),
+  'overlapCheck.template': text(),
+  'overlapCheck.mainHeader': bool(),
+  'overlapCheck.activeL1': bool(),
+  'overlapCheck.activeL2': bool(),
+  'overlapCheck.refcountTable': bool(),
+  'overlapCheck.refcountBlock': bool(),
+  'overlapCheck.snapshotTable': bool(),
+  'overlapCheck.inactiveL1': bool(),
+  'overlapCheck.inactiveL2': bool(),
+  'overlapCheck.bitmapDirectory': bool(),
 } as const
 
 /** Options that a reopen may change: all. */

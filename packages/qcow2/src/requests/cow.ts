@@ -1,12 +1,5 @@
 /** The data of newly allocated clusters: the guest's write, and around it copies of the old content. */
-import {
-  alignDown,
-  alignUp,
-  type BlockChild,
-  backingIsZero,
-  type NewClusters,
-  writeWithCopies,
-} from '@vmblock/block-core'
+import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
 import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
@@ -77,11 +70,8 @@ export function writeReserved(image: Image, reserved: Reserved, from: Uint8Array
   const { start, end } = spanOf(image, reserved)
   /** Host offsets minus guest offsets. */
   const shift = hostOffset - alignDown(offset, image.geometry.clusterSize)
-  const data: Pick<BlockChild, 'write'> = {
-    write: (host, bytes) => image.store.write(host, bytes, host - shift),
-  }
   const clusters: NewClusters = {
-    data: data as BlockChild, // only written to
+    data: { write: (host, bytes) => image.store.write(host, bytes, host - shift) },
     announceTo: image.file,
     start,
     end,

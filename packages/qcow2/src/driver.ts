@@ -13,10 +13,9 @@ import {
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
+import type { CreateOptions } from './maintenance/create-options.ts'
 import { loadMaintenance } from './open/load-part.ts'
 import { becomeWritable, openImage } from './open/open-image.ts'
-import { amendOptions } from './options/amend-options.ts'
-import { createOptions } from './options/create-options.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
 import { flushImage, settleImage } from './requests/flush.ts'
@@ -123,7 +122,7 @@ function probe(head: Uint8Array): number {
 /** Makes a qcow2 driver with other codecs than the default one. */
 export const createQcow2Driver = ({
   codecs = {},
-}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, typeof createOptions> =>
+}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, CreateOptions> =>
   defineDriver({
     name: 'qcow2',
     kind: 'format',
@@ -131,8 +130,8 @@ export const createQcow2Driver = ({
     mutableOptions: MUTABLE_OPTIONS,
     keepOptions,
     children: { file: storage, backing: cow, 'data-file': data },
-    createOptions,
-    amendOptions,
+    creation: async () => (await loadMaintenance()).creation,
+    amendOptions: async () => (await loadMaintenance()).amendOptions,
     probe,
     async open(context: OpenContext<RuntimeOptions>) {
       const image = await openImage(context, codecs)
@@ -140,8 +139,6 @@ export const createQcow2Driver = ({
         ? operations(image)
         : (await loadMaintenance()).describedImage(image, context.nodeName)
     },
-    checkCreate: async (options) => (await loadMaintenance()).checkCreation(options),
-    create: async (context) => (await loadMaintenance()).createQcow2(context),
   })
 
 /** The qcow2 driver. */

@@ -20,7 +20,7 @@ import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } fro
 import { discard } from './requests/discard.ts'
 import { flushImage, settleImage } from './requests/flush.ts'
 import { read } from './requests/read.ts'
-import { isCrammed, isForWantOfRoom, makeRoom } from './requests/room.ts'
+import { isCrammed, isForWantOfRoom, makeRoom, rescue } from './requests/room.ts'
 import { blockStatus } from './requests/status.ts'
 import { write } from './requests/write.ts'
 import { writeZeroes } from './requests/zero.ts'
@@ -36,8 +36,6 @@ const ZERO_FLAGS = new Set(['mayUnmap', 'noFallback'] as const)
 /** The operations of one open image. */
 function operations(image: Image): NodeOps {
   const { clusterSize, subclusterSize } = image.geometry
-  image.writeAgain = async (failed, offset, from) =>
-    (await rescue(failed.error)).writeAgain(image, failed, offset, from)
   return {
     limits: { writeZeroesAlignment: subclusterSize, discardAlignment: clusterSize },
     ...(image.header.version >= 3 ? { zeroFlags: ZERO_FLAGS } : {}),
@@ -77,19 +75,9 @@ async function withRoom<T>(image: Image, run: () => Promise<T>): Promise<T> {
     return await run()
   } catch (error) {
     if (!isForWantOfRoom(error)) throw error
-    return (await rescue(error)).tryAgain(image, { error, released, tries: 0 }, run)
+    return (await rescue(image, error)).tryAgain(image, { error, released, tries: 0 }, run)
   }
 }
-
-/**
- * Loads the code that repeats a request that failed with `error`.
- *
- * @throws `error` if the code cannot be loaded
- */
-const rescue = (error: unknown): ReturnType<typeof loadMaintenance> =>
-  loadMaintenance().catch(() => {
-    throw error
-  })
 
 /** Block status from the tables; if the image is mostly holes, the file is asked about its data, too. */
 async function statusOf(image: Image, offset: number, bytes: number): Promise<BlockStatus> {

@@ -3,7 +3,7 @@
  * fails, the header in memory stays as it was. All others only read the header.
  */
 import type { BlockChild } from '@vmblock/block-core'
-import { type Header, serializeHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { type HeaderFields, headerFieldBytes } from '../format/header-layout.ts'
 import type { Roots } from './roots.ts'
 
@@ -19,6 +19,8 @@ export interface HeaderOwner {
   readonly geometry: { readonly clusterSize: number }
   readonly roots: Roots
   flushFile(): Promise<void>
+  /** Headers are rarely written as a whole. @throws BlockError EIO if the code cannot be loaded */
+  loadMaintenance(): Promise<{ serializeHeader(header: Header, clusterSize: number): Uint8Array }>
 }
 
 /** The only writer of a header, on disk and in memory. */
@@ -52,9 +54,11 @@ export class HeaderWriter {
    * Changes fields of any kind: rewrites the used part of the header cluster, with extensions and name of the
    * backing file, durably.
    *
-   * @throws BlockError ENOSPC if it does not fit in one cluster; the error of the file
+   * @throws BlockError ENOSPC if it does not fit in one cluster; EIO if the code for it cannot be loaded: then nothing
+   *   has changed; the error of the file
    */
   async rewrite(fields: Partial<Header>, afterFailure?: AfterFailure): Promise<void> {
+    await this.#image.loadMaintenance()
     await this.#durably(() => this.#writeWhole({ ...this.header, ...fields }), afterFailure)
     this.assume(fields)
   }
@@ -83,7 +87,8 @@ export class HeaderWriter {
   }
 
   async #writeWhole(header: Header): Promise<void> {
-    const { file, geometry } = this.#image
+    const { file, geometry, loadMaintenance } = this.#image
+    const { serializeHeader } = await loadMaintenance()
     await file.write(0, serializeHeader(header, geometry.clusterSize))
   }
 

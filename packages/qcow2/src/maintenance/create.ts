@@ -13,11 +13,12 @@ import {
 import { noExtensions } from '../format/extensions.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
-import { type Header, serializeHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { V2_LENGTH, V3_LENGTH } from '../format/header-layout.ts'
 import { entryHi, entryLo, setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_BACKING_NAME, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import { refcountAccess } from '../format/refcount-width.ts'
+import { serializeHeader } from '../format/serialize-header.ts'
 import { type CreateOptions, type CreateOptionValues, createOptions } from './create-options.ts'
 import { type CreateSettings, settingsOf } from './create-settings.ts'
 

@@ -5,6 +5,9 @@
 
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
+export { describeUnknown } from '../format/feature-names.ts'
+export { parseRareExtension } from '../format/rare-extensions.ts'
+export { serializeHeader } from '../format/serialize-header.ts'
 export { tryAgain, writeAgain } from '../requests/try-again.ts'
 export { loadSnapshotMetadata } from '../snapshots/snapshot-metadata.ts'
 export { listSnapshots } from '../snapshots/snapshots.ts'

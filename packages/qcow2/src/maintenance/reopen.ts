@@ -2,7 +2,9 @@
  * Reopening an image: one that becomes read-only is left clean, one that becomes writable is repaired first.
  */
 import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
+import { describeUnknown } from '../format/feature-names.ts'
 import { Incompatible } from '../format/features.ts'
+import { parseRareExtension } from '../format/rare-extensions.ts'
 import type { Image } from '../image/image.ts'
 import { readHeader, readTables } from '../image/read-header.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
@@ -64,7 +66,10 @@ export async function prepareReopen(
  */
 async function refreshImage(image: Image): Promise<void> {
   const { file, header } = image
-  const fresh = await readHeader(file, image.settings.checkMode)
+  const fresh = await readHeader(file, image.settings.checkMode, async () => ({
+    describeUnknown,
+    parseRareExtension,
+  }))
   const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
     (field) => fresh[field] === header[field],
   )

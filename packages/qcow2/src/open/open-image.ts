@@ -19,7 +19,7 @@ import { loadMaintenance } from './load-part.ts'
  */
 export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
   const file = await context.requireChild('file')
-  const header = await readHeader(file, context.checkMode)
+  const header = await readHeader(file, context.checkMode, loadMaintenance)
   refuseUnsupported(header, context)
   const { options } = context
   if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
@@ -40,7 +40,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     events: context.events,
     l1,
     refcountTable,
-    snapshotMetadata: async (of) => (await loadMaintenance()).loadSnapshotMetadata(of),
+    loadMaintenance,
   })
   const { backingFile, extensions } = header
   image.backing = await context.child(
@@ -91,8 +91,8 @@ export async function becomeWritable(image: Image): Promise<void> {
     })
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
   const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
-  // Writes will need to know where the tables of snapshots are.
-  if (header.nbSnapshots > 0) await loadMaintenance()
+  // Writes will need to know where the tables of snapshots are; and the header may have to be written.
+  if (header.nbSnapshots > 0 || keptAutoclear(header) !== header.autoclear) await loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
   await repair?.repairDirty(image)
@@ -100,8 +100,8 @@ export async function becomeWritable(image: Image): Promise<void> {
 
 /** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
 async function clearAutoclear(image: Image): Promise<void> {
-  const { header } = image
-  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
-  if (kept === header.autoclear) return
-  await image.headerWriter.rewrite({ autoclear: kept }, 'either is valid')
+  const autoclear = keptAutoclear(image.header)
+  if (autoclear !== image.header.autoclear) await image.headerWriter.rewrite({ autoclear }, 'either is valid')
 }
+
+const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps

@@ -5,7 +5,7 @@
  * Requests go straight to the root, unless something holds them back: a change of the graph, a reopen of the root, or
  * an error policy that has stopped the handle. Then they wait here, not at the root, which may be another one afterwards.
  */
-import { type Bytes, isCount } from '../base/arguments.ts'
+import { type Bytes, isCount, wrongValue } from '../base/arguments.ts'
 import { Emitter } from '../base/emitter.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
@@ -21,14 +21,17 @@ import { registerNode } from '../graph/known-nodes.ts'
 import type { LinkedNode, NodeUser } from '../graph/links.ts'
 import { goneError, isFailure } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
-import { type ErrorPolicy, REPORT_ALL, type TakenAction } from './error-policy.ts'
+import type { ErrorPolicy, TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
-import { counters, type DiskStatistics, type RequestKind } from './statistics.ts'
+import { counters, type DiskStatistics, REQUEST_KINDS, type RequestKind } from './statistics.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadWatch = loadOnce('error policies and latencies', () => import('./request-watch.ts'))
 
 /** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
+/** Until another policy is set. */
+const REPORT_ALL: ErrorPolicy = { read: 'report', write: 'report' }
+
 const PASSED_ON = ['resize', 'corrupt', 'repair', 'warn', 'close'] as const satisfies (keyof NodeEvents)[]
 
 /** Turns of the microtask queue that a result takes at most from the root to the caller of the handle. */
@@ -119,7 +122,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
 
   async #watched(): Promise<RequestWatch> {
     const { RequestWatch } = await loadWatch()
-    this.#watch ??= new RequestWatch()
+    this.#watch ??= new RequestWatch(REQUEST_KINDS, REPORT_ALL, wrongValue)
     return this.#watch
   }
 

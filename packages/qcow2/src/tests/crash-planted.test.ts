@@ -147,8 +147,7 @@ const BUGS: readonly PlantedBug[] = [
     workload: alone(
       'mixed',
       on(lazy, {
-        flush: (changes, step) =>
-          changes.some(isDirtyBit) && step !== 'l2_update' && step !== 'flush_to_os',
+        flush: (changes, step) => changes.some(isDirtyBit) && step !== 'l2_update' && step !== 'flush_to_os',
       }),
       mixed,
     ),

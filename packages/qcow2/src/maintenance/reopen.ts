@@ -7,6 +7,7 @@ import { Incompatible } from '../format/features.ts'
 import { parseRareExtension } from '../format/rare-extensions.ts'
 import type { Image } from '../image/image.ts'
 import { readHeader, readTables } from '../image/read-header.ts'
+import { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
 import { settleImage } from '../requests/flush.ts'
 
@@ -23,7 +24,10 @@ export async function prepareReopen(
 ): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
   const unmap = request.unmap ?? image.settings.passDiscard.request
-  const next = mutableSettings(options, image.header, image.geometry, unmap)
+  const next = mutableSettings(options, image.header, image.geometry, unmap, {
+    chosenCaches,
+    chosenOverlapCheck,
+  })
   const wasWritable = image.writable
   const willWrite = !request.readOnly
   if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)

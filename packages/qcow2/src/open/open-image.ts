@@ -26,7 +26,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
-  const settings = resolveSettings(context, context.options, header, geometry)
+  const settings = await resolveSettings(context, header, geometry, loadMaintenance)
   const { l1, refcountTable } = await readTables(file, header)
   const dataFile = await openDataFile(context, header)
   const image = new Image({

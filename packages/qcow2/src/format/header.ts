@@ -7,9 +7,9 @@ import { type HeaderExtensions, parseExtensions, type RareHeaderCode } from './e
 import { Incompatible, KNOWN_INCOMPATIBLE } from './features.ts'
 import { geometryOf, l1EntriesFor, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS } from './geometry.ts'
 import {
+  COMPRESSION_TYPE_AT,
   type HeaderV2,
   type HeaderV3,
-  headerAdditional,
   headerV2,
   headerV3,
   MAGIC,
@@ -102,8 +102,7 @@ function readVersion3(bytes: Uint8Array, version: number): HeaderV3 {
 }
 
 function readCompressionType(bytes: Uint8Array, { headerLength, incompatible }: HeaderV3): CompressionType {
-  const { compressionType } = headerAdditional.fields
-  const number = headerLength > V3_MIN_LENGTH ? bytes[V3_MIN_LENGTH + compressionType.at]! : 0
+  const number = headerLength > COMPRESSION_TYPE_AT ? bytes[COMPRESSION_TYPE_AT]! : 0
   const type = COMPRESSION_TYPES[number]
   if (type === undefined) throw new BlockError('ENOTSUP', `qcow2: unknown compression type: ${number}`)
   const flagged = (incompatible & Incompatible.compression) !== 0n
@@ -196,25 +195,16 @@ export async function parseHeader(
     throw new BlockError('ENOTSUP', `Unsupported qcow2 feature(s): ${names}`)
   }
   checkTables(v2, v3, checkMode)
-  const { cryptMethod } = v2
-  const context = { clusterSize, cryptMethod, autoclear: v3.autoclear }
+  const context = { clusterSize, cryptMethod: v2.cryptMethod, autoclear: v3.autoclear }
   const extensions = await parseExtensions(area, v3.headerLength, extensionsEnd, context, loadRare)
   const backingFile = readBackingFile(area, v2, clusterSize)
 
+  const { magic: _, backingFileSize: __, ...fields } = v2
   return {
-    version: v2.version,
+    ...fields,
+    ...v3,
     backingFileOffset: backingFile === undefined ? undefined : v2.backingFileOffset,
     backingFile,
-    clusterBits: v2.clusterBits,
-    size: v2.size,
-    cryptMethod,
-    l1Size: v2.l1Size,
-    l1TableOffset: v2.l1TableOffset,
-    refcountTableOffset: v2.refcountTableOffset,
-    refcountTableClusters: v2.refcountTableClusters,
-    nbSnapshots: v2.nbSnapshots,
-    snapshotsOffset: v2.snapshotsOffset,
-    ...v3,
     compressionType,
     unknownFields: area.slice(V3_LENGTH, Math.max(V3_LENGTH, v3.headerLength)),
     extensions,

@@ -1,6 +1,6 @@
 /** The kinds of metadata in an image file, as overlap checks distinguish them. */
 
-/** Kinds of metadata, as bits of a set. */
+/** Kinds of metadata, as bits of a set. Their names (overlap.ts) are in this order. */
 export const Metadata = {
   mainHeader: 1,
   activeL1: 2,

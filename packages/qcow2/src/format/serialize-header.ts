@@ -4,7 +4,7 @@ import { encodeName } from './encode-name.ts'
 import { ExtensionType, type HeaderExtensions } from './extensions.ts'
 import { FEATURE_NAMES, type FeatureName, featureTable } from './feature-names.ts'
 import { COMPRESSION_TYPES, type Header } from './header.ts'
-import { headerV2, headerV3, MAGIC, V2_LENGTH, V3_LENGTH, V3_MIN_LENGTH } from './header-layout.ts'
+import { COMPRESSION_TYPE_AT, headerV2, headerV3, MAGIC, V2_LENGTH, V3_LENGTH } from './header-layout.ts'
 import { bitmapsLayout, luksLayout } from './rare-extensions.ts'
 
 /** An extension with its type and length, padded to 8 bytes. */
@@ -76,7 +76,7 @@ export function serializeHeader(header: Header, clusterSize: number): Uint8Array
   })
   if (version >= 3) {
     headerV3.write(bytes, { ...header, headerLength: V3_LENGTH + kept.length }, V2_LENGTH)
-    bytes[V3_MIN_LENGTH] = COMPRESSION_TYPES.indexOf(header.compressionType)
+    bytes[COMPRESSION_TYPE_AT] = COMPRESSION_TYPES.indexOf(header.compressionType)
   }
   let at = fixed
   for (const part of [...parts, name]) {

@@ -1,6 +1,7 @@
 /** Reads the structures from which all others are found: header, L1 table, refcount table. */
-import type { BlockChild } from '@vmblock/block-core'
+import { type BlockChild, BlockError } from '@vmblock/block-core'
 import type { RareHeaderCode } from '../format/extensions.ts'
+import { Incompatible } from '../format/features.ts'
 import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'
 
 /** Reads and checks the header. @throws BlockError as {@link parseHeader}, or the error of the file */
@@ -29,4 +30,10 @@ export async function readTables(
     await file.read(header.refcountTableOffset, refcountTable)
   }
   return { l1, refcountTable }
+}
+
+/** @throws BlockError EACCES for an image that is marked corrupt: only a repair may write to it */
+export function requireSound({ incompatible }: Header, nodeName: string): void {
+  if ((incompatible & Incompatible.corrupt) !== 0n)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
 }

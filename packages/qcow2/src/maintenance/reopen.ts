@@ -6,7 +6,7 @@ import { describeUnknown } from '../format/feature-names.ts'
 import { Incompatible } from '../format/features.ts'
 import { parseRareExtension } from '../format/rare-extensions.ts'
 import type { Image } from '../image/image.ts'
-import { readHeader, readTables } from '../image/read-header.ts'
+import { readHeader, readTables, requireSound } from '../image/read-header.ts'
 import { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
 import { settleImage } from '../requests/flush.ts'
@@ -30,10 +30,7 @@ export async function prepareReopen(
   })
   const wasWritable = image.writable
   const willWrite = !request.readOnly
-  if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
-      node: image.settings.nodeName,
-    })
+  if (willWrite) requireSound(image.header, image.settings.nodeName)
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
     await settleImage(image)
     await image.dirtyBit.clear()

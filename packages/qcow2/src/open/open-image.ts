@@ -5,7 +5,7 @@ import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Image } from '../image/image.ts'
-import { readHeader, readTables } from '../image/read-header.ts'
+import { readHeader, readTables, requireSound } from '../image/read-header.ts'
 import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
 import { DataFileStore } from '../store/data-file-store.ts'
 import { ImageStore } from '../store/image-store.ts'
@@ -20,7 +20,7 @@ import { loadMaintenance } from './load-part.ts'
 export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
   const file = await context.requireChild('file')
   const header = await readHeader(file, context.checkMode, loadMaintenance)
-  refuseUnsupported(header, context)
+  if (!context.readOnly && !context.checkMode) requireSound(header, context.nodeName)
   const { options } = context
   if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
     (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
@@ -52,14 +52,6 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   return image
 }
 
-function refuseUnsupported(
-  header: Header,
-  { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>,
-): void {
-  if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
-}
-
 async function openDataFile(
   context: OpenContext<RuntimeOptions>,
   header: Header,
@@ -85,10 +77,7 @@ async function openDataFile(
  */
 export async function becomeWritable(image: Image): Promise<void> {
   const { header } = image
-  if ((header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
-      node: image.settings.nodeName,
-    })
+  requireSound(header, image.settings.nodeName)
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
   const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
   // Writes will need to know where the tables of snapshots are; and the header may have to be written.

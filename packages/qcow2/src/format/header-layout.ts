@@ -77,10 +77,14 @@ function offsetsOf() {
 /**
  * The bytes of some fields, as they lie in the file.
  *
- * @param values of neighbours on disk, in any order
+ * @param values of these fields, and perhaps of others
+ * @param fields has the names of neighbours on disk, in any order; default: those of `values`
  * @throws Error if there is another field between them
  */
-export function headerFieldBytes(values: HeaderFields): {
+export function headerFieldBytes(
+  values: { readonly [Name in keyof HeaderFields]: HeaderFields[Name] | undefined },
+  fields: object = values,
+): {
   readonly offset: number
   readonly bytes: Uint8Array
 } {
@@ -88,12 +92,12 @@ export function headerFieldBytes(values: HeaderFields): {
   let offset = -1
   let end = 0
   let length = 0
-  for (const [fields, base] of [
+  for (const [all, base] of [
     [headerV2.fields, 0],
     [headerV3.fields, V2_LENGTH],
   ] as const)
-    for (const [name, field] of Object.entries(fields) as [keyof HeaderFields, Field<unknown>][]) {
-      if (!(name in values)) continue
+    for (const [name, field] of Object.entries(all) as [keyof HeaderFields, Field<unknown>][]) {
+      if (!(name in fields)) continue
       field.set(viewOf(header), base, values[name])
       if (offset < 0) offset = base + field.at
       end = base + field.at + field.width

@@ -21,10 +21,7 @@ class Disk {
   readonly steps: string[] = []
   readonly bytes = serializeHeader(header(), CLUSTER)
   readonly geometry = { clusterSize: CLUSTER }
-  readonly roots: Roots = new Roots({
-    header: () => this.writer.writeAgain(),
-    refcountTable: async () => undefined,
-  })
+  readonly roots = new Roots()
   readonly writer = new HeaderWriter(this, header())
   fails: 'write' | 'flush' | undefined
   /** Called in the middle of a flush. */
@@ -122,6 +119,28 @@ test('a rewritten header has its name and extensions, too', async () => {
   disk.fails = 'write'
   await expect(disk.writer.rewrite({ backingFile: 'third' })).rejects.toThrow('failed')
   expect(disk.writer.header.backingFile).toBe('other')
+})
+
+test('a header whose code cannot be loaded stays as it is, and nothing has to be written again', async () => {
+  const disk = new Disk()
+  disk.loadMaintenance = () => Promise.reject(new Error('offline'))
+  await expect(disk.writer.rewrite({ backingFile: 'other' })).rejects.toThrow('offline')
+  await disk.roots.writeUnsure()
+  expect(disk.steps).toEqual([])
+  expect(disk.writer.header).toEqual(header())
+})
+
+test('fields whose write failed are written again without that code', async () => {
+  const disk = new Disk()
+  disk.loadMaintenance = () => Promise.reject(new Error('offline'))
+  disk.fails = 'flush'
+  await expect(disk.writer.change({ l1TableOffset: 5 * CLUSTER, l1Size: 9 })).rejects.toThrow('failed')
+  await expect(disk.writer.setFeature(Incompatible.corrupt, true)).rejects.toThrow('failed')
+  disk.fails = undefined
+  disk.steps.length = 0
+  await disk.roots.writeUnsure()
+  expect(disk.steps).toEqual(['write 36 12', 'write 72 8'])
+  expect(await disk.stored).toEqual(header())
 })
 
 test('an assumed field is only in memory, and gone after a failure', async () => {

@@ -9,7 +9,7 @@ import type { Roots } from './roots.ts'
 
 /**
  * What follows a write that failed, when the disk may hold the old header or the new one: the next flush
- * writes the header again (roots.ts), or both are valid and nothing has to be done.
+ * writes what was changed again (roots.ts), or both are valid and nothing has to be done.
  */
 export type AfterFailure = 'write again' | 'either is valid'
 
@@ -58,14 +58,12 @@ export class HeaderWriter {
    *   has changed; the error of the file
    */
   async rewrite(fields: Partial<Header>, afterFailure?: AfterFailure): Promise<void> {
-    await this.#image.loadMaintenance()
-    await this.#durably(() => this.#writeWhole({ ...this.header, ...fields }), afterFailure)
+    const { file, geometry, loadMaintenance } = this.#image
+    const { serializeHeader } = await loadMaintenance()
+    const write = (header: Header): Promise<void> =>
+      file.write(0, serializeHeader(header, geometry.clusterSize))
+    await this.#durably(write, fields, afterFailure)
     this.assume(fields)
-  }
-
-  /** Writes the header as it is in memory. Does not flush. @throws the error of the file */
-  writeAgain(): Promise<void> {
-    return this.#writeWhole(this.header)
   }
 
   /** Changes fields in memory alone: the disk has them already, or may have them. */
@@ -82,22 +80,23 @@ export class HeaderWriter {
   }
 
   #writeFields(fields: HeaderFields, afterFailure: AfterFailure | undefined): Promise<void> {
-    const { offset, bytes } = headerFieldBytes(fields)
-    return this.#durably(() => this.#image.file.write(offset, bytes), afterFailure)
+    const write = (header: Header): Promise<void> => {
+      const { offset, bytes } = headerFieldBytes(header, fields)
+      return this.#image.file.write(offset, bytes)
+    }
+    return this.#durably(write, fields, afterFailure)
   }
 
-  async #writeWhole(header: Header): Promise<void> {
-    const { file, geometry, loadMaintenance } = this.#image
-    const { serializeHeader } = await loadMaintenance()
-    await file.write(0, serializeHeader(header, geometry.clusterSize))
-  }
-
-  async #durably(write: () => Promise<void>, afterFailure: AfterFailure = 'write again'): Promise<void> {
+  async #durably(
+    write: (header: Header) => Promise<void>,
+    fields: Partial<Header>,
+    afterFailure: AfterFailure = 'write again',
+  ): Promise<void> {
     const { roots } = this.#image
     const change = async (): Promise<void> => {
-      await write()
+      await write({ ...this.header, ...fields })
       await this.#image.flushFile()
     }
-    await (afterFailure === 'write again' ? roots.change('header', change) : change())
+    await (afterFailure === 'write again' ? roots.change(change, () => write(this.header)) : change())
   }
 }

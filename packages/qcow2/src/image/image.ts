@@ -117,7 +117,7 @@ export class Image {
   readonly refcounts: RefcountAccess
   l2Tables: TableCache
   refblocks: TableCache
-  readonly roots: Roots
+  readonly roots = new Roots()
   readonly headerWriter: HeaderWriter
   readonly dirtyBit: DirtyBit
   readonly corruption: Corruption
@@ -172,16 +172,6 @@ export class Image {
     this.l1 = new ResidentTable(parts.l1)
     this.refcountTable = new ResidentTable(parts.refcountTable)
     this.refcounts = refcountAccess(geometry.refcountOrder)
-    this.roots = new Roots({
-      header: () => this.headerWriter.writeAgain(),
-      refcountTable: () =>
-        this.writeResident(
-          this.refcountTable,
-          header.refcountTableOffset,
-          0,
-          this.refcountTable.bytes.length,
-        ),
-    })
     this.headerWriter = new HeaderWriter(this, header)
     this.fileLength = new FileLength(file, geometry.clusterSize, () => this.flushFile())
     this.dirtyBit = new DirtyBit(this)

@@ -1,5 +1,6 @@
 /** The extensions that few images have: of bitmaps, and of LUKS encryption. */
 import { BlockError, be, layout } from '@vmblock/block-core'
+import { decimal } from './decimal.ts'
 import {
   type BitmapsExtension,
   type ExtensionContext,
@@ -8,7 +9,7 @@ import {
 } from './extensions.ts'
 import { Autoclear } from './features.ts'
 import { MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS } from './rare-limits.ts'
-import { decimal, wide64 } from './words.ts'
+import { wide64 } from './words.ts'
 
 // biome-ignore format: columns, as in the specification
 /** The bitmaps extension. */

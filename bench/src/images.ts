@@ -60,7 +60,7 @@ export async function createImage(
   size: number,
 ): Promise<void> {
   rmSync(path, { force: true })
-  await file.createPlace?.(parseOptions(file.options ?? {}, { filename: path }) as never, 0, 'off')
+  await file.createFile?.(parseOptions(file.options ?? {}, { filename: path }) as never, 0, 'off')
   const node = await openNode(environment, { driver: 'file', filename: path, cache: UNSAFE })
   await formatImage(environment.registry.get(format), node, { ...options, size })
   await node.close()

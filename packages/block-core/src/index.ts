@@ -98,10 +98,10 @@ export { unshareWrites } from './graph/permissions.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {
+  type CopyExtent,
   type CopyKind,
   CopyMap,
   type CopyMapOptions,
-  type CopyPlace,
   type CopyRange,
   type CopySource,
 } from './jobs/copy-map.ts'

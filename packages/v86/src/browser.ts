@@ -37,15 +37,15 @@ import { type EventSource, flushOn } from './machine/flush-on.ts'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
 import { contentOf, requireDisk, requireHost, requireWorker } from './sources/check-source.ts'
-import type { OpenedPlace, SourceKit } from './sources/open-source.ts'
+import type { SourceFile, SourceKit } from './sources/open-source.ts'
 import type {
   BlobSource,
   DiskSource,
+  ImageSource,
   IndexedDbSource,
   MemorySource,
   OpfsSource,
   OverlaySource,
-  PlaceSource,
   UrlSource,
 } from './sources/source.ts'
 
@@ -88,7 +88,7 @@ export const browserEnvironment = (
 const kitOf = (environment: OpenEnvironment): SourceKit => ({
   environment,
   imageDriver: qcow2 as AnyDriver,
-  place: (source) => placeOf(environment, source),
+  fileOf: (source) => fileOf(environment, source),
   checkSize: checkDiskSize,
 })
 
@@ -154,15 +154,15 @@ function plainSource(source: BrowserDiskSource): DiskSource {
   return source as DiskSource
 }
 
-function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace {
+function fileOf(environment: OpenEnvironment, source: ImageSource): SourceFile {
   if ('blob' in source) return { bytes: { driver: 'blob', blob: source.blob }, readOnly: true }
-  if ('url' in source) return urlPlace(source)
-  if ('opfs' in source) return opfsPlace(environment, source)
+  if ('url' in source) return urlFile(source)
+  if ('opfs' in source) return opfsFile(environment, source)
   if ('indexeddb' in source) {
     const { indexeddb: filename, lockTimeout } = source
     const bytes = { driver: 'indexeddb', filename, ...(lockTimeout !== undefined && { lockTimeout }) }
-    const create: OpenedPlace['create'] = () =>
-      indexedDb.createPlace!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
+    const create: SourceFile['create'] = () =>
+      indexedDb.createFile!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
     return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
   }
   if (!('memory' in source))
@@ -177,17 +177,17 @@ function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace
   return { bytes, readOnly }
 }
 
-function urlPlace({ url, readAhead, cacheSize, ...rest }: UrlSource): OpenedPlace {
+function urlFile({ url, readAhead, cacheSize, ...rest }: UrlSource): SourceFile {
   const { timeout, retries, ignoreValidators, fetch } = rest
   const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, ignoreValidators, fetch }
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   return { bytes: { driver: 'http', url: String(url), ...Object.fromEntries(given) }, readOnly: true }
 }
 
-function opfsPlace(environment: OpenEnvironment, source: OpfsSource): OpenedPlace {
+function opfsFile(environment: OpenEnvironment, source: OpfsSource): SourceFile {
   const { opfs: filename, lockTimeout = 2000, worker } = source
   const bytes = { driver: 'opfs', filename, 'lock-timeout': lockTimeout, ...(worker && { worker }) }
-  const create: OpenedPlace['create'] = () => opfs.createPlace!({ filename, lockTimeout, worker }, 0, 'off')
+  const create: SourceFile['create'] = () => opfs.createFile!({ filename, lockTimeout, worker }, 0, 'off')
   void removeLeftovers()
   return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
 }

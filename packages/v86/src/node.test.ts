@@ -313,7 +313,7 @@ describe('v86Disk in Node', () => {
     )
   })
 
-  it('says which places are for browsers', async () => {
+  it('says which sources are for browsers', async () => {
     for (const source of [{ opfs: 'x' }, { url: 'http://localhost/x' }, { blob: new Blob([]) }])
       await expect(v86Disk(source as never)).rejects.toThrow('browsers')
   })

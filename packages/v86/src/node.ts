@@ -26,8 +26,8 @@ import { qcow2 } from '@vmblock/qcow2'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
 import { contentOf, requireHost } from './sources/check-source.ts'
-import type { OpenedPlace, SourceKit } from './sources/open-source.ts'
-import type { FileSource, MemorySource, OverlaySource, PlaceSource } from './sources/source.ts'
+import type { SourceFile, SourceKit } from './sources/open-source.ts'
+import type { FileSource, ImageSource, MemorySource, OverlaySource } from './sources/source.ts'
 
 /** The sources of a disk in Node.js; a string is a path, a `URL` must be a `file:` URL. */
 export type NodeDiskSource =
@@ -75,15 +75,15 @@ export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions =
   const kit: SourceKit = {
     environment: nodeEnvironment(host),
     imageDriver: qcow2 as AnyDriver,
-    place: placeOf,
+    fileOf: fileOf,
     checkSize: checkDiskSize,
   }
   const named = typeof source === 'string' || source instanceof URL ? { file: source } : source
   return diskOfSource(kit, named, settings)
 }
 
-function placeOf(source: PlaceSource): OpenedPlace {
-  if ('file' in source) return filePlace(pathOf(source.file))
+function fileOf(source: ImageSource): SourceFile {
+  if ('file' in source) return hostFile(pathOf(source.file))
   if (!('memory' in source))
     throw new BlockError('ENOTSUP', `the place is one for browsers: { ${Object.keys(source).join(', ')} }`)
   const content = contentOf(source)
@@ -124,7 +124,7 @@ function realDirectory(path: string): string {
   }
 }
 
-function filePlace(filename: string): OpenedPlace {
+function hostFile(filename: string): SourceFile {
   return {
     // Always a path, even if it begins like a protocol.
     bytes: {
@@ -145,6 +145,6 @@ function filePlace(filename: string): OpenedPlace {
         throw fromHostError(error, `Could not open '${filename}'`)
       }
     },
-    create: () => file.createPlace!(parseOptions(file.options!, { filename }), 0, 'off'),
+    create: () => file.createFile!(parseOptions(file.options!, { filename }), 0, 'off'),
   }
 }

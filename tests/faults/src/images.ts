@@ -82,7 +82,7 @@ export async function takesDirect(path: string): Promise<boolean> {
 
 /** Makes an image file. */
 export async function createImage(path: string, { format, create }: Kind, size: number): Promise<void> {
-  await file.createPlace!({ filename: path } as never, 0, 'off')
+  await file.createFile!({ filename: path } as never, 0, 'off')
   const node = await openNode(environment, { driver: 'file', filename: path })
   try {
     await formatImage(environment.registry.get(format), node, { ...create, size })

@@ -265,7 +265,7 @@ describe('a size that is not told', () => {
     expectSame(await toBytes(node), content)
   })
 
-  it('is too large where every place is in the file', async () => {
+  it('is too large where every offset is in the file', async () => {
     const endless: Answer = (from, to) => {
       const last = to || from
       return part(new Uint8Array(last - from + 1), `bytes ${from}-${last}/*`)

@@ -70,7 +70,7 @@ export interface CreateContext<C> {
 }
 
 /** A file that was newly made. */
-export interface CreatedPlace {
+export interface CreatedFile {
   /**
    * Removes the file, and everything else that was made for it. It must be closed.
    *
@@ -95,17 +95,17 @@ export interface BlockDriver<
    */
   checkCreate?(options: OptionValues<C>): Promise<void>
   /**
-   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `placeOptions` are
+   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `fileOptions` are
    * parsed. If it fails, no new file is left behind.
    *
    * @returns the means to remove a new file; undefined if the file existed before
    */
-  createPlace?(
+  createFile?(
     options: OptionValues<O>,
     size: number,
     preallocation: Preallocation,
-    placeOptions?: Readonly<Record<string, unknown>>,
-  ): Promise<CreatedPlace | undefined>
+    fileOptions?: Readonly<Record<string, unknown>>,
+  ): Promise<CreatedFile | undefined>
 }
 
 /** A driver with any options, as a registry holds it. */

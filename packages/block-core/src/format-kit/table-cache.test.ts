@@ -109,9 +109,9 @@ describe('a table cache', () => {
           model[at] = value
         } else if (kind < 15) {
           // Concurrent readers see the same values.
-          const places = [at, ...Array.from({ length: 5 }, () => random.int(0, model.length))]
-          const seen = await Promise.all(places.map((place) => get(cache, place)))
-          expect(seen).toEqual(places.map((place) => model[place]))
+          const indexes = [at, ...Array.from({ length: 5 }, () => random.int(0, model.length))]
+          const seen = await Promise.all(indexes.map((index) => get(cache, index)))
+          expect(seen).toEqual(indexes.map((index) => model[index]))
         } else if (kind < 16) {
           const start = at - (at % SLICE)
           cache.drop(start, SLICE)
@@ -135,7 +135,7 @@ describe('a table cache', () => {
     },
   )
 
-  test('writes the sectors that changed, in the order of their places', async () => {
+  test('writes the sectors that changed, in the order of their offsets', async () => {
     const { log, cache: make } = await disk()
     const cache = make()
     await put(cache, 5 * SLICE + 600, 1)

@@ -9,7 +9,7 @@ import { ScratchFiles } from './scratch-files.ts'
 const scratch = new ScratchFiles()
 let fd: number
 beforeAll(() => {
-  fd = openSync(scratch.place(new Uint8Array(4 * 2 ** 20)), 'r+')
+  fd = openSync(scratch.newFile(new Uint8Array(4 * 2 ** 20)), 'r+')
 })
 afterAll(() => {
   closeSync(fd)

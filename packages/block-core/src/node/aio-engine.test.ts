@@ -91,7 +91,7 @@ const BLOCK = 4096
 const content = (): Uint8Array => new Uint8Array(64 * BLOCK).map((_, index) => (index >> 12) + 1)
 
 function engineOn(kernel: Kernel, slots = 128): { engine: DirectEngine; fd: number; path: string } {
-  const path = scratch.place(content())
+  const path = scratch.newFile(content())
   const queue = new AioQueue(kernel, { slots, now: () => time })
   return { engine: new DirectEngine(BLOCK, { queue }), fd: openSync(path, 'r+'), path }
 }

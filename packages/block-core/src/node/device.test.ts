@@ -71,7 +71,7 @@ describe('what is no device', () => {
     )
 
   it('is refused by name', async () => {
-    const path = scratch.place(new Uint8Array(512))
+    const path = scratch.newFile(new Uint8Array(512))
     expect(await refusal('host_device', path)).toBe(
       `'host_device' driver requires '${path}' to be either a character or block device`,
     )
@@ -81,7 +81,7 @@ describe('what is no device', () => {
   })
 
   it.skipIf(!isLinux)('is a file only where it is one, and holds nothing up', async () => {
-    const fifo = scratch.place()
+    const fifo = scratch.newFile()
     execFileSync('mkfifo', [fifo])
     for (const name of [fifo, scratch.directory, '/dev/null'])
       expect(await refusal('file', name)).toBe(`'file' driver requires '${name}' to be a regular file`)

@@ -8,7 +8,7 @@ import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
-const place = (content?: string | Uint8Array): string => scratch.place(content)
+const newFile = (content?: string | Uint8Array): string => scratch.newFile(content)
 const takesDirect = await scratch.takesDirect()
 
 /** An engine whose writes wait until they are released. */
@@ -42,7 +42,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
 
 describe('size', () => {
   it('makes room for zeroes beyond the end without writing them', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path, {}, { hostCalls: {} })
     await node.writeZeroes(3, 50_000_000, { noFallback: true })
     expect(node.size).toBe(50_000_003)
@@ -54,7 +54,7 @@ describe('size', () => {
   })
 
   it('does not cut off what a write beyond the end adds meanwhile', async () => {
-    const path = place('')
+    const path = newFile('')
     const { engine, release } = heldEngine()
     const node = await openFile(path, {}, { makeEngine: () => engine })
     const write = node.write(10_000, new Uint8Array(100).fill(7))
@@ -71,7 +71,7 @@ describe('size', () => {
   })
 
   it('knows its size after a write that failed half way', async () => {
-    const path = place('')
+    const path = newFile('')
     const real = makeEngine('threads')
     const engine: IoEngine = {
       pread: (fd, into, offset) => real.pread(fd, into, offset),
@@ -90,7 +90,7 @@ describe('size', () => {
   })
 
   it('grows and shrinks, with preallocation as QEMU has it', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path)
     for (const preallocation of ['full', 'falloc'] as const) {
       await node.truncate(node.size + 3_000_001, { preallocation })
@@ -111,7 +111,7 @@ describe('size', () => {
   })
 
   it.runIf(takesDirect)('preallocates an odd length under O_DIRECT', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path, { cache: { direct: true } })
     await node.truncate(1_000_001, { preallocation: 'full' })
     await node.close()
@@ -129,7 +129,7 @@ describe('a write beyond the end that fails', () => {
         throw new BlockError('ENOSPC', 'full')
       },
     }
-    const node = await openFile(place('abc'), {}, { makeEngine: () => full })
+    const node = await openFile(newFile('abc'), {}, { makeEngine: () => full })
     const write = failure(node.ops.write!(10_000, new Uint8Array(100), {}))
     const resize = node.ops.truncate!(20_000, {})
     expect(await write).toMatchObject({ code: 'ENOSPC' })
@@ -158,7 +158,7 @@ describe('flush', () => {
 
   it('fails for good once it failed: the host may have dropped the data', async () => {
     const { engine, calls } = failingOnce()
-    const node = await openFile(place('x'), {}, { makeEngine: () => engine })
+    const node = await openFile(newFile('x'), {}, { makeEngine: () => engine })
     await expect(node.ops.flush?.()).rejects.toMatchObject({ code: 'EIO' })
     await expect(node.ops.flush?.()).rejects.toMatchObject({ code: 'EIO' })
     expect(calls()).toBe(1)
@@ -168,7 +168,7 @@ describe('flush', () => {
 
 describe('end of life', () => {
   it('a crash keeps the descriptor while a request uses it, then releases it', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const { engine, release } = heldEngine()
     const node = await openFile(path, {}, { makeEngine: () => engine })
     const write = failure(node.write(0, new Uint8Array([88])))
@@ -184,7 +184,7 @@ describe('end of life', () => {
   })
 
   it.each(['sync', 'threads', 'adaptive'])('aio=%s: nothing reaches the file after a crash', async (aio) => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path, { aio })
     const { ops } = node
     await node.crash()
@@ -209,7 +209,7 @@ describe('reopen', () => {
   })
 
   it('changes to another descriptor on commit, and back to nothing on abort', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path, { 'read-only': true })
     const { ops } = node
     await expect(ops.write!(0, new Uint8Array([88]), {})).rejects.toBeInstanceOf(BlockError)
@@ -227,7 +227,7 @@ describe('reopen', () => {
   })
 
   it.runIf(takesDirect)('turns O_DIRECT on and off', async () => {
-    const node = await openFile(place('abc'))
+    const node = await openFile(newFile('abc'))
     expect(node.ops.limits?.requestAlignment).toBe(1)
     await (await node.ops.prepareReopen!(request({ direct: true }))).commit()
     expect(node.ops.limits?.requestAlignment).toBeGreaterThan(1)
@@ -240,7 +240,7 @@ describe('reopen', () => {
   })
 
   it('refuses another file under the same name, and options that cannot change', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path)
     await expect(node.ops.prepareReopen!(request({ options: { aio: 'sync' } }))).rejects.toThrow(
       `Cannot change the option 'aio'`,

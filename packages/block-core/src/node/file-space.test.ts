@@ -8,12 +8,12 @@ import { openFile, ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
-const place = (content?: string | Uint8Array): string => scratch.place(content)
+const newFile = (content?: string | Uint8Array): string => scratch.newFile(content)
 
 describe('with a host that has more system calls', () => {
   it('finds holes, punches them and zeroes ranges', async () => {
     const calls: string[] = []
-    const path = place(new Uint8Array(100_000).fill(1))
+    const path = newFile(new Uint8Array(100_000).fill(1))
     const node = await openFile(
       path,
       { discard: 'unmap' },
@@ -58,7 +58,7 @@ describe('with a host that has more system calls', () => {
       asked++
       return Promise.reject(Object.assign(new Error('no'), { code: 'EOPNOTSUPP' }))
     }
-    const path = place(new Uint8Array(1000).fill(1))
+    const path = newFile(new Uint8Array(1000).fill(1))
     const node = await openFile(path, {}, { hostCalls: { zeroRange } })
     await node.writeZeroes(0, 100)
     await node.writeZeroes(100, 100)
@@ -85,7 +85,7 @@ describe('zeroes without writing', () => {
       zeroRange: call('zeroRange'),
       allocate: call('allocate'),
     }
-    const path = place(new Uint8Array(4096).fill(1))
+    const path = newFile(new Uint8Array(4096).fill(1))
     const node = await openFile(path, { discard: 'unmap' }, { hostCalls })
     for (let round = 0; round < 2; round++)
       await node
@@ -141,7 +141,7 @@ describe('the status of a file', () => {
       punchHole: async () => {},
       zeroRange: async () => {},
     }
-    const node = await openFile(place(new Uint8Array(100_000)), { discard: 'unmap' }, { hostCalls })
+    const node = await openFile(newFile(new Uint8Array(100_000)), { discard: 'unmap' }, { hostCalls })
     const look = async (offset: number): Promise<[bytes: number, seeks: number]> => {
       seeks = 0
       return [(await node.blockStatus(offset, 60_000)).bytes, seeks]
@@ -165,7 +165,7 @@ describe('the status of a file', () => {
 
   it('is data where the host cannot tell', async () => {
     const hostCalls = { seekData: failing('EINVAL'), seekHole: failing('EINVAL') }
-    const node = await openFile(place(new Uint8Array(1000)), {}, { hostCalls })
+    const node = await openFile(newFile(new Uint8Array(1000)), {}, { hostCalls })
     expect(await node.blockStatus(0, 1000)).toEqual({ bytes: 1000, allocated: true, data: true, zero: false })
     await node.close()
   })
@@ -185,8 +185,8 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
     'aio=%s: moves bytes between files, and lets one grow',
     async (aio) => {
       const content = numbers()
-      const source = await openFile(place(content), { aio, 'read-only': true })
-      const target = await openFile(place(new Uint8Array(1000)), { aio })
+      const source = await openFile(newFile(content), { aio, 'read-only': true })
+      const target = await openFile(newFile(new Uint8Array(1000)), { aio })
       await target.copyRange(500, 700_001, source, 12_345)
       expect(target.size).toBe(700_501)
       const expected = Buffer.concat([Buffer.alloc(500), content.subarray(12_345, 12_345 + 700_001)])
@@ -202,8 +202,8 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
   )
 
   it('is durable after a flush, like a write', async () => {
-    const source = await openFile(place(numbers()))
-    const target = await openFile(place(''))
+    const source = await openFile(newFile(numbers()))
+    const target = await openFile(newFile(''))
     let flushes = 0
     const { flush } = target.ops
     target.ops.flush = () => {
@@ -221,8 +221,8 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
 describe('where the host cannot copy', () => {
   const copy = async (copyRange: HostCalls['copyRange']): Promise<unknown> => {
     const parts = { hostCalls: copyRange ? { copyRange } : {} }
-    const source = await openFile(place(new Uint8Array(8192)), {}, parts)
-    const target = await openFile(place(new Uint8Array(8192)), {}, parts)
+    const source = await openFile(newFile(new Uint8Array(8192)), {}, parts)
+    const target = await openFile(newFile(new Uint8Array(8192)), {}, parts)
     const errors: unknown[] = []
     target.on('io-error', ({ error }) => errors.push(error))
     const outcome = await target.copyRange(0, 8192, source, 0).then(
@@ -243,7 +243,7 @@ describe('where the host cannot copy', () => {
   })
 
   it('makes room for zeroes beyond the end all the same', async () => {
-    const path = place('abc')
+    const path = newFile('abc')
     const node = await openFile(path, { discard: 'unmap' })
     await node.writeZeroes(3, 50_000_000, { mayUnmap: true })
     expect(node.size).toBe(50_000_003)

@@ -9,7 +9,7 @@ import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
-const place = (content?: string | Uint8Array): string => scratch.place(content)
+const newFile = (content?: string | Uint8Array): string => scratch.newFile(content)
 const takesDirect = await scratch.takesDirect()
 
 /** Numbers from 0 up to a bound, the same ones for the same seed. */
@@ -37,7 +37,7 @@ const MODES: readonly (readonly [name: string, options: RawOptions])[] = [
 describe('bytes', () => {
   it.each(MODES)('%s: a thousand random requests leave what a byte array has', async (_, options) => {
     const SIZE = 600_000
-    const path = place(new Uint8Array(12_345).fill(0xee))
+    const path = newFile(new Uint8Array(12_345).fill(0xee))
     // O_DIRECT may end the file at the next full block.
     const model = new Uint8Array(SIZE + 4096)
     model.fill(0xee, 0, 12_345)
@@ -72,7 +72,7 @@ describe('bytes', () => {
   })
 
   it.each(MODES)('%s: 64 requests at once, large and small, do not mix', async (_, options) => {
-    const path = place('')
+    const path = newFile('')
     const node = await openFile(path, options)
     const pieces = Array.from({ length: 64 }, (__, index) =>
       new Uint8Array(index % 3 === 0 ? 262_144 : 4096).fill(index + 1),
@@ -86,7 +86,7 @@ describe('bytes', () => {
   })
 
   it.each(MODES)('%s: reads beyond the end give zeroes', async (_, options) => {
-    const node = await openFile(place('abc'), { ...options, 'read-only': true })
+    const node = await openFile(newFile('abc'), { ...options, 'read-only': true })
     const into = new Uint8Array(8).fill(0xff)
     await node.read(1, into)
     expect([...into]).toEqual([98, 99, 0, 0, 0, 0, 0, 0])
@@ -99,12 +99,12 @@ describe('bytes', () => {
 
 describe('opening', () => {
   it('says what QEMU says of a missing file, a directory and a device', async () => {
-    const missing = place()
+    const missing = newFile()
     await expect(openFile(missing)).rejects.toMatchObject({
       code: 'ENOENT',
       message: `Could not open '${missing}': No such file or directory`,
     })
-    const folder = place()
+    const folder = newFile()
     mkdirSync(folder)
     await expect(openFile(folder)).rejects.toMatchObject({
       code: 'EISDIR',
@@ -121,7 +121,7 @@ describe('opening', () => {
   })
 
   it.skipIf(process.getuid?.() === 0)('says what QEMU says of a file that may not be written', async () => {
-    const path = place('x')
+    const path = newFile('x')
     chmodSync(path, 0o444)
     await expect(openFile(path)).rejects.toMatchObject({
       code: 'EACCES',
@@ -130,7 +130,7 @@ describe('opening', () => {
   })
 
   it('refuses options that it cannot honour', async () => {
-    const path = place('x')
+    const path = newFile('x')
     await expect(openFile(path, { locking: 'on' }, { hostCalls: {} })).rejects.toMatchObject({
       code: 'ENOTSUP',
       message:
@@ -150,14 +150,14 @@ describe('opening', () => {
   })
 
   it('opens for reading alone when asked to', async () => {
-    const node = await openFile(place('x'), { 'read-only': true })
+    const node = await openFile(newFile('x'), { 'read-only': true })
     // The core refuses first; the host would refuse too.
     await expect(node.ops.write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
     await node.close()
   })
 
   it('is not held up by a pipe that nobody writes', async () => {
-    const path = place()
+    const path = newFile()
     execFileSync('mkfifo', [path])
     await expect(openFile(path, { 'read-only': true })).rejects.toThrow('to be a regular file')
   })
@@ -167,31 +167,31 @@ describe('creating', () => {
   const options = (filename: string) => ({ filename, aio: 'adaptive', locking: 'auto' }) as const
 
   it('makes a file of a size, or empties one, and allocates its first block only', async () => {
-    const path = place('something that was there before')
-    await file.createPlace?.(options(path), 1_048_576, 'off')
+    const path = newFile('something that was there before')
+    await file.createFile?.(options(path), 1_048_576, 'off')
     const { size, blocks } = statSync(path)
     expect(size).toBe(1_048_576)
     expect(blocks * 512).toBeLessThanOrEqual(8192)
     expect(readFileSync(path).every((byte) => byte === 0)).toBe(true)
-    await file.createPlace?.(options(path), 0, 'off')
+    await file.createFile?.(options(path), 0, 'off')
     expect(statSync(path).size).toBe(0)
-    await file.createPlace?.(options(path), 100_000, 'full')
+    await file.createFile?.(options(path), 100_000, 'full')
     expect(statSync(path).blocks * 512).toBeGreaterThanOrEqual(100_000)
     expect(descriptorsOf(path)).toBe(0)
   })
 
   it('says what QEMU says when it cannot', async () => {
-    await expect(file.createPlace?.(options(scratch.directory), 0, 'off')).rejects.toMatchObject({
+    await expect(file.createFile?.(options(scratch.directory), 0, 'off')).rejects.toMatchObject({
       code: 'EISDIR',
       message: `Could not create '${scratch.directory}': Is a directory`,
     })
-    const path = join(place(), 'x')
-    await expect(file.createPlace?.(options(path), 0, 'off')).rejects.toMatchObject({
+    const path = join(newFile(), 'x')
+    await expect(file.createFile?.(options(path), 0, 'off')).rejects.toMatchObject({
       code: 'ENOENT',
       message: `Could not create '${path}': No such file or directory`,
     })
-    const kept = place('kept')
-    await expect(file.createPlace?.(options(kept), 10, 'metadata')).rejects.toThrow(
+    const kept = newFile('kept')
+    await expect(file.createFile?.(options(kept), 10, 'metadata')).rejects.toThrow(
       'Unsupported preallocation mode: metadata',
     )
     expect(readFileSync(kept, 'latin1')).toBe('kept')

@@ -1,7 +1,7 @@
 /** The `file` driver: a regular file of the host, through Node's file system. */
 import { constants } from 'node:fs'
 import { BlockError } from '../base/errors.ts'
-import { type CreatedPlace, defineDriver, type OpenContext } from '../contract/driver.ts'
+import { type CreatedFile, defineDriver, type OpenContext } from '../contract/driver.ts'
 import type { ReopenRequest } from '../contract/node-ops.ts'
 import { filePreallocation } from '../contract/preallocation.ts'
 import type { DriverEvents } from '../contract/reports.ts'
@@ -51,7 +51,7 @@ type FileOptions = OptionValues<typeof fileOptions>
  * the file system in an ioctl, and ignores a file system that does not know it. `nocow` is another such
  * ioctl, made if koffi is installed; QEMU ignores its result, too.
  */
-const placeOptions = {
+const newFileOptions = {
   nocow: bool('Turn off copy-on-write (valid only on btrfs)'),
   preallocation: filePreallocation,
   extent_size_hint: size('Extent size hint for the image file, 0 to disable'),
@@ -60,7 +60,7 @@ const placeOptions = {
 const MAX_EXTENT_SIZE_HINT = 2 ** 32 - 1
 
 /** @throws BlockError EINVAL */
-function checkPlaceOptions({ extent_size_hint: hint = 0 }: OptionValues<typeof placeOptions>): void {
+function checkFileOptions({ extent_size_hint: hint = 0 }: OptionValues<typeof newFileOptions>): void {
   if (hint > MAX_EXTENT_SIZE_HINT) throw new BlockError('EINVAL', 'Extent size hint is too large')
 }
 
@@ -163,14 +163,14 @@ export async function openFileNode(
  * @returns an object that removes the file again; undefined if it existed before
  * @throws BlockError EBUSY, or the host's error: then a file that was created is removed again
  */
-export async function withPlace(
+export async function withNewFile(
   driver: FileKind,
   options: FileOptions,
   { hostCalls, ownLocks }: CompleteParts,
-  use: (place: { readonly fd: number; readonly size: number }) => Promise<void>,
-): Promise<CreatedPlace | undefined> {
+  use: (file: { readonly fd: number; readonly size: number }) => Promise<void>,
+): Promise<CreatedFile | undefined> {
   const filename = requireFilename(driver, options, hostCalls)
-  const { fd, stats, size, isNew } = await openPlace(driver, filename)
+  const { fd, stats, size, isNew } = await openForCreation(driver, filename)
   let unlock: (() => void) | undefined
   try {
     if (options.locking !== 'off') {
@@ -188,7 +188,7 @@ export async function withPlace(
   return isNew ? { remove: () => removeFile(filename) } : undefined
 }
 
-async function openPlace(driver: FileKind, filename: string) {
+async function openForCreation(driver: FileKind, filename: string) {
   if (driver !== 'file') {
     const device = await openFile(filename, {
       driver,
@@ -220,7 +220,7 @@ export const fileDriver = (given: FileDriverParts = {}) => {
     takesPaths: true,
     pathOfUrl,
     options: fileOptions,
-    placeOptions,
+    createFileOptions: newFileOptions,
 
     parseFilename(filename) {
       return { filename: pathName(filename.startsWith('file:') ? filename.slice('file:'.length) : filename) }
@@ -228,16 +228,16 @@ export const fileDriver = (given: FileDriverParts = {}) => {
 
     open: (context) => openFileNode('file', context, parts),
 
-    async createPlace(options, size, fallback, more = {}) {
-      const place = more as OptionValues<typeof placeOptions>
-      const preallocation = place.preallocation ?? fallback
-      checkPlaceOptions(place)
+    async createFile(options, size, fallback, more = {}) {
+      const given = more as OptionValues<typeof newFileOptions>
+      const preallocation = given.preallocation ?? fallback
+      checkFileOptions(given)
       requirePreallocation(preallocation)
-      return withPlace('file', options, parts, async ({ fd }) => {
+      return withNewFile('file', options, parts, async ({ fd }) => {
         await ftruncate(fd, 0)
         // Only after the file was emptied: content keeps its copy-on-write state. Failure is ignored, as in
         // QEMU: most file systems lack this.
-        if (place.nocow) await parts.hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
+        if (given.nocow) await parts.hostCalls.noCopyOnWrite?.(fd).catch(() => undefined)
         await resizeFile(
           { fd, alignment: 1, engine: makeEngine('threads') },
           0,

@@ -38,7 +38,7 @@ describe.runIf(isDirect && systemCalls.aio !== undefined)('the queue of Linux AI
 
   it('goes with the last file that is open with O_DIRECT, whatever is asked of it last', async () => {
     const before = [eventFds(), rings()]
-    const open = () => openFile(scratch.place(new Uint8Array(65536)), { cache: { direct: true } })
+    const open = () => openFile(scratch.newFile(new Uint8Array(65536)), { cache: { direct: true } })
     for (let round = 0; round < 20; round++) {
       const [a, b] = [await open(), await open()]
       expect([eventFds(), rings()]).toEqual([before[0]! + 1, before[1]! + 1])
@@ -57,7 +57,7 @@ describe.runIf(isDirect && systemCalls.aio !== undefined)('the queue of Linux AI
   it('goes when the file is reopened without O_DIRECT', async () => {
     const { reopenNode } = await import('../open/reopen.ts')
     const before = [eventFds(), rings()]
-    const node = await openFile(scratch.place(new Uint8Array(65536)), { cache: { direct: true } })
+    const node = await openFile(scratch.newFile(new Uint8Array(65536)), { cache: { direct: true } })
     await reopenNode(node, { cache: { direct: false } })
     expect([eventFds(), rings()]).toEqual(before)
     await reopenNode(node, { cache: { direct: true } })
@@ -67,9 +67,9 @@ describe.runIf(isDirect && systemCalls.aio !== undefined)('the queue of Linux AI
 })
 
 describe.runIf(isLinux)('failed openings', () => {
-  it('leave no descriptor, no name and no place', async () => {
+  it('leave no descriptor, no name and no identity', async () => {
     const environment = { registry: new DriverRegistry([file]), host: nodeHost() }
-    const path = scratch.place(new Uint8Array(4096))
+    const path = scratch.newFile(new Uint8Array(4096))
     const tries = [
       { driver: 'file', filename: `${path}-missing` },
       { driver: 'file', filename: scratch.directory },
@@ -102,7 +102,7 @@ const BUSY = `
 describe.runIf(isLinux)('a worker that is terminated', () => {
   // The library relies on this: it opens descriptors only with fs.open.
   it('has its descriptors closed by Node, those that were just being opened too', async () => {
-    const path = scratch.place('x')
+    const path = scratch.newFile('x')
     for (let round = 0; round < 8; round++) {
       const worker = new Worker(BUSY, { eval: true, workerData: path })
       await new Promise<void>((resolve) => worker.once('online', () => resolve()))

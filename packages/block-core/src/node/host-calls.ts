@@ -28,7 +28,7 @@ export interface HostCalls {
    * `copy_file_range`: copies within the host. @returns the number of bytes copied: possibly fewer than
    * requested, and 0 at the end of the source
    */
-  copyRange?(from: FilePlace, to: FilePlace, bytes: number, where?: Where): Promise<number>
+  copyRange?(from: FilePosition, to: FilePosition, bytes: number, where?: Where): Promise<number>
   /** `ioctl(BLKDISCARD)`: discards a range of a block device. Whole blocks. */
   discardDevice?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>
   /** `ioctl(FS_IOC_SETFLAGS)`: turns off copy-on-write for an empty file (btrfs). */
@@ -40,7 +40,7 @@ export interface HostCalls {
 }
 
 /** An offset in an open file, in bytes. */
-export interface FilePlace {
+export interface FilePosition {
   readonly fd: number
   readonly offset: number
 }

@@ -10,7 +10,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import type { TruncateOptions } from '../contract/requests.ts'
 import { text } from '../text/options.ts'
 import { isDevicePath } from './device.ts'
-import { completeParts, type FileDriverParts, fileOptions, openFileNode, withPlace } from './file.ts'
+import { completeParts, type FileDriverParts, fileOptions, openFileNode, withNewFile } from './file.ts'
 import type { FileNode } from './file-node.ts'
 import type { HostCalls } from './host-calls.ts'
 
@@ -18,7 +18,7 @@ import type { HostCalls } from './host-calls.ts'
 const DISCARD_ALIGNMENT = 4096
 
 /** Options of a new image on a device, with QEMU's help text. */
-const placeOptions = {
+const newDeviceOptions = {
   preallocation: text('Preallocation mode (allowed values: off)'),
 }
 
@@ -33,7 +33,7 @@ export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDri
     prefixes: [name],
     takesPaths: true,
     options: fileOptions,
-    placeOptions,
+    createFileOptions: newDeviceOptions,
     // Only one of the two recognizes paths: both treat a device alike.
     ...(name === 'host_device' && { recognises: (path: string) => isDevicePath(path) }),
 
@@ -46,13 +46,13 @@ export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDri
       return deviceNode(await openFileNode(name, context, parts), parts.hostCalls)
     },
 
-    async createPlace(options, size, fallback, more = {}) {
+    async createFile(options, size, fallback, more = {}) {
       const preallocation = more['preallocation'] ?? fallback
       if (preallocation !== 'off')
         throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
       const what = `Protocol driver '${name}' does not support image creation, and opening the image failed`
       let tooSmall = false
-      await withPlace(name, options, parts, async (file) => {
+      await withNewFile(name, options, parts, async (file) => {
         tooSmall = size > file.size
       }).catch((error: unknown) => {
         const code = error instanceof BlockError ? error.code : 'EIO'

@@ -18,14 +18,14 @@ const environment = { registry: new DriverRegistry([file]), host: nodeHost() }
 
 describe('what the host says', () => {
   it('of a loop of links', async () => {
-    const loop = scratch.place()
+    const loop = scratch.newFile()
     symlinkSync(loop, loop)
     await expect(openNode(environment, { driver: 'file', filename: loop })).rejects.toMatchObject({
       code: 'ELOOP',
       message: `Could not open '${loop}': Too many levels of symbolic links`,
     })
     await expect(
-      file.createPlace!({ filename: loop, aio: 'adaptive', locking: 'auto' }, 0, 'off'),
+      file.createFile!({ filename: loop, aio: 'adaptive', locking: 'auto' }, 0, 'off'),
     ).rejects.toMatchObject({
       code: 'ELOOP',
       message: `Could not create '${loop}': Too many levels of symbolic links`,

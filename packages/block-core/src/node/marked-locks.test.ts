@@ -90,7 +90,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
   }
 
   it('keep writers from readers and writers, whatever the file is called, and leave nothing', async () => {
-    const path = scratch.place('x')
+    const path = scratch.newFile('x')
     const [symbolic, hard] = [`${path}.symbolic`, `${path}.hard`]
     symlinkSync(path, symbolic)
     linkSync(path, hard)
@@ -114,7 +114,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
   })
 
   it('let one thread of a process write, where processes may share it', async () => {
-    const path = scratch.place('x')
+    const path = scratch.newFile('x')
     await onFile(path, (fd) =>
       onFile(path, (other) => {
         // Two lock objects stand for two threads, each with its own copy of the module.
@@ -131,7 +131,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
   })
 
   it('end with the process that is killed', async () => {
-    const path = scratch.place('x')
+    const path = scratch.newFile('x')
     await onFile(path, async (fd) => {
       const lock = lockOn(fd)
       lock.prepare(WRITER).commit()
@@ -149,7 +149,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
   })
 
   it('hold on a file that nobody may write, in such a directory', async () => {
-    const path = scratch.place('x')
+    const path = scratch.newFile('x')
     chmodSync(path, 0o444)
     chmodSync(dirname(path), 0o555)
     try {
@@ -183,7 +183,7 @@ describe('a mark that is a file', () => {
 
 describe('a file node without locks of the host', () => {
   it('is locked by marks through reopens, and gives them back when it is closed or crashes', async () => {
-    const path = scratch.place(new Uint8Array(4096))
+    const path = scratch.newFile(new Uint8Array(4096))
     const mine = () => hostMarks.find('vmblock1_').filter((name) => name.includes(`_${process.pid}_`))
     const { reopenNode } = await import('../open/reopen.ts')
     for (const end of ['close', 'crash'] as const) {

@@ -15,7 +15,7 @@ export class ScratchFiles {
   #count = 0
 
   /** Makes a new host file with this content; without content, only its name. @returns the path */
-  place(content?: string | Uint8Array): string {
+  newFile(content?: string | Uint8Array): string {
     const path = join(this.directory, `file-${this.#count++}`)
     if (content !== undefined) writeFileSync(path, content)
     return path
@@ -24,7 +24,7 @@ export class ScratchFiles {
   /** Whether the file system supports O_DIRECT: without it, tests of O_DIRECT prove nothing. */
   async takesDirect(): Promise<boolean> {
     try {
-      const node = await openFile(this.place('x'), { cache: { direct: true } })
+      const node = await openFile(this.newFile('x'), { cache: { direct: true } })
       await node.close()
       return true
     } catch {

@@ -18,7 +18,7 @@ const isLinux = process.platform === 'linux'
 
 /** Opens a new file of blocks, each data ('x') or a hole (' '). */
 function fileOf(blocks: string): number {
-  const fd = openSync(scratch.place(''), 'r+')
+  const fd = openSync(scratch.newFile(''), 'r+')
   ftruncateSync(fd, blocks.length * BLOCK)
   for (const [index, kind] of [...blocks].entries())
     if (kind !== ' ') writeSync(fd, new Uint8Array(BLOCK).fill(1), 0, BLOCK, index * BLOCK)
@@ -89,7 +89,7 @@ describe.runIf(has && isLinux).each(['here', 'pool'] as const)('on a file, %s', 
   })
 
   it('zeroes and allocates beyond the end, where the file system can', async () => {
-    const path = scratch.place(new Uint8Array(BLOCK).fill(1))
+    const path = scratch.newFile(new Uint8Array(BLOCK).fill(1))
     const fd = openSync(path, 'r+')
     const zeroed = await codeOf(here.zeroRange!(fd, 0, 4096, where))
     if (zeroed === 'done') {
@@ -117,7 +117,7 @@ describe.runIf(has && isLinux).each(['here', 'pool'] as const)('on a file, %s', 
   it('names what fails', async () => {
     expect(await codeOf(here.punchHole!(999_999, 0, 1, where))).toBe('EBADF')
     expect(await codeOf(here.seekData!(999_999, 0, where))).toBe('EBADF')
-    const fd = openSync(scratch.place('abc'), 'r')
+    const fd = openSync(scratch.newFile('abc'), 'r')
     expect(await codeOf(here.punchHole!(fd, 0, 1, where))).toBe('EBADF')
     expect(await codeOf(here.allocate!(fd, 0, 0, where))).toBe('EINVAL')
     closeSync(fd)
@@ -135,7 +135,7 @@ describe.runIf(has && isLinux)('more than koffi takes', () => {
 
 describe.runIf(here.aio !== undefined && constants.O_DIRECT !== undefined)('asynchronous requests', () => {
   it('read and write, several by one call, and name what fails', async () => {
-    const path = scratch.place(new Uint8Array(3 * BLOCK).fill(3))
+    const path = scratch.newFile(new Uint8Array(3 * BLOCK).fill(3))
     const flags = constants.O_RDWR | ((await scratch.takesDirect()) ? constants.O_DIRECT : 0)
     const fd = openSync(path, flags)
     const queue = here.aio!.open(4)
@@ -166,7 +166,7 @@ describe.runIf(here.aio !== undefined && constants.O_DIRECT !== undefined)('asyn
 
 describe.runIf(here.locks !== undefined)('locks', () => {
   it('belong to the open file: another descriptor of this process sees them, and closing that loses none', () => {
-    const path = scratch.place('')
+    const path = scratch.newFile('')
     const [one, two] = [openSync(path, 'r'), openSync(path, 'r')]
     const locks = here.locks!
     locks.share(one, 100)

@@ -103,7 +103,7 @@ describe('two copies of the library', () => {
     await expect(theirs.openNode(environment(theirs), { driver: 'file', filename })).rejects.toMatchObject({
       code: 'EBUSY',
     })
-    await expect(theirs.file.createPlace!({ filename } as never, 0, 'off')).rejects.toMatchObject({
+    await expect(theirs.file.createFile!({ filename } as never, 0, 'off')).rejects.toMatchObject({
       code: 'EBUSY',
     })
     await first.close()

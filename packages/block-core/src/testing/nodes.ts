@@ -13,7 +13,7 @@ import { GraphEdge } from '../graph/edge.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
-import type { NodeInit } from '../graph/placed-node.ts'
+import type { NodeInit } from '../graph/node-base.ts'
 import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** The options of a test node. */

@@ -134,7 +134,7 @@ describe('clusters that were decompressed', () => {
     expect(loads).toHaveLength(5)
   })
 
-  it('are not kept where their place became free while they were read', async () => {
+  it('are not kept where their clusters became free while they were read', async () => {
     const clusters = new DecompressedClusters(CLUSTER)
     let finish = (_: Uint8Array): void => undefined
     const first = clusters.get(CLUSTER, 512, () => new Promise((resolve) => (finish = resolve)))

@@ -93,7 +93,7 @@ describe('a change of fields', () => {
     [{ nbSnapshots: 1, snapshotsOffset: CLUSTER }, 60, 12],
     [{ refcountTableClusters: 1, l1TableOffset: 0, refcountTableOffset: 0 }, 40, 20],
     [{ snapshotsOffset: 0, incompatible: 0n }, 64, 16],
-  ])('to %o lies in one place', (fields, offset, bytes) => {
+  ])('to %o is one range', (fields, offset, bytes) => {
     expect(headerFieldBytes(fields)).toMatchObject({ offset, bytes: { length: bytes } })
   })
 

@@ -154,7 +154,7 @@ const turns = async (): Promise<void> => {
   for (let i = 0; i < 200; i++) await Promise.resolve()
 }
 
-describe('a cluster that keeps its place while it is zeroed', () => {
+describe('a guest cluster that keeps its host cluster while it is zeroed', () => {
   const prepared = async () => {
     const { node: file, hold } = await holding(await createImage({ size: 2 ** 20 }))
     const node = await open(file)

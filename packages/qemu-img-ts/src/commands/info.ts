@@ -9,7 +9,7 @@ import {
   type SnapshotInfo,
 } from '@vmblock/block-core'
 import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
-import { type ImageRequest, openBriefly, placeOf } from '../images/image.ts'
+import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
 
@@ -127,7 +127,7 @@ async function snapshotsOf(node: BlockNode): Promise<readonly SnapshotInfo[]> {
 
 function fullName(node: BlockNode, name: string): { readonly 'full-backing-filename'?: string } {
   try {
-    const full = resolveBackingFilename(placeOf(node), name)
+    const full = resolveBackingFilename(bottomFilename(node), name)
     return full === undefined ? {} : { 'full-backing-filename': full }
   } catch {
     // A relative name in an image that has no name itself.

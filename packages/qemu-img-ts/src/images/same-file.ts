@@ -4,7 +4,7 @@
  */
 import { type BlockNode, type OpenEnvironment, openNode, resolveBackingFilename } from '@vmblock/block-core'
 import { filenameToOptions } from '@vmblock/cli'
-import { placeOf } from './image.ts'
+import { bottomFilename } from './image.ts'
 
 /** Names of files by their identity (`NodeOps.identity`). */
 export type Files = Map<string, string>
@@ -60,7 +60,9 @@ export async function filesOfChain(
     for (const [identity, below] of filesOf(node)) files.set(identity, below)
     const { backingFilename, backingFormat } = await node.info()
     ;[filename, driver] = [
-      backingFilename === undefined ? undefined : resolveBackingFilename(placeOf(node), backingFilename),
+      backingFilename === undefined
+        ? undefined
+        : resolveBackingFilename(bottomFilename(node), backingFilename),
       backingFormat,
     ]
     await node.close()

@@ -146,7 +146,7 @@ describe('BlockReader', () => {
     expect(asked.length).toBe(40)
   })
 
-  it('does not ask again for less where a failure has nothing to do with the place, and tells each reader', async () => {
+  it('does not ask again for less where a failure has nothing to do with the offset, and tells each reader', async () => {
     const { asked, reader, end, read } = stage(8)
     const reads = [0, 1, 2].map((at) => reader.read(at, new Uint8Array(4)).catch((error: unknown) => error))
     await end(new BlockError('ETIMEDOUT', 'silence'))

@@ -1,4 +1,4 @@
-/** A node's place in the graph: its name, its children, its parents, and how it presents itself. */
+/** What a node is besides its requests: its name, children and parents, and how it presents itself. */
 import { EventEmitter } from 'eventemitter3'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -21,7 +21,7 @@ export interface NodeInit {
 }
 
 /** The part of a node that does not change while it is open. */
-export abstract class PlacedNode extends EventEmitter<NodeEvents> {
+export abstract class NodeBase extends EventEmitter<NodeEvents> {
   readonly name: string
   readonly driver: AnyDriver
   readonly filename: string

@@ -1,6 +1,6 @@
 /** Detection of a directory's file system. */
 import { expect, test } from 'vitest'
-import { fileSystemIn } from './places.ts'
+import { fileSystemIn } from './media.ts'
 
 const MOUNTS = `22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 23 22 0:5 / /dev rw - devtmpfs devtmpfs rw

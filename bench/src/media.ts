@@ -8,18 +8,18 @@ import { join } from 'node:path'
 import { atExit } from './cleanup.ts'
 
 /** The two kinds of directories. */
-export type PlaceKind = 'memory' | 'disk'
+export type MediumKind = 'memory' | 'disk'
 
 /** A directory for images, removed at the end. */
-export interface Place {
-  readonly kind: PlaceKind
+export interface Medium {
+  readonly kind: MediumKind
   readonly directory: string
   /** The type of its file system: `tmpfs`, `ext4`, ... */
   readonly fileSystem: string
 }
 
 /** Both directories. */
-export type Places = Readonly<Record<PlaceKind, Place>>
+export type Media = Readonly<Record<MediumKind, Medium>>
 
 /** Bytes that the images of a whole run need at a time. */
 export const SPACE_NEEDED = 4 * 2 ** 30
@@ -63,7 +63,7 @@ function freeBytes(directory: string): number {
   }
 }
 
-function openPlace(kind: PlaceKind, parent: string): Place {
+function openMedium(kind: MediumKind, parent: string): Medium {
   const directory = mkdtempSync(join(parent, 'vmblock-bench-'))
   atExit(() => rmSync(directory, { recursive: true, force: true }))
   return { kind, directory, fileSystem: fileSystemOf(directory) }
@@ -77,18 +77,18 @@ function openPlace(kind: PlaceKind, parent: string): Place {
  * too small
  * @param warn receives warnings
  */
-export function openPlaces(
+export function openMedia(
   disk: string | undefined,
   memory: string | undefined,
   warn: (line: string) => void,
-): Places {
-  const onDisk = openPlace('disk', disk ?? tmpdir())
+): Media {
+  const onDisk = openMedium('disk', disk ?? tmpdir())
   if (isInMemory(onDisk.fileSystem))
-    warn(`${onDisk.directory} is in memory: a flush costs nothing there; --dir names another place`)
+    warn(`${onDisk.directory} is in memory: a flush costs nothing there; --dir names another directory`)
   let parent = memory ?? MEMORY_DIRECTORY
   if (freeBytes(parent) < SPACE_NEEDED && memory === undefined) {
     warn(`${parent} has no room for the images: all of them are on ${onDisk.fileSystem}`)
     parent = disk ?? tmpdir()
   }
-  return { disk: onDisk, memory: openPlace('memory', parent) }
+  return { disk: onDisk, memory: openMedium('memory', parent) }
 }

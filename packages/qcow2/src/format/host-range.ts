@@ -1,4 +1,4 @@
-/** Where things are in the image file. */
+/** Ranges of the image file. */
 
 /** Host bytes. */
 export interface HostRange {
@@ -6,8 +6,8 @@ export interface HostRange {
   readonly bytes: number
 }
 
-/** What snapshots keep in the file. */
-export interface SnapshotPlaces {
+/** The ranges that snapshots keep in the file. */
+export interface SnapshotRanges {
   readonly table: readonly HostRange[]
   /** Their L1 tables, in order. */
   readonly l1Tables: readonly HostRange[]

@@ -4,7 +4,7 @@
  * @module
  */
 import { type BlockNode, DriverRegistry, type NodeOptions, openNode } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { summarize } from '../statistics.ts'
@@ -15,9 +15,9 @@ const order = JSON.parse(process.argv[2]!) as Order
 const figures: Record<string, number> = {}
 
 const layers = emptyTally()
-const host = emptyTally()
-const counters = [countingFilter('count-layer', layers), countingFilter('count-host', host)]
-const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), host: nodeHost() }
+const tally = emptyTally()
+const counters = [countingFilter('count-layer', layers), countingFilter('count-host', tally)]
+const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), resolver: fileResolver() }
 
 /** Node options for the chain from one file downward, with or without counting filters. */
 function optionsOf(index: number, counted: boolean): NodeOptions {
@@ -49,9 +49,9 @@ async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>):
   }
   // The minimum: opening waits for threads, and on a busy machine the other samples measure only that.
   figures[`${name} ms`] = Math.min(...elapsed)
-  const before = { ...host }
+  const before = { ...tally }
   const node = await open(true, { 'read-only': true })
-  const { reads, readBytes } = since(before, host)
+  const { reads, readBytes } = since(before, tally)
   await node.close()
   figures[`${name} reads`] = reads
   figures[`${name} bytes`] = readBytes
@@ -114,12 +114,12 @@ async function countRequests(
   pass: (node: BlockNode) => Promise<void>,
 ): Promise<void> {
   const node = await open(true)
-  const start = { ...host }
+  const start = { ...tally }
   await pass(node)
-  const first = since(start, host)
-  const before = { host: { ...host }, layers: { ...layers } }
+  const first = since(start, tally)
+  const before = { host: { ...tally }, layers: { ...layers } }
   await pass(node)
-  const below = since(before.host, host)
+  const below = since(before.host, tally)
   const asked = since(before.layers, layers)
   await node.close()
   if (kind === 'read') figures[`${name} first reads`] = first.reads / count
@@ -139,9 +139,9 @@ async function measureCheck({ name }: Extract<Measure, { kind: 'check' }>): Prom
   // A filter has no structure to check, so only the files count.
   const image = optionsOf(0, true)['file'] as NodeOptions
   const counted = await openNode(environment, { ...image, ...mode })
-  const before = { ...host }
+  const before = { ...tally }
   await counted.check({})
-  const { reads, readBytes } = since(before, host)
+  const { reads, readBytes } = since(before, tally)
   await counted.close()
   figures[`${name} reads`] = reads
   figures[`${name} bytes`] = readBytes

@@ -14,7 +14,7 @@ import {
   nullCo,
   openNode,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import { markdownTable } from 'markdown-table'
@@ -24,7 +24,10 @@ import { openMedia } from '../media.ts'
 import { figure } from '../report/figure.ts'
 import { ownRuntime } from '../runtimes.ts'
 
-const environment = { registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]), host: nodeHost() }
+const environment = {
+  registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]),
+  resolver: fileResolver(),
+}
 
 /** A workload during which the event loop is watched. */
 export interface LoopRow {

@@ -1,7 +1,7 @@
 /** Writes that allocate: the four kinds of image side by side, with and without a flush for each write. */
 import { benchArguments, countOurs, countTheirs, diskBytes } from '../counts/allocating.ts'
 import type { Counts } from '../counts/counts.ts'
-import { createImage, type ImageKind, isAvailable, KINDS, RESERVED, settle } from '../images.ts'
+import { createImage, type ImageKind, isAvailable, KINDS, RESERVED, syncToDisk } from '../images.ts'
 import { QEMU, type Target, type Workload } from '../workload.ts'
 import { streamContestants } from './requests.ts'
 
@@ -55,7 +55,7 @@ function allocating(kind: ImageKind, setting: Setting): Workload {
         depth,
         async reset() {
           await createImage(path, kind, diskBytes(writes))
-          if (medium === 'disk') settle(path)
+          if (medium === 'disk') syncToDisk(path)
         },
       })
     },

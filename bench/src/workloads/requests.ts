@@ -1,6 +1,6 @@
 /** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
-import { createFull, settle, warm } from '../images.ts'
+import { createFull, syncToDisk, warm } from '../images.ts'
 import type { MediumKind } from '../media.ts'
 import { ours, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
@@ -118,7 +118,7 @@ const direct: Workload = {
     const image = await workbench.shared('disk', 'full.qcow2', (path) =>
       createFull(path, { format: 'qcow2', options: {} }, workbench.scaleBytes(FULL_BYTES)),
     )
-    settle(image)
+    syncToDisk(image)
     const args = (count: number, depth: number, ...more: readonly string[]): readonly string[] => [
       ...['bench', '-f', 'qcow2', '-t', 'none', ...more, '-c', String(count), '-d', String(depth)],
       ...['-s', '4096', '-S', String(STRIDE), image],

@@ -97,10 +97,10 @@ const isTerminal = (fd: number): boolean =>
   isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
 
 async function run(program: Program, argv: readonly string[], output: TextOutput): Promise<number> {
-  const { FORMATS, main, nodeEnvironment, runScratch } = program
+  const { FORMATS, main, programEnvironment, runScratch } = program
   const start = process.hrtime.bigint()
   const services: Services = {
-    environment: nodeEnvironment,
+    environment: programEnvironment,
     formats: FORMATS,
     now: () => Number(process.hrtime.bigint() - start),
     sleep,

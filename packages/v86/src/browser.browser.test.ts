@@ -286,7 +286,7 @@ test('what is fetched ahead, kept and asked again is the source’s to say', asy
   await expect(v86Disk({ ...source, retries: 0 })).rejects.toMatchObject({ code: 'EIO' })
 })
 
-test('an image names nothing, unless the host says what it means', async () => {
+test('an image names nothing, unless the resolver says what it means', async () => {
   const url = await served(BASE)
   const middle = await openDisk({ memory: SIZE })
   const image = await exportImage(middle, { format: 'qcow2' })
@@ -296,8 +296,8 @@ test('an image names nothing, unless the host says what it means', async () => {
     backingFile: { name: 'base.raw', format: 'raw' },
   })
   await expect(v86Disk(named.file)).rejects.toMatchObject({ code: 'EACCES' })
-  const host = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
-  expect(await first(await openDisk(named.file, { host }), 5)).toBe(BASE[5 * 512])
+  const resolver = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
+  expect(await first(await openDisk(named.file, { resolver }), 5)).toBe(BASE[5 * 512])
   await Promise.all([image.remove(), named.remove()])
 })
 

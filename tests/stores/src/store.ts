@@ -4,7 +4,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyHost,
+  denyFiles,
   formatImage,
   type NodeOps,
   type OptionTable,
@@ -47,7 +47,7 @@ const tell = defineDriver({
 /** The environment that opens images on the stores of the page. */
 export const environment = {
   registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own

@@ -15,43 +15,43 @@ function bench() {
     })
     return { end, done }
   }
-  const settle = async () => {
+  const runMicrotasks = async () => {
     for (let i = 0; i < 20; i++) await Promise.resolve()
   }
-  return { tracker, log, start, settle }
+  return { tracker, log, start, runMicrotasks }
 }
 
 describe('a range tracker', () => {
   it('lets requests pass that are not exclusive, or touch nothing in common', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     start('a', 0, 10, false)
     start('b', 5, 10, false)
     start('c', 15, 5, true)
     start('d', 20, 5, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd'])
   })
 
   it('makes an exclusive request wait for what runs, and holds others back while it runs', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 10, false)
     const b = start('b', 9, 10, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a'])
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b'])
     const c = start('c', 0, 10, false)
     const d = start('d', 0, 5, true)
     const e = start('e', 18, 2, false)
-    await settle()
+    await runMicrotasks()
     // 'd' overlaps only 'c', which is itself waiting.
     expect(log).toEqual(['a', 'b', 'd'])
     b.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'd', 'e'])
     d.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'd', 'e', 'c'])
     c.end()
     e.end()
@@ -59,17 +59,17 @@ describe('a range tracker', () => {
   })
 
   it('never makes anybody wait for a request that waits itself', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 10, true)
     const b = start('b', 5, 10, true)
     const c = start('c', 12, 2, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c'])
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c'])
     c.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c', 'b'])
     b.end()
     await Promise.all([a, b, c].map((request) => request.done))
@@ -114,7 +114,7 @@ describe('a range tracker', () => {
   })
 
   it('makes those who came together wait for each other only where they meet', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 100, true)
     const others = [
       start('b', 0, 10, true),
@@ -124,16 +124,16 @@ describe('a range tracker', () => {
       start('f', 24, 2, false),
     ]
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c'])
     others[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd'])
     others[1]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd', 'f'])
     others[2]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd', 'f', 'e'])
     for (const { end } of others) end()
     await Promise.all(others.map(({ done }) => done))

@@ -15,7 +15,7 @@ export type DriverKind = 'protocol' | 'format' | 'filter'
 /** A child as an image names it: strings from a header, never yet opened. */
 export interface ChildReference {
   readonly filename: string
-  /** Format the image claims for it; undefined means "probe", which an {@link OpenHost} may refuse. */
+  /** Format the image claims for it; undefined means "probe", which an {@link ImageResolver} may refuse. */
   readonly driver?: string | undefined
 }
 

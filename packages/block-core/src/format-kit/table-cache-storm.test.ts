@@ -147,12 +147,12 @@ class Storm {
   }
 
   async #driven(promise: Promise<unknown>): Promise<void> {
-    let settled = false
-    const settle = (): void => {
-      settled = true
+    let isOver = false
+    const end = (): void => {
+      isOver = true
     }
-    promise.then(settle, settle)
-    for (let idle = 0; !settled; idle = this.#shaker.release() ? 0 : idle + 1) {
+    promise.then(end, end)
+    for (let idle = 0; !isOver; idle = this.#shaker.release() ? 0 : idle + 1) {
       if (idle > 10_000) throw new Error('everybody waits for somebody')
       await nextTurn()
     }

@@ -161,7 +161,7 @@ describe('a table cache', () => {
     expect(log).toHaveLength(4)
   })
 
-  test('settles the older half of a cycle at once', async () => {
+  test('flushes the older half of a cycle at once', async () => {
     const { log, cache: make } = await disk()
     const [a, b] = [make(), make()]
     await put(a, 0, 1)
@@ -174,7 +174,7 @@ describe('a table cache', () => {
     expect(log.at(-1)).toBe(`write ${SLICE}+512`)
   })
 
-  test('settles a cycle also where nothing waits to be written yet', async () => {
+  test('flushes a cycle also where nothing waits to be written yet', async () => {
     const { log, cache: make } = await disk()
     const [a, b] = [make(), make()]
     // Written, and so clean, but not durable: the other cache must still wait for it.

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import { file } from '../node/file.ts'
-import { ScratchFiles } from '../node/scratch-files.ts'
+import { file } from '../node-js/file.ts'
+import { ScratchFiles } from '../node-js/scratch-files.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -37,7 +37,7 @@ const plain = defineDriver({
 })
 const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
 /** Opens each node in a new environment: the protection of a file does not depend on the environment. */
-const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
+const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
 
 const newFile = (): string => scratch.newFile(new Uint8Array(4096))
 const on = (filename: string, more: RawOptions = {}): RawOptions => ({ driver: 'file', filename, ...more })

@@ -29,7 +29,7 @@ import * as check from './node-arguments.ts'
 import { NodeBase, type NodeInit } from './node-base.ts'
 import {
   busyError,
-  goneError,
+  closedError,
   markFailure,
   outsideError,
   readOnlyError,
@@ -489,6 +489,6 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   }
 
   #closedError(): BlockError {
-    return goneError(this, this.#state === 'crashed')
+    return closedError(this, this.#state === 'crashed')
   }
 }

@@ -3,14 +3,14 @@ import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import { fileDriver } from '../node/file.ts'
-import { systemCalls } from '../node/koffi.ts'
-import { ScratchFiles } from '../node/scratch-files.ts'
+import { fileDriver } from '../node-js/file.ts'
+import { systemCalls } from '../node-js/koffi.ts'
+import { ScratchFiles } from '../node-js/scratch-files.ts'
 import { type RawOptions, size } from '../text/options.ts'
 import { formatImage } from './format-image.ts'
 import { openNode } from './open.ts'
@@ -54,7 +54,7 @@ const HOSTS = [
 
 describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
   const registry = new DriverRegistry([fileDriver({ hostCalls }), memory, tables, plain, passThroughFilter])
-  const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
+  const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
   const format = (node: BlockNode, overwrite = false) =>
     formatImage(tables, node, { size: 512 }, undefined, { overwrite })
 

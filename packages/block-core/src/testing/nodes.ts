@@ -1,4 +1,4 @@
-/** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
+/** Opens nodes without a registry, an ImageResolver or textual options: the base of unit tests of drivers. */
 
 import { BlockError } from '../base/errors.ts'
 import { type ChildKind, type ChildKinds, cow, data, filtered, storage } from '../contract/child-kinds.ts'

@@ -130,15 +130,15 @@ export class References {
    */
   allocate(count: number, from: number): number {
     const { start, end } = this.#taken
-    const goesOn = from >= start && from <= end
-    let cluster = goesOn ? end : from
+    const continues = from >= start && from <= end
+    let cluster = continues ? end : from
     let found = 0
     while (found < count) {
       found = this.get(cluster) === 0 ? found + 1 : 0
       cluster++
     }
     for (let i = cluster - count; i < cluster; i++) this.set(i, 1)
-    if (count === 1) this.#taken = { start: goesOn ? start : from, end: cluster }
+    if (count === 1) this.#taken = { start: continues ? start : from, end: cluster }
     return cluster - count
   }
 

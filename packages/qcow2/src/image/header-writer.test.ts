@@ -67,10 +67,10 @@ describe('a change of fields', () => {
       await expect(disk.writer.change({ nbSnapshots: 3 })).rejects.toThrow('failed')
       expect(disk.writer.header).toEqual(header())
       disk.fails = undefined
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.stored).toEqual(header())
       disk.steps.length = 0
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.steps).toEqual([])
     },
   )
@@ -83,7 +83,7 @@ describe('a change of fields', () => {
     )
     expect(disk.writer.header.incompatible).toBe(0n)
     disk.steps.length = 0
-    await disk.roots.writeUnsure()
+    await disk.roots.rewriteUnsure()
     expect(disk.steps).toEqual([])
   })
 

@@ -73,12 +73,16 @@ function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageReque
 }
 
 /** An environment that replaces backing and data files by empty disks: they do not matter here. */
-function alone(environment: OpenEnvironment): OpenEnvironment {
-  return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
+function withEmptyChildren(environment: OpenEnvironment): OpenEnvironment {
+  return { ...environment, resolver: { resolve: async () => ({ driver: 'null-co' }) } }
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {
-  const node = await openBriefly(call, { ...request, extra: { 'no-io': true } }, alone(call.environment))
+  const node = await openBriefly(
+    call,
+    { ...request, extra: { 'no-io': true } },
+    withEmptyChildren(call.environment),
+  )
   try {
     return await describe(node)
   } catch (error) {

@@ -1,7 +1,7 @@
 import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import { settle } from '../testing/slow-disk.ts'
+import { runMicrotasks } from '../testing/slow-disk.ts'
 import { BlockReader } from './block-reader.ts'
 
 const BLOCK = 512
@@ -29,7 +29,7 @@ function stage(cacheBlocks: number, readAhead = 0) {
   const reader = new BlockReader(source, { cacheSize: cacheBlocks * BLOCK, blockSize: BLOCK, readAhead })
   const end = async (error?: unknown): Promise<void> => {
     ends.shift()!(error)
-    await settle()
+    await runMicrotasks()
   }
   const read = async (offset: number, bytes: number): Promise<Uint8Array> => {
     const into = new Uint8Array(bytes)

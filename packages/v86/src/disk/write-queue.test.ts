@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { settle } from '../testing/slow-disk.ts'
+import { runMicrotasks } from '../testing/slow-disk.ts'
 import { type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
 
 /** A queue whose target records requests, and ends them on demand. */
@@ -27,12 +27,12 @@ function stage(limit = 100, longest = 16) {
       queue.write(offset, new TextEncoder().encode(text), durable),
     async end() {
       ends.shift()!.resolve()
-      await settle()
+      await runMicrotasks()
     },
     async fail(as: Verdict) {
       verdict = as
       ends.shift()!.reject(new Error('failed'))
-      await settle()
+      await runMicrotasks()
     },
   }
 }
@@ -94,7 +94,7 @@ describe('WriteQueue', () => {
     expect(queue.room()).toBeUndefined()
     void write(10, 'bb')
     const room = watch(queue.room())
-    await settle()
+    await runMicrotasks()
     expect(room.is).toBe('waits')
     await end()
     expect(room.is).toBe('done')
@@ -164,7 +164,7 @@ describe('WriteQueue', () => {
     const drained = watch(queue.drain())
     const behind = watch(queue.behind(0, 1))
     queue.kill(new Error('over'))
-    await settle()
+    await runMicrotasks()
     expect([durable.is, room.is, drained.is, behind.is]).toEqual(['failed', 'failed', 'failed', 'done'])
     await end()
     expect(sent).toEqual(['0:a'])

@@ -7,10 +7,10 @@ import {
   bytesOf,
   type Check,
   expects,
+  type ImageResolver,
   isBlockNode,
   isCount,
   isPlain,
-  type OpenHost,
   requireCallback,
   requireCount,
   requireFlag,
@@ -123,11 +123,11 @@ export const requireDisk = expects('a disk of v86Disk', (value) => {
 
 /** The environment that nodes are opened in. */
 export const requireEnvironmentOption = expects(
-  '{ registry, host }',
-  (value) => isPlain(value) && 'registry' in value && 'host' in value,
+  '{ registry, resolver }',
+  (value) => isPlain(value) && 'registry' in value && 'resolver' in value,
 )
-/** An `OpenHost`, which decides what images may open. */
-export const requireHost = expects(
-  'a host, such as denyHost',
-  (value) => typeof (value as Partial<OpenHost> | undefined)?.resolve === 'function',
+/** An `ImageResolver`, which decides what images may open. */
+export const requireResolver = expects(
+  'a resolver, such as denyFiles',
+  (value) => typeof (value as Partial<ImageResolver> | undefined)?.resolve === 'function',
 )

@@ -123,7 +123,7 @@ export class FileLock {
         locks.share(this.#fd, byte)
         done.push(byte)
       }
-      locks.settle?.(this.#fd)
+      locks.apply?.(this.#fd)
       this.#requireFree(locks, next)
       return true
     } catch (error) {
@@ -169,7 +169,7 @@ export class FileLock {
     const locks = this.#locks
     try {
       for (const byte of bytesOf(this.#held)) locks?.share(fd, byte)
-      locks?.settle?.(fd)
+      locks?.apply?.(fd)
     } catch (error) {
       this.#doWithout(error)
       this.copyTo(fd)
@@ -212,7 +212,7 @@ export class FileLock {
     // A lock that cannot be released now ends with the descriptor.
     try {
       for (const byte of bytes) this.#locks?.release(this.#fd, byte)
-      this.#locks?.settle?.(this.#fd)
+      this.#locks?.apply?.(this.#fd)
     } catch {}
   }
 

@@ -129,7 +129,7 @@ export class FileNode implements NodeOps {
   }
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
-    await this.#settled()
+    await this.#waitForGrowth()
     if (this.#released) throw releasedError()
     this.#lock?.prepareResize()
     const before = this.#size
@@ -232,7 +232,7 @@ export class FileNode implements NodeOps {
   }
 
   /** Resolves when no write beyond the end is in flight. */
-  async #settled(): Promise<void> {
+  async #waitForGrowth(): Promise<void> {
     while (this.#growing.size > 0) await Promise.allSettled(this.#growing)
   }
 
@@ -243,7 +243,7 @@ export class FileNode implements NodeOps {
   }
 
   async #extend(offset: number, end: number): Promise<void> {
-    if (offset >= this.#size) await this.#settled()
+    if (offset >= this.#size) await this.#waitForGrowth()
     if (offset < this.#size) throw new BlockError('ENOTSUP', 'the file cannot be zeroed in place')
     if (this.#released) throw releasedError()
     this.#lock?.prepareResize()

@@ -8,15 +8,15 @@ import { fileURLToPath } from 'node:url'
 import { expects, oneOfWords, requireOptions } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import type { ChildReference } from '../contract/driver-facts.ts'
-import type { OpenHost } from '../contract/host.ts'
+import type { ImageResolver } from '../contract/image-resolver.ts'
 import type { RawOptions } from '../text/options.ts'
 import { isAbsolutePath, pathName, protocolOf, resolveBackingFilename } from '../text/paths.ts'
 import { fromHostError } from './host-error.ts'
 import { realpath } from './host-fs.ts'
 import { isWindowsDevice, namedFile, rootOf } from './named-file.ts'
 
-/** Which files {@link nodeHost} lets images open. */
-export interface NodeHostOptions {
+/** Which files {@link fileResolver} lets images open. */
+export interface FileResolverOptions {
   /**
    * Which files images may name: `all` (default), `none`, or those of one role. Files that the application
    * itself names in the options of a node are not restricted.
@@ -34,7 +34,7 @@ export interface NodeHostOptions {
 }
 
 /**
- * Makes an `OpenHost` that opens the files that images name.
+ * Makes an `ImageResolver` that opens the files that images name.
  *
  * A backing file may be any node: relative to the directory of the image that names it, absolute, with a
  * protocol, or `json:{...}`. The name of a data file is always that of a file, since a writer of the image
@@ -44,7 +44,7 @@ export interface NodeHostOptions {
  * @throws BlockError EINVAL for unknown options; TypeError for a directory URL that is not a path on this
  * host
  */
-export function nodeHost(options: NodeHostOptions = {}): OpenHost {
+export function fileResolver(options: FileResolverOptions = {}): ImageResolver {
   // Unknown options are refused: a misspelled one would let images open everything.
   requireOptions(options, 'options', {
     allow: oneOfWords('all', 'none', 'backing', 'data-file'),

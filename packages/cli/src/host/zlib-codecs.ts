@@ -61,7 +61,7 @@ const { createZstdDecompress } = zlib as {
 }
 
 /** The codecs of the Node that runs; for a type that it does not know the driver has its own. */
-export const nodeCodecs = {
+export const zlibCodecs = {
   zlib: inflate,
   ...(createZstdDecompress && {
     // The length of the data is known in sectors only, and what lies behind its end is no zstd, of which a call would complain.

@@ -43,7 +43,7 @@ export function markedLocks(marks: Marks = hostMarks): HostLocks {
   return {
     share: (fd, byte) => void heldBy(fd).bytes.add(byte),
     release: (fd, byte) => void table.get(fd)?.bytes.delete(byte),
-    settle(fd) {
+    apply(fd) {
       const held = heldBy(fd)
       const { file, bytes, mark } = held
       held.others = undefined

@@ -57,7 +57,7 @@ export interface HostLocks {
   /** Whether another open file description has any lock on the byte. */
   isTaken(fd: number, byte: number): boolean
   /** For locks that are not taken and released one by one: applies all changes made for a descriptor. */
-  settle?(fd: number): void
+  apply?(fd: number): void
   /** For locks that do not end with their descriptor: releases them all. To be called before it is closed. */
   forget?(fd: number): void
 }

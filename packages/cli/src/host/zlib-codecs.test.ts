@@ -3,7 +3,7 @@ import { deflateRawSync } from 'node:zlib'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { codecFor } from '../../../qcow2/src/compression/codec.ts'
-import { nodeCodecs } from './node-codecs.ts'
+import { zlibCodecs } from './zlib-codecs.ts'
 
 const CLUSTER = 65536
 const cluster = new Uint8Array(CLUSTER).fill(5)
@@ -26,7 +26,7 @@ const CASES: readonly (readonly [name: string, data: Uint8Array, bytes: number])
 describe("Node's zlib", () => {
   it.each(CASES)('%s', async (_, data, bytes) => {
     const outcome = (type: 'own' | 'node') =>
-      (type === 'own' ? codecFor('zlib') : codecFor('zlib', nodeCodecs)).decompress(data.slice(), bytes).then(
+      (type === 'own' ? codecFor('zlib') : codecFor('zlib', zlibCodecs)).decompress(data.slice(), bytes).then(
         (got) => Buffer.from(got).toString('latin1'),
         ({ code, message }) => ({ code, message }),
       )

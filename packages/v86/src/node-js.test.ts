@@ -14,12 +14,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatImage, memoryFromBytes } from '@vmblock/block-core'
-import { nodeHost } from '@vmblock/block-core/node'
+import { fileResolver } from '@vmblock/block-core/node'
 import { FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { V86Disk } from './machine/v86-disk.ts'
-import { type NodeDiskSource, v86Disk } from './node.ts'
+import { type NodeJsDiskSource, v86Disk } from './node-js.ts'
 
 let directory: string
 beforeEach(() => {
@@ -37,7 +37,7 @@ async function first(disk: V86Disk, at = 0): Promise<number> {
 }
 
 /** Opens a disk, runs `run`, and closes it. */
-async function using<T>(source: NodeDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
+async function using<T>(source: NodeJsDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
   const disk = await v86Disk(source)
   try {
     return await run(disk)
@@ -328,7 +328,7 @@ describe('v86Disk in Node', () => {
     await make('inside/bad.qcow2', 'outside.img')
     expect(await using(path('inside/good.qcow2'), (disk) => first(disk))).toBe(2)
     await expect(v86Disk(path('inside/bad.qcow2'))).rejects.toMatchObject({ code: 'EACCES' })
-    const disk = await v86Disk(path('inside/bad.qcow2'), { host: nodeHost() })
+    const disk = await v86Disk(path('inside/bad.qcow2'), { resolver: fileResolver() })
     expect(await first(disk)).toBe(1)
     await disk.close()
   })

@@ -4,61 +4,61 @@ import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import type { OpenHost } from '../contract/host.ts'
+import type { ImageResolver } from '../contract/image-resolver.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
-import { nodeHost } from './host.ts'
+import { fileResolver } from './file-resolver.ts'
 import { ScratchFiles } from './scratch-files.ts'
 
-const host = nodeHost()
+const resolver = fileResolver()
 const EACCES = { code: 'EACCES' }
 
-describe('nodeHost', () => {
+describe('fileResolver', () => {
   it('finds a backing file beside the image that names it', async () => {
-    expect(await host.resolve({ filename: 'base', driver: 'raw' }, '/images/disk', 'backing')).toEqual({
+    expect(await resolver.resolve({ filename: 'base', driver: 'raw' }, '/images/disk', 'backing')).toEqual({
       driver: 'raw',
       filename: '/images/base',
     })
   })
 
   it('leaves the format open where the image names none', async () => {
-    expect(await host.resolve({ filename: 'base' }, 'disk', 'backing')).toEqual({ filename: 'base' })
+    expect(await resolver.resolve({ filename: 'base' }, 'disk', 'backing')).toEqual({ filename: 'base' })
   })
 
   it('follows a backing file anywhere', async () => {
     const filename = 'json:{"driver":"null-co"}'
-    expect(await host.resolve({ filename }, '', 'backing')).toEqual({ filename })
+    expect(await resolver.resolve({ filename }, '', 'backing')).toEqual({ filename })
   })
 
   it('takes the name of a data file for nothing but a path', async () => {
-    expect(await host.resolve({ filename: 'json:{}' }, '/images/disk', 'data-file')).toEqual({
+    expect(await resolver.resolve({ filename: 'json:{}' }, '/images/disk', 'data-file')).toEqual({
       driver: 'file',
       filename: './json:{}',
     })
-    expect(await host.resolve({ filename: 'file:/etc/passwd' }, '/images/disk', 'data-file')).toEqual({
+    expect(await resolver.resolve({ filename: 'file:/etc/passwd' }, '/images/disk', 'data-file')).toEqual({
       driver: 'file',
       filename: './file:/etc/passwd',
     })
-    expect(await host.resolve({ filename: 'data' }, '/images/disk', 'data-file')).toEqual({
+    expect(await resolver.resolve({ filename: 'data' }, '/images/disk', 'data-file')).toEqual({
       driver: 'file',
       filename: 'data',
     })
   })
 
   it('refuses an empty name', async () => {
-    await expect(host.resolve({ filename: '' }, '/images/disk', 'backing')).rejects.toMatchObject({
+    await expect(resolver.resolve({ filename: '' }, '/images/disk', 'backing')).rejects.toMatchObject({
       code: 'EINVAL',
     })
-    await expect(host.resolve({ filename: '' }, '/images/disk', 'data-file')).rejects.toMatchObject({
+    await expect(resolver.resolve({ filename: '' }, '/images/disk', 'data-file')).rejects.toMatchObject({
       code: 'EINVAL',
     })
   })
 
   it('opens one role alone, or nothing, where it is told so', async () => {
     const ask = (allow: 'none' | 'backing' | 'data-file', role: 'backing' | 'data-file') =>
-      nodeHost({ allow }).resolve({ filename: 'x' }, '/images/disk', role)
+      fileResolver({ allow }).resolve({ filename: 'x' }, '/images/disk', role)
     await expect(ask('none', 'backing')).rejects.toMatchObject({
       ...EACCES,
       message: "the image refers to 'x', and a backing file is not allowed",
@@ -71,12 +71,12 @@ describe('nodeHost', () => {
   })
 })
 
-describe('nodeHost confined to a directory', () => {
+describe('fileResolver confined to a directory', () => {
   const scratch = new ScratchFiles()
   const home = join(scratch.directory, 'home')
   const outside = join(scratch.directory, 'outside')
   const image = join(home, 'disk')
-  let confined: OpenHost
+  let confined: ImageResolver
   beforeAll(() => {
     mkdirSync(join(home, 'deep'), { recursive: true })
     mkdirSync(outside)
@@ -89,7 +89,7 @@ describe('nodeHost confined to a directory', () => {
     symlinkSync('loop', join(home, 'loop'))
     linkSync(join(home, 'base'), join(home, 'hard'))
     symlinkSync(home, join(scratch.directory, 'way-in'))
-    confined = nodeHost({ directory: join(scratch.directory, 'way-in') })
+    confined = fileResolver({ directory: join(scratch.directory, 'way-in') })
   })
   afterAll(() => scratch.remove())
   const backing = (filename: string, parent = image) => confined.resolve({ filename }, parent, 'backing')
@@ -209,11 +209,11 @@ describe('nodeHost confined to a directory', () => {
   })
 
   it('takes a URL for its directory', async () => {
-    const host = nodeHost({ directory: pathToFileURL(home) })
-    expect(await host.resolve({ filename: 'base' }, image, 'backing')).toMatchObject({
+    const resolver = fileResolver({ directory: pathToFileURL(home) })
+    expect(await resolver.resolve({ filename: 'base' }, image, 'backing')).toMatchObject({
       file: { filename: join(home, 'base') },
     })
-    expect(() => nodeHost({ directory: new URL('https://example.org/home') })).toThrow(TypeError)
+    expect(() => fileResolver({ directory: new URL('https://example.org/home') })).toThrow(TypeError)
   })
 
   it('says of a loop of links what the C library says', async () => {
@@ -255,7 +255,7 @@ describe('nodeHost confined to a directory', () => {
     writeFileSync(join(home, 'deep', 'middle'), 'good')
     writeFileSync(join(home, 'deep', 'evil'), '../link')
     writeFileSync(join(home, 'bad'), 'deep/evil')
-    const environment = { registry: new DriverRegistry([file, named]), host: confined }
+    const environment = { registry: new DriverRegistry([file, named]), resolver: confined }
     const node = await openNode(environment, { driver: 'named', filename: join(home, 'top') })
     expect(node.backing?.node.backing?.filename).toBe(join(home, 'base'))
     await node.close()

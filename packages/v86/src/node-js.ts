@@ -11,26 +11,26 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
+  type ImageResolver,
   memory,
   memoryFromBytes,
   type NodeOptions,
   nullCo,
   type OpenEnvironment,
-  type OpenHost,
   parseOptions,
   pathName,
 } from '@vmblock/block-core'
-import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
+import { file, fileResolver, fromHostError, hostCdrom, hostDevice, pathOfUrl } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
-import { contentOf, requireHost } from './sources/check-source.ts'
+import { contentOf, requireResolver } from './sources/check-source.ts'
 import type { SourceFile, SourceKit } from './sources/open-source.ts'
 import type { FileSource, ImageSource, MemorySource, OverlaySource } from './sources/source.ts'
 
 /** The sources of a disk in Node.js; a string is a path, a `URL` must be a `file:` URL. */
-export type NodeDiskSource =
+export type NodeJsDiskSource =
   | string
   | URL
   | FileSource
@@ -40,25 +40,25 @@ export type NodeDiskSource =
   | NodeOptions
 
 /** Options of disks in Node.js. */
-export interface NodeDiskOptions extends V86DiskOptions {
+export interface NodeJsDiskOptions extends V86DiskOptions {
   /** Which files images may open. Default: regular files in the image's own directory and below it. */
-  readonly host?: OpenHost
+  readonly resolver?: ImageResolver
 }
 
 /** Lets each image open files in its own directory; an image without a path may open nothing. */
-const besideHost: OpenHost = {
+const besideImage: ImageResolver = {
   resolve: (reference, parent, role) =>
-    nodeHost(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
+    fileResolver(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
       reference,
       parent,
       role,
     ),
 }
 
-/** The drivers of this entry, and an `OpenHost`: to open nodes besides the disks. */
-export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment => ({
+/** The drivers of this entry, and an `ImageResolver`: to open nodes besides the disks. */
+export const nodeJsEnvironment = (resolver: ImageResolver = besideImage): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo]),
-  host,
+  resolver,
 })
 
 /**
@@ -69,11 +69,11 @@ export const nodeEnvironment = (host: OpenHost = besideHost): OpenEnvironment =>
  * @throws BlockError of opening, and of creating images; EINVAL for a size that is not a multiple of the
  * sector size; EFBIG from 2 TiB on
  */
-export async function v86Disk(source: NodeDiskSource, options: NodeDiskOptions = {}): Promise<V86Disk> {
-  requireV86Options(options, { host: requireHost })
-  const { host, ...settings } = options
+export async function v86Disk(source: NodeJsDiskSource, options: NodeJsDiskOptions = {}): Promise<V86Disk> {
+  requireV86Options(options, { resolver: requireResolver })
+  const { resolver, ...settings } = options
   const kit: SourceKit = {
-    environment: nodeEnvironment(host),
+    environment: nodeJsEnvironment(resolver),
     imageDriver: qcow2 as AnyDriver,
     fileOf: fileOf,
     checkSize: checkDiskSize,

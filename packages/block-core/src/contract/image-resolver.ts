@@ -1,5 +1,5 @@
 /**
- * The application's control over what images may open. An image holds only names; an {@link OpenHost} decides
+ * The application's control over what images may open. An image holds only names; an {@link ImageResolver} decides
  * what a name means, and whether it may be opened at all. There is no default.
  */
 
@@ -8,7 +8,7 @@ import type { RawOptions } from '../text/options.ts'
 import type { ChildReference } from './driver-facts.ts'
 
 /** Resolves the names that images hold. */
-export interface OpenHost {
+export interface ImageResolver {
   /**
    * Turns a name found in an image into the options of a node.
    *
@@ -21,7 +21,7 @@ export interface OpenHost {
 }
 
 /** Opens nothing that was not named explicitly: for libraries and browsers. */
-export const denyHost: OpenHost = {
+export const denyFiles: ImageResolver = {
   resolve({ filename }) {
     return Promise.reject(
       new BlockError('EACCES', `the image refers to '${filename}', and implicit files are not allowed`),

@@ -1,5 +1,5 @@
 /**
- * The parts of the block layer that need Node.js: the `file` and device drivers, and an `OpenHost` that opens
+ * The parts of the block layer that need Node.js: the `file` and device drivers, and an `ImageResolver` that opens
  * the files that images name.
  * @module
  */
@@ -9,8 +9,8 @@ export { allocateAligned } from './aligned-buffers.ts'
 export { equalBytes, isZeroBytes } from './compare-bytes.ts'
 export { type EngineName, makeEngine } from './engines.ts'
 export { type FileDriverParts, file, fileDriver } from './file.ts'
+export { type FileResolverOptions, fileResolver } from './file-resolver.ts'
 export { pathOfUrl } from './file-url.ts'
-export { type NodeHostOptions, nodeHost } from './host.ts'
 export type { FilePosition, HostCalls, HostLocks, Where } from './host-calls.ts'
 export { hostCdrom, hostDevice, hostDeviceDriver } from './host-device.ts'
 export { fromHostError, hostCodeOf, learnHostErrors } from './host-error.ts'

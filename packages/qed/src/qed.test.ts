@@ -149,7 +149,7 @@ describe('zero clusters', () => {
     expect(await patternAt(node, 8192, 512)).toEqual([9])
   })
 
-  it('are not made of clusters that have data: nobody could ever take those again', async () => {
+  it('are not made of clusters that have data: no write could ever take those again', async () => {
     const file = await createImage(SMALL)
     const { node } = await open(file)
     await node.write(4096, filled(1, 4096))

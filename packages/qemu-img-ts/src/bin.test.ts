@@ -83,7 +83,7 @@ describe('the process', () => {
     },
   )
 
-  it('says how far it is to whoever asks by SIGUSR1', async () => {
+  it('says how far it is when SIGUSR1 asks', async () => {
     const { child, err, ended } = start(...COPY, '-m', '1', '-r', '40M', 'a.raw', 'e.qcow2')
     // Once the target exists, the program handles the signal.
     await until(() => existsSync(pathOf('e.qcow2')) && statSync(pathOf('e.qcow2')).size > 0)

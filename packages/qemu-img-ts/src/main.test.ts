@@ -10,7 +10,7 @@ const services = { registry: new DriverRegistry([raw, memory, nullCo]), resolver
 const run = (...words: string[]) => runOurs(words, services)
 
 describe('the program', () => {
-  it('says who it is, and which version', async () => {
+  it('says what it is, and which version', async () => {
     expect(VERSION).toBe(manifest.version)
     for (const option of ['-V', '--vers'])
       expect(await run(option, 'foo')).toEqual({

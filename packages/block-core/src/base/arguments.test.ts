@@ -93,7 +93,7 @@ describe('bytes', () => {
     await refused(() => memoryFromBytes(value as Anything), 'bytes')
   })
 
-  it('say how to read, where somebody gave a length', async () => {
+  it('say how to read, where a length was given', async () => {
     const node: Anything = await open()
     await expect(node.read(0, 512)).rejects.toThrow("'into' expects bytes")
     await expect(node.read(0, 512)).rejects.toThrow('new Uint8Array(512)')

@@ -87,7 +87,7 @@ describe('LoopBudget', () => {
     expect(told.lastIndexOf('a')).toBeLessThan(31 + 2 * 30)
   })
 
-  it('holds up nobody where the loop turns by itself', async () => {
+  it('holds up no request where the loop turns by itself', async () => {
     const { budget, request, story, pass } = storyTeller()
     for (let i = 0; i < 50; i++) {
       pass(1000)

@@ -58,7 +58,7 @@ describe('a range tracker', () => {
     await Promise.all([a, b, c, d, e].map((request) => request.done))
   })
 
-  it('never makes anybody wait for a request that waits itself', async () => {
+  it('never makes a request wait for one that waits itself', async () => {
     const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 10, true)
     const b = start('b', 5, 10, true)
@@ -82,7 +82,7 @@ describe('a range tracker', () => {
     expect(await tracker.run(0, 10, true, async () => 7)).toBe(7)
   })
 
-  it('tells who would have to wait', async () => {
+  it('tells which requests would have to wait', async () => {
     const { tracker, start } = bench()
     const a = start('a', 10, 10, true)
     start('b', 30, 10, false)
@@ -97,7 +97,7 @@ describe('a range tracker', () => {
     expect(tracker.isHeld(10, 10)).toBe(false)
   })
 
-  it('serves many who want the same in order, each at the same cost', async () => {
+  it('serves many requests for the same range in order, each at the same cost', async () => {
     const compared = async (count: number): Promise<number> => {
       const { tracker, log, start } = bench()
       const all = Array.from({ length: count }, (_, i) => start(String(i), 0, 512, true))
@@ -113,7 +113,7 @@ describe('a range tracker', () => {
     expect(await compared(2000)).toBeLessThanOrEqual(2)
   })
 
-  it('makes those who came together wait for each other only where they meet', async () => {
+  it('makes requests that came together wait for each other only where they meet', async () => {
     const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 100, true)
     const others = [
@@ -139,7 +139,7 @@ describe('a range tracker', () => {
     await Promise.all(others.map(({ done }) => done))
   })
 
-  it('finds the same conflicts as a look at everybody, for ranges of every length', async () => {
+  it('finds the same conflicts as a look at all ranges, for ranges of every length', async () => {
     const random = createRandom(5)
     const tracker = new RangeTracker()
     const held: HeldRange[] = []
@@ -163,7 +163,7 @@ describe('a range tracker', () => {
     }
   })
 
-  it('tells who waits when the range is given back, whoever takes it then', async () => {
+  it('tells waiting requests when the range is released, whichever takes it then', async () => {
     const tracker = new RangeTracker()
     const held = tracker.tryHold(0, 10, true)!
     let free = false

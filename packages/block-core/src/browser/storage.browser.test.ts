@@ -100,7 +100,7 @@ for (const driver of DRIVERS) {
       await (await openTestNode(driver, { ...late, config })).close()
     })
 
-    test('is not held by who crashed', async () => {
+    test('is not held by a node that crashed', async () => {
       const name = await make(65536)
       const node = await open(name)
       const lost = node.write(0, pattern(1000)).catch((error: { code: string }) => error.code)

@@ -153,7 +153,7 @@ class Storm {
     }
     promise.then(end, end)
     for (let idle = 0; !isOver; idle = this.#shaker.release() ? 0 : idle + 1) {
-      if (idle > 10_000) throw new Error('everybody waits for somebody')
+      if (idle > 10_000) throw new Error('every request waits for another')
       await nextTurn()
     }
     await promise

@@ -247,7 +247,7 @@ describe('a table cache', () => {
     expect(await get(cache, 5)).toBe(9)
   })
 
-  test('reads once for all who ask at once, and again after a failure', async () => {
+  test('reads once for all callers that ask at once, and again after a failure', async () => {
     const { control, bytes, cache: make } = await disk()
     const cache = make()
     control.failReads = 1
@@ -271,7 +271,7 @@ describe('a table cache', () => {
     expect([asked, log, cache.isDirty]).toEqual([[0, SLICE], ['write 0+512'], true])
   })
 
-  test('drops what nobody touched between two calls, but nothing dirty', async () => {
+  test('drops what no caller touched between two calls, but nothing dirty', async () => {
     const { cache: make } = await disk()
     const cache = make()
     await get(cache, 0)
@@ -340,7 +340,7 @@ describe('a table cache', () => {
     expect(reads).toEqual(['0+1024', '1024+2048', '3072+4096', '7168+1024', `${16 * SLICE}+${8 * SLICE}`])
   })
 
-  test('reads nothing ahead for who jumps, nor what it has, nor more than a part of it can hold', async () => {
+  test('reads nothing ahead for a caller that jumps, nor what it has, nor more than a part of it can hold', async () => {
     const { reads, cache: make } = await disk()
     const cache = make({ capacity: 8, tableSize: 8 * SLICE })
     for (const i of [3, 1, 6, 2, 5]) await get(cache, i * SLICE)

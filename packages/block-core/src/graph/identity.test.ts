@@ -80,7 +80,7 @@ describe('one file, by several nodes', () => {
     await second.close()
   })
 
-  it('is read beside a writer by those who keep nothing of it, as in QEMU', async () => {
+  it('is read beside a writer by nodes that keep nothing of it, as in QEMU', async () => {
     const path = newFile()
     const writer = await open({ driver: 'plain', file: on(path) })
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
@@ -91,7 +91,7 @@ describe('one file, by several nodes', () => {
     await writer.close()
   })
 
-  it('is not written beside a reader who keeps tables of it, even through a filter', async () => {
+  it('is not written beside a reader that keeps tables of it, even through a filter', async () => {
     const path = newFile()
     const readers = await Promise.all(
       [1, 2].map(() =>
@@ -131,7 +131,7 @@ describe('one file, by several nodes', () => {
     expect(() => requireIdentityUnused('file:1:1', 'x')).not.toThrow()
   })
 
-  it('is neither written nor emptied under a reader who relies on it', async () => {
+  it('is neither written nor emptied under a reader that relies on it', async () => {
     const path = newFile()
     const create = () => file.createFile!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
@@ -202,7 +202,7 @@ describe('one node under several parents', () => {
     await next.close()
   })
 
-  it('is shared by those who keep nothing of it', async () => {
+  it('is shared by nodes that keep nothing of it', async () => {
     const disk = memoryFromBytes(new Uint8Array(4096), { name: 'disk' })
     const nodes = [
       await open({ driver: 'plain', file: disk }),

@@ -125,7 +125,7 @@ describe('moving edges', () => {
   })
 })
 
-describe('a user who relies on what it reads', () => {
+describe('a user that relies on what it reads', () => {
   it('keeps writers away from below a filter, and is refused beside one', async () => {
     const file = await open({ driver: 'disk', 'node-name': 'file' })
     const reader = await open({ driver: 'pass-through', 'read-only': true, file })

@@ -130,7 +130,7 @@ const SCENES: Readonly<Record<string, readonly [options: RawOptions, expected: R
     on('tables', at('a'), { backing: on('tables', at('b'), { backing: on('plain', at('c')) }) }),
     { a: 'cw-r c-u-', b: 'c--- c-u-', c: 'c--- cwur' },
   ],
-  'nobody minded': [on('tables', at('a'), { ...readOnly, 'force-share': true }), { a: 'c--- cwur' }],
+  'no user minded': [on('tables', at('a'), { ...readOnly, 'force-share': true }), { a: 'c--- cwur' }],
 }
 
 describe('a file is told', () => {
@@ -141,7 +141,7 @@ describe('a file is told', () => {
     expect(told.size).toBe(0)
   })
 
-  it('nothing by who only looks at it, until it is used', async () => {
+  it('nothing by a user that only looks at it, until it is used', async () => {
     const seen: string[] = []
     refusing = (name) => {
       seen.push(name)

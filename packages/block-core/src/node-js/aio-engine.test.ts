@@ -120,7 +120,7 @@ const upTo = (count: number): number[] => Array.from({ length: count }, (_, inde
 const numbered = (count: number): number[] => upTo(count).map((block) => block + 1)
 
 describe('requests that come together', () => {
-  it('go to the kernel in one call, but for the first, which finds nobody', async () => {
+  it('go to the kernel in one call, but for the first, which finds no other', async () => {
     const kernel = new Kernel()
     const { engine, fd } = engineOn(kernel)
     expect(await readBlocks(engine, fd, upTo(10))).toEqual(numbered(10))
@@ -179,7 +179,7 @@ describe('requests that come together', () => {
 })
 
 describe('what the kernel does not do', () => {
-  it('is told by the name of the error, to whom it concerns', async () => {
+  it('is told by the name of the error, to the request that it concerns', async () => {
     const kernel = new Kernel()
     const { engine, fd } = engineOn(kernel)
     kernel.result = ({ offset }) => (offset === 2 * BLOCK ? -5 : undefined)

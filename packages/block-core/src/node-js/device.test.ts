@@ -32,7 +32,7 @@ describe('what the system says of a device', () => {
     expect(await deviceSize(-1, { ...block, isBlockDevice: () => false })).toBe(0)
   })
 
-  it('knows one that nobody may write to', async () => {
+  it('knows one that is write-protected', async () => {
     expect(await isReadOnlyDevice(block, async () => '1')).toBe(true)
     expect(await isReadOnlyDevice(block, async () => '0')).toBe(false)
     expect(await isReadOnlyDevice(block, async () => undefined)).toBe(false)

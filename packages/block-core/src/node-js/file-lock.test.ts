@@ -125,7 +125,7 @@ describe('a lock', () => {
     expect(table.of(1)).toEqual([])
   })
 
-  it('keeps a file from being made anew while somebody minds', () => {
+  it('keeps a file from being made anew while another user minds', () => {
     const table = new Table()
     take(lockOn(table, 1), READER)
     expect(() => lockForCreation(table, 2, { filename: 'disk' })).toThrow('Failed to get "write" lock')

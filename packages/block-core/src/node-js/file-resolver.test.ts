@@ -122,7 +122,7 @@ describe('fileResolver confined to a directory', () => {
     '..',
     '.',
     '../home-of-another/x',
-  ])('lets nobody out by %s', async (name) => {
+  ])('lets no name out by %s', async (name) => {
     await expect(backing(name)).rejects.toMatchObject(EACCES)
     const path = relative('.', resolve(home, name))
     await expect(confined.resolve({ filename: path }, image, 'data-file')).rejects.toMatchObject(EACCES)
@@ -201,7 +201,7 @@ describe('fileResolver confined to a directory', () => {
     ['json:{"driver":"file","filename":"../outside/secret"}'],
     ['json:{"driver":"raw","file":{"driver":"file","filename":"/etc/passwd"}}'],
     ['json:{"driver":"raw","filename":"file:directory/secret"}'],
-  ])('lets nobody out by %s', async (name) => {
+  ])('lets no name out by %s', async (name) => {
     await expect(backing(name)).rejects.toMatchObject({
       ...EACCES,
       message: expect.stringContaining('only files in'),

@@ -156,7 +156,7 @@ describe('opening', () => {
     await node.close()
   })
 
-  it('is not held up by a pipe that nobody writes', async () => {
+  it('is not held up by a pipe without a writer', async () => {
     const path = newFile()
     execFileSync('mkfifo', [path])
     await expect(openFile(path, { 'read-only': true })).rejects.toThrow('to be a regular file')

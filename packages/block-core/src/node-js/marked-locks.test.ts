@@ -148,7 +148,7 @@ describe.each(KINDS)('locks by marks of the kind "%s"', (kind, marks) => {
     })
   })
 
-  it('hold on a file that nobody may write, in such a directory', async () => {
+  it('hold on a file without write permission, in such a directory', async () => {
     const path = scratch.newFile('x')
     chmodSync(path, 0o444)
     chmodSync(dirname(path), 0o555)

@@ -190,7 +190,7 @@ describe.runIf(here.locks !== undefined)('locks', () => {
 })
 
 describe('without koffi', () => {
-  it('has no calls, tries once, and tells why to who asks', () => {
+  it('has no calls, tries once, and tells callers why', () => {
     let tries = 0
     const { calls, report } = lazySystemCalls(() => {
       tries++

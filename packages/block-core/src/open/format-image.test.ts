@@ -80,7 +80,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     await file.close()
   })
 
-  it('is refused while its file is open elsewhere, by whatever name, except by those who mind nobody', async () => {
+  it('is refused while its file is open elsewhere, by whatever name, except by users that share everything', async () => {
     const path = scratch.newFile(new Uint8Array(1024))
     const [symbolic, hard] = [`${path}.symbolic`, `${path}.hard`]
     symlinkSync(path, symbolic)

@@ -211,7 +211,7 @@ describe('reopening', () => {
     expect(file.readOnly).toBe(true)
   })
 
-  it('replaces a child by another node, and closes the one that nobody needs any more', async () => {
+  it('replaces a child by another node, and closes the one that no node needs any more', async () => {
     const { environment, open, image } = setup()
     const node = await image()
     const other = await open({ driver: 'memory', size: 512, 'node-name': 'other' })

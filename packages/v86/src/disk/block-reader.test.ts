@@ -77,7 +77,7 @@ describe('BlockReader', () => {
     expect(asked).toEqual(['0+1'])
   })
 
-  it('does not keep what was fetched before a write, nor give it to who asks after it', async () => {
+  it('does not keep what was fetched before a write, nor give it to a read after it', async () => {
     const { content, asked, reader, end } = stage(8)
     const early = new Uint8Array(512)
     const reading = reader.read(0, early)

@@ -247,7 +247,7 @@ describe('failures', () => {
     await disk.crash()
   })
 
-  it('a write that somebody waits for is told to have failed, and what was there shows again', async () => {
+  it('a write that a caller waits for is told to have failed, and what was there shows again', async () => {
     const { slow, disk } = stage({ durability: 'write-through' })
     slow.isFast = true
     await disk.writeAt(0, bytes(1))
@@ -354,7 +354,7 @@ describe('the ends', () => {
     expect(said).toEqual(['limited', 'none', 'limited'])
   })
 
-  it('crash drops what is on its way, and everybody is told', async () => {
+  it('crash drops what is on its way, and all callers are told', async () => {
     const { slow, disk } = stage({ writeBuffer: 512, ownsNode: true })
     void disk.writeAt(0, bytes(1))
     const waiting = [watch(disk.writeAt(1024, bytes(2))), watch(disk.guestFlush()), watch(read(disk, 0))]

@@ -118,7 +118,7 @@ describe('WriteQueue', () => {
     expect(again.is).toBe('done')
   })
 
-  it('drops what somebody waits for, tells him, and goes on', async () => {
+  it('drops what a caller waits for, tells the caller, and goes on', async () => {
     const { queue, sent, write, end, fail } = stage()
     const first = watch(write(0, 'a', true))
     const second = watch(write(50, 'b', true))
@@ -130,7 +130,7 @@ describe('WriteQueue', () => {
     expect(queue.isStopped).toBe(false)
   })
 
-  it('lets those in who wait for room when a failure is kept, but not when it holds', async () => {
+  it('lets writes in that wait for room when a failure is kept, but not when it holds', async () => {
     for (const verdict of ['keep', 'hold'] as const) {
       const { queue, write, fail } = stage(4, 4)
       void write(0, 'aaaa')
@@ -156,7 +156,7 @@ describe('WriteQueue', () => {
     expect(last.is).toBe('done')
   })
 
-  it('tells everybody when it is ended, and sends nothing more', async () => {
+  it('tells all callers when it is ended, and sends nothing more', async () => {
     const { queue, sent, write, end } = stage(1)
     void write(0, 'a')
     const durable = watch(write(50, 'b', true))

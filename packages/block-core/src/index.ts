@@ -47,7 +47,7 @@ export type { CreateContext, Creation } from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
-export { denyHost, type OpenHost } from './contract/host.ts'
+export { denyFiles, type ImageResolver } from './contract/image-resolver.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'
 export type { CacheMode, NodeConfig } from './contract/node-config.ts'
 export { CACHE_MODES, cacheMode } from './contract/node-config.ts'
@@ -100,10 +100,10 @@ export { unshareWrites } from './graph/permissions.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {
+  type CopyExtent,
   type CopyKind,
   CopyMap,
   type CopyMapOptions,
-  type CopyPlace,
   type CopyRange,
   type CopySource,
 } from './jobs/copy-map.ts'

@@ -13,7 +13,7 @@ import {
 } from '@vmblock/block-core'
 
 /** Done by the file: a raw image is nothing more. */
-const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForPlace: true }
+const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForFile: true }
 
 const options = {
   size: size('Virtual disk size'),

@@ -68,10 +68,10 @@ describe('a change of fields', () => {
       await expect(disk.writer.change({ nbSnapshots: 3 })).rejects.toThrow('failed')
       expect(disk.writer.header).toEqual(header())
       disk.fails = undefined
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(await disk.stored).toEqual(header())
       disk.steps.length = 0
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.steps).toEqual([])
     },
   )
@@ -84,7 +84,7 @@ describe('a change of fields', () => {
     )
     expect(disk.writer.header.incompatible).toBe(0n)
     disk.steps.length = 0
-    await disk.roots.writeUnsure()
+    await disk.roots.rewriteUnsure()
     expect(disk.steps).toEqual([])
   })
 
@@ -94,7 +94,7 @@ describe('a change of fields', () => {
     [{ nbSnapshots: 1, snapshotsOffset: CLUSTER }, 60, 12],
     [{ refcountTableClusters: 1, l1TableOffset: 0, refcountTableOffset: 0 }, 40, 20],
     [{ snapshotsOffset: 0, incompatible: 0n }, 64, 16],
-  ])('to %o lies in one place', (fields, offset, bytes) => {
+  ])('to %o is one range', (fields, offset, bytes) => {
     expect(headerFieldBytes(fields)).toMatchObject({ offset, bytes: { length: bytes } })
   })
 
@@ -125,7 +125,7 @@ test('a header whose code cannot be loaded stays as it is, and nothing has to be
   const disk = new Disk()
   disk.loadMaintenance = () => Promise.reject(new Error('offline'))
   await expect(disk.writer.rewrite({ backingFile: 'other' })).rejects.toThrow('offline')
-  await disk.roots.writeUnsure()
+  await disk.roots.rewriteUnsure()
   expect(disk.steps).toEqual([])
   expect(disk.writer.header).toEqual(header())
 })
@@ -138,7 +138,7 @@ test('fields whose write failed are written again without that code', async () =
   await expect(disk.writer.setFeature(Incompatible.corrupt, true)).rejects.toThrow('failed')
   disk.fails = undefined
   disk.steps.length = 0
-  await disk.roots.writeUnsure()
+  await disk.roots.rewriteUnsure()
   expect(disk.steps).toEqual(['write 36 12', 'write 72 8'])
   expect(await disk.stored).toEqual(header())
 })

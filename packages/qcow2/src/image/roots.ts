@@ -24,7 +24,7 @@ export class Roots {
   }
 
   /** Writes the parts whose state on disk is unknown. Does not flush. @throws the error of the file */
-  async writeUnsure(): Promise<void> {
+  async rewriteUnsure(): Promise<void> {
     for (const again of this.#unsure) {
       await again()
       this.#unsure.delete(again)

@@ -3,7 +3,7 @@ import {
   type AnyDriver,
   BlockError,
   type BlockNode,
-  type CreatedPlace,
+  type CreatedFile,
   type Creation,
   isBlockError,
   type OpenEnvironment,
@@ -68,19 +68,19 @@ async function creationOf(format: AnyDriver): Promise<Creation> {
 
 /** Options of a format, without those that it passes on to the protocol below. */
 const ownOptions = ({ options }: Creation): OptionTable =>
-  Object.fromEntries(Object.entries(options).filter(([, { isForPlace }]) => !isForPlace))
+  Object.fromEntries(Object.entries(options).filter(([, { isForFile }]) => !isForFile))
 
 /** Options of a format, then those of the protocol below; of equal names, the format's wins. */
 const tableOf = (creation: Creation, protocol: AnyDriver): OptionTable => ({
   ...ownOptions(creation),
-  ...protocol.placeOptions,
+  ...protocol.createFileOptions,
   ...ownOptions(creation),
 })
 
 /** The protocol that creates a file of that name. @throws Failure */
 function findMaker(services: Services, filename: string): AnyDriver {
   const protocol = findProtocol(services, filename)
-  if (!protocol.createPlace)
+  if (!protocol.createFile)
     throw new Failure(`Protocol driver '${protocol.name}' does not support image creation`)
   return protocol
 }
@@ -125,20 +125,20 @@ export async function makeImage(
   { filename, creation, given }: NewImage,
 ): Promise<Undo> {
   // Options that the format does not know are for the protocol.
-  const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
-  for (const [name, option] of given) (name in creation.options ? own : forPlace)![name] = optionValue(option)
+  const [own, forFile]: Record<string, unknown>[] = [{}, {}]
+  for (const [name, option] of given) (name in creation.options ? own : forFile)![name] = optionValue(option)
   const options = parseOptions(creation.options, own!)
   const dataFilename = given.get('data_file')?.text
   await creation.check?.(options)
-  const made: (CreatedPlace | undefined)[] = []
+  const made: (CreatedFile | undefined)[] = []
   const nodes: BlockNode[] = []
   const undo = async (): Promise<void> => {
-    for (const place of made.splice(0)) await place?.remove().catch(() => undefined)
+    for (const file of made.splice(0)) await file?.remove().catch(() => undefined)
   }
   const makeFile = async (name: string): Promise<BlockNode> => {
-    const place = filenameToOptions(environment.registry, name)
-    made.push(await createPlace(environment.registry.get(String(place['driver'])), place, forPlace!))
-    const node = await openNode(environment, place)
+    const named = filenameToOptions(environment.registry, name)
+    made.push(await createFile(environment.registry.get(String(named['driver'])), named, forFile!))
+    const node = await openNode(environment, named)
     nodes.push(node)
     return node
   }
@@ -171,13 +171,13 @@ async function requireFree(environment: OpenEnvironment, name: string): Promise<
   }
 }
 
-async function createPlace(
+async function createFile(
   protocol: AnyDriver,
-  { driver: _, ...place }: RawOptions,
-  placeOptions: RawOptions,
-): Promise<CreatedPlace | undefined> {
-  if (!protocol.createPlace)
+  { driver: _, ...given }: RawOptions,
+  createOptions: RawOptions,
+): Promise<CreatedFile | undefined> {
+  if (!protocol.createFile)
     throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
-  const options = parseOptions(protocol.options ?? {}, place)
-  return protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
+  const options = parseOptions(protocol.options ?? {}, given)
+  return protocol.createFile(options, 0, 'off', parseOptions(protocol.createFileOptions ?? {}, createOptions))
 }

@@ -94,7 +94,6 @@ export { BlockNode, isBlockNode } from './graph/known-nodes.ts'
 export { MAX_REQUEST } from './graph/node.ts'
 export { requireNode } from './graph/node-arguments.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
-export { unshareWrites } from './graph/permissions.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {

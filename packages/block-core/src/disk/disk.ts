@@ -15,24 +15,30 @@ import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
+import { ALL_PERMISSIONS, PERMISSION, type Permissions } from '../contract/permissions.ts'
 import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from '../contract/reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { registerNode } from '../graph/known-nodes.ts'
-import type { LinkedNode, NodeUser } from '../graph/links.ts'
-import { goneError, isFailure } from '../graph/node-errors.ts'
+import type { LinkedNode } from '../graph/links.ts'
+import { goneError, isFailure, readOnlyError } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
+import { updatePermissions } from '../graph/permissions.ts'
 import { type ErrorPolicy, REPORT_ALL, type TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
+import type { ChangingUser } from './settings.ts'
 import { counters, type DiskStatistics, type RequestKind } from './statistics.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
-const loadWatch = loadOnce('error policies and latencies', () => import('./request-watch.ts'))
+const loadSettings = loadOnce('settings of a disk', () => import('./settings.ts'))
 
 /** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
 const PASSED_ON = ['resize', 'corrupt', 'repair', 'warn', 'close'] as const satisfies (keyof NodeEvents)[]
 
 /** Turns of the microtask queue that a result takes at most from the root to the caller of the handle. */
 const STEPS = 8
+
+const { consistentRead: READ, write: WRITE } = PERMISSION
+const FUA: WriteFlags = { fua: true }
 
 /** An open disk: see the head of this file. Usable wherever a {@link BlockNode} is; then its root is meant. */
 export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
@@ -49,18 +55,27 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     (event) =>
       [event, (...facts: readonly unknown[]) => void this.emit(event, ...(facts as [never]))] as const,
   )
-  readonly #user: NodeUser
+  readonly #user: ChangingUser
+  /**
+   * Whether writes are complete before they are durable; off: each is durable when it completes. It concerns this handle
+   * alone, and writes that begin from now on.
+   */
+  writeCache: boolean
   /** What listens to changes of the root, whatever node that is, with the end of each observation. */
   readonly #observations = new Set<{ readonly observer: ChangeObserver; end: () => void }>()
 
-  constructor(root: LinkedNode) {
+  constructor(root: LinkedNode, writeCache = true) {
     super()
     this.#root = root
+    this.writeCache = writeCache
     registerNode(this, () => this.#root)
+    // It shares everything, as the users of QEMU's programs do.
     this.#user = {
-      writeCache: root.config.writeCache,
+      taken: READ | WRITE,
+      shared: ALL_PERMISSIONS,
+      node: root,
       hold: () => this.#hold(),
-      moveTo: (node) => {
+      replace: (node) => {
         this.#leave()
         this.#enter(node)
       },
@@ -74,6 +89,25 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   /** The node of the graph that requests go to. */
   get root(): BlockNode {
     return this.#root
+  }
+
+  /** What the handle does with its root, and lets others do: bits of `PERMISSION`. */
+  get permissions(): Permissions {
+    const { taken, shared } = this.#user
+    return { taken, shared }
+  }
+
+  /**
+   * Changes what the handle does with its root from now on, and lets others do; what is not given stays. A handle that
+   * does not take `write` is read-only; one that takes it writes whenever the root is writable.
+   *
+   * @throws BlockError EINVAL; EPERM if the root is read-only; EBUSY if another user, or another process, is in the way:
+   *   then nothing is changed; ENOMEDIUM; EIO if the code cannot be loaded
+   */
+  async setPermissions(permissions: Partial<Permissions>): Promise<void> {
+    const { changePermissions } = await loadSettings()
+    if (this.#isClosed) throw goneError(this, false)
+    changePermissions(this.#user, permissions, updatePermissions)
   }
 
   /** What was counted since the handle was opened. */
@@ -120,7 +154,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   }
 
   async #watched(): Promise<RequestWatch> {
-    const { RequestWatch } = await loadWatch()
+    const { RequestWatch } = await loadSettings()
     this.#watch ??= new RequestWatch()
     return this.#watch
   }
@@ -158,7 +192,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     return this.#root.config
   }
   get readOnly(): boolean {
-    return this.#root.readOnly
+    return this.#root.readOnly || !this.#mayWrite
   }
   get growable(): boolean {
     return this.#root.growable
@@ -187,33 +221,41 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
 
   write(offset: number, from: Bytes, flags?: WriteFlags): Promise<void> {
     const root = this.#root
-    if (this.#held || this.#watch || this.#isClosed || root.heldWrites || !(from instanceof Uint8Array))
-      return this.#request('write', offset, lengthOf(from), (node) => node.write(offset, from, flags))
+    if (this.#held || this.#watch || !this.#mayWrite || root.heldWrites || !(from instanceof Uint8Array))
+      return this.#request('write', offset, lengthOf(from), (node) =>
+        node.write(offset, from, this.#flags(flags)),
+      )
     const { write } = this.#counts
     write.requests++
     write.bytes += from.length
-    return root.write(offset, from, flags).then(undefined, (error) => this.#fail('write', offset, error))
+    return root
+      .write(offset, from, this.#flags(flags))
+      .then(undefined, (error) => this.#fail('write', offset, error))
   }
 
   writeCompressed(offset: number, from: Bytes): Promise<void> {
-    return this.#request('write', offset, lengthOf(from), (node) => node.writeCompressed(offset, from))
+    return this.#request('write', offset, lengthOf(from), (node) =>
+      this.#durable(node, node.writeCompressed(offset, from)),
+    )
   }
   writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void> {
-    return this.#request('write', offset, bytes, (node) => node.writeZeroes(offset, bytes, flags))
+    return this.#request('write', offset, bytes, (node) =>
+      node.writeZeroes(offset, bytes, this.#flags(flags)),
+    )
   }
   discard(offset: number, bytes: number): Promise<void> {
     return this.#request('discard', offset, bytes, (node) => node.discard(offset, bytes))
   }
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#request('write', offset, bytes, (node) =>
-      node.copyRange(offset, bytes, source, sourceOffset),
+      this.#durable(node, node.copyRange(offset, bytes, source, sourceOffset)),
     )
   }
   flush(): Promise<void> {
     return this.#request('flush', 0, 0, (node) => node.flush())
   }
   truncate(size: number, options?: TruncateOptions): Promise<void> {
-    return this.#onRoot((node) => node.truncate(size, options), true)
+    return this.#onRoot((node) => this.#durable(node, node.truncate(size, options)), true)
   }
   blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     return this.#onRoot((node) => node.blockStatus(offset, bytes))
@@ -222,7 +264,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     return this.#onRoot((node) => node.readVmState(offset, into))
   }
   writeVmState(offset: number, from: Bytes): Promise<void> {
-    return this.#onRoot((node) => node.writeVmState(offset, from), true)
+    return this.#onRoot((node) => this.#durable(node, node.writeVmState(offset, from)), true)
   }
   observe(observer: ChangeObserver): () => void {
     const observation = { observer, end: this.#root.observe(observer) }
@@ -239,7 +281,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   // ---- whole-node operations ----
 
   check(options?: NodeCheckOptions): Promise<CheckReport> {
-    return this.#onRoot((node) => node.check(options))
+    return this.#onRoot((node) => node.check(options), Boolean(options?.repair), false)
   }
   info(): Promise<NodeInfo> {
     return this.#onRoot((node) => node.info())
@@ -248,16 +290,16 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     return this.#onRoot((node) => node.listSnapshots())
   }
   makeEmpty(): Promise<void> {
-    return this.#onRoot((node) => node.makeEmpty())
+    return this.#onRoot((node) => node.makeEmpty(), true, false)
   }
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
-    return this.#onRoot((node) => node.changeBackingFile(filename, format))
+    return this.#onRoot((node) => node.changeBackingFile(filename, format), true, false)
   }
   amend(
     options: Readonly<Record<string, unknown>>,
     progress?: (done: number, total: number) => void,
   ): Promise<void> {
-    return this.#onRoot((node) => node.amend(options, progress))
+    return this.#onRoot((node) => node.amend(options, progress), true, false)
   }
 
   // ---- life cycle ----
@@ -287,7 +329,9 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     }
     await root.drain()
     this.#isClosed = true
+    this.#user.taken = 0
     this.#leave()
+    updatePermissions([root])
     this.emit('close')
     this.#release()
   }
@@ -314,6 +358,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
 
   #enter(root: LinkedNode): void {
     this.#root = root
+    this.#user.node = root
     root.users.add(this.#user)
     for (const [event, listener] of this.#listeners) root.on(event, listener as never)
     for (const observation of this.#observations) observation.end = root.observe(observation.observer)
@@ -338,17 +383,35 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
     }
   }
 
-  /** Waits until a request may begin at the root. Its caller must begin it in the same step. */
-  async #ready(changes: boolean): Promise<void> {
+  get #mayWrite(): boolean {
+    return (this.#user.taken & WRITE) !== 0
+  }
+
+  #flags(flags?: WriteFlags): WriteFlags | undefined {
+    return this.writeCache ? flags : flags ? { ...flags, fua: true } : FUA
+  }
+
+  /** For changes that take no flags. */
+  #durable(root: LinkedNode, change: Promise<void>): Promise<void> {
+    return this.writeCache ? change : change.then(() => root.flush())
+  }
+
+  /**
+   * Waits until a request may begin at the root. Its caller must begin it in the same step.
+   *
+   * @param asWrite it waits as a write waits, not only for the end of a change of the graph or of the whole node
+   */
+  async #ready(changes: boolean, asWrite = changes): Promise<void> {
     const waiting = (): Promise<void> | undefined =>
-      this.#held?.over ?? (changes ? this.#root.heldWrites : this.#root.held)
+      this.#held?.over ?? (asWrite ? this.#root.heldWrites : this.#root.held)
     for (let over = waiting(); over; over = waiting()) await over
     if (this.#isClosed) throw goneError(this, false)
+    if (changes && !this.#mayWrite) throw readOnlyError(this)
   }
 
   /** Runs what is not counted as a request. */
-  async #onRoot<T>(run: (root: LinkedNode) => Promise<T>, changes = false): Promise<T> {
-    await this.#ready(changes)
+  async #onRoot<T>(run: (root: LinkedNode) => Promise<T>, changes = false, asWrite = changes): Promise<T> {
+    await this.#ready(changes, asWrite)
     return run(this.#root)
   }
 

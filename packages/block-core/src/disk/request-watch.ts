@@ -1,12 +1,7 @@
 /** Error policies and latencies of a handle: loaded when the first is set, since most handles have neither. */
 import { isPlain, wrongValue } from '../base/arguments.ts'
-import {
-  actionFor,
-  type ErrorPolicy,
-  REPORT_ALL,
-  requireErrorPolicy,
-  type TakenAction,
-} from './error-policy.ts'
+import { actionFor, requireErrorPolicy } from './error-actions.ts'
+import { type ErrorPolicy, REPORT_ALL, type TakenAction } from './error-policy.ts'
 import { type LatencyHistogram, REQUEST_KINDS, type RequestKind } from './statistics.ts'
 
 /** Boundaries of the bins for each kind that is measured, in milliseconds. */

@@ -20,13 +20,9 @@ import { requireIdentity, requireSoleIdentity, touchIdentity } from './identity.
 import type { Edge, LinkedNode, NodeUser } from './links.ts'
 import { type Conflict, UNUSED } from './uses.ts'
 
-const { consistentRead: READ } = PERMISSION
-
-const isEdge = (use: Edge | NodeUser): use is Edge => 'kind' in use
-
 /** What a handle takes of a node: of one that may not write, only to read. */
 const takenBy = (user: NodeUser, { mayWrite }: LinkedNode): number =>
-  mayWrite ? user.taken : user.taken & READ
+  mayWrite ? user.taken : user.taken & PERMISSION.consistentRead
 
 /** The permissions that a parent needs on `node`. */
 function ofEdge({ owner, opening, kind }: Edge, node: LinkedNode): Permissions {
@@ -122,14 +118,20 @@ function requireNoConflict(node: LinkedNode): void {
   const conflict: Conflict<Edge | NodeUser> | undefined = node.parents.conflict() ?? userConflict(node)
   if (!conflict) return
   const { taker, sharer, bits } = conflict
-  const describe = (use: Edge | NodeUser): string =>
-    `by ${isEdge(use) ? `node '${use.parent}'` : 'an unnamed block device'} (uses node '${node.name}' as '${isEdge(use) ? use.role : 'root'}' child)`
+  const describe = ({ parent, role = 'root' }: Partial<Edge>): string =>
+    `by ${parent === undefined ? 'an unnamed block device' : `node '${parent}'`} (uses node '${node.name}' as '${role}' child)`
   throw new BlockError(
     'EBUSY',
     `Permission conflict on node '${node.name}': permissions '${permissionNames(bits).join(', ')}' are both required ` +
       `${describe(taker)} and unshared ${describe(sharer)}.`,
     { node: node.name },
   )
+}
+
+/** An edge, and the node that it will lead to. */
+export interface EdgeMove {
+  readonly edge: Edge
+  readonly node: LinkedNode
 }
 
 /**
@@ -139,9 +141,7 @@ function requireNoConflict(node: LinkedNode): void {
  * @returns a function that gives back what was not moved by then
  * @throws BlockError EBUSY
  */
-export function reserveMoves(
-  moves: readonly { readonly edge: Edge; readonly node: LinkedNode }[],
-): () => void {
+export function reserveMoves(moves: readonly EdgeMove[]): () => void {
   const drop = () => {
     const unused = moves.filter(({ edge, node }) => edge.node !== node)
     for (const { edge, node } of unused) node.parents.delete(edge)
@@ -165,7 +165,7 @@ export function reserveMoves(
  */
 export function moveEdges(edges: readonly (Edge | NodeUser)[], to: LinkedNode): void {
   const from = edges.map((edge) => edge.node)
-  const wasParent = edges.map((edge) => isEdge(edge) && to.parents.has(edge))
+  const wasParent = edges.map((edge) => to.parents.has(edge as Edge))
   for (const edge of edges) edge.replace(to)
   try {
     // What loses a parent is first, so that it wants less of `to`, should it be above it.

@@ -104,7 +104,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
    */
   async setPermissions(permissions: Partial<Permissions>): Promise<void> {
     const { changePermissions } = await loadSettings()
-    if (this.#isClosed) throw goneError(this, false)
+    if (!this.isOpen) throw goneError(this, false)
     changePermissions(this.#user, permissions, { wrongValue, readOnlyError, updatePermissions })
   }
 

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { denyHost } from '../contract/host.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { chainStatus, isAllocatedAbove } from '../graph/block-status.ts'
 import { commitNode } from '../jobs/commit.ts'
@@ -171,7 +172,7 @@ describe('options', () => {
     ['top', () => commitNode({} as Anything)],
     ['makeEmpty', (node) => commitNode(node, { makeEmpty: 'no' } as Anything)],
     ['rate', (node) => commitNode(node, { rate: -1 })],
-    ['permissions', (node) => node.setPermissions({ taken: 16 })],
+    ['permissions', (node) => setPermissions(node, { taken: 16 })],
     ['base', (node) => chainStatus(node, 0, 5, {} as Anything)],
     ['file', () => formatImage(memory, {} as Anything, {})],
     ['options', (node) => formatImage(memory, node, undefined as Anything)],

@@ -15,21 +15,20 @@ import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
-import { ALL_PERMISSIONS, PERMISSION, type Permissions } from '../contract/permissions.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from '../contract/reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { registerNode } from '../graph/known-nodes.ts'
-import type { LinkedNode } from '../graph/links.ts'
+import type { LinkedNode, NodeUser } from '../graph/links.ts'
 import { goneError, isFailure, readOnlyError } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
 import { updatePermissions } from '../graph/permissions.ts'
 import type { ErrorPolicy, TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
-import type { ChangingUser } from './settings.ts'
 import { counters, type DiskStatistics, REQUEST_KINDS, type RequestKind } from './statistics.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
-const loadSettings = loadOnce('settings of a disk', () => import('./settings.ts'))
+const loadWatch = loadOnce('error policies and latencies', () => import('./request-watch.ts'))
 
 /** Until another policy is set. */
 const REPORT_ALL: ErrorPolicy = { read: 'report', write: 'report' }
@@ -53,7 +52,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   #stop: (() => void) | undefined
   /** End what this handle hears of the root. */
   #ends: readonly (() => void)[] = []
-  readonly #user: ChangingUser
+  readonly #user: NodeUser
   /**
    * Whether writes are complete before they are durable; off: each is durable when it completes. It concerns this handle
    * alone, and writes that begin from now on.
@@ -69,6 +68,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     registerNode(this, () => this.#root)
     // It shares everything, as the users of QEMU's programs do.
     this.#user = {
+      handle: this,
       taken: PERMISSION.consistentRead | PERMISSION.write,
       shared: ALL_PERMISSIONS,
       node: root,
@@ -87,25 +87,6 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   /** The node of the graph that requests go to. */
   get root(): BlockNode {
     return this.#root
-  }
-
-  /** What the handle does with its root, and lets others do: bits of `PERMISSION`. */
-  get permissions(): Permissions {
-    const { taken, shared } = this.#user
-    return { taken, shared }
-  }
-
-  /**
-   * Changes what the handle does with its root from now on, and lets others do; what is not given stays. A handle that
-   * does not take `write` is read-only; one that takes it writes whenever the root is writable.
-   *
-   * @throws BlockError EINVAL; EPERM if the root is read-only; EBUSY if another user, or another process, is in the way:
-   *   then nothing is changed; ENOMEDIUM; EIO if the code cannot be loaded
-   */
-  async setPermissions(permissions: Partial<Permissions>): Promise<void> {
-    const { changePermissions } = await loadSettings()
-    if (!this.isOpen) throw goneError(this, false)
-    changePermissions(this.#user, permissions, { wrongValue, readOnlyError, updatePermissions })
   }
 
   /** What was counted since the handle was opened. */
@@ -152,7 +133,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   }
 
   async #watched(): Promise<RequestWatch> {
-    const { RequestWatch } = await loadSettings()
+    const { RequestWatch } = await loadWatch()
     this.#watch ??= new RequestWatch(REQUEST_KINDS, REPORT_ALL, wrongValue)
     return this.#watch
   }

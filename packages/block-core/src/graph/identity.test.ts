@@ -6,6 +6,7 @@ import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/host.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
 import { file } from '../node/file.ts'
@@ -137,7 +138,7 @@ describe('one file, by several nodes', () => {
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
     const writer = await open({ driver: 'plain', file: on(path) })
     await writer.close()
-    await reader.setPermissions({ shared: PERMISSION.consistentRead | PERMISSION.writeUnchanged })
+    setPermissions(reader, { shared: PERMISSION.consistentRead | PERMISSION.writeUnchanged })
     await expect(open({ driver: 'plain', file: on(path) })).rejects.toMatchObject(QEMU_WRITE(path))
     await expect(create()).rejects.toMatchObject(QEMU_WRITE(path))
     const other = await open({ driver: 'plain', 'read-only': true, file: on(path) })

@@ -52,9 +52,13 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
 
 /** A handle's hold on a node, with the permissions that the handle wants there. */
 export interface NodeUser extends Permissions {
+  /** Undefined for a job. */
+  readonly handle?: BlockNode
+  taken: number
+  shared: number
   /** Holds back new requests of the handle until the returned function is called. Holds may overlap. */
   hold(): () => void
-  readonly node: LinkedNode
+  node: LinkedNode
   /** Points the handle at another node. Its requests must be held back, and none in flight. */
   replace(node: LinkedNode): void
 }

@@ -7,6 +7,7 @@ import type { BlockNode } from '../contract/node.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import type { Disk } from '../disk/disk.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
 import { openNode, openRoot } from '../open/open.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -131,13 +132,13 @@ describe('a user who relies on what it reads', () => {
   it('keeps writers away from below a filter, and is refused beside one', async () => {
     const file = await open({ driver: 'disk', 'node-name': 'file' })
     const reader = await open({ driver: 'pass-through', 'read-only': true, file })
-    await reader.setPermissions(UNSHARED)
+    setPermissions(reader, UNSHARED)
     await expect(open({ driver: 'format', file })).rejects.toMatchObject({ code: 'EBUSY' })
     expect(told.get('file')).toBe(`${consistentRead | write} ${consistentRead | writeUnchanged}`)
     await reader.close()
     const writer = await open({ driver: 'format', file })
     const late = await open({ driver: 'pass-through', 'read-only': true, file })
-    await expect(late.setPermissions(UNSHARED)).rejects.toThrow("Permission conflict on node 'file'")
+    expect(() => setPermissions(late, UNSHARED)).toThrow("Permission conflict on node 'file'")
     for (const one of [late, writer, file]) await one.close()
   })
 })

@@ -186,12 +186,12 @@ export function moveEdges(edges: readonly (Edge | NodeUser)[], to: LinkedNode): 
  * @throws BlockError EBUSY
  */
 export function useNode(node: LinkedNode, { taken, shared }: Permissions): () => void {
-  const user = {
+  const user: NodeUser = {
     taken,
     shared,
     node,
     hold: () => () => undefined,
-    replace(other: LinkedNode) {
+    replace(other) {
       user.node.users.delete(user)
       other.users.add(user)
       user.node = other

@@ -11,6 +11,7 @@ import {
   readInteger,
   resolveBackingFilename,
   SECTOR,
+  setPermissions,
   skipFilters,
 } from '@vmblock/block-core'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
@@ -139,7 +140,7 @@ async function run(call: ConvertCall): Promise<number> {
     const { format, imageOpts, forceShare } = options
     const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
     // Nothing may write to a source meanwhile.
-    if (!forceShare) await node.setPermissions({ shared: consistentRead | writeUnchanged })
+    if (!forceShare) setPermissions(node, { shared: consistentRead | writeUnchanged })
     sources.push(node)
   }
   await convertInto(call, sources, target, progress)

@@ -46,7 +46,7 @@ export * from './contract/child-kinds.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
-export { denyHost, type OpenHost } from './contract/host.ts'
+export { denyFiles, type ImageResolver } from './contract/image-resolver.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'
 export type { CacheMode, NodeConfig } from './contract/node-config.ts'
 export { CACHE_MODES, cacheMode } from './contract/node-config.ts'
@@ -99,10 +99,10 @@ export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {
+  type CopyExtent,
   type CopyKind,
   CopyMap,
   type CopyMapOptions,
-  type CopyPlace,
   type CopyRange,
   type CopySource,
 } from './jobs/copy-map.ts'

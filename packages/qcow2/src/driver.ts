@@ -19,7 +19,7 @@ import { amendOptions } from './options/amend-options.ts'
 import { createOptions } from './options/create-options.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
-import { flushImage, settleImage } from './requests/flush.ts'
+import { flushImage, quiesceImage } from './requests/flush.ts'
 import { read } from './requests/read.ts'
 import { isCrammed, isForWantOfRoom, makeRoom } from './requests/room.ts'
 import { blockStatus } from './requests/status.ts'
@@ -107,7 +107,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 /** Brings everything to disk, and marks the image clean. */
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
-    await settleImage(image)
+    await quiesceImage(image)
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -54,7 +54,7 @@ function operations(image: Image): NodeOps {
     prepareReopen: (request) => prepareReopen(image, request),
     async close() {
       try {
-        if (image.writable) await settle(image)
+        if (image.writable) await quiesce(image)
       } finally {
         image.drop()
       }
@@ -64,7 +64,7 @@ function operations(image: Image): NodeOps {
 }
 
 /** Brings everything to disk, and marks the image clean. Waits if the idle timer is just doing that. */
-async function settle(image: Image): Promise<void> {
+async function quiesce(image: Image): Promise<void> {
   await image.flush()
   await image.lock.run(async () => {
     await image.cut()
@@ -85,7 +85,7 @@ function infoOf(image: Image): NodeInfo {
 /** An image that becomes read-only is left clean, a writable one is repaired first. QEMU does neither. */
 async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise<PreparedReopen> {
   const wasWritable = image.writable
-  if (wasWritable && readOnly) await settle(image)
+  if (wasWritable && readOnly) await quiesce(image)
   if (!wasWritable && !readOnly) await becomeWritable(image)
   return {
     commit() {

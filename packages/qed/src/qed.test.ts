@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   memoryFromBytes,
   openNode,
@@ -149,7 +149,7 @@ describe('zero clusters', () => {
     expect(await patternAt(node, 8192, 512)).toEqual([9])
   })
 
-  it('are not made of clusters that have data: nobody could ever take those again', async () => {
+  it('are not made of clusters that have data: no write could ever take those again', async () => {
     const file = await createImage(SMALL)
     const { node } = await open(file)
     await node.write(4096, filled(1, 4096))
@@ -373,7 +373,7 @@ describe('create', () => {
 
   it('makes what is recognised', async () => {
     const file = await create({ size: KIB })
-    const environment = { registry: new DriverRegistry([memory, qed]), host: denyHost }
+    const environment = { registry: new DriverRegistry([memory, qed]), resolver: denyFiles }
     const node = await openNode(environment, { file })
     expect(node.driver.name).toBe('qed')
     await expect(node.truncate(512)).rejects.toThrow('Shrinking images is currently not supported')

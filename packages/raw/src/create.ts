@@ -12,7 +12,7 @@ import {
 } from '@vmblock/block-core'
 
 /** Done by the file: a raw image is nothing more. */
-const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForPlace: true }
+const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForFile: true }
 
 /** Options of `create`, in the order in which QEMU prints them. */
 export const rawCreateOptions = {

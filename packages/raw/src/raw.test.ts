@@ -69,7 +69,7 @@ describe('raw disk', () => {
     expect(file.events).toEqual(['read_aio', 'write_aio', 'pwritev', 'pwritev_done'])
   })
 
-  it('reports the state of its file, at the place in the file', async () => {
+  it('reports the state of its file, at the offset in the file', async () => {
     const { disk, ops } = await openRaw(new ByteFile(4096), { options: { offset: 512 } })
     expect(await ops.blockStatus?.(0, 2048)).toMatchObject({
       bytes: 2048,
@@ -160,7 +160,7 @@ describe('window', () => {
     expect(await read(disk, 0, 1)).toEqual([1536 % 251])
   })
 
-  it('keeps its place when a reopen asks for one that does not fit', async () => {
+  it('keeps its range when a reopen asks for one that does not fit', async () => {
     const { disk, ops } = await openRaw(new ByteFile(4096))
     const reopen = ops.prepareReopen?.({
       readOnly: false,

@@ -15,7 +15,7 @@ export type DriverKind = 'protocol' | 'format' | 'filter'
 /** A child as an image names it: strings from a header, never yet opened. */
 export interface ChildReference {
   readonly filename: string
-  /** Format the image claims for it; undefined means "probe", which an {@link OpenHost} may refuse. */
+  /** Format the image claims for it; undefined means "probe", which an {@link ImageResolver} may refuse. */
   readonly driver?: string | undefined
 }
 
@@ -55,8 +55,8 @@ export interface DriverFacts<
   readonly children?: ChildKinds<K>
   /** Options of `create`, in the order QEMU prints them. */
   readonly createOptions?: C
-  /** Protocols: options of {@link createPlace}; `qemu-img create -o` adds them to those of the format. */
-  readonly placeOptions?: OptionTable
+  /** Protocols: options of {@link createFile}; `qemu-img create -o` adds them to those of the format. */
+  readonly createFileOptions?: OptionTable
   /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
   readonly canCompress?: boolean
   /** Options of {@link NodeOps.amend}, in the order QEMU prints them. */

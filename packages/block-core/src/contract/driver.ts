@@ -41,7 +41,7 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
    * Opens a declared child, or uses a node that is already open. The user's option of that name wins; else
-   * `implicit`, a name found in the image, which the {@link OpenHost} resolves or refuses.
+   * `implicit`, a name found in the image, which the {@link ImageResolver} resolves or refuses.
    *
    * @returns undefined if neither is given, or the user gave `null`.
    */
@@ -70,7 +70,7 @@ export interface CreateContext<C> {
 }
 
 /** A file that was newly made. */
-export interface CreatedPlace {
+export interface CreatedFile {
   /**
    * Removes the file, and everything else that was made for it. It must be closed.
    *
@@ -95,17 +95,17 @@ export interface BlockDriver<
    */
   checkCreate?(options: OptionValues<C>): Promise<void>
   /**
-   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `placeOptions` are
+   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `fileOptions` are
    * parsed. If it fails, no new file is left behind.
    *
    * @returns the means to remove a new file; undefined if the file existed before
    */
-  createPlace?(
+  createFile?(
     options: OptionValues<O>,
     size: number,
     preallocation: Preallocation,
-    placeOptions?: Readonly<Record<string, unknown>>,
-  ): Promise<CreatedPlace | undefined>
+    fileOptions?: Readonly<Record<string, unknown>>,
+  ): Promise<CreatedFile | undefined>
 }
 
 /** A driver with any options, as a registry holds it. */

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
@@ -64,7 +64,7 @@ const tables = defineDriver({
   children: { file: storage },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
-const environment = { registry: new DriverRegistry([place, tables, passThroughFilter]), host: denyHost }
+const environment = { registry: new DriverRegistry([place, tables, passThroughFilter]), resolver: denyFiles }
 const open = (options: RawOptions) => openNode(environment, options)
 const named = (name: string, more: RawOptions = {}) => open({ driver: 'place', 'node-name': name, ...more })
 const BYTE = Uint8Array.of(7)

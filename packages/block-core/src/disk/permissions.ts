@@ -3,7 +3,7 @@ import { wrongValue } from '../base/arguments.ts'
 import { ALL_PERMISSIONS, PERMISSION, type Permissions } from '../contract/permissions.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { requireNode } from '../graph/node-arguments.ts'
-import { goneError, readOnlyError } from '../graph/node-errors.ts'
+import { closedError, readOnlyError } from '../graph/node-errors.ts'
 import { updatePermissions } from '../graph/permissions.ts'
 import type { Disk } from './disk.ts'
 
@@ -20,12 +20,12 @@ export function setPermissions(disk: Disk, permissions: Partial<Permissions>): v
   requireNode(disk, 'disk')
   const node = linkedNode(disk)
   const user = [...node.users].find(({ handle }) => handle === disk)
-  if (!user) throw disk.isOpen ? wrongValue('disk', 'what openNode returned', disk) : goneError(disk, false)
+  if (!user) throw disk.isOpen ? wrongValue('disk', 'what openNode returned', disk) : closedError(disk, false)
   const { taken, shared } = user
   const after = { taken, shared, ...permissions }
   for (const bits of [after.taken, after.shared])
     if (bits !== (bits & ALL_PERMISSIONS)) throw wrongValue('permissions', 'bits of PERMISSION', bits)
-  if (!node.isOpen) throw goneError(disk, false)
+  if (!node.isOpen) throw closedError(disk, false)
   if (after.taken & ~taken & ~PERMISSION.consistentRead && node.readOnly) throw readOnlyError(node)
   Object.assign(user, after)
   try {

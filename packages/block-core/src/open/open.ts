@@ -337,14 +337,14 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
   tableOf(request.environment).add(node)
   events.connect(node)
   request.hold?.(node, plan.common.writeCache ?? true)
-  const complaint = busy(node, forceShare) ?? leftover(attempt, unknown)
+  const complaint = conflictError(node, forceShare) ?? unusedOptionError(attempt, unknown)
   if (!complaint) return node
   await node.close().catch(() => undefined)
   throw complaint
 }
 
 /** Registers the node's use of its file. @returns why the file may not be used this way, if so */
-function busy(node: LinkedNode, forceShare: boolean): BlockError | undefined {
+function conflictError(node: LinkedNode, forceShare: boolean): BlockError | undefined {
   try {
     if (!forceShare) claimIdentity(node)
     updatePermissions([node])
@@ -386,7 +386,7 @@ function makeContext(
 }
 
 /** The error for options or children that were given but not used. As in QEMU, it comes after all others. */
-function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
+function unusedOptionError(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
   const { driver, plan, children } = attempt
   const untaken = [...plan.children]
     .filter(([role, { value }]) => !children.asked.has(role) && value !== null && value !== '')

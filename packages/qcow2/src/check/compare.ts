@@ -55,7 +55,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       const refcount = stored ? image.refcounts.get(stored, at) : 0
       const reference = counted ? image.refcounts.get(counted, at) : 0
       if (refcount === reference) continue
-      await settleDifference(check, repairs, start + at, refcount, reference)
+      await resolveDifference(check, repairs, start + at, refcount, reference)
       const turning = pause()
       if (turning) await turning
     }
@@ -135,7 +135,7 @@ function blocksToCompare({ image, references }: Check): number[] {
   return [...indexes].sort((a, b) => a - b)
 }
 
-async function settleDifference(
+async function resolveDifference(
   check: Check,
   repairs: Repairs,
   cluster: number,

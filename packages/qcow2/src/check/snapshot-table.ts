@@ -33,7 +33,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   try {
     return await assumingField(image.headerWriter, 'nbSnapshots', given - excess, async () => {
       image.overlaps.forget()
-      validatePlace(check)
+      validateTableFields(check)
       const { behind, ...table } = await measure(check)
       const cut = excess + behind
       if (cut > 0) await writeCount(check, given - cut)
@@ -45,7 +45,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   }
 }
 
-function validatePlace(check: Check): void {
+function validateTableFields(check: Check): void {
   const { image } = check
   const { nbSnapshots: count, snapshotsOffset } = image.header
   const [entry, what] = [SNAPSHOT_ENTRY_BYTES, 'snapshot table']

@@ -148,13 +148,13 @@ function parseLuksHeader(data: Uint8Array, { cryptMethod, clusterSize }: Extensi
       'EINVAL',
       `CRYPTO header extension size ${data.length}, but expected size ${luksLayout.size}`,
     )
-  const place = luksLayout.read(data)
-  if (place.offset % clusterSize !== 0)
+  const range = luksLayout.read(data)
+  if (range.offset % clusterSize !== 0)
     throw new BlockError(
       'EINVAL',
-      `Encryption header offset '${place.offset}' is not a multiple of cluster size '${clusterSize}'`,
+      `Encryption header offset '${range.offset}' is not a multiple of cluster size '${clusterSize}'`,
     )
-  return place
+  return range
 }
 
 /**

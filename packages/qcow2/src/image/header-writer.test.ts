@@ -67,10 +67,10 @@ describe('a change of fields', () => {
       await expect(disk.writer.change({ nbSnapshots: 3 })).rejects.toThrow('failed')
       expect(disk.writer.header).toEqual(header())
       disk.fails = undefined
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.stored).toEqual(header())
       disk.steps.length = 0
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.steps).toEqual([])
     },
   )
@@ -83,7 +83,7 @@ describe('a change of fields', () => {
     )
     expect(disk.writer.header.incompatible).toBe(0n)
     disk.steps.length = 0
-    await disk.roots.writeUnsure()
+    await disk.roots.rewriteUnsure()
     expect(disk.steps).toEqual([])
   })
 
@@ -93,7 +93,7 @@ describe('a change of fields', () => {
     [{ nbSnapshots: 1, snapshotsOffset: CLUSTER }, 60, 12],
     [{ refcountTableClusters: 1, l1TableOffset: 0, refcountTableOffset: 0 }, 40, 20],
     [{ snapshotsOffset: 0, incompatible: 0n }, 64, 16],
-  ])('to %o lies in one place', (fields, offset, bytes) => {
+  ])('to %o is one range', (fields, offset, bytes) => {
     expect(headerFieldBytes(fields)).toMatchObject({ offset, bytes: { length: bytes } })
   })
 

@@ -29,7 +29,7 @@ export class Roots {
   }
 
   /** Writes the roots whose state on disk is unknown. Does not flush. @throws the error of the file */
-  async writeUnsure(): Promise<void> {
+  async rewriteUnsure(): Promise<void> {
     for (const root of this.#unsure) {
       await this.#write[root]()
       this.#unsure.delete(root)

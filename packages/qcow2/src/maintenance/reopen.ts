@@ -6,7 +6,7 @@ import { Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 import { readHeader, readTables } from '../image/read-header.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
-import { settleImage } from '../requests/flush.ts'
+import { quiesceImage } from '../requests/flush.ts'
 
 /**
  * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
@@ -29,7 +29,7 @@ export async function prepareReopen(
       node: image.settings.nodeName,
     })
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
-    await settleImage(image)
+    await quiesceImage(image)
     await image.dirtyBit.clear()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
@@ -37,7 +37,7 @@ export async function prepareReopen(
     await becomeWritable()
   }
   // The caches are replaced by ones of the new sizes: nothing may be in them alone.
-  if (image.writable) await settleImage(image)
+  if (image.writable) await quiesceImage(image)
   return {
     commit() {
       image.settings.lazyRefcounts = next.lazyRefcounts

@@ -104,9 +104,9 @@ function fullRefcountTable(lazy: boolean): FaultScenario {
       const block = new Uint8Array(CLUSTER)
       // Clusters at the end are free, so that it does not grow at once.
       for (let entry = 0; entry < (index === 63 ? 40 : 64); entry++) viewOf(block).setUint32(entry * 8 + 4, 1)
-      const place = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
-      viewOf(table).setUint32(index * 8 + 4, place)
-      await disk.file.write(place, block)
+      const blockOffset = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
+      viewOf(table).setUint32(index * 8 + 4, blockOffset)
+      await disk.file.write(blockOffset, block)
     }
     await disk.file.write(refcountTableOffset, table)
     return disk

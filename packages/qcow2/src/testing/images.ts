@@ -4,7 +4,7 @@ import {
   blkdebug,
   type CheckReport,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   memoryFromBytes,
   openNode,
@@ -24,7 +24,7 @@ const { createQcow2 } = await loadMaintenance()
 /** The environment for test images: all drivers that they need, and no files of the host. */
 export const environment = {
   registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 /** An empty disk in memory, which drops discarded data. */

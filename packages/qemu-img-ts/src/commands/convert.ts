@@ -263,7 +263,7 @@ async function refuseOwnFiles(
     const node = await openBriefly(call, { ...request, look: true }, quiet).catch(() => undefined)
     const written = node ? filesOf(node, true) : []
     await node?.close()
-    for (const [place, called] of written) if (files.has(place)) refuse(called, files.get(place)!)
+    for (const [identity, called] of written) if (files.has(identity)) refuse(called, files.get(identity)!)
     return
   }
   const names = [name, image.given.get('data_file')?.text]

@@ -3,7 +3,7 @@ import {
   type AnyDriver,
   BlockError,
   type BlockNode,
-  type CreatedPlace,
+  type CreatedFile,
   isBlockError,
   type OpenEnvironment,
   type OptionTable,
@@ -56,19 +56,19 @@ function findFormat({ registry }: Services, name: string): AnyDriver {
 
 /** Options of a format, without those that it passes on to the protocol below. */
 const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
-  Object.fromEntries(Object.entries(createOptions ?? {}).filter(([, { isForPlace }]) => !isForPlace))
+  Object.fromEntries(Object.entries(createOptions ?? {}).filter(([, { isForFile }]) => !isForFile))
 
 /** Options of a format, then those of the protocol below; of equal names, the format's wins. */
 const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
   ...ownOptions(format),
-  ...protocol.placeOptions,
+  ...protocol.createFileOptions,
   ...ownOptions(format),
 })
 
 /** The protocol that creates a file of that name. @throws Failure */
 function findMaker(services: Services, filename: string): AnyDriver {
   const protocol = findProtocol(services, filename)
-  if (!protocol.createPlace)
+  if (!protocol.createFile)
     throw new Failure(`Protocol driver '${protocol.name}' does not support image creation`)
   return protocol
 }
@@ -113,23 +113,23 @@ export async function makeImage(
   { filename, format, given }: NewImage,
 ): Promise<Undo> {
   // Options that the format does not know are for the protocol.
-  const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
+  const [own, forFile]: Record<string, unknown>[] = [{}, {}]
   for (const [name, option] of given)
-    (name in format.createOptions! ? own : forPlace)![name] = optionValue(option)
+    (name in format.createOptions! ? own : forFile)![name] = optionValue(option)
   const options = parseOptions(format.createOptions!, own!)
   if (!format.create)
     throw new BlockError('ENOTSUP', `Format driver '${format.name}' does not support image creation`)
   const dataFilename = given.get('data_file')?.text
   await format.checkCreate?.(options)
-  const made: (CreatedPlace | undefined)[] = []
+  const made: (CreatedFile | undefined)[] = []
   const nodes: BlockNode[] = []
   const undo = async (): Promise<void> => {
-    for (const place of made.splice(0)) await place?.remove().catch(() => undefined)
+    for (const file of made.splice(0)) await file?.remove().catch(() => undefined)
   }
   const makeFile = async (name: string): Promise<BlockNode> => {
-    const place = filenameToOptions(environment.registry, name)
-    made.push(await createPlace(environment.registry.get(String(place['driver'])), place, forPlace!))
-    const node = await openNode(environment, place)
+    const named = filenameToOptions(environment.registry, name)
+    made.push(await createFile(environment.registry.get(String(named['driver'])), named, forFile!))
+    const node = await openNode(environment, named)
     nodes.push(node)
     return node
   }
@@ -162,13 +162,13 @@ async function requireFree(environment: OpenEnvironment, name: string): Promise<
   }
 }
 
-async function createPlace(
+async function createFile(
   protocol: AnyDriver,
-  { driver: _, ...place }: RawOptions,
-  placeOptions: RawOptions,
-): Promise<CreatedPlace | undefined> {
-  if (!protocol.createPlace)
+  { driver: _, ...given }: RawOptions,
+  createOptions: RawOptions,
+): Promise<CreatedFile | undefined> {
+  if (!protocol.createFile)
     throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
-  const options = parseOptions(protocol.options ?? {}, place)
-  return protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
+  const options = parseOptions(protocol.options ?? {}, given)
+  return protocol.createFile(options, 0, 'off', parseOptions(protocol.createFileOptions ?? {}, createOptions))
 }

@@ -1,8 +1,9 @@
 /** What a handle takes of its root and lets others do, and its cache mode: its own, not those of the node. */
-import { describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyFiles } from '../contract/image-resolver.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
@@ -64,7 +65,11 @@ const tables = defineDriver({
   children: { file: storage },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
-const environment = { registry: new DriverRegistry([place, tables, passThroughFilter]), resolver: denyFiles }
+const registry = new DriverRegistry([place, tables, passThroughFilter])
+let environment: OpenEnvironment
+beforeEach(() => {
+  environment = { registry, resolver: denyFiles }
+})
 const open = (options: RawOptions) => openNode(environment, options)
 const named = (name: string, more: RawOptions = {}) => open({ driver: 'place', 'node-name': name, ...more })
 const BYTE = Uint8Array.of(7)
@@ -129,6 +134,7 @@ describe('the permissions of a handle', () => {
     )
     expect(told.get('a')).toBe('11 5')
     await format.close()
+    expect(told.get('a')).toBe('3 15')
     setPermissions(disk, UNSHARED)
     await expect(open({ driver: 'tables', file: disk })).rejects.toMatchObject({ code: 'EBUSY' })
     const reader = await open({ driver: 'tables', 'read-only': true, file: disk })

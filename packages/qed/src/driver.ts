@@ -13,7 +13,7 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
-import { createOptions, createQed, headerOf } from './create.ts'
+import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
 import { changeBackingFile, truncate } from './header-changes.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
@@ -100,16 +100,14 @@ async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise
 /** Makes a driver. Most programs use {@link qed}. */
 export function createQedDriver({
   clock = hostClock,
-}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof createOptions> {
+}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof qedCreation.options> {
   return defineDriver({
     name: 'qed',
     kind: 'format',
     children: { file: storage, backing: cow },
-    createOptions,
+    creation: async () => qedCreation,
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
-    checkCreate: async (options) => void headerOf(options),
-    create: createQed,
   })
 }
 

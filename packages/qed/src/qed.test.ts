@@ -12,7 +12,7 @@ import {
 } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import { createOptions, createQed } from './create.ts'
+import { qedCreation } from './create.ts'
 import { qed } from './driver.ts'
 import { Feature, HEADER } from './format/header.ts'
 import { createImage, emptyDisk, filled, type OpenImage, open } from './testing/images.ts'
@@ -338,7 +338,7 @@ describe('headers', () => {
 describe('create', () => {
   const create = async (options: Record<string, unknown>): Promise<BlockNode> => {
     const file = await emptyDisk()
-    await createQed({ file, options: parseOptions(createOptions, options) })
+    await qedCreation.create({ file, options: parseOptions(qedCreation.options, options) })
     return file
   }
 

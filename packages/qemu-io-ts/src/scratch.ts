@@ -1,5 +1,5 @@
 /** The scratch image of `--scratch`, which is kept, so that the repair after a crash can be watched. */
-import { openNode, parseOptions } from '@vmblock/block-core'
+import { formatImage, openNode, parseOptions } from '@vmblock/block-core'
 import { main, type Services, type Streams } from './main.ts'
 
 /** Directories for scratch images, and the file functions needed. */
@@ -72,8 +72,7 @@ async function createScratch(services: Services, filename: string): Promise<void
   const file = await openNode(environment, { driver: 'file', filename })
   try {
     const qcow2 = environment.registry.get('qcow2')
-    const options = parseOptions(qcow2.createOptions ?? {}, { size: SIZE, lazy_refcounts: true })
-    await qcow2.create?.({ file, options } as never)
+    await formatImage(qcow2, file, { size: SIZE, lazy_refcounts: true })
   } finally {
     await file.close()
   }

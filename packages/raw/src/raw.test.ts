@@ -1,6 +1,7 @@
 /** The raw driver on a file that records its calls. */
 import { parseOptions } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
+import { rawCreation } from './create.ts'
 import { raw } from './raw.ts'
 import { ByteFile, fileNode, openRaw } from './testing/byte-file.ts'
 import { rawOptions } from './window.ts'
@@ -222,7 +223,7 @@ describe('probed image', () => {
 describe('raw creation', () => {
   const create = async (given: Readonly<Record<string, unknown>>) => {
     const file = new ByteFile(0)
-    await raw.create?.({ file: fileNode(file), options: parseOptions(raw.createOptions!, given) })
+    await rawCreation.create({ file: fileNode(file), options: parseOptions(rawCreation.options, given) })
     return file.calls
   }
 
@@ -241,7 +242,7 @@ describe('raw creation', () => {
   })
 
   it('explains its options as qemu-img does', () => {
-    const lines = Object.entries(raw.createOptions ?? {}).map(
+    const lines = Object.entries(rawCreation.options).map(
       ([key, { type, help }]) => `${key}=<${type}> ${help}`,
     )
     expect(lines).toEqual([

@@ -8,6 +8,7 @@ import {
   type CheckReport,
   cacheMode,
   DriverRegistry,
+  formatImage,
   openNode,
   parseOptions,
   type RepairMode,
@@ -59,11 +60,7 @@ export async function createOurs(
   const data = options['data_file']
   const dataFile = data === undefined ? undefined : await makeFile(data)
   try {
-    await driver.create?.({
-      file: node,
-      dataFile,
-      options: parseOptions(driver.createOptions ?? {}, { ...options, size }),
-    })
+    await formatImage(driver, node, { ...options, size }, dataFile)
   } finally {
     await node.close()
     await dataFile?.close()

@@ -25,16 +25,18 @@ const tables = defineDriver({
   name: 'tables',
   kind: 'format',
   children: { file: storage, backing: cow },
-  createOptions: { size: size('Size') },
   async open(context) {
     const child = await context.requireChild('file')
     await context.child('backing')
     return passThrough(child)
   },
-  async create({ file }) {
-    await creating?.()
-    await file.write(0, new Uint8Array(512).fill(MARK))
-  },
+  creation: async () => ({
+    options: { size: size('Size') },
+    async create({ file }) {
+      await creating?.()
+      await file.write(0, new Uint8Array(512).fill(MARK))
+    },
+  }),
 })
 const plain = defineDriver({
   name: 'plain',

@@ -2,15 +2,9 @@
 import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { Autoclear } from '../format/features.ts'
-import {
-  COPIED_HI,
-  hostOffsetOf,
-  L1_RESERVED_HI,
-  L1_RESERVED_LO,
-  REFCOUNT_TABLE_RESERVED_LO,
-  refblockOffset,
-} from '../format/l2-entry.ts'
+import { COPIED_HI, hostOffsetOf, refblockOffset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
+import { L1_RESERVED_HI, L1_RESERVED_LO, REFCOUNT_TABLE_RESERVED_LO } from '../format/reserved-bits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decimal, decodeName } from '../format/words.ts'
 import { walkSnapshots } from '../snapshots/snapshots.ts'

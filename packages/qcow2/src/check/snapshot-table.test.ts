@@ -5,6 +5,7 @@
 import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
 import { CrashDisk, crashStates, createRandom, toBytes } from '@vmblock/block-core/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { encodeName } from '../format/encode-name.ts'
 import { HEADER_FIELD } from '../format/header.ts'
 import {
   parseSnapshotTable,
@@ -12,7 +13,7 @@ import {
   serializeSnapshotTable,
   snapshotHeader,
 } from '../format/snapshot-layout.ts'
-import { decodeName, encodeName } from '../format/words.ts'
+import { decodeName } from '../format/words.ts'
 import {
   bytesAt,
   copyOf,

@@ -4,12 +4,8 @@
  * qcow2_check_fix_snapshot_table.
  */
 import { errorText, isBlockError, messageOf } from '@vmblock/block-core'
-import {
-  MAX_SNAPSHOT_EXTRA_DATA,
-  MAX_SNAPSHOTS,
-  SNAPSHOT_ENTRY_BYTES,
-  validateTable,
-} from '../format/limits.ts'
+import { MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
+import { MAX_SNAPSHOT_EXTRA_DATA } from '../format/rare-limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'

@@ -17,12 +17,12 @@ import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
-import { amendOptions } from '../options/amend-options.ts'
 import { discardClusters } from '../requests/discard.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { write } from '../requests/write.ts'
 import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
+import { amendOptions } from './amend-options.ts'
 import { truncate } from './resize.ts'
 
 /** Reports the progress of an upgrade or downgrade; the other changes take no time. */

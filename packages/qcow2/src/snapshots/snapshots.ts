@@ -1,13 +1,8 @@
 /** The snapshot table: internal snapshots, as the image file holds them. */
 import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core'
 import type { HostRange, SnapshotRanges } from '../format/host-range.ts'
-import {
-  MAX_L1_BYTES,
-  MAX_SNAPSHOT_TABLE_BYTES,
-  MAX_SNAPSHOTS,
-  SNAPSHOT_ENTRY_BYTES,
-  validateTable,
-} from '../format/limits.ts'
+import { MAX_L1_BYTES, MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
+import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/rare-limits.ts'
 import {
   clipSnapshot,
   MAX_SNAPSHOT_HEAD,

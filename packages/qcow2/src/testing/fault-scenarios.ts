@@ -9,9 +9,10 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { createRandom, type FaultScenario, type FaultyDisk, toBytes } from '@vmblock/block-core/testing'
-import { parseHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
 import { createImage, environment, findings, pattern } from './images.ts'
+import { headerIn } from './plain-header.ts'
 
 /** A scenario, and the steps that it must reach. */
 export interface Steps {
@@ -296,10 +297,10 @@ export const STEPS: readonly Steps[] = [
   { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
 ]
 
-async function headerOf(file: BlockNode): Promise<ReturnType<typeof parseHeader>> {
+async function headerOf(file: BlockNode): Promise<Header> {
   const bytes = new Uint8Array(CLUSTER)
   await file.read(0, bytes)
-  return parseHeader(bytes, true)
+  return headerIn(bytes, true)
 }
 
 /** The first L2 table. */

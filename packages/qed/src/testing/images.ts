@@ -10,7 +10,7 @@ import {
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
-import { createOptions, createQed } from '../create.ts'
+import { qedCreation } from '../create.ts'
 import { createQedDriver } from '../driver.ts'
 import type { QedClock } from '../idle-timer.ts'
 
@@ -43,7 +43,7 @@ export const emptyDisk = (): Promise<BlockNode> =>
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions): Promise<BlockNode> {
   const file = await emptyDisk()
-  await createQed({ file, options: parseOptions(createOptions, options) })
+  await qedCreation.create({ file, options: parseOptions(qedCreation.options, options) })
   return file
 }
 

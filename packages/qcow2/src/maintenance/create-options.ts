@@ -34,7 +34,7 @@ const width: OptionType<number> = {
 }
 
 /**
- * The table for `BlockDriver.createOptions`. Encryption options are parsed as in QEMU, and refused by
+ * The table for `Creation.options`. Encryption options are parsed as in QEMU, and refused by
  * create-settings.ts: images cannot be encrypted here.
  */
 // biome-ignore format: a table
@@ -62,5 +62,7 @@ export const createOptions = {
   refcount_bits:    { ...width, default: 16 },
 }
 
+/** The type of {@link createOptions}. */
+export type CreateOptions = typeof createOptions
 /** Parsed values of {@link createOptions}. Sizes are bytes. */
-export type CreateOptionValues = OptionValues<typeof createOptions>
+export type CreateOptionValues = OptionValues<CreateOptions>

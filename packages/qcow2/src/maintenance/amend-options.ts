@@ -4,7 +4,7 @@ import { createOptions } from './create-options.ts'
 
 const { size, compat, backing_file, backing_fmt, data_file, data_file_raw } = createOptions
 
-/** The table for `BlockDriver.amendOptions`. Options that cannot be changed are parsed, and then refused. */
+/** The table for `DriverFacts.amendOptions`. Options that cannot be changed are parsed, and then refused. */
 // biome-ignore format: a table
 export const amendOptions = {
   'encrypt.state':      text('Select new state of affected keyslots (active/inactive)'),

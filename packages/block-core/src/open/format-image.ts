@@ -66,10 +66,10 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  *   suffixes. For an overlay, `size` defaults to that of `backing`, an open node, or of the image that
  *   `backingFile` names, relative to `file`
  * @param dataFile another such node, if the options ask for an external data file
- * @throws BlockError ENOTSUP if the driver cannot create images; EIO if its code for that cannot be loaded; EINVAL that names a wrong option; any error
- *   of opening the backing file; EBUSY if a node, or its file by any name, is open elsewhere; EEXIST if a
- *   node holds data, and {@link FormatChoices.overwrite} was not given. In all these cases nothing has been
- *   written
+ * @throws BlockError ENOTSUP if the driver cannot create images; EIO if its code for that cannot be loaded;
+ *   EINVAL that names a wrong option; any error of opening the backing file; EBUSY if a node, or its file by
+ *   any name, is open elsewhere; EEXIST if a node holds data, and {@link FormatChoices.overwrite} was not
+ *   given. In all these cases nothing has been written
  */
 export async function formatImage<O extends OptionTable, C extends OptionTable>(
   driver: BlockDriver<O, C> | AnyDriver,

@@ -1,8 +1,7 @@
 /** Opens a graph of nodes from options. */
 
 import { wrongValue } from '../base/arguments.ts'
-import { fromHostError } from '../base/errno.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, blockErrorOf } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
 import { type ChildKinds, cow, data, storage } from '../contract/child-kinds.ts'
@@ -305,7 +304,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
       return call()
     })
   } catch (error) {
-    throw fromHostError(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
+    throw blockErrorOf(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
   }
   if (!ops.write && attempt.autoReadOnly) readOnly = true
   const nodes = new Map([...children.edges].map(([role, edge]) => [role, edge.node] as const))

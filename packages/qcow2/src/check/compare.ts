@@ -1,6 +1,6 @@
 /** Compares the refcounts with the counted references. */
 import { isZero, pause } from '@vmblock/block-core'
-import { decimal } from '../format/words.ts'
+import { decimal } from '../format/decimal.ts'
 import type { Image } from '../image/image.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'

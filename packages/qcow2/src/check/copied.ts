@@ -1,8 +1,8 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
 import { errorText, pause, viewOf } from '@vmblock/block-core'
+import { decimal } from '../format/decimal.ts'
 import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
-import { decimal } from '../format/words.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
 import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'

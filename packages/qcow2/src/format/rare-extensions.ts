@@ -1,5 +1,6 @@
 /** The extensions that few images have: of bitmaps, and of LUKS encryption. */
 import { BlockError, be, layout } from '@vmblock/block-core'
+import { decimal } from './decimal.ts'
 import {
   type BitmapsExtension,
   type ExtensionContext,
@@ -8,7 +9,7 @@ import {
 } from './extensions.ts'
 import { Autoclear } from './features.ts'
 import { MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS } from './rare-limits.ts'
-import { decimal, wide64 } from './words.ts'
+import { wide64 } from './words.ts'
 
 // biome-ignore format: columns, as in the specification
 /** The bitmaps extension. */
@@ -54,13 +55,13 @@ function parseLuksHeader(data: Uint8Array, { cryptMethod, clusterSize }: Extensi
       'EINVAL',
       `CRYPTO header extension size ${data.length}, but expected size ${luksLayout.size}`,
     )
-  const place = luksLayout.read(data)
-  if (place.offset % clusterSize !== 0)
+  const range = luksLayout.read(data)
+  if (range.offset % clusterSize !== 0)
     throw new BlockError(
       'EINVAL',
-      `Encryption header offset '${place.offset}' is not a multiple of cluster size '${clusterSize}'`,
+      `Encryption header offset '${range.offset}' is not a multiple of cluster size '${clusterSize}'`,
     )
-  return place
+  return range
 }
 
 /**

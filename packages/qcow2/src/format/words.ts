@@ -12,10 +12,6 @@ export const wide64 = (at: number): Field<number> => ({
   set: be.u64(at).set,
 })
 
-/** A count or size for display; beyond 2^53-1 it may be rounded, and no digits are better than wrong ones. */
-export const decimal = (value: number): string =>
-  Number.isSafeInteger(value) ? String(value) : '2^53 or more'
-
 /** A number as C's `%#x` prints it, in QEMU's messages: zero has no prefix. */
 export const prefixedHex = (value: number): string => (value === 0 ? '0' : `0x${value.toString(16)}`)
 

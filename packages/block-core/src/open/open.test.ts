@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { fromHostError } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { cow, data, filtered, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
@@ -33,9 +34,9 @@ const fileDriver = (disk: Disk) =>
       const { filename = '' } = context.options
       disk.contexts.push(context)
       const content = disk.files.get(filename)
-      if (!content) return Promise.reject(Object.assign(new Error('gone'), { code: 'ENOENT' }))
-      if (!context.readOnly && disk.refuseWrites.has(filename))
-        return Promise.reject(Object.assign(new Error('no'), { code: 'EACCES' }))
+      const refuse = (code: string) => Promise.reject(fromHostError({ code }, `Could not open '${filename}'`))
+      if (!content) return refuse('ENOENT')
+      if (!context.readOnly && disk.refuseWrites.has(filename)) return refuse('EACCES')
       disk.open.push(filename)
       return Promise.resolve<NodeOps>({
         growable: true,

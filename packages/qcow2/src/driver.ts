@@ -16,7 +16,7 @@ import type { Image } from './image/image.ts'
 import type { CreateOptions } from './maintenance/create-options.ts'
 import { loadMaintenance } from './open/load-part.ts'
 import { becomeWritable, openImage } from './open/open-image.ts'
-import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
+import { MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
 import { flushImage, quiesceImage } from './requests/flush.ts'
 import { read } from './requests/read.ts'
@@ -116,7 +116,7 @@ export const createQcow2Driver = ({
     kind: 'format',
     options: runtimeOptions,
     mutableOptions: MUTABLE_OPTIONS,
-    keepOptions,
+    keepOptions: async () => (await loadMaintenance()).keepOptions,
     children: { file: storage, backing: cow, 'data-file': data },
     creation: async () => (await loadMaintenance()).creation,
     amendOptions: async () => (await loadMaintenance()).amendOptions,

@@ -18,14 +18,14 @@ import {
   type WriteFlag,
 } from '@vmblock/block-core'
 import { rawCreation } from './create.ts'
-import { checkedWindow, rawOptions, windowSize } from './window.ts'
+import { fileSize, type RawWindow, rawOptions, windowSize } from './window.ts'
 
 /** The node below handles, or emulates, each of these flags. */
 const WRITE_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua'])
 const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['fua', 'mayUnmap', 'noFallback'])
 
-/** Only images whose format was probed are guarded. @throws BlockError EIO if the code cannot be loaded */
-const loadGuard = loadOnce('guarding raw images that were guessed', () => import('./probe-guard.ts'))
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadRare = loadOnce('raw images that are guessed, or part of a file', () => import('./rare.ts'))
 
 /** Every image is a raw image; the lowest score makes it the last resort. */
 const LAST_RESORT = 1
@@ -45,9 +45,10 @@ export const raw = defineDriver({
 async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): Promise<NodeOps> {
   const { nodeName, probed, otherFormat, events } = context
   const file = await context.requireChild('file')
-  let window = checkedWindow(context.options, file, nodeName)
+  let window = await checkedWindow(context.options, file, nodeName)
   const refusal = (message: string): BlockError => new BlockError('EPERM', message, { node: nodeName })
-  const part = probed ? await loadGuard() : undefined
+  // Only images whose format was probed are guarded.
+  const part = probed ? await loadRare() : undefined
   if (part && !context.readOnly) for (const line of part.probedWarning(file.filename)) events.warn(line)
   // Also for a read-only one: a reopen may change that.
   const guard = part && new part.ProbeGuard({ file, nodeName, otherFormat, tailStart, refusal })
@@ -111,7 +112,7 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
     },
 
     async prepareReopen({ options }: ReopenRequest) {
-      const changed = checkedWindow(options as OptionValues<typeof rawOptions>, file, nodeName)
+      const changed = await checkedWindow(options as OptionValues<typeof rawOptions>, file, nodeName)
       return {
         commit() {
           window = changed
@@ -120,6 +121,23 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
       }
     },
   }
+}
+
+/**
+ * Takes the window from the options.
+ *
+ * @throws BlockError EINVAL, in QEMU's words, if it is not inside the file, or not whole sectors
+ */
+async function checkedWindow(
+  { offset, size }: OptionValues<typeof rawOptions>,
+  file: BlockChild,
+  node: string,
+): Promise<RawWindow> {
+  const window = { offset, size }
+  if (offset === 0 && size === undefined) return window
+  const problem = (await loadRare()).problemOf(window, fileSize(file))
+  if (problem !== undefined) throw new BlockError('EINVAL', problem, { node })
+  return window
 }
 
 /** Facts of the file, which hold for the disk as well, except those of its own format. */

@@ -32,6 +32,9 @@ export interface FormatProbe {
   probeTail?(tail: Uint8Array, filename: string): number
 }
 
+/** Returns the options that a reopen keeps. Trees as users write them, keys in QEMU's spelling. */
+export type KeepOptions = (before: RawOptions, given: RawOptions) => RawOptions
+
 /** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
 export interface DriverFacts<O extends OptionTable = OptionTable, K extends string = string>
   extends FormatProbe {
@@ -41,10 +44,12 @@ export interface DriverFacts<O extends OptionTable = OptionTable, K extends stri
   /** Keys (camelCase) of `options` that a reopen may change; changing another is an error. Default: none. */
   readonly mutableOptions?: readonly string[]
   /**
-   * Returns the earlier options that a reopen with new options keeps, for options that exclude each other.
-   * Trees as users write them, keys in QEMU's spelling. Default: all that are not given again.
+   * What a reopen with new options keeps of the earlier ones, for options that exclude each other. Default: all that
+   * are not given again.
+   *
+   * @throws BlockError EIO if the code cannot be loaded
    */
-  keepOptions?(before: RawOptions, given: RawOptions): RawOptions
+  keepOptions?(): Promise<KeepOptions>
   /**
    * The children by option name (QEMU's spelling), in the order that messages and names list them. Default: none
    * for a protocol, `file` as {@link storage} for a format, `file` as {@link filtered} for a filter.

@@ -55,20 +55,15 @@ export function parsePrefixed(
   return options
 }
 
-/** Makes a reader for `json:` names. @param parseJson throws an Error with QEMU's message */
+/** Makes a reader for `json:` names. @param parseObject throws an Error with QEMU's message */
 export const jsonNameReader =
-  (parseJson: (text: string) => unknown): JsonNameReader =>
+  (parseObject: (text: string) => RawOptions): JsonNameReader =>
   (text) => {
-    let value: unknown
+    let value: RawOptions
     try {
-      value = parseJson(text)
+      value = parseObject(text)
     } catch (error) {
-      throw new BlockError('EINVAL', `Could not parse the JSON options: ${(error as Error).message}`)
+      throw new BlockError('EINVAL', (error as Error).message)
     }
-    if (!isTree(value)) throw new BlockError('EINVAL', 'Invalid JSON object given')
-    // Only the program decides to open for a check, or to be described, never a file name.
-    for (const key of ['check-mode', 'checkMode', 'no-io', 'noIo'])
-      if (key in value)
-        throw new BlockError('EINVAL', `Invalid parameter '${key.replace(/[A-Z]/, '-$&').toLowerCase()}'`)
     return nestOptions(value)
   }

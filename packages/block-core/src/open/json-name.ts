@@ -1,7 +1,7 @@
 /** File names that hold option trees, `json:{...}`, for callers that cannot wait for a module to load. */
 
 import type { DriverRegistry } from '../contract/registry.ts'
-import { parseJson } from '../text/json.ts'
+import { parseNameObject } from '../text/json.ts'
 import type { RawOptions } from '../text/options.ts'
 import { jsonNameReader, optionsOfName } from './filename.ts'
 
@@ -12,4 +12,4 @@ import { jsonNameReader, optionsOfName } from './filename.ts'
  * @throws BlockError EINVAL `Unknown protocol 'X'`, or what is wrong with the JSON
  */
 export const filenameToOptions = (registry: DriverRegistry, filename: string): RawOptions =>
-  optionsOfName(registry, filename, jsonNameReader(parseJson))
+  optionsOfName(registry, filename, jsonNameReader(parseNameObject))

@@ -138,7 +138,7 @@ const loadJson = loadOnce('names that are JSON', () => import('../text/json.ts')
 /** @throws BlockError EIO if the code cannot be loaded */
 async function jsonReaderFor(filename: unknown): Promise<JsonNameReader | undefined> {
   return typeof filename === 'string' && filename.includes('json:')
-    ? jsonNameReader((await loadJson()).parseJson)
+    ? jsonNameReader((await loadJson()).parseNameObject)
     : undefined
 }
 

@@ -2,6 +2,8 @@
 
 import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
+import type { AnyDriver } from '../contract/driver.ts'
+import type { KeepOptions } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
@@ -74,7 +76,7 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
   requireOptions(request, 'request', REOPEN)
   await node.drained(async () => {
     const given = givenOptions(request)
-    const changes = planReopen(node, given)
+    const changes = planReopen(node, given, await keepersBelow(node))
     const { writeCache } = takeCommon(given, true).common
     if (writeCache !== undefined && !('writeCache' in target)) throw cannotChange('cache.writeback')
     const nodes = changes.map((change) => change.node)
@@ -107,10 +109,29 @@ function givenOptions({ readOnly, cache = {}, options = {} }: ReopenOptions): Ra
   return mergeOptions(core, nestOptions(options))
 }
 
+/** What drivers keep of earlier options. */
+type Keepers = ReadonlyMap<AnyDriver, KeepOptions>
+
+/** Loads what the drivers of a node and of those below it keep: the plan itself may not wait. */
+async function keepersBelow(root: LinkedNode): Promise<Keepers> {
+  const keepers = new Map<AnyDriver, KeepOptions>()
+  for (;;) {
+    // Another reopen may bring in new nodes meanwhile.
+    const driver = driversBelow(root).find((one) => one.keepOptions && !keepers.has(one))
+    if (!driver) return keepers
+    keepers.set(driver, await driver.keepOptions!())
+  }
+}
+
+const driversBelow = ({ driver, children }: LinkedNode): AnyDriver[] => [
+  driver,
+  ...[...children.values()].flatMap(({ node }) => driversBelow(node)),
+]
+
 /** The changes, parents before their children. */
-function planReopen(root: LinkedNode, given: RawOptions): Change[] {
+function planReopen(root: LinkedNode, given: RawOptions, keepers: Keepers): Change[] {
   const changes: Change[] = []
-  plan(root, given, undefined, changes)
+  plan(root, given, undefined, changes, keepers)
   for (const change of changes) checkAccess(change, changes)
   return changes
 }
@@ -120,6 +141,7 @@ function plan(
   given: RawOptions,
   inherited: Inherited | undefined,
   changes: Change[],
+  keepers: Keepers,
 ): void {
   const { origin } = node
   if (!origin)
@@ -137,7 +159,7 @@ function plan(
     // A node that does not exist is reported before a role that this driver does not have.
     if (typeof name === 'string') namedNode(origin.environment, name)
   }
-  const kept = node.driver.keepOptions?.(before.explicit, own) ?? before.explicit
+  const kept = keepers.get(node.driver)?.(before.explicit, own) ?? before.explicit
   const explicit = mergeOptions(kept, own)
   const { common } = takeCommon(explicit, inherited === undefined)
   checkIdentity(node, own)
@@ -176,7 +198,7 @@ function plan(
       forceShare,
       autoReadOnly: !edge.kind.isBacking && autoReadOnly,
     }
-    plan(edge.node, tree, defaults, changes)
+    plan(edge.node, tree, defaults, changes, keepers)
   }
 }
 

@@ -32,6 +32,22 @@ const WORDS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
 
 const fail = (what: string): Error => new Error(`JSON parse error, ${what}`)
 
+/** The options in a `json:` name. @throws Error with QEMU's message */
+export function parseNameObject(text: string): { readonly [key: string]: unknown } {
+  let value: unknown
+  try {
+    value = parseJson(text)
+  } catch (error) {
+    throw new Error(`Could not parse the JSON options: ${(error as Error).message}`)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error('Invalid JSON object given')
+  // Only the program decides to open for a check, or to be described, never a file name.
+  for (const key of ['check-mode', 'checkMode', 'no-io', 'noIo'])
+    if (key in value) throw new Error(`Invalid parameter '${key.replace(/[A-Z]/, '-$&').toLowerCase()}'`)
+  return value as { readonly [key: string]: unknown }
+}
+
 /** @throws Error with QEMU's message */
 export function parseJson(text: string): unknown {
   const tokens = tokenize(text)

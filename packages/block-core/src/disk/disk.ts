@@ -11,6 +11,7 @@ import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
+import type { JobControl } from '../contract/job-control.ts'
 import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
@@ -238,8 +239,8 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
 
   // ---- whole-node operations ----
 
-  check(options?: NodeCheckOptions): Promise<CheckReport> {
-    return this.#onRoot((node) => node.check(options))
+  check(options?: NodeCheckOptions, control?: JobControl): Promise<CheckReport> {
+    return this.#onRoot((node) => node.check(options, control))
   }
   info(): Promise<NodeInfo> {
     return this.#onRoot((node) => node.info())
@@ -253,11 +254,8 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     return this.#onRoot((node) => node.changeBackingFile(filename, format))
   }
-  amend(
-    options: Readonly<Record<string, unknown>>,
-    progress?: (done: number, total: number) => void,
-  ): Promise<void> {
-    return this.#onRoot((node) => node.amend(options, progress))
+  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void> {
+    return this.#onRoot((node) => node.amend(options, control))
   }
 
   // ---- life cycle ----

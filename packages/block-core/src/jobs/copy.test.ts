@@ -6,6 +6,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { type CopyOptions, copyNodes } from './copy.ts'
 import { CopyMap, type CopyMapOptions } from './copy-map.ts'
+import { Job, type JobOptions } from './job.ts'
 
 const UNIT = 4096
 
@@ -59,11 +60,15 @@ function target(units: number, more: Partial<NodeOps> = {}) {
   return { node, said }
 }
 
-type Options = Omit<CopyOptions, 'map' | 'target'>
+type Options = Omit<CopyOptions, 'map' | 'target'> & Pick<JobOptions, 'signal'>
 
-async function copy(from: BlockNode | CopyMapOptions, to: BlockNode, options: Options = {}): Promise<void> {
+async function copy(
+  from: BlockNode | CopyMapOptions,
+  to: BlockNode,
+  { signal, ...options }: Options = {},
+): Promise<void> {
   const map = await CopyMap.of('sources' in from ? from : { sources: [{ node: from }], hasBeneath: true })
-  await copyNodes({ map, target: to, ...options })
+  await new Job((control) => copyNodes({ map, target: to, ...options }, control), { signal }).done
 }
 
 describe('a copy from node to node', () => {

@@ -284,6 +284,38 @@ describe('a copy from node to node', () => {
     expect(refused).toBe(1)
   })
 
+  it('does not make up for a pause when it keeps to a rate', async () => {
+    vi.useFakeTimers()
+    try {
+      const start = Date.now()
+      const done: number[] = []
+      const map = await CopyMap.of({ sources: [{ node: source('xxxxxx') }] })
+      const job = new Job((control) =>
+        copyNodes(
+          {
+            map,
+            target: target(6).node,
+            pieceBytes: UNIT,
+            parallel: 1,
+            rate: UNIT,
+            onEnd: () => done.push(Date.now() - start),
+          },
+          control,
+        ),
+      )
+      await vi.advanceTimersByTimeAsync(1500)
+      const paused = job.pause()
+      await vi.advanceTimersByTimeAsync(8500)
+      await paused
+      job.resume()
+      await vi.advanceTimersByTimeAsync(10_000)
+      await job.done
+      expect(done).toEqual([0, 1000, 2000, 10_000, 11_000, 12_000])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('keeps to a rate, and can be ended while it waits', async () => {
     vi.useFakeTimers()
     try {

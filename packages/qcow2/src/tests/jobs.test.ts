@@ -87,8 +87,8 @@ const openOn = (traffic: Traffic, file: BlockNode, options: RawOptions = {}): Pr
   )
 
 /** An image: a third of each table is data, a third zeroes, a third unallocated. */
-async function image(seed: number): Promise<BlockNode> {
-  const file = await createImage({ size: SIZE, cluster_size: CLUSTER })
+async function image(seed: number, more: RawOptions = {}): Promise<BlockNode> {
+  const file = await createImage({ size: SIZE, cluster_size: CLUSTER, ...more })
   const node = await open(file)
   for (let at = 0; at < SIZE; at += TABLE) {
     await node.write(at + seed * CLUSTER, pattern(TABLE / 3, at + seed + 1))
@@ -157,22 +157,39 @@ async function commitScene(): Promise<Scene> {
   }
 }
 
-/** A scene of one image. `damage` changes its file first. */
+/** A downgrade, over a backing file: zero clusters become data. */
+async function amendScene(): Promise<Scene> {
+  const file = await image(1)
+  const backing = { driver: 'memory', size: `${SIZE}` }
+  return {
+    files: [file],
+    sources: [],
+    content: await contentOf(file),
+    isSeenBefore: true,
+    isSound: true,
+    async open(traffic) {
+      const disk = await openOn(traffic, file, { backing })
+      const operation = (control: JobControl): Promise<void> => disk.amend({ compat: '0.10' }, control)
+      return { disk, operation, close: () => disk.close() }
+    },
+  }
+}
+
+/** A scene of one image with many refcount blocks. `damage` changes its file first. */
 async function imageScene(
   operation: (node: BlockNode, control: JobControl) => Promise<unknown>,
   damage?: (file: BlockNode) => Promise<void>,
-  more: RawOptions = {},
 ): Promise<Scene> {
-  const file = await image(1)
+  const file = await image(1, { refcount_bits: 64 })
   await damage?.(file)
   return {
     files: [file],
     sources: [],
-    content: await contentOf(file, more),
+    content: await contentOf(file),
     isSeenBefore: true,
     isSound: damage === undefined,
     async open(traffic) {
-      const disk = await openOn(traffic, file, { 'check-mode': true, ...more })
+      const disk = await openOn(traffic, file, { 'check-mode': true })
       return { disk, operation: (control) => operation(disk, control), close: () => disk.close() }
     },
   }
@@ -196,22 +213,20 @@ async function eachFourth(file: BlockNode, run: (offset: number, host: number) =
     }
   }
 }
-/** Bytes of file whose 16-bit refcounts a refcount block holds. */
-const BLOCK = (CLUSTER / 2) * CLUSTER
+/** Bytes of file whose refcounts, of 64 bits, a refcount block holds. */
+const BLOCK = (CLUSTER / 8) * CLUSTER
 async function setRefcount(file: BlockNode, host: number, value: number): Promise<void> {
   const block = await word(file, (await word(file, REFCOUNT_TABLE)) + Math.floor(host / BLOCK) * 8)
-  await file.write(block + ((host % BLOCK) / CLUSTER) * 2, Uint8Array.of(0, value))
+  await file.write(block + ((host % BLOCK) / CLUSTER) * 8 + 7, Uint8Array.of(value))
 }
 
 const repair = (node: BlockNode, control: JobControl): Promise<unknown> =>
   node.check({ repair: 'all' }, control)
-const zeroBacking = { backing: { driver: 'memory', size: `${SIZE}` } }
 
 const SCENES: Readonly<Record<string, () => Promise<Scene>>> = {
   'a copy': copyScene,
   'a commit': commitScene,
-  'an amendment': () =>
-    imageScene((node, control) => node.amend({ compat: '0.10' }, control), undefined, zeroBacking),
+  'an amendment': amendScene,
   'a check': () => imageScene((node, control) => node.check({}, control)),
   'a repair of leaks': () =>
     imageScene(repair, (file) => eachFourth(file, (offset) => file.write(offset, new Uint8Array(8)))),

@@ -78,7 +78,7 @@ const pureInitializers: Plugin = {
  * Each entry of package.json's `exports` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`),
  * `dist/x.d.ts` and `dist/x.d.cts`: declarations take ten times as long, and only publishing and installing need them.
  *
- * p-queue, which exists as an ES module alone, is part of the CommonJS build: Node 20.19 can `require` ES modules, but
+ * nanoevents and p-queue, which exist as ES modules alone, are part of the CommonJS build: Node 20.19 can `require` ES modules, but
  * bundlers and test runners that load CommonJS often cannot. `inside` are packages that become a part of both.
  */
 export const library =
@@ -103,7 +103,7 @@ export const library =
       code,
       {
         ...code,
-        noExternal: ['p-queue', ...inside],
+        noExternal: ['nanoevents', 'p-queue', ...inside],
         outExtension: () => ({ js: '.cjs' }),
         plugins: [workerUrls, toCommonJs],
       },

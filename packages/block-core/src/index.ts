@@ -24,6 +24,7 @@ export {
   wrongValue,
 } from './base/arguments.ts'
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, overlaps, SECTOR, TWO_32 } from './base/bits.ts'
+export { Emitter, type EventSource, type EventTable, type Listener } from './base/emitter.ts'
 export { codeOfErrno, errnoOf, errorText, fromHostError, strerror } from './base/errno.ts'
 export {
   BlockError,

@@ -2,8 +2,8 @@
  * A node of the block graph, as users, parents and drivers see it, and the edge through which a driver reaches a
  * child: interfaces, so that a driver can be tested with plain objects.
  */
-import type { EventEmitter } from 'eventemitter3'
 import type { Bytes } from '../base/arguments.ts'
+import type { EventSource } from '../base/emitter.ts'
 import type { ChangeObserver } from './changes.ts'
 import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
@@ -45,7 +45,7 @@ export interface BlockStatus {
 }
 
 /** A disk, or a layer of one. Offsets and lengths are bytes. */
-export interface BlockNode extends EventEmitter<NodeEvents> {
+export interface BlockNode extends EventSource<NodeEvents> {
   readonly name: string
   readonly driver: DriverFacts
   readonly filename: string

@@ -5,8 +5,8 @@
  * Requests go straight to the root, unless something holds them back: a change of the graph, a reopen of the root, or
  * an error policy that has stopped the handle. Then they wait here, not at the root, which may be another one afterwards.
  */
-import { EventEmitter } from 'eventemitter3'
-import { type Bytes, isCount } from '../base/arguments.ts'
+import { type Bytes, isCount, wrongValue } from '../base/arguments.ts'
+import { Emitter } from '../base/emitter.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
@@ -22,21 +22,24 @@ import { registerNode } from '../graph/known-nodes.ts'
 import type { LinkedNode, NodeUser } from '../graph/links.ts'
 import { goneError, isFailure } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
-import { type ErrorPolicy, REPORT_ALL, type TakenAction } from './error-policy.ts'
+import type { ErrorPolicy, TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
-import { counters, type DiskStatistics, type RequestKind } from './statistics.ts'
+import { counters, type DiskStatistics, REQUEST_KINDS, type RequestKind } from './statistics.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadWatch = loadOnce('error policies and latencies', () => import('./request-watch.ts'))
 
 /** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
+/** Until another policy is set. */
+const REPORT_ALL: ErrorPolicy = { read: 'report', write: 'report' }
+
 const PASSED_ON = ['resize', 'corrupt', 'repair', 'warn', 'close'] as const satisfies (keyof NodeEvents)[]
 
 /** Turns of the microtask queue that a result takes at most from the root to the caller of the handle. */
 const STEPS = 8
 
 /** An open disk: see the head of this file. Usable wherever a {@link BlockNode} is; then its root is meant. */
-export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
+export class Disk extends Emitter<NodeEvents> implements BlockNode {
   #root: LinkedNode
   #isClosed = false
   readonly #counts = counters()
@@ -46,10 +49,8 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   #held: { readonly over: Promise<void>; readonly end: () => void } | undefined
   /** An error policy has stopped the handle: another hold, which {@link resume} ends. */
   #stop: (() => void) | undefined
-  readonly #listeners = PASSED_ON.map(
-    (event) =>
-      [event, (...facts: readonly unknown[]) => void this.emit(event, ...(facts as [never]))] as const,
-  )
+  /** End what this handle hears of the root. */
+  #ends: readonly (() => void)[] = []
   readonly #user: NodeUser
   /** What listens to changes of the root, whatever node that is, with the end of each observation. */
   readonly #observations = new Set<{ readonly observer: ChangeObserver; end: () => void }>()
@@ -122,7 +123,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
 
   async #watched(): Promise<RequestWatch> {
     const { RequestWatch } = await loadWatch()
-    this.#watch ??= new RequestWatch()
+    this.#watch ??= new RequestWatch(REQUEST_KINDS, REPORT_ALL, wrongValue)
     return this.#watch
   }
 
@@ -313,13 +314,15 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   #enter(root: LinkedNode): void {
     this.#root = root
     root.users.add(this.#user)
-    for (const [event, listener] of this.#listeners) root.on(event, listener as never)
+    this.#ends = PASSED_ON.map((event) =>
+      root.on(event, (...facts: readonly unknown[]) => this.emit(event, ...(facts as [never]))),
+    )
     for (const observation of this.#observations) observation.end = root.observe(observation.observer)
   }
 
   #leave(): void {
     this.#root.users.delete(this.#user)
-    for (const [event, listener] of this.#listeners) this.#root.off(event, listener as never)
+    for (const end of this.#ends) end()
     for (const { end } of this.#observations) end()
   }
 
@@ -379,7 +382,7 @@ export class Disk extends EventEmitter<NodeEvents> implements BlockNode {
   #failed(operation: RequestKind, offset: number, error: unknown, action: TakenAction): boolean {
     if (!isFailure(error)) return false
     this.#counts[operation].failed++
-    if (this.listenerCount('io-error') > 0) this.emit('io-error', { operation, offset, error, action })
+    if (this.hears('io-error')) this.emit('io-error', { operation, offset, error, action })
     return true
   }
 

@@ -1,6 +1,6 @@
 /** What a handle does when a request fails: QEMU's `rerror` and `werror`. */
-import { isPlain, wrongValue } from '../base/arguments.ts'
-import { BlockError, isBlockError } from '../base/errors.ts'
+import type { wrongValue } from '../base/arguments.ts'
+import type { BlockError } from '../base/errors.ts'
 import type { RequestKind } from './statistics.ts'
 
 const ACTIONS = ['report', 'ignore', 'stop', 'enospc'] as const
@@ -18,28 +18,27 @@ export interface ErrorPolicy {
   readonly write: ErrorAction
 }
 
-/** A handle's policy until another is set. */
-export const REPORT_ALL: ErrorPolicy = { read: 'report', write: 'report' }
-
 /** What is done about one failure. */
 export type TakenAction = Exclude<ErrorAction, 'enospc'>
 
-/** @throws BlockError EINVAL that names the direction */
-export function requireErrorPolicy(policy: Partial<ErrorPolicy>): void {
-  if (!isPlain(policy)) throw wrongValue('policy', '{ read, write }', policy)
+/**
+ * @param refuse makes the error for a wrong value
+ * @throws BlockError EINVAL that names the direction
+ */
+export function requireErrorPolicy(policy: Partial<ErrorPolicy>, refuse: typeof wrongValue): void {
+  if (typeof policy !== 'object' || policy === null) throw refuse('policy', '{ read, write }', policy)
   for (const [direction, action] of Object.entries(policy)) {
-    if (direction !== 'read' && direction !== 'write')
-      throw wrongValue('policy', '{ read, write }', direction)
-    if (action !== undefined && !ACTIONS.includes(action as ErrorAction))
-      throw wrongValue(direction, ACTIONS.map((known) => `'${known}'`).join(', '), action)
+    if (direction !== 'read' && direction !== 'write') throw refuse('policy', '{ read, write }', direction)
+    // Reads need no space.
+    const known = direction === 'read' ? ACTIONS.slice(0, -1) : ACTIONS
+    if (action !== undefined && !known.includes(action))
+      throw refuse(direction, known.map((word) => `'${word}'`).join(', '), action)
   }
-  if ((policy as { read?: unknown }).read === 'enospc')
-    throw new BlockError('EINVAL', `'enospc' invalid read error action`)
 }
 
 /** The action that a policy takes for a failure. */
 export function actionFor({ read, write }: ErrorPolicy, kind: RequestKind, error: unknown): TakenAction {
   const action = kind === 'read' ? read : write
   if (action !== 'enospc') return action
-  return isBlockError(error, 'ENOSPC') ? 'stop' : 'report'
+  return (error as BlockError).code === 'ENOSPC' ? 'stop' : 'report'
 }

@@ -1,13 +1,11 @@
-/** Error policies and latencies of a handle: loaded when the first is set, since most handles have neither. */
-import { isPlain, wrongValue } from '../base/arguments.ts'
-import {
-  actionFor,
-  type ErrorPolicy,
-  REPORT_ALL,
-  requireErrorPolicy,
-  type TakenAction,
-} from './error-policy.ts'
-import { type LatencyHistogram, REQUEST_KINDS, type RequestKind } from './statistics.ts'
+/**
+ * Error policies and latencies of a handle: loaded when the first is set, since most handles have neither.
+ *
+ * No value is imported from what pages load at start: bundlers would split that into more files.
+ */
+import type { wrongValue } from '../base/arguments.ts'
+import { actionFor, type ErrorPolicy, requireErrorPolicy, type TakenAction } from './error-policy.ts'
+import type { LatencyHistogram, RequestKind } from './statistics.ts'
 
 /** Boundaries of the bins for each kind that is measured, in milliseconds. */
 export type LatencyBoundaries = Partial<Record<RequestKind, readonly number[]>>
@@ -30,13 +28,20 @@ interface Histogram extends LatencyHistogram {
 
 /** See the head of this file. */
 export class RequestWatch {
-  #policy = REPORT_ALL
+  #policy: ErrorPolicy
   readonly #histograms = new Map<RequestKind, Histogram>()
-  readonly #now: () => number
+  readonly #kinds: readonly RequestKind[]
+  readonly #refuse: typeof wrongValue
 
-  /** @param now a clock in milliseconds */
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now
+  /**
+   * @param kinds the kinds of requests that can be measured
+   * @param policy until another is set
+   * @param refuse makes the error for a wrong value
+   */
+  constructor(kinds: readonly RequestKind[], policy: ErrorPolicy, refuse: typeof wrongValue) {
+    this.#kinds = kinds
+    this.#policy = policy
+    this.#refuse = refuse
   }
 
   get policy(): ErrorPolicy {
@@ -45,15 +50,16 @@ export class RequestWatch {
 
   /** @throws BlockError EINVAL */
   setPolicy(policy: Partial<ErrorPolicy>): void {
-    requireErrorPolicy(policy)
-    this.#policy = { ...REPORT_ALL, ...policy }
+    requireErrorPolicy(policy, this.#refuse)
+    const { read = 'report', write = 'report' } = policy
+    this.#policy = { read, write }
   }
 
   /** Begins new histograms for the kinds that are given, and ends all others. @throws BlockError EINVAL */
   measure(boundaries: LatencyBoundaries): void {
-    requireBoundaries(boundaries)
+    this.#requireBoundaries(boundaries)
     this.#histograms.clear()
-    for (const kind of REQUEST_KINDS) {
+    for (const kind of this.#kinds) {
       const bins = boundaries[kind]
       if (bins)
         this.#histograms.set(kind, {
@@ -72,10 +78,10 @@ export class RequestWatch {
   /** Runs a request as often as the policy wants. */
   async run(kind: RequestKind, request: WatchedRequest): Promise<void> {
     for (;;) {
-      const start = this.#now()
+      const start = performance.now()
       try {
         await request.run()
-        this.#took(kind, this.#now() - start)
+        this.#took(kind, performance.now() - start)
         return
       } catch (error) {
         const action = actionFor(this.#policy, kind, error)
@@ -94,17 +100,19 @@ export class RequestWatch {
     histogram.counts[bin < 0 ? histogram.boundaries.length : bin]!++
     histogram.total += milliseconds
   }
-}
 
-function requireBoundaries(boundaries: LatencyBoundaries): void {
-  if (!isPlain(boundaries)) throw wrongValue('boundaries', 'a plain object', boundaries)
-  for (const [kind, bins] of Object.entries(boundaries)) {
-    if (!REQUEST_KINDS.includes(kind as RequestKind))
-      throw wrongValue('boundaries', `lists for ${REQUEST_KINDS.join(', ')}`, kind)
-    const isAscending =
-      Array.isArray(bins) &&
-      bins.length > 0 &&
-      bins.every((bin: unknown, index) => typeof bin === 'number' && bin > (bins[index - 1] ?? 0))
-    if (bins !== undefined && !isAscending) throw wrongValue(kind, 'ascending numbers of milliseconds', bins)
+  #requireBoundaries(boundaries: LatencyBoundaries): void {
+    const wanted = `lists for ${this.#kinds.join(', ')}`
+    if (typeof boundaries !== 'object' || boundaries === null)
+      throw this.#refuse('boundaries', wanted, boundaries)
+    for (const [kind, bins] of Object.entries(boundaries)) {
+      if (!this.#kinds.includes(kind as RequestKind)) throw this.#refuse('boundaries', wanted, kind)
+      const isAscending =
+        Array.isArray(bins) &&
+        bins.length > 0 &&
+        bins.every((bin: unknown, index) => typeof bin === 'number' && bin > (bins[index - 1] ?? 0))
+      if (bins !== undefined && !isAscending)
+        throw this.#refuse(kind, 'ascending numbers of milliseconds', bins)
+    }
   }
 }

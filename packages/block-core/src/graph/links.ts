@@ -1,14 +1,16 @@
 /** A node and an edge as the rest of the graph sees them: what BlockNode and BlockChild keep from users and drivers. */
+import type { Emitter } from '../base/emitter.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
+import type { NodeEvents } from '../contract/node-events.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { CorruptEvent } from '../contract/reports.ts'
 import type { RawOptions } from '../text/options.ts'
 import type { Use, Uses } from './uses.ts'
 
 /** A node with its edges upwards and downwards. */
-export interface LinkedNode extends BlockNode {
+export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'> {
   readonly driver: AnyDriver
   readonly children: ReadonlyMap<string, Edge>
   readonly file: Edge | undefined

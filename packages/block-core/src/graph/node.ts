@@ -483,7 +483,7 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   #failed(operation: IoErrorEvent['operation'], offset: number, error: unknown): unknown {
     if (this.#state === 'crashed') return this.#closedError()
     markFailure(error)
-    if (this.listenerCount('io-error') > 0) this.emit('io-error', { operation, offset, error })
+    if (this.hears('io-error')) this.emit('io-error', { operation, offset, error })
     return error
   }
 

@@ -6,10 +6,12 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { memoryFromBytes } from '../drivers/memory.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom, type Random } from '../testing/random.ts'
+import { neverWaitForTurns } from '../testing/steady-loop.ts'
 
 const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await Promise.resolve()
 }
+neverWaitForTurns()
 
 /** A disk in memory that takes its time, a few bytes at a time, and may fail in the middle of a write. */
 function slowDisk(size: number, random: Random, more: Partial<NodeOps> = {}, failures = 0) {

@@ -2,10 +2,15 @@
 import { RangeTracker } from '../base/range-tracker.ts'
 import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
 
+/** One call of {@link Observers.add}. */
+interface Observation {
+  readonly observer: ChangeObserver
+}
+
 /** Tells observers of changes, before and after each. */
 export class Observers {
   /** Replaced as a whole, so that it can change while it is walked. */
-  #all: readonly { readonly observer: ChangeObserver }[] = []
+  #all: readonly Observation[] = []
   readonly #ranges = new RangeTracker()
   readonly #readOld: ReadOld
   readonly #requireAlive: () => void

@@ -140,6 +140,12 @@ function requireNoConflict(node: LinkedNode): void {
   )
 }
 
+/** An edge, and the node that it will lead to. */
+export interface EdgeMove {
+  readonly edge: Edge
+  readonly node: LinkedNode
+}
+
 /**
  * Reserves for edges what their owners will need on another node, beside what they have on their own: so that
  * {@link moveEdges} succeeds later.
@@ -147,9 +153,7 @@ function requireNoConflict(node: LinkedNode): void {
  * @returns a function that gives back what was not moved by then
  * @throws BlockError EBUSY
  */
-export function reserveMoves(
-  moves: readonly { readonly edge: Edge; readonly node: LinkedNode }[],
-): () => void {
+export function reserveMoves(moves: readonly EdgeMove[]): () => void {
   const drop = () => {
     const unused = moves.filter(({ edge, node }) => edge.node !== node)
     for (const { edge, node } of unused) node.parents.delete(edge)

@@ -1,5 +1,5 @@
 /** A node's place in the graph: its name, its children, its parents, and how it presents itself. */
-import { EventEmitter } from 'eventemitter3'
+import { Emitter } from '../base/emitter.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
@@ -21,7 +21,7 @@ export interface NodeInit {
 }
 
 /** The part of a node that does not change while it is open. */
-export abstract class PlacedNode extends EventEmitter<NodeEvents> {
+export abstract class PlacedNode extends Emitter<NodeEvents> {
   readonly name: string
   readonly driver: AnyDriver
   readonly filename: string

@@ -19,7 +19,13 @@ import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode, NodeOrigin } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { nodeTitle } from '../graph/node-text.ts'
-import { gainWriting, moveEdges, reserveMoves, updatePermissions } from '../graph/permissions.ts'
+import {
+  type EdgeMove,
+  gainWriting,
+  moveEdges,
+  reserveMoves,
+  updatePermissions,
+} from '../graph/permissions.ts'
 import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 
@@ -49,7 +55,7 @@ interface Change {
   /** All options of the driver, parsed. */
   readonly options: Readonly<Record<string, unknown>>
   readonly optionsBefore: Readonly<Record<string, unknown>>
-  readonly replaced: readonly { readonly edge: Edge; readonly node: LinkedNode }[]
+  readonly replaced: readonly EdgeMove[]
   readonly origin: NodeOrigin
 }
 

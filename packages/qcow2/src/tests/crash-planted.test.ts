@@ -141,11 +141,14 @@ const BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the dirty bit is set, and not flushed',
-    rules: ['dirty bit', 'repair'],
-    // Not before entries that need the bit were written.
+    // Without a repair, the next session takes clusters that are in use, and the guest loses what they hold.
+    rules: ['dirty bit', 'repair', 'reads back'],
+    // Not before entries that need the bit were written, and no flush that the guest waits for.
     workload: alone(
       'mixed',
-      on(lazy, { flush: (changes, step) => changes.some(isDirtyBit) && step !== 'l2_update' }),
+      on(lazy, {
+        flush: (changes, step) => changes.some(isDirtyBit) && step !== 'l2_update' && step !== 'flush_to_os',
+      }),
       mixed,
     ),
   },

@@ -9,6 +9,7 @@ import {
   type Bytes,
   bytesOf,
   bytesToFill,
+  Emitter,
   goneBuffer,
   INSPECT,
   isCount,
@@ -17,7 +18,6 @@ import {
   requireNode,
   wrongValue,
 } from '@vmblock/block-core'
-import { EventEmitter } from 'eventemitter3'
 import { Barrier } from './barrier.ts'
 import { BlockReader } from './block-reader.ts'
 import type { DiskEvents, DiskOperation, DiskStatistics } from './disk-events.ts'
@@ -43,7 +43,7 @@ const LONGEST_WRITE = 2 ** 20
 type State = 'open' | 'closing' | 'closed' | 'crashed'
 
 /** A disk with cache and write queue: see the head of this file. */
-export class BufferedDisk extends EventEmitter<DiskEvents> {
+export class BufferedDisk extends Emitter<DiskEvents> {
   readonly node: BlockNode
   /** Bytes. */
   readonly size: number
@@ -392,7 +392,7 @@ export class BufferedDisk extends EventEmitter<DiskEvents> {
   }
 
   #progress(operation: 'read' | 'write' | 'discard', offset: number, bytes: number): void {
-    if (this.listenerCount('progress') > 0) this.emit('progress', { operation, offset, bytes })
+    if (this.hears('progress')) this.emit('progress', { operation, offset, bytes })
   }
 
   #endRead(): void {

@@ -94,11 +94,9 @@ function pauseWhileHeld(emulator: unknown, disk: V86Disk): () => void {
     if (paused) void run.call(emulator)
     paused = false
   }
-  disk.on('stop', pause)
-  disk.on('resume', goOn)
+  const ends = [disk.on('stop', pause), disk.on('resume', goOn)]
   return () => {
-    disk.off('stop', pause)
-    disk.off('resume', goOn)
+    for (const end of ends) end()
     goOn()
   }
 }

@@ -53,7 +53,7 @@ function sourcesIn(directory) {
 }
 
 /** Where in `text` a file is named, as `file:line`. */
-const place = (path, text, name) =>
+const lineOf = (path, text, name) =>
   `${relative(at(), path).split(sep).join('/')}:${text.slice(0, text.indexOf(`'${name}'`)).split('\n').length}`
 
 /** @returns by file the files of the same package that it imports, and where it does so */
@@ -65,7 +65,7 @@ function importsOf(files) {
       const imports = new Map()
       for (const { fileName } of ts.preProcessFile(text, true, true).importedFiles) {
         const target = normalize(join(dirname(file), fileName))
-        if (fileName.startsWith('.') && known.has(target)) imports.set(target, place(file, text, fileName))
+        if (fileName.startsWith('.') && known.has(target)) imports.set(target, lineOf(file, text, fileName))
       }
       return [file, imports]
     }),

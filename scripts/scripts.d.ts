@@ -5,7 +5,7 @@ declare module '*/scripts/package-entries.mjs' {
   export interface PackageEntry {
     /** `.`, `./node`, ... */
     readonly subpath: string
-    /** The path below `dist` and below `src`, without an extension: `index`, `node/index`, ... */
+    /** The path below `dist` and below `src`, without an extension: `index`, `node-js/index`, ... */
     readonly module: string
   }
 

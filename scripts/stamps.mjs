@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { dirname, join } from 'node:path'
 import { at } from './toolchain.mjs'
 
-const place = (name) => at('node_modules', '.vmblock', `${name}.json`)
+const fileOf = (name) => at('node_modules', '.vmblock', `${name}.json`)
 
 /** Every file below a directory, sorted, as full paths. */
 export function filesBelow(directory) {
@@ -29,7 +29,7 @@ export function hashOf(files, ...more) {
 /** Whether a step was run on these inputs, and its outputs still exist. */
 export function isCurrent(name, hash) {
   try {
-    const stamp = JSON.parse(readFileSync(place(name), 'utf8'))
+    const stamp = JSON.parse(readFileSync(fileOf(name), 'utf8'))
     return stamp.hash === hash && stamp.outputs.every((path) => existsSync(at(path)))
   } catch {
     return false
@@ -38,9 +38,9 @@ export function isCurrent(name, hash) {
 
 /** Records that a step was run. `outputs` are full paths. */
 export function remember(name, hash, outputs = []) {
-  mkdirSync(dirname(place(name)), { recursive: true })
+  mkdirSync(dirname(fileOf(name)), { recursive: true })
   writeFileSync(
-    place(name),
+    fileOf(name),
     JSON.stringify({ hash, outputs: outputs.map((path) => path.slice(at().length + 1)) }),
   )
 }

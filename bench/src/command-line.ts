@@ -45,7 +45,7 @@ parts
 WORDS select the rows that have one of them in their name.
 
 options
-  --rounds N       how often everybody has a turn (5)
+  --rounds N       how often each program has a turn (5)
   --quick          a smoke run: a hundredth of the requests, one round
   --list           names of the rows, and no run
   --json FILE      keeps all results

@@ -11,12 +11,12 @@ import {
   parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
+export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
 
 const MIB = 2 ** 20
 
@@ -60,7 +60,7 @@ export async function createImage(
   size: number,
 ): Promise<void> {
   rmSync(path, { force: true })
-  await file.createPlace?.(parseOptions(file.options ?? {}, { filename: path }) as never, 0, 'off')
+  await file.createFile?.(parseOptions(file.options ?? {}, { filename: path }) as never, 0, 'off')
   const node = await openNode(environment, { driver: 'file', filename: path, cache: UNSAFE })
   await formatImage(environment.registry.get(format), node, { ...options, size })
   await node.close()
@@ -127,6 +127,6 @@ export function warm(path: string): void {
 }
 
 /** Flushes earlier writes to the disk, so that they do not disturb the next measurement. */
-export function settle(path: string): void {
+export function syncToDisk(path: string): void {
   spawnSync('sync', ['-f', path])
 }

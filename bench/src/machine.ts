@@ -1,7 +1,7 @@
 /** The machine that figures were measured on, without which they cannot be compared. */
 import { execFileSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os'
-import type { Place } from './places.ts'
+import type { Medium } from './media.ts'
 import type { Runtime } from './runtimes.ts'
 
 /** The description of a machine in tables and pictures. */
@@ -14,7 +14,7 @@ export interface Machine {
   readonly memoryBytes: number
   readonly kernel: string
   /** File system of each kind of directory. */
-  readonly places: Readonly<Record<string, string>>
+  readonly media: Readonly<Record<string, string>>
   /** Versions of Node.js. */
   readonly runtimes: readonly string[]
   readonly qemu: string | undefined
@@ -40,7 +40,7 @@ export const canTrace = (): boolean => attempt('strace', '-V') !== undefined
 /** Describes this machine in its current state. */
 export function describeMachine(
   root: string,
-  places: readonly Place[],
+  media: readonly Medium[],
   runtimes: readonly Runtime[],
   qemu: string | undefined,
 ): Machine {
@@ -53,7 +53,7 @@ export function describeMachine(
     cores: availableParallelism(),
     memoryBytes: totalmem(),
     kernel: `${type()} ${release()}`,
-    places: Object.fromEntries(places.map(({ kind, fileSystem }) => [kind, fileSystem])),
+    media: Object.fromEntries(media.map(({ kind, fileSystem }) => [kind, fileSystem])),
     runtimes: runtimes.map(({ version }) => version),
     qemu,
     load: loadavg()[0]!,
@@ -62,16 +62,16 @@ export function describeMachine(
 
 /** The description as lines of text. */
 export function machineLines(machine: Machine): string[] {
-  const { processor, cores, memoryBytes, kernel, places, runtimes, qemu, date, commit } = machine
+  const { processor, cores, memoryBytes, kernel, media, runtimes, qemu, date, commit } = machine
   const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`
   return [
-    `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memory}; ${kernel}${placesText(places)}`,
+    `${processor}, ${cores} ${cores === 1 ? 'core' : 'cores'}, ${memory}; ${kernel}${mediaText(media)}`,
     `${runtimes.map((version) => `Node ${version}`).join(', ')}; ${qemu ? `QEMU ${qemu}` : 'no QEMU'}; ${date}${commit ? `, ${commit}` : ''}`,
   ]
 }
 
-const placesText = (places: Machine['places']): string =>
-  Object.entries(places)
+const mediaText = (media: Machine['media']): string =>
+  Object.entries(media)
     .map(([kind, fileSystem]) => `; ${kind}: ${fileSystem}`)
     .join('')
 

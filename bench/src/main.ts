@@ -9,15 +9,15 @@ import { seedTable } from './counts/table.ts'
 import { runGrowth } from './growth/run.ts'
 import { runLoop } from './loop/loop.ts'
 import { canTrace, qemuVersion } from './machine.ts'
+import { openMedia } from './media.ts'
 import { runMicro } from './micro/run.ts'
-import { openPlaces } from './places.ts'
 import { runPrograms } from './programs-part.ts'
 import { selectWorkloads } from './workloads/index.ts'
 
 const COUNTED_WRITES = 128
 
 async function runCounts({ directory, memoryDirectory }: Settings): Promise<void> {
-  const { disk } = openPlaces(directory, memoryDirectory, () => {})
+  const { disk } = openMedia(directory, memoryDirectory, () => {})
   const qemu = canTrace() ? qemuVersion() : undefined
   if (qemu === undefined)
     process.stderr.write('vmblock: qemu-img or strace is missing: only our own counts\n')

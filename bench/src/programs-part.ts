@@ -5,7 +5,7 @@ import { runTimed } from './child.ts'
 import type { Settings } from './command-line.ts'
 import type { Counts } from './counts/counts.ts'
 import { canTrace, describeMachine, loadWarning, machineLines, qemuVersion } from './machine.ts'
-import { openPlaces } from './places.ts'
+import { openMedia } from './media.ts'
 import { ours } from './programs.ts'
 import { ratiosPicture } from './report/ratios-picture.ts'
 import type { Results, RowResult } from './report/results.ts'
@@ -59,18 +59,18 @@ async function measureAll(settings: Settings): Promise<Results> {
   if (qemu === undefined) say('qemu-img is missing (Debian: qemu-utils): only our own programs are measured')
   else if (!canTrace())
     say('strace is missing (Debian: strace): of writes and flushes only our own are counted')
-  const places = openPlaces(settings.directory, settings.memoryDirectory, say)
-  const machine = describeMachine(root, Object.values(places), runtimes, qemu)
+  const media = openMedia(settings.directory, settings.memoryDirectory, say)
+  const machine = describeMachine(root, Object.values(media), runtimes, qemu)
   const warning = loadWarning(machine)
   if (warning) say(warning)
-  const parts = { root, places, runtimes, hasQemu: qemu !== undefined, canTrace: canTrace() }
+  const parts = { root, media, runtimes, hasQemu: qemu !== undefined, canTrace: canTrace() }
   const workbench = openWorkbench(parts, quick)
   await keepCompiledCode(workbench)
   const rows: RowResult[] = []
   for (const [index, workload] of selected.entries()) {
-    const place = `${index + 1} of ${selected.length}: ${workload.title}`
-    tell(place, true)
-    rows.push(await measureRow(workload, workbench, rounds, (done) => tell(`${place}, ${done}/${rounds}`)))
+    const progress = `${index + 1} of ${selected.length}: ${workload.title}`
+    tell(progress, true)
+    rows.push(await measureRow(workload, workbench, rounds, (done) => tell(`${progress}, ${done}/${rounds}`)))
   }
   tell('')
   const names = runtimes.map(({ id, version }) => ({ id, version }))
@@ -90,8 +90,8 @@ async function measureRow(
   rounds: number,
   onRound: (done: number) => void,
 ): Promise<RowResult> {
-  const { id, title, place, unit, target } = workload
-  const about = { id, title, place, unit, ...(target && { target }) }
+  const { id, title, medium, unit, target } = workload
+  const about = { id, title, medium, unit, ...(target && { target }) }
   try {
     const contestants = await workload.prepare(workbench)
     const samples = await takeTurns(contestants, rounds, onRound)

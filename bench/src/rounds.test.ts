@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { takeTurns } from './rounds.ts'
 
-test('everybody has one turn a round, every other round the other way round', async () => {
+test('each program has one turn a round, every other round the other way round', async () => {
   const order: string[] = []
   const contestants = ['a', 'b', 'c'].map((side) => ({
     side,

@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Counts } from './counts/counts.ts'
-import type { PlaceKind, Places } from './places.ts'
+import type { Media, MediumKind } from './media.ts'
 import type { Contestant } from './rounds.ts'
 import type { Runtime } from './runtimes.ts'
 
@@ -27,7 +27,7 @@ export interface Workload {
   /** Words with dashes; filters match it and the title. */
   readonly id: string
   readonly title: string
-  readonly place: PlaceKind
+  readonly medium: MediumKind
   /** The unit of a sample. */
   readonly unit: 'request' | 'command'
   readonly target?: Target
@@ -43,7 +43,7 @@ export interface Workload {
 export interface Workbench {
   /** The repository. */
   readonly root: string
-  readonly places: Places
+  readonly media: Media
   readonly runtimes: readonly Runtime[]
   /** Whether QEMU's programs are installed. */
   readonly hasQemu: boolean
@@ -54,9 +54,9 @@ export interface Workbench {
   /** Bytes of images, likewise. */
   scaleBytes(full: number): number
   /** An image that several rows use, made on first use. @returns its path */
-  shared(place: PlaceKind, name: string, make: (path: string) => Promise<void>): Promise<string>
+  shared(medium: MediumKind, name: string, make: (path: string) => Promise<void>): Promise<string>
   /** A path for an image of one row. */
-  own(place: PlaceKind, name: string): string
+  own(medium: MediumKind, name: string): string
   /** Forgets the images of the finished row. */
   clear(): void
 }
@@ -66,7 +66,7 @@ const QUICK = { requests: 100, bytes: 16 }
 
 /** Makes a {@link Workbench}. */
 export function openWorkbench(
-  parts: Pick<Workbench, 'root' | 'places' | 'runtimes' | 'hasQemu' | 'canTrace'>,
+  parts: Pick<Workbench, 'root' | 'media' | 'runtimes' | 'hasQemu' | 'canTrace'>,
   quick: boolean,
 ): Workbench {
   const shared = new Map<string, Promise<string>>()
@@ -75,8 +75,8 @@ export function openWorkbench(
     ...parts,
     scale: (full) => (quick ? Math.ceil(full / QUICK.requests) : full),
     scaleBytes: (full) => (quick ? full / QUICK.bytes : full),
-    shared(place, name, make) {
-      const path = join(parts.places[place].directory, name)
+    shared(medium, name, make) {
+      const path = join(parts.media[medium].directory, name)
       let made = shared.get(path)
       if (!made) {
         made = make(path).then(() => path)
@@ -84,8 +84,8 @@ export function openWorkbench(
       }
       return made
     },
-    own(place, name) {
-      const path = join(parts.places[place].directory, name)
+    own(medium, name) {
+      const path = join(parts.media[medium].directory, name)
       own.add(path)
       return path
     },

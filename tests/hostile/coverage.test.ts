@@ -57,8 +57,8 @@ test(`${RUNS} images bred from seed ${SEED} do no harm`, { timeout: 0 }, async (
 /** Counts the reached branches of each package. */
 function coverage(reached: Uint8Array): string {
   const counts = new Map<string, [number, number]>()
-  branches.forEach((place, index) => {
-    const name = /packages\/(.+?)\//.exec(place)![1]!
+  branches.forEach((branch, index) => {
+    const name = /packages\/(.+?)\//.exec(branch)![1]!
     const count = counts.get(name) ?? [0, 0]
     counts.set(name, [count[0] + (reached[index] === 0 ? 0 : 1), count[1] + 1])
   })

@@ -7,7 +7,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyHost,
+  denyFiles,
   formatImage,
   isBlockError,
   memory,
@@ -93,7 +93,7 @@ const faultyBlocks = defineDriver({
 
 const environment = {
   registry: new DriverRegistry([...formats, memory, faulty, faultyBlocks]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 interface Kind {
@@ -257,7 +257,7 @@ describe.each(KINDS)('$name', (kind) => {
     const { met } = fault
     const isUsable = node.isOpen && !(name === 'emptying' && failed !== undefined)
     if (!isUsable) await inTime(`${what}: crash`, node.crash())
-    await goesOn(isUsable ? node : await inTime(`${what}: open`, openImage(file)), what)
+    await expectWorking(isUsable ? node : await inTime(`${what}: open`, openImage(file)), what)
     await checksOut(file, kind)
     return met
   }
@@ -293,14 +293,14 @@ describe.each(KINDS)('$name', (kind) => {
         const outcome = await running
         if (outcome instanceof Error) expect(outcome, name).toBeInstanceOf(BlockError)
         const again = await openImage(file)
-        await goesOn(again, `${name}, a crash after ${at} turns`)
+        await expectWorking(again, `${name}, a crash after ${at} turns`)
       }
     }
   })
 })
 
 /** Checks that every operation works, and ends. */
-async function goesOn(node: BlockNode, after: string): Promise<void> {
+async function expectWorking(node: BlockNode, after: string): Promise<void> {
   const into = new Uint8Array(8192)
   // A reopen may have ended half-way.
   if (node.readOnly) await inTime('becoming writable', reopenNode(node, { readOnly: false }))

@@ -2,9 +2,9 @@
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BlockError, formatImage, memoryFromBytes, type OpenEnvironment, openNode } from '@vmblock/block-core'
-import { nodeHost } from '@vmblock/block-core/node'
+import { fileResolver } from '@vmblock/block-core/node'
 import { toBytes } from '@vmblock/block-core/testing'
-import { FORMATS, nodeEnvironment } from '@vmblock/cli'
+import { FORMATS, programEnvironment } from '@vmblock/cli'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runOurs } from '../../packages/qemu-img-ts/src/testing/two-programs.ts'
@@ -90,10 +90,10 @@ test('a backing format may be any word; in a confined directory none leads out o
   mkdirSync('inside')
   writeFileSync('secret', 'secret'.repeat(1000))
   writeFileSync('inside/base', 'x'.repeat(6000))
-  const { registry } = nodeEnvironment({ print: () => undefined, readText: async () => '' })
+  const { registry } = programEnvironment({ print: () => undefined, readText: async () => '' })
   const environment: OpenEnvironment = {
     registry,
-    host: nodeHost({ directory: join(bench.directory, 'inside') }),
+    resolver: fileResolver({ directory: join(bench.directory, 'inside') }),
   }
   const makeImage = async (name: string, format: string): Promise<void> => {
     const file = memoryFromBytes(new Uint8Array(0))

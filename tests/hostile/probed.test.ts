@@ -7,7 +7,7 @@ import {
   commitNode,
   copyOnRead,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   formatImage,
   isBlockError,
   memory,
@@ -29,7 +29,7 @@ import { qed } from '@vmblock/qed'
 import { describe, expect, test } from 'vitest'
 
 const registry = new DriverRegistry([...formats, memory, copyOnRead])
-const environment = { registry, host: denyHost }
+const environment = { registry, resolver: denyFiles }
 
 const KIB = 2 ** 10
 const SIZE = 64 * KIB
@@ -121,19 +121,19 @@ async function isRefused(action: Promise<unknown>): Promise<boolean> {
   }
 }
 
-const PLACES: Readonly<Record<string, RawOptions>> = {
+const OPTIONS: Readonly<Record<string, RawOptions>> = {
   directly: {},
   'with discard=unmap': { discard: 'unmap' },
   'with detect-zeroes': { discard: 'unmap', 'detect-zeroes': 'unmap' },
 }
 
-describe.each(Object.keys(PLACES))('%s', (way) => {
+describe.each(Object.keys(OPTIONS))('%s', (way) => {
   test.each([0, 100, 512, 700, SIZE])('a disk of %d bytes', async (size) => {
     let refusals = 0
     for (let round = 0; round < ROUNDS; round++) {
       const random = createRandom(round)
       const file = memoryFromBytes(new Uint8Array(size))
-      const guest = await openNode(environment, { file, ...PLACES[way] })
+      const guest = await openNode(environment, { file, ...OPTIONS[way] })
       expect(guest.driver.name).toBe('raw')
       for (let i = 0; i < 60; i++) {
         if (await isRefused(step(guest, random))) refusals++

@@ -8,10 +8,10 @@ import {
   file,
   fileDriver,
   filenameToOptions,
+  fileResolver,
   hostCdrom,
   hostDevice,
   hostDeviceDriver,
-  nodeHost,
   systemCalls,
 } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
@@ -22,13 +22,13 @@ const directory = mkdtempSync(join(tmpdir(), 'vmblock-devices-'))
 afterAll(() => rmSync(directory, { recursive: true }))
 let count = 0
 /** Makes a new file with some content; without content returns only its name. */
-function place(content?: Uint8Array): string {
+function newFile(content?: Uint8Array): string {
   const path = join(directory, `file-${count++}`)
   if (content) writeFileSync(path, content)
   return path
 }
 const registry = new DriverRegistry([raw, qcow2, file, hostDevice, hostCdrom])
-const environment = { registry, host: nodeHost() }
+const environment = { registry, resolver: fileResolver() }
 const isLinux = process.platform === 'linux'
 
 /** Attaches a loop device to a file, if one is available. */
@@ -44,7 +44,7 @@ function detach(device: string): void {
 }
 
 const haveLoop = (() => {
-  const path = place(new Uint8Array(4096))
+  const path = newFile(new Uint8Array(4096))
   const device = attach(path)
   if (device) detach(device)
   return device !== undefined
@@ -55,7 +55,7 @@ const SIZE = 4 * 2 ** 20
 describe.skipIf(!haveLoop)('a loop device', () => {
   let [path, device] = ['', '']
   beforeEach(() => {
-    path = place(new Uint8Array(SIZE).fill(0x5a))
+    path = newFile(new Uint8Array(SIZE).fill(0x5a))
     device = attach(path)!
   })
   afterEach(() => detach(device))
@@ -76,7 +76,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
   }
 
   it('is found by its name, also through a link and a name with a colon', async () => {
-    const link = place()
+    const link = newFile()
     symlinkSync(device, link)
     for (const filename of [device, link, `host_device:${device}`, `host_cdrom:${device}`])
       await using({ filename, driver: 'raw', 'read-only': true }, async (node) => {
@@ -137,8 +137,8 @@ describe.skipIf(!haveLoop)('a loop device', () => {
     })
   })
 
-  it('is one place, by whatever name', async () => {
-    const node = `${place()}-node`
+  it('has one identity, by whatever name', async () => {
+    const node = `${newFile()}-node`
     const [major, minor] = deviceNumbersOf(device)
     execFileSync('mknod', [node, 'b', major, minor])
     await using({ filename: device, driver: 'raw' }, async () => {
@@ -220,7 +220,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
         fileDriver({ hostCalls: {} }),
         hostDeviceDriver('host_device', { hostCalls: {} }),
       ]),
-      host: nodeHost(),
+      resolver: fileResolver(),
     }
     const node = await openNode(plain, { filename: device, driver: 'raw', discard: 'unmap' })
     expect(node.size).toBe(SIZE)

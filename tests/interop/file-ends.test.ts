@@ -9,7 +9,7 @@ import {
   type BlockNode,
   blkdebug,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   memoryFromBytes,
   openNode,
@@ -34,7 +34,7 @@ const MIB = KIB * KIB
 
 const environment = {
   registry: new DriverRegistry([...formats, file, memory, blob, http, passThroughFilter, blkdebug]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 /** A `fetch` that answers like a web server. */

@@ -20,7 +20,7 @@ import { contentOf, openOurs } from './src/ours.ts'
 const bench = openBench()
 afterAll(() => bench.remove())
 
-const NOBODY_KNOWS = { type: 0x12345678, data: new TextEncoder().encode('nobody knows me') }
+const UNKNOWN = { type: 0x12345678, data: new TextEncoder().encode('nobody knows me') }
 const EMPTY = { type: 0x0badcafe, data: new Uint8Array(0) }
 const BEHIND = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 
@@ -31,7 +31,7 @@ function makeStrange(name: string, more: readonly Extension[] = []): void {
   const names = extensionsOf(file).find(({ type }) => type === FEATURE_NAMES)!
   const rows = [featureRow(1, 40, 'compatible future'), featureRow(2, 50, 'forgetful future')]
   const table = Uint8Array.from([names.data, ...rows].flatMap((bytes) => [...bytes]))
-  rewriteHeader(file, BEHIND, [NOBODY_KNOWS, { type: FEATURE_NAMES, data: table }, ...more])
+  rewriteHeader(file, BEHIND, [UNKNOWN, { type: FEATURE_NAMES, data: table }, ...more])
   setBits(file, FEATURES.compatible, 40, 63)
   setBits(file, FEATURES.autoclear, 50)
   bench.write(name, file)
@@ -39,14 +39,14 @@ function makeStrange(name: string, more: readonly Extension[] = []): void {
 
 /** The unknown parts of a header, wherever they are now. */
 const unknownParts = (file: Uint8Array) => ({
-  extensions: extensionsOf(file).filter(({ type }) => type === NOBODY_KNOWS.type || type === EMPTY.type),
+  extensions: extensionsOf(file).filter(({ type }) => type === UNKNOWN.type || type === EMPTY.type),
   behind: bytesBehind(file),
   compatible: wordAt(file, FEATURES.compatible) & ~1n,
   autoclear: wordAt(file, FEATURES.autoclear),
 })
 
 const KEPT = {
-  extensions: [NOBODY_KNOWS],
+  extensions: [UNKNOWN],
   behind: BEHIND,
   compatible: (1n << 40n) | (1n << 63n),
   autoclear: 0n,
@@ -84,7 +84,7 @@ const CHANGES: readonly Change[] = [
 
 describe.skipIf(!haveQemu)('a header from the future', () => {
   for (const { what, ours, theirs } of CHANGES) {
-    test(`keeps what nobody knows after ${what}, exactly as QEMU keeps it`, async () => {
+    test(`keeps unknown extensions after ${what}, exactly as QEMU keeps it`, async () => {
       bench.write('base.raw', new Uint8Array(4 * 2 ** 20))
       makeStrange('ours.qcow2')
       copyFileSync(bench.path('ours.qcow2'), bench.path('theirs.qcow2'))
@@ -99,13 +99,13 @@ describe.skipIf(!haveQemu)('a header from the future', () => {
     })
   }
 
-  test('keeps the order of what nobody knows, which QEMU turns round', async () => {
+  test('keeps the order of unknown extensions, which QEMU turns round', async () => {
     makeStrange('order.qcow2', [EMPTY])
     const node = await openOurs(bench.path('order.qcow2'), 'qcow2')
     await node.close()
-    expect(unknownParts(bench.read('order.qcow2')).extensions).toEqual([NOBODY_KNOWS, EMPTY])
+    expect(unknownParts(bench.read('order.qcow2')).extensions).toEqual([UNKNOWN, EMPTY])
     bench.run('qemu-img', 'amend', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'order.qcow2')
-    expect(unknownParts(bench.read('order.qcow2')).extensions).toEqual([EMPTY, NOBODY_KNOWS])
+    expect(unknownParts(bench.read('order.qcow2')).extensions).toEqual([EMPTY, UNKNOWN])
   })
 
   test('is not touched by a reader', async () => {

@@ -119,10 +119,10 @@ const HOLDS: readonly (readonly [what: string, args: readonly string[], wishes: 
   ['reads raw', ['-r', '-f', 'raw', 'r.raw'], RAW],
   ['writes qcow2', ['-f', 'qcow2', 'q.qcow2'], QCOW2],
   ['reads qcow2', ['-r', '-f', 'qcow2', 'q.qcow2'], QCOW2],
-  ['reads qcow2, and minds nobody', ['-r', '-U', '-f', 'qcow2', 'q.qcow2'], QCOW2],
+  ['reads qcow2, and minds no other program', ['-r', '-U', '-f', 'qcow2', 'q.qcow2'], QCOW2],
 ]
 
-describe.skipIf(!canLock).each(HOLDS)('while somebody %s', (_, args, wishes) => {
+describe.skipIf(!canLock).each(HOLDS)('while a program %s', (_, args, wishes) => {
   test('others may, or may not, as beside QEMU, and in its words', async () => {
     const outcomes: Record<string, unknown[]> = {}
     for (const holder of PARTIES) {
@@ -136,14 +136,14 @@ describe.skipIf(!canLock).each(HOLDS)('while somebody %s', (_, args, wishes) => 
       }
     }
     const { 'real beside real': expected, ...others } = outcomes
-    for (const [who, outcome] of Object.entries(others)) expect(outcome, who).toEqual(expected)
+    for (const [program, outcome] of Object.entries(others)) expect(outcome, program).toEqual(expected)
   })
 })
 
 describe.skipIf(!canLock).each(PARTIES.flatMap((holder) => PARTIES.map((party) => [party, holder] as const)))(
   'a reopen of %s beside %s',
   (party, holder) => {
-    test('gets the right to write when nobody else reads, and gives it up', async () => {
+    test('gets the right to write when no other program reads, and gives it up', async () => {
       const one = await hold(program(party).io, ['-r', '-f', 'qcow2', 'q.qcow2'], directory)
       const other = await hold(program(holder).io, ['-r', '-f', 'qcow2', 'q.qcow2'], directory)
       const both = [100, 201, 203]

@@ -6,7 +6,7 @@ import {
   type AnyDriver,
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   formatImage,
   Job,
   type JobControl,
@@ -40,7 +40,7 @@ const { startCommit, firstDifference } = load()
 const SIZE = 4 * 2 ** 20
 
 async function overlay(): Promise<BlockNode> {
-  const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), host: denyHost }
+  const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), resolver: denyFiles }
   const base = memoryFromBytes(new Uint8Array(SIZE))
   const file = await openNode(environment, { driver: 'memory' })
   await formatImage(qcow2, file, { size: SIZE })

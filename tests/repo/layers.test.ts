@@ -82,7 +82,7 @@ describe('fails for', () => {
         },
         /packages\/core: 3 files import each other in a circle:\n( {4}packages.* imports base\/\w+\.ts\n){3}/,
       ],
-      'a package that nobody listed': [
+      'a package on no list': [
         {
           'packages/newcomer/package.json': '{}',
           'packages/newcomer/src/high/high.ts':

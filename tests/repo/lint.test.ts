@@ -30,7 +30,7 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   ['noImportCycles', `${core}/egg.ts`, "import { hen } from './hen.ts'\nexport const egg = () => hen\n"],
   ['noImportCycles', `${core}/hen.ts`, "import { egg } from './egg.ts'\nexport const hen = () => egg\n"],
   ['noRestrictedImports', `${core}/fs.ts`, "export { readFile } from 'node:fs/promises'\n"],
-  ['noRestrictedImports', `${core}/subpath.ts`, "export { file } from './node/file.ts'\n"],
+  ['noRestrictedImports', `${core}/subpath.ts`, "export { file } from './node-js/file.ts'\n"],
   ['noRestrictedImports', `${core}/drivers/subpath.ts`, "export { model } from '../testing/model.ts'\n"],
   ['noRestrictedImports', `${core}/upward.ts`, "export { raw } from '@vmblock/raw'\n"],
   ['noRestrictedImports', `${core}/testing/fs.ts`, "export { readFileSync } from 'node:fs'\n"],
@@ -54,7 +54,7 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   ],
   ['noRestrictedImports', `${v86}/fs.ts`, "export { readFileSync } from 'node:fs'\n"],
   ['noRestrictedImports', `${v86}/driver.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
-  ['noRestrictedImports', `${v86}/entry.ts`, "export { v86Disk } from './node.ts'\n"],
+  ['noRestrictedImports', `${v86}/entry.ts`, "export { v86Disk } from './node-js.ts'\n"],
   ['noRestrictedImports', `${v86}/emulator.ts`, "export { V86 } from 'v86'\n"],
   ['noRestrictedGlobals', `${v86}/page.ts`, 'export const title = document.title\n'],
   ['noRestrictedImports', `${v86}/list.ts`, "export { formats } from '@vmblock/formats'\n"],
@@ -80,8 +80,8 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
 
 /** Code that each layer may contain. */
 const ALLOWED: readonly (readonly [path: string, code: string])[] = [
-  [`${core}/node/file.ts`, "export { readFile } from 'node:fs/promises'\n"],
-  [`${core}/node/index.ts`, "export { BlockError } from '../errors.ts'\n"],
+  [`${core}/node-js/file.ts`, "export { readFile } from 'node:fs/promises'\n"],
+  [`${core}/node-js/index.ts`, "export { BlockError } from '../errors.ts'\n"],
   [`${core}/errors.ts`, 'export class BlockError extends Error {}\n'],
   [`${core}/errors.test.ts`, "export { readFileSync } from 'node:fs'\n"],
   [
@@ -97,7 +97,7 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
   ['packages/formats/src/index.ts', "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
   ['bench/src/micro/lookup.ts', "export { peekRun } from '../../../packages/qcow2/src/mapping/lookup.ts'\n"],
-  [`${v86}/node.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n"],
+  [`${v86}/node-js.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n"],
   [`${v86}/browser.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/process.ts`, 'process.exitCode = 1\n'],
   [`${program}/bin.ts`, 'process.exitCode = 1\n'],

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
-import { type AnyDriver, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+import { type AnyDriver, DriverRegistry, denyFiles, memory, openNode } from '@vmblock/block-core'
 import * as testing from '@vmblock/block-core/testing'
 import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
 import { transformSync } from 'esbuild'
@@ -72,7 +72,7 @@ test('the examples of the guide compile under the rules of the repository', { ti
 })
 
 test('the list of children in the guide is opened, written and read', async () => {
-  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), host: denyHost }
+  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), resolver: denyFiles }
   const node = await openNode(environment, {
     driver: 'mirrors',
     'children.0.driver': 'memory',

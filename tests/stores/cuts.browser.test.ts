@@ -13,7 +13,7 @@ import {
 } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { judge } from './src/judge.ts'
-import { makeImage, makePlace, openImage, STORES } from './src/store.ts'
+import { makeFile, makeImage, openImage, STORES } from './src/store.ts'
 import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
 
 /** Crashes in a row, for each seed. */
@@ -28,7 +28,7 @@ describe.each(STORES)('qcow2 on $name, cut off at a request', (store) => {
     let dirty = 0
     for (let seed = SEED; seed < SEED + SCALE; seed++) {
       const random = createRandom(seed)
-      const filename = await makePlace(store)
+      const filename = await makeFile(store)
       await makeImage(store, filename, creationOf(variety))
       const stamps = new Stamps()
       let before: Shown | undefined

@@ -7,7 +7,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyHost,
+  denyFiles,
   openNode,
   text,
 } from '@vmblock/block-core'
@@ -67,7 +67,7 @@ const inWorker = defineDriver({
   },
 })
 
-const environment = { registry: new DriverRegistry([inWorker, opfs]), host: denyHost }
+const environment = { registry: new DriverRegistry([inWorker, opfs]), resolver: denyFiles }
 
 const names = new WeakMap<BlockNode, string>()
 

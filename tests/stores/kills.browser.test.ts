@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import { type Plan, stepsOf, wrongIn } from './src/guest-plan.ts'
 import type { GuestNews, GuestOrder } from './src/guest-worker.ts'
 import { judge } from './src/judge.ts'
-import { makeImage, makePlace, STORES } from './src/store.ts'
+import { makeFile, makeImage, STORES } from './src/store.ts'
 import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES } from './src/varieties.ts'
 
 /** Workers killed in a row, for each seed. */
@@ -42,7 +42,7 @@ describe.each(STORES)('qcow2 on $name, in a worker that is killed', (store) => {
     let dirty = 0
     for (let seed = SEED; seed < SEED + SCALE; seed++) {
       const random = createRandom(seed)
-      const filename = await makePlace(store)
+      const filename = await makeFile(store)
       await makeImage(store, filename, creationOf(variety))
       let before: Shown = { size, stamps: new Uint32Array(0) }
       for (let i = 0; i < KILLS; i++) {

@@ -17,7 +17,7 @@ import {
 import { qcow2 } from '@vmblock/qcow2'
 import { describe, expect, test } from 'vitest'
 import { judge } from './src/judge.ts'
-import { environment, makePlace, openPlace, STORES, type Store } from './src/store.ts'
+import { environment, makeFile, openFile, STORES, type Store } from './src/store.ts'
 import { creationOf, SCALE, SEED, TIMEOUT, VARIETIES, type Variety } from './src/varieties.ts'
 
 /** States that are put into the store, for each seed. */
@@ -46,15 +46,15 @@ async function statesOf(
   const states: CrashState[] = []
   let count = 0
   for (const state of crashStates(bases, log, { random, moments: 16, disksPerMoment: 8 })) {
-    const place = count++ < STATES ? count - 1 : random.int(0, count)
-    if (place < STATES) states[place] = state
+    const slot = count++ < STATES ? count - 1 : random.int(0, count)
+    if (slot < STATES) states[slot] = state
   }
   return { guest, states }
 }
 
 /** Writes a disk to a file of a store, replacing its contents. */
 async function put(store: Store, filename: string, disk: CrashDisk): Promise<void> {
-  const node = await openPlace(store, filename)
+  const node = await openFile(store, filename)
   await node.truncate(0)
   for (let at = 0; at < disk.size; at += PIECE) {
     const piece = new Uint8Array(Math.min(PIECE, disk.size - at))
@@ -72,7 +72,7 @@ describe.each(STORES)('qcow2 on $name, as a power cut left it', (store) => {
     let dirty = 0
     for (let seed = SEED; seed < SEED + SCALE; seed++) {
       const { guest, states } = await statesOf(variety, createRandom(seed))
-      const filename = await makePlace(store)
+      const filename = await makeFile(store)
       for (const { moment, disks, story } of states) {
         await put(store, filename, disks.get('disk')!)
         const { wasDirty } = await judge({

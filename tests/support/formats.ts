@@ -29,6 +29,14 @@ export const varietiesFor = (
     format.varieties.filter(({ suites }) => suites.includes(suite)).map((variety) => ({ format, variety })),
   )
 
+const creationOptions = new Map(
+  await Promise.all(
+    testedFormats.map(
+      async ({ driver }) => [driver.name, (await driver.creation?.())?.options ?? {}] as const,
+    ),
+  ),
+)
+
 /** Whether images of the format can be created with this option (in camelCase). */
 export const takes = ({ driver }: TestedFormat, option: string): boolean =>
-  driver.createOptions !== undefined && option in driver.createOptions
+  option in creationOptions.get(driver.name)!

@@ -98,7 +98,7 @@ describe.skipIf(!haveGuest).each(V86_RELEASES)('drives of %s', (release) => {
     expect(await drive.outcome()).toMatchObject({ status: WELL })
   })
 
-  it('attached: a read that fails, and a write that somebody waits for, end as faults of the medium', async () => {
+  it('attached: a read that fails, and a write that the guest waits for, end as faults of the medium', async () => {
     const { below, drive, attach } = await stage({ durability: 'write-through' })
     attach()
     expect(drive.identify()[ENABLED]! & WRITE_CACHE).toBe(0)

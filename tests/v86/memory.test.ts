@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   formatImage,
   memory,
   type OpenEnvironment,
@@ -22,7 +22,10 @@ const TOTAL = (LONG ? 4096 : 256) * MIB
 const BOUND = 128 * MIB
 const WRITE_BUFFER = 4 * MIB
 
-const environment: OpenEnvironment = { registry: new DriverRegistry([raw, qcow2, memory]), host: denyHost }
+const environment: OpenEnvironment = {
+  registry: new DriverRegistry([raw, qcow2, memory]),
+  resolver: denyFiles,
+}
 
 /** A slow node that keeps nothing but its size. */
 function nothing(): BlockNode {

@@ -59,13 +59,13 @@ const requestsOf = (quick: boolean): number => (quick ? 256 : 30_000)
 const opensOf = (quick: boolean): number => (quick ? 3 : 50)
 const memory: Measure = { kind: 'memory', name: 'memory' }
 
-const PLACES = 1024
+const OFFSETS = 1024
 /** The longest step of `qemu-img bench`. */
 const MOST_STEP = 2 ** 31 - 1
 
 const size: Dimension = {
   id: 'size',
-  title: 'Size of the disk, with data in 1024 places',
+  title: 'Size of the disk, with data at 1024 offsets',
   axis: 'size of the disk',
   isLog: true,
   points: [1, 8, 64, 512, 4096, 8192].map((gib) => gib * GIB),
@@ -99,17 +99,17 @@ const size: Dimension = {
   async make(point, directory) {
     const path = join(directory, 'image')
     await createImage(path, QCOW2, point)
-    await fill(path, 'qcow2', { stride: point / PLACES, dataBytes: CLUSTER })
+    await fill(path, 'qcow2', { stride: point / OFFSETS, dataBytes: CLUSTER })
     return [path]
   },
   measures(point, quick) {
-    const places = { count: PLACES, stride: point / PLACES }
+    const offsets = { count: OFFSETS, stride: point / OFFSETS }
     const requests = requestsOf(quick)
     return [
       { kind: 'open', name: 'open', times: opensOf(quick) },
-      { kind: 'read', name: 'read', bytes: 4096, places, requests },
+      { kind: 'read', name: 'read', bytes: 4096, at: offsets, requests },
       memory,
-      { kind: 'write', name: 'overwrite', bytes: 4096, places, requests },
+      { kind: 'write', name: 'overwrite', bytes: 4096, at: offsets, requests },
       { kind: 'check', name: 'check' },
       // Twice, so that the code is compiled first.
       ...[1, 2].map(
@@ -117,15 +117,15 @@ const size: Dimension = {
           kind: 'write',
           name: 'allocate',
           bytes: 4096,
-          places: { ...places, first: next * CLUSTER },
-          requests: PLACES,
+          at: { ...offsets, first: next * CLUSTER },
+          requests: OFFSETS,
           once: true,
         }),
       ),
     ]
   },
   theirs(point, quick) {
-    const step = point / PLACES
+    const step = point / OFFSETS
     if (step > MOST_STEP) return []
     const args = ['-d', '1', '-s', '4096', '-S', String(step)]
     return [{ figure: 'read us', kind: 'bench', args, count: requestsOf(quick) }]
@@ -170,10 +170,10 @@ const chain: Dimension = {
     return paths.reverse()
   },
   measures(_, quick) {
-    const places = { count: BASE_BYTES / CLUSTER, stride: CLUSTER }
+    const offsets = { count: BASE_BYTES / CLUSTER, stride: CLUSTER }
     return [
       { kind: 'open', name: 'open', times: opensOf(quick) },
-      { kind: 'read', name: 'read', bytes: 4096, places, requests: requestsOf(quick) },
+      { kind: 'read', name: 'read', bytes: 4096, at: offsets, requests: requestsOf(quick) },
       memory,
     ]
   },
@@ -250,9 +250,9 @@ const fragmentation: Dimension = {
     const small = { count: FRAGMENTED_BYTES / CLUSTER, stride: CLUSTER }
     const requests = requestsOf(quick) / 16
     return [
-      { kind: 'read', name: 'large', bytes: MIB, places: large, requests },
-      { kind: 'write', name: 'overwrite', bytes: MIB, places: large, requests },
-      { kind: 'read', name: 'small', bytes: 4096, places: small, requests: requestsOf(quick) },
+      { kind: 'read', name: 'large', bytes: MIB, at: large, requests },
+      { kind: 'write', name: 'overwrite', bytes: MIB, at: large, requests },
+      { kind: 'read', name: 'small', bytes: 4096, at: small, requests: requestsOf(quick) },
       memory,
     ]
   },
@@ -274,7 +274,7 @@ const fragmentation: Dimension = {
 
 const CACHED_BYTES = 64 * GIB
 /** Number of offsets that are read: every 16th cluster, which reads every table slice many times. */
-const CACHED_PLACES = CACHED_BYTES / CLUSTER / 16
+const CACHED_OFFSETS = CACHED_BYTES / CLUSTER / 16
 
 const cache: Dimension = {
   id: 'cache',
@@ -305,7 +305,7 @@ const cache: Dimension = {
       kind: 'read',
       name: 'read',
       bytes: 4096,
-      places: { count: CACHED_PLACES / (quick ? 16 : 1), stride: CLUSTER * 16 * (quick ? 16 : 1) },
+      at: { count: CACHED_OFFSETS / (quick ? 16 : 1), stride: CLUSTER * 16 * (quick ? 16 : 1) },
       requests: requestsOf(quick),
     },
     memory,

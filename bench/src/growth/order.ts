@@ -1,7 +1,7 @@
 /** The measurements of one worker process: one image, and the requests to it. Plain data, passed as JSON. */
 
 /** Guest offsets: `count` of them, `stride` bytes apart, visited in one shuffled order. */
-export interface Places {
+export interface Offsets {
   readonly count: number
   readonly stride: number
   /** Bytes; 0 by default. */
@@ -21,7 +21,7 @@ export type Measure =
       readonly kind: 'read' | 'write'
       readonly name: string
       readonly bytes: number
-      readonly places: Places
+      readonly at: Offsets
       /** Number of timed requests, at the offsets in turn. */
       readonly requests: number
       /** Whether each offset is written only once, so that a pass allocates. */

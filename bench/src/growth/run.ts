@@ -6,7 +6,7 @@ import { markdownTable } from 'markdown-table'
 import { runTimed } from '../child.ts'
 import type { Settings } from '../command-line.ts'
 import { describeMachine, loadWarning, type Machine, machineLines, qemuVersion } from '../machine.ts'
-import { openPlaces } from '../places.ts'
+import { openMedia } from '../media.ts'
 import { theirs } from '../programs.ts'
 import { curvesPicture } from '../report/curves-picture.ts'
 import { figure } from '../report/figure.ts'
@@ -135,7 +135,7 @@ function readGrowth(path: string): GrowthResults {
 
 async function measureGrowth(settings: Settings, selected: readonly Dimension[]): Promise<GrowthResults> {
   const { root, quick, directory, memoryDirectory } = settings
-  const { memory } = openPlaces(directory, memoryDirectory, () => {})
+  const { memory } = openMedia(directory, memoryDirectory, () => {})
   const runtime = ownRuntime()
   const qemu = qemuVersion()
   const machine = describeMachine(root, [memory], [runtime], qemu)

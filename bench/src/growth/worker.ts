@@ -4,30 +4,30 @@
  * @module
  */
 import { type BlockNode, DriverRegistry, type NodeOptions, openNode } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { summarize } from '../statistics.ts'
 import { countingFilter, emptyTally, since } from './counting.ts'
-import type { Measure, Order, Places } from './order.ts'
+import type { Measure, Offsets, Order } from './order.ts'
 
 const order = JSON.parse(process.argv[2]!) as Order
 const figures: Record<string, number> = {}
 
 const layers = emptyTally()
-const host = emptyTally()
-const counters = [countingFilter('count-layer', layers), countingFilter('count-host', host)]
-const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), host: nodeHost() }
+const tally = emptyTally()
+const counters = [countingFilter('count-layer', layers), countingFilter('count-host', tally)]
+const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), resolver: fileResolver() }
 
 /** Node options for the chain from one file downward, with or without counting filters. */
 function optionsOf(index: number, counted: boolean): NodeOptions {
   const filename = order.chain[index]!
-  const place: NodeOptions = { driver: 'file', filename }
+  const stored: NodeOptions = { driver: 'file', filename }
   const below = index + 1 < order.chain.length ? optionsOf(index + 1, counted) : null
   const image: NodeOptions = {
     driver: 'qcow2',
     ...(index === 0 && order.options),
-    file: counted ? { driver: 'count-host', file: place } : place,
+    file: counted ? { driver: 'count-host', file: stored } : stored,
     backing: below,
   }
   return counted ? { driver: 'count-layer', file: image } : image
@@ -49,16 +49,16 @@ async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>):
   }
   // The minimum: opening waits for threads, and on a busy machine the other samples measure only that.
   figures[`${name} ms`] = Math.min(...elapsed)
-  const before = { ...host }
+  const before = { ...tally }
   const node = await open(true, { 'read-only': true })
-  const { reads, readBytes } = since(before, host)
+  const { reads, readBytes } = since(before, tally)
   await node.close()
   figures[`${name} reads`] = reads
   figures[`${name} bytes`] = readBytes
 }
 
 /** The offsets in one shuffled order. */
-function shuffled({ count, stride, first = 0 }: Places): number[] {
+function shuffled({ count, stride, first = 0 }: Offsets): number[] {
   const random = createRandom(7)
   const offsets = Array.from({ length: count }, (_, i) => first + i * stride)
   for (let i = count - 1; i > 0; i--) {
@@ -77,8 +77,8 @@ type Requests = Extract<Measure, { kind: 'read' | 'write' }>
 const TOGETHER = { requests: 8, ms: 0.2 }
 
 async function measureRequests(measure: Requests): Promise<void> {
-  const { kind, name, bytes, places, requests, once = false } = measure
-  const offsets = shuffled(places)
+  const { kind, name, bytes, at, requests, once = false } = measure
+  const offsets = shuffled(at)
   const buffer = new Uint8Array(bytes).fill(3)
   const run = (node: BlockNode, offset: number): Promise<void> =>
     kind === 'read' ? node.read(offset, buffer) : node.write(offset, buffer)
@@ -114,12 +114,12 @@ async function countRequests(
   pass: (node: BlockNode) => Promise<void>,
 ): Promise<void> {
   const node = await open(true)
-  const start = { ...host }
+  const start = { ...tally }
   await pass(node)
-  const first = since(start, host)
-  const before = { host: { ...host }, layers: { ...layers } }
+  const first = since(start, tally)
+  const before = { host: { ...tally }, layers: { ...layers } }
   await pass(node)
-  const below = since(before.host, host)
+  const below = since(before.host, tally)
   const asked = since(before.layers, layers)
   await node.close()
   if (kind === 'read') figures[`${name} first reads`] = first.reads / count
@@ -139,9 +139,9 @@ async function measureCheck({ name }: Extract<Measure, { kind: 'check' }>): Prom
   // A filter has no structure to check, so only the files count.
   const image = optionsOf(0, true)['file'] as NodeOptions
   const counted = await openNode(environment, { ...image, ...mode })
-  const before = { ...host }
+  const before = { ...tally }
   await counted.check({})
-  const { reads, readBytes } = since(before, host)
+  const { reads, readBytes } = since(before, tally)
   await counted.close()
   figures[`${name} reads`] = reads
   figures[`${name} bytes`] = readBytes
@@ -168,7 +168,7 @@ async function memoryOfImage(last: Requests | undefined): Promise<number> {
   const before = await usedMemory()
   const buffer = new Uint8Array(last?.bytes ?? 4096)
   const node = await open(false)
-  if (last) for (const offset of shuffled(last.places)) await node.read(offset, buffer)
+  if (last) for (const offset of shuffled(last.at)) await node.read(offset, buffer)
   const after = await usedMemory()
   await node.close()
   return Math.max(after - before, 0)

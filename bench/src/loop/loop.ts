@@ -14,17 +14,20 @@ import {
   nullCo,
   openNode,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import { markdownTable } from 'markdown-table'
 import type { Settings } from '../command-line.ts'
 import { describeMachine, loadWarning, machineLines } from '../machine.ts'
-import { openPlaces } from '../places.ts'
+import { openMedia } from '../media.ts'
 import { figure } from '../report/figure.ts'
 import { ownRuntime } from '../runtimes.ts'
 
-const environment = { registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]), host: nodeHost() }
+const environment = {
+  registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]),
+  resolver: fileResolver(),
+}
 
 /** A workload during which the event loop is watched. */
 export interface LoopRow {
@@ -73,7 +76,7 @@ const storm = (
   },
 })
 
-const place = (index: number): number => (index % 1024) * CLUSTER
+const offsetOf = (index: number): number => (index % 1024) * CLUSTER
 const onHost = (aio: string) => (path: string) => hostFile(path, 1024 * CLUSTER, { aio })
 const inMemory = () => opened({ driver: 'memory', size: 1024 * CLUSTER })
 
@@ -92,17 +95,17 @@ const emptyImage = async (): Promise<BlockNode> => {
 
 /** The rows. */
 export const LOOP_ROWS: readonly LoopRow[] = [
-  storm('read-file-adaptive', onHost('adaptive'), (node, i) => node.read(place(i), block)),
-  storm('read-file-threads', onHost('threads'), (node, i) => node.read(place(i), block)),
-  storm('write-file-adaptive', onHost('adaptive'), (node, i) => node.write(place(i), block)),
-  storm('write-file-threads', onHost('threads'), (node, i) => node.write(place(i), block)),
+  storm('read-file-adaptive', onHost('adaptive'), (node, i) => node.read(offsetOf(i), block)),
+  storm('read-file-threads', onHost('threads'), (node, i) => node.read(offsetOf(i), block)),
+  storm('write-file-adaptive', onHost('adaptive'), (node, i) => node.write(offsetOf(i), block)),
+  storm('write-file-threads', onHost('threads'), (node, i) => node.write(offsetOf(i), block)),
   storm('flush-file', onHost('adaptive'), (node, i) =>
-    node.write(place(i), block.subarray(0, 4096), { fua: true }),
+    node.write(offsetOf(i), block.subarray(0, 4096), { fua: true }),
   ),
-  storm('read-memory', inMemory, (node, i) => node.read(place(i), block)),
-  storm('read-holes-qcow2', emptyImage, (node, i) => node.read(place(i), block.subarray(0, 4096))),
-  storm('allocate-qcow2', emptyImage, (node, i) => node.write(place(i), block.subarray(0, 4096))),
-  storm('zero-qcow2', emptyImage, (node, i) => node.writeZeroes(place(i), CLUSTER)),
+  storm('read-memory', inMemory, (node, i) => node.read(offsetOf(i), block)),
+  storm('read-holes-qcow2', emptyImage, (node, i) => node.read(offsetOf(i), block.subarray(0, 4096))),
+  storm('allocate-qcow2', emptyImage, (node, i) => node.write(offsetOf(i), block.subarray(0, 4096))),
+  storm('zero-qcow2', emptyImage, (node, i) => node.writeZeroes(offsetOf(i), CLUSTER)),
   {
     name: 'check-memory',
     async prepare(_path, scale) {
@@ -115,7 +118,7 @@ export const LOOP_ROWS: readonly LoopRow[] = [
     name: 'convert-memory',
     async prepare(_path, scale) {
       const source = await inMemory()
-      for (let i = 0; i < 1024 * scale; i++) await source.write(place(i), block)
+      for (let i = 0; i < 1024 * scale; i++) await source.write(offsetOf(i), block)
       const target = await emptyImage()
       return {
         run: async () => copyNodes({ map: await CopyMap.of({ sources: [{ node: source }] }), target }),
@@ -211,7 +214,7 @@ export async function runLoop({
   const machine = describeMachine(root, [], [ownRuntime()], undefined)
   const warning = loadWarning(machine)
   if (warning) process.stderr.write(`vmblock: ${warning}\n`)
-  const { disk } = openPlaces(directory, memoryDirectory, () => {})
+  const { disk } = openMedia(directory, memoryDirectory, () => {})
   const results: LoopResult[] = []
   for (const row of rows) {
     const seen: LoopResult[] = []

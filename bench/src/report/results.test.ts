@@ -25,7 +25,7 @@ test.each([
 const times = (...pairs: readonly (readonly [wall: number, cpu: number])[]) =>
   pairs.map(([wall, cpu]) => ({ wall, cpu }))
 
-const about = { place: 'memory', unit: 'request', state: 'measured' } as const
+const about = { medium: 'memory', unit: 'request', state: 'measured' } as const
 
 const ROWS: readonly RowResult[] = [
   {
@@ -84,7 +84,7 @@ const machine: Machine = {
   cores: 2,
   memoryBytes: 8 * 2 ** 30,
   kernel: 'Linux 6.0',
-  places: { disk: 'ext4', memory: 'tmpfs' },
+  media: { disk: 'ext4', memory: 'tmpfs' },
   runtimes: ['20.0.0'],
   qemu: '7.2.0',
   load: 0,

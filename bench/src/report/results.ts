@@ -6,7 +6,7 @@ import { ratios, type Summary, summarize } from '../statistics.ts'
 import { QEMU, type Target, type Workload } from '../workload.ts'
 
 /** One row. */
-export interface RowResult extends Pick<Workload, 'id' | 'title' | 'place' | 'unit'> {
+export interface RowResult extends Pick<Workload, 'id' | 'title' | 'medium' | 'unit'> {
   readonly target?: Target
   /** `later`: not built yet. */
   readonly state: 'measured' | 'later' | 'failed'

@@ -1,7 +1,7 @@
 /** Writes that allocate: the four kinds of image side by side, with and without a flush for each write. */
 import { benchArguments, countOurs, countTheirs, diskBytes } from '../counts/allocating.ts'
 import type { Counts } from '../counts/counts.ts'
-import { createImage, type ImageKind, isAvailable, KINDS, RESERVED, settle } from '../images.ts'
+import { createImage, type ImageKind, isAvailable, KINDS, RESERVED, syncToDisk } from '../images.ts'
 import { QEMU, type Target, type Workload } from '../workload.ts'
 import { streamContestants } from './requests.ts'
 
@@ -37,16 +37,16 @@ function allocating(kind: ImageKind, setting: Setting): Workload {
   const { cache, depth, count } = setting
   const target = targetOf(kind, setting)
   // A flush of a file in memory costs nothing.
-  const place = cache === 'writethrough' ? 'disk' : 'memory'
+  const medium = cache === 'writethrough' ? 'disk' : 'memory'
   return {
     id: `allocate-4k-${kind.id}-${cache}-d${depth}`,
     title: `allocate 4 KiB ${kind.title}, ${cache}, depth ${depth}`,
-    place,
+    medium,
     unit: 'request',
     ...(target && { target }),
     isLater: !isAvailable(kind),
     async prepare(workbench) {
-      const path = workbench.own(place, 'allocated')
+      const path = workbench.own(medium, 'allocated')
       const writes = workbench.scale(count)
       return streamContestants(workbench, {
         args: (writes, depth) => benchArguments({ kind, path, writes, depth }, cache, kind.runtimeOptions),
@@ -55,14 +55,14 @@ function allocating(kind: ImageKind, setting: Setting): Workload {
         depth,
         async reset() {
           await createImage(path, kind, diskBytes(writes))
-          if (place === 'disk') settle(path)
+          if (medium === 'disk') syncToDisk(path)
         },
       })
     },
     ...(cache === 'writethrough' && {
       async count(workbench) {
         const writes = Math.max(workbench.scale(COUNTED), LEAST_COUNTED)
-        const stream = { kind, path: workbench.own(place, 'counted'), writes, depth }
+        const stream = { kind, path: workbench.own(medium, 'counted'), writes, depth }
         const counts: Record<string, Counts> = {}
         const mine = await countOurs(stream)
         for (const { id } of workbench.runtimes) counts[id] = mine

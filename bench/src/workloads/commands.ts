@@ -86,7 +86,7 @@ function conversion(row: Conversion): Workload {
   return {
     id: `convert-${id}`,
     title: `convert ${title}`,
-    place: 'memory',
+    medium: 'memory',
     unit: 'command',
     target: { of: 'ratio', ...target },
     isLater,
@@ -154,7 +154,7 @@ const SCRIPT_COMMANDS = 1000
 const script: Workload = {
   id: 'script-1000',
   title: `a script of ${SCRIPT_COMMANDS} qemu-io commands`,
-  place: 'memory',
+  medium: 'memory',
   unit: 'command',
   target: { of: 'ratio', must: 1, aim: 2 },
   async prepare(workbench) {
@@ -181,7 +181,7 @@ function startUp(name: string, args: (image: string) => readonly string[]): Work
   return {
     id: `start-${name}`,
     title: `start-up of ${name}`,
-    place: 'memory',
+    medium: 'memory',
     unit: 'command',
     target: { of: 'start', must: 1.5, aim: 1.2 },
     async prepare(workbench) {

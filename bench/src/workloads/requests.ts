@@ -1,7 +1,7 @@
 /** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
-import { createFull, settle, warm } from '../images.ts'
-import type { PlaceKind } from '../places.ts'
+import { createFull, syncToDisk, warm } from '../images.ts'
+import type { MediumKind } from '../media.ts'
 import { ours, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
 import { QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
@@ -82,7 +82,7 @@ interface Kind {
   readonly target?: Pick<Target, 'must' | 'aim'>
 }
 
-const place: PlaceKind = 'memory'
+const medium: MediumKind = 'memory'
 
 function cached({ format, shape, isWrite, depth, count, target }: Kind): Workload {
   const { id, title, bytes, step } = SHAPES[shape]!
@@ -90,11 +90,11 @@ function cached({ format, shape, isWrite, depth, count, target }: Kind): Workloa
   return {
     id: `${verb}-${id}-${format}-d${depth}`,
     title: `${verb} ${title} ${format}, depth ${depth}`,
-    place,
+    medium,
     unit: 'request',
     ...(target && { target: { of: 'ratio', ...target } }),
     async prepare(workbench) {
-      const image = await workbench.shared(place, `full.${format}`, (path) =>
+      const image = await workbench.shared(medium, `full.${format}`, (path) =>
         createFull(path, { format, options: {} }, workbench.scaleBytes(FULL_BYTES)),
       )
       const words = ['-f', format, '-t', 'writeback', ...(isWrite ? ['-w', '--pattern=90'] : [])]
@@ -111,14 +111,14 @@ function cached({ format, shape, isWrite, depth, count, target }: Kind): Workloa
 const direct: Workload = {
   id: 'direct-read-4k-qcow2-d64',
   title: 'O_DIRECT read 4 KiB qcow2, depth 64 (QEMU: libaio)',
-  place: 'disk',
+  medium: 'disk',
   unit: 'request',
   target: { of: 'ratio', must: 0.7, aim: 0.95 },
   async prepare(workbench) {
     const image = await workbench.shared('disk', 'full.qcow2', (path) =>
       createFull(path, { format: 'qcow2', options: {} }, workbench.scaleBytes(FULL_BYTES)),
     )
-    settle(image)
+    syncToDisk(image)
     const args = (count: number, depth: number, ...more: readonly string[]): readonly string[] => [
       ...['bench', '-f', 'qcow2', '-t', 'none', ...more, '-c', String(count), '-d', String(depth)],
       ...['-s', '4096', '-S', String(STRIDE), image],

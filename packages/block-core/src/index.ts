@@ -43,10 +43,11 @@ export { shared } from './base/shared-state.ts'
 export { inParts, SubRequests } from './base/sub-requests.ts'
 export * from './contract/changes.ts'
 export * from './contract/child-kinds.ts'
+export type { CreateContext, Creation } from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
-export { denyHost, type OpenHost } from './contract/host.ts'
+export { denyFiles, type ImageResolver } from './contract/image-resolver.ts'
 export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'
 export type { CacheMode, NodeConfig } from './contract/node-config.ts'
@@ -100,10 +101,10 @@ export { unshareWrites } from './graph/permissions.ts'
 export { type CommitOptions, commitNode } from './jobs/commit.ts'
 export { type CopyOptions, type CopyPiece, copyNodes } from './jobs/copy.ts'
 export {
+  type CopyExtent,
   type CopyKind,
   CopyMap,
   type CopyMapOptions,
-  type CopyPlace,
   type CopyRange,
   type CopySource,
 } from './jobs/copy-map.ts'

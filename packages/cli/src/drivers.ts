@@ -15,14 +15,14 @@ import {
 import {
   type FileDriverParts,
   fileDriver,
+  fileResolver,
   hostDeviceDriver,
   learnHostErrors,
-  nodeHost,
 } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { createQcow2Driver } from '@vmblock/qcow2'
-import { nodeCodecs } from './host/node-codecs.ts'
 import { programEngine } from './host/program-engine.ts'
+import { zlibCodecs } from './host/zlib-codecs.ts'
 
 /** The services that a program provides to the drivers. */
 export interface DriverSurroundings {
@@ -43,7 +43,7 @@ const HOST_FILES: FileDriverParts = {
 }
 
 /** Formats that use what Node.js has and browsers do not. */
-const NATIVE_FORMATS: readonly AnyDriver[] = [createQcow2Driver({ codecs: nodeCodecs })]
+const NATIVE_FORMATS: readonly AnyDriver[] = [createQcow2Driver({ codecs: zlibCodecs })]
 
 /** All drivers, in the order in which the registry tries them. `debug` is blkdebug with its services. */
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
@@ -65,8 +65,8 @@ export const FORMATS: readonly string[] = drivers(blkdebug)
   .sort()
 
 /** Makes the environment in which the images of one run are opened. */
-export function nodeEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
+export function programEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
   learnHostErrors()
   const registry = new DriverRegistry(drivers(createBlkdebug({ readConfig: readText, print })))
-  return { registry, host: nodeHost(), ...(warn && { onWarn: warn }) }
+  return { registry, resolver: fileResolver(), ...(warn && { onWarn: warn }) }
 }

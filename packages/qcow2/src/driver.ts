@@ -13,15 +13,14 @@ import {
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
+import type { CreateOptions } from './maintenance/create-options.ts'
 import { loadMaintenance } from './open/load-part.ts'
 import { becomeWritable, openImage } from './open/open-image.ts'
-import { amendOptions } from './options/amend-options.ts'
-import { createOptions } from './options/create-options.ts'
 import { keepOptions, MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
-import { flushImage, settleImage } from './requests/flush.ts'
+import { flushImage, quiesceImage } from './requests/flush.ts'
 import { read } from './requests/read.ts'
-import { isCrammed, isForWantOfRoom, makeRoom } from './requests/room.ts'
+import { isCrammed, isForWantOfRoom, makeRoom, rescue } from './requests/room.ts'
 import { blockStatus } from './requests/status.ts'
 import { write } from './requests/write.ts'
 import { writeZeroes } from './requests/zero.ts'
@@ -37,8 +36,6 @@ const ZERO_FLAGS = new Set(['mayUnmap', 'noFallback'] as const)
 /** The operations of one open image. */
 function operations(image: Image): NodeOps {
   const { clusterSize, subclusterSize } = image.geometry
-  image.writeAgain = async (failed, offset, from) =>
-    (await rescue(failed.error)).writeAgain(image, failed, offset, from)
   return {
     limits: { writeZeroesAlignment: subclusterSize, discardAlignment: clusterSize },
     ...(image.header.version >= 3 ? { zeroFlags: ZERO_FLAGS } : {}),
@@ -78,19 +75,9 @@ async function withRoom<T>(image: Image, run: () => Promise<T>): Promise<T> {
     return await run()
   } catch (error) {
     if (!isForWantOfRoom(error)) throw error
-    return (await rescue(error)).tryAgain(image, { error, released, tries: 0 }, run)
+    return (await rescue(image, error)).tryAgain(image, { error, released, tries: 0 }, run)
   }
 }
-
-/**
- * Loads the code that repeats a request that failed with `error`.
- *
- * @throws `error` if the code cannot be loaded
- */
-const rescue = (error: unknown): ReturnType<typeof loadMaintenance> =>
-  loadMaintenance().catch(() => {
-    throw error
-  })
 
 /** Block status from the tables; if the image is mostly holes, the file is asked about its data, too. */
 async function statusOf(image: Image, offset: number, bytes: number): Promise<BlockStatus> {
@@ -107,7 +94,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 /** Brings everything to disk, and marks the image clean. */
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
-    await settleImage(image)
+    await quiesceImage(image)
     await image.dirtyBit.clear()
   }
   image.dropCaches()
@@ -123,7 +110,7 @@ function probe(head: Uint8Array): number {
 /** Makes a qcow2 driver with other codecs than the default one. */
 export const createQcow2Driver = ({
   codecs = {},
-}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, typeof createOptions> =>
+}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, CreateOptions> =>
   defineDriver({
     name: 'qcow2',
     kind: 'format',
@@ -131,8 +118,8 @@ export const createQcow2Driver = ({
     mutableOptions: MUTABLE_OPTIONS,
     keepOptions,
     children: { file: storage, backing: cow, 'data-file': data },
-    createOptions,
-    amendOptions,
+    creation: async () => (await loadMaintenance()).creation,
+    amendOptions: async () => (await loadMaintenance()).amendOptions,
     probe,
     async open(context: OpenContext<RuntimeOptions>) {
       const image = await openImage(context, codecs)
@@ -140,8 +127,6 @@ export const createQcow2Driver = ({
         ? operations(image)
         : (await loadMaintenance()).describedImage(image, context.nodeName)
     },
-    checkCreate: async (options) => (await loadMaintenance()).checkCreation(options),
-    create: async (context) => (await loadMaintenance()).createQcow2(context),
   })
 
 /** The qcow2 driver. */

@@ -3,13 +3,13 @@ import type { Table } from '@vmblock/block-core'
 import type { Image } from './image.ts'
 import {
   ENTRY,
+  type EntryPosition,
   entryAt,
   invalidEntry,
   Kind,
   kindOf,
-  l1Place,
-  l2Place,
-  type Place,
+  l1Position,
+  l2Position,
   setEntry,
   sliceAt,
 } from './lookup.ts'
@@ -17,7 +17,7 @@ import {
 /** Clusters for a guest range that has none; no entry points at them yet. */
 export interface Reserved {
   /** Position of the first entry. */
-  readonly place: Place
+  readonly position: EntryPosition
   readonly clusters: number
   /** Host offset in bytes of the first cluster. */
   readonly hostOffset: number
@@ -32,24 +32,27 @@ export interface Reserved {
  * @returns undefined if the first guest cluster has a host cluster already
  */
 export async function reserve(image: Image, start: number, clusters: number): Promise<Reserved | undefined> {
-  const place = await writablePlace(image, start)
-  const table = await sliceAt(image.l2Tables, place.slice)
-  const count = countEntries(image, table, place.index, clusters, (kind) => kind !== Kind.data)
+  const position = await writablePosition(image, start)
+  const table = await sliceAt(image.l2Tables, position.slice)
+  const count = countEntries(image, table, position.index, clusters, (kind) => kind !== Kind.data)
   if (count === 0) return undefined
   const { offset, isUsed } = await image.append(count * image.clusterSize)
-  return { place, clusters: count, hostOffset: offset, isUsed }
+  return { position, clusters: count, hostOffset: offset, isUsed }
 }
 
 /** Points the L2 entries of a reservation at its clusters, whose data was written. */
-export async function link(image: Image, { place, clusters, hostOffset, isUsed }: Reserved): Promise<void> {
+export async function link(
+  image: Image,
+  { position, clusters, hostOffset, isUsed }: Reserved,
+): Promise<void> {
   await image.beforeLink(isUsed)
-  await setEntries(image, place, clusters, (index) => hostOffset + index * image.clusterSize)
+  await setEntries(image, position, clusters, (index) => hostOffset + index * image.clusterSize)
 }
 
 /** Replaces `count` entries within one slice; `entryOf` counts from 0. */
 export async function setEntries(
   image: Image,
-  { slice, index }: Place,
+  { slice, index }: EntryPosition,
   count: number,
   entryOf: (index: number) => number,
 ): Promise<void> {
@@ -75,16 +78,16 @@ export function countEntries(
 }
 
 /** The position of the L2 entry for a guest offset, in a table that is created if there is none. */
-export async function writablePlace(image: Image, offset: number): Promise<Place> {
-  const { slice, index } = l1Place(image, offset)
+export async function writablePosition(image: Image, offset: number): Promise<EntryPosition> {
+  const { slice, index } = l1Position(image, offset)
   const l1 = await sliceAt(image.l1Table, slice)
   const tableOffset = entryAt(l1.view, index)
   if (tableOffset !== 0 && !image.isTable(tableOffset)) throw invalidEntry(image, offset)
-  return l2Place(image, tableOffset === 0 ? await newTable(image, { slice, index }) : tableOffset, offset)
+  return l2Position(image, tableOffset === 0 ? await newTable(image, { slice, index }) : tableOffset, offset)
 }
 
 /** Appends an empty L2 table. It is durable before the L1 entry points at it. @returns its host offset */
-async function newTable(image: Image, { slice, index }: Place): Promise<number> {
+async function newTable(image: Image, { slice, index }: EntryPosition): Promise<number> {
   const { tableBytes } = image
   const { offset } = await image.append(tableBytes)
   try {

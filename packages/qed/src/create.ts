@@ -3,6 +3,7 @@ import {
   alignUp,
   BlockError,
   type CreateContext,
+  type Creation,
   type OptionValues,
   SECTOR,
   size,
@@ -25,15 +26,17 @@ import {
 /** Default number of clusters of a table. */
 const DEFAULT_TABLE_SIZE = 4
 
-/** Options of `create`, in the order and with the texts of QEMU. */
+/** With the texts of QEMU. */
 // biome-ignore format: a table
-export const createOptions = {
+const options = {
   size:         size('Virtual disk size'),
   backing_file: text('File name of a base image'),
   backing_fmt:  text('Image format of the base image'),
   cluster_size: size('Cluster size (in bytes)', 65536),
   table_size:   size('L1/L2 table size (in clusters)'),
 }
+
+type CreateOptions = OptionValues<typeof options>
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
@@ -42,10 +45,10 @@ const invalid = (message: string): BlockError => new BlockError('EINVAL', messag
  *
  * @throws BlockError EINVAL in QEMU's words
  */
-export function headerOf(options: OptionValues<typeof createOptions>): Uint8Array {
-  if (options.size === undefined) throw invalid('Image creation needs a size parameter')
-  const imageSize = alignUp(options.size, SECTOR)
-  const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = options
+function headerOf(given: CreateOptions): Uint8Array {
+  if (given.size === undefined) throw invalid('Image creation needs a size parameter')
+  const imageSize = alignUp(given.size, SECTOR)
+  const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = given
   if (!isClusterSize(clusterSize))
     throw invalid(
       `QED cluster size must be within range [${CLUSTER_SIZE.least}, ${CLUSTER_SIZE.most}] and power of 2`,
@@ -58,7 +61,7 @@ export function headerOf(options: OptionValues<typeof createOptions>): Uint8Arra
     throw invalid(
       `QED image size must be a non-zero multiple of cluster size and less than ${maxImageSize(clusterSize, tableSize)} bytes`,
     )
-  const { backing_file: backingFile, backing_fmt: backingFormat } = options
+  const { backing_file: backingFile, backing_fmt: backingFormat } = given
   const name = new TextEncoder().encode(backingFile ?? '')
   if (name.length > MAX_BACKING_NAME) throw invalid('Backing file name too long')
   const bytes = new Uint8Array(HEADER_BYTES + name.length)
@@ -85,12 +88,9 @@ export function headerOf(options: OptionValues<typeof createOptions>): Uint8Arra
  *
  * @throws BlockError EINVAL in QEMU's words
  */
-export async function createQed({
-  file,
-  options,
-}: CreateContext<OptionValues<typeof createOptions>>): Promise<void> {
-  const bytes = headerOf(options)
-  const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = options
+async function create({ file, options: given }: CreateContext<CreateOptions>): Promise<void> {
+  const bytes = headerOf(given)
+  const { cluster_size: clusterSize, table_size: tableSize = DEFAULT_TABLE_SIZE } = given
   // The length of the file determines which clusters are allocated, so old content must go. And the tables
   // rely on zeroes in bytes that were never written: files that cannot be emptied are refused.
   await file.truncate(0, { exact: true })
@@ -101,3 +101,10 @@ export async function createQed({
 
 const featuresFor = (backingFormat: string | undefined): bigint =>
   Feature.backingFile | (backingFormat === 'raw' ? Feature.backingIsRaw : 0n)
+
+/** The making of QED images. */
+export const qedCreation: Creation<typeof options> = {
+  options,
+  check: async (given) => void headerOf(given),
+  create,
+}

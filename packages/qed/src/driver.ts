@@ -13,7 +13,7 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
-import { createOptions, createQed, headerOf } from './create.ts'
+import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
 import { changeBackingFile, truncate } from './header-changes.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
@@ -54,7 +54,7 @@ function operations(image: Image): NodeOps {
     prepareReopen: (request) => prepareReopen(image, request),
     async close() {
       try {
-        if (image.writable) await settle(image)
+        if (image.writable) await quiesce(image)
       } finally {
         image.drop()
       }
@@ -64,7 +64,7 @@ function operations(image: Image): NodeOps {
 }
 
 /** Brings everything to disk, and marks the image clean. Waits if the idle timer is just doing that. */
-async function settle(image: Image): Promise<void> {
+async function quiesce(image: Image): Promise<void> {
   await image.flush()
   await image.lock.run(async () => {
     await image.cut()
@@ -85,7 +85,7 @@ function infoOf(image: Image): NodeInfo {
 /** An image that becomes read-only is left clean, a writable one is repaired first. QEMU does neither. */
 async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise<PreparedReopen> {
   const wasWritable = image.writable
-  if (wasWritable && readOnly) await settle(image)
+  if (wasWritable && readOnly) await quiesce(image)
   if (!wasWritable && !readOnly) await becomeWritable(image)
   return {
     commit() {
@@ -100,16 +100,14 @@ async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise
 /** Makes a driver. Most programs use {@link qed}. */
 export function createQedDriver({
   clock = hostClock,
-}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof createOptions> {
+}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof qedCreation.options> {
   return defineDriver({
     name: 'qed',
     kind: 'format',
     children: { file: storage, backing: cow },
-    createOptions,
+    creation: async () => qedCreation,
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
-    checkCreate: async (options) => void headerOf(options),
-    create: createQed,
   })
 }
 

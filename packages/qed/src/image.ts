@@ -84,7 +84,7 @@ export class Image {
   /** Host bytes before {@link end} that were released: whole clusters with unknown contents. */
   #released: { readonly offset: number; readonly bytes: number }[] = []
   /** Writing the header failed, so the disk may hold the old one or the new one. */
-  #headerIsUnsettled = false
+  #headerIsUnsure = false
   readonly #timer: IdleTimer
 
   constructor(parts: ImageParts) {
@@ -220,7 +220,7 @@ export class Image {
 
   /** Writes the tables, which become durable with {@link flushFile}. Runs under the lock. */
   async writeTables(): Promise<void> {
-    if (this.#headerIsUnsettled) await this.writeHeader(this.header)
+    if (this.#headerIsUnsure) await this.writeHeader(this.header)
     await this.l2Tables.writeBack()
     await this.l1Table.writeBack()
   }
@@ -248,9 +248,9 @@ export class Image {
   async writeHeader(header: Header): Promise<void> {
     const bytes = new Uint8Array(HEADER_BYTES)
     HEADER.write(bytes, header)
-    this.#headerIsUnsettled = true
+    this.#headerIsUnsure = true
     await this.file.write(0, bytes)
-    this.#headerIsUnsettled = false
+    this.#headerIsUnsure = false
     this.header = header
   }
 
@@ -287,7 +287,7 @@ export class Image {
     } catch (error) {
       // A bit that may not be durable counts as not set.
       this.header = before
-      this.#headerIsUnsettled = true
+      this.#headerIsUnsure = true
       throw error
     }
   }

@@ -38,24 +38,24 @@ export function setEntry(view: DataView, index: number, entry: number): void {
 }
 
 /** The position of an entry: a slice of a cache (its host offset), and the index in it. */
-export interface Place {
+export interface EntryPosition {
   readonly slice: number
   readonly index: number
 }
 
 /** The position of entry `index` of a table at a host offset. */
-export function placeOf(cache: TableCache, tableOffset: number, index: number): Place {
+export function entryPosition(cache: TableCache, tableOffset: number, index: number): EntryPosition {
   const at = index * ENTRY
   return { slice: tableOffset + alignDown(at, cache.sliceSize), index: (at % cache.sliceSize) / ENTRY }
 }
 
 /** The position of the L1 entry for a guest offset. */
-export const l1Place = (image: Image, offset: number): Place =>
-  placeOf(image.l1Table, image.header.l1TableOffset, Math.floor(offset / image.l2Coverage))
+export const l1Position = (image: Image, offset: number): EntryPosition =>
+  entryPosition(image.l1Table, image.header.l1TableOffset, Math.floor(offset / image.l2Coverage))
 
 /** The position of the L2 entry for a guest offset, given the host offset of its table. */
-export const l2Place = (image: Image, tableOffset: number, offset: number): Place =>
-  placeOf(image.l2Tables, tableOffset, Math.floor((offset % image.l2Coverage) / image.clusterSize))
+export const l2Position = (image: Image, tableOffset: number, offset: number): EntryPosition =>
+  entryPosition(image.l2Tables, tableOffset, Math.floor((offset % image.l2Coverage) / image.clusterSize))
 
 /** Guest bytes that one slice of an L2 table describes. */
 export const sliceCoverage = (image: Image): number => (image.l2Tables.sliceSize / ENTRY) * image.clusterSize
@@ -85,13 +85,13 @@ const brokenKind = (image: Image): Kind => (image.needsRepair ? Kind.unallocated
 export function peekRun(image: Image, offset: number, bytes: number): Run | Missing {
   const coverage = sliceCoverage(image)
   const limit = Math.min(bytes, coverage - (offset % coverage))
-  const first = l1Place(image, offset)
+  const first = l1Position(image, offset)
   const l1 = image.l1Table.peek(first.slice)
   if (!l1) return { cache: image.l1Table, slice: first.slice }
   const tableOffset = entryAt(l1.view, first.index)
   if (tableOffset === 0) return { kind: Kind.unallocated, bytes: limit, hostOffset: 0 }
   if (!image.isTable(tableOffset)) return { kind: brokenKind(image), bytes: limit, hostOffset: 0 }
-  const { slice, index } = l2Place(image, tableOffset, offset)
+  const { slice, index } = l2Position(image, tableOffset, offset)
   const table = image.l2Tables.peek(slice)
   return table ? runAt(image, table, index, offset, limit) : { cache: image.l2Tables, slice }
 }

@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   Job,
   type JobControl,
   memory,
@@ -14,7 +14,7 @@ import {
 } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import { createOptions, createQed } from './create.ts'
+import { qedCreation } from './create.ts'
 import { qed } from './driver.ts'
 import { Feature, HEADER } from './format/header.ts'
 import { createImage, emptyDisk, filled, type OpenImage, open } from './testing/images.ts'
@@ -151,7 +151,7 @@ describe('zero clusters', () => {
     expect(await patternAt(node, 8192, 512)).toEqual([9])
   })
 
-  it('are not made of clusters that have data: nobody could ever take those again', async () => {
+  it('are not made of clusters that have data: no write could ever take those again', async () => {
     const file = await createImage(SMALL)
     const { node } = await open(file)
     await node.write(4096, filled(1, 4096))
@@ -380,7 +380,7 @@ describe('headers', () => {
 describe('create', () => {
   const create = async (options: Record<string, unknown>): Promise<BlockNode> => {
     const file = await emptyDisk()
-    await createQed({ file, options: parseOptions(createOptions, options) })
+    await qedCreation.create({ file, options: parseOptions(qedCreation.options, options) })
     return file
   }
 
@@ -415,7 +415,7 @@ describe('create', () => {
 
   it('makes what is recognised', async () => {
     const file = await create({ size: KIB })
-    const environment = { registry: new DriverRegistry([memory, qed]), host: denyHost }
+    const environment = { registry: new DriverRegistry([memory, qed]), resolver: denyFiles }
     const node = await openNode(environment, { file })
     expect(node.driver.name).toBe('qed')
     await expect(node.truncate(512)).rejects.toThrow('Shrinking images is currently not supported')

@@ -11,7 +11,7 @@ import {
   relieve,
   reserve,
   setEntries,
-  writablePlace,
+  writablePosition,
 } from './allocate.ts'
 import type { Image } from './image.ts'
 import {
@@ -106,16 +106,16 @@ function zeroUnallocated(image: Image, offset: number, bytes: number): Promise<n
   return image.allocating.run(offset, bytes, true, async () => {
     await makeRoom(image)
     const count = await image.lock.run(async () => {
-      const place = await writablePlace(image, offset)
-      const table = await sliceAt(image.l2Tables, place.slice)
+      const position = await writablePosition(image, offset)
+      const table = await sliceAt(image.l2Tables, position.slice)
       const unallocated = countEntries(
         image,
         table,
-        place.index,
+        position.index,
         bytes / clusterSize,
         (kind) => kind === Kind.unallocated,
       )
-      if (unallocated > 0) await setEntries(image, place, unallocated, () => ZERO_CLUSTER)
+      if (unallocated > 0) await setEntries(image, position, unallocated, () => ZERO_CLUSTER)
       return unallocated
     })
     await relieve(image)

@@ -10,17 +10,17 @@ import { buildProgram } from '../../../tests/support/built-program.ts'
 const MIB = 2 ** 20
 
 const directory = mkdtempSync(join(tmpdir(), 'qemu-img-ts-bin-'))
-const place = (name: string): string => join(directory, name)
+const pathOf = (name: string): string => join(directory, name)
 
 beforeAll(async () => {
-  writeFileSync(place('package.json'), '{ "type": "module" }')
+  writeFileSync(pathOf('package.json'), '{ "type": "module" }')
   await buildProgram('qemu-img-ts', directory)
-  writeFileSync(place('a.raw'), new Uint8Array(16 * MIB).fill(7))
+  writeFileSync(pathOf('a.raw'), new Uint8Array(16 * MIB).fill(7))
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 
 const run = (...argv: string[]) =>
-  spawnSync(process.execPath, [place('bin.cjs'), ...argv], { cwd: directory, encoding: 'utf8' })
+  spawnSync(process.execPath, [pathOf('bin.cjs'), ...argv], { cwd: directory, encoding: 'utf8' })
 
 interface Started {
   readonly child: ChildProcess
@@ -31,7 +31,7 @@ interface Started {
 }
 
 function start(...argv: string[]): Started {
-  const child = spawn(process.execPath, [place('bin.cjs'), ...argv], { cwd: directory })
+  const child = spawn(process.execPath, [pathOf('bin.cjs'), ...argv], { cwd: directory })
   const [out, err]: [string[], string[]] = [[], []]
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk.toString()))
@@ -64,7 +64,7 @@ describe('the process', () => {
   it('copies, and leaves the same bytes', () => {
     expect(run(...COPY, 'a.raw', 'b.qcow2')).toMatchObject({ status: 0, stdout: '', stderr: '' })
     expect(run('convert', 'b.qcow2', 'c.raw')).toMatchObject({ status: 0, stdout: '', stderr: '' })
-    expect(readFileSync(place('c.raw')).equals(readFileSync(place('a.raw')))).toBe(true)
+    expect(readFileSync(pathOf('c.raw')).equals(readFileSync(pathOf('a.raw')))).toBe(true)
   })
 
   it.each(['SIGINT', 'SIGTERM'] as const)(
@@ -83,10 +83,10 @@ describe('the process', () => {
     },
   )
 
-  it('says how far it is to whoever asks by SIGUSR1', async () => {
+  it('says how far it is when SIGUSR1 asks', async () => {
     const { child, err, ended } = start(...COPY, '-m', '1', '-r', '40M', 'a.raw', 'e.qcow2')
     // Once the target exists, the program handles the signal.
-    await until(() => existsSync(place('e.qcow2')) && statSync(place('e.qcow2')).size > 0)
+    await until(() => existsSync(pathOf('e.qcow2')) && statSync(pathOf('e.qcow2')).size > 0)
     child.kill('SIGUSR1')
     expect(await ended).toBe(0)
     expect(err()).toMatch(/^ {4}\(\d+\.\d\d\/100%\)\n$/)

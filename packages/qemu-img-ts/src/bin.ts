@@ -12,12 +12,12 @@ const fs = process.getBuiltinModule('node:fs')
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 async function run(
-  { main, nodeEnvironment }: Program,
+  { main, programEnvironment }: Program,
   argv: readonly string[],
   output: TextOutput,
 ): Promise<number> {
   let endedBy: NodeJS.Signals | undefined
-  const { registry, host } = nodeEnvironment({
+  const { registry, resolver } = programEnvironment({
     readText: (path) => fs.promises.readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
   })
@@ -27,7 +27,7 @@ async function run(
     { ...output, columns },
     {
       registry,
-      host,
+      resolver,
       readFile: (path) => fs.promises.readFile(path),
       realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
       onProgressRequest(listener) {

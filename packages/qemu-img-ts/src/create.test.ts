@@ -153,7 +153,7 @@ describe.skipIf(!installed)('new images', () => {
     ])
   })
 
-  it('refuses places and formats that cannot be made', async () => {
+  it('refuses files and formats that cannot be made', async () => {
     await sayTheSame([
       'create -f foo b.raw 1M',
       'create -f null-co x 1M',

@@ -4,7 +4,7 @@
  */
 export {
   type DriverSurroundings,
-  nodeEnvironment as nodeDrivers,
+  programEnvironment,
   type TextOutput,
   VERSION,
 } from '@vmblock/cli'

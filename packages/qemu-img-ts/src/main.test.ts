@@ -1,4 +1,4 @@
-import { type AnyDriver, BlockError, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
+import { type AnyDriver, BlockError, DriverRegistry, denyFiles, memory, nullCo } from '@vmblock/block-core'
 import { VERSION } from '@vmblock/cli'
 import { raw } from '@vmblock/raw'
 import { describe, expect, it } from 'vitest'
@@ -6,11 +6,11 @@ import manifest from '../package.json' with { type: 'json' }
 import { commands, missingCommands } from './commands/index.ts'
 import { runOurs } from './testing/two-programs.ts'
 
-const services = { registry: new DriverRegistry([raw, memory, nullCo]), host: denyHost }
+const services = { registry: new DriverRegistry([raw, memory, nullCo]), resolver: denyFiles }
 const run = (...words: string[]) => runOurs(words, services)
 
 describe('the program', () => {
-  it('says who it is, and which version', async () => {
+  it('says what it is, and which version', async () => {
     expect(VERSION).toBe(manifest.version)
     for (const option of ['-V', '--vers'])
       expect(await run(option, 'foo')).toEqual({
@@ -51,7 +51,7 @@ describe('the program', () => {
     })
   })
 
-  it('opens nothing that an image names where the host refuses', async () => {
+  it('opens nothing that an image names where the resolver refuses', async () => {
     expect(await run('info', 'file:nothing')).toMatchObject({ status: 1, out: '' })
   })
 

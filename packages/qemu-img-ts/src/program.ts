@@ -1,3 +1,3 @@
 /** The program as the process loads it: one bundled file is found and compiled faster than several. */
-export { bufferedOutput, nodeEnvironment } from '@vmblock/cli'
+export { bufferedOutput, programEnvironment } from '@vmblock/cli'
 export { main } from './main.ts'

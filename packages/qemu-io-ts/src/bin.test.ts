@@ -40,7 +40,7 @@ function printed(child: ChildProcess, text: string): Promise<void> {
 }
 
 describe('the process', () => {
-  it('says who it is, and keeps its compiled code for the next start', () => {
+  it('says what it is, and keeps its compiled code for the next start', () => {
     expect(run(['--version'])).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(/^qemu-io-ts version /),

@@ -3,7 +3,7 @@
 import type { TextOutput } from '@vmblock/cli'
 import { isCharacterDevice, launch, writeNow } from '@vmblock/cli/process'
 import type { CommandInput, Services } from './main.ts'
-import type { ScratchPlaces } from './scratch.ts'
+import type { ScratchDirectories } from './scratch.ts'
 
 type Program = typeof import('./program.ts')
 
@@ -97,10 +97,10 @@ const isTerminal = (fd: number): boolean =>
   isCharacterDevice(fd) && (fd === 0 ? process.stdin.isTTY : process.stdout.isTTY) === true
 
 async function run(program: Program, argv: readonly string[], output: TextOutput): Promise<number> {
-  const { FORMATS, main, nodeEnvironment, runScratch } = program
+  const { FORMATS, main, programEnvironment, runScratch } = program
   const start = process.hrtime.bigint()
   const services: Services = {
-    environment: nodeEnvironment,
+    environment: programEnvironment,
     formats: FORMATS,
     now: () => Number(process.hrtime.bigint() - start),
     sleep,
@@ -115,13 +115,13 @@ async function run(program: Program, argv: readonly string[], output: TextOutput
   if (argv[0] !== '--scratch') return main(argv, streams, services)
   const [os, path] = await Promise.all([import('node:os'), import('node:path')])
   const state = process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local', 'state')
-  const places: ScratchPlaces = {
+  const scratchDirectories: ScratchDirectories = {
     directories: [path.join(state, 'vmblock'), path.join(os.tmpdir(), 'vmblock')],
     join: (directory, name) => path.join(directory, name),
     exists: (name) => fs.existsSync(name),
     makeDirectory: (name) => void fs.mkdirSync(name, { recursive: true }),
   }
-  return runScratch(argv.slice(1), streams, services, places)
+  return runScratch(argv.slice(1), streams, services, scratchDirectories)
 }
 
 launch<Program>({ bin: __filename, require, name: 'qemu-io', run })

@@ -166,7 +166,7 @@ describe.skipIf(!hasQemu && mayMissQemu)('beside the real qemu-io', () => {
     rmSync(work, { recursive: true, force: true })
     cpSync(fresh, work, { recursive: true })
   }
-  const placed = (text: string): string => text.replaceAll('@/', `${work}/`)
+  const inWork = (text: string): string => text.replaceAll('@/', `${work}/`)
 
   beforeAll(() => {
     mkdirSync(work)
@@ -191,15 +191,15 @@ describe.skipIf(!hasQemu && mayMissQemu)('beside the real qemu-io', () => {
 
   /** @param pipe compare both streams in one pipe, too; reports of varying length shift buffer boundaries */
   async function compare(argv: readonly string[], input = '', pipe = true): Promise<void> {
-    const placedArgv = argv.map(placed)
+    const workArgv = argv.map(inWork)
     const readFile = async (path: string, limit: number) =>
       new Uint8Array(readFileSync(path).subarray(0, limit))
     reset()
-    const real = realQemuIo(placedArgv, work, placed(input))
+    const real = realQemuIo(workArgv, work, inWork(input))
     reset()
-    const merged = pipe ? realQemuIoMerged(placedArgv, work, placed(input)) : ''
+    const merged = pipe ? realQemuIoMerged(workArgv, work, inWork(input)) : ''
     reset()
-    const ours = await runMain(placedArgv, { input: placed(input), services: { readFile } })
+    const ours = await runMain(workArgv, { input: inWork(input), services: { readFile } })
     expect({
       status: ours.status,
       out: normalised(ours.out),

@@ -8,7 +8,7 @@ export {
   type DriverSurroundings,
   Failure,
   FORMATS,
-  nodeEnvironment,
+  programEnvironment,
   type TextOutput,
   VERSION,
 } from '@vmblock/cli'

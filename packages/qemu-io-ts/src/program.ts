@@ -1,5 +1,5 @@
 /** The program as the process loads it: one bundled file is found and compiled faster than several. */
-export { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
+export { bufferedOutput, FORMATS, programEnvironment } from '@vmblock/cli'
 export { main } from './main.ts'
 export { runScratch } from './scratch.ts'
 export { cutLines } from './session/lines.ts'

@@ -1,9 +1,9 @@
 /** The scratch image of `--scratch`, which is kept, so that the repair after a crash can be watched. */
-import { openNode, parseOptions } from '@vmblock/block-core'
+import { formatImage, openNode, parseOptions } from '@vmblock/block-core'
 import { main, type Services, type Streams } from './main.ts'
 
 /** Directories for scratch images, and the file functions needed. */
-export interface ScratchPlaces {
+export interface ScratchDirectories {
   /** Directories to try, best first. */
   readonly directories: readonly string[]
   join(directory: string, name: string): string
@@ -25,12 +25,12 @@ export async function runScratch(
   argv: readonly string[],
   streams: Streams,
   services: Services,
-  places: ScratchPlaces,
+  scratch: ScratchDirectories,
 ): Promise<number> {
   const { output } = streams
   let path: string
   try {
-    path = await findScratch(services, places)
+    path = await findScratch(services, scratch)
   } catch (error) {
     output.error(
       `qemu-io: cannot make a scratch image: ${error instanceof Error ? error.message : String(error)}\n`,
@@ -46,8 +46,8 @@ export async function runScratch(
   return main(['-f', 'qcow2', ...argv, path], streams, services)
 }
 
-async function findScratch(services: Services, places: ScratchPlaces): Promise<string> {
-  const { directories, join, exists, makeDirectory } = places
+async function findScratch(services: Services, scratch: ScratchDirectories): Promise<string> {
+  const { directories, join, exists, makeDirectory } = scratch
   const paths = directories.map((directory) => join(directory, NAME))
   const present = paths.find(exists)
   if (present !== undefined) return present
@@ -67,13 +67,12 @@ async function findScratch(services: Services, places: ScratchPlaces): Promise<s
 async function createScratch(services: Services, filename: string): Promise<void> {
   const quiet = { print: () => {}, warn: () => {}, readText: () => Promise.reject(new Error('no files')) }
   const environment = services.environment(quiet)
-  const place = environment.registry.get('file')
-  await place.createPlace?.(parseOptions(place.options ?? {}, { filename }) as never, 0, 'off')
+  const protocol = environment.registry.get('file')
+  await protocol.createFile?.(parseOptions(protocol.options ?? {}, { filename }) as never, 0, 'off')
   const file = await openNode(environment, { driver: 'file', filename })
   try {
     const qcow2 = environment.registry.get('qcow2')
-    const options = parseOptions(qcow2.createOptions ?? {}, { size: SIZE, lazy_refcounts: true })
-    await qcow2.create?.({ file, options } as never)
+    await formatImage(qcow2, file, { size: SIZE, lazy_refcounts: true })
   } finally {
     await file.close()
   }

@@ -1,5 +1,5 @@
 /** For tests: runs the program in this process, with recorded output and a fake clock. */
-import { bufferedOutput, FORMATS, nodeEnvironment } from '@vmblock/cli'
+import { bufferedOutput, FORMATS, programEnvironment } from '@vmblock/cli'
 import { main, type Services } from './main.ts'
 import { cutLines } from './session/lines.ts'
 
@@ -26,7 +26,7 @@ export const TICK = 50_000_000
 export function testServices(): Services {
   let time = 0
   return {
-    environment: nodeEnvironment,
+    environment: programEnvironment,
     formats: FORMATS,
     now: () => (time += TICK),
     sleep: (milliseconds, until) =>

@@ -3,6 +3,7 @@ import {
   alignUp,
   BlockError,
   type CreateContext,
+  type Creation,
   filePreallocation,
   forgetContent,
   type OptionValues,
@@ -12,18 +13,17 @@ import {
 } from '@vmblock/block-core'
 
 /** Done by the file: a raw image is nothing more. */
-const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForPlace: true }
+const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForFile: true }
 
-/** Options of `create`, in the order in which QEMU prints them. */
-export const rawCreateOptions = {
+const options = {
   size: size('Virtual disk size'),
   preallocation,
 }
 
-type RawOptions = OptionValues<typeof rawCreateOptions>
+type RawOptions = OptionValues<typeof options>
 
-/** @throws BlockError as {@link createRaw} does for the options */
-export async function checkCreation({ size: bytes, preallocation: mode }: RawOptions): Promise<void> {
+/** @throws BlockError as {@link create} does for the options */
+async function check({ size: bytes, preallocation: mode }: RawOptions): Promise<void> {
   if (bytes === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
   if (mode === 'metadata') throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${mode}`)
 }
@@ -33,8 +33,8 @@ export async function checkCreation({ size: bytes, preallocation: mode }: RawOpt
  *
  * @throws BlockError EINVAL without a size; ENOTSUP for a preallocation mode that the file does not support
  */
-export async function createRaw({ file, options }: CreateContext<RawOptions>): Promise<void> {
-  await checkCreation(options)
+async function create({ file, options }: CreateContext<RawOptions>): Promise<void> {
+  await check(options)
   const { preallocation } = options
   if (!file.growable && preallocation !== 'off')
     throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
@@ -43,3 +43,6 @@ export async function createRaw({ file, options }: CreateContext<RawOptions>): P
   await file.truncate(alignUp(options.size!, SECTOR), { preallocation, exact: file.growable })
   await forgetContent(file)
 }
+
+/** The making of raw images. */
+export const rawCreation: Creation<typeof options> = { options, check, create }

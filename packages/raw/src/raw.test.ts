@@ -1,6 +1,7 @@
 /** The raw driver on a file that records its calls. */
 import { parseOptions } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
+import { rawCreation } from './create.ts'
 import { raw } from './raw.ts'
 import { ByteFile, fileNode, openRaw } from './testing/byte-file.ts'
 import { rawOptions } from './window.ts'
@@ -69,7 +70,7 @@ describe('raw disk', () => {
     expect(file.events).toEqual(['read_aio', 'write_aio', 'pwritev', 'pwritev_done'])
   })
 
-  it('reports the state of its file, at the place in the file', async () => {
+  it('reports the state of its file, at the offset in the file', async () => {
     const { disk, ops } = await openRaw(new ByteFile(4096), { options: { offset: 512 } })
     expect(await ops.blockStatus?.(0, 2048)).toMatchObject({
       bytes: 2048,
@@ -160,7 +161,7 @@ describe('window', () => {
     expect(await read(disk, 0, 1)).toEqual([1536 % 251])
   })
 
-  it('keeps its place when a reopen asks for one that does not fit', async () => {
+  it('keeps its range when a reopen asks for one that does not fit', async () => {
     const { disk, ops } = await openRaw(new ByteFile(4096))
     const reopen = ops.prepareReopen?.({
       readOnly: false,
@@ -222,7 +223,7 @@ describe('probed image', () => {
 describe('raw creation', () => {
   const create = async (given: Readonly<Record<string, unknown>>) => {
     const file = new ByteFile(0)
-    await raw.create?.({ file: fileNode(file), options: parseOptions(raw.createOptions!, given) })
+    await rawCreation.create({ file: fileNode(file), options: parseOptions(rawCreation.options, given) })
     return file.calls
   }
 
@@ -241,7 +242,7 @@ describe('raw creation', () => {
   })
 
   it('explains its options as qemu-img does', () => {
-    const lines = Object.entries(raw.createOptions ?? {}).map(
+    const lines = Object.entries(rawCreation.options).map(
       ([key, { type, help }]) => `${key}=<${type}> ${help}`,
     )
     expect(lines).toEqual([

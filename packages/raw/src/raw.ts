@@ -17,7 +17,7 @@ import {
   tailStart,
   type WriteFlag,
 } from '@vmblock/block-core'
-import { checkCreation, createRaw, rawCreateOptions } from './create.ts'
+import { rawCreation } from './create.ts'
 import { checkedWindow, rawOptions, windowSize } from './window.ts'
 
 /** The node below handles, or emulates, each of these flags. */
@@ -37,11 +37,9 @@ export const raw = defineDriver({
   children: { file: sharedStorage((options) => 'offset' in options || 'size' in options) },
   options: rawOptions,
   mutableOptions: ['offset', 'size'],
-  createOptions: rawCreateOptions,
+  creation: async () => rawCreation,
   probe: () => LAST_RESORT,
   open: openRaw,
-  checkCreate: checkCreation,
-  create: createRaw,
 })
 
 async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): Promise<NodeOps> {

@@ -4,10 +4,12 @@
  */
 import { alignUp, type BlockChild, BlockError, type OptionValues, SECTOR, size } from '@vmblock/block-core'
 
-/** Runtime options of the raw driver. */
+/** Runtime options of the raw driver, in bytes of the file. */
 export const rawOptions = {
-  offset: size('offset in the disk where the image starts', 0),
-  size: size('virtual disk size'),
+  /** Where the disk starts. */
+  offset: size('', 0),
+  /** The size of the disk. */
+  size: size(),
 }
 
 /** The part of a file that a raw disk shows. All in bytes. */

@@ -48,12 +48,12 @@ const STORAGE = [
   [
     'opfs',
     (name: string) => ({ opfs: name }),
-    (filename: string) => opfs.createPlace!({ filename, lockTimeout: 0, worker: undefined }, 0, 'off'),
+    (filename: string) => opfs.createFile!({ filename, lockTimeout: 0, worker: undefined }, 0, 'off'),
   ],
   [
     'indexeddb',
     (name: string) => ({ indexeddb: name }),
-    (filename: string) => indexedDb.createPlace!({ filename, lockTimeout: 1000 }, 0, 'off'),
+    (filename: string) => indexedDb.createFile!({ filename, lockTimeout: 1000 }, 0, 'off'),
   ],
 ] as const
 
@@ -70,14 +70,14 @@ describe.each(FOREIGN)('a file of another format: %s, %s', (format, _, bytes) =>
       { url: await served(bytes) },
       { memory: bytes.slice() },
     ]
-    for (const [, place, create] of STORAGE) {
+    for (const [, sourceOf, create] of STORAGE) {
       const name = freshName()
       await create(name)
-      const [driver] = Object.keys(place(name))
+      const [driver] = Object.keys(sourceOf(name))
       const node = await openNode(browserEnvironment(), { driver: driver!, filename: name })
       await node.write(0, bytes)
       await node.close()
-      sources.push(place(name), { ...place(name), size: '1M' })
+      sources.push(sourceOf(name), { ...sourceOf(name), size: '1M' })
     }
     for (const source of sources) await expect(v86Disk(source)).rejects.toMatchObject(refused)
     const base = { url: await served(bytes) }
@@ -105,9 +105,9 @@ async function stored(): Promise<string[]> {
   return names.sort()
 }
 
-describe.each(STORAGE)('%s', (_, place, create) => {
+describe.each(STORAGE)('%s', (_, sourceOf, create) => {
   it('makes an image that is not there, and keeps one that is', async () => {
-    const source = { ...place(freshName()), size: '16M' }
+    const source = { ...sourceOf(freshName()), size: '16M' }
     const disk = await openDisk(source)
     await disk.write(3, sector(7))
     await disk.close()
@@ -117,7 +117,7 @@ describe.each(STORAGE)('%s', (_, place, create) => {
   })
 
   it('is not there unless a size is given, and can be made after a size that made no sense', async () => {
-    const source = place(freshName())
+    const source = sourceOf(freshName())
     await expect(v86Disk(source)).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(v86Disk({ ...source, size: 'much' })).rejects.toBeInstanceOf(BlockError)
     expect((await openDisk({ ...source, size: SIZE })).byteLength).toBe(SIZE)
@@ -134,7 +134,7 @@ describe.each(STORAGE)('%s', (_, place, create) => {
       [Number.NaN, 'EINVAL'],
       ['much', 'EINVAL'],
     ])('of a size of %s', async (size, code) => {
-      const source = place(freshName())
+      const source = sourceOf(freshName())
       await expect(v86Disk({ ...source, size })).rejects.toMatchObject({ code })
       await expect(v86Disk({ overlay: { ...source, size }, base: { memory: 512 } })).rejects.toMatchObject({
         code,
@@ -143,7 +143,7 @@ describe.each(STORAGE)('%s', (_, place, create) => {
     })
 
     it('of a disk that cannot be opened once it is made', async () => {
-      const source = place(`folder/of/${freshName()}`)
+      const source = sourceOf(`folder/of/${freshName()}`)
       const wrong = { blockSize: 3 }
       await expect(v86Disk({ ...source, size: SIZE }, wrong)).rejects.toMatchObject({ code: 'EINVAL' })
       await expect(v86Disk({ ...source, size: SIZE, format: 'qed' })).rejects.toBeInstanceOf(Error)
@@ -153,7 +153,7 @@ describe.each(STORAGE)('%s', (_, place, create) => {
     })
 
     it('where there is no room for it', async () => {
-      const source = place(freshName())
+      const source = sourceOf(freshName())
       await quota(1)
       try {
         await expect(v86Disk({ ...source, size: '1G' })).rejects.toMatchObject({ code: 'ENOSPC' })
@@ -165,32 +165,32 @@ describe.each(STORAGE)('%s', (_, place, create) => {
     })
 
     it('but what was there, and what was only begun', async () => {
-      const [kept, begun] = [place(freshName()), freshName()]
+      const [kept, begun] = [sourceOf(freshName()), freshName()]
       const disk = await openDisk({ ...kept, size: SIZE })
       await disk.write(3, sector(7))
       await disk.close()
       await create(begun)
       const before = await stored()
-      for (const source of [kept, place(begun)])
+      for (const source of [kept, sourceOf(begun)])
         await expect(v86Disk({ ...source, size: SIZE }, { blockSize: 3 })).rejects.toMatchObject({
           code: 'EINVAL',
         })
       expect(await stored()).toEqual(before)
       expect(await first(await openDisk(kept), 3)).toBe(7)
-      await expect(v86Disk(place(begun))).rejects.toMatchObject({ code: 'EINVAL' })
+      await expect(v86Disk(sourceOf(begun))).rejects.toMatchObject({ code: 'EINVAL' })
     })
   })
 
-  it('is made in place of one that was only begun', async () => {
+  it('is made in sourceOf of one that was only begun', async () => {
     const name = freshName()
     await create(name)
-    await expect(v86Disk(place(name))).rejects.toMatchObject({ code: 'EINVAL' })
-    expect((await openDisk({ ...place(name), size: SIZE })).byteLength).toBe(SIZE)
+    await expect(v86Disk(sourceOf(name))).rejects.toMatchObject({ code: 'EINVAL' })
+    expect((await openDisk({ ...sourceOf(name), size: SIZE })).byteLength).toBe(SIZE)
   })
 
   it('takes what is written over a picked file or a URL, and repairs itself after a sudden end', async () => {
     for (const base of [{ blob: new Blob([new Uint8Array(BASE)]) }, { url: await served(BASE) }]) {
-      const source = { overlay: place(freshName()), base: { ...base, format: 'raw' } }
+      const source = { overlay: sourceOf(freshName()), base: { ...base, format: 'raw' } }
       const disk = await openDisk(source)
       await disk.write(1, sector(2))
       await disk.flush()
@@ -204,7 +204,7 @@ describe.each(STORAGE)('%s', (_, place, create) => {
   })
 
   it('is one tab’s at a time', async () => {
-    const source = { ...place(freshName()), size: SIZE, lockTimeout: 50 }
+    const source = { ...sourceOf(freshName()), size: SIZE, lockTimeout: 50 }
     await openDisk(source)
     await expect(v86Disk(source)).rejects.toMatchObject({ code: 'EBUSY' })
   })
@@ -286,7 +286,7 @@ test('what is fetched ahead, kept and asked again is the source’s to say', asy
   await expect(v86Disk({ ...source, retries: 0 })).rejects.toMatchObject({ code: 'EIO' })
 })
 
-test('an image names nothing, unless the host says what it means', async () => {
+test('an image names nothing, unless the resolver says what it means', async () => {
   const url = await served(BASE)
   const middle = await openDisk({ memory: SIZE })
   const image = await exportImage(middle, { format: 'qcow2' })
@@ -296,8 +296,8 @@ test('an image names nothing, unless the host says what it means', async () => {
     backingFile: { name: 'base.raw', format: 'raw' },
   })
   await expect(v86Disk(named.file)).rejects.toMatchObject({ code: 'EACCES' })
-  const host = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
-  expect(await first(await openDisk(named.file, { host }), 5)).toBe(BASE[5 * 512])
+  const resolver = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
+  expect(await first(await openDisk(named.file, { resolver }), 5)).toBe(BASE[5 * 512])
   await Promise.all([image.remove(), named.remove()])
 })
 

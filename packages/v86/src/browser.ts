@@ -1,6 +1,6 @@
 /**
  * Disks for v86 in browsers: picked files, web servers, the storage of the page's origin, and overlays on any
- * of them; and their export as a file to download. Besides node.ts, the only file that names drivers.
+ * of them; and their export as a file to download. Besides node-js.ts, the only file that names drivers.
  * @module
  */
 import {
@@ -9,14 +9,14 @@ import {
   type BlockNode,
   type CheckReport,
   DriverRegistry,
-  denyHost,
+  denyFiles,
+  type ImageResolver,
   isBlockError,
   memory,
   memoryFromBytes,
   type NodeOptions,
   nullCo,
   type OpenEnvironment,
-  type OpenHost,
   openNode,
   requireCallback,
   requireFlag,
@@ -36,16 +36,16 @@ import {
 import { type EventSource, flushOn } from './machine/flush-on.ts'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
-import { contentOf, requireDisk, requireHost, requireWorker } from './sources/check-source.ts'
-import type { OpenedPlace, SourceKit } from './sources/open-source.ts'
+import { contentOf, requireDisk, requireResolver, requireWorker } from './sources/check-source.ts'
+import type { SourceFile, SourceKit } from './sources/open-source.ts'
 import type {
   BlobSource,
   DiskSource,
+  ImageSource,
   IndexedDbSource,
   MemorySource,
   OpfsSource,
   OverlaySource,
-  PlaceSource,
   UrlSource,
 } from './sources/source.ts'
 
@@ -69,26 +69,26 @@ export type BrowserDiskSource =
 /** Options of disks in browsers. */
 export interface BrowserDiskOptions extends V86DiskOptions {
   /** Which files images may open. Default: none. */
-  readonly host?: OpenHost
+  readonly resolver?: ImageResolver
   /** Whether to flush when the page is hidden, frozen or left, if there is a page. Default: yes. */
   readonly flushOnHide?: boolean
   /** Called after every repair of an image at opening, for instance because its tab was killed. */
   readonly onRepair?: (report: CheckReport, nodeName: string) => void
 }
 
-/** The drivers of this entry, and an `OpenHost`: to open nodes besides the disks. */
+/** The drivers of this entry, and an `ImageResolver`: to open nodes besides the disks. */
 export const browserEnvironment = (
-  options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
+  options: Pick<BrowserDiskOptions, 'resolver' | 'onRepair'> = {},
 ): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
-  host: options.host ?? denyHost,
+  resolver: options.resolver ?? denyFiles,
   ...(options.onRepair && { onRepair: options.onRepair }),
 })
 
 const kitOf = (environment: OpenEnvironment): SourceKit => ({
   environment,
   imageDriver: qcow2 as AnyDriver,
-  place: (source) => placeOf(environment, source),
+  fileOf: (source) => fileOf(environment, source),
   checkSize: checkDiskSize,
 })
 
@@ -102,12 +102,12 @@ const kitOf = (environment: OpenEnvironment): SourceKit => ({
  */
 export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOptions = {}): Promise<V86Disk> {
   requireV86Options(options, {
-    host: requireHost,
+    resolver: requireResolver,
     flushOnHide: requireFlag,
     onRepair: requireCallback,
   })
-  const { host, onRepair, flushOnHide = true, ...settings } = options
-  const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
+  const { resolver, onRepair, flushOnHide = true, ...settings } = options
+  const environment = browserEnvironment({ ...(resolver && { resolver }), ...(onRepair && { onRepair }) })
   const disk = await diskOfSource(kitOf(environment), plainSource(source), settings)
   if (flushOnHide) flushOnPageHide(disk)
   return disk
@@ -154,15 +154,15 @@ function plainSource(source: BrowserDiskSource): DiskSource {
   return source as DiskSource
 }
 
-function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace {
+function fileOf(environment: OpenEnvironment, source: ImageSource): SourceFile {
   if ('blob' in source) return { bytes: { driver: 'blob', blob: source.blob }, readOnly: true }
-  if ('url' in source) return urlPlace(source)
-  if ('opfs' in source) return opfsPlace(environment, source)
+  if ('url' in source) return urlFile(source)
+  if ('opfs' in source) return opfsFile(environment, source)
   if ('indexeddb' in source) {
     const { indexeddb: filename, lockTimeout } = source
     const bytes = { driver: 'indexeddb', filename, ...(lockTimeout !== undefined && { lockTimeout }) }
-    const create: OpenedPlace['create'] = () =>
-      indexedDb.createPlace!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
+    const create: SourceFile['create'] = () =>
+      indexedDb.createFile!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
     return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
   }
   if (!('memory' in source))
@@ -177,17 +177,17 @@ function placeOf(environment: OpenEnvironment, source: PlaceSource): OpenedPlace
   return { bytes, readOnly }
 }
 
-function urlPlace({ url, readAhead, cacheSize, ...rest }: UrlSource): OpenedPlace {
+function urlFile({ url, readAhead, cacheSize, ...rest }: UrlSource): SourceFile {
   const { timeout, retries, ignoreValidators, fetch } = rest
   const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, ignoreValidators, fetch }
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   return { bytes: { driver: 'http', url: String(url), ...Object.fromEntries(given) }, readOnly: true }
 }
 
-function opfsPlace(environment: OpenEnvironment, source: OpfsSource): OpenedPlace {
+function opfsFile(environment: OpenEnvironment, source: OpfsSource): SourceFile {
   const { opfs: filename, lockTimeout = 2000, worker } = source
   const bytes = { driver: 'opfs', filename, 'lock-timeout': lockTimeout, ...(worker && { worker }) }
-  const create: OpenedPlace['create'] = () => opfs.createPlace!({ filename, lockTimeout, worker }, 0, 'off')
+  const create: SourceFile['create'] = () => opfs.createFile!({ filename, lockTimeout, worker }, 0, 'off')
   void removeLeftovers()
   return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
 }

@@ -28,17 +28,17 @@ export { type SavableEmulator, saveState } from './machine/save-state.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './machine/v86-disk.ts'
 export { diskOfOwnNode, type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
 export type { V86Buffer, V86Progress } from './machine/v86-interface.ts'
-export { type OpenedPlace, openSource, type SourceKit } from './sources/open-source.ts'
+export { openSource, type SourceFile, type SourceKit } from './sources/open-source.ts'
 export type {
   BlobSource,
   DiskSource,
   FileSource,
+  ImageSource,
   IndexedDbSource,
   MemorySource,
   OpfsSource,
   OverlaySource,
-  PlaceOptions,
-  PlaceSource,
+  SourceOptions,
   UrlSource,
   WorkerSource,
 } from './sources/source.ts'

@@ -5,7 +5,7 @@
 import { constants } from 'node:fs'
 import { open as openFile, unlink } from 'node:fs/promises'
 import { type BlockNode, DriverRegistry, formatImage, openNode, type RawOptions } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import {
   type ImageOptions,
   optionsText,
@@ -16,7 +16,7 @@ import { formats } from '@vmblock/formats'
 import { takes, testedFormat, varietiesFor } from '../../support/formats.ts'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
+export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
 
 /** A kind of image. */
 export interface Kind {
@@ -82,7 +82,7 @@ export async function takesDirect(path: string): Promise<boolean> {
 
 /** Makes an image file. */
 export async function createImage(path: string, { format, create }: Kind, size: number): Promise<void> {
-  await file.createPlace!({ filename: path } as never, 0, 'off')
+  await file.createFile!({ filename: path } as never, 0, 'off')
   const node = await openNode(environment, { driver: 'file', filename: path })
   try {
     await formatImage(environment.registry.get(format), node, { ...create, size })

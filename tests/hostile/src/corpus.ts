@@ -234,10 +234,10 @@ export const CORPUS: readonly Case[] = [
   ...['l1', 'l2', 'refcountTable'].flatMap((table) =>
     ([0, 'l1', 'l2', 'refcountTable', 'block'] as const).map(
       (target): Case => ({
-        name: `the first entry of ${table} is the place of ${target === 0 ? 'the header' : target}`,
+        name: `the first entry of ${table} is the offset of ${target === 0 ? 'the header' : target}`,
         seed: 'plain',
         change(image) {
-          const places = {
+          const offsets = {
             0: 0,
             l1: image.l1,
             l2: image.l2,
@@ -246,14 +246,14 @@ export const CORPUS: readonly Case[] = [
           }
           image.u64(
             image[table as 'l1'],
-            (COPIED * (table === 'refcountTable' ? 0n : 1n)) | BigInt(places[target]),
+            (COPIED * (table === 'refcountTable' ? 0n : 1n)) | BigInt(offsets[target]),
           )
         },
       }),
     ),
   ),
   {
-    name: 'all tables in one place',
+    name: 'all tables at one offset',
     seed: 'plain',
     change(image) {
       image.u64(40, 0x10000n)

@@ -64,7 +64,7 @@ const counter = defineDriver({
 /** Names in images resolve to an empty disk: other tests cover what they may refer to. */
 export const environment: OpenEnvironment = {
   registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThroughFilter, counter]),
-  host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
+  resolver: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
 }
 
 /** One thing that went wrong. */
@@ -79,7 +79,7 @@ type Step = (node: BlockNode) => Promise<unknown>
 
 const PIECE = 2 ** 16
 /** Offsets at both ends of a disk and in its middle that are read. */
-const places = (size: number): number[] => [
+const offsetsIn = (size: number): number[] => [
   ...new Set(
     [0, PIECE, 2 * PIECE, 4 * PIECE, Math.floor(size / 2), size - PIECE, size - 700].filter(
       (offset) => offset >= 0 && offset < size,
@@ -90,7 +90,7 @@ const places = (size: number): number[] => [
 async function readAll(node: BlockNode): Promise<void> {
   const into = new Uint8Array(PIECE)
   let failure: unknown
-  for (const offset of places(node.size))
+  for (const offset of offsetsIn(node.size))
     await node
       .read(offset, into.subarray(0, Math.min(PIECE, node.size - offset)))
       .catch((error: unknown) => (failure ??= error))
@@ -108,11 +108,11 @@ async function map(node: BlockNode): Promise<void> {
 
 const writes: Readonly<Record<string, Step>> = {
   write: async (node) => {
-    for (const offset of places(node.size))
+    for (const offset of offsetsIn(node.size))
       await node.write(offset, new Uint8Array(Math.min(5000, node.size - offset)).fill(9))
   },
   'write side by side': async (node) => {
-    const all = places(node.size).map((offset) =>
+    const all = offsetsIn(node.size).map((offset) =>
       node.write(offset, new Uint8Array(Math.min(3000, node.size - offset)).fill(8)),
     )
     const failed = (await Promise.allSettled(all)).find((one) => one.status === 'rejected')

@@ -133,7 +133,7 @@ function qcow2Field(pen: Pen, random: Random): Field {
   const table = offset(48)
   const used = (start: number, count: number): number[] => {
     const found = Array.from({ length: count }, (_, index) => offset(start + index * 8))
-    return found.filter((place) => place > 0 && place < pen.bytes.length)
+    return found.filter((target) => target > 0 && target < pen.bytes.length)
   }
   const l2 = (): number => random.pick([...used(l1, l1Entries), l1])
   const few = Math.min(48, clusterSize / 8)
@@ -169,8 +169,8 @@ function qcow2Field(pen: Pen, random: Random): Field {
   }
   const data = (): number => {
     const at = l2() + 8 * random.int(0, few)
-    const place = Number(pen.word(at) & (2n ** 50n - 1n))
-    return place > 0 && place < pen.bytes.length ? place : clusterSize
+    const target = Number(pen.word(at) & (2n ** 50n - 1n))
+    return target > 0 && target < pen.bytes.length ? target : clusterSize
   }
   kinds.push(() => entry('data', data() + random.int(0, 64), 1))
   return random.pick(kinds)()

@@ -137,8 +137,8 @@ export function lockedBytes(path: string): number[] {
   const inode = String(statSync(path).ino)
   const bytes = new Set<number>()
   for (const line of readFileSync('/proc/locks', 'utf8').split('\n')) {
-    const [, kind, , , , place = '', start, end] = line.trim().split(/\s+/)
-    if (kind !== 'OFDLCK' || place.split(':')[2] !== inode) continue
+    const [, kind, , , , fileId = '', start, end] = line.trim().split(/\s+/)
+    if (kind !== 'OFDLCK' || fileId.split(':')[2] !== inode) continue
     for (let byte = Number(start); byte <= Number(end); byte++) bytes.add(byte)
   }
   return [...bytes].sort((a, b) => a - b)

@@ -192,9 +192,9 @@ export class Patient {
     const entries = this.#snapshotEntries()
     const at = random.pick(entries)
     const { clusterSize } = this.#tables
-    const poke32 = (place: number, value: number, what: string): void => {
-      this.story.push(`${what} at ${place} from ${this.#view.getUint32(place)} to ${value}`)
-      this.#view.setUint32(place, value)
+    const poke32 = (field: number, value: number, what: string): void => {
+      this.story.push(`${what} at ${field} from ${this.#view.getUint32(field)} to ${value}`)
+      this.#view.setUint32(field, value)
     }
     const offset = this.#view.getBigUint64(64)
     const changes: (() => void)[] = [

@@ -63,7 +63,7 @@ export function randomOperations(
 
 function randomOperation(random: Random, size: number, files: number, wishes: Wishes): Operation {
   const { grain, resizeUpTo, preallocations = ['off'] } = wishes
-  const offset = Math.min(randomPlace(random, size, grain), size - 1)
+  const offset = Math.min(randomOffset(random, size, grain), size - 1)
   const length = Math.min(randomLength(random, grain), size - offset)
   const dice = random.int(0, 100)
   if (dice < 40) return { kind: 'write', offset, length, content: randomContent(random, files) }
@@ -78,7 +78,7 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
   if (dice < 89) return { kind: 'flush' }
   if (dice < 91) return { kind: 'reopen', offset, length }
   if (dice < 95 && resizeUpTo !== undefined) {
-    const wanted = Math.round(randomPlace(random, resizeUpTo, grain) / SECTOR) * SECTOR
+    const wanted = Math.round(randomOffset(random, resizeUpTo, grain) / SECTOR) * SECTOR
     // Mostly a third of the largest size or more: a disk that shrank to nothing leaves nothing to try.
     const least = Math.floor(resizeUpTo / 3 / SECTOR) * SECTOR
     const next = wishes.growsOnly
@@ -103,7 +103,7 @@ const randomContent = (random: Random, files: number): Content =>
       : { file: random.int(0, files) }
 
 /** Often a multiple of the grain or an offset next to it, sometimes any offset. */
-function randomPlace(random: Random, size: number, grain: number): number {
+function randomOffset(random: Random, size: number, grain: number): number {
   const anywhere = random.int(0, size + 1)
   if (random.chance(0.3)) return anywhere
   const near = anywhere - (anywhere % grain) + random.pick([0, 0, 0, 1, -1, SECTOR, grain / 2])

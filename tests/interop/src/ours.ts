@@ -8,16 +8,17 @@ import {
   type CheckReport,
   cacheMode,
   DriverRegistry,
+  formatImage,
   openNode,
   parseOptions,
   type RepairMode,
 } from '@vmblock/block-core'
-import { file, nodeHost } from '@vmblock/block-core/node'
+import { file, fileResolver } from '@vmblock/block-core/node'
 import type { ImageOptions } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images: files, the formats, and whatever backing file an image names. */
-export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
+export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
 
 /** How to open an image. */
 export interface OpenOptions {
@@ -51,19 +52,15 @@ export async function createOurs(
   options: ImageOptions,
 ): Promise<void> {
   const driver = environment.registry.get(format)
-  const makePlace = async (filename: string): Promise<BlockNode> => {
-    await file.createPlace?.(parseOptions(file.options ?? {}, { filename }) as never, 0, 'off')
+  const makeFile = async (filename: string): Promise<BlockNode> => {
+    await file.createFile?.(parseOptions(file.options ?? {}, { filename }) as never, 0, 'off')
     return openNode(environment, { driver: 'file', filename })
   }
-  const node = await makePlace(path)
+  const node = await makeFile(path)
   const data = options['data_file']
-  const dataFile = data === undefined ? undefined : await makePlace(data)
+  const dataFile = data === undefined ? undefined : await makeFile(data)
   try {
-    await driver.create?.({
-      file: node,
-      dataFile,
-      options: parseOptions(driver.createOptions ?? {}, { ...options, size }),
-    })
+    await formatImage(driver, node, { ...options, size }, dataFile)
   } finally {
     await node.close()
     await dataFile?.close()

@@ -14,7 +14,7 @@ iotest(
   },
   async (t) => {
     const size = 6 * GIB
-    const places = [0, 4 * GIB]
+    const starts = [0, 4 * GIB]
     const contents = new Contents(size)
     const write = (offset: number, bytes: number, byte: number): string => {
       contents.fill(offset, bytes, byte)
@@ -22,21 +22,21 @@ iotest(
     }
     const base = await t.create({ name: 'base', size })
     // Every second 4 KiB, and a range that the overlay does not touch.
-    for (const place of places) {
-      const pieces = Array.from({ length: 16 }, (_, i) => write(place + i * 8 * KIB, 4 * KIB, 1 + i))
-      await base.io([...pieces, write(place + 256 * KIB, 128 * KIB, 99)])
+    for (const start of starts) {
+      const pieces = Array.from({ length: 16 }, (_, i) => write(start + i * 8 * KIB, 4 * KIB, 1 + i))
+      await base.io([...pieces, write(start + 256 * KIB, 128 * KIB, 99)])
     }
     const overlay = await t.create({ size, backing: base })
-    for (const place of places) {
-      const pieces = Array.from({ length: 8 }, (_, i) => write(place + (4 + i * 16) * KIB, 4 * KIB, 101 + i))
-      await overlay.io([...pieces, write(place + 512 * KIB, 64 * KIB, 200)])
+    for (const start of starts) {
+      const pieces = Array.from({ length: 8 }, (_, i) => write(start + (4 + i * 16) * KIB, 4 * KIB, 101 + i))
+      await overlay.io([...pieces, write(start + 512 * KIB, 64 * KIB, 200)])
     }
 
     await t.section('with what both of them hold', async () => {
       const alone = t.image('alone')
       await alone.img(['convert', '-f', t.format, '-O', t.format, overlay.path, alone.path])
       t.equal((await alone.info())['backing-filename'], undefined)
-      for (const place of places) await alone.holds(contents, place, place + 1024 * KIB)
+      for (const start of starts) await alone.holds(contents, start, start + 1024 * KIB)
       await alone.isSound()
       await alone.img(['compare', '-f', t.format, '-F', t.format, overlay.path, alone.path])
     })

@@ -16,14 +16,14 @@ iotest(
     const size = 6 * GIB
     const base = await t.create({ name: 'base.qcow2', size })
     const contents = new Contents(size)
-    const places = [0, 4 * GIB]
-    for (const place of places) {
-      await base.io(`write -P 1 ${place} ${8 * CLUSTER}`)
-      contents.fill(place, 8 * CLUSTER, 1)
+    const starts = [0, 4 * GIB]
+    for (const start of starts) {
+      await base.io(`write -P 1 ${start} ${8 * CLUSTER}`)
+      contents.fill(start, 8 * CLUSTER, 1)
     }
     const source = await t.create({ name: 'source.qcow2', size, backing: base })
-    for (const place of places) {
-      const [data, zeroes, late] = [place + CLUSTER, place + 3 * CLUSTER, place + 20 * CLUSTER]
+    for (const start of starts) {
+      const [data, zeroes, late] = [start + CLUSTER, start + 3 * CLUSTER, start + 20 * CLUSTER]
       await source.io([
         `write -P 2 ${data} ${CLUSTER}`,
         `write -z ${zeroes} ${CLUSTER}`,
@@ -41,7 +41,7 @@ iotest(
         const target = t.image('target.qcow2')
         await target.img(['convert', '-O', 'qcow2', ...way, source.path, target.path])
         await target.isSound()
-        for (const place of places) await target.holds(contents, place, place + 32 * CLUSTER)
+        for (const start of starts) await target.holds(contents, start, start + 32 * CLUSTER)
         t.equal((await target.info())['full-backing-filename'], base.path)
         // The overlay of the copy holds what the overlay of the source held.
         const held = (await target.map()).filter(({ depth, present }) => depth === 0 && present)

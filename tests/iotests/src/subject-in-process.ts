@@ -4,13 +4,13 @@
  */
 import { readFile, realpath } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { nodeDrivers, main as qemuImg } from '@vmblock/qemu-img-ts'
+import { programEnvironment as imgEnvironment, main as qemuImg } from '@vmblock/qemu-img-ts'
 import {
   bufferedOutput,
   type CommandInput,
   cutLines,
   FORMATS,
-  nodeEnvironment,
+  programEnvironment,
   main as qemuIo,
 } from '@vmblock/qemu-io-ts'
 import type { Run, RunOptions, Subject } from './subject.ts'
@@ -42,7 +42,7 @@ const STILL = (): number => 0
 async function io(args: readonly string[], { input = '' }: RunOptions = {}): Promise<Run> {
   const { output, text } = joined()
   const services = {
-    environment: nodeEnvironment,
+    environment: programEnvironment,
     formats: FORMATS,
     now: STILL,
     sleep: (milliseconds: number, until?: AbortSignal) =>
@@ -55,7 +55,7 @@ async function io(args: readonly string[], { input = '' }: RunOptions = {}): Pro
 
 async function img(args: readonly string[]): Promise<Run> {
   const { output, text } = joined()
-  const drivers = nodeDrivers({
+  const drivers = imgEnvironment({
     readText: (path) => readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
   })

@@ -35,7 +35,7 @@ const nodes = new Map<number, BlockNode>()
 
 async function answer(number: number, call: NodeCall): Promise<Uint8Array | undefined> {
   if (call.kind === 'create') {
-    await opfs.createPlace!({ ...call, lockTimeout: 2000, worker: undefined }, call.size, 'off')
+    await opfs.createFile!({ ...call, lockTimeout: 2000, worker: undefined }, call.size, 'off')
     return undefined
   }
   if (call.kind === 'open') {

@@ -4,7 +4,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyHost,
+  denyFiles,
   formatImage,
   type NodeOps,
   type OptionTable,
@@ -47,7 +47,7 @@ const tell = defineDriver({
 /** The environment that opens images on the stores of the page. */
 export const environment = {
   registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own
@@ -59,9 +59,9 @@ export const STORES: readonly Store[] = [opfs, indexedDb]
 let count = 0
 
 /** Creates an empty file under an unused name. @returns the name */
-export async function makePlace(store: Store): Promise<string> {
+export async function makeFile(store: Store): Promise<string> {
   const filename = `crash-${count++}`
-  await store.createPlace!({ filename, lockTimeout: LOCK_TIMEOUT, worker: undefined }, 0, 'off')
+  await store.createFile!({ filename, lockTimeout: LOCK_TIMEOUT, worker: undefined }, 0, 'off')
   return filename
 }
 
@@ -69,12 +69,12 @@ export async function makePlace(store: Store): Promise<string> {
 const LOCK_TIMEOUT = 10_000
 
 /** Opens a file of a store, without a format. */
-export const openPlace = (store: Store, filename: string): Promise<BlockNode> =>
+export const openFile = (store: Store, filename: string): Promise<BlockNode> =>
   openNode(environment, { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT })
 
 /** Makes an image in a file of a store. */
 export async function makeImage(store: Store, filename: string, create: RawOptions): Promise<void> {
-  const file = await openPlace(store, filename)
+  const file = await openFile(store, filename)
   await formatImage(qcow2, file, create)
   await file.close()
 }
@@ -86,7 +86,7 @@ export const openImage = (
   options: RawOptions = {},
   onRequest?: OnRequest,
 ): Promise<BlockNode> => {
-  const place = { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT }
-  const file = onRequest ? { driver: 'tell', 'on-request': onRequest, file: place } : place
+  const stored = { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT }
+  const file = onRequest ? { driver: 'tell', 'on-request': onRequest, file: stored } : stored
   return openNode(environment, { driver: 'qcow2', discard: 'unmap', file, ...options })
 }

@@ -80,9 +80,9 @@ class Code {
     const sector = new Uint8Array(512)
     sector.set(this.#bytes)
     for (const { at, label, isRelative } of this.#references) {
-      const place = this.#labels.get(label)!
-      if (isRelative) sector[at] = place - (at + 1)
-      else sector.set(word(ORIGIN + place), at)
+      const target = this.#labels.get(label)!
+      if (isRelative) sector[at] = target - (at + 1)
+      else sector.set(word(ORIGIN + target), at)
     }
     sector.set([0x55, 0xaa], 510)
     return sector

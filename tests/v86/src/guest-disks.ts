@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs'
 import {
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   formatImage,
   memory,
   memoryFromBytes,
@@ -66,7 +66,7 @@ export async function emptyImage(kind: Kind): Promise<Uint8Array> {
 export function guestEnvironment(repairs: string[] = []): OpenEnvironment {
   return {
     registry: new DriverRegistry([raw, qcow2, memory]),
-    host: denyHost,
+    resolver: denyFiles,
     onRepair: (_, node) => repairs.push(node),
   }
 }

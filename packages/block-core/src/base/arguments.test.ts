@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
@@ -15,7 +15,7 @@ import { formatImage } from '../open/format-image.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 
-const env = { registry: new DriverRegistry([memory]), host: denyHost }
+const env = { registry: new DriverRegistry([memory]), resolver: denyFiles }
 const SIZE = 65536
 
 const open = (): Promise<BlockNode> => openNode(env, { driver: 'memory', size: SIZE })
@@ -94,7 +94,7 @@ describe('bytes', () => {
     await refused(() => memoryFromBytes(value as Anything), 'bytes')
   })
 
-  it('say how to read, where somebody gave a length', async () => {
+  it('say how to read, where a length was given', async () => {
     const node: Anything = await open()
     await expect(node.read(0, 512)).rejects.toThrow("'into' expects bytes")
     await expect(node.read(0, 512)).rejects.toThrow('new Uint8Array(512)')
@@ -182,8 +182,8 @@ describe('options', () => {
     ['driver', () => new DriverRegistry([undefined as Anything])],
     ['drivers', () => new DriverRegistry(undefined as Anything)],
     ['environment', () => openNode(undefined as Anything, {})],
-    ['registry', () => openNode({ host: denyHost } as Anything, {})],
-    ['host', () => openNode({ registry: env.registry } as Anything, {})],
+    ['registry', () => openNode({ resolver: denyFiles } as Anything, {})],
+    ['resolver', () => openNode({ registry: env.registry } as Anything, {})],
     ['onWarn', () => openNode({ ...env, onWarn: 5 } as Anything, {})],
     ['options', () => openNode(env, undefined as Anything)],
     ['options', () => openNode(env, new Uint8Array(5) as Anything)],

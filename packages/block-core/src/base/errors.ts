@@ -99,3 +99,17 @@ export const isBlockError = (error: unknown, code?: BlockErrorCode): error is Bl
 
 /** The message of any thrown value. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/**
+ * A thrown value as a {@link BlockError}: itself, or `what` with the value's own code, if it has one, and its message.
+ * Drivers for files of a host use `fromHostError`, which has the C library's words.
+ */
+export function blockErrorOf(error: unknown, what: string, node?: string): BlockError {
+  if (isBlockError(error)) return error
+  const code = String((error as { code?: unknown } | undefined)?.code)
+  return new BlockError(
+    /^E[A-Z0-9]+$/.test(code) ? (code as BlockErrorCode) : 'EIO',
+    `${what}: ${messageOf(error)}`,
+    { node, cause: error },
+  )
+}

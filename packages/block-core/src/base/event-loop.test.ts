@@ -1,7 +1,7 @@
 /** How long requests answered from memory block the event loop; each request advances the clock. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -87,7 +87,7 @@ describe('LoopBudget', () => {
     expect(told.lastIndexOf('a')).toBeLessThan(31 + 2 * 30)
   })
 
-  it('holds up nobody where the loop turns by itself', async () => {
+  it('holds up no request where the loop turns by itself', async () => {
     const { budget, request, story, pass } = storyTeller()
     for (let i = 0; i < 50; i++) {
       pass(1000)
@@ -120,7 +120,7 @@ describe('a storm of requests', () => {
       return passThrough(await context.requireChild('file'))
     },
   })
-  const environment = { registry: new DriverRegistry([memory, nullCo, layer]), host: denyHost }
+  const environment = { registry: new DriverRegistry([memory, nullCo, layer]), resolver: denyFiles }
 
   /** Most requests that end between two turns of the event loop if each look at the clock takes 1 ms. */
   async function longest(run: (node: BlockNode) => Promise<unknown>, options: object): Promise<number> {

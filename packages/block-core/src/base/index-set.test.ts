@@ -7,15 +7,15 @@ describe('a set of indexes', () => {
     const random = createRandom(11)
     const set = new IndexSet()
     const model = new Set<number>()
-    const place = (): number => random.int(0, 200) * 2 ** random.int(0, 30)
+    const randomIndex = (): number => random.int(0, 200) * 2 ** random.int(0, 30)
     for (let step = 0; step < 4000; step++) {
-      const index = place()
+      const index = randomIndex()
       if (model.delete(index)) set.delete(index)
       else {
         model.add(index)
         set.add(index)
       }
-      const from = place()
+      const from = randomIndex()
       const to = from + random.int(0, 100) * 2 ** random.int(0, 30)
       const expected = Math.min(to, ...[...model].filter((other) => other >= from))
       expect(set.next(from, to), `step ${step}: [${from}, ${to})`).toBe(Math.max(from, expected))

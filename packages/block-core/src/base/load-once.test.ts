@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { loadOnce } from './load-once.ts'
 
-test('a part is loaded once, for all who ask', async () => {
+test('a part is loaded once, for all callers', async () => {
   let loads = 0
   const load = loadOnce('this', async () => ({ number: ++loads }))
   expect(await Promise.all([load(), load()])).toEqual([{ number: 1 }, { number: 1 }])

@@ -15,61 +15,61 @@ function bench() {
     })
     return { end, done }
   }
-  const settle = async () => {
+  const runMicrotasks = async () => {
     for (let i = 0; i < 20; i++) await Promise.resolve()
   }
-  return { tracker, log, start, settle }
+  return { tracker, log, start, runMicrotasks }
 }
 
 describe('a range tracker', () => {
   it('lets requests pass that are not exclusive, or touch nothing in common', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     start('a', 0, 10, false)
     start('b', 5, 10, false)
     start('c', 15, 5, true)
     start('d', 20, 5, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd'])
   })
 
   it('makes an exclusive request wait for what runs, and holds others back while it runs', async () => {
-    const { log, start, settle } = bench()
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 10, false)
     const b = start('b', 9, 10, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a'])
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b'])
     const c = start('c', 0, 10, false)
     const d = start('d', 0, 5, true)
     const e = start('e', 18, 2, false)
-    await settle()
+    await runMicrotasks()
     // 'd' overlaps only 'c', which is itself waiting.
     expect(log).toEqual(['a', 'b', 'd'])
     b.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'd', 'e'])
     d.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'd', 'e', 'c'])
     c.end()
     e.end()
     await Promise.all([a, b, c, d, e].map((request) => request.done))
   })
 
-  it('never makes anybody wait for a request that waits itself', async () => {
-    const { log, start, settle } = bench()
+  it('never makes a request wait for one that waits itself', async () => {
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 10, true)
     const b = start('b', 5, 10, true)
     const c = start('c', 12, 2, true)
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c'])
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c'])
     c.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'c', 'b'])
     b.end()
     await Promise.all([a, b, c].map((request) => request.done))
@@ -82,7 +82,7 @@ describe('a range tracker', () => {
     expect(await tracker.run(0, 10, true, async () => 7)).toBe(7)
   })
 
-  it('tells who would have to wait', async () => {
+  it('tells which requests would have to wait', async () => {
     const { tracker, start } = bench()
     const a = start('a', 10, 10, true)
     start('b', 30, 10, false)
@@ -97,7 +97,7 @@ describe('a range tracker', () => {
     expect(tracker.isHeld(10, 10)).toBe(false)
   })
 
-  it('serves many who want the same in order, each at the same cost', async () => {
+  it('serves many requests for the same range in order, each at the same cost', async () => {
     const compared = async (count: number): Promise<number> => {
       const { tracker, log, start } = bench()
       const all = Array.from({ length: count }, (_, i) => start(String(i), 0, 512, true))
@@ -113,8 +113,8 @@ describe('a range tracker', () => {
     expect(await compared(2000)).toBeLessThanOrEqual(2)
   })
 
-  it('makes those who came together wait for each other only where they meet', async () => {
-    const { log, start, settle } = bench()
+  it('makes requests that came together wait for each other only where they meet', async () => {
+    const { log, start, runMicrotasks } = bench()
     const a = start('a', 0, 100, true)
     const others = [
       start('b', 0, 10, true),
@@ -124,22 +124,22 @@ describe('a range tracker', () => {
       start('f', 24, 2, false),
     ]
     a.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c'])
     others[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd'])
     others[1]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd', 'f'])
     others[2]!.end()
-    await settle()
+    await runMicrotasks()
     expect(log).toEqual(['a', 'b', 'c', 'd', 'f', 'e'])
     for (const { end } of others) end()
     await Promise.all(others.map(({ done }) => done))
   })
 
-  it('finds the same conflicts as a look at everybody, for ranges of every length', async () => {
+  it('finds the same conflicts as a look at all ranges, for ranges of every length', async () => {
     const random = createRandom(5)
     const tracker = new RangeTracker()
     const held: HeldRange[] = []
@@ -163,7 +163,7 @@ describe('a range tracker', () => {
     }
   })
 
-  it('tells who waits when the range is given back, whoever takes it then', async () => {
+  it('tells waiting requests when the range is released, whichever takes it then', async () => {
     const tracker = new RangeTracker()
     const held = tracker.tryHold(0, 10, true)!
     let free = false

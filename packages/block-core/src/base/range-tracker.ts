@@ -78,18 +78,19 @@ class WaitingLine extends Line<Waiter> {
 }
 
 /** Bytes of a neighborhood: ranges are found by the neighborhoods that they touch. */
-const NEIGHBOURHOOD = 2 ** 20
+const BUCKET_BYTES = 2 ** 20
 /** Ranges that touch more neighborhoods than this are few, and are kept in a separate set. */
-const MOST = 16
+const MAX_BUCKETS = 16
 
-const first = (start: number): number => Math.floor(start / NEIGHBOURHOOD)
-const last = (start: number, end: number): number =>
-  Math.floor((Math.max(end, start + 1) - 1) / NEIGHBOURHOOD)
-const isWide = (start: number, end: number): boolean => last(start, end) - first(start) >= MOST
+const firstBucket = (start: number): number => Math.floor(start / BUCKET_BYTES)
+const lastBucket = (start: number, end: number): number =>
+  Math.floor((Math.max(end, start + 1) - 1) / BUCKET_BYTES)
+const isWide = (start: number, end: number): boolean =>
+  lastBucket(start, end) - firstBucket(start) >= MAX_BUCKETS
 
 /** An ordered set of ranges in flight; offsets in bytes. */
 export class RangeTracker {
-  readonly #near = new Map<number, HeldRange[]>()
+  readonly #buckets = new Map<number, HeldRange[]>()
   readonly #wide = new Set<HeldRange>()
   #exclusive = 0
   #compared = 0
@@ -174,15 +175,15 @@ export class RangeTracker {
       if (other) return other
     }
     if (isWide(start, end)) {
-      for (const ranges of this.#near.values()) {
+      for (const ranges of this.#buckets.values()) {
         const other = this.#conflictAmong(ranges, start, end, exclusive)
         if (other) return other
       }
       return undefined
     }
-    const stop = last(start, end)
-    for (let at = first(start); at <= stop; at++) {
-      const ranges = this.#near.get(at)
+    const stop = lastBucket(start, end)
+    for (let at = firstBucket(start); at <= stop; at++) {
+      const ranges = this.#buckets.get(at)
       const other = ranges && this.#conflictAmong(ranges, start, end, exclusive)
       if (other) return other
     }
@@ -207,11 +208,11 @@ export class RangeTracker {
     const { start, end } = range
     if (isWide(start, end)) this.#wide.add(range)
     else {
-      const stop = last(start, end)
-      for (let at = first(start); at <= stop; at++) {
-        const ranges = this.#near.get(at)
+      const stop = lastBucket(start, end)
+      for (let at = firstBucket(start); at <= stop; at++) {
+        const ranges = this.#buckets.get(at)
         if (ranges) ranges.push(range)
-        else this.#near.set(at, [range])
+        else this.#buckets.set(at, [range])
       }
     }
   }
@@ -220,13 +221,13 @@ export class RangeTracker {
     if (range.exclusive) this.#exclusive--
     const { start, end } = range
     if (this.#wide.delete(range)) return
-    const stop = last(start, end)
-    for (let at = first(start); at <= stop; at++) {
-      const ranges = this.#near.get(at)!
+    const stop = lastBucket(start, end)
+    for (let at = firstBucket(start); at <= stop; at++) {
+      const ranges = this.#buckets.get(at)!
       const index = ranges.indexOf(range)
       const moved = ranges.pop()!
       if (index < ranges.length) ranges[index] = moved
-      if (ranges.length === 0) this.#near.delete(at)
+      if (ranges.length === 0) this.#buckets.delete(at)
     }
   }
 }

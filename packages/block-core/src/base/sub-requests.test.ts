@@ -20,7 +20,7 @@ class Pieces {
 }
 
 /** Waits until nothing more can happen. */
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve))
+const nextTurn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve))
 
 const addAll = async (parts: SubRequests, pieces: Pieces, count: number): Promise<void> => {
   for (let number = 0; number < count && !parts.failed; number++) await parts.add(pieces.piece(number))
@@ -30,13 +30,13 @@ describe('pieces of a request', () => {
   test('run at once up to a number; the next starts when any has ended', async () => {
     const [parts, pieces] = [new SubRequests(3), new Pieces()]
     const over = parts.run(() => addAll(parts, pieces, 5))
-    await settle()
+    await nextTurn()
     expect(pieces.started).toEqual([0, 1, 2])
     pieces.end(1)
-    await settle()
+    await nextTurn()
     expect(pieces.started).toEqual([0, 1, 2, 3])
     for (const number of [0, 2, 3]) pieces.end(number)
-    await settle()
+    await nextTurn()
     pieces.end(4)
     await over
   })
@@ -45,9 +45,9 @@ describe('pieces of a request', () => {
     const [parts, pieces] = [new SubRequests(2), new Pieces()]
     let isOver = false
     const over = parts.run(() => addAll(parts, pieces, 5)).finally(() => (isOver = true))
-    await settle()
+    await nextTurn()
     pieces.end(0, new Error('first'))
-    await settle()
+    await nextTurn()
     expect([pieces.started, parts.failed, isOver]).toEqual([[0, 1], true, false])
     pieces.end(1, new Error('second'))
     await expect(over).rejects.toThrow('first')
@@ -62,7 +62,7 @@ describe('pieces of a request', () => {
         throw new Error('no plan')
       })
       .finally(() => (isOver = true))
-    await settle()
+    await nextTurn()
     expect(isOver).toBe(false)
     pieces.end(0)
     await expect(over).rejects.toThrow('no plan')

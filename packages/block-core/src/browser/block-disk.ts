@@ -7,9 +7,9 @@ import { Mutex } from '../base/mutex.ts'
 import { type BlockStore, STORE_BLOCK } from './block-store.ts'
 
 /** Bytes of changes after which they are stored even without a flush, so that memory stays bounded. */
-const MOST_CHANGED = 16 * 2 ** 20
+const MAX_CHANGED_BYTES = 16 * 2 ** 20
 /** Bytes of unchanged blocks kept in memory. */
-const MOST_CLEAN = 8 * 2 ** 20
+const MAX_CLEAN_BYTES = 8 * 2 ** 20
 
 /** The blocks of one store. Offsets and lengths in bytes. */
 export class BlockDisk {
@@ -22,7 +22,7 @@ export class BlockDisk {
   readonly #loading = new Map<number, Promise<void>>()
   readonly #lock = new Mutex()
   /** Whether the last commit was without strict durability, so that it may be lost. */
-  #isUnsettled = false
+  #lastMayBeLost = false
   #size: number
 
   constructor(store: BlockStore) {
@@ -52,7 +52,7 @@ export class BlockDisk {
   async write(offset: number, from: Uint8Array): Promise<void> {
     const end = offset + from.length
     for (let at = offset; at < end; ) {
-      if (this.#changed.size * STORE_BLOCK >= MOST_CHANGED) await this.#save(false)
+      if (this.#changed.size * STORE_BLOCK >= MAX_CHANGED_BYTES) await this.#save(false)
       const index = Math.floor(at / STORE_BLOCK)
       const stop = Math.min((index + 1) * STORE_BLOCK, end)
       const piece = from.subarray(at - offset, stop - offset)
@@ -133,7 +133,7 @@ export class BlockDisk {
   async #save(durable: boolean): Promise<void> {
     await this.#lock.run(async () => {
       const isNew = this.#changed.size > 0 || this.#size !== this.#store.size
-      if (!isNew && !(durable && this.#isUnsettled)) return
+      if (!isNew && !(durable && this.#lastMayBeLost)) return
       const changed = this.#changed
       this.#storing = changed
       this.#changed = new Map()
@@ -149,7 +149,7 @@ export class BlockDisk {
       }
       for (const [index, block] of changed)
         if (!this.#changed.has(index) && !this.#isCut(index)) this.#clean.set(index, block)
-      this.#isUnsettled = !durable
+      this.#lastMayBeLost = !durable
       this.#trim()
     })
   }
@@ -160,7 +160,7 @@ export class BlockDisk {
 
   #trim(): void {
     for (const index of this.#clean.keys()) {
-      if (this.#clean.size * STORE_BLOCK <= MOST_CLEAN) return
+      if (this.#clean.size * STORE_BLOCK <= MAX_CLEAN_BYTES) return
       this.#clean.delete(index)
     }
   }

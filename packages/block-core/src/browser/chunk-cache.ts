@@ -151,24 +151,24 @@ export class ChunkCache {
   #fetch(from: number, to: number, together: number, isWanted: boolean): void {
     const offset = from * this.#chunk
     const all = new Uint8Array(Math.min(to * this.#chunk, this.#source.size) - offset)
-    const settle: { resolve(bytes: Uint8Array): void; reject(error: unknown): void }[] = []
+    const waiting: { resolve(bytes: Uint8Array): void; reject(error: unknown): void }[] = []
     let next = 0
     const fetch: Fetch = {
       isWanted,
       // Chunk by chunk: the first ones need not wait for those read ahead.
       arrived: (bytes) => {
-        for (; next < settle.length; next++) {
+        for (; next < waiting.length; next++) {
           const start = next * this.#chunk
           const end = Math.min(start + this.#chunk, all.length)
           if (end > bytes) return
           // A copy: a view would keep the whole buffer in memory.
-          settle[next]!.resolve(settle.length === 1 ? all : all.slice(start, end))
+          waiting[next]!.resolve(waiting.length === 1 ? all : all.slice(start, end))
           this.#arrive(from + next, fetch)
         }
       },
     }
     for (let index = from; index < to; index++) {
-      const bytes = new Promise<Uint8Array>((resolve, reject) => settle.push({ resolve, reject }))
+      const bytes = new Promise<Uint8Array>((resolve, reject) => waiting.push({ resolve, reject }))
       // It may have no reader, and of several that fail only one is awaited.
       bytes.catch(() => undefined)
       this.#coming.set(index, { bytes, together, fetch, isUsed: false })
@@ -176,9 +176,9 @@ export class ChunkCache {
     void this.#source.fetch(offset, all, fetch).then(
       () => fetch.arrived(all.length),
       (error: unknown) => {
-        for (; next < settle.length; next++) {
+        for (; next < waiting.length; next++) {
           this.#coming.delete(from + next)
-          settle[next]!.reject(error)
+          waiting[next]!.reject(error)
         }
       },
     )

@@ -127,7 +127,7 @@ export const indexedDb = defineDriver({
     })
   },
 
-  async createPlace({ filename, lockTimeout }, size, preallocation) {
+  async createFile({ filename, lockTimeout }, size, preallocation) {
     if (preallocation !== 'off')
       throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
     const name = requireName(filename)

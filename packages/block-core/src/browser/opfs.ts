@@ -103,7 +103,7 @@ export const opfs = defineDriver({
     return operationsOf(file, `opfs:${[...directories, name].join('/')}`)
   },
 
-  async createPlace(given, size, preallocation) {
+  async createFile(given, size, preallocation) {
     requireNoPreallocation(preallocation)
     const { filename = '', lockTimeout } = given
     const missing = await missingParts(filename)

@@ -20,12 +20,12 @@ const freshName = (): string => `disk-${count++}`
 // start.
 beforeAll(() => quota(24 * 2 ** 20))
 
-const placeOptions = (filename: string) => ({ filename, lockTimeout: 2000, worker: undefined })
+const fileOptions = (filename: string) => ({ filename, lockTimeout: 2000, worker: undefined })
 
 describe.each(DRIVERS)('$name', (driver) => {
   test('stops at the quota, loses nothing, and goes on when there is room', async () => {
     const name = freshName()
-    await driver.createPlace!(placeOptions(name), 0, 'off')
+    await driver.createFile!(fileOptions(name), 0, 'off')
     const node = await openTestNode(driver, { options: { filename: name } })
     await node.write(0, pattern(100_000, 1))
     await node.flush()
@@ -65,7 +65,7 @@ for (const driver of DRIVERS) {
   }
   const make = async (size: number): Promise<string> => {
     const name = freshName()
-    await driver.createPlace!(placeOptions(name), size, 'off')
+    await driver.createFile!(fileOptions(name), size, 'off')
     return name
   }
 
@@ -100,7 +100,7 @@ for (const driver of DRIVERS) {
       await (await openTestNode(driver, { ...late, config })).close()
     })
 
-    test('is not held by who crashed', async () => {
+    test('is not held by a node that crashed', async () => {
       const name = await make(65536)
       const node = await open(name)
       const lost = node.write(0, pattern(1000)).catch((error: { code: string }) => error.code)
@@ -131,7 +131,7 @@ for (const driver of DRIVERS) {
 }
 
 test('opfs takes paths of directories, and none that lead out', async () => {
-  await opfs.createPlace!(placeOptions('a/b/c'), 10, 'off')
+  await opfs.createFile!(fileOptions('a/b/c'), 10, 'off')
   const node = await openTestNode(opfs, { options: { filename: 'a/b/c' } })
   expect(node.size).toBe(10)
   await node.close()

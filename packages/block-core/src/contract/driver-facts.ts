@@ -1,5 +1,5 @@
 /**
- * What a driver says of itself, without being called: data that options, probes, programs and graphs read.
+ * What a driver says of itself, before it opens anything: what options, probes, programs and graphs read.
  */
 
 import type { UrlLike } from '../base/platform-types.ts'
@@ -15,7 +15,7 @@ export type DriverKind = 'protocol' | 'format' | 'filter'
 /** A child as an image names it: strings from a header, never yet opened. */
 export interface ChildReference {
   readonly filename: string
-  /** Format the image claims for it; undefined means "probe", which an {@link OpenHost} may refuse. */
+  /** Format the image claims for it; undefined means "probe", which an {@link ImageResolver} may refuse. */
   readonly driver?: string | undefined
 }
 
@@ -33,11 +33,8 @@ export interface FormatProbe {
 }
 
 /** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
-export interface DriverFacts<
-  O extends OptionTable = OptionTable,
-  C extends OptionTable = OptionTable,
-  K extends string = string,
-> extends FormatProbe {
+export interface DriverFacts<O extends OptionTable = OptionTable, K extends string = string>
+  extends FormatProbe {
   readonly kind: DriverKind
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
@@ -53,14 +50,16 @@ export interface DriverFacts<
    * for a protocol, `file` as {@link storage} for a format, `file` as {@link filtered} for a filter.
    */
   readonly children?: ChildKinds<K>
-  /** Options of `create`, in the order QEMU prints them. */
-  readonly createOptions?: C
-  /** Protocols: options of {@link createPlace}; `qemu-img create -o` adds them to those of the format. */
-  readonly placeOptions?: OptionTable
+  /** Protocols: options of {@link createFile}; `qemu-img create -o` adds them to those of the format. */
+  readonly createFileOptions?: OptionTable
   /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
   readonly canCompress?: boolean
-  /** Options of {@link NodeOps.amend}, in the order QEMU prints them. */
-  readonly amendOptions?: OptionTable
+  /**
+   * Options of {@link NodeOps.amend}, in the order QEMU prints them.
+   *
+   * @throws BlockError EIO if their code cannot be loaded
+   */
+  amendOptions?(): Promise<OptionTable>
   /** Prefixes of file names (`null-co` for `null-co://`) that name this driver. */
   readonly prefixes?: readonly string[]
   /**

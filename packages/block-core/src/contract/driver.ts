@@ -4,8 +4,9 @@
  * types.
  */
 import type { OptionTable, OptionValues } from '../text/options.ts'
+import type { Creation } from './creation.ts'
 import type { ChildReference, DriverFacts } from './driver-facts.ts'
-import type { BlockChild, BlockNode } from './node.ts'
+import type { BlockChild } from './node.ts'
 import type { NodeOps } from './node-ops.ts'
 import type { DriverEvents } from './reports.ts'
 import type { Preallocation } from './requests.ts'
@@ -41,7 +42,7 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
    * Opens a declared child, or uses a node that is already open. The user's option of that name wins; else
-   * `implicit`, a name found in the image, which the {@link OpenHost} resolves or refuses.
+   * `implicit`, a name found in the image, which the {@link ImageResolver} resolves or refuses.
    *
    * @returns undefined if neither is given, or the user gave `null`.
    */
@@ -59,18 +60,8 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   readonly events: DriverEvents
 }
 
-/** The input of `create`. */
-export interface CreateContext<C> {
-  /** An open node to be formatted, growable unless it is a device. */
-  readonly file: BlockNode
-  /** An open node for the data, if the options ask for an external data file. */
-  readonly dataFile?: BlockNode | undefined
-  /** The creation options, parsed. */
-  readonly options: C
-}
-
 /** A file that was newly made. */
-export interface CreatedPlace {
+export interface CreatedFile {
   /**
    * Removes the file, and everything else that was made for it. It must be closed.
    *
@@ -84,28 +75,26 @@ export interface BlockDriver<
   O extends OptionTable = OptionTable,
   C extends OptionTable = OptionTable,
   K extends string = string,
-> extends DriverFacts<O, C, K> {
+> extends DriverFacts<O, K> {
   open(context: OpenContext<OptionValues<O>, ChildName<K>, ChildListName<K>>): Promise<NodeOps>
-  /** Formats an open file. */
-  create?(context: CreateContext<OptionValues<C>>): Promise<void>
   /**
-   * Checks those options of {@link create} that do not depend on the file, before a file is made or emptied.
+   * How images of this format are made. Loads the code for it, if that is kept out of a page's start.
    *
-   * @throws BlockError what `create` would throw for them
+   * @throws BlockError EIO if the code cannot be loaded
    */
-  checkCreate?(options: OptionValues<C>): Promise<void>
+  creation?(): Promise<Creation<C>>
   /**
-   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `placeOptions` are
+   * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `fileOptions` are
    * parsed. If it fails, no new file is left behind.
    *
    * @returns the means to remove a new file; undefined if the file existed before
    */
-  createPlace?(
+  createFile?(
     options: OptionValues<O>,
     size: number,
     preallocation: Preallocation,
-    placeOptions?: Readonly<Record<string, unknown>>,
-  ): Promise<CreatedPlace | undefined>
+    fileOptions?: Readonly<Record<string, unknown>>,
+  ): Promise<CreatedFile | undefined>
 }
 
 /** A driver with any options, as a registry holds it. */

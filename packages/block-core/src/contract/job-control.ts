@@ -12,10 +12,10 @@ export interface JobControl {
    * Called between two pieces of the work, where the operation may also stop for good: everything that it changes is
    * valid, on disk and in memory.
    *
-   * @param settle waits for the requests that the operation has in flight here. Absent: there are none
+   * @param drain waits for the requests that the operation has in flight here. Absent: there are none
    * @returns undefined: go on. Else a promise that resolves when the job goes on, and rejects when it is cancelled
    */
-  checkpoint(settle?: () => Promise<unknown>): Promise<void> | undefined
+  checkpoint(drain?: () => Promise<unknown>): Promise<void> | undefined
   /**
    * Reports progress: `done` of `total` units, which the operation chooses (bytes, tables). `done` never falls;
    * `total` is an estimate, which may change.

@@ -1,12 +1,12 @@
-/** What opening nodes depends on: the drivers, the host, and where warnings go. */
-import type { OpenHost } from './host.ts'
+/** What opening nodes depends on: the drivers, the resolver of names, and where warnings go. */
+import type { ImageResolver } from './image-resolver.ts'
 import type { DriverRegistry } from './registry.ts'
 import type { CheckReport } from './reports.ts'
 
 /** What opening nodes depends on. Nodes opened with the same object share one namespace. */
 export interface OpenEnvironment {
   readonly registry: DriverRegistry
-  readonly host: OpenHost
+  readonly resolver: ImageResolver
   /**
    * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings
    * from children and while opening, which no listener of a node's `warn` event can receive.

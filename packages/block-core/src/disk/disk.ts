@@ -20,7 +20,7 @@ import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo }
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { registerNode } from '../graph/known-nodes.ts'
 import type { LinkedNode, NodeUser } from '../graph/links.ts'
-import { goneError, isFailure } from '../graph/node-errors.ts'
+import { closedError, isFailure } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
 import type { ErrorPolicy, TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
@@ -344,7 +344,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     const waiting = (): Promise<void> | undefined =>
       this.#held?.over ?? (changes ? this.#root.heldWrites : this.#root.held)
     for (let over = waiting(); over; over = waiting()) await over
-    if (this.#isClosed) throw goneError(this, false)
+    if (this.#isClosed) throw closedError(this, false)
   }
 
   /** Runs what is not counted as a request. */

@@ -147,19 +147,19 @@ class Storm {
   }
 
   async #driven(promise: Promise<unknown>): Promise<void> {
-    let settled = false
-    const settle = (): void => {
-      settled = true
+    let isOver = false
+    const end = (): void => {
+      isOver = true
     }
-    promise.then(settle, settle)
-    for (let idle = 0; !settled; idle = this.#shaker.release() ? 0 : idle + 1) {
-      if (idle > 10_000) throw new Error('everybody waits for somebody')
+    promise.then(end, end)
+    for (let idle = 0; !isOver; idle = this.#shaker.release() ? 0 : idle + 1) {
+      if (idle > 10_000) throw new Error('every request waits for another')
       await nextTurn()
     }
     await promise
   }
 
-  #place(): { cache: number; slice: number; cell: number } {
+  #pick(): { cache: number; slice: number; cell: number } {
     const cache = this.#random.int(0, CACHES)
     // Half of the operations use a few slices.
     const slice = this.#random.chance(0.5) ? this.#random.int(0, 3) : this.#random.int(0, SLICES)
@@ -171,15 +171,15 @@ class Storm {
   }
 
   async #lookUp(): Promise<void> {
-    const place = this.#place()
-    const cache = this.#caches[place.cache]!
-    const offset = this.#offset(place)
+    const target = this.#pick()
+    const cache = this.#caches[target.cache]!
+    const offset = this.#offset(target)
     for (;;) {
       const table = cache.peek(offset)
       if (table) {
         this.lookups++
-        const value = table.view.getUint32(place.cell * 4, true)
-        const cell = offset / 4 + place.cell
+        const value = table.view.getUint32(target.cell * 4, true)
+        const cell = offset / 4 + target.cell
         if (value !== this.#model[cell])
           throw new Error(`cell ${cell} shows ${value}, not ${this.#model[cell]}`)
         return
@@ -191,36 +191,36 @@ class Storm {
   /** Runs a random change; to be called under the lock. */
   async #change(): Promise<void> {
     const random = this.#random
-    const place = this.#place()
-    const cache = this.#caches[place.cache]!
+    const target = this.#pick()
+    const cache = this.#caches[target.cache]!
     const dice = random.int(0, 100)
     if (dice < 50) {
-      await this.#set(place)
+      await this.#set(target)
       if (cache.isCrowded) await cache.writeBack()
     } else if (dice < 62) await cache.writeBack()
-    else if (dice < 76) await this.#follow(place.cache, random.int(0, CACHES))
+    else if (dice < 76) await this.#follow(target.cache, random.int(0, CACHES))
     else if (dice < 82) {
       this.disk.dataWritten++
       cache.followData()
-      this.disk.duties[place.cache]!.push({ cells: new Map(), data: this.disk.dataWritten })
-    } else if (dice < 88) await this.#recreate(place)
+      this.disk.duties[target.cache]!.push({ cells: new Map(), data: this.disk.dataWritten })
+    } else if (dice < 88) await this.#recreate(target)
     else if (dice < 94) cache.dropUnused()
-    else if (dice < 97) this.#drop(this.#offset(place), SLICE, place.cache)
+    else if (dice < 97) this.#drop(this.#offset(target), SLICE, target.cache)
     else await this.#file.flush()
   }
 
-  async #set(place: { cache: number; slice: number; cell: number }): Promise<void> {
-    const cache = this.#caches[place.cache]!
-    const offset = this.#offset(place)
+  async #set(target: { cache: number; slice: number; cell: number }): Promise<void> {
+    const cache = this.#caches[target.cache]!
+    const offset = this.#offset(target)
     let table = cache.peek(offset)
     while (!table) {
       await cache.load(offset)
       table = cache.peek(offset)
     }
     const change = ++this.#changes
-    table.view.setUint32(place.cell * 4, change, true)
-    cache.changed(table, place.cell * 4, place.cell * 4 + 4)
-    this.#model[offset / 4 + place.cell] = change
+    table.view.setUint32(target.cell * 4, change, true)
+    cache.changed(table, target.cell * 4, target.cell * 4 + 4)
+    this.#model[offset / 4 + target.cell] = change
   }
 
   async #follow(which: number, first: number): Promise<void> {
@@ -246,15 +246,15 @@ class Storm {
   }
 
   /** Turns a cluster into another table: writes it without the cache, so that the next lookup loads it. */
-  async #recreate(place: { cache: number; slice: number }): Promise<void> {
-    const offset = this.#offset(place)
+  async #recreate(target: { cache: number; slice: number }): Promise<void> {
+    const offset = this.#offset(target)
     const isZero = this.#random.chance(0.5)
-    this.#drop(offset, SLICE, place.cache)
+    this.#drop(offset, SLICE, target.cache)
     const content = new Uint32Array(CELLS).fill(isZero ? 0 : ++this.#changes)
     // Synchronously, because no request can reach a new table before it has been written.
     this.disk.cells.set(content, offset / 4)
     this.#model.set(content, offset / 4)
-    if (isZero) this.#caches[place.cache]!.createZeroed(offset)
+    if (isZero) this.#caches[target.cache]!.createZeroed(offset)
   }
 }
 

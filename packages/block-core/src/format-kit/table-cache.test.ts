@@ -109,9 +109,9 @@ describe('a table cache', () => {
           model[at] = value
         } else if (kind < 15) {
           // Concurrent readers see the same values.
-          const places = [at, ...Array.from({ length: 5 }, () => random.int(0, model.length))]
-          const seen = await Promise.all(places.map((place) => get(cache, place)))
-          expect(seen).toEqual(places.map((place) => model[place]))
+          const indexes = [at, ...Array.from({ length: 5 }, () => random.int(0, model.length))]
+          const seen = await Promise.all(indexes.map((index) => get(cache, index)))
+          expect(seen).toEqual(indexes.map((index) => model[index]))
         } else if (kind < 16) {
           const start = at - (at % SLICE)
           cache.drop(start, SLICE)
@@ -135,7 +135,7 @@ describe('a table cache', () => {
     },
   )
 
-  test('writes the sectors that changed, in the order of their places', async () => {
+  test('writes the sectors that changed, in the order of their offsets', async () => {
     const { log, cache: make } = await disk()
     const cache = make()
     await put(cache, 5 * SLICE + 600, 1)
@@ -161,7 +161,7 @@ describe('a table cache', () => {
     expect(log).toHaveLength(4)
   })
 
-  test('settles the older half of a cycle at once', async () => {
+  test('flushes the older half of a cycle at once', async () => {
     const { log, cache: make } = await disk()
     const [a, b] = [make(), make()]
     await put(a, 0, 1)
@@ -174,7 +174,7 @@ describe('a table cache', () => {
     expect(log.at(-1)).toBe(`write ${SLICE}+512`)
   })
 
-  test('settles a cycle also where nothing waits to be written yet', async () => {
+  test('flushes a cycle also where nothing waits to be written yet', async () => {
     const { log, cache: make } = await disk()
     const [a, b] = [make(), make()]
     // Written, and so clean, but not durable: the other cache must still wait for it.
@@ -247,7 +247,7 @@ describe('a table cache', () => {
     expect(await get(cache, 5)).toBe(9)
   })
 
-  test('reads once for all who ask at once, and again after a failure', async () => {
+  test('reads once for all callers that ask at once, and again after a failure', async () => {
     const { control, bytes, cache: make } = await disk()
     const cache = make()
     control.failReads = 1
@@ -271,7 +271,7 @@ describe('a table cache', () => {
     expect([asked, log, cache.isDirty]).toEqual([[0, SLICE], ['write 0+512'], true])
   })
 
-  test('drops what nobody touched between two calls, but nothing dirty', async () => {
+  test('drops what no caller touched between two calls, but nothing dirty', async () => {
     const { cache: make } = await disk()
     const cache = make()
     await get(cache, 0)
@@ -340,7 +340,7 @@ describe('a table cache', () => {
     expect(reads).toEqual(['0+1024', '1024+2048', '3072+4096', '7168+1024', `${16 * SLICE}+${8 * SLICE}`])
   })
 
-  test('reads nothing ahead for who jumps, nor what it has, nor more than a part of it can hold', async () => {
+  test('reads nothing ahead for a caller that jumps, nor what it has, nor more than a part of it can hold', async () => {
     const { reads, cache: make } = await disk()
     const cache = make({ capacity: 8, tableSize: 8 * SLICE })
     for (const i of [3, 1, 6, 2, 5]) await get(cache, i * SLICE)

@@ -224,7 +224,7 @@ export class TableCache {
   /** Resolves the older dependency now: writes back `first`, or at least makes durable what it follows. */
   async #breakCycle(first: TableCache): Promise<void> {
     await first.writeBack()
-    await first.settle()
+    await first.flushDependencies()
     this.#follows.add(first)
   }
 
@@ -240,7 +240,7 @@ export class TableCache {
   async writeBack(): Promise<void> {
     if (this.#dirty.size === 0) return
     const { file, events, beforeWrite } = this.#options
-    await this.settle()
+    await this.flushDependencies()
     const grain = Math.min(Math.max(SECTOR, file.limits.requestAlignment), this.sliceSize)
     const tables =
       this.#dirty.size === 1 ? [...this.#dirty] : [...this.#dirty].sort((a, b) => a.offset - b.offset)
@@ -262,7 +262,7 @@ export class TableCache {
   }
 
   /** Makes durable everything this cache follows, so that its dirty slices may be written. */
-  async settle(): Promise<void> {
+  async flushDependencies(): Promise<void> {
     if (this.#follows.size > 0) {
       for (const first of this.#follows) await first.writeBack()
       for (const first of this.#follows) await first.flush()

@@ -66,8 +66,8 @@ export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
     const below = await host.child.blockStatus(host.offset, status.bytes)
     if (below.bytes === 0) return { bytes: status.bytes, allocated: true, data: false, zero: true, host }
     // A protocol holds the bytes itself, but cannot name the edge through which it was reached.
-    const isPlace = below.allocated && host.child.node.driver.kind === 'protocol'
-    return below.host || !isPlace ? below : { ...below, host }
+    const holdsBytes = below.allocated && host.child.node.driver.kind === 'protocol'
+    return below.host || !holdsBytes ? below : { ...below, host }
   }
   if (status.recurse && status.data && !status.zero) {
     const below = await host.child.blockStatus(host.offset, status.bytes)

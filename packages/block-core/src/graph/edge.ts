@@ -9,7 +9,7 @@ import type { DebugEvent } from '../contract/debug-events.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import type { Edge, LinkedNode, OpeningParent } from './links.ts'
-import { goneError } from './node-errors.ts'
+import { closedError } from './node-errors.ts'
 
 /** One parent's hold on one child node. */
 export class GraphEdge implements Edge {
@@ -101,7 +101,7 @@ export class GraphEdge implements Edge {
     const { owner, parent } = this
     return Promise.reject(
       owner
-        ? goneError(owner, true)
+        ? closedError(owner, true)
         : new BlockError('ECANCELED', `node '${parent}' crashed`, { node: parent }),
     )
   }

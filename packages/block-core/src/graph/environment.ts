@@ -5,7 +5,7 @@
 import { expects, requireCallback, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import type { OpenHost } from '../contract/host.ts'
+import type { ImageResolver } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
@@ -17,17 +17,17 @@ const requireRegistry = expects(
   'a DriverRegistry',
   (value) => isObject(value) && typeof (value as Partial<DriverRegistry>).byPrefix === 'function',
 )
-const requireHost = expects(
-  'a host, such as denyHost',
-  (value) => isObject(value) && typeof (value as Partial<OpenHost>).resolve === 'function',
+const requireResolver = expects(
+  'a resolver, such as denyFiles',
+  (value) => isObject(value) && typeof (value as Partial<ImageResolver>).resolve === 'function',
 )
 
-/** Otherwise a missing `host` would go unnoticed until an image names a file. @throws BlockError EINVAL */
+/** Otherwise a missing `resolver` would go unnoticed until an image names a file. @throws BlockError EINVAL */
 export function requireEnvironment(environment: OpenEnvironment): void {
-  if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
-  const { registry, host, onWarn, onRepair } = environment
+  if (!isObject(environment)) throw wrongValue('environment', '{ registry, resolver }', environment)
+  const { registry, resolver, onWarn, onRepair } = environment
   requireRegistry(registry, 'registry')
-  requireHost(host, 'host')
+  requireResolver(resolver, 'resolver')
   if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
   if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
 }

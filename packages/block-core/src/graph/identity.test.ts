@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import { file } from '../node/file.ts'
-import { ScratchFiles } from '../node/scratch-files.ts'
+import { file } from '../node-js/file.ts'
+import { ScratchFiles } from '../node-js/scratch-files.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -37,9 +37,9 @@ const plain = defineDriver({
 })
 const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
 /** Opens each node in a new environment: the protection of a file does not depend on the environment. */
-const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
+const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
 
-const place = (): string => scratch.place(new Uint8Array(4096))
+const newFile = (): string => scratch.newFile(new Uint8Array(4096))
 const on = (filename: string, more: RawOptions = {}): RawOptions => ({ driver: 'file', filename, ...more })
 const QEMU_WRITE = (name: string) => ({
   code: 'EBUSY',
@@ -52,7 +52,7 @@ const QEMU_SHARED = (name: string) => ({
 
 describe('one file, by several nodes', () => {
   it('is not written by two of them, whatever name is used, and the first one is named', async () => {
-    const path = place()
+    const path = newFile()
     const symbolic = `${path}.symbolic`
     const hard = `${path}.hard`
     symlinkSync(path, symbolic)
@@ -72,7 +72,7 @@ describe('one file, by several nodes', () => {
   })
 
   it('is free again after a crash, and after an open that failed above it', async () => {
-    const path = place()
+    const path = newFile()
     const first = await open({ driver: 'tables', file: on(path) })
     await first.crash()
     await expect(open({ driver: 'tables', file: on(path), nonsense: 1 })).rejects.toThrow('nonsense')
@@ -80,8 +80,8 @@ describe('one file, by several nodes', () => {
     await second.close()
   })
 
-  it('is read beside a writer by those who keep nothing of it, as in QEMU', async () => {
-    const path = place()
+  it('is read beside a writer by nodes that keep nothing of it, as in QEMU', async () => {
+    const path = newFile()
     const writer = await open({ driver: 'plain', file: on(path) })
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
     await reader.close()
@@ -91,8 +91,8 @@ describe('one file, by several nodes', () => {
     await writer.close()
   })
 
-  it('is not written beside a reader who keeps tables of it, even through a filter', async () => {
-    const path = place()
+  it('is not written beside a reader that keeps tables of it, even through a filter', async () => {
+    const path = newFile()
     const readers = await Promise.all(
       [1, 2].map(() =>
         open({ driver: 'tables', 'read-only': true, file: { driver: 'pass-through', file: on(path) } }),
@@ -104,7 +104,7 @@ describe('one file, by several nodes', () => {
   })
 
   it('is not both a backing file and written', async () => {
-    const path = place()
+    const path = newFile()
     const base = { driver: 'tables', file: on(path) }
     await expect(open({ driver: 'tables', file: on(path), backing: base })).rejects.toMatchObject({
       code: 'EBUSY',
@@ -113,7 +113,7 @@ describe('one file, by several nodes', () => {
   })
 
   it('may be shared by force-share and by locking=off', async () => {
-    const path = place()
+    const path = newFile()
     const writer = await open({ driver: 'tables', file: on(path) })
     const forced = await open({ driver: 'tables', 'read-only': true, 'force-share': true, file: on(path) })
     const unlocked = await open({ driver: 'tables', file: on(path, { locking: 'off' }) })
@@ -121,9 +121,9 @@ describe('one file, by several nodes', () => {
   })
 
   it('is not emptied by creating it anew', async () => {
-    const path = place()
+    const path = newFile()
     const reader = await open({ driver: 'tables', 'read-only': true, file: on(path) })
-    const create = () => file.createPlace!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
+    const create = () => file.createFile!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
     await expect(create()).rejects.toMatchObject(QEMU_WRITE(path))
     expect(reader.size).toBe(4096)
     await reader.close()
@@ -131,9 +131,9 @@ describe('one file, by several nodes', () => {
     expect(() => requireIdentityUnused('file:1:1', 'x')).not.toThrow()
   })
 
-  it('is neither written nor emptied under a reader who relies on it', async () => {
-    const path = place()
-    const create = () => file.createPlace!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
+  it('is neither written nor emptied under a reader that relies on it', async () => {
+    const path = newFile()
+    const create = () => file.createFile!({ filename: path, aio: 'adaptive', locking: 'auto' }, 0, 'off')
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
     const writer = await open({ driver: 'plain', file: on(path) })
     await writer.close()
@@ -146,14 +146,14 @@ describe('one file, by several nodes', () => {
   })
 
   it('is not written by two opens that run at once', async () => {
-    const path = place()
+    const path = newFile()
     const opened = await Promise.allSettled([1, 2, 3].map(() => open(on(path))))
     expect(opened.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected'])
     for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
   })
 
   it('is asked for again when a node is reopened for writing', async () => {
-    const path = place()
+    const path = newFile()
     const options = { driver: 'tables', 'read-only': true, file: on(path) }
     const [first, second] = [await open(options), await open(options)]
     await expect(reopenNode(first, { readOnly: false })).rejects.toMatchObject(QEMU_WRITE(path))
@@ -167,7 +167,7 @@ describe('one file, by several nodes', () => {
   })
 
   it('goes to one of two nodes that are reopened for writing at once', async () => {
-    const path = place()
+    const path = newFile()
     const options = { driver: 'plain', 'read-only': true, file: on(path) }
     const nodes = [await open(options), await open(options)]
     const results = await Promise.allSettled(nodes.map((node) => reopenNode(node, { readOnly: false })))
@@ -176,9 +176,9 @@ describe('one file, by several nodes', () => {
   })
 
   it('is another file once its name belongs to one', async () => {
-    const path = place()
+    const path = newFile()
     const first = await open(on(path))
-    const fresh = scratch.place('other')
+    const fresh = scratch.newFile('other')
     writeFileSync(fresh, 'x')
     const second = await open(on(fresh))
     for (const node of [first, second]) await node.close()
@@ -202,7 +202,7 @@ describe('one node under several parents', () => {
     await next.close()
   })
 
-  it('is shared by those who keep nothing of it', async () => {
+  it('is shared by nodes that keep nothing of it', async () => {
     const disk = memoryFromBytes(new Uint8Array(4096), { name: 'disk' })
     const nodes = [
       await open({ driver: 'plain', file: disk }),

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -52,7 +52,7 @@ const format = defineDriver({
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 const registry = new DriverRegistry([disk, format, passThroughFilter])
-const environment = { registry, host: denyHost }
+const environment = { registry, resolver: denyFiles }
 const open = (options: RawOptions): Promise<BlockNode> => openNode(environment, options)
 const named = (name: string): Promise<BlockNode> => open({ driver: 'disk', 'node-name': name })
 const edgeOf = (node: BlockNode): Edge => linkedNode(node).file!
@@ -125,7 +125,7 @@ describe('moving edges', () => {
   })
 })
 
-describe('a user who relies on what it reads', () => {
+describe('a user that relies on what it reads', () => {
   it('keeps writers away from below a filter, and is refused beside one', async () => {
     const file = await open({ driver: 'disk', 'node-name': 'file' })
     const reader = await open({ driver: 'pass-through', 'read-only': true, file })

@@ -22,7 +22,7 @@ export const unsupportedError = ({ name: node, driver }: BlockNode, what: string
   new BlockError('ENOTSUP', `driver '${driver.name}' does not support ${what}`, { node })
 
 /** The node has crashed, or was closed. */
-export const goneError = (node: BlockNode, hasCrashed: boolean): BlockError =>
+export const closedError = (node: BlockNode, hasCrashed: boolean): BlockError =>
   hasCrashed
     ? new BlockError('ECANCELED', `${nodeTitle(node)} crashed`, { node: node.name })
     : new BlockError('ENOMEDIUM', `${nodeTitle(node)} is closed`, { node: node.name })

@@ -118,7 +118,7 @@ describe('closing', () => {
     expect(file.isOpen).toBe(false)
   })
 
-  it('that failed says so whenever it is asked, and through whom it is asked', async () => {
+  it('that failed says so whenever it is asked, by whichever user', async () => {
     const failure = new Error('no space for the last table')
     const file = nodeOf(heldDisk({ close: () => Promise.reject(failure) }).ops, {
       config: { ownedByParents: true },

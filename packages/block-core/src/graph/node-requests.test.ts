@@ -349,11 +349,11 @@ describe('resizes', () => {
     return log.join(' ')
   }
 
-  it('of a format, which lets go of clusters, share the node with nobody', async () => {
+  it('of a format, which lets go of clusters, share the node with no other request', async () => {
     expect(await orderOn('format')).toBe('read /read resize /resize write /write')
   })
 
-  it('of a protocol wait for nobody: a debugger may hold up requests there', async () => {
+  it('of a protocol wait for no other request: a debugger may hold up requests there', async () => {
     expect(await orderOn('protocol')).toBe('read resize write /read /resize /write')
   })
 })

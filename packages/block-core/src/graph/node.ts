@@ -27,16 +27,16 @@ import { askStatus } from './block-status.ts'
 import { linkedNode, registerNode } from './known-nodes.ts'
 import type { Edge, LinkedNode } from './links.ts'
 import * as check from './node-arguments.ts'
+import { NodeBase, type NodeInit } from './node-base.ts'
 import {
   busyError,
-  goneError,
+  closedError,
   markFailure,
   outsideError,
   readOnlyError,
   unsupportedError,
 } from './node-errors.ts'
 import { updatePermissions } from './permissions.ts'
-import { type NodeInit, PlacedNode } from './placed-node.ts'
 import { NO_FLAGS, type RequestOwner, Requests } from './requests.ts'
 
 /** The longest request QEMU accepts, in bytes: INT_MAX rounded down to a sector. */
@@ -45,7 +45,7 @@ export const MAX_REQUEST = 2147483136
 type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
 
 /** See {@link LinkedNode}. */
-export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
+export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   readonly #ops: NodeOps
   readonly #requests: Requests
   #config: NodeConfig
@@ -488,6 +488,6 @@ export class GraphNode extends PlacedNode implements LinkedNode, RequestOwner {
   }
 
   #closedError(): BlockError {
-    return goneError(this, this.#state === 'crashed')
+    return closedError(this, this.#state === 'crashed')
   }
 }

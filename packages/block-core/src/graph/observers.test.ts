@@ -344,7 +344,7 @@ describe('a change', () => {
     expect(makeEmpty).not.toHaveBeenCalled()
   })
 
-  it('is flushed like one that nobody observes', async () => {
+  it('is flushed like one without observers', async () => {
     const flush = vi.fn(async () => {})
     const { node } = watched({ flush }, { writeCache: false })
     await node.write(0, new Uint8Array(512))

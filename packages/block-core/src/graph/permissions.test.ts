@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { cow, data, filtered, metadata, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { Permissions } from '../contract/permissions.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -32,8 +32,8 @@ beforeEach(() => {
   refusing = undefined
 })
 
-const place = defineDriver({
-  name: 'place',
+const storing = defineDriver({
+  name: 'storing',
   kind: 'protocol',
   options: { name: text('') },
   async open({ options: { name = '' } }) {
@@ -95,10 +95,10 @@ const logging = defineDriver({
   },
 })
 
-const registry = new DriverRegistry([place, tables, plain, passThroughFilter, copyOnRead, logging])
-const environment = { registry, host: denyHost }
+const registry = new DriverRegistry([storing, tables, plain, passThroughFilter, copyOnRead, logging])
+const environment = { registry, resolver: denyFiles }
 const open = (options: RawOptions) => openNode(environment, options)
-const at = (name: string, more: RawOptions = {}): RawOptions => ({ driver: 'place', name, ...more })
+const at = (name: string, more: RawOptions = {}): RawOptions => ({ driver: 'storing', name, ...more })
 const on = (driver: string, file: RawOptions, more: RawOptions = {}): RawOptions => ({
   driver,
   file,
@@ -131,10 +131,10 @@ const SCENES: Readonly<Record<string, readonly [options: RawOptions, expected: R
     on('tables', at('a'), { backing: on('tables', at('b'), { backing: on('plain', at('c')) }) }),
     { a: 'cw-r c-u-', b: 'c--- c-u-', c: 'c--- cwur' },
   ],
-  'nobody minded': [on('tables', at('a'), { ...readOnly, 'force-share': true }), { a: 'c--- cwur' }],
+  'no user minded': [on('tables', at('a'), { ...readOnly, 'force-share': true }), { a: 'c--- cwur' }],
 }
 
-describe('a place is told', () => {
+describe('a file is told', () => {
   it.each(Object.entries(SCENES))('%s', async (_, [options, expected]) => {
     const node = await open(options)
     expect(Object.fromEntries(told)).toEqual(expected)
@@ -142,7 +142,7 @@ describe('a place is told', () => {
     expect(told.size).toBe(0)
   })
 
-  it('nothing by who only looks at it, until it is used', async () => {
+  it('nothing by a user that only looks at it, until it is used', async () => {
     const seen: string[] = []
     refusing = (name) => {
       seen.push(name)
@@ -181,7 +181,7 @@ describe('when something changes', () => {
     await shared.close()
   })
 
-  it('a child that shall take the place of another is asked for first', async () => {
+  it('a child that shall replace another is asked for first', async () => {
     const node = await open(on('tables', at('a')))
     const other = await open(at('b', { 'node-name': 'other' }))
     refusing = (name) => name === 'b'
@@ -189,7 +189,7 @@ describe('when something changes', () => {
     expect([told.get('a'), told.get('b'), node.file?.node.driver.name]).toEqual([
       'cw-r c-u-',
       'cw-- cwur',
-      'place',
+      'storing',
     ])
     expect(other.hasParents).toBe(false)
     refusing = undefined

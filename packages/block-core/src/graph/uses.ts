@@ -109,8 +109,8 @@ export class Uses<T> implements Iterable<T> {
       for (const [use, count] of this.#counts) {
         const [takes, gives] = [this.#bits(own, use), this.#bits(use, own)]
         if ((use === own && count === 1) || (takes | gives) === 0) continue
-        for (const [other, its] of this.#found)
-          if (its === use && other !== user)
+        for (const [other, otherUse] of this.#found)
+          if (otherUse === use && other !== user)
             return takes > 0
               ? { taker: user, sharer: other, bits: takes }
               : { taker: other, sharer: user, bits: gives }

@@ -135,7 +135,7 @@ describe('what a copy has to move', () => {
     expect([bytes, asked]).toEqual([size, 140_000])
   })
 
-  it('is data where nobody knows, if that shall be no failure', async () => {
+  it('is data where the status is unknown, if that shall be no failure', async () => {
     const bad = 3 * SECTOR
     const node = nodeOf({
       size: () => UNIT,

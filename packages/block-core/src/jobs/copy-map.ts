@@ -35,11 +35,11 @@ export interface CopyRange {
   readonly bytes: number
   readonly kind: CopyKind
   /** Where data can be read directly: a protocol's node, and the offset there. */
-  readonly host?: CopyPlace | undefined
+  readonly host?: CopyExtent | undefined
 }
 
-/** A position in a node, in bytes. */
-export interface CopyPlace {
+/** Where data begins: a node, and the offset there in bytes. */
+export interface CopyExtent {
   readonly node: BlockNode
   readonly offset: number
 }
@@ -212,8 +212,8 @@ export class CopyMap {
         const status = await cursor.at(at, bytes)
         const isBeneath = hasBeneath && !status.data && !status.allocated
         const kind = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
-        const place = kind === 'data' ? status.host : undefined
-        const host = place && { node: place.child.node, offset: place.offset }
+        const found = kind === 'data' ? status.host : undefined
+        const host = found && { node: found.child.node, offset: found.offset }
         return { bytes: Math.min(alignUp(status.bytes, SECTOR), wanted), kind, host }
       } catch (error) {
         if (!onStatusError) throw failureOf(`error while reading block status at offset ${at}`, error, at)

@@ -70,7 +70,7 @@ describe('a job', () => {
 })
 
 describe('a paused job', () => {
-  it('stands still once its requests are settled, until it is resumed', async () => {
+  it('stands still once its requests are drained, until it is resumed', async () => {
     const request = later()
     let goesOn = false
     const job = new Job(async (control) => {
@@ -135,7 +135,7 @@ describe('a cancelled job', () => {
     expect(begun).toEqual([0, 1])
   })
 
-  it('settles its requests first', async () => {
+  it('drains its requests first', async () => {
     const request = later()
     let cancelled: Promise<unknown> | undefined
     let hasEnded = false

@@ -120,8 +120,8 @@ export class Job<T> {
       this.#abort.signal.throwIfAborted()
       return await operation({
         signal: this.#abort.signal,
-        checkpoint: (settle) =>
-          this.#pause || this.#abort.signal.aborted ? this.#standStill(settle) : undefined,
+        checkpoint: (drain) =>
+          this.#pause || this.#abort.signal.aborted ? this.#standStill(drain) : undefined,
         report: (done, total) => {
           this.#progress = { done, total }
           onProgress?.(done, total)
@@ -138,8 +138,8 @@ export class Job<T> {
     }
   }
 
-  async #standStill(settle: (() => Promise<unknown>) | undefined): Promise<void> {
-    await settle?.()
+  async #standStill(drain: (() => Promise<unknown>) | undefined): Promise<void> {
+    await drain?.()
     while (this.#pause && !this.#abort.signal.aborted) {
       this.#pause.standStill()
       await this.#pause.over

@@ -3,14 +3,14 @@ import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import { fileDriver } from '../node/file.ts'
-import { systemCalls } from '../node/koffi.ts'
-import { ScratchFiles } from '../node/scratch-files.ts'
+import { fileDriver } from '../node-js/file.ts'
+import { systemCalls } from '../node-js/koffi.ts'
+import { ScratchFiles } from '../node-js/scratch-files.ts'
 import { type RawOptions, size } from '../text/options.ts'
 import { formatImage } from './format-image.ts'
 import { openNode } from './open.ts'
@@ -25,16 +25,18 @@ const tables = defineDriver({
   name: 'tables',
   kind: 'format',
   children: { file: storage, backing: cow },
-  createOptions: { size: size('Size') },
   async open(context) {
     const child = await context.requireChild('file')
     await context.child('backing')
     return passThrough(child)
   },
-  async create({ file }) {
-    await creating?.()
-    await file.write(0, new Uint8Array(512).fill(MARK))
-  },
+  creation: async () => ({
+    options: { size: size('Size') },
+    async create({ file }) {
+      await creating?.()
+      await file.write(0, new Uint8Array(512).fill(MARK))
+    },
+  }),
 })
 const plain = defineDriver({
   name: 'plain',
@@ -54,12 +56,12 @@ const HOSTS = [
 
 describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
   const registry = new DriverRegistry([fileDriver({ hostCalls }), memory, tables, plain, passThroughFilter])
-  const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
+  const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
   const format = (node: BlockNode, overwrite = false) =>
     formatImage(tables, node, { size: 512 }, undefined, { overwrite })
 
   it('is refused while an image in the node is open, by writers and readers, and then nothing is written', async () => {
-    const path = scratch.place(new Uint8Array(1024))
+    const path = scratch.newFile(new Uint8Array(1024))
     const before = readFileSync(path)
     const file = await open(on(path))
     const users = [
@@ -80,8 +82,8 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     await file.close()
   })
 
-  it('is refused while its file is open elsewhere, by whatever name, except by those who mind nobody', async () => {
-    const path = scratch.place(new Uint8Array(1024))
+  it('is refused while its file is open elsewhere, by whatever name, except by users that share everything', async () => {
+    const path = scratch.newFile(new Uint8Array(1024))
     const [symbolic, hard] = [`${path}.symbolic`, `${path}.hard`]
     symlinkSync(path, symbolic)
     linkSync(path, hard)
@@ -98,7 +100,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
   })
 
   it('is refused beside another request of its kind, and keeps images from being opened meanwhile', async () => {
-    const path = scratch.place(new Uint8Array(0))
+    const path = scratch.newFile(new Uint8Array(0))
     const file = await open(on(path))
     let go: (() => void) | undefined
     creating = () => new Promise((resolve) => (go = resolve))
@@ -120,7 +122,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     for (const at of [0, 700_000, 999_999]) {
       const content = new Uint8Array(1_000_000)
       content[at] = 1
-      const path = scratch.place(content)
+      const path = scratch.newFile(content)
       const file = await open(on(path))
       await expect(format(file)).rejects.toMatchObject(EEXIST)
       await expect(format(file)).rejects.toThrow(`'${path}' holds data`)
@@ -128,14 +130,14 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
       await format(file, true)
       await file.close()
     }
-    const blank = await open(on(scratch.place(new Uint8Array(1_000_001))))
+    const blank = await open(on(scratch.newFile(new Uint8Array(1_000_001))))
     await format(blank)
     await expect(format(blank)).rejects.toMatchObject(EEXIST)
     await blank.close()
   })
 
   it('asks the same of a data file, and leaves both alone', async () => {
-    const [path, data] = [scratch.place(new Uint8Array(0)), scratch.place('data')]
+    const [path, data] = [scratch.newFile(new Uint8Array(0)), scratch.newFile('data')]
     const [file, dataFile] = [await open(on(path)), await open(on(data))]
     const both = (overwrite: boolean) => formatImage(tables, file, {}, dataFile, { overwrite })
     await expect(both(false)).rejects.toMatchObject(EEXIST)
@@ -152,7 +154,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
   })
 
   it('says first what is wrong with the options', async () => {
-    const file = await open(on(scratch.place('data')))
+    const file = await open(on(scratch.newFile('data')))
     await expect(formatImage(tables, file, { nonsense: 1 })).rejects.toThrow('nonsense')
     await file.close()
   })

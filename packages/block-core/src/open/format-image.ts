@@ -66,10 +66,10 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  *   suffixes. For an overlay, `size` defaults to that of `backing`, an open node, or of the image that
  *   `backingFile` names, relative to `file`
  * @param dataFile another such node, if the options ask for an external data file
- * @throws BlockError ENOTSUP if the driver cannot create images; EINVAL that names a wrong option; any error
- *   of opening the backing file; EBUSY if a node, or its file by any name, is open elsewhere; EEXIST if a
- *   node holds data, and {@link FormatChoices.overwrite} was not given. In all these cases nothing has been
- *   written
+ * @throws BlockError ENOTSUP if the driver cannot create images; EIO if its code for that cannot be loaded;
+ *   EINVAL that names a wrong option; any error of opening the backing file; EBUSY if a node, or its file by
+ *   any name, is open elsewhere; EEXIST if a node holds data, and {@link FormatChoices.overwrite} was not
+ *   given. In all these cases nothing has been written
  */
 export async function formatImage<O extends OptionTable, C extends OptionTable>(
   driver: BlockDriver<O, C> | AnyDriver,
@@ -82,12 +82,12 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  const { create, createOptions = {} } = driver as AnyDriver
-  if (!create)
+  const creation = await (driver as AnyDriver).creation?.()
+  if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  const whole = 'backing_file' in createOptions ? await withBacking(file, spelled) : spelled
-  const values = parseOptions(createOptions, whole)
+  const whole = 'backing_file' in creation.options ? await withBacking(file, spelled) : spelled
+  const values = parseOptions(creation.options, whole)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {
@@ -101,7 +101,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
     }
     updatePermissions(nodes)
     if (!overwrite) for (const node of nodes) await requireBlank(node)
-    await create.call(driver, { file, dataFile, options: values })
+    await creation.create({ file, dataFile, options: values })
   } finally {
     for (const edge of edges) await edge.node.releasedBy(edge)
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { cow, data, filtered, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -150,7 +150,7 @@ function setup(files: Readonly<Record<string, string>> = {}) {
   ] as never
   const environment: OpenEnvironment = {
     registry: new DriverRegistry(drivers),
-    host: {
+    resolver: {
       resolve: ({ filename, driver }) =>
         Promise.resolve({ filename, ...(driver === undefined ? {} : { driver }) }),
     },
@@ -469,9 +469,9 @@ describe('backing files', () => {
     expect(disk.open).toEqual([])
   })
 
-  it('are not opened against the will of the host', async () => {
+  it('are not opened against the will of the resolver', async () => {
     const { environment, disk } = setup({ a: 'LAYER b raw', b: 'x' })
-    const closed = { ...environment, host: denyHost }
+    const closed = { ...environment, resolver: denyFiles }
     await expect(openNode(closed, 'a')).rejects.toMatchObject({ code: 'EACCES' })
     expect(disk.open).toEqual([])
     expect(drivers(await openNode(closed, { filename: 'a', backing: null }))).toBe('layer>file')

@@ -1,8 +1,7 @@
 /** Opens a graph of nodes from options. */
 
 import { wrongValue } from '../base/arguments.ts'
-import { fromHostError } from '../base/errno.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, blockErrorOf } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
 import { type ChildKinds, cow, data, storage } from '../contract/child-kinds.ts'
@@ -297,7 +296,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
       return call()
     })
   } catch (error) {
-    throw fromHostError(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
+    throw blockErrorOf(error, filename ? `Could not open '${filename}'` : 'Could not open image', name)
   }
   if (!ops.write && attempt.autoReadOnly) readOnly = true
   const nodes = new Map([...children.edges].map(([role, edge]) => [role, edge.node] as const))
@@ -328,14 +327,14 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
   }
   tableOf(request.environment).add(node)
   events.connect(node)
-  const complaint = busy(node, forceShare) ?? leftover(attempt, unknown)
+  const complaint = conflictError(node, forceShare) ?? unusedOptionError(attempt, unknown)
   if (!complaint) return node
   await node.close().catch(() => undefined)
   throw complaint
 }
 
 /** Registers the node's use of its file. @returns why the file may not be used this way, if so */
-function busy(node: LinkedNode, forceShare: boolean): BlockError | undefined {
+function conflictError(node: LinkedNode, forceShare: boolean): BlockError | undefined {
   try {
     if (!forceShare) claimIdentity(node)
     updatePermissions([node])
@@ -377,7 +376,7 @@ function makeContext(
 }
 
 /** The error for options or children that were given but not used. As in QEMU, it comes after all others. */
-function leftover(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
+function unusedOptionError(attempt: Attempt, unknown: readonly string[]): BlockError | undefined {
   const { driver, plan, children } = attempt
   const untaken = [...plan.children]
     .filter(([role, { value }]) => !children.asked.has(role) && value !== null && value !== '')

@@ -1,7 +1,6 @@
 /** Finds the driver for a file whose format was not named. */
 import { alignDown, SECTOR } from '../base/bits.ts'
-import { fromHostError } from '../base/errno.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, blockErrorOf } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -66,6 +65,6 @@ async function readPart(file: BlockNode, offset: number, into: Uint8Array, part:
   try {
     await file.read(offset, into)
   } catch (error) {
-    throw fromHostError(error, `Could not read ${part}image for determining its format`, file.name)
+    throw blockErrorOf(error, `Could not read ${part}image for determining its format`, file.name)
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { type ChildKinds, cow, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -68,7 +68,7 @@ function setup() {
   ]
   const environment: OpenEnvironment = {
     registry: new DriverRegistry(drivers as unknown as BlockDriver<never, never>[]),
-    host: denyHost,
+    resolver: denyFiles,
   }
   const open = (options: RawOptions): Promise<BlockNode> => openNode(environment, options)
   const image = (options: RawOptions = {}): Promise<BlockNode> =>
@@ -211,7 +211,7 @@ describe('reopening', () => {
     expect(file.readOnly).toBe(true)
   })
 
-  it('replaces a child by another node, and closes the one that nobody needs any more', async () => {
+  it('replaces a child by another node, and closes the one that no node needs any more', async () => {
     const { environment, open, image } = setup()
     const node = await image()
     const other = await open({ driver: 'memory', size: 512, 'node-name': 'other' })

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -25,8 +25,8 @@ const format = defineDriver({
 })
 
 /** A protocol whose nodes all have the same file identity. */
-const placed = defineDriver({
-  name: 'placed',
+const sameFile = defineDriver({
+  name: 'same-file',
   kind: 'protocol',
   open: async (): Promise<NodeOps> => ({
     identity: 'the only one',
@@ -52,7 +52,7 @@ const OPENINGS: readonly [string, boolean, Opening][] = [
       openNode(environment, {
         driver: 'format',
         file: { driver: 'memory', size: 65536 },
-        backing: { driver: 'format', file: { driver: 'placed' } },
+        backing: { driver: 'format', file: { driver: 'same-file' } },
       }),
   ],
   [
@@ -64,13 +64,13 @@ const OPENINGS: readonly [string, boolean, Opening][] = [
     'readers, each with its own node of one file',
     false,
     (environment) =>
-      openNode(environment, { driver: 'format', 'read-only': true, file: { driver: 'placed' } }),
+      openNode(environment, { driver: 'format', 'read-only': true, file: { driver: 'same-file' } }),
   ],
 ]
 
 describe('opening and closing', () => {
   it.each(OPENINGS)('%s costs the same for the thousandth as for the first', async (_, readOnly, open) => {
-    const environment = { registry: new DriverRegistry([memory, format, placed]), host: denyHost }
+    const environment = { registry: new DriverRegistry([memory, format, sameFile]), resolver: denyFiles }
     const base = await openNode(environment, { driver: 'memory', size: 65536, 'read-only': readOnly })
     const cost = async (count: number): Promise<number> => {
       const before = looks.uses

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 type Core = typeof import('../index.ts')
-type Parts = Core & Pick<typeof import('../node/index.ts'), 'file'>
+type Parts = Core & Pick<typeof import('../node-js/index.ts'), 'file'>
 
 /** Loads the library a second time, like another build, or another copy in `node_modules`. */
 async function loadCopy(): Promise<Parts> {
   vi.resetModules()
   const core = await import('../index.ts')
-  const { file } = await import('../node/index.ts')
+  const { file } = await import('../node-js/index.ts')
   return { ...core, file }
 }
 
@@ -27,7 +27,7 @@ afterEach(() => rm(folder, { recursive: true }))
 
 const environment = (of: Parts) => ({
   registry: new of.DriverRegistry([of.memory, of.file]),
-  host: of.denyHost,
+  resolver: of.denyFiles,
 })
 
 describe('two copies of the library', () => {
@@ -79,7 +79,7 @@ describe('two copies of the library', () => {
       },
     })
     const file = await theirs.openNode(environment(theirs), { driver: 'memory', size: 4096 })
-    const env = { registry: new ours.DriverRegistry([ours.memory, layer]), host: ours.denyHost }
+    const env = { registry: new ours.DriverRegistry([ours.memory, layer]), resolver: ours.denyFiles }
     const node = await ours.openNode(env, { driver: 'layer', file, discard: 'unmap' })
     await node.write(0, new Uint8Array(1024).fill(1))
     await node.writeZeroes(0, 512)
@@ -103,7 +103,7 @@ describe('two copies of the library', () => {
     await expect(theirs.openNode(environment(theirs), { driver: 'file', filename })).rejects.toMatchObject({
       code: 'EBUSY',
     })
-    await expect(theirs.file.createPlace!({ filename } as never, 0, 'off')).rejects.toMatchObject({
+    await expect(theirs.file.createFile!({ filename } as never, 0, 'off')).rejects.toMatchObject({
       code: 'EBUSY',
     })
     await first.close()

@@ -54,7 +54,7 @@ export function planRequests(settings: PlanSettings, size: number): ConcurrentRe
   if (settings.resizeUpTo !== undefined) shares.push(['resize', 3])
   const reach = Math.max(size, settings.resizeUpTo ?? 0)
   // Most requests go here: elsewhere, two requests are unlikely to overlap.
-  const hot = randomPlace(random, reach, settings)
+  const hot = randomOffset(random, reach, settings)
   const verbs = settings.verbs.map(({ name, share }) => [name, share] as const)
   const where = (number: number): Where => ({ size, reach, hot, number })
   const requests: ConcurrentRequest[] = []
@@ -87,12 +87,12 @@ function randomRequest(settings: PlanSettings, random: Random, kind: Kind, where
   const { sector, granularity, longest } = settings
   if (kind === 'flush') return { kind }
   if (kind === 'resize') {
-    const size = random.chance(0.4) ? where.size : randomPlace(random, where.reach, settings)
+    const size = random.chance(0.4) ? where.size : randomOffset(random, where.reach, settings)
     return { kind, size: alignDown(Math.max(size, sector), Math.max(sector, 512)) }
   }
   const near = where.hot + random.int(-longest, longest)
-  const place = random.chance(0.6) ? Math.max(near, 0) : randomPlace(random, where.reach, settings)
-  const offset = Math.min(alignDown(place, sector), where.reach - sector)
+  const wish = random.chance(0.6) ? Math.max(near, 0) : randomOffset(random, where.reach, settings)
+  const offset = Math.min(alignDown(wish, sector), where.reach - sector)
   const wanted = random.chance(0.3) ? granularity * random.int(1, 3) : random.int(1, longest + 1)
   const length = Math.max(alignDown(Math.min(wanted, longest, where.reach - offset), sector), sector)
   switch (kind) {
@@ -121,7 +121,7 @@ function randomRequest(settings: PlanSettings, random: Random, kind: Kind, where
 }
 
 /** An offset on the disk: often at or next to a multiple of the granularity, sometimes anywhere. */
-function randomPlace(random: Random, size: number, { granularity, sector }: PlanSettings): number {
+function randomOffset(random: Random, size: number, { granularity, sector }: PlanSettings): number {
   const anywhere = random.int(0, size)
   if (random.chance(0.3)) return alignDown(anywhere, sector)
   const near = alignDown(anywhere, granularity) + random.pick([0, 0, sector, -sector, granularity / 2])

@@ -237,12 +237,12 @@ class Attempt {
 
   /** Releases held requests until `promise` has settled. @throws Error if requests are stuck */
   async #driven<T>(promise: Promise<T>): Promise<T> {
-    let settled = false
-    const settle = (): void => {
-      settled = true
+    let isOver = false
+    const end = (): void => {
+      isOver = true
     }
-    promise.then(settle, settle)
-    for (let idle = 0, ended = this.#ended; !settled; idle++) {
+    promise.then(end, end)
+    for (let idle = 0, ended = this.#ended; !isOver; idle++) {
       if (this.#shaker.release() || ended !== this.#ended) idle = 0
       ended = this.#ended
       if (idle > PATIENCE)

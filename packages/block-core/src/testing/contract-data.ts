@@ -5,8 +5,8 @@ import {
   type DriverCapabilities,
   expectCode,
   expectSame,
-  PLACES,
   pattern,
+  RANGES,
   readBack,
   SIZE,
 } from './contract-kit.ts'
@@ -23,7 +23,7 @@ export function dataCases({ fresh, full }: Bench, capabilities: DriverCapabiliti
       expectSame(await toBytes(node), new Uint8Array(SIZE))
     })
 
-    it.each(PLACES)('at %i, writes %i bytes and nothing beside them', async (offset, length) => {
+    it.each(RANGES)('at %i, writes %i bytes and nothing beside them', async (offset, length) => {
       const [node, content] = await full()
       const data = pattern(length)
       await node.write(offset, data)
@@ -32,7 +32,7 @@ export function dataCases({ fresh, full }: Bench, capabilities: DriverCapabiliti
       expectSame(await toBytes(node), content)
     })
 
-    it.each(PLACES)('at %i, reads %i bytes of a full disk', async (offset, length) => {
+    it.each(RANGES)('at %i, reads %i bytes of a full disk', async (offset, length) => {
       const [node, content] = await full()
       expectSame(await readBack(node, offset, length), content.subarray(offset, offset + length))
     })
@@ -167,7 +167,7 @@ export function dataCases({ fresh, full }: Bench, capabilities: DriverCapabiliti
   })
 
   describe('zero writes', () => {
-    it.each(PLACES)('at %i, clear %i bytes and nothing beside them', async (offset, length) => {
+    it.each(RANGES)('at %i, clear %i bytes and nothing beside them', async (offset, length) => {
       const [node, content] = await full()
       await node.writeZeroes(offset, length, { mayUnmap: offset % 2 === 0 })
       content.fill(0, offset, offset + length)
@@ -206,7 +206,7 @@ export function dataCases({ fresh, full }: Bench, capabilities: DriverCapabiliti
   })
 
   describe('discards', () => {
-    it.each(PLACES)('at %i, change at most %i bytes', async (offset, length) => {
+    it.each(RANGES)('at %i, change at most %i bytes', async (offset, length) => {
       const [node, content] = await full()
       await node.discard(offset, length)
       if (discard === 'zeroes') content.fill(0, offset, offset + length)

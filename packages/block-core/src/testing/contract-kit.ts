@@ -112,7 +112,7 @@ export function expectSame(actual: Uint8Array, expected: Uint8Array): void {
 }
 
 /** Aligned and unaligned ranges: [offset, length]. */
-export const PLACES = [
+export const RANGES = [
   [0, 1],
   [0, 512],
   [1, 1],

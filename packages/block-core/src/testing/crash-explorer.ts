@@ -148,8 +148,8 @@ class Explorer {
       this.story = `${story}, moment ${state.moment}: ${state.story()}`
       await this.#judgeState(state, run)
       // Reservoir sampling: a uniform choice among an unknown number of states.
-      const place = this.#random.int(0, ++count)
-      if (place < IN_A_ROW.starts) starts[place] = { disks: state.disks, story: this.story }
+      const slot = this.#random.int(0, ++count)
+      if (slot < IN_A_ROW.starts) starts[slot] = { disks: state.disks, story: this.story }
     }
     if (round >= rounds) return
     for (const start of starts.filter(Boolean))

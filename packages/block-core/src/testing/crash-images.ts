@@ -1,6 +1,6 @@
 /** Makes and opens the images of a workload, on disks that a power cut may hit. */
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { denyHost } from '../contract/host.ts'
+import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { type WriteLog, writeLog } from '../drivers/write-log.ts'
@@ -22,14 +22,17 @@ const dataDisk = (image: string): string => `${image}-data`
 /** The images of one workload. */
 export class CrashImages {
   readonly #workload: CrashWorkload
-  readonly #environment: { registry: DriverRegistry; host: typeof denyHost }
+  readonly #environment: { registry: DriverRegistry; resolver: typeof denyFiles }
 
   constructor(workload: CrashWorkload) {
     this.#workload = workload
     const drivers = Object.values(workload.images).flatMap(({ driver, filter }) =>
       [driver, filter ?? []].flat(),
     )
-    this.#environment = { registry: new DriverRegistry([...new Set([writeLog, ...drivers])]), host: denyHost }
+    this.#environment = {
+      registry: new DriverRegistry([...new Set([writeLog, ...drivers])]),
+      resolver: denyFiles,
+    }
   }
 
   /** The names of the images, from the bottom up. */

@@ -103,18 +103,18 @@ class Timeline {
       const { entry, isEnd } = this.#events[this.#next]!
       if (entry.kind !== 'flush') {
         if (!isEnd) this.pending.add(entry)
-        else if ('fua' in entry && entry.fua) this.#settle(entry)
+        else if ('fua' in entry && entry.fua) this.#makeDurable(entry)
       } else if (isEnd) {
         for (const other of this.pending) {
           const isCovered = other.completed !== undefined && other.completed < entry.submitted
-          if (isCovered && other.disk === entry.disk) this.#settle(other)
+          if (isCovered && other.disk === entry.disk) this.#makeDurable(other)
         }
       }
     }
   }
 
   /** Makes a request durable. Overlapping requests that become durable out of order ran at the same time. */
-  #settle(entry: LogEntry): void {
+  #makeDurable(entry: LogEntry): void {
     this.pending.delete(entry)
     this.durable.get(entry.disk)!.apply(entry)
   }

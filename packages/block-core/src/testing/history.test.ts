@@ -184,7 +184,7 @@ describe('a history', () => {
       ],
     ],
     [
-      'a value that nobody wrote',
+      'a value that no request wrote',
       [
         ['||', write(1)],
         ['  ||', read(7)],
@@ -199,7 +199,7 @@ describe('a history', () => {
       ],
     ],
     [
-      'readers who disagree about which write was last',
+      'readers that disagree about which write was last',
       [
         ['|       |', write(1)],
         ['|       |', write(2)],

@@ -162,58 +162,58 @@ function done(effect: Effect, state: State): State[] {
 }
 
 /** A position in the search: which requests have taken effect, and the state of the register. */
-interface Place {
+interface Search {
   /** All requests below this index have taken effect, and so have those in `ahead`, which are above it. */
   readonly low: number
   readonly ahead: readonly number[]
   readonly state: State
 }
 
-const keyOf = ({ low, ahead, state }: Place): string =>
+const keyOf = ({ low, ahead, state }: Search): string =>
   `${low} ${ahead.join()} ${state.value} ${[...state.saved].join()}`
 
 /** Whether some order of the requests (given sorted by their start) explains their results. */
 function isExplained(steps: readonly Step[], initial: number): boolean {
   const seen = new Set<string>()
-  const stack: Place[] = [{ low: 0, ahead: [], state: { value: initial, saved: new Map() } }]
-  for (let place = stack.pop(); place; place = stack.pop()) {
-    if (isOver(steps, place)) return true
-    const key = keyOf(place)
+  const stack: Search[] = [{ low: 0, ahead: [], state: { value: initial, saved: new Map() } }]
+  for (let search = stack.pop(); search; search = stack.pop()) {
+    if (isOver(steps, search)) return true
+    const key = keyOf(search)
     if (seen.has(key)) continue
     seen.add(key)
-    stack.push(...nextPlaces(steps, place))
+    stack.push(...nextSearches(steps, search))
   }
   return false
 }
 
 /** Whether all requests that ended have taken effect. */
-function isOver(steps: readonly Step[], { low, ahead }: Place): boolean {
+function isOver(steps: readonly Step[], { low, ahead }: Search): boolean {
   for (let index = low; index < steps.length; index++)
     if (steps[index]!.call.responded < Number.POSITIVE_INFINITY && !ahead.includes(index)) return false
   return true
 }
 
 /** The next positions: any remaining request that began before all others had ended may come next. */
-function nextPlaces(steps: readonly Step[], place: Place): Place[] {
-  const places: Place[] = []
+function nextSearches(steps: readonly Step[], search: Search): Search[] {
+  const searches: Search[] = []
   let limit = Number.POSITIVE_INFINITY
-  for (let index = place.low; index < steps.length; index++) {
-    if (place.ahead.includes(index)) continue
+  for (let index = search.low; index < steps.length; index++) {
+    if (search.ahead.includes(index)) continue
     const { call, effect } = steps[index]!
     if (call.invoked > limit) break
     limit = Math.min(limit, call.responded)
-    const states = after(effect, place.state)
+    const states = after(effect, search.state)
     // A read that is possible now can always come now: it changes nothing for the other requests.
-    if (looks(effect) && states.length > 0) return [taken(place, index, place.state)]
-    for (const state of states) places.push(taken(place, index, state))
+    if (looks(effect) && states.length > 0) return [taken(search, index, search.state)]
+    for (const state of states) searches.push(taken(search, index, state))
   }
   // The request that began first is tried first.
-  return places.reverse()
+  return searches.reverse()
 }
 
 const looks = ({ kind, optional }: Effect): boolean => !optional && (kind === 'read' || kind === 'refused')
 
-function taken({ low, ahead }: Place, index: number, state: State): Place {
+function taken({ low, ahead }: Search, index: number, state: State): Search {
   const done = [...ahead, index].sort((a, b) => a - b)
   let next = low
   while (done[0] === next) {

@@ -87,7 +87,7 @@ function randomOperation(
   size: number,
 ): ModelOperation {
   const { granularity = 4096, longest = 3 * granularity } = run
-  const offset = Math.min(randomPlace(random, size, granularity), Math.max(size - 1, 0))
+  const offset = Math.min(randomOffset(random, size, granularity), Math.max(size - 1, 0))
   const wanted = random.chance(0.3) ? granularity * random.int(1, 3) : random.int(1, longest + 1)
   const length = Math.min(wanted, longest, size - offset)
   switch (kind) {
@@ -104,7 +104,7 @@ function randomOperation(
     case 'discard':
       return { kind, offset, length }
     case 'truncate':
-      return { kind, size: randomPlace(random, run.truncateUpTo ?? size, granularity) }
+      return { kind, size: randomOffset(random, run.truncateUpTo ?? size, granularity) }
     case 'flush':
     case 'reopen':
       return { kind }
@@ -112,7 +112,7 @@ function randomOperation(
 }
 
 /** An offset on the disk: often at or next to a multiple of the granularity, sometimes anywhere. */
-function randomPlace(random: Random, size: number, granularity: number): number {
+function randomOffset(random: Random, size: number, granularity: number): number {
   const anywhere = random.int(0, size + 1)
   if (random.chance(0.4)) return anywhere
   const near = anywhere - (anywhere % granularity) + random.pick([0, 0, 1, -1, 512, granularity / 2])

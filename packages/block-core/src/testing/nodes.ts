@@ -1,4 +1,4 @@
-/** Opens nodes without a registry, an OpenHost or textual options: the base of unit tests of drivers. */
+/** Opens nodes without a registry, an ImageResolver or textual options: the base of unit tests of drivers. */
 
 import { BlockError } from '../base/errors.ts'
 import { type ChildKind, type ChildKinds, cow, data, filtered, storage } from '../contract/child-kinds.ts'
@@ -13,7 +13,7 @@ import { GraphEdge } from '../graph/edge.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
-import type { NodeInit } from '../graph/placed-node.ts'
+import type { NodeInit } from '../graph/node-base.ts'
 import { type OptionTable, type OptionValues, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** The options of a test node. */

@@ -1,7 +1,7 @@
 /** The driver contract for read-only disks: a file picked in a browser, a disk on a web server. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { BlockNode } from '../contract/node.ts'
-import { expectCode, expectSame, PLACES, pattern, readBack, SIZE } from './contract-kit.ts'
+import { expectCode, expectSame, pattern, RANGES, readBack, SIZE } from './contract-kit.ts'
 import { toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'
 
@@ -22,7 +22,7 @@ export function readOnlyContract(name: string, makeNode: (content: Uint8Array) =
       for (const node of open.splice(0)) await node.crash()
     })
 
-    it.each(PLACES)('at %i, reads %i bytes', async (offset, length) => {
+    it.each(RANGES)('at %i, reads %i bytes', async (offset, length) => {
       const content = pattern(SIZE, 5)
       const node = await make(content)
       expectSame(await readBack(node, offset, length), content.subarray(offset, offset + length))

@@ -14,7 +14,7 @@ export interface OptionType<T> {
   readonly help: string
   readonly default?: T
   /** For formats: the protocol below implements the option, and `-o help` lists it with its options. */
-  readonly isForPlace?: boolean
+  readonly isForFile?: boolean
   /**
    * Turns the user's input into the value.
    *

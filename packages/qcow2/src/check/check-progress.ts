@@ -39,13 +39,13 @@ export class CheckProgress {
   /**
    * The next table is about to be read.
    *
-   * @param settle waits for the tables that are being read ahead
+   * @param drain waits for the tables that are being read ahead
    * @returns what {@link JobControl.checkpoint} does
    */
-  next(settle?: () => Promise<void>): Promise<void> | undefined {
+  next(drain?: () => Promise<void>): Promise<void> | undefined {
     this.#control.report(this.#done, Math.max(this.#total, this.#done))
     this.#done++
-    return this.#control.checkpoint(settle)
+    return this.#control.checkpoint(drain)
   }
 
   /** The check is complete: tables that could not be read count as done. */

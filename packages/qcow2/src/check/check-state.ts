@@ -1,7 +1,7 @@
 /** The state of a running check: what it knows and has found, and how much work it may still do. */
 import { BlockError, type CheckReport } from '@vmblock/block-core'
+import type { HostRange } from '../format/host-range.ts'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
-import type { HostRange } from '../format/places.ts'
 import type { Image } from '../image/image.ts'
 import type { CheckProgress } from './check-progress.ts'
 import type { References } from './references.ts'

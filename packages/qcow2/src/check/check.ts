@@ -5,7 +5,7 @@
  */
 import { BlockError, type CheckOptions, type CheckReport, divUp, type JobControl } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
-import { settleImage } from '../requests/flush.ts'
+import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'
 import { allowedDifferences, type Check, type CheckedSnapshots, ENTRIES, emptyReport } from './check-state.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
@@ -29,7 +29,7 @@ export async function checkImage(
   { repair, report = () => undefined, reportFailure = report }: CheckOptions,
   control: JobControl,
 ): Promise<CheckReport> {
-  if (image.writable && !image.dirtyBit.needsRepair) await settleImage(image)
+  if (image.writable && !image.dirtyBit.needsRepair) await quiesceImage(image)
   refuseHugeFile(image)
   const references = new References(image, await allowedPieces(image))
   const check: Check = {

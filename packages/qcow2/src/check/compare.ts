@@ -1,6 +1,6 @@
 /** Compares the refcounts with the counted references. */
 import { isZero, pause } from '@vmblock/block-core'
-import { decimal } from '../format/words.ts'
+import { decimal } from '../format/decimal.ts'
 import type { Image } from '../image/image.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'
@@ -30,10 +30,10 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
   const readable = offsets.filter((offset) => offset !== 0 && isReadable(offset))
   const isRepair = repairs.errors || repairs.leaks
   const reader = new TableReader({ file: image.file, offsets: readable, size: clusterSize, ahead: !isRepair })
-  const settle = (): Promise<void> => reader.settled()
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (const [i, index] of indexes.entries()) {
-    const held = check.progress.next(settle)
+    const held = check.progress.next(drain)
     if (held) await held
     const start = index * refblockEntries
     const stop = Math.min(refblockEntries, references.clusters - start)
@@ -58,7 +58,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       const refcount = stored ? image.refcounts.get(stored, at) : 0
       const reference = counted ? image.refcounts.get(counted, at) : 0
       if (refcount === reference) continue
-      await settleDifference(check, repairs, start + at, refcount, reference)
+      await resolveDifference(check, repairs, start + at, refcount, reference)
       const turning = pause()
       if (turning) await turning
     }
@@ -138,7 +138,7 @@ function blocksToCompare({ image, references }: Check): number[] {
   return [...indexes].sort((a, b) => a - b)
 }
 
-async function settleDifference(
+async function resolveDifference(
   check: Check,
   repairs: Repairs,
   cluster: number,

@@ -1,8 +1,8 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
 import { errorText, pause, viewOf } from '@vmblock/block-core'
+import { decimal } from '../format/decimal.ts'
 import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
-import { decimal } from '../format/words.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
 import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'
@@ -65,7 +65,7 @@ async function checkCopiedL1(
     if (offset !== 0 && offset < fileSize) offsets.push(offset)
   }
   const reader = new TableReader({ file: image.file, offsets, size: clusterSize, ahead: !repair })
-  const settle = (): Promise<void> => reader.settled()
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (let i = first; i < end; i++) {
     const l2Offset = offsetAt(i)
@@ -87,7 +87,7 @@ async function checkCopiedL1(
       }
     }
     if (index < 0) continue
-    const held = check.progress.next(settle)
+    const held = check.progress.next(drain)
     if (held) await held
     const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
     const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)

@@ -6,11 +6,10 @@ import {
   COPIED_HI,
   compressedExtent,
   hostOffsetOf,
-  L2_RESERVED_HI,
-  L2_RESERVED_LO,
   ZERO_LO,
 } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
+import { L2_RESERVED_HI, L2_RESERVED_LO } from '../format/reserved-bits.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { type Check, countReference, hex, hexWord } from './check-state.ts'
 

@@ -1,18 +1,13 @@
 /** The walk of a check: counts everything that refers to host clusters, and reports problems on the way. */
 import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
+import { decimal } from '../format/decimal.ts'
 import { Autoclear } from '../format/features.ts'
-import {
-  COPIED_HI,
-  hostOffsetOf,
-  L1_RESERVED_HI,
-  L1_RESERVED_LO,
-  REFCOUNT_TABLE_RESERVED_LO,
-  refblockOffset,
-} from '../format/l2-entry.ts'
+import { COPIED_HI, hostOffsetOf, refblockOffset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
+import { L1_RESERVED_HI, L1_RESERVED_LO, REFCOUNT_TABLE_RESERVED_LO } from '../format/reserved-bits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
-import { decimal, decodeName } from '../format/words.ts'
+import { decodeName } from '../format/words.ts'
 import { walkSnapshots } from '../snapshots/snapshots.ts'
 import { type Check, countReference, countTable, ENTRIES_OF_UNIT, hex, hexWord } from './check-state.ts'
 import { countL2 } from './count-l2.ts'
@@ -105,7 +100,7 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
   })
   // Those of the active table are expected since the check began.
   if (!active) check.progress.expect(readable.length)
-  const settle = (): Promise<void> => reader.settled()
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (let i = 0; i < view.byteLength / 8; i++) {
     const hi = view.getUint32(i * 8)
@@ -124,7 +119,7 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
       result.corruptions++
     }
     if (readable[read] !== i) continue
-    const held = check.progress.next(settle)
+    const held = check.progress.next(drain)
     if (held) await held
     const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
     countTable(check, l2Entries, isNew && !isZero(bytes))

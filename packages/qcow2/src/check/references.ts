@@ -27,7 +27,7 @@ export async function allowedPieces({ file, geometry }: Image): Promise<number> 
 export class References {
   readonly #image: Image
   /** Position of each piece, `slab * SLAB + position in it`, by its index counted from the first cluster. */
-  readonly #places = new Map<number, number>()
+  readonly #slots = new Map<number, number>()
   /** Indexes of the blocks to which the pieces belong. */
   readonly #blocks = new Set<number>()
   #slabs: Uint8Array[] = []
@@ -36,7 +36,7 @@ export class References {
   readonly #allowed: number
   /** Neighbors are counted in sequence: the last piece is remembered. */
   #lastIndex = -1
-  #lastPlace: number | undefined
+  #lastSlot: number | undefined
   #highest = 0
   /** A range of clusters that are all known to be referred to. */
   #taken = { start: 0, end: 0 }
@@ -56,11 +56,11 @@ export class References {
   block(index: number): Uint8Array | undefined {
     let block: Uint8Array | undefined
     for (let i = 0; i < this.#piecesOfBlock; i++) {
-      const place = this.#places.get(index * this.#piecesOfBlock + i)
-      if (place === undefined) continue
+      const slot = this.#slots.get(index * this.#piecesOfBlock + i)
+      if (slot === undefined) continue
       block ??= new Uint8Array(this.#image.geometry.clusterSize)
-      const start = (place % SLAB) * PIECE
-      block.set(this.#slabOf(place).subarray(start, start + PIECE), i * PIECE)
+      const start = (slot % SLAB) * PIECE
+      block.set(this.#slabOf(slot).subarray(start, start + PIECE), i * PIECE)
     }
     return block
   }
@@ -74,16 +74,14 @@ export class References {
   }
 
   get(cluster: number): number {
-    const place = this.#find(Math.floor(cluster / this.#entriesOfPiece))
-    return place === undefined
-      ? 0
-      : this.#image.refcounts.get(this.#slabOf(place), this.#entry(place, cluster))
+    const slot = this.#find(Math.floor(cluster / this.#entriesOfPiece))
+    return slot === undefined ? 0 : this.#image.refcounts.get(this.#slabOf(slot), this.#entry(slot, cluster))
   }
 
   set(cluster: number, value: number): void {
     const index = Math.floor(cluster / this.#entriesOfPiece)
-    const place = this.#find(index) ?? this.#add(index)
-    this.#image.refcounts.set(this.#slabOf(place), this.#entry(place, cluster), value)
+    const slot = this.#find(index) ?? this.#add(index)
+    this.#image.refcounts.set(this.#slabOf(slot), this.#entry(slot, cluster), value)
     if (cluster >= this.clusters) this.clusters = cluster + 1
     if (value > this.#highest) this.#highest = value
   }
@@ -97,33 +95,33 @@ export class References {
   }
 
   #find(index: number): number | undefined {
-    if (index === this.#lastIndex) return this.#lastPlace
+    if (index === this.#lastIndex) return this.#lastSlot
     this.#lastIndex = index
-    this.#lastPlace = this.#places.get(index)
-    return this.#lastPlace
+    this.#lastSlot = this.#slots.get(index)
+    return this.#lastSlot
   }
 
   #add(index: number): number {
-    const place = this.#places.size
-    if (place >= this.#allowed)
+    const slot = this.#slots.size
+    if (slot >= this.#allowed)
       throw new BlockError('EIO', 'the references are too far apart to be counted', {
         node: this.#image.settings.nodeName,
       })
-    if (place % SLAB === 0) this.#slabs.push(new Uint8Array(SLAB * PIECE))
-    this.#places.set(index, place)
+    if (slot % SLAB === 0) this.#slabs.push(new Uint8Array(SLAB * PIECE))
+    this.#slots.set(index, slot)
     this.#blocks.add(Math.floor(index / this.#piecesOfBlock))
     this.#lastIndex = index
-    this.#lastPlace = place
-    return place
+    this.#lastSlot = slot
+    return slot
   }
 
-  #slabOf(place: number): Uint8Array {
-    return this.#slabs[Math.floor(place / SLAB)]!
+  #slabOf(slot: number): Uint8Array {
+    return this.#slabs[Math.floor(slot / SLAB)]!
   }
 
   /** Index of a cluster's count in the slab of its piece. */
-  #entry(place: number, cluster: number): number {
-    return (place % SLAB) * this.#entriesOfPiece + (cluster % this.#entriesOfPiece)
+  #entry(slot: number, cluster: number): number {
+    return (slot % SLAB) * this.#entriesOfPiece + (cluster % this.#entriesOfPiece)
   }
 
   /**
@@ -132,25 +130,25 @@ export class References {
    */
   allocate(count: number, from: number): number {
     const { start, end } = this.#taken
-    const goesOn = from >= start && from <= end
-    let cluster = goesOn ? end : from
+    const continues = from >= start && from <= end
+    let cluster = continues ? end : from
     let found = 0
     while (found < count) {
       found = this.get(cluster) === 0 ? found + 1 : 0
       cluster++
     }
     for (let i = cluster - count; i < cluster; i++) this.set(i, 1)
-    if (count === 1) this.#taken = { start: goesOn ? start : from, end: cluster }
+    if (count === 1) this.#taken = { start: continues ? start : from, end: cluster }
     return cluster - count
   }
 
   /** Resets all counts: the structures have changed and are counted again. */
   clear(): void {
-    this.#places.clear()
+    this.#slots.clear()
     this.#blocks.clear()
     this.#slabs = []
     this.#lastIndex = -1
-    this.#lastPlace = undefined
+    this.#lastSlot = undefined
     this.#highest = 0
     this.#taken = { start: 0, end: 0 }
     this.clusters = fileClusters(this.#image)

@@ -5,6 +5,7 @@
 import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
 import { CrashDisk, crashStates, createRandom, toBytes } from '@vmblock/block-core/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { encodeName } from '../format/encode-name.ts'
 import { HEADER_FIELD } from '../format/header.ts'
 import {
   parseSnapshotTable,
@@ -12,7 +13,7 @@ import {
   serializeSnapshotTable,
   snapshotHeader,
 } from '../format/snapshot-layout.ts'
-import { decodeName, encodeName } from '../format/words.ts'
+import { decodeName } from '../format/words.ts'
 import {
   bytesAt,
   copyOf,
@@ -53,12 +54,12 @@ const snapshot = (name: string, id: number): Snapshot => ({
 const STRIDE = Math.ceil(serializeSnapshotTable([snapshot('', 1)], SIZE).length / 8) * 8
 
 /** The header fields of the table: the number of entries, and its host offset in bytes. */
-async function placeOf(file: BlockNode): Promise<{ count: number; offset: number }> {
+async function tableFields(file: BlockNode): Promise<{ count: number; offset: number }> {
   const fields = new DataView((await bytesAt(file, HEADER_FIELD.nbSnapshots, 12)).buffer)
   return { count: fields.getUint32(0), offset: Number(fields.getBigUint64(4)) }
 }
 
-async function setPlace(file: BlockNode, count: number, offset: number): Promise<void> {
+async function setTableFields(file: BlockNode, count: number, offset: number): Promise<void> {
   const fields = new DataView(new ArrayBuffer(12))
   fields.setUint32(0, count)
   fields.setBigUint64(4, BigInt(offset))
@@ -67,7 +68,7 @@ async function setPlace(file: BlockNode, count: number, offset: number): Promise
 
 /** The names in the table. */
 async function namesIn(file: BlockNode): Promise<string[]> {
-  const { count, offset } = await placeOf(file)
+  const { count, offset } = await tableFields(file)
   const { snapshots, stop } = parseSnapshotTable(await bytesAt(file, offset, 16 * STRIDE), count)
   expect(stop).toBe('count')
   return snapshots.map(({ name }) => decodeName(name).slice(-SHORT_NAME).replaceAll('.', ''))
@@ -99,7 +100,7 @@ async function makeImage(): Promise<BlockNode> {
     SIZE,
   )
   await file.write(offset, table)
-  await setPlace(file, NAMES.length, offset)
+  await setTableFields(file, NAMES.length, offset)
   // Its clusters are not counted yet.
   await repair(file)
   expect(await findings(file)).toMatchObject(SOUND)
@@ -108,7 +109,7 @@ async function makeImage(): Promise<BlockNode> {
 
 /** Gives an entry more extra data than is allowed; the table keeps its length. */
 async function breakEntry(file: BlockNode, index: number, more = LONG_NAME - SHORT_NAME): Promise<void> {
-  const at = (await placeOf(file)).offset + index * STRIDE
+  const at = (await tableFields(file)).offset + index * STRIDE
   const head = await bytesAt(file, at, snapshotHeader.size)
   const fields = snapshotHeader.read(head)
   snapshotHeader.write(head, { ...fields, extraDataSize: 1024 + more, nameSize: SHORT_NAME })
@@ -124,19 +125,19 @@ describe('a repair of the table of snapshots', () => {
   it('keeps entries with too much extra data, without what is too much', async () => {
     await breakEntry(file, 0)
     await breakEntry(file, 2)
-    const before = await placeOf(file)
+    const before = await tableFields(file)
     await expect(findings(await copyOf(file))).rejects.toMatchObject({ code: 'EFBIG' })
-    expect(await placeOf(file)).toEqual(before)
+    expect(await tableFields(file)).toEqual(before)
     expect(await repair(file)).toMatchObject({ corruptionsFixed: 2, corruptions: 0, leaks: 0 })
     expect(await findings(file)).toMatchObject(SOUND)
     expect(await namesIn(file)).toEqual(NAMES)
-    expect((await placeOf(file)).offset).not.toBe(before.offset)
+    expect((await tableFields(file)).offset).not.toBe(before.offset)
     await requireData(file)
   })
 
   it('lets go of entries behind the end of the file', async () => {
-    const { offset } = await placeOf(file)
-    await setPlace(file, 2 ** 32 - 1, offset)
+    const { offset } = await tableFields(file)
+    await setTableFields(file, 2 ** 32 - 1, offset)
     const report = await repair(file)
     expect(report.corruptions).toBe(0)
     expect(report.lines[0]).toBe('Discarding 4294901759 overhanging snapshots')
@@ -159,13 +160,13 @@ describe('a repair of the table of snapshots', () => {
     await breakEntry(file, 0, 2 ** 31)
     await repair(file)
     expect(await findings(file)).toMatchObject(SOUND)
-    expect(await placeOf(file)).toEqual({ count: 0, offset: 0 })
+    expect(await tableFields(file)).toEqual({ count: 0, offset: 0 })
     await requireData(file)
   })
 
   it('frees nothing of others where the table seems to reach over them', async () => {
-    const { offset } = await placeOf(file)
-    await setPlace(file, NAMES.length - 1, offset)
+    const { offset } = await tableFields(file)
+    await setTableFields(file, NAMES.length - 1, offset)
     await repair(file)
     // This guest data lies behind the table, and within the extra data that the table claims.
     const node = await open(file)

@@ -4,12 +4,8 @@
  * qcow2_check_fix_snapshot_table.
  */
 import { errorText, isBlockError, messageOf } from '@vmblock/block-core'
-import {
-  MAX_SNAPSHOT_EXTRA_DATA,
-  MAX_SNAPSHOTS,
-  SNAPSHOT_ENTRY_BYTES,
-  validateTable,
-} from '../format/limits.ts'
+import { MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
+import { MAX_SNAPSHOT_EXTRA_DATA } from '../format/rare-limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
@@ -33,7 +29,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   try {
     return await assumingField(image.headerWriter, 'nbSnapshots', given - excess, async () => {
       image.overlaps.forget()
-      validatePlace(check)
+      validateTableFields(check)
       const { behind, ...table } = await measure(check)
       const cut = excess + behind
       if (cut > 0) await writeCount(check, given - cut)
@@ -45,7 +41,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   }
 }
 
-function validatePlace(check: Check): void {
+function validateTableFields(check: Check): void {
   const { image } = check
   const { nbSnapshots: count, snapshotsOffset } = image.header
   const [entry, what] = [SNAPSHOT_ENTRY_BYTES, 'snapshot table']

@@ -54,7 +54,7 @@ describe('a reader of tables', () => {
     expect(most()).toBeLessThanOrEqual(3 * 2 ** 20)
   })
 
-  test('tells who asks for the table that cannot be read, and nobody else', async () => {
+  test('tells the caller that asks for the table that cannot be read, and no other', async () => {
     const { file } = fileOf([2 * SIZE])
     const offsets = at(0, 1, 2, 3, 4, 9)
     const reader = new TableReader({ file, offsets, size: SIZE, ahead: true })

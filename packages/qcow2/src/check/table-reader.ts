@@ -61,7 +61,7 @@ export class TableReader {
   }
 
   /** Resolves when no read is in flight. */
-  async settled(): Promise<void> {
+  async drain(): Promise<void> {
     await Promise.allSettled(this.#batches.map(({ bytes }) => bytes))
   }
 

@@ -4,8 +4,8 @@ import { BlockError } from '@vmblock/block-core'
 import { afterAll, describe, expect, it } from 'vitest'
 import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
 import { geometryOf } from '../format/geometry.ts'
-import { parseHeader } from '../format/header.ts'
 import { ClusterKind, compressedExtent, l1Offset, l2Kind } from '../format/l2-entry.ts'
+import { headerIn } from '../testing/plain-header.ts'
 import { codecFor } from './codec.ts'
 
 const zlib = codecFor('zlib')
@@ -153,7 +153,7 @@ describe.skipIf(!haveQemu)('codecs on images of qemu-img', () => {
     const options = `compression_type=${type},cluster_size=${clusterOption}`
     bench.run('qemu-img', 'convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', options, 'guest.raw', 'c.qcow2')
     const image = bench.read('c.qcow2')
-    const header = parseHeader(image, false)
+    const header = await headerIn(image)
     expect(header.compressionType).toBe(type)
     const { clusterBits, clusterSize, l2Entries } = geometryOf(
       header.clusterBits,

@@ -23,29 +23,23 @@ export interface ClusterCodec {
  */
 export type Codecs = Partial<Readonly<Record<CompressionType, ClusterCodec>>>
 
-/** Runs a decompressor that is loaded. */
-async function decompressed(run: () => Promise<Uint8Array>): Promise<Uint8Array> {
-  try {
-    return await run()
-  } catch (cause) {
-    throw new BlockError('EIO', 'A compressed cluster cannot be decompressed', { cause })
-  }
-}
+/** @param load loads the decompressor */
+const lateCodec = (load: () => Promise<Pick<ClusterCodec, 'decompress'>>): ClusterCodec => ({
+  async decompress(data, clusterSize) {
+    const { decompress } = await load()
+    try {
+      return await decompress(data, clusterSize)
+    } catch (cause) {
+      throw new BlockError('EIO', 'A compressed cluster cannot be decompressed', { cause })
+    }
+  },
+})
 
 const zlib: ClusterCodec = {
-  async decompress(data, clusterSize) {
-    const { inflate } = await loadZlib()
-    return decompressed(() => inflate(data, clusterSize))
-  },
-  compress: async (cluster) => (await loadZlib()).deflate(cluster),
+  ...lateCodec(loadZlib),
+  compress: async (cluster) => (await loadZlib()).compress(cluster),
 }
-
-const zstd: ClusterCodec = {
-  async decompress(data, clusterSize) {
-    const { decompressZstd } = await loadZstd()
-    return decompressed(() => decompressZstd(data, clusterSize))
-  },
-}
+const zstd = lateCodec(loadZstd)
 
 /** The codec for an image's compression type. */
 export const codecFor = (type: CompressionType, codecs: Codecs = {}): ClusterCodec =>

@@ -18,7 +18,7 @@ async function fill(into: Uint8Array, reader: ReadableStreamDefaultReader<Uint8A
  *
  * @throws Error if the data is broken, or gives less
  */
-export async function inflate(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+export async function decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const { readable, writable } = new DecompressionStream('deflate-raw')
   const reader = readable.getReader() as ReadableStreamDefaultReader<Uint8Array>
   const writer = writable.getWriter()
@@ -39,7 +39,7 @@ export async function inflate(data: Uint8Array, clusterSize: number): Promise<Ui
 }
 
 /** A cluster, deflated; undefined if that saves nothing. */
-export async function deflate(cluster: Uint8Array): Promise<Uint8Array | undefined> {
+export async function compress(cluster: Uint8Array): Promise<Uint8Array | undefined> {
   const stream = new Blob([cluster.slice()]).stream().pipeThrough(new CompressionStream('deflate-raw'))
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer())
   return bytes.length < cluster.length ? bytes : undefined

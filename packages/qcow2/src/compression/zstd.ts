@@ -99,7 +99,7 @@ const FRAME = 16
  *
  * @throws Error if the data is broken, ends early, is in too many pieces, or its last frame gives more
  */
-export async function decompressZstd(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+export async function decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const cluster = new Uint8Array(clusterSize)
   let filled = 0
   let rest = data

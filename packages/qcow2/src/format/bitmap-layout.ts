@@ -1,12 +1,9 @@
 /** The directory of persistent bitmaps, and the entries of a bitmap's table. */
 import { alignUp, BlockError, be, layout, TWO_32 } from '@vmblock/block-core'
-import {
-  MAX_BACKING_NAME,
-  MAX_BITMAP_BYTES,
-  MAX_BITMAP_DIRECTORY_BYTES,
-  MAX_BITMAP_TABLE_ENTRIES,
-} from './limits.ts'
-import { decodeName, encodeName, wide64 } from './words.ts'
+import { encodeName } from './encode-name.ts'
+import { MAX_BACKING_NAME } from './limits.ts'
+import { MAX_BITMAP_BYTES, MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAP_TABLE_ENTRIES } from './rare-limits.ts'
+import { decodeName, wide64 } from './words.ts'
 
 // biome-ignore format: columns, as in the specification
 const directoryEntry = layout('bitmap directory entry', 24, {

@@ -107,7 +107,7 @@ describe('compressed cluster descriptors', () => {
     }
   })
 
-  it.each([9, 12, 16, 21])('come back from place and length for clusters of 2^%i', (clusterBits) => {
+  it.each([9, 12, 16, 21])('come back from offset and length for clusters of 2^%i', (clusterBits) => {
     const next = randomWords(clusterBits)
     for (let round = 0; round < ROUNDS; round++) {
       const hostOffset =

@@ -33,15 +33,6 @@ export const headerV3 = layout('qcow2 v3 header', 32, {
   headerLength:  be.u32(28),
 })
 
-/** Bytes 104-111, present if the header says that it is longer than 104 bytes. `at` counts from byte 104. */
-// biome-ignore format: columns, as in the specification
-export const headerAdditional = layout('qcow2 header, additional fields', 8, {
-  compressionType: be.u8(0),
-  padding1:        be.u8(1),
-  padding2:        be.u16(2),
-  padding4:        be.u32(4),
-})
-
 /** The fields of {@link headerV2}. */
 export type HeaderV2 = ValueOf<typeof headerV2.fields>
 /** The fields of {@link headerV3}. */
@@ -53,8 +44,10 @@ export type HeaderFields = Partial<HeaderV2 & HeaderV3>
 export const V2_LENGTH = headerV2.size
 /** Bytes of the shortest version 3 header. */
 export const V3_MIN_LENGTH = headerV2.size + headerV3.size
+/** The byte with the compression type, which a longer header has; seven bytes of padding follow it. */
+export const COMPRESSION_TYPE_AT = V3_MIN_LENGTH
 /** Bytes of the version 3 header that this library writes, and QEMU since 5.1. */
-export const V3_LENGTH = V3_MIN_LENGTH + headerAdditional.size
+export const V3_LENGTH = COMPRESSION_TYPE_AT + 8
 
 /** Offsets of fields in the file, in bytes. The annotation lets bundlers drop what only tests use. */
 export const HEADER_FIELD = /* @__PURE__ */ offsetsOf()
@@ -77,17 +70,21 @@ function offsetsOf() {
     autoclear: V2_LENGTH + autoclear.at,
     refcountOrder: V2_LENGTH + refcountOrder.at,
     headerLength: V2_LENGTH + headerLength.at,
-    compressionType: V3_MIN_LENGTH + headerAdditional.fields.compressionType.at,
+    compressionType: COMPRESSION_TYPE_AT,
   } as const
 }
 
 /**
  * The bytes of some fields, as they lie in the file.
  *
- * @param values of neighbours on disk, in any order
+ * @param values of these fields, and perhaps of others
+ * @param fields has the names of neighbours on disk, in any order; default: those of `values`
  * @throws Error if there is another field between them
  */
-export function headerFieldBytes(values: HeaderFields): {
+export function headerFieldBytes(
+  values: { readonly [Name in keyof HeaderFields]: HeaderFields[Name] | undefined },
+  fields: object = values,
+): {
   readonly offset: number
   readonly bytes: Uint8Array
 } {
@@ -95,12 +92,12 @@ export function headerFieldBytes(values: HeaderFields): {
   let offset = -1
   let end = 0
   let length = 0
-  for (const [fields, base] of [
+  for (const [all, base] of [
     [headerV2.fields, 0],
     [headerV3.fields, V2_LENGTH],
   ] as const)
-    for (const [name, field] of Object.entries(fields) as [keyof HeaderFields, Field<unknown>][]) {
-      if (!(name in values)) continue
+    for (const [name, field] of Object.entries(all) as [keyof HeaderFields, Field<unknown>][]) {
+      if (!(name in fields)) continue
       field.set(viewOf(header), base, values[name])
       if (offset < 0) offset = base + field.at
       end = base + field.at + field.width

@@ -1,20 +1,15 @@
 /**
- * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages, and written back with
- * all its unknown parts.
+ * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages. Writing it is the work
+ * of serialize-header.ts.
  */
-import { alignUp, BlockError } from '@vmblock/block-core'
-import {
-  findFeatureNames,
-  type HeaderExtensions,
-  parseExtensions,
-  serializeExtensions,
-} from './extensions.ts'
-import { describeUnknown, FEATURE_NAMES, Incompatible, KNOWN_INCOMPATIBLE } from './features.ts'
+import { BlockError } from '@vmblock/block-core'
+import { type HeaderExtensions, parseExtensions, type RareHeaderCode } from './extensions.ts'
+import { Incompatible, KNOWN_INCOMPATIBLE } from './features.ts'
 import { geometryOf, l1EntriesFor, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS } from './geometry.ts'
 import {
+  COMPRESSION_TYPE_AT,
   type HeaderV2,
   type HeaderV3,
-  headerAdditional,
   headerV2,
   headerV3,
   MAGIC,
@@ -31,7 +26,7 @@ import {
   SNAPSHOT_ENTRY_BYTES,
   validateTable,
 } from './limits.ts'
-import { decodeName, encodeName } from './words.ts'
+import { decodeName } from './words.ts'
 
 export { HEADER_FIELD } from './header-layout.ts'
 
@@ -44,7 +39,7 @@ export type CompressionType = 'zlib' | 'zstd'
 export interface Header {
   /** 2 or 3. */
   readonly version: number
-  /** Offset of the name; absent without a name. {@link serializeHeader} computes its own. */
+  /** Offset of the name; absent without a name. `serializeHeader` computes its own. */
   readonly backingFileOffset?: number | undefined
   readonly backingFile: string | undefined
   readonly clusterBits: number
@@ -65,7 +60,7 @@ export interface Header {
   readonly autoclear: bigint
   /** 0 to 6: the width of refcounts is 2 to this. */
   readonly refcountOrder: number
-  /** As found; {@link serializeHeader} computes its own. */
+  /** As found; `serializeHeader` computes its own. */
   readonly headerLength: number
   readonly compressionType: CompressionType
   /** Header bytes past the known ones, kept verbatim. */
@@ -73,7 +68,8 @@ export interface Header {
   readonly extensions: HeaderExtensions
 }
 
-const COMPRESSION_TYPES: readonly CompressionType[] = ['zlib', 'zstd']
+/** By their number in the header. */
+export const COMPRESSION_TYPES: readonly CompressionType[] = ['zlib', 'zstd']
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
@@ -106,8 +102,7 @@ function readVersion3(bytes: Uint8Array, version: number): HeaderV3 {
 }
 
 function readCompressionType(bytes: Uint8Array, { headerLength, incompatible }: HeaderV3): CompressionType {
-  const { compressionType } = headerAdditional.fields
-  const number = headerLength > V3_MIN_LENGTH ? bytes[V3_MIN_LENGTH + compressionType.at]! : 0
+  const number = headerLength > COMPRESSION_TYPE_AT ? bytes[COMPRESSION_TYPE_AT]! : 0
   const type = COMPRESSION_TYPES[number]
   if (type === undefined) throw new BlockError('ENOTSUP', `qcow2: unknown compression type: ${number}`)
   const flagged = (incompatible & Incompatible.compression) !== 0n
@@ -115,17 +110,6 @@ function readCompressionType(bytes: Uint8Array, { headerLength, incompatible }: 
     throw invalid('qcow2: Compression type incompatible feature bit must not be set')
   if (number !== 0 && !flagged) throw invalid('qcow2: Compression type incompatible feature bit must be set')
   return type
-}
-
-function checkFeatures(
-  bytes: Uint8Array,
-  { incompatible, headerLength }: HeaderV3,
-  extensionsEnd: number,
-): void {
-  const unknown = incompatible & ~KNOWN_INCOMPATIBLE
-  if (unknown === 0n) return
-  const names = findFeatureNames(bytes, headerLength, extensionsEnd)
-  throw new BlockError('ENOTSUP', `Unsupported qcow2 feature(s): ${describeUnknown(unknown, names)}`)
 }
 
 function checkTables(v2: HeaderV2, v3: HeaderV3, checkMode: boolean): void {
@@ -180,9 +164,15 @@ function readBackingFile(
  *
  * @param bytes the first cluster ({@link headerAreaBytes}), or less of it if the file is shorter
  * @param checkMode opened only to be checked: a missing refcount table or a bad snapshot table is tolerated
- * @throws BlockError EFORMAT if not qcow2; ENOTSUP for an unknown version or feature; EINVAL, EFBIG if broken
+ * @param loadRare loads the code for what few headers have
+ * @throws BlockError EFORMAT if not qcow2; ENOTSUP for an unknown version or feature; EINVAL, EFBIG if broken; EIO if
+ *   code cannot be loaded
  */
-export function parseHeader(bytes: Uint8Array, checkMode: boolean): Header {
+export async function parseHeader(
+  bytes: Uint8Array,
+  checkMode: boolean,
+  loadRare: () => Promise<RareHeaderCode>,
+): Promise<Header> {
   const head = zeroExtended(bytes, V3_LENGTH)
   const v2 = headerV2.read(head)
   if (v2.magic !== MAGIC) throw new BlockError('EFORMAT', 'Image is not in qcow2 format')
@@ -199,72 +189,24 @@ export function parseHeader(bytes: Uint8Array, checkMode: boolean): Header {
   const area = zeroExtended(bytes, clusterSize)
   const extensionsEnd = v2.backingFileOffset === 0 ? clusterSize : v2.backingFileOffset
   const compressionType = readCompressionType(area, v3)
-  checkFeatures(area, v3, extensionsEnd)
+  const unknown = v3.incompatible & ~KNOWN_INCOMPATIBLE
+  if (unknown !== 0n) {
+    const names = (await loadRare()).describeUnknown(unknown, area, v3.headerLength, extensionsEnd)
+    throw new BlockError('ENOTSUP', `Unsupported qcow2 feature(s): ${names}`)
+  }
   checkTables(v2, v3, checkMode)
-  const { cryptMethod } = v2
-  const context = { clusterSize, cryptMethod, autoclear: v3.autoclear }
-  const extensions = parseExtensions(area, v3.headerLength, extensionsEnd, context)
+  const context = { clusterSize, cryptMethod: v2.cryptMethod, autoclear: v3.autoclear }
+  const extensions = await parseExtensions(area, v3.headerLength, extensionsEnd, context, loadRare)
   const backingFile = readBackingFile(area, v2, clusterSize)
 
+  const { magic: _, backingFileSize: __, ...fields } = v2
   return {
-    version: v2.version,
+    ...fields,
+    ...v3,
     backingFileOffset: backingFile === undefined ? undefined : v2.backingFileOffset,
     backingFile,
-    clusterBits: v2.clusterBits,
-    size: v2.size,
-    cryptMethod,
-    l1Size: v2.l1Size,
-    l1TableOffset: v2.l1TableOffset,
-    refcountTableOffset: v2.refcountTableOffset,
-    refcountTableClusters: v2.refcountTableClusters,
-    nbSnapshots: v2.nbSnapshots,
-    snapshotsOffset: v2.snapshotsOffset,
-    ...v3,
     compressionType,
     unknownFields: area.slice(V3_LENGTH, Math.max(V3_LENGTH, v3.headerLength)),
     extensions,
   }
-}
-
-/**
- * The least bytes that a rewritten header covers, so that the end of a longer one does not stay behind it.
- */
-const WRITE_UNIT = 4096
-/** With clusters up to this size, QEMU omits the feature name table, to have room for names. */
-const NO_NAMES_CLUSTER = 4096
-
-/**
- * The header as it is written at byte 0: fixed part, unknown fields, extensions, backing file name; then
- * zeroes up to a multiple of 4 KiB, or to the end of the cluster.
- *
- * @throws BlockError ENOSPC if it does not fit in one cluster
- */
-export function serializeHeader(header: Header, clusterSize: number): Uint8Array {
-  const { version, unknownFields, backingFile } = header
-  const names = version >= 3 && clusterSize > NO_NAMES_CLUSTER ? FEATURE_NAMES : []
-  const kept = version === 2 ? new Uint8Array(0) : unknownFields
-  const parts = [kept, ...serializeExtensions(header.extensions, names)]
-  const fixed = version === 2 ? V2_LENGTH : V3_LENGTH
-  const nameAt = parts.reduce((end, part) => end + part.length, fixed)
-  const name = backingFile === undefined ? new Uint8Array(0) : encodeName(backingFile)
-  const end = nameAt + name.length
-  if (end > clusterSize) throw new BlockError('ENOSPC', 'The header does not fit in one cluster')
-
-  const bytes = new Uint8Array(Math.min(clusterSize, alignUp(end, WRITE_UNIT)))
-  headerV2.write(bytes, {
-    ...header,
-    magic: MAGIC,
-    backingFileOffset: backingFile === undefined ? 0 : nameAt,
-    backingFileSize: name.length,
-  })
-  if (version >= 3) {
-    headerV3.write(bytes, { ...header, headerLength: V3_LENGTH + kept.length }, V2_LENGTH)
-    bytes[V3_MIN_LENGTH] = COMPRESSION_TYPES.indexOf(header.compressionType)
-  }
-  let at = fixed
-  for (const part of [...parts, name]) {
-    bytes.set(part, at)
-    at += part.length
-  }
-  return bytes
 }

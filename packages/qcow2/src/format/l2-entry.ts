@@ -25,17 +25,6 @@ export const ZERO_LO = 0x1
 const OFFSET_HI = 0x00ff_ffff
 const OFFSET_LO = 0xffff_fe00
 
-/** Bits that must be zero in an L1 entry. */
-export const L1_RESERVED_HI = 0x7f00_0000
-/** See {@link L1_RESERVED_HI}. */
-export const L1_RESERVED_LO = 0x1ff
-/** Bits that must be zero in an L2 entry that is not compressed. */
-export const L2_RESERVED_HI = 0x3f00_0000
-/** See {@link L2_RESERVED_HI}. With extended L2 entries, bit 0 is reserved, too; QEMU's check ignores it. */
-export const L2_RESERVED_LO = 0x1fe
-/** Bits that must be zero in the low half of a refcount table entry. */
-export const REFCOUNT_TABLE_RESERVED_LO = 0x1ff
-
 /** The kind of an L2 entry: QEMU's QCow2ClusterType, in its order. */
 export const ClusterKind = { unallocated: 0, zeroPlain: 1, zeroAlloc: 2, normal: 3, compressed: 4 } as const
 /** One of {@link ClusterKind}. */

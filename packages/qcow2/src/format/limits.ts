@@ -1,6 +1,6 @@
 /**
- * Bounds that keep a hostile image from costing memory or time: QEMU's figures (block/qcow2.h,
- * block/qcow2-bitmap.c), and the one check that every table named by a header field has to pass.
+ * Bounds that keep a hostile image from costing memory or time: QEMU's figures (block/qcow2.h), and the one check
+ * that every table named by a header field has to pass.
  */
 import { BlockError } from '@vmblock/block-core'
 
@@ -10,20 +10,8 @@ export const MAX_L1_BYTES = 32 * 2 ** 20
 export const MAX_REFCOUNT_TABLE_BYTES = 8 * 2 ** 20
 /** Snapshots in an image. */
 export const MAX_SNAPSHOTS = 65_536
-/** Bytes of the snapshot table. */
-export const MAX_SNAPSHOT_TABLE_BYTES = 1024 * MAX_SNAPSHOTS
 /** Bytes of the shortest entry of the snapshot table: its fixed part. */
 export const SNAPSHOT_ENTRY_BYTES = 40
-/** Bytes of extra data in one entry of the snapshot table. */
-export const MAX_SNAPSHOT_EXTRA_DATA = 1024
-/** Bitmaps in an image. */
-export const MAX_BITMAPS = 65_535
-/** Bytes of the bitmap directory. */
-export const MAX_BITMAP_DIRECTORY_BYTES = 1024 * MAX_BITMAPS
-/** Entries of one bitmap table. */
-export const MAX_BITMAP_TABLE_ENTRIES = 0x800_0000
-/** Bytes of one bitmap in memory. */
-export const MAX_BITMAP_BYTES = 0x2000_0000
 /** Bytes of a backing file's name. */
 export const MAX_BACKING_NAME = 1023
 /** L1 entries, bounded by a C `int`. */

@@ -1,6 +1,6 @@
 /** The kinds of metadata in an image file, as overlap checks distinguish them. */
 
-/** Kinds of metadata, as bits of a set. */
+/** Kinds of metadata, as bits of a set. Their names (overlap.ts) are in this order. */
 export const Metadata = {
   mainHeader: 1,
   activeL1: 2,
@@ -13,18 +13,13 @@ export const Metadata = {
   bitmapDirectory: 256,
 } as const
 
-const CONSTANT =
+/** Kinds whose places are in the header. */
+export const CONSTANT_METADATA =
   Metadata.mainHeader |
   Metadata.activeL1 |
   Metadata.refcountTable |
   Metadata.snapshotTable |
   Metadata.bitmapDirectory
-const CACHED = CONSTANT | Metadata.activeL2 | Metadata.refcountBlock | Metadata.inactiveL1
-
-/** The templates of `overlap-check`, and the classes of each. */
-export const OVERLAP_TEMPLATES: Readonly<Record<string, number>> = {
-  none: 0,
-  constant: CONSTANT,
-  cached: CACHED,
-  all: CACHED | Metadata.inactiveL2,
-}
+/** Kinds whose places are in memory: guarded unless options say otherwise. */
+export const CACHED_METADATA =
+  CONSTANT_METADATA | Metadata.activeL2 | Metadata.refcountBlock | Metadata.inactiveL1

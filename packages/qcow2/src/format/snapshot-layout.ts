@@ -1,6 +1,7 @@
 /** The snapshot table: entries of variable length, each beginning at a multiple of 8 bytes. */
 import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
-import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES, SNAPSHOT_ENTRY_BYTES } from './limits.ts'
+import { SNAPSHOT_ENTRY_BYTES } from './limits.ts'
+import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES } from './rare-limits.ts'
 
 /** The fixed part of an entry; extra data, id and name follow. */
 // biome-ignore format: columns, as in the specification

@@ -12,19 +12,14 @@ export const wide64 = (at: number): Field<number> => ({
   set: be.u64(at).set,
 })
 
-/** A count or size for display; beyond 2^53-1 it may be rounded, and no digits are better than wrong ones. */
-export const decimal = (value: number): string =>
-  Number.isSafeInteger(value) ? String(value) : '2^53 or more'
-
 /** A number as C's `%#x` prints it, in QEMU's messages: zero has no prefix. */
 export const prefixedHex = (value: number): string => (value === 0 ? '0' : `0x${value.toString(16)}`)
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-const encoder = new TextEncoder()
 
 /**
  * A name as text, up to its first NUL as a C string ends. Bytes that are not UTF-8 become lone surrogates
- * U+DC80 to U+DCFF (Python's "surrogateescape"), so that {@link encodeName} gives the very same bytes back:
+ * U+DC80 to U+DCFF (Python's "surrogateescape"), so that `encodeName` gives the very same bytes back:
  * rewriting a header must not change the name of a file.
  */
 export function decodeName(bytes: Uint8Array): string {
@@ -35,20 +30,4 @@ export function decodeName(bytes: Uint8Array): string {
   } catch {
     return Array.from(name, (byte) => String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte)).join('')
   }
-}
-
-/** The bytes of a name; the inverse of {@link decodeName}. No NUL is added. */
-export function encodeName(name: string): Uint8Array {
-  if (!/[\udc80-\udcff]/u.test(name)) return encoder.encode(name)
-  const parts = Array.from(name, (character) => {
-    const code = character.codePointAt(0)!
-    return code >= 0xdc80 && code <= 0xdcff ? Uint8Array.of(code - 0xdc00) : encoder.encode(character)
-  })
-  const bytes = new Uint8Array(parts.reduce((total, part) => total + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += part.length
-  }
-  return bytes
 }

@@ -3,7 +3,7 @@
  * added and removed since. A `Set` of the 4 Mi clusters that the largest L1 table may name would take 140
  * MiB, this takes 32.
  */
-import type { SnapshotPlaces } from '../format/places.ts'
+import type { SnapshotRanges } from '../format/host-range.ts'
 
 /** Numbers of clusters. */
 export class ClusterSet {
@@ -70,7 +70,7 @@ export function clustersIn(
 }
 
 /** What snapshots keep in the file, as overlap checks need it. */
-export interface SnapshotMetadata extends SnapshotPlaces {
+export interface SnapshotMetadata extends SnapshotRanges {
   /** Indexes of clusters that hold L2 tables, for each L1 table; empty if they are not protected. */
   readonly l2Clusters: readonly ClusterSet[]
 }

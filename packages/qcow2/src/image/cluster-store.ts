@@ -27,7 +27,7 @@ export interface ClusterStore {
   /** Makes completed writes durable. @throws the error of the file */
   flush(): Promise<void>
   /** Where others find the guest's bytes as they are; undefined if they do not lie anywhere as they are. */
-  hostPlace(host: number): BlockStatus['host']
+  locate(host: number): BlockStatus['host']
 
   /**
    * Refuses a write that would hit metadata.

@@ -15,7 +15,7 @@ export interface Corruptible extends Ordered {
 }
 
 /** The broken structure. Host bytes. */
-export interface BrokenPlace {
+export interface BrokenRange {
   readonly offset: number
   readonly size?: number
 }
@@ -42,7 +42,7 @@ export class Corruption {
    *
    * @returns the error for the request that found it
    */
-  async signal(message: string, fatal: boolean, at?: BrokenPlace): Promise<BlockError> {
+  async signal(message: string, fatal: boolean, at?: BrokenRange): Promise<BlockError> {
     const { settings, events, writable } = this.#image
     const stops = fatal && writable
     const error = new BlockError('EIO', message, { node: settings.nodeName, offset: at?.offset })

@@ -2,9 +2,10 @@
 import { describe, expect, test } from 'vitest'
 import { noExtensions } from '../format/extensions.ts'
 import { Incompatible } from '../format/features.ts'
-import { type Header, parseHeader, serializeHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { headerFieldBytes } from '../format/header-layout.ts'
-import { CLUSTER, plainHeader } from '../testing/plain-header.ts'
+import { serializeHeader } from '../format/serialize-header.ts'
+import { CLUSTER, headerIn, plainHeader } from '../testing/plain-header.ts'
 import { assumingField } from './assume-header.ts'
 import { HeaderWriter } from './header-writer.ts'
 import { Roots } from './roots.ts'
@@ -12,17 +13,15 @@ import { Roots } from './roots.ts'
 const PLAIN: Header = { ...plainHeader(), backingFile: 'base', size: 2 ** 30, l1Size: 2 }
 
 /** As it is read. */
-const header = (): Header => parseHeader(serializeHeader(PLAIN, CLUSTER), false)
+const read: Header = await headerIn(serializeHeader(PLAIN, CLUSTER))
+const header = (): Header => ({ ...read })
 
 /** An image whose file takes writes, and fails the next one on demand. */
 class Disk {
   readonly steps: string[] = []
   readonly bytes = serializeHeader(header(), CLUSTER)
   readonly geometry = { clusterSize: CLUSTER }
-  readonly roots: Roots = new Roots({
-    header: () => this.writer.writeAgain(),
-    refcountTable: async () => undefined,
-  })
+  readonly roots = new Roots()
   readonly writer = new HeaderWriter(this, header())
   fails: 'write' | 'flush' | undefined
   /** Called in the middle of a flush. */
@@ -43,8 +42,10 @@ class Disk {
     if (this.fails === 'flush') throw new Error('failed')
   }
 
-  get stored(): Header {
-    return parseHeader(this.bytes, false)
+  loadMaintenance = async () => ({ serializeHeader })
+
+  get stored(): Promise<Header> {
+    return headerIn(this.bytes)
   }
 }
 
@@ -55,7 +56,7 @@ describe('a change of fields', () => {
     disk.meanwhile = () => expect(writer.header.l1Size).toBe(2)
     await writer.change({ l1TableOffset: 2 ** 33 + 5 * CLUSTER, l1Size: 9 })
     expect(disk.steps).toEqual(['write 36 12', 'flush'])
-    expect(disk.stored).toEqual({ ...header(), l1Size: 9, l1TableOffset: 2 ** 33 + 5 * CLUSTER })
+    expect(await disk.stored).toEqual({ ...header(), l1Size: 9, l1TableOffset: 2 ** 33 + 5 * CLUSTER })
     expect(writer.header).toMatchObject({ l1Size: 9, l1TableOffset: 2 ** 33 + 5 * CLUSTER })
   })
 
@@ -67,10 +68,10 @@ describe('a change of fields', () => {
       await expect(disk.writer.change({ nbSnapshots: 3 })).rejects.toThrow('failed')
       expect(disk.writer.header).toEqual(header())
       disk.fails = undefined
-      await disk.roots.writeUnsure()
-      expect(disk.stored).toEqual(header())
+      await disk.roots.rewriteUnsure()
+      expect(await disk.stored).toEqual(header())
       disk.steps.length = 0
-      await disk.roots.writeUnsure()
+      await disk.roots.rewriteUnsure()
       expect(disk.steps).toEqual([])
     },
   )
@@ -83,7 +84,7 @@ describe('a change of fields', () => {
     )
     expect(disk.writer.header.incompatible).toBe(0n)
     disk.steps.length = 0
-    await disk.roots.writeUnsure()
+    await disk.roots.rewriteUnsure()
     expect(disk.steps).toEqual([])
   })
 
@@ -93,7 +94,7 @@ describe('a change of fields', () => {
     [{ nbSnapshots: 1, snapshotsOffset: CLUSTER }, 60, 12],
     [{ refcountTableClusters: 1, l1TableOffset: 0, refcountTableOffset: 0 }, 40, 20],
     [{ snapshotsOffset: 0, incompatible: 0n }, 64, 16],
-  ])('to %o lies in one place', (fields, offset, bytes) => {
+  ])('to %o is one range', (fields, offset, bytes) => {
     expect(headerFieldBytes(fields)).toMatchObject({ offset, bytes: { length: bytes } })
   })
 
@@ -114,10 +115,32 @@ test('a rewritten header has its name and extensions, too', async () => {
   const extensions = { ...noExtensions(), backingFormat: 'raw' }
   await disk.writer.rewrite({ backingFile: 'other', extensions })
   expect(disk.steps).toEqual(['write 0 4096', 'flush'])
-  expect(disk.stored).toMatchObject({ backingFile: 'other', extensions: { backingFormat: 'raw' } })
+  expect(await disk.stored).toMatchObject({ backingFile: 'other', extensions: { backingFormat: 'raw' } })
   disk.fails = 'write'
   await expect(disk.writer.rewrite({ backingFile: 'third' })).rejects.toThrow('failed')
   expect(disk.writer.header.backingFile).toBe('other')
+})
+
+test('a header whose code cannot be loaded stays as it is, and nothing has to be written again', async () => {
+  const disk = new Disk()
+  disk.loadMaintenance = () => Promise.reject(new Error('offline'))
+  await expect(disk.writer.rewrite({ backingFile: 'other' })).rejects.toThrow('offline')
+  await disk.roots.rewriteUnsure()
+  expect(disk.steps).toEqual([])
+  expect(disk.writer.header).toEqual(header())
+})
+
+test('fields whose write failed are written again without that code', async () => {
+  const disk = new Disk()
+  disk.loadMaintenance = () => Promise.reject(new Error('offline'))
+  disk.fails = 'flush'
+  await expect(disk.writer.change({ l1TableOffset: 5 * CLUSTER, l1Size: 9 })).rejects.toThrow('failed')
+  await expect(disk.writer.setFeature(Incompatible.corrupt, true)).rejects.toThrow('failed')
+  disk.fails = undefined
+  disk.steps.length = 0
+  await disk.roots.rewriteUnsure()
+  expect(disk.steps).toEqual(['write 36 12', 'write 72 8'])
+  expect(await disk.stored).toEqual(header())
 })
 
 test('an assumed field is only in memory, and gone after a failure', async () => {

@@ -3,13 +3,13 @@
  * fails, the header in memory stays as it was. All others only read the header.
  */
 import type { BlockChild } from '@vmblock/block-core'
-import { type Header, serializeHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { type HeaderFields, headerFieldBytes } from '../format/header-layout.ts'
 import type { Roots } from './roots.ts'
 
 /**
  * What follows a write that failed, when the disk may hold the old header or the new one: the next flush
- * writes the header again (roots.ts), or both are valid and nothing has to be done.
+ * writes what was changed again (roots.ts), or both are valid and nothing has to be done.
  */
 export type AfterFailure = 'write again' | 'either is valid'
 
@@ -19,6 +19,8 @@ export interface HeaderOwner {
   readonly geometry: { readonly clusterSize: number }
   readonly roots: Roots
   flushFile(): Promise<void>
+  /** Headers are rarely written as a whole. @throws BlockError EIO if the code cannot be loaded */
+  loadMaintenance(): Promise<{ serializeHeader(header: Header, clusterSize: number): Uint8Array }>
 }
 
 /** The only writer of a header, on disk and in memory. */
@@ -52,16 +54,16 @@ export class HeaderWriter {
    * Changes fields of any kind: rewrites the used part of the header cluster, with extensions and name of the
    * backing file, durably.
    *
-   * @throws BlockError ENOSPC if it does not fit in one cluster; the error of the file
+   * @throws BlockError ENOSPC if it does not fit in one cluster; EIO if the code for it cannot be loaded: then nothing
+   *   has changed; the error of the file
    */
   async rewrite(fields: Partial<Header>, afterFailure?: AfterFailure): Promise<void> {
-    await this.#durably(() => this.#writeWhole({ ...this.header, ...fields }), afterFailure)
+    const { file, geometry, loadMaintenance } = this.#image
+    const { serializeHeader } = await loadMaintenance()
+    const write = (header: Header): Promise<void> =>
+      file.write(0, serializeHeader(header, geometry.clusterSize))
+    await this.#durably(write, fields, afterFailure)
     this.assume(fields)
-  }
-
-  /** Writes the header as it is in memory. Does not flush. @throws the error of the file */
-  writeAgain(): Promise<void> {
-    return this.#writeWhole(this.header)
   }
 
   /** Changes fields in memory alone: the disk has them already, or may have them. */
@@ -78,21 +80,23 @@ export class HeaderWriter {
   }
 
   #writeFields(fields: HeaderFields, afterFailure: AfterFailure | undefined): Promise<void> {
-    const { offset, bytes } = headerFieldBytes(fields)
-    return this.#durably(() => this.#image.file.write(offset, bytes), afterFailure)
+    const write = (header: Header): Promise<void> => {
+      const { offset, bytes } = headerFieldBytes(header, fields)
+      return this.#image.file.write(offset, bytes)
+    }
+    return this.#durably(write, fields, afterFailure)
   }
 
-  async #writeWhole(header: Header): Promise<void> {
-    const { file, geometry } = this.#image
-    await file.write(0, serializeHeader(header, geometry.clusterSize))
-  }
-
-  async #durably(write: () => Promise<void>, afterFailure: AfterFailure = 'write again'): Promise<void> {
+  async #durably(
+    write: (header: Header) => Promise<void>,
+    fields: Partial<Header>,
+    afterFailure: AfterFailure = 'write again',
+  ): Promise<void> {
     const { roots } = this.#image
     const change = async (): Promise<void> => {
-      await write()
+      await write({ ...this.header, ...fields })
       await this.#image.flushFile()
     }
-    await (afterFailure === 'write again' ? roots.change('header', change) : change())
+    await (afterFailure === 'write again' ? roots.change(change, () => write(this.header)) : change())
   }
 }

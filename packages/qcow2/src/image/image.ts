@@ -78,8 +78,18 @@ export interface ImageParts {
   readonly l1: Uint8Array
   /** The refcount table, as on disk. */
   readonly refcountTable: Uint8Array
+  /** @throws BlockError EIO if the code cannot be loaded */
+  loadMaintenance(): Promise<MaintenanceCode>
+}
+
+/** The code that is loaded when an image needs it (maintenance.ts), as far as the image's own parts call it. */
+export interface MaintenanceCode {
   /** Finds what snapshots keep in the file. */
-  snapshotMetadata(image: Image): Promise<SnapshotMetadata>
+  loadSnapshotMetadata(image: Image): Promise<SnapshotMetadata>
+  serializeHeader(header: Header, clusterSize: number): Uint8Array
+  /** Repeats a request, or a write, that found no room. @throws the last error, if it still finds none */
+  tryAgain<T>(image: Image, failed: FailedRequest, run: () => Promise<T>): Promise<T>
+  writeAgain(image: Image, failed: FailedRequest, offset: number, from: Uint8Array): Promise<void>
 }
 
 /** A request that found no room, and may find some if it is repeated. */
@@ -107,14 +117,14 @@ export class Image {
   readonly refcounts: RefcountAccess
   l2Tables: TableCache
   refblocks: TableCache
-  readonly roots: Roots
+  readonly roots = new Roots()
   readonly headerWriter: HeaderWriter
   readonly dirtyBit: DirtyBit
   readonly corruption: Corruption
   readonly fileLength: FileLength
   readonly overlaps: OverlapChecks
   readonly decompressed: DecompressedClusters
-  readonly #snapshotMetadata: ImageParts['snapshotMetadata']
+  readonly loadMaintenance: ImageParts['loadMaintenance']
   readonly cleaner = new CacheCleaner()
   /**
    * Guards the tables and the allocator; never held during guest data I/O. Taken after {@link allocating}.
@@ -124,9 +134,6 @@ export class Image {
   readonly allocating = new RangeTracker()
   readonly requests = new RequestEpochs()
   readonly frees = new PendingFrees(this.requests)
-  /** Repeats a write that found no room (try-again.ts). @throws the last error, if it still finds none */
-  writeAgain: (failed: FailedRequest, offset: number, from: Uint8Array) => Promise<void> = ({ error }) =>
-    Promise.reject(error)
   /**
    * A release of {@link frees} under way, with a flush if due; requests that wait for room share it
    * (room.ts).
@@ -159,22 +166,12 @@ export class Image {
     this.store = parts.storeOf(this)
     this.codec = parts.codec
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
-    this.#snapshotMetadata = parts.snapshotMetadata
+    this.loadMaintenance = parts.loadMaintenance
     this.events = parts.events
     this.writable = !settings.readOnly
     this.l1 = new ResidentTable(parts.l1)
     this.refcountTable = new ResidentTable(parts.refcountTable)
     this.refcounts = refcountAccess(geometry.refcountOrder)
-    this.roots = new Roots({
-      header: () => this.headerWriter.writeAgain(),
-      refcountTable: () =>
-        this.writeResident(
-          this.refcountTable,
-          header.refcountTableOffset,
-          0,
-          this.refcountTable.bytes.length,
-        ),
-    })
     this.headerWriter = new HeaderWriter(this, header)
     this.fileLength = new FileLength(file, geometry.clusterSize, () => this.flushFile())
     this.dirtyBit = new DirtyBit(this)
@@ -227,8 +224,8 @@ export class Image {
   }
 
   /** @see overlap.ts */
-  snapshotMetadata(): Promise<SnapshotMetadata> {
-    return this.#snapshotMetadata(this)
+  async snapshotMetadata(): Promise<SnapshotMetadata> {
+    return (await this.loadMaintenance()).loadSnapshotMetadata(this)
   }
 
   /**

@@ -55,7 +55,7 @@ async function misdirected(host: number): Promise<BlockNode> {
   return file
 }
 
-const PLACES = [
+const METADATA = [
   [0, 'qcow2_header', 'main-header'],
   [AT.refcountTable, 'refcount table', 'refcount-table'],
   [AT.refblock, 'refcount block', 'refcount-block'],
@@ -64,7 +64,7 @@ const PLACES = [
 ] as const
 
 describe('a data cluster that lies on metadata', () => {
-  test.each(PLACES.slice(1))('at 0x%x is not written: %s', async (host, what) => {
+  test.each(METADATA.slice(1))('at 0x%x is not written: %s', async (host, what) => {
     const file = await misdirected(host)
     const before = await bytesAt(file, host, CLUSTER)
     const { node, warnings, events } = await opened(file)
@@ -83,7 +83,7 @@ describe('a data cluster that lies on metadata', () => {
     await (await open(file, { 'read-only': true })).close()
   })
 
-  test.each(PLACES.slice(1))(
+  test.each(METADATA.slice(1))(
     'at 0x%x is written where the check is switched off: %s, %s',
     async (host, _, option) => {
       const { node } = await opened(await misdirected(host), { [`overlap-check.${option}`]: false })
@@ -99,12 +99,12 @@ describe('a data cluster that lies on metadata', () => {
     ['all', [1, 2, 3, 4], []],
   ] as const)('template %s', async (template, refused, written) => {
     for (const index of refused) {
-      const { node } = await opened(await misdirected(PLACES[index]![0]), { 'overlap-check': template })
+      const { node } = await opened(await misdirected(METADATA[index]![0]), { 'overlap-check': template })
       await expect(node.write(0, filled(1, 512))).rejects.toMatchObject({ code: 'EIO' })
       await node.crash()
     }
     for (const index of written) {
-      const file = await misdirected(PLACES[index]![0])
+      const file = await misdirected(METADATA[index]![0])
       const { node } = await opened(file, { 'overlap-check': { template } })
       await node.write(0, filled(1, 512))
       await node.crash()
@@ -123,7 +123,7 @@ describe('a cluster that counts as free', () => {
     return file
   }
 
-  test.each(PLACES)('is not given to a guest: 0x%x, %s', async (host, what) => {
+  test.each(METADATA)('is not given to a guest: 0x%x, %s', async (host, what) => {
     const { node, warnings } = await opened(await withFree(host / CLUSTER))
     await expect(node.write(CLUSTER, filled(1, CLUSTER))).rejects.toMatchObject({ code: 'EIO' })
     expect(warnings).toEqual([marked(overlapsWith(what))])

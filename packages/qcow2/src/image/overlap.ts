@@ -8,25 +8,25 @@ import { alignDown, alignUp, BlockError } from '@vmblock/block-core'
 import { Autoclear } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
+import type { HostRange } from '../format/host-range.ts'
 import { l1Offset, refblockOffset } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
-import type { HostRange } from '../format/places.ts'
 import { type ClusterSet, clustersIn, type SnapshotMetadata } from './cluster-set.ts'
 import type { Corruption } from './corruption.ts'
 import type { ResidentTable } from './resident-table.ts'
 
-/** QEMU's names, `qcow2_header` included. */
-const NAMES: ReadonlyMap<number, string> = new Map([
-  [Metadata.mainHeader, 'qcow2_header'],
-  [Metadata.activeL1, 'active L1 table'],
-  [Metadata.activeL2, 'active L2 table'],
-  [Metadata.refcountTable, 'refcount table'],
-  [Metadata.refcountBlock, 'refcount block'],
-  [Metadata.snapshotTable, 'snapshot table'],
-  [Metadata.inactiveL1, 'inactive L1 table'],
-  [Metadata.inactiveL2, 'inactive L2 table'],
-  [Metadata.bitmapDirectory, 'bitmap directory'],
-])
+/** QEMU's names, `qcow2_header` included, by the number of their bit. */
+const NAMES = [
+  'qcow2_header',
+  'active L1 table',
+  'active L2 table',
+  'refcount table',
+  'refcount block',
+  'snapshot table',
+  'inactive L1 table',
+  'inactive L2 table',
+  'bitmap directory',
+]
 
 /** Classes that are known only after the snapshot table was read. */
 const OF_SNAPSHOTS = Metadata.snapshotTable | Metadata.inactiveL1 | Metadata.inactiveL2
@@ -103,7 +103,7 @@ export class OverlapChecks {
   }
 
   async #refuse(hit: number, offset: number, size: number): Promise<never> {
-    const message = `Preventing invalid write on metadata (overlaps with ${NAMES.get(hit)})`
+    const message = `Preventing invalid write on metadata (overlaps with ${NAMES[Math.log2(hit)]})`
     throw await this.#image.corruption.signal(message, true, { offset, size })
   }
 

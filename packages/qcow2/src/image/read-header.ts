@@ -1,14 +1,20 @@
 /** Reads the structures from which all others are found: header, L1 table, refcount table. */
-import type { BlockChild } from '@vmblock/block-core'
+import { type BlockChild, BlockError } from '@vmblock/block-core'
+import type { RareHeaderCode } from '../format/extensions.ts'
+import { Incompatible } from '../format/features.ts'
 import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'
 
 /** Reads and checks the header. @throws BlockError as {@link parseHeader}, or the error of the file */
-export async function readHeader(file: BlockChild, checkMode: boolean): Promise<Header> {
+export async function readHeader(
+  file: BlockChild,
+  checkMode: boolean,
+  loadRare: () => Promise<RareHeaderCode>,
+): Promise<Header> {
   const head = new Uint8Array(Math.min(512, file.size))
   await file.read(0, head)
   const bytes = new Uint8Array(Math.min(headerAreaBytes(head), file.size))
   await file.read(0, bytes)
-  return parseHeader(bytes, checkMode)
+  return parseHeader(bytes, checkMode, loadRare)
 }
 
 /** The tables that are always in memory. */
@@ -24,4 +30,10 @@ export async function readTables(
     await file.read(header.refcountTableOffset, refcountTable)
   }
   return { l1, refcountTable }
+}
+
+/** @throws BlockError EACCES for an image that is marked corrupt: only a repair may write to it */
+export function requireSound({ incompatible }: Header, nodeName: string): void {
+  if ((incompatible & Incompatible.corrupt) !== 0n)
+    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
 }

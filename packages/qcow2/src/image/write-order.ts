@@ -94,7 +94,7 @@ export async function writeCaches(image: Ordered): Promise<void> {
  * disk; its new entries may be written later.
  */
 async function writeNewTables(image: Ordered): Promise<void> {
-  await image.l2Tables.settle()
+  await image.l2Tables.flushDependencies()
   if (!image.dirtyBit.isSet) await image.refblocks.writeBack()
   await image.flushFile()
   await image.writeNewTables()

@@ -18,12 +18,12 @@ import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
-import { amendOptions } from '../options/amend-options.ts'
 import { discardClusters } from '../requests/discard.ts'
-import { settleImage } from '../requests/flush.ts'
+import { quiesceImage } from '../requests/flush.ts'
 import { write } from '../requests/write.ts'
 import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
+import { amendOptions } from './amend-options.ts'
 import { truncate } from './resize.ts'
 
 type Amendments = OptionValues<typeof amendOptions>
@@ -137,7 +137,7 @@ async function completeSnapshots(image: Image): Promise<void> {
 async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
   const { compatible } = image.header
   if (!on) {
-    await settleImage(image)
+    await quiesceImage(image)
     await image.dirtyBit.clear()
   }
   await image.headerWriter.rewrite({
@@ -151,7 +151,7 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
-  await settleImage(image)
+  await quiesceImage(image)
   await image.dirtyBit.clear()
   // Allocations on the way must not set the dirty bit again: version 2 has none, and it could not be cleared.
   const { lazyRefcounts } = image.settings
@@ -178,7 +178,7 @@ async function becomeVersion2(image: Image, control: JobControl): Promise<void> 
     const code = isBlockError(error) ? error.code : 'EIO'
     throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
   })
-  await settleImage(image)
+  await quiesceImage(image)
   await image.headerWriter.rewrite({ version: 2, compatible: 0n, autoclear: 0n })
 }
 

@@ -15,7 +15,7 @@ import {
   SUBCLUSTERS,
 } from '../format/geometry.ts'
 import type { CompressionType } from '../format/header.ts'
-import type { CreateOptionValues } from '../options/create-options.ts'
+import type { CreateOptionValues } from './create-options.ts'
 
 /** Options of `create` that are consistent. Sizes are bytes. */
 export interface CreateSettings {

@@ -11,15 +11,14 @@ import { file as fileDriver } from '@vmblock/block-core/node'
 import { openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, it } from 'vitest'
 import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
-import { parseHeader } from '../format/header.ts'
-import { createOptions } from '../options/create-options.ts'
-import { createQcow2 } from './create.ts'
+import { headerIn } from '../testing/plain-header.ts'
+import { creation } from './create.ts'
 
 const empty = (name = 'memory'): BlockNode => memoryFromBytes(new Uint8Array(0), { name })
 
 async function create(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {
   const file = empty()
-  await createQcow2({ file, dataFile, options: parseOptions(createOptions, options) })
+  await creation.create({ file, dataFile, options: parseOptions(creation.options, options) })
   return file
 }
 
@@ -91,7 +90,7 @@ async function save(node: BlockNode, name: string): Promise<void> {
   await file.close()
 }
 
-describe.skipIf(!haveQemu)('createQcow2, compared with qemu-img', () => {
+describe.skipIf(!haveQemu)('creation, compared with qemu-img', () => {
   it.each(SAME.map((options) => [`${optionString(options)} ${String(options['size'])}`, options]))(
     'makes the same image: %s',
     async (_, options) => {
@@ -135,7 +134,7 @@ describe.skipIf(!haveQemu)('createQcow2, compared with qemu-img', () => {
         const options = { filename: bench.path('ours.qcow2') }
         const file = await openTestNode(fileDriver, { options })
         const wanted = { size: '5000k', preallocation, ...more }
-        await createQcow2({ file, options: parseOptions(createOptions, wanted) })
+        await creation.create({ file, options: parseOptions(creation.options, wanted) })
         await file.close()
         bench.run('qemu-img', 'create', '-q', '-f', 'raw', 'zeroes.raw', '5000k')
         expect(bench.run('qemu-img', 'check', 'ours.qcow2')).toMatch(/^No errors were found/)
@@ -183,7 +182,7 @@ describe.skipIf(!haveQemu)('createQcow2, compared with qemu-img', () => {
   })
 })
 
-describe('createQcow2', () => {
+describe('creation', () => {
   it('needs a size', async () => {
     expect((await refusal({})).message).toBe('Image creation needs a size parameter')
   })
@@ -207,8 +206,8 @@ describe('createQcow2', () => {
       asked.push([size, options])
       await truncate(size)
     }
-    const options = parseOptions(createOptions, { size: '100000', preallocation: 'full' })
-    await createQcow2({ file, options })
+    const options = parseOptions(creation.options, { size: '100000', preallocation: 'full' })
+    await creation.create({ file, options })
     expect(asked).toEqual([[7 * 65536, { preallocation: 'full' }]])
   })
 
@@ -221,9 +220,9 @@ describe('createQcow2', () => {
       if (++writes === 3) return Promise.reject(new BlockError('ENOSPC', 'full'))
       return write(offset, from, flags)
     }
-    const options = parseOptions(createOptions, { size: '1M' })
-    await expect(createQcow2({ file, options })).rejects.toMatchObject({ code: 'ENOSPC' })
-    expect(() => parseHeader(new Uint8Array(512), false)).toThrow('Image is not in qcow2 format')
+    const options = parseOptions(creation.options, { size: '1M' })
+    await expect(creation.create({ file, options })).rejects.toMatchObject({ code: 'ENOSPC' })
+    await expect(headerIn(new Uint8Array(512))).rejects.toThrow('Image is not in qcow2 format')
     const head = new Uint8Array(4)
     await file.read(0, head)
     expect(head).toEqual(new Uint8Array(4))

@@ -3,6 +3,7 @@ import {
   BlockError,
   type BlockNode,
   type CreateContext,
+  type Creation,
   errorText,
   forgetContent,
   messageOf,
@@ -12,12 +13,13 @@ import {
 import { noExtensions } from '../format/extensions.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
-import { type Header, serializeHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { V2_LENGTH, V3_LENGTH } from '../format/header-layout.ts'
 import { entryHi, entryLo, setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_BACKING_NAME, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import { refcountAccess } from '../format/refcount-width.ts'
-import type { CreateOptionValues } from '../options/create-options.ts'
+import { serializeHeader } from '../format/serialize-header.ts'
+import { type CreateOptions, type CreateOptionValues, createOptions } from './create-options.ts'
 import { type CreateSettings, settingsOf } from './create-settings.ts'
 
 /** Tables are built and written in pieces of at most this many bytes. */
@@ -255,8 +257,8 @@ async function sizeFiles(
   if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }
 
-/** Checks options of `create` without a file. @throws BlockError as {@link createQcow2} does for them */
-export function checkCreation(options: CreateOptionValues): void {
+/** Checks options of `create` without a file. @throws BlockError as {@link create} does for them */
+async function check(options: CreateOptionValues): Promise<void> {
   const settings = settingsOf({ options })
   headerBytes(settings, planOf(settings))
 }
@@ -271,7 +273,7 @@ export function checkCreation(options: CreateOptionValues): void {
  * @throws BlockError EINVAL for contradictory options; EFBIG if too large; ENOSPC if names are too long for
  *   the header
  */
-export async function createQcow2(context: CreateContext<CreateOptionValues>): Promise<void> {
+async function create(context: CreateContext<CreateOptionValues>): Promise<void> {
   const { file, dataFile } = context
   const settings = settingsOf(context)
   if (settings.hasDataFile && !dataFile)
@@ -287,3 +289,6 @@ export async function createQcow2(context: CreateContext<CreateOptionValues>): P
   if (dataFile) await dataFile.flush()
   await file.flush()
 }
+
+/** The making of qcow2 images. */
+export const creation: Creation<CreateOptions> = { options: createOptions, check, create }

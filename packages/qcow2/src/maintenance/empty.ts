@@ -3,17 +3,17 @@ import { alignUp, divUp, viewOf } from '@vmblock/block-core'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { discardClusters } from '../requests/discard.ts'
-import { settleImage } from '../requests/flush.ts'
+import { quiesceImage } from '../requests/flush.ts'
 
 /** Empties the image. If it holds nothing but guest data, the file becomes as small as a new one. */
 export async function makeEmpty(image: Image): Promise<void> {
-  await settleImage(image)
+  await quiesceImage(image)
   if (canStartOver(image)) return image.lock.run(() => startOver(image))
   await discardClusters(image, 0, alignUp(image.size, image.geometry.clusterSize), {
     full: true,
     reason: 'snapshot',
   })
-  await settleImage(image)
+  await quiesceImage(image)
 }
 
 const l1Clusters = (image: Image): number => divUp(image.header.l1Size * 8, image.geometry.clusterSize)

@@ -58,11 +58,11 @@ export async function describedImage(image: Image, nodeName: string): Promise<No
 
 async function factsOf({ header, file }: Image): Promise<Readonly<Record<string, unknown>>> {
   if (header.cryptMethod === 1) return { format: 'aes' }
-  const place = header.extensions.luksHeader
-  if (!place) throw new BlockError('EINVAL', 'Missing encryption header')
+  const range = header.extensions.luksHeader
+  if (!range) throw new BlockError('EINVAL', 'Missing encryption header')
   // A header that is cut short is filled up with zeroes, as in QEMU.
   const bytes = new Uint8Array(LUKS_HEADER_BYTES)
-  const there = Math.min(LUKS_HEADER_BYTES, place.length, Math.max(file.size - place.offset, 0))
-  if (there > 0) await file.read(place.offset, bytes.subarray(0, there))
+  const there = Math.min(LUKS_HEADER_BYTES, range.length, Math.max(file.size - range.offset, 0))
+  if (there > 0) await file.read(range.offset, bytes.subarray(0, there))
   return luksFacts(bytes)
 }

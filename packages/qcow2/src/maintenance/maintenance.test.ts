@@ -52,7 +52,7 @@ describe('a dirty image', () => {
     expect(await findings(file)).toMatchObject(SOUND)
   })
 
-  test('stays dirty when leaks alone were repaired, whoever closes it', async () => {
+  test('stays dirty when leaks alone were repaired, whichever node closes it', async () => {
     const file = await crashedImage()
     const node = await open(file, { 'check-mode': true })
     await expect(node.check({ repair: 'leaks' })).rejects.toMatchObject({ code: 'EIO' })
@@ -281,7 +281,7 @@ describe('the header', () => {
     })
   })
 
-  test('with an incompatible feature that nobody knows is refused, and one that is compatible is kept', async () => {
+  test('with an unknown incompatible feature is refused, and one that is compatible is kept', async () => {
     const file = await createImage({ size: 2 ** 20 })
     await poke(file, 80, [0x80])
     await (await open(file)).close()

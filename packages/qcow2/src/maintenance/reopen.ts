@@ -2,11 +2,14 @@
  * Reopening an image: one that becomes read-only is left clean, one that becomes writable is repaired first.
  */
 import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
+import { describeUnknown } from '../format/feature-names.ts'
 import { Incompatible } from '../format/features.ts'
+import { parseRareExtension } from '../format/rare-extensions.ts'
 import type { Image } from '../image/image.ts'
-import { readHeader, readTables } from '../image/read-header.ts'
+import { readHeader, readTables, requireSound } from '../image/read-header.ts'
+import { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
-import { settleImage } from '../requests/flush.ts'
+import { quiesceImage } from '../requests/flush.ts'
 
 /**
  * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
@@ -21,15 +24,15 @@ export async function prepareReopen(
 ): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
   const unmap = request.unmap ?? image.settings.passDiscard.request
-  const next = mutableSettings(options, image.header, image.geometry, unmap)
+  const next = mutableSettings(options, image.header, image.geometry, unmap, {
+    chosenCaches,
+    chosenOverlapCheck,
+  })
   const wasWritable = image.writable
   const willWrite = !request.readOnly
-  if (willWrite && (image.header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
-      node: image.settings.nodeName,
-    })
+  if (willWrite) requireSound(image.header, image.settings.nodeName)
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
-    await settleImage(image)
+    await quiesceImage(image)
     await image.dirtyBit.clear()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
@@ -37,7 +40,7 @@ export async function prepareReopen(
     await becomeWritable()
   }
   // The caches are replaced by ones of the new sizes: nothing may be in them alone.
-  if (image.writable) await settleImage(image)
+  if (image.writable) await quiesceImage(image)
   return {
     commit() {
       image.settings.lazyRefcounts = next.lazyRefcounts
@@ -64,7 +67,10 @@ export async function prepareReopen(
  */
 async function refreshImage(image: Image): Promise<void> {
   const { file, header } = image
-  const fresh = await readHeader(file, image.settings.checkMode)
+  const fresh = await readHeader(file, image.settings.checkMode, async () => ({
+    describeUnknown,
+    parseRareExtension,
+  }))
   const isSame = (['clusterBits', 'refcountOrder', 'version', 'backingFile', 'cryptMethod'] as const).every(
     (field) => fresh[field] === header[field],
   )

@@ -16,7 +16,7 @@ import { usedClusters } from '../refcounts/last-cluster.ts'
 import { shrinkRefcountTable } from '../refcounts/refcount-shrink.ts'
 import { readsAsZero } from '../requests/cow.ts'
 import { discardClusters } from '../requests/discard.ts'
-import { flushImage, settleImage } from '../requests/flush.ts'
+import { flushImage, quiesceImage } from '../requests/flush.ts'
 import { blockStatus } from '../requests/status.ts'
 import { write } from '../requests/write.ts'
 import { writeZeroes } from '../requests/zero.ts'
@@ -96,9 +96,9 @@ async function shrink(image: Image, size: number): Promise<void> {
   await image.headerWriter.change({ size })
   await image.lock.run(() => shrinkL1(image, l1EntriesFor(geometry, size)))
   await image.store.truncate?.(size)
-  await settleImage(image)
+  await quiesceImage(image)
   await image.lock.run(() => shrinkRefcountTable(image))
-  await settleImage(image)
+  await quiesceImage(image)
   await image.lock.run(() => trimFile(image))
 }
 

@@ -26,7 +26,7 @@ export interface Run {
   readonly problem?: string
 }
 
-const hasPlace = (kind: SubclusterKind): boolean =>
+const hasHostCluster = (kind: SubclusterKind): boolean =>
   kind === SubclusterKind.normal ||
   kind === SubclusterKind.zeroAlloc ||
   kind === SubclusterKind.unallocatedAlloc
@@ -119,19 +119,24 @@ function runAt(image: Image, table: Table, offset: number, limit: number, forWri
       compressedBytes: extent.bytes,
     }
   }
-  const placed = hasPlace(kind)
-  const hostOffset = placed ? hostOffsetOf(entry.hi, entry.lo) : -1
-  const copied = placed && isCopied(entry.hi)
+  const isPlaced = hasHostCluster(kind)
+  const hostOffset = isPlaced ? hostOffsetOf(entry.hi, entry.lo) : -1
+  const copied = isPlaced && isCopied(entry.hi)
   const same = image.extendedL2 ? countSame(entry.zeroes, entry.allocated, sub, kind) : 1
   let length = same * subclusterSize - (inCluster % subclusterSize)
   if (inCluster + length === clusterSize && length < limit) {
-    const alike: Alike = { kind, hostOffset, copied, mindOwner: placed && (forWriting || image.hasDataFile) }
+    const alike: Alike = {
+      kind,
+      hostOffset,
+      copied,
+      mindOwner: isPlaced && (forWriting || image.hasDataFile),
+    }
     length = runLength(image, table, index, alike, length, limit)
   }
   return {
     kind,
     bytes: Math.min(length, limit),
-    hostOffset: placed ? hostOffset + inCluster : 0,
+    hostOffset: isPlaced ? hostOffset + inCluster : 0,
     copied,
     compressedBytes: 0,
   }
@@ -198,19 +203,19 @@ function problemOf(
   // QEMU caches whole tables by default, so its indexes count from the start of the table.
   const l2Offset = (): number => alignDown(table.offset, clusterSize)
   const l2Index = (): string => prefixedHex(index + (table.offset - l2Offset()) / l2EntrySize)
-  const place = (): string => `(L2 offset: ${prefixedHex(l2Offset())}, L2 index: ${l2Index()})`
-  if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${place()}`
+  const position = (): string => `(L2 offset: ${prefixedHex(l2Offset())}, L2 index: ${l2Index()})`
+  if (kind === SubclusterKind.invalid) return `Invalid cluster entry found  ${position()}`
   if (kind === SubclusterKind.compressed)
     return image.hasDataFile
-      ? `Compressed cluster entry found in image with external data file ${place()}`
+      ? `Compressed cluster entry found in image with external data file ${position()}`
       : undefined
   const isZero = kind === SubclusterKind.zeroPlain || kind === SubclusterKind.zeroAlloc
-  if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${place()}`
-  if (!hasPlace(kind)) return undefined
+  if (isZero && image.header.version < 3) return `Zero cluster entry found in pre-v3 image ${position()}`
+  if (!hasHostCluster(kind)) return undefined
   const host = hostOffsetOf(entry.hi, entry.lo)
   if (host % clusterSize !== 0) {
     if (!forWriting || !isCopied(entry.hi))
-      return `Cluster allocation offset ${prefixedHex(host)} unaligned ${place()}`
+      return `Cluster allocation offset ${prefixedHex(host)} unaligned ${position()}`
     const what = (entry.lo & ZERO_LO) !== 0 ? 'Preallocated zero' : 'Data'
     return `${what} cluster offset ${prefixedHex(host)} unaligned (guest offset: ${prefixedHex(offset)})`
   }

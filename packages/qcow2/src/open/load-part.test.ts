@@ -2,7 +2,7 @@
  * An offline page may not be able to load the maintenance code: no data is lost then, and everything that
  * does not need it works.
  */
-import type { BlockNode } from '@vmblock/block-core'
+import type { BlockNode, RawOptions } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createImage, emptyDisk, open, sameBytes } from '../testing/images.ts'
@@ -16,19 +16,20 @@ const MESSAGE = /^The code for creating, repairing and changing qcow2 images cou
 async function offline() {
   vi.resetModules()
   vi.doMock('../maintenance/maintenance.ts', () => Promise.reject(new Error('no network')))
-  const { DriverRegistry, denyHost, formatImage, memory, memoryFromBytes, openNode } = await import(
+  const { DriverRegistry, denyFiles, formatImage, memory, memoryFromBytes, openNode } = await import(
     '@vmblock/block-core'
   )
   const { qcow2 } = await import('../driver.ts')
-  const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
+  const environment = { registry: new DriverRegistry([memory, qcow2]), resolver: denyFiles }
   return {
     fileOf: (bytes: Uint8Array) => memoryFromBytes(bytes),
-    openOn: (file: BlockNode, readOnly = false, dataFile?: BlockNode) =>
+    openOn: (file: BlockNode, readOnly = false, dataFile?: BlockNode, options: RawOptions = {}) =>
       openNode(environment, {
         driver: 'qcow2',
         file,
         'read-only': readOnly,
         ...(dataFile && { 'data-file': dataFile }),
+        ...options,
       }),
     create: (file: BlockNode) => formatImage(qcow2, file, { size: '1M' }),
   }
@@ -71,14 +72,15 @@ describe('without the code for maintenance', () => {
     await disk.close()
   })
 
-  test.each(['a sound image', 'an image with a data file'])(
+  test.each(['a sound image', 'an image with a data file', 'an image that needs more refcount blocks'])(
     '%s is opened, read, written, zeroed, discarded, flushed and closed',
     async (name) => {
-      const data = name === 'a sound image' ? undefined : page.fileOf(new Uint8Array(2 ** 20))
-      const bytesOf = async () =>
-        data
-          ? toBytes(await createImage({ size: 2 ** 20, data_file: 'x' }, await emptyDisk()))
-          : imageBytes({ lazy: true, crashed: false })
+      const data = name === 'an image with a data file' ? page.fileOf(new Uint8Array(2 ** 20)) : undefined
+      const bytesOf = async () => {
+        if (data) return toBytes(await createImage({ size: 2 ** 20, data_file: 'x' }, await emptyDisk()))
+        if (name === 'a sound image') return imageBytes({ lazy: true, crashed: false })
+        return toBytes(await createImage({ size: 2 ** 20, cluster_size: 512, refcount_bits: 64 }))
+      }
       const disk = await page.openOn(page.fileOf(await bytesOf()), false, data)
       await disk.write(0, new Uint8Array(200_000).fill(9))
       await disk.writeZeroes(65536, 65536)
@@ -90,6 +92,31 @@ describe('without the code for maintenance', () => {
       await disk.close()
     },
   )
+
+  test('an image whose header an open for writing has to change is refused, and stays as it is', async () => {
+    const before = await imageBytes({ lazy: false, crashed: false })
+    before[AUTOCLEAR_END - 1] = 0x20
+    const file = await page.fileOf(before.slice())
+    await expect(page.openOn(file)).rejects.toMatchObject({
+      code: 'EIO',
+      message: expect.stringMatching(MESSAGE),
+    })
+    expect(sameBytes(await toBytes(file), before)).toBe(true)
+    await (await page.openOn(file, true)).close()
+  })
+
+  test.each<[string, RawOptions]>([
+    ['a cache size', { 'l2-cache-size': '1M' }],
+    ['overlap checks', { 'overlap-check': 'all' }],
+    ['one overlap check', { 'overlap-check.inactive-l2': true }],
+  ])('an open with %s is refused', async (_, options) => {
+    const file = await page.fileOf(await imageBytes({ lazy: false, crashed: false }))
+    await expect(page.openOn(file, false, undefined, options)).rejects.toMatchObject({
+      code: 'EIO',
+      message: expect.stringMatching(MESSAGE),
+    })
+    await (await page.openOn(file, false, undefined, { 'cache-clean-interval': 1 })).close()
+  })
 
   test.each<[string, (disk: BlockNode) => Promise<unknown>]>([
     ['a check', (disk) => disk.check({ repair: 'all' })],

@@ -5,7 +5,7 @@ import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Image } from '../image/image.ts'
-import { readHeader, readTables } from '../image/read-header.ts'
+import { readHeader, readTables, requireSound } from '../image/read-header.ts'
 import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
 import { DataFileStore } from '../store/data-file-store.ts'
 import { ImageStore } from '../store/image-store.ts'
@@ -19,14 +19,14 @@ import { loadMaintenance } from './load-part.ts'
  */
 export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
   const file = await context.requireChild('file')
-  const header = await readHeader(file, context.checkMode)
-  refuseUnsupported(header, context)
+  const header = await readHeader(file, context.checkMode, loadMaintenance)
+  if (!context.readOnly && !context.checkMode) requireSound(header, context.nodeName)
   const { options } = context
   if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
     (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
-  const settings = resolveSettings(context, context.options, header, geometry)
+  const settings = await resolveSettings(context, header, geometry, loadMaintenance)
   const { l1, refcountTable } = await readTables(file, header)
   const dataFile = await openDataFile(context, header)
   const image = new Image({
@@ -40,7 +40,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     events: context.events,
     l1,
     refcountTable,
-    snapshotMetadata: async (of) => (await loadMaintenance()).loadSnapshotMetadata(of),
+    loadMaintenance,
   })
   const { backingFile, extensions } = header
   image.backing = await context.child(
@@ -50,14 +50,6 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
   image.renewCaches()
   return image
-}
-
-function refuseUnsupported(
-  header: Header,
-  { nodeName, readOnly, checkMode }: OpenContext<RuntimeOptions>,
-): void {
-  if ((header.incompatible & Incompatible.corrupt) !== 0n && !readOnly && !checkMode)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', { node: nodeName })
 }
 
 async function openDataFile(
@@ -85,14 +77,11 @@ async function openDataFile(
  */
 export async function becomeWritable(image: Image): Promise<void> {
   const { header } = image
-  if ((header.incompatible & Incompatible.corrupt) !== 0n)
-    throw new BlockError('EACCES', 'qcow2: Image is corrupt; cannot be opened read/write', {
-      node: image.settings.nodeName,
-    })
+  requireSound(header, image.settings.nodeName)
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
   const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
-  // Writes will need to know where the tables of snapshots are.
-  if (header.nbSnapshots > 0) await loadMaintenance()
+  // Writes will need to know where the tables of snapshots are; and the header may have to be written.
+  if (header.nbSnapshots > 0 || keptAutoclear(header) !== header.autoclear) await loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
   await repair?.repairDirty(image)
@@ -100,8 +89,8 @@ export async function becomeWritable(image: Image): Promise<void> {
 
 /** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
 async function clearAutoclear(image: Image): Promise<void> {
-  const { header } = image
-  const kept = header.autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
-  if (kept === header.autoclear) return
-  await image.headerWriter.rewrite({ autoclear: kept }, 'either is valid')
+  const autoclear = keptAutoclear(image.header)
+  if (autoclear !== image.header.autoclear) await image.headerWriter.rewrite({ autoclear }, 'either is valid')
 }
+
+const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps

@@ -4,7 +4,7 @@ import {
   BlockError,
   bool,
   integer,
-  isPowerOfTwo,
+  type OpenContext,
   type OptionType,
   type OptionValues,
   type RawOptions,
@@ -14,7 +14,7 @@ import {
 import { Compatible } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
-import { Metadata, OVERLAP_TEMPLATES } from '../format/metadata.ts'
+import { CACHED_METADATA, Metadata } from '../format/metadata.ts'
 import type { CacheSettings, ImageSettings } from '../image/image.ts'
 
 /** Whole seconds, up to C's `unsigned int`. */
@@ -46,6 +46,23 @@ const refcountReserve: OptionType<number> & { readonly default: number } = {
 /** Bytes: enough that flushes for this reason are rare, and too little to fill a disk. */
 const FREED_CLUSTERS = 16 * 2 ** 20
 
+type OverlapCheck = `overlapCheck.${keyof typeof Metadata}`
+
+/** Options whose code is loaded when one is given (chosen-settings.ts). */
+const rareOptions = {
+  /** Bytes: all metadata in memory, or each kind of tables; and a slice of L2 tables. */
+  cacheSize: size(),
+  l2CacheSize: size(),
+  l2CacheEntrySize: size(),
+  refcountCacheSize: size(),
+  /** Which structures are guarded against unintended writes: a template, and exceptions from it. */
+  overlapCheck: text(),
+  'overlapCheck.template': text(),
+  ...(Object.fromEntries(Object.keys(Metadata).map((name) => [`overlapCheck.${name}`, bool()])) as Readonly<
+    Record<OverlapCheck, OptionType<boolean>>
+  >),
+} as const
+
 /** The option table of the driver. No program prints it, so what the options do is said here: pages load the table. */
 export const runtimeOptions = {
   /** Postpone refcount updates. */
@@ -61,25 +78,9 @@ export const runtimeOptions = {
   'encrypt.format': text(),
   /** ID of the secret. */
   'encrypt.keySecret': text(),
-  /** Bytes: all metadata in memory, or each kind of tables; and a slice of L2 tables. */
-  cacheSize: size(),
-  l2CacheSize: size(),
-  l2CacheEntrySize: size(),
-  refcountCacheSize: size(),
   /** Seconds after which unused tables are dropped from memory. */
   cacheCleanInterval: cleanInterval,
-  /** Which structures are guarded against unintended writes: a template, and exceptions from it. */
-  overlapCheck: text(),
-  'overlapCheck.template': text(),
-  'overlapCheck.mainHeader': bool(),
-  'overlapCheck.activeL1': bool(),
-  'overlapCheck.activeL2': bool(),
-  'overlapCheck.refcountTable': bool(),
-  'overlapCheck.refcountBlock': bool(),
-  'overlapCheck.snapshotTable': bool(),
-  'overlapCheck.inactiveL1': bool(),
-  'overlapCheck.inactiveL2': bool(),
-  'overlapCheck.bitmapDirectory': bool(),
+  ...rareOptions,
 } as const
 
 /** Options that a reopen may change: all. */
@@ -117,128 +118,82 @@ const MIN_REFCOUNT_TABLES = 4
 const SLICE = 4096
 /** QEMU's default for `cache-clean-interval` on platforms that support it. */
 const CLEAN_INTERVAL = 600
-/** The largest number of cache slices, or of clusters of refcounts, that QEMU counts. */
-const INT_MAX = 2 ** 31 - 1
 
-const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
+/** Sizes in bytes. */
+export type CacheSizes = Omit<CacheSettings, 'cleanInterval'>
 
-/** Resolves the settings of an image. @throws BlockError EINVAL for sizes that contradict each other */
-export function resolveSettings(
-  context: Pick<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> & {
-    readonly unmap: boolean
-  },
-  options: RuntimeOptions,
+/** The code for options that are rarely given. See chosen-settings.ts. */
+export interface RareOptionsCode {
+  chosenCaches(
+    options: RuntimeOptions,
+    standard: CacheSizes,
+    allTables: number,
+    clusterSize: number,
+  ): CacheSizes
+  chosenOverlapCheck(options: RuntimeOptions): number
+}
+
+/**
+ * Resolves the settings of an image.
+ *
+ * @param loadRare loads the code for options that are rarely given
+ * @throws BlockError EINVAL as {@link mutableSettings}; EIO if the code cannot be loaded
+ */
+export async function resolveSettings(
+  { nodeName, filename, readOnly, checkMode, unmap, options }: OpenContext<RuntimeOptions>,
   header: Header,
   geometry: Geometry,
-): ImageSettings {
-  const { nodeName, filename, readOnly, checkMode } = context
-  return {
-    nodeName,
-    filename,
-    readOnly,
-    checkMode,
-    ...mutableSettings(options, header, geometry, context.unmap),
-  }
+  loadRare: () => Promise<RareOptionsCode>,
+): Promise<ImageSettings> {
+  const isRare = Object.keys(rareOptions).some((key) => options[key as keyof RuntimeOptions] !== undefined)
+  const rare = isRare ? await loadRare() : undefined
+  const mutable = mutableSettings(options, header, geometry, unmap, rare)
+  return { nodeName, filename, readOnly, checkMode, ...mutable }
 }
 
 /**
  * The settings that a reopen may change.
  *
+ * @param rare required if an option is given that needs it
  * @throws BlockError EINVAL for lazy refcounts in version 2, and values that contradict each other
  */
 export function mutableSettings(
   options: RuntimeOptions,
-  header: Header,
-  geometry: Geometry,
+  { compatible, version, size: diskSize }: Header,
+  { clusterSize, l2EntrySize }: Geometry,
   unmap: boolean,
-): Pick<
-  ImageSettings,
-  'caches' | 'lazyRefcounts' | 'refcountReserve' | 'freedClustersSize' | 'overlapCheck' | 'passDiscard'
-> {
-  const caches = cacheSettings(options, header, geometry)
-  const lazyRefcounts = options.lazyRefcounts ?? (header.compatible & Compatible.lazyRefcounts) !== 0n
-  if (lazyRefcounts && header.version < 3)
-    throw invalid('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level')
+  rare?: RareOptionsCode,
+): Omit<ImageSettings, 'nodeName' | 'filename' | 'readOnly' | 'checkMode'> {
+  const allTables = alignUp(Math.ceil(diskSize / clusterSize) * l2EntrySize, clusterSize)
+  const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
+  const standard = {
+    sliceSize: Math.min(clusterSize, SLICE),
+    l2CacheSize: Math.min(MAX_L2_CACHE, allTables),
+    refcountCacheSize: leastRefcounts,
+  }
+  const caches = rare?.chosenCaches(options, standard, allTables, clusterSize) ?? standard
+  const lazyRefcounts = options.lazyRefcounts ?? (compatible & Compatible.lazyRefcounts) !== 0n
+  if (lazyRefcounts && version < 3)
+    throw new BlockError(
+      'EINVAL',
+      'Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level',
+    )
   return {
-    caches,
+    // Sizes below the least are not refused, but raised to it.
+    caches: {
+      sliceSize: caches.sliceSize,
+      cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL,
+      l2CacheSize: Math.max(caches.l2CacheSize, MIN_L2_SLICES * caches.sliceSize),
+      refcountCacheSize: Math.max(caches.refcountCacheSize, leastRefcounts),
+    },
     lazyRefcounts,
     refcountReserve: options.refcountReserve,
     freedClustersSize: options.freedClustersSize,
-    overlapCheck: overlapClasses(options),
+    overlapCheck: rare?.chosenOverlapCheck(options) ?? CACHED_METADATA,
     passDiscard: {
       request: options.passDiscardRequest ?? unmap,
       snapshot: options.passDiscardSnapshot ?? true,
       other: options.passDiscardOther ?? false,
     },
   }
-}
-
-/** The classes of a template, switched on or off one by one. */
-function overlapClasses(options: RuntimeOptions): number {
-  const { overlapCheck: given, 'overlapCheck.template': template } = options
-  if (given !== undefined && template !== undefined && given !== template)
-    throw invalid(
-      `Conflicting values for qcow2 options 'overlap-check' ('${given}') and 'overlap-check.template' ('${template}')`,
-    )
-  const name = given ?? template ?? 'cached'
-  let classes = Object.hasOwn(OVERLAP_TEMPLATES, name) ? OVERLAP_TEMPLATES[name] : undefined
-  if (classes === undefined)
-    throw invalid(
-      `Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`,
-    )
-  for (const [key, bit] of Object.entries(Metadata) as [keyof typeof Metadata, number][]) {
-    const isOn = options[`overlapCheck.${key}`]
-    if (isOn !== undefined) classes = isOn ? classes | bit : classes & ~bit
-  }
-  return classes
-}
-
-function cacheSettings(options: RuntimeOptions, header: Header, geometry: Geometry): CacheSettings {
-  const { clusterSize } = geometry
-  const sizes = cacheSizes(options, header, geometry)
-  const sliceSize = options.l2CacheEntrySize ?? Math.min(clusterSize, SLICE)
-  if (!isPowerOfTwo(sliceSize) || sliceSize < 512 || sliceSize > clusterSize)
-    throw invalid(
-      `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`,
-    )
-  if (sizes.l2CacheSize / (options.l2CacheEntrySize ?? clusterSize) > INT_MAX)
-    throw invalid('L2 cache size too big')
-  if (sizes.refcountCacheSize / clusterSize > INT_MAX) throw invalid('Refcount cache size too big')
-  return {
-    sliceSize,
-    cleanInterval: options.cacheCleanInterval ?? CLEAN_INTERVAL,
-    l2CacheSize: Math.max(sizes.l2CacheSize, MIN_L2_SLICES * sliceSize),
-    refcountCacheSize: Math.max(sizes.refcountCacheSize, MIN_REFCOUNT_TABLES * clusterSize),
-  }
-}
-
-/**
- * QEMU's `read_cache_sizes`, in bytes: a total, its parts, or defaults (docs/qcow2-cache.txt). Smaller sizes
- * than the minimum are not refused, but raised to it.
- */
-function cacheSizes(
-  { cacheSize, l2CacheSize, refcountCacheSize }: RuntimeOptions,
-  header: Header,
-  { clusterSize, l2EntrySize }: Geometry,
-): Pick<CacheSettings, 'l2CacheSize' | 'refcountCacheSize'> {
-  const leastRefcounts = MIN_REFCOUNT_TABLES * clusterSize
-  // A cache larger than all L2 tables of the image would be of no use.
-  const allTables = alignUp(Math.ceil(header.size / clusterSize) * l2EntrySize, clusterSize)
-  if (cacheSize === undefined) {
-    return {
-      l2CacheSize: Math.min(l2CacheSize ?? MAX_L2_CACHE, allTables),
-      refcountCacheSize: refcountCacheSize ?? leastRefcounts,
-    }
-  }
-  if (l2CacheSize !== undefined && refcountCacheSize !== undefined)
-    throw invalid('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time')
-  if (l2CacheSize !== undefined && l2CacheSize > cacheSize)
-    throw invalid('l2-cache-size may not exceed cache-size')
-  if (refcountCacheSize !== undefined && refcountCacheSize > cacheSize)
-    throw invalid('refcount-cache-size may not exceed cache-size')
-  if (l2CacheSize !== undefined) return { l2CacheSize, refcountCacheSize: cacheSize - l2CacheSize }
-  if (refcountCacheSize !== undefined)
-    return { l2CacheSize: cacheSize - refcountCacheSize, refcountCacheSize }
-  const forTables = Math.min(allTables, Math.max(cacheSize - leastRefcounts, 0))
-  return { l2CacheSize: forTables, refcountCacheSize: cacheSize - forTables }
 }

@@ -83,15 +83,15 @@ async function addRefblock(image: Image, index: number): Promise<void> {
 
 /** Points a table entry at a block, on disk and in memory. */
 async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
-  const table = image.refcountTable
-  setRefblockOffset(table.view, index, offset)
+  const { view } = image.refcountTable
+  const write = (): Promise<void> =>
+    image.writeResident(image.refcountTable, image.header.refcountTableOffset, index * 8, 8)
+  setRefblockOffset(view, index, offset)
   try {
-    await image.roots.change('refcountTable', () =>
-      image.writeResident(table, image.header.refcountTableOffset, index * 8, 8),
-    )
+    await image.roots.change(write, write)
     image.overlaps.addRefblock(offset)
   } catch (error) {
-    setRefblockOffset(table.view, index, 0)
+    setRefblockOffset(view, index, 0)
     throw error
   }
 }

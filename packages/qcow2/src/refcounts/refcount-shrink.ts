@@ -23,7 +23,7 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
       unused.push(index)
   }
   if (unused.length === 0) return
-  const places = unused.map((index) => refblockOffset(image, index))
+  const offsets = unused.map((index) => refblockOffset(image, index))
   const { view, bytes } = image.refcountTable
   for (const index of unused) setRefblockOffset(view, index, 0)
   await image.file.debugEvent('reftable_update')
@@ -31,7 +31,7 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
   await image.flushFile()
   image.overlaps.forget()
   image.freeRuns.clear()
-  for (const [i, offset] of places.entries()) {
+  for (const [i, offset] of offsets.entries()) {
     image.refblocks.drop(offset, clusterSize)
     const cluster = offset / clusterSize
     // A block that held its own refcount needs no change.

@@ -12,7 +12,7 @@ export async function flushImage(image: Image): Promise<void> {
   const freed = await image.lock.run(async () => {
     const taken = image.frees.take()
     try {
-      await image.roots.writeUnsure()
+      await image.roots.rewriteUnsure()
       await writeCaches(image)
     } catch (error) {
       image.frees.putBack(taken)
@@ -34,7 +34,7 @@ export async function flushImage(image: Image): Promise<void> {
 /**
  * Brings everything to disk, including refcounts of freed or reserved clusters. No request may be in flight.
  */
-export async function settleImage(image: Image): Promise<void> {
+export async function quiesceImage(image: Image): Promise<void> {
   await flushImage(image)
   await image.lock.run(async () => {
     await applyFrees(image)

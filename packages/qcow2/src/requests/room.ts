@@ -8,7 +8,7 @@
  * fillTable; refcount-growth.ts).
  */
 import { isBlockError } from '@vmblock/block-core'
-import type { Image } from '../image/image.ts'
+import type { Image, MaintenanceCode } from '../image/image.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
 import { flushImage } from './flush.ts'
 
@@ -70,3 +70,13 @@ const relief = (image: Image): Promise<void> =>
 /** Whether an error means no space: on the file system, in a quota, or within the format's limits. */
 export const isForWantOfRoom = (error: unknown): boolean =>
   isBlockError(error, 'ENOSPC') || isBlockError(error, 'EDQUOT') || isBlockError(error, 'EFBIG')
+
+/**
+ * Loads the code that repeats a request that failed with `error`.
+ *
+ * @throws `error` if the code cannot be loaded
+ */
+export const rescue = (image: Image, error: unknown): Promise<MaintenanceCode> =>
+  image.loadMaintenance().catch(() => {
+    throw error
+  })

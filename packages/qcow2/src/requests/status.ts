@@ -31,8 +31,8 @@ export async function blockStatus(image: Image, offset: number, bytes: number): 
 
 function statusOf(image: Image, run: Run): BlockStatus {
   const { bytes } = run
-  const place = image.store.hostPlace(run.hostOffset)
-  const host = place ? { host: place } : {}
+  const location = image.store.locate(run.hostOffset)
+  const host = location ? { host: location } : {}
   switch (run.kind) {
     case SubclusterKind.normal:
       return { bytes, allocated: true, data: true, zero: false, ...host }

@@ -52,7 +52,7 @@ export async function updateEntries(
           const changed = change(entry, guest)
           if (!changed) continue
           // See remaps.ts.
-          if (image.hasDataFile || keepsPlace(entry, changed)) image.remaps.note()
+          if (image.hasDataFile || keepsHostCluster(entry, changed)) image.remaps.note()
           setEntry(image, table, index, changed)
           image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
         }
@@ -64,6 +64,6 @@ export async function updateEntries(
 }
 
 /** Whether an entry points at the same host cluster as before. */
-const keepsPlace = (before: L2Entry, after: L2Entry): boolean =>
+const keepsHostCluster = (before: L2Entry, after: L2Entry): boolean =>
   hostOffsetOf(after.hi, after.lo) !== 0 &&
   hostOffsetOf(after.hi, after.lo) === hostOffsetOf(before.hi, before.lo)

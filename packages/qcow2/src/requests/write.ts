@@ -10,7 +10,15 @@ import { sliceCoverage } from '../mapping/slices.ts'
 import { fillsFresh, writeReserved } from './cow.ts'
 import { abandon, link } from './link.ts'
 import { type Reserved, reserve } from './reserve.ts'
-import { hasFullCache, isCrammed, isForWantOfRoom, makeRoom, makeRoomInCaches, relieve } from './room.ts'
+import {
+  hasFullCache,
+  isCrammed,
+  isForWantOfRoom,
+  makeRoom,
+  makeRoomInCaches,
+  relieve,
+  rescue,
+} from './room.ts'
 
 /**
  * Writes `from` at guest `offset`.
@@ -41,7 +49,8 @@ export async function write(image: Image, offset: number, from: Uint8Array, trie
     image.requests.leave(epoch)
   }
   if (!isForWantOfRoom(failure)) throw failure
-  await image.writeAgain({ error: failure, released, tries }, offset, from)
+  const code = await rescue(image, failure)
+  await code.writeAgain(image, { error: failure, released, tries }, offset, from)
 }
 
 /** As {@link makeRoom}, for a write: an in-place one needs no room, and does not fail for lack of it. */

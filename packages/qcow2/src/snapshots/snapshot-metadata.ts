@@ -4,7 +4,7 @@ import { hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { type ClusterSet, clustersIn, type SnapshotMetadata } from '../image/cluster-set.ts'
 import type { Image } from '../image/image.ts'
-import { loadSnapshotPlaces } from './snapshots.ts'
+import { loadSnapshotRanges } from './snapshots.ts'
 
 /** Bytes of L1 tables of snapshots that are kept in memory for `overlap-check.inactive-l2`. */
 const MAX_INACTIVE_L1 = 32 * 2 ** 20
@@ -16,10 +16,10 @@ const MAX_INACTIVE_L1 = 32 * 2 ** 20
  * @throws BlockError EFBIG if there is too much of it, or the error of the file
  */
 export async function loadSnapshotMetadata(image: Image): Promise<SnapshotMetadata> {
-  const places = await loadSnapshotPlaces(image)
+  const ranges = await loadSnapshotRanges(image)
   const l2Clusters: ClusterSet[] = []
-  if ((image.settings.overlapCheck & Metadata.inactiveL2) === 0) return { ...places, l2Clusters }
-  const tables = new Map(places.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
+  if ((image.settings.overlapCheck & Metadata.inactiveL2) === 0) return { ...ranges, l2Clusters }
+  const tables = new Map(ranges.l1Tables.map((table) => [`${table.offset} ${table.bytes}`, table]))
   let total = 0
   for (const { offset, bytes } of tables.values()) {
     total += bytes
@@ -31,5 +31,5 @@ export async function loadSnapshotMetadata(image: Image): Promise<SnapshotMetada
     await image.file.read(offset, table)
     l2Clusters.push(clustersIn(viewOf(table), image.geometry.clusterSize, hostOffsetOf))
   }
-  return { ...places, l2Clusters }
+  return { ...ranges, l2Clusters }
 }

@@ -1,7 +1,7 @@
 /** Writes the snapshot table (block/qcow2-snapshot.c, qcow2_write_snapshots). */
 import { alignDown, alignUp, BlockError, divUp } from '@vmblock/block-core'
-import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/limits.ts'
-import type { HostRange } from '../format/places.ts'
+import type { HostRange } from '../format/host-range.ts'
+import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/rare-limits.ts'
 import { serializeSnapshotTable } from '../format/snapshot-layout.ts'
 import type { Image } from '../image/image.ts'
 import { beforeActivate } from '../image/write-order.ts'

@@ -1,13 +1,8 @@
 /** The snapshot table: internal snapshots, as the image file holds them. */
 import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core'
-import {
-  MAX_L1_BYTES,
-  MAX_SNAPSHOT_TABLE_BYTES,
-  MAX_SNAPSHOTS,
-  SNAPSHOT_ENTRY_BYTES,
-  validateTable,
-} from '../format/limits.ts'
-import type { HostRange, SnapshotPlaces } from '../format/places.ts'
+import type { HostRange, SnapshotRanges } from '../format/host-range.ts'
+import { MAX_L1_BYTES, MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
+import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/rare-limits.ts'
 import {
   clipSnapshot,
   MAX_SNAPSHOT_HEAD,
@@ -54,7 +49,7 @@ export const overhanging = (image: Image, message: string, count: number): Block
 
 /**
  * Reads the table piece by piece: it may have 64 MiB, and no caller needs all of it at once. The L1 tables
- * are not validated: see {@link loadSnapshotPlaces}.
+ * are not validated: see {@link loadSnapshotRanges}.
  *
  * During a repair that cuts the table (`snapshotTableLimit`), what is too much is left out instead of
  * refused.
@@ -174,7 +169,7 @@ export class TableRanges {
  * Finds the ranges that snapshots occupy, and makes sure that the L1 tables may be read. In check mode,
  * invalid ones are skipped: tables that do not exist need no protection from writes.
  */
-export async function loadSnapshotPlaces(image: Image): Promise<SnapshotPlaces> {
+export async function loadSnapshotRanges(image: Image): Promise<SnapshotRanges> {
   const table = new TableRanges(image)
   const l1Tables: HostRange[] = []
   for await (const piece of walkSnapshots(image)) {

@@ -23,8 +23,8 @@ vi.mock('./image-store.ts', async (original) => {
       cipher.writes++
       return super.write(host, cipher.isOn ? applied(from, guest!) : from)
     }
-    override hostPlace(host: number): ReturnType<InstanceType<typeof real.ImageStore>['hostPlace']> {
-      return cipher.isOn ? undefined : super.hostPlace(host)
+    override locate(host: number): ReturnType<InstanceType<typeof real.ImageStore>['locate']> {
+      return cipher.isOn ? undefined : super.locate(host)
     }
     override async allocate(guest: number, count: number) {
       const allocated = await super.allocate(guest, count)

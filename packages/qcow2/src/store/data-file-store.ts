@@ -25,7 +25,7 @@ export class DataFileStore implements ClusterStore {
   flush(): Promise<void> {
     return this.#file.flush()
   }
-  hostPlace(host: number): BlockStatus['host'] {
+  locate(host: number): BlockStatus['host'] {
     return { child: this.#file, offset: host }
   }
 

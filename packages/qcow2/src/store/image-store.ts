@@ -23,7 +23,7 @@ export class ImageStore implements ClusterStore {
   flush(): Promise<void> {
     return this.#image.file.flush()
   }
-  hostPlace(host: number): BlockStatus['host'] {
+  locate(host: number): BlockStatus['host'] {
     return { child: this.#image.file, offset: host }
   }
 

@@ -9,9 +9,10 @@ import {
   viewOf,
 } from '@vmblock/block-core'
 import { createRandom, type FaultScenario, type FaultyDisk, toBytes } from '@vmblock/block-core/testing'
-import { parseHeader } from '../format/header.ts'
+import type { Header } from '../format/header.ts'
 import { compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
 import { createImage, environment, findings, pattern } from './images.ts'
+import { headerIn } from './plain-header.ts'
 
 /** A scenario, and the steps that it must reach. */
 export interface Steps {
@@ -104,9 +105,9 @@ function fullRefcountTable(lazy: boolean): FaultScenario {
       const block = new Uint8Array(CLUSTER)
       // Clusters at the end are free, so that it does not grow at once.
       for (let entry = 0; entry < (index === 63 ? 40 : 64); entry++) viewOf(block).setUint32(entry * 8 + 4, 1)
-      const place = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
-      viewOf(table).setUint32(index * 8 + 4, place)
-      await disk.file.write(place, block)
+      const blockOffset = index === 0 ? viewOf(table).getUint32(4) : (first + index) * CLUSTER
+      viewOf(table).setUint32(index * 8 + 4, blockOffset)
+      await disk.file.write(blockOffset, block)
     }
     await disk.file.write(refcountTableOffset, table)
     return disk
@@ -296,10 +297,10 @@ export const STEPS: readonly Steps[] = [
   { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
 ]
 
-async function headerOf(file: BlockNode): Promise<ReturnType<typeof parseHeader>> {
+async function headerOf(file: BlockNode): Promise<Header> {
   const bytes = new Uint8Array(CLUSTER)
   await file.read(0, bytes)
-  return parseHeader(bytes, true)
+  return headerIn(bytes, true)
 }
 
 /** The first L2 table. */

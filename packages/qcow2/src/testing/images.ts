@@ -4,7 +4,7 @@ import {
   blkdebug,
   type CheckReport,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   memoryFromBytes,
   openNode,
@@ -16,15 +16,14 @@ import {
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '../driver.ts'
 import { loadMaintenance } from '../open/load-part.ts'
-import { createOptions } from '../options/create-options.ts'
 
 // Loaded once, here: no test may wait for it while it orders steps by turns of the event loop.
-const { createQcow2 } = await loadMaintenance()
+const { creation } = await loadMaintenance()
 
 /** The environment for test images: all drivers that they need, and no files of the host. */
 export const environment = {
   registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
-  host: denyHost,
+  resolver: denyFiles,
 }
 
 /** An empty disk in memory, which drops discarded data. */
@@ -34,7 +33,7 @@ export const emptyDisk = (): Promise<BlockNode> =>
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {
   const file = await emptyDisk()
-  await createQcow2({ file, dataFile, options: parseOptions(createOptions, options) })
+  await creation.create({ file, dataFile, options: parseOptions(creation.options, options) })
   return file
 }
 

@@ -1,6 +1,8 @@
 /** A header for tests that read and write headers without an image. */
 import { noExtensions } from '../format/extensions.ts'
-import type { Header } from '../format/header.ts'
+import { describeUnknown } from '../format/feature-names.ts'
+import { type Header, parseHeader } from '../format/header.ts'
+import { parseRareExtension } from '../format/rare-extensions.ts'
 
 /** Bytes of a cluster of {@link plainHeader}. */
 export const CLUSTER = 65536
@@ -27,3 +29,7 @@ export const plainHeader = (): Header => ({
   unknownFields: new Uint8Array(0),
   extensions: noExtensions(),
 })
+
+/** The header in bytes, as an open with all the code at hand reads it. */
+export const headerIn = (bytes: Uint8Array, checkMode = false): Promise<Header> =>
+  parseHeader(bytes, checkMode, async () => ({ describeUnknown, parseRareExtension }))

@@ -37,7 +37,7 @@ describe('a freed cluster', () => {
   const hostOf = async (node: BlockNode, offset: number): Promise<number | undefined> =>
     (await node.blockStatus(offset, 512)).host?.offset
 
-  test('is given to somebody else after a flush, not before', async () => {
+  test('is given to another write after a flush, not before', async () => {
     const node = await open(await createImage({ size: 2 ** 20 }))
     await node.write(0, pattern(65536))
     const host = await hostOf(node, 0)
@@ -154,7 +154,7 @@ const turns = async (): Promise<void> => {
   for (let i = 0; i < 200; i++) await Promise.resolve()
 }
 
-describe('a cluster that keeps its place while it is zeroed', () => {
+describe('a guest cluster that keeps its host cluster while it is zeroed', () => {
   const prepared = async () => {
     const { node: file, hold } = await holding(await createImage({ size: 2 ** 20 }))
     const node = await open(file)
@@ -162,7 +162,7 @@ describe('a cluster that keeps its place while it is zeroed', () => {
     return { node, hold }
   }
 
-  test('shows nobody what a write has put there that others do not see yet', async () => {
+  test('shows no reader what a write has put there that others do not see yet', async () => {
     const { node, hold } = await prepared()
     const reading = hold('read')
     const slow = bytesAt(node, 0, 512)

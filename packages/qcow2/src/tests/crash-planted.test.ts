@@ -25,15 +25,15 @@ vi.mock('../image/write-order.ts', async (original) => {
       planted.bug === bug ? Promise.resolve() : rule(...args)
   return {
     ...real,
-    beforeClean: unless('no settling', real.beforeClean),
+    beforeClean: unless('no quiescing', real.beforeClean),
   }
 })
 
 vi.mock('../requests/flush.ts', async (original) => {
   const real = await original<typeof import('../requests/flush.ts')>()
-  const settleImage: typeof real.settleImage = (image) =>
-    planted.bug === 'no settling' ? real.flushImage(image) : real.settleImage(image)
-  return { ...real, settleImage }
+  const quiesceImage: typeof real.quiesceImage = (image) =>
+    planted.bug === 'no quiescing' ? real.flushImage(image) : real.quiesceImage(image)
+  return { ...real, quiesceImage: quiesceImage }
 })
 
 vi.mock('../refcounts/allocate.ts', async (original) => {
@@ -156,7 +156,7 @@ const BUGS: readonly PlantedBug[] = [
     name: 'the dirty bit is cleared before refcounts are durable',
     rules: ['dirty bit', 'clean'],
     workload: alone('mixed', lazy, mixed),
-    plant: () => void Object.assign(planted, { bug: 'no settling' }),
+    plant: () => void Object.assign(planted, { bug: 'no quiescing' }),
   },
   {
     name: 'a repair clears the dirty bit before refcounts are durable',

@@ -149,7 +149,7 @@ describe('a check', () => {
   })
 })
 
-test('a rebuild of a full image looks at each cluster once to place its blocks', () => {
+test('a rebuild of a full image looks at each cluster once to allocate its blocks', () => {
   const looks = (blocks: number): number => {
     const refcounts = refcountAccess(4)
     const get = vi.fn((bytes: Uint8Array, index: number) => refcounts.get(bytes, index))
@@ -161,9 +161,9 @@ test('a rebuild of a full image looks at each cluster once to place its blocks',
     const references = new References(image, Number.MAX_SAFE_INTEGER)
     for (let cluster = 0; cluster < blocks * 256; cluster++) references.set(cluster, 1)
     get.mockClear()
-    const places = Array.from({ length: blocks }, (_, i) => references.allocate(1, i * 256))
-    expect(new Set(places).size).toBe(blocks)
-    expect(Math.min(...places)).toBe(blocks * 256)
+    const clusters = Array.from({ length: blocks }, (_, i) => references.allocate(1, i * 256))
+    expect(new Set(clusters).size).toBe(blocks)
+    expect(Math.min(...clusters)).toBe(blocks * 256)
     return get.mock.calls.length
   }
   expect(looks(10)).toBeLessThan(10 * 258)

@@ -12,7 +12,7 @@ import {
   copyNodes,
   DriverRegistry,
   defineDriver,
-  denyHost,
+  denyFiles,
   Job,
   type JobControl,
   memory,
@@ -82,7 +82,7 @@ interface Scene {
 
 const openOn = (traffic: Traffic, file: BlockNode, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(
-    { registry: new DriverRegistry([memory, qcow2, traffic.driver]), host: denyHost },
+    { registry: new DriverRegistry([memory, qcow2, traffic.driver]), resolver: denyFiles },
     { driver: 'qcow2', discard: 'unmap', file: { driver: 'traffic', file }, ...options },
   )
 
@@ -335,12 +335,12 @@ describe.each(Object.keys(SCENES))('%s', (name) => {
           (control) =>
             nodes.operation({
               ...control,
-              checkpoint(settle) {
+              checkpoint(drain) {
                 if (checkpoints++ === last) {
                   if (last % 2 === 0) abort.abort(reason)
                   else void job.cancel(reason)
                 }
-                return control.checkpoint(settle)
+                return control.checkpoint(drain)
               },
             }),
           { signal: abort.signal },

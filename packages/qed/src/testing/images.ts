@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   openNode,
   parseOptions,
@@ -10,7 +10,7 @@ import {
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
-import { createOptions, createQed } from '../create.ts'
+import { qedCreation } from '../create.ts'
 import { createQedDriver } from '../driver.ts'
 import type { QedClock } from '../idle-timer.ts'
 
@@ -38,12 +38,12 @@ export class TestClock implements QedClock {
 
 /** An empty disk in memory. */
 export const emptyDisk = (): Promise<BlockNode> =>
-  openNode({ registry: new DriverRegistry([memory]), host: denyHost }, { driver: 'memory' })
+  openNode({ registry: new DriverRegistry([memory]), resolver: denyFiles }, { driver: 'memory' })
 
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions): Promise<BlockNode> {
   const file = await emptyDisk()
-  await createQed({ file, options: parseOptions(createOptions, options) })
+  await qedCreation.create({ file, options: parseOptions(qedCreation.options, options) })
   return file
 }
 
@@ -60,7 +60,7 @@ export async function open(file: BlockNode, options: RawOptions = {}): Promise<O
   const clock = new TestClock()
   const registry = new DriverRegistry([memory, writeLog, createQedDriver({ clock })])
   const node = await openNode(
-    { registry, host: denyHost },
+    { registry, resolver: denyFiles },
     { driver: 'qed', discard: 'unmap', ...options, file: { driver: 'write-log', log, file } },
   )
   return { node, log, clock }

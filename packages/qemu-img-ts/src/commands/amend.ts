@@ -54,7 +54,7 @@ async function run(call: AmendCall): Promise<number> {
   if (options.format !== undefined && wantsHelp) {
     const driver = services.registry.find(options.format)
     if (!driver) throw new Failure(`Unknown file format '${options.format}'`)
-    output.print(helpText(driver))
+    output.print(await helpText(driver))
     return 0
   }
   // In QEMU, this subcommand alone does not point to the help here.
@@ -62,24 +62,25 @@ async function run(call: AmendCall): Promise<number> {
   const cache = requireCacheMode(options.cache, 'cache option')
   const { format, imageOpts } = options
   const node = await openImage(call, { name, format, imageOpts, cache, write: true })
-  if (wantsHelp) output.print(helpText(node.driver))
+  if (wantsHelp) output.print(await helpText(node.driver))
   else await amendNode(call, node, list, progress)
   return 0
 }
 
 /** The options that a format can change. @throws Failure */
-function amendTable({ name, amendOptions }: DriverFacts): OptionTable {
+async function amendTable({ name, amendOptions }: DriverFacts): Promise<OptionTable> {
   if (!amendOptions) throw new Failure(`Format driver '${name}' does not support option amendment`)
-  return amendOptions
+  return amendOptions()
 }
 
-const helpText = (driver: DriverFacts): string =>
-  `Amend options for '${driver.name}':\n${optionHelp(amendTable(driver))}`
+const helpText = async (driver: DriverFacts): Promise<string> =>
+  `Amend options for '${driver.name}':\n${optionHelp(await amendTable(driver))}`
 
 async function amendNode(call: AmendCall, node: BlockNode, list: string, progress: Progress): Promise<void> {
-  const { output } = call
-  const table = amendTable(node.driver)
-  const given = readAmendments(list, table, node.driver.createOptions ?? {}, output.warn)
+  const { output, services } = call
+  const table = await amendTable(node.driver)
+  const creation = await services.registry.get(node.driver.name).creation?.()
+  const given = readAmendments(list, table, creation?.options ?? {}, output.warn)
   const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
   progress.set(0)
   try {

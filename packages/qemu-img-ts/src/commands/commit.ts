@@ -12,7 +12,7 @@ import {
   skipFilters,
 } from '@vmblock/block-core'
 import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
-import { exactBytes, openImage, placeOf, requireCacheMode } from '../images/image.ts'
+import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { runJob } from '../kit/job.ts'
@@ -72,10 +72,10 @@ function refuseOwnFiles(top: BlockNode, base: BlockNode): void {
   const written = filesOf(base, true)
   for (let layer: BlockNode | undefined = top; layer; layer = backingOf(layer)) {
     if (skipFilters(layer) === base) continue
-    for (const [place, name] of filesOf(layer, true))
-      if (written.has(place))
+    for (const [identity, name] of filesOf(layer, true))
+      if (written.has(identity))
         throw new Failure(
-          `'${written.get(place)}' cannot be committed into: '${name}' of the chain is the same file`,
+          `'${written.get(identity)}' cannot be committed into: '${name}' of the chain is the same file`,
         )
   }
 }
@@ -136,14 +136,14 @@ async function isNamed(
   below: BlockNode,
   wanted: string,
 ): Promise<boolean> {
-  const place = placeOf(above)
+  const bottom = bottomFilename(above)
   const named = (await above.info()).backingFilename
-  const full = named === undefined ? undefined : resolveBackingFilename(place, named)
+  const full = named === undefined ? undefined : resolveBackingFilename(bottom, named)
   // The backing file is not the one in the header, or has no path: only names can be compared.
   if (full !== below.filename || [wanted, full].some(hasProtocol))
     return [named, full, below.filename].includes(wanted)
   const realPath = async (name: string): Promise<string> => (await call.services.realPath?.(name)) ?? name
-  return (await realPath(combinePaths(place, wanted))) === (await realPath(full))
+  return (await realPath(combinePaths(bottom, wanted))) === (await realPath(full))
 }
 
 const hasProtocol = (name: string): boolean => protocolOf(name) !== undefined

@@ -1,9 +1,9 @@
 /** `convert`: copies disks, one after the other, into a new or existing image. */
 import {
+  type AnyDriver,
   type BlockNode,
   backingOf,
   CopyMap,
-  type DriverFacts,
   guessFormat,
   messageOf,
   openNode,
@@ -126,7 +126,7 @@ async function run(call: ConvertCall): Promise<number> {
   const names = operands.slice(0, -1)
   const target = names.length > 0 ? operands.at(-1) : undefined
   if (options.list !== undefined && asksForHelp(options.list)) {
-    output.print(creationHelp(call.services, options.targetFormat ?? 'raw', target))
+    output.print(await creationHelp(call.services, options.targetFormat ?? 'raw', target))
     return 0
   }
   if (target === undefined) throw new Failure('Must specify image file name')
@@ -171,7 +171,7 @@ async function convertInto(
   refuseMissing(call, sources)
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
-  const image = options.noCreate ? undefined : planTarget(call, name, total)
+  const image = options.noCreate ? undefined : await planTarget(call, name, total)
   const backing = image ? image.given.get('backing_file')?.text : options.backing
   if (sources.length > 1 && backing !== undefined)
     throw new Failure(
@@ -201,7 +201,8 @@ async function convertInto(
   const minimum = options.sparse ?? MIN_SPARSE
   const discard = minimum > 0 && { extra: { discard: 'unmap' } }
   const target = await openImage(call, { ...request, write: true, ...discard })
-  if (options.compress && !target.can('writeCompressed')) throw noCompression(target.driver)
+  if (options.compress && !target.can('writeCompressed'))
+    throw await noCompression(call.services.registry.get(target.driver.name))
   if (target.size < total) throw new Failure('output file is smaller than input file')
   await refuseOtherFormat(call, name, target)
   const isNew = image !== undefined
@@ -260,7 +261,7 @@ async function refuseOwnFiles(
     const node = await openBriefly(call, { ...request, look: true }, quiet).catch(() => undefined)
     const written = node ? filesOf(node, true) : []
     await node?.close()
-    for (const [place, called] of written) if (files.has(place)) refuse(called, files.get(place)!)
+    for (const [identity, called] of written) if (files.has(identity)) refuse(called, files.get(identity)!)
     return
   }
   const names = [name, image.given.get('data_file')?.text]
@@ -298,25 +299,29 @@ function isZeroWhenNew(node: BlockNode): boolean {
 }
 
 /** The failure for a format that cannot compress: QEMU's words if it never can, ours if it will. */
-const noCompression = ({ name, createOptions = {} }: DriverFacts): Failure =>
+const noCompression = async ({ name, creation }: AnyDriver): Promise<Failure> =>
   new Failure(
-    'compression_type' in createOptions
+    'compression_type' in ((await creation?.())?.options ?? {})
       ? `Writing compressed clusters is not there yet: convert to ${name} without -c`
       : 'Compression not supported for this file format',
   )
 
 /** Plans the image to create, as large as the sources together. @throws Failure */
-function planTarget({ options, output, services }: ConvertCall, filename: string, total: number): NewImage {
+async function planTarget(
+  { options, output, services }: ConvertCall,
+  filename: string,
+  total: number,
+): Promise<NewImage> {
   const { targetFormat: format = 'raw', list, backing, backingFormat } = options
   const request = { filename, format, list, backing, backingFormat }
-  const image = planImage(services, request, output.warn)
+  const image = await planImage(services, request, output.warn)
   image.given.set('size', { text: String(total), number: BigInt(total) })
   const named = image.given.get('backing_file')?.text
   if (named === '') throw new Failure('Expected backing file name, got empty string')
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
-    if (!image.format.canCompress) throw noCompression(image.format)
+    if (!image.format.canCompress) throw await noCompression(image.format)
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

@@ -33,7 +33,7 @@ async function run(call: CreateCall): Promise<number> {
   const [filename, sizeText, ...more] = operands
   const formatName = options.format ?? 'raw'
   if (options.list !== undefined && asksForHelp(options.list)) {
-    output.print(creationHelp(call.services, formatName, filename))
+    output.print(await creationHelp(call.services, formatName, filename))
     return 0
   }
   if (filename === undefined) throw usageFailure('Expecting image file name')
@@ -58,7 +58,7 @@ async function createImage(
   const { options, output, environment, services } = call
   const { list, backing, backingFormat } = options
   const request = { filename, format: formatName, list, backing, backingFormat }
-  const plan = planImage(services, request, output.warn)
+  const plan = await planImage(services, request, output.warn)
   const { given, table, format } = plan
   if (size !== undefined) {
     if (given.has('size')) throw new Failure('The image size must be specified only once')

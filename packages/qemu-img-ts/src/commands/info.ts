@@ -9,7 +9,7 @@ import {
   type SnapshotInfo,
 } from '@vmblock/block-core'
 import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
-import { type ImageRequest, openBriefly, placeOf } from '../images/image.ts'
+import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
 
@@ -73,12 +73,16 @@ function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageReque
 }
 
 /** An environment that replaces backing and data files by empty disks: they do not matter here. */
-function alone(environment: OpenEnvironment): OpenEnvironment {
-  return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
+function withEmptyChildren(environment: OpenEnvironment): OpenEnvironment {
+  return { ...environment, resolver: { resolve: async () => ({ driver: 'null-co' }) } }
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {
-  const node = await openBriefly(call, { ...request, extra: { 'no-io': true } }, alone(call.environment))
+  const node = await openBriefly(
+    call,
+    { ...request, extra: { 'no-io': true } },
+    withEmptyChildren(call.environment),
+  )
   try {
     return await describe(node)
   } catch (error) {
@@ -127,7 +131,7 @@ async function snapshotsOf(node: BlockNode): Promise<readonly SnapshotInfo[]> {
 
 function fullName(node: BlockNode, name: string): { readonly 'full-backing-filename'?: string } {
   try {
-    const full = resolveBackingFilename(placeOf(node), name)
+    const full = resolveBackingFilename(bottomFilename(node), name)
     return full === undefined ? {} : { 'full-backing-filename': full }
   } catch {
     // A relative name in an image that has no name itself.

@@ -92,7 +92,7 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
     if (status.data || status.zero || missing || !backing) {
       const { host } = status
       // The offset in a protocol node is the offset in its file.
-      const isPlace = !host && status.allocated && node.driver.kind === 'protocol'
+      const holdsBytes = !host && status.allocated && node.driver.kind === 'protocol'
       return {
         start,
         length,
@@ -100,8 +100,8 @@ async function entryAt(top: BlockNode, start: number, bytes: number): Promise<Ma
         present: status.allocated,
         zero: status.zero || (missing && !status.data),
         data: status.data,
-        offset: isPlace ? start : host?.offset,
-        filename: isPlace ? node.filename : host?.child.filename,
+        offset: holdsBytes ? start : host?.offset,
+        filename: holdsBytes ? node.filename : host?.child.filename,
       }
     }
     node = skipFilters(backing)
@@ -137,9 +137,9 @@ function humanEntry(entry: MapEntry, output: Output): string {
 }
 
 function jsonEntry({ start, length, depth, present, zero, data, offset }: MapEntry): string {
-  const place = offset === undefined ? '' : `, "offset": ${offset}`
+  const offsetText = offset === undefined ? '' : `, "offset": ${offset}`
   return (
     `{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, ` +
-    `"zero": ${zero}, "data": ${data}${place}}`
+    `"zero": ${zero}, "data": ${data}${offsetText}}`
   )
 }

@@ -38,10 +38,10 @@ function keyOfAio(options: RawOptions, registry: DriverRegistry): string | undef
   }
 }
 
-/** Finds the option key in a tree of options. `isPlace`: a tree without a driver means a file of the host. */
-function below(tree: RawOptions, prefix: string, isPlace: boolean): string | undefined {
+/** Finds the option key in a tree of options. `isFile`: a tree without a driver means a file of the host. */
+function below(tree: RawOptions, prefix: string, isFile: boolean): string | undefined {
   const { driver, aio } = tree
-  if (driver === 'file' || (driver === undefined && isPlace))
+  if (driver === 'file' || (driver === undefined && isFile))
     return aio === undefined ? `${prefix}aio` : undefined
   for (const role of BELOW) {
     const child = tree[role]

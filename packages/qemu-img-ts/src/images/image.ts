@@ -111,7 +111,7 @@ function readImageOpts(text: string, warn: Warn): NodeOptions {
 }
 
 /** The name of the file at the bottom of a node, from which relative names in its header start. */
-export function placeOf(node: BlockNode): string {
+export function bottomFilename(node: BlockNode): string {
   let below = node
   while (below.file) below = below.file.node
   return below.driver.takesPaths ? pathName(below.filename) : below.filename

@@ -3,7 +3,8 @@ import {
   type AnyDriver,
   BlockError,
   type BlockNode,
-  type CreatedPlace,
+  type CreatedFile,
+  type Creation,
   isBlockError,
   type OpenEnvironment,
   type OptionTable,
@@ -31,44 +32,55 @@ export interface NewImageRequest {
 export interface NewImage {
   readonly filename: string
   readonly format: AnyDriver
+  readonly creation: Creation
   /** Options of the format, and of the protocol below it. */
   readonly table: OptionTable
   readonly given: Map<string, GivenOption>
 }
 
 /** The text of `-o help`. @throws Failure */
-export function creationHelp(services: Services, formatName: string, filename: string | undefined): string {
-  const format = findFormat(services, formatName)
+export async function creationHelp(
+  services: Services,
+  formatName: string,
+  filename: string | undefined,
+): Promise<string> {
+  const creation = await creationOf(findFormat(services, formatName))
   if (filename === undefined)
     return (
-      `Supported ${formatName} options:\n${optionHelp(ownOptions(format))}\n` +
+      `Supported ${formatName} options:\n${optionHelp(ownOptions(creation))}\n` +
       'The protocol level may support further options.\nSpecify the target filename to include those options.\n'
     )
-  return `Supported options:\n${optionHelp(tableOf(format, findMaker(services, filename)))}`
+  return `Supported options:\n${optionHelp(tableOf(creation, findMaker(services, filename)))}`
 }
 
 function findFormat({ registry }: Services, name: string): AnyDriver {
   const format = registry.find(name)
   if (!format) throw new Failure(`Unknown file format '${name}'`)
-  if (!format.createOptions) throw new Failure(`Format driver '${name}' does not support image creation`)
   return format
 }
 
+/** How a format makes images. @throws Failure if it cannot */
+async function creationOf(format: AnyDriver): Promise<Creation> {
+  const creation = await format.creation?.()
+  if (!creation) throw new Failure(`Format driver '${format.name}' does not support image creation`)
+  return creation
+}
+
 /** Options of a format, without those that it passes on to the protocol below. */
-const ownOptions = ({ createOptions }: AnyDriver): OptionTable =>
-  Object.fromEntries(Object.entries(createOptions ?? {}).filter(([, { isForPlace }]) => !isForPlace))
+const ownOptions = ({ options }: Creation): OptionTable =>
+  Object.fromEntries(Object.entries(options).filter(([, { isForFile }]) => !isForFile))
 
 /** Options of a format, then those of the protocol below; of equal names, the format's wins. */
-const tableOf = (format: AnyDriver, protocol: AnyDriver): OptionTable => ({
-  ...ownOptions(format),
-  ...protocol.placeOptions,
-  ...ownOptions(format),
+const tableOf = (creation: Creation, protocol: AnyDriver): OptionTable => ({
+  ...ownOptions(creation),
+  ...protocol.createFileOptions,
+  ...ownOptions(creation),
 })
 
 /** The protocol that creates a file of that name. @throws Failure */
 function findMaker(services: Services, filename: string): AnyDriver {
   const protocol = findProtocol(services, filename)
-  if (!protocol.createPlace)
+  if (!protocol.createFile)
     throw new Failure(`Protocol driver '${protocol.name}' does not support image creation`)
   return protocol
 }
@@ -80,12 +92,12 @@ function findProtocol({ registry }: Services, filename: string): AnyDriver {
 }
 
 /** Reads the options of a new image. @throws Failure, BlockError */
-export function planImage(services: Services, request: NewImageRequest, warn: Warn): NewImage {
+export async function planImage(services: Services, request: NewImageRequest, warn: Warn): Promise<NewImage> {
   const { filename, format: formatName, backing, backingFormat } = request
-  if (!services.registry.find(formatName)) throw new Failure(`Unknown file format '${formatName}'`)
-  findProtocol(services, filename)
   const format = findFormat(services, formatName)
-  const table = tableOf(format, findMaker(services, filename))
+  findProtocol(services, filename)
+  const creation = await creationOf(format)
+  const table = tableOf(creation, findMaker(services, filename))
   const given = readOptionList(request.list ?? '', table, warn)
   const setOldStyle = (name: string, text: string | undefined, what: string): void => {
     if (text === undefined) return
@@ -95,7 +107,7 @@ export function planImage(services: Services, request: NewImageRequest, warn: Wa
   }
   setOldStyle('backing_file', backing, 'Backing file')
   setOldStyle('backing_fmt', backingFormat, 'Backing file format')
-  return { filename, format, table, given }
+  return { filename, format, creation, table, given }
 }
 
 /** Removes the created files, but none that existed before. */
@@ -110,26 +122,23 @@ export type Undo = () => Promise<void>
  */
 export async function makeImage(
   environment: OpenEnvironment,
-  { filename, format, given }: NewImage,
+  { filename, creation, given }: NewImage,
 ): Promise<Undo> {
   // Options that the format does not know are for the protocol.
-  const [own, forPlace]: Record<string, unknown>[] = [{}, {}]
-  for (const [name, option] of given)
-    (name in format.createOptions! ? own : forPlace)![name] = optionValue(option)
-  const options = parseOptions(format.createOptions!, own!)
-  if (!format.create)
-    throw new BlockError('ENOTSUP', `Format driver '${format.name}' does not support image creation`)
+  const [own, forFile]: Record<string, unknown>[] = [{}, {}]
+  for (const [name, option] of given) (name in creation.options ? own : forFile)![name] = optionValue(option)
+  const options = parseOptions(creation.options, own!)
   const dataFilename = given.get('data_file')?.text
-  await format.checkCreate?.(options)
-  const made: (CreatedPlace | undefined)[] = []
+  await creation.check?.(options)
+  const made: (CreatedFile | undefined)[] = []
   const nodes: BlockNode[] = []
   const undo = async (): Promise<void> => {
-    for (const place of made.splice(0)) await place?.remove().catch(() => undefined)
+    for (const file of made.splice(0)) await file?.remove().catch(() => undefined)
   }
   const makeFile = async (name: string): Promise<BlockNode> => {
-    const place = filenameToOptions(environment.registry, name)
-    made.push(await createPlace(environment.registry.get(String(place['driver'])), place, forPlace!))
-    const node = await openNode(environment, place)
+    const named = filenameToOptions(environment.registry, name)
+    made.push(await createFile(environment.registry.get(String(named['driver'])), named, forFile!))
+    const node = await openNode(environment, named)
     nodes.push(node)
     return node
   }
@@ -141,7 +150,7 @@ export async function makeImage(
     let dataFile = dataFirst ? await makeFile(dataFilename) : undefined
     const file = await makeFile(filename)
     if (dataFilename !== undefined) dataFile ??= await makeFile(dataFilename)
-    await format.create({ file, dataFile, options })
+    await creation.create({ file, dataFile, options })
     for (const node of nodes.splice(0)) await node.close()
     return undo
   } catch (error) {
@@ -162,13 +171,13 @@ async function requireFree(environment: OpenEnvironment, name: string): Promise<
   }
 }
 
-async function createPlace(
+async function createFile(
   protocol: AnyDriver,
-  { driver: _, ...place }: RawOptions,
-  placeOptions: RawOptions,
-): Promise<CreatedPlace | undefined> {
-  if (!protocol.createPlace)
+  { driver: _, ...given }: RawOptions,
+  createOptions: RawOptions,
+): Promise<CreatedFile | undefined> {
+  if (!protocol.createFile)
     throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
-  const options = parseOptions(protocol.options ?? {}, place)
-  return protocol.createPlace(options, 0, 'off', parseOptions(protocol.placeOptions ?? {}, placeOptions))
+  const options = parseOptions(protocol.options ?? {}, given)
+  return protocol.createFile(options, 0, 'off', parseOptions(protocol.createFileOptions ?? {}, createOptions))
 }

@@ -63,7 +63,7 @@ describe('a loop of requests', () => {
     expect(flush).toMatchObject({ said: '0 1 2 3 F', failure: new Error('F') })
   })
 
-  it('tells a flush that nobody waited for from a request', async () => {
+  it('tells a flush that no caller waited for from a request', async () => {
     const { failure } = await record({ flushInterval: 4, drains: false }, (what) => what === 'F')
     expect(failure).toBeInstanceOf(FlushFailure)
     expect((failure as FlushFailure).cause).toEqual(new Error('F'))

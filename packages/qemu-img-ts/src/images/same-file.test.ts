@@ -95,7 +95,7 @@ describe('a target that is read from', () => {
     }
   })
 
-  it('is told from one that only has the name of another, and from one that is its own place', async () => {
+  it('is told from one that only has the name of another, and from one that is its own file', async () => {
     fs.copyFileSync(at('base'), at('copy'))
     for (const line of [
       'create -q -f qcow2 -b @top -F qcow2 @copy',

@@ -4,7 +4,7 @@
  */
 import { type BlockNode, type OpenEnvironment, openNode, resolveBackingFilename } from '@vmblock/block-core'
 import { filenameToOptions } from '@vmblock/cli'
-import { placeOf } from './image.ts'
+import { bottomFilename } from './image.ts'
 
 /** Names of files by their identity (`NodeOps.identity`). */
 export type Files = Map<string, string>
@@ -22,8 +22,11 @@ export function filesOf(node: BlockNode, written = false): Files {
 }
 
 /** Opens an image read-only, even if it is open elsewhere, without warnings. */
-const look = ({ registry, host }: OpenEnvironment, options: Record<string, unknown>): Promise<BlockNode> =>
-  openNode({ registry, host }, { ...options, 'read-only': true, 'force-share': true })
+const look = (
+  { registry, resolver }: OpenEnvironment,
+  options: Record<string, unknown>,
+): Promise<BlockNode> =>
+  openNode({ registry, resolver }, { ...options, 'read-only': true, 'force-share': true })
 
 /** The identity of the file that a name stands for. @returns undefined if there is none, or it is unknown */
 export async function identityOfName(
@@ -60,7 +63,9 @@ export async function filesOfChain(
     for (const [identity, below] of filesOf(node)) files.set(identity, below)
     const { backingFilename, backingFormat } = await node.info()
     ;[filename, driver] = [
-      backingFilename === undefined ? undefined : resolveBackingFilename(placeOf(node), backingFilename),
+      backingFilename === undefined
+        ? undefined
+        : resolveBackingFilename(bottomFilename(node), backingFilename),
       backingFormat,
     ]
     await node.close()

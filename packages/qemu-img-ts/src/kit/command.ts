@@ -1,5 +1,10 @@
 /** Subcommands as data: one parser reads every command line by their tables, and the help is made from them. */
-import { BlockError, type DriverRegistry, type OpenEnvironment, type OpenHost } from '@vmblock/block-core'
+import {
+  BlockError,
+  type DriverRegistry,
+  type ImageResolver,
+  type OpenEnvironment,
+} from '@vmblock/block-core'
 import {
   CommandLine,
   type CommandTable,
@@ -18,7 +23,7 @@ import {
 /** The services that the program needs. */
 export interface Services {
   readonly registry: DriverRegistry
-  readonly host: OpenHost
+  readonly resolver: ImageResolver
   /** Reads a file of the user. If absent, secrets cannot come from files. @throws with a POSIX `code` */
   readonly readFile?: (filename: string) => Promise<Uint8Array>
   /** Resolves links, `.` and `..`; undefined for a missing file. If absent, names are compared unresolved. */
@@ -87,7 +92,7 @@ export async function parseCommand(
   { name: command, options, lastIsOperand }: AnyCommand,
   words: readonly string[],
   output: Output,
-  { readFile = noFiles }: Pick<Services, 'readFile'>,
+  { readFile = refuseReading }: Pick<Services, 'readFile'>,
 ): Promise<Pick<Call, 'options' | 'operands'> | undefined> {
   const last = lastIsOperand ? words.slice(-1) : []
   const first = words.slice(0, words.length - last.length)
@@ -100,4 +105,5 @@ export async function parseCommand(
   return { options: line.options, operands: [...line.operands, ...last] }
 }
 
-const noFiles = (): Promise<never> => Promise.reject(new BlockError('ENOTSUP', 'files cannot be read here'))
+const refuseReading = (): Promise<never> =>
+  Promise.reject(new BlockError('ENOTSUP', 'files cannot be read here'))

@@ -59,7 +59,7 @@ describe('progress', () => {
     expect(bars(500)[2]).toHaveLength(17 + 3 + 50)
   })
 
-  it('is silent where it is not shown, but answers who asks, once', () => {
+  it('is silent where it is not shown, but answers a signal, once', () => {
     const { said, progress } = watched(false, 1)
     progress.set(0)
     progress.request()

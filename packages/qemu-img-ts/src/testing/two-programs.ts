@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { nodeEnvironment } from '@vmblock/cli'
+import { programEnvironment } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
 import { main } from '../main.ts'
 
@@ -20,7 +20,7 @@ export const hasQemu = (): boolean =>
 
 /** Services of a Node.js process. */
 export const nodeServices = (): Services => ({
-  ...nodeEnvironment({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
+  ...programEnvironment({ readText: (name) => fs.promises.readFile(name, 'utf8'), print: () => {} }),
   readFile: (name) => fs.promises.readFile(name),
   realPath: (name) => fs.promises.realpath(name).catch(() => undefined),
 })

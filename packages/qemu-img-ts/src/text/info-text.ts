@@ -55,14 +55,14 @@ function backingLines(info: ImageInfo, shown: (name: string) => string): string 
   const name = info['backing-filename']
   if (name === undefined) return ''
   const full = info['full-backing-filename']
-  const place =
+  const actual =
     full === undefined
       ? ' (cannot determine actual path)'
       : full === name
         ? ''
         : ` (actual path: ${shown(full)})`
   const format = info['backing-filename-format']
-  return `backing file: ${shown(name)}${place}\n${format === undefined ? '' : `backing file format: ${shown(format)}\n`}`
+  return `backing file: ${shown(name)}${actual}\n${format === undefined ? '' : `backing file format: ${shown(format)}\n`}`
 }
 
 /** The facts about a snapshot under QEMU's names. Its JSON has signed 64-bit numbers. */

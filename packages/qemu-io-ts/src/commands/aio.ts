@@ -82,7 +82,7 @@ export const aioFlush = defineCommand({
   wordCount: { min: 0, max: 0 },
 
   async run({ session }) {
-    await session.settle()
+    await session.drain()
     return 'ok'
   },
 })

@@ -3,7 +3,7 @@ import type { BlockNode, CACHE_MODES, CacheMode, OpenEnvironment } from '@vmbloc
 
 /** The services that opening images needs. */
 export interface ImageServices {
-  /** The drivers, and the `OpenHost` that resolves names in images. */
+  /** The drivers, and the `ImageResolver` that resolves names in images. */
   readonly environment: OpenEnvironment
 }
 

@@ -70,7 +70,7 @@ export class Session {
   /** Waits for the requests in flight, then closes the image, if any. @throws the error of closing it */
   async close(): Promise<void> {
     const image = this.#image
-    await this.settle()
+    await this.drain()
     this.#image = undefined
     await image?.close()
   }
@@ -135,7 +135,7 @@ export class Session {
   }
 
   /** Waits for all requests in flight. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     while (this.busy) await this.wait(Promise.all(this.#inFlight))
   }
 }

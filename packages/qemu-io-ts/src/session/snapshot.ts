@@ -1,5 +1,5 @@
 /** `-s`: a qcow2 overlay in memory, which takes the writes and is lost with the session. */
-import { type BlockNode, type OpenEnvironment, openNode, parseOptions } from '@vmblock/block-core'
+import { type BlockNode, formatImage, type OpenEnvironment, openNode } from '@vmblock/block-core'
 import type { CacheFlags } from './services.ts'
 
 /** How the overlay is opened. */
@@ -24,8 +24,7 @@ export async function openOverlay(
   const driver = environment.registry.get('qcow2')
   const file = await openNode(environment, { driver: 'memory' })
   try {
-    const options = parseOptions(driver.createOptions ?? {}, { size: base.size })
-    await driver.create?.({ file, options } as never)
+    await formatImage(driver, file, { size: base.size })
     const overlay = await openNode(environment, {
       driver: 'qcow2',
       file,

@@ -1,4 +1,4 @@
-/** Raw disks over an array of bytes, opened without a host, for the tests of this package. */
+/** Raw disks over an array of bytes, opened without a resolver, for the tests of this package. */
 import {
   type BlockNode,
   type DebugEvent,

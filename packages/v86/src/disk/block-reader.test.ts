@@ -1,7 +1,7 @@
 import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
-import { settle } from '../testing/slow-disk.ts'
+import { runMicrotasks } from '../testing/slow-disk.ts'
 import { BlockReader } from './block-reader.ts'
 
 const BLOCK = 512
@@ -29,7 +29,7 @@ function stage(cacheBlocks: number, readAhead = 0) {
   const reader = new BlockReader(source, { cacheSize: cacheBlocks * BLOCK, blockSize: BLOCK, readAhead })
   const end = async (error?: unknown): Promise<void> => {
     ends.shift()!(error)
-    await settle()
+    await runMicrotasks()
   }
   const read = async (offset: number, bytes: number): Promise<Uint8Array> => {
     const into = new Uint8Array(bytes)
@@ -77,7 +77,7 @@ describe('BlockReader', () => {
     expect(asked).toEqual(['0+1'])
   })
 
-  it('does not keep what was fetched before a write, nor give it to who asks after it', async () => {
+  it('does not keep what was fetched before a write, nor give it to a read after it', async () => {
     const { content, asked, reader, end } = stage(8)
     const early = new Uint8Array(512)
     const reading = reader.read(0, early)
@@ -146,7 +146,7 @@ describe('BlockReader', () => {
     expect(asked.length).toBe(40)
   })
 
-  it('does not ask again for less where a failure has nothing to do with the place, and tells each reader', async () => {
+  it('does not ask again for less where a failure has nothing to do with the offset, and tells each reader', async () => {
     const { asked, reader, end, read } = stage(8)
     const reads = [0, 1, 2].map((at) => reader.read(at, new Uint8Array(4)).catch((error: unknown) => error))
     await end(new BlockError('ETIMEDOUT', 'silence'))

@@ -2,7 +2,7 @@ import { BlockError } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { ManualClock } from '../testing/manual-clock.ts'
-import { firstDifference, SlowDisk, settle } from '../testing/slow-disk.ts'
+import { firstDifference, runMicrotasks, SlowDisk } from '../testing/slow-disk.ts'
 import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskEvents } from './disk-events.ts'
 import type { DiskOptions } from './disk-options.ts'
@@ -49,14 +49,14 @@ describe('what is durable', () => {
     const { slow, clock, disk, events } = stage({ flushInterval: 1000 })
     slow.isFast = true
     expect(disk.tryWrite(0, bytes(1))).toBe(true)
-    await settle()
+    await runMicrotasks()
     expect(slow.content[0]).toBe(1)
     expect([slow.durable[0], disk.isDirty]).toEqual([0, true])
     clock.advance(999)
-    await settle()
+    await runMicrotasks()
     expect(slow.durable[0]).toBe(0)
     clock.advance(1)
-    await settle()
+    await runMicrotasks()
     expect([slow.durable[0], disk.isDirty]).toEqual([1, false])
     expect(events).toEqual(['dirty true', 'dirty false', 'flushed'])
     expect(clock.isEmpty).toBe(true)
@@ -66,12 +66,12 @@ describe('what is durable', () => {
     const { slow, clock, disk } = stage({ durability: 'write-through' })
     expect(disk.tryWrite(0, bytes(1))).toBe(false)
     const write = watch(disk.writeAt(0, bytes(1)))
-    await settle()
+    await runMicrotasks()
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([write.is, slow.content[0], slow.durable[0]]).toEqual(['waits', 1, 0])
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([write.is, slow.durable[0]]).toEqual(['done', 1])
     expect([disk.isDirty, clock.isEmpty]).toEqual([false, true])
   })
@@ -80,13 +80,13 @@ describe('what is durable', () => {
     const { slow, disk } = stage({ flushInterval: 0 })
     void disk.writeAt(0, bytes(1))
     const flush = watch(disk.flush())
-    await settle()
+    await runMicrotasks()
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect(slow.pending[0]?.kind).toBe('flush')
     void disk.writeAt(1024, bytes(2))
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([flush.is, disk.isDirty, slow.durable[0], slow.durable[1024]]).toEqual(['done', true, 1, 0])
   })
 
@@ -107,10 +107,10 @@ describe('order', () => {
     void disk.writeAt(512, buffer)
     buffer.fill(0xee)
     const reading = read(disk, 512)
-    await settle()
+    await runMicrotasks()
     expect(slow.pending.map(({ kind }) => kind)).toEqual(['write'])
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     slow.pending[0]!.end()
     expect(await reading).toEqual(bytes(5))
   })
@@ -144,10 +144,10 @@ describe('memory', () => {
     expect(disk.tryWrite(2048, bytes(2))).toBe(true)
     expect(disk.tryWrite(4096, bytes(3))).toBe(false)
     const waiting = watch(disk.writeAt(4096, bytes(3)))
-    await settle()
+    await runMicrotasks()
     expect([waiting.is, disk.statistics.bytesPending]).toEqual(['waits', 1536])
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([waiting.is, disk.statistics.bytesPending]).toEqual(['done', 1024])
     expect(events).toEqual(['dirty true', 'full', 'room'])
   })
@@ -173,15 +173,15 @@ describe('failures', () => {
     await disk.writeAt(0, bytes(1))
     const waiting = watch(disk.writeAt(1024, bytes(2)))
     const guest = watch(disk.guestFlush())
-    await settle()
+    await runMicrotasks()
     expect([waiting.is, guest.is, disk.isStopped]).toEqual(['waits', 'waits', true])
     expect(await read(disk, 8192)).toEqual(bytes(0))
     clock.advance(100_000)
-    await settle()
+    await runMicrotasks()
     expect(events).toEqual(['dirty true', 'full', 'write failed, again', 'stop'])
     slow.failure = undefined
     disk.resume()
-    await settle()
+    await runMicrotasks()
     expect([waiting.is, guest.is, disk.isStopped]).toEqual(['done', 'done', false])
     expect([slow.durable[0], slow.durable[1024]]).toEqual([1, 2])
     expect(events.slice(4)).toEqual(['resume', 'room', 'dirty false', 'flushed'])
@@ -193,12 +193,12 @@ describe('failures', () => {
     slow.failure = (kind) => (kind === 'flush' ? full : undefined)
     await disk.writeAt(0, bytes(1))
     const guest = watch(disk.guestFlush())
-    await settle()
+    await runMicrotasks()
     expect([guest.is, disk.isStopped]).toEqual(['waits', true])
     await expect(disk.flush()).rejects.toThrow('no room')
     slow.failure = undefined
     disk.resume()
-    await settle()
+    await runMicrotasks()
     expect([guest.is, slow.durable[0]]).toEqual(['done', 1])
     expect(events.filter((event) => event === 'stop')).toHaveLength(2)
   })
@@ -210,21 +210,21 @@ describe('failures', () => {
     await disk.writeAt(0, bytes(1))
     // This write was accepted before the failure was known; later ones would only pile up.
     await disk.writeAt(1024, bytes(2))
-    await settle()
+    await runMicrotasks()
     await expect(disk.writeAt(2048, bytes(3))).rejects.toThrow('medium')
     expect(disk.tryWrite(2048, bytes(3))).toBe(false)
     await expect(disk.guestFlush()).rejects.toThrow('medium')
     await expect(disk.flush()).rejects.toThrow('medium')
     expect(disk.isStopped).toBe(false)
     clock.advance(1000)
-    await settle()
+    await runMicrotasks()
     expect(slow.content[0]).toBe(0)
     slow.failure = undefined
     clock.advance(1000)
-    await settle()
+    await runMicrotasks()
     expect(slow.content[0]).toBe(0)
     clock.advance(1000)
-    await settle()
+    await runMicrotasks()
     expect([slow.durable[0], slow.durable[1024], slow.durable[2048]]).toEqual([1, 2, 0])
     expect(events.filter((event) => event.startsWith('write'))).toHaveLength(4)
   })
@@ -234,7 +234,7 @@ describe('failures', () => {
     slow.isFast = true
     slow.failure = (kind) => (kind === 'write' ? eio : undefined)
     await disk.writeAt(0, bytes(1))
-    await settle()
+    await runMicrotasks()
     let refused = 0
     // Not adjacent, so each is a separate request.
     for (let i = 0; i < 60; i++)
@@ -247,7 +247,7 @@ describe('failures', () => {
     await disk.crash()
   })
 
-  it('a write that somebody waits for is told to have failed, and what was there shows again', async () => {
+  it('a write that a caller waits for is told to have failed, and what was there shows again', async () => {
     const { slow, disk } = stage({ durability: 'write-through' })
     slow.isFast = true
     await disk.writeAt(0, bytes(1))
@@ -269,7 +269,7 @@ describe('failures', () => {
     held.slow.isFast = true
     held.slow.failure = told.slow.failure
     const reading = read(held.disk, 0)
-    await settle()
+    await runMicrotasks()
     expect(held.events).toEqual(['read failed, again', 'stop'])
     held.slow.failure = undefined
     held.disk.resume()
@@ -282,7 +282,7 @@ describe('failures', () => {
     const quota = Object.assign(new Error('quota'), { name: 'QuotaExceededError' })
     slow.failure = () => new BlockError('EIO', 'could not write', { cause: quota })
     await disk.writeAt(0, bytes(1))
-    await settle()
+    await runMicrotasks()
     expect(disk.isStopped).toBe(true)
   })
 
@@ -334,7 +334,7 @@ describe('the ends', () => {
     slow.isFast = true
     slow.failure = (kind) => (kind === 'read' ? eio : undefined)
     const reading = watch(read(disk, 0))
-    await settle()
+    await runMicrotasks()
     await disk.close()
     expect([reading.is, disk.isOpen]).toEqual(['EIO', false])
   })
@@ -354,16 +354,16 @@ describe('the ends', () => {
     expect(said).toEqual(['limited', 'none', 'limited'])
   })
 
-  it('crash drops what is on its way, and everybody is told', async () => {
+  it('crash drops what is on its way, and all callers are told', async () => {
     const { slow, disk } = stage({ writeBuffer: 512, ownsNode: true })
     void disk.writeAt(0, bytes(1))
     const waiting = [watch(disk.writeAt(1024, bytes(2))), watch(disk.guestFlush()), watch(read(disk, 0))]
-    await settle()
+    await runMicrotasks()
     await disk.crash()
-    await settle()
+    await runMicrotasks()
     expect(waiting.map(({ is }) => is)).toEqual(['ECANCELED', 'ECANCELED', 'ECANCELED'])
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(slow.log.filter(({ kind }) => kind === 'write')).toHaveLength(1)
   })
 
@@ -372,13 +372,13 @@ describe('the ends', () => {
     void disk.writeAt(0, bytes(1))
     const reading = read(disk, 8192)
     const drained = watch(disk.drain())
-    await settle()
+    await runMicrotasks()
     slow.pending.find(({ kind }) => kind === 'write')!.end()
-    await settle()
+    await runMicrotasks()
     expect(drained.is).toBe('waits')
     slow.pending[0]!.end()
     await reading
-    await settle()
+    await runMicrotasks()
     expect([drained.is, slow.content[0], slow.durable[0]]).toEqual(['done', 1, 0])
   })
 })
@@ -468,7 +468,7 @@ describe('against an array of bytes', () => {
         default:
           for (let count = random.int(0, 4); count > 0; count--) {
             slow.step(random)
-            await settle()
+            await runMicrotasks()
           }
       }
     }

@@ -17,9 +17,9 @@ export class ReadAhead {
    * @returns the number of bytes after its end to read ahead
    */
   after(offset: number, bytes: number): number {
-    const goesOn = offset === this.#next
+    const isSequential = offset === this.#next
     this.#next = offset + bytes
-    this.#window = goesOn ? Math.min(Math.max(this.#window * 2, bytes * 2), this.#most) : 0
+    this.#window = isSequential ? Math.min(Math.max(this.#window * 2, bytes * 2), this.#most) : 0
     return this.#window
   }
 }

@@ -1,11 +1,11 @@
 /**
  * Other emulators: one that tries synchronous calls first, as WebAssembly ports do, and one with callbacks.
  */
-import { DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
+import { DriverRegistry, denyFiles, formatImage, memory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { describe, expect, it } from 'vitest'
-import { SlowDisk, settle } from '../testing/slow-disk.ts'
+import { runMicrotasks, SlowDisk } from '../testing/slow-disk.ts'
 import { EmulatorDisk } from './emulator-disk.ts'
 import { type SectorDevice, withCallbacks } from './sector-device.ts'
 
@@ -60,7 +60,7 @@ class ToyMachine {
 
 describe('a machine that asks synchronously', () => {
   it('runs on a qcow2 image, stops once for what is not in memory, and finds its data again', async () => {
-    const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
+    const environment = { registry: new DriverRegistry([memory, qcow2]), resolver: denyFiles }
     const file = await openNode(environment, { driver: 'memory' })
     await formatImage(qcow2, file, { size: '64M', lazyRefcounts: true })
     const disk = new EmulatorDisk(await openNode(environment, { driver: 'qcow2', file }), { ownsNode: true })
@@ -102,17 +102,17 @@ describe('a machine with callbacks', () => {
     const into = new Uint8Array(512)
     device.read(0, into, done('read'))
     device.discard(4, 2, done('discard'))
-    await settle()
+    await runMicrotasks()
     expect(told).toEqual(['write'])
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(told.slice(1).sort()).toEqual(['discard', 'flush', 'read', 'second write'])
     expect(into[0]).toBe(1)
     device.read(0, into, done('again'))
     expect(told.at(-1)).toBe('again')
     device.read(15, new Uint8Array(512), done('last'))
     device.read(8, new Uint8Array(512), done('given up'), AbortSignal.abort())
-    await settle()
+    await runMicrotasks()
     expect(told.slice(-2).sort()).toEqual(['given up: BlockError: the request was given up', 'last'])
   })
 })
@@ -139,7 +139,7 @@ describe('sectors', () => {
     abort.abort()
     await expect(reading).rejects.toMatchObject({ code: 'ECANCELED' })
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(into).toEqual(new Uint8Array(512))
     await disk.read(0, into, new AbortController().signal)
     expect(into).toEqual(slow.content.slice(0, 512))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { settle } from '../testing/slow-disk.ts'
+import { runMicrotasks } from '../testing/slow-disk.ts'
 import { type QueueTarget, type Verdict, WriteQueue } from './write-queue.ts'
 
 /** A queue whose target records requests, and ends them on demand. */
@@ -27,12 +27,12 @@ function stage(limit = 100, longest = 16) {
       queue.write(offset, new TextEncoder().encode(text), durable),
     async end() {
       ends.shift()!.resolve()
-      await settle()
+      await runMicrotasks()
     },
     async fail(as: Verdict) {
       verdict = as
       ends.shift()!.reject(new Error('failed'))
-      await settle()
+      await runMicrotasks()
     },
   }
 }
@@ -94,7 +94,7 @@ describe('WriteQueue', () => {
     expect(queue.room()).toBeUndefined()
     void write(10, 'bb')
     const room = watch(queue.room())
-    await settle()
+    await runMicrotasks()
     expect(room.is).toBe('waits')
     await end()
     expect(room.is).toBe('done')
@@ -118,7 +118,7 @@ describe('WriteQueue', () => {
     expect(again.is).toBe('done')
   })
 
-  it('drops what somebody waits for, tells him, and goes on', async () => {
+  it('drops what a caller waits for, tells the caller, and goes on', async () => {
     const { queue, sent, write, end, fail } = stage()
     const first = watch(write(0, 'a', true))
     const second = watch(write(50, 'b', true))
@@ -130,7 +130,7 @@ describe('WriteQueue', () => {
     expect(queue.isStopped).toBe(false)
   })
 
-  it('lets those in who wait for room when a failure is kept, but not when it holds', async () => {
+  it('lets writes in that wait for room when a failure is kept, but not when it holds', async () => {
     for (const verdict of ['keep', 'hold'] as const) {
       const { queue, write, fail } = stage(4, 4)
       void write(0, 'aaaa')
@@ -156,7 +156,7 @@ describe('WriteQueue', () => {
     expect(last.is).toBe('done')
   })
 
-  it('tells everybody when it is ended, and sends nothing more', async () => {
+  it('tells all callers when it is ended, and sends nothing more', async () => {
     const { queue, sent, write, end } = stage(1)
     void write(0, 'a')
     const durable = watch(write(50, 'b', true))
@@ -164,7 +164,7 @@ describe('WriteQueue', () => {
     const drained = watch(queue.drain())
     const behind = watch(queue.behind(0, 1))
     queue.kill(new Error('over'))
-    await settle()
+    await runMicrotasks()
     expect([durable.is, room.is, drained.is, behind.is]).toEqual(['failed', 'failed', 'failed', 'done'])
     await end()
     expect(sent).toEqual(['0:a'])

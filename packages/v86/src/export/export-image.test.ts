@@ -8,11 +8,11 @@ import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
 import type { V86Disk } from '../machine/v86-disk.ts'
-import { type NodeDiskSource, nodeEnvironment, v86Disk } from '../node.ts'
+import { type NodeJsDiskSource, nodeJsEnvironment, v86Disk } from '../node-js.ts'
 import { type ExportOptions, exportInto } from './export-image.ts'
 
 const SIZE = 4 * 2 ** 20
-const environment = nodeEnvironment()
+const environment = nodeJsEnvironment()
 const kit = { environment, imageDriver: qcow2 as AnyDriver }
 
 let directory: string
@@ -54,7 +54,7 @@ async function exported(disk: V86Disk, options: ExportOptions): Promise<Uint8Arr
   return bytesOf(file)
 }
 
-async function using<T>(source: NodeDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
+async function using<T>(source: NodeJsDiskSource, run: (disk: V86Disk) => Promise<T>): Promise<T> {
   const disk = await v86Disk(source)
   try {
     return await run(disk)

@@ -88,8 +88,8 @@ export async function exportToFile(
   }
   try {
     const handle = await folder.getFileHandle(unique, { create: true })
-    const place = { driver: 'opfs', filename: `${FOLDER}/${unique}`, ...(worker && { worker }) }
-    const node = await openNode(environment, place)
+    const options = { driver: 'opfs', filename: `${FOLDER}/${unique}`, ...(worker && { worker }) }
+    const node = await openNode(environment, options)
     try {
       await fill(node)
     } finally {

@@ -14,7 +14,7 @@ import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
 /** {@link V86DiskOptions}, and the environment to open a node in. */
 export interface V86OpenOptions extends V86DiskOptions {
-  /** The drivers, and the `OpenHost` of images. Needed to open a node: there is no global registry. */
+  /** The drivers, and the `ImageResolver` of images. Needed to open a node: there is no global registry. */
   readonly environment?: OpenEnvironment
 }
 

@@ -2,7 +2,7 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  denyHost,
+  denyFiles,
   memory,
   memoryFromBytes,
   openNode,
@@ -11,7 +11,7 @@ import { createRandom, nodeOf } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import type { DiskEvents } from '../disk/disk-events.ts'
 import { FakeDrive } from '../testing/fake-drive.ts'
-import { firstDifference, SlowDisk, settle } from '../testing/slow-disk.ts'
+import { firstDifference, runMicrotasks, SlowDisk } from '../testing/slow-disk.ts'
 import { V86Disk, type V86DiskOptions, type V86DriveLink } from './v86-disk.ts'
 import { v86Disk } from './v86-disk-of.ts'
 
@@ -81,7 +81,7 @@ describe('loading', () => {
 })
 
 describe('v86Disk', () => {
-  const environment = { registry: new DriverRegistry([memory]), host: denyHost }
+  const environment = { registry: new DriverRegistry([memory]), resolver: denyFiles }
 
   it('leaves a given node open, and closes one that it opened', async () => {
     const given = memoryFromBytes(bytes(1))
@@ -110,7 +110,7 @@ describe('requests', () => {
     drive.writeByPio(512, bytes(2))
     drive.writeByPio(0, bytes(3))
     const reading = drive.read(0, 1024)
-    await settle()
+    await runMicrotasks()
     slow.hurry()
     expect(await reading).toEqual(new Uint8Array([...bytes(3), ...bytes(2)]))
   })
@@ -131,36 +131,36 @@ describe('requests', () => {
     const { slow, drive } = stage({ writeBuffer: 512, cacheSize: 0 })
     let isDone = false
     void drive.writeByDma(0, bytes(1)).then(() => (isDone = true))
-    await settle()
+    await runMicrotasks()
     expect(isDone).toBe(true)
     const second = watch(drive.writeByDma(1024, bytes(2)))
-    await settle()
+    await runMicrotasks()
     expect(second.isDone).toBe(false)
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(second.isDone).toBe(true)
   })
 
   it('write-through: the answer comes when it is durable', async () => {
     const { slow, drive } = stage({ durability: 'write-through' })
     const write = watch(drive.writeByDma(0, bytes(1)))
-    await settle()
+    await runMicrotasks()
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([write.isDone, slow.pending[0]!.kind]).toEqual([false, 'flush'])
     slow.pending[0]!.end()
-    await settle()
+    await runMicrotasks()
     expect([write.isDone, slow.durable[0]]).toEqual([true, 1])
   })
 
   it('a write that was given up lands before the one that was tried again, and ends nothing', async () => {
     const { slow, drive } = stage({ durability: 'write-through' })
     const first = watch(drive.writeByDma(0, bytes(1)))
-    await settle()
+    await runMicrotasks()
     drive.reset()
     const second = watch(drive.writeByDma(0, bytes(2)))
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect([first.isDone, second.isDone, drive.spurious]).toEqual([false, true, 0])
     expect(slow.durable[0]).toBe(2)
   })
@@ -172,7 +172,7 @@ describe('requests', () => {
     disk.get(0, 512, () => answers++, { signal: abort.signal })
     abort.abort()
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(answers).toBe(0)
   })
 
@@ -192,13 +192,13 @@ describe('requests', () => {
     let answers = 0
     const ask = async (): Promise<void> => {
       disk.get(0, 512, () => answers++)
-      await settle()
+      await runMicrotasks()
       disk.set(0, bytes(1), () => answers++)
-      await settle()
+      await runMicrotasks()
       disk.get(SIZE, 512, () => answers++)
-      await settle()
+      await runMicrotasks()
       disk.set(-512, bytes(1), () => answers++)
-      await settle()
+      await runMicrotasks()
     }
     await ask()
     expect([answers, told]).toEqual([0, []])
@@ -223,7 +223,7 @@ describe('requests', () => {
         const state = watch(promise)
         for (let patience = random.int(0, 12); patience > 0 && !state.isDone; patience--) {
           slow.step(random)
-          await settle()
+          await runMicrotasks()
         }
         if (!state.isDone) drive.reset()
         return state.isDone
@@ -338,7 +338,7 @@ describe('states', () => {
     const reading = watch(drive.read(0, 512))
     disk.set_state(state)
     slow.hurry()
-    await settle()
+    await runMicrotasks()
     expect(reading.isDone).toBe(false)
   })
 })

@@ -136,7 +136,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     requireCallback(fn, 'fn')
     this.#giveUpWrite()
     const into = new Uint8Array(length)
-    if (withoutThrowing(() => this.tryRead(start, into))) {
+    if (falseOnError(() => this.tryRead(start, into))) {
       fn(into)
       return
     }
@@ -159,7 +159,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
   get_from_cache(start: number, length: number): Uint8Array | undefined {
     requireRequest(start, length)
     const into = new Uint8Array(length)
-    return withoutThrowing(() => this.tryRead(start, into)) ? into : undefined
+    return falseOnError(() => this.tryRead(start, into)) ? into : undefined
   }
 
   set(start: number, data: Bytes, fn: () => void): void {
@@ -167,7 +167,7 @@ export class V86Disk extends EmulatorDisk implements V86Buffer {
     requireRequest(start, bytes.length)
     requireCallback(fn, 'fn')
     this.#giveUpWrite()
-    if (withoutThrowing(() => this.tryWrite(start, bytes))) {
+    if (falseOnError(() => this.tryWrite(start, bytes))) {
       fn()
       return
     }
@@ -330,7 +330,7 @@ function requireRequest(start: number, length: number): void {
  * Calls `run`, with false for an exception: v86 calls from inside its machine, where an exception would end
  * it. The asynchronous call that follows rejects with the error.
  */
-function withoutThrowing(run: () => boolean): boolean {
+function falseOnError(run: () => boolean): boolean {
   try {
     return run()
   } catch {

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { denyHost, memoryFromBytes } from '@vmblock/block-core'
+import { denyFiles, memoryFromBytes } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { withCallbacks } from '../disk/sector-device.ts'
 import { exportInto } from '../export/export-image.ts'
@@ -9,7 +9,7 @@ import { insertCdrom, insertFloppy } from '../machine/removable.ts'
 import { saveState } from '../machine/save-state.ts'
 import { V86Disk } from '../machine/v86-disk.ts'
 import { v86Disk as diskOf } from '../machine/v86-disk-of.ts'
-import { v86Disk } from '../node.ts'
+import { v86Disk } from '../node-js.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: wrong types are the point
 type Anything = any
@@ -76,13 +76,13 @@ describe('options', () => {
     ['ownsNode', { ownsNode: 1 }],
     ['durability', { durability: 'writeback' }],
     ['clock', { clock: {} }],
-    ['host', { host: 'deny' }],
+    ['resolver', { resolver: 'deny' }],
   ])('%s is refused before anything is opened', async (word, options) => {
     await refused(() => v86Disk({ file: 'not there', size: '1M' }, options as Anything), word)
   })
 
   it('that are undefined are not there', async () => {
-    const options = { identity: undefined, host: denyHost, cacheSize: undefined } as Anything
+    const options = { identity: undefined, resolver: denyFiles, cacheSize: undefined } as Anything
     await (await v86Disk({ memory: 512 }, options)).close()
   })
 })

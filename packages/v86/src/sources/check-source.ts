@@ -7,10 +7,10 @@ import {
   bytesOf,
   type Check,
   expects,
+  type ImageResolver,
   isBlockNode,
   isCount,
   isPlain,
-  type OpenHost,
   requireCallback,
   requireCount,
   requireFlag,
@@ -21,8 +21,8 @@ import {
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import type { MemorySource } from './source.ts'
 
-/** The options that every place has. */
-const PLACE = { format: requireText, readOnly: requireFlag }
+/** The options that every source has. */
+const COMMON = { format: requireText, readOnly: requireFlag }
 const requireSize: Check = (value, name) => {
   if (typeof value !== 'string') requireCount(value, name)
 }
@@ -49,8 +49,8 @@ const memoryBytes = (value: unknown, name: string): Uint8Array =>
 export const contentOf = ({ memory }: MemorySource): Uint8Array | number =>
   isCount(memory) ? memory : memoryBytes(memory, 'memory')
 
-/** The options of each kind of place, by the key that names it. */
-const PLACES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
+/** The options of each kind of source, by the key that names it. */
+const SOURCES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   file: { file: requireUrl, size: requireSize },
   blob: {
     blob: expects('a Blob or File', (value) => typeof (value as Blob | undefined)?.slice === 'function'),
@@ -93,17 +93,17 @@ export function requireSource(source: unknown, what = 'source'): void {
   }
   // Options of a node whose driver is probed.
   if ('filename' in source) return
-  requirePlace(source, what)
+  requireImageSource(source, what)
 }
 
-function requirePlace(source: Readonly<Record<string, unknown>>, what: string): void {
-  const [kind, other] = Object.keys(PLACES).filter((key) => key in source)
+function requireImageSource(source: Readonly<Record<string, unknown>>, what: string): void {
+  const [kind, other] = Object.keys(SOURCES).filter((key) => key in source)
   if (kind === undefined && 'buffer' in source)
     throw notASource(`'${what}' has a buffer, as the images of v86 have: give { memory: buffer }`)
   if (kind === undefined) throw notASource(`'${what}' says of no place ({ ${keysOf(source)} })`)
   if (other !== undefined) throw notASource(`'${what}' is both ${kind} and ${other}`)
-  requireOptions(source, what, { ...PLACE, ...PLACES[kind] })
-  PLACES[kind]![kind]!(source[kind], kind)
+  requireOptions(source, what, { ...COMMON, ...SOURCES[kind] })
+  SOURCES[kind]![kind]!(source[kind], kind)
 }
 
 /** The first few keys of an object, for messages. */
@@ -111,7 +111,7 @@ const keysOf = (source: object): string => Object.keys(source).slice(0, 5).join(
 
 const requireOverlay: Check = (value, name) => {
   if (value === 'memory') return
-  if (isPlain(value)) requirePlace(value, name)
+  if (isPlain(value)) requireImageSource(value, name)
   else throw notASource(wrongValue(name, "a place, or 'memory'", value).message)
 }
 
@@ -123,11 +123,11 @@ export const requireDisk = expects('a disk of v86Disk', (value) => {
 
 /** The environment that nodes are opened in. */
 export const requireEnvironmentOption = expects(
-  '{ registry, host }',
-  (value) => isPlain(value) && 'registry' in value && 'host' in value,
+  '{ registry, resolver }',
+  (value) => isPlain(value) && 'registry' in value && 'resolver' in value,
 )
-/** An `OpenHost`, which decides what images may open. */
-export const requireHost = expects(
-  'a host, such as denyHost',
-  (value) => typeof (value as Partial<OpenHost> | undefined)?.resolve === 'function',
+/** An `ImageResolver`, which decides what images may open. */
+export const requireResolver = expects(
+  'a resolver, such as denyFiles',
+  (value) => typeof (value as Partial<ImageResolver> | undefined)?.resolve === 'function',
 )

@@ -3,7 +3,7 @@ import {
   type AnyDriver,
   BlockError,
   type BlockNode,
-  type CreatedPlace,
+  type CreatedFile,
   formatImage,
   isBlockNode,
   memoryFromBytes,
@@ -14,11 +14,11 @@ import {
   size,
 } from '@vmblock/block-core'
 import { requireSource } from './check-source.ts'
-import type { DiskSource, OverlaySource, PlaceOptions, PlaceSource } from './source.ts'
+import type { DiskSource, ImageSource, OverlaySource, SourceOptions } from './source.ts'
 
-/** A place that an entry can open: a file, a URL, a name in the browser's storage. */
-export interface OpenedPlace {
-  /** The node of the place's bytes: options, or an open node. */
+/** The file behind a source: a file, a URL, a name in the browser's storage. */
+export interface SourceFile {
+  /** The node of its bytes: options, or an open node. */
   readonly bytes: NodeOptions | BlockNode
   readonly readOnly: boolean
   /** The name of this base for the header of an overlay, for other programs. Absent, or undefined: none. */
@@ -30,16 +30,16 @@ export interface OpenedPlace {
    *
    * @returns an object that removes it again, if creating the image fails; undefined if it existed before
    */
-  create?(): Promise<CreatedPlace | undefined>
+  create?(): Promise<CreatedFile | undefined>
 }
 
-/** The parts that an entry provides: its drivers and its places. */
+/** The parts that an entry provides: its drivers and its sources. */
 export interface SourceKit {
   readonly environment: OpenEnvironment
   /** The driver of images that are created: qcow2. */
   readonly imageDriver: AnyDriver
-  /** Opens a place. @throws BlockError ENOTSUP for a place of another entry */
-  place(source: PlaceSource): OpenedPlace
+  /** The file behind a source. @throws BlockError ENOTSUP for a source of another entry */
+  fileOf(source: ImageSource): SourceFile
   /**
    * Checks the size of a disk, in bytes, before an image is created for it. Absent: any size is valid.
    * @throws BlockError
@@ -62,7 +62,7 @@ export interface OpenedSource {
   undo(): Promise<void>
 }
 
-const PLACES = ['file', 'blob', 'url', 'opfs', 'indexeddb', 'memory']
+const KEYS = ['file', 'blob', 'url', 'opfs', 'indexeddb', 'memory']
 
 /** Discards are passed on, and zeroes take no space: browsers count file sizes against the quota. */
 const SPARSE = { discard: 'unmap', 'detect-zeroes': 'unmap' }
@@ -95,26 +95,26 @@ async function optionsOf(
   made: Made,
 ): Promise<NodeOptions> {
   if (isOverlay(source)) return overlayOptions(kit, source, made)
-  if (isPlace(source)) return placeOptions(kit, source, made)
+  if (isImageSource(source)) return imageOptions(kit, source, made)
   return source
 }
 
 const isOverlay = (source: DiskSource): source is OverlaySource => 'overlay' in source && 'base' in source
 
 /** `{ driver, file }` are the options of a node: there `file` is a child. */
-const isPlace = (source: DiskSource): source is PlaceSource =>
-  !('driver' in source) && PLACES.some((key) => key in source)
+const isImageSource = (source: DiskSource): source is ImageSource =>
+  !('driver' in source) && KEYS.some((key) => key in source)
 
-async function placeOptions(kit: SourceKit, source: PlaceSource, made: Made): Promise<NodeOptions> {
-  const place = kit.place(source)
-  const { format, readOnly, size: given } = source as PlaceOptions
+async function imageOptions(kit: SourceKit, source: ImageSource, made: Made): Promise<NodeOptions> {
+  const file = kit.fileOf(source)
+  const { format, readOnly, size: given } = source as SourceOptions
   const bytes = bytesOf(kit, given)
-  if (bytes !== undefined && (await isMissing(place))) await makeImage(kit, place, { size: bytes }, made)
+  if (bytes !== undefined && (await isMissing(file))) await makeImage(kit, file, { size: bytes }, made)
   return {
     ...SPARSE,
     ...(format !== undefined && { driver: format }),
-    file: place.bytes,
-    'read-only': readOnly === true || place.readOnly,
+    file: file.bytes,
+    'read-only': readOnly === true || file.readOnly,
   }
 }
 
@@ -136,34 +136,34 @@ async function overlayOptions(
   const isInMemory = overlay === 'memory'
   const bytes = isInMemory ? undefined : bytesOf(kit, overlay.size)
   const backing = isBlockNode(base) ? base : await baseOptions(kit, base, made)
-  const place: OpenedPlace = isInMemory ? await inMemory(kit) : kit.place(overlay)
-  if (place.readOnly) throw new BlockError('EACCES', 'an overlay is written to, and its place is read-only')
-  if (await isMissing(place)) {
+  const file: SourceFile = isInMemory ? await inMemory(kit) : kit.fileOf(overlay)
+  if (file.readOnly) throw new BlockError('EACCES', 'an overlay is written to, and its place is read-only')
+  if (await isMissing(file)) {
     const node = isBlockNode(backing) ? backing : await openNode(kit.environment, backing)
     try {
       const wanted = bytes ?? node.size
       kit.checkSize?.(wanted)
-      const basePlace = !isBlockNode(base) && isPlace(base) ? kit.place(base) : undefined
-      const name = basePlace?.nameFrom?.(overlay)
+      const baseFile = !isBlockNode(base) && isImageSource(base) ? kit.fileOf(base) : undefined
+      const name = baseFile?.nameFrom?.(overlay)
       const named = name === undefined ? {} : { backingFile: name, backingFmt: node.driver.name }
-      await makeImage(kit, place, { size: wanted, ...named }, made)
+      await makeImage(kit, file, { size: wanted, ...named }, made)
     } finally {
       if (node !== backing) await node.close()
     }
   }
-  return { ...SPARSE, driver: kit.imageDriver.name, file: place.bytes, backing }
+  return { ...SPARSE, driver: kit.imageDriver.name, file: file.bytes, backing }
 }
 
 /** The options of a base, which is opened read-only. */
 async function baseOptions(
   kit: SourceKit,
-  base: PlaceSource | OverlaySource,
+  base: ImageSource | OverlaySource,
   made: Made,
 ): Promise<NodeOptions> {
   return { ...(await optionsOf(kit, base, made)), 'read-only': true }
 }
 
-async function inMemory({ environment }: SourceKit): Promise<OpenedPlace> {
+async function inMemory({ environment }: SourceKit): Promise<SourceFile> {
   return {
     bytes: await openNode(environment, { driver: 'memory' }),
     readOnly: false,
@@ -172,32 +172,32 @@ async function inMemory({ environment }: SourceKit): Promise<OpenedPlace> {
   }
 }
 
-const isMissing = async (place: OpenedPlace): Promise<boolean> =>
-  place.exists !== undefined && !(await place.exists())
+const isMissing = async (file: SourceFile): Promise<boolean> =>
+  file.exists !== undefined && !(await file.exists())
 
 /** Makes the image in memory, and writes it in one request: a page that dies leaves no partial image. */
 async function makeImage(
   { environment, imageDriver }: SourceKit,
-  place: OpenedPlace,
+  file: SourceFile,
   options: { readonly size: number } & NodeOptions,
   made: Made,
 ): Promise<void> {
-  if (!place.create) throw new BlockError('ENOTSUP', 'no image can be made in this place')
+  if (!file.create) throw new BlockError('ENOTSUP', 'no image can be made in this place')
   const draft = memoryFromBytes(new Uint8Array(0))
   await formatImage(imageDriver, draft, { lazyRefcounts: true, ...options })
   const content = new Uint8Array(draft.size)
   await draft.read(0, content)
-  const created = await place.create()
+  const created = await file.create()
   // A file that existed was empty, and is emptied again.
-  made.push(created ? () => created.remove() : async () => void (await place.create!()))
-  const node = isBlockNode(place.bytes) ? place.bytes : await openNode(environment, place.bytes)
+  made.push(created ? () => created.remove() : async () => void (await file.create!()))
+  const node = isBlockNode(file.bytes) ? file.bytes : await openNode(environment, file.bytes)
   try {
     await node.write(0, content)
     await node.flush()
   } catch (error) {
     // Closing would try the failed writes again.
-    if (node !== place.bytes) await node.crash()
+    if (node !== file.bytes) await node.crash()
     throw error
   }
-  if (node !== place.bytes) await node.close()
+  if (node !== file.bytes) await node.close()
 }

@@ -1,5 +1,5 @@
 /**
- * The sources of a disk. An open node, or the options of one, need nothing else; places (a file, a URL) need
+ * The sources of a disk. An open node, or the options of one, need nothing else; files and URLs need
  * the entry with their drivers: `@vmblock/v86/node`, `@vmblock/v86/browser`.
  */
 import type { BlockNode, Bytes, NodeOptions, WorkerLike } from '@vmblock/block-core'
@@ -7,31 +7,31 @@ import type { BlockNode, Bytes, NodeOptions, WorkerLike } from '@vmblock/block-c
 /** Makes a worker of `@vmblock/v86/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL
 
-/** Options of a place, besides its location. */
-export interface PlaceOptions {
+/** Options of a source that holds an image, besides where it is. */
+export interface SourceOptions {
   /**
    * The format of the image: `raw`, `qcow2`, `qed`. Default: probed; then a raw image refuses writes that
    * would make it look like another format.
    */
   readonly format?: string
-  /** Default: no, if the place is writable. */
+  /** Default: no, if the source is writable. */
   readonly readOnly?: boolean
-  /** Creates a missing image: qcow2, of this size, in bytes or as `'2G'`. Only in writable places. */
+  /** Creates a missing image: qcow2, of this size, in bytes or as `'2G'`. Only in writable sources. */
   readonly size?: number | string
 }
 
 /** A path of the file system, or a `file:` URL of one; colons in a path are part of it. Node.js only. */
-export interface FileSource extends PlaceOptions {
+export interface FileSource extends SourceOptions {
   readonly file: string | URL
 }
 
 /** A `File` or `Blob` that the user picked. Read-only. */
-export interface BlobSource extends Omit<PlaceOptions, 'size'> {
+export interface BlobSource extends Omit<SourceOptions, 'size'> {
   readonly blob: Blob
 }
 
 /** A file on a web server that answers range requests. Read-only. */
-export interface UrlSource extends Omit<PlaceOptions, 'size'> {
+export interface UrlSource extends Omit<SourceOptions, 'size'> {
   readonly url: string | URL
   /** Bytes to read ahead for a sequential reader. Default: 1 MiB. */
   readonly readAhead?: number
@@ -48,7 +48,7 @@ export interface UrlSource extends Omit<PlaceOptions, 'size'> {
 }
 
 /** A file of the origin private file system, by its path there. Browsers only. */
-export interface OpfsSource extends PlaceOptions {
+export interface OpfsSource extends SourceOptions {
   readonly opfs: string
   /** Milliseconds to wait for another tab to close the file. Default: 2000. */
   readonly lockTimeout?: number
@@ -59,19 +59,19 @@ export interface OpfsSource extends PlaceOptions {
 }
 
 /** A disk in the browser's database, by its name, if there is no OPFS. Browsers only. */
-export interface IndexedDbSource extends PlaceOptions {
+export interface IndexedDbSource extends SourceOptions {
   readonly indexeddb: string
   /** Milliseconds to wait for another tab to close the disk. Default: 2000. */
   readonly lockTimeout?: number
 }
 
 /** Bytes in memory, or the size of an empty disk. Lost when the page or process ends. */
-export interface MemorySource extends Omit<PlaceOptions, 'size'> {
+export interface MemorySource extends Omit<SourceOptions, 'size'> {
   readonly memory: Bytes | number
 }
 
-/** A place that holds an image. */
-export type PlaceSource = FileSource | BlobSource | UrlSource | OpfsSource | IndexedDbSource | MemorySource
+/** A source that holds an image. */
+export type ImageSource = FileSource | BlobSource | UrlSource | OpfsSource | IndexedDbSource | MemorySource
 
 /**
  * Two disks as one: writes go to `overlay`, a qcow2 image that is created if it does not exist; unwritten
@@ -80,8 +80,8 @@ export type PlaceSource = FileSource | BlobSource | UrlSource | OpfsSource | Ind
 export interface OverlaySource {
   /** `memory`: writes are lost when the page or process ends. */
   readonly overlay: FileSource | OpfsSource | IndexedDbSource | 'memory'
-  readonly base: PlaceSource | OverlaySource | BlockNode
+  readonly base: ImageSource | OverlaySource | BlockNode
 }
 
 /** All sources of a disk. */
-export type DiskSource = PlaceSource | OverlaySource | BlockNode | NodeOptions
+export type DiskSource = ImageSource | OverlaySource | BlockNode | NodeOptions

@@ -99,7 +99,7 @@ export class SlowDisk {
 }
 
 /** Runs all microtasks that wait for nothing else. */
-export async function settle(): Promise<void> {
+export async function runMicrotasks(): Promise<void> {
   for (let turn = 0; turn < 30; turn++) await Promise.resolve()
 }
 

@@ -30,7 +30,7 @@ function read(bytes: Uint8Array, at: number, width: Width, little: boolean): big
 }
 
 /** An offset for a word: often in the header, seldom in zeroes. */
-function placeFor(bytes: Uint8Array, width: Width, random: Random): number {
+function offsetFor(bytes: Uint8Array, width: Width, random: Random): number {
   const end = Math.floor((random.chance(0.3) ? Math.min(256, bytes.length) : bytes.length) / width)
   for (let tries = 0; ; tries++) {
     const at = random.int(0, end) * width
@@ -41,16 +41,16 @@ function placeFor(bytes: Uint8Array, width: Width, random: Random): number {
 /** Ways to change an array of at least 16 bytes in place. */
 const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantry: Pantry) => void)[] = [
   (bytes, _, random) => {
-    bytes[placeFor(bytes, 1, random)]! ^= 1 << random.int(0, 8)
+    bytes[offsetFor(bytes, 1, random)]! ^= 1 << random.int(0, 8)
   },
   (bytes, little, random, { numbers }) => {
     const width = random.pick(WIDTHS)
     const value = random.pick(random.chance(0.5) ? numbers : WORDS)
-    write(bytes, placeFor(bytes, width, random), width, value, little)
+    write(bytes, offsetFor(bytes, width, random), width, value, little)
   },
   (bytes, little, random) => {
     const width = random.pick(WIDTHS)
-    const at = placeFor(bytes, width, random)
+    const at = offsetFor(bytes, width, random)
     const step = BigInt(random.int(-16, 17)) * random.pick([1n, 1n, 8n, 512n])
     write(bytes, at, width, read(bytes, at, width, little) + step, little)
   },
@@ -59,8 +59,8 @@ const WAYS: readonly ((bytes: Uint8Array, little: boolean, random: Random, pantr
     const from = random.chance(0.7) ? bytes : pantry.other()
     const width = random.pick([4, 8] as const)
     if (from.length < 16) return
-    const value = read(from, placeFor(from, width, random), width, little)
-    write(bytes, placeFor(bytes, width, random), width, value, little)
+    const value = read(from, offsetFor(from, width, random), width, little)
+    write(bytes, offsetFor(bytes, width, random), width, value, little)
   },
   (bytes, _, random, pantry) => {
     const from = random.chance(0.5) ? bytes : pantry.other()

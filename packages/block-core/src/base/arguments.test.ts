@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest'
 import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { chainStatus, isAllocatedAbove } from '../graph/block-status.ts'
-import { unshareWrites } from '../graph/permissions.ts'
 import { commitNode } from '../jobs/commit.ts'
 import { copyNodes } from '../jobs/copy.ts'
 import { CopyMap } from '../jobs/copy-map.ts'
@@ -174,7 +174,7 @@ describe('options', () => {
     ['top', () => commitNode({} as Anything)],
     ['makeEmpty', (node) => commitNode(node, { makeEmpty: 'no' } as Anything)],
     ['rate', (node) => commitNode(node, { rate: -1 })],
-    ['node', () => unshareWrites({} as Anything)],
+    ['permissions', (node) => setPermissions(node, { taken: 16 })],
     ['base', (node) => chainStatus(node, 0, 5, {} as Anything)],
     ['file', () => formatImage(memory, {} as Anything, {})],
     ['options', (node) => formatImage(memory, node, undefined as Anything)],

@@ -3,8 +3,6 @@
 /** Common options, parsed. */
 export interface NodeConfig {
   readonly readOnly: boolean
-  /** `cache.writeback`: off makes every user write durable before it completes. */
-  readonly writeCache: boolean
   /** `cache.direct`: bypass the page cache of the host system. */
   readonly direct: boolean
   /** `cache.no-flush`: never flush to the disk (fast, and loses data on power failure). */
@@ -14,23 +12,22 @@ export interface NodeConfig {
   readonly detectZeroes: 'off' | 'on' | 'unmap'
   readonly checkMode: boolean
   readonly noIo: boolean
-  /** Opened for its parents, and closed with the last of them. */
-  readonly ownedByParents: boolean
+  /** Closed once neither other nodes nor handles use it: what `openNode` opens, the children included. */
+  readonly closesUnused: boolean
   /** The options the user gave, for `reopen` and for messages. */
   readonly explicit: Readonly<Record<string, unknown>>
 }
 
-/** A writable, unmapping node in writeback mode, that outlives its parents. */
+/** A writable, unmapping node that outlives its parents. */
 export const PLAIN_CONFIG: NodeConfig = {
   readOnly: false,
-  writeCache: true,
   direct: false,
   noFlush: false,
   unmap: true,
   detectZeroes: 'off',
   checkMode: false,
   noIo: false,
-  ownedByParents: false,
+  closesUnused: false,
   explicit: {},
 }
 

@@ -80,7 +80,8 @@ export interface BlockNode extends EventSource<NodeEvents> {
    */
   read(offset: number, into: Bytes): Promise<void>
   /**
-   * Writes `from` at `offset`. On a write-through node, or with `fua`, it is durable when the promise resolves.
+   * Writes `from` at `offset`. With `fua`, or through a handle whose write cache is off, it is durable when the promise
+   * resolves.
    *
    * @throws BlockError EINVAL for arguments of other types, EIO outside the node, EPERM when read-only, ENOMEDIUM when
    *   closed, ECANCELED

@@ -16,12 +16,14 @@ import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from '../contract/reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { registerNode } from '../graph/known-nodes.ts'
 import type { LinkedNode, NodeUser } from '../graph/links.ts'
-import { closedError, isFailure } from '../graph/node-errors.ts'
+import { closedError, isFailure, readOnlyError } from '../graph/node-errors.ts'
 import { INSPECT, nodeText } from '../graph/node-text.ts'
+import { updatePermissions } from '../graph/permissions.ts'
 import type { ErrorPolicy, TakenAction } from './error-policy.ts'
 import type { LatencyBoundaries, RequestWatch } from './request-watch.ts'
 import { counters, type DiskStatistics, REQUEST_KINDS, type RequestKind } from './statistics.ts'
@@ -29,10 +31,10 @@ import { counters, type DiskStatistics, REQUEST_KINDS, type RequestKind } from '
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadWatch = loadOnce('error policies and latencies', () => import('./request-watch.ts'))
 
-/** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
 /** Until another policy is set. */
 const REPORT_ALL: ErrorPolicy = { read: 'report', write: 'report' }
 
+/** Events of the root that a handle passes on. `io-error` is not among them: the handle tells of its own requests. */
 const PASSED_ON = ['resize', 'corrupt', 'repair', 'warn', 'close'] as const satisfies (keyof NodeEvents)[]
 
 /** Turns of the microtask queue that a result takes at most from the root to the caller of the handle. */
@@ -52,17 +54,27 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   /** End what this handle hears of the root. */
   #ends: readonly (() => void)[] = []
   readonly #user: NodeUser
+  /**
+   * Whether writes are complete before they are durable; off: each is durable when it completes. It concerns this handle
+   * alone, and writes that begin from now on.
+   */
+  writeCache: boolean
   /** What listens to changes of the root, whatever node that is, with the end of each observation. */
   readonly #observations = new Set<{ readonly observer: ChangeObserver; end: () => void }>()
 
-  constructor(root: LinkedNode) {
+  constructor(root: LinkedNode, writeCache = true) {
     super()
     this.#root = root
+    this.writeCache = writeCache
     registerNode(this, () => this.#root)
+    // It shares everything, as the users of QEMU's programs do.
     this.#user = {
-      writeCache: root.config.writeCache,
+      handle: this,
+      taken: PERMISSION.consistentRead | PERMISSION.write,
+      shared: ALL_PERMISSIONS,
+      node: root,
       hold: () => this.#hold(),
-      moveTo: (node) => {
+      replace: (node) => {
         this.#leave()
         this.#enter(node)
       },
@@ -160,7 +172,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     return this.#root.config
   }
   get readOnly(): boolean {
-    return this.#root.readOnly
+    return this.#root.readOnly || !this.#mayWrite
   }
   get growable(): boolean {
     return this.#root.growable
@@ -189,33 +201,41 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
 
   write(offset: number, from: Bytes, flags?: WriteFlags): Promise<void> {
     const root = this.#root
-    if (this.#held || this.#watch || this.#isClosed || root.heldWrites || !(from instanceof Uint8Array))
-      return this.#request('write', offset, lengthOf(from), (node) => node.write(offset, from, flags))
+    if (this.#held || this.#watch || !this.#mayWrite || root.heldWrites || !(from instanceof Uint8Array))
+      return this.#request('write', offset, lengthOf(from), (node) =>
+        node.write(offset, from, this.#flags(flags)),
+      )
     const { write } = this.#counts
     write.requests++
     write.bytes += from.length
-    return root.write(offset, from, flags).then(undefined, (error) => this.#fail('write', offset, error))
+    return root
+      .write(offset, from, this.#flags(flags))
+      .then(undefined, (error) => this.#fail('write', offset, error))
   }
 
   writeCompressed(offset: number, from: Bytes): Promise<void> {
-    return this.#request('write', offset, lengthOf(from), (node) => node.writeCompressed(offset, from))
+    return this.#request('write', offset, lengthOf(from), (node) =>
+      this.#durable(node, node.writeCompressed(offset, from)),
+    )
   }
   writeZeroes(offset: number, bytes: number, flags?: WriteFlags): Promise<void> {
-    return this.#request('write', offset, bytes, (node) => node.writeZeroes(offset, bytes, flags))
+    return this.#request('write', offset, bytes, (node) =>
+      node.writeZeroes(offset, bytes, this.#flags(flags)),
+    )
   }
   discard(offset: number, bytes: number): Promise<void> {
     return this.#request('discard', offset, bytes, (node) => node.discard(offset, bytes))
   }
   copyRange(offset: number, bytes: number, source: BlockNode, sourceOffset: number): Promise<void> {
     return this.#request('write', offset, bytes, (node) =>
-      node.copyRange(offset, bytes, source, sourceOffset),
+      this.#durable(node, node.copyRange(offset, bytes, source, sourceOffset)),
     )
   }
   flush(): Promise<void> {
     return this.#request('flush', 0, 0, (node) => node.flush())
   }
   truncate(size: number, options?: TruncateOptions): Promise<void> {
-    return this.#onRoot((node) => node.truncate(size, options), true)
+    return this.#onRoot((node) => this.#durable(node, node.truncate(size, options)), true)
   }
   blockStatus(offset: number, bytes: number): Promise<BlockStatus> {
     return this.#onRoot((node) => node.blockStatus(offset, bytes))
@@ -224,7 +244,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     return this.#onRoot((node) => node.readVmState(offset, into))
   }
   writeVmState(offset: number, from: Bytes): Promise<void> {
-    return this.#onRoot((node) => node.writeVmState(offset, from), true)
+    return this.#onRoot((node) => this.#durable(node, node.writeVmState(offset, from)), true)
   }
   observe(observer: ChangeObserver): () => void {
     const observation = { observer, end: this.#root.observe(observer) }
@@ -241,7 +261,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   // ---- whole-node operations ----
 
   check(options?: NodeCheckOptions, control?: JobControl): Promise<CheckReport> {
-    return this.#onRoot((node) => node.check(options, control))
+    return this.#onRoot((node) => node.check(options, control), Boolean(options?.repair), false)
   }
   info(): Promise<NodeInfo> {
     return this.#onRoot((node) => node.info())
@@ -250,13 +270,13 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     return this.#onRoot((node) => node.listSnapshots())
   }
   makeEmpty(): Promise<void> {
-    return this.#onRoot((node) => node.makeEmpty())
+    return this.#onRoot((node) => node.makeEmpty(), true, false)
   }
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
-    return this.#onRoot((node) => node.changeBackingFile(filename, format))
+    return this.#onRoot((node) => node.changeBackingFile(filename, format), true, false)
   }
   amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void> {
-    return this.#onRoot((node) => node.amend(options, control))
+    return this.#onRoot((node) => node.amend(options, control), true, false)
   }
 
   // ---- life cycle ----
@@ -286,7 +306,9 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     }
     await root.drain()
     this.#isClosed = true
+    this.#user.taken = 0
     this.#leave()
+    updatePermissions([root])
     this.emit('close')
     this.#release()
   }
@@ -313,6 +335,7 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
 
   #enter(root: LinkedNode): void {
     this.#root = root
+    this.#user.node = root
     root.users.add(this.#user)
     this.#ends = PASSED_ON.map((event) =>
       root.on(event, (...facts: readonly unknown[]) => this.emit(event, ...(facts as [never]))),
@@ -339,17 +362,35 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
     }
   }
 
-  /** Waits until a request may begin at the root. Its caller must begin it in the same step. */
-  async #ready(changes: boolean): Promise<void> {
+  get #mayWrite(): boolean {
+    return (this.#user.taken & PERMISSION.write) !== 0
+  }
+
+  #flags(flags?: WriteFlags): WriteFlags | undefined {
+    return this.writeCache ? flags : { ...flags, fua: true }
+  }
+
+  /** For changes that take no flags. */
+  #durable(root: LinkedNode, change: Promise<void>): Promise<void> {
+    return this.writeCache ? change : change.then(() => root.flush())
+  }
+
+  /**
+   * Waits until a request may begin at the root. Its caller must begin it in the same step.
+   *
+   * @param asWrite it waits as a write waits, not only for the end of a change of the graph or of the whole node
+   */
+  async #ready(changes: boolean, asWrite = changes): Promise<void> {
     const waiting = (): Promise<void> | undefined =>
-      this.#held?.over ?? (changes ? this.#root.heldWrites : this.#root.held)
+      this.#held?.over ?? (asWrite ? this.#root.heldWrites : this.#root.held)
     for (let over = waiting(); over; over = waiting()) await over
     if (this.#isClosed) throw closedError(this, false)
+    if (changes && !this.#mayWrite) throw readOnlyError(this)
   }
 
   /** Runs what is not counted as a request. */
-  async #onRoot<T>(run: (root: LinkedNode) => Promise<T>, changes = false): Promise<T> {
-    await this.#ready(changes)
+  async #onRoot<T>(run: (root: LinkedNode) => Promise<T>, changes = false, asWrite = changes): Promise<T> {
+    await this.#ready(changes, asWrite)
     return run(this.#root)
   }
 

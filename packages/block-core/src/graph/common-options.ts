@@ -118,12 +118,7 @@ function parseDetectZeroes(value: unknown): CommonOptions['detectZeroes'] {
  *
  * @throws BlockError EINVAL for options that contradict each other
  */
-export function nodeConfig(
-  common: CommonOptions,
-  inherited: Inherited,
-  ownedByParents: boolean,
-  explicit: RawOptions,
-): NodeConfig {
+export function nodeConfig(common: CommonOptions, inherited: Inherited, explicit: RawOptions): NodeConfig {
   const readOnly = common.readOnly ?? inherited.readOnly
   const unmap = common.unmap ?? inherited.unmap
   const detectZeroes = common.detectZeroes ?? 'off'
@@ -136,14 +131,13 @@ export function nodeConfig(
     )
   return {
     readOnly,
-    writeCache: common.writeCache ?? true,
     direct: common.direct ?? inherited.direct,
     noFlush: common.noFlush ?? inherited.noFlush,
     unmap,
     detectZeroes,
     checkMode: common.checkMode,
     noIo: common.noIo,
-    ownedByParents,
+    closesUnused: true,
     explicit,
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
-import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
+import { Disk } from '../disk/disk.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 
@@ -13,7 +13,7 @@ describe('compressed writes', () => {
   const CLUSTER = 4096
   const SIZE = 5 * CLUSTER + 1000
   /** A format of blocks of 512 bytes that are compressed in clusters. */
-  function compressing(limits: Partial<BlockLimits> = {}, config: Partial<NodeConfig> = {}) {
+  function compressing(limits: Partial<BlockLimits> = {}) {
     const content = new Uint8Array(SIZE)
     const asked: [operation: string, offset: number, bytes: number][] = []
     const put =
@@ -36,7 +36,7 @@ describe('compressed writes', () => {
       flush: async () => void asked.push(['flush', 0, 0]),
     }
     const operations = (): string[] => asked.map(([operation]) => operation)
-    return { node: nodeOf(ops, { config }), content, asked, operations, writeCompressed }
+    return { node: nodeOf(ops), content, asked, operations, writeCompressed }
   }
 
   it('are whole clusters, and may end with the disk', async () => {
@@ -119,14 +119,14 @@ describe('compressed writes', () => {
     expect(writeCompressed).toHaveBeenCalledTimes(1)
   })
 
-  it('give the next flush work to do, and are durable on a write-through node', async () => {
+  it('give the next flush work to do, and are durable through a handle without a write cache', async () => {
     const { node, operations } = compressing()
     await node.writeCompressed(0, new Uint8Array(CLUSTER))
     await node.flush()
     await node.flush()
     expect(operations()).toEqual(['compressed', 'flush'])
-    const through = compressing({}, { writeCache: false })
-    await through.node.writeCompressed(0, new Uint8Array(CLUSTER))
+    const through = compressing()
+    await new Disk(through.node, false).writeCompressed(0, new Uint8Array(CLUSTER))
     expect(through.operations()).toEqual(['compressed', 'flush'])
   })
 })

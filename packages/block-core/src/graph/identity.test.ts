@@ -4,7 +4,9 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { denyFiles } from '../contract/image-resolver.ts'
+import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
 import { file } from '../node-js/file.ts'
@@ -13,7 +15,6 @@ import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import type { RawOptions } from '../text/options.ts'
 import { requireIdentityUnused } from './identity.ts'
-import { unshareWrites } from './permissions.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
@@ -137,7 +138,7 @@ describe('one file, by several nodes', () => {
     const reader = await open({ driver: 'plain', 'read-only': true, file: on(path) })
     const writer = await open({ driver: 'plain', file: on(path) })
     await writer.close()
-    unshareWrites(reader)
+    setPermissions(reader, { shared: PERMISSION.consistentRead | PERMISSION.writeUnchanged })
     await expect(open({ driver: 'plain', file: on(path) })).rejects.toMatchObject(QEMU_WRITE(path))
     await expect(create()).rejects.toMatchObject(QEMU_WRITE(path))
     const other = await open({ driver: 'plain', 'read-only': true, file: on(path) })

@@ -8,18 +8,17 @@
 
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
-import { PERMISSION, permissionNames } from '../contract/permissions.ts'
+import { PERMISSION, type Permissions, permissionNames } from '../contract/permissions.ts'
 import type { LinkedNode } from './links.ts'
-import { type Use, Uses } from './uses.ts'
+import { Uses } from './uses.ts'
 
 /** Open nodes by the identity of their file. */
 const identities = shared('identities', () => new Map<string, Uses<LinkedNode>>())
 
 /** What a node does with its file, for itself and everything above it. */
-const useOfFile = (node: LinkedNode): Use => ({
+const useOfFile = (node: LinkedNode): Permissions => ({
   taken: node.permissions.taken | (node.mayWrite ? PERMISSION.write : 0),
   shared: node.permissions.shared,
-  isLenient: false,
 })
 
 /** The nodes of the same file, this one among them; undefined if the node made no claim to a file. */

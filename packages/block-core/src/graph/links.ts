@@ -5,9 +5,10 @@ import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
+import type { Permissions } from '../contract/permissions.ts'
 import type { CorruptEvent } from '../contract/reports.ts'
 import type { RawOptions } from '../text/options.ts'
-import type { Use, Uses } from './uses.ts'
+import type { Uses } from './uses.ts'
 
 /** A node with its edges upwards and downwards. */
 export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'> {
@@ -24,11 +25,11 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
   /** The same, for a request that changes the disk. */
   readonly heldWrites: Promise<void> | undefined
   /** What the users of this node take and share, as its driver last accepted it: written by permissions.ts. */
-  permissions: Use
-  /** The user of this node relies on what it reads: see `unshareWrites`. */
-  unsharesWrites: boolean
+  permissions: Permissions
   /** A reopen is about to make this node writable: it counts as a writer from now on. */
   gainsWriting: boolean
+  /** Whether nothing uses the node any more, and it is to be closed then. */
+  readonly isUnused: boolean
   /** Whether the node may write, or is about to be allowed to. */
   readonly mayWrite: boolean
   /** How the node was opened; undefined for nodes not made by `openNode`. */
@@ -36,7 +37,7 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
 
   /** Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
-  /** A parent releases this node; the last parent closes a node that was opened for its parents. */
+  /** A parent releases this node, which is closed if nothing uses it any more. */
   releasedBy(edge: Edge, crashed?: boolean): Promise<void>
   /**
    * A child was exchanged, or what it can do has changed: so may the limits and abilities of this node, and of those
@@ -49,14 +50,17 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
   markCorrupt(event: CorruptEvent): void
 }
 
-/** A handle's hold on a node. */
-export interface NodeUser {
-  /** Whether the handle wants its writes cached; off: each is durable before it completes. */
-  writeCache: boolean
+/** A handle's hold on a node, with the permissions that the handle wants there. */
+export interface NodeUser extends Permissions {
+  /** Undefined for a job. */
+  readonly handle?: BlockNode
+  taken: number
+  shared: number
   /** Holds back new requests of the handle until the returned function is called. Holds may overlap. */
   hold(): () => void
+  node: LinkedNode
   /** Points the handle at another node. Its requests must be held back, and none in flight. */
-  moveTo(node: LinkedNode): void
+  replace(node: LinkedNode): void
 }
 
 /** How a node was opened: internal facts for reopening and naming it. */

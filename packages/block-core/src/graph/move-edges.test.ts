@@ -6,12 +6,14 @@ import { denyFiles } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import type { Disk } from '../disk/disk.ts'
+import { setPermissions } from '../disk/permissions.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
-import { openNode } from '../open/open.ts'
+import { openNode, openRoot } from '../open/open.ts'
 import type { RawOptions } from '../text/options.ts'
 import { linkedNode } from './known-nodes.ts'
 import type { Edge } from './links.ts'
-import { moveEdges, unshareWrites } from './permissions.ts'
+import { moveEdges } from './permissions.ts'
 
 /** What each protocol node was told last: what is taken and shared; and the nodes that refuse everything. */
 const told = new Map<string, string>()
@@ -53,14 +55,15 @@ const format = defineDriver({
 })
 const registry = new DriverRegistry([disk, format, passThroughFilter])
 const environment = { registry, resolver: denyFiles }
-const open = (options: RawOptions): Promise<BlockNode> => openNode(environment, options)
-const named = (name: string): Promise<BlockNode> => open({ driver: 'disk', 'node-name': name })
+const open = (options: RawOptions): Promise<Disk> => openNode(environment, options)
+const named = (name: string): Promise<Disk> => open({ driver: 'disk', 'node-name': name })
 const edgeOf = (node: BlockNode): Edge => linkedNode(node).file!
 
 const { consistentRead, write, writeUnchanged, resize } = PERMISSION
 /** For a format that writes, and for a user alone. */
 const FORMAT = `${consistentRead | write | resize} ${consistentRead | writeUnchanged}`
 const USER = `${consistentRead | write} 15`
+const UNSHARED = { shared: consistentRead | writeUnchanged }
 
 describe('moving edges', () => {
   it('takes the permissions along, in two phases', async () => {
@@ -81,7 +84,7 @@ describe('moving edges', () => {
   it('puts a filter between a format and its file, and takes it out again', async () => {
     const file = await named('file')
     const node = await open({ driver: 'format', file })
-    const filter = await open({ driver: 'pass-through', file, 'node-name': 'filter' })
+    const filter = await openRoot(environment, { driver: 'pass-through', file, 'node-name': 'filter' })
     moveEdges([edgeOf(node)], linkedNode(filter))
     expect(told.get('file')).toBe(FORMAT)
     await expect(filter.close()).rejects.toMatchObject({ code: 'EBUSY' })
@@ -129,13 +132,13 @@ describe('a user that relies on what it reads', () => {
   it('keeps writers away from below a filter, and is refused beside one', async () => {
     const file = await open({ driver: 'disk', 'node-name': 'file' })
     const reader = await open({ driver: 'pass-through', 'read-only': true, file })
-    unshareWrites(reader)
+    setPermissions(reader, UNSHARED)
     await expect(open({ driver: 'format', file })).rejects.toMatchObject({ code: 'EBUSY' })
     expect(told.get('file')).toBe(`${consistentRead | write} ${consistentRead | writeUnchanged}`)
     await reader.close()
     const writer = await open({ driver: 'format', file })
     const late = await open({ driver: 'pass-through', 'read-only': true, file })
-    expect(() => unshareWrites(late)).toThrow("Permission conflict on node 'file'")
+    expect(() => setPermissions(late, UNSHARED)).toThrow("Permission conflict on node 'file'")
     for (const one of [late, writer, file]) await one.close()
   })
 })

@@ -8,7 +8,7 @@ import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
 import type { Edge, NodeOrigin, NodeUser } from './links.ts'
 import { INSPECT, nodeFacts, nodeText, nodeTitle } from './node-text.ts'
-import { UNUSED, type Use, Uses } from './uses.ts'
+import { UNUSED, Uses } from './uses.ts'
 
 /** The parts of a node, as `openNode` puts them together. */
 export interface NodeInit {
@@ -30,8 +30,7 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   readonly backing: Edge | undefined
   readonly parents = new Uses<Edge>()
   readonly users = new Set<NodeUser>()
-  permissions: Use = UNUSED
-  unsharesWrites = false
+  permissions = UNUSED
   gainsWriting = false
   origin: NodeOrigin | undefined
 
@@ -52,6 +51,10 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
 
   get hasParents(): boolean {
     return this.parents.size > 0
+  }
+
+  get isUnused(): boolean {
+    return this.config.closesUnused && this.parents.size + this.users.size === 0
   }
 
   get mayWrite(): boolean {
@@ -75,6 +78,6 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   setPatience(patience: Patience): void {
     this.ops.setPatience?.(patience)
     for (const { node } of this.children.values())
-      if (node.config.ownedByParents && node.parents.size === 1) node.setPatience(patience)
+      if (node.config.closesUnused && node.parents.size + node.users.size === 1) node.setPatience(patience)
   }
 }

@@ -121,7 +121,7 @@ describe('closing', () => {
   it('that failed says so whenever it is asked, by whichever user', async () => {
     const failure = new Error('no space for the last table')
     const file = nodeOf(heldDisk({ close: () => Promise.reject(failure) }).ops, {
-      config: { ownedByParents: true },
+      config: { closesUnused: true },
     })
     const format = nodeOf(heldDisk().ops, { children: { file } }, 'format')
     for (const node of [format, file, format]) {
@@ -133,7 +133,7 @@ describe('closing', () => {
   })
 
   it('closes a node that was opened for its parents with the last of them', async () => {
-    const file = nodeOf(heldDisk().ops, { config: { ownedByParents: true } })
+    const file = nodeOf(heldDisk().ops, { config: { closesUnused: true } })
     const [one, two] = [1, 2].map(() => nodeOf(heldDisk().ops, { children: { file } }, 'format'))
     await one!.close()
     expect(file.isOpen).toBe(true)
@@ -147,7 +147,7 @@ describe('closing', () => {
       ...heldDisk().ops,
       setPatience: (patience) => said.push(`${name} ${patience}`),
     })
-    const config = { ownedByParents: true }
+    const config = { closesUnused: true }
     const [own, shared] = ['own', 'shared'].map((name) => nodeOf(patient(name), { config }))
     const users = nodeOf(patient('users'))
     const format = nodeOf(patient('format'), { children: { file: own!, backing: shared! } }, 'format')
@@ -190,7 +190,7 @@ describe('closing', () => {
   })
 
   it('gives up the children although the driver failed, and tells the failure', async () => {
-    const file = nodeOf(heldDisk().ops, { config: { ownedByParents: true } })
+    const file = nodeOf(heldDisk().ops, { config: { closesUnused: true } })
     const close = () => Promise.reject(new Error('cannot write the header'))
     const node = nodeOf(heldDisk({ close }).ops, { children: { file } }, 'format')
     await expect(node.close()).rejects.toThrow('cannot write the header')
@@ -282,7 +282,7 @@ describe('a crash', () => {
   })
 
   it('severs the node from its children, which outlive it unless they were opened for it', async () => {
-    const file = nodeOf(heldDisk().ops, { config: { ownedByParents: true } })
+    const file = nodeOf(heldDisk().ops, { config: { closesUnused: true } })
     const backing = nodeOf(heldDisk().ops)
     const node = nodeOf(heldDisk().ops, { children: { file, backing } }, 'format')
     await node.crash()

@@ -4,6 +4,7 @@ import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits, WriteFlag, WriteFlags } from '../contract/requests.ts'
+import { Disk } from '../disk/disk.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 
@@ -168,7 +169,7 @@ describe('long requests', () => {
 })
 
 describe('durability', () => {
-  const through: Partial<NodeConfig> = { writeCache: false }
+  const through = (ops: NodeOps, config: Partial<NodeConfig> = {}) => new Disk(nodeOf(ops, { config }), false)
 
   it('of a FUA write comes from the driver where it knows FUA', async () => {
     const { ops, asked } = slowDisk(1024, {}, { writeFlags: flags('fua') })
@@ -185,18 +186,18 @@ describe('durability', () => {
     ])
   })
 
-  it('of every write is asked for on a write-through node', async () => {
+  it('of every write is asked for through a handle without a write cache', async () => {
     const plain = slowDisk(1024)
-    await nodeOf(plain.ops, { config: through }).write(0, Uint8Array.of(1))
+    await through(plain.ops).write(0, Uint8Array.of(1))
     expect(plain.operations()).toEqual(['write', 'flush'])
     const knowing = slowDisk(1024, {}, { writeFlags: flags('fua') })
-    await nodeOf(knowing.ops, { config: through }).write(0, Uint8Array.of(1))
+    await through(knowing.ops).write(0, Uint8Array.of(1))
     expect(knowing.asked).toEqual([['write', 0, 1, { fua: true }]])
   })
 
   it('of concurrent write-through writes shares flushes', async () => {
     const { ops, operations } = slowDisk(1024)
-    const node = nodeOf(ops, { config: through })
+    const node = through(ops)
     await Promise.all([0, 1, 2, 3, 4, 5].map((at) => node.write(at, Uint8Array.of(1))))
     expect(operations().filter((operation) => operation === 'flush').length).toBeLessThanOrEqual(2)
   })
@@ -217,7 +218,7 @@ describe('durability', () => {
   it('of detected zeroes does not rest on the FUA of writes', async () => {
     const writeZeroes = vi.fn(async () => {})
     const { ops, operations } = slowDisk(1024, {}, { writeFlags: flags('fua'), writeZeroes })
-    await nodeOf(ops, { config: { ...through, detectZeroes: 'on' } }).write(0, new Uint8Array(100))
+    await through(ops, { detectZeroes: 'on' }).write(0, new Uint8Array(100))
     expect(writeZeroes).toHaveBeenCalledTimes(1)
     expect(operations()).toEqual(['flush'])
   })

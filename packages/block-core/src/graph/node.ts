@@ -237,7 +237,6 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     check.requireRange(this, offset, bytes.length)
     this.#requireWritable(this.#ops.writeVmState !== undefined)
     await this.counted(0, 0, () => this.#requests.writeVmState(offset, bytes))
-    if (!this.#config.writeCache) await this.flush()
   }
 
   observe(observer: ChangeObserver): () => void {
@@ -365,7 +364,7 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
 
   async releasedBy(edge: Edge, crashed = false): Promise<void> {
     this.parents.delete(edge)
-    if (this.parents.size > 0 || !this.#config.ownedByParents) return updatePermissions([this])
+    if (!this.isUnused) return updatePermissions([this])
     await (crashed ? this.crash() : this.close())
   }
   refresh(): void {

@@ -3,6 +3,7 @@ import { BlockError } from '../base/errors.ts'
 import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { Disk } from '../disk/disk.ts'
 import { memoryFromBytes } from '../drivers/memory.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom, type Random } from '../testing/random.ts'
@@ -110,20 +111,34 @@ class CopyBeforeWrite implements ChangeObserver {
 
 const SIZE = 40_000
 /** Disks that differ in what the core has to do for them. */
-const DISKS: readonly (readonly [name: string, more: Partial<NodeOps>, config: object, failures: number])[] =
+const DISKS: readonly (readonly [
+  name: string,
+  more: Partial<NodeOps>,
+  open: (ops: NodeOps) => BlockNode,
+  failures: number,
+])[] = [
+  ['plain', { limits: { compressedAlignment: 4096 } }, nodeOf, 0],
   [
-    ['plain', { limits: { compressedAlignment: 4096 } }, {}, 0],
-    ['of blocks', { limits: { requestAlignment: 512, compressedAlignment: 2048, maxTransfer: 1024 } }, {}, 0],
-    ['that detects zeroes', { limits: { maxTransfer: 4096 } }, { detectZeroes: 'on' }, 0],
-    ['written through', { limits: { requestAlignment: 512 } }, { writeCache: false }, 0],
-    ['that fails', { limits: { requestAlignment: 512, compressedAlignment: 4096 } }, {}, 0.05],
-  ]
+    'of blocks',
+    { limits: { requestAlignment: 512, compressedAlignment: 2048, maxTransfer: 1024 } },
+    nodeOf,
+    0,
+  ],
+  [
+    'that detects zeroes',
+    { limits: { maxTransfer: 4096 } },
+    (ops) => nodeOf(ops, { config: { detectZeroes: 'on' } }),
+    0,
+  ],
+  ['written through', { limits: { requestAlignment: 512 } }, (ops) => new Disk(nodeOf(ops), false), 0],
+  ['that fails', { limits: { requestAlignment: 512, compressedAlignment: 4096 } }, nodeOf, 0.05],
+]
 
-describe.each(DISKS)('observers of a disk %s', (_, more, config, failures) => {
+describe.each(DISKS)('observers of a disk %s', (_, more, openOn, failures) => {
   const open = (seed: number) => {
     const random = createRandom(seed)
     const disk = slowDisk(SIZE, random, more, failures)
-    return { random, disk, node: nodeOf(disk.ops, { config }) }
+    return { random, disk, node: openOn(disk.ops) }
   }
 
   it.each([1, 2, 3, 4, 5])('can keep the content of a point in time (seed %i)', async (seed) => {
@@ -346,7 +361,7 @@ describe('a change', () => {
 
   it('is flushed like one without observers', async () => {
     const flush = vi.fn(async () => {})
-    const { node } = watched({ flush }, { writeCache: false })
+    const node = new Disk(watched({ flush }).node, false)
     await node.write(0, new Uint8Array(512))
     await node.writeCompressed(0, new Uint8Array(512))
     expect(flush).toHaveBeenCalledTimes(2)

@@ -9,7 +9,6 @@
  */
 
 import { BlockError } from '../base/errors.ts'
-import type { BlockNode } from '../contract/node.ts'
 import {
   ALL_PERMISSIONS,
   PERMISSION,
@@ -18,62 +17,34 @@ import {
   permissionNames,
 } from '../contract/permissions.ts'
 import { requireIdentity, requireSoleIdentity, touchIdentity } from './identity.ts'
-import { linkedNode } from './known-nodes.ts'
-import type { Edge, LinkedNode } from './links.ts'
-import { requireNode } from './node-arguments.ts'
-import { UNUSED, type Use } from './uses.ts'
+import type { Edge, LinkedNode, NodeUser } from './links.ts'
+import { type Conflict, UNUSED } from './uses.ts'
 
-const { consistentRead: READ, write: WRITE, writeUnchanged: WRITE_UNCHANGED, resize: RESIZE } = PERMISSION
-
-const union = (a: Use, b: Permissions): Use => ({
-  taken: a.taken | b.taken,
-  shared: a.shared & b.shared,
-  isLenient: a.isLenient,
-})
-
-/**
- * The permissions of the user of a node, who shares everything, as the users of QEMU's programs do. They are in
- * conflict with no parent of the node: the user puts it to use on purpose.
- */
-function ofUser(node: LinkedNode): Permissions {
-  if (node.config.ownedByParents) return UNUSED
-  return {
-    taken: READ | (node.mayWrite ? WRITE : 0),
-    shared: node.unsharesWrites ? READ | WRITE_UNCHANGED : ALL_PERMISSIONS,
-  }
-}
-
-/** Those of a commit, which alone makes a backing file writable that belongs to the nodes above it. */
-function ofCommit({ config, parents, mayWrite }: LinkedNode, { taken }: Permissions): Permissions {
-  const isCommit =
-    config.ownedByParents && mayWrite && !(taken & WRITE) && parents.size > 0 && allBacking(parents)
-  return isCommit ? { taken: WRITE, shared: ALL_PERMISSIONS & ~RESIZE } : UNUSED
-}
-
-function allBacking(edges: Iterable<Edge>): boolean {
-  for (const { kind } of edges) if (!kind.isBacking) return false
-  return true
-}
+/** What a handle takes of a node: of one that may not write, only to read. */
+const takenBy = (user: NodeUser, { mayWrite }: LinkedNode): number =>
+  mayWrite ? user.taken : user.taken & PERMISSION.consistentRead
 
 /** The permissions that a parent needs on `node`. */
-function ofEdge({ owner, opening, kind }: Edge, node: LinkedNode): Use {
-  const above = owner?.permissions ?? UNUSED
-  // A filter that has only a user is as that user.
-  const isLenient = kind.isFiltered === true && above.isLenient
+function ofEdge({ owner, opening, kind }: Edge, node: LinkedNode): Permissions {
   if (!owner && !opening) return UNUSED
   const writes = owner ? owner.mayWrite : opening?.readOnly === false
-  const use = kind.permissions(above, { writes, options: owner?.config.explicit ?? {} })
+  const use = kind.permissions(owner?.permissions ?? UNUSED, {
+    writes,
+    options: owner?.config.explicit ?? {},
+  })
   const isForced = (owner?.origin ?? opening)?.forceShare || node.origin?.forceShare
-  return { taken: use.taken, shared: isForced ? ALL_PERMISSIONS : use.shared, isLenient }
+  return isForced ? { ...use, shared: ALL_PERMISSIONS } : use
 }
 
-/** The combined permissions of all users of a node. */
-function ofNode(node: LinkedNode): Use {
+/** The combined permissions of everything that uses a node: its parents, and the handles on it. */
+function ofNode(node: LinkedNode): Permissions {
   node.parents.update((edge) => ofEdge(edge, node))
-  const parents = node.parents.total()
-  const isLenient = parents.isLenient && !node.unsharesWrites
-  const total = union({ ...parents, isLenient }, ofUser(node))
-  return union(total, ofCommit(node, total))
+  let { taken, shared } = node.parents.total()
+  for (const user of node.users) {
+    taken |= takenBy(user, node)
+    shared &= user.shared
+  }
+  return { taken, shared }
 }
 
 /**
@@ -84,7 +55,7 @@ function ofNode(node: LinkedNode): Use {
  *   then all permissions are as before
  */
 export function updatePermissions(nodes: readonly LinkedNode[]): void {
-  const before = new Map<LinkedNode, Use>()
+  const before = new Map<LinkedNode, Permissions>()
   const steps: PreparedPermissions[] = []
   try {
     for (const node of nodes) compute(node, true, before)
@@ -108,30 +79,47 @@ export function updatePermissions(nodes: readonly LinkedNode[]): void {
 }
 
 /** Computes the permissions of a node, and of what is below it as far as that changes them. */
-function compute(node: LinkedNode, isRoot: boolean, before: Map<LinkedNode, Use>): void {
+function compute(node: LinkedNode, isRoot: boolean, before: Map<LinkedNode, Permissions>): void {
   const now = ofNode(node)
-  const isChanged = !isSame(now, node.permissions) || now.isLenient !== node.permissions.isLenient
   if (!before.has(node)) before.set(node, node.permissions)
-  if (!isChanged && !isRoot) return
+  if (isSame(now, node.permissions) && !isRoot) return
   accept(node, now)
   for (const edge of node.children.values()) compute(edge.node, false, before)
 }
 
 const isSame = (a: Permissions, b: Permissions): boolean => a.taken === b.taken && a.shared === b.shared
 
-function accept(node: LinkedNode, permissions: Use): void {
+function accept(node: LinkedNode, permissions: Permissions): void {
   node.permissions = permissions
   touchIdentity(node)
   for (const edge of node.children.values()) edge.node.parents.touch(edge)
 }
 
+/**
+ * A handle that does not share what a parent or another handle takes. What a handle takes is not compared with what
+ * parents share: the application gave them the node on purpose, and may write to the two by turns.
+ */
+function userConflict(node: LinkedNode): Conflict<Edge | NodeUser> | undefined {
+  for (const sharer of node.users) {
+    const unshared = ALL_PERMISSIONS & ~sharer.shared
+    if (unshared === 0) continue
+    for (const other of node.users) {
+      const bits = takenBy(other, node) & unshared
+      if (other !== sharer && bits !== 0) return { taker: other, sharer, bits }
+    }
+    const taker = node.parents.taker(unshared)
+    if (taker) return { ...taker, sharer }
+  }
+  return undefined
+}
+
 /** QEMU's rule and words (`bdrv_parent_perms_conflict`). @throws BlockError EBUSY */
 function requireNoConflict(node: LinkedNode): void {
-  const conflict = node.parents.conflict()
+  const conflict: Conflict<Edge | NodeUser> | undefined = node.parents.conflict() ?? userConflict(node)
   if (!conflict) return
   const { taker, sharer, bits } = conflict
-  const describe = ({ parent, role }: Edge): string =>
-    `by node '${parent}' (uses node '${node.name}' as '${role}' child)`
+  const describe = ({ parent, role = 'root' }: Partial<Edge>): string =>
+    `by ${parent === undefined ? 'an unnamed block device' : `node '${parent}'`} (uses node '${node.name}' as '${role}' child)`
   throw new BlockError(
     'EBUSY',
     `Permission conflict on node '${node.name}': permissions '${permissionNames(bits).join(', ')}' are both required ` +
@@ -170,14 +158,14 @@ export function reserveMoves(moves: readonly EdgeMove[]): () => void {
 }
 
 /**
- * Moves edges to another node, all or none. The owners of the edges must be drained. A node that loses its last
- * parent is left open.
+ * Moves edges and handles to another node, all or none. The owners of the edges must be drained, and the handles hold
+ * their requests back. A node that nothing uses afterwards is left open.
  *
- * @throws BlockError EBUSY if the permissions of the parents are not to be had on `to`
+ * @throws BlockError EBUSY if their permissions are not to be had on `to`
  */
-export function moveEdges(edges: readonly Edge[], to: LinkedNode): void {
+export function moveEdges(edges: readonly (Edge | NodeUser)[], to: LinkedNode): void {
   const from = edges.map((edge) => edge.node)
-  const wasParent = edges.map((edge) => to.parents.has(edge))
+  const wasParent = edges.map((edge) => to.parents.has(edge as Edge))
   for (const edge of edges) edge.replace(to)
   try {
     // What loses a parent is first, so that it wants less of `to`, should it be above it.
@@ -185,10 +173,42 @@ export function moveEdges(edges: readonly Edge[], to: LinkedNode): void {
   } catch (error) {
     for (const [i, edge] of edges.entries()) {
       edge.replace(from[i]!)
-      if (wasParent[i]) to.parents.add(edge)
+      if (wasParent[i]) to.parents.add(edge as Edge)
     }
     throw error
   }
+}
+
+/**
+ * Uses a node for a job, beside its handles and parents.
+ *
+ * @returns ends the use
+ * @throws BlockError EBUSY
+ */
+export function useNode(node: LinkedNode, { taken, shared }: Permissions): () => void {
+  const user: NodeUser = {
+    taken,
+    shared,
+    node,
+    hold: () => () => undefined,
+    replace(other) {
+      user.node.users.delete(user)
+      other.users.add(user)
+      user.node = other
+    },
+  }
+  const end = (): void => {
+    user.node.users.delete(user)
+    updatePermissions([user.node])
+  }
+  node.users.add(user)
+  try {
+    updatePermissions([node])
+  } catch (error) {
+    end()
+    throw error
+  }
+  return end
 }
 
 /**
@@ -209,24 +229,6 @@ export function gainWriting(nodes: readonly LinkedNode[]): () => void {
     throw error
   }
   return end
-}
-
-/**
- * From now on, until the node is closed, nothing may write to what is below it, because its user relies on the
- * content: the source of a copy (QEMU's BDRV_O_NO_SHARE).
- *
- * @throws BlockError EBUSY if something writes to it already
- */
-export function unshareWrites(node: BlockNode): void {
-  requireNode(node, 'node')
-  const linked = linkedNode(node)
-  linked.unsharesWrites = true
-  try {
-    updatePermissions([linked])
-  } catch (error) {
-    linked.unsharesWrites = false
-    throw error
-  }
 }
 
 /**

@@ -68,13 +68,12 @@ export class Requests {
 
   /** The driver's limits and abilities, the node's configuration, or its observers may have changed. */
   refresh(): void {
-    const { detectZeroes, writeCache } = this.#owner.config
+    const { detectZeroes } = this.#owner.config
     this.#limits = completeLimits(this.#ops.limits)
     this.#canWrite = this.#ops.write !== undefined
     this.#areWritesPlain =
       this.#limits.requestAlignment === 1 &&
       detectZeroes === 'off' &&
-      writeCache &&
       !this.#ops.debugEvent &&
       this.#observers.isEmpty
   }
@@ -173,7 +172,6 @@ export class Requests {
     }
     const discard = () =>
       this.#ranges.run(offset, bytes, false, () => discardInPieces(run, this.#limits, offset, bytes))
-    // What a discard leaves need not be durable: no flush, also on a write-through node.
     try {
       await this.#observed('discard', offset, bytes, discard)()
     } finally {
@@ -222,7 +220,7 @@ export class Requests {
 
   // ---- inside ----
 
-  /** Runs a change that must be durable afterwards if `flags` or the configuration say so. */
+  /** Runs a change that must be durable afterwards if `flags` say so. */
   #changing(
     kind: ChangeKind,
     offset: number,
@@ -356,10 +354,10 @@ export class Requests {
     })
   }
 
-  /** The flags that the driver handles itself; on a write-through node every write has FUA. */
+  /** The flags that the driver handles itself. */
   #supported(flags: WriteFlags, supported: ReadonlySet<WriteFlag> | undefined): WriteFlags {
     if (!supported) return NO_FLAGS
-    const fua = this.#wantsFua(flags) && supported.has('fua')
+    const fua = flags.fua === true && supported.has('fua')
     if (!flags.mayUnmap && !flags.noFallback) return fua ? FUA : NO_FLAGS
     return {
       fua,
@@ -368,17 +366,13 @@ export class Requests {
     }
   }
 
-  #wantsFua(flags: WriteFlags): boolean {
-    return flags.fua === true || !this.#owner.config.writeCache
-  }
-
   /** Runs a write. If the driver does not support FUA itself, a flush afterwards replaces it. */
   async #forcing(
     flags: WriteFlags,
     supported: ReadonlySet<WriteFlag> | undefined,
     write: () => Promise<void>,
   ): Promise<void> {
-    const flushes = this.#wantsFua(flags) && !supported?.has('fua')
+    const flushes = flags.fua === true && !supported?.has('fua')
     if (flushes) this.#flushes.expect()
     try {
       await write()

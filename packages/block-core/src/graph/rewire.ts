@@ -6,9 +6,9 @@ import { BlockError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { shared } from '../base/shared-state.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
-import type { Edge, LinkedNode, NodeOrigin, NodeUser } from './links.ts'
+import type { Edge, LinkedNode, NodeOrigin } from './links.ts'
 import { nodeTitle } from './node-text.ts'
-import { moveEdges, updatePermissions } from './permissions.ts'
+import { moveEdges } from './permissions.ts'
 
 /** One change at a time for each environment: two that wait for each other's nodes would wait for ever. */
 const locks = shared('graph-changes', () => new WeakMap<OpenEnvironment, Mutex>())
@@ -105,31 +105,10 @@ export async function exchange(from: LinkedNode, to: LinkedNode): Promise<void> 
   // Flushes that follow go through `to`, whose nodes have not seen what was written so far, in whatever way.
   await flushAll(from)
   await flushAll(to)
-  const users: NodeUser[] = [...from.users]
-  const hadUser = to.users.size > 0
-  const [before, above] = [to.config, from.config]
-  moveEdges(edges, to)
-  for (const user of users) user.moveTo(to)
-  // A handle that `to` had already keeps its cache mode, and keeps it open.
-  to.reconfigure({
-    ...before,
-    writeCache: above.writeCache && before.writeCache,
-    ownedByParents: hadUser ? before.ownedByParents : above.ownedByParents,
-  })
-  from.reconfigure({ ...above, writeCache: true, ownedByParents: true })
-  try {
-    updatePermissions([from, to])
-  } catch (error) {
-    for (const user of users) user.moveTo(from)
-    moveEdges(edges, from)
-    to.reconfigure(before)
-    from.reconfigure(above)
-    updatePermissions([from, to])
-    throw error
-  }
+  moveEdges([...edges, ...from.users], to)
 }
 
 /** Closes a node that neither a parent nor a handle uses any more. @throws errors of its shutdown */
 export async function closeUnused(node: LinkedNode): Promise<void> {
-  if (node.users.size === 0 && !node.hasParents) await node.close()
+  if (node.isUnused) await node.close()
 }

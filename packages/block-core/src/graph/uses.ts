@@ -9,14 +9,8 @@ import { ALL_PERMISSIONS, type Permissions } from '../contract/permissions.ts'
 /** Counts the uses examined so far: the cost of opening, for tests. */
 export const looks = { uses: 0 }
 
-/** What one user takes and shares. */
-export interface Use extends Permissions {
-  /** Users of nodes alone are behind it, who are in conflict with nothing in this process. */
-  readonly isLenient: boolean
-}
-
 /** The use of nothing. */
-export const UNUSED: Use = { taken: 0, shared: ALL_PERMISSIONS, isLenient: true }
+export const UNUSED: Permissions = { taken: 0, shared: ALL_PERMISSIONS }
 
 /** A use that takes what another does not share. */
 export interface Conflict<T> {
@@ -29,10 +23,8 @@ export interface Conflict<T> {
 /** The permissions of a use as one number, for counting. */
 type Packed = number
 
-const LENIENT = 256
-
-const pack = ({ taken, shared, isLenient }: Use): Packed => (isLenient ? LENIENT : 0) | (taken << 4) | shared
-const takenOf = (use: Packed): number => (use >> 4) & ALL_PERMISSIONS
+const pack = ({ taken, shared }: Permissions): Packed => (taken << 4) | shared
+const takenOf = (use: Packed): number => use >> 4
 const sharedOf = (use: Packed): number => use & ALL_PERMISSIONS
 
 /** A set of users that tracks changes. */
@@ -76,7 +68,7 @@ export class Uses<T> implements Iterable<T> {
   }
 
   /** Computes the permissions of users that were added or changed. */
-  update(find: (user: T) => Use): void {
+  update(find: (user: T) => Permissions): void {
     looks.uses += this.#changed.size
     for (const user of this.#changed) {
       this.#count(this.#found.get(user), -1)
@@ -89,14 +81,22 @@ export class Uses<T> implements Iterable<T> {
   }
 
   /** Everything that some user takes, and what all of them share. */
-  total(): Use {
-    let [taken, shared, isLenient] = [0, ALL_PERMISSIONS, true]
+  total(): Permissions {
+    let [taken, shared] = [0, ALL_PERMISSIONS]
     for (const use of this.#counts.keys()) {
       taken |= takenOf(use)
       shared &= sharedOf(use)
-      isLenient &&= use >= LENIENT
     }
-    return { taken, shared, isLenient }
+    return { taken, shared }
+  }
+
+  /** A user that takes some of these permissions, as of the last {@link update}. */
+  taker(unshared: number): Pick<Conflict<T>, 'taker' | 'bits'> | undefined {
+    for (const [taker, use = 0] of this.#found) {
+      const bits = takenOf(use) & unshared
+      if (bits !== 0) return { taker, bits }
+    }
+    return undefined
   }
 
   /**
@@ -122,7 +122,6 @@ export class Uses<T> implements Iterable<T> {
 
   /** What `taker` takes and `sharer` does not share. */
   #bits(taker: Packed, sharer: Packed): number {
-    if ((taker | sharer) >= LENIENT) return 0
     return takenOf(taker) & (~sharedOf(sharer) | (takenOf(sharer) & this.#exclusive))
   }
 

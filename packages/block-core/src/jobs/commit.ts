@@ -3,8 +3,11 @@ import { requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
 import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
+import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import { backingOf, skipFilters } from '../graph/block-status.ts'
+import { linkedNode } from '../graph/known-nodes.ts'
 import { requireControl, requireNode } from '../graph/node-arguments.ts'
+import { useNode } from '../graph/permissions.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { copyNodes } from './copy.ts'
 import { CopyMap } from './copy-map.ts'
@@ -55,15 +58,14 @@ async function commitInto(
   { rate, makeEmpty = true }: CommitOptions,
   control: JobControl,
 ): Promise<void> {
-  const wasReadOnly = base.readOnly
-  if (wasReadOnly) await reopenNode(base, { readOnly: false })
+  const restore = base.readOnly ? await makeWritable(base) : undefined
   try {
     await growTo(base, top.size)
     const map = await CopyMap.of({ sources: [{ node: top, base: edge }], hasBeneath: true })
     await copyNodes({ map, target: base, rate, pieceBytes: PIECE, outOfOrder: true }, control)
     await base.flush()
   } finally {
-    if (wasReadOnly && base.isOpen) await reopenNode(base, { readOnly: true })
+    await restore?.()
   }
   await control.checkpoint()
   if (!makeEmpty || base !== backing(top)) return
@@ -72,6 +74,31 @@ async function commitInto(
   } catch (error) {
     // Not every format can be emptied; the top then keeps its copy of the data.
     if (!isBlockError(error, 'ENOTSUP')) throw error
+  }
+}
+
+/**
+ * Lets the commit write to a base that belongs to the nodes above it, which only read. Others must not resize it.
+ *
+ * @returns makes it read-only again
+ */
+async function makeWritable(base: BlockNode): Promise<() => Promise<void>> {
+  const release = useNode(linkedNode(base), {
+    taken: PERMISSION.write,
+    shared: ALL_PERMISSIONS & ~PERMISSION.resize,
+  })
+  try {
+    await reopenNode(base, { readOnly: false })
+  } catch (error) {
+    release()
+    throw error
+  }
+  return async () => {
+    try {
+      if (base.isOpen) await reopenNode(base, { readOnly: true })
+    } finally {
+      release()
+    }
   }
 }
 

@@ -44,8 +44,12 @@ export interface OpenRequest {
   /** The file name that the options were derived from, if any. */
   readonly filename?: string | undefined
   readonly inherited: Inherited
-  /** Held by a user, not by a parent. */
-  readonly isTop: boolean
+  /**
+   * Lets a handle use the node, before its permissions are asked for. Undefined: parents will use it, if anything.
+   *
+   * @param writeCache `cache.writeback`
+   */
+  readonly hold: ((node: LinkedNode, writeCache: boolean) => void) | undefined
   /** If no driver is named, `filename` is a file of the host system and nothing is probed. */
   readonly protocol: boolean
   /** Number of nodes above. */
@@ -121,7 +125,7 @@ export class Children {
     node.parents.add(edge)
     this.edges.set(role, edge)
     const { origin } = node
-    if (origin && origin.parent === undefined && node.config.ownedByParents)
+    if (origin && origin.parent === undefined && node.users.size === 0)
       node.origin = { ...origin, parent, role }
     if (!kind.isBacking && !defaults.readOnly && node.readOnly)
       throw new BlockError('EPERM', 'Block node is read-only', { node: node.name })
@@ -163,8 +167,7 @@ export class Children {
 
   /** Closes children that were opened early but not taken by the driver. */
   async dropEarly(): Promise<void> {
-    for (const node of this.#early.values())
-      if (node.config.ownedByParents) await node.close().catch(() => undefined)
+    for (const node of this.#early.values()) if (node.isUnused) await node.close().catch(() => undefined)
     this.#early.clear()
   }
 
@@ -220,7 +223,7 @@ export class Children {
       inherited: kind.isBacking
         ? { ...defaults, readOnly: true, autoReadOnly: false, unmap: true }
         : { ...defaults, unmap: true },
-      isTop: false,
+      hold: undefined,
       protocol: isProtocolChild(kind, defaults.driver, this.#request.protocol),
       depth: this.#request.depth + 1,
       budget: this.#request.budget,

@@ -7,6 +7,7 @@ import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import type { Disk as Handle } from '../disk/disk.ts'
 import { findNode } from '../graph/environment.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { bool, integer, listOf, oneOf, type RawOptions, text } from '../text/options.ts'
@@ -157,7 +158,7 @@ function setup(files: Readonly<Record<string, string>> = {}) {
     onWarn: (line) => warnings.push(line),
     onRepair: (_, name) => repairs.push(name),
   }
-  const open = (options: RawOptions | string): Promise<BlockNode> => openNode(environment, options)
+  const open = (options: RawOptions | string): Promise<Handle> => openNode(environment, options)
   const failure = async (options: RawOptions | string): Promise<string> => {
     const error = await open(options).then(
       () => undefined,
@@ -357,8 +358,8 @@ describe('file names of nodes', () => {
 
 describe('what children inherit', () => {
   const modes = (node: BlockNode) => {
-    const { readOnly, direct, noFlush, unmap, detectZeroes, writeCache, checkMode } = node.config
-    return { readOnly, direct, noFlush, unmap, detectZeroes, writeCache, checkMode }
+    const { readOnly, direct, noFlush, unmap, detectZeroes, checkMode } = node.config
+    return { readOnly, direct, noFlush, unmap, detectZeroes, checkMode }
   }
 
   it('is how to open, not what the top alone does', async () => {
@@ -375,11 +376,11 @@ describe('what children inherit', () => {
       noFlush: true,
       unmap: false,
       detectZeroes: 'on',
-      writeCache: false,
       checkMode: true,
     }
-    const file = { ...top, unmap: true, detectZeroes: 'off', writeCache: true, checkMode: false }
+    const file = { ...top, unmap: true, detectZeroes: 'off', checkMode: false }
     expect(modes(node)).toEqual(top)
+    expect(node.writeCache).toBe(false)
     expect(modes(node.file!.node)).toEqual(file)
     expect(modes(node.backing!.node)).toEqual({ ...file, readOnly: true })
     expect(modes(node.backing!.node.file!.node)).toEqual({ ...file, readOnly: true })

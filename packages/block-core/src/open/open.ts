@@ -65,16 +65,24 @@ export async function openNode(
   if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))
     throw wrongValue('options', 'the options of a node, or a file name', options)
   const tree = typeof options === 'string' || options instanceof URL ? { filename: options } : options
-  return new Disk(await openRoot(environment, tree))
+  let disk!: Disk
+  await openRoot(environment, tree, (node, writeCache) => {
+    disk = new Disk(node, writeCache)
+  })
+  return disk
 }
 
-/** Opens a node that no other node has opened as its child, without a handle. */
-export const openRoot = (environment: OpenEnvironment, options: NodeOptions): Promise<LinkedNode> =>
+/** Opens a node that no other node has opened as its child. Without `hold`, nothing uses it yet. */
+export const openRoot = (
+  environment: OpenEnvironment,
+  options: NodeOptions,
+  hold?: OpenRequest['hold'],
+): Promise<LinkedNode> =>
   openRequest({
     environment,
     options,
     inherited: NO_PARENT,
-    isTop: true,
+    hold,
     protocol: false,
     depth: 0,
     budget: new GraphBudget(),
@@ -100,7 +108,7 @@ async function openRequest(request: OpenRequest): Promise<LinkedNode> {
   if (request.depth > MAX_DEPTH)
     throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
   const plan = planNode(request, await jsonReaderFor(request.options['filename']))
-  const config = nodeConfig(plan.common, request.inherited, !request.isTop, plan.explicit)
+  const config = nodeConfig(plan.common, request.inherited, plan.explicit)
   const forceShare = plan.common.forceShare ?? request.inherited.forceShare
   const autoReadOnly = plan.common.autoReadOnly ?? request.inherited.autoReadOnly
   const children = new Children(request, openRequest, plan.children)
@@ -145,7 +153,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
     const { filename: _, ...direct } = tree
     tree = mergeOptions(optionsOfName(registry, filename, readJson), direct)
   }
-  const { common, rest } = takeCommon(tree, request.isTop)
+  const { common, rest } = takeCommon(tree, request.hold !== undefined)
   let driver = common.driver === undefined ? undefined : registry.get(common.driver)
   if (!driver && request.protocol) {
     if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
@@ -156,7 +164,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
   const own: Record<string, unknown> = { ...rest }
   let given = request.filename
   if (driver && isProtocolLike(driver)) {
-    if (request.isTop || Object.keys(childrenOf(driver)).length > 0)
+    if (request.hold || Object.keys(childrenOf(driver)).length > 0)
       given = parseOwnPrefix(registry, driver, own, readJson) ?? given
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
     given = own['filename']
@@ -327,6 +335,7 @@ async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedN
   }
   tableOf(request.environment).add(node)
   events.connect(node)
+  request.hold?.(node, plan.common.writeCache ?? true)
   const complaint = conflictError(node, forceShare) ?? unusedOptionError(attempt, unknown)
   if (!complaint) return node
   await node.close().catch(() => undefined)

@@ -7,6 +7,7 @@ import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
+import type { Disk } from '../disk/disk.ts'
 import { memory } from '../drivers/memory.ts'
 import { findNode } from '../graph/environment.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
@@ -70,8 +71,8 @@ function setup() {
     registry: new DriverRegistry(drivers as unknown as BlockDriver<never, never>[]),
     resolver: denyFiles,
   }
-  const open = (options: RawOptions): Promise<BlockNode> => openNode(environment, options)
-  const image = (options: RawOptions = {}): Promise<BlockNode> =>
+  const open = (options: RawOptions): Promise<Disk> => openNode(environment, options)
+  const image = (options: RawOptions = {}): Promise<Disk> =>
     open({
       driver: 'image',
       'node-name': 'top',
@@ -154,8 +155,9 @@ describe('reopening', () => {
       'top prepare rw on rw lazy=true direct=false',
       'top prepare rw on rw lazy=true direct=true',
     ])
-    expect(node.config).toMatchObject({ direct: true, writeCache: false, detectZeroes: 'on', noFlush: false })
-    expect(node.file?.node.config).toMatchObject({ direct: true, writeCache: true })
+    expect(node.config).toMatchObject({ direct: true, detectZeroes: 'on', noFlush: false })
+    expect(node.writeCache).toBe(false)
+    expect(node.file?.node.config).toMatchObject({ direct: true })
   })
 
   it('reaches children under their names, and what they were told stays', async () => {

@@ -6,6 +6,7 @@ import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
+import type { Disk } from '../disk/disk.ts'
 import { takeChildValue } from '../graph/child-options.ts'
 import {
   type CommonOptions,
@@ -62,7 +63,7 @@ interface Change {
 /**
  * Reopens a node, together with the children that it opened itself and that inherit from it: QEMU's
  * `bdrv_reopen`. Waits for the requests in flight, and holds new ones back meanwhile. If anything fails,
- * everything is as before.
+ * everything is as before. The cache mode for writing is that of the handle that is given.
  *
  * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM if the node below stays read-only; errors
  *   of the drivers
@@ -72,7 +73,10 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
   const node = linkedNode(target)
   requireOptions(request, 'request', REOPEN)
   await node.drained(async () => {
-    const changes = planReopen(node, request)
+    const given = givenOptions(request)
+    const changes = planReopen(node, given)
+    const { writeCache } = takeCommon(given, true).common
+    if (writeCache !== undefined && !('writeCache' in target)) throw cannotChange('cache.writeback')
     const nodes = changes.map((change) => change.node)
     const end = gainWriting(becomingWritable(changes).map((change) => change.node))
     let release: (() => void) | undefined
@@ -81,6 +85,7 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
       release = reserveMoves(changes.flatMap(({ replaced }) => replaced))
       await flushChanges(node, changes)
       await applyChanges(changes)
+      if (writeCache !== undefined) (target as Disk).writeCache = writeCache
     } finally {
       end()
       release?.()
@@ -91,8 +96,7 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
 
 // ---- the plan: everything that can be refused without calling a driver ----
 
-/** The changes, parents before their children. */
-function planReopen(root: LinkedNode, { readOnly, cache = {}, options = {} }: ReopenOptions): Change[] {
+function givenOptions({ readOnly, cache = {}, options = {} }: ReopenOptions): RawOptions {
   const { writeCache, direct, noFlush } = cache
   const core = nestOptions({
     'read-only': readOnly,
@@ -100,8 +104,13 @@ function planReopen(root: LinkedNode, { readOnly, cache = {}, options = {} }: Re
     'cache.direct': direct,
     'cache.no-flush': noFlush,
   })
+  return mergeOptions(core, nestOptions(options))
+}
+
+/** The changes, parents before their children. */
+function planReopen(root: LinkedNode, given: RawOptions): Change[] {
   const changes: Change[] = []
-  plan(root, mergeOptions(core, nestOptions(options)), undefined, changes)
+  plan(root, given, undefined, changes)
   for (const change of changes) checkAccess(change, changes)
   return changes
 }
@@ -133,7 +142,7 @@ function plan(
   const { common } = takeCommon(explicit, inherited === undefined)
   checkIdentity(node, own)
   const base = inherited ?? { ...before, forceShare: origin.forceShare, autoReadOnly: origin.autoReadOnly }
-  const after = configAfter(common, base, before, explicit, inherited === undefined)
+  const after = configAfter(common, base, before, explicit)
   const [options, optionsBefore] = driverOptions(node, explicit, own)
   const replaced = [...childOptions].flatMap(([role, value]) => replacement(node, role, value, origin))
   const forceShare = common.forceShare ?? base.forceShare
@@ -177,12 +186,10 @@ function configAfter(
   base: Inherited,
   before: NodeConfig,
   explicit: RawOptions,
-  isRoot: boolean,
 ): NodeConfig {
-  const after = nodeConfig(common, base, before.ownedByParents, explicit)
+  const after = nodeConfig(common, base, explicit)
   const detectZeroes = common.detectZeroes ?? before.detectZeroes
-  const writeCache = isRoot ? (common.writeCache ?? before.writeCache) : before.writeCache
-  return { ...after, detectZeroes, writeCache, checkMode: before.checkMode, noIo: before.noIo }
+  return { ...after, detectZeroes, checkMode: before.checkMode, noIo: before.noIo }
 }
 
 /** @throws BlockError EINVAL if the driver, the name, or a mode of opening would change */

@@ -5,6 +5,7 @@
 import { SECTOR } from '../base/bits.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
+import { Disk } from '../disk/disk.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
 import { type CommitOptions, commitNode } from '../jobs/commit.ts'
 import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
@@ -72,7 +73,7 @@ export class CrashGuest {
   }
   /** Whether every write is durable on completion. */
   get #writeThrough(): boolean {
-    return !this.node.config.writeCache
+    return this.node instanceof Disk && !this.node.writeCache
   }
 
   /** Writes a pattern that was not written before. */

@@ -8,6 +8,7 @@ import type { BlockNode } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import { PLAIN_CONFIG } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { Disk } from '../disk/disk.ts'
 import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
@@ -22,7 +23,10 @@ export interface TestNodeOptions {
   /** Options of the driver, in either spelling. */
   readonly options?: RawOptions
   readonly children?: Readonly<Record<string, BlockNode>>
-  readonly config?: Partial<NodeConfig>
+  readonly config?: Partial<NodeConfig> & {
+    /** Off: the node comes behind a handle that makes each write durable. */
+    readonly writeCache?: boolean
+  }
   /** The driver was guessed from the content. Default: no. */
   readonly probed?: boolean
   /** Default: nothing looks like another format. */
@@ -36,7 +40,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     name = driver.name,
     options = {},
     children = {},
-    config: changes = {},
+    config: { writeCache = true, ...changes } = {},
     probed = false,
     otherFormat = () => undefined,
   }: TestNodeOptions = {},
@@ -78,13 +82,17 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
   const opened = new GraphNode({ name, driver, filename: '', config, ops, children: edges })
   node = opened
   for (const what of early) what(opened)
-  return opened
+  return writeCache ? opened : new Disk(opened, false)
 }
 
 /** Makes a node with hand-written operations: for tests of the core itself. */
 export function nodeOf(
   ops: NodeOps,
-  { name = 'test', children = {}, config = {} }: Pick<TestNodeOptions, 'name' | 'children' | 'config'> = {},
+  {
+    name = 'test',
+    children = {},
+    config = {},
+  }: Pick<TestNodeOptions, 'name' | 'children'> & { readonly config?: Partial<NodeConfig> } = {},
   kind: AnyDriver['kind'] = 'protocol',
 ): LinkedNode {
   const driver: AnyDriver = { name, kind, open: () => Promise.resolve(ops) }

@@ -16,7 +16,7 @@ export class OpenImages {
   }
 
   /** Leaves closing an image to the program. @returns the image */
-  keep(node: BlockNode): BlockNode {
+  keep<N extends BlockNode>(node: N): N {
     this.#endings.push(async (status) => {
       try {
         await node.close()

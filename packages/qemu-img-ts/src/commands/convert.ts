@@ -7,11 +7,12 @@ import {
   guessFormat,
   messageOf,
   openNode,
+  PERMISSION,
   readInteger,
   resolveBackingFilename,
   SECTOR,
+  setPermissions,
   skipFilters,
-  unshareWrites,
 } from '@vmblock/block-core'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
 import { beneathOf, differences } from '../images/beneath.ts'
@@ -24,6 +25,8 @@ import { INTERRUPTED } from '../kit/job.ts'
 import { asksForHelp, optionList } from '../kit/option-list.ts'
 import { type Progress, startProgress } from '../kit/progress.ts'
 import { requireSize } from '../kit/size-text.ts'
+
+const { consistentRead, writeUnchanged } = PERMISSION
 
 /** Percent by which progress must move to be shown. */
 const MIN_SKIP = 1
@@ -137,7 +140,8 @@ async function run(call: ConvertCall): Promise<number> {
   for (const name of names) {
     const { format, imageOpts, forceShare } = options
     const node = await openImage(call, { name, format, imageOpts, forceShare, cache })
-    if (!forceShare) unshareWrites(node)
+    // Nothing may write to a source meanwhile.
+    if (!forceShare) setPermissions(node, { shared: consistentRead | writeUnchanged })
     sources.push(node)
   }
   await convertInto(call, sources, target, progress)

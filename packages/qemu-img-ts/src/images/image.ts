@@ -4,6 +4,7 @@ import {
   type BlockNode,
   CACHE_MODES,
   cacheMode,
+  type Disk,
   messageOf,
   type NodeOptions,
   type OpenEnvironment,
@@ -53,7 +54,7 @@ export interface ImageRequest {
 }
 
 /** Opens an image, which is closed at the end of the call. @throws Failure `Could not open 'X': ...` */
-export const openImage = async (call: Call, request: ImageRequest): Promise<BlockNode> =>
+export const openImage = async (call: Call, request: ImageRequest): Promise<Disk> =>
   call.images.keep(await openBriefly(call, request, call.environment))
 
 /** Opens an image that the caller closes. @throws Failure `Could not open 'X': ...` */
@@ -61,7 +62,7 @@ export async function openBriefly(
   { output }: Call,
   request: ImageRequest,
   environment: OpenEnvironment,
-): Promise<BlockNode> {
+): Promise<Disk> {
   const options = nodeOptions(request, output.warn)
   try {
     const { aio } = request

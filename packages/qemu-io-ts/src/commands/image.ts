@@ -110,8 +110,9 @@ export const reopen = defineCommand({
       ...(modes.length > 0 && { readOnly: modes[0]!.name === 'r' }),
       ...(options.c && { cache: options.c(DEFAULT_MODES).cache }),
     }
-    await session.wait(reopenNode(layer, { ...common, options: driverOptions }))
-    if (layer !== node) await session.wait(reopenNode(node, common))
+    // The filter that -C puts on top is reopened with its file.
+    const all = layer === node ? driverOptions : { file: driverOptions }
+    await session.wait(reopenNode(node, { ...common, options: all }))
     return 'ok'
   },
 })

@@ -1,5 +1,5 @@
 /** What the commands that read and write have in common: their operands, running and timing a request, its report. */
-import { BlockError, type BlockNode, errorText, MAX_REQUEST } from '@vmblock/block-core'
+import { BlockError, type BlockNode, type Disk, errorText, MAX_REQUEST } from '@vmblock/block-core'
 import { type OptionKind, readBytes } from '@vmblock/cli'
 import { type Call, type Outcome, Stop } from '../session/command.ts'
 import { hexDump } from '../session/hexdump.ts'
@@ -166,7 +166,7 @@ function vmStateNode(node: BlockNode): BlockNode {
 }
 
 /** Writes to the machine-state area; durably, if the write cache is off. */
-async function saveVmState(node: BlockNode, offset: number, from: Uint8Array): Promise<void> {
+async function saveVmState(node: Disk, offset: number, from: Uint8Array): Promise<void> {
   await vmStateNode(node).writeVmState(offset, from)
-  if (!node.config.writeCache) await node.flush()
+  if (!node.writeCache) await node.flush()
 }

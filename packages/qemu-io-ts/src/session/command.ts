@@ -2,7 +2,7 @@
  * Commands as data. The interpreter reads a command's words by its tables, so no command parses its options
  * itself, and help and completion come from the same tables.
  */
-import type { BlockNode } from '@vmblock/block-core'
+import type { Disk } from '@vmblock/block-core'
 import {
   type CommandTable,
   type Given,
@@ -44,8 +44,8 @@ export interface Call<O extends OptionKinds = OptionKinds> {
   readonly operands: readonly string[]
   /** All words after the command's name, in the order in which getopt leaves them. */
   readonly words: readonly string[]
-  /** The open image's top node. Only for commands with `needsImage`. */
-  readonly node: BlockNode
+  /** The open image. Only for commands with `needsImage`. */
+  readonly node: Disk
   /** Writes to standard output; the text brings its newline. */
   print(text: string): void
   readonly warn: Warn

@@ -2,6 +2,8 @@
 import {
   type BlockNode,
   cacheMode,
+  type Disk,
+  insertFilter,
   type OpenEnvironment,
   openNode,
   type RawOptions,
@@ -124,18 +126,12 @@ async function open(
     ...(forceShare && { 'force-share': true }),
   }
   const name = filename === undefined ? {} : { filename }
-  const nodes: BlockNode[] = [
-    await openNode(environment, { ...common, ...options, cache: common.cache, ...name }),
-  ]
+  const nodes: Disk[] = [await openNode(environment, { ...common, ...options, cache: common.cache, ...name })]
   try {
     if (nativeAio && !nodes[0]!.config.direct && protocolOf(nodes[0]!).driver.name === 'file')
       throw new Error('aio=native was specified, but it requires cache.direct=on, which was not specified.')
     if (snapshot) nodes.unshift(...(await openOverlay(environment, nodes[0]!, { readOnly, cache, unmap })))
-    if (copyOnRead) {
-      const { writeback } = common.cache
-      const filter = { driver: 'copy-on-read', file: nodes[0], discard: common.discard, cache: { writeback } }
-      nodes.unshift(await openNode(environment, filter))
-    }
+    if (copyOnRead) await insertFilter(nodes[0]!, { driver: 'copy-on-read', discard: common.discard })
   } catch (error) {
     await closeAll(nodes).catch(() => undefined)
     throw error

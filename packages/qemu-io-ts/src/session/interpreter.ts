@@ -1,5 +1,5 @@
 /** Runs the lines of a session: finds the command, reads its words by its table, and explains what went wrong. */
-import { type BlockNode, errorText, messageOf } from '@vmblock/block-core'
+import { type Disk, errorText, messageOf } from '@vmblock/block-core'
 import { CommandLine, Failure, type OptionKinds } from '@vmblock/cli'
 import {
   type AnyCommand,
@@ -61,7 +61,7 @@ export class Interpreter {
     const session = this.#session
     const { output, image } = session
     const print = (text: string): void => output.print(text)
-    return { session, commands: this.commands, node: image?.node as BlockNode, print, warn: output.warn }
+    return { session, commands: this.commands, node: image?.node as Disk, print, warn: output.warn }
   }
 
   #read(

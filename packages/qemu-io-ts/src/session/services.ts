@@ -1,5 +1,5 @@
 /** What a session works with: the environment that images are opened in, and an open image. */
-import type { BlockNode, CACHE_MODES, CacheMode, OpenEnvironment } from '@vmblock/block-core'
+import type { CACHE_MODES, CacheMode, Disk, OpenEnvironment } from '@vmblock/block-core'
 
 /** The services that opening images needs. */
 export interface ImageServices {
@@ -12,8 +12,8 @@ export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
 
 /** An open image. */
 export interface Image {
-  /** The node that commands work on. */
-  readonly node: BlockNode
+  /** The disk that commands work on. */
+  readonly node: Disk
   /** Closes it and the nodes opened for it. @throws the error of closing */
   close(): Promise<void>
   /** Drops it, as the death of the process would. */

@@ -1,5 +1,5 @@
 /** `-s`: a qcow2 overlay in memory, which takes the writes and is lost with the session. */
-import { type BlockNode, formatImage, type OpenEnvironment, openNode } from '@vmblock/block-core'
+import { type BlockNode, type Disk, formatImage, type OpenEnvironment, openNode } from '@vmblock/block-core'
 import type { CacheFlags } from './services.ts'
 
 /** How the overlay is opened. */
@@ -20,7 +20,7 @@ export async function openOverlay(
   environment: OpenEnvironment,
   base: BlockNode,
   { readOnly, cache, unmap }: OverlayModes,
-): Promise<readonly BlockNode[]> {
+): Promise<readonly Disk[]> {
   const driver = environment.registry.get('qcow2')
   const file = await openNode(environment, { driver: 'memory' })
   try {

@@ -66,7 +66,7 @@ const CHANGES: readonly Change[] = [
   },
   {
     what: 'an amend',
-    ours: (node) => node.ops.amend!({ lazy_refcounts: 'on' }),
+    ours: (node) => node.amend({ lazy_refcounts: 'on' }),
     theirs: (name) => void bench.run('qemu-img', 'amend', '-f', 'qcow2', '-o', 'lazy_refcounts=on', name),
   },
   {

@@ -48,6 +48,7 @@ export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
 export { denyFiles, type ImageResolver } from './contract/image-resolver.ts'
+export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'
 export type { CacheMode, NodeConfig } from './contract/node-config.ts'
 export { CACHE_MODES, cacheMode } from './contract/node-config.ts'
@@ -107,6 +108,7 @@ export {
   type CopyRange,
   type CopySource,
 } from './jobs/copy-map.ts'
+export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export { type SparseRun, SparseRuns, type SparseRunsOptions, type ZeroTest } from './jobs/sparse-runs.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { forgetContent, formatImage } from './open/format-image.ts'

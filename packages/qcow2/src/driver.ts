@@ -52,14 +52,14 @@ function operations(image: Image): NodeOps {
     flush: () => flushImage(image),
     readVmState: async (offset, into) => (await loadMaintenance()).readVmState(image, offset, into),
     writeVmState: async (offset, from) => (await loadMaintenance()).writeVmState(image, offset, from),
-    check: async (options) => (await loadMaintenance()).checkImage(image, options),
+    check: async (options, control) => (await loadMaintenance()).checkImage(image, options, control),
     info: async () => (await loadMaintenance()).info(image),
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
-    amend: async (options, progress) => (await loadMaintenance()).amend(image, options, progress),
+    amend: async (options, control) => (await loadMaintenance()).amend(image, options, control),
     prepareReopen: async (request) =>
       (await loadMaintenance()).prepareReopen(image, request, () => becomeWritable(image)),
     close: () => closeImage(image),

@@ -8,6 +8,7 @@ import {
   type CheckReport,
   divUp,
   isZero,
+  type JobControl,
   pause,
   viewOf,
 } from '@vmblock/block-core'
@@ -23,6 +24,7 @@ const ENTRIES_OF_UNIT = 64
 /** A running check. */
 interface Check {
   readonly image: Image
+  readonly control: JobControl
   readonly report: Required<CheckReport>
   readonly repairs: boolean
   readonly used: ClusterSet
@@ -38,22 +40,30 @@ const BYTES = 2 ** 28
 /**
  * Checks an image on which no request runs. A repair clears entries that point outside the file; the
  * need-check bit is cleared if no error is left. Leaks and clusters with two references cannot be repaired.
+ * Progress is in tables. When a repair is cancelled, the entries cleared so far are cleared, and the bit stays.
  */
-export async function checkImage(image: Image, { repair }: CheckOptions): Promise<CheckReport> {
+export async function checkImage(
+  image: Image,
+  { repair }: CheckOptions,
+  control: JobControl,
+): Promise<CheckReport> {
   return image.lock.run(async () => {
     if (image.writable) await image.writeTables()
     const check: Check = {
       image,
+      control,
       report: emptyReport(divUp(image.size, image.clusterSize)),
       repairs: repair !== undefined,
       used: new ClusterSet(image, await allowedPages(image)),
       bytesLeft: BYTES,
     }
-    const { imageEndOffset: _, ...report } = await run(check)
+    const { imageEndOffset: _, ...report } = await run(check).finally(() => {
+      if (!check.repairs) return
+      // The tables on disk were changed without the caches.
+      image.l1Table.clear()
+      image.l2Tables.clear()
+    })
     if (!check.repairs) return report
-    // The tables on disk were changed without the caches.
-    image.l1Table.clear()
-    image.l2Tables.clear()
     await image.flushFile()
     if (report.corruptions === 0 && report.checkErrors === 0) {
       image.needsRepair = false
@@ -87,7 +97,12 @@ async function run(check: Check): Promise<Required<CheckReport>> {
     if (takeClusters(check, entry, image.header.tableSize)) tables.push(entry)
     return true
   })
-  for (const table of tables) await checkTable(check, table)
+  const total = tables.length + 1
+  for (const [index, table] of tables.entries()) {
+    check.control.report(index + 1, total)
+    await checkTable(check, table)
+  }
+  check.control.report(total, total)
   // Only a complete scan shows which clusters are not referenced.
   if (report.checkErrors === 0) report.leaks = image.end / image.clusterSize - headerSize - used.size
   return report
@@ -120,6 +135,8 @@ async function walk(check: Check, tableOffset: number, isValid: (entry: number) 
   const bytes = new Uint8Array(Math.min(tableBytes, PIECE))
   const view = viewOf(bytes)
   for (let at = 0; at < tableBytes; at += bytes.length) {
+    const held = check.control.checkpoint()
+    if (held) await held
     if (!(await works(check, file.read(tableOffset + at, bytes)))) return
     const turning = pause(bytes.length / ENTRY / ENTRIES_OF_UNIT)
     if (turning) await turning

@@ -48,7 +48,7 @@ function operations(image: Image): NodeOps {
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
     truncate: (size, options) => truncate(image, size, options),
     flush: () => image.flush(),
-    check: (options) => checkImage(image, options),
+    check: (options, control) => checkImage(image, options, control),
     info: async () => infoOf(image),
     changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
     prepareReopen: (request) => prepareReopen(image, request),

@@ -1,5 +1,5 @@
 /** Opens an {@link Image} from a file, and prepares it for the first write. */
-import { BlockError, type OpenContext } from '@vmblock/block-core'
+import { BlockError, type OpenContext, UNCONTROLLED } from '@vmblock/block-core'
 import { checkImage } from './check.ts'
 import { Feature, HEADER_BYTES, type Header, parseHeader } from './format/header.ts'
 import type { QedClock } from './idle-timer.ts'
@@ -66,7 +66,7 @@ export async function becomeWritable(image: Image): Promise<void> {
     await image.flushFile()
   }
   if (!image.needsRepair) return
-  const report = await checkImage(image, { repair: 'all' })
+  const report = await checkImage(image, { repair: 'all' }, UNCONTROLLED)
   image.events.repair(report)
   // QEMU continues if two guest clusters share a host cluster, and then a write to one changes the other.
   if (image.needsRepair) throw new BlockError('EIO', 'Image corrupted', { node: image.nodeName })

@@ -3,6 +3,8 @@ import {
   type BlockNode,
   DriverRegistry,
   denyFiles,
+  Job,
+  type JobControl,
   memory,
   memoryFromBytes,
   openNode,
@@ -263,6 +265,46 @@ describe('the check', () => {
     expect(await checked.node.check({ repair: 'all' })).toMatchObject({ corruptions: 1 })
     await checked.node.close()
     expect(await featuresOf(file)).toBe(Feature.needCheck)
+  })
+
+  it('that is cancelled between two tables leaves the node with what it has repaired', async () => {
+    const answers: unknown[] = []
+    for (let last = 0; last < 4; last++) {
+      const file = await createImage(SMALL)
+      const first = await open(file)
+      await first.node.write(0, filled(1, 2 * 4096))
+      await first.node.write(2 ** 21, filled(1, 4096))
+      await first.node.close()
+      await poke(file, entry(1), BigInt(1000 * 4096))
+      const { node } = await open(file)
+      const read = (): Promise<unknown> => patternAt(node, 4096, 512).catch(({ code }) => code)
+      expect(await read()).toBe('EINVAL')
+      let left = last
+      const progress: number[] = []
+      const repair = (control: JobControl): Promise<unknown> => {
+        const checkpoint = (): Promise<void> | undefined => {
+          if (left-- === 0) void job.cancel()
+          return control.checkpoint()
+        }
+        return node.check({ repair: 'all' }, { ...control, checkpoint })
+      }
+      const job: Job<unknown> = new Job(repair, { onProgress: (done, total) => progress.push(done / total) })
+      const code = await job.done.then(
+        () => 'ends',
+        (error) => error.code,
+      )
+      answers.push([code, await read(), progress])
+      await node.write(8192, filled(2, 4096))
+      expect(await patternAt(node, 0, 4096)).toEqual([1])
+      expect(await node.check({ repair: 'all' })).toMatchObject({ corruptions: 0, checkErrors: 0 })
+      await node.close()
+    }
+    expect(answers).toEqual([
+      ['ECANCELED', 'EINVAL', []],
+      ['ECANCELED', 'EINVAL', [1 / 3]],
+      ['ECANCELED', [0], [1 / 3, 2 / 3]],
+      ['ends', [0], [1 / 3, 2 / 3, 1]],
+    ])
   })
 
   it('counts right behind the 4095th cluster, where the arithmetic of QEMU finds a leak that is none', async () => {

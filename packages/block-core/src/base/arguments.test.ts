@@ -10,6 +10,7 @@ import { chainStatus, isAllocatedAbove } from '../graph/block-status.ts'
 import { commitNode } from '../jobs/commit.ts'
 import { copyNodes } from '../jobs/copy.ts'
 import { CopyMap } from '../jobs/copy-map.ts'
+import { Job } from '../jobs/job.ts'
 import { formatImage } from '../open/format-image.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
@@ -159,7 +160,8 @@ describe('options', () => {
     ['preallocation', (node) => node.truncate(5, { preallocation: 'ful' })],
     ['zero', (node) => node.truncate(5, { zero: 1 })],
     ['options', (node) => node.amend('compat=1.1')],
-    ['progress', (node) => node.amend({}, 5)],
+    ['control', (node) => node.amend({}, 5)],
+    ['control', (node) => node.check({}, {})],
     ['filename', (node) => node.changeBackingFile(undefined)],
     ['format', (node) => node.changeBackingFile('a', 5)],
     ['source', (node) => node.copyRange(0, 5, {}, 0)],
@@ -192,7 +194,9 @@ describe('options', () => {
     ['parallel', (node) => copy(node, { parallel: Number.NaN })],
     ['pieceBytes', (node) => copy(node, { pieceBytes: 0 })],
     ['zeroes', (node) => copy(node, { zeroes: 'skp' })],
-    ['signal', (node) => copy(node, { signal: {} })],
+    ['signal', () => new Job(async () => undefined, { signal: {} as Anything })],
+    ['operation', () => new Job(5 as Anything)],
+    ['onProgress', () => new Job(async () => undefined, { onProgress: 5 as Anything })],
     ['target', (node) => copy(node, { target: {} })],
     ['sources', () => CopyMap.of({ sources: {} } as Anything)],
     ['node', () => CopyMap.of({ sources: [{ node: {} }] } as Anything)],

@@ -26,7 +26,7 @@ export type BlockErrorCode =
   | 'ENAMETOOLONG'
   | 'ENOTSUP' // the driver, or this image's feature set, cannot do that
   | 'ENOMEDIUM' // the node is closed
-  | 'ECANCELED' // the node crashed while the request was in flight
+  | 'ECANCELED' // the node crashed while the request was in flight, or the job was cancelled
   | 'EDQUOT'
   | 'ETIMEDOUT'
   | 'EFORMAT' // not an image of this format

@@ -2,6 +2,7 @@
  * What a driver implements for one open node, and how the core calls it.
  */
 import type { DebugEvent } from './debug-events.ts'
+import type { JobControl } from './job-control.ts'
 import type { BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
 import type { CheckOptions, CheckReport, NodeInfo, SnapshotInfo } from './reports.ts'
@@ -62,7 +63,8 @@ export interface NodeOps {
   readVmState?(offset: number, into: Uint8Array): Promise<void>
   writeVmState?(offset: number, from: Uint8Array): Promise<void>
 
-  check?(options: CheckOptions): Promise<CheckReport>
+  /** Calls `control.checkpoint` between tables, where a repair may stop for good; so does `amend`. */
+  check?(options: CheckOptions, control: JobControl): Promise<CheckReport>
   info?(): Promise<NodeInfo>
   /** The internal snapshots, in the order of the image's snapshot table. */
   listSnapshots?(): Promise<readonly SnapshotInfo[]>
@@ -71,10 +73,7 @@ export interface NodeOps {
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
-  amend?(
-    options: Readonly<Record<string, unknown>>,
-    progress?: (done: number, total: number) => void,
-  ): Promise<void>
+  amend?(options: Readonly<Record<string, unknown>>, control: JobControl): Promise<void>
 
   /** Filters only: a driver above announces a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>

@@ -8,6 +8,7 @@ import type { ChangeObserver } from './changes.ts'
 import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { DriverFacts } from './driver-facts.ts'
+import type { JobControl } from './job-control.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { NodeEvents } from './node-events.ts'
 import type { NodeOps, Patience } from './node-ops.ts'
@@ -144,11 +145,13 @@ export interface BlockNode extends EventSource<NodeEvents> {
 
   /**
    * Checks the image's structure, and repairs it according to `repair`; without it, or with `false`, changes
-   * nothing.
+   * nothing. Progress is in tables. A repair that is cancelled leaves the image as a crash would that loses nothing:
+   * with some of the repairs, and marked dirty if it was.
    *
+   * @param control that of the job which this is part of
    * @throws BlockError EINVAL for an unknown mode of repair or an unknown option; ENOTSUP
    */
-  check(options?: NodeCheckOptions): Promise<CheckReport>
+  check(options?: NodeCheckOptions, control?: JobControl): Promise<CheckReport>
   /** Facts of the image, as its driver knows them. */
   info(): Promise<NodeInfo>
   /** The internal snapshots, in the order of the image's table; none if the format does not support them. */
@@ -157,11 +160,14 @@ export interface BlockNode extends EventSource<NodeEvents> {
   makeEmpty(): Promise<void>
   /** Rewrites the name and format of the backing file in the header. @throws BlockError ENOTSUP */
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void>
-  /** Changes creation options of the image, keys as in `qemu-img amend -o`. @throws BlockError ENOTSUP, EINVAL */
-  amend(
-    options: Readonly<Record<string, unknown>>,
-    progress?: (done: number, total: number) => void,
-  ): Promise<void>
+  /**
+   * Changes creation options of the image, keys as in `qemu-img amend -o`. If it is cancelled, options that were not
+   * changed yet keep their values; the content of the disk is the same.
+   *
+   * @param control that of the job which this is part of
+   * @throws BlockError ENOTSUP, EINVAL
+   */
+  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void>
 
   // ---- life cycle ----
 

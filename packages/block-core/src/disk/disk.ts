@@ -11,6 +11,7 @@ import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
+import type { JobControl } from '../contract/job-control.ts'
 import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
@@ -259,8 +260,8 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
 
   // ---- whole-node operations ----
 
-  check(options?: NodeCheckOptions): Promise<CheckReport> {
-    return this.#onRoot((node) => node.check(options), Boolean(options?.repair), false)
+  check(options?: NodeCheckOptions, control?: JobControl): Promise<CheckReport> {
+    return this.#onRoot((node) => node.check(options, control), Boolean(options?.repair), false)
   }
   info(): Promise<NodeInfo> {
     return this.#onRoot((node) => node.info())
@@ -274,11 +275,8 @@ export class Disk extends Emitter<NodeEvents> implements BlockNode {
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     return this.#onRoot((node) => node.changeBackingFile(filename, format), true, false)
   }
-  amend(
-    options: Readonly<Record<string, unknown>>,
-    progress?: (done: number, total: number) => void,
-  ): Promise<void> {
-    return this.#onRoot((node) => node.amend(options, progress), true, false)
+  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void> {
+    return this.#onRoot((node) => node.amend(options, control), true, false)
   }
 
   // ---- life cycle ----

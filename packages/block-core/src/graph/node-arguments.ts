@@ -13,6 +13,7 @@ import {
   wrongValue,
 } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
+import type { JobControl } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CheckOptions, NodeCheckOptions } from '../contract/reports.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
@@ -75,10 +76,16 @@ export function requireSource(source: unknown, offset: unknown): void {
 }
 
 /** The driver checks the options themselves. @throws BlockError EINVAL */
-export function requireAmendment(options: unknown, progress: unknown): void {
+export function requireAmendment(options: unknown, control: unknown): void {
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
-  if (progress !== undefined) requireCallback(progress, 'progress')
+  requireControl(control, 'control')
 }
+
+/** What a job gives to its operation. */
+export const requireControl: Check = expects(
+  'a JobControl',
+  (value) => typeof (value as Partial<JobControl> | null)?.checkpoint === 'function',
+)
 
 const OBSERVER = expects('an object with functions `before` or `after`', (value) => {
   const { before, after } = (value ?? {}) as { before?: unknown; after?: unknown }

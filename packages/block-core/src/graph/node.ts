@@ -10,6 +10,7 @@ import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
 import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
+import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
@@ -245,11 +246,12 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
 
   // ---- whole-node operations ----
 
-  async check(options: NodeCheckOptions = {}): Promise<CheckReport> {
+  async check(options: NodeCheckOptions = {}, control: JobControl = UNCONTROLLED): Promise<CheckReport> {
     const wanted = check.checkOptions(options)
+    check.requireControl(control, 'control')
     const ops = this.#ops
     if (!ops.check) throw unsupportedError(this, 'checks')
-    const run = () => ops.check!(wanted)
+    const run = () => ops.check!(wanted, control)
     if (!wanted.repair) return this.drained(run)
     this.#requireWritable(true)
     return this.drained(() => this.#requests.restructure('repair', run))
@@ -273,13 +275,10 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     await this.#exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
   }
 
-  async amend(
-    options: Readonly<Record<string, unknown>>,
-    progress?: (done: number, total: number) => void,
-  ): Promise<void> {
-    check.requireAmendment(options, progress)
+  async amend(options: Readonly<Record<string, unknown>>, control: JobControl = UNCONTROLLED): Promise<void> {
+    check.requireAmendment(options, control)
     const before = this.size
-    await this.#exclusive('amend', 'amend', (ops) => ops.amend!(options, progress))
+    await this.#exclusive('amend', 'amend', (ops) => ops.amend!(options, control))
     if (this.size !== before) this.emit('resize', this.size)
   }
 

@@ -10,6 +10,7 @@ import { DriverRegistry } from '../contract/registry.ts'
 import { copyOnRead } from '../drivers/copy-on-read.ts'
 import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
 import { commitNode } from '../jobs/commit.ts'
+import { Job } from '../jobs/job.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { bool, type RawOptions, text } from '../text/options.ts'
@@ -202,7 +203,10 @@ describe('when something changes', () => {
   it('a base that is committed into is written, and not resized by others', async () => {
     const node = await open(on('tables', at('a'), { backing: on('plain', at('b')) }))
     let during: string | undefined
-    await commitNode(node, { makeEmpty: false, progress: () => (during = told.get('b')) })
+    const onProgress = (): void => {
+      during = told.get('b')
+    }
+    await new Job((control) => commitNode(node, { makeEmpty: false }, control), { onProgress }).done
     expect(during).toBe('cw-- cwu-')
     expect(told.get('b')).toBe('c--- cwur')
     await node.close()

@@ -11,6 +11,7 @@ import { passThrough } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { integer, type RawOptions } from '../text/options.ts'
 import { commitNode } from './commit.ts'
+import { Job } from './job.ts'
 
 const UNIT = 65536
 
@@ -108,11 +109,11 @@ describe('commit', () => {
     await prepare(base, [1, 2, 3, 4])
     await put(top, 0, 9)
     let writes: Promise<unknown> | undefined
-    await commitNode(top, {
-      progress: (done, total) => {
+    await new Job((control) => commitNode(top, {}, control), {
+      onProgress: (done, total) => {
         if (done === total) writes = Promise.all([put(top, 1, 8), top.writeZeroes(2 * UNIT, UNIT)])
       },
-    })
+    }).done
     await writes
     expect(await content(top)).toEqual([9, 8, 0, 4])
     expect(await heldUnits(top)).toEqual([false, true, true, false])
@@ -125,7 +126,9 @@ describe('commit', () => {
     await put(top, 1, 9)
     await top.writeZeroes(2 * UNIT, UNIT)
     const steps: number[] = []
-    await commitNode(top, { progress: (done, total) => steps.push(done / total) })
+    await new Job((control) => commitNode(top, {}, control), {
+      onProgress: (done, total) => steps.push(done / total),
+    }).done
     expect(await content(base)).toEqual([1, 9, 0, 4])
     expect(await heldUnits(top)).toEqual([false, false, false, false])
     expect([base.readOnly, base.file?.readOnly]).toEqual([true, true])

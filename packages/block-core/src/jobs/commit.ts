@@ -1,11 +1,12 @@
 /** Writes an overlay's content down into a backing file, like `qemu-img commit`. */
-import { requireCallback, requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
+import { requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
 import { BlockError, isBlockError } from '../base/errors.ts'
+import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
 import { backingOf, skipFilters } from '../graph/block-status.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
-import { requireNode } from '../graph/node-arguments.ts'
+import { requireControl, requireNode } from '../graph/node-arguments.ts'
 import { useNode } from '../graph/permissions.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { copyNodes } from './copy.ts'
@@ -15,8 +16,6 @@ import { CopyMap } from './copy-map.ts'
 export interface CommitOptions {
   /** The layer that takes the content; default: the immediate backing file. */
   readonly base?: BlockNode | undefined
-  /** Receives the bytes processed so far, and the total. */
-  readonly progress?: ((done: number, total: number) => void) | undefined
   /**
    * Whether the top is emptied afterwards; only done when `base` is its immediate backing file. Default true.
    */
@@ -25,42 +24,51 @@ export interface CommitOptions {
   readonly rate?: number | undefined
 }
 
-const COMMIT = { base: requireNode, progress: requireCallback, makeEmpty: requireFlag, rate: requireRate }
+const COMMIT = { base: requireNode, makeEmpty: requireFlag, rate: requireRate }
 
 /** Bytes in one copy. */
 const PIECE = 1024 * 1024
 
 /**
  * Copies the content of the layers above `base` into `base`, which is writable meanwhile and grows if it is
- * smaller than `top`, and then empties `top`, if its format allows it. Writes to `top` wait meanwhile.
+ * smaller than `top`, and then empties `top`, if its format allows it. Writes to `top` wait meanwhile. Progress is in
+ * bytes.
  *
+ * @param control that of the job which this is part of
  * @throws BlockError EINVAL if there is no backing file, or `base` is not in the backing chain; any error of
- *   reading, writing or reopening: then `base` has some of the content, which does no harm, and `top` still
- *   has all of it
+ *   reading, writing or reopening; the reason for a cancellation: then `base` has some of the content, which does no
+ *   harm, and `top` still has all of it
  */
-export async function commitNode(top: BlockNode, options: CommitOptions = {}): Promise<void> {
+export async function commitNode(
+  top: BlockNode,
+  options: CommitOptions = {},
+  control: JobControl = UNCONTROLLED,
+): Promise<void> {
   requireNode(top, 'top')
   requireOptions(options, 'options', COMMIT)
+  requireControl(control, 'control')
   const { base, edge } = findBase(top, options.base)
   // Data written to the top while it is copied would be lost when it is emptied.
-  await top.withoutWrites(() => commitInto(top, base, edge, options))
+  await top.withoutWrites(() => commitInto(top, { base, edge }, options, control))
 }
 
 async function commitInto(
   top: BlockNode,
-  base: BlockNode,
-  edge: BlockNode,
-  options: CommitOptions,
+  { base, edge }: Base,
+  { rate, makeEmpty = true }: CommitOptions,
+  control: JobControl,
 ): Promise<void> {
   const restore = base.readOnly ? await makeWritable(base) : undefined
   try {
     await growTo(base, top.size)
-    await copyDown(top, base, edge, options)
+    const map = await CopyMap.of({ sources: [{ node: top, base: edge }], hasBeneath: true })
+    await copyNodes({ map, target: base, rate, pieceBytes: PIECE, outOfOrder: true }, control)
     await base.flush()
   } finally {
     await restore?.()
   }
-  if (options.makeEmpty === false || base !== backing(top)) return
+  await control.checkpoint()
+  if (!makeEmpty || base !== backing(top)) return
   try {
     await skipFilters(top).makeEmpty()
   } catch (error) {
@@ -124,26 +132,4 @@ async function growTo(base: BlockNode, size: number): Promise<void> {
   // The backing file of a base that was too short must not show through where readers of the top saw zeroes.
   const zero = (backing(base)?.size ?? 0) > base.size
   await base.truncate(size, zero ? { zero } : {})
-}
-
-async function copyDown(
-  top: BlockNode,
-  base: BlockNode,
-  edge: BlockNode,
-  { progress, rate }: CommitOptions,
-): Promise<void> {
-  const map = await CopyMap.of({ sources: [{ node: top, base: edge }], hasBeneath: true })
-  let done = 0
-  progress?.(0, map.size)
-  await copyNodes({
-    map,
-    target: base,
-    rate,
-    pieceBytes: PIECE,
-    outOfOrder: true,
-    onEnd({ bytes }) {
-      done += bytes
-      progress?.(done, map.size)
-    },
-  })
 }

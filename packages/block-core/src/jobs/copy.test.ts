@@ -6,6 +6,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { type CopyOptions, copyNodes } from './copy.ts'
 import { CopyMap, type CopyMapOptions } from './copy-map.ts'
+import { Job, type JobOptions } from './job.ts'
 
 const UNIT = 4096
 
@@ -59,11 +60,15 @@ function target(units: number, more: Partial<NodeOps> = {}) {
   return { node, said }
 }
 
-type Options = Omit<CopyOptions, 'map' | 'target'>
+type Options = Omit<CopyOptions, 'map' | 'target'> & Pick<JobOptions, 'signal'>
 
-async function copy(from: BlockNode | CopyMapOptions, to: BlockNode, options: Options = {}): Promise<void> {
+async function copy(
+  from: BlockNode | CopyMapOptions,
+  to: BlockNode,
+  { signal, ...options }: Options = {},
+): Promise<void> {
   const map = await CopyMap.of('sources' in from ? from : { sources: [{ node: from }], hasBeneath: true })
-  await copyNodes({ map, target: to, ...options })
+  await new Job((control) => copyNodes({ map, target: to, ...options }, control), { signal }).done
 }
 
 describe('a copy from node to node', () => {
@@ -277,6 +282,38 @@ describe('a copy from node to node', () => {
     await copy(above(), unable.node, options)
     expect(unable.said).toEqual(['0: 1 2 3 4', '4: 5 6'])
     expect(refused).toBe(1)
+  })
+
+  it('does not make up for a pause when it keeps to a rate', async () => {
+    vi.useFakeTimers()
+    try {
+      const start = Date.now()
+      const done: number[] = []
+      const map = await CopyMap.of({ sources: [{ node: source('xxxxxx') }] })
+      const job = new Job((control) =>
+        copyNodes(
+          {
+            map,
+            target: target(6).node,
+            pieceBytes: UNIT,
+            parallel: 1,
+            rate: UNIT,
+            onEnd: () => done.push(Date.now() - start),
+          },
+          control,
+        ),
+      )
+      await vi.advanceTimersByTimeAsync(1500)
+      const paused = job.pause()
+      await vi.advanceTimersByTimeAsync(8500)
+      await paused
+      job.resume()
+      await vi.advanceTimersByTimeAsync(10_000)
+      await job.done
+      expect(done).toEqual([0, 1000, 2000, 10_000, 11_000, 12_000])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('keeps to a rate, and can be ended while it waits', async () => {

@@ -12,16 +12,15 @@ import {
   requireOptions,
   requirePositive,
   requireRate,
-  requireSignal,
 } from '../base/arguments.ts'
 import { SECTOR } from '../base/bits.ts'
 import { failureOf } from '../base/errno.ts'
 import type { BlockError } from '../base/errors.ts'
 import { pause } from '../base/event-loop.ts'
-import type { AbortSignalLike } from '../base/platform-types.ts'
 import { RateLimit } from '../base/rate-limit.ts'
+import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
-import { requireNode } from '../graph/node-arguments.ts'
+import { requireControl, requireNode } from '../graph/node-arguments.ts'
 import type { CopyMap, CopyRange } from './copy-map.ts'
 import { SparseRuns, type SparseRunsOptions } from './sparse-runs.ts'
 
@@ -62,8 +61,6 @@ export interface CopyOptions {
   readonly onBegin?: ((piece: CopyPiece) => void) | undefined
   /** Called when a piece is in the target. */
   readonly onEnd?: ((piece: CopyPiece) => void) | undefined
-  /** Stops the copy when aborted: requests in flight finish, no new ones begin. */
-  readonly signal?: AbortSignalLike | undefined
 }
 
 const requireMap = expects('a CopyMap', (value) => {
@@ -91,7 +88,6 @@ const COPY: Readonly<Record<string, Check>> = {
   onReadError: requireCallback,
   onBegin: requireCallback,
   onEnd: requireCallback,
-  signal: requireSignal,
 }
 
 /** Bytes of a piece in QEMU (`IO_BUF_SIZE`). */
@@ -100,64 +96,76 @@ const PIECE = 2 * 1024 * 1024
 const PARALLEL = 8
 
 /**
- * Copies all ranges of `map` to `target`.
+ * Copies all ranges of `map` to `target`. Progress is in bytes, those that need no request included.
  *
+ * @param control that of the job which this is part of
  * @throws BlockError `error while reading at byte N: ...`, `error while writing at byte N: ...`, or what the map
- *   throws; the reason of an aborted signal. Then the target has some of the content
+ *   throws; the reason for a cancellation. Then the target has some of the content
  */
-export async function copyNodes(options: CopyOptions): Promise<void> {
+export async function copyNodes(options: CopyOptions, control: JobControl = UNCONTROLLED): Promise<void> {
   requireOptions(options, 'options', COPY)
   requireMap(options.map, 'map')
   requireNode(options.target, 'target')
-  await new Copy(options).run()
+  requireControl(control, 'control')
+  await new Copy(options, control).run()
 }
 
 class Copy {
   readonly #options: CopyOptions
+  readonly #control: JobControl
   readonly #pieces: AsyncGenerator<CopyPiece, void, undefined>
   readonly #pieceBytes: number
   readonly #parallel: number
   readonly #sparse: SparseRuns | undefined
-  readonly #limit: RateLimit | undefined
+  #limit: RateLimit | undefined
   #memory: Uint8Array | undefined
+  /** Pieces in flight. */
+  readonly #begun = new Set<Promise<void>>()
+  /** Bytes. */
+  #done = 0
   /** Resolves when the piece before the next one is written. */
   #turn: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | undefined
   #offload: boolean
 
-  constructor(options: CopyOptions) {
-    const { sparse, rate, compressedCluster } = options
+  constructor(options: CopyOptions, control: JobControl) {
+    const { sparse, compressedCluster } = options
     this.#options = options
+    this.#control = control
     this.#offload = options.offload === true
     this.#pieceBytes = compressedCluster ?? options.pieceBytes ?? PIECE
     this.#parallel = options.parallel ?? PARALLEL
     this.#sparse = sparse && new SparseRuns(sparse)
-    this.#limit = rate ? new RateLimit(rate) : undefined
-    this.#pieces = compressedCluster === undefined ? this.#cut() : this.#cutClusters(compressedCluster)
+    this.#pieces = this.#paced(
+      compressedCluster === undefined ? this.#cut() : this.#cutClusters(compressedCluster),
+    )
   }
 
   async run(): Promise<void> {
+    this.#control.report(0, this.#options.map.size)
     const workers = Array.from({ length: this.#parallel }, (_, index) => this.#work(index))
     await Promise.all(workers)
-    this.#options.signal?.throwIfAborted()
+    this.#control.signal?.throwIfAborted()
     if (this.#failure) throw this.#failure.error
   }
 
   get #ended(): boolean {
-    return this.#failure !== undefined || this.#options.signal?.aborted === true
+    return this.#failure !== undefined || this.#control.signal?.aborted === true
   }
 
   /** Copies pieces until none are left. The first failure is kept, and stops all workers. */
   async #work(index: number): Promise<void> {
     try {
       while (!this.#ended) {
-        // A generator serves concurrent calls of next() in order.
         const next = await this.#pieces.next()
         if (next.done) return
         // A piece may need no request at all, and many such pieces may follow.
         const turning = pause()
         if (turning) await turning
-        await this.#copy(next.value, index)
+        const copying = this.#copy(next.value, index)
+        this.#begun.add(copying)
+        await copying
+        this.#begun.delete(copying)
       }
     } catch (error) {
       this.#failure ??= { error }
@@ -165,7 +173,7 @@ class Copy {
   }
 
   async #copy(piece: CopyPiece, index: number): Promise<void> {
-    const { outOfOrder, onBegin, onEnd } = this.#options
+    const { outOfOrder, onBegin } = this.#options
     let done!: () => void
     const before = this.#turn
     this.#turn = new Promise((resolve) => (done = resolve))
@@ -179,13 +187,20 @@ class Copy {
       if (isOffloaded && !(await this.#copyInHost(piece))) data = await this.#load(piece, index)
       if (data) await this.#store(piece, data)
       else if (piece.kind === 'zero') await this.#storeZeroes(piece.offset, piece.bytes)
-      if (!this.#ended) onEnd?.(piece)
+      if (!this.#ended) this.#end(piece)
     } catch (error) {
       // Recorded before the next piece gets its turn.
       this.#failure ??= { error }
     } finally {
       done()
     }
+  }
+
+  #end(piece: CopyPiece): void {
+    const { map, onEnd } = this.#options
+    onEnd?.(piece)
+    this.#done += piece.bytes
+    this.#control.report(this.#done, map.size)
   }
 
   /** Returns the bytes to write; undefined if the piece needs no data. */
@@ -205,7 +220,8 @@ class Copy {
 
   /** Reads sector by sector; unreadable sectors become zeroes. */
   async #salvage(offset: number, data: Uint8Array): Promise<void> {
-    const { map, onReadError, signal } = this.#options
+    const { map, onReadError } = this.#options
+    const { signal } = this.#control
     for (let done = 0; done < data.length && !signal?.aborted; done += SECTOR) {
       const sector = data.subarray(done, done + SECTOR)
       try {
@@ -219,9 +235,9 @@ class Copy {
 
   /** @returns whether the host copied the piece; if not, offloading is not tried again */
   async #copyInHost({ offset, bytes, host }: CopyPiece): Promise<boolean> {
-    const { target, signal } = this.#options
-    await this.#limit?.take(bytes, signal)
-    if (signal?.aborted) return true
+    const { target } = this.#options
+    await this.#limit?.take(bytes, this.#control.signal)
+    if (this.#control.signal?.aborted) return true
     try {
       await target.copyRange(offset, bytes, host!.node, host!.offset)
       return true
@@ -243,9 +259,9 @@ class Copy {
   }
 
   async #storeData(offset: number, data: Uint8Array): Promise<void> {
-    const { target, compressedCluster, signal } = this.#options
-    await this.#limit?.take(data.length, signal)
-    if (signal?.aborted) return
+    const { target, compressedCluster } = this.#options
+    await this.#limit?.take(data.length, this.#control.signal)
+    if (this.#control.signal?.aborted) return
     try {
       if (compressedCluster === undefined) await target.write(offset, data)
       else await target.writeCompressed(offset, data)
@@ -255,10 +271,10 @@ class Copy {
   }
 
   async #storeZeroes(offset: number, bytes: number): Promise<void> {
-    const { target, zeroes, signal } = this.#options
+    const { target, zeroes } = this.#options
     if (zeroes === 'skip') return
-    await this.#limit?.take(bytes, signal)
-    if (signal?.aborted) return
+    await this.#limit?.take(bytes, this.#control.signal)
+    if (this.#control.signal?.aborted) return
     try {
       await target.writeZeroes(offset, bytes, { mayUnmap: true })
     } catch (error) {
@@ -271,6 +287,22 @@ class Copy {
     const { allocate = (bytes) => new Uint8Array(bytes) } = this.#options
     this.#memory ??= allocate(this.#parallel * this.#pieceBytes)
     return this.#memory.subarray(index * this.#pieceBytes, (index + 1) * this.#pieceBytes)
+  }
+
+  /** Stands still before a piece when the job does. A generator serves concurrent calls of next() in order. */
+  async *#paced(pieces: AsyncIterable<CopyPiece>): AsyncGenerator<CopyPiece, void, undefined> {
+    const { rate } = this.#options
+    const newLimit = (): RateLimit | undefined => (rate ? new RateLimit(rate) : undefined)
+    this.#limit = newLimit()
+    for await (const piece of pieces) {
+      const held = this.#control.checkpoint(() => Promise.all(this.#begun))
+      if (held) {
+        await held
+        // What was not copied during a pause is not made up for.
+        this.#limit = newLimit()
+      }
+      yield piece
+    }
   }
 
   /** Cuts ranges that are read or written as data; other ranges stay one request. */

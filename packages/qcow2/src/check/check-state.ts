@@ -3,12 +3,14 @@ import { BlockError, type CheckReport } from '@vmblock/block-core'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
+import type { CheckProgress } from './check-progress.ts'
 import type { References } from './references.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
 
 /** A running check. */
 export interface Check {
   readonly image: Image
+  readonly progress: CheckProgress
   readonly result: CheckReport
   readonly references: References
   readonly stored: StoredRefcounts

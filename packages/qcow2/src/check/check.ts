@@ -3,9 +3,10 @@
  * repaired, then checks the COPIED flags. Messages, counts and order are those of QEMU 7.2
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
-import { BlockError, type CheckOptions, type CheckReport, divUp } from '@vmblock/block-core'
+import { BlockError, type CheckOptions, type CheckReport, divUp, type JobControl } from '@vmblock/block-core'
 import type { Image } from '../image/image.ts'
 import { quiesceImage } from '../requests/flush.ts'
+import { CheckProgress } from './check-progress.ts'
 import { allowedDifferences, type Check, type CheckedSnapshots, ENTRIES, emptyReport } from './check-state.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
@@ -17,7 +18,8 @@ import { StoredRefcounts } from './stored-refcounts.ts'
 
 /**
  * Checks an image on which no request runs. After a repair that left no corruption, the dirty bit and the
- * corrupt bit are cleared.
+ * corrupt bit are cleared. When it is cancelled, each repair so far is complete in itself: the image is as after a
+ * repair of fewer problems, and both bits stay.
  *
  * @throws BlockError EIO if the check could not be completed, or if only `leaks` may be repaired and the
  *   refcount structure would have to be rebuilt: then the dirty bit stays
@@ -25,12 +27,14 @@ import { StoredRefcounts } from './stored-refcounts.ts'
 export async function checkImage(
   image: Image,
   { repair, report = () => undefined, reportFailure = report }: CheckOptions,
+  control: JobControl,
 ): Promise<CheckReport> {
   if (image.writable && !image.dirtyBit.needsRepair) await quiesceImage(image)
   refuseHugeFile(image)
   const references = new References(image, await allowedPieces(image))
   const check: Check = {
     image,
+    progress: new CheckProgress(control),
     result: emptyReport(),
     references,
     stored: new StoredRefcounts(references),
@@ -54,6 +58,7 @@ export async function checkImage(
 async function runCheck(check: Check): Promise<CheckReport> {
   const { image, result, fixLeaks: repairs } = check
   check.snapshots = await checkSnapshotTable(check)
+  check.progress.expectWalk(image)
   result.totalClusters = divUp(image.size, image.geometry.clusterSize)
   const highest = await checkRefcounts(check)
   await checkCopied(check)
@@ -65,6 +70,7 @@ async function runCheck(check: Check): Promise<CheckReport> {
     await image.flushFile()
     if (isSound(result)) await declareSound(image)
   }
+  check.progress.end()
   return result
 }
 
@@ -110,6 +116,7 @@ async function checkRefcounts(check: Check): Promise<number> {
   }
   if (result.leaks === 0 && result.corruptions === 0) return highest
   Object.assign(result, before)
+  check.progress.expectComparison(image)
   return compareRefcounts(check, { errors: check.fixErrors, leaks: check.fixLeaks })
 }
 
@@ -123,11 +130,12 @@ async function rebuild(check: Check): Promise<number> {
   const { image, result, references } = check
   const { corruptions, leaks } = result
   check.report('Rebuilding refcount structure')
-  await rebuildRefcounts(image, references)
+  await rebuildRefcounts(image, references, check.progress)
   result.corruptions = 0
   result.leaks = 0
   check.rebuild = false
   references.clear()
+  check.progress.expectWalk(image)
   const again: Check = { ...check, fixErrors: false, fixLeaks: false }
   await count(again)
   // The old structure is leaked now. Differences found while it is freed are not reported again, except those

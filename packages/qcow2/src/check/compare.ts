@@ -30,8 +30,11 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
   const readable = offsets.filter((offset) => offset !== 0 && isReadable(offset))
   const isRepair = repairs.errors || repairs.leaks
   const reader = new TableReader({ file: image.file, offsets: readable, size: clusterSize, ahead: !isRepair })
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (const [i, index] of indexes.entries()) {
+    const held = check.progress.next(drain)
+    if (held) await held
     const start = index * refblockEntries
     const stop = Math.min(refblockEntries, references.clusters - start)
     const offset = offsets[i]!

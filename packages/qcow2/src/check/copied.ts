@@ -26,6 +26,7 @@ export async function checkCopied(check: Check): Promise<void> {
     check.fixErrors || (check.fixLeaks && result.checkErrors + result.corruptions + result.leaks === 0)
   const repaired = new RepairedEntries(check)
   const entries = check.image.l1.bytes.length / 8
+  check.progress.expectTables(check.image)
   try {
     for (let first = 0; first < entries; first += TOGETHER)
       await checkCopiedL1(check, first, Math.min(first + TOGETHER, entries), repair && repaired)
@@ -64,6 +65,7 @@ async function checkCopiedL1(
     if (offset !== 0 && offset < fileSize) offsets.push(offset)
   }
   const reader = new TableReader({ file: image.file, offsets, size: clusterSize, ahead: !repair })
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (let i = first; i < end; i++) {
     const l2Offset = offsetAt(i)
@@ -85,6 +87,8 @@ async function checkCopiedL1(
       }
     }
     if (index < 0) continue
+    const held = check.progress.next(drain)
+    if (held) await held
     const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
     const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)
     if (turning) await turning

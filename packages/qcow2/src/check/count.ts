@@ -98,6 +98,9 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
     // A repair changes tables, perhaps one that comes up again.
     ahead: !check.fixErrors,
   })
+  // Those of the active table are expected since the check began.
+  if (!active) check.progress.expect(readable.length)
+  const drain = (): Promise<void> => reader.drain()
   let read = 0
   for (let i = 0; i < view.byteLength / 8; i++) {
     const hi = view.getUint32(i * 8)
@@ -116,6 +119,8 @@ async function countL1Piece(check: Check, view: DataView, active: boolean): Prom
       result.corruptions++
     }
     if (readable[read] !== i) continue
+    const held = check.progress.next(drain)
+    if (held) await held
     const bytes = await whole(check, 'check_refcounts_l2', () => reader.read(read++))
     countTable(check, l2Entries, isNew && !isZero(bytes))
     const turning = pause(l2Entries / ENTRIES_OF_UNIT)

@@ -6,15 +6,22 @@ import { BlockError, divUp, viewOf } from '@vmblock/block-core'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
+import type { CheckProgress } from './check-progress.ts'
 import type { References } from './references.ts'
 
 /** Writes the structure and switches to it. @throws BlockError EFBIG, or the error of the file */
-export async function rebuildRefcounts(image: Image, references: References): Promise<void> {
+export async function rebuildRefcounts(
+  image: Image,
+  references: References,
+  progress: CheckProgress,
+): Promise<void> {
   const { clusterSize } = image.geometry
   image.forgetRefcounts()
   /** Offsets of the new blocks, by index. */
   const blocks = new Map<number, number>()
-  await writeBlocks(image, references, blocks, references.blockIndexes)
+  const write = (indexes: readonly number[]): Promise<void> =>
+    writeBlocks(image, references, blocks, indexes, progress)
+  await write(references.blockIndexes)
   for (;;) {
     const clusters = tableClusters(blocks, clusterSize)
     if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES)
@@ -23,7 +30,7 @@ export async function rebuildRefcounts(image: Image, references: References): Pr
       })
     const first = references.allocate(clusters, 0)
     // The clusters of the table changed some blocks, and may need new ones, which may need a longer table.
-    await writeBlocks(image, references, blocks, blocksOf(image, first, clusters))
+    await write(blocksOf(image, first, clusters))
     if (tableClusters(blocks, clusterSize) > clusters) continue
     await activate(image, blocks, first * clusterSize, clusters)
     return
@@ -51,11 +58,15 @@ async function writeBlocks(
   references: References,
   blocks: Map<number, number>,
   indexes: readonly number[],
+  progress: CheckProgress,
 ): Promise<void> {
   const { clusterSize, refblockEntries } = image.geometry
   const pending = new Set(indexes)
   for (const index of pending) {
     pending.delete(index)
+    progress.expect(1)
+    const held = progress.next()
+    if (held) await held
     if (!blocks.has(index)) {
       // In its own range if possible, so that no block already written has to change.
       const cluster = references.allocate(1, index * refblockEntries)

@@ -60,6 +60,11 @@ export class TableReader {
     }
   }
 
+  /** Resolves when no read is in flight. */
+  async drain(): Promise<void> {
+    await Promise.allSettled(this.#batches.map(({ bytes }) => bytes))
+  }
+
   #readAhead(index: number): void {
     const { offsets, size, ahead } = this.#options
     const most = Math.max(index + 1, ahead ? index + Math.ceil((2 * READ_AHEAD) / size) : 0)

@@ -8,6 +8,7 @@ import {
   errorText,
   isBlockError,
   isPowerOfTwo,
+  type JobControl,
   type OptionValues,
   parseOptions,
 } from '@vmblock/block-core'
@@ -25,9 +26,6 @@ import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import { amendOptions } from './amend-options.ts'
 import { truncate } from './resize.ts'
 
-/** Reports the progress of an upgrade or downgrade; the other changes take no time. */
-type Progress = (done: number, total: number) => void
-
 type Amendments = OptionValues<typeof amendOptions>
 
 const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =>
@@ -35,14 +33,15 @@ const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =
 
 /**
  * Applies `compat`, `lazy_refcounts` and `size`, in an order in which each step leaves a valid image. The
- * core has drained the node.
+ * core has drained the node. Only an upgrade or downgrade reports progress; the other changes take no time. A downgrade
+ * that is cancelled leaves version 3, with the same content.
  *
  * @throws BlockError EINVAL, ENOTSUP
  */
 export async function amend(
   image: Image,
   raw: Readonly<Record<string, unknown>>,
-  progress: Progress = () => undefined,
+  control: JobControl,
 ): Promise<void> {
   const spelled = Object.fromEntries(Object.entries(raw).map(([key, value]) => [snakeKey(key), value]))
   for (const key of Object.keys(spelled)) if (!(key in amendOptions)) throw unsupported(image, key)
@@ -56,12 +55,14 @@ export async function amend(
       'EINVAL',
       'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)',
     )
-  if (version > image.header.version) await upgrade(image, progress)
+  if (version > image.header.version) await upgrade(image, control)
+  await control.checkpoint()
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
   // As the core does for a resize: data that the backing file holds beyond the old end must not appear.
   const zero = (image.backing?.size ?? 0) > image.size
+  await control.checkpoint()
   if (size !== undefined) await truncate(image, size, { exact: true, zero })
-  if (version < image.header.version) await downgrade(image, progress)
+  if (version < image.header.version) await downgrade(image, control)
 }
 
 /** Turns `lazyRefcounts` into `lazy_refcounts`, as the option tables spell it. */
@@ -109,12 +110,13 @@ function versionOf(image: Image, compat: string): number {
 /** Steps of an upgrade, as QEMU counts them: the start, the snapshots, the header. */
 const UPGRADE_STEPS = 2
 
-async function upgrade(image: Image, progress: Progress): Promise<void> {
-  progress(0, UPGRADE_STEPS)
+async function upgrade(image: Image, control: JobControl): Promise<void> {
+  control.report(0, UPGRADE_STEPS)
   await completeSnapshots(image)
-  progress(1, UPGRADE_STEPS)
+  control.report(1, UPGRADE_STEPS)
+  await control.checkpoint()
   await image.headerWriter.rewrite({ version: 3 })
-  progress(2, UPGRADE_STEPS)
+  control.report(2, UPGRADE_STEPS)
 }
 
 /** Rewrites the snapshot table if its entries lack data that version 3 requires. */
@@ -144,7 +146,7 @@ async function setLazyRefcounts(image: Image, on: boolean): Promise<void> {
   image.settings.lazyRefcounts = on
 }
 
-async function downgrade(image: Image, progress: Progress): Promise<void> {
+async function downgrade(image: Image, control: JobControl): Promise<void> {
   const { header } = image
   if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
@@ -155,14 +157,14 @@ async function downgrade(image: Image, progress: Progress): Promise<void> {
   const { lazyRefcounts } = image.settings
   image.settings.lazyRefcounts = false
   try {
-    await becomeVersion2(image, progress)
+    await becomeVersion2(image, control)
   } catch (error) {
     image.settings.lazyRefcounts = lazyRefcounts
     throw error
   }
 }
 
-async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
+async function becomeVersion2(image: Image, control: JobControl): Promise<void> {
   const { header } = image
   if ((header.incompatible & ~Incompatible.compression) !== 0n)
     throw fail(
@@ -172,7 +174,7 @@ async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
     )
   if (header.compressionType !== 'zlib')
     throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
-  await expandZeroes(image, progress).catch((error: unknown) => {
+  await expandZeroes(image, control).catch((error: unknown) => {
     const code = isBlockError(error) ? error.code : 'EIO'
     throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
   })
@@ -181,12 +183,14 @@ async function becomeVersion2(image: Image, progress: Progress): Promise<void> {
 }
 
 /** Version 2 has no zero flag: zero clusters become data, or are unallocated if these read as zeroes, too. */
-async function expandZeroes(image: Image, progress: Progress): Promise<void> {
+async function expandZeroes(image: Image, control: JobControl): Promise<void> {
   const { clusterSize, l2Coverage } = image.geometry
   const tables = Math.ceil(image.size / l2Coverage)
   let told = 0
   for (let at = 0; at < image.size; ) {
-    for (; told < Math.floor(at / l2Coverage); told++) progress(told + 1, tables)
+    for (; told < Math.floor(at / l2Coverage); told++) control.report(told + 1, tables)
+    const held = control.checkpoint()
+    if (held) await held
     const run = await loadRun(image, at, image.size - at)
     const isZero = run.kind === SubclusterKind.zeroPlain || run.kind === SubclusterKind.zeroAlloc
     if (isZero && image.backing) {
@@ -199,7 +203,7 @@ async function expandZeroes(image: Image, progress: Progress): Promise<void> {
       await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
     at += run.bytes
   }
-  for (; told < tables; told++) progress(told + 1, tables)
+  for (; told < tables; told++) control.report(told + 1, tables)
 }
 
 /** Zero clusters are written as data in pieces of this many bytes. */

@@ -9,6 +9,7 @@ import {
 import { Failure, flag, oneImage, shared, usageFailure, type Warn, word } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
+import { runJob } from '../kit/job.ts'
 import {
   asksForHelp,
   type GivenOption,
@@ -83,14 +84,19 @@ async function amendNode(call: AmendCall, node: BlockNode, list: string, progres
   const values = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
   progress.set(0)
   try {
-    await node.amend(values, (done, total) => progress.setPart(done, total))
+    await runJob(
+      call,
+      (control) => node.amend(values, control),
+      (done, total) => progress.setPart(done, total),
+    )
   } catch (error) {
+    if (error instanceof Failure) throw error
+    progress.set(100)
     const message = messageOf(error)
     const isRebase = isBlockError(error) && message === 'Cannot amend the backing file'
     throw new Failure(message, isRebase ? { hint: `You can use 'qemu-img rebase' instead.` } : {})
-  } finally {
-    progress.set(100)
   }
+  progress.set(100)
 }
 
 /** Parses the list; the failure for an option that cannot be changed tells if `create` takes it. */

@@ -4,6 +4,7 @@ import {
   type CheckReport,
   errorText,
   isBlockError,
+  type NodeCheckOptions,
   type RepairMode,
 } from '@vmblock/block-core'
 import {
@@ -19,6 +20,7 @@ import {
 } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
+import { runJob } from '../kit/job.ts'
 
 /** Exit statuses besides 0 (consistent) and 1 (not checked). */
 const CORRUPT = 2
@@ -91,18 +93,17 @@ async function checkNode(call: CheckCall, node: BlockNode, filename: string, jso
   return report.leaks > 0 ? LEAKING : 0
 }
 
-async function look(
-  { output }: CheckCall,
-  node: BlockNode,
-  repair: RepairMode | undefined,
-): Promise<CheckReport> {
+async function look(call: CheckCall, node: BlockNode, repair: RepairMode | undefined): Promise<CheckReport> {
+  const { output } = call
+  const options: NodeCheckOptions = {
+    ...(repair && { repair }),
+    report: (line) => output.note(line),
+    reportFailure: (text) => output.error(text),
+  }
   try {
-    return await node.check({
-      ...(repair && { repair }),
-      report: (line) => output.note(line),
-      reportFailure: (text) => output.error(text),
-    })
+    return await runJob(call, (control) => node.check(options, control))
   } catch (error) {
+    if (error instanceof Failure) throw error
     if (isBlockError(error, 'ENOTSUP'))
       throw new Failure('This image format does not support checks', { status: UNSUPPORTED })
     throw new Failure(`Check failed: ${errorText(error)}`)

@@ -15,6 +15,7 @@ import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
 import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
+import { runJob } from '../kit/job.ts'
 import { type Progress, startProgress } from '../kit/progress.ts'
 import { sizeOption } from '../kit/size-text.ts'
 
@@ -80,21 +81,23 @@ function refuseOwnFiles(top: BlockNode, base: BlockNode): void {
 }
 
 async function copyDown(
-  { options }: CommitCall,
+  call: CommitCall,
   top: BlockNode,
   base: BlockNode,
   progress: Progress,
 ): Promise<void> {
+  const { rate: given } = call.options
+  const rate = given === undefined ? undefined : exactBytes(given)
   // Reopened here and not in the job, because QEMU has different messages for the two failures.
   if (base.readOnly) await reopenNode(base, { readOnly: false })
   try {
-    await commitNode(top, {
-      base,
-      makeEmpty: false,
-      rate: options.rate === undefined ? undefined : exactBytes(options.rate),
-      progress: (done, total) => progress.setPart(done, total),
-    })
+    await runJob(
+      call,
+      (control) => commitNode(top, { base, makeEmpty: false, rate }, control),
+      (done, total) => progress.setPart(done, total),
+    )
   } catch (error) {
+    if (error instanceof Failure) throw error
     throw new Failure(`Block job failed: ${errorText(error)}`)
   }
   progress.set(100)

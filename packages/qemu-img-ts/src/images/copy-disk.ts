@@ -1,8 +1,15 @@
-/** The copying of `convert`, once everything is open: with progress, warnings and interruption. */
-import { type BlockNode, type CopyKind, type CopyMap, copyNodes, errorText } from '@vmblock/block-core'
+/** The copying of `convert`, once everything is open: with progress and warnings. */
+import {
+  type BlockNode,
+  type CopyKind,
+  type CopyMap,
+  type CopyOptions,
+  copyNodes,
+  errorText,
+} from '@vmblock/block-core'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
-import { Failure } from '@vmblock/cli'
 import type { Call } from '../kit/command.ts'
+import { runJob } from '../kit/job.ts'
 import type { Progress } from '../kit/progress.ts'
 
 /** A copy: source, target and options. */
@@ -22,9 +29,6 @@ export interface DiskCopy {
   readonly rate?: number | undefined
 }
 
-/** Exit status of a program ended by SIGINT. */
-export const INTERRUPTED = 130
-
 const DATA: ReadonlySet<CopyKind> = new Set(['data'])
 const DATA_AND_ZEROES: ReadonlySet<CopyKind> = new Set(['data', 'zero'])
 
@@ -35,7 +39,7 @@ export const warnOf =
     if (!options['quiet']) output.warn(`${what} ${offset}: ${errorText(error)}`)
   }
 
-/** Copies everything. @throws BlockError; Failure with the status {@link INTERRUPTED} */
+/** Copies everything. @throws what {@link runJob} throws */
 export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): Promise<void> {
   const { map, target, minimum } = copy
   const counted = minimum === 0 ? DATA_AND_ZEROES : DATA
@@ -43,36 +47,27 @@ export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): 
   const alignment = Math.max(2 ** Math.floor(Math.log2(minimum)), target.limits.requestAlignment)
   const cluster = copy.compress ? (await target.info()).clusterSize : undefined
   let begun = 0
-  const interruption = new AbortController()
-  const stop = call.services.onInterrupt?.(() => interruption.abort())
-  try {
-    await copyNodes({
-      map,
-      target,
-      parallel: copy.parallel,
-      outOfOrder: copy.outOfOrder,
-      offload: copy.offload,
-      rate: copy.rate,
-      zeroes: minimum === 0 ? 'data' : copy.isZero ? 'skip' : 'write',
-      ...(minimum > 0 && { sparse: { minimum, alignment, isZero: isZeroBytes } }),
-      ...(cluster !== undefined && {
-        compressedCluster: cluster,
-        sparse: { minimum: cluster, alignment: cluster, isZero: isZeroBytes },
-      }),
-      allocate: allocateAligned,
-      signal: interruption.signal,
-      onBegin({ kind, bytes }) {
-        if (!counted.has(kind)) return
-        begun += bytes
-        progress.set((100 * begun) / total)
-      },
-      ...(copy.salvage && { onReadError: warnOf(call, 'error while reading offset') }),
-    })
-  } catch (error) {
-    // No message: the user who interrupted it knows why it ended.
-    if (interruption.signal.aborted) throw new Failure([], { status: INTERRUPTED })
-    throw error
-  } finally {
-    stop?.()
+  const options: CopyOptions = {
+    map,
+    target,
+    parallel: copy.parallel,
+    outOfOrder: copy.outOfOrder,
+    offload: copy.offload,
+    rate: copy.rate,
+    zeroes: minimum === 0 ? 'data' : copy.isZero ? 'skip' : 'write',
+    ...(minimum > 0 && { sparse: { minimum, alignment, isZero: isZeroBytes } }),
+    ...(cluster !== undefined && {
+      compressedCluster: cluster,
+      sparse: { minimum: cluster, alignment: cluster, isZero: isZeroBytes },
+    }),
+    allocate: allocateAligned,
+    // Not the progress of the job: as in QEMU, a piece counts when it begins, and only if it moves data.
+    onBegin({ kind, bytes }) {
+      if (!counted.has(kind)) return
+      begun += bytes
+      progress.set((100 * begun) / total)
+    },
+    ...(copy.salvage && { onReadError: warnOf(call, 'error while reading offset') }),
   }
+  await runJob(call, (control) => copyNodes(options, control))
 }

@@ -4,9 +4,11 @@ import {
   type BlockNode,
   type Check,
   CopyMap,
+  type CopyOptions,
   copyNodes,
   formatImage,
   isZero,
+  Job,
   type OpenEnvironment,
   oneOfWords,
   openNode,
@@ -190,18 +192,13 @@ function headerName({ registry }: OpenEnvironment, name: string): string {
 async function copy(source: BlockNode, target: BlockNode, options: ExportOptions): Promise<void> {
   const { signal, onProgress } = options
   const map = await CopyMap.of({ sources: [{ node: source }] })
-  let done = 0
-  await copyNodes({
+  const how: CopyOptions = {
     map,
     target,
     zeroes: 'skip',
     sparse: { minimum: SPARSE, alignment: SPARSE, isZero },
     pieceBytes: PIECE,
     parallel: PARALLEL,
-    signal,
-    onEnd({ bytes }) {
-      done += bytes
-      onProgress?.(done, map.size)
-    },
-  })
+  }
+  await new Job((control) => copyNodes(how, control), { signal, onProgress }).done
 }

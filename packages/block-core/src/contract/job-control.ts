@@ -1,0 +1,27 @@
+/** What an operation that takes long is given, so that it can be paused and cancelled, and says how far it is. */
+import type { AbortSignalLike } from '../base/platform-types.ts'
+
+/**
+ * The side of a job that its operation sees. `Job` makes one, and an operation passes it on to the operations that
+ * it consists of. A plain object: `{ ...control, report }` is one, too, that reports otherwise.
+ */
+export interface JobControl {
+  /** Aborted when the job is cancelled: for waits of the operation. Absent: it cannot be cancelled. */
+  readonly signal?: AbortSignalLike | undefined
+  /**
+   * Called between two pieces of the work, where the operation may also stop for good: everything that it changes is
+   * valid, on disk and in memory.
+   *
+   * @param drain waits for the requests that the operation has in flight here. Absent: there are none
+   * @returns undefined: go on. Else a promise that resolves when the job goes on, and rejects when it is cancelled
+   */
+  checkpoint(drain?: () => Promise<unknown>): Promise<void> | undefined
+  /**
+   * Reports progress: `done` of `total` units, which the operation chooses (bytes, tables). `done` never falls;
+   * `total` is an estimate, which may change.
+   */
+  report(done: number, total: number): void
+}
+
+/** For operations that no job runs: never paused, never cancelled. */
+export const UNCONTROLLED: JobControl = { checkpoint: () => undefined, report: () => undefined }

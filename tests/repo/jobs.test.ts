@@ -1,0 +1,105 @@
+/** The jobs that docs/jobs.md shows compile, and work. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import * as blockCore from '@vmblock/block-core'
+import {
+  type AnyDriver,
+  type BlockNode,
+  DriverRegistry,
+  denyFiles,
+  formatImage,
+  Job,
+  type JobControl,
+  memory,
+  memoryFromBytes,
+  openNode,
+} from '@vmblock/block-core'
+import { qcow2 } from '@vmblock/qcow2'
+import ts from 'typescript'
+import { expect, test } from 'vitest'
+
+const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const [, SOURCE = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync(path('docs/jobs.md'), 'utf8')) ?? []
+
+interface Example {
+  startCommit(top: BlockNode, show: (part: number) => void, signal?: AbortSignal): Job<void>
+  firstDifference(a: BlockNode, b: BlockNode, control?: JobControl): Promise<number | undefined>
+}
+
+function load(): Example {
+  const { outputText } = ts.transpileModule(SOURCE, {
+    compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 },
+  })
+  const exports = {}
+  new Function('exports', 'require', outputText)(exports, () => blockCore)
+  return exports as Example
+}
+
+const { startCommit, firstDifference } = load()
+
+const SIZE = 4 * 2 ** 20
+
+async function overlay(): Promise<BlockNode> {
+  const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), resolver: denyFiles }
+  const base = memoryFromBytes(new Uint8Array(SIZE))
+  const file = await openNode(environment, { driver: 'memory' })
+  await formatImage(qcow2, file, { size: SIZE })
+  const top = await openNode(environment, { driver: 'qcow2', file, backing: base })
+  await top.write(2 ** 20, new Uint8Array(2 ** 21).fill(7))
+  return top
+}
+
+test('the commit of the guide shows how far it is, and can be cancelled by a signal', async () => {
+  const top = await overlay()
+  const abort = new AbortController()
+  const stop = (part: number): void => {
+    if (part > 0) abort.abort('enough')
+  }
+  await expect(startCommit(top, stop, abort.signal).done).rejects.toBe('enough')
+  const parts: number[] = []
+  const job = startCommit(top, (part) => parts.push(part))
+  await job.pause()
+  expect(job.progress.done).toBe(0)
+  job.resume()
+  await job.done
+  expect([parts[0], parts.at(-1)]).toEqual([0, 1])
+  const byte = new Uint8Array(1)
+  await top.backing?.node.read(2 ** 21, byte)
+  expect([...byte]).toEqual([7])
+})
+
+test('the operation of the guide finds a difference, as a job or alone', async () => {
+  const bytes = new Uint8Array(300_000)
+  const [a, b] = [memoryFromBytes(bytes), memoryFromBytes(bytes.slice())]
+  const told: number[] = []
+  const onProgress = (done: number, total: number): unknown => told.push(done / total)
+  const compare = (): Job<number | undefined> =>
+    new Job((control) => firstDifference(a, b, control), { onProgress })
+  expect(await compare().done).toBeUndefined()
+  expect([told[0], told.at(-1)]).toEqual([0, 1])
+  await b.write(200_000, Uint8Array.of(1))
+  expect(await firstDifference(a, b)).toBe(200_000)
+  const job = compare()
+  await job.pause()
+  await job.cancel()
+  await expect(job.done).rejects.toMatchObject({ code: 'ECANCELED' })
+})
+
+test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
+  const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
+  const name = path('docs/jobs.ts')
+  const host = ts.createCompilerHost(options)
+  const { fileExists, readFile, getSourceFile } = host
+  host.fileExists = (file) => file === name || fileExists.call(host, file)
+  host.readFile = (file) => (file === name ? SOURCE : readFile.call(host, file))
+  host.getSourceFile = (file, language, ...rest) =>
+    file === name
+      ? ts.createSourceFile(file, SOURCE, language)
+      : getSourceFile.call(host, file, language, ...rest)
+  const program = ts.createProgram([name], options, host)
+  const messages = program
+    .getSemanticDiagnostics(program.getSourceFile(name))
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  expect(messages).toEqual([])
+})

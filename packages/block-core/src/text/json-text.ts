@@ -43,20 +43,11 @@ const quoted = (text: string): string =>
     (char) => ESCAPES[char] ?? `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
   )}"`
 
-/**
- * JSON text of a value, keys in QEMU's order.
- *
- * @param indent spaces before the value's own lines; its content is indented by four more. Without it, the
- *   text is one line
- */
-export function jsonText(value: unknown, indent?: string): string {
+/** JSON text of a value on one line, keys in QEMU's order. */
+export function jsonText(value: unknown): string {
   if (typeof value === 'string') return quoted(value)
   if (typeof value !== 'object' || value === null) return String(value)
-  const inner = indent === undefined ? undefined : `${indent}    `
-  const parts = Array.isArray(value)
-    ? value.map((item) => jsonText(item, inner))
-    : dictionaryEntries(value).map(([key, item]) => `${quoted(key)}: ${jsonText(item, inner)}`)
-  const [open, close] = Array.isArray(value) ? '[]' : '{}'
-  if (inner === undefined) return `${open}${parts.join(', ')}${close}`
-  return `${open}\n${parts.map((part) => `${inner}${part}`).join(',\n')}${parts.length > 0 ? '\n' : ''}${indent}${close}`
+  if (Array.isArray(value)) return `[${value.map(jsonText).join(', ')}]`
+  const parts = dictionaryEntries(value).map(([key, item]) => `${quoted(key)}: ${jsonText(item)}`)
+  return `{${parts.join(', ')}}`
 }

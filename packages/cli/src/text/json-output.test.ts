@@ -34,3 +34,15 @@ describe('bytes that are no UTF-8', () => {
     expect(jsonOutput('\u{1f480}')).toBe('"\\uD83D\\uDC80"\n')
   })
 })
+
+describe('several lines', () => {
+  it('are indented by four spaces, and empty lists too', () => {
+    expect(jsonOutput({ list: [], tree: { on: true } })).toBe(
+      '{\n    "tree": {\n        "on": true\n    },\n    "list": [\n    ]\n}\n',
+    )
+  })
+
+  it('are one where there is nothing to indent', () => {
+    expect([jsonOutput('a'), jsonOutput(null), jsonOutput(7)]).toEqual(['"a"\n', 'null\n', '7\n'])
+  })
+})

@@ -1,8 +1,19 @@
 /** The JSON output of the programs, identical to QEMU's, even for names that are not UTF-8. */
-import { jsonText } from '@vmblock/block-core'
+import { dictionaryEntries, jsonText } from '@vmblock/block-core'
 
 /** Formats a value as JSON on several lines, with a final newline. */
-export const jsonOutput = (value: unknown): string => `${jsonText(readable(value), '')}\n`
+export const jsonOutput = (value: unknown): string => `${indented(readable(value), '')}\n`
+
+/** @param indent spaces before the value's own lines; its content is indented by four more */
+function indented(value: unknown, indent: string): string {
+  if (typeof value !== 'object' || value === null) return jsonText(value)
+  const inner = `${indent}    `
+  const parts = Array.isArray(value)
+    ? value.map((item) => indented(item, inner))
+    : dictionaryEntries(value).map(([key, item]) => `${jsonText(key)}: ${indented(item, inner)}`)
+  const [open, close] = Array.isArray(value) ? '[]' : '{}'
+  return `${open}\n${parts.map((part) => `${inner}${part}`).join(',\n')}${parts.length > 0 ? '\n' : ''}${indent}${close}`
+}
 
 function readable(value: unknown): unknown {
   if (typeof value === 'string')

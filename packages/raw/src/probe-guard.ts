@@ -6,7 +6,7 @@
  *
  * Only types are imported, so that a page that loads this late does not start with more files.
  */
-import type { BlockChild, OpenContext } from '@vmblock/block-core'
+import type { BlockChild, BlockErrorCode, OpenContext } from '@vmblock/block-core'
 
 const SECTOR = 512
 
@@ -24,8 +24,8 @@ export interface GuardedDisk {
   readonly otherFormat: OpenContext<unknown>['otherFormat']
   /** Offset in bytes, in a file of `size` bytes, from which on its content may identify a format. */
   tailStart(size: number): number
-  /** The error for a refused request. */
-  refusal(message: string): Error
+  /** Makes an error of the disk. */
+  fail(code: BlockErrorCode, message: string): Error
 }
 
 /** Bytes that a request changes. Offsets are relative to the file; without data they become zeroes. */
@@ -121,10 +121,11 @@ export class ProbeGuard {
   }
 
   #refuse(head: Uint8Array, tail: Uint8Array, request: string): void {
-    const { otherFormat, file, nodeName, refusal } = this.#disk
+    const { otherFormat, file, nodeName, fail } = this.#disk
     const other = otherFormat(head, tail)
     if (other === undefined) return
-    throw refusal(
+    throw fail(
+      'EPERM',
       `the ${request} would make '${file.filename || nodeName}' look like an image in the format ${other}: it was only guessed ` +
         'to be raw; name the format raw to allow it',
     )

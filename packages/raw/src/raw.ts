@@ -18,6 +18,7 @@ import {
   type WriteFlag,
 } from '@vmblock/block-core'
 import { rawCreation } from './create.ts'
+import type { Fail } from './rare.ts'
 import { fileSize, type RawWindow, rawOptions, windowSize } from './window.ts'
 
 /** The node below handles, or emulates, each of these flags. */
@@ -45,13 +46,13 @@ export const raw = defineDriver({
 async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): Promise<NodeOps> {
   const { nodeName, probed, otherFormat, events } = context
   const file = await context.requireChild('file')
-  let window = await checkedWindow(context.options, file, nodeName)
-  const refusal = (message: string): BlockError => new BlockError('EPERM', message, { node: nodeName })
+  const fail: Fail = (code, message) => new BlockError(code, message, { node: nodeName })
+  let window = await checkedWindow(context.options, file, fail)
   // Only images whose format was probed are guarded.
   const part = probed ? await loadRare() : undefined
   if (part && !context.readOnly) for (const line of part.probedWarning(file.filename)) events.warn(line)
   // Also for a read-only one: a reopen may change that.
-  const guard = part && new part.ProbeGuard({ file, nodeName, otherFormat, tailStart, refusal })
+  const guard = part && new part.ProbeGuard({ file, nodeName, otherFormat, tailStart, fail })
 
   return {
     // A write of part of the first sector could not be judged, so the core extends it to whole sectors.
@@ -102,17 +103,14 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
     },
 
     async truncate(size, options) {
-      if (window.size !== undefined)
-        throw new BlockError('ENOTSUP', 'Cannot resize fixed-size raw disks', { node: nodeName })
-      if (window.offset > Number.MAX_SAFE_INTEGER - size)
-        throw new BlockError('EINVAL', 'Disk size too large for the chosen offset', { node: nodeName })
+      if (!isWhole(window)) (await loadRare()).requireResizable(window, size, fail)
       const end = window.offset + size
       const truncate = (): Promise<void> => file.truncate(end, options)
       await (guard ? guard.resize(end, truncate) : truncate())
     },
 
     async prepareReopen({ options }: ReopenRequest) {
-      const changed = await checkedWindow(options as OptionValues<typeof rawOptions>, file, nodeName)
+      const changed = await checkedWindow(options as OptionValues<typeof rawOptions>, file, fail)
       return {
         commit() {
           window = changed
@@ -123,6 +121,8 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
   }
 }
 
+const isWhole = ({ offset, size }: RawWindow): boolean => offset === 0 && size === undefined
+
 /**
  * Takes the window from the options.
  *
@@ -131,12 +131,12 @@ async function openRaw(context: OpenContext<OptionValues<typeof rawOptions>>): P
 async function checkedWindow(
   { offset, size }: OptionValues<typeof rawOptions>,
   file: BlockChild,
-  node: string,
+  fail: Fail,
 ): Promise<RawWindow> {
   const window = { offset, size }
-  if (offset === 0 && size === undefined) return window
-  const problem = (await loadRare()).problemOf(window, fileSize(file))
-  if (problem !== undefined) throw new BlockError('EINVAL', problem, { node })
+  if (isWhole(window)) return window
+  const { requireInside } = await loadRare()
+  requireInside(window, fileSize(file), fail)
   return window
 }
 

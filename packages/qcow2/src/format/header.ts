@@ -106,9 +106,8 @@ function readCompressionType(bytes: Uint8Array, { headerLength, incompatible }: 
   const type = COMPRESSION_TYPES[number]
   if (type === undefined) throw new BlockError('ENOTSUP', `qcow2: unknown compression type: ${number}`)
   const flagged = (incompatible & Incompatible.compression) !== 0n
-  if (number === 0 && flagged)
-    throw invalid('qcow2: Compression type incompatible feature bit must not be set')
-  if (number !== 0 && !flagged) throw invalid('qcow2: Compression type incompatible feature bit must be set')
+  if ((number !== 0) !== flagged)
+    throw invalid(`qcow2: Compression type incompatible feature bit must${flagged ? ' not' : ''} be set`)
   return type
 }
 

@@ -4,6 +4,7 @@ import {
   BlockError,
   bool,
   integer,
+  isBlockError,
   type OpenContext,
   type OptionType,
   type OptionValues,
@@ -16,31 +17,27 @@ import type { Header } from '../format/header.ts'
 import { CACHED_METADATA, Metadata } from '../format/metadata.ts'
 import type { CacheSettings, ImageSettings } from '../image/image.ts'
 
-/** Whole seconds, up to C's `unsigned int`. */
-const cleanInterval: OptionType<number> = {
+/**
+ * A whole number up to `max`. Negative ones count from 2^64 down, as in C, and so are too large, too.
+ *
+ * @param refuse the message for a number that is too large
+ */
+const upTo = (max: number, refuse: (key: string) => string): OptionType<number> => ({
   ...integer(),
   parse(value, key) {
-    const tooBig = new BlockError('EINVAL', 'Cache clean interval too big')
-    // Negative numbers count from 2^64 down, and are refused as too large for a number.
-    if (/^\s*-\s*0*[1-9]/.test(String(value))) throw tooBig
-    const seconds = integer().parse(value, key)
-    if (seconds > 0xffff_ffff) throw tooBig
-    return seconds
+    let number = Number.POSITIVE_INFINITY
+    try {
+      number = integer().parse(value, key)
+    } catch (error) {
+      if (!isBlockError(error, 'EFBIG')) throw error
+    }
+    if (number > max) throw new BlockError('EINVAL', refuse(key))
+    return number
   },
-}
+})
 
 /** Clusters: as many as a refcount block covers with the largest clusters and 16-bit refcounts. */
 const MAX_RESERVE = 2 ** 20
-
-const refcountReserve: OptionType<number> & { readonly default: number } = {
-  ...integer('', 0),
-  parse(value, key) {
-    const clusters = integer().parse(value, key)
-    if (clusters > MAX_RESERVE)
-      throw new BlockError('EINVAL', `'${key}' may not exceed ${MAX_RESERVE} clusters`)
-    return clusters
-  },
-}
 
 /** Bytes: enough that flushes for this reason are rare, and too little to fill a disk. */
 const FREED_CLUSTERS = 16 * 2 ** 20
@@ -67,7 +64,10 @@ export const runtimeOptions = {
   /** Postpone refcount updates. */
   lazyRefcounts: bool(),
   /** Raise the refcounts of this many clusters ahead of their use; 0: none. */
-  refcountReserve,
+  refcountReserve: {
+    ...upTo(MAX_RESERVE, (key) => `'${key}' may not exceed ${MAX_RESERVE} clusters`),
+    default: 0,
+  },
   /** Bytes: flush when more than this much of freed clusters waits for it. */
   freedClustersSize: size('', FREED_CLUSTERS),
   /** Pass guest discards to the layer below; discard there what snapshots, or anything else, gave up. */
@@ -78,7 +78,7 @@ export const runtimeOptions = {
   /** ID of the secret. */
   'encrypt.keySecret': text(),
   /** Seconds after which unused tables are dropped from memory. */
-  cacheCleanInterval: cleanInterval,
+  cacheCleanInterval: upTo(0xffff_ffff, () => 'Cache clean interval too big'),
   ...rareOptions,
 } as const
 

@@ -9,7 +9,7 @@ import type { ImageResolver } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
-import type { Edge, LinkedNode } from './links.ts'
+import type { LinkedNode } from './links.ts'
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
 
@@ -63,14 +63,6 @@ class NodeTable {
 
   find(name: string): LinkedNode | undefined {
     return this.#nodes.get(name)
-  }
-
-  /** The open nodes that have `node` as a child, with the edge to it. */
-  *parentsOf(node: LinkedNode): Generator<[parent: LinkedNode, edge: Edge]> {
-    for (const parent of this.#nodes.values()) {
-      for (const edge of parent?.children.values() ?? [])
-        if (parent && edge.node === node) yield [parent, edge]
-    }
   }
 }
 

@@ -296,7 +296,7 @@ const reaches = (from: LinkedNode, to: LinkedNode): boolean =>
   from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
 
 /** @throws BlockError EPERM if a writable node would be above a read-only one */
-function checkAccess({ node, after, replaced, origin }: Change, changes: readonly Change[]): void {
+function checkAccess({ node, after, replaced }: Change, changes: readonly Change[]): void {
   const readOnlyAfter = (other: LinkedNode): boolean =>
     changes.find((change) => change.node === other)?.after.readOnly ?? other.readOnly
   const refuse = (): never => {
@@ -311,9 +311,7 @@ function checkAccess({ node, after, replaced, origin }: Change, changes: readonl
     }
     return
   }
-  for (const [parent, edge] of tableOf(origin.environment).parentsOf(node)) {
-    if (!edge.kind.isBacking && !readOnlyAfter(parent)) refuse()
-  }
+  for (const { kind, owner } of node.parents) if (owner && !kind.isBacking && !readOnlyAfter(owner)) refuse()
 }
 
 const becomingWritable = (changes: readonly Change[]): Change[] =>

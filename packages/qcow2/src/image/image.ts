@@ -11,7 +11,7 @@ import {
 import type { ClusterCodec } from '../compression/codec.ts'
 import { DecompressedClusters } from '../compression/decompressed-clusters.ts'
 import { Autoclear } from '../format/features.ts'
-import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
+import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Metadata } from '../format/metadata.ts'
 import { type RefcountAccess, refcountAccess } from '../format/refcount-width.ts'
@@ -234,10 +234,6 @@ export class Image {
    */
   get size(): number {
     return alignDown(this.header.size, SECTOR)
-  }
-  /** Guest offset in bytes where the VM state area begins: behind the last L2 table of the disk. */
-  get vmStateOffset(): number {
-    return l1EntriesFor(this.geometry, this.header.size) * this.geometry.l2Coverage
   }
   /** Autoclear bit 1: the data file alone is a valid raw image, so zero ranges must be zeroes in it. */
   get isDataFileRaw(): boolean {

@@ -2,6 +2,7 @@
 import type { NodeInfo } from '@vmblock/block-core'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
+import { vmStateOffset } from '../snapshots/vm-state.ts'
 
 /**
  * The facts in the header; opens and reads nothing.
@@ -27,7 +28,7 @@ export async function info(image: Image, encrypt?: Readonly<Record<string, unkno
         }
   return {
     clusterSize: geometry.clusterSize,
-    vmStateOffset: image.vmStateOffset,
+    vmStateOffset: vmStateOffset(image),
     dirty: image.dirtyBit.isSet,
     encrypted: header.cryptMethod !== 0,
     ...(header.backingFile === undefined ? {} : { backingFilename: header.backingFile }),

@@ -25,7 +25,7 @@ export const blob = defineDriver({
   kind: 'protocol',
   options: {
     blob: objectOf(isBlob, 'a Blob or File', 'the bytes of the disk'),
-    readahead: size('Bytes to read ahead of a reader who goes on', 1024 * KIB),
+    readahead: size('Bytes to read ahead for a sequential reader', 1024 * KIB),
     cacheSize: size('Bytes to keep of what was read', 4 * 1024 * KIB),
   },
 

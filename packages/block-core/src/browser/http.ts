@@ -33,7 +33,7 @@ export const http = defineDriver({
   prefixes: ['http', 'https'],
   options: {
     url: text('URL of the image'),
-    readahead: size('Bytes to fetch ahead of a reader who goes on', 1024 * KIB),
+    readahead: size('Bytes to fetch ahead for a sequential reader', 1024 * KIB),
     cacheSize: size('Bytes to keep of what was fetched', 16 * 1024 * KIB),
     timeout: integer('Seconds without a byte after which a request has failed', 30),
     retries: integer('How often a failed request is repeated', 3),

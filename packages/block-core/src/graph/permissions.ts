@@ -1,5 +1,5 @@
 /**
- * Who may do what with a node: QEMU's permissions. Each user of a node takes some and shares some with the other
+ * What each user may do with a node: QEMU's permissions. Each user of a node takes some and shares some with the other
  * users. From parent to child they follow from the kind of the child, which the driver above declares; two parents
  * that take what the other does not share are in conflict. What reaches a protocol is compared with the other
  * nodes of its file (identity.ts), and told to its driver, which may turn it into file locks.

@@ -246,7 +246,7 @@ export class Requests {
     throw error
   }
 
-  /** For observers, who may read anywhere, and not through the node: see {@link ChangeObserver.before}. */
+  /** For observers, which may read anywhere, and not through the node: see {@link ChangeObserver.before}. */
   async #readOld(offset: number, into: Uint8Array): Promise<void> {
     const { length } = into
     const inside = Math.max(0, Math.min(length, this.#ops.size() - offset))

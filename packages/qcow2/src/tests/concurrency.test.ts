@@ -71,6 +71,7 @@ describe('a freed cluster', () => {
     await node.write(2 * 65536, filled(3, 65536))
     expect(await hostOf(node, 2 * 65536)).toBe(host)
     await node.close()
+    await debug.close()
     expect(await findings(file)).toMatchObject(SOUND)
   })
 

@@ -1,31 +1,18 @@
 /** The filter and the observer that docs/filters-and-observers.md shows compile, and work. */
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
 import { type AnyDriver, type BlockNode, memory, WriteLog, writeLog } from '@vmblock/block-core'
 import { createRandom, openTestNode, toBytes } from '@vmblock/block-core/testing'
-import ts from 'typescript'
 import { expect, test, vi } from 'vitest'
+import { examplesOf, problemsOf, runExample } from './src/guide.ts'
 
-const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
-const GUIDE = readFileSync(path('docs/filters-and-observers.md'), 'utf8')
-const [, SOURCE = ''] = /```ts\n([\s\S]*?)```/.exec(GUIDE) ?? []
+const [SOURCE = ''] = examplesOf('docs/filters-and-observers.md')
 
 interface Example {
   readonly serial: AnyDriver
   copyLive(disk: BlockNode, target: BlockNode): Promise<void>
 }
 
-function load(): Example {
-  const { outputText } = ts.transpileModule(SOURCE, {
-    compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 },
-  })
-  const exports = {}
-  new Function('exports', 'require', outputText)(exports, () => blockCore)
-  return exports as Example
-}
-
-const { serial, copyLive } = load()
+const { serial, copyLive } = runExample(SOURCE, { '@vmblock/block-core': blockCore }) as unknown as Example
 
 test('the filter of the guide hands requests on one at a time', async () => {
   const log = new WriteLog()
@@ -62,20 +49,5 @@ test('the observer of the guide copies a disk that is being written', async () =
 })
 
 test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
-  const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
-  const name = path('docs/filters-and-observers.ts')
-  const host = ts.createCompilerHost(options)
-  const { fileExists, readFile, getSourceFile } = host
-  host.fileExists = (file) => file === name || fileExists.call(host, file)
-  host.readFile = (file) => (file === name ? SOURCE : readFile.call(host, file))
-  host.getSourceFile = (file, language, ...rest) =>
-    file === name
-      ? ts.createSourceFile(file, SOURCE, language)
-      : getSourceFile.call(host, file, language, ...rest)
-  const program = ts.createProgram([name], options, host)
-  const messages = program
-    .getSemanticDiagnostics(program.getSourceFile(name))
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
-  expect(messages).toEqual([])
+  expect(problemsOf({ 'docs/filters-and-observers.ts': SOURCE })).toEqual([])
 })

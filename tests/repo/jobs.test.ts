@@ -1,6 +1,4 @@
 /** The jobs that docs/jobs.md shows compile, and work. */
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
 import {
   type AnyDriver,
@@ -15,27 +13,19 @@ import {
   openNode,
 } from '@vmblock/block-core'
 import { qcow2 } from '@vmblock/qcow2'
-import ts from 'typescript'
 import { expect, test } from 'vitest'
+import { examplesOf, problemsOf, runExample } from './src/guide.ts'
 
-const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
-const [, SOURCE = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync(path('docs/jobs.md'), 'utf8')) ?? []
+const [SOURCE = ''] = examplesOf('docs/jobs.md')
 
 interface Example {
   startCommit(top: BlockNode, show: (part: number) => void, signal?: AbortSignal): Job<void>
   firstDifference(a: BlockNode, b: BlockNode, control?: JobControl): Promise<number | undefined>
 }
 
-function load(): Example {
-  const { outputText } = ts.transpileModule(SOURCE, {
-    compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 },
-  })
-  const exports = {}
-  new Function('exports', 'require', outputText)(exports, () => blockCore)
-  return exports as Example
-}
-
-const { startCommit, firstDifference } = load()
+const { startCommit, firstDifference } = runExample(SOURCE, {
+  '@vmblock/block-core': blockCore,
+}) as unknown as Example
 
 const SIZE = 4 * 2 ** 20
 
@@ -86,20 +76,5 @@ test('the operation of the guide finds a difference, as a job or alone', async (
 })
 
 test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
-  const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
-  const name = path('docs/jobs.ts')
-  const host = ts.createCompilerHost(options)
-  const { fileExists, readFile, getSourceFile } = host
-  host.fileExists = (file) => file === name || fileExists.call(host, file)
-  host.readFile = (file) => (file === name ? SOURCE : readFile.call(host, file))
-  host.getSourceFile = (file, language, ...rest) =>
-    file === name
-      ? ts.createSourceFile(file, SOURCE, language)
-      : getSourceFile.call(host, file, language, ...rest)
-  const program = ts.createProgram([name], options, host)
-  const messages = program
-    .getSemanticDiagnostics(program.getSourceFile(name))
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
-  expect(messages).toEqual([])
+  expect(problemsOf({ 'docs/jobs.ts': SOURCE })).toEqual([])
 })

@@ -1,74 +1,41 @@
 /** The driver that docs/writing-a-driver.md shows compiles, and passes the tests of all drivers. */
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import * as blockCore from '@vmblock/block-core'
 import { type AnyDriver, DriverRegistry, denyFiles, memory, openNode } from '@vmblock/block-core'
 import * as testing from '@vmblock/block-core/testing'
 import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
-import { transformSync } from 'esbuild'
-import ts from 'typescript'
 import { expect, test } from 'vitest'
+import { examplesOf, problemsOf, runExample } from './src/guide.ts'
 
-const path = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url))
-const GUIDE = readFileSync(path('docs/writing-a-driver.md'), 'utf8')
-const [SOURCE = '', CONTRACT = '', WORKLOADS = '', FORMAT = ''] = [
-  ...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g),
-].map(([, code]) => code)
-
+const GUIDE = 'docs/writing-a-driver.md'
+const [SOURCE = '', CONTRACT = '', WORKLOADS = '', FORMAT = ''] = examplesOf(GUIDE)
 /** The one example that belongs to no file of the driver. */
-const [, CHILDREN = ''] = /```typescript\n([\s\S]*?)```/.exec(GUIDE) ?? []
+const [CHILDREN = ''] = examplesOf(GUIDE, 'typescript')
 
-/** Runs an example: its imports are given by name, its exports are the result. */
-function load(source: string, imports: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  const { code } = transformSync(source, { loader: 'ts', format: 'cjs' })
-  const module = { exports: {} }
-  const run = new Function('module', 'require', code) as (
-    at: typeof module,
-    require: (name: string) => unknown,
-  ) => void
-  run(module, (name) => imports[name])
-  return module.exports
-}
+const example = runExample(SOURCE, { '@vmblock/block-core': blockCore })
+const { workloads } = runExample(WORKLOADS, {
+  '@vmblock/block-core/testing': testing,
+  '../driver.ts': example,
+})
+const { mirrors } = runExample(CHILDREN, { '@vmblock/block-core': blockCore })
 
-const example = load(SOURCE, { '@vmblock/block-core': blockCore })
-const { workloads } = load(WORKLOADS, { '@vmblock/block-core/testing': testing, '../driver.ts': example })
-const { mirrors } = load(CHILDREN, { '@vmblock/block-core': blockCore })
-
-load(CONTRACT, { '@vmblock/block-core/testing': testing, './driver.ts': example })
+runExample(CONTRACT, { '@vmblock/block-core/testing': testing, './driver.ts': example })
 
 crashTests('the driver of the guide', workloads as CrashWorkload[], process.env)
 
 test('the guide describes its driver to the tests of all formats', () => {
-  const { format } = load(FORMAT, { '../driver.ts': example })
+  const { format } = runExample(FORMAT, { '../driver.ts': example })
   expect(format).toMatchObject({ driver: example['tiny'], varieties: [{ suites: [] }] })
 })
 
 test('the examples of the guide compile under the rules of the repository', { timeout: 120_000 }, () => {
-  const { config } = ts.readConfigFile(path('tsconfig.json'), ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, path('.'))
-  const sources = new Map([
-    [path('docs/src/driver.ts'), SOURCE],
-    [path('docs/src/mirrors.ts'), CHILDREN],
-    [path('docs/src/contract.test.ts'), CONTRACT],
-    [path('docs/src/testing/crash.ts'), WORKLOADS],
-    [path('docs/src/testing/index.ts'), FORMAT],
-  ])
-  const host = ts.createCompilerHost(options)
-  const { fileExists, readFile, getSourceFile } = host
-  host.directoryExists = () => true
-  host.fileExists = (file) => sources.has(file) || fileExists.call(host, file)
-  host.readFile = (file) => sources.get(file) ?? readFile.call(host, file)
-  host.getSourceFile = (file, language, ...rest) => {
-    const source = sources.get(file)
-    return source === undefined
-      ? getSourceFile.call(host, file, language, ...rest)
-      : ts.createSourceFile(file, source, language)
-  }
-  const program = ts.createProgram([...sources.keys()], options, host)
-  const messages = [...sources.keys()]
-    .flatMap((name) => program.getSemanticDiagnostics(program.getSourceFile(name)))
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
-  expect(messages).toEqual([])
+  const problems = problemsOf({
+    'docs/src/driver.ts': SOURCE,
+    'docs/src/mirrors.ts': CHILDREN,
+    'docs/src/contract.test.ts': CONTRACT,
+    'docs/src/testing/crash.ts': WORKLOADS,
+    'docs/src/testing/index.ts': FORMAT,
+  })
+  expect(problems).toEqual([])
 })
 
 test('the list of children in the guide is opened, written and read', async () => {

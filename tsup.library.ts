@@ -84,9 +84,7 @@ const pureInitializers: Plugin = {
 export const library =
   ({ inside = [] }: { readonly inside?: readonly RegExp[] } = {}) =>
   ({ dts }: Options): Options | Options[] => {
-    const entry = Object.fromEntries(
-      entriesOf(process.cwd()).map(({ module }) => [module, `src/${module}.ts`]),
-    )
+    const entry = Object.fromEntries(entriesOf(process.cwd()).map(({ module, source }) => [module, source]))
     const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
     if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
     const code: Options = {

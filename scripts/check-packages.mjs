@@ -61,9 +61,9 @@ for (const entry of ${JSON.stringify(entries)}) {
 /** The smallest use of the packages from CommonJS: all entries share one error class. */
 const commonJs = `
 const { BlockError } = require('@vmblock/block-core')
-const { fileResolver } = require('@vmblock/block-core/node')
+const { nodeHost } = require('@vmblock/block-core/node')
 const { raw } = require('@vmblock/raw')
-if (raw.name !== 'raw' || !fileResolver || !(new BlockError('EIO', 'x') instanceof Error)) process.exit(1)
+if (raw.name !== 'raw' || !nodeHost || !(new BlockError('EIO', 'x') instanceof Error)) process.exit(1)
 `
 
 async function install(packed) {

@@ -5,7 +5,9 @@ declare module '*/scripts/package-entries.mjs' {
   export interface PackageEntry {
     /** `.`, `./node`, ... */
     readonly subpath: string
-    /** The path below `dist` and below `src`, without an extension: `index`, `node-js/index`, ... */
+    /** The path below the folder of the package: `src/index.ts`, `src/node-js/index.ts`, ... */
+    readonly source: string
+    /** The path below `dist`, without an extension: `index`, `node/index`, ... */
     readonly module: string
   }
 

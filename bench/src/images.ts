@@ -11,12 +11,12 @@ import {
   parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 const MIB = 2 ** 20
 

@@ -27,7 +27,7 @@ const PARTS: Readonly<Record<string, number>> = {
 }
 
 /** What the application of the README imports from the core. */
-const CORE = "export { denyFiles, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'"
+const CORE = "export { denyHost, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'"
 const RAW = "export { raw } from '@vmblock/raw'"
 const QCOW2 = "export { qcow2 } from '@vmblock/qcow2'"
 const QED = "export { qed } from '@vmblock/qed'"

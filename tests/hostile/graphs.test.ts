@@ -6,7 +6,7 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   memoryFromBytes,
@@ -16,14 +16,14 @@ import {
   passThroughFilter,
   type RawOptions,
 } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runOurs } from '../../packages/qemu-img-ts/src/testing/two-programs.ts'
 
 const registry = new DriverRegistry([raw, qcow2, file, memory, nullCo, passThroughFilter])
-const environment = { registry, resolver: denyFiles }
+const environment = { registry, host: denyHost }
 
 const KIB = 2 ** 10
 
@@ -86,7 +86,7 @@ describe('options', () => {
 describe('images', () => {
   const home = process.cwd()
   const directory = mkdtempSync(join(tmpdir(), 'vmblock-'))
-  const world = { registry, resolver: fileResolver() }
+  const world = { registry, host: nodeHost() }
   beforeAll(() => process.chdir(directory))
   afterAll(() => {
     process.chdir(home)

@@ -7,7 +7,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   formatImage,
   isBlockError,
   memory,
@@ -93,7 +93,7 @@ const faultyBlocks = defineDriver({
 
 const environment = {
   registry: new DriverRegistry([...formats, memory, faulty, faultyBlocks]),
-  resolver: denyFiles,
+  host: denyHost,
 }
 
 interface Kind {

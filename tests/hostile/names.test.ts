@@ -2,7 +2,7 @@
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BlockError, formatImage, memoryFromBytes, type OpenEnvironment, openNode } from '@vmblock/block-core'
-import { fileResolver } from '@vmblock/block-core/node'
+import { nodeHost } from '@vmblock/block-core/node'
 import { toBytes } from '@vmblock/block-core/testing'
 import { FORMATS, programEnvironment } from '@vmblock/cli'
 import { qcow2 } from '@vmblock/qcow2'
@@ -93,7 +93,7 @@ test('a backing format may be any word; in a confined directory none leads out o
   const { registry } = programEnvironment({ print: () => undefined, readText: async () => '' })
   const environment: OpenEnvironment = {
     registry,
-    resolver: fileResolver({ directory: join(bench.directory, 'inside') }),
+    host: nodeHost({ directory: join(bench.directory, 'inside') }),
   }
   const makeImage = async (name: string, format: string): Promise<void> => {
     const file = memoryFromBytes(new Uint8Array(0))

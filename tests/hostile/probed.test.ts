@@ -7,7 +7,7 @@ import {
   commitNode,
   copyOnRead,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   isBlockError,
   memory,
@@ -29,7 +29,7 @@ import { qed } from '@vmblock/qed'
 import { describe, expect, test } from 'vitest'
 
 const registry = new DriverRegistry([...formats, memory, copyOnRead])
-const environment = { registry, resolver: denyFiles }
+const environment = { registry, host: denyHost }
 
 const KIB = 2 ** 10
 const SIZE = 64 * KIB

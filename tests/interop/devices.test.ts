@@ -8,10 +8,10 @@ import {
   file,
   fileDriver,
   filenameToOptions,
-  fileResolver,
   hostCdrom,
   hostDevice,
   hostDeviceDriver,
+  nodeHost,
   systemCalls,
 } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
@@ -28,7 +28,7 @@ function newFile(content?: Uint8Array): string {
   return path
 }
 const registry = new DriverRegistry([raw, qcow2, file, hostDevice, hostCdrom])
-const environment = { registry, resolver: fileResolver() }
+const environment = { registry, host: nodeHost() }
 const isLinux = process.platform === 'linux'
 
 /** Attaches a loop device to a file, if one is available. */
@@ -220,7 +220,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
         fileDriver({ hostCalls: {} }),
         hostDeviceDriver('host_device', { hostCalls: {} }),
       ]),
-      resolver: fileResolver(),
+      host: nodeHost(),
     }
     const node = await openNode(plain, { filename: device, driver: 'raw', discard: 'unmap' })
     expect(node.size).toBe(SIZE)

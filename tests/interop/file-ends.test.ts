@@ -9,7 +9,7 @@ import {
   type BlockNode,
   blkdebug,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   memoryFromBytes,
   openNode,
@@ -34,7 +34,7 @@ const MIB = KIB * KIB
 
 const environment = {
   registry: new DriverRegistry([...formats, file, memory, blob, http, passThroughFilter, blkdebug]),
-  resolver: denyFiles,
+  host: denyHost,
 }
 
 /** A `fetch` that answers like a web server. */

@@ -2,7 +2,7 @@
  * Images that QEMU made in formats without a driver here are refused by name; and the guest of a disk that
  * was probed as raw cannot turn it into one of them, as QEMU sees it either.
  */
-import { DriverRegistry, denyFiles, isBlockError, memory, openNode } from '@vmblock/block-core'
+import { DriverRegistry, denyHost, isBlockError, memory, openNode } from '@vmblock/block-core'
 import { file } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { raw } from '@vmblock/raw'
@@ -13,7 +13,7 @@ const bench = openBench()
 afterAll(() => bench.remove())
 
 /** As few drivers as an application may have. */
-const environment = { registry: new DriverRegistry([raw, memory, file]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([raw, memory, file]), host: denyHost }
 
 const SIZE = 1 << 20
 

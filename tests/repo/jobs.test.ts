@@ -4,7 +4,7 @@ import {
   type AnyDriver,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   Job,
   type JobControl,
@@ -30,7 +30,7 @@ const { startCommit, firstDifference } = runExample(SOURCE, {
 const SIZE = 4 * 2 ** 20
 
 async function overlay(): Promise<BlockNode> {
-  const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), host: denyHost }
   const base = memoryFromBytes(new Uint8Array(SIZE))
   const file = await openNode(environment, { driver: 'memory' })
   await formatImage(qcow2, file, { size: SIZE })

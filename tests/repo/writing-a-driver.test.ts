@@ -1,6 +1,6 @@
 /** The driver that docs/writing-a-driver.md shows compiles, and passes the tests of all drivers. */
 import * as blockCore from '@vmblock/block-core'
-import { type AnyDriver, DriverRegistry, denyFiles, memory, openNode } from '@vmblock/block-core'
+import { type AnyDriver, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import * as testing from '@vmblock/block-core/testing'
 import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
 import { expect, test } from 'vitest'
@@ -39,7 +39,7 @@ test('the examples of the guide compile under the rules of the repository', { ti
 })
 
 test('the list of children in the guide is opened, written and read', async () => {
-  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([memory, mirrors as AnyDriver]), host: denyHost }
   const node = await openNode(environment, {
     driver: 'mirrors',
     'children.0.driver': 'memory',

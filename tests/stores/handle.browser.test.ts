@@ -7,7 +7,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   openNode,
   text,
 } from '@vmblock/block-core'
@@ -67,7 +67,7 @@ const inWorker = defineDriver({
   },
 })
 
-const environment = { registry: new DriverRegistry([inWorker, opfs]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([inWorker, opfs]), host: denyHost }
 
 const names = new WeakMap<BlockNode, string>()
 

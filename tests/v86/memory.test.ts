@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   type OpenEnvironment,
@@ -24,7 +24,7 @@ const WRITE_BUFFER = 4 * MIB
 
 const environment: OpenEnvironment = {
   registry: new DriverRegistry([raw, qcow2, memory]),
-  resolver: denyFiles,
+  host: denyHost,
 }
 
 /** A slow node that keeps nothing but its size. */

@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest'
 
 const require = createRequire(import.meta.url)
 const here = fileURLToPath(new URL('.', import.meta.url))
-const isBuilt = existsSync(fileURLToPath(new URL('../../packages/v86/dist/node-js.d.ts', import.meta.url)))
+const isBuilt = existsSync(fileURLToPath(new URL('../../packages/v86/dist/node.d.ts', import.meta.url)))
 
 /** One application. */
 interface Application {
@@ -35,11 +35,11 @@ const APPLICATIONS: Readonly<Record<string, Application>> = {
     lib: ['lib.es2022.d.ts'],
     types: [],
     source: `
-import { denyFiles, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'
+import { denyHost, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { raw } from '@vmblock/raw'
-const environment = { registry: new DriverRegistry([memory, qcow2, qed, raw]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([memory, qcow2, qed, raw]), host: denyHost }
 const file = await openNode(environment, { driver: 'memory' })
 await formatImage(qcow2, file, { size: '1G', lazyRefcounts: true })
 `,

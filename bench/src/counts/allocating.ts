@@ -6,7 +6,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DriverRegistry, openNode, WriteLog, writeLog } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { runTimed } from '../child.ts'
 import { createImage, type ImageKind } from '../images.ts'
@@ -16,7 +16,7 @@ import { parseTrace, TRACED } from './trace.ts'
 
 const environment = {
   registry: new DriverRegistry([...formats, file, writeLog]),
-  resolver: fileResolver(),
+  host: nodeHost(),
 }
 
 /** A stream of such writes. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { type BlockNode, DriverRegistry, type NodeOptions, openNode } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { summarize } from '../statistics.ts'
@@ -17,7 +17,7 @@ const figures: Record<string, number> = {}
 const layers = emptyTally()
 const tally = emptyTally()
 const counters = [countingFilter('count-layer', layers), countingFilter('count-host', tally)]
-const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), resolver: fileResolver() }
+const environment = { registry: new DriverRegistry([file, qcow2, ...counters]), host: nodeHost() }
 
 /** Node options for the chain from one file downward, with or without counting filters. */
 function optionsOf(index: number, counted: boolean): NodeOptions {

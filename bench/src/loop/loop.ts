@@ -14,7 +14,7 @@ import {
   nullCo,
   openNode,
 } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import { markdownTable } from 'markdown-table'
@@ -26,7 +26,7 @@ import { ownRuntime } from '../runtimes.ts'
 
 const environment = {
   registry: new DriverRegistry([file, memory, nullCo, qcow2, raw]),
-  resolver: fileResolver(),
+  host: nodeHost(),
 }
 
 /** A workload during which the event loop is watched. */

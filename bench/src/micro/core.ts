@@ -4,7 +4,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   isZero,
   Mutex,
   memory,
@@ -30,7 +30,7 @@ const lender = defineDriver({
   },
 })
 
-const environment = { registry: new DriverRegistry([memory, nullCo, lender]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([memory, nullCo, lender]), host: denyHost }
 
 const SLICE = 4096
 const SLICES = 64

@@ -3,7 +3,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   type NodeOps,
@@ -35,8 +35,8 @@ const open = defineDriver({
   },
 })
 
-const environment = { registry: new DriverRegistry([memory, raw, qcow2]), resolver: denyFiles }
-const inside = { registry: new DriverRegistry([memory, open]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([memory, raw, qcow2]), host: denyHost }
+const inside = { registry: new DriverRegistry([memory, open]), host: denyHost }
 
 /** A file in memory, with an image whose clusters are all allocated. */
 async function fullFile(format: 'qcow2' | 'raw'): Promise<BlockNode> {

@@ -15,9 +15,9 @@ import {
 import {
   type FileDriverParts,
   fileDriver,
-  fileResolver,
   hostDeviceDriver,
   learnHostErrors,
+  nodeHost,
 } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { createQcow2Driver } from '@vmblock/qcow2'
@@ -68,5 +68,5 @@ export const FORMATS: readonly string[] = drivers(blkdebug)
 export function programEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
   learnHostErrors()
   const registry = new DriverRegistry(drivers(createBlkdebug({ readConfig: readText, print })))
-  return { registry, resolver: fileResolver(), ...(warn && { onWarn: warn }) }
+  return { registry, host: nodeHost(), ...(warn && { onWarn: warn }) }
 }

@@ -7,7 +7,7 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   memoryFromBytes,
   openNode,
@@ -29,7 +29,7 @@ async function openOver(file: BlockNode, filter: AnyDriver, backing: BlockNode |
   const log = new WriteLog()
   const registry = new DriverRegistry([memory, writeLog, filter, createQedDriver({ clock: new TestClock() })])
   const node = await openNode(
-    { registry, resolver: denyFiles },
+    { registry, host: denyHost },
     {
       driver: 'qed',
       backing,
@@ -42,7 +42,7 @@ async function openOver(file: BlockNode, filter: AnyDriver, backing: BlockNode |
 async function expectSound(file: BlockNode): Promise<void> {
   const registry = new DriverRegistry([memory, createQedDriver({ clock: new TestClock() })])
   const node = await openNode(
-    { registry, resolver: denyFiles },
+    { registry, host: denyHost },
     { driver: 'qed', 'read-only': true, backing: null, file },
   )
   expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })

@@ -1,5 +1,5 @@
 /** Overlapping requests of every kind on QED images, on a disk that completes requests in any order. */
-import { type BlockNode, commitNode, DriverRegistry, denyFiles, memory, openNode } from '@vmblock/block-core'
+import { type BlockNode, commitNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import {
   type ConcurrencyRun,
   type ConcurrencyVerb,
@@ -39,7 +39,7 @@ function runOf({ overlay, run = {} }: Variety, seed: number): ConcurrencyRun {
   const clock = new TestClock()
   const environment = {
     registry: new DriverRegistry([memory, createQedDriver({ clock })]),
-    resolver: denyFiles,
+    host: denyHost,
   }
   const openOn = (file: BlockNode, below: BlockNode | undefined): Promise<BlockNode> =>
     openNode(environment, { driver: 'qed', file, backing: below ?? null, discard: 'unmap' })

@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   Job,
   type JobControl,
   memory,
@@ -415,7 +415,7 @@ describe('create', () => {
 
   it('makes what is recognised', async () => {
     const file = await create({ size: KIB })
-    const environment = { registry: new DriverRegistry([memory, qed]), resolver: denyFiles }
+    const environment = { registry: new DriverRegistry([memory, qed]), host: denyHost }
     const node = await openNode(environment, { file })
     expect(node.driver.name).toBe('qed')
     await expect(node.truncate(512)).rejects.toThrow('Shrinking images is currently not supported')

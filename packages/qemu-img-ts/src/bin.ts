@@ -17,7 +17,7 @@ async function run(
   output: TextOutput,
 ): Promise<number> {
   let endedBy: NodeJS.Signals | undefined
-  const { registry, resolver } = programEnvironment({
+  const { registry, host } = programEnvironment({
     readText: (path) => fs.promises.readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
   })
@@ -27,7 +27,7 @@ async function run(
     { ...output, columns },
     {
       registry,
-      resolver,
+      host,
       readFile: (path) => fs.promises.readFile(path),
       realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
       onProgressRequest(listener) {

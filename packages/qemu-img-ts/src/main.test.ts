@@ -1,4 +1,4 @@
-import { type AnyDriver, BlockError, DriverRegistry, denyFiles, memory, nullCo } from '@vmblock/block-core'
+import { type AnyDriver, BlockError, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
 import { VERSION } from '@vmblock/cli'
 import { raw } from '@vmblock/raw'
 import { describe, expect, it } from 'vitest'
@@ -6,7 +6,7 @@ import manifest from '../package.json' with { type: 'json' }
 import { commands, missingCommands } from './commands/index.ts'
 import { runOurs } from './testing/two-programs.ts'
 
-const services = { registry: new DriverRegistry([raw, memory, nullCo]), resolver: denyFiles }
+const services = { registry: new DriverRegistry([raw, memory, nullCo]), host: denyHost }
 const run = (...words: string[]) => runOurs(words, services)
 
 describe('the program', () => {

@@ -67,8 +67,8 @@ async function runCommand(
 ): Promise<number> {
   const parsed = await parseCommand(command, words, output, services)
   if (!parsed) return printHelp(output, services)
-  const { registry, resolver } = services
-  const environment = { registry, resolver, onWarn: (line: string) => output.relay(line) }
+  const { registry, host } = services
+  const environment = { registry, host, onWarn: (line: string) => output.relay(line) }
   const images = new OpenImages(output)
   const actions: (() => void)[] = []
   const atEnd = (action: () => void): void => void actions.push(action)

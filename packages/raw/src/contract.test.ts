@@ -3,7 +3,7 @@ import {
   BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   memory,
   openNode,
   reopenNode,
@@ -44,7 +44,7 @@ describe('a raw image', () => {
     probe: (head) => (head[0] === 0x51 ? 100 : 0),
     open: () => Promise.reject(new Error('not opened here')),
   })
-  const environment = { registry: new DriverRegistry([raw, memory, other]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([raw, memory, other]), host: denyHost }
 
   it('that was probed is guarded, and one that was called raw is not', async () => {
     const probed = await openNode(environment, { file: { driver: 'memory', size: 4096 } })

@@ -2,7 +2,7 @@
 import {
   blkdebug,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   memoryFromBytes,
   openNode,
@@ -18,7 +18,7 @@ const SEED = Number(process.env['CONCURRENCY_SEED'] ?? 1)
 const KIB = 1024
 const SIZE = 64 * KIB
 
-const environment = { registry: new DriverRegistry([memory, blkdebug, raw]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([memory, blkdebug, raw]), host: denyHost }
 
 interface Variety {
   readonly name: string

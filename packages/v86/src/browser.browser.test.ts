@@ -296,8 +296,8 @@ test('an image names nothing, unless the resolver says what it means', async () 
     backingFile: { name: 'base.raw', format: 'raw' },
   })
   await expect(v86Disk(named.file)).rejects.toMatchObject({ code: 'EACCES' })
-  const resolver = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
-  expect(await first(await openDisk(named.file, { resolver }), 5)).toBe(BASE[5 * 512])
+  const host = { resolve: () => Promise.resolve({ driver: 'raw', file: { driver: 'http', url } }) }
+  expect(await first(await openDisk(named.file, { host }), 5)).toBe(BASE[5 * 512])
   await Promise.all([image.remove(), named.remove()])
 })
 

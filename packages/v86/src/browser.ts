@@ -9,7 +9,7 @@ import {
   type BlockNode,
   type CheckReport,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   type ImageResolver,
   isBlockError,
   memory,
@@ -69,7 +69,7 @@ export type BrowserDiskSource =
 /** Options of disks in browsers. */
 export interface BrowserDiskOptions extends V86DiskOptions {
   /** Which files images may open. Default: none. */
-  readonly resolver?: ImageResolver
+  readonly host?: ImageResolver
   /** Whether to flush when the page is hidden, frozen or left, if there is a page. Default: yes. */
   readonly flushOnHide?: boolean
   /** Called after every repair of an image at opening, for instance because its tab was killed. */
@@ -78,10 +78,10 @@ export interface BrowserDiskOptions extends V86DiskOptions {
 
 /** The drivers of this entry, and an `ImageResolver`: to open nodes besides the disks. */
 export const browserEnvironment = (
-  options: Pick<BrowserDiskOptions, 'resolver' | 'onRepair'> = {},
+  options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
 ): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
-  resolver: options.resolver ?? denyFiles,
+  host: options.host ?? denyHost,
   ...(options.onRepair && { onRepair: options.onRepair }),
 })
 
@@ -102,12 +102,12 @@ const kitOf = (environment: OpenEnvironment): SourceKit => ({
  */
 export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOptions = {}): Promise<V86Disk> {
   requireV86Options(options, {
-    resolver: requireResolver,
+    host: requireResolver,
     flushOnHide: requireFlag,
     onRepair: requireCallback,
   })
-  const { resolver, onRepair, flushOnHide = true, ...settings } = options
-  const environment = browserEnvironment({ ...(resolver && { resolver }), ...(onRepair && { onRepair }) })
+  const { host, onRepair, flushOnHide = true, ...settings } = options
+  const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
   const disk = await diskOfSource(kitOf(environment), plainSource(source), settings)
   if (flushOnHide) flushOnPageHide(disk)
   return disk

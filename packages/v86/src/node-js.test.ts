@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatImage, memoryFromBytes } from '@vmblock/block-core'
-import { fileResolver } from '@vmblock/block-core/node'
+import { nodeHost } from '@vmblock/block-core/node'
 import { FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -328,7 +328,7 @@ describe('v86Disk in Node', () => {
     await make('inside/bad.qcow2', 'outside.img')
     expect(await using(path('inside/good.qcow2'), (disk) => first(disk))).toBe(2)
     await expect(v86Disk(path('inside/bad.qcow2'))).rejects.toMatchObject({ code: 'EACCES' })
-    const disk = await v86Disk(path('inside/bad.qcow2'), { resolver: fileResolver() })
+    const disk = await v86Disk(path('inside/bad.qcow2'), { host: nodeHost() })
     expect(await first(disk)).toBe(1)
     await disk.close()
   })

@@ -20,7 +20,7 @@ import {
   parseOptions,
   pathName,
 } from '@vmblock/block-core'
-import { file, fileResolver, fromHostError, hostCdrom, hostDevice, pathOfUrl } from '@vmblock/block-core/node'
+import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
@@ -42,13 +42,13 @@ export type NodeJsDiskSource =
 /** Options of disks in Node.js. */
 export interface NodeJsDiskOptions extends V86DiskOptions {
   /** Which files images may open. Default: regular files in the image's own directory and below it. */
-  readonly resolver?: ImageResolver
+  readonly host?: ImageResolver
 }
 
 /** Lets each image open files in its own directory; an image without a path may open nothing. */
 const besideImage: ImageResolver = {
   resolve: (reference, parent, role) =>
-    fileResolver(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
+    nodeHost(parent === '' ? { allow: 'none' } : { directory: dirname(parent) }).resolve(
       reference,
       parent,
       role,
@@ -56,9 +56,9 @@ const besideImage: ImageResolver = {
 }
 
 /** The drivers of this entry, and an `ImageResolver`: to open nodes besides the disks. */
-export const nodeJsEnvironment = (resolver: ImageResolver = besideImage): OpenEnvironment => ({
+export const nodeJsEnvironment = (host: ImageResolver = besideImage): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo]),
-  resolver,
+  host,
 })
 
 /**
@@ -70,10 +70,10 @@ export const nodeJsEnvironment = (resolver: ImageResolver = besideImage): OpenEn
  * sector size; EFBIG from 2 TiB on
  */
 export async function v86Disk(source: NodeJsDiskSource, options: NodeJsDiskOptions = {}): Promise<V86Disk> {
-  requireV86Options(options, { resolver: requireResolver })
-  const { resolver, ...settings } = options
+  requireV86Options(options, { host: requireResolver })
+  const { host, ...settings } = options
   const kit: SourceKit = {
-    environment: nodeJsEnvironment(resolver),
+    environment: nodeJsEnvironment(host),
     imageDriver: qcow2 as AnyDriver,
     fileOf: fileOf,
     checkSize: checkDiskSize,

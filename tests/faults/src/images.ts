@@ -5,7 +5,7 @@
 import { constants } from 'node:fs'
 import { open as openFile, unlink } from 'node:fs/promises'
 import { type BlockNode, DriverRegistry, formatImage, openNode, type RawOptions } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import {
   type ImageOptions,
   optionsText,
@@ -16,7 +16,7 @@ import { formats } from '@vmblock/formats'
 import { takes, testedFormat, varietiesFor } from '../../support/formats.ts'
 
 /** The environment that opens images. */
-export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 /** A kind of image. */
 export interface Kind {

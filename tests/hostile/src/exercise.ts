@@ -64,7 +64,7 @@ const counter = defineDriver({
 /** Names in images resolve to an empty disk: other tests cover what they may refer to. */
 export const environment: OpenEnvironment = {
   registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThroughFilter, counter]),
-  resolver: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
+  host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
 }
 
 /** One thing that went wrong. */

@@ -13,12 +13,12 @@ import {
   parseOptions,
   type RepairMode,
 } from '@vmblock/block-core'
-import { file, fileResolver } from '@vmblock/block-core/node'
+import { file, nodeHost } from '@vmblock/block-core/node'
 import type { ImageOptions } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images: files, the formats, and whatever backing file an image names. */
-export const environment = { registry: new DriverRegistry([...formats, file]), resolver: fileResolver() }
+export const environment = { registry: new DriverRegistry([...formats, file]), host: nodeHost() }
 
 /** How to open an image. */
 export interface OpenOptions {

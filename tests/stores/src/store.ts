@@ -4,7 +4,7 @@ import {
   type BlockNode,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   formatImage,
   type NodeOps,
   type OptionTable,
@@ -47,7 +47,7 @@ const tell = defineDriver({
 /** The environment that opens images on the stores of the page. */
 export const environment = {
   registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
-  resolver: denyFiles,
+  host: denyHost,
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: two drivers, of options of their own

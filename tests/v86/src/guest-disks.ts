@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs'
 import {
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   memoryFromBytes,
@@ -66,7 +66,7 @@ export async function emptyImage(kind: Kind): Promise<Uint8Array> {
 export function guestEnvironment(repairs: string[] = []): OpenEnvironment {
   return {
     registry: new DriverRegistry([raw, qcow2, memory]),
-    resolver: denyFiles,
+    host: denyHost,
     onRepair: (_, node) => repairs.push(node),
   }
 }

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { setPermissions } from '../disk/permissions.ts'
@@ -15,7 +15,7 @@ import { formatImage } from '../open/format-image.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 
-const env = { registry: new DriverRegistry([memory]), resolver: denyFiles }
+const env = { registry: new DriverRegistry([memory]), host: denyHost }
 const SIZE = 65536
 
 const open = (): Promise<BlockNode> => openNode(env, { driver: 'memory', size: SIZE })
@@ -182,8 +182,8 @@ describe('options', () => {
     ['driver', () => new DriverRegistry([undefined as Anything])],
     ['drivers', () => new DriverRegistry(undefined as Anything)],
     ['environment', () => openNode(undefined as Anything, {})],
-    ['registry', () => openNode({ resolver: denyFiles } as Anything, {})],
-    ['resolver', () => openNode({ registry: env.registry } as Anything, {})],
+    ['registry', () => openNode({ host: denyHost } as Anything, {})],
+    ['host', () => openNode({ registry: env.registry } as Anything, {})],
     ['onWarn', () => openNode({ ...env, onWarn: 5 } as Anything, {})],
     ['options', () => openNode(env, undefined as Anything)],
     ['options', () => openNode(env, new Uint8Array(5) as Anything)],

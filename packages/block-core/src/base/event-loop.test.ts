@@ -1,7 +1,7 @@
 /** How long requests answered from memory block the event loop; each request advances the clock. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -120,7 +120,7 @@ describe('a storm of requests', () => {
       return passThrough(await context.requireChild('file'))
     },
   })
-  const environment = { registry: new DriverRegistry([memory, nullCo, layer]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([memory, nullCo, layer]), host: denyHost }
 
   /** Most requests that end between two turns of the event loop if each look at the clock takes 1 ms. */
   async function longest(run: (node: BlockNode) => Promise<unknown>, options: object): Promise<number> {

@@ -5,7 +5,7 @@ import { inspect } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
@@ -14,7 +14,7 @@ import { expectCode, expectSame, pattern, readBack } from '../testing/contract-k
 import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
-const environment = { registry: new DriverRegistry([http, memory]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([http, memory]), host: denyHost }
 const SIZE = 10 * 2 ** 20
 const content = pattern(SIZE)
 /** Milliseconds. */

@@ -1,6 +1,6 @@
 /** Real-world servers, correct and faulty, with different ranges and headers. Requests are counted. */
 import { afterEach, describe, expect, it } from 'vitest'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
@@ -9,7 +9,7 @@ import { toBytes } from '../testing/nodes.ts'
 import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
-const environment = { registry: new DriverRegistry([http]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([http]), host: denyHost }
 const CHUNK = 65_536
 
 /** The response to a range; both ends are inclusive, `to` is NaN for a range without an end. */

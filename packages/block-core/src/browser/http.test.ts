@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
@@ -68,7 +68,7 @@ afterEach(async () => {
   for (const node of opened.splice(0)) await node.crash()
 })
 
-const environment = { registry: new DriverRegistry([http]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([http]), host: denyHost }
 
 /** Opens the server's file with this content and these responses. */
 async function open(

@@ -21,7 +21,7 @@ export interface ImageResolver {
 }
 
 /** Opens nothing that was not named explicitly: for libraries and browsers. */
-export const denyFiles: ImageResolver = {
+export const denyHost: ImageResolver = {
   resolve({ filename }) {
     return Promise.reject(
       new BlockError('EACCES', `the image refers to '${filename}', and implicit files are not allowed`),

@@ -6,7 +6,7 @@ import type { CheckReport } from './reports.ts'
 /** What opening nodes depends on. Nodes opened with the same object share one namespace. */
 export interface OpenEnvironment {
   readonly registry: DriverRegistry
-  readonly resolver: ImageResolver
+  readonly host: ImageResolver
   /**
    * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings
    * from children and while opening, which no listener of a node's `warn` event can receive.

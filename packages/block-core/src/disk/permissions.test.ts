@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -68,7 +68,7 @@ const tables = defineDriver({
 const registry = new DriverRegistry([place, tables, passThroughFilter])
 let environment: OpenEnvironment
 beforeEach(() => {
-  environment = { registry, resolver: denyFiles }
+  environment = { registry, host: denyHost }
 })
 const open = (options: RawOptions) => openNode(environment, options)
 const named = (name: string, more: RawOptions = {}) => open({ driver: 'place', 'node-name': name, ...more })

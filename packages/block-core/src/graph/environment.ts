@@ -18,16 +18,16 @@ const requireRegistry = expects(
   (value) => isObject(value) && typeof (value as Partial<DriverRegistry>).byPrefix === 'function',
 )
 const requireResolver = expects(
-  'a resolver, such as denyFiles',
+  'a host, such as denyHost',
   (value) => isObject(value) && typeof (value as Partial<ImageResolver>).resolve === 'function',
 )
 
-/** Otherwise a missing `resolver` would go unnoticed until an image names a file. @throws BlockError EINVAL */
+/** Otherwise a missing `host` would go unnoticed until an image names a file. @throws BlockError EINVAL */
 export function requireEnvironment(environment: OpenEnvironment): void {
-  if (!isObject(environment)) throw wrongValue('environment', '{ registry, resolver }', environment)
-  const { registry, resolver, onWarn, onRepair } = environment
+  if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
+  const { registry, host, onWarn, onRepair } = environment
   requireRegistry(registry, 'registry')
-  requireResolver(resolver, 'resolver')
+  requireResolver(host, 'host')
   if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
   if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { setPermissions } from '../disk/permissions.ts'
@@ -38,7 +38,7 @@ const plain = defineDriver({
 })
 const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
 /** Opens each node in a new environment: the protection of a file does not depend on the environment. */
-const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
+const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
 
 const newFile = (): string => scratch.newFile(new Uint8Array(4096))
 const on = (filename: string, more: RawOptions = {}): RawOptions => ({ driver: 'file', filename, ...more })

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -54,7 +54,7 @@ const format = defineDriver({
   open: async (context) => passThrough(await context.requireChild('file')),
 })
 const registry = new DriverRegistry([disk, format, passThroughFilter])
-const environment = { registry, resolver: denyFiles }
+const environment = { registry, host: denyHost }
 const open = (options: RawOptions): Promise<Disk> => openNode(environment, options)
 const named = (name: string): Promise<Disk> => open({ driver: 'disk', 'node-name': name })
 const edgeOf = (node: BlockNode): Edge => linkedNode(node).file!

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { cow, data, filtered, metadata, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { Permissions } from '../contract/permissions.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -96,7 +96,7 @@ const logging = defineDriver({
 })
 
 const registry = new DriverRegistry([storing, tables, plain, passThroughFilter, copyOnRead, logging])
-const environment = { registry, resolver: denyFiles }
+const environment = { registry, host: denyHost }
 const open = (options: RawOptions) => openNode(environment, options)
 const at = (name: string, more: RawOptions = {}): RawOptions => ({ driver: 'storing', name, ...more })
 const on = (driver: string, file: RawOptions, more: RawOptions = {}): RawOptions => ({

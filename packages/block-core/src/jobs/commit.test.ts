@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -66,7 +66,7 @@ const overlay = defineDriver({
 
 const environment = (): OpenEnvironment => ({
   registry: new DriverRegistry([memory, overlay, passThrough] as never),
-  resolver: denyFiles,
+  host: denyHost,
 })
 
 /** Opens a chain of overlays, given from the top, each with its size in units. */

@@ -6,14 +6,14 @@ import { filenameToOptions } from '../open/json-name.ts'
 import { openNode } from '../open/open.ts'
 import { deviceNumbers, deviceSize, endOf, isDevicePath, isReadOnlyDevice } from './device.ts'
 import { file } from './file.ts'
-import { fileResolver } from './file-resolver.ts'
+import { nodeHost } from './file-resolver.ts'
 import { hostCdrom, hostDevice } from './host-device.ts'
 import { ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
 const registry = new DriverRegistry([file, hostDevice, hostCdrom])
-const environment = { registry, resolver: fileResolver() }
+const environment = { registry, host: nodeHost() }
 const isLinux = process.platform === 'linux'
 
 describe('what the system says of a device', () => {

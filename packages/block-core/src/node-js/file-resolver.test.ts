@@ -9,13 +9,13 @@ import { DriverRegistry } from '../contract/registry.ts'
 import { passThrough } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
-import { fileResolver } from './file-resolver.ts'
+import { nodeHost } from './file-resolver.ts'
 import { ScratchFiles } from './scratch-files.ts'
 
-const resolver = fileResolver()
+const resolver = nodeHost()
 const EACCES = { code: 'EACCES' }
 
-describe('fileResolver', () => {
+describe('nodeHost', () => {
   it('finds a backing file beside the image that names it', async () => {
     expect(await resolver.resolve({ filename: 'base', driver: 'raw' }, '/images/disk', 'backing')).toEqual({
       driver: 'raw',
@@ -58,7 +58,7 @@ describe('fileResolver', () => {
 
   it('opens one role alone, or nothing, where it is told so', async () => {
     const ask = (allow: 'none' | 'backing' | 'data-file', role: 'backing' | 'data-file') =>
-      fileResolver({ allow }).resolve({ filename: 'x' }, '/images/disk', role)
+      nodeHost({ allow }).resolve({ filename: 'x' }, '/images/disk', role)
     await expect(ask('none', 'backing')).rejects.toMatchObject({
       ...EACCES,
       message: "the image refers to 'x', and a backing file is not allowed",
@@ -71,7 +71,7 @@ describe('fileResolver', () => {
   })
 })
 
-describe('fileResolver confined to a directory', () => {
+describe('nodeHost confined to a directory', () => {
   const scratch = new ScratchFiles()
   const home = join(scratch.directory, 'home')
   const outside = join(scratch.directory, 'outside')
@@ -89,7 +89,7 @@ describe('fileResolver confined to a directory', () => {
     symlinkSync('loop', join(home, 'loop'))
     linkSync(join(home, 'base'), join(home, 'hard'))
     symlinkSync(home, join(scratch.directory, 'way-in'))
-    confined = fileResolver({ directory: join(scratch.directory, 'way-in') })
+    confined = nodeHost({ directory: join(scratch.directory, 'way-in') })
   })
   afterAll(() => scratch.remove())
   const backing = (filename: string, parent = image) => confined.resolve({ filename }, parent, 'backing')
@@ -209,11 +209,11 @@ describe('fileResolver confined to a directory', () => {
   })
 
   it('takes a URL for its directory', async () => {
-    const resolver = fileResolver({ directory: pathToFileURL(home) })
+    const resolver = nodeHost({ directory: pathToFileURL(home) })
     expect(await resolver.resolve({ filename: 'base' }, image, 'backing')).toMatchObject({
       file: { filename: join(home, 'base') },
     })
-    expect(() => fileResolver({ directory: new URL('https://example.org/home') })).toThrow(TypeError)
+    expect(() => nodeHost({ directory: new URL('https://example.org/home') })).toThrow(TypeError)
   })
 
   it('says of a loop of links what the C library says', async () => {
@@ -255,7 +255,7 @@ describe('fileResolver confined to a directory', () => {
     writeFileSync(join(home, 'deep', 'middle'), 'good')
     writeFileSync(join(home, 'deep', 'evil'), '../link')
     writeFileSync(join(home, 'bad'), 'deep/evil')
-    const environment = { registry: new DriverRegistry([file, named]), resolver: confined }
+    const environment = { registry: new DriverRegistry([file, named]), host: confined }
     const node = await openNode(environment, { driver: 'named', filename: join(home, 'top') })
     expect(node.backing?.node.backing?.filename).toBe(join(home, 'base'))
     await node.close()

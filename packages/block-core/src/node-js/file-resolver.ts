@@ -15,8 +15,8 @@ import { fromHostError } from './host-error.ts'
 import { realpath } from './host-fs.ts'
 import { isWindowsDevice, namedFile, rootOf } from './named-file.ts'
 
-/** Which files {@link fileResolver} lets images open. */
-export interface FileResolverOptions {
+/** Which files {@link nodeHost} lets images open. */
+export interface NodeHostOptions {
   /**
    * Which files images may name: `all` (default), `none`, or those of one role. Files that the application
    * itself names in the options of a node are not restricted.
@@ -44,7 +44,7 @@ export interface FileResolverOptions {
  * @throws BlockError EINVAL for unknown options; TypeError for a directory URL that is not a path on this
  * host
  */
-export function fileResolver(options: FileResolverOptions = {}): ImageResolver {
+export function nodeHost(options: NodeHostOptions = {}): ImageResolver {
   // Unknown options are refused: a misspelled one would let images open everything.
   requireOptions(options, 'options', {
     allow: oneOfWords('all', 'none', 'backing', 'data-file'),

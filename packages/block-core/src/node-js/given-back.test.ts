@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
-import { fileResolver } from './file-resolver.ts'
+import { nodeHost } from './file-resolver.ts'
 import { systemCalls } from './koffi.ts'
 import { openFile, ScratchFiles } from './scratch-files.ts'
 
@@ -68,7 +68,7 @@ describe.runIf(isDirect && systemCalls.aio !== undefined)('the queue of Linux AI
 
 describe.runIf(isLinux)('failed openings', () => {
   it('leave no descriptor, no name and no identity', async () => {
-    const environment = { registry: new DriverRegistry([file]), resolver: fileResolver() }
+    const environment = { registry: new DriverRegistry([file]), host: nodeHost() }
     const path = scratch.newFile(new Uint8Array(4096))
     const tries = [
       { driver: 'file', filename: `${path}-missing` },

@@ -8,13 +8,13 @@ import type { BlockErrorCode } from '../base/errors.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
-import { fileResolver } from './file-resolver.ts'
+import { nodeHost } from './file-resolver.ts'
 import { fromHostError, hostCodeOf, learnHostErrors } from './host-error.ts'
 import { ScratchFiles } from './scratch-files.ts'
 
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
-const environment = { registry: new DriverRegistry([file]), resolver: fileResolver() }
+const environment = { registry: new DriverRegistry([file]), host: nodeHost() }
 
 describe('what the host says', () => {
   it('of a loop of links', async () => {

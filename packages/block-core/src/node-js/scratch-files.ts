@@ -7,7 +7,7 @@ import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
 import type { RawOptions } from '../text/options.ts'
 import { type FileDriverParts, file, fileDriver } from './file.ts'
-import { fileResolver } from './file-resolver.ts'
+import { nodeHost } from './file-resolver.ts'
 
 /** A temporary directory of numbered files. */
 export class ScratchFiles {
@@ -44,7 +44,7 @@ export function openFile(
   parts?: FileDriverParts,
 ): Promise<BlockNode> {
   const registry = new DriverRegistry([parts ? fileDriver(parts) : file])
-  return openNode({ registry, resolver: fileResolver() }, { driver: 'file', filename, ...options })
+  return openNode({ registry, host: nodeHost() }, { driver: 'file', filename, ...options })
 }
 
 /** Counts the open descriptors of this process for a file (Linux). */

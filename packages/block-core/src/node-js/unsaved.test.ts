@@ -1,6 +1,6 @@
 /** A process that ends with open files names them once, and only if the warning is on. */
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
@@ -22,7 +22,7 @@ let atExit: readonly (() => void)[] = []
 const on = vi.spyOn(process, 'on')
 const open = async (driver = file, readOnly = false): Promise<BlockNode> => {
   const node = await openNode(
-    { registry: new DriverRegistry([driver]), resolver: denyFiles },
+    { registry: new DriverRegistry([driver]), host: denyHost },
     { driver: 'file', filename: scratch.newFile('0123456789'), locking: 'off', 'read-only': readOnly },
   )
   const mine = on.mock.calls.filter(([event]) => event === 'exit').map(([, run]) => run as () => void)

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { extent } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles, type ImageResolver } from '../contract/image-resolver.ts'
+import { denyHost, type ImageResolver } from '../contract/image-resolver.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -62,7 +62,7 @@ defineDriver({
 })
 
 const registry = new DriverRegistry([memory, joined])
-const environment = (resolver: ImageResolver = denyFiles) => ({ registry, resolver })
+const environment = (host: ImageResolver = denyHost) => ({ registry, host })
 const part = (size: number, name?: string): RawOptions => ({
   driver: 'memory',
   size,
@@ -160,13 +160,13 @@ describe('a list of children', () => {
 
   it('takes from the image what the user does not give', async () => {
     const asked: string[] = []
-    const resolver: ImageResolver = {
+    const host: ImageResolver = {
       resolve: async ({ filename }, _, role) => {
         asked.push(`${role}: ${filename}`)
         return { driver: 'memory', size: Number(filename) }
       },
     }
-    const node = await open({ names: '512 1024', extents: [part(2048)] }, environment(resolver))
+    const node = await open({ names: '512 1024', extents: [part(2048)] }, environment(host))
     expect([asked, node.size]).toEqual([['extents.1: 1024'], 3072])
     await node.close()
   })

@@ -2,7 +2,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -26,7 +26,7 @@ const plain = (name: string, score: number) =>
 
 const environmentOf = (...more: ReturnType<typeof plain>[]) => ({
   registry: new DriverRegistry([plain('raw', 1), memory, ...more]),
-  resolver: denyFiles,
+  host: denyHost,
 })
 
 const openBytes = (bytes: Uint8Array, ...more: ReturnType<typeof plain>[]): Promise<BlockNode> =>
@@ -71,7 +71,7 @@ describe('a file of another format', () => {
       }),
       options: { filename: { type: 'str', help: '', parse: String } },
     })
-    const environment = { registry: new DriverRegistry([plain('raw', 1), named]), resolver: denyFiles }
+    const environment = { registry: new DriverRegistry([plain('raw', 1), named]), host: denyHost }
     await expect(openNode(environment, 'some.img')).rejects.toThrow("'some.img' is a VMDK image")
   })
 
@@ -183,7 +183,7 @@ it('is refused with one clear error where the code for it cannot be loaded, and 
     const core = await import('../index.ts')
     const environment = {
       registry: new core.DriverRegistry([plain('raw', 1), core.memory]),
-      resolver: core.denyFiles,
+      host: core.denyHost,
     }
     const options = { file: { driver: 'memory', size: 4096 } }
     await expect(core.openNode(environment, options)).rejects.toMatchObject({

@@ -3,7 +3,7 @@ import { linkSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { cow, sharedStorage, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory, memoryFromBytes } from '../drivers/memory.ts'
@@ -56,7 +56,7 @@ const HOSTS = [
 
 describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
   const registry = new DriverRegistry([fileDriver({ hostCalls }), memory, tables, plain, passThroughFilter])
-  const open = (options: RawOptions) => openNode({ registry, resolver: denyFiles }, options)
+  const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
   const format = (node: BlockNode, overwrite = false) =>
     formatImage(tables, node, { size: 512 }, undefined, { overwrite })
 

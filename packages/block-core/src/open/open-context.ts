@@ -251,7 +251,7 @@ export class Children {
         ? { driver: implicit.driver, ...given }
         : given
     this.#request.budget.name()
-    const resolved = await environment.resolver.resolve(
+    const resolved = await environment.host.resolve(
       implicit,
       kind.isPrimary ? '' : this.#bottomFilename(),
       role,

@@ -3,7 +3,7 @@ import { fromHostError } from '../base/errno.ts'
 import { BlockError } from '../base/errors.ts'
 import { cow, data, filtered, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver, type OpenContext } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -152,7 +152,7 @@ function setup(files: Readonly<Record<string, string>> = {}) {
   ] as never
   const environment: OpenEnvironment = {
     registry: new DriverRegistry(drivers),
-    resolver: {
+    host: {
       resolve: ({ filename, driver }) =>
         Promise.resolve({ filename, ...(driver === undefined ? {} : { driver }) }),
     },
@@ -471,9 +471,9 @@ describe('backing files', () => {
     expect(disk.open).toEqual([])
   })
 
-  it('are not opened against the will of the resolver', async () => {
+  it('are not opened against the will of the host', async () => {
     const { environment, disk } = setup({ a: 'LAYER b raw', b: 'x' })
-    const closed = { ...environment, resolver: denyFiles }
+    const closed = { ...environment, host: denyHost }
     await expect(openNode(closed, 'a')).rejects.toMatchObject({ code: 'EACCES' })
     expect(disk.open).toEqual([])
     expect(drivers(await openNode(closed, { filename: 'a', backing: null }))).toBe('layer>file')

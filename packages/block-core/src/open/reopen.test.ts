@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import { type ChildKinds, cow, storage } from '../contract/child-kinds.ts'
 import { type BlockDriver, defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -69,7 +69,7 @@ function setup() {
   ]
   const environment: OpenEnvironment = {
     registry: new DriverRegistry(drivers as unknown as BlockDriver<never, never>[]),
-    resolver: denyFiles,
+    host: denyHost,
   }
   const open = (options: RawOptions): Promise<Disk> => openNode(environment, options)
   const image = (options: RawOptions = {}): Promise<Disk> =>

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -70,7 +70,7 @@ const OPENINGS: readonly [string, boolean, Opening][] = [
 
 describe('opening and closing', () => {
   it.each(OPENINGS)('%s costs the same for the thousandth as for the first', async (_, readOnly, open) => {
-    const environment = { registry: new DriverRegistry([memory, format, sameFile]), resolver: denyFiles }
+    const environment = { registry: new DriverRegistry([memory, format, sameFile]), host: denyHost }
     const base = await openNode(environment, { driver: 'memory', size: 65536, 'read-only': readOnly })
     const cost = async (count: number): Promise<number> => {
       const before = looks.uses

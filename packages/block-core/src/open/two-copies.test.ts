@@ -27,7 +27,7 @@ afterEach(() => rm(folder, { recursive: true }))
 
 const environment = (of: Parts) => ({
   registry: new of.DriverRegistry([of.memory, of.file]),
-  resolver: of.denyFiles,
+  host: of.denyHost,
 })
 
 describe('two copies of the library', () => {
@@ -79,7 +79,7 @@ describe('two copies of the library', () => {
       },
     })
     const file = await theirs.openNode(environment(theirs), { driver: 'memory', size: 4096 })
-    const env = { registry: new ours.DriverRegistry([ours.memory, layer]), resolver: ours.denyFiles }
+    const env = { registry: new ours.DriverRegistry([ours.memory, layer]), host: ours.denyHost }
     const node = await ours.openNode(env, { driver: 'layer', file, discard: 'unmap' })
     await node.write(0, new Uint8Array(1024).fill(1))
     await node.writeZeroes(0, 512)

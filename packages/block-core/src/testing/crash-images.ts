@@ -1,6 +1,6 @@
 /** Makes and opens the images of a workload, on disks that a power cut may hit. */
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { denyFiles } from '../contract/image-resolver.ts'
+import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { type WriteLog, writeLog } from '../drivers/write-log.ts'
@@ -22,7 +22,7 @@ const dataDisk = (image: string): string => `${image}-data`
 /** The images of one workload. */
 export class CrashImages {
   readonly #workload: CrashWorkload
-  readonly #environment: { registry: DriverRegistry; resolver: typeof denyFiles }
+  readonly #environment: { registry: DriverRegistry; host: typeof denyHost }
 
   constructor(workload: CrashWorkload) {
     this.#workload = workload
@@ -31,7 +31,7 @@ export class CrashImages {
     )
     this.#environment = {
       registry: new DriverRegistry([...new Set([writeLog, ...drivers])]),
-      resolver: denyFiles,
+      host: denyHost,
     }
   }
 

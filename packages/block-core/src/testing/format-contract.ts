@@ -3,7 +3,7 @@ import {
   type AnyDriver,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   openNode,
@@ -26,7 +26,7 @@ export interface FormatContract extends Omit<DriverCapabilities, 'reopen'> {
 /** Declares a vitest suite: the cases of `driverContract`, also on images that are closed and opened again. */
 export function formatContract(driver: AnyDriver, contract: FormatContract = {}): void {
   const { name = driver.name, create = {}, overBacking = false, ...capabilities } = contract
-  const environment = { registry: new DriverRegistry([memory]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([memory]), host: denyHost }
   const below = new WeakMap<BlockNode, Readonly<Record<string, BlockNode>>>()
 
   const openOn = async (

@@ -1,9 +1,9 @@
-import { DriverRegistry, denyFiles, nullCo, openNode } from '@vmblock/block-core'
+import { DriverRegistry, denyHost, nullCo, openNode } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { OpenImages } from './open-images.ts'
 import { Output } from './output.ts'
 
-const environment = { registry: new DriverRegistry([nullCo]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([nullCo]), host: denyHost }
 
 /** Images, what is printed, and what happens at the end, in order. */
 function watched() {

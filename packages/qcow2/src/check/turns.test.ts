@@ -2,11 +2,11 @@
  * A check of an image in memory lets the event loop turn, however many findings it reports. Each look at the
  * clock takes 1 ms.
  */
-import { BlockError, DriverRegistry, denyFiles, formatImage, memory, openNode } from '@vmblock/block-core'
+import { BlockError, DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { qcow2 } from '../index.ts'
 
-const environment = { registry: new DriverRegistry([memory, qcow2]), resolver: denyFiles }
+const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
 
 let time = performance.now()
 beforeAll(() => void vi.spyOn(performance, 'now').mockImplementation(() => (time += 1)))

@@ -1,6 +1,6 @@
 /** What small reads of compressed clusters cost, and that what is remembered of them is never stale. */
 import { inflateRawSync } from 'node:zlib'
-import { DriverRegistry, defineDriver, denyFiles, memory, openNode, passThrough } from '@vmblock/block-core'
+import { DriverRegistry, defineDriver, denyHost, memory, openNode, passThrough } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { createQcow2Driver } from '../driver.ts'
 import { compressCluster } from '../testing/fault-scenarios.ts'
@@ -52,7 +52,7 @@ async function openCompressed(count: number) {
   })
   const registry = new DriverRegistry([memory, counter, driver])
   const node = await openNode(
-    { registry, resolver: denyFiles },
+    { registry, host: denyHost },
     { driver: 'qcow2', file: { driver: 'counter', file } },
   )
   return { node, counts }

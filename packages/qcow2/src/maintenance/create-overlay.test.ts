@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import {
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   formatImage,
   memory,
   openNode,
@@ -19,7 +19,7 @@ import { qcow2 } from '../driver.ts'
 describe('an overlay', () => {
   const environment = {
     registry: new DriverRegistry([memory, file, raw, qcow2, passThroughFilter]),
-    resolver: denyFiles,
+    host: denyHost,
   }
   let directory: string
   beforeEach(() => {

@@ -7,7 +7,7 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   openNode,
   type RawOptions,
@@ -27,7 +27,7 @@ async function openOver(file: BlockNode, filter: AnyDriver, options: RawOptions 
   const log = new WriteLog({ recordData: false })
   const registry = new DriverRegistry([memory, writeLog, filter, qcow2])
   const node = await openNode(
-    { registry, resolver: denyFiles },
+    { registry, host: denyHost },
     {
       driver: 'qcow2',
       discard: 'unmap',

@@ -4,7 +4,7 @@ import {
   blkdebug,
   type CheckReport,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   memoryFromBytes,
   openNode,
@@ -23,7 +23,7 @@ const { creation } = await loadMaintenance()
 /** The environment for test images: all drivers that they need, and no files of the host. */
 export const environment = {
   registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
-  resolver: denyFiles,
+  host: denyHost,
 }
 
 /** An empty disk in memory, which drops discarded data. */

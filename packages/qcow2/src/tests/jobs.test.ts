@@ -12,7 +12,7 @@ import {
   copyNodes,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   Job,
   type JobControl,
   memory,
@@ -82,7 +82,7 @@ interface Scene {
 
 const openOn = (traffic: Traffic, file: BlockNode, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(
-    { registry: new DriverRegistry([memory, qcow2, traffic.driver]), resolver: denyFiles },
+    { registry: new DriverRegistry([memory, qcow2, traffic.driver]), host: denyHost },
     { driver: 'qcow2', discard: 'unmap', file: { driver: 'traffic', file }, ...options },
   )
 

@@ -9,7 +9,7 @@ import {
   type Disk,
   DriverRegistry,
   defineDriver,
-  denyFiles,
+  denyHost,
   formatImage,
   insertFilter,
   memory,
@@ -98,7 +98,7 @@ async function storm(seed: number) {
   const random = createRandom(seed)
   const environment = {
     registry: new DriverRegistry([memory, qcow2, platter, copyOnRead, delaying(createRandom(seed + 1))]),
-    resolver: denyFiles,
+    host: denyHost,
   }
   const base = new Uint8Array(DISK).map((_, index) => (index % 250) + 1)
   const backing = memoryFromBytes(base, { readOnly: true })

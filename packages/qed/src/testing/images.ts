@@ -2,7 +2,7 @@
 import {
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   openNode,
   parseOptions,
@@ -38,7 +38,7 @@ export class TestClock implements QedClock {
 
 /** An empty disk in memory. */
 export const emptyDisk = (): Promise<BlockNode> =>
-  openNode({ registry: new DriverRegistry([memory]), resolver: denyFiles }, { driver: 'memory' })
+  openNode({ registry: new DriverRegistry([memory]), host: denyHost }, { driver: 'memory' })
 
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions): Promise<BlockNode> {
@@ -60,7 +60,7 @@ export async function open(file: BlockNode, options: RawOptions = {}): Promise<O
   const clock = new TestClock()
   const registry = new DriverRegistry([memory, writeLog, createQedDriver({ clock })])
   const node = await openNode(
-    { registry, resolver: denyFiles },
+    { registry, host: denyHost },
     { driver: 'qed', discard: 'unmap', ...options, file: { driver: 'write-log', log, file } },
   )
   return { node, log, clock }

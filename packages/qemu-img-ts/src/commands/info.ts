@@ -74,7 +74,7 @@ function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageReque
 
 /** An environment that replaces backing and data files by empty disks: they do not matter here. */
 function withEmptyChildren(environment: OpenEnvironment): OpenEnvironment {
-  return { ...environment, resolver: { resolve: async () => ({ driver: 'null-co' }) } }
+  return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {

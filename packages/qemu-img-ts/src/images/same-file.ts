@@ -22,11 +22,8 @@ export function filesOf(node: BlockNode, written = false): Files {
 }
 
 /** Opens an image read-only, even if it is open elsewhere, without warnings. */
-const look = (
-  { registry, resolver }: OpenEnvironment,
-  options: Record<string, unknown>,
-): Promise<BlockNode> =>
-  openNode({ registry, resolver }, { ...options, 'read-only': true, 'force-share': true })
+const look = ({ registry, host }: OpenEnvironment, options: Record<string, unknown>): Promise<BlockNode> =>
+  openNode({ registry, host }, { ...options, 'read-only': true, 'force-share': true })
 
 /** The identity of the file that a name stands for. @returns undefined if there is none, or it is unknown */
 export async function identityOfName(

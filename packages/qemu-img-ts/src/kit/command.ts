@@ -23,7 +23,7 @@ import {
 /** The services that the program needs. */
 export interface Services {
   readonly registry: DriverRegistry
-  readonly resolver: ImageResolver
+  readonly host: ImageResolver
   /** Reads a file of the user. If absent, secrets cannot come from files. @throws with a POSIX `code` */
   readonly readFile?: (filename: string) => Promise<Uint8Array>
   /** Resolves links, `.` and `..`; undefined for a missing file. If absent, names are compared unresolved. */

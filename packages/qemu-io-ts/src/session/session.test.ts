@@ -1,4 +1,4 @@
-import { type BlockNode, DriverRegistry, denyFiles, memory, openNode } from '@vmblock/block-core'
+import { type BlockNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { COMMANDS } from '../commands/index.ts'
 import { runCommands, runMain, TICK, testServices } from '../testing.ts'
@@ -63,7 +63,7 @@ describe('reading and writing', () => {
 /** Services whose images are one memory disk. */
 async function memoryServices() {
   const registry = new DriverRegistry([memory])
-  return { ...testServices(), environment: { registry, resolver: denyFiles } }
+  return { ...testServices(), environment: { registry, host: denyHost } }
 }
 
 async function open(session: Session): Promise<BlockNode> {

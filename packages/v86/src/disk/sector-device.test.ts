@@ -1,7 +1,7 @@
 /**
  * Other emulators: one that tries synchronous calls first, as WebAssembly ports do, and one with callbacks.
  */
-import { DriverRegistry, denyFiles, formatImage, memory, openNode } from '@vmblock/block-core'
+import { DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { describe, expect, it } from 'vitest'
@@ -60,7 +60,7 @@ class ToyMachine {
 
 describe('a machine that asks synchronously', () => {
   it('runs on a qcow2 image, stops once for what is not in memory, and finds its data again', async () => {
-    const environment = { registry: new DriverRegistry([memory, qcow2]), resolver: denyFiles }
+    const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
     const file = await openNode(environment, { driver: 'memory' })
     await formatImage(qcow2, file, { size: '64M', lazyRefcounts: true })
     const disk = new EmulatorDisk(await openNode(environment, { driver: 'qcow2', file }), { ownsNode: true })

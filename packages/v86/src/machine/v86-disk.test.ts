@@ -2,7 +2,7 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  denyFiles,
+  denyHost,
   memory,
   memoryFromBytes,
   openNode,
@@ -81,7 +81,7 @@ describe('loading', () => {
 })
 
 describe('v86Disk', () => {
-  const environment = { registry: new DriverRegistry([memory]), resolver: denyFiles }
+  const environment = { registry: new DriverRegistry([memory]), host: denyHost }
 
   it('leaves a given node open, and closes one that it opened', async () => {
     const given = memoryFromBytes(bytes(1))

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { denyFiles, memoryFromBytes } from '@vmblock/block-core'
+import { denyHost, memoryFromBytes } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { withCallbacks } from '../disk/sector-device.ts'
 import { exportInto } from '../export/export-image.ts'
@@ -76,13 +76,13 @@ describe('options', () => {
     ['ownsNode', { ownsNode: 1 }],
     ['durability', { durability: 'writeback' }],
     ['clock', { clock: {} }],
-    ['resolver', { resolver: 'deny' }],
+    ['host', { host: 'deny' }],
   ])('%s is refused before anything is opened', async (word, options) => {
     await refused(() => v86Disk({ file: 'not there', size: '1M' }, options as Anything), word)
   })
 
   it('that are undefined are not there', async () => {
-    const options = { identity: undefined, resolver: denyFiles, cacheSize: undefined } as Anything
+    const options = { identity: undefined, host: denyHost, cacheSize: undefined } as Anything
     await (await v86Disk({ memory: 512 }, options)).close()
   })
 })

@@ -123,11 +123,11 @@ export const requireDisk = expects('a disk of v86Disk', (value) => {
 
 /** The environment that nodes are opened in. */
 export const requireEnvironmentOption = expects(
-  '{ registry, resolver }',
-  (value) => isPlain(value) && 'registry' in value && 'resolver' in value,
+  '{ registry, host }',
+  (value) => isPlain(value) && 'registry' in value && 'host' in value,
 )
 /** An `ImageResolver`, which decides what images may open. */
 export const requireResolver = expects(
-  'a resolver, such as denyFiles',
+  'a host, such as denyHost',
   (value) => typeof (value as Partial<ImageResolver> | undefined)?.resolve === 'function',
 )

@@ -229,6 +229,27 @@ describe('a copy from node to node', () => {
     expect(said).toEqual(['0: 1', '1: 2', '2: 3', '3: 4'])
   })
 
+  it('ends by a signal of its own where no job runs it; a job has one already', async () => {
+    const abort = new AbortController()
+    const { node, said } = target(20)
+    const map = CopyMap.of({ sources: [{ node: source('x'.repeat(20)) }] })
+    const options = {
+      map: await map,
+      target: node,
+      pieceBytes: UNIT,
+      parallel: 2,
+      signal: abort.signal,
+      onEnd: ({ offset }: { offset: number }) => {
+        if (offset === 3 * UNIT) abort.abort(new Error('enough'))
+      },
+    }
+    await expect(new Job((control) => copyNodes(options, control)).done).rejects.toThrow(
+      "Parameter 'signal' expects the signal of the job, or none",
+    )
+    await expect(copyNodes(options)).rejects.toThrow('enough')
+    expect(said).toEqual(['0: 1', '1: 2', '2: 3', '3: 4'])
+  })
+
   it('writes clusters compressed, whole ones, and none that are zero', async () => {
     const written: string[] = []
     const { node, said } = target(12, {

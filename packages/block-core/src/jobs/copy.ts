@@ -12,11 +12,14 @@ import {
   requireOptions,
   requirePositive,
   requireRate,
+  requireSignal,
+  wrongValue,
 } from '../base/arguments.ts'
 import { SECTOR } from '../base/bits.ts'
 import { failureOf } from '../base/errno.ts'
 import type { BlockError } from '../base/errors.ts'
 import { pause } from '../base/event-loop.ts'
+import type { AbortSignalLike } from '../base/platform-types.ts'
 import { RateLimit } from '../base/rate-limit.ts'
 import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -61,6 +64,8 @@ export interface CopyOptions {
   readonly onBegin?: ((piece: CopyPiece) => void) | undefined
   /** Called when a piece is in the target. */
   readonly onEnd?: ((piece: CopyPiece) => void) | undefined
+  /** Ends a copy that is no job: the copy rejects with the signal's reason. A job has a signal of its own. */
+  readonly signal?: AbortSignalLike | undefined
 }
 
 const requireMap = expects('a CopyMap', (value) => {
@@ -88,6 +93,7 @@ const COPY: Readonly<Record<string, Check>> = {
   onReadError: requireCallback,
   onBegin: requireCallback,
   onEnd: requireCallback,
+  signal: requireSignal,
 }
 
 /** Bytes of a piece in QEMU (`IO_BUF_SIZE`). */
@@ -100,14 +106,17 @@ const PARALLEL = 8
  *
  * @param control that of the job which this is part of
  * @throws BlockError `error while reading at byte N: ...`, `error while writing at byte N: ...`, or what the map
- *   throws; the reason for a cancellation. Then the target has some of the content
+ *   throws; the reason for a cancellation: then the target has some of the content. EINVAL for wrong options, such as a
+ *   signal beside that of a job
  */
 export async function copyNodes(options: CopyOptions, control: JobControl = UNCONTROLLED): Promise<void> {
   requireOptions(options, 'options', COPY)
   requireMap(options.map, 'map')
   requireNode(options.target, 'target')
   requireControl(control, 'control')
-  await new Copy(options, control).run()
+  const { signal } = options
+  if (signal && control.signal) throw wrongValue('signal', 'the signal of the job, or none', signal)
+  await new Copy(options, signal ? { ...control, signal } : control).run()
 }
 
 class Copy {

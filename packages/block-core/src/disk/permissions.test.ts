@@ -20,8 +20,8 @@ const UNSHARED = { shared: consistentRead | writeUnchanged }
 const told = new Map<string, string>()
 const asked: string[] = []
 
-const place = defineDriver({
-  name: 'place',
+const disk = defineDriver({
+  name: 'disk',
   kind: 'protocol',
   async open({ nodeName }) {
     const bytes = new Uint8Array(4096)
@@ -65,13 +65,13 @@ const tables = defineDriver({
   children: { file: storage },
   open: async (context) => passThrough(await context.requireChild('file')),
 })
-const registry = new DriverRegistry([place, tables, passThroughFilter])
+const registry = new DriverRegistry([disk, tables, passThroughFilter])
 let environment: OpenEnvironment
 beforeEach(() => {
   environment = { registry, host: denyHost }
 })
 const open = (options: RawOptions) => openNode(environment, options)
-const named = (name: string, more: RawOptions = {}) => open({ driver: 'place', 'node-name': name, ...more })
+const named = (name: string, more: RawOptions = {}) => open({ driver: 'disk', 'node-name': name, ...more })
 const BYTE = Uint8Array.of(7)
 
 describe('the permissions of a handle', () => {

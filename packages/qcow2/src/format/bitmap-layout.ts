@@ -1,5 +1,6 @@
 /** The directory of persistent bitmaps, and the entries of a bitmap's table. */
 import { alignUp, BlockError, be, layout, TWO_32 } from '@vmblock/block-core'
+import { concat } from './concat.ts'
 import { encodeName } from './encode-name.ts'
 import { MAX_BACKING_NAME } from './limits.ts'
 import { MAX_BITMAP_BYTES, MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAP_TABLE_ENTRIES } from './rare-limits.ts'
@@ -109,20 +110,15 @@ export function parseBitmapDirectory(bytes: Uint8Array, context: BitmapContext):
 
 /** The directory as bytes. */
 export function serializeBitmapDirectory(entries: readonly BitmapEntry[]): Uint8Array {
-  const parts = entries.map((entry) => {
-    const name = encodeName(entry.name)
-    const bytes = new Uint8Array(alignUp(directoryEntry.size + name.length, 8))
-    directoryEntry.write(bytes, { ...entry, type: DIRTY_TRACKING, nameSize: name.length, extraDataSize: 0 })
-    bytes.set(name, directoryEntry.size)
-    return bytes
-  })
-  const directory = new Uint8Array(parts.reduce((total, part) => total + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    directory.set(part, at)
-    at += part.length
-  }
-  return directory
+  return concat(
+    entries.map((entry) => {
+      const name = encodeName(entry.name)
+      const bytes = new Uint8Array(alignUp(directoryEntry.size + name.length, 8))
+      directoryEntry.write(bytes, { ...entry, type: DIRTY_TRACKING, nameSize: name.length, extraDataSize: 0 })
+      bytes.set(name, directoryEntry.size)
+      return bytes
+    }),
+  )
 }
 
 /** The content of one cluster of a bitmap. */

@@ -17,7 +17,7 @@ export async function runJob<T>(
   onProgress?: JobOptions['onProgress'],
 ): Promise<T> {
   const job = new Job(operation, { onProgress })
-  // No message: the user who interrupted it knows why it ended.
+  // No message: an interrupt explains itself.
   const stop = services.onInterrupt?.(() => void job.cancel(new Failure([], { status: INTERRUPTED })))
   try {
     return await job.done

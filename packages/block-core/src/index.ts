@@ -22,6 +22,13 @@ export type { JobControl } from './contract/job-control.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
+export type {
+  ChildOptions,
+  CommonNodeOptions,
+  CreationOptions,
+  DriverNodeOptions,
+  NodeOptions,
+} from './contract/node-options.ts'
 export type { OpenEnvironment } from './contract/open-environment.ts'
 export { PERMISSION, type Permissions } from './contract/permissions.ts'
 export { DriverRegistry } from './contract/registry.ts'
@@ -81,7 +88,7 @@ export {
 export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
-export { type NodeOptions, openNode } from './open/open.ts'
+export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'
 export { insertFilter, removeFilter, replaceNode } from './open/rewire.ts'
 export type { RawOptions } from './text/options.ts'

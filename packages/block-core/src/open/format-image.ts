@@ -4,8 +4,9 @@ import { isPlain, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
-import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { CreationOptions } from '../contract/node-options.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { GraphEdge } from '../graph/edge.ts'
@@ -13,7 +14,8 @@ import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { requireSole, updatePermissions } from '../graph/permissions.ts'
-import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { flattenOptions } from '../text/option-tree.ts'
+import { keyOfTable, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { resolveBackingFilename } from '../text/paths.ts'
 import { openNode } from './open.ts'
 
@@ -26,17 +28,29 @@ export interface FormatChoices {
 /** Bytes per read, in the search for data. */
 const PIECE = 2 ** 18
 
-/** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
-const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-
 /** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
-async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
+async function withBacking(
+  file: BlockNode,
+  table: OptionTable,
+  { backing, ...given }: RawOptions,
+): Promise<RawOptions> {
+  const optionOf = (wanted: string): unknown =>
+    Object.entries(given).find(([key]) => keyOfTable(table, key) === wanted)?.[1]
+  const [size, name, driver] = ['size', 'backing_file', 'backing_fmt'].map(optionOf)
   if (isBlockNode(backing)) {
-    const { driver, filename, size } = skipFilters(backing)
-    const format = driver.kind === 'format' ? driver.name : 'raw'
-    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
+    const { driver: format, filename, size: bytes } = skipFilters(backing)
+    const implied = {
+      size: bytes,
+      ...(filename !== '' && {
+        backing_file: filename,
+        backing_fmt: format.kind === 'format' ? format.name : 'raw',
+      }),
+    }
+    return {
+      ...Object.fromEntries(Object.entries(implied).filter(([key]) => optionOf(key) === undefined)),
+      ...given,
+    }
   }
-  const { size, backing_file: name, backing_fmt: driver } = given
   const environment = linkedNode(file).origin?.environment
   if (size !== undefined || name === undefined || !environment) return given
   const filename = resolveBackingFilename(file.filename, String(name))
@@ -71,29 +85,29 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  *   any name, is open elsewhere; EEXIST if a node holds data, and {@link FormatChoices.overwrite} was not
  *   given. In all these cases nothing has been written
  */
-export async function formatImage<O extends OptionTable, C extends OptionTable>(
-  driver: BlockDriver<O, C> | AnyDriver,
+export async function formatImage<D extends AnyDriver>(
+  driver: D,
   file: BlockNode,
-  options: RawOptions,
+  options: CreationOptions<D>,
   dataFile?: BlockNode,
   { overwrite }: FormatChoices = {},
 ): Promise<void> {
-  requireDriver(driver)
+  requireDriver(driver, 'driver')
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  const creation = await (driver as AnyDriver).creation?.()
+  const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  const whole = 'backing_file' in creation.options ? await withBacking(file, spelled) : spelled
+  const given = Object.fromEntries(flattenOptions(options))
+  const whole = 'backing_file' in creation.options ? await withBacking(file, creation.options, given) : given
   const values = parseOptions(creation.options, whole)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {
     // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
-      const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
+      const opening = { driver, readOnly: false, forceShare: false }
       const edge = new GraphEdge('file', storage, `(new ${driver.name})`, node, opening)
       requireSole(node)
       node.parents.add(edge)

@@ -24,7 +24,7 @@ describe('null-co', () => {
   it('waits for latency-ns', async () => {
     vi.useFakeTimers()
     try {
-      const node = await openTestNode(nullCo, { options: { 'latencyNs': 5_000_000 } })
+      const node = await openTestNode(nullCo, { options: { latencyNs: 5_000_000 } })
       const done = vi.fn()
       const read = node.read(0, new Uint8Array(1)).then(done)
       await vi.advanceTimersByTimeAsync(4)
@@ -45,7 +45,7 @@ describe('null-co', () => {
 
   it('has one file name', () => {
     expect(nullCo.parseFilename?.('null-co://')).toEqual({ driver: 'null-co' })
-    expect(nullCo.nameFromOptions?.({ 'latencyNs': '1' }, undefined)).toBe('null-co://')
+    expect(nullCo.nameFromOptions?.({ latencyNs: '1' }, undefined)).toBe('null-co://')
     expect(nullCo.nameFromOptions?.({ size: 1 }, undefined)).toBeUndefined()
     expect(() => nullCo.parseFilename?.('null-co://x')).toThrow(
       "The only allowed filename for this driver is 'null-co://'",

@@ -42,11 +42,7 @@ test('every step is tried, or there is a reason', () => {
   )
 })
 
-async function faulty(
-  file: BlockNode,
-  below: BlockNode,
-  rule: RawOptions,
-): Promise<BlockNode> {
+async function faulty(file: BlockNode, below: BlockNode, rule: RawOptions): Promise<BlockNode> {
   return openNode(environment as OpenEnvironment, {
     driver: 'qcow2',
     discard: 'unmap',

@@ -4,10 +4,18 @@
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
 import { BlockError, type CheckOptions, type CheckReport, divUp, type JobControl } from '@vmblock/block-core'
+import { checkFinding } from '@vmblock/block-core/check'
 import type { Image } from '../image/image.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'
-import { allowedDifferences, type Check, type CheckedSnapshots, ENTRIES, emptyReport } from './check-state.ts'
+import {
+  allowedDifferences,
+  type Check,
+  type CheckedSnapshots,
+  ENTRIES,
+  emptyReport,
+  found,
+} from './check-state.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
 import { countReferences } from './count.ts'
@@ -108,8 +116,7 @@ async function checkRefcounts(check: Check): Promise<number> {
   if (check.rebuild && check.fixErrors) return rebuild(check)
   if (!check.fixLeaks) return highest
   if (check.rebuild) {
-    check.report('ERROR need to rebuild refcount structures')
-    result.checkErrors++
+    found(check, 'rebuild-needed', 'ERROR need to rebuild refcount structures')
     throw new BlockError('EIO', 'the refcount structures have to be rebuilt, which repairs more than leaks', {
       node: image.settings.nodeName,
     })
@@ -129,7 +136,7 @@ async function count(check: Check): Promise<void> {
 async function rebuild(check: Check): Promise<number> {
   const { image, result, references } = check
   const { corruptions, leaks } = result
-  check.report('Rebuilding refcount structure')
+  check.report(checkFinding('refcounts-rebuilt', 'Rebuilding refcount structure', { repaired: true }))
   await rebuildRefcounts(image, references, check.progress)
   result.corruptions = 0
   result.leaks = 0
@@ -142,7 +149,8 @@ async function rebuild(check: Check): Promise<number> {
   // that cannot be repaired.
   const sub: Check = { ...check, rebuild: again.rebuild, result: emptyReport() }
   const highest = await compareRefcounts(sub, { errors: false, leaks: true })
-  if (sub.rebuild) check.report('ERROR rebuilt refcount structure is still broken')
+  if (sub.rebuild)
+    check.report(checkFinding('repair-failed', 'ERROR rebuilt refcount structure is still broken'))
   await image.refblocks.writeBack()
   if (result.corruptions < corruptions) result.corruptionsFixed += corruptions - result.corruptions
   if (result.leaks < leaks) result.leaksFixed += leaks - result.leaks

@@ -13,7 +13,7 @@ import type { Image } from '../image/image.ts'
 import type { CheckProgress } from './check-progress.ts'
 import type { References } from './references.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
-import { ownerIn, type Table } from './tables.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** A running check. */
 export interface Check {
@@ -156,7 +156,7 @@ export function countReference(
   // The last cluster may be cut short, since writers need not write all of it.
   if (offset + bytes - image.file.size >= clusterSize) {
     const message = `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`
-    found(check, 'reference-outside-file', message, { offset, bytes, owner: ownerIn(table, index) })
+    found(check, 'reference-outside-file', message, placeIn(table, index, offset, bytes))
     return false
   }
   let isCounted = true
@@ -166,7 +166,7 @@ export function countReference(
       isCounted = false
       const offset = cluster * clusterSize
       const message = `ERROR: overflow cluster offset=0x${hex(offset)}\nUse qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing`
-      found(check, 'refcount-overflow', message, { offset, bytes: clusterSize, owner: ownerIn(table, index) })
+      found(check, 'refcount-overflow', message, placeIn(table, index, offset, clusterSize))
     }
   }
   return isCounted

@@ -7,7 +7,7 @@ import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'
 import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
-import { ownerIn } from './tables.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** Which differences a comparison may repair. */
 export interface Repairs {
@@ -73,14 +73,14 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
 /** @param block host offset of the refcount block, in bytes */
 async function unreadable(check: Check, block: number, start: number, stop: number): Promise<void> {
   const { clusterSize } = check.image.geometry
+  const table: Table = { structure: 'refcount-block', offset: block }
   countDifferences(check, stop)
   for (let i = 0; i < stop; i++) {
     const turning = pause()
     if (turning) await turning
     const message = `Can't get refcount for cluster ${start + i}: Input/output error`
-    const owner = ownerIn({ structure: 'refcount-block', offset: block }, i)
-    const details = { offset: (start + i) * clusterSize, bytes: clusterSize, owner }
-    check.report(checkFinding('unreadable-refcount', message, details))
+    const place = placeIn(table, i, (start + i) * clusterSize, clusterSize)
+    check.report(checkFinding('unreadable-refcount', message, place))
     check.stored.differs(start + i, undefined)
   }
   check.result.checkErrors += stop

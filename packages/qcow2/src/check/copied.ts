@@ -7,7 +7,7 @@ import { clusterKindOf } from '../mapping/entries.ts'
 import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
 import { type Check, ENTRIES_OF_UNIT, found, hexWord } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
-import { HEADER, l1Table, l2Table, ownerIn, type Table } from './tables.ts'
+import { HEADER, l1Table, l2Table, placeIn, type Table } from './tables.ts'
 
 /**
  * Whether the walk already found every flag right: all are set, and nothing is referred to twice. Then the
@@ -88,8 +88,8 @@ async function checkCopiedL1(
     if (index < 0) continue
     const held = check.progress.next(drain)
     if (held) await held
-    const details = { offset: l2Offset, bytes: clusterSize, owner: ownerIn(l1, i) }
-    const table = await counted(check, () => reader.read(index), 'unreadable-table', 'read L2 table', details)
+    const place = placeIn(l1, i, l2Offset, clusterSize)
+    const table = await counted(check, () => reader.read(index), 'unreadable-table', 'read L2 table', place)
     const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)
     if (turning) await turning
     // An unaligned table is checked, but not written: its bytes may belong to another structure.
@@ -114,7 +114,7 @@ function foundFlag(
     check,
     refcount === 1 ? 'copied-flag-missing' : 'copied-flag-set',
     `${repaired ? 'Repairing' : 'ERROR'} OFLAG_COPIED ${what} refcount=${decimal(refcount)}`,
-    { offset, bytes: check.image.geometry.clusterSize, owner: ownerIn(table, index), repaired },
+    { ...placeIn(table, index, offset, check.image.geometry.clusterSize), repaired },
   )
 }
 
@@ -153,7 +153,7 @@ class RepairedEntries {
       () => image.writeResident(image.l1, l1TableOffset, from, bytes),
       'repair-failed',
       'write L1 table',
-      { offset: l1TableOffset + from, bytes, owner: ownerIn(HEADER), silent: true },
+      { ...placeIn(HEADER, undefined, l1TableOffset + from, bytes), silent: true },
     )
     result.corruptions -= count
     result.corruptionsFixed += count
@@ -188,15 +188,15 @@ async function checkCopiedL2(check: Check, l2: Table, table: Uint8Array, repair:
   }
   if (changed === 0) return
   const { offset } = l2
-  const details = { offset, bytes: clusterSize, owner: ownerIn(l2) }
+  const place = placeIn(l2, undefined, offset, clusterSize)
   await counted(
     check,
     async () => image.overlaps.guard(offset, clusterSize, Metadata.activeL2),
     'repair-failed',
     'write L2 table; metadata overlap check failed',
-    details,
+    place,
   )
-  await counted(check, () => image.file.write(offset, table), 'repair-failed', 'write L2 table', details)
+  await counted(check, () => image.file.write(offset, table), 'repair-failed', 'write L2 table', place)
   image.l2Tables.drop(offset, clusterSize)
   result.corruptions -= changed
   result.corruptionsFixed += changed

@@ -20,7 +20,7 @@ import { Metadata } from '../format/metadata.ts'
 import { L2_RESERVED_HI, L2_RESERVED_LO } from '../format/reserved-bits.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { type Check, countReference, found, hex, hexWord } from './check-state.ts'
-import { ownerIn, type Table } from './tables.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** One entry of the L2 table that is being walked. */
 interface Entry {
@@ -147,7 +147,7 @@ function countCluster(check: Check, entry: Entry, walk: Walk, active: boolean): 
 /** Where an entry is that is wrong in itself. */
 function entryItself({ image }: Check, { table, index }: Entry): FindingDetails {
   const { l2EntrySize } = image.geometry
-  return { offset: table.offset + index * l2EntrySize, bytes: l2EntrySize, owner: ownerIn(table, index) }
+  return placeIn(table, index, table.offset + index * l2EntrySize, l2EntrySize)
 }
 
 function checkReserved(check: Check, entry: Entry): void {
@@ -219,7 +219,7 @@ function reportPreallocation(
   state: { readonly repaired: boolean; readonly silent?: true },
 ): void {
   const message = `${state.repaired ? 'Repairing' : 'ERROR'} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`
-  const place = { offset, bytes: image.geometry.clusterSize, owner: ownerIn(table, index) }
+  const place = placeIn(table, index, offset, image.geometry.clusterSize)
   report(checkFinding('unaligned-preallocation', message, { ...place, ...state }))
 }
 
@@ -251,7 +251,7 @@ async function writeFixed(
     await image.file.flush()
   } catch (error) {
     const message = `ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`
-    found(check, 'repair-failed', message, { offset, bytes: changed.length, owner: ownerIn(table) })
+    found(check, 'repair-failed', message, placeIn(table, undefined, offset, changed.length))
     const before = viewOf(bytes)
     for (const index of fixed) {
       const at = index * l2EntrySize

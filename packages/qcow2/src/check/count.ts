@@ -29,7 +29,7 @@ import {
 } from './check-state.ts'
 import { countL2 } from './count-l2.ts'
 import { TableReader } from './table-reader.ts'
-import { HEADER, l1Table, l2Table, ownerIn, snapshotTable, type Table } from './tables.ts'
+import { HEADER, l1Table, l2Table, placeIn, snapshotTable, type Table } from './tables.ts'
 
 /** Counts all references. Fails only if the file cannot be read. */
 export async function countReferences(check: Check): Promise<void> {
@@ -39,7 +39,7 @@ export async function countReferences(check: Check): Promise<void> {
   await countL1(check, l1Table(image, header.l1TableOffset), header.l1Size, HEADER)
   if (image.hasDataFile && table.count > 0) {
     const message = `ERROR ${table.count} snapshots in image with data file`
-    found(check, 'snapshots-with-data-file', message, { owner: ownerIn(snapshotTable(image)) })
+    found(check, 'snapshots-with-data-file', message, placeIn(snapshotTable(image)))
   }
   let index = 0
   for await (const { snapshots } of walkSnapshots(image))
@@ -63,7 +63,7 @@ async function countSnapshot(check: Check, snapshot: Snapshot, index: number): P
   const refuse = (what: 'unaligned-table' | 'oversized-table', field: string, why: string): void => {
     const called = `${decodeName(snapshot.id)} (${decodeName(snapshot.name)})`
     const message = `ERROR snapshot ${called} ${field}: L1 table is ${why}; snapshot table entry corrupted`
-    found(check, what, message, { offset, bytes: l1Size * 8, owner: ownerIn(table, index) })
+    found(check, what, message, placeIn(table, index, offset, l1Size * 8))
   }
   if (l1TableOffset % BigInt(image.geometry.clusterSize) !== 0n)
     refuse('unaligned-table', `l1_offset=0x${l1TableOffset.toString(16)}`, 'not cluster aligned')
@@ -147,11 +147,7 @@ async function countL1Piece(check: Check, l1: Table, view: DataView, first: numb
     if (active && (hi & COPIED_HI) === 0) check.isAllCopied = false
     const isNew = isUnknown(check, l2Offset)
     countReference(check, l2Offset, clusterSize, l1, first + i)
-    const details = (): FindingDetails => ({
-      offset: l2Offset,
-      bytes: clusterSize,
-      owner: ownerIn(l1, first + i),
-    })
+    const details = (): FindingDetails => placeIn(l1, first + i, l2Offset, clusterSize)
     if (l2Offset % clusterSize !== 0) {
       const message = `ERROR l2_offset=${hex(l2Offset)}: Table is not cluster aligned; L1 entry corrupted`
       found(check, 'unaligned-table', message, details())
@@ -181,11 +177,8 @@ function readableTables({ image }: Check, l1: DataView): number[] {
 }
 
 /** Where a 64-bit entry is that is wrong in itself. */
-const wordAt = (table: Table, index: number): FindingDetails => ({
-  offset: table.offset + index * 8,
-  bytes: 8,
-  owner: ownerIn(table, index),
-})
+const wordAt = (table: Table, index: number): FindingDetails =>
+  placeIn(table, index, table.offset + index * 8, 8)
 
 async function readTable(
   check: Check,
@@ -197,7 +190,7 @@ async function readTable(
 ): Promise<void> {
   // No file reaches that far, and beyond its end there are zeroes.
   if (offset > Number.MAX_SAFE_INTEGER - into.length) return
-  const details = (): FindingDetails => ({ offset, bytes: into.length, owner: ownerIn(parent, index) })
+  const details = (): FindingDetails => placeIn(parent, index, offset, into.length)
   await whole(check, where, details, () => check.image.file.read(offset, into))
 }
 
@@ -256,9 +249,8 @@ async function countRefblocks(check: Check): Promise<void> {
     const turning = pause()
     if (turning) await turning
     const offset = refblockOffset(hi, lo)
-    const refuse = (what: FindingWord, why: string, details?: FindingDetails): void => {
-      const owner = ownerIn(table, i)
-      found(check, what, `ERROR refcount ${why}`, { offset, bytes: clusterSize, owner, ...details })
+    const refuse = (what: FindingWord, why: string, place = placeIn(table, i, offset, clusterSize)): void => {
+      found(check, what, `ERROR refcount ${why}`, place)
       check.rebuild = true
     }
     if ((lo & REFCOUNT_TABLE_RESERVED_LO) !== 0) {
@@ -279,7 +271,7 @@ async function countRefblocks(check: Check): Promise<void> {
 async function refblockOutside(check: Check, index: number, offset: number, table: Table): Promise<void> {
   const { image, result, references, fixErrors } = check
   const { clusterSize } = image.geometry
-  const details = { offset, bytes: clusterSize, owner: ownerIn(table, index) }
+  const details = placeIn(table, index, offset, clusterSize)
   const message = `${fixErrors ? 'Repairing' : 'ERROR'} refcount block ${index} is outside image`
   found(check, 'reference-outside-file', message, { ...details, repaired: fixErrors })
   if (!fixErrors) return

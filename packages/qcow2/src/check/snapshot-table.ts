@@ -12,7 +12,7 @@ import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import { type Check, type CheckedSnapshots, found } from './check-state.ts'
-import { HEADER, ownerIn, snapshotTable } from './tables.ts'
+import { HEADER, placeIn, snapshotTable } from './tables.ts'
 
 /**
  * Checks the table as a whole. A repair cuts off overhanging entries at once, because all further steps rely
@@ -46,8 +46,8 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
 /** Reports that a repair cuts off `count` entries, from the one at `index` on. */
 function reportExcess({ image, report }: Check, count: number, index: number, why: string): void {
   const message = `Discarding ${count} overhanging snapshots${why}`
-  const owner = ownerIn(snapshotTable(image), index)
-  report(checkFinding('excess-snapshots', message, { owner, repaired: true }))
+  const place = placeIn(snapshotTable(image), index)
+  report(checkFinding('excess-snapshots', message, { ...place, repaired: true }))
 }
 
 function validateTableFields(check: Check): void {
@@ -65,8 +65,8 @@ function validateTableFields(check: Check): void {
 
 function reportUnreadable({ image, reportFailure }: Check, what: string, error: unknown): void {
   const hint = isBlockError(error) && error.hint !== undefined ? `\n${error.hint}` : ''
-  const details = { offset: image.header.snapshotsOffset, owner: ownerIn(HEADER) }
-  reportFailure(checkFinding('unreadable-table', `ERROR ${what}${messageOf(error)}${hint}`, details))
+  const place = placeIn(HEADER, undefined, image.header.snapshotsOffset)
+  reportFailure(checkFinding('unreadable-table', `ERROR ${what}${messageOf(error)}${hint}`, place))
 }
 
 /** Reads the table once, and reports broken entries. */
@@ -78,8 +78,8 @@ async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { 
   const cuts = {
     extraData(index: number, bytes: number): void {
       const message = `Discarding too much extra metadata in snapshot table entry ${index} (${bytes} > ${MAX_SNAPSHOT_EXTRA_DATA})`
-      const owner = ownerIn(snapshotTable(image), index)
-      report(checkFinding('excess-snapshot-data', message, { owner, repaired: true }))
+      const place = placeIn(snapshotTable(image), index)
+      report(checkFinding('excess-snapshot-data', message, { ...place, repaired: true }))
       table.broken++
     },
     overhanging(count: number, why: 'length' | 'end of file'): void {
@@ -105,8 +105,8 @@ async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { 
   if (image.header.version < 3) return { ...table, ranges }
   for (const index of incomplete) {
     const message = `${fixErrors ? 'Repairing' : 'ERROR'} snapshot table entry ${index} is incomplete`
-    const owner = ownerIn(snapshotTable(image), index)
-    report(checkFinding('incomplete-snapshot', message, { owner, repaired: fixErrors }))
+    const place = placeIn(snapshotTable(image), index)
+    report(checkFinding('incomplete-snapshot', message, { ...place, repaired: fixErrors }))
   }
   return { ...table, ranges, broken: table.broken + incomplete.length }
 }
@@ -116,7 +116,7 @@ async function writeCount({ image, report }: Check, count: number): Promise<void
     await image.headerWriter.change({ nbSnapshots: count })
   } catch (error) {
     const message = `ERROR failed to update the snapshot count in the image header: ${errorText(error)}`
-    report(checkFinding('repair-failed', message, { owner: ownerIn(HEADER) }))
+    report(checkFinding('repair-failed', message, placeIn(HEADER)))
     throw error
   }
 }
@@ -133,7 +133,7 @@ export async function repairSnapshotTable(check: Check): Promise<void> {
     await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
   } catch (error) {
     const message = `ERROR failed to update snapshot table: ${errorText(error)}`
-    found(check, 'repair-failed', message, { owner: ownerIn(snapshotTable(image)) })
+    found(check, 'repair-failed', message, placeIn(snapshotTable(image)))
     throw error
   }
 }

@@ -1,5 +1,5 @@
 /** The tables of an image as findings name them: which structure, where, whose, and what its entries cover. */
-import type { FindingOwner, FindingStructure } from '@vmblock/block-core'
+import type { FindingDetails, FindingOwner, FindingStructure } from '@vmblock/block-core'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decodeName } from '../format/words.ts'
 import type { Image } from '../image/image.ts'
@@ -44,14 +44,22 @@ export const snapshotTable = ({ header }: Image, snapshot?: Snapshot): Table => 
   snapshot,
 })
 
-/** The owner of what an entry refers to; without an index, the whole structure. */
-export const ownerIn = (
-  { structure, offset, snapshot, guestOffset, coverage }: Table,
+/**
+ * Where a finding is: the entry at `index` of a table, or without an index the table itself, refers to that range of the
+ * file, or is wrong in it.
+ */
+export function placeIn(
+  { structure, offset: start, snapshot, guestOffset, coverage }: Table,
   index?: number,
-): FindingOwner => ({
-  structure,
-  offset,
-  ...(index !== undefined && { index }),
-  ...(snapshot && { snapshot: { id: decodeName(snapshot.id), name: decodeName(snapshot.name) } }),
-  ...(coverage && index !== undefined && { guestOffset: guestOffset! + index * coverage }),
-})
+  offset?: number,
+  bytes?: number,
+): FindingDetails {
+  const owner: FindingOwner = {
+    structure,
+    offset: start,
+    ...(index !== undefined && { index }),
+    ...(snapshot && { snapshot: { id: decodeName(snapshot.id), name: decodeName(snapshot.name) } }),
+    ...(coverage && index !== undefined && { guestOffset: guestOffset! + index * coverage }),
+  }
+  return { owner, ...(offset !== undefined && { offset }), ...(bytes !== undefined && { bytes }) }
+}

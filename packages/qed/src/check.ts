@@ -2,6 +2,8 @@
  * The consistency check: every entry points where a cluster or table can be, and none is referenced twice.
  * Counts and repairs are as in QEMU (block/qed-check.c), which prints no findings: all are silent.
  */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
   type CheckFinding,
   type CheckOptions,
@@ -14,8 +16,7 @@ import {
   type JobControl,
   pause,
   viewOf,
-} from '@vmblock/block-core'
-import { checkFinding } from '@vmblock/block-core/check'
+} from '@vmblock/block-core/driver'
 import { allowedPages, ClusterSet, ENTRIES_OF_UNIT, tooMuch } from './cluster-set.ts'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'

@@ -1,5 +1,5 @@
 /** The clusters to which a check has found references, as bits; and what bounds the work of a check. */
-import { BlockError, pause } from '@vmblock/block-core'
+import { BlockError, pause } from '@vmblock/block-core/driver'
 import type { Image } from './image.ts'
 import { ENTRY } from './lookup.ts'
 

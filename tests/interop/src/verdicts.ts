@@ -6,10 +6,10 @@ import {
   type BlockNode,
   type CheckFinding,
   type CheckReport,
-  errorText,
   messageOf,
   type RepairMode,
 } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core/driver'
 import type { Bench } from '../../support/real-qemu.ts'
 import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
 import { openOurs } from './ours.ts'

@@ -1,12 +1,13 @@
 /** The state of a running check: what it knows and has found, and how much work it may still do. */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
   BlockError,
   type CheckFinding,
   type CheckReport,
   type FindingDetails,
   type FindingWord,
-} from '@vmblock/block-core'
-import { checkFinding } from '@vmblock/block-core/check'
+} from '@vmblock/block-core/driver'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'

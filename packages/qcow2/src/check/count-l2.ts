@@ -1,4 +1,6 @@
 /** Counts the clusters that one L2 table refers to, and reports problems of its entries. */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
   type CheckReport,
   errorText,
@@ -6,8 +8,7 @@ import {
   type FindingWord,
   pause,
   viewOf,
-} from '@vmblock/block-core'
-import { checkFinding } from '@vmblock/block-core/check'
+} from '@vmblock/block-core/driver'
 import {
   ClusterKind,
   COMPRESSED_HI,

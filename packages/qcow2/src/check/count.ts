@@ -1,4 +1,6 @@
 /** The walk of a check: counts everything that refers to host clusters, and reports problems on the way. */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
   divUp,
   errorText,
@@ -7,8 +9,7 @@ import {
   isZero,
   pause,
   viewOf,
-} from '@vmblock/block-core'
-import { checkFinding } from '@vmblock/block-core/check'
+} from '@vmblock/block-core/driver'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { decimal } from '../format/decimal.ts'
 import { Autoclear } from '../format/features.ts'

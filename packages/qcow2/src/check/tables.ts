@@ -1,5 +1,5 @@
 /** The tables of an image as findings name them: which structure, where, whose, and what its entries cover. */
-import type { FindingDetails, FindingOwner, FindingStructure } from '@vmblock/block-core'
+import type { FindingDetails, FindingOwner, FindingStructure } from '@vmblock/block-core/driver'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decodeName } from '../format/words.ts'
 import type { Image } from '../image/image.ts'

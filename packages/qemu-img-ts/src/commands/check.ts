@@ -3,13 +3,13 @@ import {
   type BlockNode,
   type CheckFinding,
   type CheckReport,
-  errorText,
   type FindingOwner,
   isBlockError,
   type NodeCheckOptions,
   type RepairMode,
 } from '@vmblock/block-core'
 import { FindingList } from '@vmblock/block-core/check'
+import { errorText } from '@vmblock/block-core/driver'
 import {
   choice,
   Failure,

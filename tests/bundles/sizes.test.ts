@@ -22,6 +22,8 @@ const PARTS: Readonly<Record<string, number>> = {
   rare: 1_250,
   /** QCOW2: creating, checking, repairing, amending; rare headers and options. */
   maintenance: 24_100,
+  /** The first disk in IndexedDB. */
+  indexeddb: 3_000,
   zlib: 450,
   zstd: 900,
 }

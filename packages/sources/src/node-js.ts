@@ -3,7 +3,7 @@
  * browser.ts, the only file that names drivers.
  * @module
  */
-import { realpathSync } from 'node:fs'
+import { constants, readFileSync, realpathSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import {
@@ -22,6 +22,7 @@ import { isPlain, loadOnce, pathName, wrongValue } from '@vmblock/block-core/dri
 import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
+import { isFileHandle } from './check-source.ts'
 import type { Allow, PreparedSource, SourceSettings } from './kit.ts'
 import type { SourceFile } from './open-source.ts'
 import { type Meanings, plainSource } from './plain-source.ts'
@@ -31,16 +32,21 @@ import type {
   FileSource,
   ImageSource,
   MemorySource,
+  OpenFileHandle,
   OverlaySource,
   UrlSource,
 } from './source.ts'
 import { blobFile, memoryFile, urlFile } from './source-files.ts'
 
-/** A source that holds an image. A string is a path; a `URL` is of a file, or of a file on a web server. */
+/**
+ * A source that holds an image. A string is a path; a `URL` is of a file, or of a file on a web server; a `FileHandle` is
+ * opened again ({@link FileSource}).
+ */
 export type NodeJsImageSource =
   | string
   | URL
   | Blob
+  | OpenFileHandle
   | ArrayBufferView
   | ArrayBufferLike
   | FileSource
@@ -126,7 +132,7 @@ const isOfWeb = (url: URL | string): boolean => /^https?:/i.test(String(url))
 
 const MEANINGS: Meanings = {
   named: (name) => (typeof name !== 'string' && isOfWeb(name) ? { url: name } : { file: name }),
-  handle: () => undefined,
+  handle: (value) => (isFileHandle(value) ? { file: value } : undefined),
 }
 
 /** Deeper sources, and graphs, are refused anyway. */
@@ -144,7 +150,10 @@ function needsWeb(source: unknown, depth = 0): boolean {
 }
 
 function fileOf(source: ImageSource): SourceFile {
-  if ('file' in source) return hostFile(pathOf(source.file))
+  if ('file' in source) {
+    const { file: name } = source
+    return isFileHandle(name) ? handleFile(name) : hostFile(pathOf(name))
+  }
   if ('url' in source) return urlFile(source)
   if ('blob' in source) return blobFile(source)
   if ('memory' in source) return memoryFile(source)
@@ -179,6 +188,30 @@ function realDirectory(path: string): string {
   }
 }
 
+/**
+ * The file of a handle, opened again by the link that Linux has for it: with a descriptor of its own, locks and
+ * O_DIRECT are as for any file, and the caller may close the handle. It has no name, also not for images.
+ *
+ * @throws BlockError EINVAL for a closed handle; EACCES for one that cannot be read; ENOTSUP on other systems
+ */
+function handleFile({ fd }: OpenFileHandle): SourceFile {
+  if (fd < 0) throw new BlockError('EINVAL', 'the FileHandle is closed')
+  let flags: number
+  try {
+    flags = Number.parseInt(
+      /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))![1]!,
+      8,
+    )
+  } catch (cause) {
+    throw new BlockError('ENOTSUP', 'this system does not open files by their handles: give the path', {
+      cause,
+    })
+  }
+  if (flags & constants.O_WRONLY) throw new BlockError('EACCES', 'the FileHandle was opened only for writing')
+  const { bytes, exists } = hostFile(`/proc/self/fd/${fd}`)
+  return { bytes, readOnly: (flags & constants.O_RDWR) === 0, exists: exists! }
+}
+
 function hostFile(filename: string): SourceFile {
   return {
     // Always a path, even if it begins like a protocol.
@@ -190,7 +223,7 @@ function hostFile(filename: string): SourceFile {
     name: filename,
     nameFrom(overlay) {
       if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
-      return nameBeside(pathOf(overlay.file), filename)
+      return isFileHandle(overlay.file) ? undefined : nameBeside(pathOf(overlay.file), filename)
     },
     // A file without bytes is left from a creation that was interrupted; devices have none, but content.
     async exists() {

@@ -21,9 +21,17 @@ export interface SourceOptions {
   readonly size?: number | string
 }
 
-/** A path of the file system, or a `file:` URL of one; colons in a path are part of it. Node.js only. */
+/** What is needed of a `FileHandle` of Node.js. */
+export interface OpenFileHandle {
+  readonly fd: number
+}
+
+/**
+ * A path of the file system, or a `file:` URL of one; colons in a path are part of it. Or a `FileHandle`, on Linux: the
+ * file is opened again, read-only if the handle is, so the handle stays the caller's and may be closed. Node.js only.
+ */
 export interface FileSource extends SourceOptions {
-  readonly file: string | URL
+  readonly file: string | URL | OpenFileHandle
 }
 
 /** A `File` that the user picked, or any `Blob`. Read-only. */

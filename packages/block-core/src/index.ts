@@ -31,9 +31,15 @@ export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
 export type {
   ChildOptions,
   CommonNodeOptions,
+  CreateImageOptions,
   CreationOptions,
+  DriverCreateImageOptions,
   DriverNodeOptions,
+  FileCreationOptions,
+  NewFileOptions,
+  NewImageOptions,
   NodeOptions,
+  OptionsOfDriver,
 } from './contract/node-options.ts'
 export type { OpenEnvironment } from './contract/open-environment.ts'
 export { PERMISSION, type Permissions } from './contract/permissions.ts'
@@ -93,6 +99,7 @@ export {
 } from './jobs/copy-map.ts'
 export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
+export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
 export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'

@@ -152,7 +152,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: await patient(),
-      'inject-error': [{ event: 'none', iotype: 'read', errno: 5, sector: L2 / 512 }],
+      injectError: [{ event: 'none', iotype: 'read', errno: 5, sector: L2 / 512 }],
     })
     expect(await check(broken)).toEqual([
       {
@@ -172,7 +172,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: file,
-      'inject-error': [{ event: 'none', iotype: 'write', errno: 5, sector: L2 / 512 }],
+      injectError: [{ event: 'none', iotype: 'write', errno: 5, sector: L2 / 512 }],
     })
     expect(await check(broken, 'all')).toMatchObject([
       { what: 'repair-failed', ...FAILURE, dataAtRisk: false, offset: L2 },

@@ -6,6 +6,7 @@ import type { UrlLike } from '../base/platform-types.ts'
 import type { CamelKey, OptionInput, RawOptions } from '../text/options.ts'
 import type { AnyDriver, BlockDriver } from './driver.ts'
 import type { BlockNode } from './node.ts'
+import type { Preallocation } from './requests.ts'
 
 /** What every node may be given: QEMU's `BlockdevOptionsBase`, and two of our own. */
 export interface CommonNodeOptions {
@@ -97,6 +98,64 @@ export type DriverNodeOptions<
   readonly file?: ({ readonly driver: F } & OptionsOfDriver<F, D | F | B>) | ChildOptions<D>
   readonly backing?: ({ readonly driver: B } & OptionsOfDriver<B, D | F | B>) | ChildOptions<D>
 } & OptionsOfDriver<V, D | F | B>
+
+/** Options of making a file, which protocols on a host's files have. */
+export interface FileCreationOptions {
+  /** What is allocated at once. Default: `off`. */
+  readonly preallocation?: Preallocation | undefined
+  /** Without copy-on-write, where the file system is btrfs. */
+  readonly nocow?: boolean | undefined
+  /** Bytes by which the file system shall allocate, where it is XFS. */
+  readonly extentSizeHint?: number | string | undefined
+}
+
+/** What `createImage` needs besides the options of the format. */
+export interface NewImageOptions<D extends AnyDriver, F extends AnyDriver = never> {
+  /** The file of the image: `{ driver: 'file', filename }`, or an open node. */
+  readonly file: NewFileOptions<D, F>
+  /**
+   * The file of the guest's data, if the format can keep it apart. The image names it as its node is named, unless
+   * `dataFile` is text, which is a name for the header alone.
+   */
+  readonly dataFile?: NewFileOptions<D, F> | string | undefined
+  /** Also replace data, which is lost. Default: no. */
+  readonly overwrite?: boolean | undefined
+  /**
+   * Whether a small image is made in memory first, and written by one request, so that a crash leaves an empty file or
+   * a whole image. Images that preallocate or have a data file, and images in open nodes, are always made in place.
+   * Default: yes; without it files are sparser.
+   */
+  readonly draft?: boolean | undefined
+}
+
+/** A file to be made: the options of a protocol's node, or an open node. */
+export type NewFileOptions<D extends AnyDriver, F extends AnyDriver = never> =
+  | BlockNode
+  | NodeOptions<D>
+  | ({ readonly driver: F } & OptionsOfDriver<F, D>)
+
+type CreateByName<V extends AnyDriver, D extends AnyDriver> = V extends AnyDriver
+  ? { readonly driver: V['name'] } & CreateBy<V, D>
+  : never
+type CreateByValue<V extends AnyDriver, D extends AnyDriver> = V extends AnyDriver
+  ? { readonly driver: V } & CreateBy<V, D>
+  : never
+type CreateBy<V extends AnyDriver, D extends AnyDriver, F extends AnyDriver = never> = NewImageOptions<D, F> &
+  Omit<CreationOptions<V>, 'dataFile'> &
+  FileCreationOptions
+
+/**
+ * Options of `createImage`: the format, the file, and the creation options of both. Without the types of drivers, any
+ * tree.
+ */
+export type CreateImageOptions<D extends AnyDriver = AnyDriver> = string extends D['name']
+  ? RawOptions
+  : CreateByName<D, D> | CreateByValue<D, D>
+
+/** Options of `createImage` with the format as a value, as may be the protocol. */
+export type DriverCreateImageOptions<V extends AnyDriver, D extends AnyDriver, F extends AnyDriver> = {
+  readonly driver: V
+} & CreateBy<V, D, F>
 
 /**
  * Options of creating an image of driver `D`, in camelCase; sizes in bytes or with suffixes (`'2G'`). Without the types

@@ -7,6 +7,7 @@ import { storage } from '../contract/child-kinds.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CreationOptions } from '../contract/node-options.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { GraphEdge } from '../graph/edge.ts'
@@ -28,37 +29,46 @@ export interface FormatChoices {
 /** Bytes per read, in the search for data. */
 const PIECE = 2 ** 18
 
-/** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
-async function withBacking(
-  file: BlockNode,
+/** The options that are given, groups of them under dotted keys (`encrypt.format`), as they are spelled. */
+export const givenOptions = (options: RawOptions): RawOptions =>
+  Object.fromEntries([...flattenOptions(options)].filter(([, value]) => value !== undefined))
+
+/** What is given for an option of the table, in whatever spelling. */
+export const givenFor = (table: OptionTable, given: RawOptions, wanted: string): unknown =>
+  Object.entries(given).find(([key]) => keyOfTable(table, key) === wanted)?.[1]
+
+/**
+ * Adds the options that follow from the backing file and were not given: its name, its format, its size.
+ *
+ * @param filename the name of the new image, which a relative name of a backing file is relative to
+ * @param table the creation options of the format
+ * @throws BlockError of opening the backing file
+ */
+export async function withBacking(
+  environment: OpenEnvironment | undefined,
+  filename: string,
   table: OptionTable,
   { backing, ...given }: RawOptions,
 ): Promise<RawOptions> {
-  const optionOf = (wanted: string): unknown =>
-    Object.entries(given).find(([key]) => keyOfTable(table, key) === wanted)?.[1]
-  const [size, name, driver] = ['size', 'backing_file', 'backing_fmt'].map(optionOf)
+  const [size, name, driver] = ['size', 'backing_file', 'backing_fmt'].map((key) =>
+    givenFor(table, given, key),
+  )
   if (isBlockNode(backing)) {
-    const { driver: format, filename, size: bytes } = skipFilters(backing)
-    const implied = {
-      size: bytes,
-      ...(filename !== '' && {
-        backing_file: filename,
-        backing_fmt: format.kind === 'format' ? format.name : 'raw',
-      }),
-    }
+    const { driver: format, filename: backingName, size: bytes } = skipFilters(backing)
+    const isNamed = backingName !== ''
     return {
-      ...Object.fromEntries(Object.entries(implied).filter(([key]) => optionOf(key) === undefined)),
+      ...(size === undefined && { size: bytes }),
+      ...(isNamed && name === undefined && { backing_file: backingName }),
+      ...(isNamed && driver === undefined && { backing_fmt: format.kind === 'format' ? format.name : 'raw' }),
       ...given,
     }
   }
-  const environment = linkedNode(file).origin?.environment
   if (size !== undefined || name === undefined || !environment) return given
-  const filename = resolveBackingFilename(file.filename, String(name))
   const node = await openNode(environment, {
     ...(driver !== undefined && { driver }),
-    filename,
-    'read-only': true,
-    'force-share': true,
+    filename: resolveBackingFilename(filename, String(name)),
+    readOnly: true,
+    forceShare: true,
   })
   await node.close()
   return { size: node.size, ...given }
@@ -99,8 +109,11 @@ export async function formatImage<D extends AnyDriver>(
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const given = Object.fromEntries(flattenOptions(options))
-  const whole = 'backing_file' in creation.options ? await withBacking(file, creation.options, given) : given
+  const given = givenOptions(options)
+  const whole =
+    'backing_file' in creation.options
+      ? await withBacking(linkedNode(file).origin?.environment, file.filename, creation.options, given)
+      : given
   const values = parseOptions(creation.options, whole)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
@@ -122,7 +135,7 @@ export async function formatImage<D extends AnyDriver>(
 }
 
 /** @throws BlockError EEXIST if the node holds anything but zeroes */
-async function requireBlank(node: BlockNode): Promise<void> {
+export async function requireBlank(node: BlockNode): Promise<void> {
   const { size } = node
   for (let offset = 0; offset < size; ) {
     const { bytes, zero } = await node.blockStatus(offset, size - offset)

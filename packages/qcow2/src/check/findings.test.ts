@@ -275,7 +275,7 @@ describe('a finding', () => {
     const full = await openNode(environment, {
       driver: 'blkdebug',
       image: image.file,
-      'inject-error': [{ event: 'none', iotype: 'write', errno: 28, once: true, sector: image.l2 / 512 + 1 }],
+      injectError: [{ event: 'none', iotype: 'write', errno: 28, once: true, sector: image.l2 / 512 + 1 }],
     })
     const { told, kept } = await checkOf(full, 'all')
     expect(told.slice(0, 3)).toEqual([

@@ -1,11 +1,13 @@
 /** The `indexeddb` protocol: a disk in the browser's database, for browsers without OPFS. */
 
 import { BlockError } from '../base/errors.ts'
+import { loadOnce } from '../base/load-once.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { integer, text } from '../text/options.ts'
-import { BlockDisk } from './block-disk.ts'
-import { BlockStore } from './block-store.ts'
 import { fromWebError } from './web-error.ts'
+
+/** The disk, its database, and idb: most pages keep disks elsewhere, and do without all three. */
+const loadDisk = loadOnce('disks in IndexedDB', () => import('./block-disk.ts'))
 
 const options = {
   filename: text('Name of the disk'),
@@ -97,6 +99,7 @@ export const indexedDb = defineDriver({
   async open({ options: { filename, lockTimeout }, readOnly }) {
     const name = requireName(filename)
     return locked(name, readOnly, lockTimeout, async (release) => {
+      const { BlockDisk, BlockStore } = await loadDisk()
       const store = await BlockStore.open(name)
       const disk = new BlockDisk(store)
       return {
@@ -132,6 +135,7 @@ export const indexedDb = defineDriver({
       throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
     const name = requireName(filename)
     return locked(name, false, lockTimeout, async (release) => {
+      const { BlockStore } = await loadDisk()
       const isNew = !(await BlockStore.isThere(name))
       await BlockStore.create(name, size)
       await release()
@@ -143,6 +147,7 @@ export const indexedDb = defineDriver({
 /** @throws BlockError EBUSY */
 const removeDisk = (name: string, lockTimeout: number): Promise<void> =>
   locked(name, false, lockTimeout, async (release) => {
+    const { BlockStore } = await loadDisk()
     await BlockStore.remove(name)
     await release()
   })

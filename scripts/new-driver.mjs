@@ -54,13 +54,15 @@ What the code does, and why in this order: [writing a driver](../../docs/writing
 /** A package.json like those of the other formats. */
 function manifestOf(name) {
   const { dependencies: _, ...manifest } = readJson(at('packages', SIBLING, 'package.json'))
+  const directory = `packages/${name}`
   return {
     ...manifest,
     name: `@vmblock/${name}`,
-    version: '0.1.0',
     description: `Disk images in the ${name} format for @vmblock/block-core`,
-    keywords: ['qemu', name, 'disk', 'image', 'virtual-disk'],
-    dependencies: { '@vmblock/block-core': 'workspace:*' },
+    keywords: ['qemu', name, 'disk-image', 'virtual-disk', 'block-device', 'browser'],
+    homepage: manifest.homepage.replace(`packages/${SIBLING}`, directory),
+    repository: { ...manifest.repository, directory },
+    dependencies: { '@vmblock/block-core': 'workspace:^' },
   }
 }
 

@@ -1,18 +1,11 @@
 /** The images that programs are measured on, made by our own library. */
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync, readSync, rmSync } from 'node:fs'
-import {
-  type BlockNode,
-  cacheMode,
-  camelKey,
-  DriverRegistry,
-  formatImage,
-  openNode,
-  parseOptions,
-  type RawOptions,
-} from '@vmblock/block-core'
+import { type BlockNode, DriverRegistry, formatImage, openNode, type RawOptions } from '@vmblock/block-core'
+import { camelKey, parseOptions } from '@vmblock/block-core/driver'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
+import { cacheMode } from '@vmblock/cli'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images. */

@@ -1,5 +1,5 @@
 /** Images that once exposed a bug do no harm. */
-import { memoryFromBytes, openNode } from '@vmblock/block-core'
+import { openMemory, openNode } from '@vmblock/block-core'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type Case, CORPUS, imageOf, Pen, SCALE } from './src/corpus.ts'
 import { TABLES } from './src/corpus-tables.ts'
@@ -52,7 +52,7 @@ test('a check goes through tables that a thousand snapshots share', { timeout },
   }
   const node = await openNode(environment, {
     driver: 'qcow2',
-    file: memoryFromBytes(image.bytes),
+    file: openMemory(image.bytes),
     'read-only': true,
   })
   const { checkErrors, corruptions } = await node.check()

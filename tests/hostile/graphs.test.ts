@@ -9,11 +9,11 @@ import {
   denyHost,
   formatImage,
   memory,
-  memoryFromBytes,
   type NodeOptions,
   nullCo,
+  openMemory,
   openNode,
-  passThroughFilter,
+  passThrough,
   type RawOptions,
 } from '@vmblock/block-core'
 import { file, nodeHost } from '@vmblock/block-core/node'
@@ -22,7 +22,7 @@ import { raw } from '@vmblock/raw'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runOurs } from '../../packages/qemu-img-ts/src/testing/two-programs.ts'
 
-const registry = new DriverRegistry([raw, qcow2, file, memory, nullCo, passThroughFilter])
+const registry = new DriverRegistry([raw, qcow2, file, memory, nullCo, passThrough])
 const environment = { registry, host: denyHost }
 
 const KIB = 2 ** 10
@@ -72,7 +72,7 @@ describe('options', () => {
   test('of the longest chain, with filters, make one that can be used', async () => {
     let below: BlockNode | null = null
     for (let i = 0; i < 200; i++) {
-      const image = memoryFromBytes(new Uint8Array(0))
+      const image = openMemory(new Uint8Array(0))
       await formatImage(qcow2, image, { size: 64 * KIB, cluster_size: 4096 })
       below = await openNode(environment, {
         driver: 'pass-through',

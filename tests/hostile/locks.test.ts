@@ -6,17 +6,16 @@ import {
   BlockError,
   type BlockNode,
   DriverRegistry,
-  defineDriver,
   denyHost,
   formatImage,
   isBlockError,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
-  passThrough,
   type RawOptions,
   reopenNode,
 } from '@vmblock/block-core'
+import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { optionsText, type TestedFormat, toBytes } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -68,7 +67,7 @@ const faulty = defineDriver({
   kind: 'filter',
   options: {},
   async open(context) {
-    const plain = passThrough(await context.requireChild('file'))
+    const plain = forwardOps(await context.requireChild('file'))
     return {
       ...plain,
       read: (offset, into) => pass(() => plain.read(offset, into)),
@@ -187,7 +186,7 @@ async function inTime<T>(what: string, request: Promise<T>): Promise<T> {
 }
 
 async function makeImage({ format: { driver }, options }: Kind): Promise<Uint8Array> {
-  const file = memoryFromBytes(new Uint8Array(0))
+  const file = openMemory(new Uint8Array(0))
   await formatImage(driver, file, options)
   const node = await openNode(environment, { driver: driver.name, file })
   await node.write(0, fill(9, 40 * KIB))
@@ -211,7 +210,7 @@ describe.each(KINDS)('$name', (kind) => {
       discard: 'unmap',
       file: { driver: kind.blocks ? 'faulty-blocks' : 'faulty', file },
       ...(takes(kind.format, 'backing_file') && {
-        backing: kind.backing ? memoryFromBytes(fill(8, SIZE), { readOnly: true }) : null,
+        backing: kind.backing ? openMemory(fill(8, SIZE), { readOnly: true }) : null,
       }),
     })
 
@@ -222,7 +221,7 @@ describe.each(KINDS)('$name', (kind) => {
    */
   const run = async (name: string, at: number, mishap: Mishap): Promise<boolean | undefined> => {
     const what = `${name}, ${mishap} at request ${at}`
-    const file = memoryFromBytes(image)
+    const file = openMemory(image)
     Object.assign(fault, { at: 0 })
     const node = await openImage(file)
     const others: Promise<unknown>[] = []
@@ -283,7 +282,7 @@ describe.each(KINDS)('$name', (kind) => {
   test('a crash between any two steps ends it', async () => {
     for (const [name, operation] of Object.entries(OPERATIONS)) {
       for (let at = 1; at < 40; at += THOROUGH ? 1 : 9) {
-        const file = memoryFromBytes(image)
+        const file = openMemory(image)
         fault.at = 0
         const node = await openImage(file)
         let left = at

@@ -1,7 +1,7 @@
 /** Names in images: of the image itself, in any form, and of formats that do not exist. */
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BlockError, formatImage, memoryFromBytes, type OpenEnvironment, openNode } from '@vmblock/block-core'
+import { BlockError, formatImage, type OpenEnvironment, openMemory, openNode } from '@vmblock/block-core'
 import { nodeHost } from '@vmblock/block-core/node'
 import { toBytes } from '@vmblock/block-core/testing'
 import { FORMATS, programEnvironment } from '@vmblock/cli'
@@ -96,7 +96,7 @@ test('a backing format may be any word; in a confined directory none leads out o
     host: nodeHost({ directory: join(bench.directory, 'inside') }),
   }
   const makeImage = async (name: string, format: string): Promise<void> => {
-    const file = memoryFromBytes(new Uint8Array(0))
+    const file = openMemory(new Uint8Array(0))
     await formatImage(qcow2, file, { size: 2 ** 20, backing_file: name, backing_fmt: format })
     writeFileSync('inside/top', await toBytes(file))
   }

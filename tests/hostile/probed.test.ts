@@ -11,7 +11,7 @@ import {
   formatImage,
   isBlockError,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
   type RawOptions,
 } from '@vmblock/block-core'
@@ -37,7 +37,7 @@ const SIZE = 64 * KIB
 const ROUNDS = Math.ceil(Number(process.env['HOSTILE_RUNS'] ?? 200) / 20)
 
 async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> {
-  const file = memoryFromBytes(new Uint8Array(0))
+  const file = openMemory(new Uint8Array(0))
   await formatImage(driver, file, { size: SIZE, backing_file: '/etc/passwd', backing_fmt: 'raw' })
   return (await toBytes(file)).subarray(0, 512)
 }
@@ -58,7 +58,7 @@ const TAILS = FOREIGN_FILES.map(([, , bytes]) => bytes.slice(-1023)).filter((tai
 
 /** Returns the format that the guest's disk is probed as next time. */
 async function guess(file: BlockNode): Promise<string> {
-  const copy = memoryFromBytes(await toBytes(file))
+  const copy = openMemory(await toBytes(file))
   try {
     const node = await openNode(environment, { file: copy, 'read-only': true })
     await node.close()
@@ -132,7 +132,7 @@ describe.each(Object.keys(OPTIONS))('%s', (way) => {
     let refusals = 0
     for (let round = 0; round < ROUNDS; round++) {
       const random = createRandom(round)
-      const file = memoryFromBytes(new Uint8Array(size))
+      const file = openMemory(new Uint8Array(size))
       const guest = await openNode(environment, { file, ...OPTIONS[way] })
       expect(guest.driver.name).toBe('raw')
       for (let i = 0; i < 60; i++) {
@@ -147,7 +147,7 @@ describe.each(Object.keys(OPTIONS))('%s', (way) => {
 
 test('below a filter that copies what is read', async () => {
   const [evil] = headers
-  const file = memoryFromBytes(new Uint8Array(SIZE))
+  const file = openMemory(new Uint8Array(SIZE))
   const guest = await openNode(environment, { driver: 'copy-on-read', file: { file } })
   expect(guest.file?.node.driver.name).toBe('raw')
   expect(await isRefused(guest.write(0, evil!))).toBe(true)
@@ -157,8 +157,8 @@ test('below a filter that copies what is read', async () => {
 
 test('as the backing file into which an overlay is committed', async () => {
   const [evil] = headers
-  const base = memoryFromBytes(new Uint8Array(SIZE))
-  const image = memoryFromBytes(new Uint8Array(0))
+  const base = openMemory(new Uint8Array(SIZE))
+  const image = openMemory(new Uint8Array(0))
   await formatImage(qcow2, image, { size: SIZE })
   const guest = await openNode(environment, { driver: 'qcow2', file: image, backing: { file: base } })
   await guest.write(0, evil!)
@@ -173,7 +173,7 @@ test('as the backing file into which an overlay is committed', async () => {
 
 test('cut off, and longer again', async () => {
   const [evil] = headers
-  const file = memoryFromBytes(new Uint8Array(SIZE))
+  const file = openMemory(new Uint8Array(SIZE))
   const guest = await openNode(environment, { file })
   await guest.write(4, evil!.subarray(4))
   for (const size of [512, 0, SIZE]) {
@@ -195,7 +195,7 @@ describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
 
   /** A disk, and the offset at which the content makes it another format. */
   async function disk(size = SIZE) {
-    const file = memoryFromBytes(new Uint8Array(size))
+    const file = openMemory(new Uint8Array(size))
     const guest = await openNode(environment, { file, discard: 'unmap' })
     return { file, guest, at: isTail ? size - content.length : 0 }
   }
@@ -241,7 +241,7 @@ describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
   })
 
   test('is written once raw is named', async () => {
-    const file = memoryFromBytes(new Uint8Array(SIZE))
+    const file = openMemory(new Uint8Array(SIZE))
     const guest = await openNode(environment, { driver: 'raw', file })
     await guest.write(isTail ? SIZE - content.length : 0, content)
     expect(await guess(file)).not.toBe('raw')
@@ -250,11 +250,11 @@ describe.each(ON_SECTORS)('%s, %s', (_, __, bytes) => {
 
 /** Whether the file would be another format if it ended at `size`. */
 async function wouldTell(file: BlockNode, size: number): Promise<boolean> {
-  return (await guess(memoryFromBytes((await toBytes(file)).slice(0, size)))) !== 'raw'
+  return (await guess(openMemory((await toBytes(file)).slice(0, size)))) !== 'raw'
 }
 
 test('a resize waits for what is being written where the disk will end', async () => {
-  const memoryFile = memoryFromBytes(new Uint8Array(SIZE))
+  const memoryFile = openMemory(new Uint8Array(SIZE))
   const held: (() => void)[] = []
   const slow = nodeOf({
     size: () => memoryFile.size,
@@ -298,7 +298,7 @@ describe('an ordinary guest is never refused', () => {
     ['zeroes', new Uint8Array(SIZE)],
   ]
   test.each(GUESTS)('%s', async (_, image) => {
-    const file = memoryFromBytes(createRandom(4).bytes(SIZE))
+    const file = openMemory(createRandom(4).bytes(SIZE))
     const guest = await openNode(environment, { file, discard: 'unmap' })
     await guest.discard(0, SIZE)
     for (const step of [512, 4096, SIZE])

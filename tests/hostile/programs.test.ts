@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { linkSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { memoryFromBytes, openNode } from '@vmblock/block-core'
+import { openMemory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
@@ -160,7 +160,7 @@ describe('a disk whose format was guessed to be raw', () => {
 
   test('cannot be made another by its guest, in one write or in several, through the library', async () => {
     const evil = await header()
-    const file = memoryFromBytes(new Uint8Array(65536))
+    const file = openMemory(new Uint8Array(65536))
     const open = () => openNode(environment, { file })
     const guest = await open()
     expect(guest.driver.name).toBe('raw')

@@ -1,13 +1,6 @@
 /** 64-bit fields past 2^53-1 are refused by name, and never rounded, on disks and on command lines. */
-import {
-  BlockError,
-  type BlockNode,
-  memoryFromBytes,
-  openNode,
-  parseOptions,
-  type RawOptions,
-  size,
-} from '@vmblock/block-core'
+import { BlockError, type BlockNode, openMemory, openNode, type RawOptions } from '@vmblock/block-core'
+import { parseOptions, size } from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, test } from 'vitest'
 import { runOurs } from '../../packages/qemu-img-ts/src/testing/two-programs.ts'
@@ -52,8 +45,7 @@ describe.each(WIDE_FIELDS)('$name', (field) => {
   test.skipIf(!seed).each(field.values ?? WIDE_VALUES)('0x%x', async (value) => {
     const { driver } = seed!
     const bytes = pokedImage(field, seed!, value)
-    const open = (more: RawOptions) =>
-      openNode(environment, { driver, file: memoryFromBytes(bytes), ...more })
+    const open = (more: RawOptions) => openNode(environment, { driver, file: openMemory(bytes), ...more })
     const expectRefusal = (error: unknown): void => {
       expect(error).toBeInstanceOf(BlockError)
       expect((error as BlockError).message).toMatch(field.says ?? /./)
@@ -69,7 +61,7 @@ describe.each(WIDE_FIELDS)('$name', (field) => {
     if (field.met === 'read') expectRefusal(await refusal(reader.read(0, new Uint8Array(4096))))
     if (field.met === 'check') expect(report).toMatch(field.says ?? /./)
     await reader.close()
-    const file = memoryFromBytes(bytes)
+    const file = openMemory(bytes)
     const writer = await openNode(environment, { driver, file })
     const error = await refusal(writer.write(0, new Uint8Array(512).fill(1)))
     if (field.met === 'write') expectRefusal(error)

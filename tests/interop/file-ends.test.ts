@@ -5,18 +5,18 @@
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
-  alignUp,
   type BlockNode,
   blkdebug,
   DriverRegistry,
   denyHost,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
-  passThroughFilter,
+  passThrough,
   type RawOptions,
 } from '@vmblock/block-core'
 import { blob, http } from '@vmblock/block-core/browser'
+import { alignUp } from '@vmblock/block-core/driver'
 import { file } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { EmulatorDisk } from '@vmblock/v86'
@@ -33,7 +33,7 @@ const KIB = 1024
 const MIB = KIB * KIB
 
 const environment = {
-  registry: new DriverRegistry([...formats, file, memory, blob, http, passThroughFilter, blkdebug]),
+  registry: new DriverRegistry([...formats, file, memory, blob, http, passThrough, blkdebug]),
   host: denyHost,
 }
 
@@ -54,13 +54,13 @@ function waysTo(name: string): Readonly<Record<string, RawOptions | BlockNode>> 
   const below = { driver: 'blob', blob: new Blob([content]) }
   return {
     file: { driver: 'file', filename: path(name) },
-    memory: memoryFromBytes(content, { readOnly: true }),
+    memory: openMemory(content, { readOnly: true }),
     blob: below,
     http: { driver: 'http', url: 'http://localhost/x', fetch: served(content) },
-    'a filter over a blob': { driver: passThroughFilter.name, file: below },
+    'a filter over a blob': { driver: passThrough.name, file: below },
     'two filters over a blob': {
       driver: 'blkdebug',
-      image: { driver: passThroughFilter.name, file: below },
+      image: { driver: passThrough.name, file: below },
     },
   }
 }

@@ -1,6 +1,7 @@
 /** The filter and the observer that docs/filters-and-observers.md shows compile, and work. */
 import * as blockCore from '@vmblock/block-core'
 import { type AnyDriver, type BlockNode, memory, WriteLog, writeLog } from '@vmblock/block-core'
+import * as driver from '@vmblock/block-core/driver'
 import { createRandom, openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { expect, test, vi } from 'vitest'
 import { examplesOf, problemsOf, runExample } from './src/guide.ts'
@@ -12,7 +13,10 @@ interface Example {
   copyLive(disk: BlockNode, target: BlockNode): Promise<void>
 }
 
-const { serial, copyLive } = runExample(SOURCE, { '@vmblock/block-core': blockCore }) as unknown as Example
+const { serial, copyLive } = runExample(SOURCE, {
+  '@vmblock/block-core': blockCore,
+  '@vmblock/block-core/driver': driver,
+}) as unknown as Example
 
 test('the filter of the guide hands requests on one at a time', async () => {
   const log = new WriteLog()

@@ -9,9 +9,10 @@ import {
   Job,
   type JobControl,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
 } from '@vmblock/block-core'
+import * as driver from '@vmblock/block-core/driver'
 import { qcow2 } from '@vmblock/qcow2'
 import { expect, test } from 'vitest'
 import { examplesOf, problemsOf, runExample } from './src/guide.ts'
@@ -25,13 +26,14 @@ interface Example {
 
 const { startCommit, firstDifference } = runExample(SOURCE, {
   '@vmblock/block-core': blockCore,
+  '@vmblock/block-core/driver': driver,
 }) as unknown as Example
 
 const SIZE = 4 * 2 ** 20
 
 async function overlay(): Promise<BlockNode> {
   const environment = { registry: new DriverRegistry([memory, qcow2 as AnyDriver]), host: denyHost }
-  const base = memoryFromBytes(new Uint8Array(SIZE))
+  const base = openMemory(new Uint8Array(SIZE))
   const file = await openNode(environment, { driver: 'memory' })
   await formatImage(qcow2, file, { size: SIZE })
   const top = await openNode(environment, { driver: 'qcow2', file, backing: base })
@@ -60,7 +62,7 @@ test('the commit of the guide shows how far it is, and can be cancelled by a sig
 
 test('the operation of the guide finds a difference, as a job or alone', async () => {
   const bytes = new Uint8Array(300_000)
-  const [a, b] = [memoryFromBytes(bytes), memoryFromBytes(bytes.slice())]
+  const [a, b] = [openMemory(bytes), openMemory(bytes.slice())]
   const told: number[] = []
   const onProgress = (done: number, total: number): unknown => told.push(done / total)
   const compare = (): Job<number | undefined> =>

@@ -86,13 +86,13 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
   [`${core}/errors.test.ts`, "export { readFileSync } from 'node:fs'\n"],
   [
     `${qcow2}/format/header.ts`,
-    "export { layout } from '@vmblock/block-core'\nexport * from './features.ts'\n",
+    "export { layout } from '@vmblock/block-core/driver'\nexport * from './features.ts'\n",
   ],
   [
     `${qcow2}/image.ts`,
-    "export { BlockNode } from '@vmblock/block-core'\nexport * from './format/header.ts'\n",
+    "export { Mutex } from '@vmblock/block-core/driver'\nexport * from './format/header.ts'\n",
   ],
-  [`${newcomer}/driver.ts`, "export { defineDriver } from '@vmblock/block-core'\n"],
+  [`${newcomer}/driver.ts`, "export { defineDriver } from '@vmblock/block-core/driver'\n"],
   [`${newcomer}/testing/index.ts`, "export type { TestedFormat } from '@vmblock/block-core/testing'\n"],
   ['packages/formats/src/index.ts', "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],

@@ -1,6 +1,7 @@
 /** The driver that docs/writing-a-driver.md shows compiles, and passes the tests of all drivers. */
 import * as blockCore from '@vmblock/block-core'
 import { type AnyDriver, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+import * as driver from '@vmblock/block-core/driver'
 import * as testing from '@vmblock/block-core/testing'
 import { type CrashWorkload, crashTests } from '@vmblock/block-core/testing'
 import { expect, test } from 'vitest'
@@ -11,12 +12,14 @@ const [SOURCE = '', CONTRACT = '', WORKLOADS = '', FORMAT = ''] = examplesOf(GUI
 /** The one example that belongs to no file of the driver. */
 const [CHILDREN = ''] = examplesOf(GUIDE, 'typescript')
 
-const example = runExample(SOURCE, { '@vmblock/block-core': blockCore })
+const PACKAGES = { '@vmblock/block-core': blockCore, '@vmblock/block-core/driver': driver }
+
+const example = runExample(SOURCE, PACKAGES)
 const { workloads } = runExample(WORKLOADS, {
   '@vmblock/block-core/testing': testing,
   '../driver.ts': example,
 })
-const { mirrors } = runExample(CHILDREN, { '@vmblock/block-core': blockCore })
+const { mirrors } = runExample(CHILDREN, PACKAGES)
 
 runExample(CONTRACT, { '@vmblock/block-core/testing': testing, './driver.ts': example })
 

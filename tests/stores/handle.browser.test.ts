@@ -2,16 +2,9 @@
  * The OPFS driver inside a dedicated worker, where it holds the synchronous handle itself, passes the driver
  * contract.
  */
-import {
-  BlockError,
-  type BlockNode,
-  DriverRegistry,
-  defineDriver,
-  denyHost,
-  openNode,
-  text,
-} from '@vmblock/block-core'
+import { BlockError, type BlockNode, DriverRegistry, denyHost, openNode } from '@vmblock/block-core'
 import { opfs } from '@vmblock/block-core/browser'
+import { defineDriver, text } from '@vmblock/block-core/driver'
 import { driverContract } from '@vmblock/block-core/testing'
 import { expect, test } from 'vitest'
 import type { NodeCall, NodeReply, NodeRequest } from './src/node-worker.ts'

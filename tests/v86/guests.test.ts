@@ -1,7 +1,7 @@
 /** A real Linux in v86, on disks of every kind: the host's own programs find what it wrote and synced. */
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { memoryFromBytes, openNode } from '@vmblock/block-core'
+import { openMemory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { saveState, V86Disk, type V86DiskOptions, v86Disk } from '@vmblock/v86'
 import { v86Disk as nodeDisk } from '@vmblock/v86/node'
@@ -44,7 +44,7 @@ async function bootedState(): Promise<ArrayBuffer> {
   const kept = new Kept('booted', [...sources('../../packages/v86/src/'), ...sources('./src/')])
   const before = kept.get()
   if (before) return before
-  const disk = await v86Disk(memoryFromBytes(new Uint8Array(DISK)), { identity: IDENTITY })
+  const disk = await v86Disk(openMemory(new Uint8Array(DISK)), { identity: IDENTITY })
   const machine = await Machine.start(disk)
   const state = await saveState(machine.emulator, disk)
   await machine.destroy()

@@ -1,5 +1,6 @@
 /** Counts requests at a point of the graph: guest requests of each layer, and requests to the files. */
-import { type BlockDriver, defineDriver, type NodeOps, passThrough } from '@vmblock/block-core'
+import type { BlockDriver } from '@vmblock/block-core'
+import { defineDriver, forwardOps, type NodeOps } from '@vmblock/block-core/driver'
 
 /** Counts of requests. */
 export interface Tally {
@@ -29,7 +30,7 @@ export const countingFilter = (name: string, tally: Tally): BlockDriver =>
     kind: 'filter',
     async open(context): Promise<NodeOps> {
       const child = await context.requireChild('file')
-      const below = passThrough(child)
+      const below = forwardOps(child)
       return {
         ...below,
         read(offset, into) {

@@ -3,19 +3,21 @@ import {
   type BlockChild,
   type BlockNode,
   DriverRegistry,
-  defineDriver,
   denyHost,
-  isZero,
-  Mutex,
   memory,
-  type NodeOps,
   type NodeOptions,
   nullCo,
   openNode,
-  passThrough,
+} from '@vmblock/block-core'
+import {
+  defineDriver,
+  forwardOps,
+  isZero,
+  Mutex,
+  type NodeOps,
   RangeTracker,
   TableCache,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { FlushQueue } from '../../../packages/block-core/src/base/flush-queue.ts'
 import { BATCH, FEW, type Micro, sink } from './benchmark.ts'
 
@@ -26,7 +28,7 @@ const lender = defineDriver({
   kind: 'filter',
   async open(context): Promise<NodeOps> {
     child = await context.requireChild('file')
-    return passThrough(child)
+    return forwardOps(child)
   },
 })
 

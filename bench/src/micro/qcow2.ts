@@ -1,15 +1,6 @@
 /** Hot functions of qcow2: from guest offset to host offset, refcounts, and the whole path of a request. */
-import {
-  type BlockNode,
-  DriverRegistry,
-  defineDriver,
-  denyHost,
-  formatImage,
-  memory,
-  type NodeOps,
-  openNode,
-  passThrough,
-} from '@vmblock/block-core'
+import { type BlockNode, DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
+import { defineDriver, forwardOps, type NodeOps } from '@vmblock/block-core/driver'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import type { Image } from '../../../packages/qcow2/src/image/image.ts'
@@ -31,7 +22,7 @@ const open = defineDriver({
   name: 'qcow2',
   async open(context): Promise<NodeOps> {
     opened = await openImage(context as Parameters<typeof qcow2.open>[0], {})
-    return passThrough(opened.file)
+    return forwardOps(opened.file)
   },
 })
 

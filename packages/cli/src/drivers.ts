@@ -9,7 +9,7 @@ import {
   memory,
   nullCo,
   type OpenEnvironment,
-  passThroughFilter,
+  passThrough,
   writeLog,
 } from '@vmblock/block-core'
 import {
@@ -55,7 +55,7 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   nullCo,
   debug,
   copyOnRead,
-  passThroughFilter,
+  passThrough,
   writeLog,
 ]
 

@@ -5,6 +5,7 @@
 
 export { filenameToOptions } from '@vmblock/block-core/node'
 export { type DriverSurroundings, FORMATS, programEnvironment } from './drivers.ts'
+export { CACHE_MODES, type CacheMode, cacheMode } from './kit/cache-modes.ts'
 export { type CommandTable, oneImage, usageLine } from './kit/command.ts'
 export { CommandLine, type Given, type Reading, requireWords } from './kit/command-line.ts'
 export { Failure, type FailureOptions, statusOf, usageFailure } from './kit/failure.ts'

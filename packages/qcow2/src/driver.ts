@@ -9,7 +9,7 @@ import {
   type OpenContext,
   storage,
   viewOf,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'

@@ -1,5 +1,5 @@
 /** Allocates clusters and tables at the end of the file, and links them. Runs under the image's lock. */
-import type { Table } from '@vmblock/block-core'
+import type { Table } from '@vmblock/block-core/driver'
 import type { Image } from './image.ts'
 import {
   ENTRY,

@@ -11,7 +11,7 @@ import {
   type JobControl,
   pause,
   viewOf,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 

@@ -8,7 +8,7 @@ import {
   SECTOR,
   size,
   text,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import {
   CLUSTER_SIZE,
   Feature,

@@ -11,7 +11,7 @@ import {
   type ReopenRequest,
   storage,
   viewOf,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { checkImage } from './check.ts'
 import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'

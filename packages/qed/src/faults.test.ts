@@ -1,5 +1,6 @@
 /** Errors at every announced step: no data of a successful request is lost, and the image stays sound. */
-import { type BlockNode, DEBUG_EVENTS, type DebugEvent, memoryFromBytes } from '@vmblock/block-core'
+import { type BlockNode, openMemory } from '@vmblock/block-core'
+import { DEBUG_EVENTS, type DebugEvent } from '@vmblock/block-core/driver'
 import {
   createRandom,
   type FaultScenario,
@@ -44,7 +45,7 @@ const verify = async (file: BlockNode, afterCrash: boolean): Promise<void> => {
 }
 
 function guestOn(overlay: boolean, debugOptions = {}): FaultScenario {
-  const below = overlay ? memoryFromBytes(pattern(SIZE, 3), { readOnly: true }) : undefined
+  const below = overlay ? openMemory(pattern(SIZE, 3), { readOnly: true }) : undefined
   let clock = new TestClock()
   return {
     verify,
@@ -87,7 +88,7 @@ function guestOn(overlay: boolean, debugOptions = {}): FaultScenario {
 function largeCopies(): FaultScenario {
   const size = 2 * KIB * KIB
   const content = new Uint8Array(size).fill(3)
-  const below = memoryFromBytes(content, { readOnly: true })
+  const below = openMemory(content, { readOnly: true })
   return {
     verify,
     open: (file) => openOver(file, below),

@@ -9,7 +9,7 @@ import {
   DriverRegistry,
   denyHost,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
   WriteLog,
   writeLog,
@@ -57,7 +57,7 @@ async function byteAt(node: BlockNode, offset: number): Promise<number> {
 
 describe.each(['alone', 'over a backing file'])('an image %s on a full disk', (kind) => {
   const below = (): BlockNode | null =>
-    kind === 'alone' ? null : memoryFromBytes(filled(9, SIZE), { readOnly: true })
+    kind === 'alone' ? null : openMemory(filled(9, SIZE), { readOnly: true })
 
   test('gives back what it took and could not use', async () => {
     const file = await create()

@@ -5,7 +5,7 @@ import {
   type BlockErrorCode,
   messageOf,
   type TruncateOptions,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { Feature, HEADER, HEADER_BYTES, isImageSize } from './format/header.ts'
 import type { Image } from './image.ts'
 import { readsAsZero } from './read.ts'

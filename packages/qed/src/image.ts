@@ -20,7 +20,7 @@ import {
   RangeTracker,
   SECTOR,
   TableCache,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import {
   Feature,
   HEADER,

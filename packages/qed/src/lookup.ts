@@ -2,7 +2,14 @@
  * Looks up guest offsets in the tables. The answer is a {@link Run}; the caller does the I/O. Takes no lock;
  * touches the disk only for a table slice that is not cached.
  */
-import { alignDown, BlockError, join64, type Table, type TableCache, TWO_32 } from '@vmblock/block-core'
+import {
+  alignDown,
+  BlockError,
+  join64,
+  type Table,
+  type TableCache,
+  TWO_32,
+} from '@vmblock/block-core/driver'
 import type { Image } from './image.ts'
 
 /** The kind of a guest cluster. `invalid`: its entry, or that of its table, points where nothing can be. */

@@ -1,5 +1,5 @@
 /** Opens an {@link Image} from a file, and prepares it for the first write. */
-import { BlockError, type OpenContext, UNCONTROLLED } from '@vmblock/block-core'
+import { BlockError, type OpenContext, UNCONTROLLED } from '@vmblock/block-core/driver'
 import { checkImage } from './check.ts'
 import { Feature, HEADER_BYTES, type Header, parseHeader } from './format/header.ts'
 import type { QedClock } from './idle-timer.ts'

@@ -6,12 +6,11 @@ import {
   Job,
   type JobControl,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
-  parseOptions,
   reopenNode,
-  viewOf,
 } from '@vmblock/block-core'
+import { parseOptions, viewOf } from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { qedCreation } from './create.ts'
@@ -111,7 +110,7 @@ describe('the need-check bit', () => {
 
   it('is not used over a backing file: there data is durable before it is linked', async () => {
     const file = await createImage(SMALL)
-    const backing = await memoryFromBytes(filled(9, SMALL.size))
+    const backing = await openMemory(filled(9, SMALL.size))
     const { node, log } = await open(file, { backing })
     await node.write(512, filled(1, 512))
     await node.flush()
@@ -141,7 +140,7 @@ describe('the need-check bit', () => {
 describe('zero clusters', () => {
   it('hide the backing file, also around a later write', async () => {
     const file = await createImage(SMALL)
-    const backing = await memoryFromBytes(filled(9, SMALL.size))
+    const backing = await openMemory(filled(9, SMALL.size))
     const { node } = await open(file, { backing })
     await node.writeZeroes(0, 8192)
     await node.write(1024, filled(1, 512))
@@ -174,7 +173,7 @@ describe('zero clusters', () => {
 
   it('cover what a growing disk would show of its backing file, if that is asked for', async () => {
     const file = await createImage({ ...SMALL, size: 5 * 4096 + 512 })
-    const backing = await memoryFromBytes(filled(9, SMALL.size))
+    const backing = await openMemory(filled(9, SMALL.size))
     const { node } = await open(file, { backing })
     await node.truncate(9 * 4096 + 1024, { zero: true })
     expect(await patternAt(node, 5 * 4096, 512)).toEqual([9])
@@ -319,7 +318,7 @@ describe('headers', () => {
   const refused = async (change: (view: DataView) => void): Promise<string> => {
     const bytes = await toBytes(await createImage(SMALL))
     change(viewOf(bytes))
-    return open(await memoryFromBytes(bytes)).then(
+    return open(await openMemory(bytes)).then(
       () => 'opened',
       ({ message }: Error) => message.replace(/^Could not open [^:]*: /, ''),
     )

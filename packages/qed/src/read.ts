@@ -1,5 +1,11 @@
 /** Reads guest data, and reports block status. */
-import { type BlockStatus, backingIsZero, inParts, joinedStatus, readBacking } from '@vmblock/block-core'
+import {
+  type BlockStatus,
+  backingIsZero,
+  inParts,
+  joinedStatus,
+  readBacking,
+} from '@vmblock/block-core/driver'
 import type { Image } from './image.ts'
 import { isMissing, Kind, loadRun, peekRun, type Run } from './lookup.ts'
 

@@ -2,7 +2,7 @@
  * Writes guest data: in place if there is a cluster, else append - write - link. The link comes last, so a
  * crash before it leaks clusters and loses nothing.
  */
-import { alignDown, alignUp, inParts, type NewClusters, writeWithCopies } from '@vmblock/block-core'
+import { alignDown, alignUp, inParts, type NewClusters, writeWithCopies } from '@vmblock/block-core/driver'
 import {
   countEntries,
   link,

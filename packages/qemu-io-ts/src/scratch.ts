@@ -1,5 +1,6 @@
 /** The scratch image of `--scratch`, which is kept, so that the repair after a crash can be watched. */
-import { formatImage, openNode, parseOptions } from '@vmblock/block-core'
+import { formatImage, openNode } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { main, type Services, type Streams } from './main.ts'
 
 /** Directories for scratch images, and the file functions needed. */

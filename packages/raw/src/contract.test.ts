@@ -1,13 +1,6 @@
 /** The contract of all drivers for raw disks, opened as applications do. */
-import {
-  BlockNode,
-  DriverRegistry,
-  defineDriver,
-  denyHost,
-  memory,
-  openNode,
-  reopenNode,
-} from '@vmblock/block-core'
+import { BlockNode, DriverRegistry, denyHost, memory, openNode, reopenNode } from '@vmblock/block-core'
+import { defineDriver } from '@vmblock/block-core/driver'
 import { driverContract, openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { raw } from './raw.ts'

@@ -10,7 +10,7 @@ import {
   type Preallocation,
   SECTOR,
   size,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 
 /** Done by the file: a raw image is nothing more. */
 const preallocation = { ...filePreallocation, default: 'off' as Preallocation, isForFile: true }

@@ -4,7 +4,7 @@ import {
   DriverRegistry,
   denyHost,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
   type RawOptions,
 } from '@vmblock/block-core'
@@ -54,7 +54,7 @@ const runOf = ({ options = {}, blocks = 1, run = {} }: Variety, seed: number): C
   async make(shaker) {
     // Stamps count from the start of the file, and not of the window: a disk with an offset begins as zeroes.
     const content = options['offset'] ? new Uint8Array(SIZE) : stamped(0, SIZE, 1e6, run.sector ?? 512)
-    const file = memoryFromBytes(content)
+    const file = openMemory(content)
     const shaken = await shaker.shake(file)
     const below = blocks === 1 ? shaken : { driver: 'blkdebug', image: shaken, align: blocks }
     const openOn = (on: unknown) =>

@@ -6,7 +6,7 @@
  *
  * Only types are imported, so that a page that loads this late does not start with more files.
  */
-import type { BlockChild, BlockErrorCode, OpenContext } from '@vmblock/block-core'
+import type { BlockChild, BlockErrorCode, OpenContext } from '@vmblock/block-core/driver'
 
 const SECTOR = 512
 

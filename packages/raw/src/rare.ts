@@ -3,7 +3,7 @@
  *
  * Only types are imported, so that a page that loads this late does not start with more files.
  */
-import type { BlockErrorCode } from '@vmblock/block-core'
+import type { BlockErrorCode } from '@vmblock/block-core/driver'
 import type { RawWindow } from './window.ts'
 
 export { ProbeGuard, probedWarning } from './probe-guard.ts'

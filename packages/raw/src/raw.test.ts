@@ -1,5 +1,5 @@
 /** The raw driver on a file that records its calls. */
-import { parseOptions } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
 import { rawCreation } from './create.ts'
 import { raw } from './raw.ts'

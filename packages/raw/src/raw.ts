@@ -16,7 +16,7 @@ import {
   sharedStorage,
   tailStart,
   type WriteFlag,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { rawCreation } from './create.ts'
 import type { Fail } from './rare.ts'
 import { fileSize, type RawWindow, rawOptions, windowSize } from './window.ts'

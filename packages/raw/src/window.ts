@@ -1,5 +1,5 @@
 /** The part of its file that a raw disk shows: the options `offset` and `size`. */
-import { alignUp, type BlockChild, SECTOR, size } from '@vmblock/block-core'
+import { alignUp, type BlockChild, SECTOR, size } from '@vmblock/block-core/driver'
 
 /** Runtime options of the raw driver, in bytes of the file. */
 export const rawOptions = {

@@ -13,16 +13,14 @@ import {
   type ImageResolver,
   isBlockError,
   memory,
-  memoryFromBytes,
   type NodeOptions,
   nullCo,
   type OpenEnvironment,
+  openMemory,
   openNode,
-  requireCallback,
-  requireFlag,
-  requireText,
 } from '@vmblock/block-core'
 import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
+import { requireCallback, requireFlag, requireText } from '@vmblock/block-core/driver'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import type { BufferedDisk } from './disk/buffered-disk.ts'
@@ -173,7 +171,7 @@ function fileOf(environment: OpenEnvironment, source: ImageSource): SourceFile {
   const { readOnly = false } = source
   const content = contentOf(source)
   const bytes =
-    typeof content === 'number' ? { driver: 'memory', size: content } : memoryFromBytes(content, { readOnly })
+    typeof content === 'number' ? { driver: 'memory', size: content } : openMemory(content, { readOnly })
   return { bytes, readOnly }
 }
 

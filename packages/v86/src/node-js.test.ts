@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { formatImage, memoryFromBytes } from '@vmblock/block-core'
+import { formatImage, openMemory } from '@vmblock/block-core'
 import { nodeHost } from '@vmblock/block-core/node'
 import { FOREIGN_FILES } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
@@ -125,7 +125,7 @@ describe('v86Disk in Node', () => {
   it('opens the file that json: or file: names beside an image, and says of others what they are', async () => {
     writeFileSync(path('base.raw'), new Uint8Array(1024).fill(7))
     const over = async (name: string): Promise<string> => {
-      const file = memoryFromBytes(new Uint8Array(0))
+      const file = openMemory(new Uint8Array(0))
       await formatImage(qcow2, file, { size: 1024, backingFile: name, backingFmt: 'raw' })
       const bytes = new Uint8Array(file.size)
       await file.read(0, bytes)
@@ -263,7 +263,7 @@ describe('v86Disk in Node', () => {
   })
 
   it('an overlay in memory is gone with the disk; overlays can be put over overlays, and over open nodes', async () => {
-    const base = memoryFromBytes(new Uint8Array(65536).fill(1))
+    const base = openMemory(new Uint8Array(65536).fill(1))
     const middle = { overlay: { file: path('middle.qcow2') }, base }
     await using(middle, (disk) => disk.write(1, sector(2)))
     const top = { overlay: 'memory', base: middle } as const

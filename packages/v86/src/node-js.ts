@@ -13,13 +13,12 @@ import {
   DriverRegistry,
   type ImageResolver,
   memory,
-  memoryFromBytes,
   type NodeOptions,
   nullCo,
   type OpenEnvironment,
-  parseOptions,
-  pathName,
+  openMemory,
 } from '@vmblock/block-core'
+import { parseOptions, pathName } from '@vmblock/block-core/driver'
 import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
@@ -91,7 +90,7 @@ function fileOf(source: ImageSource): SourceFile {
     bytes:
       typeof content === 'number'
         ? { driver: 'memory', size: content }
-        : memoryFromBytes(content, { readOnly: source.readOnly ?? false }),
+        : openMemory(content, { readOnly: source.readOnly ?? false }),
     readOnly: source.readOnly ?? false,
   }
 }

@@ -8,15 +8,14 @@ import {
   type BlockNode,
   copyOnRead,
   DriverRegistry,
-  defineDriver,
   memory,
   nullCo,
   type OpenEnvironment,
   openNode,
   passThrough,
-  passThroughFilter,
   type RawOptions,
 } from '@vmblock/block-core'
+import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { formats } from '@vmblock/formats'
 import { type AllocationMeter, BYTES_ALLOWED } from './meter.ts'
 
@@ -37,7 +36,7 @@ const counter = defineDriver({
   kind: 'filter',
   async open(context) {
     const child = await context.requireChild('file')
-    const plain = passThrough(child)
+    const plain = forwardOps(child)
     const count = (): void => {
       if (++requests > allowed) throw new TooMany(`more than ${allowed} requests`)
     }
@@ -63,7 +62,7 @@ const counter = defineDriver({
 
 /** Names in images resolve to an empty disk: other tests cover what they may refer to. */
 export const environment: OpenEnvironment = {
-  registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThroughFilter, counter]),
+  registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThrough, counter]),
   host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
 }
 

@@ -1,5 +1,5 @@
 /** Rounds of fuzzing, each identified by one number. */
-import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { type BlockNode, openMemory } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { exercise, type Finding } from './exercise.ts'
 import type { AllocationMeter } from './meter.ts'
@@ -8,7 +8,7 @@ import type { Seed } from './seeds.ts'
 
 /** A disk that holds an image, followed by a hole. */
 export async function diskOf({ bytes, fileSize }: Pick<Hostile, 'bytes' | 'fileSize'>): Promise<BlockNode> {
-  const file = memoryFromBytes(bytes)
+  const file = openMemory(bytes)
   if (fileSize > bytes.length) await file.truncate(fileSize)
   return file
 }

@@ -3,7 +3,7 @@
  * (only they can make snapshots and bitmaps), otherwise by this library.
  * @module
  */
-import { type AnyDriver, formatImage, memoryFromBytes, openNode, type RawOptions } from '@vmblock/block-core'
+import { type AnyDriver, formatImage, openMemory, openNode, type RawOptions } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
@@ -50,7 +50,7 @@ const OWN_SMALL: typeof OWN = [
 ]
 
 async function makeOwn(driver: AnyDriver, options: RawOptions): Promise<Uint8Array> {
-  const file = memoryFromBytes(new Uint8Array(0))
+  const file = openMemory(new Uint8Array(0))
   await formatImage(driver, file, options)
   const node = await openNode(environment, { driver: driver.name, file, discard: 'unmap' })
   const { clusterSize = 65536 } = await node.info()

@@ -3,8 +3,9 @@
  * seed alone.
  * @module
  */
-import type { CacheMode } from '@vmblock/block-core'
+
 import { createRandom, type Random, type TestedFormat } from '@vmblock/block-core/testing'
+import type { CacheMode } from '@vmblock/cli'
 
 /** Bytes of the disk that is written to. Its parts end inside clusters of both sizes. */
 export const KILL_DISK = 4 * 2 ** 20

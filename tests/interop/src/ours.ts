@@ -4,17 +4,16 @@
  */
 import {
   type BlockNode,
-  type CacheMode,
   type CheckReport,
-  cacheMode,
   DriverRegistry,
   formatImage,
   openNode,
-  parseOptions,
   type RepairMode,
 } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import type { ImageOptions } from '@vmblock/block-core/testing'
+import { type CacheMode, cacheMode } from '@vmblock/cli'
 import { formats } from '@vmblock/formats'
 
 /** The environment that opens images: files, the formats, and whatever backing file an image names. */

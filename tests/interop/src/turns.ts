@@ -2,7 +2,8 @@
  * A turn: one side opens the image, makes a batch of requests, verifies what it reads, and closes the image.
  * @module
  */
-import { type BlockNode, type CacheMode, reopenNode } from '@vmblock/block-core'
+import { type BlockNode, reopenNode } from '@vmblock/block-core'
+import type { CacheMode } from '@vmblock/cli'
 import type { Bench } from '../../support/real-qemu.ts'
 import type { Model, Operation } from './operations.ts'
 import { openOurs } from './ours.ts'

@@ -2,7 +2,8 @@
  * One check or repair of a damaged image, by either side, in a comparable form.
  * @module
  */
-import { type BlockNode, type CheckReport, errorText, messageOf, type RepairMode } from '@vmblock/block-core'
+import { type BlockNode, type CheckReport, messageOf, type RepairMode } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core/driver'
 import type { Bench } from '../../support/real-qemu.ts'
 import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
 import { openOurs } from './ours.ts'

@@ -2,7 +2,6 @@
  * A worker with an emulator's guest in it, which has its disk to itself, and is killed in the midst of its
  * work.
  */
-import { overlaps } from '@vmblock/block-core'
 import { stamped } from '@vmblock/block-core/testing'
 import { type Plan, SECTOR, type Step, stepsOf } from './guest-plan.ts'
 import { openImage, STORES } from './store.ts'
@@ -29,7 +28,7 @@ async function live({ store, filename, plan }: GuestOrder, say: (news: GuestNews
   const running: { readonly step: Change; readonly done: Promise<void> }[] = []
   const rest = (): Promise<unknown> => Promise.all(running.splice(0).map(({ done }) => done))
   const touches = (a: Change, b: Change): boolean =>
-    overlaps(a.offset, a.offset + a.bytes, b.offset, b.offset + b.bytes)
+    a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
   let flushed = 0
   say({ made: 0, flushed })
   for (const [index, step] of steps.entries()) {

@@ -3,18 +3,20 @@ import {
   type BlockDriver,
   type BlockNode,
   DriverRegistry,
-  defineDriver,
   denyHost,
   formatImage,
-  type NodeOps,
-  type OptionTable,
-  objectOf,
   openNode,
-  passThrough,
   type RawOptions,
   writeLog,
 } from '@vmblock/block-core'
 import { indexedDb, opfs } from '@vmblock/block-core/browser'
+import {
+  defineDriver,
+  forwardOps,
+  type NodeOps,
+  type OptionTable,
+  objectOf,
+} from '@vmblock/block-core/driver'
 import { qcow2 } from '@vmblock/qcow2'
 
 /** Called for each request to a store, after it was issued. */
@@ -28,7 +30,7 @@ const tell = defineDriver({
   kind: 'filter',
   options: { onRequest: objectOf(isOnRequest, 'a function', 'is told of each request') },
   async open(context): Promise<NodeOps> {
-    const plain = passThrough(await context.requireChild('file'))
+    const plain = forwardOps(await context.requireChild('file'))
     const { onRequest = () => {} } = context.options
     const told = <T>(given: T): T => {
       onRequest()

@@ -10,9 +10,9 @@ import {
   denyHost,
   formatImage,
   memory,
-  memoryFromBytes,
   type NodeOptions,
   type OpenEnvironment,
+  openMemory,
   openNode,
 } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
@@ -51,7 +51,7 @@ export const baseContent = (): Uint8Array => {
 /** The bytes of an empty image file of that kind. */
 export async function emptyImage(kind: Kind): Promise<Uint8Array> {
   if (kind === 'raw') return new Uint8Array(DISK)
-  const file = memoryFromBytes(new Uint8Array(0))
+  const file = openMemory(new Uint8Array(0))
   await formatImage(qcow2, file, {
     size: DISK,
     lazyRefcounts: kind === 'qcow2 with lazy refcounts',
@@ -77,7 +77,7 @@ export function imageOptions(kind: Kind, file: BlockNode): NodeOptions {
     driver: formatOf(kind),
     discard: 'unmap',
     file,
-    ...(kind.includes('overlay') && { backing: memoryFromBytes(baseContent(), { readOnly: true }) }),
+    ...(kind.includes('overlay') && { backing: openMemory(baseContent(), { readOnly: true }) }),
   }
 }
 
@@ -90,7 +90,7 @@ export async function contentOf(node: BlockNode): Promise<Uint8Array> {
 
 /** The contents of the disk in a file's bytes. */
 export async function diskOf(kind: Kind, bytes: Uint8Array): Promise<Uint8Array> {
-  const node = await openNode(guestEnvironment(), imageOptions(kind, memoryFromBytes(bytes)))
+  const node = await openNode(guestEnvironment(), imageOptions(kind, openMemory(bytes)))
   try {
     return await contentOf(node)
   } finally {

@@ -2,7 +2,7 @@
  * A disk in memory whose requests wait or fail on demand.
  * @module
  */
-import { BlockError, type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { BlockError, type BlockNode, openMemory } from '@vmblock/block-core'
 import { nodeOf } from '@vmblock/block-core/testing'
 
 /** The kinds of requests. */
@@ -18,7 +18,7 @@ export class MoodyDisk {
   readonly #held = new Map<Request, (() => void)[]>()
 
   constructor(bytes: number) {
-    this.#memory = memoryFromBytes(new Uint8Array(bytes))
+    this.#memory = openMemory(new Uint8Array(bytes))
     const below = this.#memory
     this.node = nodeOf({
       size: () => bytes,

@@ -3,7 +3,7 @@
  * chance.
  * @module
  */
-import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { type BlockNode, openMemory } from '@vmblock/block-core'
 import { nodeOf, type Random } from '@vmblock/block-core/testing'
 
 const PAGE = 4096
@@ -17,7 +17,7 @@ export class VolatileDisk {
   flushes = 0
 
   constructor(bytes: Uint8Array) {
-    this.#content = memoryFromBytes(bytes)
+    this.#content = openMemory(bytes)
     this.#sizeOnMedium = bytes.length
   }
 

@@ -5,7 +5,7 @@ import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { setPermissions } from '../disk/permissions.ts'
-import { memory, memoryFromBytes } from '../drivers/memory.ts'
+import { memory, openMemory } from '../drivers/memory.ts'
 import { chainStatus, isAllocatedAbove } from '../graph/block-status.ts'
 import { commitNode } from '../jobs/commit.ts'
 import { copyNodes } from '../jobs/copy.ts'
@@ -80,7 +80,7 @@ describe('bytes', () => {
     expect([...plain(into)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
     const around = 'byteOffset' in into ? new Uint8Array(into.buffer) : plain(into)
     expect(around.reduce((sum, byte) => sum + byte, 0)).toBe(28)
-    expect(memoryFromBytes(from).size).toBe(8)
+    expect(openMemory(from).size).toBe(8)
   })
 
   it.each(Object.keys(NO_BYTES))('are not %s', async (kind) => {
@@ -91,7 +91,7 @@ describe('bytes', () => {
     await refused(() => node.writeCompressed(0, value), 'from')
     await refused(() => node.readVmState(0, value), 'into')
     await refused(() => node.writeVmState(0, value), 'from')
-    await refused(() => memoryFromBytes(value as Anything), 'bytes')
+    await refused(() => openMemory(value as Anything), 'bytes')
   })
 
   it('say how to read, where a length was given', async () => {
@@ -189,7 +189,7 @@ describe('options', () => {
     ['options', () => openNode(env, new Uint8Array(5) as Anything)],
     ['size', () => openNode(env, { driver: 'memory', size: Number.NaN })],
     ['size', () => openNode(env, { driver: 'memory', size: 5n })],
-    ['readonly', () => memoryFromBytes(new Uint8Array(1), { readonly: true } as Anything)],
+    ['readonly', () => openMemory(new Uint8Array(1), { readonly: true } as Anything)],
     ['parallel', (node) => copy(node, { parallel: 0 })],
     ['parallel', (node) => copy(node, { parallel: Number.NaN })],
     ['pieceBytes', (node) => copy(node, { pieceBytes: 0 })],

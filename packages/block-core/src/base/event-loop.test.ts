@@ -7,7 +7,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { nullCo } from '../drivers/null-co.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { LoopBudget, pause } from './event-loop.ts'
 
@@ -117,7 +117,7 @@ describe('a storm of requests', () => {
     name: 'layer',
     kind: 'filter',
     async open(context): Promise<NodeOps> {
-      return passThrough(await context.requireChild('file'))
+      return forwardOps(await context.requireChild('file'))
     },
   })
   const environment = { registry: new DriverRegistry([memory, nullCo, layer]), host: denyHost }

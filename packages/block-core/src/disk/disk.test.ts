@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { memoryFromBytes } from '../drivers/memory.ts'
+import { openMemory } from '../drivers/memory.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { neverWaitForTurns } from '../testing/steady-loop.ts'
 import { Disk } from './disk.ts'
@@ -18,7 +18,7 @@ const turns = async (count = 50): Promise<void> => {
 
 /** A handle on a disk in memory, whose requests fail as the test says. */
 async function openDisk(more: Partial<NodeOps> = {}) {
-  const memory = await memoryFromBytes(new Uint8Array(SIZE).fill(7))
+  const memory = await openMemory(new Uint8Array(SIZE).fill(7))
   let failing: BlockError | undefined
   const asked: string[] = []
   const request = (kind: string, run: () => Promise<void>): Promise<void> => {

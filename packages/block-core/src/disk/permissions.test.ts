@@ -6,7 +6,7 @@ import { denyHost } from '../contract/image-resolver.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { insertFilter, removeFilter, replaceNode } from '../open/rewire.ts'
@@ -63,9 +63,9 @@ const tables = defineDriver({
   name: 'tables',
   kind: 'format',
   children: { file: storage },
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })
-const registry = new DriverRegistry([disk, tables, passThroughFilter])
+const registry = new DriverRegistry([disk, tables, passThrough])
 let environment: OpenEnvironment
 beforeEach(() => {
   environment = { registry, host: denyHost }

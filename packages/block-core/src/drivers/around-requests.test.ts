@@ -10,8 +10,8 @@ import { nodeOf, openTestNode, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 import { integer } from '../text/options.ts'
 import { type AroundRequest, aroundRequests } from './around-requests.ts'
-import { memory, memoryFromBytes } from './memory.ts'
-import { passThrough, passThroughFilter } from './pass-through.ts'
+import { memory, openMemory } from './memory.ts'
+import { forwardOps, passThrough } from './pass-through.ts'
 
 /** Time that passes only when everything waits for it. */
 class VirtualClock {
@@ -45,7 +45,7 @@ const slow = defineDriver({
   options: { bytes: integer('bytes per tick', 1) },
   async open(context) {
     const turn = new Mutex()
-    return aroundRequests(passThrough(await context.requireChild('file')), async ({ bytes }, run) => {
+    return aroundRequests(forwardOps(await context.requireChild('file')), async ({ bytes }, run) => {
       await turn.run(() => clock.sleep(bytes / context.options.bytes))
       return run()
     })
@@ -57,7 +57,7 @@ const over = (file: BlockNode, around: AroundRequest) => {
   const driver = defineDriver({
     name: 'around',
     kind: 'filter',
-    open: async (context) => aroundRequests(passThrough(await context.requireChild('file')), around),
+    open: async (context) => aroundRequests(forwardOps(await context.requireChild('file')), around),
   })
   return openTestNode(driver, { children: { file } })
 }
@@ -186,7 +186,7 @@ describe('a filter around requests', () => {
 describe('a filter whose child is exchanged', () => {
   const filtered = async (file: BlockNode) => {
     const around = await over(file, (_, run) => run())
-    const top = await openTestNode(passThroughFilter, { children: { file: around } })
+    const top = await openTestNode(passThrough, { children: { file: around } })
     return { around, top }
   }
   const LEAST: NodeOps = { size: () => 4096, read: async () => {} }
@@ -204,7 +204,7 @@ describe('a filter whose child is exchanged', () => {
       expect([node.size, node.growable]).toEqual([4096, false])
       await expect(node.write(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'EPERM' })
     }
-    linkedNode(around).file!.replace(linkedNode(memoryFromBytes(new Uint8Array(10))))
+    linkedNode(around).file!.replace(linkedNode(openMemory(new Uint8Array(10))))
     for (const node of [around, top]) {
       expect([node.growable, node.limits.requestAlignment]).toEqual([true, 1])
       await node.write(node.size, Uint8Array.of(7))
@@ -213,7 +213,7 @@ describe('a filter whose child is exchanged', () => {
   })
 
   it('sends its requests to the new child, and through the filter as before', async () => {
-    const files = [1, 2].map((byte) => memoryFromBytes(new Uint8Array(4).fill(byte)))
+    const files = [1, 2].map((byte) => openMemory(new Uint8Array(4).fill(byte)))
     let requests = 0
     const node = await over(files[0]!, (_, run) => {
       requests++

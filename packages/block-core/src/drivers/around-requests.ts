@@ -20,7 +20,7 @@ export type FilteredRequest = { readonly offset: number; readonly bytes: number 
 export type AroundRequest = <T>(request: FilteredRequest, run: () => Promise<T>) => Promise<T>
 
 /**
- * Lets `around` run every request of `ops`, which come from {@link passThrough}: all that read, change, describe or
+ * Lets `around` run every request of `ops`, which come from {@link forwardOps}: all that read, change, describe or
  * flush the disk, but not the VM state, nor operations on the whole node. What is absent stays absent.
  */
 export function aroundRequests(ops: NodeOps, around: AroundRequest): NodeOps {

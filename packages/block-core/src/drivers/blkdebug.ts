@@ -9,7 +9,7 @@ import { type OptionValues, type RawOptions, size, text } from '../text/options.
 import { aroundRequests, type FilteredRequest } from './around-requests.ts'
 import { joinRules, NO_RULES, parseBlkdebugConfig, ruleOptions } from './blkdebug-config.ts'
 import { BlkdebugEngine, type IoType } from './blkdebug-rules.ts'
-import { passThrough, statusBelow } from './pass-through.ts'
+import { forwardOps, statusBelow } from './pass-through.ts'
 
 const INT_MAX = 2 ** 31 - 1
 
@@ -122,7 +122,7 @@ export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): 
       }
       const writeZeroes: NodeOps['writeZeroes'] = (...args) => child.writeZeroes(...args)
       const discard: NodeOps['discard'] = (...args) => child.discard(...args)
-      const below = passThrough(child, {
+      const below = forwardOps(child, {
         get limits() {
           return limitsOf(options, child.limits)
         },

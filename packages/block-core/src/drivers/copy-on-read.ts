@@ -7,7 +7,7 @@ import { defineDriver } from '../contract/driver.ts'
 import type { BlockChild } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { aroundRequests } from './around-requests.ts'
-import { passThrough } from './pass-through.ts'
+import { forwardOps } from './pass-through.ts'
 
 /** Most bytes copied at once: QEMU's MAX_BOUNCE_BUFFER (block/io.c). */
 const LONGEST_COPY = 128 * 2 ** 20
@@ -53,7 +53,7 @@ export const copyOnRead = defineDriver({
     if (child.readOnly) throw new BlockError('EPERM', 'Block node is read-only', { node: context.nodeName })
     const { clusterSize = 1 } = await child.node.info()
     const ranges = new RangeTracker()
-    const below = passThrough(child, { read: copyingReads(child, clusterSize) })
+    const below = forwardOps(child, { read: copyingReads(child, clusterSize) })
     return aroundRequests(below, ({ kind, offset, bytes }, run) => {
       if (kind === 'flush' || kind === 'truncate' || kind === 'blockStatus') return run()
       // A copy must not overwrite data written between the copy's read and its write.

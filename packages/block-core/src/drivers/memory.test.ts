@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { driverContract } from '../testing/driver-contract.ts'
 import { openTestNode, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
-import { MEMORY_PAGE, memory, memoryFromBytes } from './memory.ts'
+import { MEMORY_PAGE, memory, openMemory } from './memory.ts'
 
 driverContract('memory', ({ size, ...config }) => openTestNode(memory, { options: { size }, config }), {
   discard: 'zeroes',
@@ -41,7 +41,7 @@ describe('a memory disk', () => {
   })
 
   it.each(['write', 'writeZeroes', 'discard'] as const)('gives whole pages back on %s', async (way) => {
-    const node = memoryFromBytes(createRandom(2).bytes(4 * MEMORY_PAGE))
+    const node = openMemory(createRandom(2).bytes(4 * MEMORY_PAGE))
     const [offset, bytes] = [MEMORY_PAGE - 100, 2 * MEMORY_PAGE + 200]
     if (way === 'write') await node.write(offset, new Uint8Array(bytes))
     else await node[way](offset, bytes)
@@ -64,7 +64,7 @@ describe('a memory disk', () => {
   })
 
   it('does not show what a shorter size cut off', async () => {
-    const node = memoryFromBytes(createRandom(3).bytes(100))
+    const node = openMemory(createRandom(3).bytes(100))
     await node.truncate(10)
     expect(await toBytes(node)).toEqual(createRandom(3).bytes(100).subarray(0, 10))
     await node.truncate(100)
@@ -81,7 +81,7 @@ describe('a memory disk', () => {
 
   it('made from bytes copies them', async () => {
     const bytes = createRandom(4).bytes(1000)
-    const node = memoryFromBytes(bytes, { name: 'seed', readOnly: true })
+    const node = openMemory(bytes, { name: 'seed', readOnly: true })
     bytes.fill(0)
     expect(await toBytes(node)).toEqual(createRandom(4).bytes(1000))
     await expect(node.write(0, bytes)).rejects.toMatchObject({ code: 'EPERM', node: 'seed' })

@@ -162,15 +162,15 @@ export const memory = defineDriver({
   open: ({ options }) => Promise.resolve(operationsOf(new MemoryDisk(options.size))),
 })
 
-/** How {@link memoryFromBytes} makes its node. */
-export interface MemoryFromBytesOptions {
+/** How {@link openMemory} makes its node. */
+export interface OpenMemoryOptions {
   /** Default: `memory`. */
   readonly name?: string
   readonly readOnly?: boolean
 }
 
 /** An open memory node that holds a copy of `bytes`. Pages of zeroes are not stored. @throws BlockError EINVAL */
-export function memoryFromBytes(bytes: Bytes, options: MemoryFromBytesOptions = {}): BlockNode {
+export function openMemory(bytes: Bytes, options: OpenMemoryOptions = {}): BlockNode {
   const content = bytesOf(bytes, 'bytes')
   requireOptions(options, 'options', { name: requireText, readOnly: requireFlag })
   const disk = new MemoryDisk(0)

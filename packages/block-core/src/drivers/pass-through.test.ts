@@ -2,10 +2,10 @@ import { describe, expect, it, vi } from 'vitest'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { WriteFlags } from '../contract/requests.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
-import { memory, memoryFromBytes } from './memory.ts'
-import { passThroughFilter } from './pass-through.ts'
+import { memory, openMemory } from './memory.ts'
+import { passThrough } from './pass-through.ts'
 
-const filterOver = (ops: NodeOps) => openTestNode(passThroughFilter, { children: { file: nodeOf(ops) } })
+const filterOver = (ops: NodeOps) => openTestNode(passThrough, { children: { file: nodeOf(ops) } })
 
 const DISK = { size: () => 65536, read: async () => {}, write: async () => {} } satisfies NodeOps
 
@@ -22,8 +22,8 @@ describe('a pass-through filter', () => {
     ] as const)
       expect(least.can(ability), ability).toBe(false)
     expect(least.growable).toBe(false)
-    const over = await openTestNode(passThroughFilter, {
-      children: { file: memoryFromBytes(new Uint8Array(1)) },
+    const over = await openTestNode(passThrough, {
+      children: { file: openMemory(new Uint8Array(1)) },
     })
     for (const ability of ['write', 'writeZeroes', 'discard', 'truncate', 'blockStatus'] as const)
       expect(over.can(ability), ability).toBe(true)
@@ -69,7 +69,7 @@ describe('a pass-through filter', () => {
   it('shows the block status of its child', async () => {
     const file = await openTestNode(memory, { options: { size: 2 ** 20 } })
     await file.write(65536, Uint8Array.of(1))
-    const node = await openTestNode(passThroughFilter, { children: { file } })
+    const node = await openTestNode(passThrough, { children: { file } })
     for (const at of [0, 5, 65536, 70_000, 131_072])
       expect(await node.blockStatus(at, 2 ** 20)).toMatchObject(await file.blockStatus(at, 2 ** 20))
   })
@@ -84,12 +84,12 @@ describe('a pass-through filter', () => {
   })
 
   it('needs a child', async () => {
-    await expect(openTestNode(passThroughFilter)).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(openTestNode(passThrough)).rejects.toMatchObject({ code: 'EINVAL' })
   })
 
   it('reaches its child no more once it crashed, while the child lives on', async () => {
-    const file = memoryFromBytes(Uint8Array.of(1))
-    const node = await openTestNode(passThroughFilter, { children: { file } })
+    const file = openMemory(Uint8Array.of(1))
+    const node = await openTestNode(passThrough, { children: { file } })
     await node.crash()
     await expect(node.ops.write!(0, Uint8Array.of(2), {})).rejects.toMatchObject({ code: 'ECANCELED' })
     const left = new Uint8Array(1)

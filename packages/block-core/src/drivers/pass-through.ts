@@ -15,7 +15,7 @@ const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'])
 const ZERO_FLAGS_FUA: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback', 'fua'])
 
 /**
- * Forwards every request to `child`, but for `changes`: `passThrough(child, { read: ... })`.
+ * Forwards every request to `child`, but for `changes`: `forwardOps(child, { read: ... })`.
  *
  * A method is present while the child's driver has it; that may change, because another node can take the child's
  * place. So the result is not to be spread, which would keep what is present now. FUA is passed on if the child's
@@ -23,7 +23,7 @@ const ZERO_FLAGS_FUA: ReadonlySet<WriteFlag> = new Set(['mayUnmap', 'noFallback'
  * that the disk sees. Operations on an image's structure (check, amend, makeEmpty, changeBackingFile) are left out:
  * they belong to the node that has the structure, as in QEMU.
  */
-export function passThrough(child: BlockChild, changes: OpsChanges = {}): NodeOps {
+export function forwardOps(child: BlockChild, changes: OpsChanges = {}): NodeOps {
   const forward: NodeOps = {
     size: () => child.size,
     read: (offset, into) => child.read(offset, into),
@@ -108,8 +108,8 @@ export const statusBelow = (child: BlockChild, offset: number, bytes: number): B
 })
 
 /** A filter that changes nothing: for tests, and as a point in the graph to insert another filter. */
-export const passThroughFilter = defineDriver({
+export const passThrough = defineDriver({
   name: 'pass-through',
   kind: 'filter',
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })

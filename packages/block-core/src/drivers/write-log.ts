@@ -13,7 +13,7 @@ import { requireNode } from '../graph/node-arguments.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { bool, type OptionType, text } from '../text/options.ts'
 import { aroundRequests, type FilteredRequest } from './around-requests.ts'
-import { passThrough } from './pass-through.ts'
+import { forwardOps } from './pass-through.ts'
 
 /** One recorded request. Offsets and lengths in bytes. */
 export type LoggedRequest =
@@ -184,7 +184,7 @@ export const writeLog = defineDriver({
     const log = context.options.log ?? new WriteLog({ recordData })
     const keeps = log.recordData && recordData
     // Their effect on the disk depends on the format below, so they could not be recorded.
-    const below = passThrough(child, { writeCompressed: undefined, writeVmState: undefined })
+    const below = forwardOps(child, { writeCompressed: undefined, writeVmState: undefined })
     const ops = aroundRequests(below, (request, run) => {
       const logged = loggedRequest(request, keeps)
       return logged ? log.record(logged, run, disk) : run()

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { memoryFromBytes } from '../drivers/memory.ts'
+import { openMemory } from '../drivers/memory.ts'
 import { edgeTo, nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 import { TableCache, type TableCacheOptions } from './table-cache.ts'
@@ -13,7 +13,7 @@ const SLICES = 24
 /** A disk that records its requests, answers late, and fails when told to. */
 async function disk(seed = 1) {
   const bytes = createRandom(seed).bytes(SLICE * SLICES)
-  const memory = memoryFromBytes(bytes.slice())
+  const memory = openMemory(bytes.slice())
   const log: string[] = []
   const control = { failWrites: 0, failReads: 0, failFlushes: 0 }
   /** Reads, as `offset+bytes`. */

@@ -2,7 +2,7 @@
 import { BlockError } from '../base/errors.ts'
 import { type ChildKind, type ChildKinds, filtered, storage } from '../contract/child-kinds.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
-import { isTree } from '../text/key-value.ts'
+import { isTree } from '../text/option-tree.ts'
 
 const DEFAULT: Readonly<Record<DriverFacts['kind'], ChildKinds>> = {
   protocol: {},

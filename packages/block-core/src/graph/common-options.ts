@@ -4,7 +4,7 @@ import { shown } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
-import { flattenOptions, isTree } from '../text/key-value.ts'
+import { flattenOptions, isTree } from '../text/option-tree.ts'
 import { bool, camelKey, type OptionTable, type RawOptions } from '../text/options.ts'
 
 /** QEMU's `BlockdevOptionsBase`, and two of our own; options that were not given are undefined. */

@@ -7,8 +7,8 @@ import { denyHost } from '../contract/image-resolver.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { setPermissions } from '../disk/permissions.ts'
-import { memory, memoryFromBytes } from '../drivers/memory.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { memory, openMemory } from '../drivers/memory.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { file } from '../node-js/file.ts'
 import { ScratchFiles } from '../node-js/scratch-files.ts'
 import { openNode } from '../open/open.ts'
@@ -27,16 +27,16 @@ const tables = defineDriver({
   async open(context) {
     const child = await context.requireChild('file')
     await context.child('backing')
-    return passThrough(child)
+    return forwardOps(child)
   },
 })
 const plain = defineDriver({
   name: 'plain',
   kind: 'format',
   children: { file: sharedStorage() },
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })
-const registry = new DriverRegistry([file, memory, tables, plain, passThroughFilter])
+const registry = new DriverRegistry([file, memory, tables, plain, passThrough])
 /** Opens each node in a new environment: the protection of a file does not depend on the environment. */
 const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
 
@@ -188,7 +188,7 @@ describe('one file, by several nodes', () => {
 
 describe('one node under several parents', () => {
   it('has one format that writes, in QEMU’s words', async () => {
-    const disk = memoryFromBytes(new Uint8Array(4096), { name: 'disk' })
+    const disk = openMemory(new Uint8Array(4096), { name: 'disk' })
     const first = await open({ driver: 'tables', 'node-name': 'first', file: disk })
     await expect(open({ driver: 'tables', 'node-name': 'second', file: disk })).rejects.toMatchObject({
       code: 'EBUSY',
@@ -204,7 +204,7 @@ describe('one node under several parents', () => {
   })
 
   it('is shared by nodes that keep nothing of it', async () => {
-    const disk = memoryFromBytes(new Uint8Array(4096), { name: 'disk' })
+    const disk = openMemory(new Uint8Array(4096), { name: 'disk' })
     const nodes = [
       await open({ driver: 'plain', file: disk }),
       await open({ driver: 'plain', file: disk }),
@@ -215,8 +215,8 @@ describe('one node under several parents', () => {
   })
 
   it('is protected from a child that a reopen puts in another’s place', async () => {
-    const disk = memoryFromBytes(new Uint8Array(4096), { name: 'disk' })
-    const spare = memoryFromBytes(new Uint8Array(4096), { name: 'spare' })
+    const disk = openMemory(new Uint8Array(4096), { name: 'disk' })
+    const spare = openMemory(new Uint8Array(4096), { name: 'spare' })
     const first = await open({ driver: 'tables', file: disk })
     const second = await open({ driver: 'tables', file: spare })
     await expect(reopenNode(second, { options: { file: disk } })).rejects.toMatchObject({ code: 'EBUSY' })

@@ -8,7 +8,7 @@ import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import type { Disk } from '../disk/disk.ts'
 import { setPermissions } from '../disk/permissions.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { openNode, openRoot } from '../open/open.ts'
 import type { RawOptions } from '../text/options.ts'
 import { linkedNode } from './known-nodes.ts'
@@ -51,9 +51,9 @@ const disk = defineDriver({
 const format = defineDriver({
   name: 'format',
   kind: 'format',
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })
-const registry = new DriverRegistry([disk, format, passThroughFilter])
+const registry = new DriverRegistry([disk, format, passThrough])
 const environment = { registry, host: denyHost }
 const open = (options: RawOptions): Promise<Disk> => openNode(environment, options)
 const named = (name: string): Promise<Disk> => open({ driver: 'disk', 'node-name': name })

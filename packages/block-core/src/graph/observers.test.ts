@@ -4,7 +4,7 @@ import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { Disk } from '../disk/disk.ts'
-import { memoryFromBytes } from '../drivers/memory.ts'
+import { openMemory } from '../drivers/memory.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom, type Random } from '../testing/random.ts'
 import { neverWaitForTurns } from '../testing/steady-loop.ts'
@@ -168,7 +168,7 @@ describe.each(DISKS)('observers of a disk %s', (_, more, openOn, failures) => {
       node.observe({ after: mark })
     })
     // Copied while changes run: what changes during the copy is dirty again afterwards.
-    const copy = memoryFromBytes(new Uint8Array(SIZE))
+    const copy = openMemory(new Uint8Array(SIZE))
     const follow = async (at: number): Promise<void> => {
       dirty.delete(at)
       const piece = new Uint8Array(Math.min(512, SIZE - at))
@@ -372,7 +372,7 @@ describe('an observation', () => {
   const write = (node: BlockNode): Promise<void> => node.write(0, Uint8Array.of(1))
 
   it('ends for itself, at once, also while changes run', async () => {
-    const node = memoryFromBytes(new Uint8Array(10))
+    const node = openMemory(new Uint8Array(10))
     const after = vi.fn()
     const before = vi.fn()
     const observer = { before, after }
@@ -388,7 +388,7 @@ describe('an observation', () => {
   })
 
   it('tells all, also if one throws, and the request fails', async () => {
-    const node = memoryFromBytes(new Uint8Array(10))
+    const node = openMemory(new Uint8Array(10))
     const after = vi.fn()
     node.observe({
       after() {
@@ -403,7 +403,7 @@ describe('an observation', () => {
   it.each([undefined, null, {}, () => {}, { before: 1 }, { after: () => {}, before: 'x' }])(
     'is refused for %o, which is no observer',
     (value) => {
-      const node = memoryFromBytes(new Uint8Array(10))
+      const node = openMemory(new Uint8Array(10))
       expect(() => node.observe(value as never)).toThrow("Parameter 'observer' expects")
     },
   )

@@ -8,7 +8,7 @@ import type { Permissions } from '../contract/permissions.ts'
 import { PERMISSION } from '../contract/permissions.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { copyOnRead } from '../drivers/copy-on-read.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { commitNode } from '../jobs/commit.ts'
 import { Job } from '../jobs/job.ts'
 import { openNode } from '../open/open.ts'
@@ -66,7 +66,7 @@ const tables = defineDriver({
     await context.child('data-file')
     const backing = await context.child('backing')
     return {
-      ...passThrough(child),
+      ...forwardOps(child),
       ...(backing && {
         blockStatus: async (_offset: number, bytes: number) => ({
           bytes,
@@ -83,7 +83,7 @@ const plain = defineDriver({
   kind: 'format',
   children: { file: sharedStorage((options) => 'offset' in options) },
   options: { offset: text('') },
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })
 const logging = defineDriver({
   name: 'logging',
@@ -91,11 +91,11 @@ const logging = defineDriver({
   children: { file: filtered, log: metadata },
   async open(context) {
     await context.requireChild('log')
-    return passThrough(await context.requireChild('file'))
+    return forwardOps(await context.requireChild('file'))
   },
 })
 
-const registry = new DriverRegistry([storing, tables, plain, passThroughFilter, copyOnRead, logging])
+const registry = new DriverRegistry([storing, tables, plain, passThrough, copyOnRead, logging])
 const environment = { registry, host: denyHost }
 const open = (options: RawOptions) => openNode(environment, options)
 const at = (name: string, more: RawOptions = {}): RawOptions => ({ driver: 'storing', name, ...more })

@@ -7,7 +7,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { integer, type RawOptions } from '../text/options.ts'
 import { commitNode } from './commit.ts'
@@ -65,7 +65,7 @@ const overlay = defineDriver({
 })
 
 const environment = (): OpenEnvironment => ({
-  registry: new DriverRegistry([memory, overlay, passThrough] as never),
+  registry: new DriverRegistry([memory, overlay, forwardOps] as never),
   host: denyHost,
 })
 

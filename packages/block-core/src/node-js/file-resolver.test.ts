@@ -6,7 +6,7 @@ import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { ImageResolver } from '../contract/image-resolver.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { openNode } from '../open/open.ts'
 import { file } from './file.ts'
 import { nodeHost } from './file-resolver.ts'
@@ -248,7 +248,7 @@ describe('nodeHost confined to a directory', () => {
         await child.read(0, bytes)
         const filename = new TextDecoder().decode(bytes)
         if (filename !== 'secret') await context.child('backing', { filename, driver: 'named' })
-        return passThrough(child)
+        return forwardOps(child)
       },
     })
     writeFileSync(join(home, 'top'), 'deep/middle')

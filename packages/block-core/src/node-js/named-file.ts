@@ -1,7 +1,7 @@
 /** Finds the host file that a name in an image's header stands for, when only files may be opened. Pure. */
 import { isBlockError, messageOf } from '../base/errors.ts'
 import { parseJson } from '../text/json.ts'
-import { isTree, nestOptions } from '../text/key-value.ts'
+import { isTree, nestOptions } from '../text/option-tree.ts'
 import { protocolOf } from '../text/paths.ts'
 
 /** The file that a name stands for. */

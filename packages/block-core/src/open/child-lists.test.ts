@@ -6,7 +6,7 @@ import { denyHost, type ImageResolver } from '../contract/image-resolver.ts'
 import type { BlockChild, BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { memory, memoryFromBytes } from '../drivers/memory.ts'
+import { memory, openMemory } from '../drivers/memory.ts'
 import { findNode } from '../graph/environment.ts'
 import type { RawOptions } from '../text/options.ts'
 import { text } from '../text/options.ts'
@@ -117,7 +117,7 @@ describe('a list of children', () => {
     expect((await open({ extents: [] })).size).toBe(0)
     const env = environment()
     const named = await openNode(env, part(512, 'named'))
-    const disk = memoryFromBytes(new Uint8Array(1024))
+    const disk = openMemory(new Uint8Array(1024))
     const node = await open({ extents: ['named', disk] }, env)
     expect(node.size).toBe(1536)
     expect([named.hasParents, disk.hasParents]).toEqual([true, true])
@@ -172,7 +172,7 @@ describe('a list of children', () => {
   })
 
   it('has permissions for each member: two disks do not resize one', async () => {
-    const disk = memoryFromBytes(new Uint8Array(1024), { name: 'disk' })
+    const disk = openMemory(new Uint8Array(1024), { name: 'disk' })
     const first = await open({ 'node-name': 'first', extents: [part(512), disk] })
     await expect(open({ 'node-name': 'second', extents: [disk] })).rejects.toMatchObject({
       code: 'EBUSY',
@@ -197,7 +197,7 @@ describe('a list of children', () => {
       options: { extents: [{ 'detect-zeroes': 'on' }, {}, { 'detect-zeroes': 'on' }] },
     })
     expect(members.map(({ config }) => config.detectZeroes)).toEqual(['on', 'on', 'on'])
-    const other = memoryFromBytes(new Uint8Array(512))
+    const other = openMemory(new Uint8Array(512))
     await reopenNode(node, { options: { 'extents.2': other } })
     expect([node.size, members[2]!.isOpen]).toEqual([3584, false])
     for (const options of [{ 'extents.7': other }, { extents: { 9: {}, first: 1 } }])

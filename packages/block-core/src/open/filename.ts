@@ -3,7 +3,7 @@
 import { BlockError } from '../base/errors.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
-import { isTree, nestOptions } from '../text/key-value.ts'
+import { isTree, nestOptions } from '../text/option-tree.ts'
 import type { RawOptions } from '../text/options.ts'
 import { pathName, protocolOf } from '../text/paths.ts'
 

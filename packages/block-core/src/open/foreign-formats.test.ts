@@ -6,7 +6,7 @@ import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { memory, memoryFromBytes } from '../drivers/memory.ts'
+import { memory, openMemory } from '../drivers/memory.ts'
 import { FOREIGN_FILES, latin1 } from '../testing/foreign-files.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
@@ -30,7 +30,7 @@ const environmentOf = (...more: ReturnType<typeof plain>[]) => ({
 })
 
 const openBytes = (bytes: Uint8Array, ...more: ReturnType<typeof plain>[]): Promise<BlockNode> =>
-  openNode(environmentOf(...more), { file: memoryFromBytes(bytes) })
+  openNode(environmentOf(...more), { file: openMemory(bytes) })
 
 const at = (size: number, ...parts: readonly (readonly [number, string])[]): Uint8Array => {
   const bytes = new Uint8Array(size)
@@ -57,7 +57,7 @@ describe('a file of another format', () => {
   )
 
   it.each(FOREIGN_FILES)('is a disk where that is said: %s, %s', async (_, __, bytes) => {
-    const node = await openNode(environmentOf(), { driver: 'raw', file: memoryFromBytes(bytes) })
+    const node = await openNode(environmentOf(), { driver: 'raw', file: openMemory(bytes) })
     expect(node.size).toBe(bytes.length)
   })
 
@@ -87,8 +87,8 @@ describe('a file of another format', () => {
     })
     const open = openNode(environmentOf(overlay as never), {
       driver: 'overlay',
-      file: memoryFromBytes(new Uint8Array(512)),
-      backing: { file: memoryFromBytes(at(1024, [0, 'vhdxfile'])) },
+      file: openMemory(new Uint8Array(512)),
+      backing: { file: openMemory(at(1024, [0, 'vhdxfile'])) },
     })
     await expect(open).rejects.toThrow(/^Could not open backing file: .*VHDX/)
   })

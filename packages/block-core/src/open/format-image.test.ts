@@ -6,8 +6,8 @@ import { defineDriver } from '../contract/driver.ts'
 import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
-import { memory, memoryFromBytes } from '../drivers/memory.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { memory, openMemory } from '../drivers/memory.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { fileDriver } from '../node-js/file.ts'
 import { systemCalls } from '../node-js/koffi.ts'
 import { ScratchFiles } from '../node-js/scratch-files.ts'
@@ -28,7 +28,7 @@ const tables = defineDriver({
   async open(context) {
     const child = await context.requireChild('file')
     await context.child('backing')
-    return passThrough(child)
+    return forwardOps(child)
   },
   creation: async () => ({
     options: { size: size('Size') },
@@ -42,7 +42,7 @@ const plain = defineDriver({
   name: 'plain',
   kind: 'format',
   children: { file: sharedStorage() },
-  open: async (context) => passThrough(await context.requireChild('file')),
+  open: async (context) => forwardOps(await context.requireChild('file')),
 })
 
 const EBUSY = { code: 'EBUSY' }
@@ -55,7 +55,7 @@ const HOSTS = [
 ] as const
 
 describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
-  const registry = new DriverRegistry([fileDriver({ hostCalls }), memory, tables, plain, passThroughFilter])
+  const registry = new DriverRegistry([fileDriver({ hostCalls }), memory, tables, plain, passThrough])
   const open = (options: RawOptions) => openNode({ registry, host: denyHost }, options)
   const format = (node: BlockNode, overwrite = false) =>
     formatImage(tables, node, { size: 512 }, undefined, { overwrite })
@@ -68,7 +68,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
       { driver: 'tables', file },
       { driver: 'tables', file, 'read-only': true },
       { driver: 'plain', file, 'read-only': true },
-      { driver: 'tables', file: memoryFromBytes(new Uint8Array(512)), backing: { driver: 'plain', file } },
+      { driver: 'tables', file: openMemory(new Uint8Array(512)), backing: { driver: 'plain', file } },
       { driver: 'pass-through', file },
     ]
     for (const options of users) {

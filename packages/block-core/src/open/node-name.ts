@@ -6,7 +6,7 @@ import { childrenOf, hasBackingFiles, kindOf, namesOf } from '../graph/child-opt
 import { isProtocolLike } from '../graph/common-options.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { jsonText } from '../text/json-text.ts'
-import { flattenOptions, isTree } from '../text/key-value.ts'
+import { flattenOptions, isTree } from '../text/option-tree.ts'
 import type { RawOptions } from '../text/options.ts'
 import { pathName } from '../text/paths.ts'
 

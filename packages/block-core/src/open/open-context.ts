@@ -13,7 +13,7 @@ import { findNode } from '../graph/environment.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
 import { updatePermissions } from '../graph/permissions.ts'
-import { flattenOptions, isTree } from '../text/key-value.ts'
+import { flattenOptions, isTree } from '../text/option-tree.ts'
 import type { RawOptions } from '../text/options.ts'
 import { bottomFilename } from './node-name.ts'
 

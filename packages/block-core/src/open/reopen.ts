@@ -29,7 +29,7 @@ import {
   reserveMoves,
   updatePermissions,
 } from '../graph/permissions.ts'
-import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/key-value.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/option-tree.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** What to change; everything else stays as it is. */

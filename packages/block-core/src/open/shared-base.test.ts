@@ -8,7 +8,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { looks } from '../graph/uses.ts'
 import { openNode } from './open.ts'
 
@@ -20,7 +20,7 @@ const format = defineDriver({
   async open(context): Promise<NodeOps> {
     const file = await context.requireChild('file')
     await context.child('backing')
-    return { ...passThrough(file), size: () => file.size }
+    return { ...forwardOps(file), size: () => file.size }
   },
 })
 

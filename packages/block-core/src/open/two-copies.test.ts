@@ -3,15 +3,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-type Core = typeof import('../index.ts')
-type Parts = Core & Pick<typeof import('../node-js/index.ts'), 'file'>
+type Parts = typeof import('../index.ts') &
+  typeof import('../driver.ts') &
+  Pick<typeof import('../node-js/index.ts'), 'file' | 'fromHostError'>
 
 /** Loads the library a second time, like another build, or another copy in `node_modules`. */
 async function loadCopy(): Promise<Parts> {
   vi.resetModules()
-  const core = await import('../index.ts')
-  const { file } = await import('../node-js/index.ts')
-  return { ...core, file }
+  const root = await import('../index.ts')
+  const driver = await import('../driver.ts')
+  const { file, fromHostError } = await import('../node-js/index.ts')
+  return { ...root, ...driver, file, fromHostError }
 }
 
 let folder: string

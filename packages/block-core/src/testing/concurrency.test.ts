@@ -4,7 +4,7 @@ import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import { memory } from '../drivers/memory.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { type ConcurrencyRun, runConcurrently } from './concurrency.ts'
 import { openTestNode } from './nodes.ts'
 import { createRandom } from './random.ts'
@@ -34,7 +34,7 @@ const runOn = (
       name: 'subject',
       kind: 'format',
       async open(context): Promise<NodeOps> {
-        const plain = passThrough(await context.requireChild('file'))
+        const plain = forwardOps(await context.requireChild('file'))
         return { ...plain, ...change(plain, below) }
       },
     })

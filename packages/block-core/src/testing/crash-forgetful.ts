@@ -2,7 +2,7 @@
 import type { DebugEvent } from '../contract/debug-events.ts'
 import { type AnyDriver, defineDriver } from '../contract/driver.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 
 /** A write or zero write; in bytes. */
 export interface Change {
@@ -27,7 +27,7 @@ export const forgetfulDisk = ({ flush = () => false, length = false }: Forgets):
       const child = await context.requireChild('file')
       let changes: Change[] = []
       let step: DebugEvent = 'none'
-      return passThrough(child, {
+      return forwardOps(child, {
         write(offset, from, flags) {
           changes.push({ offset, bytes: from.length })
           return child.write(offset, from, flags)

@@ -4,7 +4,7 @@
  */
 import { afterEach, describe } from 'vitest'
 import type { BlockNode } from '../contract/node.ts'
-import { passThroughFilter } from '../drivers/pass-through.ts'
+import { passThrough } from '../drivers/pass-through.ts'
 import { dataCases } from './contract-data.ts'
 import { crashed, createBench, type DriverCapabilities, type MakeNode } from './contract-kit.ts'
 import { nodeCases } from './contract-node.ts'
@@ -21,7 +21,7 @@ export function driverContract(
   const below = new WeakMap<BlockNode, BlockNode>()
   const filtered = async (node: BlockNode): Promise<BlockNode> => {
     const { config } = node
-    const filter = await openTestNode(passThroughFilter, { config, children: { file: node } })
+    const filter = await openTestNode(passThrough, { config, children: { file: node } })
     below.set(filter, node)
     return filter
   }

@@ -2,7 +2,7 @@
 
 import { BlockError } from '../base/errors.ts'
 import { type AnyDriver, defineDriver } from '../contract/driver.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 
 /** Makes a filter that limits its file to `most(size at opening)` bytes. */
 export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>
@@ -15,7 +15,7 @@ export const fullDisk = (most: (atOpen: number) => number): AnyDriver =>
       const require = (end: number): void => {
         if (end > most(atOpen)) throw new BlockError('ENOSPC', 'No space left on device')
       }
-      return passThrough(child, {
+      return forwardOps(child, {
         async write(offset, from, flags) {
           require(offset + from.length)
           await child.write(offset, from, flags)

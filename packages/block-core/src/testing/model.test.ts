@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { memory } from '../drivers/memory.ts'
-import { passThrough, passThroughFilter } from '../drivers/pass-through.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { randomOperations, runModel } from './model.ts'
 import { openTestNode } from './nodes.ts'
 import { createRandom } from './random.ts'
@@ -8,10 +8,10 @@ import { createRandom } from './random.ts'
 describe('a model run', () => {
   it('finds a disk that loses the last byte of a block, and shows the shortest way to it', async () => {
     const broken = {
-      ...passThroughFilter,
-      async open(context: Parameters<typeof passThroughFilter.open>[0]) {
+      ...passThrough,
+      async open(context: Parameters<typeof passThrough.open>[0]) {
         const child = await context.requireChild('file')
-        const below = passThrough(child)
+        const below = forwardOps(child)
         return {
           ...below,
           write: (offset: number, from: Uint8Array) =>

@@ -9,7 +9,7 @@ import { BlockError } from '../base/errors.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 import { openTestNode } from './nodes.ts'
 import type { Random } from './random.ts'
 
@@ -102,7 +102,7 @@ export class Shaker {
       name: 'shaken',
       kind: 'filter',
       async open(context): Promise<NodeOps> {
-        const plain = passThrough(await context.requireChild('file'))
+        const plain = forwardOps(await context.requireChild('file'))
         return {
           ...plain,
           read: (offset, into) =>

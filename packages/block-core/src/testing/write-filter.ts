@@ -3,7 +3,7 @@
 import { type AnyDriver, defineDriver } from '../contract/driver.ts'
 import type { BlockChild } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { passThrough } from '../drivers/pass-through.ts'
+import { forwardOps } from '../drivers/pass-through.ts'
 
 /** Takes the place of {@link NodeOps.write}; `child` is the file below. */
 export type TestWrite = (
@@ -18,6 +18,6 @@ export const writeFilter = (name: string, write: TestWrite): AnyDriver =>
     kind: 'filter',
     async open(context) {
       const child = await context.requireChild('file')
-      return passThrough(child, { write: (...args) => write(child, ...args) })
+      return forwardOps(child, { write: (...args) => write(child, ...args) })
     },
   })

@@ -1,5 +1,5 @@
 /** One pass over a command line by a table of options, from left to right; the first mistake ends it. */
-import { expects } from '@vmblock/block-core'
+import { expects } from '@vmblock/block-core/driver'
 import { Getopt, type GetoptMistake } from './getopt.ts'
 import type { OptionKinds, OptionsOf, Warn } from './options.ts'
 

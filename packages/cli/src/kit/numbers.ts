@@ -1,5 +1,5 @@
 /** Numbers as the programs read them: sizes with suffixes, and C's `long`. */
-import { type NumberMistake, readInteger, readSize } from '@vmblock/block-core'
+import { type NumberMistake, readInteger, readSize } from '@vmblock/block-core/driver'
 import type { Warn } from './options.ts'
 
 /** The largest size in bytes that most options take: QEMU holds it in a signed number. */

@@ -1,5 +1,5 @@
 /** `--object`: secrets, to which encrypted images refer by id. */
-import { errorText } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core/driver'
 import { Failure } from './failure.ts'
 
 /** The bytes of secrets, by id. */

@@ -1,5 +1,5 @@
 /** Formats facts about an image as QEMU's tools print them for people: nested `key: value` lines. */
-import { dictionaryEntries } from '@vmblock/block-core'
+import { dictionaryEntries } from '@vmblock/block-core/driver'
 
 /**
  * Returns the lines of a tree of facts, each with its newline: four spaces for each level, keys in QEMU's

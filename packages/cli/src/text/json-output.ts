@@ -1,5 +1,5 @@
 /** The JSON output of the programs, identical to QEMU's, even for names that are not UTF-8. */
-import { dictionaryEntries, jsonText } from '@vmblock/block-core'
+import { dictionaryEntries, jsonText } from '@vmblock/block-core/driver'
 
 /** Formats a value as JSON on several lines, with a final newline. */
 export const jsonOutput = (value: unknown): string => `${indented(readable(value), '')}\n`

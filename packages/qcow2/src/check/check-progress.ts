@@ -2,7 +2,7 @@
  * How far a check is, in tables: L2 tables and refcount blocks. A repair may walk over them again, which adds to their
  * number; so do snapshots, whose tables are found on the way.
  */
-import { type JobControl, viewOf } from '@vmblock/block-core'
+import { type JobControl, viewOf } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 
 /** Counts tables, and stops between two of them when the job does. */

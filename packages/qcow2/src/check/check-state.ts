@@ -1,5 +1,5 @@
 /** The state of a running check: what it knows and has found, and how much work it may still do. */
-import { BlockError, type CheckReport } from '@vmblock/block-core'
+import { BlockError, type CheckReport } from '@vmblock/block-core/driver'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'

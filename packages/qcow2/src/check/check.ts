@@ -3,7 +3,13 @@
  * repaired, then checks the COPIED flags. Messages, counts and order are those of QEMU 7.2
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
-import { BlockError, type CheckOptions, type CheckReport, divUp, type JobControl } from '@vmblock/block-core'
+import {
+  BlockError,
+  type CheckOptions,
+  type CheckReport,
+  divUp,
+  type JobControl,
+} from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'

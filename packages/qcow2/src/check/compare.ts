@@ -1,5 +1,5 @@
 /** Compares the refcounts with the counted references. */
-import { isZero, pause } from '@vmblock/block-core'
+import { isZero, pause } from '@vmblock/block-core/driver'
 import { decimal } from '../format/decimal.ts'
 import type { Image } from '../image/image.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'

@@ -1,5 +1,5 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
-import { errorText, pause, viewOf } from '@vmblock/block-core'
+import { errorText, pause, viewOf } from '@vmblock/block-core/driver'
 import { decimal } from '../format/decimal.ts'
 import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'

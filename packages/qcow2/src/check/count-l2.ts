@@ -1,5 +1,5 @@
 /** Counts the clusters that one L2 table refers to, and reports problems of its entries. */
-import { type CheckReport, errorText, pause, viewOf } from '@vmblock/block-core'
+import { type CheckReport, errorText, pause, viewOf } from '@vmblock/block-core/driver'
 import {
   ClusterKind,
   COMPRESSED_HI,

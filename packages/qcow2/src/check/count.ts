@@ -1,5 +1,5 @@
 /** The walk of a check: counts everything that refers to host clusters, and reports problems on the way. */
-import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core'
+import { divUp, errorText, isZero, pause, viewOf } from '@vmblock/block-core/driver'
 import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { decimal } from '../format/decimal.ts'
 import { Autoclear } from '../format/features.ts'

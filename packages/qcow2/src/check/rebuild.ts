@@ -2,7 +2,7 @@
  * Builds a new refcount structure in unused space, from the counted references alone. The old one is not
  * touched before the header points at the new one; afterwards it is a leak that the caller frees.
  */
-import { BlockError, divUp, viewOf } from '@vmblock/block-core'
+import { BlockError, divUp, viewOf } from '@vmblock/block-core/driver'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'

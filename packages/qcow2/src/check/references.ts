@@ -1,5 +1,5 @@
 /** Counts how often each host cluster is referred to: in memory, in pieces of refcount blocks. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 
 /** Bytes of a piece of a refcount block: small, because a hostile image may refer to one cluster in each. */

@@ -1,5 +1,5 @@
 /** The repair of an image that was found dirty, before it is written. */
-import { BlockError, UNCONTROLLED } from '@vmblock/block-core'
+import { BlockError, UNCONTROLLED } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { checkImage } from './check.ts'
 

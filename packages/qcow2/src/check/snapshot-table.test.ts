@@ -2,7 +2,7 @@
  * Repairs of the snapshot table keep all that can be kept, whenever the power fails. QEMU's messages and
  * repairs of such tables are compared in tests/interop/check.test.ts.
  */
-import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { type BlockNode, openMemory } from '@vmblock/block-core'
 import { CrashDisk, crashStates, createRandom, toBytes } from '@vmblock/block-core/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { encodeName } from '../format/encode-name.ts'
@@ -199,7 +199,7 @@ describe('a repair of the table of snapshots', () => {
       const left = disks.get('')!
       const bytes = new Uint8Array(left.size)
       left.read(0, bytes)
-      const disk = memoryFromBytes(bytes)
+      const disk = openMemory(bytes)
       const where = `${moment}: ${story()}`
       await repair(disk)
       expect(await findings(disk), where).toMatchObject(SOUND)

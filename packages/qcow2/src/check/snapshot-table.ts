@@ -3,7 +3,7 @@
  * are broken. Messages and order of block/qcow2-snapshot.c, qcow2_check_read_snapshot_table and
  * qcow2_check_fix_snapshot_table.
  */
-import { errorText, isBlockError, messageOf } from '@vmblock/block-core'
+import { errorText, isBlockError, messageOf } from '@vmblock/block-core/driver'
 import { MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
 import { MAX_SNAPSHOT_EXTRA_DATA } from '../format/rare-limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'

@@ -1,4 +1,5 @@
-import { BlockError, type NodeOps } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core'
+import type { NodeOps } from '@vmblock/block-core/driver'
 import { edgeTo, nodeOf } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { TableReader } from './table-reader.ts'

@@ -2,7 +2,7 @@
  * Reads tables ahead of their use: while one is processed, the next is being read. Adjacent tables are read
  * at once. Memory is bounded for any image.
  */
-import type { BlockChild } from '@vmblock/block-core'
+import type { BlockChild } from '@vmblock/block-core/driver'
 
 /** Bytes of one read, and of all that is read ahead; never less than a table. */
 const READ_AHEAD = 2 ** 20

@@ -1,5 +1,5 @@
 /** Compressed clusters. The code for raw deflate and zstd is loaded with the first cluster of each. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 import type { CompressionType } from '../format/header.ts'
 import { loadZlib, loadZstd } from './load-codec.ts'
 

@@ -1,6 +1,7 @@
 /** What small reads of compressed clusters cost, and that what is remembered of them is never stale. */
 import { inflateRawSync } from 'node:zlib'
-import { DriverRegistry, defineDriver, denyHost, memory, openNode, passThrough } from '@vmblock/block-core'
+import { DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
 import { createQcow2Driver } from '../driver.ts'
 import { compressCluster } from '../testing/fault-scenarios.ts'
@@ -42,7 +43,7 @@ async function openCompressed(count: number) {
     async open(context) {
       const child = await context.requireChild('file')
       return {
-        ...passThrough(child),
+        ...forwardOps(child),
         async read(offset, into) {
           counts.reads++
           await child.read(offset, into)

@@ -1,5 +1,5 @@
 /** The directory of persistent bitmaps, and the entries of a bitmap's table. */
-import { alignUp, BlockError, be, layout, TWO_32 } from '@vmblock/block-core'
+import { alignUp, BlockError, be, layout, TWO_32 } from '@vmblock/block-core/driver'
 import { concat } from './concat.ts'
 import { encodeName } from './encode-name.ts'
 import { MAX_BACKING_NAME } from './limits.ts'

@@ -1,4 +1,4 @@
-import { TWO_32 } from '@vmblock/block-core'
+import { TWO_32 } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
 import {
   ClusterKind,

@@ -1,5 +1,5 @@
 /** Header extensions: the list between the header and the backing file's name. Unknown ones are kept. */
-import { alignUp, BlockError, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, viewOf } from '@vmblock/block-core/driver'
 import { decodeName } from './words.ts'
 
 /** Type words of the extensions. */

@@ -1,5 +1,5 @@
 /** The fixed part of a qcow2 header, as docs/interop/qcow2.txt lays it out. Big-endian. */
-import { be, type Field, layout, type ValueOf, viewOf } from '@vmblock/block-core'
+import { be, type Field, layout, type ValueOf, viewOf } from '@vmblock/block-core/driver'
 import { wide64 } from './words.ts'
 
 /** "QFI" and 0xfb. */

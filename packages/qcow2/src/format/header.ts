@@ -2,7 +2,7 @@
  * The qcow2 header as a value: parsed and checked in QEMU's order with QEMU's messages. Writing it is the work
  * of serialize-header.ts.
  */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 import { type HeaderExtensions, parseExtensions, type RareHeaderCode } from './extensions.ts'
 import { Incompatible, KNOWN_INCOMPATIBLE } from './features.ts'
 import { geometryOf, l1EntriesFor, MAX_CLUSTER_BITS, MIN_CLUSTER_BITS } from './geometry.ts'

@@ -13,7 +13,7 @@
  *
  * Nothing here allocates, so lookups may call it for every cluster.
  */
-import { TWO_32 } from '@vmblock/block-core'
+import { TWO_32 } from '@vmblock/block-core/driver'
 
 /** COPIED, in the high half. */
 export const COPIED_HI = 0x8000_0000

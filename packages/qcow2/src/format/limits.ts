@@ -2,7 +2,7 @@
  * Bounds that keep a hostile image from costing memory or time: QEMU's figures (block/qcow2.h), and the one check
  * that every table named by a header field has to pass.
  */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 
 /** Bytes of the active L1 table, of a snapshot's, or of one that grows. */
 export const MAX_L1_BYTES = 32 * 2 ** 20

@@ -1,7 +1,7 @@
 /**
  * The header of LUKS version 1: the facts that need no key. Checked in QEMU's order, with QEMU's messages.
  */
-import { alignUp, BlockError, SECTOR, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, SECTOR, viewOf } from '@vmblock/block-core/driver'
 
 /** Bytes of the header with all its key slots. */
 export const LUKS_HEADER_BYTES = 592

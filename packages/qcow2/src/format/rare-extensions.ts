@@ -1,5 +1,5 @@
 /** The extensions that few images have: of bitmaps, and of LUKS encryption. */
-import { BlockError, be, layout } from '@vmblock/block-core'
+import { BlockError, be, layout } from '@vmblock/block-core/driver'
 import { decimal } from './decimal.ts'
 import {
   type BitmapsExtension,

@@ -1,7 +1,7 @@
 /**
  * Refcounts of 1 to 64 bits in a refcount block. Those smaller than a byte fill it from the lowest bit up.
  */
-import { TWO_32 } from '@vmblock/block-core'
+import { TWO_32 } from '@vmblock/block-core/driver'
 
 /**
  * Reads and writes refcounts of one width. `index` counts refcounts in `block`.

@@ -1,5 +1,5 @@
 /** The header as bytes, with all its unknown parts: written when an image is made, and where more than a few fields change. */
-import { alignUp, BlockError, viewOf } from '@vmblock/block-core'
+import { alignUp, BlockError, viewOf } from '@vmblock/block-core/driver'
 import { encodeName } from './encode-name.ts'
 import { ExtensionType, type HeaderExtensions } from './extensions.ts'
 import { FEATURE_NAMES, type FeatureName, featureTable } from './feature-names.ts'

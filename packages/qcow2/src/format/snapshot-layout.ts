@@ -1,5 +1,5 @@
 /** The snapshot table: entries of variable length, each beginning at a multiple of 8 bytes. */
-import { alignUp, BlockError, be, layout } from '@vmblock/block-core'
+import { alignUp, BlockError, be, layout } from '@vmblock/block-core/driver'
 import { SNAPSHOT_ENTRY_BYTES } from './limits.ts'
 import { MAX_SNAPSHOT_EXTRA_DATA, MAX_SNAPSHOT_TABLE_BYTES } from './rare-limits.ts'
 

@@ -1,4 +1,4 @@
-import { alignUp } from '@vmblock/block-core'
+import { alignUp } from '@vmblock/block-core/driver'
 import { afterAll, describe, expect, it } from 'vitest'
 import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
 import { headerIn } from '../testing/plain-header.ts'

@@ -1,5 +1,5 @@
 /** 64-bit fields that may hold anything in a broken image, and names that need not be valid UTF-8. */
-import { be, type Field, TWO_32 } from '@vmblock/block-core'
+import { be, type Field, TWO_32 } from '@vmblock/block-core/driver'
 
 /**
  * A 64-bit offset that is validated later, by a rule with a message of its own: above 2^53-1 it is read as

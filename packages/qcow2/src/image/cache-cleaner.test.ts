@@ -1,4 +1,4 @@
-import type { TableCache } from '@vmblock/block-core'
+import type { TableCache } from '@vmblock/block-core/driver'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createImage, open, pattern } from '../testing/images.ts'
 import { CacheCleaner } from './cache-cleaner.ts'

@@ -1,5 +1,5 @@
 /** Frees memory of table caches that were not used for a while (`cache-clean-interval`). */
-import type { TableCache } from '@vmblock/block-core'
+import type { TableCache } from '@vmblock/block-core/driver'
 
 /** The longest delay of a timer, in milliseconds; a longer one would fire at once. */
 const LONGEST = 2 ** 31 - 1

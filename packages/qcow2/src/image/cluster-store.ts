@@ -2,7 +2,7 @@
  * Where the guest's data lies, and what follows from that for requests, which know this interface alone. The
  * tables map guest offsets to host offsets of a store; only the store knows what a host offset leads to.
  */
-import type { BlockStatus, Preallocation, WriteFlags } from '@vmblock/block-core'
+import type { BlockStatus, Preallocation, WriteFlags } from '@vmblock/block-core/driver'
 import type { FreeReason } from './frees.ts'
 
 /** Contiguous host clusters that were just allocated. */

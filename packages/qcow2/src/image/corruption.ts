@@ -1,5 +1,5 @@
 /** What happens when an image is found corrupt: a report, the corrupt bit, and no further writes. */
-import { BlockError, type DriverEvents } from '@vmblock/block-core'
+import { BlockError, type DriverEvents } from '@vmblock/block-core/driver'
 import { Incompatible } from '../format/features.ts'
 import type { CacheCleaner } from './cache-cleaner.ts'
 import type { HeaderWriter } from './header-writer.ts'

@@ -3,7 +3,7 @@
  * file grows in large steps beyond the clusters in use, and the excess is cut off before the image counts as
  * clean.
  */
-import { alignUp, type BlockChild } from '@vmblock/block-core'
+import { alignUp, type BlockChild } from '@vmblock/block-core/driver'
 
 /** The file of a lazy image grows by its own size at a time, within these bounds. Bytes. */
 const EXTENSION = { least: 16 * 2 ** 20, most: 64 * 2 ** 20 }

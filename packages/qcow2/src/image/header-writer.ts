@@ -2,7 +2,7 @@
  * Changes the header of an open image: all or nothing. A change counts in memory once it is durable; if it
  * fails, the header in memory stays as it was. All others only read the header.
  */
-import type { BlockChild } from '@vmblock/block-core'
+import type { BlockChild } from '@vmblock/block-core/driver'
 import type { Header } from '../format/header.ts'
 import { type HeaderFields, headerFieldBytes } from '../format/header-layout.ts'
 import type { Roots } from './roots.ts'

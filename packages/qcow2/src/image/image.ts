@@ -7,7 +7,7 @@ import {
   RangeTracker,
   SECTOR,
   TableCache,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import type { ClusterCodec } from '../compression/codec.ts'
 import { DecompressedClusters } from '../compression/decompressed-clusters.ts'
 import { Autoclear } from '../format/features.ts'

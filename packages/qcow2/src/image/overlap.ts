@@ -4,7 +4,7 @@
  * order and messages (block/qcow2-refcount.c, qcow2_check_metadata_overlap), for the price of a few
  * comparisons per write: the clusters of L2 tables and refcount blocks are kept in sets.
  */
-import { alignDown, alignUp, BlockError } from '@vmblock/block-core'
+import { alignDown, alignUp, BlockError } from '@vmblock/block-core/driver'
 import { Autoclear } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'

@@ -1,5 +1,5 @@
 /** Reads the structures from which all others are found: header, L1 table, refcount table. */
-import { type BlockChild, BlockError } from '@vmblock/block-core'
+import { type BlockChild, BlockError } from '@vmblock/block-core/driver'
 import type { RareHeaderCode } from '../format/extensions.ts'
 import { Incompatible } from '../format/features.ts'
 import { type Header, headerAreaBytes, parseHeader } from '../format/header.ts'

@@ -1,5 +1,5 @@
 /** A metadata table that is always in memory, in disk byte order: the L1 table or the refcount table. */
-import { SECTOR, viewOf } from '@vmblock/block-core'
+import { SECTOR, viewOf } from '@vmblock/block-core/driver'
 
 /** The table, and the set of its sectors that have to be written. */
 export class ResidentTable {

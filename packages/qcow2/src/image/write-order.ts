@@ -12,7 +12,7 @@
  * `->` is a flush of the file in between. A crash at any moment leaves refcounts that are too high (leaks)
  * but none that is too low, unless the dirty bit is set.
  */
-import type { TableCache } from '@vmblock/block-core'
+import type { TableCache } from '@vmblock/block-core/driver'
 
 /** The part of an open image that write ordering needs. */
 export interface Ordered {

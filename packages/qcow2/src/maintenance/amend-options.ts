@@ -1,5 +1,5 @@
 /** Options of `amend`, with the spelling, order and help texts of `qemu-img amend -f qcow2 -o help`. */
-import { bool, integer, text } from '@vmblock/block-core'
+import { bool, integer, text } from '@vmblock/block-core/driver'
 import { createOptions } from './create-options.ts'
 
 const { size, compat, backing_file, backing_fmt, data_file, data_file_raw } = createOptions

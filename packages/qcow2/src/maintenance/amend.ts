@@ -11,7 +11,7 @@ import {
   type JobControl,
   type OptionValues,
   parseOptions,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'

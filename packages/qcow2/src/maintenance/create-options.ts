@@ -10,7 +10,7 @@ import {
   type OptionValues,
   size,
   text,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 
 /** Default size of a cluster in bytes: 64 KiB. */
 export const DEFAULT_CLUSTER_SIZE = 65536

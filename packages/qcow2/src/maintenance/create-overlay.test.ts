@@ -9,7 +9,7 @@ import {
   formatImage,
   memory,
   openNode,
-  passThroughFilter,
+  passThrough,
 } from '@vmblock/block-core'
 import { file } from '@vmblock/block-core/node'
 import { raw } from '@vmblock/raw'
@@ -18,7 +18,7 @@ import { qcow2 } from '../driver.ts'
 
 describe('an overlay', () => {
   const environment = {
-    registry: new DriverRegistry([memory, file, raw, qcow2, passThroughFilter]),
+    registry: new DriverRegistry([memory, file, raw, qcow2, passThrough]),
     host: denyHost,
   }
   let directory: string

@@ -6,7 +6,7 @@ import {
   isPowerOfTwo,
   type Preallocation,
   SECTOR,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import {
   type Geometry,
   geometryOf,

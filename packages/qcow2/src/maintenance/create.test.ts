@@ -1,12 +1,7 @@
 import { statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import {
-  BlockError,
-  type BlockNode,
-  memoryFromBytes,
-  parseOptions,
-  type RawOptions,
-} from '@vmblock/block-core'
+import { BlockError, type BlockNode, openMemory, type RawOptions } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { file as fileDriver } from '@vmblock/block-core/node'
 import { openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -14,7 +9,7 @@ import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
 import { headerIn } from '../testing/plain-header.ts'
 import { creation } from './create.ts'
 
-const empty = (name = 'memory'): BlockNode => memoryFromBytes(new Uint8Array(0), { name })
+const empty = (name = 'memory'): BlockNode => openMemory(new Uint8Array(0), { name })
 
 async function create(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {
   const file = empty()

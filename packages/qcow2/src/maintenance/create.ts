@@ -9,7 +9,7 @@ import {
   messageOf,
   strerror,
   viewOf,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { noExtensions } from '../format/extensions.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'

@@ -1,5 +1,5 @@
 /** Drops all guest data of an image, so that the backing file shows through everywhere. */
-import { alignUp, divUp, viewOf } from '@vmblock/block-core'
+import { alignUp, divUp, viewOf } from '@vmblock/block-core/driver'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { discardClusters } from '../requests/discard.ts'

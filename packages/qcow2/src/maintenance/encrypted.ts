@@ -1,5 +1,5 @@
 /** Encrypted images: facts that need no key, and the errors for all else. */
-import { BlockError, type NodeOps, type OpenContext } from '@vmblock/block-core'
+import { BlockError, type NodeOps, type OpenContext } from '@vmblock/block-core/driver'
 import { LUKS_HEADER_BYTES, luksFacts } from '../format/luks-header.ts'
 import type { Image } from '../image/image.ts'
 import type { RuntimeOptions } from '../options/options.ts'

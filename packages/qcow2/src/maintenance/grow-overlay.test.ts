@@ -2,7 +2,7 @@
  * An overlay grows: data that its backing file holds behind the old end stays hidden; if that file ends
  * before, nothing is hidden, and nothing is allocated. As measured with QEMU 7.2.
  */
-import { memoryFromBytes } from '@vmblock/block-core'
+import { openMemory } from '@vmblock/block-core'
 import { describe, expect, test } from 'vitest'
 import { bytesAt, createImage, filled, findings, open, SOUND } from '../testing/images.ts'
 
@@ -18,7 +18,7 @@ describe.each(['off', 'on'])('an overlay with extended_l2=%s', (extended) => {
     { before: 90 * 1024, allocates: true, what: 'ends before it' },
   ])('that $what', async ({ before, allocates }) => {
     const file = await createImage({ size: before, extended_l2: extended })
-    const backing = memoryFromBytes(filled(1, BELOW), { readOnly: true })
+    const backing = openMemory(filled(1, BELOW), { readOnly: true })
     const node = await open(file, { backing })
     const { size } = file
     await node.truncate(2 ** 20)

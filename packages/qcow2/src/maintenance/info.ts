@@ -1,5 +1,5 @@
 /** Facts of an image, as `qemu-img info` shows them. */
-import type { NodeInfo } from '@vmblock/block-core'
+import type { NodeInfo } from '@vmblock/block-core/driver'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 import { vmStateOffset } from '../snapshots/vm-state.ts'

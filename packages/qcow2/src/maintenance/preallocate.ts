@@ -1,5 +1,5 @@
 /** Allocates clusters for a guest range before it is written: `preallocation=` for a growing disk. */
-import type { Preallocation, Table } from '@vmblock/block-core'
+import type { Preallocation, Table } from '@vmblock/block-core/driver'
 import { entryHi, entryLo } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'

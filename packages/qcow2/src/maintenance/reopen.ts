@@ -1,7 +1,7 @@
 /**
  * Reopening an image: one that becomes read-only is left clean, one that becomes writable is repaired first.
  */
-import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core'
+import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core/driver'
 import { describeUnknown } from '../format/feature-names.ts'
 import { Incompatible } from '../format/features.ts'
 import { parseRareExtension } from '../format/rare-extensions.ts'

@@ -6,7 +6,7 @@ import {
   type Preallocation,
   SECTOR,
   type TruncateOptions,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { l1EntriesFor } from '../format/geometry.ts'
 import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'

@@ -3,7 +3,7 @@
  * partly written, and the file knows better than the tables where there is data. QEMU's
  * `qcow2_detect_metadata_preallocation`, with its thresholds, so that both report the same.
  */
-import { divUp, isZero } from '@vmblock/block-core'
+import { divUp, isZero } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 import { ScanBudget } from '../refcounts/scan-budget.ts'

@@ -1,5 +1,5 @@
 /** L2 entries of a cached slice: reading, changing, comparing and freeing them. */
-import { alignDown, divUp, type Table } from '@vmblock/block-core'
+import { alignDown, divUp, type Table } from '@vmblock/block-core/driver'
 import {
   type ClusterKind,
   COMPRESSED_HI,

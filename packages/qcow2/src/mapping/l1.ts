@@ -1,5 +1,5 @@
 /** The L1 table: finding L2 tables, making new ones, and growing the L1 table itself. */
-import { alignUp, BlockError, isBlockError, SECTOR } from '@vmblock/block-core'
+import { alignUp, BlockError, isBlockError, SECTOR } from '@vmblock/block-core/driver'
 import { COPIED_HI, entryHi, entryLo, l1Offset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import { prefixedHex } from '../format/words.ts'

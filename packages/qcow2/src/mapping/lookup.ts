@@ -2,7 +2,7 @@
  * Looks up guest offsets in the L2 tables. The answer is a {@link Run}; the caller does the I/O. Takes no
  * lock; touches the disk only for a table slice that is not cached.
  */
-import { alignDown, type BlockError, type Table } from '@vmblock/block-core'
+import { alignDown, type BlockError, type Table } from '@vmblock/block-core/driver'
 import { compressedExtent, hostOffsetOf, isCopied, ZERO_LO } from '../format/l2-entry.ts'
 import { countSame, SubclusterKind, subclusterKind, undividedKind } from '../format/subclusters.ts'
 import { prefixedHex } from '../format/words.ts'

@@ -1,5 +1,5 @@
 /** Slices: the parts in which L2 tables are cached. Where an entry is in one, and how to get at one. */
-import type { Table } from '@vmblock/block-core'
+import type { Table } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { growL1, l2TableOffset, ownsL2Table, writableL2Table } from './l1.ts'
 

@@ -16,13 +16,13 @@ const MESSAGE = /^The code for creating, repairing and changing qcow2 images cou
 async function offline() {
   vi.resetModules()
   vi.doMock('../maintenance/maintenance.ts', () => Promise.reject(new Error('no network')))
-  const { DriverRegistry, denyHost, formatImage, memory, memoryFromBytes, openNode } = await import(
+  const { DriverRegistry, denyHost, formatImage, memory, openMemory, openNode } = await import(
     '@vmblock/block-core'
   )
   const { qcow2 } = await import('../driver.ts')
   const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
   return {
-    fileOf: (bytes: Uint8Array) => memoryFromBytes(bytes),
+    fileOf: (bytes: Uint8Array) => openMemory(bytes),
     openOn: (file: BlockNode, readOnly = false, dataFile?: BlockNode, options: RawOptions = {}) =>
       openNode(environment, {
         driver: 'qcow2',

@@ -1,5 +1,5 @@
 /** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
-import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core'
+import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core/driver'
 import { type Codecs, codecFor } from '../compression/codec.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'

@@ -1,5 +1,5 @@
 /** Settings that few openings choose: sizes of the caches, and classes of metadata that are guarded. */
-import { BlockError, isPowerOfTwo } from '@vmblock/block-core'
+import { BlockError, isPowerOfTwo } from '@vmblock/block-core/driver'
 import { CACHED_METADATA, CONSTANT_METADATA, Metadata } from '../format/metadata.ts'
 import type { CacheSizes, RuntimeOptions } from './options.ts'
 

@@ -1,5 +1,5 @@
 /** The options that a reopen keeps: loaded late. */
-import type { RawOptions } from '@vmblock/block-core'
+import type { RawOptions } from '@vmblock/block-core/driver'
 
 /**
  * The old options that a reopen keeps: a new template for overlap checks replaces all old options about them,

@@ -10,7 +10,7 @@ import {
   type OptionValues,
   size,
   text,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { Compatible } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'

@@ -1,5 +1,5 @@
 /** Allocates and releases host clusters, and frees unlinked ones. Runs under the image's lock. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 import type { Allocated } from '../image/cluster-store.ts'
 import type { Freed } from '../image/frees.ts'
 import type { Image } from '../image/image.ts'

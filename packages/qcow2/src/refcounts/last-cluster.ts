@@ -1,5 +1,5 @@
 /** The end of the used part of an image file. Runs under the image's lock. */
-import { divUp } from '@vmblock/block-core'
+import { divUp } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { loadSlice, refblockIndexOf, refcountTableEntries, sliceEntries, sliceOf } from './refcounts.ts'
 import { ScanBudget } from './scan-budget.ts'

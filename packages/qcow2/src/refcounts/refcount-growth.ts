@@ -3,7 +3,7 @@
  * clusters that they occupy have their refcounts in the new blocks. Order: blocks, flush, table entry; for a
  * new table: blocks and table, flush, header, flush, then the old table is free. Runs under the image's lock.
  */
-import { BlockError, divUp, viewOf } from '@vmblock/block-core'
+import { BlockError, divUp, viewOf } from '@vmblock/block-core/driver'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import { MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'

@@ -1,7 +1,7 @@
 /**
  * Frees refcount blocks whose clusters are all free, after the image has shrunk. Runs under the image's lock.
  */
-import { isZero } from '@vmblock/block-core'
+import { isZero } from '@vmblock/block-core/driver'
 import { setRefblockOffset } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { addToRefcounts, refblockIndexOf, refblockOffset, refcountTableEntries } from './refcounts.ts'

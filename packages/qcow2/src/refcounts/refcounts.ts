@@ -1,5 +1,5 @@
 /** Refcounts: read one, change a range, find free clusters. All functions run under the image's lock. */
-import { BlockError, type Table, TWO_32 } from '@vmblock/block-core'
+import { BlockError, type Table, TWO_32 } from '@vmblock/block-core/driver'
 import { prefixedHex } from '../format/words.ts'
 import { freeRunsOf } from '../image/free-runs.ts'
 import type { Image } from '../image/image.ts'

@@ -1,5 +1,5 @@
 /** Refcounts as repairs need them: found wherever they are not 0, and set whatever they were. */
-import { isZero } from '@vmblock/block-core'
+import { isZero } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { readSlice, sliceEntries, sliceOf } from './refcounts.ts'
 

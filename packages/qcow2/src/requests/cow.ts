@@ -1,5 +1,11 @@
 /** The data of newly allocated clusters: the guest's write, and around it copies of the old content. */
-import { alignDown, alignUp, backingIsZero, type NewClusters, writeWithCopies } from '@vmblock/block-core'
+import {
+  alignDown,
+  alignUp,
+  backingIsZero,
+  type NewClusters,
+  writeWithCopies,
+} from '@vmblock/block-core/driver'
 import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'

@@ -1,5 +1,5 @@
 /** Unlinks guest clusters: for discards of the guest, and when the disk shrinks or is emptied. */
-import { BlockError } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core/driver'
 import { ClusterKind, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
 import type { FreeReason } from '../image/frees.ts'

@@ -1,5 +1,5 @@
 /** Points L2 entries at clusters that now hold data, or releases the clusters. */
-import { alignDown, divUp, type Table } from '@vmblock/block-core'
+import { alignDown, divUp, type Table } from '@vmblock/block-core/driver'
 import { COMPRESSED_HI, entryHi, entryLo } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'

@@ -1,5 +1,5 @@
 /** Reads guest data. */
-import { BlockError, inParts, readBacking } from '@vmblock/block-core'
+import { BlockError, inParts, readBacking } from '@vmblock/block-core/driver'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'

@@ -3,7 +3,8 @@
  * crash-requests.test.ts: no more clusters leak than were reserved or in flight, and a request that uses
  * refcounts raised by another one waits for its own data.
  */
-import { type BlockNode, memoryFromBytes, type NodeOps, type WriteLog } from '@vmblock/block-core'
+import { type BlockNode, openMemory, type WriteLog } from '@vmblock/block-core'
+import type { NodeOps } from '@vmblock/block-core/driver'
 import {
   CrashDisk,
   type CrashPlan,
@@ -27,7 +28,7 @@ async function* findingsOf(base: Uint8Array, log: WriteLog, plan: CrashPlan) {
     const left = disks.get('')!
     const bytes = new Uint8Array(left.size)
     left.read(0, bytes)
-    const { lines, ...report } = await findings(memoryFromBytes(bytes))
+    const { lines, ...report } = await findings(openMemory(bytes))
     yield { report, where: `${moment}: ${story()}\n${lines.join('\n')}` }
   }
 }

@@ -1,5 +1,5 @@
 /** Reserves host clusters for a guest range that has none it may write to. Runs under the image's lock. */
-import { alignDown, type Table } from '@vmblock/block-core'
+import { alignDown, type Table } from '@vmblock/block-core/driver'
 import { hostOffsetOf, isCopied } from '../format/l2-entry.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'

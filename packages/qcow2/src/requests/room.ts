@@ -7,7 +7,7 @@
  * The flush needs no space of its own: everything that it writes was given space in the file before (l1.ts,
  * fillTable; refcount-growth.ts).
  */
-import { isBlockError } from '@vmblock/block-core'
+import { isBlockError } from '@vmblock/block-core/driver'
 import type { Image, MaintenanceCode } from '../image/image.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
 import { flushImage } from './flush.ts'

@@ -1,5 +1,5 @@
 /** Block status: which ranges the image holds, for `map`, copies and all callers that skip holes. */
-import { type BlockStatus, joinedStatus } from '@vmblock/block-core'
+import { type BlockStatus, joinedStatus } from '@vmblock/block-core/driver'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { l2TableOffset } from '../mapping/l1.ts'

@@ -3,7 +3,7 @@
  * good; then free clusters that are not contiguous are used one by one. Only when neither helps does the
  * request fail.
  */
-import { alignDown, alignUp } from '@vmblock/block-core'
+import { alignDown, alignUp } from '@vmblock/block-core/driver'
 import type { FailedRequest, Image } from '../image/image.ts'
 import { applyFrees } from '../refcounts/allocate.ts'
 import { findHole } from '../refcounts/find-hole.ts'

@@ -1,5 +1,5 @@
 /** Changes L2 entries that lose or keep their clusters but get no new ones: zeroing, discarding. */
-import { alignDown, alignUp } from '@vmblock/block-core'
+import { alignDown, alignUp } from '@vmblock/block-core/driver'
 import { hostOffsetOf } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { entryAt, type L2Entry, setEntry } from '../mapping/entries.ts'

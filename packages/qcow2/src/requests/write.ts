@@ -2,7 +2,7 @@
  * Writes guest data: in place if the clusters are allocated and not shared, else allocate - write - link. The
  * link comes last, so a crash before it leaks clusters and loses nothing.
  */
-import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core'
+import { alignDown, alignUp, type HeldRange, inParts } from '@vmblock/block-core/driver'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'

@@ -1,5 +1,5 @@
 /** Makes a guest range read as zeroes without writing zeroes. */
-import { alignDown, alignUp, BlockError, divUp, type WriteFlags } from '@vmblock/block-core'
+import { alignDown, alignUp, BlockError, divUp, type WriteFlags } from '@vmblock/block-core/driver'
 import { COMPRESSED_HI, hostOffsetOf, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'

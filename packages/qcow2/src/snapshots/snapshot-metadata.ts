@@ -1,5 +1,5 @@
 /** The metadata that snapshots keep in the file, for overlap checks: no write may hit it. */
-import { BlockError, viewOf } from '@vmblock/block-core'
+import { BlockError, viewOf } from '@vmblock/block-core/driver'
 import { hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { type ClusterSet, clustersIn, type SnapshotMetadata } from '../image/cluster-set.ts'

@@ -1,5 +1,5 @@
 /** Writes the snapshot table (block/qcow2-snapshot.c, qcow2_write_snapshots). */
-import { alignDown, alignUp, BlockError, divUp } from '@vmblock/block-core'
+import { alignDown, alignUp, BlockError, divUp } from '@vmblock/block-core/driver'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/rare-limits.ts'
 import { serializeSnapshotTable } from '../format/snapshot-layout.ts'

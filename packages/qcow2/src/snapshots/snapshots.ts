@@ -1,5 +1,5 @@
 /** The snapshot table: internal snapshots, as the image file holds them. */
-import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core'
+import { alignUp, BlockError, type SnapshotInfo } from '@vmblock/block-core/driver'
 import type { HostRange, SnapshotRanges } from '../format/host-range.ts'
 import { MAX_L1_BYTES, MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
 import { MAX_SNAPSHOT_TABLE_BYTES } from '../format/rare-limits.ts'

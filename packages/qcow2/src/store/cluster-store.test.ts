@@ -2,7 +2,7 @@
  * Requests know nothing of where guest data lies but what the store says: with a store that stores every byte
  * in another form, which depends on its guest offset, disks read back what was written.
  */
-import { type BlockNode, memoryFromBytes } from '@vmblock/block-core'
+import { type BlockNode, openMemory } from '@vmblock/block-core'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test, vi } from 'vitest'
 import { createImage, findings, open, pattern, SOUND, sameBytes } from '../testing/images.ts'
@@ -68,7 +68,7 @@ describe.each([true, false])('a store of another form: %s', (isOn) => {
     Object.assign(cipher, { isOn, writes: 0 })
     const file = await createImage({ size: SIZE, cluster_size: CLUSTER, ...options })
     const model = pattern(SIZE, 7)
-    const node = await open(file, { backing: memoryFromBytes(model.slice(), { readOnly: true }) })
+    const node = await open(file, { backing: openMemory(model.slice(), { readOnly: true }) })
     await change(node, model, 3)
     expect(sameBytes(await toBytes(node), model)).toBe(true)
     const marked = pattern(512, 8)

@@ -2,7 +2,7 @@
  * Guest data in an external data file. A guest cluster's host offset is its guest offset: clusters are not
  * allocated, freed or moved, they have no refcounts, and no metadata lies between them.
  */
-import type { BlockChild, BlockStatus, Preallocation, WriteFlags } from '@vmblock/block-core'
+import type { BlockChild, BlockStatus, Preallocation, WriteFlags } from '@vmblock/block-core/driver'
 import type { Allocated, ClusterStore } from '../image/cluster-store.ts'
 import type { Image } from '../image/image.ts'
 

@@ -1,5 +1,5 @@
 /** Guest data in clusters of the image file itself, which have refcounts. */
-import type { BlockStatus } from '@vmblock/block-core'
+import type { BlockStatus } from '@vmblock/block-core/driver'
 import { prefixedHex } from '../format/words.ts'
 import type { Allocated, ClusterStore } from '../image/cluster-store.ts'
 import type { FreeReason } from '../image/frees.ts'

@@ -1,13 +1,7 @@
 /** Disks and requests that together reach every step announced by the driver. */
 import { deflateRawSync } from 'node:zlib'
-import {
-  type BlockNode,
-  type DebugEvent,
-  memoryFromBytes,
-  openNode,
-  type RawOptions,
-  viewOf,
-} from '@vmblock/block-core'
+import { type BlockNode, openMemory, openNode, type RawOptions } from '@vmblock/block-core'
+import { type DebugEvent, viewOf } from '@vmblock/block-core/driver'
 import { createRandom, type FaultScenario, type FaultyDisk, toBytes } from '@vmblock/block-core/testing'
 import type { Header } from '../format/header.ts'
 import { compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
@@ -59,7 +53,7 @@ const SAFE_AREA = 8 * KIB
 
 /** An overlay with all kinds of guest requests. */
 function overlay(lazy: boolean): FaultScenario {
-  const below = memoryFromBytes(pattern(2 * SMALL.size, 3), { readOnly: true })
+  const below = openMemory(pattern(2 * SMALL.size, 3), { readOnly: true })
   return {
     ...common(lazy),
     open: (file) => openOver(file, below, TINY),
@@ -117,7 +111,7 @@ function fullRefcountTable(lazy: boolean): FaultScenario {
     async make() {
       made ??= fill()
       const { file, content, safe } = await made
-      return { file: memoryFromBytes(await toBytes(file)), content, safe }
+      return { file: openMemory(await toBytes(file)), content, safe }
     },
     async run(guest) {
       for (let at = 64 * KIB; at < 320 * KIB; at += 8 * KIB) await guest.write(at, 4 * KIB, at)
@@ -216,7 +210,7 @@ const shared = (lazy: boolean): FaultScenario => ({
 function largeCopies(lazy: boolean): FaultScenario {
   const size = 2 * KIB * KIB
   const content = new Uint8Array(size).fill(3)
-  const below = memoryFromBytes(content, { readOnly: true })
+  const below = openMemory(content, { readOnly: true })
   return {
     ...common(lazy),
     open: (file) => openOver(file, below),

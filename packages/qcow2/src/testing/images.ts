@@ -6,13 +6,13 @@ import {
   DriverRegistry,
   denyHost,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
-  parseOptions,
   type RawOptions,
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '../driver.ts'
 import { loadMaintenance } from '../open/load-part.ts'
@@ -61,7 +61,7 @@ export const open = (file: BlockNode, options: RawOptions = {}): Promise<BlockNo
 
 /** The same bytes on another node, as if the disk had been removed and copied. */
 export async function copyOf(file: BlockNode): Promise<BlockNode> {
-  return memoryFromBytes(await toBytes(file))
+  return openMemory(await toBytes(file))
 }
 
 /** Reads a range. */

@@ -2,7 +2,8 @@
  * Requests that meet at one cluster, in chosen orders: no cluster gets two owners, freed clusters are reused,
  * but not too early, and a completed write stays visible. (All orders: histories.test.ts.)
  */
-import { type BlockNode, defineDriver, openNode, passThrough } from '@vmblock/block-core'
+import { type BlockNode, openNode } from '@vmblock/block-core'
+import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { openTestNode } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import {
@@ -136,7 +137,7 @@ async function holding(file: BlockNode): Promise<{
     name: 'holding',
     kind: 'filter',
     async open(context) {
-      const plain = passThrough(await context.requireChild('file'))
+      const plain = forwardOps(await context.requireChild('file'))
       return {
         ...plain,
         read: (offset, into) => held('read', () => plain.read(offset, into)),

@@ -1,5 +1,6 @@
 /** The crash explorer finds planted bugs: each of these breaks a rule within a few hundred power cuts. */
-import { reopenNode, TableCache } from '@vmblock/block-core'
+import { reopenNode } from '@vmblock/block-core'
+import { TableCache } from '@vmblock/block-core/driver'
 import {
   type Change,
   type Forgets,

@@ -2,7 +2,8 @@
  * Errors at every step announced by the driver: whatever fails, refcounts are never too low afterwards, the
  * data of successful requests is kept, and the next write works.
  */
-import { type BlockNode, DEBUG_EVENTS, type DebugEvent, openNode, type RawOptions } from '@vmblock/block-core'
+import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
+import { DEBUG_EVENTS, type DebugEvent } from '@vmblock/block-core/driver'
 import { faultsAt, runWithFault } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { STEPS } from '../testing/fault-scenarios.ts'

@@ -5,23 +5,19 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import {
   type AnyDriver,
-  aroundRequests,
   type BlockNode,
   CopyMap,
   commitNode,
   copyNodes,
   DriverRegistry,
-  defineDriver,
   denyHost,
   Job,
   type JobControl,
   memory,
   openNode,
-  passThrough,
   type RawOptions,
-  UNCONTROLLED,
-  viewOf,
 } from '@vmblock/block-core'
+import { aroundRequests, defineDriver, forwardOps, UNCONTROLLED, viewOf } from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { qcow2 } from '../driver.ts'
@@ -44,7 +40,7 @@ class Traffic {
     name: 'traffic',
     kind: 'filter',
     open: async (context) =>
-      aroundRequests(passThrough(await context.requireChild('file')), async (_, run) => {
+      aroundRequests(forwardOps(await context.requireChild('file')), async (_, run) => {
         this.begun++
         this.inFlight++
         this.onBegin()

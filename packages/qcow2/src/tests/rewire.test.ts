@@ -3,23 +3,20 @@
  * durable, and no read sees wrong bytes, whatever is put in, taken out or replaced meanwhile.
  */
 import {
-  aroundRequests,
   type BlockNode,
   copyOnRead,
   type Disk,
   DriverRegistry,
-  defineDriver,
   denyHost,
   formatImage,
   insertFilter,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
-  passThrough,
   removeFilter,
   replaceNode,
-  size,
 } from '@vmblock/block-core'
+import { aroundRequests, defineDriver, forwardOps, size } from '@vmblock/block-core/driver'
 import { createRandom, type Random, toBytes } from '@vmblock/block-core/testing'
 import { expect, test } from 'vitest'
 import { qcow2 } from '../index.ts'
@@ -79,7 +76,7 @@ const delaying = (random: Random) =>
     name: 'delay',
     kind: 'filter',
     open: async (context) =>
-      aroundRequests(passThrough(await context.requireChild('file')), async (_, run) => {
+      aroundRequests(forwardOps(await context.requireChild('file')), async (_, run) => {
         for (let turns = random.int(0, 3); turns > 0; turns--) await turn()
         return run()
       }),
@@ -101,7 +98,7 @@ async function storm(seed: number) {
     host: denyHost,
   }
   const base = new Uint8Array(DISK).map((_, index) => (index % 250) + 1)
-  const backing = memoryFromBytes(base, { readOnly: true })
+  const backing = openMemory(base, { readOnly: true })
   let names = 0
   const newPlatter = () => openNode(environment, { driver: 'platter', 'node-name': `platter${names++}` })
   const copyOf = async (node: BlockNode): Promise<Disk> => {
@@ -145,8 +142,8 @@ async function storm(seed: number) {
         const image = await openNode(environment, {
           driver: 'qcow2',
           'read-only': true,
-          file: memoryFromBytes(kept, { readOnly: true }),
-          backing: memoryFromBytes(base, { readOnly: true }),
+          file: openMemory(kept, { readOnly: true }),
+          backing: openMemory(base, { readOnly: true }),
         })
         const into = new Uint8Array(content.length)
         await image.read(start, into)

@@ -3,14 +3,8 @@
  * either case, data that was flushed afterwards is kept, and no pointer on the disk leads to a cluster that
  * has a new owner.
  */
-import {
-  BlockError,
-  type BlockNode,
-  defineDriver,
-  openNode,
-  passThrough,
-  reopenNode,
-} from '@vmblock/block-core'
+import { BlockError, type BlockNode, openNode, reopenNode } from '@vmblock/block-core'
+import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { openTestNode, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, environment, filled, findings, open, SAFE } from '../testing/images.ts'
@@ -35,7 +29,7 @@ async function over(file: BlockNode, fault: Fault): Promise<BlockNode> {
     name: 'late',
     kind: 'filter',
     async open(context) {
-      const plain = passThrough(await context.requireChild('file'))
+      const plain = forwardOps(await context.requireChild('file'))
       return {
         ...plain,
         read: (offset, into) => late(plain.read(offset, into)),

@@ -10,7 +10,7 @@ import {
   SECTOR,
   type ValueOf,
   viewOf,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 
 /** `QED\0`, read as a little-endian word. */
 export const MAGIC = 0x00444551

@@ -5,11 +5,11 @@ import {
   denyHost,
   memory,
   openNode,
-  parseOptions,
   type RawOptions,
   WriteLog,
   writeLog,
 } from '@vmblock/block-core'
+import { parseOptions } from '@vmblock/block-core/driver'
 import { qedCreation } from '../create.ts'
 import { createQedDriver } from '../driver.ts'
 import type { QedClock } from '../idle-timer.ts'

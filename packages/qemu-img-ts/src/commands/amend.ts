@@ -1,11 +1,6 @@
 /** `amend`: changes creation options of an existing image. */
-import {
-  type BlockNode,
-  type DriverFacts,
-  isBlockError,
-  messageOf,
-  type OptionTable,
-} from '@vmblock/block-core'
+import { type BlockNode, isBlockError, messageOf } from '@vmblock/block-core'
+import type { DriverFacts, OptionTable } from '@vmblock/block-core/driver'
 import { Failure, flag, oneImage, shared, usageFailure, type Warn, word } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'

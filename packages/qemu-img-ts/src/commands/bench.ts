@@ -1,7 +1,8 @@
 /** `bench`: sends many equal requests to an image, and prints how long they took. */
-import { type BlockNode, cacheMode, errorText, readUnsigned } from '@vmblock/block-core'
+import type { BlockNode } from '@vmblock/block-core'
+import { errorText, readUnsigned } from '@vmblock/block-core/driver'
 import { allocateAligned } from '@vmblock/block-core/node'
-import { Failure, fixedText, flag, type OptionKind, oneImage, shared } from '@vmblock/cli'
+import { cacheMode, Failure, fixedText, flag, type OptionKind, oneImage, shared } from '@vmblock/cli'
 import { type Aio, findAio } from '../images/aio.ts'
 import { type CacheFlags, exactBytes, openImage } from '../images/image.ts'
 import { FlushFailure, RequestLoop } from '../images/request-loop.ts'

@@ -2,11 +2,11 @@
 import {
   type BlockNode,
   type CheckReport,
-  errorText,
   isBlockError,
   type NodeCheckOptions,
   type RepairMode,
 } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core/driver'
 import {
   choice,
   Failure,

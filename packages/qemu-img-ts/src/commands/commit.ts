@@ -2,15 +2,12 @@
 import {
   type BlockNode,
   backingOf,
-  combinePaths,
   commitNode,
-  errorText,
   isBlockError,
-  protocolOf,
   reopenNode,
-  resolveBackingFilename,
   skipFilters,
 } from '@vmblock/block-core'
+import { combinePaths, errorText, protocolOf, resolveBackingFilename } from '@vmblock/block-core/driver'
 import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
 import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'

@@ -4,16 +4,13 @@ import {
   type BlockNode,
   backingOf,
   CopyMap,
-  guessFormat,
   messageOf,
   openNode,
   PERMISSION,
-  readInteger,
-  resolveBackingFilename,
-  SECTOR,
   setPermissions,
   skipFilters,
 } from '@vmblock/block-core'
+import { guessFormat, readInteger, resolveBackingFilename, SECTOR } from '@vmblock/block-core/driver'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
 import { beneathOf, differences } from '../images/beneath.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'

@@ -1,5 +1,6 @@
 /** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
-import { isBlockError, messageOf, openNode, resolveBackingFilename } from '@vmblock/block-core'
+import { isBlockError, messageOf, openNode } from '@vmblock/block-core'
+import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { filesOfChain, findSame, identityOfName } from '../images/same-file.ts'

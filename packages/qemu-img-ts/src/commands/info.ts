@@ -1,13 +1,12 @@
 /** `info`: prints facts about an image, for people or as JSON. Opens no files that the image refers to. */
 import {
   type BlockNode,
-  errorText,
   isBlockError,
   messageOf,
   type OpenEnvironment,
-  resolveBackingFilename,
   type SnapshotInfo,
 } from '@vmblock/block-core'
+import { errorText, resolveBackingFilename } from '@vmblock/block-core/driver'
 import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
 import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'

@@ -1,12 +1,6 @@
 /** `map`: shows where a disk's content is: the layer of the backing chain, and the offset in its file. */
-import {
-  type BlockNode,
-  backingOf,
-  canHaveBacking,
-  errorText,
-  LookAhead,
-  skipFilters,
-} from '@vmblock/block-core'
+import { type BlockNode, backingOf, skipFilters } from '@vmblock/block-core'
+import { canHaveBacking, errorText, LookAhead } from '@vmblock/block-core/driver'
 import { Failure, isJson, type Output, oneImage, shared } from '@vmblock/cli'
 import { exactBytes, openImage } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'

@@ -4,8 +4,6 @@
  * only if the target already reads the same as the source.
  */
 import {
-  alignDown,
-  alignUp,
   type BlockNode,
   backingOf,
   type CopyKind,
@@ -13,6 +11,7 @@ import {
   chainStatus,
   skipFilters,
 } from '@vmblock/block-core'
+import { alignDown, alignUp } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
 
 /** The layers of the source to copy, and whether the target shows the others. */

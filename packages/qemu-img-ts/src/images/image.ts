@@ -2,16 +2,14 @@
 import {
   BlockError,
   type BlockNode,
-  CACHE_MODES,
-  cacheMode,
   type Disk,
   messageOf,
   type NodeOptions,
   type OpenEnvironment,
   openNode,
-  pathName,
 } from '@vmblock/block-core'
-import { Failure, type FailureOptions, readOptionTree, type Warn } from '@vmblock/cli'
+import { pathName } from '@vmblock/block-core/driver'
+import { CACHE_MODES, cacheMode, Failure, type FailureOptions, readOptionTree, type Warn } from '@vmblock/cli'
 import type { Call } from '../kit/command.ts'
 import { type Aio, withAio } from './aio.ts'
 

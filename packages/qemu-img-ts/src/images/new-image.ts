@@ -4,14 +4,12 @@ import {
   BlockError,
   type BlockNode,
   type CreatedFile,
-  type Creation,
   isBlockError,
   type OpenEnvironment,
-  type OptionTable,
   openNode,
-  parseOptions,
   type RawOptions,
 } from '@vmblock/block-core'
+import { type Creation, type OptionTable, parseOptions } from '@vmblock/block-core/driver'
 import { Failure, filenameToOptions, type Warn } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
 import { type GivenOption, optionHelp, optionValue, readOptionList } from '../kit/option-list.ts'

@@ -2,7 +2,8 @@
  * Finds the files that an image consists of, under any name: a target that is also a source or a backing file
  * would be emptied before it is read. Locks catch this too, but not if they are off or shared.
  */
-import { type BlockNode, type OpenEnvironment, openNode, resolveBackingFilename } from '@vmblock/block-core'
+import { type BlockNode, type OpenEnvironment, openNode } from '@vmblock/block-core'
+import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { filenameToOptions } from '@vmblock/cli'
 import { bottomFilename } from './image.ts'
 

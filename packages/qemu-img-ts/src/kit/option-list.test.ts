@@ -1,4 +1,4 @@
-import { bool, integer, size, text } from '@vmblock/block-core'
+import { bool, integer, size, text } from '@vmblock/block-core/driver'
 import { Failure } from '@vmblock/cli'
 import { describe, expect, it } from 'vitest'
 import {

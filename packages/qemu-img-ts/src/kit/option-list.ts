@@ -1,5 +1,5 @@
 /** The lists of `-o`: `name=value,...`, checked against a driver's table, with QEMU's messages. */
-import { type OptionTable, type OptionType, readUnsigned } from '@vmblock/block-core'
+import { type OptionTable, type OptionType, readUnsigned } from '@vmblock/block-core/driver'
 import { Failure, type OptionKind, readBytes, type Warn } from '@vmblock/cli'
 
 /** The largest size that drivers take, in bytes. */

@@ -1,5 +1,6 @@
 /** `break`, `remove_break`, `resume`, `wait_break`: a blkdebug filter below suspends requests at events. */
-import { BlockError, type BlockNode, type Breakpoints, errorText } from '@vmblock/block-core'
+import { BlockError, type BlockNode } from '@vmblock/block-core'
+import { type Breakpoints, errorText } from '@vmblock/block-core/driver'
 import { defineCommand, Stop } from '../session/command.ts'
 
 /** The breakpoints of the nearest filter that has them. @throws BlockError ENOTSUP */

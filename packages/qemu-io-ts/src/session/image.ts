@@ -1,7 +1,6 @@
 /** Opens images as qemu-io does: from a name or options, with the modes of its command line. */
 import {
   type BlockNode,
-  cacheMode,
   type Disk,
   insertFilter,
   type OpenEnvironment,
@@ -9,7 +8,7 @@ import {
   type RawOptions,
   skipFilters,
 } from '@vmblock/block-core'
-import { Failure, type OptionKind } from '@vmblock/cli'
+import { cacheMode, Failure, type OptionKind } from '@vmblock/cli'
 import type { CacheFlags, Image, ImageServices } from './services.ts'
 import { openOverlay } from './snapshot.ts'
 

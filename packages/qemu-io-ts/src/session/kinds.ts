@@ -1,5 +1,5 @@
 /** The kinds of options and operands that commands share, with QEMU's error messages. */
-import { MAX_REQUEST } from '@vmblock/block-core'
+import { MAX_REQUEST } from '@vmblock/block-core/driver'
 import { type OptionKind, readBytes, readLong, type Warn } from '@vmblock/cli'
 import { Stop } from './command.ts'
 

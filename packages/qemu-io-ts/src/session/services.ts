@@ -1,5 +1,7 @@
 /** What a session works with: the environment that images are opened in, and an open image. */
-import type { CACHE_MODES, CacheMode, Disk, OpenEnvironment } from '@vmblock/block-core'
+
+import type { Disk, OpenEnvironment } from '@vmblock/block-core'
+import type { CACHE_MODES, CacheMode } from '@vmblock/cli'
 
 /** The services that opening images needs. */
 export interface ImageServices {

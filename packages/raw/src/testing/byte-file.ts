@@ -1,11 +1,6 @@
 /** Raw disks over an array of bytes, opened without a resolver, for the tests of this package. */
-import {
-  type BlockNode,
-  type DebugEvent,
-  type NodeOps,
-  parseOptions,
-  type WriteFlags,
-} from '@vmblock/block-core'
+import type { BlockNode, WriteFlags } from '@vmblock/block-core'
+import { type DebugEvent, type NodeOps, parseOptions } from '@vmblock/block-core/driver'
 import { edgeTo, makeNode, PLAIN_CONFIG } from '@vmblock/block-core/testing'
 import { raw } from '../raw.ts'
 import { rawOptions } from '../window.ts'

@@ -3,10 +3,8 @@
  * policy for failures: the common part of all disks for emulators. Offsets and lengths in bytes, of any
  * alignment.
  */
+import { BlockError, type BlockNode, type Bytes } from '@vmblock/block-core'
 import {
-  BlockError,
-  type BlockNode,
-  type Bytes,
   bytesOf,
   bytesToFill,
   Emitter,
@@ -17,7 +15,7 @@ import {
   requireCount,
   requireNode,
   wrongValue,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { Barrier } from './barrier.ts'
 import { BlockReader } from './block-reader.ts'
 import type { DiskEvents, DiskOperation, DiskStatistics } from './disk-events.ts'

@@ -1,13 +1,13 @@
 /** Options of a disk: durability of writes, memory, and what happens when the image fails. */
+import { BlockError } from '@vmblock/block-core'
 import {
-  BlockError,
   type Check,
   expects,
   oneOfWords,
   requireFlag,
   requireOptions,
   shown,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { type Clock, hostClock } from './clock.ts'
 
 /**

@@ -1,8 +1,6 @@
 /** The disk for an emulator: numbered sectors on top of buffered-disk.ts. */
+import { BlockError, type BlockNode, type Bytes } from '@vmblock/block-core'
 import {
-  BlockError,
-  type BlockNode,
-  type Bytes,
   bytesOf,
   bytesToFill,
   nodeTitle,
@@ -11,7 +9,7 @@ import {
   requireSignal,
   SECTOR,
   shown,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { BufferedDisk } from './buffered-disk.ts'
 import type { DiskOptions } from './disk-options.ts'
 import type { SectorDevice } from './sector-device.ts'

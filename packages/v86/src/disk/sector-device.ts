@@ -2,7 +2,8 @@
  * A disk as an emulator's drive needs it: whole sectors, by number, synchronously if nothing has to be waited
  * for. This is the whole interface for emulators; v86 has its own (v86-disk.ts), a thin layer over this one.
  */
-import { type Bytes, expects, requireCallback } from '@vmblock/block-core'
+import type { Bytes } from '@vmblock/block-core'
+import { expects, requireCallback } from '@vmblock/block-core/driver'
 
 /** A disk of sectors. Refuses buffers that are not whole sectors (EINVAL), and requests outside (EIO). */
 export interface SectorDevice {

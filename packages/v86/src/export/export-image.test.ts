@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type AnyDriver, type BlockNode, formatImage, memoryFromBytes, openNode } from '@vmblock/block-core'
+import { type AnyDriver, type BlockNode, formatImage, openMemory, openNode } from '@vmblock/block-core'
 import { createRandom, nodeOf } from '@vmblock/block-core/testing'
 import { qcow2 } from '@vmblock/qcow2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -49,7 +49,7 @@ async function openOverlay(): Promise<{ readonly disk: V86Disk; readonly seen: U
 }
 
 async function exported(disk: V86Disk, options: ExportOptions): Promise<Uint8Array> {
-  const file = memoryFromBytes(new Uint8Array(0))
+  const file = openMemory(new Uint8Array(0))
   await exportInto(kit, disk, file, options)
   return bytesOf(file)
 }
@@ -202,8 +202,8 @@ describe('an exported disk', () => {
     await using({ file: path('base.raw'), format: 'raw' }, (raw) =>
       expect(exported(raw, { format: 'as-is', backingFile })).rejects.toMatchObject({ code: 'EINVAL' }),
     )
-    const data = memoryFromBytes(new Uint8Array(0))
-    const file = memoryFromBytes(new Uint8Array(0))
+    const data = openMemory(new Uint8Array(0))
+    const file = openMemory(new Uint8Array(0))
     await formatImage(qcow2, file, { size: SIZE, dataFile: 'data' }, data)
     const node = await openNode(environment, { driver: 'qcow2', file, 'data-file': data })
     await using(node, async (two) => {

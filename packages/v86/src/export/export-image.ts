@@ -2,16 +2,19 @@
 import {
   BlockError,
   type BlockNode,
-  type Check,
   CopyMap,
   type CopyOptions,
   copyNodes,
   formatImage,
-  isZero,
   Job,
   type OpenEnvironment,
-  oneOfWords,
   openNode,
+  skipFilters,
+} from '@vmblock/block-core'
+import {
+  type Check,
+  isZero,
+  oneOfWords,
   pathName,
   protocolOf,
   requireCallback,
@@ -19,8 +22,7 @@ import {
   requireOptions,
   requireSignal,
   requireText,
-  skipFilters,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import { requireEmulator, type SavableEmulator } from '../machine/save-state.ts'
 import { requireDisk } from '../sources/check-source.ts'

@@ -3,7 +3,8 @@
  * added to v86's drive from outside, by wrapping the methods of its prototype (its instances are sealed); the
  * code of v86 is not changed.
  */
-import { BlockError, requireFlag, requireOptions, shared } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core'
+import { requireFlag, requireOptions, shared } from '@vmblock/block-core/driver'
 import { requireDisk } from '../sources/check-source.ts'
 import { ATA, describeCache, ERROR, FEATURE, STATUS, TRIM, type TrimRange, trimRanges } from './ata.ts'
 import type { V86Disk, V86DriveLink } from './v86-disk.ts'

@@ -1,5 +1,5 @@
 /** Flushes at events outside the disk: the page is hidden, the program is about to end. */
-import { requireCallback, requireText, wrongValue } from '@vmblock/block-core'
+import { requireCallback, requireText, wrongValue } from '@vmblock/block-core/driver'
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import { requireDisk } from '../sources/check-source.ts'
 

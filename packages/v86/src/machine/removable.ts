@@ -1,5 +1,6 @@
 /** Changing CDs and floppies: v86's own methods for that accept only buffers, and throw for other disks. */
-import { BlockError, oneOfWords } from '@vmblock/block-core'
+import { BlockError } from '@vmblock/block-core'
+import { oneOfWords } from '@vmblock/block-core/driver'
 import { requireDisk } from '../sources/check-source.ts'
 import type { V86Disk } from './v86-disk.ts'
 

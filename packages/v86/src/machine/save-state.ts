@@ -1,5 +1,5 @@
 /** Saves the state of an emulator with these disks, after all requests have ended and are durable. */
-import { expects, requireCallback } from '@vmblock/block-core'
+import { expects, requireCallback } from '@vmblock/block-core/driver'
 import { requireDisk } from '../sources/check-source.ts'
 import type { V86Disk } from './v86-disk.ts'
 

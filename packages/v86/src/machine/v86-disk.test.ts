@@ -4,7 +4,7 @@ import {
   DriverRegistry,
   denyHost,
   memory,
-  memoryFromBytes,
+  openMemory,
   openNode,
 } from '@vmblock/block-core'
 import { createRandom, nodeOf } from '@vmblock/block-core/testing'
@@ -84,7 +84,7 @@ describe('v86Disk', () => {
   const environment = { registry: new DriverRegistry([memory]), host: denyHost }
 
   it('leaves a given node open, and closes one that it opened', async () => {
-    const given = memoryFromBytes(bytes(1))
+    const given = openMemory(bytes(1))
     const first = await v86Disk(given)
     await first.close()
     expect(given.isOpen).toBe(true)

@@ -1,8 +1,6 @@
 /** A disk for v86: the interface that v86 calls, on top of emulator-disk.ts, without its traps. */
+import { BlockError, type BlockNode, type Bytes } from '@vmblock/block-core'
 import {
-  BlockError,
-  type BlockNode,
-  type Bytes,
   bytesOf,
   type Check,
   isPlain,
@@ -15,7 +13,7 @@ import {
   requireText,
   SECTOR,
   wrongValue,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import { type DiskOptions, type Durability, diskSettings } from '../disk/disk-options.ts'
 import { type DiskMoment, decodeMoment, encodeMoment, requireSameDisk } from '../disk/disk-state.ts'
 import { EmulatorDisk, requireSectors } from '../disk/emulator-disk.ts'

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { denyHost, memoryFromBytes } from '@vmblock/block-core'
+import { denyHost, openMemory } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
 import { withCallbacks } from '../disk/sector-device.ts'
 import { exportInto } from '../export/export-image.ts'
@@ -15,7 +15,7 @@ import { v86Disk } from '../node-js.ts'
 type Anything = any
 
 const SIZE = 65536
-const open = (): V86Disk => new V86Disk(memoryFromBytes(new Uint8Array(SIZE)), { ownsNode: true })
+const open = (): V86Disk => new V86Disk(openMemory(new Uint8Array(SIZE)), { ownsNode: true })
 
 const refused = (run: () => unknown, word: string): Promise<void> =>
   expect((async () => run())()).rejects.toMatchObject({
@@ -54,7 +54,7 @@ describe('a source', () => {
     ['size', { file: 'a', size: Number.NaN }],
     ["'base'", { overlay: 'memory' }],
     ["'overlay'", { overlay: undefined, base: { memory: 512 } }],
-    ["'overlay'", { overlay: memoryFromBytes(new Uint8Array(512)), base: { memory: 512 } }],
+    ["'overlay'", { overlay: openMemory(new Uint8Array(512)), base: { memory: 512 } }],
     ['{ memory: buffer }', { overlay: 'memory', base: { buffer: new ArrayBuffer(512) } }],
     ['base', { overlay: 'memory', base: { memory: 512 }, bse: 1 }],
   ])('that is none is told %s (%#)', async (word, source) => {

@@ -2,13 +2,11 @@
  * Checks the arguments of disks before anything is opened: sources, options, disks, emulators. The error for
  * an invalid source lists the valid ones, since v86 itself has others.
  */
+import { BlockError, type ImageResolver, isBlockNode } from '@vmblock/block-core'
 import {
-  BlockError,
   bytesOf,
   type Check,
   expects,
-  type ImageResolver,
-  isBlockNode,
   isCount,
   isPlain,
   requireCallback,
@@ -17,7 +15,7 @@ import {
   requireOptions,
   requireText,
   wrongValue,
-} from '@vmblock/block-core'
+} from '@vmblock/block-core/driver'
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import type { MemorySource } from './source.ts'
 

@@ -6,13 +6,12 @@ import {
   type CreatedFile,
   formatImage,
   isBlockNode,
-  memoryFromBytes,
   type NodeOptions,
   type OpenEnvironment,
+  openMemory,
   openNode,
-  parseOptions,
-  size,
 } from '@vmblock/block-core'
+import { parseOptions, size } from '@vmblock/block-core/driver'
 import { requireSource } from './check-source.ts'
 import type { DiskSource, ImageSource, OverlaySource, SourceOptions } from './source.ts'
 
@@ -183,7 +182,7 @@ async function makeImage(
   made: Made,
 ): Promise<void> {
   if (!file.create) throw new BlockError('ENOTSUP', 'no image can be made in this place')
-  const draft = memoryFromBytes(new Uint8Array(0))
+  const draft = openMemory(new Uint8Array(0))
   await formatImage(imageDriver, draft, { lazyRefcounts: true, ...options })
   const content = new Uint8Array(draft.size)
   await draft.read(0, content)

@@ -2,7 +2,8 @@
  * The sources of a disk. An open node, or the options of one, need nothing else; files and URLs need
  * the entry with their drivers: `@vmblock/v86/node`, `@vmblock/v86/browser`.
  */
-import type { BlockNode, Bytes, NodeOptions, WorkerLike } from '@vmblock/block-core'
+import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
+import type { WorkerLike } from '@vmblock/block-core/driver'
 
 /** Makes a worker of `@vmblock/v86/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL

@@ -1,5 +1,5 @@
-/** Option trees from text: parses `a=b,c.d=e` as QEMU does, and turns dotted keys into nested trees. */
-import { isPlain, requireText } from '../base/arguments.ts'
+/** Option trees: dotted keys become nested trees, and back. */
+import { isPlain } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { canonicalKey, type RawOptions } from './options.ts'
 
@@ -10,51 +10,14 @@ type Tree = Record<string, unknown>
 export const isTree = (value: unknown): value is RawOptions => isPlain(value)
 
 /**
- * Reads `key=value,...` with the grammar of QEMU's `QemuOpts`: `,,` stands for a comma inside a value; a key
- * without `=` is `on`, or `off` after `no`; the last of equal keys wins; `id` is ignored.
+ * A tree of options from their dotted keys, in order: of equal keys the last wins.
  *
- * @param impliedKey the key of the first part if it has no `=`
- * @param warn receives QEMU's two-line warning about a key without a value
- * @returns the options as a tree; values are strings
- * @throws BlockError EINVAL
+ * @throws BlockError EINVAL for a key that no option can have, or that is nested too deeply
  */
-export function parseKeyValue(text: string, impliedKey?: string, warn?: (text: string) => void): RawOptions {
-  requireText(text, 'text')
-  const flat: [key: string, value: string][] = []
-  for (let at = 0; at < text.length; ) {
-    const end = at + text.slice(at).search(/[=,]|$/)
-    const name = text.slice(at, end)
-    const implied = at === 0 ? impliedKey : undefined
-    if (text[end] === '=' || implied !== undefined) {
-      const [value, next] = readValue(text, text[end] === '=' ? end + 1 : at)
-      flat.push([text[end] === '=' ? name : (implied as string), value])
-      at = next
-      continue
-    }
-    const negated = name.startsWith('no')
-    const key = negated ? name.slice(2) : name
-    const value = negated ? 'off' : 'on'
-    if (key !== 'help' && key !== '?')
-      warn?.(`warning: short-form boolean option '${name}' deprecated\nPlease use ${key}=${value} instead`)
-    flat.push([key, value])
-    at = end + 1
-  }
+export function optionTree(entries: Iterable<readonly [key: string, value: unknown]>): RawOptions {
   const tree: Tree = {}
-  for (const [key, value] of flat) if (key !== 'id') insert(tree, pathOf(key), value)
+  for (const [key, value] of entries) insert(tree, pathOf(key), value)
   return tree
-}
-
-/** Reads to the next single comma. Returns the value and where the next option starts. */
-function readValue(text: string, start: number): [value: string, next: number] {
-  let value = ''
-  for (let at = start; ; ) {
-    const comma = text.indexOf(',', at)
-    if (comma < 0) return [value + text.slice(at), text.length]
-    value += text.slice(at, comma)
-    if (text[comma + 1] !== ',') return [value, comma + 1]
-    value += ','
-    at = comma + 2
-  }
 }
 
 /**

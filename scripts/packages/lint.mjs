@@ -4,7 +4,7 @@ import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/co
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 
-/** Problems of a manifest, as it is in a tarball: whoever installs it has no workspace, and no scripts of ours. */
+/** Problems of a manifest, as it is in a tarball: a project that installs it has no workspace, and no scripts of ours. */
 export function manifestProblems(manifest) {
   const problems = []
   for (const kind of ['dependencies', 'optionalDependencies', 'peerDependencies', 'devDependencies'])

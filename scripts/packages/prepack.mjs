@@ -1,4 +1,4 @@
-// `prepack` of every package. npm would leave `workspace:` in the manifest, and nobody could install the tarball: npm is
+// `prepack` of every package. npm would leave `workspace:` in the manifest, and the tarball could not be installed: npm is
 // refused, with the command that packs. For pnpm the package is brought up to date first.
 import { setup } from '../setup.mjs'
 import { at, Failure, fail, readJson } from '../toolchain.mjs'

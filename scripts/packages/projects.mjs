@@ -70,6 +70,14 @@ const BUNDLER = {
   programs: [['typed-page.ts', 'page.ts']],
 }
 
+/** Asks the core of v86 for its library: with pnpm the application itself does not see the core. */
+const CALLS = `
+const { realpathSync } = require('node:fs')
+const { createRequire } = require('node:module')
+const ofV86 = createRequire(realpathSync(require.resolve('@vmblock/v86/node')))
+console.log(ofV86('${CORE}/node').systemCallsReport().library)
+`
+
 /** The projects; `packages` is undefined where all of ours are installed. */
 export const PROJECTS = [
   ...['this', 'floor', 'newest', 'bun', 'deno'].map((key) => ({
@@ -108,24 +116,12 @@ export const PROJECTS = [
     },
   },
   ...['npm', 'pnpm'].map((client) => ({
-    name: `koffi of the application, installed by ${client}`,
-    packages: client === 'npm' ? [CORE] : ['@vmblock/v86'],
+    name: `koffi of the application, below @vmblock/v86, installed by ${client}`,
+    packages: ['@vmblock/v86'],
     others: KOFFI,
     client,
     async run({ write, node }) {
-      // With pnpm the core is out of the application's sight: only v86 is asked for.
-      const entry = client === 'npm' ? `${CORE}/node` : '@vmblock/v86/node'
-      write(
-        'calls.cjs',
-        `const { realpathSync } = require('node:fs')
-        const { createRequire } = require('node:module')
-        const { systemCallsReport } = ${
-          client === 'npm'
-            ? `require('${entry}')`
-            : `createRequire(realpathSync(require.resolve('${entry}')))('${CORE}/node')`
-        }
-        console.log(systemCallsReport().library)`,
-      )
+      write('calls.cjs', CALLS)
       equal(await node('calls.cjs'), `koffi ${KOFFI.koffi}`)
     },
   })),

@@ -1,6 +1,6 @@
 // The programs that run JavaScript outside of pages: this Node.js, and pinned versions of it, of Bun and of Deno, which
-// the npm registry has as packages with a binary for each system. They are installed into the cache: a hundred
-// megabytes each are nothing to ask of everybody who installs the repository.
+// the npm registry has as packages with a binary for each system. They are installed into the cache when they
+// are first used: at a hundred megabytes each they are no dependencies of the repository.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { at } from '../toolchain.mjs'

@@ -25,6 +25,9 @@ function guideFiles() {
   return Object.fromEntries(SHOWN.map((path, index) => [path, blocks[index]]))
 }
 
+/** Where files of the repository are shown: a README is read at the registry, too. */
+const WEB = `${readJson(at('package.json')).homepage.replace('#readme', '')}/blob/main`
+
 /** The files that the guide does not show: each says nothing but where the others are. */
 const PLAIN = {
   'src/index.ts': `/**
@@ -43,11 +46,18 @@ crashTests('${SAMPLE}', workloads, process.env)
 
 The ${SAMPLE} image format for [@vmblock/block-core](../block-core).
 
+    npm install @vmblock/block-core @vmblock/${SAMPLE}
+
 \`\`\`ts
 const registry = new DriverRegistry([${SAMPLE}, memory])
 \`\`\`
 
-What the code does, and why in this order: [writing a driver](../../docs/writing-a-driver.md). \`npm run check\` runs its tests.
+What the code does, and why in this order: [writing a driver](${WEB}/docs/writing-a-driver.md).
+\`npm run check\` runs its tests.
+
+Runs in Node.js 20.19 or later, Bun, Deno, pages and workers ([where what works](${WEB}/docs/platforms.md)).
+
+MIT license.
 `,
 }
 

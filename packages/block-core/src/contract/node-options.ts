@@ -115,9 +115,9 @@ export interface NewImageOptions<D extends AnyDriver, F extends AnyDriver = neve
   readonly file: NewFileOptions<D, F>
   /**
    * The file of the guest's data, if the format can keep it apart. The image names it as its node is named, unless
-   * `dataFile` is text, which is a name for the header alone.
+   * `data_file` gives another name.
    */
-  readonly dataFile?: NewFileOptions<D, F> | string | undefined
+  readonly dataFile?: NewFileOptions<D, F> | undefined
   /** Also replace data, which is lost. Default: no. */
   readonly overwrite?: boolean | undefined
   /**

@@ -61,12 +61,8 @@ export async function createImage(environment: OpenEnvironment, request: RawOpti
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const table = creation.options
   const file = new ImageFile(environment, fileSource, 'file')
-  // A text is a name for the header alone.
-  const isName = typeof dataSource === 'string'
-  const dataFile =
-    dataSource === undefined || isName ? undefined : new ImageFile(environment, dataSource, 'dataFile')
-  const given = givenOptions({ ...creationOptions, ...(isName && { dataFile: dataSource }) })
-  const [own, forFile] = splitOptions(given, table, file)
+  const dataFile = dataSource === undefined ? undefined : new ImageFile(environment, dataSource, 'dataFile')
+  const [own, forFile] = splitOptions(givenOptions(creationOptions), table, file)
   const isNamed = dataFile && dataFile.filename !== '' && givenFor(table, own, 'data_file') === undefined
   const options = {
     ...(isNamed && { data_file: dataFile.filename }),

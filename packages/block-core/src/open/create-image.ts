@@ -8,8 +8,8 @@ import { requireDriver } from '../contract/registry.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { requireEnvironment } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
-import { keyOfTable, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
-import { formatImage, givenFor, givenOptions, withBacking } from './format-image.ts'
+import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
+import { creationValues, formatImage, givenOptions } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
 
 /** The largest image that is made in memory first, in bytes. */
@@ -63,13 +63,10 @@ export async function createImage(environment: OpenEnvironment, request: RawOpti
   const file = new ImageFile(environment, fileSource, 'file')
   const dataFile = dataSource === undefined ? undefined : new ImageFile(environment, dataSource, 'dataFile')
   const [own, forFile] = splitOptions(givenOptions(creationOptions), table, file)
-  const isNamed = dataFile && dataFile.filename !== '' && givenFor(table, own, 'data_file') === undefined
-  const options = {
-    ...(isNamed && { data_file: dataFile.filename }),
-    ...('backing_file' in table ? await withBacking(environment, file.filename, table, own) : own),
-  }
-  const values: Readonly<Record<string, unknown>> = parseOptions(table, options)
-  await creation.check?.(values)
+  const values = await creationValues(environment, file.filename, table, own)
+  const dataName = values['data_file'] ?? dataFile?.filename
+  const options = { ...values, ...(dataName !== '' && { data_file: dataName }) }
+  await creation.check?.(options)
   const isSmall =
     draft && file.isOwn && !dataFile && ['off', undefined].includes(values['preallocation'] as string)
   const content = isSmall ? await draftOf(driver, options) : undefined

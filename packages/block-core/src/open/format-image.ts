@@ -16,7 +16,7 @@ import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { requireSole, updatePermissions } from '../graph/permissions.ts'
 import { flattenOptions } from '../text/option-tree.ts'
-import { keyOfTable, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { resolveBackingFilename } from '../text/paths.ts'
 import { openNode } from './open.ts'
 
@@ -30,48 +30,41 @@ export interface FormatChoices {
 const PIECE = 2 ** 18
 
 /** The options that are given, groups of them under dotted keys (`encrypt.format`), as they are spelled. */
-export const givenOptions = (options: RawOptions): RawOptions =>
-  Object.fromEntries([...flattenOptions(options)].filter(([, value]) => value !== undefined))
-
-/** What is given for an option of the table, in whatever spelling. */
-export const givenFor = (table: OptionTable, given: RawOptions, wanted: string): unknown =>
-  Object.entries(given).find(([key]) => keyOfTable(table, key) === wanted)?.[1]
+export const givenOptions = (options: RawOptions): RawOptions => Object.fromEntries(flattenOptions(options))
 
 /**
- * Adds the options that follow from the backing file and were not given: its name, its format, its size.
+ * Parses creation options, and adds those that follow from the backing file and were not given: its name, its format,
+ * its size.
  *
  * @param filename the name of the new image, which a relative name of a backing file is relative to
- * @param table the creation options of the format
- * @throws BlockError of opening the backing file
+ * @throws BlockError EINVAL that names a wrong option; any error of opening the backing file
  */
-export async function withBacking(
+export async function creationValues(
   environment: OpenEnvironment | undefined,
   filename: string,
   table: OptionTable,
-  { backing, ...given }: RawOptions,
+  options: RawOptions,
 ): Promise<RawOptions> {
-  const [size, name, driver] = ['size', 'backing_file', 'backing_fmt'].map((key) =>
-    givenFor(table, given, key),
-  )
+  const { backing, ...own } = givenOptions(options)
+  const values: RawOptions = parseOptions(table, 'backing_file' in table ? own : { backing, ...own })
+  const { size, backing_file: name, backing_fmt: format } = values
   if (isBlockNode(backing)) {
-    const { driver: format, filename: backingName, size: bytes } = skipFilters(backing)
-    const isNamed = backingName !== ''
-    return {
-      ...(size === undefined && { size: bytes }),
-      ...(isNamed && name === undefined && { backing_file: backingName }),
-      ...(isNamed && driver === undefined && { backing_fmt: format.kind === 'format' ? format.name : 'raw' }),
-      ...given,
+    const { driver, filename: backingName, size: bytes } = skipFilters(backing)
+    const named = {
+      backing_file: name ?? backingName,
+      backing_fmt: format ?? (driver.kind === 'format' ? driver.name : 'raw'),
     }
+    return { ...values, size: size ?? bytes, ...(backingName !== '' && named) }
   }
-  if (size !== undefined || name === undefined || !environment) return given
+  if (size !== undefined || name === undefined || !environment) return values
   const node = await openNode(environment, {
-    ...(driver !== undefined && { driver }),
+    ...(format !== undefined && { driver: format }),
     filename: resolveBackingFilename(filename, String(name)),
     readOnly: true,
     forceShare: true,
   })
   await node.close()
-  return { size: node.size, ...given }
+  return { ...values, size: node.size }
 }
 
 /**
@@ -109,12 +102,8 @@ export async function formatImage<D extends AnyDriver>(
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const given = givenOptions(options)
-  const whole =
-    'backing_file' in creation.options
-      ? await withBacking(linkedNode(file).origin?.environment, file.filename, creation.options, given)
-      : given
-  const values = parseOptions(creation.options, whole)
+  const { environment } = linkedNode(file).origin ?? {}
+  const values = await creationValues(environment, file.filename, creation.options, options)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {

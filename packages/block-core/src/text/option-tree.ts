@@ -95,8 +95,9 @@ export function mergeOptions(low: RawOptions, high: RawOptions): RawOptions {
 
 /** A message, with the options that it quotes spelled as `tree` spells them: messages spell them as QEMU does. */
 export function spelledAs(tree: RawOptions, message: string): string {
-  const given = new Map(
-    [...flattenOptions(tree)].flatMap(([path]) => path.split('.').map((key) => [canonicalKey(key), key])),
-  )
-  return message.replace(/'[-.\w]+'/g, (quoted) => quoted.replace(/[-\w]+/g, (key) => given.get(key) ?? key))
+  let spelled = message
+  for (const [path] of flattenOptions(tree))
+    for (const key of [path, ...path.split('.')])
+      spelled = spelled.replaceAll(`'${canonicalKey(key)}'`, `'${key}'`)
+  return spelled
 }

@@ -79,7 +79,7 @@ function ruleList<O extends OptionTable, R>(
   table: O,
   rule: (raw: RawOptions) => R,
   help: string,
-): OptionType<readonly R[]> {
+): OptionType<readonly R[], readonly Partial<R>[]> {
   const isGroup = (value: unknown): value is RawOptions => typeof value === 'object' && value !== null
   const groupsOf = (value: unknown): unknown[] => {
     if (Array.isArray(value)) return value

@@ -1,28 +1,27 @@
 /** `createImage`: a new image and the files it needs, by one call. */
 import { isPlain, requireFlag, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { AnyDriver, BlockDriver, CreatedFile } from '../contract/driver.ts'
+import type { AnyDriver, CreatedFile } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { requireEnvironment } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
-import { parseOptions, type RawOptions } from '../text/options.ts'
-import { formatImage, spelledOptions, withBacking } from './format-image.ts'
+import { keyOfTable, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { completeOptions, formatImage } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
-import type { NodeOptions } from './open.ts'
 
 /** The largest image that is made in memory first, in bytes. */
 const LARGEST_DRAFT = 2 ** 26
 
 /** A file that {@link createImage} makes or formats: the options of a protocol node, or an open node. */
-export type NewFile = NodeOptions | BlockNode
+export type NewFile = RawOptions | BlockNode
 
 /** Options of {@link createImage}: these, and the creation options of the format and of the protocol. */
 export interface CreateImageOptions {
   /** The format: a driver, or the name of one in the environment. */
-  readonly driver: string | BlockDriver<never, never> | AnyDriver
+  readonly driver: string | AnyDriver
   /** The file of the image: `{ driver: 'file', filename }`, or an open node. */
   readonly file: NewFile
   /**
@@ -79,10 +78,10 @@ export async function createImage(
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const file = new ImageFile(environment, fileSource, 'file')
   const dataFile = dataSource === undefined ? undefined : new ImageFile(environment, dataSource, 'dataFile')
-  const [own, forFile] = splitOptions(spelledOptions(creationOptions), creation.options, file)
+  const [own, forFile] = splitOptions(creationOptions, creation.options, file)
   const options = {
     ...(dataFile && dataFile.filename !== '' && { data_file: dataFile.filename }),
-    ...('backing_file' in creation.options ? await withBacking(environment, file.filename, own) : own),
+    ...(await completeOptions(own, creation.options, file.filename, environment)),
   }
   await creation.check?.(parseOptions(creation.options, options))
   const isSmall = draft && file.isOwn && !dataFile && ['off', undefined].includes(preallocationOf(options))
@@ -110,7 +109,7 @@ export async function createImage(
 /** @throws BlockError ENOENT for an unknown name; EINVAL for what is no driver */
 function driverOf({ registry }: OpenEnvironment, driver: unknown): AnyDriver {
   if (typeof driver === 'string') return registry.get(driver)
-  requireDriver(driver)
+  requireDriver(driver, 'driver')
   return driver as AnyDriver
 }
 
@@ -120,10 +119,11 @@ const preallocationOf = (options: RawOptions): string | undefined =>
 /** Options that the format does not know are for the protocol, if it knows them. */
 function splitOptions(
   options: RawOptions,
-  known: object,
+  known: OptionTable,
   { createOptions }: ImageFile,
 ): readonly [own: RawOptions, forFile: RawOptions] {
-  const isForFile = (key: string): boolean => !(key in known) && Object.hasOwn(createOptions, key)
+  const isForFile = (key: string): boolean =>
+    keyOfTable(known, key) === undefined && keyOfTable(createOptions, key) !== undefined
   const entries = Object.entries(options)
   return [
     Object.fromEntries(entries.filter(([key]) => !isForFile(key))),

@@ -19,7 +19,7 @@ export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/cha
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
 export type { JobControl } from './contract/job-control.ts'
-export type { BlockChild, BlockStatus } from './contract/node.ts'
+export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
 export type { OpenEnvironment } from './contract/open-environment.ts'

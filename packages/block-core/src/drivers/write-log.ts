@@ -9,7 +9,7 @@ import { shared } from '../base/shared-state.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { requireNode } from '../graph/node-arguments.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { bool, type OptionType, text } from '../text/options.ts'
 import { aroundRequests, type FilteredRequest } from './around-requests.ts'
@@ -159,8 +159,7 @@ const logs = shared('logs', () => new WeakMap<NodeOps, WriteLog>())
 
 /** The log of a `write-log` node. @throws BlockError EINVAL for a node of another driver */
 export function writeLogOf(node: BlockNode): WriteLog {
-  requireNode(node, 'node')
-  const log = logs.get(node.ops)
+  const log = logs.get(opsOf(node))
   if (!log) throw new BlockError('EINVAL', `${nodeTitle(node)} is no write-log`, { node: node.name })
   return log
 }

@@ -63,7 +63,6 @@ export {
   backingOf,
   type ChainStatus,
   chainStatus,
-  isAllocatedAbove,
   skipFilters,
 } from './graph/block-status.ts'
 export { findNode } from './graph/environment.ts'

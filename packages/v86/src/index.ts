@@ -3,8 +3,8 @@
  * @module
  */
 
-export { BufferedDisk } from './disk/buffered-disk.ts'
-export { type Clock, hostClock } from './disk/clock.ts'
+export type { BufferedDisk } from './disk/buffered-disk.ts'
+export type { Clock } from './disk/clock.ts'
 export type {
   DiskErrorReport,
   DiskEvents,
@@ -20,15 +20,15 @@ export {
   type SectorsDone,
   withCallbacks,
 } from './disk/sector-device.ts'
-export { type ExportFormat, type ExportOptions, exportInto } from './export/export-image.ts'
+export type { ExportFormat, ExportOptions } from './export/export-image.ts'
 export { type AttachOptions, attachDisk, type DriveAttachment } from './machine/attach-disk.ts'
 export { type EventSource, flushOn } from './machine/flush-on.ts'
 export { insertCdrom, insertFloppy } from './machine/removable.ts'
 export { type SavableEmulator, saveState } from './machine/save-state.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './machine/v86-disk.ts'
-export { diskOfOwnNode, type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
+export { type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
 export type { V86Buffer, V86Progress } from './machine/v86-interface.ts'
-export { openSource, type SourceFile, type SourceKit } from './sources/open-source.ts'
+export type { SourceFile, SourceKit } from './sources/open-source.ts'
 export type {
   BlobSource,
   DiskSource,

@@ -55,7 +55,7 @@ export type LogEntry = LoggedRequest & {
   readonly failed: boolean
 }
 
-/** Counts of the requests that have completed. */
+/** Counts of the requests that have completed, and the bytes of those that write data. */
 export interface LogCounts {
   /** Writes of data; zero writes and discards are counted separately. */
   readonly writes: number

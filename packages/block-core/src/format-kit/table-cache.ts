@@ -45,7 +45,7 @@ export interface TableCacheOptions {
   readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
   /** Makes all guest data written so far durable, for {@link TableCache.followData}. */
   flushData(): Promise<void>
-  /** Called before a slice is written; rejects to refuse (a table must never overwrite other metadata). */
+  /** Called before a slice is written, with its place in the file in bytes; rejects to refuse (a table must never overwrite other metadata). */
   beforeWrite?(offset: number, bytes: number): Promise<void> | undefined
 }
 
@@ -54,7 +54,7 @@ const DONE = Promise.resolve()
 /** Most bytes per read when slices are loaded in order. */
 const READ_AHEAD = 64 * 1024
 
-/** See the head of this file. */
+/** A cache of tables in slices: see the head of this file. Offsets in the file, and sizes of slices, are bytes. */
 export class TableCache {
   readonly sliceSize: number
   readonly #options: TableCacheOptions

@@ -107,7 +107,10 @@ export function skipFilters(node: BlockNode): BlockNode {
 /**
  * The status of a range as a reader of `top` sees it: that of the first layer that holds it, down to but not
  * including `base`. A range that no layer holds has `allocated: false` and reads as zeroes, unless the last
- * layer has undefined content; above a `base`, it reads as zeroes only beyond the end of `base`.
+ * layer has undefined content; above a `base`, it reads as zeroes only beyond the end of `base`. Offsets and lengths are
+ * bytes; the answer may be for fewer than were asked for.
+ *
+ * @throws BlockError EINVAL; what reading the tables of a layer throws
  */
 export async function chainStatus(
   top: BlockNode,
@@ -150,23 +153,4 @@ function requireChain(top: BlockNode, base: BlockNode | undefined, offset: numbe
   requireNode(top, 'top')
   if (base !== undefined) requireNode(base, 'base')
   requireRange(top, offset, bytes)
-}
-
-/** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes`. */
-export async function isAllocatedAbove(
-  top: BlockNode,
-  base: BlockNode | undefined,
-  offset: number,
-  bytes: number,
-): Promise<{ readonly allocated: boolean; readonly bytes: number }> {
-  requireChain(top, base, offset, bytes)
-  const end = base && linkedNode(base)
-  let length = Math.min(bytes, top.size - offset)
-  for (let node: BlockNode | undefined = skipFilters(top); node && node !== end; node = backingOf(node)) {
-    if (offset >= node.size) return { allocated: true, bytes: length }
-    const status = await node.blockStatus(offset, length)
-    if (status.allocated) return { allocated: true, bytes: status.bytes }
-    length = Math.min(length, status.bytes)
-  }
-  return { allocated: false, bytes: length }
 }

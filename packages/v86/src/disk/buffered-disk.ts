@@ -41,7 +41,7 @@ const LONGEST_WRITE = 2 ** 20
 
 type State = 'open' | 'closing' | 'closed' | 'crashed'
 
-/** A disk with cache and write queue: see the head of this file. */
+/** A disk with cache and write queue: see the head of this file. Offsets and lengths are bytes. */
 export class BufferedDisk extends Emitter<DiskEvents> {
   readonly node: BlockNode
   /** Bytes. */

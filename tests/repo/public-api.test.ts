@@ -1,7 +1,7 @@
 /**
  * What packages publish is for users, and says what it is. A value that an entry exports is used by code outside its
- * package that is no test, or is named in the documentation; every symbol has a doc comment, and so has every number
- * whose name leaves its unit open.
+ * package that is no test, or is named in the documentation; every symbol has a doc comment that says in which unit
+ * numbers are, and which errors are thrown.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -48,7 +48,7 @@ test('every exported value is used outside its package by code that is no test, 
   expect(idle.map(({ entry, name }) => `${name} of ${entry}`)).toEqual([])
 })
 
-test('every exported symbol says what it is, and its numbers in which unit they are', () => {
+test('every exported symbol says what it is, in which unit its numbers are, and what it throws', () => {
   const declarations = new Set(forUsers.flatMap(({ declarations }) => declarations))
   const lines = [...declarations]
     .filter((declaration) => !declaration.getSourceFile().fileName.includes('node_modules'))
@@ -60,6 +60,8 @@ test.each([
   ['export function read(offset: number): void {}', "'read' has no doc comment"],
   ['/** Reads. */ export function read(offset: number): void {}', "'read' does not say the unit of 'offset'"],
   ['/** Reads from a byte on. */ export const read = (offset: number): number => offset', undefined],
+  ['/** Fails. */ export function fail(): never { throw new Error() }', "'fail' does not say what it throws"],
+  ['/** Makes one. */ export function make() { return () => { throw new Error() } }', undefined],
   ['/** A range. */ export interface Range { start: number }', "'Range.start' has no doc comment"],
   ['/** A range, in bytes. */ export interface Range { start: number }', undefined],
   ['/** A range. */ export class Range { private start = 0; #end: number = 0 }', undefined],

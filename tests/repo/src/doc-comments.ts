@@ -1,6 +1,6 @@
 /**
  * Which doc comments are missing on a declaration that users see. A symbol needs one. A number needs one, too, or one of
- * its interface that names a unit; and a function that takes offsets, sizes or lengths names their unit.
+ * its interface that names a unit; and a function that takes offsets, sizes or lengths names their unit, and one that throws says what.
  */
 import ts from 'typescript'
 
@@ -35,19 +35,32 @@ const isVisible = (member: ts.Node): boolean => {
   return !isHidden && !(name && ts.isPrivateIdentifier(name)) && !commentOf(member).includes('@internal')
 }
 
-type Signature = Pick<ts.SignatureDeclarationBase, 'parameters'>
+/** A comment that says what is thrown. */
+const ERRORS = /@throws|\bthrow[ns]\b/
 
-/** The parameters whose unit no comment says. */
-const unclear = ({ parameters }: Signature, comment: string): readonly string[] =>
-  UNIT.test(comment)
-    ? []
-    : parameters
-        .filter(({ type }) => isNumeric(type))
-        .map(({ name }) => name.getText())
-        .filter((name) => COUNTS.test(name))
+/** Whether a function throws itself, not in a function within it. */
+const throws = (node: ts.Node): boolean =>
+  ts.isThrowStatement(node) ||
+  (ts.forEachChild(node, (child) => (!ts.isFunctionLike(child) && throws(child)) || undefined) ?? false)
+
+/** A function, or the signature of one. */
+interface Code {
+  readonly parameters: readonly ts.ParameterDeclaration[]
+  readonly body?: ts.Node | undefined
+}
+
+/** What the comment of a function leaves open. */
+function gapsOf({ parameters, body }: Code, comment: string): readonly string[] {
+  const counts = parameters
+    .filter(({ type }) => isNumeric(type))
+    .map(({ name }) => name.getText())
+    .filter((name) => COUNTS.test(name) && !UNIT.test(comment))
+  const gaps = counts.map((name) => `does not say the unit of '${name}'`)
+  return body && throws(body) && !ERRORS.test(comment) ? [...gaps, 'does not say what it throws'] : gaps
+}
 
 /** The function that a declaration is, or is the name of. */
-function signatureOf(declaration: ts.Node): Signature | undefined {
+function functionOf(declaration: ts.Node): Code | undefined {
   if (ts.isFunctionDeclaration(declaration)) return declaration
   if (!ts.isVariableDeclaration(declaration)) return undefined
   const { initializer } = declaration
@@ -56,46 +69,36 @@ function signatureOf(declaration: ts.Node): Signature | undefined {
     : undefined
 }
 
+/** The comments of a function and of its overloads, which are its siblings of the same name. */
+const commentsOf = (node: ts.NamedDeclaration, siblings: readonly ts.Node[]): string =>
+  siblings
+    .filter((other) => ts.isFunctionLike(other) && other.name?.getText() === node.name?.getText())
+    .map(commentOf)
+    .join('')
+
 /** What is missing on one exported declaration, a line each. */
 export function undocumentedIn(
   declaration: ts.Declaration,
   placeOf: (declaration: ts.Declaration) => string,
 ): readonly string[] {
-  const { name } = declaration as ts.NamedDeclaration
-  const called = name?.getText() ?? 'default'
-  const own = commentOf(declaration)
-  if (own === '' && !isLaterOverload(declaration))
-    return [`${placeOf(declaration)} '${called}' has no doc comment`]
-  const missing = (what: ts.Declaration, text: string): string => `${placeOf(what)} ${text}`
-  const signature = signatureOf(declaration)
-  if (signature)
-    return unclear(signature, own).map((parameter) =>
-      missing(declaration, `'${called}' does not say the unit of '${parameter}'`),
-    )
+  const called = (declaration as ts.NamedDeclaration).name?.getText() ?? 'default'
+  const own = ts.isFunctionDeclaration(declaration)
+    ? commentsOf(declaration, declaration.getSourceFile().statements)
+    : commentOf(declaration)
+  const line = (what: ts.Declaration, text: string): string => `${placeOf(what)} ${text}`
+  if (own === '') return [line(declaration, `'${called}' has no doc comment`)]
+  const code = functionOf(declaration)
+  if (code) return gapsOf(code, own).map((gap) => line(declaration, `'${called}' ${gap}`))
   if (!ts.isInterfaceDeclaration(declaration) && !ts.isClassDeclaration(declaration)) return []
-  return [...declaration.members].filter(isVisible).flatMap((member) => {
-    const comment = commentOf(member)
+  const members: readonly (ts.ClassElement | ts.TypeElement)[] = declaration.members
+  return members.filter(isVisible).flatMap((member) => {
     const title = `'${called}.${member.name?.getText() ?? 'new'}'`
-    if (ts.isPropertySignature(member) || ts.isPropertyDeclaration(member)) {
-      const isOpen = isNumeric(member.type) && !SELF_EVIDENT.test(member.name.getText())
-      return isOpen && comment === '' && !UNIT.test(own)
-        ? [missing(member, `${title} has no doc comment`)]
-        : []
-    }
-    if (!ts.isMethodSignature(member) && !ts.isMethodDeclaration(member)) return []
-    return unclear(member, own + comment).map((parameter) =>
-      missing(member, `${title} does not say the unit of '${parameter}'`),
-    )
+    if (ts.isMethodSignature(member) || ts.isMethodDeclaration(member))
+      return gapsOf(member, own + commentsOf(member, members)).map((gap) => line(member, `${title} ${gap}`))
+    if (!ts.isPropertySignature(member) && !ts.isPropertyDeclaration(member)) return []
+    const isOpen = isNumeric(member.type) && !SELF_EVIDENT.test(member.name.getText())
+    return isOpen && commentOf(member) === '' && !UNIT.test(own)
+      ? [line(member, `${title} has no doc comment`)]
+      : []
   })
-}
-
-/** The comment of the first overload covers all of them. */
-function isLaterOverload(declaration: ts.Declaration): boolean {
-  if (!ts.isFunctionDeclaration(declaration)) return false
-  const [first] = declaration
-    .getSourceFile()
-    .statements.filter(
-      (other) => ts.isFunctionDeclaration(other) && other.name?.text === declaration.name?.text,
-    )
-  return first !== declaration && first !== undefined && commentOf(first) !== ''
 }

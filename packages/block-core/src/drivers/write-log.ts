@@ -128,7 +128,7 @@ export class WriteLog {
     return this.#now++
   }
 
-  /** Runs a request to one of the disks and records its times. */
+  /** Runs a request to one of the disks and records its times. @throws what `run` throws */
   async record<T>(request: LoggedRequest, run: () => Promise<T>, disk = ''): Promise<T> {
     const submitted = this.#now++
     const entry: Open<LogEntry> = { ...request, disk, submitted, completed: undefined, failed: false }

@@ -162,7 +162,7 @@ export class TableCache {
     return table
   }
 
-  /** Marks bytes [from, to) of a slice as changed. */
+  /** Marks bytes [from, to) of a slice as changed. @throws Error for a slice that was dropped: a fault of the caller */
   changed(table: Table, from: number, to: number): void {
     if (this.#tables.get(table.offset) !== table)
       throw new Error(`table at ${table.offset} was changed after it was dropped`)

@@ -1,7 +1,6 @@
 /** The QED driver: one object, whose operations are in the other files of this folder. */
 import {
   alignDown,
-  type BlockDriver,
   BlockError,
   cow,
   defineDriver,
@@ -12,12 +11,11 @@ import {
   storage,
   viewOf,
 } from '@vmblock/block-core/driver'
-import { checkImage } from './check.ts'
 import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
-import { changeBackingFile, truncate } from './header-changes.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
 import type { Image } from './image.ts'
+import { loadUpkeep } from './load-upkeep.ts'
 import { becomeWritable, openImage } from './open-image.ts'
 import { blockStatus, read } from './read.ts'
 import { write, zeroClusters } from './write.ts'
@@ -46,11 +44,12 @@ function operations(image: Image): NodeOps {
       await zeroClusters(image, offset, bytes)
     },
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
-    truncate: (size, options) => truncate(image, size, options),
+    truncate: async (size, options) => (await loadUpkeep()).truncate(image, size, options),
     flush: () => image.flush(),
-    check: (options, control) => checkImage(image, options, control),
+    check: async (options, control) => (await loadUpkeep()).checkImage(image, options, control),
     info: async () => infoOf(image),
-    changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
+    changeBackingFile: async (filename, format) =>
+      (await loadUpkeep()).changeBackingFile(image, filename, format),
     prepareReopen: (request) => prepareReopen(image, request),
     async close() {
       try {
@@ -98,10 +97,8 @@ async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise
 }
 
 /** Makes a driver. Most programs use {@link qed}. */
-export function createQedDriver({
-  clock = hostClock,
-}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof qedCreation.options> {
-  return defineDriver({
+export const createQedDriver = ({ clock = hostClock }: QedDriverOptions = {}) =>
+  defineDriver({
     name: 'qed',
     kind: 'format',
     children: { file: storage, backing: cow },
@@ -109,7 +106,6 @@ export function createQedDriver({
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
   })
-}
 
 /** The QED format driver. */
 export const qed = createQedDriver()

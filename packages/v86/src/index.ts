@@ -3,6 +3,21 @@
  * @module
  */
 
+export type {
+  BlobSource,
+  DiskSource,
+  FileSource,
+  ImageSource,
+  IndexedDbSource,
+  MemorySource,
+  OpfsSource,
+  OverlaySource,
+  SourceFile,
+  SourceKit,
+  SourceOptions,
+  UrlSource,
+  WorkerSource,
+} from '@vmblock/sources'
 export type { BufferedDisk } from './disk/buffered-disk.ts'
 export type { Clock } from './disk/clock.ts'
 export type {
@@ -28,17 +43,3 @@ export { type SavableEmulator, saveState } from './machine/save-state.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './machine/v86-disk.ts'
 export { type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
 export type { V86Buffer, V86Progress } from './machine/v86-interface.ts'
-export type { SourceFile, SourceKit } from './sources/open-source.ts'
-export type {
-  BlobSource,
-  DiskSource,
-  FileSource,
-  ImageSource,
-  IndexedDbSource,
-  MemorySource,
-  OpfsSource,
-  OverlaySource,
-  SourceOptions,
-  UrlSource,
-  WorkerSource,
-} from './sources/source.ts'

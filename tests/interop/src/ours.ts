@@ -38,8 +38,8 @@ export function openOurs(path: string, format: string, options: OpenOptions = {}
     ...(aio === undefined ? { filename: path } : { file: { driver: 'file', filename: path, aio } }),
     discard: 'unmap',
     cache: { writeback: writeCache, direct, 'no-flush': noFlush },
-    ...(readOnly && { 'read-only': true }),
-    ...(checkMode && { 'check-mode': true }),
+    ...(readOnly && { readOnly: true }),
+    ...(checkMode && { checkMode: true }),
   })
 }
 
@@ -77,7 +77,10 @@ export async function checkOurs(path: string, repair?: RepairMode, format = 'qco
   const node = await openOurs(path, format, { checkMode: true, readOnly: repair === undefined })
   const lines: string[] = []
   try {
-    const report = await node.check({ report: (line) => lines.push(line), ...(repair && { repair }) })
+    const report = await node.check({
+      report: ({ message }) => lines.push(message),
+      ...(repair && { repair }),
+    })
     return { report, lines }
   } finally {
     await node.close()

@@ -36,8 +36,12 @@ export interface FormatProbe {
 export type KeepOptions = (before: RawOptions, given: RawOptions) => RawOptions
 
 /** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
-export interface DriverFacts<O extends OptionTable = OptionTable, K extends string = string>
-  extends FormatProbe {
+export interface DriverFacts<
+  O extends OptionTable = OptionTable,
+  K extends string = string,
+  N extends string = string,
+> extends FormatProbe {
+  readonly name: N
   readonly kind: DriverKind
   /** Runtime options beside the common ones and the children. */
   readonly options?: O

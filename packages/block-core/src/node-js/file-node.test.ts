@@ -211,7 +211,7 @@ describe('reopen', () => {
 
   it('changes to another descriptor on commit, and back to nothing on abort', async () => {
     const path = newFile('abc')
-    const node = await openFile(path, { 'read-only': true })
+    const node = await openFile(path, { readOnly: true })
     const ops = opsOf(node)
     await expect(ops.write!(0, new Uint8Array([88]), {})).rejects.toBeInstanceOf(BlockError)
     const dropped = await ops.prepareReopen!(request({}))

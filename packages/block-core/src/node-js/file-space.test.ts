@@ -187,7 +187,7 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
     'aio=%s: moves bytes between files, and lets one grow',
     async (aio) => {
       const content = numbers()
-      const source = await openFile(newFile(content), { aio, 'read-only': true })
+      const source = await openFile(newFile(content), { aio, readOnly: true })
       const target = await openFile(newFile(new Uint8Array(1000)), { aio })
       await target.copyRange(500, 700_001, source, 12_345)
       expect(target.size).toBe(700_501)

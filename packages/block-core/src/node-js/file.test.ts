@@ -87,7 +87,7 @@ describe('bytes', () => {
   })
 
   it.each(MODES)('%s: reads beyond the end give zeroes', async (_, options) => {
-    const node = await openFile(newFile('abc'), { ...options, 'read-only': true })
+    const node = await openFile(newFile('abc'), { ...options, readOnly: true })
     const into = new Uint8Array(8).fill(0xff)
     await node.read(1, into)
     expect([...into]).toEqual([98, 99, 0, 0, 0, 0, 0, 0])
@@ -111,7 +111,7 @@ describe('opening', () => {
       code: 'EISDIR',
       message: `Could not open '${folder}': Is a directory`,
     })
-    await expect(openFile(folder, { 'read-only': true })).rejects.toMatchObject({
+    await expect(openFile(folder, { readOnly: true })).rejects.toMatchObject({
       code: 'EINVAL',
       message: `'file' driver requires '${folder}' to be a regular file`,
     })
@@ -151,7 +151,7 @@ describe('opening', () => {
   })
 
   it('opens for reading alone when asked to', async () => {
-    const node = await openFile(newFile('x'), { 'read-only': true })
+    const node = await openFile(newFile('x'), { readOnly: true })
     // The core refuses first; the host would refuse too.
     await expect(opsOf(node).write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
     await node.close()
@@ -160,7 +160,7 @@ describe('opening', () => {
   it('is not held up by a pipe without a writer', async () => {
     const path = newFile()
     execFileSync('mkfifo', [path])
-    await expect(openFile(path, { 'read-only': true })).rejects.toThrow('to be a regular file')
+    await expect(openFile(path, { readOnly: true })).rejects.toThrow('to be a regular file')
   })
 })
 

@@ -4,8 +4,10 @@ import { isPlain, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
-import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { CreationOptions } from '../contract/node-options.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { GraphEdge } from '../graph/edge.ts'
@@ -13,7 +15,8 @@ import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { requireSole, updatePermissions } from '../graph/permissions.ts'
-import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { flattenOptions } from '../text/option-tree.ts'
+import { keyOfTable, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { resolveBackingFilename } from '../text/paths.ts'
 import { openNode } from './open.ts'
 
@@ -26,25 +29,46 @@ export interface FormatChoices {
 /** Bytes per read, in the search for data. */
 const PIECE = 2 ** 18
 
-/** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
-const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+/** The options that are given, groups of them under dotted keys (`encrypt.format`), as they are spelled. */
+export const givenOptions = (options: RawOptions): RawOptions =>
+  Object.fromEntries([...flattenOptions(options)].filter(([, value]) => value !== undefined))
 
-/** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
-async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
+/** What is given for an option of the table, in whatever spelling. */
+export const givenFor = (table: OptionTable, given: RawOptions, wanted: string): unknown =>
+  Object.entries(given).find(([key]) => keyOfTable(table, key) === wanted)?.[1]
+
+/**
+ * Adds the options that follow from the backing file and were not given: its name, its format, its size.
+ *
+ * @param filename the name of the new image, which a relative name of a backing file is relative to
+ * @param table the creation options of the format
+ * @throws BlockError of opening the backing file
+ */
+export async function withBacking(
+  environment: OpenEnvironment | undefined,
+  filename: string,
+  table: OptionTable,
+  { backing, ...given }: RawOptions,
+): Promise<RawOptions> {
+  const [size, name, driver] = ['size', 'backing_file', 'backing_fmt'].map((key) =>
+    givenFor(table, given, key),
+  )
   if (isBlockNode(backing)) {
-    const { driver, filename, size } = skipFilters(backing)
-    const format = driver.kind === 'format' ? driver.name : 'raw'
-    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
+    const { driver: format, filename: backingName, size: bytes } = skipFilters(backing)
+    const isNamed = backingName !== ''
+    return {
+      ...(size === undefined && { size: bytes }),
+      ...(isNamed && name === undefined && { backing_file: backingName }),
+      ...(isNamed && driver === undefined && { backing_fmt: format.kind === 'format' ? format.name : 'raw' }),
+      ...given,
+    }
   }
-  const { size, backing_file: name, backing_fmt: driver } = given
-  const environment = linkedNode(file).origin?.environment
   if (size !== undefined || name === undefined || !environment) return given
-  const filename = resolveBackingFilename(file.filename, String(name))
   const node = await openNode(environment, {
     ...(driver !== undefined && { driver }),
-    filename,
-    'read-only': true,
-    'force-share': true,
+    filename: resolveBackingFilename(filename, String(name)),
+    readOnly: true,
+    forceShare: true,
   })
   await node.close()
   return { size: node.size, ...given }
@@ -71,29 +95,32 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  *   any name, is open elsewhere; EEXIST if a node holds data, and {@link FormatChoices.overwrite} was not
  *   given. In all these cases nothing has been written
  */
-export async function formatImage<O extends OptionTable, C extends OptionTable>(
-  driver: BlockDriver<O, C> | AnyDriver,
+export async function formatImage<D extends AnyDriver>(
+  driver: D,
   file: BlockNode,
-  options: RawOptions,
+  options: CreationOptions<D>,
   dataFile?: BlockNode,
   { overwrite }: FormatChoices = {},
 ): Promise<void> {
-  requireDriver(driver)
+  requireDriver(driver, 'driver')
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  const creation = await (driver as AnyDriver).creation?.()
+  const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  const whole = 'backing_file' in creation.options ? await withBacking(file, spelled) : spelled
+  const given = givenOptions(options)
+  const whole =
+    'backing_file' in creation.options
+      ? await withBacking(linkedNode(file).origin?.environment, file.filename, creation.options, given)
+      : given
   const values = parseOptions(creation.options, whole)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {
     // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
-      const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
+      const opening = { driver, readOnly: false, forceShare: false }
       const edge = new GraphEdge('file', storage, `(new ${driver.name})`, node, opening)
       requireSole(node)
       node.parents.add(edge)
@@ -108,7 +135,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
 }
 
 /** @throws BlockError EEXIST if the node holds anything but zeroes */
-async function requireBlank(node: BlockNode): Promise<void> {
+export async function requireBlank(node: BlockNode): Promise<void> {
   const { size } = node
   for (let offset = 0; offset < size; ) {
     const { bytes, zero } = await node.blockStatus(offset, size - offset)

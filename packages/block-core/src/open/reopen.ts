@@ -1,7 +1,7 @@
 /** Reopens a node: plans the changes of it and its own children, then applies all or none in two phases. */
 
 import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { KeepOptions } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -29,7 +29,7 @@ import {
   reserveMoves,
   updatePermissions,
 } from '../graph/permissions.ts'
-import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/option-tree.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions, spelledAs } from '../text/option-tree.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** What to change; everything else stays as it is. */
@@ -74,6 +74,15 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
   requireNode(target, 'node')
   const node = linkedNode(target)
   requireOptions(request, 'request', REOPEN)
+  try {
+    await reopen(target, node, request)
+  } catch (error) {
+    if (isBlockError(error)) error.message = spelledAs(request.options ?? {}, error.message)
+    throw error
+  }
+}
+
+async function reopen(target: BlockNode, node: LinkedNode, request: ReopenOptions): Promise<void> {
   await node.drained(async () => {
     const given = givenOptions(request)
     const changes = planReopen(node, given, await keepersBelow(node))
@@ -198,7 +207,8 @@ function plan(
       forceShare,
       autoReadOnly: !edge.kind.isBacking && autoReadOnly,
     }
-    plan(edge.node, tree, defaults, changes, keepers)
+    // The items of a list are as the user spelled them.
+    plan(edge.node, nestOptions(tree), defaults, changes, keepers)
   }
 }
 

@@ -94,11 +94,11 @@ export class CrashJudge {
 
   async #readOnly(image: string, disks: CrashDisks): Promise<Found> {
     return step('opens', image, async () => {
-      const node = await this.#images.open(image, disks, { 'read-only': true })
+      const node = await this.#images.open(image, disks, { readOnly: true })
       const dirty = (await node.info()).dirty === true
       const lines: string[] = []
       const report = node.can('check')
-        ? await node.check({ report: (line) => lines.push(line) })
+        ? await node.check({ report: ({ message }) => lines.push(message) })
         : { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
       this.#requireConsistent(image, dirty, report, lines)
       const shown = await readShown(node)
@@ -142,7 +142,7 @@ export class CrashJudge {
   /** One time in four, opens the image read-only first and makes it writable by a reopen. */
   async #openForWriting(image: string, disks: CrashDisks, seed: number): Promise<BlockNode> {
     if (seed % 4 !== 0) return this.#images.open(image, disks)
-    const node = await this.#images.open(image, disks, { 'read-only': true })
+    const node = await this.#images.open(image, disks, { readOnly: true })
     await reopenNode(node, { readOnly: false })
     return node
   }
@@ -154,19 +154,20 @@ export class CrashJudge {
     before: Found,
     expected: Uint32Array,
   ): Promise<string | undefined> {
-    const node = await this.#images.open(image, disks, { 'check-mode': true })
+    const node = await this.#images.open(image, disks, { checkMode: true })
     const fail = (message: string): RuleBroken => new RuleBroken('clean', image, message)
     if ((await node.info()).dirty === true) throw fail('it says that it needs a repair')
     if (node.can('check')) {
       const lines: string[] = []
-      const report = await node.check({ repair: 'all', report: (line) => lines.push(line) })
+      const report = await node.check({ repair: 'all', report: ({ message }) => lines.push(message) })
       const { corruptions, corruptionsFixed, checkErrors, leaks, leaksFixed } = report
       if (corruptions + corruptionsFixed + checkErrors > 0) throw fail(problems(report, lines))
       const mayLeak = this.#allows.leaks === true
       if (before.dirty && !mayLeak && leaks + leaksFixed > 0)
         throw fail(`the repair left leaks: ${problems(report, lines)}`)
       if (leaks > 0 && !mayLeak) throw fail(`leaks cannot be repaired: ${problems(report, lines)}`)
-      const again = leaksFixed > 0 ? await node.check({ report: (line) => lines.push(line) }) : report
+      const again =
+        leaksFixed > 0 ? await node.check({ report: ({ message }) => lines.push(message) }) : report
       if (again.corruptions + again.checkErrors + (mayLeak ? 0 : again.leaks) > 0)
         throw fail(`repairing leaks damaged it: ${problems(again, lines)}`)
     }

@@ -90,12 +90,12 @@ export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<F
   const node = await openNode(environment, {
     driver: 'qcow2',
     file,
-    'read-only': true,
-    'check-mode': true,
+    readOnly: true,
+    checkMode: true,
     backing: null,
     ...(dataFile && { 'data-file': dataFile }),
   })
-  const report = await node.check({ report: (line) => lines.push(line) })
+  const report = await node.check({ report: ({ message }) => lines.push(message) })
   await node.close()
   return { ...report, lines }
 }

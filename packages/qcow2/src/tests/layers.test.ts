@@ -120,14 +120,14 @@ describe.each(VARIETIES)('%s', (_, create) => {
           await backing.write(0, pattern(length!, 42))
           model.set(pattern(length!, 42).subarray(0, SIZE))
         }
-        const options = { driver: 'qcow2', discard: 'unmap', file, backing }
+        const options = { driver: 'qcow2', discard: 'unmap', file, backing } as const
         const node = await openNode(environment, options)
         for (const [i, step] of STATES[state]!.entries()) await apply(node, model, step, 100 + i)
         await apply(node, model, request, 200 + index)
         expect(sameBytes(await toBytes(node), model), request.join(' ')).toBe(true)
         await apply(node, model, ['write', CLUSTER + 6 * SUB + 3, 40], 300)
         await node.close()
-        const again = await openNode(environment, { ...options, 'read-only': true })
+        const again = await openNode(environment, { ...options, readOnly: true })
         expect(sameBytes(await toBytes(again), model), `${request.join(' ')}, reopened`).toBe(true)
         await again.close()
         expect(await findings(file), request.join(' ')).toMatchObject(SOUND)

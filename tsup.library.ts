@@ -138,7 +138,9 @@ export const library =
   ({ dts }: Options): Options | Options[] => {
     const entry = Object.fromEntries(entriesOf(process.cwd()).map(({ module, source }) => [module, source]))
     const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
-    if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
+    // What is marked @internal, packages share with themselves alone.
+    const declarations = { only: true, entry, compilerOptions: { stripInternal: true } }
+    if (dts) return { ...shared, format: ['esm', 'cjs'], dts: declarations }
     const code: Options = {
       ...shared,
       format: 'esm',

@@ -53,7 +53,14 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
-export type { BlockChild, BlockNode, BlockStatus } from './contract/node.ts'
+export type {
+  BlockChild,
+  BlockEdge,
+  BlockNode,
+  BlockStatus,
+  NodeBelow,
+  NodeOperation,
+} from './contract/node.ts'
 export * from './contract/node-ops.ts'
 export type { Permissions, PreparedPermissions } from './contract/permissions.ts'
 export { filePreallocation } from './contract/preallocation.ts'
@@ -69,6 +76,7 @@ export { type Table, TableCache, type TableCacheOptions } from './format-kit/tab
 export { canHaveBacking, joinedStatus } from './graph/block-status.ts'
 export { MAX_REQUEST } from './graph/node.ts'
 export { requireNode } from './graph/node-arguments.ts'
+export { breakpointsOf, givenOptionsOf, opsOf, setPatience } from './graph/node-internals.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { forgetContent } from './open/format-image.ts'

@@ -25,7 +25,7 @@ export type {
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
 export type { JobControl } from './contract/job-control.ts'
-export type { BlockChild, BlockStatus } from './contract/node.ts'
+export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
 export type {
@@ -82,7 +82,6 @@ export {
   backingOf,
   type ChainStatus,
   chainStatus,
-  isAllocatedAbove,
   skipFilters,
 } from './graph/block-status.ts'
 export { findNode } from './graph/environment.ts'

@@ -23,6 +23,7 @@ export interface SourceOptions {
 
 /** What is needed of a `FileHandle` of Node.js. */
 export interface OpenFileHandle {
+  /** The number of its descriptor. */
   readonly fd: number
 }
 

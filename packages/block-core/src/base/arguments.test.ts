@@ -6,7 +6,7 @@ import type { BlockNode } from '../contract/node.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { setPermissions } from '../disk/permissions.ts'
 import { memory, openMemory } from '../drivers/memory.ts'
-import { chainStatus, isAllocatedAbove } from '../graph/block-status.ts'
+import { chainStatus } from '../graph/block-status.ts'
 import { commitNode } from '../jobs/commit.ts'
 import { copyNodes } from '../jobs/copy.ts'
 import { CopyMap } from '../jobs/copy-map.ts'
@@ -132,7 +132,6 @@ describe('numbers', () => {
     for (const method of ['writeZeroes', 'discard', 'blockStatus'])
       await refused(() => node[method](0, value), 'bytes')
     await refused(() => chainStatus(node, 0, value as Anything), 'bytes')
-    await refused(() => isAllocatedAbove(node, undefined, 0, value as Anything), 'bytes')
     await expect(node.truncate(value)).rejects.toMatchObject({ code: 'EINVAL' })
     const into = new Uint8Array(16)
     await node.read(0, into)

@@ -1,4 +1,5 @@
 /** Time limits of requests, closing a node with requests in flight, and secret parts of URLs. */
+
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -10,6 +11,7 @@ import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
+import { setPatience } from '../graph/node-internals.ts'
 import { openNode } from '../open/open.ts'
 import { expectCode, expectSame, pattern, readBack } from '../testing/contract-kit.ts'
 import type { RawOptions } from '../text/options.ts'
@@ -233,16 +235,16 @@ describe('time', () => {
 
     it('is the same for the layers above', async () => {
       const { node } = await open(silent, { timeout: 5 })
-      node.setPatience('limited')
+      setPatience(node, 'limited')
       const reading = read(node)
-      node.setPatience('usual')
+      setPatience(node, 'usual')
       await pass(4.9 * SECOND)
       expect(reading.state).toBe('waiting')
-      node.setPatience('none')
+      setPatience(node, 'none')
       await pass(0)
       expect(reading.state).toBe('ECANCELED')
       // This is not final: a disk that could not be closed can still be read.
-      node.setPatience('usual')
+      setPatience(node, 'usual')
       const again = read(node)
       await pass(0)
       expect(again.state).toBe('waiting')

@@ -42,7 +42,7 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
    * Opens a declared child, or uses a node that is already open. The user's option of that name wins; else
-   * `implicit`, a name found in the image, which the {@link ImageResolver} resolves or refuses.
+   * `implicit`, a name found in the image, which the host (`ImageResolver`) resolves or refuses.
    *
    * @returns undefined if neither is given, or the user gave `null`.
    */

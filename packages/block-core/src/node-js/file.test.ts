@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import type { RawOptions } from '../text/options.ts'
 import { file } from './file.ts'
 import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
@@ -152,7 +153,7 @@ describe('opening', () => {
   it('opens for reading alone when asked to', async () => {
     const node = await openFile(newFile('x'), { readOnly: true })
     // The core refuses first; the host would refuse too.
-    await expect(node.ops.write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
+    await expect(opsOf(node).write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
     await node.close()
   })
 

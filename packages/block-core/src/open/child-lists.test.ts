@@ -210,7 +210,9 @@ describe('a list of children', () => {
     const node = await open({ extents: THREE }, env)
     const [first] = node.children.values()
     await node.crash()
-    await expect(first!.read(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'ECANCELED' })
+    await expect((first as BlockChild).read(0, new Uint8Array(1))).rejects.toMatchObject({
+      code: 'ECANCELED',
+    })
     for (const name of ['a', 'b', 'c']) expect(() => findNode(env, name)).toThrow('Cannot find')
   })
 

@@ -359,7 +359,7 @@ describe('file names of nodes', () => {
 
 describe('what children inherit', () => {
   const modes = (node: BlockNode) => {
-    const { readOnly, direct, noFlush, unmap, detectZeroes, checkMode } = node.config
+    const { readOnly, direct, noFlush, unmap, detectZeroes, checkMode } = linkedNode(node).config
     return { readOnly, direct, noFlush, unmap, detectZeroes, checkMode }
   }
 

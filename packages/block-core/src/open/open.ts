@@ -6,12 +6,13 @@ import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
 import { type ChildKinds, cow, data, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, OpenContext } from '../contract/driver.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { DriverNodeOptions, NodeOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { type DriverRegistry, isDriver } from '../contract/registry.ts'
-import { Disk } from '../disk/disk.ts'
+import type { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { childrenOf, hasBackingFiles, namesOf, takeChildValues } from '../graph/child-options.ts'
 import {
   type CommonOptions,
@@ -72,7 +73,7 @@ export async function openNode(
   let disk!: Disk
   try {
     await openRoot(environment, tree, (node, writeCache) => {
-      disk = new Disk(node, writeCache)
+      disk = new DiskHandle(node, writeCache)
     })
   } catch (error) {
     if (isBlockError(error)) error.message = spelledAs(tree, error.message)
@@ -290,7 +291,7 @@ interface Attempt {
   readonly autoReadOnly: boolean
 }
 
-async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedNode> {
+async function openDriver(attempt: Attempt, config: CoreConfig): Promise<LinkedNode> {
   const { request, plan, driver, name, children } = attempt
   const { known, unknown } = splitDriverOptions(driver, plan.own)
   const options = parseOptions((driver.options as OptionTable | undefined) ?? {}, known)
@@ -370,7 +371,7 @@ const isRefusal = (error: unknown): boolean =>
 
 function makeContext(
   attempt: Attempt,
-  config: NodeConfig,
+  config: CoreConfig,
   options: unknown,
   events: EventRelay,
   filename: string,

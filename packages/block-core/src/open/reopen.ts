@@ -5,7 +5,7 @@ import { BlockError, isBlockError } from '../base/errors.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { KeepOptions } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { Disk } from '../disk/disk.ts'
@@ -53,8 +53,8 @@ const REOPEN: Readonly<Record<string, Check>> = {
 /** The change of one node. */
 interface Change {
   readonly node: LinkedNode
-  readonly before: NodeConfig
-  readonly after: NodeConfig
+  readonly before: CoreConfig
+  readonly after: CoreConfig
   /** All options of the driver, parsed. */
   readonly options: Readonly<Record<string, unknown>>
   readonly optionsBefore: Readonly<Record<string, unknown>>
@@ -216,9 +216,9 @@ function plan(
 function configAfter(
   common: CommonOptions,
   base: Inherited,
-  before: NodeConfig,
+  before: CoreConfig,
   explicit: RawOptions,
-): NodeConfig {
+): CoreConfig {
   const after = nodeConfig(common, base, explicit)
   const detectZeroes = common.detectZeroes ?? before.detectZeroes
   return { ...after, detectZeroes, checkMode: before.checkMode, noIo: before.noIo }
@@ -379,7 +379,7 @@ function prepare({
 
 async function prepareDriver(
   node: LinkedNode,
-  { readOnly, direct, unmap }: NodeConfig,
+  { readOnly, direct, unmap }: CoreConfig,
   options: ReopenRequest['options'],
 ): Promise<PreparedReopen | undefined> {
   return node.ops.prepareReopen?.({ readOnly, direct, unmap, options })

@@ -2,7 +2,9 @@
  * Writes never hit metadata that they are not meant for: broken images of QEMU's iotest 060, with QEMU's
  * messages, and every class and switch of the option.
  */
+
 import { type BlockNode, type CorruptEvent, openNode, type RawOptions, reopenNode } from '@vmblock/block-core'
+import { breakpointsOf } from '@vmblock/block-core/driver'
 import { describe, expect, test } from 'vitest'
 import {
   bytesAt,
@@ -160,7 +162,7 @@ describe('a cluster that counts as free', () => {
     await poke(file, AT.refblock + 10, [0, 0, 0, 0])
     const debug = await openNode(environment, { driver: 'blkdebug', image: file })
     const again = await openNode(environment, { driver: 'qcow2', file: debug, backing: below })
-    const { breakpoints } = debug.ops
+    const breakpoints = breakpointsOf(debug)
     breakpoints!.set('cow_read', 'a')
     const slow = again.write(0, filled(3, 100)).catch((error: unknown) => error)
     await breakpoints!.wait('a')

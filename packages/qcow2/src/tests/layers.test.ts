@@ -2,7 +2,9 @@
  * The content of a cluster or subcluster after every request in every possible state, over backing files of
  * every length, in every version.
  */
+
 import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, environment, filled, findings, pattern, SOUND, sameBytes } from '../testing/images.ts'
@@ -91,7 +93,7 @@ async function apply(
       return
     case 'discard': {
       await node.discard(offset, bytes)
-      const version2 = model.length > 0 && node.ops.zeroFlags === undefined
+      const version2 = model.length > 0 && opsOf(node).zeroFlags === undefined
       if (version2 && node.backing) return // with a backing file, nothing is discarded
       const from = Math.ceil(offset / CLUSTER) * CLUSTER
       const to = offset + bytes === SIZE ? SIZE : Math.floor((offset + bytes) / CLUSTER) * CLUSTER

@@ -11,7 +11,7 @@ import {
   chainStatus,
   skipFilters,
 } from '@vmblock/block-core'
-import { alignDown, alignUp } from '@vmblock/block-core/driver'
+import { alignDown, alignUp, givenOptionsOf, opsOf } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
 
 /** The layers of the source to copy, and whether the target shows the others. */
@@ -36,8 +36,11 @@ function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): b
   const [a, b] = [skipFilters(one), skipFilters(other)]
   const { driver } = a
   if (driver !== b.driver || a.children.size !== b.children.size) return false
-  if (driver.kind === 'protocol') return a.ops.identity !== undefined && a.ops.identity === b.ops.identity
-  if ([a, b].some(({ config, file }) => file?.kind.shows?.(config.explicit) === 'part')) return false
+  if (driver.kind === 'protocol') {
+    const { identity } = opsOf(a)
+    return identity !== undefined && identity === opsOf(b).identity
+  }
+  if ([a, b].some((node) => node.file?.kind.shows?.(givenOptionsOf(node)) === 'part')) return false
   return [...a.children].every(([role, edge]) => isSameDisk(edge.node, b.children.get(role)?.node))
 }
 

@@ -62,6 +62,7 @@ export { type Table, TableCache, type TableCacheOptions } from './format-kit/tab
 export { canHaveBacking, joinedStatus } from './graph/block-status.ts'
 export { MAX_REQUEST } from './graph/node.ts'
 export { requireNode } from './graph/node-arguments.ts'
+export { closedError, outsideError, readOnlyError } from './graph/node-errors.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { forgetContent } from './open/format-image.ts'

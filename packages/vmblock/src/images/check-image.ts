@@ -1,6 +1,6 @@
 /** Checking an image: what was found as data, bounded, beside the counts of the block layer. */
-import type { BlockNode, CheckReport, RepairMode } from '@vmblock/block-core'
-import { type CheckFinding, FindingList } from '@vmblock/block-core/check'
+import type { BlockNode, CheckFinding, CheckReport, RepairMode } from '@vmblock/block-core'
+import { FindingList } from '@vmblock/block-core/check'
 import {
   oneOfWords,
   requireCallback,

@@ -17,7 +17,7 @@ export interface DiskSnapshot {
 export interface DiskInfo {
   /** The name of the driver: `qcow2`, `qed`, `raw`. */
   readonly format: string
-  /** The file name, as QEMU would write it; empty for what has none. */
+  /** The name of the image file; empty for what has none. */
   readonly filename: string
   /** Size of the disk in bytes, as a guest sees it. */
   readonly size: number
@@ -47,7 +47,7 @@ export async function describe(node: BlockNode): Promise<DiskInfo> {
   const { backingFilename: name, backingFormat: format, clusterSize, formatSpecific } = facts
   return {
     format: skipFilters(node).driver.name,
-    filename: node.filename,
+    filename: bottomOf(node).filename,
     size: node.size,
     ...(file && { fileSize: file.size }),
     ...(allocatedSize !== undefined && { allocatedSize }),
@@ -60,6 +60,9 @@ export async function describe(node: BlockNode): Promise<DiskInfo> {
     ...(formatSpecific && { formatSpecific: inCamelCase(formatSpecific.data) as Record<string, unknown> }),
   }
 }
+
+/** The node of the bytes. */
+const bottomOf = (node: BlockNode): BlockNode => (node.file ? bottomOf(node.file.node) : node)
 
 const snapshotOf = ({
   id,

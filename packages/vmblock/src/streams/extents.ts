@@ -1,6 +1,6 @@
 /** What a disk holds where: a walk over its block status, in which neighbours of one kind are one extent. */
-import type { AbortSignalLike, BlockNode } from '@vmblock/block-core'
-import { type ChainStatus, pause, StatusCursor } from '@vmblock/block-core/driver'
+import type { AbortSignalLike, BlockNode, ChainStatus } from '@vmblock/block-core'
+import { pause, StatusCursor } from '@vmblock/block-core/driver'
 import type { Range } from './range.ts'
 import { untilAborted } from './until-aborted.ts'
 

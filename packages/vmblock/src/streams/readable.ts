@@ -13,13 +13,15 @@ export interface ReadableOptions extends RangeOptions {
   readonly chunkSize?: number | undefined
 }
 
+type Chunk = Uint8Array<ArrayBuffer>
+
 /** Bytes in a chunk: as measured, larger ones are no faster. */
 const CHUNK = 2 ** 20
 /** Pieces that are read before they are wanted, beside the one that is. */
 const AHEAD = 1
 
 /** @throws BlockError EINVAL that names a wrong option */
-export function readableOf(node: BlockNode, options: ReadableOptions): ReadableStream<Uint8Array> {
+export function readableOf(node: BlockNode, options: ReadableOptions): ReadableStream<Chunk> {
   const { start, end } = rangeOf(options, node.size, { chunkSize: requirePositive })
   const { chunkSize = CHUNK, signal } = options
   return new ReadableStream(new Reading(node, { start, end, chunkSize, signal }), { highWaterMark: 0 })
@@ -33,12 +35,12 @@ interface Plan {
 }
 
 /** Where a stream is. */
-class Reading implements UnderlyingDefaultSource<Uint8Array> {
+class Reading implements UnderlyingDefaultSource<Chunk> {
   readonly #node: BlockNode
   readonly #plan: Plan
   /** Where the next read begins, in bytes. */
   #offset: number
-  readonly #ahead: Promise<Uint8Array>[] = []
+  readonly #ahead: Promise<Chunk>[] = []
   #forget: () => void = () => undefined
   #hasEnded = false
 
@@ -48,7 +50,7 @@ class Reading implements UnderlyingDefaultSource<Uint8Array> {
     this.#offset = plan.start
   }
 
-  start(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  start(controller: ReadableStreamDefaultController<Chunk>): void {
     const { start, end, signal } = this.#plan
     this.#forget = onAbort(signal, (reason) => {
       this.#end()
@@ -57,7 +59,7 @@ class Reading implements UnderlyingDefaultSource<Uint8Array> {
     if (start === end && !this.#hasEnded) this.#close(controller)
   }
 
-  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+  async pull(controller: ReadableStreamDefaultController<Chunk>): Promise<void> {
     this.#readAhead()
     const next = this.#ahead.shift()
     try {
@@ -88,7 +90,7 @@ class Reading implements UnderlyingDefaultSource<Uint8Array> {
     }
   }
 
-  #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  #close(controller: ReadableStreamDefaultController<Chunk>): void {
     this.#end()
     controller.close()
   }

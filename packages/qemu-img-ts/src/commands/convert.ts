@@ -4,6 +4,7 @@ import {
   type BlockNode,
   backingOf,
   CopyMap,
+  type CreatedFile,
   messageOf,
   openNode,
   PERMISSION,
@@ -22,7 +23,7 @@ import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
-import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../images/new-image.ts'
+import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { INTERRUPTED } from '../kit/job.ts'
@@ -199,11 +200,11 @@ async function convertInto(
   if (image && backing !== undefined)
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
   if (image) {
-    const undo = await createTarget(call, image)
+    const created = await createTarget(call, image)
     // Half an image looks like a whole one. But users who interrupt know it, and may want to keep it, as with
     // QEMU.
     images.ifFailed(async (status) => {
-      if (status !== INTERRUPTED) await undo()
+      if (status !== INTERRUPTED) await created.remove().catch(() => undefined)
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
@@ -359,7 +360,7 @@ async function requireBacking(
   }
 }
 
-async function createTarget({ environment }: ConvertCall, image: NewImage): Promise<Undo> {
+async function createTarget({ environment }: ConvertCall, image: NewImage): Promise<CreatedFile> {
   try {
     return await makeImage(environment, image)
   } catch (error) {

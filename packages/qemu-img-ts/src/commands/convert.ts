@@ -11,9 +11,16 @@ import {
   setPermissions,
   skipFilters,
 } from '@vmblock/block-core'
-import { guessFormat, readInteger, resolveBackingFilename, SECTOR } from '@vmblock/block-core/driver'
+import {
+  beneathOf,
+  differences,
+  guessFormat,
+  readInteger,
+  resolveBackingFilename,
+  SECTOR,
+} from '@vmblock/block-core/driver'
+import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
-import { beneathOf, differences } from '../images/beneath.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
@@ -212,7 +219,9 @@ async function convertInto(
   const map = await CopyMap.of({
     sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
     hasBeneath: backing !== undefined,
-    ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
+    ...(beneath.isShown === false && {
+      refine: (range) => differences(sources[0]!, target, range, equalBytes),
+    }),
     ...(isNew && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
     ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
   })

@@ -7,18 +7,6 @@ import { realpathSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import {
-  type AnyDriver,
-  BlockError,
-  type BlockNode,
-  DriverRegistry,
-  denyHost,
-  type ImageResolver,
-  memory,
-  type NodeOptions,
-  nullCo,
-  type OpenEnvironment,
-} from '@vmblock/block-core'
-import {
   type FileHandleLike,
   isFileHandle,
   isPlain,
@@ -35,6 +23,18 @@ import {
   nodeHost,
   pathOfUrl,
 } from '@vmblock/block-core/node'
+import {
+  type AnyDriver,
+  BlockError,
+  type BlockNode,
+  DriverRegistry,
+  denyHost,
+  type ImageResolver,
+  memory,
+  type NodeOptions,
+  nullCo,
+  type OpenEnvironment,
+} from '@vmblock/block-core/open'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import type { Allow, PreparedSource, SourceSettings } from './kit.ts'

@@ -2,15 +2,7 @@
  * An open disk, as most applications use one. It is a thin handle: requests go straight to the node of the block layer,
  * and what takes long or is rarely needed is loaded late.
  */
-import {
-  BlockError,
-  type Bytes,
-  type Disk,
-  type Listener,
-  type NodeEvents,
-  type OpenEnvironment,
-  openNode,
-} from '@vmblock/block-core'
+
 import {
   closedError,
   loadOnce,
@@ -20,6 +12,15 @@ import {
   requireText,
   size,
 } from '@vmblock/block-core/driver'
+import {
+  BlockError,
+  type Bytes,
+  type Disk,
+  type Listener,
+  type NodeEvents,
+  type OpenEnvironment,
+  openNode,
+} from '@vmblock/block-core/open'
 import type { CheckResult, DiskCheckOptions } from '../images/check-image.ts'
 import type { DiskInfo } from '../images/describe.ts'
 import type { JobSettings } from '../jobs/run-job.ts'

@@ -1,4 +1,6 @@
 /** Opens what an operation works on: any source, or a disk that is open already. */
+
+import { closedError, isPlain } from '@vmblock/block-core/driver'
 import {
   BlockError,
   type BlockNode,
@@ -6,8 +8,7 @@ import {
   type NodeOptions,
   type OpenEnvironment,
   openNode,
-} from '@vmblock/block-core'
-import { closedError, isPlain } from '@vmblock/block-core/driver'
+} from '@vmblock/block-core/open'
 import {
   type DiskSource,
   type ImageSource,

@@ -8,8 +8,24 @@ export { denyHost } from './contract/image-resolver.ts'
 export { DriverRegistry } from './contract/registry.ts'
 export { memory, openMemory } from './drivers/memory.ts'
 export { nullCo } from './drivers/null-co.ts'
-export { backingOf, skipFilters } from './graph/block-status.ts'
+export { backingOf } from './graph/block-status.ts'
 export { isBlockNode } from './graph/known-nodes.ts'
-export type * from './index.ts'
+export type {
+  AbortSignalLike,
+  AnyDriver,
+  BlockErrorCode,
+  BlockNode,
+  Bytes,
+  ChainStatus,
+  CheckFinding,
+  CheckReport,
+  CreatedFile,
+  Disk,
+  ImageResolver,
+  Listener,
+  NodeEvents,
+  NodeOptions,
+  OpenEnvironment,
+} from './index.ts'
 export { createImage } from './open/create-image.ts'
 export { openNode } from './open/open.ts'

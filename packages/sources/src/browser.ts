@@ -3,6 +3,9 @@
  * of them, with the drivers for them. Besides node-js.ts, the only file that names drivers.
  * @module
  */
+
+import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
+import { isPlain, wrongValue } from '@vmblock/block-core/driver'
 import {
   type AnyDriver,
   BlockError,
@@ -16,9 +19,7 @@ import {
   nullCo,
   type OpenEnvironment,
   openNode,
-} from '@vmblock/block-core'
-import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
-import { isPlain, wrongValue } from '@vmblock/block-core/driver'
+} from '@vmblock/block-core/open'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import type { Allow, PreparedSource, SourceSettings } from './kit.ts'

@@ -1,5 +1,5 @@
 /** Checks sources before anything is opened. The error for an invalid source lists the valid ones. */
-import { BlockError, type ImageResolver, isBlockNode } from '@vmblock/block-core'
+
 import {
   bytesOf,
   type Check,
@@ -13,6 +13,7 @@ import {
   requireText,
   wrongValue,
 } from '@vmblock/block-core/driver'
+import { BlockError, type ImageResolver, isBlockNode } from '@vmblock/block-core/open'
 import type { MemorySource, OpenFileHandle } from './source.ts'
 
 /** The options that every source has. */

@@ -1,5 +1,5 @@
 /** What the entries have in common: their options, and sources that are ready to be opened. */
-import type { CheckReport, ImageResolver } from '@vmblock/block-core'
+import type { CheckReport, ImageResolver } from '@vmblock/block-core/open'
 import type { SourceKit } from './open-source.ts'
 import type { DiskSource } from './source.ts'
 

@@ -1,6 +1,7 @@
 /** What images may name in a page: files beside them, on web servers and in the origin private file system, or any. */
-import { BlockError, type ImageResolver, type NodeOptions } from '@vmblock/block-core'
+
 import { protocolOf, resolveBackingFilename, wrongValue } from '@vmblock/block-core/driver'
+import { BlockError, type ImageResolver, type NodeOptions } from '@vmblock/block-core/open'
 
 /** A name with its protocol: a URL may be relative to the page. @throws BlockError EINVAL for what is no URL then */
 function absolute(name: string): string {

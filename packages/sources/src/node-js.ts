@@ -6,6 +6,8 @@
 import { constants, readFileSync, realpathSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { isPlain, loadOnce, pathName, wrongValue } from '@vmblock/block-core/driver'
+import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import {
   type AnyDriver,
   BlockError,
@@ -17,9 +19,7 @@ import {
   type NodeOptions,
   nullCo,
   type OpenEnvironment,
-} from '@vmblock/block-core'
-import { isPlain, loadOnce, pathName, wrongValue } from '@vmblock/block-core/driver'
-import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
+} from '@vmblock/block-core/open'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import { isFileHandle } from './check-source.ts'
@@ -131,7 +131,11 @@ export async function prepareSource(
 const isOfWeb = (url: URL | string): boolean => /^https?:/i.test(String(url))
 
 const MEANINGS: Meanings = {
-  named: (name) => (typeof name !== 'string' && isOfWeb(name) ? { url: name } : { file: name }),
+  named(name) {
+    if (!isOfWeb(name)) return { file: name }
+    if (typeof name !== 'string') return { url: name }
+    throw new BlockError('EINVAL', `'${name}' is a path here: give a URL, or { url }`)
+  },
   handle: (value) => (isFileHandle(value) ? { file: value } : undefined),
 }
 

@@ -1,4 +1,6 @@
 /** Turns a {@link DiskSource} into an open node: finds or creates images, puts overlays over bases. */
+
+import { parseOptions, size } from '@vmblock/block-core/driver'
 import {
   type AnyDriver,
   BlockError,
@@ -8,8 +10,7 @@ import {
   type NodeOptions,
   type OpenEnvironment,
   openNode,
-} from '@vmblock/block-core'
-import { parseOptions, size } from '@vmblock/block-core/driver'
+} from '@vmblock/block-core/open'
 import { requireSource } from './check-source.ts'
 import type { DiskSource, ImageSource, OverlaySource, SourceOptions } from './source.ts'
 

@@ -1,6 +1,7 @@
 /** Sources that are values (a path, a URL, a Blob, bytes, a handle) as the objects that they stand for. */
-import { isBlockNode } from '@vmblock/block-core'
+
 import { isPlain } from '@vmblock/block-core/driver'
+import { isBlockNode } from '@vmblock/block-core/open'
 import type { ImageSource } from './source.ts'
 
 /** What values stand for: the part that differs between the entries. */

@@ -1,5 +1,5 @@
 /** The files behind the sources that are the same everywhere: memory, Blobs, files of web servers. */
-import { openMemory } from '@vmblock/block-core'
+import { openMemory } from '@vmblock/block-core/open'
 import { contentOf } from './check-source.ts'
 import type { SourceFile } from './open-source.ts'
 import type { BlobSource, MemorySource, UrlSource } from './source.ts'

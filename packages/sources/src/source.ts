@@ -2,8 +2,9 @@
  * The sources of a disk, as an object each. An open node, or the options of one, need nothing else; files and URLs need
  * the entry with their drivers: `@vmblock/sources/node`, `@vmblock/sources/browser`.
  */
-import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
+
 import type { WorkerLike } from '@vmblock/block-core/driver'
+import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core/open'
 
 /** Makes a worker of `@vmblock/block-core/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL

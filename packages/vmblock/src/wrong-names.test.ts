@@ -86,19 +86,19 @@ describe('create', () => {
     // @ts-expect-error
     await refused(() => create(fresh, '2G'), 'options')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', lazyRefcount: true }), 'lazy_refcount')
+    await refused(() => create(fresh, { size: '2G', lazyRefcount: true }), 'lazyRefcount')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', lazyRefcounts: 'maybe' }), 'lazy_refcounts')
+    await refused(() => create(fresh, { size: '2G', lazyRefcounts: 'maybe' }), 'lazyRefcounts')
     // @ts-expect-error
     await refused(() => create(fresh, { size: true }), 'size')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', clusterSize: true }), 'cluster_size')
+    await refused(() => create(fresh, { size: '2G', clusterSize: true }), 'clusterSize')
     // @ts-expect-error
     await refused(() => create(fresh, { size: '2G', format: 'vdi' }), 'format')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', format: 'qed', lazyRefcounts: true }), 'lazy_refcounts')
+    await refused(() => create(fresh, { size: '2G', format: 'qed', lazyRefcounts: true }), 'lazyRefcounts')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', format: 'raw', clusterSize: 512 }), 'cluster_size')
+    await refused(() => create(fresh, { size: '2G', format: 'raw', clusterSize: 512 }), 'clusterSize')
     // @ts-expect-error
     await refused(() => create(fresh, { size: '2G', overwrite: 1 }), 'overwrite')
     // @ts-expect-error
@@ -136,7 +136,7 @@ describe('convert', () => {
     // @ts-expect-error
     await refused(() => convert(source, fresh, { onprogress: () => undefined }), 'onprogress')
     // @ts-expect-error
-    await refused(() => convert(source, fresh, { format: 'qcow2', tableSize: 2 }), 'table_size')
+    await refused(() => convert(source, fresh, { format: 'qcow2', tableSize: 2 }), 'tableSize')
     // @ts-expect-error
     await refused(() => convert(source, { format: 'qcow2' }), 'target')
     // @ts-expect-error

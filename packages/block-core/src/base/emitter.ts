@@ -1,6 +1,6 @@
 /** Typed events, over nanoevents: what a node, a handle or an emulator's disk announces. */
 import { createNanoEvents } from 'nanoevents'
-import { requireCallback } from './arguments.ts'
+import { requireCallback, requireText } from './arguments.ts'
 
 /** Events by name, with the facts that a listener is called with. */
 export type EventTable<E> = { readonly [K in keyof E]: readonly unknown[] }
@@ -14,7 +14,7 @@ export interface EventSource<E extends EventTable<E>> {
    * Calls `listener` with each event from now on.
    *
    * @returns ends that
-   * @throws BlockError EINVAL if `listener` is no function
+   * @throws BlockError EINVAL if `listener` is no function, or the name of the event no text
    */
   on<K extends keyof E>(event: K, listener: Listener<E, K>): () => void
   /** The same for the next event only. */
@@ -26,6 +26,7 @@ export class Emitter<E extends EventTable<E>> implements EventSource<E> {
   readonly #listeners = createNanoEvents<{ [K in keyof E]: Listener<E, K> }>()
 
   on<K extends keyof E>(event: K, listener: Listener<E, K>): () => void {
+    requireText(event, 'event')
     requireCallback(listener, 'listener')
     // One function may be given twice, and each listening ends by itself.
     return this.#listeners.on(event, (...facts: E[K]) => listener(...facts))

@@ -1,5 +1,5 @@
 /**
- * The parts we use of objects that platforms have, as types that need neither the DOM's nor Node.js's
+ * The parts we use of objects that every platform has, as types that need neither the DOM's nor Node.js's
  * declarations: an application in strict mode compiles with whichever it has.
  */
 

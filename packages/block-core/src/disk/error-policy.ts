@@ -26,7 +26,7 @@ export type TakenAction = Exclude<ErrorAction, 'enospc'>
  * @throws BlockError EINVAL that names the direction
  */
 export function requireErrorPolicy(policy: Partial<ErrorPolicy>, refuse: typeof wrongValue): void {
-  if (typeof policy !== 'object' || policy === null) throw refuse('policy', '{ read, write }', policy)
+  if (!isRecord(policy)) throw refuse('policy', '{ read, write }', policy)
   for (const [direction, action] of Object.entries(policy)) {
     if (direction !== 'read' && direction !== 'write') throw refuse('policy', '{ read, write }', direction)
     // Reads need no space.
@@ -35,6 +35,10 @@ export function requireErrorPolicy(policy: Partial<ErrorPolicy>, refuse: typeof 
       throw refuse(direction, known.map((word) => `'${word}'`).join(', '), action)
   }
 }
+
+/** Whether a value is a group of options, and not a list, a Map or the like. */
+export const isRecord = (value: unknown): boolean =>
+  Object.prototype.toString.call(value) === '[object Object]'
 
 /** The action that a policy takes for a failure. */
 export function actionFor({ read, write }: ErrorPolicy, kind: RequestKind, error: unknown): TakenAction {

@@ -353,7 +353,7 @@ export class DiskHandle extends Emitter<NodeEvents> implements Disk {
     const waiting = (): Promise<void> | undefined =>
       this.#held?.over ?? (asWrite ? this.#root.heldWrites : this.#root.held)
     for (let over = waiting(); over; over = waiting()) await over
-    if (this.#isClosed) throw closedError(this, false)
+    if (!this.isOpen) throw closedError(this, false)
     if (changes && !this.#mayWrite) throw readOnlyError(this)
   }
 

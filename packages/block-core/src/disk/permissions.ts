@@ -1,11 +1,16 @@
 /** Changing what a handle does with its root. Few applications need it: those that do not import it do not load it. */
-import { wrongValue } from '../base/arguments.ts'
+import { expects, requireOptions, wrongValue } from '../base/arguments.ts'
 import { ALL_PERMISSIONS, PERMISSION, type Permissions } from '../contract/permissions.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { closedError, readOnlyError } from '../graph/node-errors.ts'
 import { updatePermissions } from '../graph/permissions.ts'
 import type { Disk } from './disk.ts'
+
+const requireBits = expects(
+  'bits of PERMISSION',
+  (value) => typeof value === 'number' && value === (value & ALL_PERMISSIONS),
+)
 
 /**
  * Changes what a handle does with its root from now on, and lets others do: QEMU's `blk_set_perm`. What is not given
@@ -18,13 +23,12 @@ import type { Disk } from './disk.ts'
  */
 export function setPermissions(disk: Disk, permissions: Partial<Permissions>): void {
   requireNode(disk, 'disk')
+  requireOptions(permissions, 'permissions', { taken: requireBits, shared: requireBits })
   const node = linkedNode(disk)
   const user = [...node.users].find(({ handle }) => handle === disk)
   if (!user) throw disk.isOpen ? wrongValue('disk', 'what openNode returned', disk) : closedError(disk, false)
   const { taken, shared } = user
   const after = { taken, shared, ...permissions }
-  for (const bits of [after.taken, after.shared])
-    if (bits !== (bits & ALL_PERMISSIONS)) throw wrongValue('permissions', 'bits of PERMISSION', bits)
   if (!node.isOpen) throw closedError(disk, false)
   if (after.taken & ~taken & ~PERMISSION.consistentRead && node.readOnly) throw readOnlyError(node)
   Object.assign(user, after)

@@ -4,7 +4,13 @@
  * No value is imported from what pages load at start: bundlers would split that into more files.
  */
 import type { wrongValue } from '../base/arguments.ts'
-import { actionFor, type ErrorPolicy, requireErrorPolicy, type TakenAction } from './error-policy.ts'
+import {
+  actionFor,
+  type ErrorPolicy,
+  isRecord,
+  requireErrorPolicy,
+  type TakenAction,
+} from './error-policy.ts'
 import type { LatencyHistogram, RequestKind } from './statistics.ts'
 
 /** Boundaries of the bins for each kind that is measured, in milliseconds. */
@@ -103,8 +109,7 @@ export class RequestWatch {
 
   #requireBoundaries(boundaries: LatencyBoundaries): void {
     const wanted = `lists for ${this.#kinds.join(', ')}`
-    if (typeof boundaries !== 'object' || boundaries === null)
-      throw this.#refuse('boundaries', wanted, boundaries)
+    if (!isRecord(boundaries)) throw this.#refuse('boundaries', wanted, boundaries)
     for (const [kind, bins] of Object.entries(boundaries)) {
       if (!this.#kinds.includes(kind as RequestKind)) throw this.#refuse('boundaries', wanted, kind)
       const isAscending =

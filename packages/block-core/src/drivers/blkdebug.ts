@@ -1,4 +1,5 @@
 /** The `blkdebug` filter: injected errors, breakpoints that suspend requests, and stricter limits. */
+import { requireCallback, requireOptions } from '../base/arguments.ts'
 import { isPowerOfTwo } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { filtered } from '../contract/child-kinds.ts'
@@ -90,8 +91,10 @@ function nameFromOptions(options: RawOptions, child = ''): string | undefined {
   return child === '' || Object.keys(others).length > 0 ? undefined : `blkdebug:${String(config)}:${child}`
 }
 
-/** Makes the `blkdebug` driver for an application. */
-export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost) {
+/** Makes the `blkdebug` driver for an application. @throws BlockError EINVAL for a wrong part of `host`, by its name */
+export function createBlkdebug(host: BlkdebugHost) {
+  requireOptions(host, 'host', { readConfig: requireCallback, print: requireCallback })
+  const { readConfig, print = () => {} } = host
   async function readRules(filename: string | undefined) {
     if (filename === undefined) return NO_RULES
     if (!readConfig)

@@ -2,7 +2,7 @@
  * What opening nodes depends on, and the nodes opened with it: node names are unique within one environment.
  */
 
-import { expects, requireCallback, wrongValue } from '../base/arguments.ts'
+import { expects, requireCallback, requireText, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { shared } from '../base/shared-state.ts'
 import type { ImageResolver } from '../contract/image-resolver.ts'
@@ -78,9 +78,11 @@ export function tableOf(environment: OpenEnvironment): NodeTable {
 /**
  * The open node of that name.
  *
- * @throws BlockError ENOENT
+ * @throws BlockError ENOENT; EINVAL for arguments of other types
  */
 export function findNode(environment: OpenEnvironment, name: string): BlockNode {
+  requireEnvironment(environment)
+  requireText(name, 'name')
   const node = tableOf(environment).find(name)
   if (!node) throw new BlockError('ENOENT', `Cannot find device='${name}' nor node-name='${name}'`)
   return node

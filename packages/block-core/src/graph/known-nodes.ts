@@ -1,4 +1,5 @@
 /** Tells which values are nodes: those made by the constructors, in any copy of the library. */
+import { wrongValue } from '../base/arguments.ts'
 import { shared } from '../base/shared-state.ts'
 import type { BlockNode as AnyNode } from '../contract/node.ts'
 import type { LinkedNode } from './links.ts'
@@ -12,8 +13,12 @@ export const registerNode = (value: object, node: () => LinkedNode): void => voi
 /** Whether a value is a node, from any copy of the library. */
 export const isBlockNode = (value: unknown): value is AnyNode => nodes.has(value as object)
 
-/** The node of the graph behind what users hold, or an edge names. The value must be a node. */
-export const linkedNode = (value: AnyNode): LinkedNode => nodes.get(value)!()
+/** The node of the graph behind what users hold, or an edge names. @throws BlockError EINVAL for anything else */
+export function linkedNode(value: AnyNode): LinkedNode {
+  const node = nodes.get(value)
+  if (!node) throw wrongValue('node', 'a BlockNode', value)
+  return node()
+}
 
 /** See {@link AnyNode}. */
 export type BlockNode = AnyNode

@@ -1,6 +1,6 @@
 /** `createImage`: a new image and the files it needs, by one call. */
 import { isPlain, requireFlag, wrongValue } from '../base/arguments.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import type { AnyDriver, CreatedFile } from '../contract/driver.ts'
 import type { CreateImageOptions, DriverCreateImageOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
@@ -8,6 +8,7 @@ import { requireDriver } from '../contract/registry.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { requireEnvironment } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
+import { spelledAs } from '../text/option-tree.ts'
 import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
 import { creationValues, formatImage, givenOptions } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
@@ -41,6 +42,15 @@ export function createImage<D extends AnyDriver, V extends AnyDriver, F extends 
 export async function createImage(environment: OpenEnvironment, request: RawOptions): Promise<CreatedFile> {
   requireEnvironment(environment)
   if (!isPlain(request)) throw wrongValue('options', 'a plain object', request)
+  try {
+    return await create(environment, request)
+  } catch (error) {
+    if (isBlockError(error)) error.message = spelledAs(request, error.message)
+    throw error
+  }
+}
+
+async function create(environment: OpenEnvironment, request: RawOptions): Promise<CreatedFile> {
   const { driver: format, file: fileSource, dataFile: dataSource, ...more } = request
   const {
     overwrite = false,

@@ -1,6 +1,6 @@
 /** Makes a new image on an open node: `qemu-img create` for programs. */
 
-import { isPlain, wrongValue } from '../base/arguments.ts'
+import { isPlain, requireFlag, requireOptions, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
@@ -93,12 +93,13 @@ export async function formatImage<D extends AnyDriver>(
   file: BlockNode,
   options: CreationOptions<D>,
   dataFile?: BlockNode,
-  { overwrite }: FormatChoices = {},
+  choices: FormatChoices = {},
 ): Promise<void> {
   requireDriver(driver, 'driver')
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
+  requireOptions(choices, 'choices', { overwrite: requireFlag })
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
@@ -116,7 +117,7 @@ export async function formatImage<D extends AnyDriver>(
       edges.push(edge)
     }
     updatePermissions(nodes)
-    if (!overwrite) for (const node of nodes) await requireBlank(node)
+    if (!choices.overwrite) for (const node of nodes) await requireBlank(node)
     await creation.create({ file, dataFile, options: values })
   } finally {
     for (const edge of edges) await edge.node.releasedBy(edge)

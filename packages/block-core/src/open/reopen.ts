@@ -70,12 +70,11 @@ interface Change {
  * @throws BlockError EINVAL `Cannot change the option 'X'`; EPERM if the node below stays read-only; errors
  *   of the drivers
  */
-export async function reopenNode(target: BlockNode, request: ReopenOptions): Promise<void> {
-  requireNode(target, 'node')
-  const node = linkedNode(target)
+export async function reopenNode(node: BlockNode, request: ReopenOptions): Promise<void> {
+  requireNode(node, 'node')
   requireOptions(request, 'request', REOPEN)
   try {
-    await reopen(target, node, request)
+    await reopen(node, linkedNode(node), request)
   } catch (error) {
     if (isBlockError(error)) error.message = spelledAs(request.options ?? {}, error.message)
     throw error

@@ -1,10 +1,12 @@
 /** Changes of the graph that applications ask for: filters put in and taken out, nodes replaced, under running requests. */
+import { wrongValue } from '../base/arguments.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import type { LinkedNode } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { unsupportedError } from '../graph/node-errors.ts'
 import { changeGraph, closeUnused, exchange, quiesced } from '../graph/rewire.ts'
+import { isTree } from '../text/option-tree.ts'
 import type { RawOptions } from '../text/options.ts'
 import { openRoot } from './open.ts'
 
@@ -18,6 +20,7 @@ import { openRoot } from './open.ts'
  */
 export async function insertFilter(node: BlockNode, options: RawOptions): Promise<BlockNode> {
   requireNode(node, 'node')
+  if (!isTree(options)) throw wrongValue('options', 'the options of a filter', options)
   const below = linkedNode(node)
   return changeGraph(below, async (origin) => {
     const filter = await openRoot(origin.environment, {

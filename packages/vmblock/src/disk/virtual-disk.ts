@@ -2,6 +2,19 @@
  * An open disk, as most applications use one. It is a thin handle: requests go straight to the node of the block layer,
  * and what takes long or is rarely needed is loaded late.
  */
+
+import {
+  closedError,
+  loadOnce,
+  oneOfWords,
+  outsideError,
+  parseOptions,
+  requireCount,
+  requireFlag,
+  requireOptions,
+  size as sizeOption,
+  wrongValue,
+} from '@vmblock/block-core/driver'
 import {
   BlockError,
   type Bytes,
@@ -10,16 +23,7 @@ import {
   type NodeEvents,
   type OpenEnvironment,
   openNode,
-} from '@vmblock/block-core'
-import {
-  closedError,
-  loadOnce,
-  outsideError,
-  parseOptions,
-  requireCount,
-  requireText,
-  size,
-} from '@vmblock/block-core/driver'
+} from '@vmblock/block-core/open'
 import type { CheckResult, DiskCheckOptions } from '../images/check-image.ts'
 import type { DiskInfo } from '../images/describe.ts'
 import type { JobSettings } from '../jobs/run-job.ts'
@@ -34,7 +38,27 @@ const loadImages = loadOnce('describing, checking and committing disks', () => i
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
 
-const RESIZE = { size: size() }
+const RESIZE = { size: sizeOption() }
+
+/** The events of a disk. */
+const EVENTS = [
+  'resize',
+  'corrupt',
+  'io-error',
+  'repair',
+  'warn',
+  'close',
+  'stop',
+  'resume',
+] as const satisfies (keyof NodeEvents)[]
+
+const requireEvent = oneOfWords(...EVENTS)
+
+/** How a disk is resized. */
+export interface ResizeOptions {
+  /** Whether it may become smaller; what is beyond the new end is lost. Default: no. */
+  readonly shrink?: boolean | undefined
+}
 
 /** What a disk is made of. */
 export interface DiskParts {
@@ -128,14 +152,22 @@ export class VirtualDisk implements AsyncDisposable {
   /**
    * Changes the size; what is added reads as zeroes.
    *
-   * @param bytes the new size, in bytes or as `'2G'`
-   * @throws BlockError EINVAL for arguments of other types; EPERM if it is read-only, or in use in a way that does not
+   * @param size the new size, in bytes or as `'2G'`
+   * @throws BlockError EINVAL for arguments of other types, and for less than the disk has, unless `shrink` allows it; EPERM if it is read-only, or in use in a way that does not
    *   allow it; ENOTSUP if the format cannot, for a slice, and for images with internal snapshots
    */
-  async resize(bytes: number | string): Promise<void> {
+  async resize(size: number | string, options: ResizeOptions = {}): Promise<void> {
     const node = this.#open()
-    const wanted = parseOptions(RESIZE, { size: bytes }).size
-    if (wanted === undefined) requireCount(bytes, 'size')
+    requireOptions(options, 'options', { shrink: requireFlag })
+    // QEMU reads a sign as that of a number.
+    if (typeof size === 'string' && /^\s*[-+]/.test(size)) throw wrongValue('size', 'the new size', size)
+    const wanted = parseOptions(RESIZE, { size }).size
+    if (wanted === undefined) requireCount(size, 'size')
+    if (wanted! < node.size && !options.shrink)
+      throw new BlockError(
+        'EINVAL',
+        `Parameter 'size' is ${wanted}, and the disk has ${node.size} bytes: { shrink: true } gives up what is beyond`,
+      )
     await node.truncate(wanted!)
   }
 
@@ -232,10 +264,10 @@ export class VirtualDisk implements AsyncDisposable {
    * `close`.
    *
    * @returns ends that
-   * @throws BlockError EINVAL if `listener` is no function
+   * @throws BlockError EINVAL for another event, and if `listener` is no function
    */
   on<K extends keyof NodeEvents>(event: K, listener: Listener<NodeEvents, K>): () => void {
-    requireText(event, 'event')
+    requireEvent(event, 'event')
     return this.node.on(event, listener)
   }
 

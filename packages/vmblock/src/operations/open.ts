@@ -1,6 +1,7 @@
 /** Opens a disk. */
-import { BlockError, type CheckReport, type Disk } from '@vmblock/block-core'
+
 import { requireFlag, requireOptions, requireText } from '@vmblock/block-core/driver'
+import { BlockError, type CheckReport, type Disk } from '@vmblock/block-core/open'
 import type { Allow } from '@vmblock/sources'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'

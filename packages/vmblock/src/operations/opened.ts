@@ -1,4 +1,6 @@
 /** Opens what an operation works on: any source, or a disk that is open already. */
+
+import { closedError, isPlain } from '@vmblock/block-core/driver'
 import {
   BlockError,
   type BlockNode,
@@ -6,8 +8,7 @@ import {
   type NodeOptions,
   type OpenEnvironment,
   openNode,
-} from '@vmblock/block-core'
-import { closedError, isPlain } from '@vmblock/block-core/driver'
+} from '@vmblock/block-core/open'
 import {
   type DiskSource,
   type ImageSource,
@@ -22,6 +23,8 @@ export interface Opening {
   readonly settings: SourceSettings
   readonly format?: string | undefined
   readonly readOnly?: boolean | undefined
+  /** What the source is called in messages. Default: `source`. */
+  readonly what?: string
   /**
    * Options of the node for one operation on the image alone. Then no image is created, and an overlay is opened without
    * its base.
@@ -57,11 +60,11 @@ export const optionsOf = (value: unknown): NodeOptions | undefined =>
 export async function openOriginal(
   { prepareSource }: Platform,
   given: unknown,
-  { settings, format, readOnly, extra }: Opening,
+  { settings, format, readOnly, what = 'source', extra }: Opening,
 ): Promise<OpenedNode> {
   const { kit, source } = await prepareSource(openNodeOf(given) ?? optionsOf(given) ?? given, settings)
   const { environment } = kit
-  requireSource(source)
+  requireSource(source, what)
   if (format !== undefined) requireDriver(environment, format, 'format')
   if (isBlockNode(source) && source.driver.kind !== 'protocol') {
     requireFormat(format, source.driver.name, 'open disk')

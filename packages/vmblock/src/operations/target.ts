@@ -99,7 +99,12 @@ export async function makeImage(
   const dataFile = data === undefined ? undefined : await targetFile(platform, settings, data, 'dataFile')
   const format = wanted ?? formatOf(target.name)
   requireDriver(target.kit.environment, format, 'format')
-  const opening = { settings, format: backingFormat, ...(!openNodeOf(below) && { readOnly: true }) }
+  const opening = {
+    settings,
+    what: 'backing',
+    format: backingFormat,
+    ...(!openNodeOf(below) && { readOnly: true }),
+  }
   const backing = below === undefined ? undefined : await openOriginal(platform, below, opening)
   const files = { driver: format, file: target.file, ...(dataFile && { dataFile: dataFile.file }) }
   const { environment } = target.kit

@@ -1,6 +1,7 @@
 /** The part of a disk that a stream or a walk covers: checked when it is asked for, not at the first chunk. */
-import { type AbortSignalLike, BlockError } from '@vmblock/block-core'
+
 import { type Check, requireCount, requireOptions, requireSignal } from '@vmblock/block-core/driver'
+import { type AbortSignalLike, BlockError } from '@vmblock/block-core/open'
 
 /** Part of a disk. */
 export interface RangeOptions {

@@ -2,8 +2,9 @@
  * A disk as the target of a web stream: chunks are written one after the other, from `start` on, and the disk is flushed
  * when the stream is closed.
  */
-import { type AbortSignalLike, BlockError, type BlockNode, type Bytes } from '@vmblock/block-core'
+
 import { bytesOf, readOnlyError } from '@vmblock/block-core/driver'
+import { type AbortSignalLike, BlockError, type BlockNode, type Bytes } from '@vmblock/block-core/open'
 import { type RangeOptions, rangeOf } from './range.ts'
 import { onAbort, untilAborted } from './until-aborted.ts'
 

@@ -1,0 +1,38 @@
+/** The creation options that are declared by hand are those of the drivers, all of them. */
+import type { AnyDriver } from '@vmblock/block-core'
+import { formats } from '@vmblock/formats'
+import { expect, it } from 'vitest'
+import type { Qcow2Creation, QedCreation, RawCreation } from './creation.ts'
+
+type Keys<T> = Readonly<Record<keyof T, true>>
+
+const DECLARED = {
+  qcow2: {
+    size: true,
+    clusterSize: true,
+    extendedL2: true,
+    preallocation: true,
+    compressionType: true,
+    compat: true,
+    lazyRefcounts: true,
+    dataFileRaw: true,
+    refcountBits: true,
+  } satisfies Keys<Qcow2Creation>,
+  qed: { size: true, clusterSize: true, tableSize: true } satisfies Keys<QedCreation>,
+  raw: { size: true, preallocation: true } satisfies Keys<RawCreation>,
+}
+
+/** Said by options of every format (`backing`, `dataFile`), or refused: images cannot be encrypted here. */
+const ELSEWHERE = /^(backing_file|backing_fmt|data_file|encryption|encrypt\..*)$/
+
+it.each(Object.entries(DECLARED))('%s', async (name, declared) => {
+  const driver: AnyDriver = formats.find((format) => format.name === name)!
+  const { options } = (await driver.creation?.())!
+  const keys = Object.keys(options).filter((key) => !ELSEWHERE.test(key))
+  const camel = keys.map((key) => key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()))
+  expect(camel.sort()).toEqual(Object.keys(declared).sort())
+})
+
+it('there is no other format', () => {
+  expect(formats.map(({ name }) => name).sort()).toEqual(Object.keys(DECLARED).sort())
+})

@@ -13,11 +13,12 @@ import { docExamples } from './tests/support/doc-examples.ts'
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
 
-/** Tests run on the sources. */
-const alias = [...workspaceEntries(path('.'))].map(([name, source]) => ({
-  find: new RegExp(`^${name}$`),
-  replacement: source,
-}))
+/** Tests run on the sources: those for Node.js, or those for browsers. */
+const aliases = (condition: 'node' | 'default') =>
+  [...workspaceEntries(path('.'), condition)].map(([name, source]) => ({
+    find: new RegExp(`^${name}$`),
+    replacement: source,
+  }))
 
 /** A test that hangs shall fail, but a slow machine is no failure. */
 const testTimeout = 60_000
@@ -25,7 +26,7 @@ const testTimeout = 60_000
 type Settings = NonNullable<TestProjectInlineConfiguration['test']>
 
 const project = (name: string, include: string, more: Settings = {}): TestProjectInlineConfiguration => ({
-  resolve: { alias },
+  resolve: { alias: aliases('node') },
   plugins: name === 'repo' ? [docExamples()] : [],
   test: {
     name,
@@ -46,7 +47,7 @@ const SETTINGS: Readonly<Record<string, Settings>> = {
 const IN_BROWSER = '**/*.browser.test.ts'
 
 const chromium: TestProjectInlineConfiguration = {
-  resolve: { alias },
+  resolve: { alias: aliases('default') },
   plugins: [diskServer(), docExamples()],
   test: {
     name: 'chromium',

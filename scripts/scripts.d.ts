@@ -5,6 +5,8 @@ declare module '*/scripts/package-entries.mjs' {
   export interface PackageEntry {
     /** `.`, `./node`, ... */
     readonly subpath: string
+    /** The condition of package.json under which the entry is this module: `node` or `default`. Absent: any. */
+    readonly condition?: string
     /** The path below the folder of the package: `src/index.ts`, `src/node-js/index.ts`, ... */
     readonly source: string
     /** The path below `dist`, without an extension: `index`, `node/index`, ... */
@@ -14,6 +16,6 @@ declare module '*/scripts/package-entries.mjs' {
   /** The entries of the package in `folder`. */
   export function entriesOf(folder: string): PackageEntry[]
 
-  /** The source of every entry of the workspace below `root`, by the name that users import. */
-  export function workspaceEntries(root: string): Map<string, string>
+  /** The source of every entry of the workspace below `root`, by the name that users import: in Node.js, or elsewhere. */
+  export function workspaceEntries(root: string, condition?: 'node' | 'default'): Map<string, string>
 }

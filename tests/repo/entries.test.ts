@@ -1,9 +1,9 @@
 /** Builds, tests and TypeScript take the same source for each entry that a package.json publishes. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { workspaceEntries } from '../../scripts/package-entries.mjs'
+import { entriesOf, workspaceEntries } from '../../scripts/package-entries.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const entries = [...workspaceEntries(root)]
@@ -18,15 +18,22 @@ test.each(entries)('%s is found by TypeScript where it is built from', (name, so
 
 test('there are entries, and each is declared for ES modules and CommonJS', () => {
   expect(entries.length).toBeGreaterThan(10)
-  for (const [name] of entries) {
-    const [, folder = '', ...subpath] = name.split('/')
-    const { exports } = JSON.parse(readFileSync(`${root}packages/${folder}/package.json`, 'utf8')) as {
-      readonly exports: Readonly<Record<string, { import: unknown; require: unknown }>>
+  for (const name of readdirSync(`${root}packages`)) {
+    const folder = `${root}packages/${name}`
+    const { exports } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8')) as {
+      readonly exports: Readonly<Record<string, Record<string, unknown>>>
     }
-    const { import: esm, require: cjs } = exports[['.', ...subpath].join('/')]!
-    const { default: module } = esm as { readonly default: string }
-    const stem = module.replace(/\.js$/, '')
-    expect(esm).toEqual({ types: `${stem}.d.ts`, default: `${stem}.js` })
-    expect(cjs).toEqual({ types: `${stem}.d.cts`, default: `${stem}.cjs` })
+    for (const { subpath, condition, module } of entriesOf(folder)) {
+      const declared = exports[subpath]!
+      expect(condition === undefined ? declared : declared[condition]).toEqual({
+        import: { types: `./dist/${module}.d.ts`, default: `./dist/${module}.js` },
+        require: { types: `./dist/${module}.d.cts`, default: `./dist/${module}.cjs` },
+      })
+    }
   }
+})
+
+test('an entry of two modules is the one for Node.js there, and the other one elsewhere', () => {
+  expect(workspaceEntries(root).get('vmblock')).toBe(`${root}packages/vmblock/src/node-js.ts`)
+  expect(workspaceEntries(root, 'default').get('vmblock')).toBe(`${root}packages/vmblock/src/browser.ts`)
 })

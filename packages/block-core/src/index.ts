@@ -80,6 +80,7 @@ export {
 } from './jobs/copy-map.ts'
 export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
+export { type CreateImageOptions, createImage, type NewFile } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
 export { type NodeOptions, openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'

@@ -1,6 +1,5 @@
 /** The scratch image of `--scratch`, which is kept, so that the repair after a crash can be watched. */
-import { formatImage, openNode } from '@vmblock/block-core'
-import { parseOptions } from '@vmblock/block-core/driver'
+import { createImage } from '@vmblock/block-core'
 import { main, type Services, type Streams } from './main.ts'
 
 /** Directories for scratch images, and the file functions needed. */
@@ -67,14 +66,6 @@ async function findScratch(services: Services, scratch: ScratchDirectories): Pro
 
 async function createScratch(services: Services, filename: string): Promise<void> {
   const quiet = { print: () => {}, warn: () => {}, readText: () => Promise.reject(new Error('no files')) }
-  const environment = services.environment(quiet)
-  const protocol = environment.registry.get('file')
-  await protocol.createFile?.(parseOptions(protocol.options ?? {}, { filename }) as never, 0, 'off')
-  const file = await openNode(environment, { driver: 'file', filename })
-  try {
-    const qcow2 = environment.registry.get('qcow2')
-    await formatImage(qcow2, file, { size: SIZE, lazy_refcounts: true })
-  } finally {
-    await file.close()
-  }
+  const file = { driver: 'file', filename }
+  await createImage(services.environment(quiet), { driver: 'qcow2', file, size: SIZE, lazyRefcounts: true })
 }

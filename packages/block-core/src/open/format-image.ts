@@ -6,6 +6,7 @@ import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { GraphEdge } from '../graph/edge.ts'
@@ -29,20 +30,33 @@ const PIECE = 2 ** 18
 /** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
 const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
-/** Adds the options that follow from the backing file and were not given: its name, its format, its size. */
-async function withBacking(file: BlockNode, { backing, ...given }: RawOptions): Promise<RawOptions> {
+/** Options in the spelling of `qemu-img create -o`; undefined ones count as absent. */
+export const spelledOptions = (options: RawOptions): RawOptions =>
+  Object.fromEntries(
+    Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [[snakeKey(key), value]])),
+  )
+
+/**
+ * Adds the options that follow from the backing file and were not given: its name, its format, its size.
+ *
+ * @param filename the name of the new image, which a relative name of a backing file is relative to
+ * @throws BlockError of opening the backing file
+ */
+export async function withBacking(
+  environment: OpenEnvironment | undefined,
+  filename: string,
+  { backing, ...given }: RawOptions,
+): Promise<RawOptions> {
   if (isBlockNode(backing)) {
-    const { driver, filename, size } = skipFilters(backing)
+    const { driver, filename: name, size } = skipFilters(backing)
     const format = driver.kind === 'format' ? driver.name : 'raw'
-    return { size, ...(filename !== '' && { backing_file: filename, backing_fmt: format }), ...given }
+    return { size, ...(name !== '' && { backing_file: name, backing_fmt: format }), ...given }
   }
   const { size, backing_file: name, backing_fmt: driver } = given
-  const environment = linkedNode(file).origin?.environment
   if (size !== undefined || name === undefined || !environment) return given
-  const filename = resolveBackingFilename(file.filename, String(name))
   const node = await openNode(environment, {
     ...(driver !== undefined && { driver }),
-    filename,
+    filename: resolveBackingFilename(filename, String(name)),
     'read-only': true,
     'force-share': true,
   })
@@ -85,8 +99,11 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
   const creation = await (driver as AnyDriver).creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const spelled = Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeKey(key), value]))
-  const whole = 'backing_file' in creation.options ? await withBacking(file, spelled) : spelled
+  const spelled = spelledOptions(options)
+  const whole =
+    'backing_file' in creation.options
+      ? await withBacking(linkedNode(file).origin?.environment, file.filename, spelled)
+      : spelled
   const values = parseOptions(creation.options, whole)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
@@ -108,7 +125,7 @@ export async function formatImage<O extends OptionTable, C extends OptionTable>(
 }
 
 /** @throws BlockError EEXIST if the node holds anything but zeroes */
-async function requireBlank(node: BlockNode): Promise<void> {
+export async function requireBlank(node: BlockNode): Promise<void> {
   const { size } = node
   for (let offset = 0; offset < size; ) {
     const { bytes, zero } = await node.blockStatus(offset, size - offset)

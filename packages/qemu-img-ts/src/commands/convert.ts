@@ -4,18 +4,26 @@ import {
   type BlockNode,
   backingOf,
   CopyMap,
+  type CreatedFile,
   messageOf,
   openNode,
   PERMISSION,
   setPermissions,
   skipFilters,
 } from '@vmblock/block-core'
-import { guessFormat, readInteger, resolveBackingFilename, SECTOR } from '@vmblock/block-core/driver'
+import {
+  beneathOf,
+  differences,
+  guessFormat,
+  readInteger,
+  resolveBackingFilename,
+  SECTOR,
+} from '@vmblock/block-core/driver'
+import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
-import { beneathOf, differences } from '../images/beneath.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
-import { creationHelp, makeImage, type NewImage, planImage, type Undo } from '../images/new-image.ts'
+import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { INTERRUPTED } from '../kit/job.ts'
@@ -192,11 +200,11 @@ async function convertInto(
   if (image && backing !== undefined)
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
   if (image) {
-    const undo = await createTarget(call, image)
+    const created = await createTarget(call, image)
     // Half an image looks like a whole one. But users who interrupt know it, and may want to keep it, as with
     // QEMU.
     images.ifFailed(async (status) => {
-      if (status !== INTERRUPTED) await undo()
+      if (status !== INTERRUPTED) await created.remove().catch(() => undefined)
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
@@ -211,7 +219,9 @@ async function convertInto(
   const map = await CopyMap.of({
     sources: sources.map((node, index) => ({ node, bytes: bytes[index], base: beneath.base })),
     hasBeneath: backing !== undefined,
-    ...(beneath.isShown === false && { refine: (range) => differences(sources[0]!, target, range) }),
+    ...(beneath.isShown === false && {
+      refine: (range) => differences(sources[0]!, target, range, equalBytes),
+    }),
     ...(isNew && backing !== undefined && { beneathBytes: backingOf(target)?.size }),
     ...(options.salvage && { onStatusError: warnOf(call, 'error while reading block status at offset') }),
   })
@@ -350,7 +360,7 @@ async function requireBacking(
   }
 }
 
-async function createTarget({ environment }: ConvertCall, image: NewImage): Promise<Undo> {
+async function createTarget({ environment }: ConvertCall, image: NewImage): Promise<CreatedFile> {
   try {
     return await makeImage(environment, image)
   } catch (error) {

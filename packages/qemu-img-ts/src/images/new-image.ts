@@ -1,15 +1,12 @@
 /** Creating a new image for `create` and `convert`: its options, and creating and formatting the file. */
 import {
   type AnyDriver,
-  BlockError,
-  type BlockNode,
   type CreatedFile,
-  isBlockError,
+  createImage,
   type OpenEnvironment,
-  openNode,
   type RawOptions,
 } from '@vmblock/block-core'
-import { type Creation, type OptionTable, parseOptions } from '@vmblock/block-core/driver'
+import type { Creation, OptionTable } from '@vmblock/block-core/driver'
 import { Failure, filenameToOptions, type Warn } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
 import { type GivenOption, optionHelp, optionValue, readOptionList } from '../kit/option-list.ts'
@@ -108,74 +105,27 @@ export async function planImage(services: Services, request: NewImageRequest, wa
   return { filename, format, creation, table, given }
 }
 
-/** Removes the created files, but none that existed before. */
-export type Undo = () => Promise<void>
-
 /**
  * Creates the file, and formats it. Options are checked before anything is created or emptied. If formatting
- * fails, the file is deleted, as in QEMU; but unlike in QEMU, not if it existed before.
+ * fails, the file is deleted, as in QEMU; but unlike in QEMU, it is only emptied if it existed before.
  *
- * @returns a function that removes the image, after it was closed, for a caller that cannot use it
+ * @returns the means to take the image back, after it was closed, for a caller that cannot use it
  * @throws BlockError
  */
-export async function makeImage(
+export function makeImage(
   environment: OpenEnvironment,
-  { filename, creation, given }: NewImage,
-): Promise<Undo> {
-  // Options that the format does not know are for the protocol.
-  const [own, forFile]: Record<string, unknown>[] = [{}, {}]
-  for (const [name, option] of given) (name in creation.options ? own : forFile)![name] = optionValue(option)
-  const options = parseOptions(creation.options, own!)
+  { filename, format, given }: NewImage,
+): Promise<CreatedFile> {
+  const options = Object.fromEntries([...given].map(([name, option]) => [name, optionValue(option)]))
   const dataFilename = given.get('data_file')?.text
-  await creation.check?.(options)
-  const made: (CreatedFile | undefined)[] = []
-  const nodes: BlockNode[] = []
-  const undo = async (): Promise<void> => {
-    for (const file of made.splice(0)) await file?.remove().catch(() => undefined)
-  }
-  const makeFile = async (name: string): Promise<BlockNode> => {
-    const named = filenameToOptions(environment.registry, name)
-    made.push(await createFile(environment.registry.get(String(named['driver'])), named, forFile!))
-    const node = await openNode(environment, named)
-    nodes.push(node)
-    return node
-  }
-  try {
-    // Neither file is emptied while the other is in use, and an existing image is emptied last, when only
-    // formatting it can still fail.
-    const dataFirst = dataFilename !== undefined && (await requireFree(environment, filename))
-    if (dataFilename !== undefined) await requireFree(environment, dataFilename)
-    let dataFile = dataFirst ? await makeFile(dataFilename) : undefined
-    const file = await makeFile(filename)
-    if (dataFilename !== undefined) dataFile ??= await makeFile(dataFilename)
-    await creation.create({ file, dataFile, options })
-    for (const node of nodes.splice(0)) await node.close()
-    return undo
-  } catch (error) {
-    for (const node of nodes) await node.close().catch(() => undefined)
-    await undo()
-    throw error
-  }
-}
-
-/** Checks that a file, if any, opens for writing. @returns whether it exists @throws BlockError EBUSY */
-async function requireFree(environment: OpenEnvironment, name: string): Promise<boolean> {
-  try {
-    await (await openNode(environment, filenameToOptions(environment.registry, name))).close()
-    return true
-  } catch (error) {
-    if (isBlockError(error, 'ENOENT')) return false
-    throw error
-  }
-}
-
-async function createFile(
-  protocol: AnyDriver,
-  { driver: _, ...given }: RawOptions,
-  createOptions: RawOptions,
-): Promise<CreatedFile | undefined> {
-  if (!protocol.createFile)
-    throw new BlockError('ENOTSUP', `Protocol driver '${protocol.name}' does not support image creation`)
-  const options = parseOptions(protocol.options ?? {}, given)
-  return protocol.createFile(options, 0, 'off', parseOptions(protocol.createFileOptions ?? {}, createOptions))
+  const fileOf = (name: string): RawOptions => filenameToOptions(environment.registry, name)
+  return createImage(environment, {
+    ...options,
+    driver: format,
+    file: fileOf(filename),
+    ...(dataFilename !== undefined && { dataFile: fileOf(dataFilename) }),
+    overwrite: true,
+    // As sparse as QEMU's.
+    draft: false,
+  })
 }

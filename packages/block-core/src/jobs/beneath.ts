@@ -1,18 +1,20 @@
 /**
- * Finds the ranges that `convert -B` may leave to the backing file of its target. QEMU skips everything that
- * the source's top layer does not hold, whatever the backing file contains there. Here a range is skipped
- * only if the target already reads the same as the source.
+ * Finds the ranges that a copy into an overlay may leave to the overlay's backing file: those where the target already
+ * reads the same as the source. QEMU skips everything that the source's top layer does not hold, whatever the backing
+ * file contains there.
  */
-import {
-  type BlockNode,
-  backingOf,
-  type CopyKind,
-  type CopyRange,
-  chainStatus,
-  skipFilters,
-} from '@vmblock/block-core'
-import { alignDown, alignUp } from '@vmblock/block-core/driver'
-import { equalBytes } from '@vmblock/block-core/node'
+import { alignDown, alignUp } from '../base/bits.ts'
+import type { BlockNode } from '../contract/node.ts'
+import { backingOf, chainStatus, skipFilters } from '../graph/block-status.ts'
+import type { CopyKind, CopyRange } from './copy-map.ts'
+
+/** Compares two arrays of one length. Node.js has a faster way than a loop. */
+export type EqualBytes = (one: Uint8Array, other: Uint8Array) => boolean
+
+const equalInLoop: EqualBytes = (one, other) => {
+  for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) return false
+  return true
+}
 
 /** The layers of the source to copy, and whether the target shows the others. */
 export interface Beneath {
@@ -50,6 +52,7 @@ export async function* differences(
   source: BlockNode,
   target: BlockNode,
   range: CopyRange,
+  equal: EqualBytes = equalInLoop,
 ): AsyncGenerator<CopyRange, void, undefined> {
   const end = range.offset + range.bytes
   for (let offset = range.offset; offset < end; ) {
@@ -58,7 +61,7 @@ export async function* differences(
     const zeroes = from.zero && to.zero ? alignDown(Math.min(from.bytes, to.bytes), GRAIN) : 0
     const bytes = zeroes || Math.min(end - offset, PIECE)
     if (zeroes) yield { offset, bytes, kind: 'beneath' }
-    else yield* compare(source, target, offset, bytes)
+    else yield* compare(source, target, offset, bytes, equal)
     offset += bytes
   }
 }
@@ -78,13 +81,14 @@ async function* compare(
   target: BlockNode,
   offset: number,
   bytes: number,
+  equal: EqualBytes,
 ): AsyncGenerator<CopyRange, void, undefined> {
   // If the source cannot be read, the copy will report that.
   const theirs = await contentAt(source, offset, bytes).catch(() => undefined)
   const shown = theirs && (await contentAt(target, offset, bytes))
   const kindAt = (start: number, stop: number): CopyKind => {
     if (!theirs || !shown) return 'data'
-    return equalBytes(theirs.subarray(start, stop), shown.subarray(start, stop)) ? 'beneath' : 'data'
+    return equal(theirs.subarray(start, stop), shown.subarray(start, stop)) ? 'beneath' : 'data'
   }
   let last: { start: number; stop: number; kind: CopyKind } | undefined
   for (let start = 0; start < bytes; ) {

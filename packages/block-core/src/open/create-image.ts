@@ -1,0 +1,145 @@
+/** `createImage`: a new image and the files it needs, by one call. */
+import { isPlain, requireFlag, wrongValue } from '../base/arguments.ts'
+import { BlockError } from '../base/errors.ts'
+import type { AnyDriver, BlockDriver, CreatedFile } from '../contract/driver.ts'
+import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
+import { requireDriver } from '../contract/registry.ts'
+import { openMemory } from '../drivers/memory.ts'
+import { requireEnvironment } from '../graph/environment.ts'
+import { isBlockNode } from '../graph/known-nodes.ts'
+import { parseOptions, type RawOptions } from '../text/options.ts'
+import { formatImage, spelledOptions, withBacking } from './format-image.ts'
+import { ImageFile } from './image-file.ts'
+import type { NodeOptions } from './open.ts'
+
+/** The largest image that is made in memory first, in bytes. */
+const LARGEST_DRAFT = 2 ** 26
+
+/** A file that {@link createImage} makes or formats: the options of a protocol node, or an open node. */
+export type NewFile = NodeOptions | BlockNode
+
+/** Options of {@link createImage}: these, and the creation options of the format and of the protocol. */
+export interface CreateImageOptions {
+  /** The format: a driver, or the name of one in the environment. */
+  readonly driver: string | BlockDriver<never, never> | AnyDriver
+  /** The file of the image: `{ driver: 'file', filename }`, or an open node. */
+  readonly file: NewFile
+  /**
+   * The file of the guest's data, if the format can keep it apart. The image names it as its node is named, unless
+   * `data_file` gives another name.
+   */
+  readonly dataFile?: NewFile
+  /**
+   * The open node that the image is laid over: its name, format and size become those of the backing file, unless
+   * `backingFile`, `backingFmt` and `size` say otherwise.
+   */
+  readonly backing?: BlockNode
+  /** Also replace data, which is lost. Default false. */
+  readonly overwrite?: boolean
+  /**
+   * Whether a small image is made in memory first, and written by one request, so that a crash leaves an empty file or
+   * a whole image. Images that preallocate or have a data file, and images in open nodes, are always made in place.
+   * Default true; false makes sparser files.
+   */
+  readonly draft?: boolean
+  /** `size`, `clusterSize`, ...: as for `qemu-img create -o`, in camelCase or as there; sizes in bytes or as `'2G'`. */
+  readonly [creationOption: string]: unknown
+}
+
+/**
+ * Makes an image: its file, unless that is an open node, and the format in it; everything is flushed, and what was
+ * opened here is closed. A file that exists, and that is empty or reads as zeroes, is used. Options are checked before
+ * anything is made.
+ *
+ * If it fails, the files that were made are removed, and those that were emptied stay empty; an open node is left as
+ * `formatImage` leaves it.
+ *
+ * @returns the means to take the image back: `remove()` removes the files that were made, and empties those that
+ *   existed before, open nodes among them, unless they are devices
+ * @throws BlockError EINVAL that names a wrong option; ENOENT for an unknown driver; ENOTSUP if the format cannot make
+ *   images, or the protocol files; EEXIST if a file holds data, and `overwrite` was not given; EBUSY if it is in use,
+ *   here or elsewhere; EIO if code of the format cannot be loaded; any error of making, opening and writing the files
+ */
+export async function createImage(
+  environment: OpenEnvironment,
+  given: CreateImageOptions,
+): Promise<CreatedFile> {
+  requireEnvironment(environment)
+  if (!isPlain(given)) throw wrongValue('options', 'a plain object', given)
+  const { driver: format, file: fileSource, dataFile: dataSource, ...more } = given
+  const { overwrite = false, draft = true, ...creationOptions } = more
+  requireFlag(overwrite, 'overwrite')
+  requireFlag(draft, 'draft')
+  const { backing } = creationOptions
+  if (backing !== undefined && !isBlockNode(backing)) throw wrongValue('backing', 'a BlockNode', backing)
+  const driver = driverOf(environment, format)
+  const creation = await driver.creation?.()
+  if (!creation)
+    throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
+  const file = new ImageFile(environment, fileSource, 'file')
+  const dataFile = dataSource === undefined ? undefined : new ImageFile(environment, dataSource, 'dataFile')
+  const [own, forFile] = splitOptions(spelledOptions(creationOptions), creation.options, file)
+  const options = {
+    ...(dataFile && dataFile.filename !== '' && { data_file: dataFile.filename }),
+    ...('backing_file' in creation.options ? await withBacking(environment, file.filename, own) : own),
+  }
+  await creation.check?.(parseOptions(creation.options, options))
+  const isSmall = draft && file.isOwn && !dataFile && ['off', undefined].includes(preallocationOf(options))
+  const content = isSmall ? await draftOf(driver, options) : undefined
+  const files = dataFile ? [file, dataFile] : [file]
+  const remove = async (): Promise<void> => {
+    for (const each of files) await each.remove()
+  }
+  try {
+    // Neither file is emptied while the other is in use, and an existing image is emptied last, when only formatting
+    // it can still fail.
+    if (dataFile || !overwrite) for (const each of files) await each.look(overwrite)
+    for (const each of file.exists ? [...files].reverse() : files) await each.make(forFile)
+    if (content && file.node.growable) await file.node.write(0, content)
+    else await formatImage(driver, file.node, options, dataFile?.node, { overwrite })
+    for (const each of files) await each.finish()
+  } catch (error) {
+    // Closing would try failed writes again.
+    for (const each of files) await each.abandon().catch(() => undefined)
+    throw error
+  }
+  return { remove }
+}
+
+/** @throws BlockError ENOENT for an unknown name; EINVAL for what is no driver */
+function driverOf({ registry }: OpenEnvironment, driver: unknown): AnyDriver {
+  if (typeof driver === 'string') return registry.get(driver)
+  requireDriver(driver)
+  return driver as AnyDriver
+}
+
+const preallocationOf = (options: RawOptions): string | undefined =>
+  options['preallocation'] as string | undefined
+
+/** Options that the format does not know are for the protocol, if it knows them. */
+function splitOptions(
+  options: RawOptions,
+  known: object,
+  { createOptions }: ImageFile,
+): readonly [own: RawOptions, forFile: RawOptions] {
+  const isForFile = (key: string): boolean => !(key in known) && Object.hasOwn(createOptions, key)
+  const entries = Object.entries(options)
+  return [
+    Object.fromEntries(entries.filter(([key]) => !isForFile(key))),
+    Object.fromEntries(entries.filter(([key]) => isForFile(key))),
+  ]
+}
+
+/** The bytes of a new image; undefined if it is large, or has none but zeroes. */
+async function draftOf(driver: AnyDriver, options: RawOptions): Promise<Uint8Array | undefined> {
+  const draft = openMemory(new Uint8Array(0))
+  await formatImage(driver, draft, options)
+  const { size } = draft
+  if (size === 0 || size > LARGEST_DRAFT) return undefined
+  const { bytes, zero } = await draft.blockStatus(0, size)
+  if (zero && bytes === size) return undefined
+  const content = new Uint8Array(size)
+  await draft.read(0, content)
+  return content
+}

@@ -1,0 +1,152 @@
+/**
+ * Virtual disks in Node.js, Bun and Deno: images of QEMU's formats are opened, created, converted, checked and described
+ * by their paths. In a page, the same names come from browser.ts.
+ * @module
+ */
+import { type AnyDriver, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
+import { blob, http } from '@vmblock/block-core/browser'
+import { isPlain, loadOnce } from '@vmblock/block-core/driver'
+import {
+  allocateAligned,
+  equalBytes,
+  file,
+  hostCdrom,
+  hostDevice,
+  isZeroBytes,
+  type NodeHostOptions,
+  nodeHost,
+} from '@vmblock/block-core/node'
+import { formats } from '@vmblock/formats'
+import { qcow2 } from '@vmblock/qcow2'
+import { besideImage, fileOf } from '@vmblock/sources/node'
+import type { VirtualDisk } from './disk/virtual-disk.ts'
+import { fileHandle, isFileHandle } from './drivers/file-handle.ts'
+import type { CheckResult } from './images/check-image.ts'
+import type { DiskInfo } from './images/describe.ts'
+import type { CheckOptions } from './operations/check-source.ts'
+import type { ConvertOptions } from './operations/convert.ts'
+import type { CreateOptions } from './operations/create.ts'
+import type { InfoOptions } from './operations/describe-source.ts'
+import { type OpenOptions, openDisk } from './operations/open.ts'
+import { type Platform, requireAllow } from './platform/platform.ts'
+import type { Source, Target } from './platform/source.ts'
+import { writtenOut } from './platform/written-out.ts'
+
+export type { CheckFinding } from '@vmblock/block-core'
+export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core'
+export { type DiskParts, VirtualDisk } from './disk/virtual-disk.ts'
+export type { CheckResult, DiskCheckOptions } from './images/check-image.ts'
+export type { DiskInfo, DiskSnapshot } from './images/describe.ts'
+export type { JobSettings, Progress } from './jobs/run-job.ts'
+export type { CheckOptions } from './operations/check-source.ts'
+export type { ConvertOptions } from './operations/convert.ts'
+export type { CreateOptions, MakingOptions } from './operations/create.ts'
+export type { InfoOptions } from './operations/describe-source.ts'
+export type { OpenOptions } from './operations/open.ts'
+export type {
+  CreateFormat,
+  CreatePreallocation,
+  CreationByFormat,
+  CreationOptions,
+  Qcow2Creation,
+  QedCreation,
+  RawCreation,
+} from './options/creation.ts'
+export type { Allow, FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
+export type { Extent } from './streams/extents.ts'
+export type { RangeOptions } from './streams/range.ts'
+export type { ReadableOptions } from './streams/readable.ts'
+export type { WritableOptions } from './streams/writable.ts'
+
+const platform: Platform = {
+  registry: new DriverRegistry([
+    ...formats,
+    file,
+    hostDevice,
+    hostCdrom,
+    fileHandle,
+    http,
+    blob,
+    memory,
+    nullCo,
+  ]),
+  imageDriver: qcow2 as AnyDriver,
+  resolverOf(allow = 'directory') {
+    if (allow === 'directory') return besideImage
+    if (allow === 'none') return denyHost
+    if (allow === 'all') return nodeHost()
+    if (isPlain(allow) && 'directory' in allow) return nodeHost(allow as NodeHostOptions)
+    requireAllow(allow, 'allow')
+    return allow as ReturnType<typeof nodeHost>
+  },
+  writeOut: (source) => writtenOut(source, (name) => (isWebAddress(name) ? { url: name } : { file: name })),
+  handleOf: (source) =>
+    isFileHandle(source)
+      ? Promise.resolve({ bytes: { driver: 'file-handle', handle: source }, readOnly: false })
+      : undefined,
+  fileOf: (_, source) => fileOf(source),
+  copying: { isZero: isZeroBytes, equal: equalBytes, allocate: allocateAligned },
+}
+
+/** A string is always a path, even if it looks like a URL. */
+const isWebAddress = (name: string | URL): boolean =>
+  typeof name !== 'string' && /^https?:$/.test(name.protocol)
+
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadOperations = loadOnce(
+  'creating, converting and checking images',
+  () => import('./operations/index.ts'),
+)
+
+/**
+ * Opens a disk: `await open('disk.qcow2')`. An image that was not closed is repaired first,
+ * unless it is opened only for reading.
+ *
+ * @throws BlockError EINVAL for what is no source, or a wrong option, by its name; ENOENT, EACCES, EBUSY as opening the
+ *   file does; EFORMAT, ECORRUPT, ENOTSUP for images that cannot be used; EACCES for files that the image names and that
+ *   `allow` does not let it open
+ */
+export async function open(source: Source, options: OpenOptions = {}): Promise<VirtualDisk> {
+  return openDisk(platform, source, options)
+}
+
+/**
+ * Makes an image: `await create('disk.qcow2', { size: '2G' })`,
+ * `await create('mine.qcow2', { backing: 'base.qcow2' })`. If it fails, nothing is left behind.
+ *
+ * @throws BlockError EINVAL for wrong options, and for a name that does not tell the format; EEXIST if there is a file
+ *   with data, and `overwrite` was not given; EBUSY if it is in use; ENOTSUP where nothing can be made; errors of opening
+ *   the backing file, and of writing; the reason of the signal
+ */
+export async function create(target: Target, options: CreateOptions): Promise<void> {
+  await (await loadOperations()).createDisk(platform, target, options)
+}
+
+/**
+ * Copies a disk, with everything that shows through from its backing files, into a new image. Zeroes take no room there;
+ * with `backing`, nothing does that this file has as well. Writes to an open disk wait meanwhile: the copy is the disk at
+ * one moment. If it fails, or is aborted, the new image is removed.
+ *
+ * @throws BlockError as {@link open} and {@link create}; EIO, ENOSPC while copying; the reason of the signal
+ */
+export async function convert(source: Source, target: Target, options: ConvertOptions = {}): Promise<void> {
+  await (await loadOperations()).convertDisk(platform, source, target, options)
+}
+
+/**
+ * Checks the structure of an image, and repairs it if that is asked for. Its backing file is not looked at.
+ *
+ * @throws BlockError as {@link open}; ENOTSUP for formats without checks (raw); the reason of the signal
+ */
+export async function check(source: Source, options: CheckOptions = {}): Promise<CheckResult> {
+  return (await loadOperations()).checkSource(platform, source, options)
+}
+
+/**
+ * Describes an image. Neither its backing file nor, for an encrypted one, a key is needed.
+ *
+ * @throws BlockError as {@link open}
+ */
+export async function info(source: Source, options: InfoOptions = {}): Promise<DiskInfo> {
+  return (await loadOperations()).describeSource(platform, source, options)
+}

@@ -1,0 +1,75 @@
+/** Copies a disk into a new image. */
+import { type BlockNode, openNode } from '@vmblock/block-core'
+import { requireCallback, requireOptions, requireText } from '@vmblock/block-core/driver'
+import { copyDisk } from '../jobs/copy-disk.ts'
+import { type JobSettings, runJob } from '../jobs/run-job.ts'
+import type { CreationOptions } from '../options/creation.ts'
+import { environmentOf, type Platform } from '../platform/platform.ts'
+import { type MakingOptions, planOf } from './create.ts'
+import { openNodeOf, openOriginal } from './opened.ts'
+import { closeOwn, makeImage, targetFile } from './target.ts'
+
+/** How a disk is converted: also the options of the new image's format. Progress is in bytes of the disk. */
+export type ConvertOptions = MakingOptions &
+  CreationOptions &
+  JobSettings & {
+    /** The format of the source. Default: found out from its content. */
+    readonly sourceFormat?: string | undefined
+  }
+
+const CONVERT = { sourceFormat: requireText, onProgress: requireCallback }
+
+/** See `convert` of the entries. */
+export async function convertDisk(
+  platform: Platform,
+  source: unknown,
+  target: unknown,
+  options: unknown,
+): Promise<void> {
+  const { allow, signal, creation: given, ...making } = planOf(options)
+  const { sourceFormat, onProgress, ...creation } = given
+  requireOptions({ sourceFormat, onProgress }, 'options', CONVERT)
+  signal?.throwIfAborted()
+  const environment = environmentOf(platform, { allow })
+  const file = await targetFile(platform, environment, target)
+  const format = sourceFormat as string | undefined
+  const opening = { format, ...(!openNodeOf(source) && { readOnly: true }) }
+  const from = await openOriginal(platform, environment, source, opening)
+  const settings = { onProgress, signal } as JobSettings
+  try {
+    // The copy is the disk as it is at one moment.
+    await from.node.withoutWrites(async () => {
+      const made = await makeImage(platform, environment, file, { ...making, creation }, from.node.size)
+      try {
+        const image = await openNode(environment, {
+          driver: made.format,
+          file: file.file,
+          discard: 'unmap',
+          ...(made.backing && { backing: made.backing.node }),
+        })
+        await filled(image, () =>
+          runJob((control) => copyDisk(from.node, image, platform.copying ?? {}, control), settings),
+        )
+      } catch (error) {
+        // Half an image looks like a whole one.
+        await made.created.remove().catch(() => undefined)
+        throw error
+      } finally {
+        await closeOwn(made.backing)
+      }
+    })
+  } finally {
+    await closeOwn(from)
+  }
+}
+
+/** Closes an image that `fill` has filled. One that could not be filled is dropped: closing would try writes again. */
+async function filled(image: BlockNode, fill: () => Promise<void>): Promise<void> {
+  try {
+    await fill()
+    await image.close()
+  } catch (error) {
+    await image.crash()
+    throw error
+  }
+}

@@ -1,0 +1,71 @@
+/** Makes an image. */
+
+import type { AbortSignalLike } from '@vmblock/block-core'
+import {
+  isPlain,
+  requireFlag,
+  requireOptions,
+  requireSignal,
+  requireText,
+  wrongValue,
+} from '@vmblock/block-core/driver'
+import type { CreationOptions } from '../options/creation.ts'
+import { environmentOf, HOST_OPTIONS, type Platform } from '../platform/platform.ts'
+import type { Allow, Source } from '../platform/source.ts'
+import { closeOwn, type ImagePlan, makeImage, targetFile } from './target.ts'
+
+/** How any image is made, whatever its format. */
+export interface MakingOptions {
+  /**
+   * The backing file, which shows through where the image holds nothing: a file, named from the working directory as
+   * everywhere. The image names it relative to itself.
+   */
+  readonly backing?: Source | undefined
+  /** The format of the backing file. Default: found out from its content. */
+  readonly backingFormat?: string | undefined
+  /** Also replace a file that holds data, which is lost. Default: no, that is EEXIST. */
+  readonly overwrite?: boolean | undefined
+  /** Which files the backing file may name. */
+  readonly allow?: Allow | undefined
+  /** Ends the operation: nothing is left behind. */
+  readonly signal?: AbortSignalLike | undefined
+}
+
+/** How an image is created: also the options of its format, of which the end of the file name is the default. */
+export type CreateOptions = MakingOptions & CreationOptions
+
+/** Checks of {@link MakingOptions}. */
+const MAKING = {
+  format: requireText,
+  backing: () => undefined,
+  backingFormat: requireText,
+  overwrite: requireFlag,
+  allow: HOST_OPTIONS.allow,
+  signal: requireSignal,
+}
+
+/** The options of making images, checked and apart from those of their formats, which the drivers check. */
+export function planOf(given: unknown): ImagePlan & Pick<MakingOptions, 'allow' | 'signal'> {
+  if (!isPlain(given)) throw wrongValue('options', 'a plain object', given)
+  const isMaking = ([key]: readonly [string, unknown]): boolean => Object.hasOwn(MAKING, key)
+  const making = Object.fromEntries(Object.entries(given).filter(isMaking))
+  requireOptions(making, 'options', MAKING)
+  const { format, backing, backingFormat, overwrite, allow, signal } = making as MakingOptions & {
+    format?: string
+  }
+  const creation = Object.fromEntries(Object.entries(given).filter((entry) => !isMaking(entry)))
+  return { format, backing, backingFormat, overwrite, allow, signal, creation }
+}
+
+/** See `create` of the entries. */
+export async function createDisk(platform: Platform, target: unknown, options: unknown): Promise<void> {
+  const { allow, signal, ...plan } = planOf(options)
+  signal?.throwIfAborted()
+  const environment = environmentOf(platform, { allow })
+  const file = await targetFile(platform, environment, target)
+  const { created, backing } = await makeImage(platform, environment, file, plan)
+  await closeOwn(backing)
+  if (!signal?.aborted) return
+  await created.remove()
+  signal.throwIfAborted()
+}

@@ -1,0 +1,63 @@
+/**
+ * How images are made, by format: the creation options of the drivers, in TypeScript's spelling. The drivers check the
+ * values; a test holds that no option of theirs is missing here.
+ */
+
+/** Options of every format. */
+interface CommonCreation {
+  /** Size of the disk, in bytes or as `'2G'`. Default: that of the backing file, or of the disk that is converted. */
+  readonly size?: number | string | undefined
+}
+
+/** How room for the content is taken when an image is made. */
+export type CreatePreallocation = 'off' | 'metadata' | 'falloc' | 'full'
+
+/** Creation options of qcow2. */
+export interface Qcow2Creation extends CommonCreation {
+  /** Unit of allocation: a power of two from 512 bytes to 2 MiB, in bytes or as `'64k'`. Default: 64 KiB. */
+  readonly clusterSize?: number | string | undefined
+  /** Allocate in units of a 32nd of a cluster: for large clusters. Default: no. */
+  readonly extendedL2?: boolean | undefined
+  /** Room taken at once: none (`off`), the tables (`metadata`), all of it without or with writing it. Default: off. */
+  readonly preallocation?: CreatePreallocation | undefined
+  /** Method of compressed clusters. Default: zlib. */
+  readonly compressionType?: 'zlib' | 'zstd' | undefined
+  /** `v2` (QEMU before 1.1) or `v3`. Default: v3. */
+  readonly compat?: 'v2' | 'v3' | '0.10' | '1.1' | undefined
+  /**
+   * Delay the counting of clusters until the image is closed: faster writes, and a repair at the next opening after a
+   * crash. Default: no.
+   */
+  readonly lazyRefcounts?: boolean | undefined
+  /** Width of reference counts: a power of two from 1 to 64. Default: 16. */
+  readonly refcountBits?: number | undefined
+}
+
+/** Creation options of QED. */
+export interface QedCreation extends CommonCreation {
+  /** Unit of allocation: a power of two from 4 KiB to 64 MiB, in bytes or as `'64k'`. Default: 64 KiB. */
+  readonly clusterSize?: number | string | undefined
+  /** Clusters in a table: a power of two from 1 to 16. Default: 4. */
+  readonly tableSize?: number | undefined
+}
+
+/** Creation options of raw images. */
+export interface RawCreation extends CommonCreation {
+  /** Room taken at once. Default: off. */
+  readonly preallocation?: 'off' | 'falloc' | 'full' | undefined
+}
+
+/** Creation options by format. */
+export interface CreationByFormat {
+  readonly qcow2: Qcow2Creation
+  readonly qed: QedCreation
+  readonly raw: RawCreation
+}
+
+/** A format of which images can be made. */
+export type CreateFormat = keyof CreationByFormat
+
+/** The options of one format; without `format`, which the name of the file then tells, those of any. */
+export type CreationOptions =
+  | { [F in CreateFormat]: { readonly format: F } & CreationByFormat[F] }[CreateFormat]
+  | ({ readonly format?: undefined } & Qcow2Creation & QedCreation & Omit<RawCreation, 'preallocation'>)

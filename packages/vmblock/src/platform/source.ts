@@ -1,0 +1,100 @@
+/**
+ * What a disk is opened from, and where images are made. The types are the same in Node and in pages, so that one
+ * program may serve both; a source that a platform does not have is refused with ENOTSUP.
+ */
+import type { BlockNode, Bytes, ImageResolver } from '@vmblock/block-core'
+import type { UrlLike } from '@vmblock/block-core/driver'
+import type {
+  BlobSource,
+  FileSource,
+  IndexedDbSource,
+  MemorySource,
+  OpfsSource,
+  OverlaySource,
+  UrlSource,
+} from '@vmblock/sources'
+import type { VirtualDisk } from '../disk/virtual-disk.ts'
+
+/** A `FileHandle` of `fs.promises`. It stays open, and its owner's. Node.js only. */
+export interface FileHandleLike {
+  readonly fd: number
+  stat(): Promise<{ readonly size: number; readonly dev: number; readonly ino: number }>
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>
+  write(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesWritten: number }>
+  truncate(length: number): Promise<void>
+  sync(): Promise<void>
+}
+
+/** A `FileSystemFileHandle` that the user picked, read as a file. Pages only. */
+export interface PickedFile {
+  readonly kind: 'file'
+  getFile(): Promise<Blob>
+}
+
+/** Options of a node of the block layer, by its driver: for what no other source says. */
+export interface NodeSource {
+  readonly driver: string
+  readonly [option: string]: unknown
+}
+
+/**
+ * A disk, or where its image is:
+ *
+ * - a string: a path in Node.js, a URL in a page
+ * - a `URL`: `http:` and `https:` (read-only), in Node.js also `file:`
+ * - bytes, of which a copy is opened; a `Blob` or `File`, a picked file, a `FileHandle`
+ * - `{ file }`, `{ url }`, `{ blob }`, `{ opfs }`, `{ indexeddb }`, `{ memory }`, each with options
+ * - `{ overlay, base }`: two disks as one
+ * - an open disk or node, which stays open. A node that is no more than bytes (of a protocol) is taken for an image
+ * - the options of a node: `{ driver, ... }`
+ */
+export type Source =
+  | string
+  | UrlLike
+  | Bytes
+  | Blob
+  | PickedFile
+  | FileHandleLike
+  | FileSource
+  | UrlSource
+  | BlobSource
+  | OpfsSource
+  | IndexedDbSource
+  | MemorySource
+  | OverlaySource
+  | NodeSource
+  | BlockNode
+  | VirtualDisk
+
+/** Where an image is made: the sources that can be written. In a page, a string is no target. */
+export type Target =
+  | string
+  | UrlLike
+  | FileHandleLike
+  | Pick<FileSource, 'file'>
+  | Pick<OpfsSource, 'opfs' | 'lockTimeout' | 'worker'>
+  | Pick<IndexedDbSource, 'indexeddb' | 'lockTimeout'>
+  | NodeSource
+  | BlockNode
+
+/**
+ * Which files an image may name, as a backing file or a data file:
+ *
+ * - `'directory'`: regular files in its own directory and below it, the default in Node.js. An image without a path may
+ *   name none
+ * - `'none'`: none, the default in a page, where an image has no files beside it
+ * - `'all'`: any, as in QEMU's own programs. Node.js only
+ * - `{ directory }`: regular files in this directory and below it. Node.js only
+ * - an `ImageResolver`, which decides itself
+ */
+export type Allow = 'directory' | 'none' | 'all' | { readonly directory: string | UrlLike } | ImageResolver

@@ -1,0 +1,4 @@
+import { library } from '../../tsup.library.ts'
+
+// Workers have no import maps: bundle everything the script imports.
+export default library({ inside: [/^@vmblock\/block-core\/opfs-worker$/] })

@@ -55,7 +55,7 @@ export function exportsOf(page: string): readonly string[] {
   const fixture = fixtureOf(page)
   if (!existsSync(fixture)) return []
   return [
-    ...readFileSync(fixture, 'utf8').matchAll(/^export (?:async )?(?:const|function|class|let) (\w+)/gm),
+    ...readFileSync(fixture, 'utf8').matchAll(/^export (?:async |declare )?(?:const|function|class|let) (\w+)/gm),
   ]
     .map(([, name]) => name!)
     .filter((name) => !['prepare', 'replaced'].includes(name))

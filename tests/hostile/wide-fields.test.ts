@@ -33,7 +33,9 @@ const refusal = (promise: Promise<unknown>): Promise<unknown> =>
 /** The output of a check: its report's lines, and its error. */
 async function checked(node: BlockNode): Promise<string> {
   const lines: string[] = []
-  const found = await node.check({ report: (line) => lines.push(line) }).catch((error: unknown) => error)
+  const found = await node
+    .check({ report: ({ message }) => lines.push(message) })
+    .catch((error: unknown) => error)
   if (found instanceof Error) lines.push(found.message)
   else if ((found as { corruptions: number }).corruptions > 0) lines.push('corruptions')
   return lines.join('\n')

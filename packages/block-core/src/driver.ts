@@ -45,6 +45,13 @@ export type { CreateContext, Creation } from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
+export type {
+  CheckFinding,
+  FindingDetails,
+  FindingOwner,
+  FindingStructure,
+  FindingWord,
+} from './contract/findings.ts'
 export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
 export type { BlockChild, BlockNode, BlockStatus } from './contract/node.ts'
 export * from './contract/node-ops.ts'

@@ -17,6 +17,12 @@ export {
 export type { AbortSignalLike } from './base/platform-types.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
+export type {
+  CheckFinding,
+  FindingOwner,
+  FindingStructure,
+  FindingWord,
+} from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
 export type { JobControl } from './contract/job-control.ts'
 export type { BlockChild, BlockStatus } from './contract/node.ts'

@@ -1,31 +1,38 @@
 /**
  * The consistency check: every entry points where a cluster or table can be, and none is referenced twice.
- * Counts and repairs are as in QEMU (block/qed-check.c), which prints no findings of its own.
+ * Counts and repairs are as in QEMU (block/qed-check.c), which prints no findings: all are silent.
  */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
-  BlockError,
+  type CheckFinding,
   type CheckOptions,
   type CheckReport,
   divUp,
+  type FindingDetails,
+  type FindingOwner,
+  type FindingWord,
   isZero,
   type JobControl,
   pause,
   viewOf,
 } from '@vmblock/block-core/driver'
+import { allowedPages, ClusterSet, ENTRIES_OF_UNIT, tooMuch } from './cluster-set.ts'
 import type { Image } from './image.ts'
 import { ENTRY, entryAt, setEntry, ZERO_CLUSTER } from './lookup.ts'
 
 /** Tables are read in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
 
-/** Entries that are as much work as a small request; after such units the event loop gets its turn. */
-const ENTRIES_OF_UNIT = 64
-
 /** A running check. */
 interface Check {
   readonly image: Image
   readonly control: JobControl
   readonly report: Required<CheckReport>
+  /** Takes findings. */
+  readonly tell: (finding: CheckFinding) => void
+  /** How many were told. */
+  told: number
   readonly repairs: boolean
   readonly used: ClusterSet
   /** Bytes of empty tables that may still be read. */
@@ -44,7 +51,7 @@ const BYTES = 2 ** 28
  */
 export async function checkImage(
   image: Image,
-  { repair }: CheckOptions,
+  { repair, report: tell = () => undefined }: CheckOptions,
   control: JobControl,
 ): Promise<CheckReport> {
   return image.lock.run(async () => {
@@ -53,6 +60,8 @@ export async function checkImage(
       image,
       control,
       report: emptyReport(divUp(image.size, image.clusterSize)),
+      tell,
+      told: 0,
       repairs: repair !== undefined,
       used: new ClusterSet(image, await allowedPages(image)),
       bytesLeft: BYTES,
@@ -86,15 +95,37 @@ const emptyReport = (totalClusters: number): Required<CheckReport> => ({
   compressedClusters: 0,
 })
 
+/** A table that is being walked, in bytes. */
+interface Table {
+  readonly structure: 'l1-table' | 'l2-table'
+  readonly offset: number
+  /** Where the guest sees what the first entry covers, and how much each covers. */
+  readonly guestOffset: number
+  readonly coverage: number
+  /** What an entry refers to has that many bytes. */
+  readonly target: number
+}
+
 async function run(check: Check): Promise<Required<CheckReport>> {
   const { image, report, used } = check
+  const { clusterSize, tableBytes } = image
   const { l1TableOffset, headerSize } = image.header
-  const tables: number[] = []
-  takeClusters(check, l1TableOffset, image.header.tableSize)
-  await walk(check, l1TableOffset, (entry) => {
-    if (entry === 0) return true
-    if (!image.isTable(entry)) return false
-    if (takeClusters(check, entry, image.header.tableSize)) tables.push(entry)
+  const tables: Table[] = []
+  const l1: Table = {
+    structure: 'l1-table',
+    offset: l1TableOffset,
+    guestOffset: 0,
+    coverage: (tableBytes / ENTRY) * clusterSize,
+    target: tableBytes,
+  }
+  // Refers to itself here, which nothing tells of: it is the first to be taken.
+  takeClusters(check, l1, 0, l1TableOffset)
+  await walk(check, l1, (offset, index) => {
+    if (offset === 0) return true
+    if (!image.isTable(offset)) return false
+    const guestOffset = index * l1.coverage
+    if (takeClusters(check, l1, index, offset))
+      tables.push({ structure: 'l2-table', offset, guestOffset, coverage: clusterSize, target: clusterSize })
     return true
   })
   const total = tables.length + 1
@@ -104,26 +135,31 @@ async function run(check: Check): Promise<Required<CheckReport>> {
   }
   check.control.report(total, total)
   // Only a complete scan shows which clusters are not referenced.
-  if (report.checkErrors === 0) report.leaks = image.end / image.clusterSize - headerSize - used.size
+  if (report.checkErrors === 0) report.leaks = image.end / clusterSize - headerSize - used.size
+  if (report.leaks > 0) await tellLeaks(check)
   return report
 }
 
-async function checkTable(check: Check, table: number): Promise<void> {
+async function checkTable(check: Check, table: Table): Promise<void> {
   const { image, report } = check
   let expected = 0
-  await walk(check, table, (entry) => {
+  await walk(check, table, (entry, index) => {
     if (entry === 0 || entry === ZERO_CLUSTER) return true
     report.allocatedClusters++
     if (expected !== 0 && entry !== expected) report.fragmentedClusters++
     expected = entry + image.clusterSize
     if (!image.isCluster(entry)) return false
-    takeClusters(check, entry, 1)
+    takeClusters(check, table, index, entry)
     return true
   })
 }
 
 /** Goes through the entries of a table. If the check repairs, clears those that `isValid` refuses. */
-async function walk(check: Check, tableOffset: number, isValid: (entry: number) => boolean): Promise<void> {
+async function walk(
+  check: Check,
+  table: Table,
+  isValid: (entry: number, index: number) => boolean,
+): Promise<void> {
   const { image, report, repairs } = check
   const { tableBytes, file } = image
   check.bytesLeft -= tableBytes
@@ -137,95 +173,130 @@ async function walk(check: Check, tableOffset: number, isValid: (entry: number) 
   for (let at = 0; at < tableBytes; at += bytes.length) {
     const held = check.control.checkpoint()
     if (held) await held
-    if (!(await works(check, file.read(tableOffset + at, bytes)))) return
+    const offset = table.offset + at
+    if (!(await works(check, table, 'unreadable-table', offset, file.read(offset, bytes)))) return
     const turning = pause(bytes.length / ENTRY / ENTRIES_OF_UNIT)
     if (turning) await turning
-    let broken = 0
+    const broken: BrokenEntry[] = []
     if (isZero(bytes)) check.bytesLeft -= bytes.length
     if (check.bytesLeft < 0) throw tooMuch(image, 'too many tables are empty for a check to go on')
-    for (let index = 0; index < bytes.length / ENTRY; index++) {
-      if (isValid(entryAt(view, index))) continue
-      broken++
-      if (repairs) setEntry(view, index, 0)
+    for (let i = 0; i < bytes.length / ENTRY; i++) {
+      const entry = entryAt(view, i)
+      const index = at / ENTRY + i
+      const before = check.told
+      if (!isValid(entry, index)) {
+        broken.push({ entry, index })
+        if (repairs) setEntry(view, i, 0)
+      }
+      const turning = check.told > before ? pause() : undefined
+      if (turning) await turning
     }
-    if (repairs) report.corruptionsFixed += broken
-    else report.corruptions += broken
-    if (repairs && broken > 0 && !(await works(check, file.write(tableOffset + at, bytes)))) return
+    if (repairs) report.corruptionsFixed += broken.length
+    else report.corruptions += broken.length
+    const isWritten =
+      repairs && broken.length > 0
+        ? await works(check, table, 'repair-failed', offset, file.write(offset, bytes))
+        : !repairs
+    await tellBroken(check, table, broken, repairs && isWritten)
+    if (broken.length > 0 && !isWritten) return
   }
 }
 
-/** Whether a request succeeds; a failure counts as a check error. */
-async function works({ report }: Check, request: Promise<void>): Promise<boolean> {
+/**
+ * Whether a request for a part of a table succeeds; a failure counts as a check error.
+ *
+ * @param offset host offset of the part, in bytes
+ */
+async function works(
+  check: Check,
+  { structure, offset: start }: Table,
+  failure: 'unreadable-table' | 'repair-failed',
+  offset: number,
+  request: Promise<void>,
+): Promise<boolean> {
   try {
     await request
     return true
   } catch {
-    report.checkErrors++
+    const message = `ERROR Could not ${failure === 'repair-failed' ? 'write' : 'read'} ${nameOf(structure)}`
+    tell(check, failure, message, { offset, owner: { structure, offset: start } })
+    check.report.checkErrors++
     return false
   }
 }
 
-/** Ends a check of an image that was made to keep it busy. */
-const tooMuch = (image: Image, message: string): BlockError =>
-  new BlockError('EIO', message, { node: image.nodeName })
-
-/** Counts references to clusters. @returns whether they are the first ones */
-function takeClusters({ image, report, used }: Check, offset: number, count: number): boolean {
-  const first = offset / image.clusterSize
-  let twice = 0
-  for (let i = 0; i < count; i++) if (!used.add(first + i)) twice++
-  report.corruptions += twice
-  return twice === 0
+/** An entry that refers to what cannot be a table or cluster. */
+interface BrokenEntry {
+  /** Host offset in bytes; infinite if it is beyond 2^53-1. */
+  readonly entry: number
+  readonly index: number
 }
 
-/** Bytes of a page of a set: small, because a hostile image may refer to one cluster in each. */
-const PAGE = 64
-/** Pages that a check of any image may allocate: 8 MiB, and as much again for their index. */
-const PAGES = 2 ** 17
+async function tellBroken(
+  check: Check,
+  table: Table,
+  broken: readonly BrokenEntry[],
+  repaired: boolean,
+): Promise<void> {
+  for (const { entry, index } of broken) {
+    const what = wordFor(check.image, table, entry)
+    const message = `${repaired ? 'Repairing' : 'ERROR'} ${nameOf(table.structure)} entry ${index}: ${what.replaceAll('-', ' ')}`
+    tell(check, what, message, {
+      ...(entry < Number.POSITIVE_INFINITY && { offset: entry, bytes: table.target }),
+      owner: ownerIn(table, index),
+      repaired,
+    })
+    const turning = pause()
+    if (turning) await turning
+  }
+}
+
+/** What is wrong with an entry. */
+function wordFor({ header, clusterSize, end }: Image, { structure }: Table, entry: number): FindingWord {
+  if (entry < header.headerSize * clusterSize) return 'reference-into-header'
+  if (entry >= end || entry % clusterSize === 0) return 'reference-outside-file'
+  return structure === 'l1-table' ? 'unaligned-table' : 'unaligned-cluster'
+}
+
+const nameOf = (structure: Table['structure']): string => (structure === 'l1-table' ? 'L1 table' : 'L2 table')
+
+const ownerIn = ({ structure, offset, guestOffset, coverage }: Table, index: number): FindingOwner => ({
+  structure,
+  offset,
+  index,
+  guestOffset: guestOffset + index * coverage,
+})
+
+/** Tells of each run of clusters that nothing refers to. */
+async function tellLeaks(check: Check): Promise<void> {
+  const { image, used } = check
+  const { clusterSize } = image
+  for await (const [first, end] of used.gaps(image.header.headerSize, image.end / clusterSize)) {
+    const [offset, bytes] = [first * clusterSize, (end - first) * clusterSize]
+    tell(check, 'leaked-cluster', `Leaked clusters ${first} to ${end - 1}`, { offset, bytes })
+  }
+}
+
+function tell(check: Check, what: FindingWord, message: string, details: FindingDetails): void {
+  check.tell(checkFinding(what, message, { ...details, silent: true }))
+  check.told++
+}
 
 /**
- * How many pages may be allocated: one for each stored cluster, or as many full ones as hold a bit for each
- * table entry that may be stored.
+ * Counts references to the clusters at a host offset, of the entry at `index` of `table`.
+ *
+ * @returns whether they are the first ones
  */
-async function allowedPages({ file, clusterSize }: Image): Promise<number> {
-  const actualSize = (await file.node.info()).actualSize || file.size
-  return PAGES + Math.max(actualSize / clusterSize, actualSize / ENTRY / (8 * PAGE))
-}
-
-/** A set of cluster numbers, which takes memory only for the parts of a file that are in use. */
-class ClusterSet {
-  readonly #pages = new Map<number, Uint8Array>()
-  readonly #image: Image
-  readonly #allowed: number
-  size = 0
-
-  /** @param allowed pages */
-  constructor(image: Image, allowed: number) {
-    this.#image = image
-    this.#allowed = allowed
+function takeClusters(check: Check, table: Table, index: number, offset: number): boolean {
+  const { image, report, used } = check
+  const { clusterSize } = image
+  let twice = 0
+  for (let at = offset; at < offset + table.target; at += clusterSize) {
+    if (used.add(at / clusterSize)) continue
+    twice++
+    const message = `ERROR cluster ${at / clusterSize} is referred to more than once`
+    tell(check, 'shared-cluster', message, { offset: at, bytes: clusterSize, owner: ownerIn(table, index) })
   }
-
-  /**
-   * @returns whether the cluster is new in the set. @throws BlockError EIO if the set would become too large
-   */
-  add(cluster: number): boolean {
-    const bit = cluster % 8
-    const byte = (cluster - bit) / 8
-    const at = byte % PAGE
-    const bits = this.#page((byte - at) / PAGE)
-    if (((bits[at]! >> bit) & 1) !== 0) return false
-    bits[at]! |= 1 << bit
-    this.size++
-    return true
-  }
-
-  #page(index: number): Uint8Array {
-    const present = this.#pages.get(index)
-    if (present) return present
-    if (this.#pages.size >= this.#allowed)
-      throw tooMuch(this.#image, 'the clusters in use are too far apart to be counted')
-    const page = new Uint8Array(PAGE)
-    this.#pages.set(index, page)
-    return page
-  }
+  report.corruptions += twice
+  return twice === 0
 }

@@ -12,12 +12,11 @@ import {
   storage,
   viewOf,
 } from '@vmblock/block-core/driver'
-import { checkImage } from './check.ts'
 import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
-import { changeBackingFile, truncate } from './header-changes.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
 import type { Image } from './image.ts'
+import { loadUpkeep } from './load-upkeep.ts'
 import { becomeWritable, openImage } from './open-image.ts'
 import { blockStatus, read } from './read.ts'
 import { write, zeroClusters } from './write.ts'
@@ -46,11 +45,12 @@ function operations(image: Image): NodeOps {
       await zeroClusters(image, offset, bytes)
     },
     blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
-    truncate: (size, options) => truncate(image, size, options),
+    truncate: async (size, options) => (await loadUpkeep()).truncate(image, size, options),
     flush: () => image.flush(),
-    check: (options, control) => checkImage(image, options, control),
+    check: async (options, control) => (await loadUpkeep()).checkImage(image, options, control),
     info: async () => infoOf(image),
-    changeBackingFile: (filename, format) => changeBackingFile(image, filename, format),
+    changeBackingFile: async (filename, format) =>
+      (await loadUpkeep()).changeBackingFile(image, filename, format),
     prepareReopen: (request) => prepareReopen(image, request),
     async close() {
       try {

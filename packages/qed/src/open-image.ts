@@ -1,9 +1,9 @@
 /** Opens an {@link Image} from a file, and prepares it for the first write. */
 import { BlockError, type OpenContext, UNCONTROLLED } from '@vmblock/block-core/driver'
-import { checkImage } from './check.ts'
 import { Feature, HEADER_BYTES, type Header, parseHeader } from './format/header.ts'
 import type { QedClock } from './idle-timer.ts'
 import { Image } from './image.ts'
+import { loadUpkeep } from './load-upkeep.ts'
 
 type File = Awaited<ReturnType<OpenContext<unknown>['requireChild']>>
 
@@ -66,6 +66,7 @@ export async function becomeWritable(image: Image): Promise<void> {
     await image.flushFile()
   }
   if (!image.needsRepair) return
+  const { checkImage } = await loadUpkeep()
   const report = await checkImage(image, { repair: 'all' }, UNCONTROLLED)
   image.events.repair(report)
   // QEMU continues if two guest clusters share a host cluster, and then a write to one changes the other.

@@ -77,7 +77,10 @@ export async function checkOurs(path: string, repair?: RepairMode, format = 'qco
   const node = await openOurs(path, format, { checkMode: true, readOnly: repair === undefined })
   const lines: string[] = []
   try {
-    const report = await node.check({ report: (line) => lines.push(line), ...(repair && { repair }) })
+    const report = await node.check({
+      report: ({ message }) => lines.push(message),
+      ...(repair && { repair }),
+    })
     return { report, lines }
   } finally {
     await node.close()

@@ -2,7 +2,13 @@
  * One check or repair of a damaged image, by either side, in a comparable form.
  * @module
  */
-import { type BlockNode, type CheckReport, messageOf, type RepairMode } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  type CheckFinding,
+  type CheckReport,
+  messageOf,
+  type RepairMode,
+} from '@vmblock/block-core'
 import { errorText } from '@vmblock/block-core/driver'
 import type { Bench } from '../../support/real-qemu.ts'
 import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
@@ -59,7 +65,9 @@ export function theirVerdict(bench: Bench, name: string, repair?: RepairMode): V
 /** Our verdict, by the same steps. */
 export async function ourVerdict(bench: Bench, name: string, repair?: RepairMode): Promise<Verdict> {
   const lines: string[] = []
-  const report = (text: string): void => void lines.push(...findings(text.split('\n')))
+  const report = ({ message, silent }: CheckFinding): void => {
+    if (!silent) lines.push(...findings(message.split('\n')))
+  }
   let node: BlockNode
   try {
     node = await openOurs(bench.path(name), 'qcow2', { checkMode: true, readOnly: repair === undefined })

@@ -1,6 +1,7 @@
 /**
- * What drivers report of an image: facts, findings of a check, and events.
+ * What drivers report of an image: facts, results of a check, and events.
  */
+import type { CheckFinding } from './findings.ts'
 
 /** What `check` repairs. */
 export type RepairMode = 'leaks' | 'all'
@@ -27,13 +28,13 @@ export interface CheckReport {
 /** How a check runs. */
 export interface CheckOptions {
   readonly repair?: RepairMode
-  /** Receives each finding as it is made: one line, without its newline (QEMU prints them to stderr). */
-  readonly report?: (line: string) => void
+  /** Receives each finding as it is made; QEMU prints its message to stderr. The check keeps none. */
+  readonly report?: (finding: CheckFinding) => void
   /**
-   * Receives the reason why a check cannot complete: one or more lines, which programs prefix with their
+   * Receives the finding that says why a check cannot complete, where programs prefix QEMU's message with their
    * name. Default: `report`.
    */
-  readonly reportFailure?: (text: string) => void
+  readonly reportFailure?: (finding: CheckFinding) => void
 }
 
 /** How a check runs, as users specify it. */

@@ -98,7 +98,7 @@ export class CrashJudge {
       const dirty = (await node.info()).dirty === true
       const lines: string[] = []
       const report = node.can('check')
-        ? await node.check({ report: (line) => lines.push(line) })
+        ? await node.check({ report: ({ message }) => lines.push(message) })
         : { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
       this.#requireConsistent(image, dirty, report, lines)
       const shown = await readShown(node)
@@ -159,14 +159,15 @@ export class CrashJudge {
     if ((await node.info()).dirty === true) throw fail('it says that it needs a repair')
     if (node.can('check')) {
       const lines: string[] = []
-      const report = await node.check({ repair: 'all', report: (line) => lines.push(line) })
+      const report = await node.check({ repair: 'all', report: ({ message }) => lines.push(message) })
       const { corruptions, corruptionsFixed, checkErrors, leaks, leaksFixed } = report
       if (corruptions + corruptionsFixed + checkErrors > 0) throw fail(problems(report, lines))
       const mayLeak = this.#allows.leaks === true
       if (before.dirty && !mayLeak && leaks + leaksFixed > 0)
         throw fail(`the repair left leaks: ${problems(report, lines)}`)
       if (leaks > 0 && !mayLeak) throw fail(`leaks cannot be repaired: ${problems(report, lines)}`)
-      const again = leaksFixed > 0 ? await node.check({ report: (line) => lines.push(line) }) : report
+      const again =
+        leaksFixed > 0 ? await node.check({ report: ({ message }) => lines.push(message) }) : report
       if (again.corruptions + again.checkErrors + (mayLeak ? 0 : again.leaks) > 0)
         throw fail(`repairing leaks damaged it: ${problems(again, lines)}`)
     }

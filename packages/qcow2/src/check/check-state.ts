@@ -1,11 +1,20 @@
 /** The state of a running check: what it knows and has found, and how much work it may still do. */
-import { BlockError, type CheckReport } from '@vmblock/block-core/driver'
+
+import { checkFinding } from '@vmblock/block-core/check'
+import {
+  BlockError,
+  type CheckFinding,
+  type CheckReport,
+  type FindingDetails,
+  type FindingWord,
+} from '@vmblock/block-core/driver'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_HOST_OFFSET } from '../format/limits.ts'
 import type { Image } from '../image/image.ts'
 import type { CheckProgress } from './check-progress.ts'
 import type { References } from './references.ts'
 import type { StoredRefcounts } from './stored-refcounts.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** A running check. */
 export interface Check {
@@ -30,9 +39,21 @@ export interface Check {
   isAllCopied: boolean
   /** Differences that may still be found before the image is taken for one made to keep a check busy. */
   differencesLeft: number
-  report(line: string): void
+  report(finding: CheckFinding): void
   /** Takes the reason if the check ends without a result. */
-  reportFailure(text: string): void
+  reportFailure(finding: CheckFinding): void
+}
+
+/** Reports a finding, which is no leak, and counts it. */
+export function found(
+  { result, report }: Check,
+  what: FindingWord,
+  message: string,
+  details?: FindingDetails,
+): void {
+  const finding = checkFinding(what, message, details)
+  report(finding)
+  result[finding.kind === 'failure' ? 'checkErrors' : 'corruptions']++
 }
 
 /** The state of the snapshot table in a check. Counts are of entries. */
@@ -75,8 +96,7 @@ export function countTable(check: Check, entries: number, isPaid: boolean): void
 
 /** Ends a check of an image that was made to keep it busy. */
 function tooMuch(check: Check, message: string): BlockError {
-  check.report(`ERROR: ${message}`)
-  check.result.checkErrors++
+  found(check, 'check-given-up', `ERROR: ${message}`)
   return new BlockError('EIO', message, { node: check.image.settings.nodeName })
 }
 
@@ -119,20 +139,25 @@ export const hexWord = (hi: number, lo: number): string =>
   hi === 0 ? hex(lo) : hex(hi) + hex(lo).padStart(8, '0')
 
 /**
- * Counts one reference to every cluster that [offset, offset + bytes) touches.
+ * Counts one reference to every cluster that [offset, offset + bytes) touches. The entry at `index` of `table`, or the
+ * table itself, refers to it.
  *
  * @returns whether all were counted
  */
-export function countReference(check: Check, offset: number, bytes: number): boolean {
-  const { image, references, result } = check
+export function countReference(
+  check: Check,
+  offset: number,
+  bytes: number,
+  table: Table,
+  index?: number,
+): boolean {
+  const { image, references } = check
   const { clusterSize } = image.geometry
   if (bytes <= 0) return true
   // The last cluster may be cut short, since writers need not write all of it.
   if (offset + bytes - image.file.size >= clusterSize) {
-    check.report(
-      `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`,
-    )
-    result.corruptions++
+    const message = `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${hex(offset)} size 0x${hex(bytes)}`
+    found(check, 'reference-outside-file', message, placeIn(table, index, offset, bytes))
     return false
   }
   let isCounted = true
@@ -140,11 +165,9 @@ export function countReference(check: Check, offset: number, bytes: number): boo
   for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++) {
     if (!references.increment(cluster)) {
       isCounted = false
-      check.report(`ERROR: overflow cluster offset=0x${hex(cluster * clusterSize)}`)
-      check.report(
-        'Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing',
-      )
-      result.corruptions++
+      const offset = cluster * clusterSize
+      const message = `ERROR: overflow cluster offset=0x${hex(offset)}\nUse qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing`
+      found(check, 'refcount-overflow', message, placeIn(table, index, offset, clusterSize))
     }
   }
   return isCounted

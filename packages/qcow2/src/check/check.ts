@@ -3,6 +3,8 @@
  * repaired, then checks the COPIED flags. Messages, counts and order are those of QEMU 7.2
  * (block/qcow2-refcount.c, qcow2_check_refcounts), because scripts compare them.
  */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import {
   BlockError,
   type CheckOptions,
@@ -13,7 +15,14 @@ import {
 import type { Image } from '../image/image.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'
-import { allowedDifferences, type Check, type CheckedSnapshots, ENTRIES, emptyReport } from './check-state.ts'
+import {
+  allowedDifferences,
+  type Check,
+  type CheckedSnapshots,
+  ENTRIES,
+  emptyReport,
+  found,
+} from './check-state.ts'
 import { compareRefcounts, freeBehindEnd } from './compare.ts'
 import { checkCopied } from './copied.ts'
 import { countReferences } from './count.ts'
@@ -114,8 +123,7 @@ async function checkRefcounts(check: Check): Promise<number> {
   if (check.rebuild && check.fixErrors) return rebuild(check)
   if (!check.fixLeaks) return highest
   if (check.rebuild) {
-    check.report('ERROR need to rebuild refcount structures')
-    result.checkErrors++
+    found(check, 'rebuild-needed', 'ERROR need to rebuild refcount structures')
     throw new BlockError('EIO', 'the refcount structures have to be rebuilt, which repairs more than leaks', {
       node: image.settings.nodeName,
     })
@@ -135,7 +143,7 @@ async function count(check: Check): Promise<void> {
 async function rebuild(check: Check): Promise<number> {
   const { image, result, references } = check
   const { corruptions, leaks } = result
-  check.report('Rebuilding refcount structure')
+  check.report(checkFinding('refcounts-rebuilt', 'Rebuilding refcount structure', { repaired: true }))
   await rebuildRefcounts(image, references, check.progress)
   result.corruptions = 0
   result.leaks = 0
@@ -148,7 +156,8 @@ async function rebuild(check: Check): Promise<number> {
   // that cannot be repaired.
   const sub: Check = { ...check, rebuild: again.rebuild, result: emptyReport() }
   const highest = await compareRefcounts(sub, { errors: false, leaks: true })
-  if (sub.rebuild) check.report('ERROR rebuilt refcount structure is still broken')
+  if (sub.rebuild)
+    check.report(checkFinding('repair-failed', 'ERROR rebuilt refcount structure is still broken'))
   await image.refblocks.writeBack()
   if (result.corruptions < corruptions) result.corruptionsFixed += corruptions - result.corruptions
   if (result.leaks < leaks) result.leaksFixed += leaks - result.leaks

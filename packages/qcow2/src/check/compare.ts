@@ -1,4 +1,6 @@
 /** Compares the refcounts with the counted references. */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import { isZero, pause } from '@vmblock/block-core/driver'
 import { decimal } from '../format/decimal.ts'
 import type { Image } from '../image/image.ts'
@@ -6,6 +8,7 @@ import { refblockOffset, refcountTableEntries } from '../refcounts/refcounts.ts'
 import { countedClusters, setRefcount } from '../refcounts/repair-refcounts.ts'
 import { type Check, countDifferences, countTable, ENTRIES_OF_UNIT } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** Which differences a comparison may repair. */
 export interface Repairs {
@@ -46,7 +49,7 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
           ? await reader.read(read++).catch(() => 'unreadable' as const)
           : 'unreadable'
     if (stored === 'unreadable') {
-      await unreadable(check, start, stop)
+      await unreadable(check, offset, start, stop)
       continue
     }
     if (stored)
@@ -68,12 +71,17 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
   return highest
 }
 
-async function unreadable(check: Check, start: number, stop: number): Promise<void> {
+/** @param block host offset of the refcount block, in bytes */
+async function unreadable(check: Check, block: number, start: number, stop: number): Promise<void> {
+  const { clusterSize } = check.image.geometry
+  const table: Table = { structure: 'refcount-block', offset: block }
   countDifferences(check, stop)
   for (let i = 0; i < stop; i++) {
     const turning = pause()
     if (turning) await turning
-    check.report(`Can't get refcount for cluster ${start + i}: Input/output error`)
+    const message = `Can't get refcount for cluster ${start + i}: Input/output error`
+    const place = placeIn(table, i, (start + i) * clusterSize, clusterSize)
+    check.report(checkFinding('unreadable-refcount', message, place))
     check.stored.differs(start + i, undefined)
   }
   check.result.checkErrors += stop
@@ -151,12 +159,22 @@ async function resolveDifference(
   if (refcount === 0) check.rebuild = true
   const isLeak = refcount > reference
   const repairable = refcount !== 0 && (isLeak ? repairs.leaks : repairs.errors)
-  const verb = repairable ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'
-  check.report(`${verb} cluster ${cluster} refcount=${decimal(refcount)} reference=${reference}`)
-  if (repairable && (await repairRefcount(check.image, cluster, reference))) {
-    if (isLeak) result.leaksFixed++
-    else result.corruptionsFixed++
-    return
+  const problem = isLeak ? 'Leaked' : 'ERROR'
+  const text = `cluster ${cluster} refcount=${decimal(refcount)} reference=${reference}`
+  const { clusterSize } = check.image.geometry
+  const finding = checkFinding(
+    isLeak ? 'leaked-cluster' : 'refcount-too-low',
+    `${repairable ? 'Repairing' : problem} ${text}`,
+    { offset: cluster * clusterSize, bytes: clusterSize, repaired: repairable },
+  )
+  check.report(finding)
+  if (repairable) {
+    if (await repairRefcount(check.image, cluster, reference)) {
+      if (isLeak) result.leaksFixed++
+      else result.corruptionsFixed++
+      return
+    }
+    check.report({ ...finding, message: `${problem} ${text}`, repaired: false, silent: true })
   }
   stored.differs(cluster, refcount)
   if (isLeak) result.leaks++

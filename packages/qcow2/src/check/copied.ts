@@ -1,12 +1,13 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
-import { errorText, pause, viewOf } from '@vmblock/block-core/driver'
+import { errorText, type FindingDetails, type FindingWord, pause, viewOf } from '@vmblock/block-core/driver'
 import { decimal } from '../format/decimal.ts'
 import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { getRefcount, refblockOffset } from '../refcounts/refcounts.ts'
-import { type Check, ENTRIES_OF_UNIT, hexWord } from './check-state.ts'
+import { type Check, ENTRIES_OF_UNIT, found, hexWord } from './check-state.ts'
 import { TableReader } from './table-reader.ts'
+import { HEADER, l1Table, l2Table, placeIn, type Table } from './tables.ts'
 
 /**
  * Whether the walk already found every flag right: all are set, and nothing is referred to twice. Then the
@@ -51,10 +52,10 @@ async function checkCopiedL1(
   end: number,
   repaired: RepairedEntries | false,
 ): Promise<void> {
-  const { image, result } = check
+  const { image } = check
   const repair = repaired !== false
-  const verb = repair ? 'Repairing' : 'ERROR'
   const { clusterSize } = image.geometry
+  const l1 = l1Table(image, image.header.l1TableOffset)
   const { view } = image.l1
   const offsetAt = (i: number): number => hostOffsetOf(view.getUint32(i * 8), view.getUint32(i * 8 + 4))
   // Tables beyond the end of the file were reported by the walk.
@@ -77,10 +78,8 @@ async function checkCopiedL1(
     const hi = view.getUint32(i * 8)
     const lo = view.getUint32(i * 8 + 4)
     if ((refcount === 1) !== ((hi & COPIED_HI) !== 0)) {
-      result.corruptions++
-      check.report(
-        `${verb} OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
-      )
+      const what = `L2 cluster: l1_index=${i} l1_entry=${hexWord(hi, lo)}`
+      foundFlag(check, what, refcount, l1, i, { offset: l2Offset, repaired: repair })
       if (repaired) {
         view.setUint32(i * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
         await repaired.add(i * 8)
@@ -89,12 +88,34 @@ async function checkCopiedL1(
     if (index < 0) continue
     const held = check.progress.next(drain)
     if (held) await held
-    const table = await counted(check, () => reader.read(index), 'ERROR: Could not read L2 table')
+    const place = placeIn(l1, i, l2Offset, clusterSize)
+    const table = await counted(check, () => reader.read(index), 'unreadable-table', 'read L2 table', place)
     const turning = pause(image.geometry.l2Entries / ENTRIES_OF_UNIT)
     if (turning) await turning
     // An unaligned table is checked, but not written: its bytes may belong to another structure.
-    await checkCopiedL2(check, l2Offset, table, repair && l2Offset % clusterSize === 0)
+    await checkCopiedL2(check, l2Table(image, l2Offset, l1, i), table, repair && l2Offset % clusterSize === 0)
   }
+}
+
+/**
+ * Reports that COPIED is wrong in the entry at `index` of `table`.
+ *
+ * @param what names the entry
+ */
+function foundFlag(
+  check: Check,
+  what: string,
+  refcount: number,
+  table: Table,
+  index: number,
+  { offset, repaired }: { readonly offset: number; readonly repaired: boolean },
+): void {
+  found(
+    check,
+    refcount === 1 ? 'copied-flag-missing' : 'copied-flag-set',
+    `${repaired ? 'Repairing' : 'ERROR'} OFLAG_COPIED ${what} refcount=${decimal(refcount)}`,
+    { ...placeIn(table, index, offset, check.image.geometry.clusterSize), repaired },
+  )
 }
 
 /** Bytes of the L1 table that are written together. */
@@ -126,18 +147,20 @@ class RepairedEntries {
     if (count === 0) return
     this.#count = 0
     const [from, bytes] = [this.#from, this.#to - this.#from]
-    await counted(this.#check, () => image.writeResident(image.l1, image.header.l1TableOffset, from, bytes))
+    const { l1TableOffset } = image.header
+    await counted(
+      this.#check,
+      () => image.writeResident(image.l1, l1TableOffset, from, bytes),
+      'repair-failed',
+      'write L1 table',
+      { ...placeIn(HEADER, undefined, l1TableOffset + from, bytes), silent: true },
+    )
     result.corruptions -= count
     result.corruptionsFixed += count
   }
 }
 
-async function checkCopiedL2(
-  check: Check,
-  l2Offset: number,
-  table: Uint8Array,
-  repair: boolean,
-): Promise<void> {
+async function checkCopiedL2(check: Check, l2: Table, table: Uint8Array, repair: boolean): Promise<void> {
   const { image, result } = check
   const { clusterSize, l2EntrySize, l2Entries } = image.geometry
   const view = viewOf(table)
@@ -149,38 +172,48 @@ async function checkCopiedL2(
     if (hi === 0 && lo === 0) continue
     const kind = clusterKindOf(image, hi, lo)
     if (kind !== ClusterKind.normal && kind !== ClusterKind.zeroAlloc) continue
-    const known = image.hasDataFile ? 1 : refcountOf(check, hostOffsetOf(hi, lo))
+    const offset = hostOffsetOf(hi, lo)
+    const known = image.hasDataFile ? 1 : refcountOf(check, offset)
     const refcount = known instanceof Promise ? await known : known
     if (refcount === undefined || (refcount === 1) === ((hi & COPIED_HI) !== 0)) continue
     const turning = pause()
     if (turning) await turning
-    result.corruptions++
-    check.report(
-      `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hexWord(hi, lo)} refcount=${decimal(refcount)}`,
-    )
+    foundFlag(check, `data cluster: l2_entry=${hexWord(hi, lo)}`, refcount, l2, index, {
+      offset,
+      repaired: repair,
+    })
     if (!repair) continue
     view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0)
     changed++
   }
   if (changed === 0) return
+  const { offset } = l2
+  const place = placeIn(l2, undefined, offset, clusterSize)
   await counted(
     check,
-    async () => image.overlaps.guard(l2Offset, clusterSize, Metadata.activeL2),
-    'ERROR: Could not write L2 table; metadata overlap check failed',
+    async () => image.overlaps.guard(offset, clusterSize, Metadata.activeL2),
+    'repair-failed',
+    'write L2 table; metadata overlap check failed',
+    place,
   )
-  await counted(check, () => image.file.write(l2Offset, table), 'ERROR: Could not write L2 table')
-  image.l2Tables.drop(l2Offset, clusterSize)
+  await counted(check, () => image.file.write(offset, table), 'repair-failed', 'write L2 table', place)
+  image.l2Tables.drop(offset, clusterSize)
   result.corruptions -= changed
   result.corruptionsFixed += changed
 }
 
 /** Runs a step whose failure ends the check and counts as a check error. */
-async function counted<T>(check: Check, step: () => Promise<T>, what?: string): Promise<T> {
+async function counted<T>(
+  check: Check,
+  step: () => Promise<T>,
+  what: FindingWord,
+  doing: string,
+  details: FindingDetails,
+): Promise<T> {
   try {
     return await step()
   } catch (error) {
-    if (what !== undefined) check.report(`${what}: ${errorText(error)}`)
-    check.result.checkErrors++
+    found(check, what, `ERROR: Could not ${doing}: ${errorText(error)}`, details)
     throw error
   }
 }

@@ -1,5 +1,14 @@
 /** Counts the clusters that one L2 table refers to, and reports problems of its entries. */
-import { type CheckReport, errorText, pause, viewOf } from '@vmblock/block-core/driver'
+
+import { checkFinding } from '@vmblock/block-core/check'
+import {
+  type CheckReport,
+  errorText,
+  type FindingDetails,
+  type FindingWord,
+  pause,
+  viewOf,
+} from '@vmblock/block-core/driver'
 import {
   ClusterKind,
   COMPRESSED_HI,
@@ -11,7 +20,8 @@ import {
 import { Metadata } from '../format/metadata.ts'
 import { L2_RESERVED_HI, L2_RESERVED_LO } from '../format/reserved-bits.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
-import { type Check, countReference, hex, hexWord } from './check-state.ts'
+import { type Check, countReference, found, hex, hexWord } from './check-state.ts'
+import { placeIn, type Table } from './tables.ts'
 
 /** One entry of the L2 table that is being walked. */
 interface Entry {
@@ -20,8 +30,7 @@ interface Entry {
   readonly lo: number
   readonly zeroes: number
   readonly allocated: number
-  /** Host bytes. */
-  readonly tableOffset: number
+  readonly table: Table
 }
 
 /** The state of the walk through a table. */
@@ -32,21 +41,17 @@ interface Walk {
   readonly fixed: number[]
 }
 
-/** Counts the clusters that an L2 table refers to. `table` holds the bytes at host offset `tableOffset`. */
-export async function countL2(
-  check: Check,
-  tableOffset: number,
-  table: Uint8Array,
-  active: boolean,
-): Promise<void> {
+/** Counts the clusters that an L2 table refers to. `bytes` is its content. */
+export async function countL2(check: Check, table: Table, bytes: Uint8Array): Promise<void> {
   const { image } = check
-  const { l2EntrySize, l2Entries } = image.geometry
-  const view = viewOf(table)
+  const active = !table.snapshot
+  const { l2Entries } = image.geometry
+  const view = viewOf(bytes)
   const walk: Walk = { expected: 0, fixed: [] }
   const isPlain = !image.extendedL2 && !image.hasDataFile
   const { size } = image.file
   for (let index = 0; index < l2Entries; index++) {
-    const at = index * l2EntrySize
+    const at = index * image.geometry.l2EntrySize
     const hi = view.getUint32(at)
     const lo = view.getUint32(at + 4)
     if (isPlain && countPlain(check, hi, lo, size, walk, active)) continue
@@ -56,10 +61,10 @@ export async function countL2(
     // Each entry may cause a report.
     const turning = pause()
     if (turning) await turning
-    const fixing = countEntry(check, { index, hi, lo, zeroes, allocated, tableOffset }, walk, active)
+    const fixing = countEntry(check, { index, hi, lo, zeroes, allocated, table }, walk, active)
     if (fixing) await fixing
   }
-  if (walk.fixed.length > 0) await writeFixed(check, tableOffset, table, walk.fixed)
+  if (walk.fixed.length > 0) await writeFixed(check, table, bytes, walk.fixed)
 }
 
 /**
@@ -104,7 +109,7 @@ function countEntry(check: Check, entry: Entry, walk: Walk, active: boolean): Pr
     case ClusterKind.compressed: {
       if (!checkCompressed(check, entry)) return undefined
       const extent = compressedExtent(hi & ~COPIED_HI, lo, image.geometry.clusterBits)
-      countReference(check, extent.hostOffset, extent.bytes)
+      countReference(check, extent.hostOffset, extent.bytes, entry.table, entry.index)
       if (active) {
         result.allocatedClusters!++
         result.compressedClusters!++
@@ -118,8 +123,8 @@ function countEntry(check: Check, entry: Entry, walk: Walk, active: boolean): Pr
       return countCluster(check, entry, walk, active)
     default:
       if (entry.allocated !== 0) {
-        check.report('ERROR: Unallocated cluster has non-zero subcluster allocation map')
-        result.corruptions++
+        const message = 'ERROR: Unallocated cluster has non-zero subcluster allocation map'
+        found(check, 'wrong-subclusters', message, entryItself(check, entry))
       }
       return undefined
   }
@@ -131,7 +136,7 @@ function countCluster(check: Check, entry: Entry, walk: Walk, active: boolean): 
   const offset = hostOffsetOf(entry.hi, entry.lo)
   const count = (): undefined => {
     if (active) countAllocated(result, offset, clusterSize, walk)
-    if (!image.hasDataFile) countReference(check, offset, clusterSize)
+    if (!image.hasDataFile) countReference(check, offset, clusterSize, entry.table, entry.index)
   }
   if (offset % clusterSize === 0 && (entry.zeroes & entry.allocated) === 0) return count()
   return checkAllocated(check, entry, offset).then((counts) => {
@@ -140,33 +145,37 @@ function countCluster(check: Check, entry: Entry, walk: Walk, active: boolean): 
   })
 }
 
-function checkReserved({ result, report }: Check, { hi, lo }: Entry): void {
+/** Where an entry is that is wrong in itself. */
+function entryItself({ image }: Check, { table, index }: Entry): FindingDetails {
+  const { l2EntrySize } = image.geometry
+  return placeIn(table, index, table.offset + index * l2EntrySize, l2EntrySize)
+}
+
+function checkReserved(check: Check, entry: Entry): void {
+  const { hi, lo } = entry
   if ((hi & L2_RESERVED_HI) === 0 && (lo & L2_RESERVED_LO) === 0) return
-  report(`ERROR found l2 entry with reserved bits set: ${hexWord(hi, lo)}`)
-  result.corruptions++
+  const message = `ERROR found l2 entry with reserved bits set: ${hexWord(hi, lo)}`
+  found(check, 'reserved-bits', message, entryItself(check, entry))
 }
 
 /** @returns whether the cluster can be counted */
-function checkCompressed(
-  { image, result, report }: Check,
-  { index, hi, lo, zeroes, allocated }: Entry,
-): boolean {
+function checkCompressed(check: Check, entry: Entry): boolean {
+  const { image } = check
+  const { index, hi, lo, zeroes, allocated } = entry
   if ((hi & COPIED_HI) !== 0) {
     const { hostOffset } = compressedExtent(hi & ~COPIED_HI, lo, image.geometry.clusterBits)
-    report(`ERROR: coffset=0x${hex(hostOffset)}: copied flag must never be set for compressed clusters`)
-    result.corruptions++
+    const message = `ERROR: coffset=0x${hex(hostOffset)}: copied flag must never be set for compressed clusters`
+    found(check, 'copied-flag-set', message, entryItself(check, entry))
   }
-  const word = hexWord((hi & ~COPIED_HI) >>> 0, lo)
-  if (image.hasDataFile) {
-    report(`ERROR compressed cluster ${index} with data file, entry=0x${word}`)
-    result.corruptions++
+  const refuse = (what: FindingWord, why: string): false => {
+    const word = hexWord((hi & ~COPIED_HI) >>> 0, lo)
+    const message = `ERROR compressed cluster ${index} with ${why}, entry=0x${word}`
+    found(check, what, message, entryItself(check, entry))
     return false
   }
-  if (zeroes !== 0 || allocated !== 0) {
-    report(`ERROR compressed cluster ${index} with non-zero subcluster allocation bitmap, entry=0x${word}`)
-    result.corruptions++
-    return false
-  }
+  if (image.hasDataFile) return refuse('compressed-with-data-file', 'data file')
+  if (zeroes !== 0 || allocated !== 0)
+    return refuse('wrong-subclusters', 'non-zero subcluster allocation bitmap')
   return true
 }
 
@@ -174,66 +183,82 @@ function checkCompressed(
  * @returns whether to count the cluster; false: it must become a zero cluster without a host cluster
  */
 async function checkAllocated(check: Check, entry: Entry, offset: number): Promise<boolean> {
-  const { image, result } = check
+  const { image, fixErrors } = check
+  const { clusterSize, l2EntrySize } = image.geometry
+  const itself = entryItself(check, entry)
   if ((entry.zeroes & entry.allocated) !== 0) {
-    result.corruptions++
-    check.report(`ERROR offset=${hex(offset)}: Allocated cluster has corrupted subcluster allocation bitmap`)
+    const message = `ERROR offset=${hex(offset)}: Allocated cluster has corrupted subcluster allocation bitmap`
+    found(check, 'wrong-subclusters', message, itself)
   }
-  if (offset % image.geometry.clusterSize === 0) return true
-  result.corruptions++
+  if (offset % clusterSize === 0) return true
   const hasData = image.extendedL2 ? entry.allocated !== 0 : (entry.lo & ZERO_LO) === 0
   if (hasData) {
-    check.report(`ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`)
+    const message = `ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`
+    found(check, 'unaligned-cluster', message, { ...itself, offset, bytes: clusterSize })
     return true
   }
-  const verb = check.fixErrors ? 'Repairing' : 'ERROR'
-  check.report(
-    `${verb} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`,
-  )
-  if (!check.fixErrors) return true
+  reportPreallocation(check, entry, offset, { repaired: fixErrors })
+  check.result.corruptions++
+  if (!fixErrors) return true
   try {
-    await image.overlaps.guard(
-      entry.tableOffset + entry.index * image.geometry.l2EntrySize,
-      image.geometry.l2EntrySize,
-      Metadata.activeL2 | Metadata.inactiveL2,
-    )
+    await image.overlaps.guard(itself.offset!, l2EntrySize, Metadata.activeL2 | Metadata.inactiveL2)
   } catch {
-    check.report('ERROR: Overlap check failed')
-    result.checkErrors++
+    found(check, 'repair-failed', 'ERROR: Overlap check failed', itself)
+    reportPreallocation(check, entry, offset, NOT_REPAIRED)
     return true
   }
   return false
+}
+
+/** A repair that was told has failed. */
+const NOT_REPAIRED = { repaired: false, silent: true } as const
+
+function reportPreallocation(
+  { image, report }: Check,
+  { table, index }: Pick<Entry, 'table' | 'index'>,
+  offset: number,
+  state: { readonly repaired: boolean; readonly silent?: true },
+): void {
+  const message = `${state.repaired ? 'Repairing' : 'ERROR'} offset=${hex(offset)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`
+  const place = placeIn(table, index, offset, image.geometry.clusterSize)
+  report(checkFinding('unaligned-preallocation', message, { ...place, ...state }))
 }
 
 /**
  * Turns entries into zero clusters without a host cluster, in one write: there may be as many as a table has.
  */
 async function writeFixed(
-  { image, result, report }: Check,
-  tableOffset: number,
-  table: Uint8Array,
+  check: Check,
+  table: Table,
+  bytes: Uint8Array,
   fixed: readonly number[],
 ): Promise<void> {
+  const { image, result } = check
   const { l2EntrySize } = image.geometry
-  const view = viewOf(table)
+  const [first, last] = [fixed[0]!, fixed[fixed.length - 1]!]
+  const changed = bytes.slice(first * l2EntrySize, (last + 1) * l2EntrySize)
+  const view = viewOf(changed)
   for (const index of fixed) {
-    const at = index * l2EntrySize
+    const at = (index - first) * l2EntrySize
     view.setUint32(at, 0)
     view.setUint32(at + 4, image.extendedL2 ? 0 : ZERO_LO)
     if (!image.extendedL2) continue
     view.setUint32(at + 8, (view.getUint32(at + 8) | view.getUint32(at + 12)) >>> 0)
     view.setUint32(at + 12, 0)
   }
-  const [first, last] = [fixed[0]!, fixed[fixed.length - 1]!]
+  const offset = table.offset + first * l2EntrySize
   try {
-    await image.file.write(
-      tableOffset + first * l2EntrySize,
-      table.subarray(first * l2EntrySize, (last + 1) * l2EntrySize),
-    )
+    await image.file.write(offset, changed)
     await image.file.flush()
   } catch (error) {
-    report(`ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`)
-    result.checkErrors++
+    const message = `ERROR: Failed to overwrite L2 table entry: ${errorText(error)}`
+    found(check, 'repair-failed', message, placeIn(table, undefined, offset, changed.length))
+    const before = viewOf(bytes)
+    for (const index of fixed) {
+      const at = index * l2EntrySize
+      const cluster = hostOffsetOf(before.getUint32(at), before.getUint32(at + 4))
+      reportPreallocation(check, { table, index }, cluster, NOT_REPAIRED)
+    }
     return
   }
   image.l2Tables.clear()

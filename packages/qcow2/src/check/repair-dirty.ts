@@ -1,5 +1,5 @@
 /** The repair of an image that was found dirty, before it is written. */
-import { BlockError, UNCONTROLLED } from '@vmblock/block-core/driver'
+import { BlockError, type CheckFinding, UNCONTROLLED } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { checkImage } from './check.ts'
 
@@ -8,7 +8,7 @@ export async function repairDirty(image: Image): Promise<void> {
   const { events } = image
   let cause: unknown
   try {
-    const options = { repair: 'all', report: (line: string) => events.warn(line) } as const
+    const options = { repair: 'all', report: ({ message }: CheckFinding) => events.warn(message) } as const
     const report = await checkImage(image, options, UNCONTROLLED)
     events.repair(report)
     if (report.checkErrors === 0 && !image.dirtyBit.isSet) return

@@ -77,7 +77,7 @@ async function namesIn(file: BlockNode): Promise<string[]> {
 async function repair(file: BlockNode): Promise<Findings> {
   const node = await open(file, CHECKS)
   const lines: string[] = []
-  const report = await node.check({ repair: 'all', report: (line) => lines.push(line) })
+  const report = await node.check({ repair: 'all', report: ({ message }) => lines.push(message) })
   await node.close()
   return { ...report, lines }
 }

@@ -3,6 +3,8 @@
  * are broken. Messages and order of block/qcow2-snapshot.c, qcow2_check_read_snapshot_table and
  * qcow2_check_fix_snapshot_table.
  */
+
+import { checkFinding } from '@vmblock/block-core/check'
 import { errorText, isBlockError, messageOf } from '@vmblock/block-core/driver'
 import { MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
 import { MAX_SNAPSHOT_EXTRA_DATA } from '../format/rare-limits.ts'
@@ -10,7 +12,8 @@ import { isComplete } from '../format/snapshot-layout.ts'
 import { assumingField } from '../image/assume-header.ts'
 import { overhanging, TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
-import type { Check, CheckedSnapshots } from './check-state.ts'
+import { type Check, type CheckedSnapshots, found } from './check-state.ts'
+import { HEADER, placeIn, snapshotTable } from './tables.ts'
 
 /**
  * Checks the table as a whole. A repair cuts off overhanging entries at once, because all further steps rely
@@ -25,7 +28,7 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   const cuts = fixErrors && image.settings.checkMode
   image.snapshotTableLimit = cuts ? image.file.size : undefined
   const excess = cuts ? Math.max(given - MAX_SNAPSHOTS, 0) : 0
-  if (excess > 0) check.report(`Discarding ${excess} overhanging snapshots`)
+  if (excess > 0) reportExcess(check, excess, MAX_SNAPSHOTS, '')
   try {
     return await assumingField(image.headerWriter, 'nbSnapshots', given - excess, async () => {
       image.overlaps.forget()
@@ -41,6 +44,13 @@ export async function checkSnapshotTable(check: Check): Promise<CheckedSnapshots
   }
 }
 
+/** Reports that a repair cuts off `count` entries, from the one at `index` on. */
+function reportExcess({ image, report }: Check, count: number, index: number, why: string): void {
+  const message = `Discarding ${count} overhanging snapshots${why}`
+  const place = placeIn(snapshotTable(image), index)
+  report(checkFinding('excess-snapshots', message, { ...place, repaired: true }))
+}
+
 function validateTableFields(check: Check): void {
   const { image } = check
   const { nbSnapshots: count, snapshotsOffset } = image.header
@@ -54,55 +64,60 @@ function validateTableFields(check: Check): void {
   }
 }
 
-function reportUnreadable({ reportFailure }: Check, what: string, error: unknown): void {
+function reportUnreadable({ image, reportFailure }: Check, what: string, error: unknown): void {
   const hint = isBlockError(error) && error.hint !== undefined ? `\n${error.hint}` : ''
-  reportFailure(`ERROR ${what}${messageOf(error)}${hint}`)
+  const place = placeIn(HEADER, undefined, image.header.snapshotsOffset)
+  reportFailure(checkFinding('unreadable-table', `ERROR ${what}${messageOf(error)}${hint}`, place))
 }
 
 /** Reads the table once, and reports broken entries. */
 async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { readonly behind: number }> {
   const { image, fixErrors, report } = check
-  const found = { count: 0, withTable: 0, broken: 0, behind: 0, isCounted: false }
-  const table = new TableRanges(image)
+  const table = { count: 0, withTable: 0, broken: 0, behind: 0, isCounted: false }
+  const covered = new TableRanges(image)
   const incomplete: number[] = []
   const cuts = {
     extraData(index: number, bytes: number): void {
-      report(
-        `Discarding too much extra metadata in snapshot table entry ${index} (${bytes} > ${MAX_SNAPSHOT_EXTRA_DATA})`,
-      )
-      found.broken++
+      const message = `Discarding too much extra metadata in snapshot table entry ${index} (${bytes} > ${MAX_SNAPSHOT_EXTRA_DATA})`
+      const place = placeIn(snapshotTable(image), index)
+      report(checkFinding('excess-snapshot-data', message, { ...place, repaired: true }))
+      table.broken++
     },
     overhanging(count: number, why: 'length' | 'end of file'): void {
       const reason = why === 'length' ? 'snapshot table is too big' : 'they are behind the end of the file'
-      report(`Discarding ${count} overhanging snapshots (${reason})`)
-      found.behind = count
+      reportExcess(check, count, table.count, ` (${reason})`)
+      table.behind = count
     },
   }
   try {
     for await (const piece of walkSnapshots(image, cuts)) {
-      table.add(piece)
+      covered.add(piece)
       for (const snapshot of piece.snapshots) {
-        if (!isComplete(snapshot)) incomplete.push(found.count)
-        if (snapshot.l1Size > 0) found.withTable++
-        found.count++
+        if (!isComplete(snapshot)) incomplete.push(table.count)
+        if (snapshot.l1Size > 0) table.withTable++
+        table.count++
       }
     }
   } catch (error) {
     reportUnreadable(check, 'failed to read the snapshot table: ', error)
     throw error
   }
-  const ranges = table.all
-  if (image.header.version < 3) return { ...found, ranges }
-  for (const index of incomplete)
-    report(`${fixErrors ? 'Repairing' : 'ERROR'} snapshot table entry ${index} is incomplete`)
-  return { ...found, ranges, broken: found.broken + incomplete.length }
+  const ranges = covered.all
+  if (image.header.version < 3) return { ...table, ranges }
+  for (const index of incomplete) {
+    const message = `${fixErrors ? 'Repairing' : 'ERROR'} snapshot table entry ${index} is incomplete`
+    const place = placeIn(snapshotTable(image), index)
+    report(checkFinding('incomplete-snapshot', message, { ...place, repaired: fixErrors }))
+  }
+  return { ...table, ranges, broken: table.broken + incomplete.length }
 }
 
 async function writeCount({ image, report }: Check, count: number): Promise<void> {
   try {
     await image.headerWriter.change({ nbSnapshots: count })
   } catch (error) {
-    report(`ERROR failed to update the snapshot count in the image header: ${errorText(error)}`)
+    const message = `ERROR failed to update the snapshot count in the image header: ${errorText(error)}`
+    report(checkFinding('repair-failed', message, placeIn(HEADER)))
     throw error
   }
 }
@@ -112,13 +127,14 @@ async function writeCount({ image, report }: Check, count: number): Promise<void
  *
  * @throws BlockError EFBIG if the new table is too long, or the error of the file
  */
-export async function repairSnapshotTable({ image, snapshots, report, result }: Check): Promise<void> {
+export async function repairSnapshotTable(check: Check): Promise<void> {
+  const { image, snapshots } = check
   try {
     // If the table was not counted, the clusters that it seems to cover may belong to other structures.
     await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
   } catch (error) {
-    report(`ERROR failed to update snapshot table: ${errorText(error)}`)
-    result.checkErrors++
+    const message = `ERROR failed to update snapshot table: ${errorText(error)}`
+    found(check, 'repair-failed', message, placeIn(snapshotTable(image)))
     throw error
   }
 }

@@ -95,7 +95,7 @@ export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<F
     backing: null,
     ...(dataFile && { 'data-file': dataFile }),
   })
-  const report = await node.check({ report: (line) => lines.push(line) })
+  const report = await node.check({ report: ({ message }) => lines.push(message) })
   await node.close()
   return { ...report, lines }
 }

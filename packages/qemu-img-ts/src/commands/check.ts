@@ -1,16 +1,20 @@
 /** `check`: looks for inconsistencies, repairs them on request; the exit status tells what remains. */
 import {
   type BlockNode,
+  type CheckFinding,
   type CheckReport,
+  type FindingOwner,
   isBlockError,
   type NodeCheckOptions,
   type RepairMode,
 } from '@vmblock/block-core'
+import { FindingList } from '@vmblock/block-core/check'
 import { errorText } from '@vmblock/block-core/driver'
 import {
   choice,
   Failure,
   fixedText,
+  flag,
   isJson,
   jsonOutput,
   oneImage,
@@ -38,6 +42,7 @@ const options = {
   quiet: shared.quiet,
   format: shared.format,
   output: shared.output,
+  findings: flag({ long: 'findings' }),
   repair,
   cache: word('src_cache', { short: 'T' }),
   forceShare: shared.forceShare,
@@ -49,7 +54,10 @@ type CheckCall = Call<typeof options>
 export const check = defineCommand({
   name: 'check',
   summary: 'look for inconsistencies, and repair them',
-  details: ["'-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can"],
+  details: [
+    "'-r leaks' gives back clusters that nothing uses, '-r all' repairs everything it can",
+    "'--findings' adds what is printed line by line to the JSON: what, where, and whether it was repaired",
+  ],
   options,
   operands: 'filename',
   run,
@@ -59,6 +67,8 @@ async function run(call: CheckCall): Promise<number> {
   const { options } = call
   const filename = oneImage(call)
   const json = isJson(options.output)
+  if (options.findings && !json)
+    throw new Failure('--findings can only be used with --output=json: otherwise each is printed as a line')
   const cache = requireCacheMode(options.cache, 'source cache option')
   const node = await openImage(call, {
     name: filename,
@@ -76,7 +86,8 @@ async function checkNode(call: CheckCall, node: BlockNode, filename: string, jso
   const { options, output } = call
   if (!node.can('check'))
     throw new Failure('This image format does not support checks', { status: UNSUPPORTED })
-  let report = await look(call, node, options.repair)
+  const findings = options.findings && new FindingList()
+  let report = await look(call, node, options.repair, findings)
   if (report.corruptionsFixed > 0 || report.leaksFixed > 0) {
     const { corruptionsFixed, leaksFixed } = report
     if (!json && !options.quiet)
@@ -84,21 +95,31 @@ async function checkNode(call: CheckCall, node: BlockNode, filename: string, jso
         `The following inconsistencies were found and repaired:\n\n    ${leaksFixed} leaked clusters\n` +
           `    ${corruptionsFixed} corruptions\n\nDouble checking the fixed image now...\n`,
       )
-    report = { ...(await look(call, node, undefined)), corruptionsFixed, leaksFixed }
+    report = { ...(await look(call, node, undefined, findings)), corruptionsFixed, leaksFixed }
   }
   if (!options.quiet)
-    output.print(json ? jsonReport(report, filename, node.driver.name) : humanReport(report))
+    output.print(json ? jsonReport(report, filename, node.driver.name, findings) : humanReport(report))
   if (report.checkErrors > 0) throw new Failure('Check failed')
   if (report.corruptions > 0) return CORRUPT
   return report.leaks > 0 ? LEAKING : 0
 }
 
-async function look(call: CheckCall, node: BlockNode, repair: RepairMode | undefined): Promise<CheckReport> {
+/** @param findings takes the findings; they are printed in any case */
+async function look(
+  call: CheckCall,
+  node: BlockNode,
+  repair: RepairMode | undefined,
+  findings: FindingList | undefined,
+): Promise<CheckReport> {
   const { output } = call
   const options: NodeCheckOptions = {
     ...(repair && { repair }),
-    report: (line) => output.note(line),
-    reportFailure: (text) => output.error(text),
+    report: (finding) => {
+      findings?.add(finding)
+      if (!finding.silent) output.note(finding.message)
+    },
+    // The check ends without a result to which it could be added.
+    reportFailure: ({ message }) => output.error(message),
   }
   try {
     return await runJob(call, (control) => node.check(options, control))
@@ -110,7 +131,12 @@ async function look(call: CheckCall, node: BlockNode, repair: RepairMode | undef
   }
 }
 
-function jsonReport(report: CheckReport, filename: string, format: string): string {
+function jsonReport(
+  report: CheckReport,
+  filename: string,
+  format: string,
+  findings: FindingList | undefined,
+): string {
   const some = (count: number | undefined): number | undefined => count || undefined
   const check = {
     filename,
@@ -125,9 +151,38 @@ function jsonReport(report: CheckReport, filename: string, format: string): stri
     'allocated-clusters': some(report.allocatedClusters),
     'fragmented-clusters': some(report.fragmentedClusters),
     'compressed-clusters': some(report.compressedClusters),
+    findings: findings?.findings.map(jsonFinding),
+    'omitted-findings': some(findings?.omitted),
   }
   return jsonOutput(check)
 }
+
+function jsonFinding({
+  what,
+  kind,
+  offset,
+  bytes,
+  owner,
+  repaired,
+  dataAtRisk,
+  message,
+}: CheckFinding): object {
+  return {
+    what,
+    kind,
+    offset,
+    bytes,
+    owner: owner && jsonOwner(owner),
+    repaired,
+    'data-at-risk': dataAtRisk,
+    message,
+  }
+}
+
+const jsonOwner = ({ guestOffset, ...owner }: FindingOwner): object => ({
+  ...owner,
+  'guest-offset': guestOffset,
+})
 
 function humanReport(report: CheckReport): string {
   const { corruptions, leaks, checkErrors, imageEndOffset } = report

@@ -45,6 +45,7 @@ export async function convertDisk(
           driver: made.format,
           file: file.file,
           discard: 'unmap',
+          ...(made.dataFile && { dataFile: made.dataFile.file }),
           ...(made.backing && { backing: made.backing.node }),
         })
         await filled(image, () =>

@@ -1,6 +1,6 @@
 /** Makes an image. */
 
-import type { AbortSignalLike } from '@vmblock/block-core'
+import { type AbortSignalLike, BlockError } from '@vmblock/block-core'
 import {
   isPlain,
   requireFlag,
@@ -11,7 +11,7 @@ import {
 } from '@vmblock/block-core/driver'
 import type { CreationOptions } from '../options/creation.ts'
 import { environmentOf, HOST_OPTIONS, type Platform } from '../platform/platform.ts'
-import type { Allow, Source } from '../platform/source.ts'
+import type { Allow, Source, Target } from '../platform/source.ts'
 import { closeOwn, type ImagePlan, makeImage, targetFile } from './target.ts'
 
 /** How any image is made, whatever its format. */
@@ -23,6 +23,8 @@ export interface MakingOptions {
   readonly backing?: Source | undefined
   /** The format of the backing file. Default: found out from its content. */
   readonly backingFormat?: string | undefined
+  /** The file of the guest's data, if that is to be apart from the image. qcow2 only. */
+  readonly dataFile?: Target | undefined
   /** Also replace a file that holds data, which is lost. Default: no, that is EEXIST. */
   readonly overwrite?: boolean | undefined
   /** Which files the backing file may name. */
@@ -39,10 +41,23 @@ const MAKING = {
   format: requireText,
   backing: () => undefined,
   backingFormat: requireText,
+  dataFile: () => undefined,
   overwrite: requireFlag,
   allow: HOST_OPTIONS.allow,
   signal: requireSignal,
 }
+
+/** Options of the core that are not options here: what they say has been said. */
+const NOT_HERE = [
+  'driver',
+  'file',
+  'draft',
+  'backingFile',
+  'backing_file',
+  'backingFmt',
+  'backing_fmt',
+  'data_file',
+]
 
 /** The options of making images, checked and apart from those of their formats, which the drivers check. */
 export function planOf(given: unknown): ImagePlan & Pick<MakingOptions, 'allow' | 'signal'> {
@@ -50,11 +65,12 @@ export function planOf(given: unknown): ImagePlan & Pick<MakingOptions, 'allow' 
   const isMaking = ([key]: readonly [string, unknown]): boolean => Object.hasOwn(MAKING, key)
   const making = Object.fromEntries(Object.entries(given).filter(isMaking))
   requireOptions(making, 'options', MAKING)
-  const { format, backing, backingFormat, overwrite, allow, signal } = making as MakingOptions & {
-    format?: string
-  }
+  const { format, ...rest } = making as MakingOptions & { readonly format?: string }
+  const { backing, backingFormat, dataFile, overwrite, allow, signal } = rest
   const creation = Object.fromEntries(Object.entries(given).filter((entry) => !isMaking(entry)))
-  return { format, backing, backingFormat, overwrite, allow, signal, creation }
+  const other = NOT_HERE.find((key) => Object.hasOwn(creation, key))
+  if (other !== undefined) throw new BlockError('EINVAL', `Parameter 'options' has no option '${other}'`)
+  return { format, backing, backingFormat, dataFile, overwrite, allow, signal, creation }
 }
 
 /** See `create` of the entries. */

@@ -32,6 +32,7 @@ export interface ImagePlan {
   readonly format: string | undefined
   readonly backing: unknown
   readonly backingFormat: string | undefined
+  readonly dataFile: unknown
   readonly overwrite: boolean | undefined
   /** Creation options, which the driver checks. */
   readonly creation: NodeOptions
@@ -42,6 +43,8 @@ export interface MadeImage {
   /** Takes the image back. */
   readonly created: CreatedFile
   readonly format: string
+  /** Its data file, if it is apart. */
+  readonly dataFile: TargetFile | undefined
   /** Its backing file, which is to be closed if it was opened for it. */
   readonly backing: OpenedNode | undefined
 }
@@ -99,11 +102,19 @@ export async function makeImage(
   platform: Platform,
   environment: OpenEnvironment,
   target: TargetFile,
-  { format = formatOf(target.name), backing: below, backingFormat, overwrite = false, creation }: ImagePlan,
+  {
+    format = formatOf(target.name),
+    backing: below,
+    backingFormat,
+    dataFile: data,
+    overwrite = false,
+    creation,
+  }: ImagePlan,
   size?: number,
 ): Promise<MadeImage> {
   if (backingFormat !== undefined && below === undefined)
     throw new BlockError('EINVAL', "Parameter 'backingFormat' is given without 'backing'")
+  const dataFile = data === undefined ? undefined : await targetFile(platform, environment, data)
   const backing =
     below === undefined
       ? undefined
@@ -119,9 +130,10 @@ export async function makeImage(
       }),
       driver: format,
       file: target.file,
+      ...(dataFile && { dataFile: dataFile.file }),
       overwrite,
     })
-    return { created, format, backing }
+    return { created, format, dataFile, backing }
   } catch (error) {
     await closeOwn(backing)
     throw error

@@ -29,6 +29,8 @@ export interface Qcow2Creation extends CommonCreation {
    * crash. Default: no.
    */
   readonly lazyRefcounts?: boolean | undefined
+  /** The data file, if there is one, shall be a raw image by itself. Default: no. */
+  readonly dataFileRaw?: boolean | undefined
   /** Width of reference counts: a power of two from 1 to 64. Default: 16. */
   readonly refcountBits?: number | undefined
 }

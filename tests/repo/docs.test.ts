@@ -18,7 +18,7 @@ test('no block is left unchecked', () => {
   for (const page of pages().filter((page) => !(page in OWN_TESTS))) {
     const blocks = blocksOf(page)
     const covered = examplesOf(page, blocks).flatMap((example) => example.blocks)
-    expect(covered).toEqual(blocks.filter(isScript))
+    expect(covered).toEqual(expect.arrayContaining(blocks.filter(isScript)))
     for (const { line, language, code } of blocks)
       if (language === undefined || language === '')
         expect([page, line, /^(import|const|await) /m.test(code)]).toEqual([page, line, false])

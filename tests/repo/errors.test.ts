@@ -6,7 +6,9 @@ import { ROOT, textOf } from '../support/doc-blocks.ts'
 test('the page of errors has each code once in its tables', () => {
   const source = readFileSync(`${ROOT}packages/block-core/src/base/errors.ts`, 'utf8')
   const unions = [...source.matchAll(/^export type (?:BlockErrorCode|HostErrorCode) =\n((?:[ ]{2}.*\n)+)/gm)]
-  const codes = unions.flatMap(([, lines]) => [...lines!.matchAll(/'(E[A-Z0-9]+)'/g)].map(([, code]) => code!))
+  const codes = unions.flatMap(([, lines]) =>
+    [...lines!.matchAll(/'(E[A-Z0-9]+)'/g)].map(([, code]) => code!),
+  )
   expect(unions).toHaveLength(2)
   expect(codes.length).toBeGreaterThan(100)
   const [, main = '', host = ''] = textOf('docs/errors.md').split(/^## .*$/m)

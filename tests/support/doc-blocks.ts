@@ -104,7 +104,26 @@ export function examplesOf(page: string, blocks = blocksOf(page)): readonly Exam
     const next = blocks[at + 1]
     if (next?.language === 'text') example.output.set(block, next.code)
   }
-  return examples.map((example, index) => ({ page, index, ...example }))
+  const inPages = examples
+    .filter(({ where }) => where === 'node')
+    .flatMap(({ blocks, output }) => pageTwin(blocks, output))
+  return [...examples, ...inPages].map((example, index) => ({ page, index, ...example }))
+}
+
+/** A line that says what stands there in a page: `const target = 'disk.qcow2' // in a page: { opfs: 'disk.qcow2' }`. */
+const IN_A_PAGE = /^(const \w+ = ).* \/\/ in a page: (.*)$/m
+
+/** The same example as it is in a page, if it says so. */
+function pageTwin(
+  blocks: readonly Block[],
+  output: ReadonlyMap<Block, string>,
+): Omit<Example, 'page' | 'index'>[] {
+  if (!blocks.some(({ code }) => IN_A_PAGE.test(code))) return []
+  const twins = blocks.map((block) => ({ ...block, code: block.code.replace(IN_A_PAGE, '$1$2') }))
+  const outputs = blocks.flatMap((block, at) =>
+    output.has(block) ? [[twins[at]!, output.get(block)!] as const] : [],
+  )
+  return [{ where: 'page', blocks: twins, output: new Map(outputs) }]
 }
 
 /** The file in tests/repo/src/pages that prepares a page: `docs/first-steps.md` has `first-steps.ts`. */

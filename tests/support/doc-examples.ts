@@ -36,7 +36,9 @@ const observed = ({ code }: Block, index: number): string =>
       const [, indent = '', values = '', expected] = PRINTS.exec(line) ?? []
       if (expected !== undefined)
         return `${indent}print(${index}, ${JSON.stringify(expected.trim())}, ${values})`
-      return line.replace(/\bconsole\.log\(/g, `print(${index}, undefined, `)
+      return line
+        .replace(/\bconsole\.log\(/g, `print(${index}, undefined, `)
+        .replace(/\bconsole\.(warn|error)\(/g, 'print(-1, undefined, ')
     })
     .join('\n')
 
@@ -46,7 +48,7 @@ const observed = ({ code }: Block, index: number): string =>
  */
 export const borrowed = (code: string, exported: readonly string[]): readonly string[] =>
   exported.filter((name) => {
-    if (!new RegExp(`(?<![.\\w'"])${name}\\b(?!')`).test(code)) return false
+    if (!new RegExp(`(?<![\\w'"])(?<!(?<!\\.\\.)\\.)${name}\\b(?!')`).test(code)) return false
     return !new RegExp(`\\b(const|let|class|function|as) ${name}\\b|^import .*\\b${name}\\b`, 'm').test(code)
   })
 
@@ -54,11 +56,13 @@ export const borrowed = (code: string, exported: readonly string[]): readonly st
 export function exportsOf(page: string): readonly string[] {
   const fixture = fixtureOf(page)
   if (!existsSync(fixture)) return []
+  const text = readFileSync(fixture, 'utf8')
+  const declared = /^export (?:async |declare )?(?:const|function|class|let) (\w+)/gm
+  const handedOn = /^export \{(.*)\}/gm
   return [
-    ...readFileSync(fixture, 'utf8').matchAll(/^export (?:async |declare )?(?:const|function|class|let) (\w+)/gm),
-  ]
-    .map(([, name]) => name!)
-    .filter((name) => !['prepare', 'replaced'].includes(name))
+    ...[...text.matchAll(declared)].map(([, name]) => name!),
+    ...[...text.matchAll(handedOn)].flatMap(([, names]) => names!.split(',').map((name) => name.trim())),
+  ].filter((name) => name !== 'prepare')
 }
 
 /** What precedes the code of an example: the names that its page's fixture lends it, on one line. */

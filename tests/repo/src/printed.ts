@@ -48,7 +48,9 @@ export function differences(
   )
   const blocks = output.flatMap((expected, index) => {
     if (expected === null) return []
-    const text = printed.flatMap((line) => (line.block === index && line.expected === undefined ? [line.text] : []))
+    const text = printed.flatMap((line) =>
+      line.block === index && line.expected === undefined ? [line.text] : [],
+    )
     const wanted = expected.trimEnd().split('\n')
     const same = text.length === wanted.length && wanted.every((line, at) => fits(text[at]!, line))
     return same ? [] : [`printed:\n${text.join('\n')}\ninstead of:\n${expected}`]

@@ -2,7 +2,8 @@
 import { DISKS } from '../../../support/disk-server.ts'
 
 /** Where the image is. */
-export const baseUrl: string = new URL(`${DISKS}base.img`, globalThis.location?.href ?? 'http://localhost').href
+export const baseUrl: string = new URL(`${DISKS}base.img`, globalThis.location?.href ?? 'http://localhost')
+  .href
 
 /** Puts a raw disk of 1 MiB there. */
 export async function prepare(): Promise<void> {

@@ -2,4 +2,5 @@
 import { writeFile } from 'node:fs/promises'
 
 /** Makes the file. */
-export const prepare = (): Promise<void> => writeFile('text.txt', 'This is text, and no image of any format.\n'.repeat(100))
+export const prepare = (): Promise<void> =>
+  writeFile('text.txt', 'This is text, and no image of any format.\n'.repeat(100))

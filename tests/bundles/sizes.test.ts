@@ -26,6 +26,8 @@ const PARTS: Readonly<Record<string, number>> = {
   upkeep: 3_250,
   /** What the checks of several formats share: the words of findings. */
   chunk: 450,
+  /** The first disk in IndexedDB. */
+  indexeddb: 3_000,
   zlib: 450,
   zstd: 900,
 }

@@ -16,6 +16,7 @@ const core = 'packages/block-core/src'
 const qcow2 = 'packages/qcow2/src'
 const cli = 'packages/cli/src'
 const v86 = 'packages/v86/src'
+const sources = 'packages/sources/src'
 const program = 'packages/qemu-io-ts/src'
 /** A package that no rule names: rules hold for it at once. */
 const newcomer = 'packages/newcomer/src'
@@ -58,6 +59,11 @@ const PLANTED: readonly (readonly [rule: string, path: string, code: string])[] 
   ['noRestrictedImports', `${v86}/emulator.ts`, "export { V86 } from 'v86'\n"],
   ['noRestrictedGlobals', `${v86}/page.ts`, 'export const title = document.title\n'],
   ['noRestrictedImports', `${v86}/list.ts`, "export { formats } from '@vmblock/formats'\n"],
+  ['noRestrictedImports', `${v86}/opfs-worker.ts`, "export { opfs } from '@vmblock/block-core/browser'\n"],
+  ['noRestrictedImports', `${sources}/fs.ts`, "export { readFileSync } from 'node:fs'\n"],
+  ['noRestrictedImports', `${sources}/driver.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
+  ['noRestrictedImports', `${sources}/entry.ts`, "export { resolverOf } from './node-js.ts'\n"],
+  ['noRestrictedGlobals', `${sources}/page.ts`, 'export const title = document.title\n'],
   [
     'noRestrictedImports',
     'packages/formats/src/stores.ts',
@@ -97,8 +103,13 @@ const ALLOWED: readonly (readonly [path: string, code: string])[] = [
   ['packages/formats/src/index.ts', "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/drivers.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { raw } from '@vmblock/raw'\n"],
   ['bench/src/micro/lookup.ts', "export { peekRun } from '../../../packages/qcow2/src/mapping/lookup.ts'\n"],
-  [`${v86}/node-js.ts`, "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n"],
-  [`${v86}/browser.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
+  [`${v86}/node-js.ts`, "export { resolverOf } from '@vmblock/sources/node'\n"],
+  [`${v86}/browser.ts`, "export { resolverOf } from '@vmblock/sources/browser'\n"],
+  [
+    `${sources}/node-js.ts`,
+    "export { qcow2 } from '@vmblock/qcow2'\nexport { rm } from 'node:fs/promises'\n",
+  ],
+  [`${sources}/browser.ts`, "export { qcow2 } from '@vmblock/qcow2'\n"],
   [`${cli}/process.ts`, 'process.exitCode = 1\n'],
   [`${program}/bin.ts`, 'process.exitCode = 1\n'],
 ]
@@ -115,7 +126,17 @@ beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'vmblock-lint-'))
   cpSync(join(root, 'biome.json'), join(directory, 'biome.json'))
   writeFileSync(join(directory, '.gitignore'), 'dist\n')
-  for (const folder of ['block-core', 'raw', 'qcow2', 'formats', 'cli', 'v86', 'qemu-io-ts', 'newcomer'])
+  for (const folder of [
+    'block-core',
+    'raw',
+    'qcow2',
+    'formats',
+    'cli',
+    'sources',
+    'v86',
+    'qemu-io-ts',
+    'newcomer',
+  ])
     plant(
       `packages/${folder}/package.json`,
       JSON.stringify({
@@ -126,6 +147,7 @@ beforeAll(() => {
           '@vmblock/qcow2': '*',
           '@vmblock/qed': '*',
           '@vmblock/formats': '*',
+          '@vmblock/sources': '*',
           v86: '*',
         },
       }),

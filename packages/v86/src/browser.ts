@@ -1,29 +1,14 @@
 /**
  * Disks for v86 in browsers: picked files, web servers, the storage of the page's origin, and overlays on any
- * of them; and their export as a file to download. Besides node-js.ts, the only file that names drivers.
+ * of them; and their export as a file to download.
  * @module
  */
-import {
-  type AnyDriver,
-  BlockError,
-  type BlockNode,
-  type CheckReport,
-  DriverRegistry,
-  denyHost,
-  type ImageResolver,
-  isBlockError,
-  memory,
-  type NodeOptions,
-  nullCo,
-  type OpenEnvironment,
-  openMemory,
-  openNode,
-} from '@vmblock/block-core'
-import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
+import type { CheckReport, ImageResolver, OpenEnvironment } from '@vmblock/block-core'
 import { requireCallback, requireFlag, requireText } from '@vmblock/block-core/driver'
-import { formats } from '@vmblock/formats'
-import { qcow2 } from '@vmblock/qcow2'
+import { requireResolver, requireWorker, type SourceKit } from '@vmblock/sources'
+import { type BrowserSource, prepareSource, sourceEnvironment, sourceKit } from '@vmblock/sources/browser'
 import type { BufferedDisk } from './disk/buffered-disk.ts'
+import { requireDisk } from './disk/check-disk.ts'
 import { exportInto, requireExportOptions } from './export/export-image.ts'
 import {
   type ExportedImage,
@@ -34,35 +19,12 @@ import {
 import { type EventSource, flushOn } from './machine/flush-on.ts'
 import { checkDiskSize, requireV86Options, type V86Disk, type V86DiskOptions } from './machine/v86-disk.ts'
 import { diskOfSource } from './machine/v86-disk-of.ts'
-import { contentOf, requireDisk, requireResolver, requireWorker } from './sources/check-source.ts'
-import type { SourceFile, SourceKit } from './sources/open-source.ts'
-import type {
-  BlobSource,
-  DiskSource,
-  ImageSource,
-  IndexedDbSource,
-  MemorySource,
-  OpfsSource,
-  OverlaySource,
-  UrlSource,
-} from './sources/source.ts'
 
 export type { ExportFormat, ExportOptions } from './export/export-image.ts'
 export type { ExportedImage, ExportFileOptions } from './export/exported-file.ts'
 
 /** The sources of a disk in a browser; a string is a URL. */
-export type BrowserDiskSource =
-  | string
-  | URL
-  | Blob
-  | BlobSource
-  | UrlSource
-  | OpfsSource
-  | IndexedDbSource
-  | MemorySource
-  | OverlaySource
-  | BlockNode
-  | NodeOptions
+export type BrowserDiskSource = BrowserSource
 
 /** Options of disks in browsers. */
 export interface BrowserDiskOptions extends V86DiskOptions {
@@ -77,17 +39,15 @@ export interface BrowserDiskOptions extends V86DiskOptions {
 /** The drivers of this entry, and an `ImageResolver`: to open nodes besides the disks. */
 export const browserEnvironment = (
   options: Pick<BrowserDiskOptions, 'host' | 'onRepair'> = {},
-): OpenEnvironment => ({
-  registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
-  host: options.host ?? denyHost,
-  ...(options.onRepair && { onRepair: options.onRepair }),
-})
+): OpenEnvironment => sourceEnvironment(options)
 
-const kitOf = (environment: OpenEnvironment): SourceKit => ({
-  environment,
-  imageDriver: qcow2 as AnyDriver,
-  fileOf: (source) => fileOf(environment, source),
-  checkSize: checkDiskSize,
+/** A disk in the origin private file system is an occasion to remove what exports of other pages left there. */
+const tidied = (kit: SourceKit): SourceKit => ({
+  ...kit,
+  fileOf(source) {
+    if ('opfs' in source) void removeLeftovers()
+    return kit.fileOf(source)
+  },
 })
 
 /**
@@ -105,8 +65,8 @@ export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOpt
     onRepair: requireCallback,
   })
   const { host, onRepair, flushOnHide = true, ...settings } = options
-  const environment = browserEnvironment({ ...(host && { host }), ...(onRepair && { onRepair }) })
-  const disk = await diskOfSource(kitOf(environment), plainSource(source), settings)
+  const prepared = await prepareSource(source, { host, onRepair, checkSize: checkDiskSize })
+  const disk = await diskOfSource({ ...prepared, kit: tidied(prepared.kit) }, settings)
   if (flushOnHide) flushOnPageHide(disk)
   return disk
 }
@@ -127,7 +87,7 @@ export async function exportImage(
   requireDisk(disk, 'disk')
   requireExportOptions(options, { name: requireText, worker: requireWorker })
   const { format = 'qcow2', name = defaultName(disk, format), worker, ...rest } = options
-  const kit = kitOf(browserEnvironment())
+  const kit = sourceKit(browserEnvironment())
   return exportToFile(kit, { name, worker }, (file) => exportInto(kit, disk, file, { format, ...rest }))
 }
 
@@ -142,66 +102,4 @@ function flushOnPageHide(disk: V86Disk): void {
   if (!document) return
   flushOn(disk, document, 'visibilitychange', 'freeze')
   if (addEventListener) flushOn(disk, globalThis as unknown as EventSource, 'pagehide')
-}
-
-function plainSource(source: BrowserDiskSource): DiskSource {
-  // No instanceof: objects of other realms (frames) are not instances here.
-  const { href, arrayBuffer } = (source ?? {}) as { href?: unknown; arrayBuffer?: unknown }
-  if (typeof source === 'string' || typeof href === 'string') return { url: source as string | URL }
-  if (typeof arrayBuffer === 'function') return { blob: source as Blob }
-  return source as DiskSource
-}
-
-function fileOf(environment: OpenEnvironment, source: ImageSource): SourceFile {
-  if ('blob' in source) return { bytes: { driver: 'blob', blob: source.blob }, readOnly: true }
-  if ('url' in source) return urlFile(source)
-  if ('opfs' in source) return opfsFile(environment, source)
-  if ('indexeddb' in source) {
-    const { indexeddb: filename, lockTimeout } = source
-    const bytes = { driver: 'indexeddb', filename, ...(lockTimeout !== undefined && { lockTimeout }) }
-    const create: SourceFile['create'] = () =>
-      indexedDb.createFile!({ filename, lockTimeout: lockTimeout ?? 2000 }, 0, 'off')
-    return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
-  }
-  if (!('memory' in source))
-    throw new BlockError(
-      'ENOTSUP',
-      `the place is not one for browsers: { ${Object.keys(source).join(', ')} }`,
-    )
-  const { readOnly = false } = source
-  const content = contentOf(source)
-  const bytes =
-    typeof content === 'number' ? { driver: 'memory', size: content } : openMemory(content, { readOnly })
-  return { bytes, readOnly }
-}
-
-function urlFile({ url, readAhead, cacheSize, ...rest }: UrlSource): SourceFile {
-  const { timeout, retries, ignoreValidators, fetch } = rest
-  const options = { readahead: readAhead, 'cache-size': cacheSize, timeout, retries, ignoreValidators, fetch }
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return { bytes: { driver: 'http', url: String(url), ...Object.fromEntries(given) }, readOnly: true }
-}
-
-function opfsFile(environment: OpenEnvironment, source: OpfsSource): SourceFile {
-  const { opfs: filename, lockTimeout = 2000, worker } = source
-  const bytes = { driver: 'opfs', filename, 'lock-timeout': lockTimeout, ...(worker && { worker }) }
-  const create: SourceFile['create'] = () => opfs.createFile!({ filename, lockTimeout, worker }, 0, 'off')
-  void removeLeftovers()
-  return { bytes, readOnly: false, exists: () => holdsAnything(environment, bytes), create }
-}
-
-/** Whether there is a disk. A file without bytes is left from a creation that was interrupted. */
-async function holdsAnything(environment: OpenEnvironment, bytes: NodeOptions): Promise<boolean> {
-  let node: BlockNode
-  try {
-    node = await openNode(environment, { ...bytes, 'read-only': true })
-  } catch (error) {
-    if (isBlockError(error, 'ENOENT')) return false
-    throw error
-  }
-  try {
-    return node.size > 0
-  } finally {
-    await node.close()
-  }
 }

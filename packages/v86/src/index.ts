@@ -3,6 +3,22 @@
  * @module
  */
 
+export {
+  type BlobSource,
+  type DiskSource,
+  type FileSource,
+  type ImageSource,
+  type IndexedDbSource,
+  type MemorySource,
+  type OpfsSource,
+  type OverlaySource,
+  openSource,
+  type SourceFile,
+  type SourceKit,
+  type SourceOptions,
+  type UrlSource,
+  type WorkerSource,
+} from '@vmblock/sources'
 export { BufferedDisk } from './disk/buffered-disk.ts'
 export { type Clock, hostClock } from './disk/clock.ts'
 export type {
@@ -28,17 +44,3 @@ export { type SavableEmulator, saveState } from './machine/save-state.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './machine/v86-disk.ts'
 export { diskOfOwnNode, type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
 export type { V86Buffer, V86Progress } from './machine/v86-interface.ts'
-export { openSource, type SourceFile, type SourceKit } from './sources/open-source.ts'
-export type {
-  BlobSource,
-  DiskSource,
-  FileSource,
-  ImageSource,
-  IndexedDbSource,
-  MemorySource,
-  OpfsSource,
-  OverlaySource,
-  SourceOptions,
-  UrlSource,
-  WorkerSource,
-} from './sources/source.ts'

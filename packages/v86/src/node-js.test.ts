@@ -74,7 +74,7 @@ describe('v86Disk in Node', () => {
     await using({ overlay, base: { file: url, format: 'raw' } }, (disk) => disk.write(1, sector(6)))
     expect(await using(path('over c.qcow2'), (disk) => first(disk))).toBe(5)
     for (const bad of [
-      new URL('https://example.org/x'),
+      new URL('ftp://example.org/x'),
       { file: new URL('blob:x') },
       { file: new URL('file://host/x') },
     ])
@@ -314,7 +314,7 @@ describe('v86Disk in Node', () => {
   })
 
   it('says which sources are for browsers', async () => {
-    for (const source of [{ opfs: 'x' }, { url: 'http://localhost/x' }, { blob: new Blob([]) }])
+    for (const source of [{ opfs: 'x' }, { indexeddb: 'x' }])
       await expect(v86Disk(source as never)).rejects.toThrow('browsers')
   })
 

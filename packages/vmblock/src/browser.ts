@@ -3,19 +3,9 @@
  * the storage of the page's origin. In Node.js, the same names come from node-js.ts.
  * @module
  */
-import {
-  type AnyDriver,
-  DriverRegistry,
-  denyHost,
-  type ImageResolver,
-  memory,
-  nullCo,
-} from '@vmblock/block-core'
-import { blob, http, indexedDb, opfs } from '@vmblock/block-core/browser'
 import { loadOnce } from '@vmblock/block-core/driver'
-import { formats } from '@vmblock/formats'
-import { qcow2 } from '@vmblock/qcow2'
-import { fileOf } from '@vmblock/sources/browser'
+import type { Allow } from '@vmblock/sources'
+import { prepareSource, resolverOf } from '@vmblock/sources/browser'
 import type { VirtualDisk } from './disk/virtual-disk.ts'
 import type { CheckResult } from './images/check-image.ts'
 import type { DiskInfo } from './images/describe.ts'
@@ -24,12 +14,12 @@ import type { ConvertOptions } from './operations/convert.ts'
 import type { CreateOptions } from './operations/create.ts'
 import type { InfoOptions } from './operations/describe-source.ts'
 import { type OpenOptions, openDisk } from './operations/open.ts'
-import { type Platform, requireAllow } from './platform/platform.ts'
-import type { PickedFile, Source, Target } from './platform/source.ts'
-import { writtenOut } from './platform/written-out.ts'
+import type { Platform } from './platform/platform.ts'
+import type { Source, Target } from './platform/source.ts'
 
 export type { CheckFinding } from '@vmblock/block-core'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core'
+export type { Allow } from '@vmblock/sources'
 export { type DiskParts, VirtualDisk } from './disk/virtual-disk.ts'
 export type { CheckResult, DiskCheckOptions } from './images/check-image.ts'
 export type { DiskInfo, DiskSnapshot } from './images/describe.ts'
@@ -48,35 +38,17 @@ export type {
   QedCreation,
   RawCreation,
 } from './options/creation.ts'
-export type { Allow, FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
+export type { FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
 export type { Extent } from './streams/extents.ts'
 export type { RangeOptions } from './streams/range.ts'
 export type { ReadableOptions } from './streams/readable.ts'
 export type { WritableOptions } from './streams/writable.ts'
 
 const platform: Platform = {
-  registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
-  imageDriver: qcow2 as AnyDriver,
-  resolverOf(allow = 'none') {
-    if (allow === 'none') return denyHost
-    requireAllow(allow, 'allow')
-    return allow as ImageResolver
-  },
-  writeOut: (source) => writtenOut(source, (url) => ({ url })),
-  handleOf: (source) => (isPickedFile(source) ? pickedFile(source) : undefined),
-  fileOf,
+  resolverOf: (allow) => resolverOf(allow as Allow),
+  prepareSource: (source, settings) => prepareSource(source as never, settings),
+  copying: {},
 }
-
-const isPickedFile = (value: unknown): value is PickedFile => {
-  const { kind, getFile } = (value ?? {}) as Partial<PickedFile>
-  return kind === 'file' && typeof getFile === 'function'
-}
-
-/** As the file is now: a `File` cannot be read any more when the file has changed. */
-const pickedFile = async (handle: PickedFile) => ({
-  bytes: { driver: 'blob', blob: await handle.getFile() },
-  readOnly: true,
-})
 
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadOperations = loadOnce(

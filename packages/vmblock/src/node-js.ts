@@ -3,24 +3,11 @@
  * by their paths. In a page, the same names come from browser.ts.
  * @module
  */
-import { type AnyDriver, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
-import { blob, http } from '@vmblock/block-core/browser'
-import { isPlain, loadOnce } from '@vmblock/block-core/driver'
-import {
-  allocateAligned,
-  equalBytes,
-  file,
-  hostCdrom,
-  hostDevice,
-  isZeroBytes,
-  type NodeHostOptions,
-  nodeHost,
-} from '@vmblock/block-core/node'
-import { formats } from '@vmblock/formats'
-import { qcow2 } from '@vmblock/qcow2'
-import { besideImage, fileOf } from '@vmblock/sources/node'
+import { loadOnce } from '@vmblock/block-core/driver'
+import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
+import type { Allow } from '@vmblock/sources'
+import { prepareSource, resolverOf } from '@vmblock/sources/node'
 import type { VirtualDisk } from './disk/virtual-disk.ts'
-import { fileHandle, isFileHandle } from './drivers/file-handle.ts'
 import type { CheckResult } from './images/check-image.ts'
 import type { DiskInfo } from './images/describe.ts'
 import type { CheckOptions } from './operations/check-source.ts'
@@ -28,12 +15,12 @@ import type { ConvertOptions } from './operations/convert.ts'
 import type { CreateOptions } from './operations/create.ts'
 import type { InfoOptions } from './operations/describe-source.ts'
 import { type OpenOptions, openDisk } from './operations/open.ts'
-import { type Platform, requireAllow } from './platform/platform.ts'
+import type { Platform } from './platform/platform.ts'
 import type { Source, Target } from './platform/source.ts'
-import { writtenOut } from './platform/written-out.ts'
 
 export type { CheckFinding } from '@vmblock/block-core'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core'
+export type { Allow } from '@vmblock/sources'
 export { type DiskParts, VirtualDisk } from './disk/virtual-disk.ts'
 export type { CheckResult, DiskCheckOptions } from './images/check-image.ts'
 export type { DiskInfo, DiskSnapshot } from './images/describe.ts'
@@ -52,45 +39,17 @@ export type {
   QedCreation,
   RawCreation,
 } from './options/creation.ts'
-export type { Allow, FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
+export type { FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
 export type { Extent } from './streams/extents.ts'
 export type { RangeOptions } from './streams/range.ts'
 export type { ReadableOptions } from './streams/readable.ts'
 export type { WritableOptions } from './streams/writable.ts'
 
 const platform: Platform = {
-  registry: new DriverRegistry([
-    ...formats,
-    file,
-    hostDevice,
-    hostCdrom,
-    fileHandle,
-    http,
-    blob,
-    memory,
-    nullCo,
-  ]),
-  imageDriver: qcow2 as AnyDriver,
-  resolverOf(allow = 'directory') {
-    if (allow === 'directory') return besideImage
-    if (allow === 'none') return denyHost
-    if (allow === 'all') return nodeHost()
-    if (isPlain(allow) && 'directory' in allow) return nodeHost(allow as NodeHostOptions)
-    requireAllow(allow, 'allow')
-    return allow as ReturnType<typeof nodeHost>
-  },
-  writeOut: (source) => writtenOut(source, (name) => (isWebAddress(name) ? { url: name } : { file: name })),
-  handleOf: (source) =>
-    isFileHandle(source)
-      ? Promise.resolve({ bytes: { driver: 'file-handle', handle: source }, readOnly: false })
-      : undefined,
-  fileOf: (_, source) => fileOf(source),
+  resolverOf: (allow) => resolverOf(allow as Allow),
+  prepareSource: (source, settings) => prepareSource(source as never, settings),
   copying: { isZero: isZeroBytes, equal: equalBytes, allocate: allocateAligned },
 }
-
-/** A string is always a path, even if it looks like a URL. */
-const isWebAddress = (name: string | URL): boolean =>
-  typeof name !== 'string' && /^https?:$/.test(name.protocol)
 
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadOperations = loadOnce(

@@ -1,11 +1,12 @@
 /** The `indexeddb` protocol: a disk in the browser's database, for browsers without OPFS. */
 
 import { BlockError } from '../base/errors.ts'
+import { loadOnce } from '../base/load-once.ts'
 import { defineDriver } from '../contract/driver.ts'
 import { integer, text } from '../text/options.ts'
-import { BlockDisk } from './block-disk.ts'
-import { BlockStore } from './block-store.ts'
 import { fromWebError } from './web-error.ts'
+
+const loadDisk = loadOnce('disks in IndexedDB', () => import('./indexeddb-disk.ts'))
 
 const options = {
   filename: text('Name of the disk'),
@@ -96,6 +97,7 @@ export const indexedDb = defineDriver({
 
   async open({ options: { filename, lockTimeout }, readOnly }) {
     const name = requireName(filename)
+    const { BlockDisk, BlockStore } = await loadDisk()
     return locked(name, readOnly, lockTimeout, async (release) => {
       const store = await BlockStore.open(name)
       const disk = new BlockDisk(store)
@@ -131,6 +133,7 @@ export const indexedDb = defineDriver({
     if (preallocation !== 'off')
       throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
     const name = requireName(filename)
+    const { BlockStore } = await loadDisk()
     return locked(name, false, lockTimeout, async (release) => {
       const isNew = !(await BlockStore.isThere(name))
       await BlockStore.create(name, size)
@@ -141,8 +144,10 @@ export const indexedDb = defineDriver({
 })
 
 /** @throws BlockError EBUSY */
-const removeDisk = (name: string, lockTimeout: number): Promise<void> =>
-  locked(name, false, lockTimeout, async (release) => {
+async function removeDisk(name: string, lockTimeout: number): Promise<void> {
+  const { BlockStore } = await loadDisk()
+  return locked(name, false, lockTimeout, async (release) => {
     await BlockStore.remove(name)
     await release()
   })
+}

@@ -23,10 +23,10 @@ import {
   requireSignal,
   requireText,
 } from '@vmblock/block-core/driver'
+import type { SourceKit } from '@vmblock/sources'
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
+import { requireDisk } from '../disk/check-disk.ts'
 import { requireEmulator, type SavableEmulator } from '../machine/save-state.ts'
-import { requireDisk } from '../sources/check-source.ts'
-import type { SourceKit } from '../sources/open-source.ts'
 
 /**
  * `qcow2`, `raw`: the whole disk, including its bases. `as-is`: the image file itself; of an overlay only the

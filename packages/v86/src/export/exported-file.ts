@@ -3,8 +3,7 @@
  * save memory. Files of pages that are gone are removed by the next page that exports, or opens a disk there.
  */
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
-import type { SourceKit } from '../sources/open-source.ts'
-import type { WorkerSource } from '../sources/source.ts'
+import type { SourceKit, WorkerSource } from '@vmblock/sources'
 import type { ExportOptions } from './export-image.ts'
 
 /** An image for download. */

@@ -5,7 +5,7 @@
  */
 import { BlockError } from '@vmblock/block-core'
 import { requireFlag, requireOptions, shared } from '@vmblock/block-core/driver'
-import { requireDisk } from '../sources/check-source.ts'
+import { requireDisk } from '../disk/check-disk.ts'
 import { ATA, describeCache, ERROR, FEATURE, STATUS, TRIM, type TrimRange, trimRanges } from './ata.ts'
 import type { V86Disk, V86DriveLink } from './v86-disk.ts'
 import { rehearse, type V86Channel, type V86Drive, type V86DriveMethods } from './v86-drive.ts'

@@ -1,7 +1,7 @@
 /** Flushes at events outside the disk: the page is hidden, the program is about to end. */
 import { requireCallback, requireText, wrongValue } from '@vmblock/block-core/driver'
 import type { BufferedDisk } from '../disk/buffered-disk.ts'
-import { requireDisk } from '../sources/check-source.ts'
+import { requireDisk } from '../disk/check-disk.ts'
 
 /** A source of events: a window, a document, a worker. */
 export interface EventSource {

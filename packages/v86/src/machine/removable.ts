@@ -1,7 +1,7 @@
 /** Changing CDs and floppies: v86's own methods for that accept only buffers, and throw for other disks. */
 import { BlockError } from '@vmblock/block-core'
 import { oneOfWords } from '@vmblock/block-core/driver'
-import { requireDisk } from '../sources/check-source.ts'
+import { requireDisk } from '../disk/check-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
 
 interface Devices {

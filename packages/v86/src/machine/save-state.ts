@@ -1,6 +1,6 @@
 /** Saves the state of an emulator with these disks, after all requests have ended and are durable. */
 import { expects, requireCallback } from '@vmblock/block-core/driver'
-import { requireDisk } from '../sources/check-source.ts'
+import { requireDisk } from '../disk/check-disk.ts'
 import type { V86Disk } from './v86-disk.ts'
 
 /** The methods of a `V86` that are needed. */

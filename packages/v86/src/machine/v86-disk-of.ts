@@ -7,9 +7,8 @@ import {
   type OpenEnvironment,
   openNode,
 } from '@vmblock/block-core'
-import { requireEnvironmentOption, requireSource } from '../sources/check-source.ts'
-import { openSource, type SourceKit } from '../sources/open-source.ts'
-import type { DiskSource } from '../sources/source.ts'
+import { expects, isPlain } from '@vmblock/block-core/driver'
+import { openSource, type PreparedSource, requireSource } from '@vmblock/sources'
 import { requireV86Options, V86Disk, type V86DiskOptions } from './v86-disk.ts'
 
 /** {@link V86DiskOptions}, and the environment to open a node in. */
@@ -17,6 +16,12 @@ export interface V86OpenOptions extends V86DiskOptions {
   /** The drivers, and the `ImageResolver` of images. Needed to open a node: there is no global registry. */
   readonly environment?: OpenEnvironment
 }
+
+/** The environment that nodes are opened in. */
+const requireEnvironmentOption = expects(
+  '{ registry, host }',
+  (value) => isPlain(value) && 'registry' in value && 'host' in value,
+)
 
 /**
  * Makes a disk for v86: `new V86({ hda: await v86Disk(node) })`. A node passed in stays the caller's; a node
@@ -58,8 +63,7 @@ export async function diskOfOwnNode(node: BlockNode, options: V86DiskOptions): P
  * @throws BlockError of opening, and of creating images; then images created for it are removed
  */
 export async function diskOfSource(
-  kit: SourceKit,
-  source: DiskSource,
+  { kit, source }: PreparedSource,
   options: V86DiskOptions,
 ): Promise<V86Disk> {
   const { node, isOwn, undo } = await openSource(kit, source)

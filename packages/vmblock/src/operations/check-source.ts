@@ -1,9 +1,9 @@
 /** Checks an image. Its backing file is not needed for that. */
 import { requireOptions, requireText } from '@vmblock/block-core/driver'
+import type { Allow } from '@vmblock/sources'
 import { CHECK_OPTIONS, type CheckResult, checkImage, type DiskCheckOptions } from '../images/check-image.ts'
-import { environmentOf, HOST_OPTIONS, type Platform } from '../platform/platform.ts'
-import type { Allow } from '../platform/source.ts'
-import { openOriginal } from './opened.ts'
+import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
+import { closeOwn, openOriginal } from './opened.ts'
 
 /** How an image is checked. */
 export interface CheckOptions extends DiskCheckOptions {
@@ -24,12 +24,15 @@ export async function checkSource(
   requireOptions(options, 'options', { format: requireText, allow, ...CHECK_OPTIONS })
   const { format, allow: allowed, ...how } = options
   how.signal?.throwIfAborted()
-  const environment = environmentOf(platform, { allow: allowed })
-  const opening = { format, readOnly: !how.repair, extra: { 'check-mode': true, backing: null } }
-  const { node, isOwn } = await openOriginal(platform, environment, source, opening)
+  const opened = await openOriginal(platform, source, {
+    settings: settingsOf(platform, { allow: allowed }),
+    format,
+    readOnly: !how.repair,
+    extra: { 'check-mode': true, backing: null },
+  })
   try {
-    return await checkImage(node, how)
+    return await checkImage(opened.node, how)
   } finally {
-    if (isOwn) await node.close()
+    await closeOwn(opened)
   }
 }

@@ -4,10 +4,10 @@ import { requireCallback, requireOptions, requireText } from '@vmblock/block-cor
 import { copyDisk } from '../jobs/copy-disk.ts'
 import { type JobSettings, runJob } from '../jobs/run-job.ts'
 import type { CreationOptions } from '../options/creation.ts'
-import { environmentOf, type Platform } from '../platform/platform.ts'
+import { type Platform, settingsOf } from '../platform/platform.ts'
 import { type MakingOptions, planOf } from './create.ts'
-import { openNodeOf, openOriginal } from './opened.ts'
-import { closeOwn, makeImage, targetFile } from './target.ts'
+import { closeOwn, openNodeOf, openOriginal } from './opened.ts'
+import { makeImage } from './target.ts'
 
 /** How a disk is converted: also the options of the new image's format. Progress is in bytes of the disk. */
 export type ConvertOptions = MakingOptions &
@@ -30,26 +30,19 @@ export async function convertDisk(
   const { sourceFormat, onProgress, ...creation } = given
   requireOptions({ sourceFormat, onProgress }, 'options', CONVERT)
   signal?.throwIfAborted()
-  const environment = environmentOf(platform, { allow })
-  const file = await targetFile(platform, environment, target)
+  const settings = settingsOf(platform, { allow })
   const format = sourceFormat as string | undefined
-  const opening = { format, ...(!openNodeOf(source) && { readOnly: true }) }
-  const from = await openOriginal(platform, environment, source, opening)
-  const settings = { onProgress, signal } as JobSettings
+  const opening = { settings, format, ...(!openNodeOf(source) && { readOnly: true }) }
+  const from = await openOriginal(platform, source, opening)
+  const job = { onProgress, signal } as JobSettings
   try {
     // The copy is the disk as it is at one moment.
     await from.node.withoutWrites(async () => {
-      const made = await makeImage(platform, environment, file, { ...making, creation }, from.node.size)
+      const made = await makeImage(platform, settings, target, { ...making, creation }, from.node.size)
       try {
-        const image = await openNode(environment, {
-          driver: made.format,
-          file: file.file,
-          discard: 'unmap',
-          ...(made.dataFile && { dataFile: made.dataFile.file }),
-          ...(made.backing && { backing: made.backing.node }),
-        })
+        const image = await openNode(made.environment, made.image)
         await filled(image, () =>
-          runJob((control) => copyDisk(from.node, image, platform.copying ?? {}, control), settings),
+          runJob((control) => copyDisk(from.node, image, platform.copying, control), job),
         )
       } catch (error) {
         // Half an image looks like a whole one.

@@ -9,10 +9,12 @@ import {
   requireText,
   wrongValue,
 } from '@vmblock/block-core/driver'
+import type { Allow } from '@vmblock/sources'
 import type { CreationOptions } from '../options/creation.ts'
-import { environmentOf, HOST_OPTIONS, type Platform } from '../platform/platform.ts'
-import type { Allow, Source, Target } from '../platform/source.ts'
-import { closeOwn, type ImagePlan, makeImage, targetFile } from './target.ts'
+import { HOST_OPTIONS, LATER, type Platform, settingsOf } from '../platform/platform.ts'
+import type { Source, Target } from '../platform/source.ts'
+import { closeOwn } from './opened.ts'
+import { type ImagePlan, makeImage } from './target.ts'
 
 /** How any image is made, whatever its format. */
 export interface MakingOptions {
@@ -39,9 +41,9 @@ export type CreateOptions = MakingOptions & CreationOptions
 /** Checks of {@link MakingOptions}. */
 const MAKING = {
   format: requireText,
-  backing: () => undefined,
+  backing: LATER,
   backingFormat: requireText,
-  dataFile: () => undefined,
+  dataFile: LATER,
   overwrite: requireFlag,
   allow: HOST_OPTIONS.allow,
   signal: requireSignal,
@@ -77,9 +79,8 @@ export function planOf(given: unknown): ImagePlan & Pick<MakingOptions, 'allow' 
 export async function createDisk(platform: Platform, target: unknown, options: unknown): Promise<void> {
   const { allow, signal, ...plan } = planOf(options)
   signal?.throwIfAborted()
-  const environment = environmentOf(platform, { allow })
-  const file = await targetFile(platform, environment, target)
-  const { created, backing } = await makeImage(platform, environment, file, plan)
+  const settings = settingsOf(platform, { allow })
+  const { created, backing } = await makeImage(platform, settings, target, plan)
   await closeOwn(backing)
   if (!signal?.aborted) return
   await created.remove()

@@ -1,9 +1,9 @@
 /** Describes an image without its backing file, and without a key if it is encrypted. */
-import type { OpenEnvironment } from '@vmblock/block-core'
+import type { ImageResolver } from '@vmblock/block-core'
 import { requireOptions, requireText } from '@vmblock/block-core/driver'
 import { type DiskInfo, describe } from '../images/describe.ts'
-import { environmentOf, type Platform } from '../platform/platform.ts'
-import { openOriginal } from './opened.ts'
+import type { Platform } from '../platform/platform.ts'
+import { closeOwn, openOriginal } from './opened.ts'
 
 /** How an image is described. */
 export interface InfoOptions {
@@ -19,18 +19,15 @@ export async function describeSource(
 ): Promise<DiskInfo> {
   requireOptions(options, 'options', { format: requireText })
   const { format } = options
-  const environment = withEmptyFiles(environmentOf(platform, { allow: 'none' }))
   const extra = { 'no-io': true, backing: null }
-  const { node, isOwn } = await openOriginal(platform, environment, source, { format, readOnly: true, extra })
+  const settings = { host: EMPTY_FILES }
+  const opened = await openOriginal(platform, source, { settings, format, readOnly: true, extra })
   try {
-    return await describe(node)
+    return await describe(opened.node)
   } finally {
-    if (isOwn) await node.close()
+    await closeOwn(opened)
   }
 }
 
 /** Data files do not matter here: empty disks stand for them. */
-const withEmptyFiles = (environment: OpenEnvironment): OpenEnvironment => ({
-  ...environment,
-  host: { resolve: async () => ({ driver: 'null-co' }) },
-})
+const EMPTY_FILES: ImageResolver = { resolve: async () => ({ driver: 'null-co' }) }

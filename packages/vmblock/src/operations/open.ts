@@ -1,9 +1,9 @@
 /** Opens a disk. */
 import { BlockError, type CheckReport, type Disk } from '@vmblock/block-core'
 import { requireFlag, requireOptions, requireText } from '@vmblock/block-core/driver'
+import type { Allow } from '@vmblock/sources'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
-import { environmentOf, HOST_OPTIONS, type Platform } from '../platform/platform.ts'
-import type { Allow } from '../platform/source.ts'
+import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
 import { openOriginal } from './opened.ts'
 
 /** How a disk is opened. */
@@ -30,8 +30,9 @@ export async function openDisk(
 ): Promise<VirtualDisk> {
   requireOptions(options, 'options', OPEN)
   const { format, readOnly } = options
-  const environment = environmentOf(platform, options)
-  const { node, isOwn } = await openOriginal(platform, environment, source, { format, readOnly })
+  const settings = settingsOf(platform, options)
+  const opened = await openOriginal(platform, source, { settings, format, readOnly })
+  const { node, isOwn, environment } = opened
   if (!isHandle(node))
     throw new BlockError('EINVAL', "Parameter 'source' is a node inside a graph: give what openNode returned")
   if (readOnly !== undefined && !isOwn && readOnly !== node.readOnly)

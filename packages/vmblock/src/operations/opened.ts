@@ -7,12 +7,19 @@ import {
   type OpenEnvironment,
   openNode,
 } from '@vmblock/block-core'
-import { closedError } from '@vmblock/block-core/driver'
-import { type DiskSource, type ImageSource, openSource, requireSource } from '@vmblock/sources'
-import { kitOf, type Platform } from '../platform/platform.ts'
+import { closedError, isPlain } from '@vmblock/block-core/driver'
+import {
+  type DiskSource,
+  type ImageSource,
+  openSource,
+  requireSource,
+  type SourceSettings,
+} from '@vmblock/sources'
+import type { Platform } from '../platform/platform.ts'
 
 /** How a source is opened. */
 export interface Opening {
+  readonly settings: SourceSettings
   readonly format?: string | undefined
   readonly readOnly?: boolean | undefined
   /**
@@ -26,6 +33,7 @@ export interface Opening {
 export interface OpenedNode {
   readonly node: BlockNode
   readonly isOwn: boolean
+  readonly environment: OpenEnvironment
 }
 
 /** The node of an open disk or node; undefined for what is to be opened. @throws BlockError ENOMEDIUM if it is closed */
@@ -36,6 +44,10 @@ export function openNodeOf(value: unknown): BlockNode | undefined {
   return node
 }
 
+/** The options of a node, from the source that holds them. */
+export const optionsOf = (value: unknown): NodeOptions | undefined =>
+  isPlain(value) && isPlain(value['node']) ? value['node'] : undefined
+
 /**
  * Opens a source. An open disk is used as it is; an open node that is no more than bytes is the file of an image.
  *
@@ -43,15 +55,17 @@ export function openNodeOf(value: unknown): BlockNode | undefined {
  *   source of another platform; ENOMEDIUM for a closed disk; any error of opening
  */
 export async function openOriginal(
-  platform: Platform,
-  environment: OpenEnvironment,
-  source: unknown,
-  { format, readOnly, extra }: Opening,
+  { prepareSource }: Platform,
+  given: unknown,
+  { settings, format, readOnly, extra }: Opening,
 ): Promise<OpenedNode> {
-  const open = openNodeOf(source)
-  if (open && open.driver.kind !== 'protocol') {
-    requireFormat(format, open.driver.name, 'open disk')
-    return { node: open, isOwn: false }
+  const { kit, source } = await prepareSource(openNodeOf(given) ?? optionsOf(given) ?? given, settings)
+  const { environment } = kit
+  requireSource(source)
+  if (format !== undefined) requireDriver(environment, format, 'format')
+  if (isBlockNode(source) && source.driver.kind !== 'protocol') {
+    requireFormat(format, source.driver.name, 'open disk')
+    return { node: source, isOwn: false, environment }
   }
   const own = {
     ...(format !== undefined && { driver: format }),
@@ -61,27 +75,37 @@ export async function openOriginal(
   const opened = async (options: NodeOptions): Promise<OpenedNode> => ({
     node: await openNode(environment, options),
     isOwn: true,
+    environment,
   })
-  const held = open ? { bytes: open, readOnly: open.readOnly } : await platform.handleOf(source)
-  if (held) return opened({ discard: 'unmap', readOnly: held.readOnly, ...own, file: held.bytes })
-  const plain = platform.writeOut(source) as Readonly<Record<string, unknown>>
-  requireSource(plain)
-  if ('driver' in plain) {
-    requireFormat(format, plain['driver'], 'node')
-    return opened({ ...plain, ...own })
+  if (isBlockNode(source))
+    return opened({ discard: 'unmap', readOnly: source.readOnly, ...own, file: source })
+  if ('driver' in source) {
+    requireFormat(format, (source as NodeOptions)['driver'], 'node')
+    return opened({ ...source, ...own })
   }
-  const image = (plain['overlay'] ?? plain) as ImageSource | 'memory'
+  const image = ('overlay' in source ? source.overlay : source) as ImageSource | 'memory'
   if (extra && image !== 'memory') {
-    const file = platform.fileOf(environment, image)
+    const file = kit.fileOf(image)
     return opened({ ...own, ...(readOnly === undefined && { readOnly: file.readOnly }), file: file.bytes })
   }
   const more = { ...(format !== undefined && { format }), ...(readOnly !== undefined && { readOnly }) }
-  const whole = ('overlay' in plain ? plain : { ...plain, ...more }) as unknown as DiskSource
-  return { node: (await openSource(kitOf(platform, environment), whole)).node, isOwn: true }
+  const whole = ('overlay' in source ? source : { ...source, ...more }) as DiskSource
+  return { node: (await openSource(kit, whole)).node, isOwn: true, environment }
+}
+
+/** @throws BlockError EINVAL that names the option, for a format that there is not */
+export function requireDriver({ registry }: OpenEnvironment, format: string, what: string): void {
+  if (registry.find(format)?.kind !== 'format')
+    throw new BlockError('EINVAL', `Parameter '${what}' is '${format}', and no format has that name`)
 }
 
 /** @throws BlockError EINVAL */
 function requireFormat(format: string | undefined, driver: unknown, what: string): void {
   if (format !== undefined && format !== driver)
     throw new BlockError('EINVAL', `Parameter 'format' is '${format}', and the ${what} is of '${driver}'`)
+}
+
+/** Closes what was opened for an operation. */
+export async function closeOwn(opened: OpenedNode | undefined): Promise<void> {
+  if (opened?.isOwn) await opened.node.close()
 }

@@ -9,23 +9,19 @@ import {
   type OpenEnvironment,
   skipFilters,
 } from '@vmblock/block-core'
-import { isPlain, wrongValue } from '@vmblock/block-core/driver'
-import { type ImageSource, type OverlaySource, requireSource } from '@vmblock/sources'
+import { isPlain } from '@vmblock/block-core/driver'
+import {
+  fileOfTarget,
+  type ImageSource,
+  type OverlaySource,
+  type PreparedSource,
+  type SourceSettings,
+} from '@vmblock/sources'
 import type { Platform } from '../platform/platform.ts'
-import { type OpenedNode, openOriginal } from './opened.ts'
+import { closeOwn, type OpenedNode, openNodeOf, openOriginal, optionsOf, requireDriver } from './opened.ts'
 
 /** Formats by the end of a file name. */
 const EXTENSIONS: Readonly<Record<string, string>> = { qcow2: 'qcow2', qed: 'qed', img: 'raw', raw: 'raw' }
-
-/** A file for an image. */
-export interface TargetFile {
-  /** An open node, or the options of one. */
-  readonly file: BlockNode | NodeOptions
-  /** Its name; undefined for what has none. */
-  readonly name: string | undefined
-  /** Where it is, as a source says it; undefined for what is no source. */
-  readonly source: ImageSource | undefined
-}
 
 /** How an image is made. */
 export interface ImagePlan {
@@ -42,43 +38,37 @@ export interface ImagePlan {
 export interface MadeImage {
   /** Takes the image back. */
   readonly created: CreatedFile
-  readonly format: string
-  /** Its data file, if it is apart. */
-  readonly dataFile: TargetFile | undefined
+  readonly environment: OpenEnvironment
+  /** The options of its node. */
+  readonly image: NodeOptions
   /** Its backing file, which is to be closed if it was opened for it. */
   readonly backing: OpenedNode | undefined
 }
 
-/** @throws BlockError EINVAL for what is no target; ENOTSUP for what cannot be written, or not on this platform */
-export async function targetFile(
-  platform: Platform,
-  environment: OpenEnvironment,
-  target: unknown,
-): Promise<TargetFile> {
-  if (isBlockNode(target)) return { file: target, name: target.filename || undefined, source: undefined }
-  const held = await platform.handleOf(target)
-  if (held && !held.readOnly) return { file: held.bytes, name: undefined, source: undefined }
-  const plain = platform.writeOut(target)
-  if (!isPlain(plain)) throw notATarget(target)
-  if ('driver' in plain) {
-    const { filename } = plain
-    return { file: plain, name: typeof filename === 'string' ? filename : undefined, source: undefined }
-  }
-  requireSource(plain, 'target')
-  if ('overlay' in plain || 'memory' in plain) throw notATarget(target)
-  const source = plain as unknown as ImageSource
-  const { bytes, create } = platform.fileOf(environment, source)
-  if (!create) throw new BlockError('ENOTSUP', 'no image can be made there: it can only be read')
-  const { file, opfs, indexeddb } = plain as Readonly<Record<string, unknown>>
-  return { file: bytes, name: String(file ?? opfs ?? indexeddb), source }
+/** A file for an image. */
+interface TargetFile extends PreparedSource {
+  /** An open node, or the options of one. */
+  readonly file: BlockNode | NodeOptions
+  /** Its name; undefined or empty for what has none. */
+  readonly name: string | undefined
 }
 
-const notATarget = (value: unknown): BlockError =>
-  wrongValue(
-    'target',
-    'where a file can be made: a path, { file }, { opfs }, { indexeddb }, or an open node',
-    value,
-  )
+/** @throws BlockError EINVAL for what is no target; EACCES, ENOTSUP for what cannot be written, or not on this platform */
+async function targetFile(
+  { prepareSource }: Platform,
+  settings: SourceSettings,
+  target: unknown,
+  what: string,
+): Promise<TargetFile> {
+  const prepared = await prepareSource(optionsOf(target) ?? target, settings)
+  const { source, kit } = prepared
+  if (isPlain(source) && 'driver' in source) {
+    const { filename } = source as NodeOptions
+    return { ...prepared, file: source, name: typeof filename === 'string' ? filename : undefined }
+  }
+  const { bytes, name } = fileOfTarget(kit, source, what)
+  return { ...prepared, file: bytes, name }
+}
 
 /** @throws BlockError EINVAL if the name says no format */
 function formatOf(name: string | undefined): string {
@@ -86,10 +76,8 @@ function formatOf(name: string | undefined): string {
   const format = Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined
   if (format !== undefined) return format
   const known = Object.keys(EXTENSIONS).map((each) => `.${each}`)
-  throw new BlockError(
-    'EINVAL',
-    `Parameter 'format' is missing: ${name === undefined ? 'the target has no name' : `'${name}' does not end in ${known.join(', ')}`}`,
-  )
+  const why = name ? `'${name}' does not end in ${known.join(', ')}` : 'the target has no name'
+  throw new BlockError('EINVAL', `Parameter 'format' is missing, and ${why}`)
 }
 
 /**
@@ -100,76 +88,55 @@ function formatOf(name: string | undefined): string {
  */
 export async function makeImage(
   platform: Platform,
-  environment: OpenEnvironment,
-  target: TargetFile,
-  {
-    format = formatOf(target.name),
-    backing: below,
-    backingFormat,
-    dataFile: data,
-    overwrite = false,
-    creation,
-  }: ImagePlan,
+  settings: SourceSettings,
+  where: unknown,
+  { format: wanted, backing: below, backingFormat, dataFile: data, overwrite = false, creation }: ImagePlan,
   size?: number,
 ): Promise<MadeImage> {
   if (backingFormat !== undefined && below === undefined)
     throw new BlockError('EINVAL', "Parameter 'backingFormat' is given without 'backing'")
-  const dataFile = data === undefined ? undefined : await targetFile(platform, environment, data)
-  const backing =
-    below === undefined
-      ? undefined
-      : await openOriginal(platform, environment, below, { format: backingFormat, readOnly: true })
+  const target = await targetFile(platform, settings, where, 'target')
+  const dataFile = data === undefined ? undefined : await targetFile(platform, settings, data, 'dataFile')
+  const format = wanted ?? formatOf(target.name)
+  requireDriver(target.kit.environment, format, 'format')
+  const opening = { settings, format: backingFormat, ...(!openNodeOf(below) && { readOnly: true }) }
+  const backing = below === undefined ? undefined : await openOriginal(platform, below, opening)
+  const files = { driver: format, file: target.file, ...(dataFile && { dataFile: dataFile.file }) }
+  const { environment } = target.kit
   try {
     const created = await createImage(environment, {
       ...(size !== undefined && { size }),
       ...creation,
-      ...(backing && {
-        backing: backing.node,
-        backingFile: nameFor(platform, environment, target, below, backing.node),
-        backingFmt: skipFilters(backing.node).driver.name,
-      }),
-      driver: format,
-      file: target.file,
-      ...(dataFile && { dataFile: dataFile.file }),
+      ...(backing && (await named(platform, settings, target, below, backing.node))),
+      ...files,
       overwrite,
     })
-    return { created, format, dataFile, backing }
+    const image = { ...files, discard: 'unmap', ...(backing && { backing: backing.node }) }
+    return { created, environment, image, backing }
   } catch (error) {
     await closeOwn(backing)
     throw error
   }
 }
 
-/** Closes what was opened for an operation. */
-export async function closeOwn(opened: OpenedNode | undefined): Promise<void> {
-  if (opened?.isOwn) await opened.node.close()
-}
-
-/** The name of a backing file in the header of a new image. @throws BlockError ENOTSUP if it cannot have one */
-function nameFor(
-  platform: Platform,
-  environment: OpenEnvironment,
+/** The options for a backing file, with its name in the header. @throws BlockError ENOTSUP if it cannot have one */
+async function named(
+  { prepareSource }: Platform,
+  settings: SourceSettings,
   target: TargetFile,
   below: unknown,
   node: BlockNode,
-): string {
-  const overlay = target.source as OverlaySource['overlay'] | undefined
-  const named = sourceOf(platform, below, node)
-  const name = overlay && named && platform.fileOf(environment, named).nameFrom?.(overlay)
-  if (name !== undefined) return name
+): Promise<NodeOptions> {
+  const { file, driver } = skipFilters(node)
+  // A disk that is open already was opened from a path, perhaps.
+  const path = openNodeOf(below) && file?.node.driver.takesPaths ? { file: file.filename } : below
+  const { source } = await prepareSource(path, settings)
+  const isImage = !isBlockNode(source) && isPlain(source) && !('driver' in source) && !('overlay' in source)
+  const base = isImage ? target.kit.fileOf(source as unknown as ImageSource) : undefined
+  const name = base?.nameFrom?.(target.source as OverlaySource['overlay'])
+  if (name !== undefined) return { backing: node, backingFile: name, backingFmt: driver.name }
   throw new BlockError(
     'ENOTSUP',
-    'the image cannot name this backing file: give both when you open them, as { overlay, base }',
+    'the image cannot name this backing file: give both when you open it, as { overlay, base }',
   )
-}
-
-/** Where an open backing file is. */
-function sourceOf(platform: Platform, below: unknown, node: BlockNode): ImageSource | undefined {
-  const { file } = skipFilters(node)
-  // A disk that is open already was opened from a path, perhaps.
-  if (file?.node.driver.takesPaths) return { file: file.filename }
-  const plain = platform.writeOut(below)
-  return isPlain(plain) && !('driver' in plain) && !('overlay' in plain)
-    ? (plain as unknown as ImageSource)
-    : undefined
 }

@@ -2,7 +2,7 @@
  * What a disk is opened from, and where images are made. The types are the same in Node and in pages, so that one
  * program may serve both; a source that a platform does not have is refused with ENOTSUP.
  */
-import type { BlockNode, Bytes, ImageResolver } from '@vmblock/block-core'
+import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
 import type { UrlLike } from '@vmblock/block-core/driver'
 import type {
   BlobSource,
@@ -41,10 +41,9 @@ export interface PickedFile {
   getFile(): Promise<Blob>
 }
 
-/** Options of a node of the block layer, by its driver: for what no other source says. */
+/** The options of a node of the block layer, as its `openNode` takes them: for what no other source says. */
 export interface NodeSource {
-  readonly driver: string
-  readonly [option: string]: unknown
+  readonly node: NodeOptions
 }
 
 /**
@@ -56,7 +55,7 @@ export interface NodeSource {
  * - `{ file }`, `{ url }`, `{ blob }`, `{ opfs }`, `{ indexeddb }`, `{ memory }`, each with options
  * - `{ overlay, base }`: two disks as one
  * - an open disk or node, which stays open. A node that is no more than bytes (of a protocol) is taken for an image
- * - the options of a node: `{ driver, ... }`
+ * - `{ node: { driver, ... } }`: the options of a node
  */
 export type Source =
   | string
@@ -86,15 +85,3 @@ export type Target =
   | Pick<IndexedDbSource, 'indexeddb' | 'lockTimeout'>
   | NodeSource
   | BlockNode
-
-/**
- * Which files an image may name, as a backing file or a data file:
- *
- * - `'directory'`: regular files in its own directory and below it, the default in Node.js. An image without a path may
- *   name none
- * - `'none'`: none, the default in a page, where an image has no files beside it
- * - `'all'`: any, as in QEMU's own programs. Node.js only
- * - `{ directory }`: regular files in this directory and below it. Node.js only
- * - an `ImageResolver`, which decides itself
- */
-export type Allow = 'directory' | 'none' | 'all' | { readonly directory: string | UrlLike } | ImageResolver

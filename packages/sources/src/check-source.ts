@@ -1,7 +1,4 @@
-/**
- * Checks the arguments of disks before anything is opened: sources, options, disks, emulators. The error for
- * an invalid source lists the valid ones, since v86 itself has others.
- */
+/** Checks sources before anything is opened. The error for an invalid source lists the valid ones. */
 import { BlockError, type ImageResolver, isBlockNode } from '@vmblock/block-core'
 import {
   bytesOf,
@@ -16,7 +13,6 @@ import {
   requireText,
   wrongValue,
 } from '@vmblock/block-core/driver'
-import type { BufferedDisk } from '../disk/buffered-disk.ts'
 import type { MemorySource } from './source.ts'
 
 /** The options that every source has. */
@@ -70,8 +66,9 @@ const SOURCES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
 const notASource = (what: string): BlockError =>
   new BlockError(
     'EINVAL',
-    `${what}: a disk is made of { file }, { url }, { blob }, { opfs }, { indexeddb } or { memory: ArrayBuffer }, of ` +
-      '{ overlay, base } of these, of a BlockNode, or of the options of one ({ driver, ... })',
+    `${what}: a source is a name, a URL, a Blob, bytes, the handle of a file, { file }, { url }, { blob }, { opfs }, ` +
+      '{ indexeddb } or { memory: ArrayBuffer }, { overlay, base } of these, a BlockNode, or the options of one ' +
+      '({ driver, ... })',
   )
 
 /**
@@ -98,7 +95,8 @@ function requireImageSource(source: Readonly<Record<string, unknown>>, what: str
   const [kind, other] = Object.keys(SOURCES).filter((key) => key in source)
   if (kind === undefined && 'buffer' in source)
     throw notASource(`'${what}' has a buffer, as the images of v86 have: give { memory: buffer }`)
-  if (kind === undefined) throw notASource(`'${what}' says of no place ({ ${keysOf(source)} })`)
+  if (kind === undefined)
+    throw notASource(`'${what}' names nothing that can be opened ({ ${keysOf(source)} })`)
   if (other !== undefined) throw notASource(`'${what}' is both ${kind} and ${other}`)
   requireOptions(source, what, { ...COMMON, ...SOURCES[kind] })
   SOURCES[kind]![kind]!(source[kind], kind)
@@ -110,20 +108,9 @@ const keysOf = (source: object): string => Object.keys(source).slice(0, 5).join(
 const requireOverlay: Check = (value, name) => {
   if (value === 'memory') return
   if (isPlain(value)) requireImageSource(value, name)
-  else throw notASource(wrongValue(name, "a place, or 'memory'", value).message)
+  else throw notASource(wrongValue(name, "a source, or 'memory'", value).message)
 }
 
-/** A disk of any copy of this package. */
-export const requireDisk = expects('a disk of v86Disk', (value) => {
-  const { node, guestFlush } = (value ?? {}) as Partial<BufferedDisk>
-  return isBlockNode(node) && typeof guestFlush === 'function'
-})
-
-/** The environment that nodes are opened in. */
-export const requireEnvironmentOption = expects(
-  '{ registry, host }',
-  (value) => isPlain(value) && 'registry' in value && 'host' in value,
-)
 /** An `ImageResolver`, which decides what images may open. */
 export const requireResolver = expects(
   'a host, such as denyHost',

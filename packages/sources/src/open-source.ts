@@ -3,12 +3,10 @@ import {
   type AnyDriver,
   BlockError,
   type BlockNode,
-  type CreatedFile,
-  formatImage,
+  createImage,
   isBlockNode,
   type NodeOptions,
   type OpenEnvironment,
-  openMemory,
   openNode,
 } from '@vmblock/block-core'
 import { parseOptions, size } from '@vmblock/block-core/driver'
@@ -20,16 +18,12 @@ export interface SourceFile {
   /** The node of its bytes: options, or an open node. */
   readonly bytes: NodeOptions | BlockNode
   readonly readOnly: boolean
+  /** Its name, which may end in that of a format (`disk.qcow2`). Absent: it has none. */
+  readonly name?: string
   /** The name of this base for the header of an overlay, for other programs. Absent, or undefined: none. */
   nameFrom?(overlay: OverlaySource['overlay']): string | undefined
-  /** Whether an image exists. Absent: it does. */
+  /** Whether there is an image. Absent: there is, and none can be made. */
   exists?(): Promise<boolean>
-  /**
-   * Creates the file, empty. Absent: nothing can be created there.
-   *
-   * @returns an object that removes it again, if creating the image fails; undefined if it existed before
-   */
-  create?(): Promise<CreatedFile | undefined>
 }
 
 /** The parts that an entry provides: its drivers and its sources. */
@@ -69,9 +63,14 @@ const SPARSE = { discard: 'unmap', 'detect-zeroes': 'unmap' }
 /**
  * Opens the node of a disk.
  *
+ * @param more options of the node that is opened, beside those of the source; none count for an open node
  * @throws BlockError of opening, and of creating images; created images are removed then
  */
-export async function openSource(kit: SourceKit, source: DiskSource): Promise<OpenedSource> {
+export async function openSource(
+  kit: SourceKit,
+  source: DiskSource,
+  more: NodeOptions = {},
+): Promise<OpenedSource> {
   requireSource(source)
   const made: Made = []
   // A file that cannot be removed is empty: the next attempt takes it for an interrupted creation.
@@ -81,11 +80,28 @@ export async function openSource(kit: SourceKit, source: DiskSource): Promise<Op
   if (isBlockNode(source)) return { node: source, isOwn: false, undo }
   try {
     const options = await optionsOf(kit, source, made)
-    return { node: await openNode(kit.environment, options), isOwn: true, undo }
+    return { node: await openNode(kit.environment, { ...options, ...more }), isOwn: true, undo }
   } catch (error) {
     await undo()
     throw error
   }
+}
+
+/**
+ * The file that a target names, for `createImage`. Nothing is opened.
+ *
+ * @throws BlockError EINVAL for what holds no image: an overlay, the options of a node; EACCES for what is only read;
+ *   ENOTSUP for a source of another entry
+ */
+export function fileOfTarget(kit: SourceKit, target: DiskSource, what = 'target'): SourceFile {
+  requireSource(target, what)
+  if (isBlockNode(target)) return { bytes: target, readOnly: target.readOnly, name: target.filename }
+  if (isOverlay(target) || !isImageSource(target))
+    throw new BlockError('EINVAL', `Parameter '${what}' must be a file, not options of a node or an overlay`)
+  const file = kit.fileOf(target)
+  if (file.readOnly || file.exists === undefined)
+    throw new BlockError('EACCES', `Parameter '${what}' is read-only: no image can be made there`)
+  return file
 }
 
 async function optionsOf(
@@ -136,7 +152,7 @@ async function overlayOptions(
   const bytes = isInMemory ? undefined : bytesOf(kit, overlay.size)
   const backing = isBlockNode(base) ? base : await baseOptions(kit, base, made)
   const file: SourceFile = isInMemory ? await inMemory(kit) : kit.fileOf(overlay)
-  if (file.readOnly) throw new BlockError('EACCES', 'an overlay is written to, and its place is read-only')
+  if (file.readOnly) throw new BlockError('EACCES', 'an overlay is written to, and its file is read-only')
   if (await isMissing(file)) {
     const node = isBlockNode(backing) ? backing : await openNode(kit.environment, backing)
     try {
@@ -167,36 +183,20 @@ async function inMemory({ environment }: SourceKit): Promise<SourceFile> {
     bytes: await openNode(environment, { driver: 'memory' }),
     readOnly: false,
     exists: () => Promise.resolve(false),
-    create: () => Promise.resolve(undefined),
   }
 }
 
 const isMissing = async (file: SourceFile): Promise<boolean> =>
   file.exists !== undefined && !(await file.exists())
 
-/** Makes the image in memory, and writes it in one request: a page that dies leaves no partial image. */
+/** Makes an image with one write: a page that dies leaves an empty file, which is none, or a whole image. */
 async function makeImage(
   { environment, imageDriver }: SourceKit,
   file: SourceFile,
-  options: { readonly size: number } & NodeOptions,
+  options: NodeOptions,
   made: Made,
 ): Promise<void> {
-  if (!file.create) throw new BlockError('ENOTSUP', 'no image can be made in this place')
-  const draft = openMemory(new Uint8Array(0))
-  await formatImage(imageDriver, draft, { lazyRefcounts: true, ...options })
-  const content = new Uint8Array(draft.size)
-  await draft.read(0, content)
-  const created = await file.create()
-  // A file that existed was empty, and is emptied again.
-  made.push(created ? () => created.remove() : async () => void (await file.create!()))
-  const node = isBlockNode(file.bytes) ? file.bytes : await openNode(environment, file.bytes)
-  try {
-    await node.write(0, content)
-    await node.flush()
-  } catch (error) {
-    // Closing would try the failed writes again.
-    if (node !== file.bytes) await node.crash()
-    throw error
-  }
-  if (node !== file.bytes) await node.close()
+  const create = { driver: imageDriver, file: file.bytes, lazyRefcounts: true, ...options }
+  const image = await createImage(environment, create)
+  made.push(() => image.remove())
 }

@@ -1,11 +1,11 @@
 /**
- * The sources of a disk. An open node, or the options of one, need nothing else; files and URLs need
- * the entry with their drivers: `@vmblock/v86/node`, `@vmblock/v86/browser`.
+ * The sources of a disk, as an object each. An open node, or the options of one, need nothing else; files and URLs need
+ * the entry with their drivers: `@vmblock/sources/node`, `@vmblock/sources/browser`.
  */
 import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
 import type { WorkerLike } from '@vmblock/block-core/driver'
 
-/** Makes a worker of `@vmblock/v86/opfs-worker`, or is the URL of that script, a module. */
+/** Makes a worker of `@vmblock/block-core/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL
 
 /** Options of a source that holds an image, besides where it is. */
@@ -26,7 +26,7 @@ export interface FileSource extends SourceOptions {
   readonly file: string | URL
 }
 
-/** A `File` or `Blob` that the user picked. Read-only. */
+/** A `File` that the user picked, or any `Blob`. Read-only. */
 export interface BlobSource extends Omit<SourceOptions, 'size'> {
   readonly blob: Blob
 }

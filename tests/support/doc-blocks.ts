@@ -92,7 +92,9 @@ export function examplesOf(page: string, blocks = blocksOf(page)): readonly Exam
   const examples: { where: Where; blocks: Block[]; output: Map<Block, string> }[] = []
   for (const [at, block] of blocks.entries()) {
     if (!isScript(block)) continue
-    const where = PLACES[block.how]
+    // What is of pages, and does not say that it runs in one, wants an emulator, or a server.
+    const isOfPage = block.how === '' && /^import .*\/browser'$/m.test(block.code)
+    const where = isOfPage ? 'compiled' : PLACES[block.how]
     if (where === undefined) throw new Error(`${page}:${block.line}: no rule covers '${block.how}'`)
     const begins = /^import\b/m.test(block.code)
     let example = examples.at(-1)

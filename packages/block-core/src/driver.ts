@@ -34,7 +34,7 @@ export { BlockError, type BlockErrorCode, isBlockError, messageOf } from './base
 export { pause } from './base/event-loop.ts'
 export { loadOnce } from './base/load-once.ts'
 export { Mutex } from './base/mutex.ts'
-export type { UrlLike, WorkerLike } from './base/platform-types.ts'
+export { type FileHandleLike, isFileHandle, type UrlLike, type WorkerLike } from './base/platform-types.ts'
 export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
 export { shared } from './base/shared-state.ts'
 export { inParts } from './base/sub-requests.ts'

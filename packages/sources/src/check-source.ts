@@ -5,6 +5,7 @@ import {
   type Check,
   expects,
   isCount,
+  isFileHandle,
   isPlain,
   requireCallback,
   requireCount,
@@ -24,6 +25,11 @@ const requireSize: Check = (value, name) => {
 const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.href === 'string'
 /** Text, or a `URL`. */
 const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
+
+/** Text, a `URL`, or a `FileHandle`. */
+const requireFile: Check = (value, name) => {
+  if (!isFileHandle(value)) requireUrl(value, name)
+}
 
 /** A function that makes a worker, or the URL of its script. */
 export const requireWorker = expects(
@@ -45,7 +51,7 @@ export const contentOf = ({ memory }: MemorySource): Uint8Array | number =>
 
 /** The options of each kind of source, by the key that names it. */
 const SOURCES: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
-  file: { file: requireUrl, size: requireSize },
+  file: { file: requireFile, size: requireSize },
   blob: {
     blob: expects('a Blob or File', (value) => typeof (value as Blob | undefined)?.slice === 'function'),
   },

@@ -18,8 +18,23 @@ import {
   nullCo,
   type OpenEnvironment,
 } from '@vmblock/block-core'
-import { isPlain, loadOnce, pathName, wrongValue } from '@vmblock/block-core/driver'
-import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
+import {
+  type FileHandleLike,
+  isFileHandle,
+  isPlain,
+  loadOnce,
+  pathName,
+  wrongValue,
+} from '@vmblock/block-core/driver'
+import {
+  file,
+  fileHandle,
+  fromHostError,
+  hostCdrom,
+  hostDevice,
+  nodeHost,
+  pathOfUrl,
+} from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
 import type { Allow, PreparedSource, SourceSettings } from './kit.ts'
@@ -43,6 +58,7 @@ export type NodeJsImageSource =
   | Blob
   | ArrayBufferView
   | ArrayBufferLike
+  | FileHandleLike
   | FileSource
   | UrlSource
   | BlobSource
@@ -92,7 +108,16 @@ export const sourceEnvironment = (settings: SourceSettings = {}): OpenEnvironmen
 function environmentOf({ host, onWarn, onRepair }: SourceSettings, web: Web | undefined): OpenEnvironment {
   const more = web ? [web.blob, web.http] : []
   return {
-    registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo, ...more]),
+    registry: new DriverRegistry([
+      ...formats,
+      file,
+      hostDevice,
+      hostCdrom,
+      fileHandle,
+      memory,
+      nullCo,
+      ...more,
+    ]),
     host: host ?? besideImage,
     ...(onWarn && { onWarn }),
     ...(onRepair && { onRepair }),
@@ -126,7 +151,7 @@ const isOfWeb = (url: URL | string): boolean => /^https?:/i.test(String(url))
 
 const MEANINGS: Meanings = {
   named: (name) => (typeof name !== 'string' && isOfWeb(name) ? { url: name } : { file: name }),
-  handle: () => undefined,
+  handle: (value) => (isFileHandle(value) ? { file: value } : undefined),
 }
 
 /** Deeper sources, and graphs, are refused anyway. */
@@ -144,7 +169,8 @@ function needsWeb(source: unknown, depth = 0): boolean {
 }
 
 function fileOf(source: ImageSource): SourceFile {
-  if ('file' in source) return hostFile(pathOf(source.file))
+  if ('file' in source)
+    return isFileHandle(source.file) ? handleFile(source.file) : hostFile(pathOf(source.file))
   if ('url' in source) return urlFile(source)
   if ('blob' in source) return blobFile(source)
   if ('memory' in source) return memoryFile(source)
@@ -158,6 +184,13 @@ function pathOf(name: string | URL): string {
   if (path !== undefined) return path
   throw new BlockError('EINVAL', `a file in Node.js has a path or a file: URL, not '${name}'`)
 }
+
+/** It has no name, which an image could hold. */
+const handleFile = (handle: FileHandleLike): SourceFile => ({
+  bytes: { driver: fileHandle.name, handle },
+  readOnly: false,
+  exists: async () => (await handle.stat()).size > 0,
+})
 
 /**
  * The overlay's name for its base: a path relative to the overlay's directory, written so that no program
@@ -189,7 +222,7 @@ function hostFile(filename: string): SourceFile {
     readOnly: false,
     name: filename,
     nameFrom(overlay) {
-      if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
+      if (typeof overlay !== 'object' || !('file' in overlay) || isFileHandle(overlay.file)) return undefined
       return nameBeside(pathOf(overlay.file), filename)
     },
     // A file without bytes is left from a creation that was interrupted; devices have none, but content.

@@ -3,7 +3,7 @@
  * the entry with their drivers: `@vmblock/sources/node`, `@vmblock/sources/browser`.
  */
 import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
-import type { WorkerLike } from '@vmblock/block-core/driver'
+import type { FileHandleLike, WorkerLike } from '@vmblock/block-core/driver'
 
 /** Makes a worker of `@vmblock/block-core/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL
@@ -21,9 +21,12 @@ export interface SourceOptions {
   readonly size?: number | string
 }
 
-/** A path of the file system, or a `file:` URL of one; colons in a path are part of it. Node.js only. */
+/**
+ * A path of the file system (colons in it are part of it), a `file:` URL of one, or an open `FileHandle`, which stays
+ * open. Node.js only.
+ */
 export interface FileSource extends SourceOptions {
-  readonly file: string | URL
+  readonly file: string | URL | FileHandleLike
 }
 
 /** A `File` that the user picked, or any `Blob`. Read-only. */

@@ -20,6 +20,7 @@ import type { Source, Target } from './platform/source.ts'
 
 export type { CheckFinding } from '@vmblock/block-core'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core'
+export type { FileHandleLike } from '@vmblock/block-core/driver'
 export type { Allow } from '@vmblock/sources'
 export { type DiskParts, VirtualDisk } from './disk/virtual-disk.ts'
 export type { CheckResult, DiskCheckOptions } from './images/check-image.ts'
@@ -39,7 +40,7 @@ export type {
   QedCreation,
   RawCreation,
 } from './options/creation.ts'
-export type { FileHandleLike, NodeSource, PickedFile, Source, Target } from './platform/source.ts'
+export type { NodeSource, PickedFile, Source, Target } from './platform/source.ts'
 export type { Extent } from './streams/extents.ts'
 export type { RangeOptions } from './streams/range.ts'
 export type { ReadableOptions } from './streams/readable.ts'

@@ -1,5 +1,5 @@
 /**
- * The parts we use of objects that every platform has, as types that need neither the DOM's nor Node.js's
+ * The parts we use of objects that platforms have, as types that need neither the DOM's nor Node.js's
  * declarations: an application in strict mode compiles with whichever it has.
  */
 
@@ -26,4 +26,30 @@ export interface UrlLike {
   readonly host: string
   readonly protocol: string
   readonly pathname: string
+}
+
+/** A `FileHandle` of Node's `fs.promises`. */
+export interface FileHandleLike {
+  readonly fd: number
+  stat(): Promise<{ readonly size: number; readonly dev: number; readonly ino: number }>
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>
+  write(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesWritten: number }>
+  truncate(length: number): Promise<void>
+  sync(): Promise<void>
+}
+
+/** Whether a value is a `FileHandle`, of any version of Node. */
+export const isFileHandle = (value: unknown): value is FileHandleLike => {
+  const { fd, read, sync } = (value ?? {}) as Partial<FileHandleLike>
+  return typeof fd === 'number' && typeof read === 'function' && typeof sync === 'function'
 }

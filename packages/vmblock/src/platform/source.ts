@@ -3,7 +3,7 @@
  * program may serve both; a source that a platform does not have is refused with ENOTSUP.
  */
 import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
-import type { UrlLike } from '@vmblock/block-core/driver'
+import type { FileHandleLike, UrlLike } from '@vmblock/block-core/driver'
 import type {
   BlobSource,
   FileSource,
@@ -14,26 +14,6 @@ import type {
   UrlSource,
 } from '@vmblock/sources'
 import type { VirtualDisk } from '../disk/virtual-disk.ts'
-
-/** A `FileHandle` of `fs.promises`. It stays open, and its owner's. Node.js only. */
-export interface FileHandleLike {
-  readonly fd: number
-  stat(): Promise<{ readonly size: number; readonly dev: number; readonly ino: number }>
-  read(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<{ readonly bytesRead: number }>
-  write(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<{ readonly bytesWritten: number }>
-  truncate(length: number): Promise<void>
-  sync(): Promise<void>
-}
 
 /** A `FileSystemFileHandle` that the user picked, read as a file. Pages only. */
 export interface PickedFile {

@@ -1,16 +1,13 @@
 /**
- * The `file-handle` protocol: the bytes of a `FileHandle` that the application has opened, for files that have no path,
- * or that it may reach only in this way. The handle stays the application's, and stays open.
+ * The `file-handle` protocol: the bytes of a `FileHandle` that the application has opened, for files that have no path, or
+ * that it may reach in no other way. The handle stays open, and the application's.
  */
-import { BlockError, defineDriver, type NodeOps, objectOf } from '@vmblock/block-core/driver'
-import { fromHostError } from '@vmblock/block-core/node'
-import type { FileHandleLike } from '../platform/source.ts'
-
-/** Whether a value is a `FileHandle`, of any version of Node. */
-export const isFileHandle = (value: unknown): value is FileHandleLike => {
-  const { fd, read, sync } = (value ?? {}) as Partial<FileHandleLike>
-  return typeof fd === 'number' && typeof read === 'function' && typeof sync === 'function'
-}
+import { BlockError } from '../base/errors.ts'
+import { type FileHandleLike, isFileHandle } from '../base/platform-types.ts'
+import { defineDriver } from '../contract/driver.ts'
+import type { NodeOps } from '../contract/node-ops.ts'
+import { objectOf } from '../text/options.ts'
+import { fromHostError } from './host-error.ts'
 
 const failed =
   (what: string) =>
@@ -18,17 +15,27 @@ const failed =
     throw fromHostError(error, what)
   }
 
-/** The bytes of an open file. Whether it can be written is known when it is. */
+/** The bytes of an open file. Whether they can be written is known when they are. */
 export const fileHandle = defineDriver({
   name: 'file-handle',
   kind: 'protocol',
   options: { handle: objectOf(isFileHandle, 'a FileHandle', 'the open file') },
   async open({ options }) {
-    const { handle } = options
-    if (!handle) throw new BlockError('EINVAL', "The 'file-handle' block driver requires a handle")
+    const handle = handleOf(options)
     return operations(handle, await handle.stat().catch(failed('Could not open the file handle')))
   },
+  /** The file exists: it is emptied. */
+  async createFile(options) {
+    await handleOf(options).truncate(0).catch(failed('Could not empty the file'))
+    return undefined
+  },
 })
+
+/** @throws BlockError EINVAL */
+function handleOf({ handle }: { readonly handle: FileHandleLike | undefined }): FileHandleLike {
+  if (handle) return handle
+  throw new BlockError('EINVAL', "The 'file-handle' block driver requires a handle")
+}
 
 function operations(handle: FileHandleLike, stats: Awaited<ReturnType<FileHandleLike['stat']>>): NodeOps {
   let { size } = stats

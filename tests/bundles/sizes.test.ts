@@ -73,6 +73,11 @@ const APPLICATIONS: readonly Application[] = [
     source: V86_IN_BROWSERS,
     budget: 75_100,
   },
+  {
+    name: 'vmblock in a page: open, read, write, streams, with all formats and stores',
+    source: "export { open } from 'vmblock/browser'",
+    budget: 75_000,
+  },
 ]
 
 describe('an application for browsers', () => {

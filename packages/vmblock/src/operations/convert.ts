@@ -1,5 +1,5 @@
 /** Copies a disk into a new image. */
-import { type BlockNode, openNode } from '@vmblock/block-core'
+import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
 import { requireCallback, requireOptions, requireText } from '@vmblock/block-core/driver'
 import { copyDisk } from '../jobs/copy-disk.ts'
 import { type JobSettings, runJob } from '../jobs/run-job.ts'
@@ -41,9 +41,14 @@ export async function convertDisk(
       const made = await makeImage(platform, settings, target, { ...making, creation }, from.node.size)
       try {
         const image = await openNode(made.environment, made.image)
-        await filled(image, () =>
-          runJob((control) => copyDisk(from.node, image, platform.copying, control), job),
-        )
+        await filled(image, async () => {
+          if (image.size < from.node.size)
+            throw new BlockError(
+              'EINVAL',
+              `Parameter 'size' makes a disk of ${image.size} bytes, and the source has ${from.node.size}`,
+            )
+          await runJob((control) => copyDisk(from.node, image, platform.copying, control), job)
+        })
       } catch (error) {
         // Half an image looks like a whole one.
         await made.created.remove().catch(() => undefined)

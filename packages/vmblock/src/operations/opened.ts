@@ -88,9 +88,14 @@ export async function openOriginal(
     const file = kit.fileOf(image)
     return opened({ ...own, ...(readOnly === undefined && { readOnly: file.readOnly }), file: file.bytes })
   }
+  if ('overlay' in source) {
+    requireFormat(format, kit.imageDriver.name, 'overlay')
+    const more = readOnly === undefined ? {} : { 'read-only': readOnly }
+    return { node: (await openSource(kit, source, more)).node, isOwn: true, environment }
+  }
   const more = { ...(format !== undefined && { format }), ...(readOnly !== undefined && { readOnly }) }
-  const whole = ('overlay' in source ? source : { ...source, ...more }) as DiskSource
-  return { node: (await openSource(kit, whole)).node, isOwn: true, environment }
+  const { node } = await openSource(kit, { ...source, ...more } as DiskSource)
+  return { node, isOwn: true, environment }
 }
 
 /** @throws BlockError EINVAL that names the option, for a format that there is not */

@@ -1,5 +1,5 @@
 /** What a disk holds where: a walk over its block status, in which neighbours of one kind are one extent. */
-import type { AbortSignalLike, BlockNode, ChainStatus } from '@vmblock/block-core'
+import { type AbortSignalLike, type BlockNode, backingOf, type ChainStatus } from '@vmblock/block-core'
 import { pause, StatusCursor } from '@vmblock/block-core/driver'
 import type { Range } from './range.ts'
 import { untilAborted } from './until-aborted.ts'
@@ -33,7 +33,7 @@ export async function* walkExtents(
     signal?.throwIfAborted()
     const status = await untilAborted(cursor.at(offset, Math.min(end, node.size) - offset), signal)
     if (status.bytes === 0) break
-    const next = extentOf(offset, status)
+    const next = extentOf(node, offset, status)
     if (last && last.kind === next.kind && last.layer === next.layer)
       last = { ...last, bytes: last.bytes + next.bytes }
     else {
@@ -46,7 +46,15 @@ export async function* walkExtents(
   if (last) yield last
 }
 
-function extentOf(offset: number, { bytes, allocated, zero, depth }: ChainStatus): Extent {
-  if (!allocated && zero) return { offset, bytes, kind: 'hole' }
+function extentOf(top: BlockNode, offset: number, status: ChainStatus): Extent {
+  const { bytes, allocated, zero, depth } = status
+  if (zero && (!allocated || endsBefore(top, depth, offset))) return { offset, bytes, kind: 'hole' }
   return { offset, bytes, kind: zero ? 'zero' : 'data', layer: depth }
+}
+
+/** Whether a backing file is shorter than the disk: what lies behind its end counts as its zeroes, which nothing holds. */
+function endsBefore(top: BlockNode, depth: number, offset: number): boolean {
+  let layer: BlockNode | undefined = top
+  for (let above = 0; above < depth; above++) layer = layer && backingOf(layer)
+  return layer !== undefined && offset >= layer.size
 }

@@ -76,7 +76,8 @@ const APPLICATIONS: readonly Application[] = [
   {
     name: 'vmblock in a page: open, read, write, streams, with all formats and stores',
     source: "export { open } from 'vmblock/browser'",
-    budget: 75_000,
+    // Names of the core's root that are used late come with the root all the same: see docs/bundle-size.md.
+    budget: 78_800,
   },
 ]
 

@@ -46,7 +46,7 @@ describe.each(STORES)('an image in %s', (_, at) => {
       await disk.flush()
       const kinds = []
       for await (const { kind } of disk.extents()) kinds.push(kind)
-      expect(kinds.at(0)).toBe('zero')
+      expect(kinds.at(0)).toBe('data')
       expect(kinds.at(-1)).toBe('hole')
       const packed = await new Response(
         disk.readable({ end: MIB }).pipeThrough(new CompressionStream('gzip')),

@@ -1,6 +1,8 @@
 /** How a library package is built: ES modules and CommonJS, both of shared chunks, and declarations for both. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { transform } from 'esbuild'
+import { type Plugin as EsbuildPlugin, transform } from 'esbuild'
 import type { Options } from 'tsup'
 import ts from 'typescript'
 import { entriesOf } from './scripts/package-entries.mjs'
@@ -74,19 +76,71 @@ const pureInitializers: Plugin = {
   },
 }
 
+/** The nearest folder above a file of node_modules that is a package. */
+function packageAbove(file: string): string {
+  const folder = dirname(file)
+  const manifest = join(folder, 'package.json')
+  // Some have a manifest without a name in a folder of their build.
+  if (existsSync(manifest) && 'name' in JSON.parse(readFileSync(manifest, 'utf8'))) return folder
+  return packageAbove(folder)
+}
+
+/** A package's name and version, and the text of its licence. */
+function licenceOf(folder: string): string {
+  const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
+    readonly name: string
+    readonly version: string
+  }
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e(\.|$)/i.test(entry))
+  if (file === undefined) throw new Error(`${name} has no licence that could be published with its code`)
+  return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+}
+
+/**
+ * Publishes with the code of other authors what they ask for: `dist/NOTICES.txt` has the licence of every package that
+ * became a part of a build. All builds of a package share one plugin, for they write the same file.
+ */
+export function licences(): EsbuildPlugin {
+  const found = new Set<string>()
+  return {
+    name: 'licences',
+    setup({ onEnd, initialOptions: { absWorkingDir = process.cwd() } }) {
+      onEnd(({ metafile }) => {
+        for (const input of Object.keys(metafile?.inputs ?? {}))
+          if (/[\\/]node_modules[\\/]/.test(input)) found.add(packageAbove(join(absWorkingDir, input)))
+        if (found.size === 0) return
+        const texts = [...found].map(licenceOf).sort()
+        mkdirSync('dist', { recursive: true })
+        writeFileSync(join('dist', 'NOTICES.txt'), texts.join(`\n${'-'.repeat(80)}\n\n`))
+      })
+    },
+  }
+}
+
+/** What differs between packages. */
+interface LibraryOptions {
+  /** Packages that become a part of both builds. */
+  readonly inside?: readonly RegExp[]
+  /** The plugin that the other builds of the package have, if there are others. */
+  readonly notices?: EsbuildPlugin
+}
+
 /**
  * Each entry of package.json's `exports` becomes `dist/x.js`, `dist/x.cjs` and, in a run of their own (`--dts-only`),
  * `dist/x.d.ts` and `dist/x.d.cts`: declarations take ten times as long, and only publishing and installing need them.
  *
  * nanoevents and p-queue, which exist as ES modules alone, are part of the CommonJS build: Node 20.19 can `require` ES modules, but
- * bundlers and test runners that load CommonJS often cannot. `inside` are packages that become a part of both.
+ * bundlers and test runners that load CommonJS often cannot. idb is part of both: it is small, and only pages use it, while
+ * dependencies are installed on servers, too.
  */
 export const library =
-  ({ inside = [] }: { readonly inside?: readonly RegExp[] } = {}) =>
+  ({ inside = [], notices = licences() }: LibraryOptions = {}) =>
   ({ dts }: Options): Options | Options[] => {
     const entry = Object.fromEntries(entriesOf(process.cwd()).map(({ module, source }) => [module, source]))
     const shared: Options = { entry, tsconfig: ROOT_TSCONFIG, silent: true }
-    if (dts) return { ...shared, format: ['esm', 'cjs'], dts: { only: true, entry } }
+    // What is marked @internal, packages share with themselves alone.
+    const declarations = { only: true, entry, compilerOptions: { stripInternal: true } }
+    if (dts) return { ...shared, format: ['esm', 'cjs'], dts: declarations }
     const code: Options = {
       ...shared,
       format: 'esm',
@@ -94,14 +148,15 @@ export const library =
       platform: 'neutral',
       sourcemap: true,
       splitting: true,
-      noExternal: [...inside],
+      noExternal: ['idb', ...inside],
       plugins: [workerUrls, pureInitializers],
+      esbuildPlugins: [notices],
     }
     return [
       code,
       {
         ...code,
-        noExternal: ['nanoevents', 'p-queue', ...inside],
+        noExternal: ['idb', 'nanoevents', 'p-queue', ...inside],
         outExtension: () => ({ js: '.cjs' }),
         plugins: [workerUrls, toCommonJs],
       },

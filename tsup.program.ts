@@ -1,6 +1,6 @@
 /** How a program is built: the library that every package is, and beside it the program with everything it needs. */
 import { defineConfig, type Options } from 'tsup'
-import { library } from './tsup.library.ts'
+import { library, licences } from './tsup.library.ts'
 
 /** All in one file: one is found and compiled faster than several. CommonJS, for its compiled code can be kept. */
 const PROGRAM: Options = {
@@ -23,6 +23,8 @@ const BIN: Options = { ...PROGRAM, entry: { bin: 'src/bin.ts' } }
 /** The configuration of a program's package: `dist/index.*`, `dist/program.cjs` and `dist/bin.cjs`. */
 export const program = () =>
   defineConfig((options) => {
-    const made = [library()(options)].flat()
-    return options.dts ? made : [...made, PROGRAM, BIN]
+    const notices = licences()
+    const made = [library({ notices })(options)].flat()
+    const programs = [PROGRAM, BIN].map((each) => ({ ...each, esbuildPlugins: [notices] }))
+    return options.dts ? made : [...made, ...programs]
   })

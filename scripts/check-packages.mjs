@@ -1,120 +1,157 @@
-// Checks what users will install: packs every package, lints the tarballs (publint, attw), installs them into
-// an empty project and loads each entry there as ES module and as CommonJS. Skipped if nothing that is packed
-// has changed.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core'
-import { publint } from 'publint'
-import { formatMessage } from 'publint/utils'
+// `npm run packages`: packs every package, lints the tarballs, and tries them in empty projects: scripts/packages/
+// says which. `npm test` does a sample of it, unless nothing that is packed has changed.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { transformSync } from 'esbuild'
+import { hasRegistry, Projects } from './packages/install.mjs'
+import { lint } from './packages/lint.mjs'
+import { pack } from './packages/pack.mjs'
+import { PROJECTS } from './packages/projects.mjs'
+import { commandOf, nameOf } from './packages/runtimes.mjs'
 import { setup } from './setup.mjs'
 import { filesBelow, hashOf, isCurrent, remember } from './stamps.mjs'
-import { at, Failure, fail, mustRun, pnpm } from './toolchain.mjs'
+import { at, Failure, fail, mustRun, nodeTool } from './toolchain.mjs'
 import { buildOrder } from './workspace.mjs'
 
-// `testing` needs vitest, an optional peer that an empty project does not have; a worker's script only runs
-// in workers.
-const NOT_LOADED = new Set(['./package.json', './testing', './opfs-worker'])
+const HELP = `usage: npm run packages -- [options] [word...]
+  word        only the projects whose names contain one of the words
+  --sample    only the projects that \`npm test\` tries, and nothing if no package has changed since they passed
+  --pack DIR  only pack: tarballs that can be installed, into this directory
+  --list      name the projects, run nothing
+`
 
-const problems = []
-
-async function pack(packages, directory) {
-  const filters = packages.flatMap(({ manifest }) => ['--filter', manifest.name])
-  await pnpm('packing', [...filters, '-r', 'pack', '--pack-destination', directory])
-  const tarballs = filesBelow(directory)
-  return packages.map(({ manifest }) => {
-    const file = `${manifest.name.replace('@', '').replace('/', '-')}-${manifest.version}.tgz`
-    const tarball = tarballs.find((path) => path.endsWith(file))
-    if (!tarball) throw new Failure(`pnpm pack made no ${file}`)
-    return { manifest, tarball }
-  })
+function parse(argv) {
+  const options = { words: [], sample: false, list: false, pack: undefined }
+  const words = [...argv]
+  while (words.length > 0) {
+    const word = words.shift()
+    if (word === '--sample' || word === '--list') options[word.slice(2)] = true
+    else if (word === '--pack' && words.length > 0) options.pack = resolve(words.shift())
+    else if (word.startsWith('-')) throw new Failure(HELP.trimEnd())
+    else options.words.push(word)
+  }
+  return options
 }
 
-async function lint({ manifest, tarball }) {
-  const { name } = manifest
-  const bytes = readFileSync(tarball)
-  const content = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)
-  const { messages, pkg } = await publint({ pack: { tarball: content } })
-  for (const message of messages)
-    problems.push(`${name}: publint: ${formatMessage(message, pkg, { color: false })}`)
-  const analysis = await checkPackage(createPackageFromTarballData(bytes))
-  if (!analysis.types) problems.push(`${name}: attw: has no types`)
-  for (const problem of analysis.problems ?? []) {
-    // Node 10's resolution has no subpath exports; Node 20 is the oldest version we support.
-    if (problem.resolutionKind === 'node10') continue
-    const { kind, entrypoint = '', resolutionKind = '' } = problem
-    problems.push(`${name}: attw: ${kind} ${entrypoint} ${resolutionKind}`)
+/** What a row of the table may do in its project. */
+function toolsOf(folder, packed) {
+  const exec = async (key, file, ...words) => {
+    const [command, ...args] = await commandOf(key)
+    return mustRun(`${nameOf(key)}: ${file}`, command, [...args, file, ...words], { cwd: folder })
+  }
+  const write = (name, text) => {
+    const path = join(folder, name)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, text)
+  }
+  return {
+    folder,
+    packed,
+    /** Writes a file of the project. */
+    write,
+    /** Copies a program of ours, as CommonJS if it is called .cjs. */
+    program(source, name = source) {
+      const text = readFileSync(at('scripts', 'packages', 'programs', source), 'utf8')
+      write(name, name.endsWith('.cjs') ? transformSync(text, { format: 'cjs' }).code : text)
+    },
+    /** Runs a file in a runtime. @returns what it prints */
+    exec,
+    node: (file) => exec('this', file),
+    /** Runs a program that a package has. */
+    bin: (name, ...args) =>
+      mustRun(name, join(folder, 'node_modules', '.bin', name), args, {
+        cwd: folder,
+        shell: process.platform === 'win32',
+      }),
+    /** Compiles the project, by the compiler that is installed there or by the repository's. */
+    tsc(own) {
+      const [node, ours] = nodeTool('typescript/bin/tsc')
+      return own
+        ? mustRun('tsc', join(folder, 'node_modules', '.bin', 'tsc'), [], { cwd: folder })
+        : mustRun('tsc', node, [ours], { cwd: folder })
+    },
   }
 }
 
-/** Loads every entry both ways, and compares the exports. */
-const loader = (entries) => `
-import { createRequire } from 'node:module'
-const require = createRequire(import.meta.url)
-for (const entry of ${JSON.stringify(entries)}) {
-  const names = (module) => Object.keys(module).filter((name) => !['default', 'module.exports', '__esModule'].includes(name)).sort().join()
-  const [esm, cjs] = [names(await import(entry)), names(require(entry))]
-  if (esm === '' || esm !== cjs) throw new Error(entry + ' exports ' + esm + ' as ES module, ' + cjs + ' as CommonJS')
-}
-`
-
-/** The smallest use of the packages from CommonJS: all entries share one error class. */
-const commonJs = `
-const { BlockError } = require('@vmblock/block-core')
-const { nodeHost } = require('@vmblock/block-core/node')
-const { raw } = require('@vmblock/raw')
-if (raw.name !== 'raw' || !nodeHost || !(new BlockError('EIO', 'x') instanceof Error)) process.exit(1)
-`
-
-async function install(packed) {
-  const project = mkdtempSync(join(tmpdir(), 'vmblock-packed-'))
+/** Tries one project. @returns a row of the table: its name, `ran`, `failed` or `skipped`, and what it said */
+async function attempt(project, projects, packed, online) {
+  const { name, runtime, packages, others, client, missing } = project
+  const row = (outcome, said = '') => ({
+    name: runtime ? `${name}: ${nameOf(runtime)}` : name,
+    outcome,
+    said,
+  })
+  const lacking = missing?.()
+  if (lacking) return row('skipped', lacking)
+  if (!online && !project.sample) return row('skipped', 'the npm registry does not answer')
   try {
-    const dependencies = Object.fromEntries(
-      packed.map(({ manifest, tarball }) => [manifest.name, `file:${tarball}`]),
-    )
-    writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, dependencies }))
-    const { npm_execpath: npm = '' } = process.env
-    const options = { cwd: project, shell: process.platform === 'win32' }
-    const args = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
-    if (npm.endsWith('npm-cli.js'))
-      await mustRun('npm install', process.execPath, [npm, ...args], { cwd: project })
-    else await mustRun('npm install', 'npm', args, options)
-    const entries = packed.flatMap(({ manifest: { name, exports } }) =>
-      Object.keys(exports)
-        .filter((entry) => !NOT_LOADED.has(entry))
-        .map((entry) => name + entry.slice(1)),
-    )
-    writeFileSync(join(project, 'load.mjs'), loader(entries))
-    await mustRun('loading the installed packages', process.execPath, ['load.mjs'], { cwd: project })
-    writeFileSync(join(project, 'load.cjs'), commonJs)
-    await mustRun('using the installed packages from CommonJS', process.execPath, ['load.cjs'], {
-      cwd: project,
-    })
-    for (const { manifest } of packed) {
-      for (const bin of Object.keys(manifest.bin ?? {})) {
-        await mustRun(`${bin} --version`, join(project, 'node_modules', '.bin', bin), ['--version'], options)
-      }
+    const folder = await projects.with(packages, others, client)
+    return row('ran', await project.run(toolsOf(folder, packed)))
+  } catch (error) {
+    return row('failed', error instanceof Failure ? error.message : error.stack)
+  }
+}
+
+function tell(rows) {
+  const line = (cells) => console.log(`| ${cells.join(' | ')} |`)
+  line(['project', 'outcome', ''])
+  line(['---', '---', '---'])
+  for (const { name, outcome, said } of rows)
+    line([name, outcome, outcome === 'failed' ? 'see below' : (said ?? '')])
+}
+
+async function tryAll(chosen, packed) {
+  const online = chosen.every(({ sample }) => sample) || (await hasRegistry())
+  const projects = new Projects(packed)
+  const rows = []
+  try {
+    for (const project of chosen) {
+      const row = await attempt(project, projects, packed, online)
+      console.log(`${{ ran: ' ok ', failed: 'FAIL', skipped: 'skip' }[row.outcome]}  ${row.name}`)
+      rows.push(row)
     }
   } finally {
-    rmSync(project, { recursive: true, force: true })
+    projects.remove()
   }
+  console.log()
+  tell(rows)
+  const failed = rows.filter(({ outcome }) => outcome === 'failed')
+  if (failed.length > 0) throw new Failure(failed.map(({ name, said }) => `\n${name}:\n${said}`).join('\n'))
 }
 
-try {
+async function main(argv) {
+  const options = parse(argv)
+  const { words } = options
+  const chosen = PROJECTS.filter(({ sample }) => sample || !options.sample).filter(
+    ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
+  )
+  if (chosen.length === 0) throw new Failure(`no project is called ${words.join(' or ')}`)
+  if (options.list) return void console.log(chosen.map(({ name }) => name).join('\n'))
   await setup({ types: true })
   const packages = buildOrder()
-  const inputs = packages.flatMap(({ path }) => [`${path}/package.json`, ...filesBelow(`${path}/dist`)])
-  const hash = hashOf([...inputs, at('LICENSE'), at('scripts/check-packages.mjs')], process.version)
-  if (!isCurrent('packed', hash)) {
-    const directory = at('.cache', 'packed')
-    rmSync(directory, { recursive: true, force: true })
-    mkdirSync(directory, { recursive: true })
-    const packed = await pack(packages, directory)
-    for (const item of packed) await lint(item)
-    if (problems.length === 0) await install(packed)
-    if (problems.length > 0) throw new Failure(problems.join('\n'))
-    remember('packed', hash)
+  if (options.pack) {
+    const packed = await pack(packages, options.pack)
+    return void console.log(packed.map(({ tarball }) => tarball).join('\n'))
   }
-} catch (error) {
-  fail(error)
+  const inputs = [
+    ...packages.flatMap(({ path }) => [
+      `${path}/package.json`,
+      `${path}/README.md`,
+      ...filesBelow(`${path}/dist`),
+    ]),
+    ...filesBelow(at('scripts', 'packages')),
+    ...['LICENSE', 'scripts/check-packages.mjs'].map((name) => at(name)),
+  ]
+  const hash = hashOf(inputs, process.version)
+  if (options.sample && isCurrent('packed', hash)) return
+  const directory = at('.cache', 'packed')
+  rmSync(directory, { recursive: true, force: true })
+  const packed = await pack(packages, directory)
+  const problems = (await Promise.all(packed.map(lint))).flat()
+  if (problems.length > 0) throw new Failure(problems.join('\n'))
+  console.log(` ok   ${packed.map(({ tarball }) => basename(tarball)).join(', ')}`)
+  await tryAll(chosen, packed)
+  if (words.length === 0) remember('packed', hash)
 }
+
+await main(process.argv.slice(2)).catch(fail)

@@ -12,11 +12,15 @@ export const CHECKS = [
     ...['-p', 'tsconfig.json', '--incremental', '--tsBuildInfoFile', '.cache/types.tsbuildinfo'],
   ),
   check('doc comments', '../scripts/check-docs.mjs'),
+  check('links', '../scripts/check-links.mjs'),
   check('layers', '../scripts/check-layers.mjs'),
 ]
 
-/** `npm test` alone checks what users will install. */
-export const PACKED = check('packed packages', '../scripts/check-packages.mjs')
+/** `npm test` alone checks what users will install, by a sample of the projects of `npm run packages`, and read. */
+export const PUBLISHED = [
+  check('packed packages', '../scripts/check-packages.mjs', '--sample'),
+  check('API reference', '../scripts/docs.mjs'),
+]
 
 /** Runs a check, and prints its outcome. @returns whether it passed */
 export async function passes({ name, command: [node, ...args] }) {

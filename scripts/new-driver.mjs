@@ -25,6 +25,9 @@ function guideFiles() {
   return Object.fromEntries(SHOWN.map((path, index) => [path, blocks[index]]))
 }
 
+/** Where files of the repository are shown: a README is read at the registry, too. */
+const WEB = `${readJson(at('package.json')).homepage.replace('#readme', '')}/blob/main`
+
 /** The files that the guide does not show: each says nothing but where the others are. */
 const PLAIN = {
   'src/index.ts': `/**
@@ -43,24 +46,33 @@ crashTests('${SAMPLE}', workloads, process.env)
 
 The ${SAMPLE} image format for [@vmblock/block-core](../block-core).
 
+    npm install @vmblock/block-core @vmblock/${SAMPLE}
+
 \`\`\`ts
 const registry = new DriverRegistry([${SAMPLE}, memory])
 \`\`\`
 
-What the code does, and why in this order: [writing a driver](../../docs/writing-a-driver.md). \`npm run check\` runs its tests.
+What the code does, and why in this order: [writing a driver](${WEB}/docs/writing-a-driver.md).
+\`npm run check\` runs its tests.
+
+Runs in Node.js 20.19 or later, Bun, Deno, pages and workers ([where what works](${WEB}/docs/platforms.md)).
+
+MIT license.
 `,
 }
 
 /** A package.json like those of the other formats. */
 function manifestOf(name) {
   const { dependencies: _, ...manifest } = readJson(at('packages', SIBLING, 'package.json'))
+  const directory = `packages/${name}`
   return {
     ...manifest,
     name: `@vmblock/${name}`,
-    version: '0.1.0',
     description: `Disk images in the ${name} format for @vmblock/block-core`,
-    keywords: ['qemu', name, 'disk', 'image', 'virtual-disk'],
-    dependencies: { '@vmblock/block-core': 'workspace:*' },
+    keywords: ['qemu', name, 'disk-image', 'virtual-disk', 'block-device', 'browser'],
+    homepage: manifest.homepage.replace(`packages/${SIBLING}`, directory),
+    repository: { ...manifest.repository, directory },
+    dependencies: { '@vmblock/block-core': 'workspace:^' },
   }
 }
 

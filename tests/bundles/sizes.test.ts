@@ -18,6 +18,8 @@ const PARTS: Readonly<Record<string, number>> = {
   foreign: 1_500,
   /** A file name that is JSON. */
   json: 1_700,
+  /** The indexeddb protocol: a page may keep its disks elsewhere. */
+  block: 3_000,
   /** Raw: an image that was guessed, or part of a file. */
   rare: 1_250,
   /** QCOW2: creating, checking, repairing, amending; rare headers and options. */
@@ -26,8 +28,6 @@ const PARTS: Readonly<Record<string, number>> = {
   upkeep: 3_250,
   /** What the checks of several formats share: the words of findings. */
   chunk: 450,
-  /** The first disk in IndexedDB. */
-  indexeddb: 3_000,
   zlib: 450,
   zstd: 900,
 }

@@ -106,8 +106,8 @@ async function judge(name: string, kind: Kind, withQemu: boolean): Promise<boole
   let node: BlockNode
   try {
     node = await openOn(name, kind, way, {
-      'read-only': true,
-      ...(kind.checks !== 'no' && { 'check-mode': true }),
+      readOnly: true,
+      ...(kind.checks !== 'no' && { checkMode: true }),
     })
   } catch (error) {
     expect(error).toBeInstanceOf(BlockError)

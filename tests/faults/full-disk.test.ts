@@ -204,7 +204,7 @@ describe.skipIf(whyNoSmallDisk !== undefined)(
             }
             const reader = await openImage(disk.path('disk'), kind, way, {
               backing: bench.path('base.raw'),
-              'read-only': true,
+              readOnly: true,
             })
             await compare(reader)
             await reader.close()

@@ -53,7 +53,7 @@ test('a check goes through tables that a thousand snapshots share', { timeout },
   const node = await openNode(environment, {
     driver: 'qcow2',
     file: openMemory(image.bytes),
-    'read-only': true,
+    readOnly: true,
   })
   const { checkErrors, corruptions } = await node.check()
   expect(checkErrors).toBe(0)

@@ -11,6 +11,7 @@ import {
   memory,
   type NodeOptions,
   nullCo,
+  type OpenEnvironment,
   openMemory,
   openNode,
   passThrough,
@@ -23,7 +24,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runOurs } from '../../packages/qemu-img-ts/src/testing/two-programs.ts'
 
 const registry = new DriverRegistry([raw, qcow2, file, memory, nullCo, passThrough])
-const environment = { registry, host: denyHost }
+const environment: OpenEnvironment = { registry, host: denyHost }
 
 const KIB = 2 ** 10
 
@@ -73,7 +74,7 @@ describe('options', () => {
     let below: BlockNode | null = null
     for (let i = 0; i < 200; i++) {
       const image = openMemory(new Uint8Array(0))
-      await formatImage(qcow2, image, { size: 64 * KIB, cluster_size: 4096 })
+      await formatImage(qcow2, image, { size: 64 * KIB, clusterSize: 4096 })
       below = await openNode(environment, {
         driver: 'pass-through',
         file: { driver: 'qcow2', file: image, backing: below },

@@ -163,7 +163,7 @@ const OPERATIONS: Readonly<Record<string, (node: BlockNode) => Promise<unknown>>
   },
   'new cache settings': async (node) => {
     await node.write(800 * KIB, fill(9, 100))
-    await reopenNode(node, { options: { 'lazy-refcounts': true, 'l2-cache-size': 4096 } })
+    await reopenNode(node, { options: { 'lazy-refcounts': true, l2CacheSize: 4096 } })
   },
   'another backing file': (node) => node.changeBackingFile('other', 'raw'),
   amending: (node) => node.amend({ lazy_refcounts: true, size: 2 * SIZE }),
@@ -331,8 +331,8 @@ async function checksOut(file: BlockNode, { format }: Kind): Promise<void> {
   const node = await openNode(environment, {
     driver: format.driver.name,
     file,
-    'read-only': true,
-    'check-mode': true,
+    readOnly: true,
+    checkMode: true,
     ...(takes(format, 'backing_file') && { backing: null }),
   })
   expect(await node.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })

@@ -97,7 +97,7 @@ test('a backing format may be any word; in a confined directory none leads out o
   }
   const makeImage = async (name: string, format: string): Promise<void> => {
     const file = openMemory(new Uint8Array(0))
-    await formatImage(qcow2, file, { size: 2 ** 20, backing_file: name, backing_fmt: format })
+    await formatImage(qcow2, file, { size: 2 ** 20, backingFile: name, backingFmt: format })
     writeFileSync('inside/top', await toBytes(file))
   }
   const formats = [...FORMATS, 'nbd', 'file:secret', '../secret', 'json:{}', '__proto__', 'toString']

@@ -38,7 +38,7 @@ const ROUNDS = Math.ceil(Number(process.env['HOSTILE_RUNS'] ?? 200) / 20)
 
 async function headerOf(driver: typeof qcow2 | typeof qed): Promise<Uint8Array> {
   const file = openMemory(new Uint8Array(0))
-  await formatImage(driver, file, { size: SIZE, backing_file: '/etc/passwd', backing_fmt: 'raw' })
+  await formatImage(driver, file, { size: SIZE, backingFile: '/etc/passwd', backingFmt: 'raw' })
   return (await toBytes(file)).subarray(0, 512)
 }
 const headers = await Promise.all([headerOf(qcow2), headerOf(qed)])
@@ -60,7 +60,7 @@ const TAILS = FOREIGN_FILES.map(([, , bytes]) => bytes.slice(-1023)).filter((tai
 async function guess(file: BlockNode): Promise<string> {
   const copy = openMemory(await toBytes(file))
   try {
-    const node = await openNode(environment, { file: copy, 'read-only': true })
+    const node = await openNode(environment, { file: copy, readOnly: true })
     await node.close()
     return node.driver.name
   } catch (error) {
@@ -124,7 +124,7 @@ async function isRefused(action: Promise<unknown>): Promise<boolean> {
 const OPTIONS: Readonly<Record<string, RawOptions>> = {
   directly: {},
   'with discard=unmap': { discard: 'unmap' },
-  'with detect-zeroes': { discard: 'unmap', 'detect-zeroes': 'unmap' },
+  'with detect-zeroes': { discard: 'unmap', detectZeroes: 'unmap' },
 }
 
 describe.each(Object.keys(OPTIONS))('%s', (way) => {

@@ -55,9 +55,9 @@ describe.each(WIDE_FIELDS)('$name', (field) => {
     }
     if (field.met === 'open') {
       expectRefusal(await refusal(open({})))
-      return expectRefusal(await refusal(open({ 'read-only': true })))
+      return expectRefusal(await refusal(open({ readOnly: true })))
     }
-    const reader = await open({ 'read-only': true })
+    const reader = await open({ readOnly: true })
     const report = await checked(reader)
     expect(report).not.toMatch(ROUNDED)
     if (field.met === 'read') expectRefusal(await refusal(reader.read(0, new Uint8Array(4096))))

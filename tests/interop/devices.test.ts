@@ -79,7 +79,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
     const link = newFile()
     symlinkSync(device, link)
     for (const filename of [device, link, `host_device:${device}`, `host_cdrom:${device}`])
-      await using({ filename, driver: 'raw', 'read-only': true }, async (node) => {
+      await using({ filename, driver: 'raw', readOnly: true }, async (node) => {
         expect([node.size, node.filename]).toEqual([SIZE, filename.replace(/^host_\w+:/, '')])
         expect(node.growable).toBe(false)
         expect((await node.info()).actualSize).toBe(0)
@@ -132,7 +132,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
       code: 'EACCES',
       message: 'The device is not writable: Permission denied',
     })
-    await using({ filename: device, driver: 'raw', 'auto-read-only': true }, async (node) => {
+    await using({ filename: device, driver: 'raw', autoReadOnly: true }, async (node) => {
       expect(node.readOnly).toBe(true)
     })
   })
@@ -142,7 +142,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
     const [major, minor] = deviceNumbersOf(device)
     execFileSync('mknod', [node, 'b', major, minor])
     await using({ filename: device, driver: 'raw' }, async () => {
-      const image = { driver: 'qcow2', file: { driver: 'host_device', filename: node } }
+      const image = { driver: 'qcow2', file: { driver: 'host_device', filename: node } } as const
       await expect(openNode(environment, image)).rejects.toMatchObject({ code: 'EBUSY' })
     })
     rmSync(node)
@@ -163,7 +163,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
       await expect(node.write(2 ** 21, new Uint8Array(3 * 2 ** 20))).rejects.toMatchObject({ code: 'ENOSPC' })
       expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })
     })
-    await using({ filename: device, driver: 'qcow2', 'read-only': true }, async (node) => {
+    await using({ filename: device, driver: 'qcow2', readOnly: true }, async (node) => {
       expect(await node.check()).toMatchObject({
         corruptions: 0,
         leaks: 0,
@@ -231,7 +231,7 @@ describe.skipIf(!haveLoop)('a loop device', () => {
   })
 
   it('is reopened', async () => {
-    await using({ driver: 'raw', filename: device, 'read-only': true }, async (node) => {
+    await using({ driver: 'raw', filename: device, readOnly: true }, async (node) => {
       await reopenNode(node, { readOnly: false })
       await node.write(0, new Uint8Array(512).fill(9))
       expect(node.size).toBe(SIZE)

@@ -92,6 +92,8 @@ describe('the package of a new driver', { timeout: 120_000 }, () => {
       name: '@vmblock/fresh',
       description: expect.stringContaining('fresh'),
       keywords: expect.arrayContaining(['fresh']),
+      homepage: sibling.homepage.replace('packages/qed', 'packages/fresh'),
+      repository: { ...sibling.repository, directory: 'packages/fresh' },
     })
     expect(existsSync(copy.at('packages/fresh/README.md'))).toBe(true)
   })
@@ -112,7 +114,7 @@ describe('the package of a new driver', { timeout: 120_000 }, () => {
     change(
       'packages/formats/package.json',
       '"@vmblock/qcow2"',
-      '"@vmblock/fresh": "workspace:*",\n    "@vmblock/qcow2"',
+      '"@vmblock/fresh": "workspace:^",\n    "@vmblock/qcow2"',
     )
     change('packages/fresh/src/testing/index.ts', 'suites: []', "suites: ['iotests']")
     expect(copy.run('scripts/iotests.mjs', '--help').output).toContain('-fresh')

@@ -53,7 +53,7 @@ test('the list of children in the guide is opened, written and read', async () =
   await node.write(512, new Uint8Array(512).fill(1))
   const copies = [...node.children.values()].map(async (child) => {
     const bytes = new Uint8Array(1024)
-    await child.read(0, bytes)
+    await child.node.read(0, bytes)
     return [bytes[511], bytes[512], bytes[1023]]
   })
   expect([node.size, await Promise.all(copies)]).toEqual([

@@ -80,9 +80,9 @@ driverContract(
   'opfs in a dedicated worker',
   async ({ size, readOnly, writeCache, detectZeroes }) =>
     open(await make(size), {
-      'read-only': readOnly,
+      readOnly,
       cache: { writeback: writeCache },
-      'detect-zeroes': detectZeroes,
+      detectZeroes,
       discard: 'unmap',
     }),
   {
@@ -96,7 +96,7 @@ driverContract(
 test('a file is one writer’s at a time, in whatever way it is open', async () => {
   const filename = await make(65536)
   const writer = await open(filename)
-  const elsewhere = { driver: 'opfs', filename, 'lock-timeout': 100 }
+  const elsewhere = { driver: 'opfs', filename, lockTimeout: 100 } as const
   await expect(openNode(environment, elsewhere)).rejects.toMatchObject({
     code: 'EBUSY',
     message: expect.stringContaining('open elsewhere'),

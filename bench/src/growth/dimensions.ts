@@ -299,7 +299,7 @@ const cache: Dimension = {
     await createImage(path, { format: 'qcow2', options: { preallocation: 'metadata' } }, CACHED_BYTES)
     return [path]
   },
-  options: (bytes) => ({ 'l2-cache-size': bytes }),
+  options: (bytes) => ({ l2CacheSize: bytes }),
   measures: (_, quick) => [
     {
       kind: 'read',

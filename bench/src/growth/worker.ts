@@ -43,14 +43,14 @@ async function measureOpen({ name, times }: Extract<Measure, { kind: 'open' }>):
   const elapsed: number[] = []
   for (let i = 0; i < times; i++) {
     const started = now()
-    const node = await open(false, { 'read-only': true })
+    const node = await open(false, { readOnly: true })
     elapsed.push(now() - started)
     await node.close()
   }
   // The minimum: opening waits for threads, and on a busy machine the other samples measure only that.
   figures[`${name} ms`] = Math.min(...elapsed)
   const before = { ...tally }
-  const node = await open(true, { 'read-only': true })
+  const node = await open(true, { readOnly: true })
   const { reads, readBytes } = since(before, tally)
   await node.close()
   figures[`${name} reads`] = reads
@@ -129,7 +129,7 @@ async function countRequests(
 }
 
 async function measureCheck({ name }: Extract<Measure, { kind: 'check' }>): Promise<void> {
-  const mode: NodeOptions = { 'read-only': true, 'check-mode': true }
+  const mode: NodeOptions = { readOnly: true, checkMode: true }
   const node = await openNode(environment, { ...optionsOf(0, false), ...mode })
   const started = now()
   const report = await node.check({})

@@ -83,7 +83,7 @@ const inMemory = () => opened({ driver: 'memory', size: 1024 * CLUSTER })
 /** An image in memory whose clusters are all allocated, and its file. */
 async function fullImage(clusters: number, size = CLUSTER): Promise<BlockNode> {
   const below = await opened({ driver: 'memory' })
-  await formatImage(qcow2, below, { size: clusters * size, cluster_size: size, preallocation: 'metadata' })
+  await formatImage(qcow2, below, { size: clusters * size, clusterSize: size, preallocation: 'metadata' })
   return below
 }
 
@@ -110,7 +110,7 @@ export const LOOP_ROWS: readonly LoopRow[] = [
     name: 'check-memory',
     async prepare(_path, scale) {
       const below = await fullImage(2 ** 20 * scale, 512)
-      const node = await opened({ driver: 'qcow2', file: below, 'read-only': true })
+      const node = await opened({ driver: 'qcow2', file: below, readOnly: true })
       return { run: () => node.check(), close: () => node.close() }
     },
   },

@@ -1,6 +1,5 @@
 /** Hot functions of the block layer itself: zero detection, the cache of tables, locks, flushes. */
 import {
-  type BlockChild,
   type BlockNode,
   DriverRegistry,
   denyHost,
@@ -10,6 +9,7 @@ import {
   openNode,
 } from '@vmblock/block-core'
 import {
+  type BlockChild,
   defineDriver,
   forwardOps,
   isZero,

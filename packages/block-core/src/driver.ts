@@ -34,7 +34,7 @@ export { BlockError, type BlockErrorCode, isBlockError, messageOf } from './base
 export { pause } from './base/event-loop.ts'
 export { loadOnce } from './base/load-once.ts'
 export { Mutex } from './base/mutex.ts'
-export { type FileHandleLike, isFileHandle, type UrlLike, type WorkerLike } from './base/platform-types.ts'
+export type { UrlLike, WorkerLike } from './base/platform-types.ts'
 export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
 export { shared } from './base/shared-state.ts'
 export { inParts } from './base/sub-requests.ts'
@@ -53,7 +53,14 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
-export type { BlockChild, BlockNode, BlockStatus } from './contract/node.ts'
+export type {
+  BlockChild,
+  BlockEdge,
+  BlockNode,
+  BlockStatus,
+  NodeBelow,
+  NodeOperation,
+} from './contract/node.ts'
 export * from './contract/node-ops.ts'
 export type { Permissions, PreparedPermissions } from './contract/permissions.ts'
 export { filePreallocation } from './contract/preallocation.ts'
@@ -70,6 +77,7 @@ export { canHaveBacking, joinedStatus } from './graph/block-status.ts'
 export { MAX_REQUEST } from './graph/node.ts'
 export { requireNode } from './graph/node-arguments.ts'
 export { closedError, outsideError, readOnlyError } from './graph/node-errors.ts'
+export { breakpointsOf, givenOptionsOf, opsOf, setPatience } from './graph/node-internals.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { type Beneath, beneathOf, differences, type EqualBytes } from './jobs/beneath.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
@@ -83,7 +91,10 @@ export {
   bool,
   camelKey,
   integer,
+  keyOfTable,
   listOf,
+  type NoOptions,
+  type OptionInput,
   type OptionTable,
   type OptionType,
   type OptionValues,

@@ -25,9 +25,22 @@ export type {
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
 export type { JobControl } from './contract/job-control.ts'
-export type { BlockChild, BlockStatus } from './contract/node.ts'
+export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
+export type {
+  ChildOptions,
+  CommonNodeOptions,
+  CreateImageOptions,
+  CreationOptions,
+  DriverCreateImageOptions,
+  DriverNodeOptions,
+  FileCreationOptions,
+  NewFileOptions,
+  NewImageOptions,
+  NodeOptions,
+  OptionsOfDriver,
+} from './contract/node-options.ts'
 export type { OpenEnvironment } from './contract/open-environment.ts'
 export { PERMISSION, type Permissions } from './contract/permissions.ts'
 export { DriverRegistry } from './contract/registry.ts'
@@ -69,7 +82,6 @@ export {
   backingOf,
   type ChainStatus,
   chainStatus,
-  isAllocatedAbove,
   skipFilters,
 } from './graph/block-status.ts'
 export { findNode } from './graph/environment.ts'
@@ -86,9 +98,9 @@ export {
 } from './jobs/copy-map.ts'
 export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
-export { type CreateImageOptions, createImage, type NewFile } from './open/create-image.ts'
+export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
-export { type NodeOptions, openNode } from './open/open.ts'
+export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'
 export { insertFilter, removeFilter, replaceNode } from './open/rewire.ts'
 export type { RawOptions } from './text/options.ts'

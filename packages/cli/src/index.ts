@@ -30,4 +30,4 @@ export { bufferedOutput, type TextOutput, type WriteNow } from './text/buffered-
 export { factsText } from './text/facts-text.ts'
 export { jsonOutput } from './text/json-output.ts'
 export { fixedText, generalText } from './text/printf.ts'
-export { VERSION, versionText } from './text/version.ts'
+export { versionText } from './text/version.ts'

@@ -1,22 +1,19 @@
 /** The qcow2 driver: one object, whose operations are in the other files of this folder. */
 import {
-  type BlockDriver,
   type BlockStatus,
   cow,
   data,
   defineDriver,
   type NodeOps,
-  type OpenContext,
   storage,
   viewOf,
 } from '@vmblock/block-core/driver'
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
-import type { CreateOptions } from './maintenance/create-options.ts'
 import { loadMaintenance } from './open/load-part.ts'
 import { becomeWritable, openImage } from './open/open-image.ts'
-import { MUTABLE_OPTIONS, type RuntimeOptions, runtimeOptions } from './options/options.ts'
+import { MUTABLE_OPTIONS, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
 import { flushImage, quiesceImage } from './requests/flush.ts'
 import { read } from './requests/read.ts'
@@ -108,9 +105,7 @@ function probe(head: Uint8Array): number {
 }
 
 /** Makes a qcow2 driver with other codecs than the default one. */
-export const createQcow2Driver = ({
-  codecs = {},
-}: Qcow2DriverOptions = {}): BlockDriver<typeof runtimeOptions, CreateOptions> =>
+export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}) =>
   defineDriver({
     name: 'qcow2',
     kind: 'format',
@@ -121,7 +116,7 @@ export const createQcow2Driver = ({
     creation: async () => (await loadMaintenance()).creation,
     amendOptions: async () => (await loadMaintenance()).amendOptions,
     probe,
-    async open(context: OpenContext<RuntimeOptions>) {
+    async open(context) {
       const image = await openImage(context, codecs)
       return image.header.cryptMethod === 0
         ? operations(image)

@@ -110,7 +110,9 @@ async function run(check: Check): Promise<Required<CheckReport>> {
   const { image, report, used } = check
   const { clusterSize, tableBytes } = image
   const { l1TableOffset, headerSize } = image.header
-  const tables: Table[] = []
+  // Numbers alone: a hostile image may have millions.
+  const tables: number[] = []
+  const indexes: number[] = []
   const l1: Table = {
     structure: 'l1-table',
     offset: l1TableOffset,
@@ -123,15 +125,18 @@ async function run(check: Check): Promise<Required<CheckReport>> {
   await walk(check, l1, (offset, index) => {
     if (offset === 0) return true
     if (!image.isTable(offset)) return false
-    const guestOffset = index * l1.coverage
-    if (takeClusters(check, l1, index, offset))
-      tables.push({ structure: 'l2-table', offset, guestOffset, coverage: clusterSize, target: clusterSize })
+    if (takeClusters(check, l1, index, offset)) {
+      tables.push(offset)
+      indexes.push(index)
+    }
     return true
   })
   const total = tables.length + 1
-  for (const [index, table] of tables.entries()) {
-    check.control.report(index + 1, total)
-    await checkTable(check, table)
+  for (const [done, offset] of tables.entries()) {
+    check.control.report(done + 1, total)
+    const guestOffset = indexes[done]! * l1.coverage
+    const target = clusterSize
+    await checkTable(check, { structure: 'l2-table', offset, guestOffset, coverage: clusterSize, target })
   }
   check.control.report(total, total)
   // Only a complete scan shows which clusters are not referenced.

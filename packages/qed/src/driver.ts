@@ -1,7 +1,6 @@
 /** The QED driver: one object, whose operations are in the other files of this folder. */
 import {
   alignDown,
-  type BlockDriver,
   BlockError,
   cow,
   defineDriver,
@@ -98,10 +97,8 @@ async function prepareReopen(image: Image, { readOnly }: ReopenRequest): Promise
 }
 
 /** Makes a driver. Most programs use {@link qed}. */
-export function createQedDriver({
-  clock = hostClock,
-}: QedDriverOptions = {}): BlockDriver<Record<never, never>, typeof qedCreation.options> {
-  return defineDriver({
+export const createQedDriver = ({ clock = hostClock }: QedDriverOptions = {}) =>
+  defineDriver({
     name: 'qed',
     kind: 'format',
     children: { file: storage, backing: cow },
@@ -109,7 +106,6 @@ export function createQedDriver({
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
   })
-}
 
 /** The QED format driver. */
 export const qed = createQedDriver()

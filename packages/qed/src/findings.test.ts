@@ -95,6 +95,20 @@ describe('a finding', () => {
     })
   })
 
+  it('in a later table counts from the beginning of the disk', async () => {
+    const file = await patient()
+    const far = (CLUSTER / 8) * CLUSTER
+    const { node } = await open(file)
+    await node.write(far, filled(1, CLUSTER))
+    await node.close()
+    const word = new Uint8Array(8)
+    await file.read(L1 + 8, word)
+    const offset = new DataView(word.buffer).getUint32(0, true)
+    await poke(file, offset + 8, BigInt(1000 * CLUSTER))
+    const owner = { structure: 'l2-table', offset, index: 1, guestOffset: far + CLUSTER }
+    expect(await check(file)).toMatchObject([{ what: 'reference-outside-file', owner }])
+  })
+
   it('unaligned-table of an L2 table, and every run of leaked clusters', async () => {
     const file = await patient()
     await poke(file, L1 + 8, BigInt(L2 + 512))
@@ -138,7 +152,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: await patient(),
-      'inject-error': [{ event: 'none', iotype: 'read', errno: 5, sector: L2 / 512 }],
+      injectError: [{ event: 'none', iotype: 'read', errno: 5, sector: L2 / 512 }],
     })
     expect(await check(broken)).toEqual([
       {
@@ -158,7 +172,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: file,
-      'inject-error': [{ event: 'none', iotype: 'write', errno: 5, sector: L2 / 512 }],
+      injectError: [{ event: 'none', iotype: 'write', errno: 5, sector: L2 / 512 }],
     })
     expect(await check(broken, 'all')).toMatchObject([
       { what: 'repair-failed', ...FAILURE, dataAtRisk: false, offset: L2 },

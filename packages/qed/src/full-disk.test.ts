@@ -43,7 +43,7 @@ async function expectSound(file: BlockNode): Promise<void> {
   const registry = new DriverRegistry([memory, createQedDriver({ clock: new TestClock() })])
   const node = await openNode(
     { registry, host: denyHost },
-    { driver: 'qed', 'read-only': true, backing: null, file },
+    { driver: 'qed', readOnly: true, backing: null, file },
   )
   expect(await node.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 })
   await node.close()

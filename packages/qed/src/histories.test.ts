@@ -75,14 +75,14 @@ function runOf({ overlay, run = {} }: Variety, seed: number): ConcurrencyRun {
         below = await openNode(environment, {
           driver: 'qed',
           file: await shaker.shake(base),
-          'read-only': true,
+          readOnly: true,
         })
       }
       return {
         node: await openOn(await shaker.shake(file), below),
         again: () => openOn(file, below),
         async verify() {
-          const node = await openNode(environment, { driver: 'qed', file, backing: null, 'read-only': true })
+          const node = await openNode(environment, { driver: 'qed', file, backing: null, readOnly: true })
           expect(await node.check()).toMatchObject({ corruptions: 0, checkErrors: 0 })
           expect((await node.info()).dirty).toBe(false)
           await node.close()

@@ -2,5 +2,4 @@
  * The QED format.
  * @module
  */
-export { createQedDriver, type QedDriverOptions, qed } from './driver.ts'
-export type { QedClock } from './idle-timer.ts'
+export { qed } from './driver.ts'

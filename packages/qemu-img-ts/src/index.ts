@@ -6,7 +6,6 @@ export {
   type DriverSurroundings,
   programEnvironment,
   type TextOutput,
-  VERSION,
 } from '@vmblock/cli'
 export type { Services } from './kit/command.ts'
 export { main } from './main.ts'

@@ -1,5 +1,4 @@
 import { type AnyDriver, BlockError, DriverRegistry, denyHost, memory, nullCo } from '@vmblock/block-core'
-import { VERSION } from '@vmblock/cli'
 import { raw } from '@vmblock/raw'
 import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
@@ -11,10 +10,9 @@ const run = (...words: string[]) => runOurs(words, services)
 
 describe('the program', () => {
   it('says what it is, and which version', async () => {
-    expect(VERSION).toBe(manifest.version)
     for (const option of ['-V', '--vers'])
       expect(await run(option, 'foo')).toEqual({
-        out: `qemu-img-ts version ${VERSION} (vmblock)\n`,
+        out: `qemu-img-ts version ${manifest.version} (vmblock)\n`,
         err: '',
         status: 0,
       })

@@ -71,6 +71,7 @@ class EarlyExit extends Error {
  *
  * @param argv the arguments, without the program's name
  * @returns the exit status: 0 if everything succeeded, 1 if anything failed, 128 + N for death by signal N
+ * @throws BlockError EINVAL for arguments that are no words
  */
 export async function main(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
   requireWords(argv, 'argv')

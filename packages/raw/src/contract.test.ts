@@ -51,7 +51,7 @@ describe('a raw image', () => {
   })
 
   it('moves its window by a reopen', async () => {
-    const file = { driver: 'memory', size: 4096 }
+    const file = { driver: 'memory', size: 4096 } as const
     const disk = await openNode(environment, { driver: 'raw', offset: 512, size: 512, file })
     await disk.write(0, new Uint8Array(512).fill(7))
     await reopenNode(disk, { options: { offset: 0, size: 1024 } })

@@ -4,6 +4,7 @@ import {
   DriverRegistry,
   denyHost,
   memory,
+  type OpenEnvironment,
   openMemory,
   openNode,
   type RawOptions,
@@ -58,7 +59,7 @@ const runOf = ({ options = {}, blocks = 1, run = {} }: Variety, seed: number): C
     const shaken = await shaker.shake(file)
     const below = blocks === 1 ? shaken : { driver: 'blkdebug', image: shaken, align: blocks }
     const openOn = (on: unknown) =>
-      openNode(environment, { driver: 'raw', discard: 'unmap', ...options, file: on })
+      openNode(environment as OpenEnvironment, { driver: 'raw', discard: 'unmap', ...options, file: on })
     return { node: await openOn(below), again: () => openOn(file) }
   },
 })

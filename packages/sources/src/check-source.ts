@@ -5,7 +5,6 @@ import {
   type Check,
   expects,
   isCount,
-  isFileHandle,
   isPlain,
   requireCallback,
   requireCount,
@@ -14,7 +13,7 @@ import {
   requireText,
   wrongValue,
 } from '@vmblock/block-core/driver'
-import type { MemorySource } from './source.ts'
+import type { MemorySource, OpenFileHandle } from './source.ts'
 
 /** The options that every source has. */
 const COMMON = { format: requireText, readOnly: requireFlag }
@@ -23,13 +22,17 @@ const requireSize: Check = (value, name) => {
 }
 
 const isUrl = (value: unknown): boolean => typeof (value as URL | undefined)?.href === 'string'
+const isName = (value: unknown): boolean => typeof value === 'string' || isUrl(value)
 /** Text, or a `URL`. */
-const requireUrl = expects('a string', (value) => typeof value === 'string' || isUrl(value))
+const requireUrl = expects('a string or a URL', isName)
 
-/** Text, a `URL`, or a `FileHandle`. */
-const requireFile: Check = (value, name) => {
-  if (!isFileHandle(value)) requireUrl(value, name)
-}
+/** A `FileHandle` of Node.js. */
+export const isFileHandle = (value: unknown): value is OpenFileHandle =>
+  typeof value === 'object' && value !== null && typeof (value as Partial<OpenFileHandle>).fd === 'number'
+const requireFile = expects(
+  'a path, a file: URL or a FileHandle',
+  (value) => isName(value) || isFileHandle(value),
+)
 
 /** A function that makes a worker, or the URL of its script. */
 export const requireWorker = expects(

@@ -20,6 +20,7 @@ export type {
   ImageSource,
   IndexedDbSource,
   MemorySource,
+  OpenFileHandle,
   OpfsSource,
   OverlaySource,
   SourceOptions,

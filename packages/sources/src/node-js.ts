@@ -3,7 +3,7 @@
  * browser.ts, the only file that names drivers.
  * @module
  */
-import { realpathSync } from 'node:fs'
+import { constants, readFileSync, realpathSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import {
@@ -18,25 +18,11 @@ import {
   nullCo,
   type OpenEnvironment,
 } from '@vmblock/block-core'
-import {
-  type FileHandleLike,
-  isFileHandle,
-  isPlain,
-  loadOnce,
-  pathName,
-  wrongValue,
-} from '@vmblock/block-core/driver'
-import {
-  file,
-  fileHandle,
-  fromHostError,
-  hostCdrom,
-  hostDevice,
-  nodeHost,
-  pathOfUrl,
-} from '@vmblock/block-core/node'
+import { isPlain, loadOnce, pathName, wrongValue } from '@vmblock/block-core/driver'
+import { file, fromHostError, hostCdrom, hostDevice, nodeHost, pathOfUrl } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
 import { qcow2 } from '@vmblock/qcow2'
+import { isFileHandle } from './check-source.ts'
 import type { Allow, PreparedSource, SourceSettings } from './kit.ts'
 import type { SourceFile } from './open-source.ts'
 import { type Meanings, plainSource } from './plain-source.ts'
@@ -46,19 +32,23 @@ import type {
   FileSource,
   ImageSource,
   MemorySource,
+  OpenFileHandle,
   OverlaySource,
   UrlSource,
 } from './source.ts'
 import { blobFile, memoryFile, urlFile } from './source-files.ts'
 
-/** A source that holds an image. A string is a path; a `URL` is of a file, or of a file on a web server. */
+/**
+ * A source that holds an image. A string is a path; a `URL` is of a file, or of a file on a web server; a `FileHandle` is
+ * opened again ({@link FileSource}).
+ */
 export type NodeJsImageSource =
   | string
   | URL
   | Blob
+  | OpenFileHandle
   | ArrayBufferView
   | ArrayBufferLike
-  | FileHandleLike
   | FileSource
   | UrlSource
   | BlobSource
@@ -108,16 +98,7 @@ export const sourceEnvironment = (settings: SourceSettings = {}): OpenEnvironmen
 function environmentOf({ host, onWarn, onRepair }: SourceSettings, web: Web | undefined): OpenEnvironment {
   const more = web ? [web.blob, web.http] : []
   return {
-    registry: new DriverRegistry([
-      ...formats,
-      file,
-      hostDevice,
-      hostCdrom,
-      fileHandle,
-      memory,
-      nullCo,
-      ...more,
-    ]),
+    registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo, ...more]),
     host: host ?? besideImage,
     ...(onWarn && { onWarn }),
     ...(onRepair && { onRepair }),
@@ -169,8 +150,10 @@ function needsWeb(source: unknown, depth = 0): boolean {
 }
 
 function fileOf(source: ImageSource): SourceFile {
-  if ('file' in source)
-    return isFileHandle(source.file) ? handleFile(source.file) : hostFile(pathOf(source.file))
+  if ('file' in source) {
+    const { file: name } = source
+    return isFileHandle(name) ? handleFile(name) : hostFile(pathOf(name))
+  }
   if ('url' in source) return urlFile(source)
   if ('blob' in source) return blobFile(source)
   if ('memory' in source) return memoryFile(source)
@@ -184,13 +167,6 @@ function pathOf(name: string | URL): string {
   if (path !== undefined) return path
   throw new BlockError('EINVAL', `a file in Node.js has a path or a file: URL, not '${name}'`)
 }
-
-/** It has no name, which an image could hold. */
-const handleFile = (handle: FileHandleLike): SourceFile => ({
-  bytes: { driver: fileHandle.name, handle },
-  readOnly: false,
-  exists: async () => (await handle.stat()).size > 0,
-})
 
 /**
  * The overlay's name for its base: a path relative to the overlay's directory, written so that no program
@@ -212,6 +188,30 @@ function realDirectory(path: string): string {
   }
 }
 
+/**
+ * The file of a handle, opened again by the link that Linux has for it: with a descriptor of its own, locks and
+ * O_DIRECT are as for any file, and the caller may close the handle. It has no name, also not for images.
+ *
+ * @throws BlockError EINVAL for a closed handle; EACCES for one that cannot be read; ENOTSUP on other systems
+ */
+function handleFile({ fd }: OpenFileHandle): SourceFile {
+  if (fd < 0) throw new BlockError('EINVAL', 'the FileHandle is closed')
+  let flags: number
+  try {
+    flags = Number.parseInt(
+      /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))![1]!,
+      8,
+    )
+  } catch (cause) {
+    throw new BlockError('ENOTSUP', 'this system does not open files by their handles: give the path', {
+      cause,
+    })
+  }
+  if (flags & constants.O_WRONLY) throw new BlockError('EACCES', 'the FileHandle was opened only for writing')
+  const { bytes, exists } = hostFile(`/proc/self/fd/${fd}`)
+  return { bytes, readOnly: (flags & constants.O_RDWR) === 0, exists: exists! }
+}
+
 function hostFile(filename: string): SourceFile {
   return {
     // Always a path, even if it begins like a protocol.
@@ -222,8 +222,8 @@ function hostFile(filename: string): SourceFile {
     readOnly: false,
     name: filename,
     nameFrom(overlay) {
-      if (typeof overlay !== 'object' || !('file' in overlay) || isFileHandle(overlay.file)) return undefined
-      return nameBeside(pathOf(overlay.file), filename)
+      if (typeof overlay !== 'object' || !('file' in overlay)) return undefined
+      return isFileHandle(overlay.file) ? undefined : nameBeside(pathOf(overlay.file), filename)
     },
     // A file without bytes is left from a creation that was interrupted; devices have none, but content.
     async exists() {

@@ -95,14 +95,20 @@ export async function openSource(
  */
 export function fileOfTarget(kit: SourceKit, target: DiskSource, what = 'target'): SourceFile {
   requireSource(target, what)
-  if (isBlockNode(target)) return { bytes: target, readOnly: target.readOnly, name: target.filename }
-  if (isOverlay(target) || !isImageSource(target))
+  if (!isBlockNode(target) && (isOverlay(target) || !isImageSource(target)))
     throw new BlockError('EINVAL', `Parameter '${what}' must be a file, not options of a node or an overlay`)
-  const file = kit.fileOf(target)
-  if (file.readOnly || file.exists === undefined)
+  const file = isBlockNode(target) ? fileOfNode(target) : kit.fileOf(target)
+  if (file.readOnly || !file.exists)
     throw new BlockError('EACCES', `Parameter '${what}' is read-only: no image can be made there`)
   return file
 }
+
+const fileOfNode = (node: BlockNode): SourceFile => ({
+  bytes: node,
+  readOnly: node.readOnly,
+  name: node.filename,
+  exists: () => Promise.resolve(node.size > 0),
+})
 
 async function optionsOf(
   kit: SourceKit,

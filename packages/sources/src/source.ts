@@ -3,7 +3,7 @@
  * the entry with their drivers: `@vmblock/sources/node`, `@vmblock/sources/browser`.
  */
 import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
-import type { FileHandleLike, WorkerLike } from '@vmblock/block-core/driver'
+import type { WorkerLike } from '@vmblock/block-core/driver'
 
 /** Makes a worker of `@vmblock/block-core/opfs-worker`, or is the URL of that script, a module. */
 export type WorkerSource = (() => WorkerLike) | string | URL
@@ -21,12 +21,18 @@ export interface SourceOptions {
   readonly size?: number | string
 }
 
+/** What is needed of a `FileHandle` of Node.js. */
+export interface OpenFileHandle {
+  /** The number of its descriptor. */
+  readonly fd: number
+}
+
 /**
- * A path of the file system (colons in it are part of it), a `file:` URL of one, or an open `FileHandle`, which stays
- * open. Node.js only.
+ * A path of the file system, or a `file:` URL of one; colons in a path are part of it. Or a `FileHandle`, on Linux: the
+ * file is opened again, read-only if the handle is, so the handle stays the caller's and may be closed. Node.js only.
  */
 export interface FileSource extends SourceOptions {
-  readonly file: string | URL | FileHandleLike
+  readonly file: string | URL | OpenFileHandle
 }
 
 /** A `File` that the user picked, or any `Blob`. Read-only. */

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { denyHost, openMemory } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
 import { withCallbacks } from './disk/sector-device.ts'
 import { exportInto } from './export/export-image.ts'
@@ -173,7 +174,7 @@ describe('a disk', () => {
   it('that could not close its node says so whenever it is asked', async () => {
     const disk = open()
     const failure = new Error('the medium is gone')
-    disk.node.ops.close = () => Promise.reject(failure)
+    opsOf(disk.node).close = () => Promise.reject(failure)
     for (let time = 0; time < 3; time++) await expect(disk.close()).rejects.toBe(failure)
     await expect(disk[Symbol.asyncDispose]()).rejects.toBe(failure)
   })

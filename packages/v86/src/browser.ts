@@ -77,7 +77,7 @@ export async function v86Disk(source: BrowserDiskSource, options: BrowserDiskOpt
  * origin private file system: it needs room there (a raw one the size of the disk) until it is removed, and
  * memory for a few pieces.
  *
- * @throws BlockError ENOSPC for the quota, ENOTSUP without OPFS, and as {@link exportInto}; then no file is
+ * @throws BlockError ENOSPC for the quota, ENOTSUP without OPFS, and as the disk or the file fails; then no file is
  * left behind
  */
 export async function exportImage(

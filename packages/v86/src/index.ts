@@ -3,24 +3,23 @@
  * @module
  */
 
-export {
-  type BlobSource,
-  type DiskSource,
-  type FileSource,
-  type ImageSource,
-  type IndexedDbSource,
-  type MemorySource,
-  type OpfsSource,
-  type OverlaySource,
-  openSource,
-  type SourceFile,
-  type SourceKit,
-  type SourceOptions,
-  type UrlSource,
-  type WorkerSource,
+export type {
+  BlobSource,
+  DiskSource,
+  FileSource,
+  ImageSource,
+  IndexedDbSource,
+  MemorySource,
+  OpfsSource,
+  OverlaySource,
+  SourceFile,
+  SourceKit,
+  SourceOptions,
+  UrlSource,
+  WorkerSource,
 } from '@vmblock/sources'
-export { BufferedDisk } from './disk/buffered-disk.ts'
-export { type Clock, hostClock } from './disk/clock.ts'
+export type { BufferedDisk } from './disk/buffered-disk.ts'
+export type { Clock } from './disk/clock.ts'
 export type {
   DiskErrorReport,
   DiskEvents,
@@ -36,11 +35,11 @@ export {
   type SectorsDone,
   withCallbacks,
 } from './disk/sector-device.ts'
-export { type ExportFormat, type ExportOptions, exportInto } from './export/export-image.ts'
+export type { ExportFormat, ExportOptions } from './export/export-image.ts'
 export { type AttachOptions, attachDisk, type DriveAttachment } from './machine/attach-disk.ts'
 export { type EventSource, flushOn } from './machine/flush-on.ts'
 export { insertCdrom, insertFloppy } from './machine/removable.ts'
 export { type SavableEmulator, saveState } from './machine/save-state.ts'
 export { V86Disk, type V86DiskOptions, type V86DriveLink } from './machine/v86-disk.ts'
-export { diskOfOwnNode, type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
+export { type V86OpenOptions, v86Disk } from './machine/v86-disk-of.ts'
 export type { V86Buffer, V86Progress } from './machine/v86-interface.ts'

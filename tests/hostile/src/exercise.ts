@@ -145,16 +145,16 @@ const PASSES: readonly (readonly [
   options: RawOptions,
   steps: Readonly<Record<string, Step>>,
 ])[] = [
-  ['read-only', { 'read-only': true }, looks],
+  ['read-only', { readOnly: true }, looks],
   [
     'check mode',
-    { 'read-only': true, 'check-mode': true },
+    { readOnly: true, checkMode: true },
     { check: (node) => node.check(), info: (node) => node.info() },
   ],
-  ['repair leaks', { 'check-mode': true }, { check: (node) => node.check({ repair: 'leaks' }) }],
+  ['repair leaks', { checkMode: true }, { check: (node) => node.check({ repair: 'leaks' }) }],
   [
     'repair all',
-    { 'check-mode': true },
+    { checkMode: true },
     { check: (node) => node.check({ repair: 'all' }), 'check again': (node) => node.check() },
   ],
   ['read-write', { discard: 'unmap' }, { ...writes, 'check after': (node) => node.check() }],

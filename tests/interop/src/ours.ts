@@ -38,8 +38,8 @@ export function openOurs(path: string, format: string, options: OpenOptions = {}
     ...(aio === undefined ? { filename: path } : { file: { driver: 'file', filename: path, aio } }),
     discard: 'unmap',
     cache: { writeback: writeCache, direct, 'no-flush': noFlush },
-    ...(readOnly && { 'read-only': true }),
-    ...(checkMode && { 'check-mode': true }),
+    ...(readOnly && { readOnly: true }),
+    ...(checkMode && { checkMode: true }),
   })
 }
 

@@ -3,14 +3,14 @@
  * close it.
  */
 import { parentPort, workerData } from 'node:worker_threads'
-import { DriverRegistry, denyHost, isBlockError, openNode } from '@vmblock/block-core'
+import { DriverRegistry, denyHost, isBlockError, type OpenEnvironment, openNode } from '@vmblock/block-core'
 import { fileDriver } from '@vmblock/block-core/node'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 
 const { filename, format, locks } = workerData as { filename: string; format: string; locks: boolean }
 const file = fileDriver(locks ? {} : { hostCalls: {}, onUnlocked: () => {} })
-const environment = { registry: new DriverRegistry([file, raw, qcow2]), host: denyHost }
+const environment: OpenEnvironment = { registry: new DriverRegistry([file, raw, qcow2]), host: denyHost }
 openNode(environment, { driver: format, filename }).then(
   (node) => {
     parentPort!.once('message', () => void node.close().then(() => parentPort!.close()))

@@ -31,7 +31,7 @@ export interface Case {
  */
 export async function judge({ store, filename, lazy, wrong, story }: Case): Promise<Found> {
   const open = (options = {}): Promise<BlockNode> => openImage(store, filename, options)
-  const reader = await open({ 'read-only': true })
+  const reader = await open({ readOnly: true })
   const wasDirty = (await reader.info()).dirty === true
   const report = await reader.check()
   const shown = await readShown(reader)
@@ -47,7 +47,7 @@ export async function judge({ store, filename, lazy, wrong, story }: Case): Prom
   await writer.write(shown.size - 512, last)
   await writer.close()
 
-  const checked = await open({ 'check-mode': true })
+  const checked = await open({ checkMode: true })
   expect((await checked.info()).dirty, `${story}: dirty after a repair`).toBe(false)
   const after = await checked.check({ repair: 'leaks' })
   expect(damageOf(after), `${story}: damage after a repair`).toBe(0)

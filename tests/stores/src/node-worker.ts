@@ -40,7 +40,7 @@ async function answer(number: number, call: NodeCall): Promise<Uint8Array | unde
   }
   if (call.kind === 'open') {
     const { filename, readOnly } = call
-    nodes.set(number, await openNode(environment, { driver: 'opfs', filename, 'read-only': readOnly }))
+    nodes.set(number, await openNode(environment, { driver: 'opfs', filename, readOnly }))
     return undefined
   }
   const node = nodes.get(number)!

@@ -5,6 +5,7 @@ import {
   DriverRegistry,
   denyHost,
   formatImage,
+  type OpenEnvironment,
   openNode,
   type RawOptions,
   writeLog,
@@ -47,7 +48,7 @@ const tell = defineDriver({
 })
 
 /** The environment that opens images on the stores of the page. */
-export const environment = {
+export const environment: OpenEnvironment = {
   registry: new DriverRegistry([indexedDb, opfs, qcow2, tell, writeLog]),
   host: denyHost,
 }
@@ -72,7 +73,7 @@ const LOCK_TIMEOUT = 10_000
 
 /** Opens a file of a store, without a format. */
 export const openFile = (store: Store, filename: string): Promise<BlockNode> =>
-  openNode(environment, { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT })
+  openNode(environment, { driver: store.name, filename, lockTimeout: LOCK_TIMEOUT })
 
 /** Makes an image in a file of a store. */
 export async function makeImage(store: Store, filename: string, create: RawOptions): Promise<void> {
@@ -88,7 +89,7 @@ export const openImage = (
   options: RawOptions = {},
   onRequest?: OnRequest,
 ): Promise<BlockNode> => {
-  const stored = { driver: store.name, filename, 'lock-timeout': LOCK_TIMEOUT }
-  const file = onRequest ? { driver: 'tell', 'on-request': onRequest, file: stored } : stored
+  const stored = { driver: store.name, filename, lockTimeout: LOCK_TIMEOUT }
+  const file = onRequest ? { driver: 'tell', onRequest, file: stored } : stored
   return openNode(environment, { driver: 'qcow2', discard: 'unmap', file, ...options })
 }

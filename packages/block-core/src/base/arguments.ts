@@ -43,7 +43,7 @@ const isRoot = (prototype: unknown): boolean =>
 /** Checks one argument. @throws BlockError EINVAL that names it */
 export type Check = (value: unknown, name: string) => void
 
-/** Makes a {@link Check} from a test and a description of the values that pass it. */
+/** Makes a {@link Check}, which throws, from a test and a description of the values that pass it. */
 export const expects =
   (expected: string, is: (value: unknown) => boolean): Check =>
   (value, name) => {

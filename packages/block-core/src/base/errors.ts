@@ -70,6 +70,7 @@ export class BlockError extends Error {
   override readonly name = 'BlockError'
   readonly code: BlockErrorCode
   readonly node: string | undefined
+  /** Bytes from the start of the node, as far as known. */
   readonly offset: number | undefined
   readonly hint: string | undefined
 

@@ -167,7 +167,7 @@ describe('a storm of requests', () => {
     ['memory', { driver: 'memory', size: 2 ** 20, discard: 'unmap' }],
     [
       'memory that looks for zeroes',
-      { driver: 'memory', size: 2 ** 20, discard: 'unmap', 'detect-zeroes': 'unmap' },
+      { driver: 'memory', size: 2 ** 20, discard: 'unmap', detectZeroes: 'unmap' },
     ],
     ['null-co', { driver: 'null-co', size: 2 ** 20 }],
     ['a filter', { driver: 'layer', file: { driver: 'memory', size: 2 ** 20 } }],

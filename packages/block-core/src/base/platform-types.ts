@@ -27,29 +27,3 @@ export interface UrlLike {
   readonly protocol: string
   readonly pathname: string
 }
-
-/** A `FileHandle` of Node's `fs.promises`. */
-export interface FileHandleLike {
-  readonly fd: number
-  stat(): Promise<{ readonly size: number; readonly dev: number; readonly ino: number }>
-  read(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<{ readonly bytesRead: number }>
-  write(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<{ readonly bytesWritten: number }>
-  truncate(length: number): Promise<void>
-  sync(): Promise<void>
-}
-
-/** Whether a value is a `FileHandle`, of any version of Node. */
-export const isFileHandle = (value: unknown): value is FileHandleLike => {
-  const { fd, read, sync } = (value ?? {}) as Partial<FileHandleLike>
-  return typeof fd === 'number' && typeof read === 'function' && typeof sync === 'function'
-}

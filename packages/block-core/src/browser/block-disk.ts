@@ -4,7 +4,10 @@
  */
 import { isZero } from '../base/bits.ts'
 import { Mutex } from '../base/mutex.ts'
-import { type BlockStore, STORE_BLOCK } from './block-store.ts'
+import { BlockStore, STORE_BLOCK } from './block-store.ts'
+
+// Both are loaded as one file.
+export { BlockStore }
 
 /** Bytes of changes after which they are stored even without a flush, so that memory stays bounded. */
 const MAX_CHANGED_BYTES = 16 * 2 ** 20

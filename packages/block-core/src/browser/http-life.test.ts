@@ -1,4 +1,5 @@
 /** Time limits of requests, closing a node with requests in flight, and secret parts of URLs. */
+
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -7,14 +8,16 @@ import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
+import { setPatience } from '../graph/node-internals.ts'
 import { openNode } from '../open/open.ts'
 import { expectCode, expectSame, pattern, readBack } from '../testing/contract-kit.ts'
 import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
-const environment = { registry: new DriverRegistry([http, memory]), host: denyHost }
+const environment: OpenEnvironment = { registry: new DriverRegistry([http, memory]), host: denyHost }
 const SIZE = 10 * 2 ** 20
 const content = pattern(SIZE)
 /** Milliseconds. */
@@ -47,7 +50,7 @@ async function open(answer: Answer, options: RawOptions = {}) {
   const node = await openNode(environment, {
     driver: 'http',
     url: 'http://host/disk',
-    'read-only': true,
+    readOnly: true,
     readahead: 0,
     fetch: async (
       _: string,
@@ -112,7 +115,7 @@ describe('time', () => {
         part(from, to, new ReadableStream({ start: (c) => c.enqueue(content.slice(from, from + 5)) })),
     ],
   ])('ends for a server that falls silent %s, whatever fetch does about it', async (_, answer) => {
-    const { node, requests } = await open(answer, { timeout: 5, retries: 1, 'retry-delay': SECOND })
+    const { node, requests } = await open(answer, { timeout: 5, retries: 1, retryDelay: SECOND })
     const reading = read(node)
     await pass(4.9 * SECOND)
     expect(requests.map(({ signal }) => signal.aborted)).toEqual([false, false])
@@ -144,7 +147,7 @@ describe('time', () => {
   })
 
   it('between attempts doubles, up to a minute', async () => {
-    const { node, requests } = await open(failing(), { retries: 12, 'retry-delay': 100 })
+    const { node, requests } = await open(failing(), { retries: 12, retryDelay: 100 })
     read(node)
     await pass(100 + 200 + 400 + 50)
     expect(requests.length).toBe(2 + 3)
@@ -205,7 +208,7 @@ describe('time', () => {
     })
 
     it('is nothing, where only another attempt is waited for', async () => {
-      const { node, requests } = await open(failing(), { 'retry-delay': 30 * SECOND })
+      const { node, requests } = await open(failing(), { retryDelay: 30 * SECOND })
       const reading = read(node)
       await pass(10)
       const closing = watch(node.close())
@@ -232,16 +235,16 @@ describe('time', () => {
 
     it('is the same for the layers above', async () => {
       const { node } = await open(silent, { timeout: 5 })
-      node.setPatience('limited')
+      setPatience(node, 'limited')
       const reading = read(node)
-      node.setPatience('usual')
+      setPatience(node, 'usual')
       await pass(4.9 * SECOND)
       expect(reading.state).toBe('waiting')
-      node.setPatience('none')
+      setPatience(node, 'none')
       await pass(0)
       expect(reading.state).toBe('ECANCELED')
       // This is not final: a disk that could not be closed can still be read.
-      node.setPatience('usual')
+      setPatience(node, 'usual')
       const again = read(node)
       await pass(0)
       expect(again.state).toBe('waiting')
@@ -252,7 +255,7 @@ describe('time', () => {
     ['a request', silent],
     ['a pause between attempts', failing()],
   ])('is not spent by crash(), with %s on its way', async (_, answer) => {
-    const { node, requests } = await open(answer, { 'retry-delay': 60 * SECOND })
+    const { node, requests } = await open(answer, { retryDelay: 60 * SECOND })
     const readings = Array.from({ length: 20 }, (_, i) => read(node, (i + 1) * 2 ** 17))
     await pass(10)
     await node.crash()
@@ -279,7 +282,7 @@ it('does not try again what was only read ahead', async () => {
     {
       readahead: '256k',
       retries: 3,
-      'retry-delay': 0,
+      retryDelay: 0,
     },
   )
   for (const at of [0, 65_536, 131_072]) await readBack(node, at, 1)
@@ -310,7 +313,7 @@ it('ends a silent request though garbage is collected meanwhile', async () => {
     const node = await openNode(environment, {
       driver: 'http',
       url,
-      'read-only': true,
+      readOnly: true,
       timeout: 1,
       retries: 0,
     })
@@ -341,7 +344,7 @@ describe('what is said', () => {
     ['with options', { timeout: 7 }],
   ])('in names, %s, is neither login nor query', async (_, options) => {
     const fetch = async () => part(0, 65_535)
-    const node = await openNode(environment, { driver: 'http', url, fetch, 'read-only': true, ...options })
+    const node = await openNode(environment, { driver: 'http', url, fetch, readOnly: true, ...options })
     opened.push(node)
     expect(node.filename).toContain('127.0.0.1:1/disk?...')
     mute(node.filename)
@@ -366,7 +369,7 @@ describe('what is said', () => {
     const error: unknown = await openNode(environment, {
       driver: 'http',
       url,
-      'read-only': true,
+      readOnly: true,
       retries: 0,
       ...options,
     }).then(
@@ -381,7 +384,7 @@ describe('what is said', () => {
     const open = openNode(environment, {
       driver: 'http',
       url: 'http://127.0.0.1:1/',
-      'read-only': true,
+      readOnly: true,
       retries: 0,
     })
     await expect(open).rejects.toMatchObject({
@@ -398,12 +401,12 @@ describe('what is said', () => {
     ['file:///etc/passwd', 'http and https, not of file'],
     ['data:,x', 'http and https, not of data'],
   ])('of %j is what is wrong with it', async (wrong, words) => {
-    await expect(
-      openNode(environment, { driver: 'http', url: wrong, 'read-only': true }),
-    ).rejects.toMatchObject({
-      code: 'EINVAL',
-      message: expect.stringContaining(words),
-    })
+    await expect(openNode(environment, { driver: 'http', url: wrong, readOnly: true })).rejects.toMatchObject(
+      {
+        code: 'EINVAL',
+        message: expect.stringContaining(words),
+      },
+    )
   })
 
   it.each([
@@ -423,9 +426,9 @@ describe('what is said', () => {
     const options = {
       driver: 'http',
       url: 'http://host/',
-      'read-only': true,
+      readOnly: true,
       retries: 2,
-      'retry-delay': 0,
+      retryDelay: 0,
       fetch,
     }
     const words = cause.message || (cause as AggregateError).errors[0].message

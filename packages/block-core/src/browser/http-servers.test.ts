@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
 import { expectSame, pattern, readBack } from '../testing/contract-kit.ts'
@@ -9,7 +10,7 @@ import { toBytes } from '../testing/nodes.ts'
 import type { RawOptions } from '../text/options.ts'
 import { http } from './http.ts'
 
-const environment = { registry: new DriverRegistry([http]), host: denyHost }
+const environment: OpenEnvironment = { registry: new DriverRegistry([http]), host: denyHost }
 const CHUNK = 65_536
 
 /** The response to a range; both ends are inclusive, `to` is NaN for a range without an end. */
@@ -26,8 +27,8 @@ async function open(answer: Answer, options: RawOptions = {}) {
   const node = await openNode(environment, {
     driver: 'http',
     url: 'http://host/disk',
-    'read-only': true,
-    'retry-delay': 0,
+    readOnly: true,
+    retryDelay: 0,
     readahead: 0,
     fetch: async (_: string, { headers }: { headers: { Range: string } }) => {
       const { Range } = headers

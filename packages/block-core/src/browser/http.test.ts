@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { openNode } from '../open/open.ts'
 import { pattern, readBack } from '../testing/contract-kit.ts'
@@ -68,7 +69,7 @@ afterEach(async () => {
   for (const node of opened.splice(0)) await node.crash()
 })
 
-const environment = { registry: new DriverRegistry([http]), host: denyHost }
+const environment: OpenEnvironment = { registry: new DriverRegistry([http]), host: denyHost }
 
 /** Opens the server's file with this content and these responses. */
 async function open(
@@ -85,8 +86,8 @@ async function open(
   const node = await openNode(environment, {
     driver: 'http',
     url: `http://127.0.0.1:${port}/disk${turn}`,
-    'read-only': true,
-    'retry-delay': 0,
+    readOnly: true,
+    retryDelay: 0,
     ...options,
   })
   opened.push(node)
@@ -126,7 +127,7 @@ describe('what is asked for', () => {
   })
 
   it('is asked for again when it was forgotten', async () => {
-    const node = await open(pattern(1_000_000), [range], { 'cache-size': '128k', readahead: 0 })
+    const node = await open(pattern(1_000_000), [range], { cacheSize: '128k', readahead: 0 })
     for (const at of [200_000, 400_000, 600_000, 200_000]) await readBack(node, at, 1)
     expect(requests.length).toBe(5)
     await readBack(node, 200_000, 1)
@@ -169,11 +170,11 @@ describe('opening', () => {
   })
 
   it('for writing is refused, and auto-read-only makes it reading', async () => {
-    await expect(open(pattern(10), [range], { 'read-only': false })).rejects.toMatchObject({
+    await expect(open(pattern(10), [range], { readOnly: false })).rejects.toMatchObject({
       code: 'EACCES',
       message: expect.stringContaining('does not support writes'),
     })
-    const node = await open(pattern(10), [range], { 'read-only': false, 'auto-read-only': true })
+    const node = await open(pattern(10), [range], { readOnly: false, autoReadOnly: true })
     expect(node.readOnly).toBe(true)
   })
 })
@@ -230,7 +231,7 @@ describe('failures', () => {
 
 it('takes its options from a file name, and gives the name back', async () => {
   expect(http.parseFilename?.('https://host/a?b')).toEqual({ url: 'https://host/a?b' })
-  const node = await open(pattern(10), [range], { 'retry-delay': undefined })
+  const node = await open(pattern(10), [range], { retryDelay: undefined })
   const { port } = server.address() as AddressInfo
   expect(node.filename).toBe(`http://127.0.0.1:${port}/disk${turn}`)
 })

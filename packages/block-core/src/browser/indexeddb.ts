@@ -6,7 +6,8 @@ import { defineDriver } from '../contract/driver.ts'
 import { integer, text } from '../text/options.ts'
 import { fromWebError } from './web-error.ts'
 
-const loadDisk = loadOnce('disks in IndexedDB', () => import('./indexeddb-disk.ts'))
+/** The disk, its database, and idb: most pages keep disks elsewhere, and do without all three. */
+const loadDisk = loadOnce('disks in IndexedDB', () => import('./block-disk.ts'))
 
 const options = {
   filename: text('Name of the disk'),
@@ -97,8 +98,8 @@ export const indexedDb = defineDriver({
 
   async open({ options: { filename, lockTimeout }, readOnly }) {
     const name = requireName(filename)
-    const { BlockDisk, BlockStore } = await loadDisk()
     return locked(name, readOnly, lockTimeout, async (release) => {
+      const { BlockDisk, BlockStore } = await loadDisk()
       const store = await BlockStore.open(name)
       const disk = new BlockDisk(store)
       return {
@@ -133,8 +134,8 @@ export const indexedDb = defineDriver({
     if (preallocation !== 'off')
       throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${preallocation}'`)
     const name = requireName(filename)
-    const { BlockStore } = await loadDisk()
     return locked(name, false, lockTimeout, async (release) => {
+      const { BlockStore } = await loadDisk()
       const isNew = !(await BlockStore.isThere(name))
       await BlockStore.create(name, size)
       await release()
@@ -144,10 +145,9 @@ export const indexedDb = defineDriver({
 })
 
 /** @throws BlockError EBUSY */
-async function removeDisk(name: string, lockTimeout: number): Promise<void> {
-  const { BlockStore } = await loadDisk()
-  return locked(name, false, lockTimeout, async (release) => {
+const removeDisk = (name: string, lockTimeout: number): Promise<void> =>
+  locked(name, false, lockTimeout, async (release) => {
+    const { BlockStore } = await loadDisk()
     await BlockStore.remove(name)
     await release()
   })
-}

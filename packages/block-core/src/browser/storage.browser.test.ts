@@ -88,7 +88,7 @@ for (const driver of DRIVERS) {
 
     test('is one writer’s at a time, or many readers’', async () => {
       const name = await make(65536)
-      const late = { options: { filename: name, 'lock-timeout': 100 } }
+      const late = { options: { filename: name, lockTimeout: 100 } }
       const writer = await open(name)
       await expect(openTestNode(driver, late)).rejects.toMatchObject({
         code: 'EBUSY',
@@ -106,7 +106,7 @@ for (const driver of DRIVERS) {
       const lost = node.write(0, pattern(1000)).catch((error: { code: string }) => error.code)
       await node.crash()
       expect(await lost).toBe('ECANCELED')
-      const again = await openTestNode(driver, { options: { filename: name, 'lock-timeout': 1000 } })
+      const again = await openTestNode(driver, { options: { filename: name, lockTimeout: 1000 } })
       await again.close()
     })
 

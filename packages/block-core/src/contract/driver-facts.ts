@@ -15,7 +15,7 @@ export type DriverKind = 'protocol' | 'format' | 'filter'
 /** A child as an image names it: strings from a header, never yet opened. */
 export interface ChildReference {
   readonly filename: string
-  /** Format the image claims for it; undefined means "probe", which an {@link ImageResolver} may refuse. */
+  /** Format the image claims for it; undefined means "probe", which a host (`ImageResolver`) may refuse. */
   readonly driver?: string | undefined
 }
 
@@ -36,8 +36,12 @@ export interface FormatProbe {
 export type KeepOptions = (before: RawOptions, given: RawOptions) => RawOptions
 
 /** Everything about a driver but the functions that work on nodes: those are in {@link BlockDriver}. */
-export interface DriverFacts<O extends OptionTable = OptionTable, K extends string = string>
-  extends FormatProbe {
+export interface DriverFacts<
+  O extends OptionTable = OptionTable,
+  K extends string = string,
+  N extends string = string,
+> extends FormatProbe {
+  readonly name: N
   readonly kind: DriverKind
   /** Runtime options beside the common ones and the children. */
   readonly options?: O
@@ -55,7 +59,7 @@ export interface DriverFacts<O extends OptionTable = OptionTable, K extends stri
    * for a protocol, `file` as {@link storage} for a format, `file` as {@link filtered} for a filter.
    */
   readonly children?: ChildKinds<K>
-  /** Protocols: options of {@link createFile}; `qemu-img create -o` adds them to those of the format. */
+  /** Protocols: options of `createFile`; `qemu-img create -o` adds them to those of the format. */
   readonly createFileOptions?: OptionTable
   /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
   readonly canCompress?: boolean

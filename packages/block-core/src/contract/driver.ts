@@ -3,9 +3,9 @@
  * node it returns a {@link NodeOps} object. Users call {@link BlockNode}; driver authors implement these
  * types.
  */
-import type { OptionTable, OptionValues } from '../text/options.ts'
+import type { NoOptions, OptionTable, OptionValues } from '../text/options.ts'
 import type { Creation } from './creation.ts'
-import type { ChildReference, DriverFacts } from './driver-facts.ts'
+import type { ChildReference, DriverFacts, DriverKind } from './driver-facts.ts'
 import type { BlockChild } from './node.ts'
 import type { NodeOps } from './node-ops.ts'
 import type { DriverEvents } from './reports.ts'
@@ -42,7 +42,7 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   otherFormat(head: Uint8Array, tail: Uint8Array): string | undefined
   /**
    * Opens a declared child, or uses a node that is already open. The user's option of that name wins; else
-   * `implicit`, a name found in the image, which the {@link ImageResolver} resolves or refuses.
+   * `implicit`, a name found in the image, which the host (`ImageResolver`) resolves or refuses.
    *
    * @returns undefined if neither is given, or the user gave `null`.
    */
@@ -70,13 +70,20 @@ export interface CreatedFile {
   remove(): Promise<void>
 }
 
-/** A driver: one constant object, readable from top to bottom. */
+/**
+ * A driver: one constant object, readable from top to bottom.
+ *
+ * Its types name what users may give: the runtime options `O`, the options of creation `C`, the children `K`, and the
+ * name `N`. What its functions get is typed by {@link defineDriver} alone, so that a registry holds drivers of all types.
+ */
 export interface BlockDriver<
   O extends OptionTable = OptionTable,
   C extends OptionTable = OptionTable,
   K extends string = string,
-> extends DriverFacts<O, K> {
-  open(context: OpenContext<OptionValues<O>, ChildName<K>, ChildListName<K>>): Promise<NodeOps>
+  N extends string = string,
+> extends DriverFacts<O, K, N> {
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  open(context: OpenContext<any>): Promise<NodeOps>
   /**
    * How images of this format are made. Loads the code for it, if that is kept out of a page's start.
    *
@@ -98,9 +105,30 @@ export interface BlockDriver<
 }
 
 /** A driver with any options, as a registry holds it. */
-export type AnyDriver = BlockDriver<OptionTable, OptionTable>
+export type AnyDriver = BlockDriver
 
-/** Infers a driver's type from its option tables and children; returns the driver unchanged. */
-export const defineDriver = <O extends OptionTable, C extends OptionTable, K extends string = 'file'>(
-  driver: BlockDriver<O, C, K>,
-): BlockDriver<O, C> => driver as unknown as BlockDriver<O, C>
+/** The input of {@link defineDriver}: a driver whose `open` knows the types of its options and children. */
+export interface DriverDefinition<
+  O extends OptionTable,
+  C extends OptionTable,
+  K extends string,
+  N extends string,
+  T extends DriverKind,
+> extends Omit<BlockDriver<O, C, K, N>, 'open' | 'kind'> {
+  readonly kind: T
+  open(context: OpenContext<OptionValues<O>, ChildName<K>, ChildListName<K>>): Promise<NodeOps>
+}
+
+/**
+ * Infers a driver's type from its name, option tables and children; returns the driver unchanged. A protocol has no
+ * children; a format or filter that declares none has `file`.
+ */
+export const defineDriver = <
+  const N extends string,
+  T extends DriverKind,
+  O extends OptionTable = NoOptions,
+  C extends OptionTable = NoOptions,
+  K extends string = 'file',
+>(
+  driver: DriverDefinition<O, C, K, N, T>,
+): BlockDriver<O, C, T extends 'protocol' ? never : K, N> => driver as never

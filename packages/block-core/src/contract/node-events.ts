@@ -20,6 +20,7 @@ export interface NodeEvents {
 /** A user's request failed. QEMU's BLOCK_IO_ERROR. */
 export interface IoErrorEvent {
   readonly operation: 'read' | 'write' | 'flush' | 'discard'
+  /** Bytes from the start of the node; 0 for a flush. */
   readonly offset: number
   readonly error: unknown
   /** What the error policy of a handle does about it; nodes of the graph have none. */

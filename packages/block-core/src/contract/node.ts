@@ -1,6 +1,6 @@
 /**
- * A node of the block graph, as users, parents and drivers see it, and the edge through which a driver reaches a
- * child: interfaces, so that a driver can be tested with plain objects.
+ * A node of the block graph as its users see it, and the edge through which a driver reaches a child: interfaces, so
+ * that a driver can be tested with plain objects. What a node is inside is in graph/links.ts.
  */
 import type { Bytes } from '../base/arguments.ts'
 import type { EventSource } from '../base/emitter.ts'
@@ -11,7 +11,7 @@ import type { DriverFacts } from './driver-facts.ts'
 import type { JobControl } from './job-control.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { NodeEvents } from './node-events.ts'
-import type { NodeOps, Patience } from './node-ops.ts'
+import type { NodeOps } from './node-ops.ts'
 import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from './requests.ts'
 
@@ -37,12 +37,31 @@ export interface BlockStatus {
   readonly zero: boolean
   readonly compressed?: boolean
   /** Where the raw bytes can be read directly; `offset` in bytes of that child. */
-  readonly host?: { readonly child: BlockChild; readonly offset: number }
+  readonly host?: { readonly child: BlockEdge; readonly offset: number }
   /** The status of the child at `host` applies instead of this one (filters and raw). */
   readonly forward?: boolean
   /** The child at `host` may have holes in this data; its status says where. */
   readonly recurse?: boolean
 }
+
+/** What a driver may implement itself, or leave to the core: see {@link BlockNode.can}. */
+export type NodeOperation =
+  | 'write'
+  | 'writeCompressed'
+  | 'writeZeroes'
+  | 'discard'
+  | 'blockStatus'
+  | 'copyRange'
+  | 'truncate'
+  | 'flush'
+  | 'readVmState'
+  | 'writeVmState'
+  | 'check'
+  | 'info'
+  | 'listSnapshots'
+  | 'makeEmpty'
+  | 'changeBackingFile'
+  | 'amend'
 
 /** A disk, or a layer of one. Offsets and lengths are bytes. */
 export interface BlockNode extends EventSource<NodeEvents> {
@@ -50,10 +69,10 @@ export interface BlockNode extends EventSource<NodeEvents> {
   readonly driver: DriverFacts
   readonly filename: string
   /** By option name, in the driver's order; those of a list as `extents.0`, `extents.1`, ... */
-  readonly children: ReadonlyMap<string, BlockChild>
+  readonly children: ReadonlyMap<string, BlockEdge>
   /** The child that holds the bytes of this node: the node below a filter, or the file of a format. */
-  readonly file: BlockChild | undefined
-  readonly backing: BlockChild | undefined
+  readonly file: BlockEdge | undefined
+  readonly backing: BlockEdge | undefined
   /** Whether other nodes use this one: then it cannot be closed. */
   readonly hasParents: boolean
   /** Bytes. */
@@ -64,11 +83,9 @@ export interface BlockNode extends EventSource<NodeEvents> {
   /** Whether writes may extend the node. */
   readonly growable: boolean
   readonly isOpen: boolean
-  /** The driver's own object: for drivers that extend another, and for tests. */
-  readonly ops: NodeOps
 
   /** Whether the driver itself implements an operation; fallbacks (writing zero bytes) do not count. */
-  can(operation: keyof NodeOps): boolean
+  can(operation: NodeOperation): boolean
 
   // ---- requests ----
 
@@ -138,8 +155,6 @@ export interface BlockNode extends EventSource<NodeEvents> {
    * @throws BlockError EINVAL for something that is no observer
    */
   observe(observer: ChangeObserver): () => void
-  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
-  debugEvent(event: DebugEvent): void | Promise<void>
 
   // ---- whole-node operations ----
 
@@ -178,12 +193,6 @@ export interface BlockNode extends EventSource<NodeEvents> {
   /** Runs `body` with no write in flight: new writes, discards and resizes wait until it has ended. */
   withoutWrites<T>(body: () => Promise<T>): Promise<T>
   /**
-   * Sets how long requests in flight may wait for a peer that may never answer, here and in the nodes that
-   * are open only for this one. `close` limits it itself; a program that closes several layers should call
-   * this before the first.
-   */
-  setPatience(patience: Patience): void
-  /**
    * Drains, lets the driver shut down cleanly, and releases the children. Later calls have the same result as
    * the first, including its error: data that could not be written stays lost.
    *
@@ -204,8 +213,8 @@ export interface BlockNode extends EventSource<NodeEvents> {
   toJSON(): NodeFacts
 }
 
-/** How a driver reaches a child. After a crash of the parent every request is refused. Offsets and lengths are bytes. */
-export interface BlockChild {
+/** An edge of the graph: that one node uses another. */
+export interface BlockEdge {
   /** The name of the child among those of the node above: that of the option which describes it. */
   readonly role: string
   /** What the driver above does with it. */
@@ -214,10 +223,22 @@ export interface BlockChild {
   readonly parent: string
   /** The node below. */
   readonly node: BlockNode
+  /** What {@link node} says of itself. */
   readonly size: number
   readonly limits: BlockLimits
   readonly readOnly: boolean
   readonly filename: string
+}
+
+/** A node as the driver above it sees it. */
+export interface NodeBelow extends BlockNode {
+  /** What its own driver made of it: to see what that can. Requests go through the {@link BlockChild}. */
+  readonly ops: NodeOps
+}
+
+/** How a driver reaches a child. After a crash of the parent every request is refused. Offsets and lengths are bytes. */
+export interface BlockChild extends BlockEdge {
+  readonly node: NodeBelow
 
   /** Reads zeroes beyond the end of the node, whatever its driver: images may end within a cluster. */
   read(offset: number, into: Uint8Array): Promise<void>

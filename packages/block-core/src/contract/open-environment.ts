@@ -1,11 +1,12 @@
 /** What opening nodes depends on: the drivers, the resolver of names, and where warnings go. */
+import type { AnyDriver } from './driver.ts'
 import type { ImageResolver } from './image-resolver.ts'
 import type { DriverRegistry } from './registry.ts'
 import type { CheckReport } from './reports.ts'
 
 /** What opening nodes depends on. Nodes opened with the same object share one namespace. */
-export interface OpenEnvironment {
-  readonly registry: DriverRegistry
+export interface OpenEnvironment<D extends AnyDriver = AnyDriver> {
+  readonly registry: DriverRegistry<D>
   readonly host: ImageResolver
   /**
    * Receives every warning from nodes of this environment (QEMU prints them to stderr), including warnings

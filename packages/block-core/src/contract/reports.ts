@@ -6,7 +6,7 @@ import type { CheckFinding } from './findings.ts'
 /** What `check` repairs. */
 export type RepairMode = 'leaks' | 'all'
 
-/** What a consistency check found and did; names and meaning as in QEMU's `ImageCheck`. */
+/** What a consistency check found and did; names and meaning as in QEMU's `ImageCheck`; it counts clusters, or entries of tables. */
 export interface CheckReport {
   /** Inconsistencies that endanger data, left after repair. */
   corruptions: number
@@ -78,7 +78,7 @@ export interface SnapshotInfo {
   readonly icount?: bigint
 }
 
-/** QEMU's BLOCK_IMAGE_CORRUPTED. */
+/** The driver found the image broken: QEMU's BLOCK_IMAGE_CORRUPTED. `offset` and `size` are bytes. */
 export interface CorruptEvent {
   readonly message: string
   /** Host offset and size in bytes of the broken structure, if known. */

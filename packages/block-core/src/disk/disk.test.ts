@@ -6,8 +6,8 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { neverWaitForTurns } from '../testing/steady-loop.ts'
-import { Disk } from './disk.ts'
 import type { ErrorPolicy } from './error-policy.ts'
+import { DiskHandle } from './handle.ts'
 
 neverWaitForTurns()
 
@@ -33,7 +33,7 @@ async function openDisk(more: Partial<NodeOps> = {}) {
     flush: () => request('flush', () => memory.flush()),
     ...more,
   }
-  const disk = new Disk(nodeOf(ops))
+  const disk = new DiskHandle(nodeOf(ops))
   const events: IoErrorEvent[] = []
   disk.on('io-error', (event) => void events.push(event))
   return {
@@ -220,7 +220,7 @@ describe('closing', () => {
 
   it('of one of two handles leaves the node to the other', async () => {
     const node = nodeOf({ size: () => SIZE, read: async (_, into) => void into.fill(5) })
-    const [one, other] = [new Disk(node), new Disk(node)]
+    const [one, other] = [new DiskHandle(node), new DiskHandle(node)]
     let closes = 0
     one.on('close', () => void closes++)
     await one.close()

@@ -71,7 +71,7 @@ beforeEach(() => {
   environment = { registry, host: denyHost }
 })
 const open = (options: RawOptions) => openNode(environment, options)
-const named = (name: string, more: RawOptions = {}) => open({ driver: 'disk', 'node-name': name, ...more })
+const named = (name: string, more: RawOptions = {}) => open({ driver: 'disk', nodeName: name, ...more })
 const BYTE = Uint8Array.of(7)
 
 describe('the permissions of a handle', () => {
@@ -79,7 +79,7 @@ describe('the permissions of a handle', () => {
     const disk = await named('a')
     expect(told.get('a')).toBe('3 15')
     await disk.close()
-    const reader = await named('b', { 'read-only': true })
+    const reader = await named('b', { readOnly: true })
     expect(told.get('b')).toBe('1 15')
     await reader.close()
   })
@@ -107,7 +107,7 @@ describe('the permissions of a handle', () => {
   })
 
   it('are refused on a read-only node, and gained when it is reopened', async () => {
-    const disk = await named('a', { 'read-only': true })
+    const disk = await named('a', { readOnly: true })
     setPermissions(disk, { taken: consistentRead })
     expect(() => setPermissions(disk, { taken: write })).toThrow(
       expect.objectContaining({
@@ -124,7 +124,7 @@ describe('the permissions of a handle', () => {
 
   it('are refused where a parent writes what they do not share, in QEMU’s words, and nothing changes', async () => {
     const disk = await named('a')
-    const format = await open({ driver: 'tables', 'node-name': 'format', file: disk })
+    const format = await open({ driver: 'tables', nodeName: 'format', file: disk })
     expect(() => setPermissions(disk, UNSHARED)).toThrow(
       expect.objectContaining({
         code: 'EBUSY',
@@ -137,7 +137,7 @@ describe('the permissions of a handle', () => {
     expect(told.get('a')).toBe('3 15')
     setPermissions(disk, UNSHARED)
     await expect(open({ driver: 'tables', file: disk })).rejects.toMatchObject({ code: 'EBUSY' })
-    const reader = await open({ driver: 'tables', 'read-only': true, file: disk })
+    const reader = await open({ driver: 'tables', readOnly: true, file: disk })
     await reader.close()
     await disk.close()
   })
@@ -242,7 +242,7 @@ describe('the write cache of a handle', () => {
     expect(disk.writeCache).toBe(false)
     await reopenNode(disk, { readOnly: true })
     expect(disk.writeCache).toBe(false)
-    await reopenNode(disk, { options: { 'cache.writeback': true, 'read-only': false } })
+    await reopenNode(disk, { options: { 'cache.writeback': true, readOnly: false } })
     expect(disk.writeCache).toBe(true)
     await disk.close()
   })

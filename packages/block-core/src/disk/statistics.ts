@@ -3,7 +3,7 @@
 /** The kinds of requests that are counted apart. Zero writes, compressed writes and copies count as writes. */
 export const REQUEST_KINDS = ['read', 'write', 'discard', 'flush'] as const
 
-/** One of {@link REQUEST_KINDS}. */
+/** What a handle counts separately. */
 export type RequestKind = (typeof REQUEST_KINDS)[number]
 
 /** A histogram of latencies: QEMU's `block-latency-histogram-set`. */

@@ -9,6 +9,7 @@ import {
   bool,
   camelKey,
   integer,
+  type OptionInput,
   type OptionTable,
   type OptionType,
   type OptionValues,
@@ -79,7 +80,7 @@ function ruleList<O extends OptionTable, R>(
   table: O,
   rule: (raw: RawOptions) => R,
   help: string,
-): OptionType<readonly R[]> {
+): OptionType<readonly R[], readonly OptionInput<O>[]> {
   const isGroup = (value: unknown): value is RawOptions => typeof value === 'object' && value !== null
   const groupsOf = (value: unknown): unknown[] => {
     if (Array.isArray(value)) return value

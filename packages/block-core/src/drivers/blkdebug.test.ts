@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { BlockNode } from '../contract/node.ts'
+import { breakpointsOf, opsOf } from '../graph/node-internals.ts'
 import { driverContract } from '../testing/driver-contract.ts'
 import { nodeOf, openTestNode, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
@@ -95,10 +96,10 @@ describe('errors injected by blkdebug', () => {
   it('come once with once, and come back with the next event without', async () => {
     const once = await over({ injectError: [{ event: 'l2_load', once: true }] })
     await read(once)
-    await once.debugEvent('l2_load')
+    await opsOf(once).debugEvent!('l2_load')
     await expect(read(once)).rejects.toMatchObject({ code: 'EIO' })
     await read(once)
-    await once.debugEvent('l2_load')
+    await opsOf(once).debugEvent!('l2_load')
     await read(once)
   })
 
@@ -109,11 +110,11 @@ describe('errors injected by blkdebug', () => {
         { event: 'l2_update', errno: 12 },
       ],
     })
-    await node.debugEvent('l2_load')
-    await node.debugEvent('cluster_alloc')
+    await opsOf(node).debugEvent!('l2_load')
+    await opsOf(node).debugEvent!('cluster_alloc')
     await expect(read(node)).rejects.toMatchObject({ code: 'ENOSPC' })
     await expect(read(node)).rejects.toMatchObject({ code: 'ENOSPC' })
-    await node.debugEvent('l2_update')
+    await opsOf(node).debugEvent!('l2_update')
     await expect(read(node)).rejects.toMatchObject({ code: 'ENOMEM' })
   })
 
@@ -156,9 +157,9 @@ describe('states of blkdebug', () => {
       ],
       setState: [{ event: 'write_aio', state: 1, new_state: 2 }],
     })
-    await node.debugEvent('write_aio')
+    await opsOf(node).debugEvent!('write_aio')
     await expect(read(node)).rejects.toMatchObject({ code: 'ENOMEM' })
-    await node.debugEvent('write_aio')
+    await opsOf(node).debugEvent!('write_aio')
     await expect(read(node)).rejects.toMatchObject({ code: 'ENOSPC' })
   })
 
@@ -171,11 +172,11 @@ describe('states of blkdebug', () => {
       ],
       injectError: [{ event: 'cow_write', state: 3 }],
     })
-    await node.debugEvent('cow_read')
-    await node.debugEvent('cow_write')
+    await opsOf(node).debugEvent!('cow_read')
+    await opsOf(node).debugEvent!('cow_write')
     await read(node)
-    await node.debugEvent('cow_read')
-    await node.debugEvent('cow_write')
+    await opsOf(node).debugEvent!('cow_read')
+    await opsOf(node).debugEvent!('cow_write')
     await expect(read(node)).rejects.toMatchObject({ code: 'EIO' })
   })
 })
@@ -188,7 +189,7 @@ describe('breakpoints of blkdebug', () => {
 
   it('stop the first request only, until it is resumed', async () => {
     const [node, lines] = await printing()
-    const { breakpoints } = node.ops
+    const breakpoints = breakpointsOf(node)
     breakpoints!.set('pwritev', 'A')
     const done: string[] = []
     const first = node.write(0, Uint8Array.of(1)).then(() => done.push('first'))
@@ -205,7 +206,7 @@ describe('breakpoints of blkdebug', () => {
 
   it('are removed with what they stopped', async () => {
     const [node, lines] = await printing()
-    const { breakpoints } = node.ops
+    const breakpoints = breakpointsOf(node)
     breakpoints!.set('pwritev', 'A')
     breakpoints!.set('pwritev_done', 'A')
     const write = node.write(0, Uint8Array.of(1))
@@ -226,7 +227,7 @@ describe('breakpoints of blkdebug', () => {
 
   it('of different names stop a request as often', async () => {
     const [node, lines] = await printing()
-    const { breakpoints } = node.ops
+    const breakpoints = breakpointsOf(node)
     breakpoints!.set('pwritev', 'A')
     breakpoints!.set('pwritev', 'B')
     let done = false
@@ -242,7 +243,7 @@ describe('breakpoints of blkdebug', () => {
 
   it('let nothing wait when the node crashes', async () => {
     const [node] = await printing()
-    const { breakpoints } = node.ops
+    const breakpoints = breakpointsOf(node)
     breakpoints!.set('pwritev', 'A')
     const write = expect(node.write(0, Uint8Array.of(1))).rejects.toMatchObject({ code: 'ECANCELED' })
     const never = expect(breakpoints!.wait('B')).rejects.toMatchObject({ code: 'ECANCELED' })
@@ -336,7 +337,7 @@ describe('opening blkdebug', () => {
       debugEvent: (event) => void events.push(event),
     })
     const node = await openTestNode(blkdebug, { children: { image } })
-    await node.debugEvent('l2_load')
+    await opsOf(node).debugEvent!('l2_load')
     expect(events).toEqual([])
   })
 })

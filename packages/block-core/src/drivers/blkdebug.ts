@@ -2,7 +2,7 @@
 import { isPowerOfTwo } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { filtered } from '../contract/child-kinds.ts'
-import { type BlockDriver, defineDriver } from '../contract/driver.ts'
+import { defineDriver } from '../contract/driver.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
 import { type OptionValues, type RawOptions, size, text } from '../text/options.ts'
@@ -91,7 +91,7 @@ function nameFromOptions(options: RawOptions, child = ''): string | undefined {
 }
 
 /** Makes the `blkdebug` driver for an application. */
-export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost): BlockDriver<typeof OPTIONS> {
+export function createBlkdebug({ readConfig, print = () => {} }: BlkdebugHost) {
   async function readRules(filename: string | undefined) {
     if (filename === undefined) return NO_RULES
     if (!readConfig)

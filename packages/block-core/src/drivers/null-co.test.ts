@@ -24,7 +24,7 @@ describe('null-co', () => {
   it('waits for latency-ns', async () => {
     vi.useFakeTimers()
     try {
-      const node = await openTestNode(nullCo, { options: { 'latency-ns': 5_000_000 } })
+      const node = await openTestNode(nullCo, { options: { latencyNs: 5_000_000 } })
       const done = vi.fn()
       const read = node.read(0, new Uint8Array(1)).then(done)
       await vi.advanceTimersByTimeAsync(4)
@@ -39,13 +39,13 @@ describe('null-co', () => {
   it('refuses requests outside, negative latencies, and sizes that are none', async () => {
     const node = await openTestNode(nullCo, { options: { size: 10 } })
     await expect(node.write(5, new Uint8Array(6))).rejects.toMatchObject({ code: 'EIO' })
-    await expect(openTestNode(nullCo, { options: { latencyNs: -1 } })).rejects.toThrow("'latency-ns'")
+    await expect(openTestNode(nullCo, { options: { latencyNs: -1 } })).rejects.toThrow("'latencyNs'")
     await expect(openTestNode(nullCo, { options: { size: 'big' } })).rejects.toThrow("'size'")
   })
 
   it('has one file name', () => {
     expect(nullCo.parseFilename?.('null-co://')).toEqual({ driver: 'null-co' })
-    expect(nullCo.nameFromOptions?.({ 'latency-ns': '1' }, undefined)).toBe('null-co://')
+    expect(nullCo.nameFromOptions?.({ latencyNs: '1' }, undefined)).toBe('null-co://')
     expect(nullCo.nameFromOptions?.({ size: 1 }, undefined)).toBeUndefined()
     expect(() => nullCo.parseFilename?.('null-co://x')).toThrow(
       "The only allowed filename for this driver is 'null-co://'",

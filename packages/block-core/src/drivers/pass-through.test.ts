@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { WriteFlags } from '../contract/requests.ts'
+import { breakpointsOf, opsOf } from '../graph/node-internals.ts'
 import { nodeOf, openTestNode } from '../testing/nodes.ts'
 import { memory, openMemory } from './memory.ts'
 import { passThrough } from './pass-through.ts'
@@ -12,22 +13,16 @@ const DISK = { size: () => 65536, read: async () => {}, write: async () => {} } 
 describe('a pass-through filter', () => {
   it('can what its child can, and no more', async () => {
     const least = await filterOver({ size: () => 1, read: async () => {} })
-    for (const ability of [
-      'write',
-      'writeZeroes',
-      'discard',
-      'truncate',
-      'blockStatus',
-      'debugEvent',
-    ] as const)
+    for (const ability of ['write', 'writeZeroes', 'discard', 'truncate', 'blockStatus'] as const)
       expect(least.can(ability), ability).toBe(false)
+    expect(opsOf(least).debugEvent).toBeUndefined()
     expect(least.growable).toBe(false)
     const over = await openTestNode(passThrough, {
       children: { file: openMemory(new Uint8Array(1)) },
     })
     for (const ability of ['write', 'writeZeroes', 'discard', 'truncate', 'blockStatus'] as const)
       expect(over.can(ability), ability).toBe(true)
-    expect(over.can('debugEvent')).toBe(false)
+    expect(opsOf(over).debugEvent).toBeUndefined()
     expect(over.growable).toBe(true)
   })
 
@@ -78,9 +73,9 @@ describe('a pass-through filter', () => {
     const debugEvent = vi.fn()
     const breakpoints = { set() {}, remove() {}, resume() {}, isSuspended: () => false, wait: async () => {} }
     const node = await filterOver({ ...DISK, debugEvent, breakpoints })
-    await node.debugEvent('l2_load')
+    await opsOf(node).debugEvent!('l2_load')
     expect(debugEvent).toHaveBeenCalledWith('l2_load')
-    expect(node.ops.breakpoints).toBe(breakpoints)
+    expect(breakpointsOf(node)).toBe(breakpoints)
   })
 
   it('needs a child', async () => {
@@ -91,7 +86,7 @@ describe('a pass-through filter', () => {
     const file = openMemory(Uint8Array.of(1))
     const node = await openTestNode(passThrough, { children: { file } })
     await node.crash()
-    await expect(node.ops.write!(0, Uint8Array.of(2), {})).rejects.toMatchObject({ code: 'ECANCELED' })
+    await expect(opsOf(node).write!(0, Uint8Array.of(2), {})).rejects.toMatchObject({ code: 'ECANCELED' })
     const left = new Uint8Array(1)
     await file.read(0, left)
     expect(left[0]).toBe(1)

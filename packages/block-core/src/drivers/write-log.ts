@@ -9,7 +9,7 @@ import { shared } from '../base/shared-state.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { requireNode } from '../graph/node-arguments.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { nodeTitle } from '../graph/node-text.ts'
 import { bool, type OptionType, text } from '../text/options.ts'
 import { aroundRequests, type FilteredRequest } from './around-requests.ts'
@@ -55,7 +55,7 @@ export type LogEntry = LoggedRequest & {
   readonly failed: boolean
 }
 
-/** Counts of the requests that have completed. */
+/** Counts of the requests that have completed, and the bytes of those that write data. */
 export interface LogCounts {
   /** Writes of data; zero writes and discards are counted separately. */
   readonly writes: number
@@ -128,7 +128,7 @@ export class WriteLog {
     return this.#now++
   }
 
-  /** Runs a request to one of the disks and records its times. */
+  /** Runs a request to one of the disks and records its times. @throws what `run` throws */
   async record<T>(request: LoggedRequest, run: () => Promise<T>, disk = ''): Promise<T> {
     const submitted = this.#now++
     const entry: Open<LogEntry> = { ...request, disk, submitted, completed: undefined, failed: false }
@@ -159,8 +159,7 @@ const logs = shared('logs', () => new WeakMap<NodeOps, WriteLog>())
 
 /** The log of a `write-log` node. @throws BlockError EINVAL for a node of another driver */
 export function writeLogOf(node: BlockNode): WriteLog {
-  requireNode(node, 'node')
-  const log = logs.get(node.ops)
+  const log = logs.get(opsOf(node))
   if (!log) throw new BlockError('EINVAL', `${nodeTitle(node)} is no write-log`, { node: node.name })
   return log
 }

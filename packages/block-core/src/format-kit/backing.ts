@@ -5,7 +5,7 @@ import { chainStatus } from '../graph/block-status.ts'
 
 const DONE = Promise.resolve()
 
-/** Reads from the backing file at guest `offset`. Announces the step `read_backing_aio` to `file`. */
+/** Reads from the backing file at guest `offset`, in bytes. Announces the step `read_backing_aio` to `file`. */
 export function readBacking(
   file: BlockChild,
   backing: BlockChild | undefined,
@@ -20,7 +20,7 @@ export function readBacking(
   return announced ? announced.then(() => backing.read(offset, part)) : backing.read(offset, part)
 }
 
-/** Whether the backing file is known, without reading it, to show only zeroes in a guest range. */
+/** Whether the backing file is known, without reading it, to show only zeroes in a range of guest bytes. */
 export async function backingIsZero(
   backing: BlockChild | undefined,
   offset: number,

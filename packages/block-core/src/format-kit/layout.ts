@@ -106,7 +106,7 @@ export interface Layout<F> {
 }
 
 /**
- * Declares an on-disk structure once.
+ * Declares an on-disk structure of `size` bytes once.
  *
  * @throws Error when fields leave a gap, overlap, or do not end at `size`.
  */

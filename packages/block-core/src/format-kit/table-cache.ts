@@ -45,7 +45,7 @@ export interface TableCacheOptions {
   readonly events: { readonly load: DebugEvent; readonly update: DebugEvent }
   /** Makes all guest data written so far durable, for {@link TableCache.followData}. */
   flushData(): Promise<void>
-  /** Called before a slice is written; rejects to refuse (a table must never overwrite other metadata). */
+  /** Called before a slice is written, with its place in the file in bytes; rejects to refuse (a table must never overwrite other metadata). */
   beforeWrite?(offset: number, bytes: number): Promise<void> | undefined
 }
 
@@ -54,7 +54,7 @@ const DONE = Promise.resolve()
 /** Most bytes per read when slices are loaded in order. */
 const READ_AHEAD = 64 * 1024
 
-/** See the head of this file. */
+/** A cache of tables in slices: see the head of this file. Offsets in the file, and sizes of slices, are bytes. */
 export class TableCache {
   readonly sliceSize: number
   readonly #options: TableCacheOptions
@@ -162,7 +162,7 @@ export class TableCache {
     return table
   }
 
-  /** Marks bytes [from, to) of a slice as changed. */
+  /** Marks bytes [from, to) of a slice as changed. @throws Error for a slice that was dropped: a fault of the caller */
   changed(table: Table, from: number, to: number): void {
     if (this.#tables.get(table.offset) !== table)
       throw new Error(`table at ${table.offset} was changed after it was dropped`)

@@ -1,11 +1,10 @@
 /** Block status across nodes: through filters, into the file below, and down a backing chain. */
 import { alignDown, alignUp } from '../base/bits.ts'
-import type { BlockNode, BlockStatus } from '../contract/node.ts'
+import type { BlockChild, BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
 import { hasBackingFiles } from './child-options.ts'
 import { linkedNode } from './known-nodes.ts'
-import type { LinkedNode } from './links.ts'
 import { requireNode, requireRange } from './node-arguments.ts'
 
 /** Narrows a driver's answer for an aligned range to the requested part. Lengths in bytes. */
@@ -63,14 +62,14 @@ export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
   const { host } = status
   if (!host || status.bytes === 0) return status
   if (status.forward) {
-    const below = await host.child.blockStatus(host.offset, status.bytes)
+    const below = await statusOf(host, status.bytes)
     if (below.bytes === 0) return { bytes: status.bytes, allocated: true, data: false, zero: true, host }
     // A protocol holds the bytes itself, but cannot name the edge through which it was reached.
     const holdsBytes = below.allocated && host.child.node.driver.kind === 'protocol'
     return below.host || !holdsBytes ? below : { ...below, host }
   }
   if (status.recurse && status.data && !status.zero) {
-    const below = await host.child.blockStatus(host.offset, status.bytes)
+    const below = await statusOf(host, status.bytes)
     // Beyond the end of the file, and in its holes, everything reads as zeroes.
     if (below.bytes === 0) return { ...status, zero: true }
     if (below.zero) return { ...status, bytes: below.bytes, zero: true }
@@ -79,6 +78,10 @@ export async function resolveStatus(status: BlockStatus): Promise<BlockStatus> {
   return status
 }
 
+/** Asks through the edge, which a driver named: after a crash of the parent it refuses. */
+const statusOf = ({ child, offset }: NonNullable<BlockStatus['host']>, bytes: number): Promise<BlockStatus> =>
+  (child as BlockChild).blockStatus(offset, bytes)
+
 /** A status, and how far down the chain it was found. */
 export interface ChainStatus extends BlockStatus {
   /** 0: the top node, 1: its backing file, ... */
@@ -86,7 +89,7 @@ export interface ChainStatus extends BlockStatus {
 }
 
 /** The next node of a backing chain, skipping the filters on `node`; undefined at the end. */
-export function backingOf(node: BlockNode): LinkedNode | undefined {
+export function backingOf(node: BlockNode): BlockNode | undefined {
   const layer = skipFilters(node)
   return layer.backing?.node
 }
@@ -95,7 +98,7 @@ export function backingOf(node: BlockNode): LinkedNode | undefined {
 export const canHaveBacking = ({ driver }: BlockNode): boolean => hasBackingFiles(driver)
 
 /** The node itself, or what the filters on top of it filter. */
-export function skipFilters(node: BlockNode): LinkedNode {
+export function skipFilters(node: BlockNode): BlockNode {
   let layer = linkedNode(node)
   while (layer.file?.kind.isFiltered) layer = layer.file.node
   return layer
@@ -104,7 +107,10 @@ export function skipFilters(node: BlockNode): LinkedNode {
 /**
  * The status of a range as a reader of `top` sees it: that of the first layer that holds it, down to but not
  * including `base`. A range that no layer holds has `allocated: false` and reads as zeroes, unless the last
- * layer has undefined content; above a `base`, it reads as zeroes only beyond the end of `base`.
+ * layer has undefined content; above a `base`, it reads as zeroes only beyond the end of `base`. Offsets and lengths are
+ * bytes; the answer may be for fewer than were asked for.
+ *
+ * @throws BlockError EINVAL; what reading the tables of a layer throws
  */
 export async function chainStatus(
   top: BlockNode,
@@ -116,7 +122,7 @@ export async function chainStatus(
   const end = base && linkedNode(base)
   let length = Math.min(bytes, top.size - offset)
   let depth = 0
-  let node: LinkedNode | undefined = skipFilters(top)
+  let node: BlockNode | undefined = skipFilters(top)
   let last: BlockStatus = { bytes: length, allocated: false, data: false, zero: true }
   let endsInZeroes = true
   for (; node && node !== end; node = backingOf(node), depth++) {
@@ -147,23 +153,4 @@ function requireChain(top: BlockNode, base: BlockNode | undefined, offset: numbe
   requireNode(top, 'top')
   if (base !== undefined) requireNode(base, 'base')
   requireRange(top, offset, bytes)
-}
-
-/** Whether [offset, offset + bytes) is held by `top` or a layer above `base`; the answer covers `bytes`. */
-export async function isAllocatedAbove(
-  top: BlockNode,
-  base: BlockNode | undefined,
-  offset: number,
-  bytes: number,
-): Promise<{ readonly allocated: boolean; readonly bytes: number }> {
-  requireChain(top, base, offset, bytes)
-  const end = base && linkedNode(base)
-  let length = Math.min(bytes, top.size - offset)
-  for (let node: LinkedNode | undefined = skipFilters(top); node && node !== end; node = backingOf(node)) {
-    if (offset >= node.size) return { allocated: true, bytes: length }
-    const status = await node.blockStatus(offset, length)
-    if (status.allocated) return { allocated: true, bytes: status.bytes }
-    length = Math.min(length, status.bytes)
-  }
-  return { allocated: false, bytes: length }
 }

@@ -3,7 +3,7 @@
 import { shown } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import { flattenOptions, isTree } from '../text/option-tree.ts'
 import { bool, camelKey, type OptionTable, type RawOptions } from '../text/options.ts'
 
@@ -18,7 +18,7 @@ export interface CommonOptions {
   readonly noFlush: boolean | undefined
   readonly writeCache: boolean | undefined
   readonly unmap: boolean | undefined
-  readonly detectZeroes: NodeConfig['detectZeroes'] | undefined
+  readonly detectZeroes: CoreConfig['detectZeroes'] | undefined
   readonly checkMode: boolean
   readonly noIo: boolean
 }
@@ -118,7 +118,7 @@ function parseDetectZeroes(value: unknown): CommonOptions['detectZeroes'] {
  *
  * @throws BlockError EINVAL for options that contradict each other
  */
-export function nodeConfig(common: CommonOptions, inherited: Inherited, explicit: RawOptions): NodeConfig {
+export function nodeConfig(common: CommonOptions, inherited: Inherited, explicit: RawOptions): CoreConfig {
   const readOnly = common.readOnly ?? inherited.readOnly
   const unmap = common.unmap ?? inherited.unmap
   const detectZeroes = common.detectZeroes ?? 'off'

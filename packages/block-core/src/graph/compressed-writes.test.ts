@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
-import { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 
@@ -126,7 +126,7 @@ describe('compressed writes', () => {
     await node.flush()
     expect(operations()).toEqual(['compressed', 'flush'])
     const through = compressing()
-    await new Disk(through.node, false).writeCompressed(0, new Uint8Array(CLUSTER))
+    await new DiskHandle(through.node, false).writeCompressed(0, new Uint8Array(CLUSTER))
     expect(through.operations()).toEqual(['compressed', 'flush'])
   })
 })

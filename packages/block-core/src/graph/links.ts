@@ -1,9 +1,11 @@
 /** A node and an edge as the rest of the graph sees them: what BlockNode and BlockChild keep from users and drivers. */
 import type { Emitter } from '../base/emitter.ts'
+import type { DebugEvent } from '../contract/debug-events.ts'
 import type { AnyDriver } from '../contract/driver.ts'
-import type { BlockChild, BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { BlockChild, BlockNode, NodeBelow } from '../contract/node.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
+import type { Patience } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { Permissions } from '../contract/permissions.ts'
 import type { CorruptEvent } from '../contract/reports.ts'
@@ -11,8 +13,9 @@ import type { RawOptions } from '../text/options.ts'
 import type { Uses } from './uses.ts'
 
 /** A node with its edges upwards and downwards. */
-export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'> {
+export interface LinkedNode extends NodeBelow, Pick<Emitter<NodeEvents>, 'emit'> {
   readonly driver: AnyDriver
+  readonly config: CoreConfig
   readonly children: ReadonlyMap<string, Edge>
   readonly file: Edge | undefined
   readonly backing: Edge | undefined
@@ -35,6 +38,10 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
   /** How the node was opened; undefined for nodes not made by `openNode`. */
   origin: NodeOrigin | undefined
 
+  /** Announces a step of the driver above; undefined (nothing to await) without a debugging driver. */
+  debugEvent(event: DebugEvent): void | Promise<void>
+  /** See {@link setPatience}; also of the nodes that are open only for this one. */
+  setPatience(patience: Patience): void
   /** Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
   /** A parent releases this node, which is closed if nothing uses it any more. */
@@ -45,7 +52,7 @@ export interface LinkedNode extends BlockNode, Pick<Emitter<NodeEvents>, 'emit'>
    */
   refresh(): void
   /** The driver, or a reopen, changed the configuration of the node. */
-  reconfigure(config: NodeConfig): void
+  reconfigure(config: CoreConfig): void
   /** The driver found the image broken. */
   markCorrupt(event: CorruptEvent): void
 }

@@ -2,7 +2,7 @@
 import { Emitter } from '../base/emitter.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
@@ -15,7 +15,7 @@ export interface NodeInit {
   readonly name: string
   readonly driver: AnyDriver
   readonly filename: string
-  readonly config: NodeConfig
+  readonly config: CoreConfig
   readonly ops: NodeOps
   readonly children: ReadonlyMap<string, Edge>
 }
@@ -34,7 +34,7 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   gainsWriting = false
   origin: NodeOrigin | undefined
 
-  abstract get config(): NodeConfig
+  abstract get config(): CoreConfig
   abstract get ops(): NodeOps
   protected abstract get state(): string
 

@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits, WriteFlag, WriteFlags } from '../contract/requests.ts'
-import { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom } from '../testing/random.ts'
 
@@ -169,7 +169,8 @@ describe('long requests', () => {
 })
 
 describe('durability', () => {
-  const through = (ops: NodeOps, config: Partial<NodeConfig> = {}) => new Disk(nodeOf(ops, { config }), false)
+  const through = (ops: NodeOps, config: Partial<CoreConfig> = {}) =>
+    new DiskHandle(nodeOf(ops, { config }), false)
 
   it('of a FUA write comes from the driver where it knows FUA', async () => {
     const { ops, asked } = slowDisk(1024, {}, { writeFlags: flags('fua') })
@@ -270,7 +271,7 @@ describe('durability', () => {
 })
 
 describe('zero writes', () => {
-  const zeroing = (zeroFlags: ReadonlySet<WriteFlag>, config: Partial<NodeConfig>) => {
+  const zeroing = (zeroFlags: ReadonlySet<WriteFlag>, config: Partial<CoreConfig>) => {
     const writeZeroes = vi.fn(async (_offset: number, _bytes: number, _flags: WriteFlags) => {})
     const { ops } = slowDisk(65536, {}, { writeZeroes, zeroFlags })
     return {
@@ -302,7 +303,7 @@ describe('zero writes', () => {
 })
 
 describe('discards', () => {
-  const discarding = (config: Partial<NodeConfig>, limits: Partial<BlockLimits> = {}) => {
+  const discarding = (config: Partial<CoreConfig>, limits: Partial<BlockLimits> = {}) => {
     const discard = vi.fn(async () => {})
     const { ops } = slowDisk(65536, limits, { discard })
     return { node: nodeOf(ops, { config }), discard }

@@ -12,7 +12,7 @@ import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type {
@@ -48,7 +48,7 @@ type State = 'open' | 'corrupt' | 'closing' | 'closed' | 'crashed'
 export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   readonly #ops: NodeOps
   readonly #requests: Requests
-  #config: NodeConfig
+  #config: CoreConfig
   #state: State = 'open'
   /** New requests wait here while the node is being reopened, resized or checked. */
   readonly #gate = new RequestGate()
@@ -79,7 +79,7 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   get limits(): BlockLimits {
     return this.#requests.limits
   }
-  get config(): NodeConfig {
+  get config(): CoreConfig {
     return this.#config
   }
   get readOnly(): boolean {
@@ -371,7 +371,7 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     this.#requests.refresh()
     for (const { owner } of this.parents) owner?.refresh()
   }
-  reconfigure(config: NodeConfig): void {
+  reconfigure(config: CoreConfig): void {
     this.#config = config
     this.refresh()
   }

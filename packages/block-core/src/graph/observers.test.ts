@@ -3,7 +3,7 @@ import { BlockError } from '../base/errors.ts'
 import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { nodeOf, toBytes } from '../testing/nodes.ts'
 import { createRandom, type Random } from '../testing/random.ts'
@@ -130,7 +130,7 @@ const DISKS: readonly (readonly [
     (ops) => nodeOf(ops, { config: { detectZeroes: 'on' } }),
     0,
   ],
-  ['written through', { limits: { requestAlignment: 512 } }, (ops) => new Disk(nodeOf(ops), false), 0],
+  ['written through', { limits: { requestAlignment: 512 } }, (ops) => new DiskHandle(nodeOf(ops), false), 0],
   ['that fails', { limits: { requestAlignment: 512, compressedAlignment: 4096 } }, nodeOf, 0.05],
 ]
 
@@ -361,7 +361,7 @@ describe('a change', () => {
 
   it('is flushed like one without observers', async () => {
     const flush = vi.fn(async () => {})
-    const node = new Disk(watched({ flush }).node, false)
+    const node = new DiskHandle(watched({ flush }).node, false)
     await node.write(0, new Uint8Array(512))
     await node.writeCompressed(0, new Uint8Array(512))
     expect(flush).toHaveBeenCalledTimes(2)

@@ -9,7 +9,7 @@ import { FlushQueue } from '../base/flush-queue.ts'
 import { RangeTracker } from '../base/range-tracker.ts'
 import type { Change, ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from '../contract/requests.ts'
 import { discardInPieces, writeZeroesInPieces } from './fallbacks.ts'
@@ -22,7 +22,7 @@ const FUA: WriteFlags = Object.freeze({ fua: true })
 
 /** What {@link Requests} needs to know of its node. */
 export interface RequestOwner {
-  readonly config: NodeConfig
+  readonly config: CoreConfig
   /**
    * Called between the steps of one request: after a crash the driver is not called again.
    *

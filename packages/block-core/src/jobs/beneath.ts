@@ -6,6 +6,7 @@
 import { alignDown, alignUp } from '../base/bits.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { backingOf, chainStatus, skipFilters } from '../graph/block-status.ts'
+import { givenOptionsOf, opsOf } from '../graph/node-internals.ts'
 import type { CopyKind, CopyRange } from './copy-map.ts'
 
 /** Compares two arrays of one length. Node.js has a faster way than a loop. */
@@ -38,8 +39,11 @@ function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): b
   const [a, b] = [skipFilters(one), skipFilters(other)]
   const { driver } = a
   if (driver !== b.driver || a.children.size !== b.children.size) return false
-  if (driver.kind === 'protocol') return a.ops.identity !== undefined && a.ops.identity === b.ops.identity
-  if ([a, b].some(({ config, file }) => file?.kind.shows?.(config.explicit) === 'part')) return false
+  if (driver.kind === 'protocol') {
+    const { identity } = opsOf(a)
+    return identity !== undefined && identity === opsOf(b).identity
+  }
+  if ([a, b].some((node) => node.file?.kind.shows?.(givenOptionsOf(node)) === 'part')) return false
   return [...a.children].every(([role, edge]) => isSameDisk(edge.node, b.children.get(role)?.node))
 }
 

@@ -8,6 +8,7 @@ import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
 import { forwardOps } from '../drivers/pass-through.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { openNode } from '../open/open.ts'
 import { integer, type RawOptions } from '../text/options.ts'
 import { commitNode } from './commit.ts'
@@ -98,7 +99,7 @@ const heldUnits = async (node: BlockNode): Promise<boolean[]> => {
 /** Writes the content of a backing file. */
 const prepare = async (node: BlockNode, values: readonly (number | undefined)[]) => {
   for (const [unit, value] of values.entries()) {
-    if (value !== undefined) await node.ops.write!(unit * UNIT, new Uint8Array(UNIT).fill(value), {})
+    if (value !== undefined) await opsOf(node).write!(unit * UNIT, new Uint8Array(UNIT).fill(value), {})
   }
 }
 
@@ -186,7 +187,7 @@ describe('commit', () => {
     const top = await chain(4, 4)
     const base = top.backing!.node
     await put(top, 0, 9)
-    Object.assign(base.ops, { write: () => Promise.reject(new Error('disk on fire')) })
+    Object.assign(opsOf(base), { write: () => Promise.reject(new Error('disk on fire')) })
     await expect(commitNode(top)).rejects.toThrow('disk on fire')
     expect(base.readOnly).toBe(true)
     expect((await heldUnits(top))[0]).toBe(true)

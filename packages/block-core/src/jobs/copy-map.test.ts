@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { SECTOR } from '../base/bits.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { CopyMap, type CopyMapOptions } from './copy-map.ts'
 
@@ -91,7 +92,7 @@ describe('what a copy has to move', () => {
   it('looks at the layers above a base alone, and at zeroes behind its end', async () => {
     const base = disk('xx')
     const node = nodeOf(
-      { ...disk('.x...').ops, size: () => 5 * UNIT },
+      { ...opsOf(disk('.x...')), size: () => 5 * UNIT },
       { children: { backing: base } },
       'format',
     )
@@ -101,7 +102,7 @@ describe('what a copy has to move', () => {
 
   it('is counted once, and remembered', async () => {
     let asked = 0
-    const { ops } = disk('xzx')
+    const ops = opsOf(disk('xzx'))
     const node = nodeOf({
       ...ops,
       blockStatus(offset, bytes) {

@@ -145,7 +145,7 @@ export class CopyMap {
     else yield* this.#look()
   }
 
-  /** Fills `into` from an offset of the copy, which may span several sources. @throws what reading threw */
+  /** Fills `into` from an offset of the copy, in bytes, which may span several sources. @throws what reading threw */
   async read(offset: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.length; ) {
       const at = offset + done
@@ -167,7 +167,7 @@ export class CopyMap {
     return this.#parts[index]!
   }
 
-  /** The offset within its source, for messages. */
+  /** The offset within its source, in bytes, for messages. */
   offsetInSource(offset: number): number {
     return offset - this.#partAt(offset).start
   }

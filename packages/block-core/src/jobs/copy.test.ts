@@ -3,6 +3,7 @@ import { SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { nodeOf } from '../testing/nodes.ts'
 import { type CopyOptions, copyNodes } from './copy.ts'
 import { CopyMap, type CopyMapOptions } from './copy-map.ts'
@@ -270,7 +271,7 @@ describe('a copy from node to node', () => {
     const above = (): BlockNode => {
       const node: BlockNode = nodeOf(
         {
-          ...below.ops,
+          ...opsOf(below),
           size: () => 6 * UNIT,
           async blockStatus(offset, bytes) {
             const host = { child: node.children.get('file')!, offset: offset + UNIT }

@@ -7,7 +7,10 @@ import { BlockError } from '../base/errors.ts'
 import type { AbortSignalLike } from '../base/platform-types.ts'
 import type { JobControl } from '../contract/job-control.ts'
 
-/** How far a job is, in units of its operation; `total` is an estimate, and 0 until the first report. */
+/**
+ * How far a job is, in units of its operation: bytes of a copy, tables of a check. `total` is an estimate, and 0 until
+ * the first report.
+ */
 export interface JobProgress {
   readonly done: number
   readonly total: number

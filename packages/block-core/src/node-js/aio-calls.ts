@@ -2,7 +2,7 @@
  * Linux AIO through its system calls, which the C library does not wrap. The structures (linux/aio_abi.h) lie
  * in one piece of memory whose address is known, so that a request costs a few stores, and a batch one call.
  */
-import { read } from 'node:fs'
+import { fstatSync, read } from 'node:fs'
 import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
 import type { HostAio, HostAioQueue } from './host-calls.ts'
 import { close } from './host-fs.ts'
@@ -26,7 +26,11 @@ const TWO_32 = 2 ** 32
 /** Declares a function that returns -1 and sets errno when it fails. */
 type Declare = (name: string, signature: string) => SystemCall | undefined
 
-/** Makes Linux AIO. @returns undefined if the C library lacks a function, or koffi has no `address` */
+/**
+ * Makes Linux AIO, whose `open` throws where the kernel gives no queue, or the runtime cannot wait for one.
+ *
+ * @returns undefined if the C library lacks a function, or koffi has no `address`
+ */
 export function aioCalls(
   numbers: AioNumbers,
   ffi: ForeignFunctions,
@@ -53,10 +57,13 @@ export function aioCalls(
       const context = new BigUint64Array(1)
       setup.now([numbers.setup, slots, context])
       const [id] = context
-      let eventFd: number
+      let eventFd = -1
       try {
         eventFd = eventfd.now([0, CLOSE_ON_EXEC])
+        // Deno's `node:fs` takes no descriptor that it has not opened itself.
+        fstatSync(eventFd)
       } catch (error) {
+        if (eventFd >= 0) declare('close', 'int close(int fd)')?.now([eventFd])
         destroy.now([numbers.destroy, id])
         throw error
       }

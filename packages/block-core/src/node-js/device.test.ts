@@ -1,6 +1,7 @@
 /** The checks of a device before use, without a real one; for those see `tests/interop/devices.test.ts`. */
 import { execFileSync } from 'node:child_process'
 import { afterAll, describe, expect, it } from 'vitest'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { filenameToOptions } from '../open/json-name.ts'
 import { openNode } from '../open/open.ts'
@@ -13,7 +14,7 @@ import { ScratchFiles } from './scratch-files.ts'
 const scratch = new ScratchFiles()
 afterAll(() => scratch.remove())
 const registry = new DriverRegistry([file, hostDevice, hostCdrom])
-const environment = { registry, host: nodeHost() }
+const environment: OpenEnvironment = { registry, host: nodeHost() }
 const isLinux = process.platform === 'linux'
 
 describe('what the system says of a device', () => {
@@ -65,7 +66,7 @@ describe('what the system says of a device', () => {
 
 describe('what is no device', () => {
   const refusal = (driver: string, filename: string) =>
-    openNode(environment, { driver, filename, 'read-only': true }).then(
+    openNode(environment, { driver, filename, readOnly: true }).then(
       () => undefined,
       (error: Error) => error.message,
     )
@@ -91,7 +92,7 @@ describe('what is no device', () => {
   it.skipIf(!isLinux)('has no bytes where it has no end', async () => {
     for (const name of ['/dev/null', '/dev/zero']) {
       expect(filenameToOptions(registry, name)).toEqual({ driver: 'host_device', filename: name })
-      const node = await openNode(environment, { driver: 'host_device', filename: name, 'read-only': true })
+      const node = await openNode(environment, { driver: 'host_device', filename: name, readOnly: true })
       expect([node.size, node.filename]).toEqual([0, name])
       await node.close()
     }

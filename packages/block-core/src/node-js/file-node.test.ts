@@ -2,6 +2,7 @@ import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { makeEngine } from './engines.ts'
 import type { IoEngine } from './io-engine.ts'
 import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
@@ -130,11 +131,11 @@ describe('a write beyond the end that fails', () => {
       },
     }
     const node = await openFile(newFile('abc'), {}, { makeEngine: () => full })
-    const write = failure(node.ops.write!(10_000, new Uint8Array(100), {}))
-    const resize = node.ops.truncate!(20_000, {})
+    const write = failure(opsOf(node).write!(10_000, new Uint8Array(100), {}))
+    const resize = opsOf(node).truncate!(20_000, {})
     expect(await write).toMatchObject({ code: 'ENOSPC' })
     await resize
-    expect(node.ops.size()).toBe(20_000)
+    expect(opsOf(node).size()).toBe(20_000)
     await node.close()
   })
 })
@@ -159,8 +160,8 @@ describe('flush', () => {
   it('fails for good once it failed: the host may have dropped the data', async () => {
     const { engine, calls } = failingOnce()
     const node = await openFile(newFile('x'), {}, { makeEngine: () => engine })
-    await expect(node.ops.flush?.()).rejects.toMatchObject({ code: 'EIO' })
-    await expect(node.ops.flush?.()).rejects.toMatchObject({ code: 'EIO' })
+    await expect(opsOf(node).flush?.()).rejects.toMatchObject({ code: 'EIO' })
+    await expect(opsOf(node).flush?.()).rejects.toMatchObject({ code: 'EIO' })
     expect(calls()).toBe(1)
     await node.close()
   })
@@ -186,7 +187,7 @@ describe('end of life', () => {
   it.each(['sync', 'threads', 'adaptive'])('aio=%s: nothing reaches the file after a crash', async (aio) => {
     const path = newFile('abc')
     const node = await openFile(path, { aio })
-    const { ops } = node
+    const ops = opsOf(node)
     await node.crash()
     const late: Promise<unknown>[] = [
       ops.write!(0, new Uint8Array(2), {}),
@@ -210,8 +211,8 @@ describe('reopen', () => {
 
   it('changes to another descriptor on commit, and back to nothing on abort', async () => {
     const path = newFile('abc')
-    const node = await openFile(path, { 'read-only': true })
-    const { ops } = node
+    const node = await openFile(path, { readOnly: true })
+    const ops = opsOf(node)
     await expect(ops.write!(0, new Uint8Array([88]), {})).rejects.toBeInstanceOf(BlockError)
     const dropped = await ops.prepareReopen!(request({}))
     expect(descriptorsOf(path)).toBe(2)
@@ -228,26 +229,26 @@ describe('reopen', () => {
 
   it.runIf(takesDirect)('turns O_DIRECT on and off', async () => {
     const node = await openFile(newFile('abc'))
-    expect(node.ops.limits?.requestAlignment).toBe(1)
-    await (await node.ops.prepareReopen!(request({ direct: true }))).commit()
-    expect(node.ops.limits?.requestAlignment).toBeGreaterThan(1)
+    expect(opsOf(node).limits?.requestAlignment).toBe(1)
+    await (await opsOf(node).prepareReopen!(request({ direct: true }))).commit()
+    expect(opsOf(node).limits?.requestAlignment).toBeGreaterThan(1)
     const into = new Uint8Array(4096)
-    await node.ops.read(0, into)
+    await opsOf(node).read(0, into)
     expect([...into.subarray(0, 4)]).toEqual([97, 98, 99, 0])
-    await (await node.ops.prepareReopen!(request({ direct: false }))).commit()
-    expect(node.ops.limits?.requestAlignment).toBe(1)
+    await (await opsOf(node).prepareReopen!(request({ direct: false }))).commit()
+    expect(opsOf(node).limits?.requestAlignment).toBe(1)
     await node.close()
   })
 
   it('refuses another file under the same name, and options that cannot change', async () => {
     const path = newFile('abc')
     const node = await openFile(path)
-    await expect(node.ops.prepareReopen!(request({ options: { aio: 'sync' } }))).rejects.toThrow(
+    await expect(opsOf(node).prepareReopen!(request({ options: { aio: 'sync' } }))).rejects.toThrow(
       `Cannot change the option 'aio'`,
     )
     renameSync(path, `${path}.old`)
     writeFileSync(path, 'other')
-    await expect(node.ops.prepareReopen!(request({}))).rejects.toMatchObject({ code: 'EBUSY' })
+    await expect(opsOf(node).prepareReopen!(request({}))).rejects.toMatchObject({ code: 'EBUSY' })
     expect(descriptorsOf(path)).toBe(0)
     await node.close()
   })

@@ -7,6 +7,7 @@ import type { NodeOps, PreparedReopen, ReopenRequest } from '../contract/node-op
 import type { Permissions, PreparedPermissions } from '../contract/permissions.ts'
 import type { NodeInfo } from '../contract/reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from '../contract/requests.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import { FileLock, type FileLockOptions, type OwnLocks } from './file-lock.ts'
 import { FileSpace } from './file-space.ts'
 import type { HostCalls, Where } from './host-calls.ts'
@@ -268,7 +269,7 @@ export class FileNode implements NodeOps {
     source: BlockNode,
     sourceOffset: number,
   ): Promise<void> => {
-    const { ops } = source
+    const ops = opsOf(source)
     if (!(ops instanceof FileNode)) throw notCopied()
     this.#unsaved.isDirty = true
     const copying = this.#copy(offset, bytes, ops, sourceOffset)

@@ -265,7 +265,7 @@ describe('nodeHost confined to a directory', () => {
     linkSync(join(home, 'top'), join(home, 'deep', 'top-again'))
     writeFileSync(join(home, 'deep', 'middle'), 'top-again')
     await expect(
-      openNode(environment, { driver: 'named', filename: join(home, 'top'), 'read-only': true }),
+      openNode(environment, { driver: 'named', filename: join(home, 'top'), readOnly: true }),
     ).rejects.toThrow(/top-again' creates an infinite loop\.$/)
   })
 })

@@ -1,7 +1,9 @@
 /** Files on hosts that have more, fewer, and stranger system calls than plain Node. */
+
 import { readFileSync, statSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { BlockNode } from '../contract/node.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import type { HostCalls } from './host-calls.ts'
 import { systemCalls } from './koffi.ts'
 import { openFile, ScratchFiles } from './scratch-files.ts'
@@ -185,7 +187,7 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
     'aio=%s: moves bytes between files, and lets one grow',
     async (aio) => {
       const content = numbers()
-      const source = await openFile(newFile(content), { aio, 'read-only': true })
+      const source = await openFile(newFile(content), { aio, readOnly: true })
       const target = await openFile(newFile(new Uint8Array(1000)), { aio })
       await target.copyRange(500, 700_001, source, 12_345)
       expect(target.size).toBe(700_501)
@@ -205,10 +207,11 @@ describe.runIf(systemCalls.copyRange !== undefined)('copying inside the host', (
     const source = await openFile(newFile(numbers()))
     const target = await openFile(newFile(''))
     let flushes = 0
-    const { flush } = target.ops
-    target.ops.flush = () => {
+    const ops = opsOf(target)
+    const { flush } = ops
+    ops.flush = () => {
       flushes++
-      return flush!.call(target.ops)
+      return flush!.call(ops)
     }
     await target.flush()
     await target.copyRange(0, 4096, source, 0)

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { BlockError } from '../base/errors.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import type { RawOptions } from '../text/options.ts'
 import { file } from './file.ts'
 import { descriptorsOf, openFile, ScratchFiles } from './scratch-files.ts'
@@ -86,7 +87,7 @@ describe('bytes', () => {
   })
 
   it.each(MODES)('%s: reads beyond the end give zeroes', async (_, options) => {
-    const node = await openFile(newFile('abc'), { ...options, 'read-only': true })
+    const node = await openFile(newFile('abc'), { ...options, readOnly: true })
     const into = new Uint8Array(8).fill(0xff)
     await node.read(1, into)
     expect([...into]).toEqual([98, 99, 0, 0, 0, 0, 0, 0])
@@ -110,7 +111,7 @@ describe('opening', () => {
       code: 'EISDIR',
       message: `Could not open '${folder}': Is a directory`,
     })
-    await expect(openFile(folder, { 'read-only': true })).rejects.toMatchObject({
+    await expect(openFile(folder, { readOnly: true })).rejects.toMatchObject({
       code: 'EINVAL',
       message: `'file' driver requires '${folder}' to be a regular file`,
     })
@@ -150,16 +151,16 @@ describe('opening', () => {
   })
 
   it('opens for reading alone when asked to', async () => {
-    const node = await openFile(newFile('x'), { 'read-only': true })
+    const node = await openFile(newFile('x'), { readOnly: true })
     // The core refuses first; the host would refuse too.
-    await expect(node.ops.write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
+    await expect(opsOf(node).write?.(0, new Uint8Array(1), {})).rejects.toBeInstanceOf(BlockError)
     await node.close()
   })
 
   it('is not held up by a pipe without a writer', async () => {
     const path = newFile()
     execFileSync('mkfifo', [path])
-    await expect(openFile(path, { 'read-only': true })).rejects.toThrow('to be a regular file')
+    await expect(openFile(path, { readOnly: true })).rejects.toThrow('to be a regular file')
   })
 })
 

@@ -73,15 +73,15 @@ describe.runIf(isLinux)('failed openings', () => {
     const tries = [
       { driver: 'file', filename: `${path}-missing` },
       { driver: 'file', filename: scratch.directory },
-      { driver: 'file', filename: path, 'node-name': 'disk', nonsense: 1 },
-      { driver: 'file', filename: path, 'node-name': 'disk', aio: 'native' },
-      { driver: 'file', filename: path, 'node-name': 'disk', size: 'x' },
+      { driver: 'file', filename: path, nodeName: 'disk', nonsense: 1 },
+      { driver: 'file', filename: path, nodeName: 'disk', aio: 'native' },
+      { driver: 'file', filename: path, nodeName: 'disk', size: 'x' },
     ]
     const before = descriptors()
     for (let round = 0; round < 50; round++)
-      for (const options of tries) await expect(openNode(environment, options)).rejects.toThrow()
+      for (const options of tries) await expect(openNode(environment, options as never)).rejects.toThrow()
     expect(descriptors()).toEqual(before)
-    const writer = await openNode(environment, { driver: 'file', filename: path, 'node-name': 'disk' })
+    const writer = await openNode(environment, { driver: 'file', filename: path, nodeName: 'disk' })
     for (let round = 0; round < 50; round++)
       await expect(openNode(environment, { driver: 'file', filename: path })).rejects.toMatchObject({
         code: 'EBUSY',

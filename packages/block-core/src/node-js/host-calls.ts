@@ -9,7 +9,7 @@
 /** The thread that makes a call: the calling one, which blocks, or one of Node's pool. */
 export type Where = 'here' | 'pool'
 
-/** The calls. Asynchronous ones default `where` to `here`. */
+/** The calls. Offsets and lengths are bytes. Asynchronous ones default `where` to `here`. */
 export interface HostCalls {
   /** `fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)`: frees the range, which then reads as zeroes. */
   punchHole?(fd: number, offset: number, bytes: number, where?: Where): Promise<void>

@@ -25,7 +25,10 @@ const newDeviceOptions = {
 const PREFIXES = ['host_device', 'host_cdrom'] as const
 
 /** Makes a device driver with other parts; {@link hostDevice} and {@link hostCdrom} have the defaults. */
-export const hostDeviceDriver = (name: (typeof PREFIXES)[number], given: FileDriverParts = {}) => {
+export const hostDeviceDriver = <N extends (typeof PREFIXES)[number]>(
+  name: N,
+  given: FileDriverParts = {},
+) => {
   const parts = completeParts(given)
   return defineDriver({
     name,

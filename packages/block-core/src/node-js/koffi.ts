@@ -1,5 +1,5 @@
 /**
- * The system calls of this process, through koffi, an optional dependency: if it is not installed, or has no
+ * The system calls of this process, through koffi, an optional peer dependency: if it is not installed, or has no
  * binary for the system, there are none. It is loaded when a call is first looked up, since loading takes
  * milliseconds of a short program's start; {@link systemCallsReport} says why it did not load.
  */

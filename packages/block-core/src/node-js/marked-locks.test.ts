@@ -187,7 +187,7 @@ describe('a file node without locks of the host', () => {
     const mine = () => hostMarks.find('vmblock1_').filter((name) => name.includes(`_${process.pid}_`))
     const { reopenNode } = await import('../open/reopen.ts')
     for (const end of ['close', 'crash'] as const) {
-      const node = await openFile(path, { 'read-only': true }, { hostCalls: {}, onUnlocked: () => {} })
+      const node = await openFile(path, { readOnly: true }, { hostCalls: {}, onUnlocked: () => {} })
       expect(mine()).toHaveLength(1)
       await reopenNode(node, { readOnly: false })
       expect(mine().some((name) => name.split('_')[2]!.split('.').includes('101'))).toBe(true)

@@ -1,8 +1,9 @@
 /** Each system call on a real file, on this thread and in the pool; and the behavior without koffi. */
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
+import { aioCalls } from './aio-calls.ts'
 import { allocateAligned } from './aligned-buffers.ts'
-import type { ForeignFunctions } from './foreign-functions.ts'
+import type { ForeignFunctions, SystemCall } from './foreign-functions.ts'
 import type { Where } from './host-calls.ts'
 import { lazySystemCalls, systemCalls, systemCallsReport } from './koffi.ts'
 import { ScratchFiles } from './scratch-files.ts'
@@ -162,6 +163,23 @@ describe.runIf(here.aio !== undefined && constants.O_DIRECT !== undefined)('asyn
     expect(queue.errorOf(-28)).toMatchObject({ code: 'ENOSPC' })
     closeSync(fd)
   })
+})
+
+it('no queue is opened, and nothing is left open, where node:fs takes no descriptor of others', () => {
+  const called: unknown[] = []
+  const FOREIGN = 999_999
+  const declare = (name: string): SystemCall => ({
+    now: (args) => {
+      called.push([name, ...(name === 'close' ? args : [])])
+      return name === 'eventfd' ? FOREIGN : 0
+    },
+    at: () => Promise.reject(new Error('is not called')),
+  })
+  const numbers = { setup: 1, destroy: 2, submit: 3, getevents: 4 }
+  const ffi = { ...({} as ForeignFunctions), address: () => 4096n }
+  const aio = aioCalls(numbers, ffi, declare, () => new Error('is not called'))!
+  expect(() => aio.open(4)).toThrow('EBADF')
+  expect(called).toEqual([['io_setup'], ['eventfd'], ['close', FOREIGN], ['io_destroy']])
 })
 
 describe.runIf(here.locks !== undefined)('locks', () => {

@@ -23,7 +23,7 @@ const on = vi.spyOn(process, 'on')
 const open = async (driver = file, readOnly = false): Promise<BlockNode> => {
   const node = await openNode(
     { registry: new DriverRegistry([driver]), host: denyHost },
-    { driver: 'file', filename: scratch.newFile('0123456789'), locking: 'off', 'read-only': readOnly },
+    { driver: 'file', filename: scratch.newFile('0123456789'), locking: 'off', readOnly },
   )
   const mine = on.mock.calls.filter(([event]) => event === 'exit').map(([, run]) => run as () => void)
   atExit = mine.length > 0 ? mine : atExit

@@ -66,7 +66,7 @@ const environment = (host: ImageResolver = denyHost) => ({ registry, host })
 const part = (size: number, name?: string): RawOptions => ({
   driver: 'memory',
   size,
-  ...(name && { 'node-name': name }),
+  ...(name && { nodeName: name }),
 })
 
 /** Three extents of 1, 2 and 1 KiB. */
@@ -146,7 +146,7 @@ describe('a list of children', () => {
   ]
   it.each(refused)('refuses %s, and leaves nothing open', async (_, options, message) => {
     const env = environment()
-    await expect(open({ ...options, 'node-name': 'top' }, env)).rejects.toThrow(message)
+    await expect(open({ ...options, nodeName: 'top' }, env)).rejects.toThrow(message)
     expect(() => findNode(env, 'top')).toThrow('Cannot find')
   })
 
@@ -173,8 +173,8 @@ describe('a list of children', () => {
 
   it('has permissions for each member: two disks do not resize one', async () => {
     const disk = openMemory(new Uint8Array(1024), { name: 'disk' })
-    const first = await open({ 'node-name': 'first', extents: [part(512), disk] })
-    await expect(open({ 'node-name': 'second', extents: [disk] })).rejects.toMatchObject({
+    const first = await open({ nodeName: 'first', extents: [part(512), disk] })
+    await expect(open({ nodeName: 'second', extents: [disk] })).rejects.toMatchObject({
       code: 'EBUSY',
       message:
         "Permission conflict on node 'disk': permissions 'resize' are both required by node 'first' (uses node 'disk' as 'extents.1' child) and unshared by node 'second' (uses node 'disk' as 'extents.0' child).",
@@ -194,7 +194,7 @@ describe('a list of children', () => {
     await reopenNode(node, { options: { 'extents.1.detect-zeroes': 'on' } })
     expect(members.map(({ config }) => config.detectZeroes)).toEqual(['off', 'on', 'off'])
     await reopenNode(node, {
-      options: { extents: [{ 'detect-zeroes': 'on' }, {}, { 'detect-zeroes': 'on' }] },
+      options: { extents: [{ detectZeroes: 'on' }, {}, { detectZeroes: 'on' }] },
     })
     expect(members.map(({ config }) => config.detectZeroes)).toEqual(['on', 'on', 'on'])
     const other = openMemory(new Uint8Array(512))
@@ -210,7 +210,9 @@ describe('a list of children', () => {
     const node = await open({ extents: THREE }, env)
     const [first] = node.children.values()
     await node.crash()
-    await expect(first!.read(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'ECANCELED' })
+    await expect((first as BlockChild).read(0, new Uint8Array(1))).rejects.toMatchObject({
+      code: 'ECANCELED',
+    })
     for (const name of ['a', 'b', 'c']) expect(() => findNode(env, name)).toThrow('Cannot find')
   })
 

@@ -195,7 +195,7 @@ describe('nothing is left behind', () => {
     ['a protocol that makes no files', { file: { driver: 'null-co' } }, "'null-co'"],
     ['a data file that is none', { dataFile: 'data' }, "'dataFile'"],
     ['a backing file that is not open', { backing: 'base' }, "'backing'"],
-    ['a misspelled option', { lazyRefcount: true }, 'lazy_refcount'],
+    ['a misspelled option', { lazyRefcount: true }, 'lazyRefcount'],
     ['a wrong size', { size: 'much' }, "'size'"],
     ['no size', { size: undefined }, 'no size'],
     ['no flag', { overwrite: 'yes' }, "'overwrite'"],

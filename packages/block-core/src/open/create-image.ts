@@ -1,51 +1,19 @@
 /** `createImage`: a new image and the files it needs, by one call. */
 import { isPlain, requireFlag, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { AnyDriver, BlockDriver, CreatedFile } from '../contract/driver.ts'
-import type { BlockNode } from '../contract/node.ts'
+import type { AnyDriver, CreatedFile } from '../contract/driver.ts'
+import type { CreateImageOptions, DriverCreateImageOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { openMemory } from '../drivers/memory.ts'
 import { requireEnvironment } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
-import { parseOptions, type RawOptions } from '../text/options.ts'
-import { formatImage, spelledOptions, withBacking } from './format-image.ts'
+import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
+import { creationValues, formatImage, givenOptions } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
-import type { NodeOptions } from './open.ts'
 
 /** The largest image that is made in memory first, in bytes. */
 const LARGEST_DRAFT = 2 ** 26
-
-/** A file that {@link createImage} makes or formats: the options of a protocol node, or an open node. */
-export type NewFile = NodeOptions | BlockNode
-
-/** Options of {@link createImage}: these, and the creation options of the format and of the protocol. */
-export interface CreateImageOptions {
-  /** The format: a driver, or the name of one in the environment. */
-  readonly driver: string | BlockDriver<never, never> | AnyDriver
-  /** The file of the image: `{ driver: 'file', filename }`, or an open node. */
-  readonly file: NewFile
-  /**
-   * The file of the guest's data, if the format can keep it apart. The image names it as its node is named, unless
-   * `data_file` gives another name.
-   */
-  readonly dataFile?: NewFile
-  /**
-   * The open node that the image is laid over: its name, format and size become those of the backing file, unless
-   * `backingFile`, `backingFmt` and `size` say otherwise.
-   */
-  readonly backing?: BlockNode
-  /** Also replace data, which is lost. Default false. */
-  readonly overwrite?: boolean
-  /**
-   * Whether a small image is made in memory first, and written by one request, so that a crash leaves an empty file or
-   * a whole image. Images that preallocate or have a data file, and images in open nodes, are always made in place.
-   * Default true; false makes sparser files.
-   */
-  readonly draft?: boolean
-  /** `size`, `clusterSize`, ...: as for `qemu-img create -o`, in camelCase or as there; sizes in bytes or as `'2G'`. */
-  readonly [creationOption: string]: unknown
-}
 
 /**
  * Makes an image: its file, unless that is an open node, and the format in it; everything is flushed, and what was
@@ -61,14 +29,28 @@ export interface CreateImageOptions {
  *   images, or the protocol files; EEXIST if a file holds data, and `overwrite` was not given; EBUSY if it is in use,
  *   here or elsewhere; EIO if code of the format cannot be loaded; any error of making, opening and writing the files
  */
-export async function createImage(
-  environment: OpenEnvironment,
-  given: CreateImageOptions,
-): Promise<CreatedFile> {
+export function createImage<D extends AnyDriver>(
+  environment: OpenEnvironment<D>,
+  options: CreateImageOptions<D>,
+): Promise<CreatedFile>
+/** The same with the format as a value, as may be the protocol. */
+export function createImage<D extends AnyDriver, V extends AnyDriver, F extends AnyDriver = never>(
+  environment: OpenEnvironment<D>,
+  options: DriverCreateImageOptions<V, D, F>,
+): Promise<CreatedFile>
+export async function createImage(environment: OpenEnvironment, request: RawOptions): Promise<CreatedFile> {
   requireEnvironment(environment)
-  if (!isPlain(given)) throw wrongValue('options', 'a plain object', given)
-  const { driver: format, file: fileSource, dataFile: dataSource, ...more } = given
-  const { overwrite = false, draft = true, ...creationOptions } = more
+  if (!isPlain(request)) throw wrongValue('options', 'a plain object', request)
+  const { driver: format, file: fileSource, dataFile: dataSource, ...more } = request
+  const {
+    overwrite = false,
+    draft = true,
+    ...creationOptions
+  } = more as {
+    readonly overwrite?: boolean
+    readonly draft?: boolean
+    readonly backing?: unknown
+  }
   requireFlag(overwrite, 'overwrite')
   requireFlag(draft, 'draft')
   const { backing } = creationOptions
@@ -77,15 +59,16 @@ export async function createImage(
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
+  const table = creation.options
   const file = new ImageFile(environment, fileSource, 'file')
   const dataFile = dataSource === undefined ? undefined : new ImageFile(environment, dataSource, 'dataFile')
-  const [own, forFile] = splitOptions(spelledOptions(creationOptions), creation.options, file)
-  const options = {
-    ...(dataFile && dataFile.filename !== '' && { data_file: dataFile.filename }),
-    ...('backing_file' in creation.options ? await withBacking(environment, file.filename, own) : own),
-  }
-  await creation.check?.(parseOptions(creation.options, options))
-  const isSmall = draft && file.isOwn && !dataFile && ['off', undefined].includes(preallocationOf(options))
+  const [own, forFile] = splitOptions(givenOptions(creationOptions), table, file)
+  const values = await creationValues(environment, file.filename, table, own)
+  const dataName = values['data_file'] ?? dataFile?.filename
+  const options = { ...values, ...(dataName !== '' && { data_file: dataName }) }
+  await creation.check?.(options)
+  const isSmall =
+    draft && file.isOwn && !dataFile && ['off', undefined].includes(values['preallocation'] as string)
   const content = isSmall ? await draftOf(driver, options) : undefined
   const files = dataFile ? [file, dataFile] : [file]
   const remove = async (): Promise<void> => {
@@ -110,20 +93,18 @@ export async function createImage(
 /** @throws BlockError ENOENT for an unknown name; EINVAL for what is no driver */
 function driverOf({ registry }: OpenEnvironment, driver: unknown): AnyDriver {
   if (typeof driver === 'string') return registry.get(driver)
-  requireDriver(driver)
+  requireDriver(driver, 'driver')
   return driver as AnyDriver
 }
-
-const preallocationOf = (options: RawOptions): string | undefined =>
-  options['preallocation'] as string | undefined
 
 /** Options that the format does not know are for the protocol, if it knows them. */
 function splitOptions(
   options: RawOptions,
-  known: object,
+  table: OptionTable,
   { createOptions }: ImageFile,
 ): readonly [own: RawOptions, forFile: RawOptions] {
-  const isForFile = (key: string): boolean => !(key in known) && Object.hasOwn(createOptions, key)
+  const isForFile = (key: string): boolean =>
+    keyOfTable(table, key) === undefined && keyOfTable(createOptions, key) !== undefined
   const entries = Object.entries(options)
   return [
     Object.fromEntries(entries.filter(([key]) => !isForFile(key))),

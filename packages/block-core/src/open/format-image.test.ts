@@ -66,8 +66,8 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     const file = await open(on(path))
     const users = [
       { driver: 'tables', file },
-      { driver: 'tables', file, 'read-only': true },
-      { driver: 'plain', file, 'read-only': true },
+      { driver: 'tables', file, readOnly: true },
+      { driver: 'plain', file, readOnly: true },
       { driver: 'tables', file: openMemory(new Uint8Array(512)), backing: { driver: 'plain', file } },
       { driver: 'pass-through', file },
     ]
@@ -89,10 +89,10 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     linkSync(path, hard)
     const file = await open(on(path))
     for (const name of [path, symbolic, hard]) {
-      const reader = await open({ driver: 'plain', file: on(name), 'read-only': true })
+      const reader = await open({ driver: 'plain', file: on(name), readOnly: true })
       await expect(format(file, true)).rejects.toMatchObject(EBUSY)
       await reader.close()
-      const forced = await open({ driver: 'tables', file: on(name), 'read-only': true, 'force-share': true })
+      const forced = await open({ driver: 'tables', file: on(name), readOnly: true, forceShare: true })
       await format(file, true)
       await forced.close()
     }
@@ -109,7 +109,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
     creating = undefined
     await expect(format(file)).rejects.toMatchObject(EBUSY)
     await expect(open({ driver: 'tables', file })).rejects.toMatchObject(EBUSY)
-    await expect(open({ driver: 'tables', file: on(path), 'read-only': true })).rejects.toMatchObject(EBUSY)
+    await expect(open({ driver: 'tables', file: on(path), readOnly: true })).rejects.toMatchObject(EBUSY)
     await expect(file.close()).rejects.toMatchObject(EBUSY)
     go()
     await first
@@ -155,7 +155,7 @@ describe.each(HOSTS)('formatting, %s', (_, hostCalls) => {
 
   it('says first what is wrong with the options', async () => {
     const file = await open(on(scratch.newFile('data')))
-    await expect(formatImage(tables, file, { nonsense: 1 })).rejects.toThrow('nonsense')
+    await expect(formatImage(tables, file, { nonsense: 1 } as object)).rejects.toThrow('nonsense')
     await file.close()
   })
 })

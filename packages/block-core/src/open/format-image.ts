@@ -4,8 +4,9 @@ import { isPlain, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
-import type { AnyDriver, BlockDriver } from '../contract/driver.ts'
+import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { CreationOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
@@ -14,6 +15,7 @@ import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { requireSole, updatePermissions } from '../graph/permissions.ts'
+import { flattenOptions } from '../text/option-tree.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { resolveBackingFilename } from '../text/paths.ts'
 import { openNode } from './open.ts'
@@ -27,41 +29,42 @@ export interface FormatChoices {
 /** Bytes per read, in the search for data. */
 const PIECE = 2 ** 18
 
-/** `clusterSize` as `qemu-img create -o` spells it: `cluster_size`. */
-const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-
-/** Options in the spelling of `qemu-img create -o`; undefined ones count as absent. */
-export const spelledOptions = (options: RawOptions): RawOptions =>
-  Object.fromEntries(
-    Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [[snakeKey(key), value]])),
-  )
+/** The options that are given, groups of them under dotted keys (`encrypt.format`), as they are spelled. */
+export const givenOptions = (options: RawOptions): RawOptions => Object.fromEntries(flattenOptions(options))
 
 /**
- * Adds the options that follow from the backing file and were not given: its name, its format, its size.
+ * Parses creation options, and adds those that follow from the backing file and were not given: its name, its format,
+ * its size.
  *
  * @param filename the name of the new image, which a relative name of a backing file is relative to
- * @throws BlockError of opening the backing file
+ * @throws BlockError EINVAL that names a wrong option; any error of opening the backing file
  */
-export async function withBacking(
+export async function creationValues(
   environment: OpenEnvironment | undefined,
   filename: string,
-  { backing, ...given }: RawOptions,
+  table: OptionTable,
+  options: RawOptions,
 ): Promise<RawOptions> {
+  const { backing, ...own } = givenOptions(options)
+  const values: RawOptions = parseOptions(table, 'backing_file' in table ? own : { backing, ...own })
+  const { size, backing_file: name, backing_fmt: format } = values
   if (isBlockNode(backing)) {
-    const { driver, filename: name, size } = skipFilters(backing)
-    const format = driver.kind === 'format' ? driver.name : 'raw'
-    return { size, ...(name !== '' && { backing_file: name, backing_fmt: format }), ...given }
+    const { driver, filename: backingName, size: bytes } = skipFilters(backing)
+    const named = {
+      backing_file: name ?? backingName,
+      backing_fmt: format ?? (driver.kind === 'format' ? driver.name : 'raw'),
+    }
+    return { ...values, size: size ?? bytes, ...(backingName !== '' && named) }
   }
-  const { size, backing_file: name, backing_fmt: driver } = given
-  if (size !== undefined || name === undefined || !environment) return given
+  if (size !== undefined || name === undefined || !environment) return values
   const node = await openNode(environment, {
-    ...(driver !== undefined && { driver }),
+    ...(format !== undefined && { driver: format }),
     filename: resolveBackingFilename(filename, String(name)),
-    'read-only': true,
-    'force-share': true,
+    readOnly: true,
+    forceShare: true,
   })
   await node.close()
-  return { size: node.size, ...given }
+  return { ...values, size: node.size }
 }
 
 /**
@@ -85,32 +88,28 @@ export async function forgetContent(file: BlockNode): Promise<void> {
  *   any name, is open elsewhere; EEXIST if a node holds data, and {@link FormatChoices.overwrite} was not
  *   given. In all these cases nothing has been written
  */
-export async function formatImage<O extends OptionTable, C extends OptionTable>(
-  driver: BlockDriver<O, C> | AnyDriver,
+export async function formatImage<D extends AnyDriver>(
+  driver: D,
   file: BlockNode,
-  options: RawOptions,
+  options: CreationOptions<D>,
   dataFile?: BlockNode,
   { overwrite }: FormatChoices = {},
 ): Promise<void> {
-  requireDriver(driver)
+  requireDriver(driver, 'driver')
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  const creation = await (driver as AnyDriver).creation?.()
+  const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
-  const spelled = spelledOptions(options)
-  const whole =
-    'backing_file' in creation.options
-      ? await withBacking(linkedNode(file).origin?.environment, file.filename, spelled)
-      : spelled
-  const values = parseOptions(creation.options, whole)
+  const { environment } = linkedNode(file).origin ?? {}
+  const values = await creationValues(environment, file.filename, creation.options, options)
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {
     // Stands for the new image: a parent that writes, and is the only one.
     for (const node of nodes) {
-      const opening = { driver: driver as AnyDriver, readOnly: false, forceShare: false }
+      const opening = { driver, readOnly: false, forceShare: false }
       const edge = new GraphEdge('file', storage, `(new ${driver.name})`, node, opening)
       requireSole(node)
       node.parents.add(edge)

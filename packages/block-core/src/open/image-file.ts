@@ -4,6 +4,7 @@ import { BlockError, isBlockError } from '../base/errors.ts'
 import type { AnyDriver, CreatedFile } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
+import { isDriver } from '../contract/registry.ts'
 import { splitDriverOptions, takeCommon } from '../graph/common-options.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
 import { isTree, nestOptions } from '../text/option-tree.ts'
@@ -33,11 +34,15 @@ export class ImageFile {
     }
     if (!isTree(source)) throw wrongValue(argument, 'the options of a node, or an open one', source)
     const { driver = 'file' } = source
-    if (typeof driver !== 'string') throw wrongValue(`${argument}.driver`, 'the name of a driver', driver)
+    if (typeof driver !== 'string' && !isDriver(driver))
+      throw wrongValue(`${argument}.driver`, 'a driver, or the name of one', driver)
     this.#options = { ...source, driver }
-    this.#driver = environment.registry.get(driver)
+    this.#driver = isDriver(driver) ? driver : environment.registry.get(driver)
     if (!this.#driver.createFile)
-      throw new BlockError('ENOTSUP', `Protocol driver '${driver}' does not support image creation`)
+      throw new BlockError(
+        'ENOTSUP',
+        `Protocol driver '${this.#driver.name}' does not support image creation`,
+      )
   }
 
   /** Whether it was given by its name: not an open node. */

@@ -5,6 +5,7 @@ import { type ChildKind, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { ChildReference } from '../contract/driver-facts.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
+import { isDriver } from '../contract/registry.ts'
 import type { CheckReport, CorruptEvent, DriverEvents } from '../contract/reports.ts'
 import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { type Inherited, isProtocolLike } from '../graph/common-options.ts'
@@ -243,7 +244,7 @@ export class Children {
   ): Promise<RawOptions> {
     const { environment } = this.#request
     const driver = given?.['driver']
-    const named = typeof driver === 'string' ? environment.registry.find(driver) : undefined
+    const named = isDriver(driver) ? driver : environment.registry.find(String(driver))
     const hasFile =
       given !== undefined && ('file' in given || 'filename' in given || named?.kind === 'protocol')
     if (hasFile)

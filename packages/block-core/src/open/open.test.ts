@@ -261,7 +261,7 @@ describe('what cannot be opened is told as QEMU tells it', () => {
       { 'file.filename': 'a', 'file.cache.writeback': 'on' },
       "Block protocol 'file' doesn't support the option 'cache.writeback'",
     ],
-    [{ filename: 'a', 'check-mode': 'on' }, "Block format 'layer' does not support the option 'check-mode'"],
+    [{ filename: 'a', checkMode: 'on' }, "Block format 'layer' does not support the option 'checkMode'"],
     [
       { filename: 'a', 'data-file.filename': 'b' },
       "Block format 'layer' does not support the option 'data-file.filename'",
@@ -270,21 +270,21 @@ describe('what cannot be opened is told as QEMU tells it', () => {
     [{ filename: 'b', backing: 'x' }, "Driver doesn't support backing files"],
     [{ driver: 'layer', filename: 'b' }, 'Image is not in layer format'],
     [{ filename: 'a', discard: 'foo' }, 'Invalid discard option'],
-    [{ filename: 'a', 'detect-zeroes': 'foo' }, 'invalid parameter value: foo'],
+    [{ filename: 'a', detectZeroes: 'foo' }, 'invalid parameter value: foo'],
     [
-      { filename: 'a', 'detect-zeroes': 'unmap' },
+      { filename: 'a', detectZeroes: 'unmap' },
       'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
     ],
-    [{ filename: 'a', 'read-only': 'foo' }, "Parameter 'read-only' expects 'on' or 'off'"],
+    [{ filename: 'a', readOnly: 'foo' }, "Parameter 'readOnly' expects 'on' or 'off'"],
     [{ filename: 'a', lazy: '1' }, "Parameter 'lazy' expects 'on' or 'off'"],
-    [{ filename: 'a', 'force-share': true }, 'force-share=on can only be used with read-only images'],
-    [{ filename: 'a', 'node-name': '1x' }, "Invalid node-name: '1x'"],
+    [{ filename: 'a', forceShare: true }, 'force-share=on can only be used with read-only images'],
+    [{ filename: 'a', nodeName: '1x' }, "Invalid node-name: '1x'"],
     [
-      { filename: 'a', 'node-name': 'q', file: { driver: 'file', filename: 'a', 'node-name': 'q' } },
+      { filename: 'a', nodeName: 'q', file: { driver: 'file', filename: 'a', nodeName: 'q' } },
       `Can't specify 'file' and 'filename' options at the same time`,
     ],
     [
-      { driver: 'layer', 'node-name': 'q', file: { driver: 'file', filename: 'a', 'node-name': 'q' } },
+      { driver: 'layer', nodeName: 'q', file: { driver: 'file', filename: 'a', nodeName: 'q' } },
       "Duplicate nodes with node-name='q'",
     ],
     [{ filename: 'a', 'x.__proto__': 1 }, "Invalid parameter '__proto__'"],
@@ -303,9 +303,9 @@ describe('what cannot be opened is told as QEMU tells it', () => {
 
   it('gives the names of failed nodes free again', async () => {
     const { open, failure } = setup({ a: 'LAYER' })
-    await failure({ driver: 'layer', filename: 'a', 'node-name': 'top', foo: 1 })
-    await failure({ driver: 'layer', filename: 'a', 'node-name': 'top', lazy: 7 })
-    expect((await open({ filename: 'a', 'node-name': 'top' })).name).toBe('top')
+    await failure({ driver: 'layer', filename: 'a', nodeName: 'top', foo: 1 })
+    await failure({ driver: 'layer', filename: 'a', nodeName: 'top', lazy: 7 })
+    expect((await open({ filename: 'a', nodeName: 'top' })).name).toBe('top')
   })
 })
 
@@ -322,7 +322,7 @@ describe('names of nodes', () => {
 
   it('refer to open nodes, which outlive their parents', async () => {
     const { disk, open } = setup({ a: 'LAYER' })
-    const file = await open({ driver: 'file', filename: 'a', 'node-name': 'f' })
+    const file = await open({ driver: 'file', filename: 'a', nodeName: 'f' })
     const node = await open({ driver: 'layer', file: 'f' })
     expect(node.file?.node).toBe(linkedNode(file))
     await expect(file.close()).rejects.toThrow("'a' is in use by 'a' (layer)")
@@ -359,7 +359,7 @@ describe('file names of nodes', () => {
 
 describe('what children inherit', () => {
   const modes = (node: BlockNode) => {
-    const { readOnly, direct, noFlush, unmap, detectZeroes, checkMode } = node.config
+    const { readOnly, direct, noFlush, unmap, detectZeroes, checkMode } = linkedNode(node).config
     return { readOnly, direct, noFlush, unmap, detectZeroes, checkMode }
   }
 
@@ -369,7 +369,7 @@ describe('what children inherit', () => {
       filename: 'a',
       cache: { direct: true, noFlush: 'on', writeback: false },
       detectZeroes: 'on',
-      'check-mode': true,
+      checkMode: true,
     })
     const top = {
       readOnly: false,
@@ -402,7 +402,7 @@ describe('what children inherit', () => {
 
   it('is read-only below a read-only format, and never writable above a read-only file', async () => {
     const { open, failure, disk } = setup({ a: 'LAYER' })
-    expect((await open({ filename: 'a', 'read-only': 'on' })).file?.readOnly).toBe(true)
+    expect((await open({ filename: 'a', readOnly: 'on' })).file?.readOnly).toBe(true)
     expect(await failure({ 'file.filename': 'a', 'file.read-only': 'on' })).toBe('Block node is read-only')
     disk.refuseWrites.add('a')
     expect(await failure('a')).toBe("Could not open 'a': Permission denied")
@@ -412,7 +412,7 @@ describe('what children inherit', () => {
 
   it('tells drivers how they are opened', async () => {
     const { open, disk } = setup({ a: 'LAYER' })
-    await open({ filename: 'a', 'read-only': 'on', 'force-share': 'on', 'cache.direct': 'on' })
+    await open({ filename: 'a', readOnly: 'on', forceShare: 'on', 'cache.direct': 'on' })
     const [file, layer] = disk.contexts
     expect(file).toMatchObject({
       nodeName: '#block000',

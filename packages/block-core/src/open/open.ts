@@ -1,16 +1,18 @@
 /** Opens a graph of nodes from options. */
 
 import { wrongValue } from '../base/arguments.ts'
-import { BlockError, blockErrorOf } from '../base/errors.ts'
+import { BlockError, blockErrorOf, isBlockError } from '../base/errors.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { UrlLike } from '../base/platform-types.ts'
 import { type ChildKinds, cow, data, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver, OpenContext } from '../contract/driver.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
+import type { DriverNodeOptions, NodeOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
-import type { DriverRegistry } from '../contract/registry.ts'
-import { Disk } from '../disk/disk.ts'
+import { type DriverRegistry, isDriver } from '../contract/registry.ts'
+import type { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { childrenOf, hasBackingFiles, namesOf, takeChildValues } from '../graph/child-options.ts'
 import {
   type CommonOptions,
@@ -25,7 +27,7 @@ import { claimIdentity } from '../graph/identity.ts'
 import type { LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
 import { updatePermissions } from '../graph/permissions.ts'
-import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/option-tree.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions, spelledAs } from '../text/option-tree.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 import { protocolOf } from '../text/paths.ts'
 import { type JsonNameReader, jsonNameReader, optionsOfName, parsePrefixed } from './filename.ts'
@@ -42,14 +44,6 @@ import {
 import { type Guess, guessFormat } from './probe.ts'
 
 /**
- * Options of a node: the common ones, the driver's own, and children as nested trees, node names or open
- * nodes. `filename` is a file name as QEMU's tools take it: without a `driver`, the file is opened and
- * probed; with the `driver` of a format, it becomes its `file`. `check-mode` (a boolean) opens only for a
- * check, `no-io` only to be described: an encrypted image then needs no key.
- */
-export type NodeOptions = RawOptions
-
-/**
  * Opens a node and everything below it, and returns a handle on it. On failure, closes the nodes that were already
  * opened.
  *
@@ -57,25 +51,41 @@ export type NodeOptions = RawOptions
  *   `filename`
  * @throws BlockError that says, in QEMU's words, what could not be opened
  */
+export function openNode<D extends AnyDriver>(
+  environment: OpenEnvironment<D>,
+  options: NodeOptions<D> | string | UrlLike,
+): Promise<Disk>
+/** The same with a driver as a value, which no registry needs to know. */
+export function openNode<
+  D extends AnyDriver,
+  V extends AnyDriver,
+  F extends AnyDriver = never,
+  B extends AnyDriver = never,
+>(environment: OpenEnvironment<D>, options: DriverNodeOptions<V, D, F, B>): Promise<Disk>
 export async function openNode(
   environment: OpenEnvironment,
-  options: NodeOptions | string | UrlLike,
+  options: RawOptions | string | UrlLike,
 ): Promise<Disk> {
   requireEnvironment(environment)
   if (typeof options !== 'string' && !(options instanceof URL) && !isTree(options))
     throw wrongValue('options', 'the options of a node, or a file name', options)
   const tree = typeof options === 'string' || options instanceof URL ? { filename: options } : options
   let disk!: Disk
-  await openRoot(environment, tree, (node, writeCache) => {
-    disk = new Disk(node, writeCache)
-  })
+  try {
+    await openRoot(environment, tree, (node, writeCache) => {
+      disk = new DiskHandle(node, writeCache)
+    })
+  } catch (error) {
+    if (isBlockError(error)) error.message = spelledAs(tree, error.message)
+    throw error
+  }
   return disk
 }
 
 /** Opens a node that no other node has opened as its child. Without `hold`, nothing uses it yet. */
 export const openRoot = (
   environment: OpenEnvironment,
-  options: NodeOptions,
+  options: RawOptions,
   hold?: OpenRequest['hold'],
 ): Promise<LinkedNode> =>
   openRequest({
@@ -153,8 +163,11 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
     const { filename: _, ...direct } = tree
     tree = mergeOptions(optionsOfName(registry, filename, readJson), direct)
   }
+  const { driver: named } = tree
+  const given = isDriver(named) ? named : undefined
+  if (given) tree = { ...tree, driver: given.name }
   const { common, rest } = takeCommon(tree, request.hold !== undefined)
-  let driver = common.driver === undefined ? undefined : registry.get(common.driver)
+  let driver = given ?? (common.driver === undefined ? undefined : registry.get(common.driver))
   if (!driver && request.protocol) {
     if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
     driver = registry.get('file')
@@ -162,20 +175,20 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
   if (url && driver?.takesPaths && url.protocol !== 'file:')
     throw new BlockError('EINVAL', `The '${driver.name}' block driver opens files of the host, not '${url}'`)
   const own: Record<string, unknown> = { ...rest }
-  let given = request.filename
+  let title = request.filename
   if (driver && isProtocolLike(driver)) {
     if (request.hold || Object.keys(childrenOf(driver)).length > 0)
-      given = parseOwnPrefix(registry, driver, own, readJson) ?? given
+      title = parseOwnPrefix(registry, driver, own, readJson) ?? title
   } else if (typeof own['filename'] === 'string' && !hasOption(driver, 'filename')) {
-    given = own['filename']
+    title = own['filename']
     // The child of a filter is probed like a user's node; that of a format is the file with its bytes.
     own['file'] = addToChild(
       own['file'],
-      driver?.kind === 'filter' ? { filename: given } : optionsOfName(registry, given, readJson),
+      driver?.kind === 'filter' ? { filename: title } : optionsOfName(registry, title, readJson),
     )
     delete own['filename']
   }
-  const children = takeChildren(driver, own, given)
+  const children = takeChildren(driver, own, title)
   const explicit = { ...Object.fromEntries(Object.entries(tree).filter(([key]) => !(key in rest))), ...own }
   return {
     common,
@@ -183,7 +196,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
     children,
     own,
     explicit,
-    filename: driver && isProtocolLike(driver) ? given : undefined,
+    filename: driver && isProtocolLike(driver) ? title : undefined,
   }
 }
 
@@ -278,7 +291,7 @@ interface Attempt {
   readonly autoReadOnly: boolean
 }
 
-async function openDriver(attempt: Attempt, config: NodeConfig): Promise<LinkedNode> {
+async function openDriver(attempt: Attempt, config: CoreConfig): Promise<LinkedNode> {
   const { request, plan, driver, name, children } = attempt
   const { known, unknown } = splitDriverOptions(driver, plan.own)
   const options = parseOptions((driver.options as OptionTable | undefined) ?? {}, known)
@@ -358,7 +371,7 @@ const isRefusal = (error: unknown): boolean =>
 
 function makeContext(
   attempt: Attempt,
-  config: NodeConfig,
+  config: CoreConfig,
   options: unknown,
   events: EventRelay,
   filename: string,

@@ -1,11 +1,11 @@
 /** Reopens a node: plans the changes of it and its own children, then applies all or none in two phases. */
 
 import { type Check, expects, requireFlag, requireOptions } from '../base/arguments.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { KeepOptions } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import type { PreparedReopen, ReopenRequest } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { Disk } from '../disk/disk.ts'
@@ -29,7 +29,7 @@ import {
   reserveMoves,
   updatePermissions,
 } from '../graph/permissions.ts'
-import { flattenOptions, isTree, mergeOptions, nestOptions } from '../text/option-tree.ts'
+import { flattenOptions, isTree, mergeOptions, nestOptions, spelledAs } from '../text/option-tree.ts'
 import { camelKey, type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
 
 /** What to change; everything else stays as it is. */
@@ -53,8 +53,8 @@ const REOPEN: Readonly<Record<string, Check>> = {
 /** The change of one node. */
 interface Change {
   readonly node: LinkedNode
-  readonly before: NodeConfig
-  readonly after: NodeConfig
+  readonly before: CoreConfig
+  readonly after: CoreConfig
   /** All options of the driver, parsed. */
   readonly options: Readonly<Record<string, unknown>>
   readonly optionsBefore: Readonly<Record<string, unknown>>
@@ -74,6 +74,15 @@ export async function reopenNode(target: BlockNode, request: ReopenOptions): Pro
   requireNode(target, 'node')
   const node = linkedNode(target)
   requireOptions(request, 'request', REOPEN)
+  try {
+    await reopen(target, node, request)
+  } catch (error) {
+    if (isBlockError(error)) error.message = spelledAs(request.options ?? {}, error.message)
+    throw error
+  }
+}
+
+async function reopen(target: BlockNode, node: LinkedNode, request: ReopenOptions): Promise<void> {
   await node.drained(async () => {
     const given = givenOptions(request)
     const changes = planReopen(node, given, await keepersBelow(node))
@@ -198,7 +207,8 @@ function plan(
       forceShare,
       autoReadOnly: !edge.kind.isBacking && autoReadOnly,
     }
-    plan(edge.node, tree, defaults, changes, keepers)
+    // The items of a list are as the user spelled them.
+    plan(edge.node, nestOptions(tree), defaults, changes, keepers)
   }
 }
 
@@ -206,9 +216,9 @@ function plan(
 function configAfter(
   common: CommonOptions,
   base: Inherited,
-  before: NodeConfig,
+  before: CoreConfig,
   explicit: RawOptions,
-): NodeConfig {
+): CoreConfig {
   const after = nodeConfig(common, base, explicit)
   const detectZeroes = common.detectZeroes ?? before.detectZeroes
   return { ...after, detectZeroes, checkMode: before.checkMode, noIo: before.noIo }
@@ -369,7 +379,7 @@ function prepare({
 
 async function prepareDriver(
   node: LinkedNode,
-  { readOnly, direct, unmap }: NodeConfig,
+  { readOnly, direct, unmap }: CoreConfig,
   options: ReopenRequest['options'],
 ): Promise<PreparedReopen | undefined> {
   return node.ops.prepareReopen?.({ readOnly, direct, unmap, options })

@@ -5,7 +5,8 @@ import type { LinkedNode } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
 import { unsupportedError } from '../graph/node-errors.ts'
 import { changeGraph, closeUnused, exchange, quiesced } from '../graph/rewire.ts'
-import { type NodeOptions, openRoot } from './open.ts'
+import type { RawOptions } from '../text/options.ts'
+import { openRoot } from './open.ts'
 
 /**
  * Puts a filter on a node: the node's parents, and the handles on it, use the filter from now on. Requests in flight end
@@ -15,7 +16,7 @@ import { type NodeOptions, openRoot } from './open.ts'
  * @returns the filter, for {@link removeFilter}
  * @throws BlockError as `openNode`; EBUSY, EPERM: then everything is as before
  */
-export async function insertFilter(node: BlockNode, options: NodeOptions): Promise<BlockNode> {
+export async function insertFilter(node: BlockNode, options: RawOptions): Promise<BlockNode> {
   requireNode(node, 'node')
   const below = linkedNode(node)
   return changeGraph(below, async (origin) => {

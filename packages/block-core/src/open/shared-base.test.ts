@@ -58,20 +58,20 @@ const OPENINGS: readonly [string, boolean, Opening][] = [
   [
     'readers of one file node',
     true,
-    (environment, base) => openNode(environment, { driver: 'format', 'read-only': true, file: base }),
+    (environment, base) => openNode(environment, { driver: 'format', readOnly: true, file: base }),
   ],
   [
     'readers, each with its own node of one file',
     false,
     (environment) =>
-      openNode(environment, { driver: 'format', 'read-only': true, file: { driver: 'same-file' } }),
+      openNode(environment, { driver: 'format', readOnly: true, file: { driver: 'same-file' } }),
   ],
 ]
 
 describe('opening and closing', () => {
   it.each(OPENINGS)('%s costs the same for the thousandth as for the first', async (_, readOnly, open) => {
     const environment = { registry: new DriverRegistry([memory, format, sameFile]), host: denyHost }
-    const base = await openNode(environment, { driver: 'memory', size: 65536, 'read-only': readOnly })
+    const base = await openNode(environment, { driver: 'memory', size: 65536, readOnly })
     const cost = async (count: number): Promise<number> => {
       const before = looks.uses
       const nodes: BlockNode[] = []

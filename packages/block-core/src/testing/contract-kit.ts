@@ -2,6 +2,7 @@
 import { expect, vi } from 'vitest'
 import type { BlockErrorCode } from '../base/errors.ts'
 import type { BlockNode } from '../contract/node.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import type { DiscardResult } from './model.ts'
 import { createRandom } from './random.ts'
 
@@ -132,6 +133,6 @@ export const RANGES = [
 /** Counts the flushes that reach the driver. */
 export function watchFlush(node: BlockNode): () => number {
   if (!node.can('flush')) return () => 0
-  const spy = vi.spyOn(node.ops as { flush: () => Promise<void> }, 'flush')
+  const spy = vi.spyOn(opsOf(node) as { flush: () => Promise<void> }, 'flush')
   return () => spy.mock.calls.length
 }

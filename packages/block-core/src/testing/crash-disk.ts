@@ -12,6 +12,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import type { BlockLimits } from '../contract/requests.ts'
 import type { LogEntry } from '../drivers/write-log.ts'
 import { GraphNode } from '../graph/node.ts'
+import { opsOf } from '../graph/node-internals.ts'
 
 /** Bytes in a page, the unit of sharing. */
 const PAGE = 4096
@@ -183,7 +184,7 @@ export class CrashDisk {
 const crashDisk = defineDriver({
   name: 'crash-disk',
   kind: 'protocol',
-  open: () => Promise.resolve(new CrashDisk().node().ops),
+  open: () => Promise.resolve(opsOf(new CrashDisk().node())),
 })
 
 /** Two 32-bit hashes as one number below 2^53. */

@@ -94,7 +94,7 @@ export class CrashJudge {
 
   async #readOnly(image: string, disks: CrashDisks): Promise<Found> {
     return step('opens', image, async () => {
-      const node = await this.#images.open(image, disks, { 'read-only': true })
+      const node = await this.#images.open(image, disks, { readOnly: true })
       const dirty = (await node.info()).dirty === true
       const lines: string[] = []
       const report = node.can('check')
@@ -142,7 +142,7 @@ export class CrashJudge {
   /** One time in four, opens the image read-only first and makes it writable by a reopen. */
   async #openForWriting(image: string, disks: CrashDisks, seed: number): Promise<BlockNode> {
     if (seed % 4 !== 0) return this.#images.open(image, disks)
-    const node = await this.#images.open(image, disks, { 'read-only': true })
+    const node = await this.#images.open(image, disks, { readOnly: true })
     await reopenNode(node, { readOnly: false })
     return node
   }
@@ -154,7 +154,7 @@ export class CrashJudge {
     before: Found,
     expected: Uint32Array,
   ): Promise<string | undefined> {
-    const node = await this.#images.open(image, disks, { 'check-mode': true })
+    const node = await this.#images.open(image, disks, { checkMode: true })
     const fail = (message: string): RuleBroken => new RuleBroken('clean', image, message)
     if ((await node.info()).dirty === true) throw fail('it says that it needs a repair')
     if (node.can('check')) {

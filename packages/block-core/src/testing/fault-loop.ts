@@ -8,6 +8,7 @@ import { isBlockError } from '../base/errors.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { blkdebug } from '../drivers/blkdebug.ts'
+import { opsOf } from '../graph/node-internals.ts'
 import type { RawOptions } from '../text/options.ts'
 import { openTestNode, toBytes } from './nodes.ts'
 import { createRandom } from './random.ts'
@@ -163,7 +164,8 @@ export async function runWithFault(scenario: FaultScenario, fault: Fault): Promi
 }
 
 /** Counts the requests to a node that fail from now on, including failures that the driver ignores. */
-function countErrors({ ops }: BlockNode): () => number {
+function countErrors(node: BlockNode): () => number {
+  const ops = opsOf(node)
   let errors = 0
   const requests = ops as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
   for (const name of ['read', 'write', 'writeZeroes', 'discard', 'flush']) {
@@ -194,7 +196,7 @@ function rulesOf({ event, errno, lasts }: Fault): RawOptions {
 /** Checks, once the fault is gone, that all requests succeed and that earlier writes are intact. */
 async function goOn(guest: FaultGuest, { lasts }: Fault, safe: number, wasMet: boolean): Promise<void> {
   const { node } = guest
-  if (lasts === 'while') await node.file!.debugEvent(OVER)
+  if (lasts === 'while') await opsOf(node.file!.node).debugEvent?.(OVER)
   guest.failures = 0
   await guest.write(safe, Math.min(5000, guest.expected.length - safe), 99)
   await guest.flush()

@@ -5,10 +5,10 @@ import { type ChildKind, type ChildKinds, cow, data, filtered, storage } from '.
 import type { AnyDriver, BlockDriver, OpenContext } from '../contract/driver.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
 import type { BlockNode } from '../contract/node.ts'
-import type { NodeConfig } from '../contract/node-config.ts'
+import type { CoreConfig } from '../contract/node-config.ts'
 import { PLAIN_CONFIG } from '../contract/node-config.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
-import { Disk } from '../disk/disk.ts'
+import { DiskHandle } from '../disk/handle.ts'
 import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
@@ -23,7 +23,7 @@ export interface TestNodeOptions {
   /** Options of the driver, in either spelling. */
   readonly options?: RawOptions
   readonly children?: Readonly<Record<string, BlockNode>>
-  readonly config?: Partial<NodeConfig> & {
+  readonly config?: Partial<CoreConfig> & {
     /** Off: the node comes behind a handle that makes each write durable. */
     readonly writeCache?: boolean
   }
@@ -45,7 +45,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     otherFormat = () => undefined,
   }: TestNodeOptions = {},
 ): Promise<BlockNode> {
-  const config: NodeConfig = { ...PLAIN_CONFIG, ...changes }
+  const config: CoreConfig = { ...PLAIN_CONFIG, ...changes }
   const edges = edgesOf(name, children, driver)
   let node: LinkedNode | undefined
   const early: ((opened: LinkedNode) => void)[] = []
@@ -82,7 +82,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
   const opened = new GraphNode({ name, driver, filename: '', config, ops, children: edges })
   node = opened
   for (const what of early) what(opened)
-  return writeCache ? opened : new Disk(opened, false)
+  return writeCache ? opened : new DiskHandle(opened, false)
 }
 
 /** Makes a node with hand-written operations: for tests of the core itself. */
@@ -92,7 +92,7 @@ export function nodeOf(
     name = 'test',
     children = {},
     config = {},
-  }: Pick<TestNodeOptions, 'name' | 'children'> & { readonly config?: Partial<NodeConfig> } = {},
+  }: Pick<TestNodeOptions, 'name' | 'children'> & { readonly config?: Partial<CoreConfig> } = {},
   kind: AnyDriver['kind'] = 'protocol',
 ): LinkedNode {
   const driver: AnyDriver = { name, kind, open: () => Promise.resolve(ops) }

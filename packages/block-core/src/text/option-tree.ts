@@ -6,8 +6,9 @@ import { canonicalKey, type RawOptions } from './options.ts'
 /** A tree that is still being built. */
 type Tree = Record<string, unknown>
 
-/** Whether a value is a group of options: a plain object, not a list, a node or a buffer. */
-export const isTree = (value: unknown): value is RawOptions => isPlain(value)
+/** Whether a value is a group of options: a plain object, not a list, a node, a buffer or a driver. */
+export const isTree = (value: unknown): value is RawOptions =>
+  isPlain(value) && typeof value['open'] !== 'function'
 
 /**
  * A tree of options from their dotted keys, in order: of equal keys the last wins.
@@ -90,4 +91,13 @@ export function mergeOptions(low: RawOptions, high: RawOptions): RawOptions {
     merged[key] = isTree(below) && isTree(value) ? mergeOptions(below, value) : value
   }
   return merged
+}
+
+/** A message, with the options that it quotes spelled as `tree` spells them: messages spell them as QEMU does. */
+export function spelledAs(tree: RawOptions, message: string): string {
+  let spelled = message
+  for (const [path] of flattenOptions(tree))
+    for (const key of [path, ...path.split('.')])
+      spelled = spelled.replaceAll(`'${canonicalKey(key)}'`, `'${key}'`)
+  return spelled
 }

@@ -114,7 +114,7 @@ describe('option tables', () => {
     expect(() => parseOptions(table, { mode: 'x' })).toThrow("Parameter 'mode' does not accept value 'x'")
     expect(() => parseOptions(table, { name: 5 })).toThrow("Parameter 'name' expects a string, not 5")
     expect(() => parseOptions(table, { lazyRefcounts: 1 })).toThrow(
-      "Parameter 'lazy-refcounts' expects 'on' or 'off'",
+      "Parameter 'lazyRefcounts' expects 'on' or 'off'",
     )
   })
 })

@@ -6,8 +6,8 @@ import { shown, wrongValue } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import { readSize, readUnsigned } from './number-text.ts'
 
-/** How one option is parsed. */
-export interface OptionType<T> {
+/** How one option is parsed, to a `T`. `I` is what TypeScript lets users give for it. */
+export interface OptionType<T, I = T> {
   /** QEMU's name of the type, as `-o help` prints it in angle brackets: `bool`, `size`, `num`, `str`. */
   readonly type: 'bool' | 'size' | 'num' | 'str' | 'object'
   /** One line for `-o help`; empty for runtime options that say in a comment what they do. */
@@ -21,19 +21,53 @@ export interface OptionType<T> {
    * @throws BlockError EINVAL that names the option
    */
   parse(value: unknown, key: string): T
+  /** Never there: it carries the type. */
+  readonly input?: I
 }
 
 /** Options by key. */
 // biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
-export type OptionTable = Readonly<Record<string, OptionType<any>>>
+export type OptionTable = Readonly<Record<string, OptionType<any, any>>>
+
+/** The table of a driver that has no options. */
+export type NoOptions = Readonly<Record<never, OptionType<never>>>
 
 /** The parsed values of a table: options with a default are always present, others may be undefined. */
 export type OptionValues<O> = {
   readonly [K in keyof O]: O[K] extends { readonly default: infer D }
     ? D
-    : O[K] extends OptionType<infer T>
+    : // biome-ignore lint/suspicious/noExplicitAny: inference
+      O[K] extends OptionType<infer T, any>
       ? T | undefined
       : never
+}
+
+/** `lazyRefcounts` for `lazy-refcounts` and `lazy_refcounts`: how TypeScript spells keys of QEMU. */
+export type CamelKey<K extends string> = K extends `${infer A}-${infer B}` | `${infer A}_${infer B}`
+  ? `${A}${Capitalize<CamelKey<B>>}`
+  : K
+
+// biome-ignore lint/suspicious/noExplicitAny: inference
+type Input<X> = X extends OptionType<any, infer I> ? I : never
+/** The first part of a dotted key. */
+type Head<K> = K extends `${infer H}.${string}` ? H : K
+/** What follows `H.` in a dotted key. */
+type Tail<K, H extends string> = K extends `${H}.${infer R}` ? R : never
+type Leaves<O, H extends string> = {
+  readonly [R in Tail<keyof O, H> as CamelKey<R>]?:
+    | (`${H}.${R}` extends keyof O ? Input<O[`${H}.${R}`]> : never)
+    | undefined
+}
+
+/**
+ * What TypeScript users give for the options of a table: keys in camelCase, none required, groups of dotted keys
+ * (`encrypt.format`) as trees (`encrypt: { format }`).
+ */
+export type OptionInput<O> = {
+  readonly [H in Head<keyof O & string> as CamelKey<H>]?:
+    | (H extends keyof O ? Input<O[H]> : never)
+    | ([Tail<keyof O, H>] extends [never] ? never : Leaves<O, H>)
+    | undefined
 }
 
 /** A tree of options as the user gave it: strings, numbers, booleans, null, nested trees, open nodes. */
@@ -92,10 +126,10 @@ function safe(number: number, value: unknown, key: string): number {
 }
 
 /** Makes one kind of {@link OptionType}; with a default, the value is always present. */
-function make<T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
-  function option(help?: string): OptionType<T>
-  function option<D extends T>(help: string, fallback: D): OptionType<T> & { readonly default: T }
-  function option(help = '', fallback?: T): OptionType<T> {
+function make<T, I = T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
+  function option(help?: string): OptionType<T, I>
+  function option<D extends T>(help: string, fallback: D): OptionType<T, I> & { readonly default: T }
+  function option(help = '', fallback?: T): OptionType<T, I> {
     return fallback === undefined ? { type, help, parse } : { type, help, parse, default: fallback }
   }
   return option
@@ -104,7 +138,7 @@ function make<T>(type: OptionType<T>['type'], parse: OptionType<T>['parse']) {
 /** `on` or `off`. */
 export const bool = make<boolean>('bool', parseBool)
 /** Bytes, with QEMU's suffixes. */
-export const size = make<number>('size', parseSizeOption)
+export const size = make<number, number | string>('size', parseSizeOption)
 /** A whole number, decimal or hexadecimal. */
 export const integer = make<number>('num', parseNumber)
 /** Any text; numbers and booleans from JSON are refused. */
@@ -152,7 +186,7 @@ export const objectOf = <T>(
 export function listOf<O extends OptionTable>(
   table: O,
   help: string,
-): OptionType<readonly OptionValues<O>[]> {
+): OptionType<readonly OptionValues<O>[], readonly OptionInput<O>[]> {
   return {
     type: 'object',
     help,
@@ -189,8 +223,18 @@ export const camelKey = (key: string): string =>
   key.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 /**
- * Checks a group of options against a table. Table keys are in camelCase; the user's may be in either
- * spelling.
+ * The key of a table that a user's key stands for: itself, or in QEMU's spelling what the table has in camelCase, or in
+ * camelCase what the table spells as QEMU does (those of image creation: `cluster_size`, `encrypt.key-secret`).
+ */
+export function keyOfTable(table: OptionTable, given: string): string | undefined {
+  return (
+    [given, camelKey(given)].find((key) => Object.hasOwn(table, key)) ??
+    Object.keys(table).find((key) => camelKey(key.replaceAll('_', '-')) === given)
+  )
+}
+
+/**
+ * Checks a group of options against a table. Messages name options as they are given.
  *
  * @param prefix text before a key in messages
  * @throws BlockError EINVAL that names an unknown or ill-typed option
@@ -200,11 +244,9 @@ export function parseOptions<O extends OptionTable>(table: O, raw: RawOptions, p
   for (const [key, type] of Object.entries(table)) if (type.default !== undefined) values[key] = type.default
   for (const [rawKey, value] of Object.entries(raw)) {
     if (value === undefined) continue
-    // Tables of image creation spell some keys as QEMU does, with dashes.
-    const key = Object.hasOwn(table, rawKey) ? rawKey : camelKey(rawKey)
-    const type = Object.hasOwn(table, key) ? table[key] : undefined
-    if (!type) throw new BlockError('EINVAL', `Invalid parameter '${prefix}${rawKey}'`)
-    values[key] = type.parse(value, `${prefix}${canonicalKey(rawKey)}`)
+    const key = keyOfTable(table, rawKey)
+    if (key === undefined) throw new BlockError('EINVAL', `Invalid parameter '${prefix}${rawKey}'`)
+    values[key] = table[key]!.parse(value, prefix + rawKey)
   }
   return values as OptionValues<O>
 }

@@ -26,7 +26,7 @@ export function usageLine({ name, options = {}, operands, usage }: CommandTable,
   return [shownName, ...spelled, ...(operands === undefined ? [] : [operands])].join(' ')
 }
 
-/** The only operand of a command. @param refuse makes the error for none, or several */
+/** The only operand of a command. @param refuse makes what is thrown for none, or several */
 export function oneImage(
   { operands }: { readonly operands: readonly string[] },
   refuse: (message: string) => Error = usageFailure,

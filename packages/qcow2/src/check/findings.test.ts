@@ -5,8 +5,9 @@
  */
 import { openNode } from '@vmblock/block-core'
 import { describe, expect, it } from 'vitest'
+import { HEADER_FIELD } from '../format/header.ts'
 import { CLUSTER, COPIED, checkOf, DANGER, FAILURE, FLAW, LEAK, Patient } from '../testing/damaged-image.ts'
-import { environment } from '../testing/images.ts'
+import { environment, poke } from '../testing/images.ts'
 
 const hex = (value: bigint | number): string => value.toString(16)
 
@@ -208,6 +209,25 @@ describe('a finding', () => {
     ])
   })
 
+  it('far back in a table counts from the beginning of the table, and of the disk', async () => {
+    const image = await Patient.make()
+    const [l2, l1, entries, index] = [image.end, image.end + CLUSTER, 10_000, 9000]
+    await image.file.write(l1, new Uint8Array(entries * 8))
+    await image.set(l1 + index * 8, BigInt(l2 + 2))
+    await image.set(l2 + 3 * 8, 2)
+    await image.set(HEADER_FIELD.l1TableOffset, l1)
+    await poke(image.file, HEADER_FIELD.l1Size, [0, 0, entries >> 8, entries & 255])
+    const guestOffset = index * (CLUSTER / 8) * CLUSTER
+    const { told } = await checkOf(image.file)
+    expect(told.filter(({ what }) => what === 'reserved-bits')).toMatchObject([
+      { offset: l1 + index * 8, owner: { structure: 'l1-table', offset: l1, index, guestOffset } },
+      {
+        offset: l2 + 3 * 8,
+        owner: { structure: 'l2-table', offset: l2, index: 3, guestOffset: guestOffset + 3 * CLUSTER },
+      },
+    ])
+  })
+
   it('reserved-bits of an L2 entry', async () => {
     const image = await Patient.make()
     const entry = BigInt(image.data + 2) | COPIED
@@ -255,7 +275,7 @@ describe('a finding', () => {
     const full = await openNode(environment, {
       driver: 'blkdebug',
       image: image.file,
-      'inject-error': [{ event: 'none', iotype: 'write', errno: 28, once: true, sector: image.l2 / 512 + 1 }],
+      injectError: [{ event: 'none', iotype: 'write', errno: 28, once: true, sector: image.l2 / 512 + 1 }],
     })
     const { told, kept } = await checkOf(full, 'all')
     expect(told.slice(0, 3)).toEqual([

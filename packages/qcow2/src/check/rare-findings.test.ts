@@ -197,7 +197,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: image.file,
-      'inject-error': [{ event: 'none', iotype: 'read', errno: 5, sector: image.l2 / 512 }],
+      injectError: [{ event: 'none', iotype: 'read', errno: 5, sector: image.l2 / 512 }],
     })
     const { told, failure } = await checkOf(broken)
     expect(told).toEqual([
@@ -218,7 +218,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: image.file,
-      'inject-error': [{ event: 'none', iotype: 'read', errno: 5, sector: image.refblock / 512 }],
+      injectError: [{ event: 'none', iotype: 'read', errno: 5, sector: image.refblock / 512 }],
     })
     const { told } = await checkOf(broken)
     const clusters = image.end / CLUSTER
@@ -241,7 +241,7 @@ describe('a finding', () => {
     const broken = await openNode(environment, {
       driver: 'blkdebug',
       image: image.file,
-      'inject-error': [{ event: 'refblock_load', iotype: 'read', errno: 5, once: true }],
+      injectError: [{ event: 'refblock_load', iotype: 'read', errno: 5, once: true }],
     })
     const leak = { what: 'leaked-cluster', ...LEAK, offset: image.data, bytes: CLUSTER }
     expect(await checkOf(broken, 'leaks')).toEqual({

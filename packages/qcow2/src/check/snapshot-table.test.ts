@@ -31,7 +31,7 @@ const CLUSTER = 512
 const SIZE = 64 * 1024
 const DATA = pattern(20 * CLUSTER)
 const NAMES = ['first', 'second', 'third']
-const CHECKS = { 'check-mode': true } as const
+const CHECKS = { checkMode: true } as const
 
 /** Extra data, id and name of full length, which also parse as more extra data, the id, and a short name. */
 const [LONG_NAME, SHORT_NAME] = [300, 100]
@@ -83,7 +83,7 @@ async function repair(file: BlockNode): Promise<Findings> {
 }
 
 async function requireData(file: BlockNode): Promise<void> {
-  const node = await open(file, { 'read-only': true })
+  const node = await open(file, { readOnly: true })
   expect(sameBytes(await bytesAt(node, 0, DATA.length), DATA)).toBe(true)
   await node.close()
 }
@@ -175,7 +175,7 @@ describe('a repair of the table of snapshots', () => {
     await breakEntry(file, 1, 2 ** 20)
     await repair(file)
     expect(await findings(file)).toMatchObject(SOUND)
-    const again = await open(file, { 'read-only': true })
+    const again = await open(file, { readOnly: true })
     for (const at of [0, DATA.length])
       expect(sameBytes(await bytesAt(again, at, DATA.length), DATA)).toBe(true)
     await again.close()

@@ -19,7 +19,7 @@ const L1_OFFSET = 40
 
 async function image() {
   const file = await openNode(environment, { driver: 'memory' })
-  await formatImage(qcow2, file, { size: CLUSTERS * 512, cluster_size: 512, preallocation: 'metadata' })
+  await formatImage(qcow2, file, { size: CLUSTERS * 512, clusterSize: 512, preallocation: 'metadata' })
   return file
 }
 
@@ -34,7 +34,7 @@ async function most(file: Awaited<ReturnType<typeof image>>, repair: 'all' | und
     before = told
     if (going) setImmediate(turn)
   }
-  const node = await openNode(environment, { driver: 'qcow2', file, 'check-mode': true })
+  const node = await openNode(environment, { driver: 'qcow2', file, checkMode: true })
   setImmediate(turn)
   const report = await node
     .check({ ...(repair && { repair }), report: () => told++ })

@@ -1,4 +1,4 @@
-import type { TableCache } from '@vmblock/block-core/driver'
+import type { BlockChild, TableCache } from '@vmblock/block-core/driver'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createImage, open, pattern } from '../testing/images.ts'
 import { CacheCleaner } from './cache-cleaner.ts'
@@ -33,7 +33,7 @@ describe('cache-clean-interval', () => {
     const node = await open(file, { 'cache-clean-interval': 5 })
     await node.write(0, pattern(2 ** 20))
     await node.flush()
-    const read = vi.spyOn(node.file!, 'read')
+    const read = vi.spyOn(node.file as BlockChild, 'read')
     const metadataReads = async (): Promise<number> => {
       read.mockClear()
       await node.blockStatus(0, 2 ** 20)

@@ -63,7 +63,7 @@ describe('an image in which clusters come and go', () => {
     ['from the cache', 65536, (boundary: number) => boundary - 65, 2],
   ])('does not take a cluster for free that was taken %s since', async (_, cache, before, singles) => {
     const file = await createImage({ size: 2 * HALF * CLUSTER, cluster_size: CLUSTER, refcount_bits: 64 })
-    const node = await open(file, { 'refcount-cache-size': cache })
+    const node = await open(file, { refcountCacheSize: cache })
     await node.write(0, pattern(HALF * CLUSTER))
     await node.write((HALF + 60) * CLUSTER, pattern(CLUSTER)) // creates the L2 table
     /** Guest clusters by host cluster. */

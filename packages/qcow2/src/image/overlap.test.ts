@@ -2,7 +2,9 @@
  * Writes never hit metadata that they are not meant for: broken images of QEMU's iotest 060, with QEMU's
  * messages, and every class and switch of the option.
  */
+
 import { type BlockNode, type CorruptEvent, openNode, type RawOptions, reopenNode } from '@vmblock/block-core'
+import { breakpointsOf } from '@vmblock/block-core/driver'
 import { describe, expect, test } from 'vitest'
 import {
   bytesAt,
@@ -80,7 +82,7 @@ describe('a data cluster that lies on metadata', () => {
       code: 'EACCES',
       message: expect.stringContaining('qcow2: Image is corrupt; cannot be opened read/write'),
     })
-    await (await open(file, { 'read-only': true })).close()
+    await (await open(file, { readOnly: true })).close()
   })
 
   test.each(METADATA.slice(1))(
@@ -160,7 +162,7 @@ describe('a cluster that counts as free', () => {
     await poke(file, AT.refblock + 10, [0, 0, 0, 0])
     const debug = await openNode(environment, { driver: 'blkdebug', image: file })
     const again = await openNode(environment, { driver: 'qcow2', file: debug, backing: below })
-    const { breakpoints } = debug.ops
+    const breakpoints = breakpointsOf(debug)
     breakpoints!.set('cow_read', 'a')
     const slow = again.write(0, filled(3, 100)).catch((error: unknown) => error)
     await breakpoints!.wait('a')
@@ -218,12 +220,12 @@ describe('the options', () => {
     [{ 'cache-clean-interval': '-1' }, 'Cache clean interval too big'],
     [{ 'cache-clean-interval': 5_000_000_000 }, 'Cache clean interval too big'],
     [{ 'cache-clean-interval': 'x' }, "Parameter 'cache-clean-interval' expects a number"],
-    [{ 'refcount-cache-size': '256T' }, 'Refcount cache size too big'],
+    [{ refcountCacheSize: '256T' }, 'Refcount cache size too big'],
     [
       { 'l2-cache-entry-size': 256 },
       'L2 cache entry size must be a power of two between 512 and the cluster size (65536)',
     ],
-    [{ 'cache-size': '1M', 'l2-cache-size': '2M' }, 'l2-cache-size may not exceed cache-size'],
+    [{ cacheSize: '1M', l2CacheSize: '2M' }, 'l2-cache-size may not exceed cache-size'],
   ])('%j', async (options, message) => {
     await expect(refused(options)).rejects.toMatchObject({
       code: 'EINVAL',
@@ -233,9 +235,9 @@ describe('the options', () => {
 
   test('change by a reopen, which keeps what it does not name', async () => {
     const file = await misdirected(AT.refblock)
-    const { node } = await opened(file, { 'overlap-check': 'none', 'cache-size': '1M' })
+    const { node } = await opened(file, { 'overlap-check': 'none', cacheSize: '1M' })
     await node.write(0, filled(0, 512))
-    await reopenNode(node, { options: { 'overlap-check.active-l1': true, 'l2-cache-size': '2M' } })
+    await reopenNode(node, { options: { 'overlap-check.active-l1': true, l2CacheSize: '2M' } })
     await node.write(0, filled(0, 512))
     await reopenNode(node, { options: { 'overlap-check.refcount-block': true } })
     await expect(node.write(0, filled(0, 512))).rejects.toMatchObject({
@@ -251,8 +253,8 @@ describe('the options', () => {
     await node.write(0, content)
     for (const options of [
       { 'l2-cache-entry-size': 512 },
-      { 'l2-cache-size': 1024, 'refcount-cache-size': 1024 },
-      { 'cache-size': '2M' },
+      { l2CacheSize: 1024, refcountCacheSize: 1024 },
+      { cacheSize: '2M' },
       { 'l2-cache-entry-size': 4096, 'cache-clean-interval': 1 },
       { 'cache-clean-interval': 0 },
     ] as RawOptions[]) {

@@ -9,6 +9,7 @@ import {
   isBlockError,
   isPowerOfTwo,
   type JobControl,
+  keyOfTable,
   type OptionValues,
   parseOptions,
 } from '@vmblock/block-core/driver'
@@ -43,9 +44,9 @@ export async function amend(
   raw: Readonly<Record<string, unknown>>,
   control: JobControl,
 ): Promise<void> {
-  const spelled = Object.fromEntries(Object.entries(raw).map(([key, value]) => [snakeKey(key), value]))
-  for (const key of Object.keys(spelled)) if (!(key in amendOptions)) throw unsupported(image, key)
-  const given = parseOptions(amendOptions, spelled)
+  for (const key of Object.keys(raw))
+    if (keyOfTable(amendOptions, key) === undefined) throw unsupported(image, key)
+  const given = parseOptions(amendOptions, raw)
   refuseOthers(image, given)
   const { compat, size, lazy_refcounts: lazyRefcounts } = given
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
@@ -64,9 +65,6 @@ export async function amend(
   if (size !== undefined) await truncate(image, size, { exact: true, zero })
   if (version < image.header.version) await downgrade(image, control)
 }
-
-/** Turns `lazyRefcounts` into `lazy_refcounts`, as the option tables spell it. */
-const snakeKey = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 const unsupported = (image: Image, key: string): BlockError =>
   fail(image, 'ENOTSUP', `Changing '${key}' of an existing image is not supported`)

@@ -33,6 +33,10 @@ const width: OptionType<number> = {
   },
 }
 
+/** An option whose values are words: TypeScript users get them completed. */
+const words = <W extends string>(option: OptionType<string>): OptionType<string, W> =>
+  option as OptionType<string, W>
+
 /**
  * The table for `Creation.options`. Encryption options are parsed as in QEMU, and refused by
  * create-settings.ts: images cannot be encrypted here.
@@ -50,10 +54,10 @@ export const createOptions = {
   'encrypt.iter-time':      integer('Time to spend in PBKDF in milliseconds'),
   cluster_size:     size('qcow2 cluster size', DEFAULT_CLUSTER_SIZE),
   extended_l2:      bool('Extended L2 tables', false),
-  preallocation:    text('Preallocation mode (allowed values: off, metadata, falloc, full)'),
-  compression_type: text('Compression method used for image cluster compression', 'zlib'),
+  preallocation:    words<'off' | 'metadata' | 'falloc' | 'full'>(text('Preallocation mode (allowed values: off, metadata, falloc, full)')),
+  compression_type: { ...words<'zlib' | 'zstd'>(text('Compression method used for image cluster compression')), default: 'zlib' },
   size:             size('Virtual disk size'),
-  compat:           text('Compatibility level (v2 [0.10] or v3 [1.1])'),
+  compat:           words<'0.10' | '1.1' | 'v2' | 'v3'>(text('Compatibility level (v2 [0.10] or v3 [1.1])')),
   backing_file:     text('File name of a base image'),
   backing_fmt:      text('Image format of the base image'),
   data_file:        text('File name of an external data file'),

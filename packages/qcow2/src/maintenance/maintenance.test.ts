@@ -40,7 +40,7 @@ describe('a dirty image', () => {
   test('is repaired when it is opened for writing, and says so', async () => {
     const file = await crashedImage()
     const repairs: CheckReport[] = []
-    const node = await open(file, { 'read-only': true })
+    const node = await open(file, { readOnly: true })
     node.on('repair', (report) => repairs.push(report))
     expect((await node.info()).dirty).toBe(true)
     await reopenNode(node, { readOnly: false })
@@ -54,7 +54,7 @@ describe('a dirty image', () => {
 
   test('stays dirty when leaks alone were repaired, whichever node closes it', async () => {
     const file = await crashedImage()
-    const node = await open(file, { 'check-mode': true })
+    const node = await open(file, { checkMode: true })
     await expect(node.check({ repair: 'leaks' })).rejects.toMatchObject({ code: 'EIO' })
     await node.close()
     expect(await isDirty(file)).toBe(true)
@@ -70,12 +70,12 @@ describe('a dirty image', () => {
     const debug = await openNode(environment, {
       driver: 'blkdebug',
       image: file,
-      'inject-error': [{ event: 'none', iotype: 'write', errno: 28 }],
+      injectError: [{ event: 'none', iotype: 'write', errno: 28 }],
     })
     await expect(open(debug)).rejects.toMatchObject({
       message: expect.stringContaining('Could not repair dirty image'),
     })
-    const node = await open(debug, { 'read-only': true })
+    const node = await open(debug, { readOnly: true })
     await expect(reopenNode(node, { readOnly: false })).rejects.toBeDefined()
     expect(sameBytes(await bytesAt(node, 0, CLUSTER), pattern(CLUSTER))).toBe(true)
     await node.close()
@@ -100,7 +100,7 @@ describe('a dirty image', () => {
   test('as a backing file is left alone', async () => {
     const base = await crashedImage()
     const before = await toBytes(base)
-    const below = await open(base, { 'read-only': true })
+    const below = await open(base, { readOnly: true })
     const node = await openNode(environment, {
       driver: 'qcow2',
       file: await createImage({ size: 2 ** 20 }),
@@ -180,7 +180,7 @@ describe('amending', () => {
     const { formatSpecific } = await node.info()
     await node.close()
     expect(await findings(file)).toMatchObject(SOUND)
-    const again = await open(file, { 'read-only': true })
+    const again = await open(file, { readOnly: true })
     expect((await again.info()).formatSpecific).toEqual(formatSpecific)
     expect(sameBytes((await toBytes(again)).subarray(0, 2 ** 19), expected.subarray(0, 2 ** 19))).toBe(true)
     const { size } = again
@@ -294,10 +294,10 @@ describe('the header', () => {
     const file = await createImage({ size: 2 ** 20 })
     await poke(file, 79, [2])
     await expect(open(file)).rejects.toMatchObject({ code: 'EACCES' })
-    const reader = await open(file, { 'read-only': true })
+    const reader = await open(file, { readOnly: true })
     await expect(reopenNode(reader, { readOnly: false })).rejects.toMatchObject({ code: 'EACCES' })
     await reader.close()
-    const node = await open(file, { 'check-mode': true })
+    const node = await open(file, { checkMode: true })
     expect(await node.check({ repair: 'all' })).toMatchObject(SAFE)
     await node.close()
     const again = await open(file)
@@ -316,7 +316,7 @@ describe('corruption', () => {
     await poke(file, 0x40008, [0x80, 0, 0, 0, 0, 6, 0x2a, 0])
     const message = (at: number): string =>
       `Cluster allocation offset 0x${at.toString(16)} unaligned (L2 offset: 0x40000, L2 index: ${at === 0x52a00 ? '0' : '0x1'})`
-    const reader = await open(file, { 'read-only': true })
+    const reader = await open(file, { readOnly: true })
     const lines: string[] = []
     reader.on('warn', (line) => lines.push(line))
     for (let i = 0; i < 2; i++)

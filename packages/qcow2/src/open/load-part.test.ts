@@ -27,7 +27,7 @@ async function offline() {
       openNode(environment, {
         driver: 'qcow2',
         file,
-        'read-only': readOnly,
+        readOnly,
         ...(dataFile && { 'data-file': dataFile }),
         ...options,
       }),
@@ -106,7 +106,7 @@ describe('without the code for maintenance', () => {
   })
 
   test.each<[string, RawOptions]>([
-    ['a cache size', { 'l2-cache-size': '1M' }],
+    ['a cache size', { l2CacheSize: '1M' }],
     ['overlap checks', { 'overlap-check': 'all' }],
     ['one overlap check', { 'overlap-check.inactive-l2': true }],
   ])('an open with %s is refused', async (_, options) => {

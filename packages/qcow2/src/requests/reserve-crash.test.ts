@@ -3,8 +3,10 @@
  * crash-requests.test.ts: no more clusters leak than were reserved or in flight, and a request that uses
  * refcounts raised by another one waits for its own data.
  */
+
 import { type BlockNode, openMemory, type WriteLog } from '@vmblock/block-core'
 import type { NodeOps } from '@vmblock/block-core/driver'
+import { opsOf } from '@vmblock/block-core/driver'
 import {
   CrashDisk,
   type CrashPlan,
@@ -54,7 +56,8 @@ test('of one write after the other leak what is reserved, and one request, at mo
 })
 
 /** A disk that holds back guest data of one byte value until it is released. */
-function slowDisk({ ops }: BlockNode) {
+function slowDisk(node: BlockNode) {
+  const ops = opsOf(node)
   const gates = new Map<number, Promise<void>>()
   const hold = (byte: number): (() => void) => {
     let letGo!: () => void

@@ -178,7 +178,7 @@ describe.each(['off', 'on'])('tables that cannot be written, lazy_refcounts=%s',
     const file = await createImage({ size: 2 ** 40, lazy_refcounts: lazy })
     const { state, driver } = brokenForTables()
     // 16 slices of L2 tables.
-    const { node, log } = await openOver(file, driver, { 'l2-cache-size': 65536 })
+    const { node, log } = await openOver(file, driver, { l2CacheSize: 65536 })
     for (let i = 0; i <= 200; i++) await node.write(i * 512 * MIB, filled(1, CLUSTER))
     await node.flush()
     const written = new Set<number>()

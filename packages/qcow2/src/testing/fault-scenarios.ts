@@ -20,7 +20,7 @@ const KIB = 1024
 /** Small clusters make all tables small. */
 const CLUSTER = 512
 
-const TINY = { 'l2-cache-entry-size': 512, 'l2-cache-size': 2048, 'refcount-cache-size': 2048 }
+const TINY = { 'l2-cache-entry-size': 512, l2CacheSize: 2048, refcountCacheSize: 2048 }
 
 const openOver = (file: BlockNode, backing: BlockNode | null, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(environment, { driver: 'qcow2', file, backing, discard: 'unmap', ...options })
@@ -30,7 +30,7 @@ const common = (lazy: boolean) => ({
   open: (file: BlockNode) => openOver(file, null, TINY),
   async verify(file: BlockNode, afterCrash: boolean) {
     const { corruptions, checkErrors, lines } = await findings(file)
-    const node = await openNode(environment, { driver: 'qcow2', file, backing: null, 'read-only': true })
+    const node = await openNode(environment, { driver: 'qcow2', file, backing: null, readOnly: true })
     const { dirty } = await node.info()
     await node.close()
     if (dirty && !(lazy && afterCrash)) throw new Error('the image is dirty')

@@ -90,8 +90,8 @@ export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<F
   const node = await openNode(environment, {
     driver: 'qcow2',
     file,
-    'read-only': true,
-    'check-mode': true,
+    readOnly: true,
+    checkMode: true,
     backing: null,
     ...(dataFile && { 'data-file': dataFile }),
   })

@@ -3,7 +3,7 @@
  * but not too early, and a completed write stays visible. (All orders: histories.test.ts.)
  */
 import { type BlockNode, openNode } from '@vmblock/block-core'
-import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
+import { type BlockChild, breakpointsOf, defineDriver, forwardOps, opsOf } from '@vmblock/block-core/driver'
 import { openTestNode } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import {
@@ -58,7 +58,7 @@ describe('a freed cluster', () => {
     await node.write(0, filled(1, 65536))
     await node.flush()
     const host = await hostOf(node, 0)
-    const { breakpoints } = debug.ops
+    const breakpoints = breakpointsOf(debug)
     breakpoints!.set('read_aio', 'slow')
     const slow = bytesAt(node, 0, 512)
     await breakpoints!.wait('slow')
@@ -94,12 +94,13 @@ describe('a freed cluster', () => {
 
   test('that the end of the file was cut off with reads as zeroes when it comes back', async () => {
     const file = await createImage({ size: 2 ** 20 })
-    const { truncate } = file.ops
+    const ops = opsOf(file)
+    const { truncate } = ops
     let refuses = true
     // A file that claims to have been cut off, but was not.
-    Object.defineProperty(file.ops, 'truncate', {
+    Object.defineProperty(ops, 'truncate', {
       value: async (size: number, options: object) => {
-        if (!refuses) await truncate!.call(file.ops, size, options)
+        if (!refuses) await truncate!.call(ops, size, options)
       },
     })
     const node = await open(file)
@@ -185,17 +186,17 @@ describe('a guest cluster that keeps its host cluster while it is zeroed', () =>
   test('brings nothing back that was written and zeroed', async () => {
     const { node, hold } = await prepared()
     // A write that has found its cluster, and is delayed before it reaches the file.
-    const { file } = node
-    const write = file!.write.bind(file)
+    const file = node.file as BlockChild
+    const write = file.write.bind(file)
     let letGo!: () => void
     const gate = new Promise<void>((resolve) => (letGo = resolve))
-    file!.write = async (...args) => {
+    file.write = async (...args) => {
       await gate
       await write(...args)
     }
     const late = node.write(512, filled(3, 512))
     await turns()
-    file!.write = write
+    file.write = write
     await node.writeZeroes(0, 65536)
     // The rest of the cluster is filled with zeroes; then the delayed write reaches the file.
     const filling = hold('write')

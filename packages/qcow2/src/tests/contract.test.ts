@@ -15,7 +15,7 @@ interface Variety {
 }
 
 /** Caches of two slices: every code path has to evict. */
-const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
+const TINY = { l2CacheSize: 1024, refcountCacheSize: 1024, 'l2-cache-entry-size': 512 }
 
 const VARIETIES: readonly Variety[] = [
   { name: 'qcow2' },
@@ -67,7 +67,7 @@ for (const { name, create = {}, open: options = {}, dataFile = false, brief = fa
     const file = await createImage({ size, ...create }, data)
     // A lazy image that crashed has to be repaired.
     if (create['lazy_refcounts'] === undefined) images.push([name, file, data])
-    const config = { 'read-only': readOnly, 'cache.writeback': writeCache, 'detect-zeroes': detectZeroes }
+    const config = { readOnly, 'cache.writeback': writeCache, detectZeroes: detectZeroes }
     return openOn(file, data, config)
   }
   const granularity = typeof create['cluster_size'] === 'number' ? create['cluster_size'] : 65536

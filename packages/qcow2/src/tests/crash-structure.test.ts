@@ -103,7 +103,7 @@ const reopen: Operation = {
           { readOnly: true },
           { cache: { writeCache: false } },
           { cache: { writeCache: true } },
-          { options: { 'l2-cache-size': 2 * scene.node.limits.discardAlignment } },
+          { options: { l2CacheSize: 2 * scene.node.limits.discardAlignment } },
           ...lazy,
         ]),
       )

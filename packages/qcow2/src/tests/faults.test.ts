@@ -2,7 +2,7 @@
  * Errors at every step announced by the driver: whatever fails, refcounts are never too low afterwards, the
  * data of successful requests is kept, and the next write works.
  */
-import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
+import { type BlockNode, type OpenEnvironment, openNode, type RawOptions } from '@vmblock/block-core'
 import { DEBUG_EVENTS, type DebugEvent } from '@vmblock/block-core/driver'
 import { faultsAt, runWithFault } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
@@ -43,14 +43,14 @@ test('every step is tried, or there is a reason', () => {
 })
 
 async function faulty(file: BlockNode, below: BlockNode, rule: RawOptions): Promise<BlockNode> {
-  return openNode(environment, {
+  return openNode(environment as OpenEnvironment, {
     driver: 'qcow2',
     discard: 'unmap',
     backing: below,
-    'l2-cache-entry-size': 512,
-    'l2-cache-size': 2048,
-    'refcount-cache-size': 2048,
-    file: { driver: 'blkdebug', image: file, 'inject-error': [{ immediately: true, ...rule }] },
+    l2CacheEntrySize: 512,
+    l2CacheSize: 2048,
+    refcountCacheSize: 2048,
+    file: { driver: 'blkdebug', image: file, injectError: [{ immediately: true, ...rule }] },
   })
 }
 
@@ -69,7 +69,10 @@ describe('a request that fails', () => {
 
   test('for want of a refcount block leaves the clusters it found to the next', async () => {
     /** The end of the file after the same writes, some of which fail. */
-    const endAfter = async (rule: RawOptions): Promise<{ end: number; failed: number }> => {
+    const endAfter = async (rule: {
+      readonly event?: string
+      readonly errno?: number
+    }): Promise<{ end: number; failed: number }> => {
       const file = await createImage({ size: 2 ** 20, cluster_size: 512, refcount_bits: 64 })
       const node = await faulty(file, await open(await createImage({ size: 0 })), rule)
       let failed = 0

@@ -73,7 +73,7 @@ describe('a backing chain', () => {
       driver: 'qcow2',
       file: over,
       backing: top,
-      'l2-cache-size': 8192,
+      l2CacheSize: 8192,
     })
     for (let i = 0; i < 64; i++) await upper.write((i + 1) * 2 ** 29 - 65536, filled(1, 512))
     await upper.flush()
@@ -101,7 +101,7 @@ describe('an image full of small holes', () => {
 
   test.each([4000, 16_000])('of %i clusters is searched once, not for every write', async (clusters) => {
     const file = await perforated(clusters)
-    const node = await open(file, { 'refcount-cache-size': 2048 })
+    const node = await open(file, { refcountCacheSize: 2048 })
     const reads = countReads(file)
     const writes = 40
     for (let i = 0; i < writes; i++) {
@@ -142,7 +142,7 @@ describe('a check', () => {
     const after = await findings(file)
     expect(before.lines).toEqual([])
     expect(after.lines.map((line) => line.replace(/ .*/, ''))).toEqual(['ERROR', 'Leaked', 'ERROR'])
-    const node = await open(file, { 'check-mode': true })
+    const node = await open(file, { checkMode: true })
     await node.check({ repair: 'all' })
     await node.close()
     expect(await findings(file)).toMatchObject(SOUND)
@@ -183,7 +183,7 @@ describe('the caches', () => {
   /** Bytes of tables that are read when the status of the whole disk is queried a second time. */
   async function readTwice(options: RawOptions): Promise<number> {
     const file = await createImage({ size: 2 ** 22, cluster_size: 512, preallocation: 'metadata' })
-    const node = await open(file, { 'read-only': true, ...options })
+    const node = await open(file, { readOnly: true, ...options })
     const map = async (): Promise<void> => {
       for (let at = 0; at < node.size; ) at += (await node.blockStatus(at, node.size - at)).bytes
     }
@@ -197,9 +197,9 @@ describe('the caches', () => {
   test('hold all tables of an image that is not too large, or what they are given', async () => {
     // 8192 clusters have 64 KiB of entries.
     expect(await readTwice({})).toBe(0)
-    expect(await readTwice({ 'l2-cache-size': 65536 })).toBe(0)
-    expect(await readTwice({ 'l2-cache-size': 32768 })).toBe(65536)
-    expect(await readTwice({ 'cache-size': 65536 + 2048 })).toBe(0)
-    expect(await readTwice({ 'cache-size': 65536 })).toBeGreaterThan(0)
+    expect(await readTwice({ l2CacheSize: 65536 })).toBe(0)
+    expect(await readTwice({ l2CacheSize: 32768 })).toBe(65536)
+    expect(await readTwice({ cacheSize: 65536 + 2048 })).toBe(0)
+    expect(await readTwice({ cacheSize: 65536 })).toBeGreaterThan(0)
   })
 })

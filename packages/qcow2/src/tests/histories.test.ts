@@ -15,7 +15,7 @@ const RUNS = Number(process.env['CONCURRENCY_RUNS'] ?? 2)
 const SEED = Number(process.env['CONCURRENCY_SEED'] ?? 1)
 
 /** Caches of two slices: every code path has to evict. */
-const TINY = { 'l2-cache-size': 1024, 'refcount-cache-size': 1024, 'l2-cache-entry-size': 512 }
+const TINY = { l2CacheSize: 1024, refcountCacheSize: 1024, 'l2-cache-entry-size': 512 }
 
 const KIB = 1024
 
@@ -87,8 +87,8 @@ const REOPENINGS = [
   { readOnly: false },
   { options: { 'lazy-refcounts': true } },
   { options: { 'lazy-refcounts': false } },
-  { options: { 'l2-cache-size': 4096 } },
-  { options: { 'l2-cache-size': 1024 } },
+  { options: { l2CacheSize: 4096 } },
+  { options: { l2CacheSize: 1024 } },
   { cache: { writeCache: false } },
   { cache: { writeCache: true } },
 ]
@@ -148,7 +148,7 @@ async function backing(
   const node = await open(file)
   await node.write(0, stamped(0, size, 1e6, sector))
   await node.close()
-  return openNode(environment, { driver: 'qcow2', file: await shake(file), 'read-only': true })
+  return openNode(environment, { driver: 'qcow2', file: await shake(file), readOnly: true })
 }
 
 test.each(VARIETIES)('$name', async (variety) => {

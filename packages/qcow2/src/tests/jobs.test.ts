@@ -95,7 +95,7 @@ async function image(seed: number, more: RawOptions = {}): Promise<BlockNode> {
 }
 
 async function contentOf(file: BlockNode, more: RawOptions = {}): Promise<Uint8Array> {
-  const node = await open(file, { 'read-only': true, ...more })
+  const node = await open(file, { readOnly: true, ...more })
   const bytes = await toBytes(node)
   await node.close()
   return bytes
@@ -110,7 +110,7 @@ async function copyScene(): Promise<Scene> {
     isSeenBefore: false,
     isSound: true,
     async open(traffic) {
-      const source = await openOn(traffic, from, { 'read-only': true })
+      const source = await openOn(traffic, from, { readOnly: true })
       const target = await openOn(traffic, to)
       return {
         disk: target,
@@ -185,7 +185,7 @@ async function imageScene(
     isSeenBefore: true,
     isSound: damage === undefined,
     async open(traffic) {
-      const disk = await openOn(traffic, file, { 'check-mode': true })
+      const disk = await openOn(traffic, file, { checkMode: true })
       return { disk, operation: (control) => operation(disk, control), close: () => disk.close() }
     },
   }

@@ -2,7 +2,9 @@
  * The content of a cluster or subcluster after every request in every possible state, over backing files of
  * every length, in every version.
  */
+
 import { type BlockNode, openNode, type RawOptions } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, environment, filled, findings, pattern, SOUND, sameBytes } from '../testing/images.ts'
@@ -91,7 +93,7 @@ async function apply(
       return
     case 'discard': {
       await node.discard(offset, bytes)
-      const version2 = model.length > 0 && node.ops.zeroFlags === undefined
+      const version2 = model.length > 0 && opsOf(node).zeroFlags === undefined
       if (version2 && node.backing) return // with a backing file, nothing is discarded
       const from = Math.ceil(offset / CLUSTER) * CLUSTER
       const to = offset + bytes === SIZE ? SIZE : Math.floor((offset + bytes) / CLUSTER) * CLUSTER
@@ -118,14 +120,14 @@ describe.each(VARIETIES)('%s', (_, create) => {
           await backing.write(0, pattern(length!, 42))
           model.set(pattern(length!, 42).subarray(0, SIZE))
         }
-        const options = { driver: 'qcow2', discard: 'unmap', file, backing }
+        const options = { driver: 'qcow2', discard: 'unmap', file, backing } as const
         const node = await openNode(environment, options)
         for (const [i, step] of STATES[state]!.entries()) await apply(node, model, step, 100 + i)
         await apply(node, model, request, 200 + index)
         expect(sameBytes(await toBytes(node), model), request.join(' ')).toBe(true)
         await apply(node, model, ['write', CLUSTER + 6 * SUB + 3, 40], 300)
         await node.close()
-        const again = await openNode(environment, { ...options, 'read-only': true })
+        const again = await openNode(environment, { ...options, readOnly: true })
         expect(sameBytes(await toBytes(again), model), `${request.join(' ')}, reopened`).toBe(true)
         await again.close()
         expect(await findings(file), request.join(' ')).toMatchObject(SOUND)

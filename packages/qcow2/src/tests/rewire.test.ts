@@ -100,7 +100,7 @@ async function storm(seed: number) {
   const base = new Uint8Array(DISK).map((_, index) => (index % 250) + 1)
   const backing = openMemory(base, { readOnly: true })
   let names = 0
-  const newPlatter = () => openNode(environment, { driver: 'platter', 'node-name': `platter${names++}` })
+  const newPlatter = () => openNode(environment, { driver: 'platter', nodeName: `platter${names++}` })
   const copyOf = async (node: BlockNode): Promise<Disk> => {
     const copy = await newPlatter()
     await copy.write(0, await toBytes(node))
@@ -141,7 +141,7 @@ async function storm(seed: number) {
         const kept = durable.get(below(disk).bottom.name)!.slice()
         const image = await openNode(environment, {
           driver: 'qcow2',
-          'read-only': true,
+          readOnly: true,
           file: openMemory(kept, { readOnly: true }),
           backing: openMemory(base, { readOnly: true }),
         })

@@ -3,7 +3,7 @@
  * would be emptied before it is read. Locks catch this too, but not if they are off or shared.
  */
 import { type BlockNode, type OpenEnvironment, openNode } from '@vmblock/block-core'
-import { resolveBackingFilename } from '@vmblock/block-core/driver'
+import { opsOf, resolveBackingFilename } from '@vmblock/block-core/driver'
 import { filenameToOptions } from '@vmblock/cli'
 import { bottomFilename } from './image.ts'
 
@@ -15,7 +15,7 @@ const LONGEST_CHAIN = 200
 
 /** The files that an open image consists of. @param written only those that it writes: no backing files */
 export function filesOf(node: BlockNode, written = false): Files {
-  const { identity } = node.ops
+  const { identity } = opsOf(node)
   const files: Files = new Map(identity === undefined ? [] : [[identity, node.filename]])
   for (const { kind, node: below } of node.children.values())
     if (!kind.isBacking || !written) for (const [key, name] of filesOf(below, written)) files.set(key, name)
@@ -33,7 +33,7 @@ export async function identityOfName(
 ): Promise<string | undefined> {
   try {
     const node = await look(environment, filenameToOptions(environment.registry, name))
-    const { identity } = node.ops
+    const { identity } = opsOf(node)
     await node.close()
     return identity
   } catch {

@@ -1,14 +1,13 @@
 /** `break`, `remove_break`, `resume`, `wait_break`: a blkdebug filter below suspends requests at events. */
 import { BlockError, type BlockNode } from '@vmblock/block-core'
-import { type Breakpoints, errorText } from '@vmblock/block-core/driver'
+import { type Breakpoints, breakpointsOf, errorText } from '@vmblock/block-core/driver'
 import { defineCommand, Stop } from '../session/command.ts'
 
 /** The breakpoints of the nearest filter that has them. @throws BlockError ENOTSUP */
-function breakpointsOf(top: BlockNode): Breakpoints {
-  for (let node: BlockNode | undefined = top; node; node = node.file?.node) {
-    if (node.ops.breakpoints) return node.ops.breakpoints
-  }
-  throw new BlockError('ENOTSUP', 'no blkdebug filter below', { node: top.name })
+function requireBreakpoints(node: BlockNode): Breakpoints {
+  const breakpoints = breakpointsOf(node)
+  if (!breakpoints) throw new BlockError('ENOTSUP', 'no blkdebug filter below', { node: node.name })
+  return breakpoints
 }
 
 /** Runs a change of breakpoints. @throws Stop that begins with `what` */
@@ -30,7 +29,7 @@ export const setBreak = defineCommand({
   wordCount: { min: 2, max: 2 },
 
   run: async ({ node, operands: [event, tag] }) =>
-    attempt('Could not set breakpoint', () => breakpointsOf(node).set(event!, tag!)),
+    attempt('Could not set breakpoint', () => requireBreakpoints(node).set(event!, tag!)),
 })
 
 /** `remove_break`. */
@@ -42,7 +41,7 @@ export const removeBreak = defineCommand({
   wordCount: { min: 1, max: 1 },
 
   run: async ({ node, operands: [tag] }) =>
-    attempt(`Could not remove breakpoint ${tag}`, () => breakpointsOf(node).remove(tag!)),
+    attempt(`Could not remove breakpoint ${tag}`, () => requireBreakpoints(node).remove(tag!)),
 })
 
 /** `resume`. */
@@ -54,7 +53,7 @@ export const resume = defineCommand({
   wordCount: { min: 1, max: 1 },
 
   run: async ({ node, operands: [tag] }) =>
-    attempt('Could not resume request', () => breakpointsOf(node).resume(tag!)),
+    attempt('Could not resume request', () => requireBreakpoints(node).resume(tag!)),
 })
 
 /** Forever is waited in days: a timer that exceeds the host's limit would fire at once. */
@@ -80,7 +79,7 @@ export const waitBreak = defineCommand({
 
 function breakpointsOrNever(node: BlockNode, tag: string): Promise<void> {
   try {
-    return breakpointsOf(node).wait(tag)
+    return requireBreakpoints(node).wait(tag)
   } catch {
     return new Promise(() => {})
   }

@@ -1,4 +1,5 @@
 import { type BlockNode, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
 import { COMMANDS } from '../commands/index.ts'
 import { runCommands, runMain, TICK, testServices } from '../testing.ts'
@@ -50,8 +51,9 @@ describe('reading and writing', () => {
       misalign: true,
     })
     const image = await open(session)
-    const { write } = image.ops
-    image.ops.write = (offset, from, flags) => {
+    const ops = opsOf(image)
+    const { write } = ops
+    ops.write = (offset, from, flags) => {
       seen.push(from.byteOffset)
       return write!(offset, from, flags)
     }

@@ -1,4 +1,5 @@
 import { BlockError } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, it } from 'vitest'
 import { ManualClock } from '../testing/manual-clock.ts'
@@ -344,7 +345,7 @@ describe('the ends', () => {
     slow.isFast = true
     slow.failure = (kind) => (kind === 'write' ? full : undefined)
     const said: string[] = []
-    slow.node.setPatience = (patience) => void said.push(patience)
+    opsOf(slow.node).setPatience = (patience) => void said.push(patience)
     await disk.writeAt(0, bytes(1))
     await expect(disk.close()).rejects.toThrow('no room')
     expect(said.splice(0)).toEqual(['limited', 'usual'])

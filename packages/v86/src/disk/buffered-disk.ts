@@ -14,6 +14,7 @@ import {
   nodeTitle,
   requireCount,
   requireNode,
+  setPatience,
   wrongValue,
 } from '@vmblock/block-core/driver'
 import { Barrier } from './barrier.ts'
@@ -40,7 +41,7 @@ const LONGEST_WRITE = 2 ** 20
 
 type State = 'open' | 'closing' | 'closed' | 'crashed'
 
-/** A disk with cache and write queue: see the head of this file. */
+/** A disk with cache and write queue: see the head of this file. Offsets and lengths are bytes. */
 export class BufferedDisk extends Emitter<DiskEvents> {
   readonly node: BlockNode
   /** Bytes. */
@@ -265,21 +266,21 @@ export class BufferedDisk extends Emitter<DiskEvents> {
     const { ownsNode } = this.#settings
     try {
       // The guest's requests may finish, but only within the limit.
-      if (ownsNode) this.node.setPatience('limited')
+      if (ownsNode) setPatience(this.node, 'limited')
       this.resume()
       await this.drain()
       if (!this.readOnly) await this.#flushNow()
     } catch (error) {
       if (this.#state === 'closing') {
         this.#state = 'open'
-        if (ownsNode) this.node.setPatience('usual')
+        if (ownsNode) setPatience(this.node, 'usual')
       }
       throw error
     }
     this.#end('closed', new BlockError('ENOMEDIUM', 'the disk is closed'))
     if (!ownsNode) return
     // Only read-ahead is still in flight.
-    this.node.setPatience('none')
+    setPatience(this.node, 'none')
     await this.node.close()
   }
 

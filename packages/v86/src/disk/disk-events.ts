@@ -46,7 +46,7 @@ export interface DiskEvents {
   close: []
 }
 
-/** Counts since the disk was opened, and current amounts. */
+/** Counts of requests since the disk was opened, and current amounts of bytes. */
 export interface DiskStatistics {
   /** Requests of the guest. */
   readonly reads: number

@@ -36,7 +36,7 @@ export interface DiskOptions {
   readonly writeBuffer?: number
   /**
    * QEMU's policies for failed writes and flushes. `enospc`: without space (ENOSPC, EDQUOT) all requests are
-   * held until {@link EmulatorDisk.resume}, other failures are reported. `stop`: every failure holds
+   * held until `resume()` of the disk, other failures are reported. `stop`: every failure holds
    * requests. `report`: none does. Default: `enospc`.
    */
   readonly werror?: 'enospc' | 'stop' | 'report'

@@ -14,6 +14,7 @@ export interface EventSource {
  * awaited: a page that is being closed may end before it.
  *
  * @returns a function that removes the listeners; closing the disk removes them, too
+ * @throws BlockError EINVAL
  */
 export function flushOn(disk: BufferedDisk, source: EventSource, ...types: string[]): () => void {
   requireDisk(disk, 'disk')

@@ -95,11 +95,11 @@ describe('v86Disk', () => {
 
   it('needs an environment for options, and closes what it cannot use', async () => {
     await expect(v86Disk({ driver: 'memory', size: 512 })).rejects.toThrow('environment')
-    await expect(
-      v86Disk({ driver: 'memory', size: 513, 'node-name': 'odd' }, { environment }),
-    ).rejects.toThrow('sectors')
+    await expect(v86Disk({ driver: 'memory', size: 513, nodeName: 'odd' }, { environment })).rejects.toThrow(
+      'sectors',
+    )
     // The node's name is free again.
-    await (await openNode(environment, { driver: 'memory', 'node-name': 'odd' })).close()
+    await (await openNode(environment, { driver: 'memory', nodeName: 'odd' })).close()
   })
 })
 

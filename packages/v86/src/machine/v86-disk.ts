@@ -81,7 +81,7 @@ interface Pending {
 
 let sessions = 0
 
-/** See the head of this file. Made by `v86Disk`, or around an open node. */
+/** A disk that v86 takes as its drive, made by `v86Disk` or around an open node. Offsets and lengths are bytes. */
 export class V86Disk extends EmulatorDisk implements V86Buffer {
   readonly byteLength: number
   /** v86's type declarations require a `url` of images. For an object like this one v86 never reads it. */

@@ -4,7 +4,7 @@
  * not wrapped in `{ buffer }`.
  */
 
-/** Progress of loading an image, for v86. */
+/** Progress of loading an image, for v86, in bytes. */
 export interface V86Progress {
   /** Bytes. */
   readonly loaded: number

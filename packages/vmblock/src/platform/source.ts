@@ -3,12 +3,13 @@
  * program may serve both; a source that a platform does not have is refused with ENOTSUP.
  */
 import type { BlockNode, Bytes, NodeOptions } from '@vmblock/block-core'
-import type { FileHandleLike, UrlLike } from '@vmblock/block-core/driver'
+import type { UrlLike } from '@vmblock/block-core/driver'
 import type {
   BlobSource,
   FileSource,
   IndexedDbSource,
   MemorySource,
+  OpenFileHandle,
   OpfsSource,
   OverlaySource,
   UrlSource,
@@ -43,7 +44,7 @@ export type Source =
   | Bytes
   | Blob
   | PickedFile
-  | FileHandleLike
+  | OpenFileHandle
   | FileSource
   | UrlSource
   | BlobSource
@@ -59,7 +60,7 @@ export type Source =
 export type Target =
   | string
   | UrlLike
-  | FileHandleLike
+  | OpenFileHandle
   | Pick<FileSource, 'file'>
   | Pick<OpfsSource, 'opfs' | 'lockTimeout' | 'worker'>
   | Pick<IndexedDbSource, 'indexeddb' | 'lockTimeout'>

@@ -8,6 +8,7 @@ import {
   memory,
   openNode,
 } from '@vmblock/block-core'
+import { opsOf } from '@vmblock/block-core/driver'
 import { createRandom } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -292,7 +293,7 @@ describe('extents', () => {
     abort.abort(new Error('enough'))
     await expect(walk.next()).rejects.toThrow('enough')
     const slow = new AbortController()
-    vi.spyOn(node.ops, 'blockStatus').mockReturnValue(new Promise(() => undefined))
+    vi.spyOn(opsOf(node), 'blockStatus').mockReturnValue(new Promise(() => undefined))
     const other = walkExtents(node, { start: 0, end: node.size }, slow.signal).next()
     await settled()
     slow.abort(new Error('too slow'))

@@ -16,7 +16,7 @@ export { diskOf }
 export async function justOpen({ driver }: Seed, image: Hostile): Promise<string | undefined> {
   const file = await diskOf(image)
   try {
-    await (await openNode(environment, { driver, file, 'read-only': true })).close()
+    await (await openNode(environment, { driver, file, readOnly: true })).close()
     return undefined
   } catch (error) {
     return complaintAbout(error)

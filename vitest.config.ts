@@ -9,6 +9,7 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 import { workspaceEntries } from './scripts/package-entries.mjs'
 import { CHROMIUM, CHROMIUM_ARGUMENTS, haveChromium, PROFILE } from './tests/support/chromium.ts'
 import { diskServer } from './tests/support/disk-server.ts'
+import { docExamples } from './tests/support/doc-examples.ts'
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
 
@@ -26,6 +27,7 @@ type Settings = NonNullable<TestProjectInlineConfiguration['test']>
 
 const project = (name: string, include: string, more: Settings = {}): TestProjectInlineConfiguration => ({
   resolve: { alias: aliases('node') },
+  plugins: name === 'repo' ? [docExamples()] : [],
   test: {
     name,
     include: [include],
@@ -46,7 +48,7 @@ const IN_BROWSER = '**/*.browser.test.ts'
 
 const chromium: TestProjectInlineConfiguration = {
   resolve: { alias: aliases('default') },
-  plugins: [diskServer()],
+  plugins: [diskServer(), docExamples()],
   test: {
     name: 'chromium',
     include: [`packages/*/src/${IN_BROWSER}`, `tests/*/${IN_BROWSER}`],

@@ -19,3 +19,11 @@ declare module '*/scripts/package-entries.mjs' {
   /** The source of every entry of the workspace below `root`, by the name that users import: in Node.js, or elsewhere. */
   export function workspaceEntries(root: string, condition?: 'node' | 'default'): Map<string, string>
 }
+
+declare module '*/scripts/repl-picture.mjs' {
+  /** What a terminal shows of the REPL's crash and repair, line by line. @param bin the program qemu-io-ts */
+  export function transcript(bin: string): string[]
+
+  /** The picture of such lines. */
+  export function picture(lines: readonly string[]): string
+}

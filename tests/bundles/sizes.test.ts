@@ -35,7 +35,7 @@ const PARTS: Readonly<Record<string, number>> = {
   zstd: 900,
 }
 
-/** What the application of the README imports from the core. */
+/** What the application of docs/graphs.md imports from the core. */
 const CORE = "export { denyHost, DriverRegistry, formatImage, memory, openNode } from '@vmblock/block-core'"
 const RAW = "export { raw } from '@vmblock/raw'"
 const QCOW2 = "export { qcow2 } from '@vmblock/qcow2'"

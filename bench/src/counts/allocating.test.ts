@@ -1,4 +1,4 @@
-/** The cost of our durable allocating writes, counted on real files: the promise of the table in README. */
+/** The cost of our durable allocating writes, counted on real files: the promise of the table in docs/performance.md. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -81,7 +81,6 @@ export {
 export {
   backingOf,
   type ChainStatus,
-  chainStatus,
   skipFilters,
 } from './graph/block-status.ts'
 export { findNode } from './graph/environment.ts'

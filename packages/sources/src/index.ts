@@ -4,7 +4,7 @@
  * @module
  */
 
-export { contentOf, requireResolver, requireSource, requireWorker } from './check-source.ts'
+export { requireResolver, requireSource, requireWorker } from './check-source.ts'
 export type { Allow, PreparedSource, SourceSettings } from './kit.ts'
 export {
   fileOfTarget,

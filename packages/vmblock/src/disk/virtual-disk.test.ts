@@ -47,7 +47,9 @@ describe('requests', () => {
     await disk.flush()
     await disk.resize('2M')
     expect(disk.size).toBe(2 * SIZE)
-    await disk.resize(SIZE)
+    await expect(disk.resize(SIZE)).rejects.toMatchObject(refused('shrink'))
+    expect(disk.size).toBe(2 * SIZE)
+    await disk.resize(SIZE, { shrink: true })
     expect(disk.size).toBe(SIZE)
   })
 
@@ -76,10 +78,13 @@ describe('requests', () => {
     await expect(disk.write(0, 'text' as never)).rejects.toMatchObject(refused('from'))
     await expect(disk.writeZeroes(0, '512' as never)).rejects.toMatchObject(refused('bytes'))
     await expect(disk.discard(0, undefined as never)).rejects.toMatchObject(refused('bytes'))
-    for (const size of ['much', -1, 1.5, {}, undefined])
+    for (const size of ['much', '+1M', ' -1M', -1, 1.5, {}, undefined])
       await expect(disk.resize(size as never)).rejects.toMatchObject(refused('size'))
     expect(() => disk.on('resize', 1 as never)).toThrow(expect.objectContaining(refused('listener')))
-    expect(() => disk.on(1 as never, () => undefined)).toThrow(expect.objectContaining(refused('event')))
+    for (const event of [1, 'resized'])
+      expect(() => disk.on(event as never, () => undefined)).toThrow(
+        expect.objectContaining(refused('event')),
+      )
   })
 
   it('are told of by events', async () => {
@@ -88,7 +93,7 @@ describe('requests', () => {
     const end = disk.on('resize', (size) => sizes.push(size))
     await disk.resize(2 * SIZE)
     end()
-    await disk.resize(SIZE)
+    await disk.resize(SIZE, { shrink: true })
     expect(sizes).toEqual([2 * SIZE])
   })
 })

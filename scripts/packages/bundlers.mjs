@@ -4,8 +4,8 @@ import { hasBrowser, visit } from './page.mjs'
 
 const HTML = '<!doctype html><script type="module" src="./main.js"></script>'
 
-/** The worker of OPFS; bundlers that do not follow `new URL` to it take it as a second entry. */
-const WORKER = '@vmblock/v86/opfs-worker'
+/** What a page imports, as a project of each bundler, by the package with the worker of OPFS. */
+const PROGRAMS = { '@vmblock/v86': 'page.mjs', vmblock: 'door-page.mjs' }
 
 const VITE = `import { build } from 'vite'
 await build({ configFile: false, logLevel: 'error', base: './', build: { outDir: 'out', target: 'es2022' } })`
@@ -28,15 +28,16 @@ webpack(
 const PAGES = {
   'esbuild 0.28': {
     others: { esbuild: '0.28.2' },
-    script: `import { build } from 'esbuild'
+    // It does not follow `new URL` to the worker, which is therefore a second entry.
+    script: (name) => `import { build } from 'esbuild'
 await build({
-  entryPoints: { main: 'main.js', 'opfs-worker': '${WORKER}' },
+  entryPoints: { main: 'main.js', 'opfs-worker': '${name}/opfs-worker' },
   bundle: true, splitting: true, format: 'esm', platform: 'browser', outdir: 'out', logLevel: 'error',
 })`,
     html: 'out/index.html',
   },
-  'Vite 8': { others: { vite: '8.4.0' }, script: VITE, html: 'index.html' },
-  'webpack 5': { others: { webpack: '5.113.0' }, script: WEBPACK, html: 'out/index.html' },
+  'Vite 8': { others: { vite: '8.4.0' }, script: () => VITE, html: 'index.html' },
+  'webpack 5': { others: { webpack: '5.113.0' }, script: () => WEBPACK, html: 'out/index.html' },
 }
 
 const NODE_BUNDLE = `import { build } from 'esbuild'
@@ -45,19 +46,21 @@ for (const [format, outfile] of [['esm', 'out.mjs'], ['cjs', 'out.cjs']])
 
 /** The rows of the table. @param equal throws unless what was said is what is expected */
 export const bundlers = (equal, expected) => [
-  ...Object.entries(PAGES).map(([name, { others, script, html }]) => ({
-    name: `a page, by ${name}`,
-    packages: ['@vmblock/v86'],
-    others,
-    missing: () => (hasBrowser() ? undefined : 'there is no Chromium'),
-    async run({ folder, write, program, node }) {
-      program('page.mjs', 'main.js')
-      write('build.mjs', script)
-      write(html, HTML)
-      await node('build.mjs')
-      equal(await visit(join(folder, 'out')), expected)
-    },
-  })),
+  ...Object.entries(PAGES).flatMap(([name, { others, script, html }]) =>
+    Object.entries(PROGRAMS).map(([ours, source]) => ({
+      name: `a page with ${ours}, by ${name}`,
+      packages: [ours],
+      others,
+      missing: () => (hasBrowser() ? undefined : 'there is no Chromium'),
+      async run({ folder, write, program, node }) {
+        program(source, 'main.js')
+        write('build.mjs', script(ours))
+        write(html, HTML)
+        await node('build.mjs')
+        equal(await visit(join(folder, 'out')), expected)
+      },
+    })),
+  ),
   {
     name: 'a program for Node.js, by esbuild',
     packages: ['@vmblock/block-core', '@vmblock/qcow2'],

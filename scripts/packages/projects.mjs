@@ -70,6 +70,33 @@ const BUNDLER = {
   programs: [['typed-page.ts', 'page.ts']],
 }
 
+/**
+ * A project with `vmblock` alone: compiled as an ES module of Node.js, and run. Its declarations need TypeScript 5.7.
+ *
+ * @param runtimes what runs the compiled program
+ */
+const door = ({ version, runtimes, sample = false }) => ({
+  name: `vmblock in TypeScript ${version ?? 'of the repository'}: ${runtimes.map(nameOf).join(', ')}`,
+  sample,
+  packages: ['vmblock'],
+  others: { ...NODE_TYPES, ...KOFFI, ...(version && { typescript: version }) },
+  async run({ write, program, tsc, exec }) {
+    program('door.mts')
+    const compilerOptions = {
+      strict: true,
+      skipLibCheck: false,
+      target: 'es2022',
+      module: 'node16',
+      lib: ['es2022', 'esnext.disposable'],
+      types: ['node'],
+      outDir: 'out',
+    }
+    write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['door.mts'] }))
+    await tsc(version !== undefined)
+    for (const key of runtimes) equal(await exec(key, join('out', 'door.mjs')), READ)
+  },
+})
+
 /** Asks the core of v86 for its library: with pnpm the application itself does not see the core. */
 const CALLS = `
 const { realpathSync } = require('node:fs')
@@ -131,6 +158,19 @@ export const PROJECTS = [
     typescript('module node16', { ...NODE16, version }),
     typescript('module bundler, for pages', { ...BUNDLER, version }),
   ]),
+  door({ runtimes: ['this'], sample: true }),
+  door({ version: '5.7.3', runtimes: ['floor', 'newest', 'bun', 'deno'] }),
+  door({ version: '7.0.2', runtimes: ['this'] }),
+  {
+    name: 'what an editor offers for options',
+    sample: true,
+    packages: ['vmblock', CORE, QCOW2],
+    others: { ...NODE_TYPES, typescript: '5.9.3' },
+    async run({ program, node }) {
+      program('completions.cjs')
+      equal(await node('completions.cjs'), 'offered')
+    },
+  },
   ...bundlers(equal, READ),
   ...features,
 ]

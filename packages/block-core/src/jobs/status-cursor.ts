@@ -28,7 +28,7 @@ export class LookAhead {
 
 /** What a cursor walks over. */
 export interface StatusCursorOptions {
-  /** Only the layers above this one are queried (as in {@link chainStatus}). Default: all. */
+  /** Only the layers above this one are queried (as in `chainStatus`). Default: all. */
   readonly base?: BlockNode | undefined
   /** Never cut runs; for disks with few layers. Default: off. */
   readonly whole?: boolean | undefined

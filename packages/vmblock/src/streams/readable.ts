@@ -7,7 +7,7 @@ import { requirePositive } from '@vmblock/block-core/driver'
 import { type RangeOptions, rangeOf } from './range.ts'
 import { onAbort } from './until-aborted.ts'
 
-/** What {@link readableOf} streams, and how. */
+/** What {@link VirtualDisk.readable} streams, and how. */
 export interface ReadableOptions extends RangeOptions {
   /** Bytes in a chunk; the last one may be shorter. Default: 1 MiB. */
   readonly chunkSize?: number | undefined

@@ -8,7 +8,7 @@ import { type AbortSignalLike, BlockError, type BlockNode, type Bytes } from '@v
 import { type RangeOptions, rangeOf } from './range.ts'
 import { onAbort, untilAborted } from './until-aborted.ts'
 
-/** Where {@link writableOf} writes. */
+/** Where {@link VirtualDisk.writable} writes. */
 export type WritableOptions = RangeOptions
 
 /** Bytes that may wait to be written before writers are told to wait. */

@@ -2,12 +2,18 @@
  * The root entries of the library run in browsers: they bundle without Node.js modules, and use none of its
  * globals.
  */
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** The root entry of a package; where Node.js has one of its own, that of browsers. */
+const entryOf = (folder: string): string =>
+  [`${root}packages/${folder}/src/index.ts`, `${root}packages/${folder}/src/browser.ts`].find((path) =>
+    existsSync(path),
+  )!
 
 /** Bundles an entry for browsers, with every dependency; fails on anything that only Node.js resolves. */
 async function bundle(source: string): Promise<string> {
@@ -29,7 +35,7 @@ async function bundle(source: string): Promise<string> {
 async function globalsIn(folder: string): Promise<string[]> {
   const names = ['Buffer', 'process', 'global', 'require', '__dirname', '__filename']
   const { outputFiles } = await build({
-    entryPoints: [`${root}packages/${folder}/src/index.ts`],
+    entryPoints: [entryOf(folder)],
     bundle: true,
     write: false,
     format: 'esm',
@@ -53,7 +59,7 @@ const libraries = readdirSync(`${root}packages`).filter((folder) => {
 
 describe('browser bundle', () => {
   it.each(libraries)('of %s has no module and no global of Node', async (folder) => {
-    const text = await bundle(`export * from '../../packages/${folder}/src/index.ts'`)
+    const text = await bundle(`export * from '${entryOf(folder)}'`)
     expect(text).not.toMatch(/["']node:/)
     expect(await globalsIn(folder)).toEqual([])
   })

@@ -77,8 +77,7 @@ const notASource = (what: string): BlockError =>
   new BlockError(
     'EINVAL',
     `${what}: a source is a name, a URL, a Blob, bytes, the handle of a file, { file }, { url }, { blob }, { opfs }, ` +
-      '{ indexeddb } or { memory: ArrayBuffer }, { overlay, base } of these, a BlockNode, or the options of one ' +
-      '({ driver, ... })',
+      '{ indexeddb } or { memory: ArrayBuffer }, { overlay, base } of these, a BlockNode, or the options of one',
   )
 
 /**

@@ -31,6 +31,13 @@ async function refused(call: () => unknown, name: string): Promise<void> {
   expect(await readdir(directory)).toEqual(['disk.qcow2'])
 }
 
+it('create says which formats have no backing file', async () => {
+  await refused(
+    () => create(join(directory, 'new.img'), { backing: image }),
+    'raw images have no backing file',
+  )
+})
+
 describe('open', () => {
   it('refuses wrong options and sources', async () => {
     // @ts-expect-error
@@ -200,7 +207,7 @@ describe('a disk', () => {
     // @ts-expect-error
     await refused(() => disk.commit({ base: disk }), 'base')
     // @ts-expect-error
-    await refused(() => disk.on('resized', 5), 'listener')
+    await refused(() => disk.on('resized', () => undefined), 'event')
     expect(() => {
       // @ts-expect-error
       disk.size = 5

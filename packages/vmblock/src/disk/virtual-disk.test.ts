@@ -47,7 +47,10 @@ describe('requests', () => {
     await disk.flush()
     await disk.resize('2M')
     expect(disk.size).toBe(2 * SIZE)
-    await expect(disk.resize(SIZE)).rejects.toMatchObject(refused('shrink'))
+    await expect(disk.resize(SIZE)).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining('shrink'),
+    })
     expect(disk.size).toBe(2 * SIZE)
     await disk.resize(SIZE, { shrink: true })
     expect(disk.size).toBe(SIZE)
@@ -113,7 +116,7 @@ describe('a slice', () => {
     expect(await disk.read(4608, 1)).toEqual(Uint8Array.of(5))
     await expect(part.resize(8192)).rejects.toMatchObject({ code: 'ENOTSUP' })
     await inner.close()
-    await disk.resize(6144)
+    await disk.resize(6144, { shrink: true })
     await expect(part.read(0, 4096)).rejects.toMatchObject({ code: 'EIO' })
     expect((await part.read(0, 2048))[512]).toBe(5)
   })

@@ -99,6 +99,8 @@ export async function makeImage(
   const dataFile = data === undefined ? undefined : await targetFile(platform, settings, data, 'dataFile')
   const format = wanted ?? formatOf(target.name)
   requireDriver(target.kit.environment, format, 'format')
+  if (below !== undefined && !('backing' in (target.kit.environment.registry.get(format).children ?? {})))
+    throw new BlockError('EINVAL', `Parameter 'backing' is given, and ${format} images have no backing file`)
   const opening = {
     settings,
     what: 'backing',

@@ -278,8 +278,7 @@ describe('check', () => {
 })
 
 describe('info and commit', () => {
-  it('describes an image of qemu-img, its snapshots included', async () => {
-    if (!haveQemu) return
+  it.skipIf(!haveQemu)('describes an image of qemu-img, its snapshots included', async () => {
     bench.run('qemu-img', 'create', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'a.qcow2', '3M')
     bench.run('qemu-img', 'snapshot', '-c', 'first', 'a.qcow2')
     const found = await info(path('a.qcow2'))
@@ -298,10 +297,10 @@ describe('info and commit', () => {
     expect(JSON.parse(JSON.stringify(found)).format).toBe('qcow2')
   })
 
-  it('describes an encrypted image without its key', async () => {
-    if (!haveQemu) return
+  it.skipIf(!haveQemu)('describes an encrypted image without its key', async () => {
     const secret = ['--object', 'secret,id=s,data=abc']
-    const encrypt = ['-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10']
+    // LUKS would measure the processor, which fails on one that is busy.
+    const encrypt = ['-o', 'encryption=on,encrypt.key-secret=s']
     bench.run('qemu-img', 'create', ...secret, '-f', 'qcow2', ...encrypt, 'a.qcow2', '1M')
     expect(await info(path('a.qcow2'))).toMatchObject({ encrypted: true, size: MIB })
     await expect(open(path('a.qcow2'))).rejects.toThrow('key-secret')

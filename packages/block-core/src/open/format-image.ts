@@ -10,6 +10,7 @@ import type { CreationOptions } from '../contract/node-options.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
+import { childrenOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
@@ -108,10 +109,12 @@ export async function formatImage<D extends AnyDriver>(
   const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
   const edges: Edge[] = []
   try {
-    // Stands for the new image: a parent that writes, and is the only one.
+    // Stands for the new image: a parent that writes, and is the only one. A program that overwrites what is there does so
+    // as QEMU's, which lets other processes use a raw file meanwhile.
+    const kind = (choices.overwrite && childrenOf(driver)['file']) || storage
     for (const node of nodes) {
       const opening = { driver, readOnly: false, forceShare: false }
-      const edge = new GraphEdge('file', storage, `(new ${driver.name})`, node, opening)
+      const edge = new GraphEdge('file', kind, `(new ${driver.name})`, node, opening)
       requireSole(node)
       node.parents.add(edge)
       edges.push(edge)

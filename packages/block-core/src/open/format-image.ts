@@ -59,7 +59,7 @@ export async function creationValues(
   }
   if (size !== undefined || name === undefined || !environment) return values
   const node = await openNode(environment, {
-    ...(format !== undefined && { driver: format }),
+    driver: format,
     filename: resolveBackingFilename(filename, String(name)),
     readOnly: true,
     forceShare: true,
@@ -111,7 +111,7 @@ export async function formatImage<D extends AnyDriver>(
   try {
     // Stands for the new image: a parent that writes, and is the only one. A program that overwrites what is there does so
     // as QEMU's, which lets other processes use a raw file meanwhile.
-    const kind = (choices.overwrite && childrenOf(driver)['file']) || storage
+    const kind = choices.overwrite ? childrenOf(driver)['file']! : storage
     for (const node of nodes) {
       const opening = { driver, readOnly: false, forceShare: false }
       const edge = new GraphEdge('file', kind, `(new ${driver.name})`, node, opening)

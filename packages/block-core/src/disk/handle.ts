@@ -353,8 +353,9 @@ export class DiskHandle extends Emitter<NodeEvents> implements Disk {
     const waiting = (): Promise<void> | undefined =>
       this.#held?.over ?? (asWrite ? this.#root.heldWrites : this.#root.held)
     for (let over = waiting(); over; over = waiting()) await over
-    if (!this.isOpen) throw closedError(this, false)
-    if (changes && !this.#mayWrite) throw readOnlyError(this)
+    if (this.#isClosed) throw closedError(this, false)
+    // A root that is closed, or has crashed, says so itself.
+    if (changes && this.#root.isOpen && !this.#mayWrite) throw readOnlyError(this)
   }
 
   /** Runs what is not counted as a request. */

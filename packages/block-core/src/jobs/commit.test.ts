@@ -7,7 +7,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { memory } from '../drivers/memory.ts'
-import { forwardOps } from '../drivers/pass-through.ts'
+import { passThrough } from '../drivers/pass-through.ts'
 import { opsOf } from '../graph/node-internals.ts'
 import { openNode } from '../open/open.ts'
 import { integer, type RawOptions } from '../text/options.ts'
@@ -66,7 +66,7 @@ const overlay = defineDriver({
 })
 
 const environment = (): OpenEnvironment => ({
-  registry: new DriverRegistry([memory, overlay, forwardOps] as never),
+  registry: new DriverRegistry([memory, overlay, passThrough] as never),
   host: denyHost,
 })
 

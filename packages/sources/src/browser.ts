@@ -83,7 +83,7 @@ export function resolverOf(allow: Allow = 'none'): ImageResolver {
   throw wrongValue('allow', "'directory', 'none', 'all', { directory } or an ImageResolver", allow)
 }
 
-/** The drivers of this entry, and who decides what images may name. */
+/** The drivers of this entry, and the resolver of what images name. */
 export const sourceEnvironment = ({ host, onWarn, onRepair }: SourceSettings = {}): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
   host: host ?? denyHost,

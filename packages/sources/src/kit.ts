@@ -3,7 +3,7 @@ import type { CheckReport, ImageResolver } from '@vmblock/block-core/open'
 import type { SourceKit } from './open-source.ts'
 import type { DiskSource } from './source.ts'
 
-/** What images may do, who hears of them, and which are made. */
+/** What images may name, what is told of them, and which are made. */
 export interface SourceSettings {
   /** Which files images may name. Default: in Node.js those in the directory of each image; in a page none. */
   readonly host?: ImageResolver | undefined

@@ -91,7 +91,7 @@ export function resolverOf(allow: Allow = 'directory'): ImageResolver {
 const loadWeb = loadOnce('URLs and Blobs', () => import('@vmblock/block-core/browser'))
 type Web = Awaited<ReturnType<typeof loadWeb>>
 
-/** The drivers of this entry (without those for URLs and Blobs), and who decides what images may name. */
+/** The drivers of this entry (without those for URLs and Blobs), and the resolver of what images name. */
 export const sourceEnvironment = (settings: SourceSettings = {}): OpenEnvironment =>
   environmentOf(settings, undefined)
 

@@ -198,6 +198,7 @@ describe('a disk', () => {
     await refused(() => disk.readable({ length: 5 }), 'length')
     // @ts-expect-error
     await refused(() => disk.readable({ chunkSize: '5' }), 'chunkSize')
+    await refused(() => disk.readable({ chunkSize: 2 ** 27 }), 'chunkSize')
     // @ts-expect-error
     await refused(() => disk.writable({ chunkSize: 5 }), 'chunkSize')
     // @ts-expect-error

@@ -66,6 +66,8 @@ describe('requests', () => {
       [SIZE, 1],
     ] as const)
       await expect(disk.read(offset, bytes)).rejects.toMatchObject(outside)
+    await disk.resize('1P')
+    await expect(disk.read(0, 2 ** 49)).rejects.toMatchObject({ code: 'ENOMEM' })
     for (const bytes of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])
       await expect(disk.read(0, bytes)).rejects.toMatchObject(refused('bytes'))
     for (const offset of [-1, 1.5, Number.NaN, '0', 0n, undefined])

@@ -106,7 +106,7 @@ export class VirtualDisk implements AsyncDisposable {
    * Reads: `bytes` bytes into a new array, or as many as `into` holds into `into`, which is returned.
    *
    * @throws BlockError EINVAL for arguments of other types; EIO outside the disk, and for failures of the storage;
-   *   ENOMEDIUM when closed
+   *   ENOMEM for more bytes than an array can have; ENOMEDIUM when closed
    */
   read(offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>
   read<T extends Bytes>(offset: number, into: T): Promise<T>
@@ -303,11 +303,15 @@ export class VirtualDisk implements AsyncDisposable {
     return this.node
   }
 
-  /** An array for a read, made only if the disk has that many bytes. @throws BlockError EINVAL, EIO */
+  /** An array for a read, made only if the disk has that many bytes. @throws BlockError EINVAL, EIO, ENOMEM */
   #room(offset: number, bytes: number): Uint8Array {
     requireCount(offset, 'offset')
     requireCount(bytes, 'bytes')
     if (bytes > this.node.size - offset) throw outsideError(this.node, offset, bytes)
-    return new Uint8Array(bytes)
+    try {
+      return new Uint8Array(bytes)
+    } catch (cause) {
+      throw new BlockError('ENOMEM', `There is no array of ${bytes} bytes`, { cause })
+    }
   }
 }

@@ -18,7 +18,7 @@ export interface Platform {
   readonly copying: Copying
 }
 
-/** What images may name, as `allow` says it, and who hears of warnings. */
+/** What images may name, as `allow` says it, and what is told of warnings. */
 export interface HostOptions extends Pick<SourceSettings, 'onWarn' | 'onRepair'> {
   readonly allow?: unknown
 }

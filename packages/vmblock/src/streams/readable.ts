@@ -3,13 +3,13 @@
  * read ahead, so that the disk works while the reader of the stream does.
  */
 import type { AbortSignalLike, BlockNode } from '@vmblock/block-core'
-import { requirePositive } from '@vmblock/block-core/driver'
+import { type Check, requirePositive, wrongValue } from '@vmblock/block-core/driver'
 import { type RangeOptions, rangeOf } from './range.ts'
 import { onAbort } from './until-aborted.ts'
 
 /** What {@link VirtualDisk.readable} streams, and how. */
 export interface ReadableOptions extends RangeOptions {
-  /** Bytes in a chunk; the last one may be shorter. Default: 1 MiB. */
+  /** Bytes in a chunk, 64 MiB at most; the last one may be shorter. Default: 1 MiB. */
   readonly chunkSize?: number | undefined
 }
 
@@ -17,12 +17,19 @@ type Chunk = Uint8Array<ArrayBuffer>
 
 /** Bytes in a chunk: as measured, from 256 KiB to 1 MiB all are as fast, and from 4 MiB on they are slower. */
 const CHUNK = 2 ** 20
+/** Most bytes in a chunk: two are in memory at a time. */
+const LARGEST_CHUNK = 2 ** 26
 /** Pieces that are read before they are wanted, beside the one that is. */
 const AHEAD = 1
 
+const requireChunkSize: Check = (value, name) => {
+  requirePositive(value, name)
+  if ((value as number) > LARGEST_CHUNK) throw wrongValue(name, `${LARGEST_CHUNK} bytes at most`, value)
+}
+
 /** @throws BlockError EINVAL that names a wrong option */
 export function readableOf(node: BlockNode, options: ReadableOptions): ReadableStream<Chunk> {
-  const { start, end } = rangeOf(options, node.size, { chunkSize: requirePositive })
+  const { start, end } = rangeOf(options, node.size, { chunkSize: requireChunkSize })
   const { chunkSize = CHUNK, signal } = options
   return new ReadableStream(new Reading(node, { start, end, chunkSize, signal }), { highWaterMark: 0 })
 }

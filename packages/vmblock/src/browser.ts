@@ -37,7 +37,7 @@ const loadOperations = loadOnce(
  *
  * @throws BlockError EINVAL for what is no source, or a wrong option, by its name; ENOENT, EACCES, EBUSY as opening the
  *   file does; EFORMAT, ECORRUPT, ENOTSUP for images that cannot be used; EACCES for files that the image names and that
- *   `allow` does not let it open
+ *   `allow` does not let it open; the reason of the signal
  */
 export async function open(source: Source, options: OpenOptions = {}): Promise<VirtualDisk> {
   return openDisk(platform, source, options)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { openMemory } from '@vmblock/block-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { create, info, open, type Source } from './node-js.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'vmblock-'))
@@ -122,6 +122,28 @@ describe('a disk is opened from', () => {
   it('nothing that is not there', async () => {
     await expect(open(path('none.qcow2'))).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(stat(path('none.qcow2'))).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+})
+
+describe('opening ends with a signal', () => {
+  it('that is aborted before, or while a server says nothing', async () => {
+    await expect(open(path('disk.qcow2'), { signal: AbortSignal.abort('enough') })).rejects.toBe('enough')
+    const abort = new AbortController()
+    const silent = (): Promise<never> => {
+      abort.abort('too slow')
+      return new Promise(() => undefined)
+    }
+    const opening = open({ url: 'http://127.0.0.1:1/', fetch: silent as never }, { signal: abort.signal })
+    await expect(opening).rejects.toBe('too slow')
+  })
+
+  it('and closes what it opened all the same', async () => {
+    await create(path('aborted.qcow2'), { size: '1M' })
+    const abort = new AbortController()
+    const opening = open(path('aborted.qcow2'), { signal: abort.signal })
+    abort.abort('changed my mind')
+    await expect(opening).rejects.toBe('changed my mind')
+    await vi.waitFor(async () => (await open(path('aborted.qcow2'))).close())
   })
 })
 

@@ -1,10 +1,11 @@
 /** Opens a disk. */
 
-import { requireFlag, requireOptions, requireText } from '@vmblock/block-core/driver'
-import { BlockError, type CheckReport, type Disk } from '@vmblock/block-core/open'
+import { requireFlag, requireOptions, requireSignal, requireText } from '@vmblock/block-core/driver'
+import { type AbortSignalLike, BlockError, type CheckReport, type Disk } from '@vmblock/block-core/open'
 import type { Allow } from '@vmblock/sources'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
+import { untilAborted } from '../streams/until-aborted.ts'
 import { openOriginal } from './opened.ts'
 
 /** How a disk is opened. */
@@ -19,9 +20,14 @@ export interface OpenOptions {
   readonly onWarn?: ((line: string) => void) | undefined
   /** Called after every repair that opening makes, because the image was not closed. */
   readonly onRepair?: ((report: CheckReport) => void) | undefined
+  /**
+   * Ends the opening, which a repair or a slow server can make long. What is under way is completed out of sight, and
+   * the image closed.
+   */
+  readonly signal?: AbortSignalLike | undefined
 }
 
-const OPEN = { format: requireText, readOnly: requireFlag, ...HOST_OPTIONS }
+const OPEN = { format: requireText, readOnly: requireFlag, signal: requireSignal, ...HOST_OPTIONS }
 
 /** See `open` of the entries. */
 export async function openDisk(
@@ -30,6 +36,17 @@ export async function openDisk(
   options: OpenOptions = {},
 ): Promise<VirtualDisk> {
   requireOptions(options, 'options', OPEN)
+  const { signal } = options
+  signal?.throwIfAborted()
+  const opening = openNow(platform, source, options)
+  if (!signal) return opening
+  return untilAborted(opening, signal).catch((error: unknown) => {
+    if (signal.aborted) opening.then((disk) => disk.close()).catch(() => undefined)
+    throw error
+  })
+}
+
+async function openNow(platform: Platform, source: unknown, options: OpenOptions): Promise<VirtualDisk> {
   const { format, readOnly } = options
   const settings = settingsOf(platform, options)
   const opened = await openOriginal(platform, source, { settings, format, readOnly })

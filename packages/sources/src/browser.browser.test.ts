@@ -1,9 +1,10 @@
 /** What a source may be in a page: picked files, handles of files, URLs, bytes, the storage of the origin. */
 import { BlockError, type BlockNode, createImage } from '@vmblock/block-core'
 import { afterEach, describe, expect, it } from 'vitest'
+import { firstByte, withSource } from '../../../tests/support/opened-source.ts'
 import { clearStorage } from '../../../tests/support/origin-storage.ts'
 import { type BrowserSource, prepareSource, resolverOf } from './browser.ts'
-import { fileOfTarget, openSource } from './index.ts'
+import { fileOfTarget } from './index.ts'
 import type { SourceSettings } from './kit.ts'
 
 const SIZE = 65536
@@ -28,25 +29,11 @@ async function handleOf(bytes: Uint8Array<ArrayBuffer>): Promise<FileSystemFileH
   return handle
 }
 
-async function using<T>(
+const using = <T>(
   source: BrowserSource,
   run: (node: BlockNode) => Promise<T>,
   settings?: SourceSettings,
-): Promise<T> {
-  const { kit, source: plain } = await prepareSource(source, settings)
-  const { node, isOwn } = await openSource(kit, plain)
-  try {
-    return await run(node)
-  } finally {
-    if (isOwn) await node.close()
-  }
-}
-
-async function first(node: BlockNode): Promise<number> {
-  const into = new Uint8Array(512)
-  await node.read(0, into)
-  return into[0]!
-}
+): Promise<T> => withSource(prepareSource(source, settings), run)
 
 describe('a source', () => {
   it.each<[string, () => BrowserSource | Promise<BrowserSource>, boolean]>([
@@ -70,7 +57,7 @@ describe('a source', () => {
     ['an overlay in another', () => ({ overlay: { indexeddb: 'a' }, base: content(5) }), false],
   ])('may be %s', async (_, make, readOnly) => {
     await using(await make(), async (node) => {
-      expect([await first(node), node.size, node.readOnly]).toEqual([5, SIZE, readOnly])
+      expect([await firstByte(node), node.size, node.readOnly]).toEqual([5, SIZE, readOnly])
     })
   })
 
@@ -81,13 +68,13 @@ describe('a source', () => {
     ['a Date', new Date(0)],
     ['an empty object', {}],
   ])('is not %s', async (_, source) => {
-    const error = await using(source as never, first).catch((error: unknown) => error)
+    const error = await using(source as never, firstByte).catch((error: unknown) => error)
     expect(error).toBeInstanceOf(BlockError)
     expect(error).toMatchObject({ code: 'EINVAL', message: expect.stringContaining('{ opfs }') })
   })
 
   it('of Node.js is told to be one', async () => {
-    await expect(using({ file: 'a' } as never, first)).rejects.toMatchObject({ code: 'ENOTSUP' })
+    await expect(using({ file: 'a' } as never, firstByte)).rejects.toMatchObject({ code: 'ENOTSUP' })
   })
 })
 
@@ -106,7 +93,7 @@ it.each([
     'qcow2',
   ])
   await remove()
-  await expect(using(target, first)).rejects.toMatchObject({ code: 'ENOENT' })
+  await expect(using(target, firstByte)).rejects.toMatchObject({ code: 'ENOENT' })
 })
 
 it('an image on a server names the file beside it, if that is allowed', async () => {
@@ -119,6 +106,6 @@ it('an image on a server names the file beside it, if that is allowed', async ()
   const handle = await (await navigator.storage.getDirectory()).getFileHandle('over.qcow2')
   const image = await served(new Uint8Array(await (await handle.getFile()).arrayBuffer()))
   for (const allow of ['directory', 'all', { directory: new URL('/disks', location.href) }] as const)
-    expect(await using(image, first, { host: resolverOf(allow) })).toBe(7)
-  await expect(using(image, first)).rejects.toMatchObject({ code: 'EACCES' })
+    expect(await using(image, firstByte, { host: resolverOf(allow) })).toBe(7)
+  await expect(using(image, firstByte)).rejects.toMatchObject({ code: 'EACCES' })
 })

@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url'
 import { runInNewContext } from 'node:vm'
 import { BlockError, type BlockNode, createImage, denyHost, openMemory } from '@vmblock/block-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { firstByte, withSource } from '../../../tests/support/opened-source.ts'
 import { fileOfTarget, openSource } from './index.ts'
 import type { SourceSettings } from './kit.ts'
 import { type NodeJsSource, prepareSource, resolverOf } from './node-js.ts'
@@ -42,25 +43,11 @@ afterAll(() => {
   return new Promise((resolve) => server.close(resolve))
 })
 
-async function using<T>(
+const using = <T>(
   source: NodeJsSource,
   run: (node: BlockNode) => Promise<T>,
   settings?: SourceSettings,
-): Promise<T> {
-  const { kit, source: plain } = await prepareSource(source, settings)
-  const { node, isOwn } = await openSource(kit, plain)
-  try {
-    return await run(node)
-  } finally {
-    if (isOwn) await node.close()
-  }
-}
-
-async function first(node: BlockNode): Promise<number> {
-  const into = new Uint8Array(512)
-  await node.read(0, into)
-  return into[0]!
-}
+): Promise<T> => withSource(prepareSource(source, settings), run)
 
 describe('a source', () => {
   it.each<[string, () => NodeJsSource, boolean]>([
@@ -77,16 +64,16 @@ describe('a source', () => {
     ['an overlay over a Blob', () => ({ overlay: 'memory', base: new Blob([content(5)]) }), false],
   ])('may be %s', async (_, make, readOnly) => {
     await using(make(), async (node) => {
-      expect([await first(node), node.size, node.readOnly]).toEqual([5, SIZE, readOnly])
+      expect([await firstByte(node), node.size, node.readOnly]).toEqual([5, SIZE, readOnly])
     })
   })
 
   it('may be a URL of a web server, also as a base, with options, and as those of a node', async () => {
-    expect(await using(new URL(address), first)).toBe(9)
-    expect(await using({ url: address, readAhead: 0, retries: 0 }, first)).toBe(9)
-    expect(await using({ overlay: 'memory', base: new URL(address) }, first)).toBe(9)
+    expect(await using(new URL(address), firstByte)).toBe(9)
+    expect(await using({ url: address, readAhead: 0, retries: 0 }, firstByte)).toBe(9)
+    expect(await using({ overlay: 'memory', base: new URL(address) }, firstByte)).toBe(9)
     expect(
-      await using({ driver: 'raw', readOnly: true, file: { driver: 'http', url: address } }, first),
+      await using({ driver: 'raw', readOnly: true, file: { driver: 'http', url: address } }, firstByte),
     ).toBe(9)
     await using({ overlay: path('over.qcow2'), base: { url: address } }, async (node) => {
       expect((await node.info()).backingFilename).toBeUndefined()
@@ -116,7 +103,7 @@ describe('a source', () => {
     ['a URL of ftp', new URL('ftp://127.0.0.1/a')],
     ['a URL of another machine', new URL('file://host/a')],
   ])('is not %s', async (_, source) => {
-    const error = await using(source as never, first).catch((error: unknown) => error)
+    const error = await using(source as never, firstByte).catch((error: unknown) => error)
     expect(error).toBeInstanceOf(BlockError)
     expect((error as BlockError).code).toBe('EINVAL')
     expect(readdirSync(directory)).toEqual(['raw.img'])
@@ -124,8 +111,8 @@ describe('a source', () => {
 
   it('that names nothing is told what a source may be', async () => {
     for (const list of ['{ file }', '{ url }', '{ overlay, base }', 'Blob', 'bytes', 'handle', 'BlockNode'])
-      await expect(using(5 as never, first)).rejects.toThrow(list)
-    await expect(using({ opfs: 'a' } as never, first)).rejects.toThrow('browsers')
+      await expect(using(5 as never, firstByte)).rejects.toThrow(list)
+    await expect(using({ opfs: 'a' } as never, firstByte)).rejects.toThrow('browsers')
   })
 
   it('takes more options for the node that it opens', async () => {
@@ -146,13 +133,13 @@ describe.runIf(process.platform === 'linux')('a FileHandle', () => {
 
   it('is opened again: it is neither used nor closed, and may be closed', async () => {
     await using(await opened('r+'), async (node) => {
-      expect([await first(node), node.readOnly]).toEqual([5, false])
+      expect([await firstByte(node), node.readOnly]).toEqual([5, false])
       await handle.close()
       await node.write(0, new Uint8Array(512).fill(6))
       await node.truncate(2 * SIZE)
     })
     expect([readFileSync(path('raw.img'))[0], readFileSync(path('raw.img')).length]).toEqual([6, 2 * SIZE])
-    await using({ file: await opened('r+'), format: 'raw' }, first)
+    await using({ file: await opened('r+'), format: 'raw' }, firstByte)
     expect((await handle.stat()).size).toBe(2 * SIZE)
   })
 
@@ -167,7 +154,7 @@ describe.runIf(process.platform === 'linux')('a FileHandle', () => {
     await opened('r+')
     rmSync(path('raw.img'))
     writeFileSync(path('raw.img'), content(7))
-    expect(await using(handle, first)).toBe(5)
+    expect(await using(handle, firstByte)).toBe(5)
   })
 
   it('is written to where it is told, although it would append', async () => {
@@ -177,7 +164,7 @@ describe.runIf(process.platform === 'linux')('a FileHandle', () => {
 
   it('and a path are one file: one writer at a time', async () => {
     await using({ file: path('raw.img'), format: 'raw' }, async () => {
-      await expect(using({ file: await opened('r+'), format: 'raw' }, first)).rejects.toMatchObject({
+      await expect(using({ file: await opened('r+'), format: 'raw' }, firstByte)).rejects.toMatchObject({
         code: 'EBUSY',
       })
     })
@@ -186,12 +173,12 @@ describe.runIf(process.platform === 'linux')('a FileHandle', () => {
   it('names no base, nor does its image open one', async () => {
     const base = await opened('r')
     await using({ overlay: path('over.qcow2'), base: { file: base } }, async (node) => {
-      expect([await first(node), (await node.info()).backingFilename]).toEqual([5, undefined])
+      expect([await firstByte(node), (await node.info()).backingFilename]).toEqual([5, undefined])
     })
     await base.close()
-    await using({ overlay: path('named.qcow2'), base: path('raw.img') }, first)
-    await expect(using(await opened('r', 'named.qcow2'), first)).rejects.toMatchObject({ code: 'EACCES' })
-    expect(await using(path('named.qcow2'), first)).toBe(5)
+    await using({ overlay: path('named.qcow2'), base: path('raw.img') }, firstByte)
+    await expect(using(await opened('r', 'named.qcow2'), firstByte)).rejects.toMatchObject({ code: 'EACCES' })
+    expect(await using(path('named.qcow2'), firstByte)).toBe(5)
   })
 
   it('takes a new image', async () => {
@@ -205,18 +192,19 @@ describe.runIf(process.platform === 'linux')('a FileHandle', () => {
 
   it('that is closed, or only written to, is refused', async () => {
     await (await opened('r')).close()
-    await expect(using(handle, first)).rejects.toMatchObject({ code: 'EINVAL' })
-    await expect(using(await opened('w', 'other'), first)).rejects.toMatchObject({ code: 'EACCES' })
+    await expect(using(handle, firstByte)).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(using(await opened('w', 'other'), firstByte)).rejects.toMatchObject({ code: 'EACCES' })
   })
 })
 
 describe('an image may name', () => {
-  const reads = (settings: SourceSettings, name = 'inside/over.qcow2') => using(path(name), first, settings)
+  const reads = (settings: SourceSettings, name = 'inside/over.qcow2') =>
+    using(path(name), firstByte, settings)
   beforeEach(async () => {
     mkdirSync(path('inside'))
     writeFileSync(path('inside/base.img'), content(3))
-    await using({ overlay: path('inside/over.qcow2'), base: path('inside/base.img') }, first)
-    await using({ overlay: path('inside/out.qcow2'), base: path('raw.img') }, first)
+    await using({ overlay: path('inside/over.qcow2'), base: path('inside/base.img') }, firstByte)
+    await using({ overlay: path('inside/out.qcow2'), base: path('raw.img') }, firstByte)
   })
   const REFUSED = { code: 'EACCES' }
 

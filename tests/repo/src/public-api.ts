@@ -1,4 +1,4 @@
-/** What the packages publish, as the TypeScript compiler sees it: the exports of every entry, and who imports them. */
+/** What the packages publish, as the TypeScript compiler sees it: the exports of every entry, and the files that import them. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,7 +19,7 @@ export interface Export {
   readonly declarations: readonly ts.Declaration[]
 }
 
-/** Entries for tests: nobody else imports them, and they are no part of what is documented. */
+/** Entries for tests: only tests import them, and they are no part of what is documented. */
 export const isTesting = (entry: string): boolean => entry.endsWith('/testing')
 
 /** The exports of all entries, from the sources. Nothing is type-checked, and no library is read: that takes seconds. */

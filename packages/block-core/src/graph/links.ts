@@ -1,11 +1,12 @@
 /** A node and an edge as the rest of the graph sees them: what BlockNode and BlockChild keep from users and drivers. */
 import type { Emitter } from '../base/emitter.ts'
+import type { ChangeKind } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockChild, BlockNode, NodeBelow } from '../contract/node.ts'
 import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
-import type { Patience } from '../contract/node-ops.ts'
+import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import type { Permissions } from '../contract/permissions.ts'
 import type { CorruptEvent } from '../contract/reports.ts'
@@ -44,6 +45,18 @@ export interface LinkedNode extends NodeBelow, Pick<Emitter<NodeEvents>, 'emit'>
   setPatience(patience: Patience): void
   /** Runs `body` as a request that changes nothing. Other copies of the library also call it. */
   counted<T>(offset: number, bytes: number, body: () => Promise<T>): Promise<T>
+  /**
+   * Runs an operation on the structure of the image, with no other request in flight. Observers are told of it if it
+   * has a `kind`, that is if it may change the content.
+   *
+   * @param name the member of the driver's operations that `run` calls
+   * @throws BlockError EPERM when read-only; ENOTSUP if the driver lacks the operation; ENOMEDIUM when closed
+   */
+  exclusive<T>(
+    name: keyof NodeOps,
+    kind: ChangeKind | undefined,
+    run: (ops: NodeOps) => Promise<T>,
+  ): Promise<T>
   /** A parent releases this node, which is closed if nothing uses it any more. */
   releasedBy(edge: Edge, crashed?: boolean): Promise<void>
   /**

@@ -266,19 +266,19 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   }
 
   makeEmpty(): Promise<void> {
-    return this.#exclusive('makeEmpty', 'makeEmpty', (ops) => ops.makeEmpty!())
+    return this.exclusive('makeEmpty', 'makeEmpty', (ops) => ops.makeEmpty!())
   }
 
   async changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     check.requireBackingChange(filename, format)
     // Only the name changes: what shows through is that of the file that is open.
-    await this.#exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
+    await this.exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
   }
 
   async amend(options: Readonly<Record<string, unknown>>, control: JobControl = UNCONTROLLED): Promise<void> {
     check.requireAmendment(options, control)
     const before = this.size
-    await this.#exclusive('amend', 'amend', (ops) => ops.amend!(options, control))
+    await this.exclusive('amend', 'amend', (ops) => ops.amend!(options, control))
     if (this.size !== before) this.emit('resize', this.size)
   }
 
@@ -385,6 +385,16 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     if (this.#hasCrashed) throw this.#closedError()
   }
 
+  async exclusive<T>(
+    name: keyof NodeOps,
+    kind: ChangeKind | undefined,
+    run: (ops: NodeOps) => Promise<T>,
+  ): Promise<T> {
+    this.#requireWritable(true)
+    if (!this.#ops[name]) throw unsupportedError(this, name)
+    return this.drained(() => this.#requests.restructure(kind, () => run(this.#ops)))
+  }
+
   // ---- inside ----
 
   /** A crash may happen during any await. */
@@ -467,16 +477,6 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
       if (!result) throw unsupportedError(this, name)
       return result
     })
-  }
-
-  async #exclusive(
-    name: keyof NodeOps,
-    kind: ChangeKind | undefined,
-    run: (ops: NodeOps) => Promise<void>,
-  ): Promise<void> {
-    this.#requireWritable(true)
-    if (!this.#ops[name]) throw unsupportedError(this, name)
-    await this.drained(() => this.#requests.restructure(kind, () => run(this.#ops)))
   }
 
   #failed(operation: IoErrorEvent['operation'], offset: number, error: unknown): unknown {

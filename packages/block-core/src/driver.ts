@@ -66,6 +66,7 @@ export type { Permissions, PreparedPermissions } from './contract/permissions.ts
 export { filePreallocation } from './contract/preallocation.ts'
 export * from './contract/reports.ts'
 export * from './contract/requests.ts'
+export * from './contract/snapshots.ts'
 // Filters.
 export { type AroundRequest, aroundRequests, type FilteredRequest } from './drivers/around-requests.ts'
 export { forwardOps, type OpsChanges } from './drivers/pass-through.ts'

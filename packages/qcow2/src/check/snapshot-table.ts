@@ -131,7 +131,8 @@ export async function repairSnapshotTable(check: Check): Promise<void> {
   const { image, snapshots } = check
   try {
     // If the table was not counted, the clusters that it seems to cover may belong to other structures.
-    await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
+    const old = snapshots.isCounted ? snapshots.ranges : []
+    await image.lock.run(() => rewriteSnapshots(image, old))
   } catch (error) {
     const message = `ERROR failed to update snapshot table: ${errorText(error)}`
     found(check, 'repair-failed', message, placeIn(snapshotTable(image)))

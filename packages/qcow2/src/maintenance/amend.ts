@@ -125,7 +125,7 @@ async function completeSnapshots(image: Image): Promise<void> {
     table.add(piece)
     areComplete &&= piece.snapshots.every(isComplete)
   }
-  if (!areComplete) await rewriteSnapshots(image, table.all)
+  if (!areComplete) await image.lock.run(() => rewriteSnapshots(image, table.all))
 }
 
 /**

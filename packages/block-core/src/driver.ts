@@ -29,7 +29,7 @@ export {
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
-export { errorText, strerror } from './base/errno.ts'
+export { errnoOf, errorText, strerror } from './base/errno.ts'
 export { BlockError, type BlockErrorCode, isBlockError, messageOf } from './base/errors.ts'
 export { pause } from './base/event-loop.ts'
 export { loadOnce } from './base/load-once.ts'

@@ -1,29 +1,9 @@
 /** Power cuts while internal snapshots are made, applied and deleted, between the requests of a guest. */
 import { type CrashScene, crashTests, randomRequests } from '@vmblock/block-core/testing'
-import { alone, lazily, type Operation, overlay, VARIETIES, type Variety } from '../testing/crash.ts'
+import { alone, lazily, overlay, snapshots, VARIETIES, type Variety } from '../testing/crash.ts'
 
-const some = (scene: CrashScene, count: number): Promise<void> =>
-  randomRequests(scene, { count, cluster: scene.node.limits.discardAlignment })
-
-/** The number of a new name, also after a crash. */
-const nextName = ({ guest }: CrashScene): string =>
-  `s${1 + Math.max(0, ...guest.snapshotNames.map((name) => Number(name.slice(1))))}`
-
-/** Snapshots come and go while the guest writes. */
-const snapshots = (resizes = false): Operation => ({
-  async run(scene) {
-    const { random, guest } = scene
-    for (let i = 0; i < 8; i++) {
-      await some(scene, 3)
-      const name = guest.snapshotNames.length > 0 ? random.pick(guest.snapshotNames) : undefined
-      const kind = name === undefined ? 'create' : random.pick(['create', 'apply', 'apply', 'delete'])
-      if (kind === 'create') await guest.createSnapshot(nextName(scene))
-      else if (kind === 'apply') await guest.applySnapshot(name!)
-      else await guest.deleteSnapshot(name!)
-      if (resizes && random.chance(0.4)) await guest.resize(random.int(8, 100) * 1024)
-    }
-  },
-})
+const some = (scene: CrashScene): Promise<void> =>
+  randomRequests(scene, { count: 3, cluster: scene.node.limits.discardAlignment })
 
 /** The bit stands over the change, also in an eager image. */
 const covered = (variety: Variety): Variety => ({ ...variety, allows: { ...variety.allows, dirty: true } })
@@ -47,11 +27,11 @@ const KINDS = [
 crashTests(
   'qcow2 snapshots',
   [
-    ...KINDS.map((kind) => alone(`snapshots: ${kind}`, covered(VARIETIES[kind]), snapshots())),
-    alone('snapshots: version 2', { ...VARIETIES['version 2'], allows: { flags: true } }, snapshots()),
-    alone('snapshots and sizes', covered(VARIETIES['small clusters']), snapshots(true)),
-    alone('snapshots and sizes: lazy', lazily(eager), snapshots(true)),
-    overlay('snapshots: overlay', { top: covered(eager), base: BASE }, snapshots()),
+    ...KINDS.map((kind) => alone(`snapshots: ${kind}`, covered(VARIETIES[kind]), snapshots(some))),
+    alone('snapshots: version 2', { ...VARIETIES['version 2'], allows: { flags: true } }, snapshots(some)),
+    alone('snapshots and sizes', covered(VARIETIES['small clusters']), snapshots(some, true)),
+    alone('snapshots and sizes: lazy', lazily(eager), snapshots(some, true)),
+    overlay('snapshots: overlay', { top: covered(eager), base: BASE }, snapshots(some)),
   ],
   process.env,
 )

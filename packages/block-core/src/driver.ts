@@ -29,7 +29,7 @@ export {
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
-export { errorText, strerror } from './base/errno.ts'
+export { errnoOf, errorText, strerror } from './base/errno.ts'
 export { BlockError, type BlockErrorCode, isBlockError, messageOf } from './base/errors.ts'
 export { pause } from './base/event-loop.ts'
 export { loadOnce } from './base/load-once.ts'
@@ -66,6 +66,7 @@ export type { Permissions, PreparedPermissions } from './contract/permissions.ts
 export { filePreallocation } from './contract/preallocation.ts'
 export * from './contract/reports.ts'
 export * from './contract/requests.ts'
+export * from './contract/snapshots.ts'
 // Filters.
 export { type AroundRequest, aroundRequests, type FilteredRequest } from './drivers/around-requests.ts'
 export { forwardOps, type OpsChanges } from './drivers/pass-through.ts'

@@ -60,6 +60,7 @@ export type {
   WriteFlag,
   WriteFlags,
 } from './contract/requests.ts'
+export type { SnapshotChoice } from './contract/snapshots.ts'
 export { Disk } from './disk/disk.ts'
 export type { ErrorAction, ErrorPolicy } from './disk/error-policy.ts'
 export { setPermissions } from './disk/permissions.ts'
@@ -78,6 +79,7 @@ export {
   writeLog,
   writeLogOf,
 } from './drivers/write-log.ts'
+export { type SnapshotOptions, type Snapshots, snapshotsOf } from './features/snapshots.ts'
 export {
   backingOf,
   type ChainStatus,

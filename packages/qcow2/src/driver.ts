@@ -53,6 +53,7 @@ function operations(image: Image): NodeOps {
     info: async () => (await loadMaintenance()).info(image),
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
+    snapshots: async () => (await loadMaintenance()).snapshots(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),

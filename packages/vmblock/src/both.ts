@@ -2,6 +2,7 @@
 export type { CheckFinding } from '@vmblock/block-core/open'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core/open'
 export type { Allow, OpenFileHandle } from '@vmblock/sources'
+export type { DiskSnapshots, SnapshotCreation, SnapshotReference } from './disk/snapshots.ts'
 export { type DiskParts, type ResizeOptions, VirtualDisk } from './disk/virtual-disk.ts'
 export type { CheckResult, DiskCheckOptions } from './images/check-image.ts'
 export type { DiskInfo, DiskSnapshot } from './images/describe.ts'

@@ -2,7 +2,7 @@
 
 /**
  * What was requested. `writeZeroes` may be done by writing data, and a `write` of zero bytes by zeroing: the kind is
- * the caller's. `makeEmpty`, `repair` and `amend` concern the whole node.
+ * the caller's. `makeEmpty`, `repair`, `amend` and `applySnapshot` concern the whole node.
  */
 export type ChangeKind =
   | 'write'
@@ -14,6 +14,7 @@ export type ChangeKind =
   | 'makeEmpty'
   | 'repair'
   | 'amend'
+  | 'applySnapshot'
 
 /** One request that changes a node, however many steps it takes. Offsets and lengths in bytes of the node. */
 export interface Change {

@@ -7,6 +7,7 @@ import type { BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
 import type { CheckOptions, CheckReport, NodeInfo, SnapshotInfo } from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from './requests.ts'
+import type { SnapshotOps } from './snapshots.ts'
 
 /**
  * What a driver implements for one open node.
@@ -68,6 +69,8 @@ export interface NodeOps {
   info?(): Promise<NodeInfo>
   /** The internal snapshots, in the order of the image's snapshot table. */
   listSnapshots?(): Promise<readonly SnapshotInfo[]>
+  /** Makes, applies, deletes and opens them. Loads the code for that. @throws BlockError EIO if it cannot be loaded */
+  snapshots?(): Promise<SnapshotOps>
   /** Drops everything this layer holds, so that the backing file shows through everywhere. */
   makeEmpty?(): Promise<void>
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */

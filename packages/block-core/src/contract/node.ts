@@ -59,6 +59,7 @@ export type NodeOperation =
   | 'check'
   | 'info'
   | 'listSnapshots'
+  | 'snapshots'
   | 'makeEmpty'
   | 'changeBackingFile'
   | 'amend'

@@ -69,6 +69,8 @@ export interface SnapshotInfo {
   readonly name: string
   /** Bytes of machine state. */
   readonly vmStateSize: bigint
+  /** Bytes of the disk; absent if the image does not say so: then it is the size of the disk now. */
+  readonly diskSize?: bigint
   /** Time of creation: seconds since 1970, and nanoseconds. */
   readonly dateSec: number
   readonly dateNsec: number

@@ -11,7 +11,7 @@ import { WriteLog } from '../drivers/write-log.ts'
 import { CrashGuest } from './crash-guest.ts'
 import { CrashImages } from './crash-images.ts'
 import { CRASH_RULES, type CrashFinding, CrashJudge, RuleBroken } from './crash-judge.ts'
-import { type Shown, Stamps } from './crash-shown.ts'
+import { isSameShown, type Shown, Stamps } from './crash-shown.ts'
 import { type CrashDisks, type CrashState, crashStates, forkDisks } from './crash-states.ts'
 import type { CrashScene, CrashWorkload } from './crash-workload.ts'
 import { createRandom, type Random } from './random.ts'
@@ -257,7 +257,7 @@ class Explorer {
       for (const name of this.#images.names) {
         const { shown } = await this.#judge.look(name, disks)
         const { shown: later } = await this.#judge.look(name, state.disks)
-        if (!isSame(shown, later))
+        if (!isSameShown(shown, later))
           throw new RuleBroken('intact', name, 'it shows something else than before the repair')
       }
     }
@@ -283,6 +283,3 @@ function seedOf(name: string, seed: number): number {
 interface OpenScene extends CrashScene {
   readonly guests: ReadonlyMap<string, CrashGuest>
 }
-
-const isSame = (a: Shown, b: Shown): boolean =>
-  a.size === b.size && a.stamps.every((stamp, sector) => stamp === b.stamps[sector])

@@ -7,9 +7,20 @@ import type { BlockNode } from '../contract/node.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { Disk } from '../disk/disk.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
+import { snapshotsOf } from '../features/snapshots.ts'
 import { type CommitOptions, commitNode } from '../jobs/commit.ts'
 import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
-import { readShown, readStamps, type Shown, Stamps, stampedSectors, stampText } from './crash-shown.ts'
+import {
+  areSameSnapshots,
+  isSameShown,
+  readShown,
+  readStamps,
+  type Shown,
+  type ShownSnapshot,
+  Stamps,
+  stampedSectors,
+  stampText,
+} from './crash-shown.ts'
 
 /** A content that a sector, or a size that the disk, had or was about to get. */
 interface Version {
@@ -54,6 +65,12 @@ export class CrashGuest {
   readonly #sizes: Version[] = []
   readonly #flushes: { readonly made: number; readonly done: number }[] = []
   #allowed: Allowed | undefined
+  readonly #lists: {
+    readonly made: number
+    done: number
+    readonly snapshots: readonly ShownSnapshot[]
+  }[] = []
+  readonly #replacements: { readonly made: number; done: number; readonly to: Shown }[] = []
 
   constructor(node: BlockNode, log: WriteLog, options: CrashGuestOptions = {}) {
     this.node = node
@@ -153,6 +170,49 @@ export class CrashGuest {
     this.#end(versions)
   }
 
+  /** Makes a snapshot, durably. Its name must be new. */
+  async createSnapshot(name: string): Promise<void> {
+    const { size, stamps } = await readShown(this.node)
+    await this.#listing([...this.#snapshots, { name, size, stamps }], async () => {
+      await snapshotsOf(this.node).create(name)
+    })
+  }
+  /** Deletes a snapshot, durably. */
+  async deleteSnapshot(name: string): Promise<void> {
+    const left = this.#snapshots.filter((snapshot) => snapshot.name !== name)
+    await this.#listing(left, () => snapshotsOf(this.node).delete(name))
+  }
+  /** Applies a snapshot, durably: a power cut leaves all of the old content or all of the new one. */
+  async applySnapshot(name: string): Promise<void> {
+    const to = this.#snapshots.find((snapshot) => snapshot.name === name)!
+    const made = this.#log.tick()
+    const stampOf = (sector: number): number => to.stamps[sector] ?? 0
+    const replacement = { made, done: Number.POSITIVE_INFINITY, to }
+    this.#replacements.push(replacement)
+    const versions = [
+      ...this.#begin(0, Math.max(this.size, to.size), stampOf, { forced: true }),
+      this.#beginSize(to.size),
+    ]
+    await this.flushing(() => snapshotsOf(this.node).apply(name))
+    this.#end([...versions, replacement])
+  }
+  /** The names of the snapshots, in order. */
+  get snapshotNames(): readonly string[] {
+    return this.#snapshots.map(({ name }) => name)
+  }
+
+  get #snapshots(): readonly ShownSnapshot[] {
+    return this.#lists[this.#lists.length - 1]?.snapshots ?? this.#before.snapshots ?? []
+  }
+
+  /** Runs what changes the list of snapshots, and makes all earlier writes durable. */
+  async #listing(snapshots: readonly ShownSnapshot[], run: () => Promise<void>): Promise<void> {
+    const list = { made: this.#log.tick(), done: Number.POSITIVE_INFINITY, snapshots }
+    this.#lists.push(list)
+    await this.flushing(run)
+    this.#end([list])
+  }
+
   /** Notes that from now on, the sectors of a range may get new content. */
   #begin(
     offset: number,
@@ -199,7 +259,18 @@ export class CrashGuest {
    *
    * @returns what is wrong, or undefined
    */
-  compare({ size, stamps }: Shown, moment: number): string | undefined {
+  compare(shown: Shown, moment: number): string | undefined {
+    const { size, stamps } = shown
+    if (!this.#listsAt(moment).some((list) => areSameSnapshots(list, shown.snapshots)))
+      return `its snapshots are ${(shown.snapshots ?? []).map(({ name }) => name).join(', ') || 'none'}, or have other contents`
+    const mixed = this.#replacements.some(
+      ({ made, done, to }) =>
+        made < moment &&
+        moment <= done &&
+        !isSameShown({ size, stamps }, { size: to.size, stamps: to.stamps }) &&
+        this.compare(shown, made) !== undefined,
+    )
+    if (mixed) return 'it shows parts of the old content and of the applied snapshot'
     if (this.#allowed?.moment !== moment) this.#allowed = this.#allowedAt(moment)
     const { sizes, sectors } = this.#allowed
     if (!sizes.has(size)) return `its size is ${size}, not ${[...sizes].join(' or ')}`
@@ -211,6 +282,15 @@ export class CrashGuest {
       return `sector ${sector} (byte ${sector * SECTOR}) shows ${stampText(found)}, not one of ${expected}`
     }
     return undefined
+  }
+
+  /** The lists of snapshots that there may be. */
+  #listsAt(moment: number): (readonly ShownSnapshot[])[] {
+    const lists = [
+      { snapshots: this.#before.snapshots ?? [], done: 0 },
+      ...this.#lists.filter(({ made }) => made < moment),
+    ]
+    return lists.slice(lists.findLastIndex(({ done }) => done < moment)).map(({ snapshots }) => snapshots)
   }
 
   #allowedAt(moment: number): Allowed {

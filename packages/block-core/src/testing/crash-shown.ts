@@ -1,6 +1,7 @@
 /** The content of a disk, sector by sector, if only stamped sectors are ever written to it. */
 import { SECTOR } from '../base/bits.ts'
 import type { BlockNode } from '../contract/node.ts'
+import { snapshotsOf } from '../features/snapshots.ts'
 
 /** Words of 32 bits in a sector. */
 const WORDS = SECTOR / 4
@@ -15,6 +16,13 @@ export interface Shown {
   readonly size: number
   /** The stamp of each sector; 0: zeroes; {@link isMixture}: neither. Without a partial sector at the end. */
   readonly stamps: Uint32Array
+  /** Its internal snapshots, in order; absent if there are none. */
+  readonly snapshots?: readonly ShownSnapshot[]
+}
+
+/** The content of an internal snapshot. */
+export interface ShownSnapshot extends Shown {
+  readonly name: string
 }
 
 /** Generates numbers that no sector has yet; one counter for all guests with disks in one chain. */
@@ -40,10 +48,40 @@ export function stampedSectors(offset: number, bytes: number, stamp: number): Ui
   return new Uint8Array(words.buffer)
 }
 
-/** Reads all of a node. Sizes and offsets in bytes. */
+/** Reads all of a node, and its snapshots. Sizes and offsets in bytes. */
 export async function readShown(node: BlockNode): Promise<Shown> {
+  const shown = await readDisk(node)
+  const list = node.can('snapshots') ? await node.listSnapshots() : []
+  if (list.length === 0) return shown
+  const snapshots: ShownSnapshot[] = []
+  for (const { id, name } of list) {
+    const view = await snapshotsOf(node).open({ id })
+    snapshots.push({ name, ...(await readDisk(view)) })
+    await view.close()
+  }
+  return { ...shown, snapshots }
+}
+
+async function readDisk(node: BlockNode): Promise<Shown> {
   const { size } = node
   return { size, stamps: await readStamps(node, 0, size - (size % SECTOR)) }
+}
+
+/** Whether two contents are equal, snapshots included. */
+export function isSameShown(a: Shown, b: Shown): boolean {
+  const isSame =
+    a.size === b.size &&
+    a.stamps.length === b.stamps.length &&
+    a.stamps.every((stamp, sector) => stamp === b.stamps[sector])
+  return isSame && areSameSnapshots(a.snapshots, b.snapshots)
+}
+
+/** Whether the snapshots have the same names, in order, and the same contents. */
+export function areSameSnapshots(
+  a: readonly ShownSnapshot[] = [],
+  b: readonly ShownSnapshot[] = [],
+): boolean {
+  return a.length === b.length && a.every((each, i) => each.name === b[i]!.name && isSameShown(each, b[i]!))
 }
 
 /** A buffer that is currently unused. */

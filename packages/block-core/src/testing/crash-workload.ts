@@ -48,6 +48,11 @@ export interface CrashAllowance {
    * corruptions that the repair fixes.
    */
   readonly dirty?: boolean
+  /**
+   * Entries may say wrongly whether their cluster is shared, which costs a copy or nothing, until a repair (qcow2 version 2,
+   * which has no dirty bit, while its snapshots change).
+   */
+  readonly flags?: boolean
   /** Leaks may remain after a repair: the format cannot repair them. */
   readonly leaks?: boolean
 }

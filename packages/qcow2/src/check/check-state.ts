@@ -67,6 +67,8 @@ export interface CheckedSnapshots {
   readonly cut: number
   /** Broken entries, which are fixed by writing the table anew. */
   readonly broken: number
+  /** Indexes of entries whose L1 table cannot exist: a repair drops them. */
+  readonly lost: Set<number>
   /** One reference of the table to each of its clusters was counted. */
   isCounted: boolean
 }

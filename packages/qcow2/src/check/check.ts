@@ -95,6 +95,7 @@ const NO_SNAPSHOTS: CheckedSnapshots = {
   ranges: [],
   cut: 0,
   broken: 0,
+  lost: new Set(),
   isCounted: false,
 }
 
@@ -103,7 +104,7 @@ const isSound = ({ checkErrors, corruptions }: CheckReport): boolean => checkErr
 /** Repairs the snapshot table after the refcounts, and only now counts its problems. */
 async function finishSnapshotTable(check: Check): Promise<void> {
   const { result, snapshots, fixErrors } = check
-  if (snapshots.broken > 0 && fixErrors) await repairSnapshotTable(check)
+  if (fixErrors && snapshots.broken + snapshots.lost.size > 0) await repairSnapshotTable(check)
   result[fixErrors ? 'corruptionsFixed' : 'corruptions'] += snapshots.broken
   result.corruptionsFixed += snapshots.cut
 }

@@ -63,8 +63,13 @@ async function countSnapshot(check: Check, snapshot: Snapshot, index: number): P
   const table = snapshotTable(image, snapshot)
   const refuse = (what: 'unaligned-table' | 'oversized-table', field: string, why: string): void => {
     const called = `${decodeName(snapshot.id)} (${decodeName(snapshot.name)})`
-    const message = `ERROR snapshot ${called} ${field}: L1 table is ${why}; snapshot table entry corrupted`
-    found(check, what, message, placeIn(table, index, offset, l1Size * 8))
+    const message = check.fixErrors
+      ? `Discarding snapshot ${called} ${field}: L1 table is ${why}`
+      : `ERROR snapshot ${called} ${field}: L1 table is ${why}; snapshot table entry corrupted`
+    const place = placeIn(table, index, offset, l1Size * 8)
+    // A repair drops the entry at its end; QEMU's keeps it, and never gets rid of the error.
+    check.snapshots.lost.add(index)
+    found(check, what, message, { ...place, ...(check.fixErrors && { repaired: true }) })
   }
   if (l1TableOffset % BigInt(image.geometry.clusterSize) !== 0n)
     refuse('unaligned-table', `l1_offset=0x${l1TableOffset.toString(16)}`, 'not cluster aligned')

@@ -19,7 +19,7 @@ import {
   Patient,
   UNREADABLE,
 } from '../testing/damaged-image.ts'
-import { bytesAt, emptyDisk, environment, filled, poke } from '../testing/images.ts'
+import { bytesAt, emptyDisk, environment, filled, open, poke } from '../testing/images.ts'
 
 const hex = (value: bigint | number): string => value.toString(16)
 
@@ -78,6 +78,26 @@ describe('a finding', () => {
         message: `ERROR snapshot 2 (after) l1_size=0x${hex(l1Size)}: L1 table is too large; snapshot table entry corrupted`,
       },
     ])
+  })
+
+  it('unaligned-table of one snapshot, which a repair drops, and keeps the others', async () => {
+    const image = await Patient.make()
+    await image.addSnapshots(
+      { l1TableOffset: 512n, l1Size: 1 },
+      { id: encodeName('2'), name: encodeName('good') },
+    )
+    const { kept } = await checkOf(image.file, 'all')
+    expect(kept.filter(({ what }) => what !== 'leaked-cluster')).toMatchObject([
+      {
+        what: 'unaligned-table',
+        repaired: true,
+        message: 'Discarding snapshot 1 (before) l1_offset=0x200: L1 table is not cluster aligned',
+      },
+    ])
+    expect((await checkOf(image.file)).told).toEqual([])
+    const node = await open(image.file)
+    expect((await node.listSnapshots()).map(({ name }) => name)).toEqual(['good'])
+    await node.close()
   })
 
   it('of the tables of a snapshot names the snapshot', async () => {

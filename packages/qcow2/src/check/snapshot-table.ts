@@ -73,7 +73,7 @@ function reportUnreadable({ image, reportFailure }: Check, what: string, error: 
 /** Reads the table once, and reports broken entries. */
 async function measure(check: Check): Promise<Omit<CheckedSnapshots, 'cut'> & { readonly behind: number }> {
   const { image, fixErrors, report } = check
-  const table = { count: 0, withTable: 0, broken: 0, behind: 0, isCounted: false }
+  const table = { count: 0, withTable: 0, broken: 0, behind: 0, lost: new Set<number>(), isCounted: false }
   const covered = new TableRanges(image)
   const incomplete: number[] = []
   const cuts = {
@@ -123,18 +123,22 @@ async function writeCount({ image, report }: Check, count: number): Promise<void
 }
 
 /**
- * Writes the table anew if entries are broken. The refcounts are right by now.
+ * Writes the table anew if entries are broken, without those that are lost. The refcounts are right by now.
  *
  * @throws BlockError EFBIG if the new table is too long, or the error of the file
  */
 export async function repairSnapshotTable(check: Check): Promise<void> {
-  const { image, snapshots } = check
+  const { image, snapshots, result } = check
+  const { lost } = snapshots
   try {
     // If the table was not counted, the clusters that it seems to cover may belong to other structures.
-    await rewriteSnapshots(image, snapshots.isCounted ? snapshots.ranges : [])
+    const old = snapshots.isCounted ? snapshots.ranges : []
+    await image.lock.run(() => rewriteSnapshots(image, old, { without: lost }))
   } catch (error) {
     const message = `ERROR failed to update snapshot table: ${errorText(error)}`
     found(check, 'repair-failed', message, placeIn(snapshotTable(image)))
     throw error
   }
+  result.corruptions -= lost.size
+  result.corruptionsFixed += lost.size
 }

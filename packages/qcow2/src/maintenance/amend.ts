@@ -24,6 +24,7 @@ import { quiesceImage } from '../requests/flush.ts'
 import { write } from '../requests/write.ts'
 import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
+import { haveZeroClusters } from '../snapshots/zero-clusters.ts'
 import { amendOptions } from './amend-options.ts'
 import { truncate } from './resize.ts'
 
@@ -125,7 +126,7 @@ async function completeSnapshots(image: Image): Promise<void> {
     table.add(piece)
     areComplete &&= piece.snapshots.every(isComplete)
   }
-  if (!areComplete) await rewriteSnapshots(image, table.all)
+  if (!areComplete) await image.lock.run(() => rewriteSnapshots(image, table.all))
 }
 
 /**
@@ -148,8 +149,11 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   const { header } = image
   if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
-  if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
+  if (!(await canAllHaveVersion2(image)))
+    throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
   await quiesceImage(image)
+  if (header.nbSnapshots > 0 && (await haveZeroClusters(image)))
+    throw fail(image, 'ENOTSUP', 'Internal snapshots with zero clusters prevent downgrade of image')
   await image.dirtyBit.clear()
   // Allocations on the way must not set the dirty bit again: version 2 has none, and it could not be cleared.
   const { lazyRefcounts } = image.settings
@@ -160,6 +164,14 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
     image.settings.lazyRefcounts = lazyRefcounts
     throw error
   }
+}
+
+/** Whether readers of version 2 understand all snapshots: they know of no disk sizes, nor of sizes beyond 32 bits. */
+async function canAllHaveVersion2(image: Image): Promise<boolean> {
+  for await (const { snapshots } of walkSnapshots(image))
+    for (const { diskSize, vmStateSize } of snapshots)
+      if (vmStateSize > 0xffff_ffffn || (diskSize ?? BigInt(image.size)) !== BigInt(image.size)) return false
+  return true
 }
 
 async function becomeVersion2(image: Image, control: JobControl): Promise<void> {

@@ -20,6 +20,8 @@ import { flushImage, quiesceImage } from '../requests/flush.ts'
 import { blockStatus } from '../requests/status.ts'
 import { write } from '../requests/write.ts'
 import { writeZeroes } from '../requests/zero.ts'
+import { dropVmState } from '../snapshots/drop-vm-state.ts'
+import { hasVmState } from '../snapshots/vm-state.ts'
 import { preallocate } from './preallocate.ts'
 
 /**
@@ -36,6 +38,7 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   if (image.header.extensions.bitmaps)
     throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
   const before = image.size
+  await forgetVmState(image)
   if (size < before) {
     if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
     await shrink(image, size)
@@ -43,6 +46,13 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
     await grow(image, size, preallocation, options.zero === true)
   }
   if (image.isDataFileRaw) await image.store.truncate?.(size)
+}
+
+/** The area of the machine state moves with the size: what is in it would become part of the disk, or be lost track of. */
+async function forgetVmState(image: Image): Promise<void> {
+  if (!hasVmState(image)) return
+  await quiesceImage(image)
+  await image.lock.run(() => dropVmState(image))
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {

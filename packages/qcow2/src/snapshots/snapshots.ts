@@ -189,24 +189,32 @@ export async function loadSnapshotRanges(image: Image): Promise<SnapshotRanges> 
   return { table: table.all, l1Tables }
 }
 
-/** Bytes of an id, and of a name, that are listed (include/block/snapshot.h). */
-const [LISTED_ID, LISTED_NAME] = [127, 255]
+/** Bytes of an id, and of a name, that count (include/block/snapshot.h). */
+export const ID_BYTES = 127
+/** See {@link ID_BYTES}. */
+export const NAME_BYTES = 255
 
 /** The snapshots of the image. @throws BlockError EFBIG with a hint, or the error of the file */
 export async function listSnapshots(image: Image): Promise<SnapshotInfo[]> {
   const list: SnapshotInfo[] = []
   for await (const { snapshots } of walkSnapshots(image))
-    for (const { id, name, vmStateSize, dateSec, dateNsec, vmClockNsec, icount } of snapshots)
-      list.push({
-        id: shortened(id, LISTED_ID),
-        name: shortened(name, LISTED_NAME),
-        vmStateSize,
-        dateSec,
-        dateNsec,
-        vmClockNsec,
-        ...(icount !== undefined && { icount }),
-      })
+    for (const snapshot of snapshots) list.push(infoOf(snapshot))
   return list
+}
+
+/** A snapshot as it is listed. */
+export function infoOf(snapshot: Snapshot): SnapshotInfo {
+  const { id, name, vmStateSize, diskSize, dateSec, dateNsec, vmClockNsec, icount } = snapshot
+  return {
+    id: shortened(id, ID_BYTES),
+    name: shortened(name, NAME_BYTES),
+    vmStateSize,
+    ...(diskSize !== undefined && { diskSize }),
+    dateSec,
+    dateNsec,
+    vmClockNsec,
+    ...(icount !== undefined && { icount }),
+  }
 }
 
 const listed = new TextDecoder('utf-8', { ignoreBOM: true })

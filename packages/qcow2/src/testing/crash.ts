@@ -162,3 +162,28 @@ const imageOf = ({ create, open, image }: Variety): CrashImage => ({
   ...(open && { open }),
   ...image,
 })
+
+/** The number of a new snapshot's name, also after a crash. */
+const nextSnapshot = ({ guest }: CrashScene): string =>
+  `s${1 + Math.max(0, ...guest.snapshotNames.map((name) => Number(name.slice(1))))}`
+
+/**
+ * Snapshots come and go while the guest writes.
+ *
+ * @param requests between two of these changes
+ * @param resizes whether the disk changes its size, too
+ */
+export const snapshots = (requests: (scene: CrashScene) => Promise<void>, resizes = false): Operation => ({
+  async run(scene) {
+    const { random, guest } = scene
+    for (let i = 0; i < 8; i++) {
+      await requests(scene)
+      const name = guest.snapshotNames.length > 0 ? random.pick(guest.snapshotNames) : undefined
+      const kind = name === undefined ? 'create' : random.pick(['create', 'apply', 'apply', 'delete'])
+      if (kind === 'create') await guest.createSnapshot(nextSnapshot(scene))
+      else if (kind === 'apply') await guest.applySnapshot(name!)
+      else await guest.deleteSnapshot(name!)
+      if (resizes && random.chance(0.4)) await guest.resize(random.int(8, 100) * 1024)
+    }
+  },
+})

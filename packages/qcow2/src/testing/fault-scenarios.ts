@@ -1,6 +1,6 @@
 /** Disks and requests that together reach every step announced by the driver. */
 import { deflateRawSync } from 'node:zlib'
-import { type BlockNode, openMemory, openNode, type RawOptions } from '@vmblock/block-core'
+import { type BlockNode, openMemory, openNode, type RawOptions, snapshotsOf } from '@vmblock/block-core'
 import { type DebugEvent, viewOf } from '@vmblock/block-core/driver'
 import { createRandom, type FaultScenario, type FaultyDisk, toBytes } from '@vmblock/block-core/testing'
 import type { Header } from '../format/header.ts'
@@ -235,6 +235,51 @@ const vmState = (lazy: boolean): FaultScenario => ({
   },
 })
 
+/**
+ * Snapshots, each all or nothing: a failed one leaves the disk and the list as they were. What could not be undone stands
+ * under the dirty bit, which the next open repairs, and the next after that finds sound.
+ */
+const snapshots = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () => makeDisk({ ...SMALL, refcount_bits: 16 }, lazy, pattern(SAFE_AREA, 8)),
+  async run(guest) {
+    const { node } = guest
+    const made = new Map<string, Int16Array>()
+    const all = snapshotsOf(node)
+    const create = async (name: string): Promise<void> => {
+      if (await guest.try(() => all.create(name))) made.set(name, guest.expected.slice())
+    }
+    const apply = async (name: string): Promise<void> => {
+      if (await guest.try(() => all.apply(name))) guest.expected = made.get(name)!.slice()
+    }
+    const remove = async (name: string): Promise<void> => {
+      if (await guest.try(() => all.delete(name))) made.delete(name)
+    }
+    await guest.try(() => node.writeVmState(0, pattern(3000)))
+    await create('a')
+    await guest.write(SAFE_AREA, 5000, 1)
+    await create('b')
+    await guest.write(SAFE_AREA + 2000, 9000, 2)
+    await guest.resize(2 * SMALL.size)
+    await apply('a')
+    await guest.write(SAFE_AREA, 300, 3)
+    await remove('a')
+    await apply('b')
+    await guest.write(SAFE_AREA + 4000, 300, 4)
+    await remove('b')
+    await guest.flush()
+    const names = await all.list().catch(() => undefined)
+    if (names && names.map(({ name }) => name).join() !== [...made.keys()].join())
+      throw new Error(`there are the snapshots ${names.map(({ name }) => name)}, not ${[...made.keys()]}`)
+  },
+  async verify(file) {
+    const node = await openOver(file, null)
+    await node.close()
+    const { corruptions, checkErrors, lines } = await findings(file)
+    if (corruptions + checkErrors > 0) throw new Error(lines.join('\n'))
+  },
+})
+
 /** The scenarios, which together contain every announced step. */
 export const STEPS: readonly Steps[] = [
   {
@@ -287,6 +332,22 @@ export const STEPS: readonly Steps[] = [
     name: 'a file of blocks',
     scenario: blocks,
     events: ['pwritev_rmw_head', 'pwritev_rmw_after_head', 'pwritev_rmw_tail', 'pwritev_rmw_after_tail'],
+  },
+  {
+    name: 'snapshots',
+    scenario: snapshots,
+    events: [
+      'l1_update',
+      'l1_grow_write_table',
+      'l2_load',
+      'l2_update',
+      'refblock_load',
+      'refblock_update_part',
+      'cluster_alloc',
+      'cluster_free',
+      'flush_to_disk',
+      'pwritev',
+    ],
   },
   { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
 ]

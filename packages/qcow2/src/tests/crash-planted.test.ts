@@ -13,7 +13,16 @@ import {
 import { vi } from 'vitest'
 import { FileLength } from '../image/file-length.ts'
 import { Image } from '../image/image.ts'
-import { alone, CLUSTER, type Operation, overlay, SIZE, VARIETIES, type Variety } from '../testing/crash.ts'
+import {
+  alone,
+  CLUSTER,
+  type Operation,
+  overlay,
+  SIZE,
+  snapshots,
+  VARIETIES,
+  type Variety,
+} from '../testing/crash.ts'
 
 /** The name of the planted bug, and whether a check is running. */
 const planted = vi.hoisted(() => ({ bug: '', isChecking: false }))
@@ -34,7 +43,16 @@ vi.mock('../image/write-order.ts', async (original) => {
         dataFirst,
         replaces && planted.bug !== 'whole clusters are not ordered',
       ),
+    beforeActivate: unless('early switch', real.beforeActivate),
   }
+})
+
+vi.mock('../snapshots/copied-flags.ts', async (original) => {
+  const real = await original<typeof import('../snapshots/copied-flags.ts')>()
+  const clearCopied: typeof real.clearCopied = async (image, l1) => {
+    if (planted.bug !== 'shared in place') await real.clearCopied(image, l1)
+  }
+  return { ...real, clearCopied }
 })
 
 vi.mock('../requests/flush.ts', async (original) => {
@@ -109,6 +127,13 @@ const LAZY_TOP: Variety = {
 }
 const BASE: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
+
+const saving = snapshots((scene) => randomRequests(scene, { count: 3, cluster: CLUSTER }))
+/** Without a dirty bit, which would have the refcounts repaired. */
+const VERSION_2: Variety = { ...VARIETIES['version 2'], allows: { flags: true } }
+
+/** The words of the header that lead to the snapshots, or to the L1 table of the disk. */
+const isSwitch = ({ offset, bytes }: Change): boolean => offset === 60 || (offset === 24 && bytes === 24)
 
 /** The incompatible features word of the header, which has the dirty bit. */
 const isDirtyBit = ({ offset, bytes }: Change): boolean => offset === 72 && bytes === 8
@@ -206,6 +231,23 @@ const BUGS: readonly PlantedBug[] = [
       on(VARIETIES.preallocated, { flush: (_, step) => step === 'flush_to_os' }),
       mixed,
     ),
+  },
+  {
+    name: 'the header leads to a snapshot before its references are counted',
+    rules: ['leaks at most', 'opens', 'reads back', 'repair'],
+    workload: alone('snapshots', VERSION_2, saving),
+    plant: () => void Object.assign(planted, { bug: 'early switch' }),
+  },
+  {
+    name: 'what an applied or deleted snapshot replaces is freed before the header is durable',
+    rules: ['leaks at most', 'reads back', 'opens'],
+    workload: alone('snapshots', on(VERSION_2, { flush: (changes) => changes.some(isSwitch) }), saving),
+  },
+  {
+    name: 'the disk writes into clusters of a snapshot',
+    rules: ['dirty bit', 'reads back'],
+    workload: alone('snapshots', { ...eager, allows: { dirty: true } }, saving),
+    plant: () => void Object.assign(planted, { bug: 'shared in place' }),
   },
   {
     name: 'an overlay is emptied before its base has the data',

@@ -5,11 +5,14 @@ import {
   backingOf,
   CopyMap,
   type CreatedFile,
+  isBlockError,
   messageOf,
   openNode,
   PERMISSION,
+  type SnapshotChoice,
   setPermissions,
   skipFilters,
+  snapshotsOf,
 } from '@vmblock/block-core'
 import {
   beneathOf,
@@ -25,6 +28,7 @@ import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
+import { listSnapshots } from '../images/snapshot-list.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { INTERRUPTED } from '../kit/job.ts'
 import { asksForHelp, optionList } from '../kit/option-list.ts'
@@ -72,15 +76,23 @@ const rate: OptionKind<number> = {
   read: (text, warn) => exactBytes(requireSize('rate limit', text, warn)),
 }
 
-const snapshot: OptionKind<string> = {
+/** Options that name a snapshot, and else an ID or a name. The options win over a word, wherever they are. */
+interface SnapshotParam {
+  readonly named?: SnapshotChoice | undefined
+  readonly word?: string | undefined
+}
+
+const snapshot: OptionKind<SnapshotParam> = {
   short: 'l',
   argument: 'snapshot_param',
-  read(text, warn) {
-    if (!text.startsWith('snapshot.')) return text
-    const { snapshot: named, ...others } = readOptionTree(text, warn)
+  read(text, warn, before) {
+    if (!text.startsWith('snapshot.')) return { ...before, word: text }
+    const { snapshot: named, ...others } = readOptionTree(text, warn) as {
+      readonly snapshot?: Readonly<Record<string, string>>
+    }
     const keys = [...Object.keys(others), ...Object.keys(named ?? {}).map((key) => `snapshot.${key}`)]
     const unknown = keys.find((key) => key !== 'snapshot.id' && key !== 'snapshot.name')
-    if (unknown === undefined) return text
+    if (unknown === undefined) return { ...before, named: { ...before?.named, ...named } }
     throw new Failure([`Invalid parameter '${unknown}'`, `Failed in parsing snapshot param '${text}'`])
   },
 }
@@ -121,7 +133,7 @@ export const convert = defineCommand({
   details: [
     "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
     "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
-    "are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
+    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
   ],
   options,
   operands: 'filename [filename2 [...]] output_filename',
@@ -149,6 +161,7 @@ async function run(call: ConvertCall): Promise<number> {
     if (!forceShare) setPermissions(node, { shared: consistentRead | writeUnchanged })
     sources.push(node)
   }
+  if (options.snapshot) sources[0] = await openSnapshot(call, sources, options.snapshot)
   await convertInto(call, sources, target, progress)
   const status = await images.close(0)
   if (status === 0) progress.set(100)
@@ -177,7 +190,7 @@ async function convertInto(
   progress: Progress,
 ): Promise<void> {
   const { options, images } = call
-  refuseMissing(call, sources)
+  refuseMissing(call)
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
   const image = options.noCreate ? undefined : await planTarget(call, name, total)
@@ -290,15 +303,39 @@ async function refuseOwnFiles(
     )
 }
 
-/** Refuses features that no format has yet, in QEMU's words for formats without them. @throws Failure */
-function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly BlockNode[]): void {
-  if (options.snapshot !== undefined) {
-    if (more.length > 0) throw new Failure('No support for concatenating multiple snapshot')
-    throw new Failure(
-      `Failed to load snapshot: Block format '${source!.driver.name}' used by device '' does not support ` +
-        'temporarily loading internal snapshots',
+/**
+ * Opens a snapshot of the first source, with the size that the disk had; in QEMU, it has the size of the disk now.
+ *
+ * @throws Failure
+ */
+async function openSnapshot(
+  { images }: ConvertCall,
+  [source, ...more]: readonly BlockNode[],
+  { named, word = '' }: SnapshotParam,
+): Promise<BlockNode> {
+  if (!named && more.length > 0) throw new Failure('No support for concatenating multiple snapshot')
+  const failed = (why: string): Failure => new Failure(`Failed to load snapshot: ${why}`)
+  const { driver } = source!
+  if (!source!.can('snapshots'))
+    throw failed(
+      `Block format '${driver.name}' used by device '' does not support temporarily loading internal snapshots`,
     )
+  await listSnapshots(source!)
+  const snapshots = snapshotsOf(source!)
+  try {
+    if (named) return images.keep(await snapshots.open(named))
+    const view = await snapshots.open({ id: word }).catch((error: unknown) => {
+      if (!isBlockError(error, 'ENOENT')) throw error
+      return snapshots.open({ name: word })
+    })
+    return images.keep(view)
+  } catch (error) {
+    throw failed(messageOf(error))
   }
+}
+
+/** Refuses features that no format has yet, in QEMU's words for formats without them. @throws Failure */
+function refuseMissing({ options }: ConvertCall): void {
   if (options.bitmaps) throw new Failure('Source lacks bitmap support')
 }
 

@@ -13,7 +13,8 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   info: async () => (await import('./info.ts')).info,
   map: async () => (await import('./map.ts')).map,
   resize: async () => (await import('./resize.ts')).resize,
+  snapshot: async () => (await import('./snapshot.ts')).snapshot,
 }
 
 /** Subcommands of QEMU's program that this one does not have. */
-export const missingCommands: ReadonlySet<string> = new Set(['bitmap', 'dd', 'measure', 'rebase', 'snapshot'])
+export const missingCommands: ReadonlySet<string> = new Set(['bitmap', 'dd', 'measure', 'rebase'])

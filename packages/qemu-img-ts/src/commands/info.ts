@@ -1,14 +1,9 @@
 /** `info`: prints facts about an image, for people or as JSON. Opens no files that the image refers to. */
-import {
-  type BlockNode,
-  isBlockError,
-  messageOf,
-  type OpenEnvironment,
-  type SnapshotInfo,
-} from '@vmblock/block-core'
+import type { BlockNode, OpenEnvironment } from '@vmblock/block-core'
 import { errorText, resolveBackingFilename } from '@vmblock/block-core/driver'
 import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
 import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
+import { listSnapshots } from '../images/snapshot-list.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
 
@@ -93,7 +88,7 @@ async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo
 
 async function describe(node: BlockNode): Promise<ImageInfo> {
   const facts = await node.info()
-  const snapshots = await snapshotsOf(node)
+  const snapshots = await listSnapshots(node)
   const actualSize = facts.actualSize ?? (await node.file?.node.info())?.actualSize
   const { backingFilename } = facts
   return {
@@ -112,19 +107,6 @@ async function describe(node: BlockNode): Promise<ImageInfo> {
       facts.backingFormat !== undefined && { 'backing-filename-format': facts.backingFormat }),
     ...(snapshots.length > 0 && { snapshots: snapshots.map(snapshotFacts) }),
     ...(facts.formatSpecific && { 'format-specific': facts.formatSpecific }),
-  }
-}
-
-/** Lists the snapshots. QEMU reads them when it opens an image, and fails to open it if it cannot. */
-async function snapshotsOf(node: BlockNode): Promise<readonly SnapshotInfo[]> {
-  try {
-    return await node.listSnapshots()
-  } catch (error) {
-    const hint = isBlockError(error) ? error.hint : undefined
-    throw new Failure(
-      `Could not open '${node.filename}': ${messageOf(error)}`,
-      hint === undefined ? {} : { hint },
-    )
   }
 }
 

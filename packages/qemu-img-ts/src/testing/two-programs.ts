@@ -143,6 +143,8 @@ const comparable = ({ out, err, status }: Said): Said => ({
   out: out
     .replaceAll(/^disk size: .*$/gm, 'disk size: X')
     .replaceAll(/"actual-size": \d+/g, '"actual-size": X')
+    .replaceAll(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b/g, 'XXXX-XX-XX XX:XX:XX')
+    .replaceAll(/"date-(n?sec)": \d+/g, '"date-$1": X')
     .replaceAll(/^Run completed in \d+\.\d{3} seconds\.$/gm, 'Run completed in X seconds.'),
   err,
   status,

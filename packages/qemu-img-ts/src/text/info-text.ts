@@ -4,7 +4,7 @@ import { factsText } from '@vmblock/cli'
 import { humanSize } from './human-size.ts'
 
 /** QEMU's `SnapshotInfo`. */
-interface SnapshotFacts {
+export interface SnapshotFacts {
   readonly id: string
   readonly name: string
   /** Bytes. */
@@ -83,7 +83,7 @@ export function snapshotFacts(snapshot: SnapshotInfo): SnapshotFacts {
 const SECOND = 1_000_000_000n
 
 /** A table of snapshots (block/qapi.c, bdrv_snapshot_dump). */
-function snapshotList(snapshots: readonly SnapshotFacts[], shown: (name: string) => string): string {
+export function snapshotList(snapshots: readonly SnapshotFacts[], shown: (name: string) => string): string {
   const rows = snapshots.map((snapshot) =>
     [
       padBytes(shown(snapshot.id), 9),

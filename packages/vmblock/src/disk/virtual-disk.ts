@@ -5,7 +5,6 @@
 
 import {
   closedError,
-  loadOnce,
   oneOfWords,
   outsideError,
   parseOptions,
@@ -31,9 +30,8 @@ import { type Extent, walkExtents } from '../streams/extents.ts'
 import { type RangeOptions, rangeOf, requireWithin } from '../streams/range.ts'
 import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
-
-/** @throws BlockError EIO if the code cannot be loaded */
-const loadImages = loadOnce('describing, checking and committing disks', () => import('../images/index.ts'))
+import { loadImages } from './load-images.ts'
+import { type DiskSnapshots, diskSnapshots } from './snapshots.ts'
 
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
@@ -67,6 +65,8 @@ export interface DiskParts {
   readonly ownsNode: boolean
   /** The drivers with which more nodes are opened on it. */
   readonly environment: OpenEnvironment
+  /** The image of a snapshot that was opened alone: closed after it. */
+  readonly image?: Disk
 }
 
 /**
@@ -229,6 +229,16 @@ export class VirtualDisk implements AsyncDisposable {
     return new VirtualDisk({ node: await openNode(environment, options), ownsNode: true, environment })
   }
 
+  /** The snapshots inside the image: save points, for formats that have them (qcow2). */
+  get snapshots(): DiskSnapshots {
+    const { environment } = this.#parts
+    return diskSnapshots({
+      node: () => this.#open(),
+      load: loadImages,
+      diskOf: (node) => new VirtualDisk({ node, ownsNode: true, environment }),
+    })
+  }
+
   /** What the image is. @throws BlockError of reading it; EIO if the code for it cannot be loaded */
   async info(): Promise<DiskInfo> {
     const node = this.#open()
@@ -283,6 +293,7 @@ export class VirtualDisk implements AsyncDisposable {
     if (this.#parts.ownsNode) {
       try {
         await this.node.close()
+        await this.#parts.image?.close()
       } finally {
         this.#isClosed ||= !this.node.isOpen
       }

@@ -7,6 +7,8 @@ export interface DiskSnapshot {
   readonly id: string
   readonly name: string
   readonly created: Date
+  /** Bytes of the disk when it was made. Absent in old images, which do not say so. */
+  readonly size?: number
   /** Bytes of machine state that it holds. */
   readonly vmStateSize: number
   /** Seconds that the machine had run. */
@@ -64,17 +66,20 @@ export async function describe(node: BlockNode): Promise<DiskInfo> {
 /** The node of the bytes. */
 const bottomOf = (node: BlockNode): BlockNode => (node.file ? bottomOf(node.file.node) : node)
 
-const snapshotOf = ({
+/** A snapshot as plain data. */
+export const snapshotOf = ({
   id,
   name,
   dateSec,
   dateNsec,
+  diskSize,
   vmStateSize,
   vmClockNsec,
 }: SnapshotInfo): DiskSnapshot => ({
   id,
   name,
   created: new Date(dateSec * 1000 + Math.floor(dateNsec / 1e6)),
+  ...(diskSize !== undefined && { size: Number(diskSize) }),
   vmStateSize: Number(vmStateSize),
   vmClock: Number(vmClockNsec) / 1e9,
 })

@@ -3,6 +3,8 @@
 import { requireFlag, requireOptions, requireSignal, requireText } from '@vmblock/block-core/driver'
 import { type AbortSignalLike, BlockError, type CheckReport, type Disk } from '@vmblock/block-core/open'
 import type { Allow } from '@vmblock/sources'
+import { loadImages } from '../disk/load-images.ts'
+import type { SnapshotReference } from '../disk/snapshots.ts'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
 import { untilAborted } from '../streams/until-aborted.ts'
@@ -14,6 +16,8 @@ export interface OpenOptions {
   readonly format?: string | undefined
   /** Default: no, where the source can be written. */
   readonly readOnly?: boolean | undefined
+  /** A snapshot inside the image, which is shown read-only instead of the disk: its name, or `{ id }`. */
+  readonly snapshot?: SnapshotReference | undefined
   /** Which files the image may name: its backing file, its data file. */
   readonly allow?: Allow | undefined
   /** Receives every warning, also about backing files. */
@@ -27,7 +31,14 @@ export interface OpenOptions {
   readonly signal?: AbortSignalLike | undefined
 }
 
-const OPEN = { format: requireText, readOnly: requireFlag, signal: requireSignal, ...HOST_OPTIONS }
+const OPEN = {
+  format: requireText,
+  readOnly: requireFlag,
+  // Checked where the snapshot is looked up.
+  snapshot: () => undefined,
+  signal: requireSignal,
+  ...HOST_OPTIONS,
+}
 
 /** See `open` of the entries. */
 export async function openDisk(
@@ -47,15 +58,26 @@ export async function openDisk(
 }
 
 async function openNow(platform: Platform, source: unknown, options: OpenOptions): Promise<VirtualDisk> {
-  const { format, readOnly } = options
+  const { format, snapshot } = options
+  const readOnly = snapshot === undefined ? options.readOnly : true
+  if (snapshot !== undefined && options.readOnly === false)
+    throw new BlockError('EINVAL', "Parameter 'readOnly' is false, and a snapshot can only be read")
   const settings = settingsOf(platform, options)
   const opened = await openOriginal(platform, source, { settings, format, readOnly })
   const { node, isOwn, environment } = opened
   if (!isHandle(node))
     throw new BlockError('EINVAL', "Parameter 'source' is a node inside a graph: give what openNode returned")
-  if (readOnly !== undefined && !isOwn && readOnly !== node.readOnly)
+  if (snapshot === undefined && readOnly !== undefined && !isOwn && readOnly !== node.readOnly)
     throw new BlockError('EINVAL', `Parameter 'readOnly' is ${readOnly}, and the open disk is not: reopen it`)
-  return new VirtualDisk({ node, ownsNode: isOwn, environment })
+  if (snapshot === undefined) return new VirtualDisk({ node, ownsNode: isOwn, environment })
+  try {
+    const { snapshotsOf } = await loadImages()
+    const shown = await snapshotsOf(node).open(snapshot)
+    return new VirtualDisk({ node: shown, ownsNode: true, environment, ...(isOwn && { image: node }) })
+  } catch (error) {
+    if (isOwn) await node.close()
+    throw error
+  }
 }
 
 /** Handles of any copy of the core have statistics. */

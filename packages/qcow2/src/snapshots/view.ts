@@ -1,0 +1,89 @@
+/**
+ * A snapshot read without being applied: an image of its own on the same file, with the L1 table of the snapshot. What it
+ * reads stays in its place, since the snapshot counts a reference to it, and cannot be deleted meanwhile.
+ */
+import type { BlockChild, NodeOps, SnapshotChoice } from '@vmblock/block-core/driver'
+import type { Snapshot } from '../format/snapshot-layout.ts'
+import { Image } from '../image/image.ts'
+import { read } from '../requests/read.ts'
+import { blockStatus } from '../requests/status.ts'
+import { refusal } from './change.ts'
+import { chooseSnapshot, loadSnapshotDisk } from './choose.ts'
+import { readVmState, vmStateOffset } from './vm-state.ts'
+
+/** How many times the snapshots of an image are open, by the host offset of their L1 table. */
+const open = new WeakMap<Image, Map<bigint, number>>()
+
+/** Whether a snapshot is being read: then nothing of it may be freed or moved. */
+export const isOpen = (image: Image, { l1TableOffset }: Snapshot): boolean =>
+  (open.get(image)?.get(l1TableOffset) ?? 0) > 0
+
+/** Whether any snapshot of an image is being read. */
+export const hasOpenSnapshots = (image: Image): boolean => (open.get(image)?.size ?? 0) > 0
+
+function count(image: Image, { l1TableOffset }: Snapshot, change: 1 | -1): void {
+  const counts = open.get(image) ?? new Map<bigint, number>()
+  open.set(image, counts)
+  const now = (counts.get(l1TableOffset) ?? 0) + change
+  if (now > 0) counts.set(l1TableOffset, now)
+  else counts.delete(l1TableOffset)
+}
+
+/** Bytes of tables that a view keeps in memory at most. */
+const CACHE = 2 ** 20
+
+/**
+ * Opens a snapshot for reading.
+ *
+ * @throws BlockError as `SnapshotOps.open`
+ */
+export async function openSnapshot(
+  image: Image,
+  choice: SnapshotChoice,
+  backing: BlockChild | undefined,
+): Promise<NodeOps> {
+  if (image.hasDataFile)
+    throw refusal(image, 'ENOTSUP', 'An image with a data file cannot have internal snapshots')
+  const { snapshot } = await chooseSnapshot(image, choice)
+  const view = await viewOn(image, snapshot)
+  view.backing = backing
+  count(image, snapshot, 1)
+  let isCounted = true
+  const end = (): void => {
+    if (isCounted) count(image, snapshot, -1)
+    isCounted = false
+    view.dropCaches()
+  }
+  return {
+    size: () => view.size,
+    read: (offset, into) => read(view, offset, into),
+    blockStatus: (offset, bytes) => blockStatus(view, offset, bytes),
+    readVmState: (offset, into) => readVmState(view, offset, into),
+    info: async () => ({ clusterSize: view.geometry.clusterSize, vmStateOffset: vmStateOffset(view) }),
+    close: async () => end(),
+    crash: end,
+  }
+}
+
+async function viewOn(image: Image, snapshot: Snapshot): Promise<Image> {
+  const { size, l1, l1TableOffset } = await loadSnapshotDisk(image, snapshot)
+  const { settings, header } = image
+  const { caches } = settings
+  return new Image({
+    settings: {
+      ...settings,
+      readOnly: true,
+      caches: { ...caches, l2CacheSize: Math.min(caches.l2CacheSize, CACHE) },
+    },
+    header: { ...header, size, l1TableOffset, l1Size: l1.length / 8 },
+    geometry: image.geometry,
+    file: image.file,
+    hasDataFile: false,
+    storeOf: () => image.store,
+    codec: image.codec,
+    events: image.events,
+    l1,
+    refcountTable: new Uint8Array(0),
+    loadMaintenance: image.loadMaintenance,
+  })
+}

@@ -1,6 +1,6 @@
 /** Points L2 entries at clusters that now hold data, or releases the clusters. */
 import { alignDown, divUp, type Table } from '@vmblock/block-core/driver'
-import { COMPRESSED_HI, entryHi, entryLo } from '../format/l2-entry.ts'
+import { COMPRESSED_HI, entryHi, entryLo, hostOffsetOf } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
@@ -17,11 +17,16 @@ import type { Reserved } from './reserve.ts'
 export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
   const hostEnd = reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
   // A cluster that was used before may hold data of another owner, which the guest must not see.
-  const waits = beforeLink(image, image.store.fileEndFor(hostEnd), copiedOldData || !reserved.zeroed)
+  const dataFirst = copiedOldData || !reserved.zeroed || replacesData(reserved)
+  const waits = beforeLink(image, image.store.fileEndFor(hostEnd), dataFirst)
   const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
   if (table) return linkIn(image, table, reserved)
   return linkLater(image, reserved, waits)
 }
+
+/** Old data that may be durable, compressed or shared with a snapshot, must not give way to zeroes. */
+const replacesData = ({ reused, before }: Reserved): boolean =>
+  !reused && before.some(({ hi, lo }) => (hi & COMPRESSED_HI) !== 0 || hostOffsetOf(hi, lo) !== 0)
 
 async function linkLater(image: Image, reserved: Reserved, waits: Promise<void> | undefined): Promise<void> {
   await waits

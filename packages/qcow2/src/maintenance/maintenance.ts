@@ -3,6 +3,9 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
+import { loadOnce } from '@vmblock/block-core/driver'
+import type { writeCompressed as WriteCompressed } from '../compression/write-compressed.ts'
+
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
@@ -24,3 +27,9 @@ export { snapshots } from './late-parts.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'
+
+const loadCompression = loadOnce('compressing clusters', () => import('../compression/write-compressed.ts'))
+
+/** Writes clusters compressed. The code is a part of its own. @throws BlockError EIO if it cannot be loaded */
+export const writeCompressed: typeof WriteCompressed = async (...given) =>
+  (await loadCompression()).writeCompressed(...given)

@@ -1,10 +1,10 @@
 /** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
 import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core/driver'
-import { type Codecs, codecFor } from '../compression/codec.ts'
 import type { RareHeaderCode } from '../format/extensions.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
+import { type Codecs, codecFor } from '../image/cluster-codec.ts'
 import { Image, type MaintenanceCode } from '../image/image.ts'
 import { readHeader, readTables, requireSound } from '../image/read-header.ts'
 import { type RareOptionsCode, type RuntimeOptions, resolveSettings } from '../options/options.ts'

@@ -103,6 +103,7 @@ export const VARIETIES = {
   'reserved refcounts': opened(EAGER, { 'refcount-reserve': 24 }),
   'reserved refcounts, writethrough': opened(EAGER, { 'refcount-reserve': 24, ...WRITETHROUGH }),
   'reserved 1-bit refcounts, writethrough': opened(NARROW, { 'refcount-reserve': 24, ...WRITETHROUGH }),
+  zstd: { ...EAGER, create: { ...MIDDLE, ...KINDS.zstd } },
   'bounded frees': opened(EAGER, { 'freed-clusters-size': 3 * CLUSTER }),
   'lazy, bounded frees': opened(LAZY, { 'freed-clusters-size': 0 }),
   preallocated: PREALLOCATED,

@@ -11,8 +11,10 @@ import {
   toBytes,
 } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
+import { DecompressedClusters } from '../image/decompressed-clusters.ts'
 import { FileLength } from '../image/file-length.ts'
 import { Image } from '../image/image.ts'
+import { addToRefcounts } from '../refcounts/refcounts.ts'
 import {
   alone,
   CLUSTER,
@@ -74,6 +76,18 @@ vi.mock('../refcounts/allocate.ts', async (original) => {
   return { ...real, allocateClusters }
 })
 
+vi.mock('../compression/packing.ts', async (original) => {
+  const real = await original<typeof import('../compression/packing.ts')>()
+  const allocateBytes: typeof real.allocateBytes = async (image, bytes) => {
+    const open = image.decompressed.nextPlace
+    const host = await real.allocateBytes(image, bytes)
+    if (planted.bug === 'uncounted streams' && host === open)
+      await addToRefcounts(image, Math.floor(host / CLUSTER), 1, -1)
+    return host
+  }
+  return { ...real, allocateBytes }
+})
+
 vi.mock('../check/check.ts', async (original) => {
   const real = await original<typeof import('../check/check.ts')>()
   const checkImage: typeof real.checkImage = (...args) => {
@@ -107,6 +121,23 @@ const reuse: Operation = {
       cluster: CLUSTER,
       area: [0, 16 * CLUSTER],
       kinds: { cluster: 4, discard: 4, flush: 1 },
+    }),
+}
+const compressed: Operation = {
+  run: (scene) =>
+    randomRequests(scene, {
+      cluster: CLUSTER,
+      area: [0, 16 * CLUSTER],
+      kinds: { compressed: 6, discard: 3, cluster: 1, flush: 2 },
+    }),
+}
+/** So few that a host cluster of compressed ones becomes free now and then. */
+const fewCompressed: Operation = {
+  run: (scene) =>
+    randomRequests(scene, {
+      cluster: CLUSTER,
+      area: [0, 4 * CLUSTER],
+      kinds: { compressed: 4, discard: 6, cluster: 3, flush: 4 },
     }),
 }
 const commit: Operation = {
@@ -222,6 +253,26 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['reads back', 'leaks at most'],
     workload: alone('reuse', eager, reuse),
     plant: () => void Object.assign(planted, { bug: 'early reuse' }),
+  },
+  {
+    name: 'entries of compressed clusters do not wait for their data',
+    rules: ['reads back', 'opens'],
+    workload: alone('compressed', lazy, fewCompressed),
+    plant: () => void vi.spyOn(TableCache.prototype, 'followData').mockReturnValue(),
+  },
+  {
+    name: 'the second compressed cluster in a host cluster is not counted',
+    rules: ['leaks at most', 'reads back', 'opens'],
+    workload: alone('compressed', eager, compressed),
+    plant: () => void Object.assign(planted, { bug: 'uncounted streams' }),
+  },
+  {
+    name: 'compressed clusters go on in a host cluster that became free',
+    rules: ['leaks at most', 'reads back'],
+    workload: alone('compressed', eager, fewCompressed),
+    plant() {
+      vi.spyOn(DecompressedClusters.prototype, 'forget').mockReturnValue()
+    },
   },
   {
     name: 'a flush of the guest does not reach the disk',

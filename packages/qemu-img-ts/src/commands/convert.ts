@@ -1,6 +1,5 @@
 /** `convert`: copies disks, one after the other, into a new or existing image. */
 import {
-  type AnyDriver,
   type BlockNode,
   backingOf,
   CopyMap,
@@ -44,6 +43,7 @@ const MIN_SPARSE = 4096
 /** The largest value of `-S`, in bytes. QEMU's MAX_BUF_SECTORS. */
 const MAX_SPARSE = 16 * 1024 * 1024
 const MAX_PARALLEL = 16
+const NO_COMPRESSION = 'Compression not supported for this file format'
 
 const sparse: OptionKind<number> = {
   short: 'S',
@@ -223,8 +223,7 @@ async function convertInto(
   const minimum = options.sparse ?? MIN_SPARSE
   const discard = minimum > 0 && { extra: { discard: 'unmap' } }
   const target = await openImage(call, { ...request, write: true, ...discard })
-  if (options.compress && !target.can('writeCompressed'))
-    throw await noCompression(call.services.registry.get(target.driver.name))
+  if (options.compress && !target.can('writeCompressed')) throw new Failure(NO_COMPRESSION)
   if (target.size < total) throw new Failure('output file is smaller than input file')
   await refuseOtherFormat(call, name, target)
   const isNew = image !== undefined
@@ -346,14 +345,6 @@ function isZeroWhenNew(node: BlockNode): boolean {
   return driver.kind === 'format' || node.growable
 }
 
-/** The failure for a format that cannot compress: QEMU's words if it never can, ours if it will. */
-const noCompression = async ({ name, creation }: AnyDriver): Promise<Failure> =>
-  new Failure(
-    'compression_type' in ((await creation?.())?.options ?? {})
-      ? `Writing compressed clusters is not there yet: convert to ${name} without -c`
-      : 'Compression not supported for this file format',
-  )
-
 /** Plans the image to create, as large as the sources together. @throws Failure */
 async function planTarget(
   { options, output, services }: ConvertCall,
@@ -369,7 +360,10 @@ async function planTarget(
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
-    if (!image.format.canCompress) throw await noCompression(image.format)
+    if (!image.format.canCompress) throw new Failure(NO_COMPRESSION)
+    const { text: encryption = 'off' } = image.given.get('encryption') ?? {}
+    if (encryption !== 'off' || image.given.has('encrypt.format'))
+      throw new Failure('Compression and encryption not supported at the same time')
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

@@ -1,8 +1,7 @@
 /**
- * zstd frames of a compressed cluster (RFC 8878). The frames are parsed here, so that data behind them is
- * never read and a hostile header cannot demand a huge window; a library decodes each.
+ * The zstd frames of a block (RFC 8878). They are parsed here, whatever decodes them: so data behind them is never
+ * read, and hostile headers cannot demand a huge window, or keep a decoder busy with nothing.
  */
-import { Decompress } from 'fzstd'
 
 const MAGIC = 0xfd2f_b528
 const SKIPPABLE = 0x184d_2a50
@@ -94,31 +93,34 @@ const blocksAllowed = (clusterSize: number): number => 64 + clusterSize / 512
 /** Blocks that a frame counts for, in addition to its own. */
 const FRAME = 16
 
+/** Decodes a frame. @param room the most bytes it may give @throws Error if it is broken, or gives more */
+type DecodeFrame = (frame: Uint8Array, room: number) => Uint8Array | Promise<Uint8Array>
+
 /**
- * Decodes frames until they have given `clusterSize` bytes.
+ * Decodes frames until they have given `size` bytes.
  *
  * @throws Error if the data is broken, ends early, is in too many pieces, or its last frame gives more
  */
-export async function decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array> {
-  const cluster = new Uint8Array(clusterSize)
+export async function decodeFrames(data: Uint8Array, size: number, decode: DecodeFrame): Promise<Uint8Array> {
+  let block: Uint8Array | undefined
   let filled = 0
   let rest = data
-  let blocksLeft = blocksAllowed(clusterSize)
-  while (filled < clusterSize) {
+  let blocksLeft = blocksAllowed(size)
+  while (filled < size) {
     const frame = frameOf(rest)
     const bytes = rest.subarray(0, frame.length)
     rest = rest.subarray(frame.length)
     if (frame.skippable) continue
     blocksLeft -= FRAME + frame.blocks
     if (blocksLeft < 0) throw new Error('The zstd data is in more pieces than a cluster can be')
-    if ((frame.contentSize ?? 0) > clusterSize - filled)
-      throw new Error('The zstd data gives more than a cluster')
-    const decoder = new Decompress((chunk) => {
-      if (chunk.length > clusterSize - filled) throw new Error('The zstd data gives more than a cluster')
-      cluster.set(chunk, filled)
-      filled += chunk.length
-    })
-    decoder.push(frame.singleSegment ? bytes : withSmallWindow(bytes, clusterSize), true)
+    const room = size - filled
+    if ((frame.contentSize ?? 0) > room) throw new Error('The zstd data gives more than a cluster')
+    const part = await decode(frame.singleSegment ? bytes : withSmallWindow(bytes, size), room)
+    // Nearly always there is one frame.
+    if (part.length === size) return part
+    block ??= new Uint8Array(size)
+    block.set(part, filled)
+    filled += part.length
   }
-  return cluster
+  return block!
 }

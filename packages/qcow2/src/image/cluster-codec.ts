@@ -1,7 +1,7 @@
-/** Compressed clusters. The code for raw deflate and zstd is loaded with the first cluster of each. */
-import { BlockError } from '@vmblock/block-core/driver'
+/** The codecs of compressed clusters. Their code is loaded with the first cluster of each type. */
+import { BlockError, loadOnce } from '@vmblock/block-core/driver'
+import { type Codec, loadDeflate, loadZstd } from '@vmblock/compression'
 import type { CompressionType } from '../format/header.ts'
-import { loadZlib, loadZstd } from './load-codec.ts'
 
 /** Compresses and decompresses whole clusters. */
 export interface ClusterCodec {
@@ -13,18 +13,15 @@ export interface ClusterCodec {
    * @throws BlockError EIO if `data` does not give exactly that
    */
   decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array>
-  /** `cluster` compressed; undefined if that saves nothing. */
+  /** `cluster` compressed, in fewer bytes than it has; undefined if that saves nothing. Several may run at once. */
   compress?(cluster: Uint8Array): Promise<Uint8Array | undefined>
 }
 
-/**
- * Codecs that replace those of this package where the application has better ones (the zlib of Node.js knows
- * zstd from 22.15 on).
- */
+/** Codecs that replace those of this package where the application has better ones. */
 export type Codecs = Partial<Readonly<Record<CompressionType, ClusterCodec>>>
 
-/** @param load loads the decompressor */
-const lateCodec = (load: () => Promise<Pick<ClusterCodec, 'decompress'>>): ClusterCodec => ({
+/** @param load loads the codec @throws BlockError EIO when its code cannot be had */
+const lateCodec = (load: () => Promise<Codec>): Required<ClusterCodec> => ({
   async decompress(data, clusterSize) {
     const { decompress } = await load()
     try {
@@ -33,13 +30,11 @@ const lateCodec = (load: () => Promise<Pick<ClusterCodec, 'decompress'>>): Clust
       throw new BlockError('EIO', 'A compressed cluster cannot be decompressed', { cause })
     }
   },
+  compress: async (cluster) => (await load()).compress(cluster),
 })
 
-const zlib: ClusterCodec = {
-  ...lateCodec(loadZlib),
-  compress: async (cluster) => (await loadZlib()).compress(cluster),
-}
-const zstd = lateCodec(loadZstd)
+const zlib = lateCodec(loadOnce('compressed clusters', loadDeflate))
+const zstd = lateCodec(loadOnce('zstd', loadZstd))
 
 /** The codec for an image's compression type. */
 export const codecFor = (type: CompressionType, codecs: Codecs = {}): ClusterCodec =>

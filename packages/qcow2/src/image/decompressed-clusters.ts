@@ -16,6 +16,11 @@ interface Kept {
 
 /** See the head of this file. */
 export class DecompressedClusters {
+  /**
+   * Host offset in bytes at which the data of the next cluster that is written compressed goes, in a host cluster that has others
+   * (packing.ts); 0: it begins a host cluster.
+   */
+  nextPlace = 0
   readonly #clusterSize: number
   readonly #most: number
   /** By host offset of the compressed data, in bytes; the one used last is last. */
@@ -56,14 +61,15 @@ export class DecompressedClusters {
 
   /** A host cluster, by its index, became free: what it held may be overwritten. */
   forget(hostCluster: number): void {
-    if (this.#kept.size === 0) return
     const start = hostCluster * this.#clusterSize
     const end = start + this.#clusterSize
+    if (this.nextPlace > start && this.nextPlace < end) this.nextPlace = 0
     for (const [offset, { compressedBytes }] of this.#kept)
       if (offset < end && offset + compressedBytes > start) this.#kept.delete(offset)
   }
 
   clear(): void {
+    this.nextPlace = 0
     this.#kept.clear()
   }
 }

@@ -6,7 +6,7 @@ import { haveQemu, openBench } from '../../../../tests/support/real-qemu.ts'
 import { geometryOf } from '../format/geometry.ts'
 import { ClusterKind, compressedExtent, l1Offset, l2Kind } from '../format/l2-entry.ts'
 import { headerIn } from '../testing/plain-header.ts'
-import { codecFor } from './codec.ts'
+import { codecFor } from './cluster-codec.ts'
 
 const zlib = codecFor('zlib')
 const zstd = codecFor('zstd')

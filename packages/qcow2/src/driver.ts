@@ -53,6 +53,7 @@ function operations(image: Image): NodeOps {
     info: async () => (await loadMaintenance()).info(image),
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
+    bitmaps: async () => (await loadMaintenance()).bitmapOps(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
@@ -92,6 +93,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await quiesceImage(image)
+    await image.bitmaps?.store()
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -3,6 +3,10 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
+import type { BitmapOps } from '@vmblock/block-core/driver'
+import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
+import type { Image } from '../image/image.ts'
+
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
@@ -23,3 +27,8 @@ export { info } from './info.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'
+
+/** See bitmaps/bitmaps.ts. */
+export const openBitmaps = async (image: Image): Promise<void> => (await loadBitmapCode()).openBitmaps(image)
+/** See bitmaps/bitmap-ops.ts. */
+export const bitmapOps = async (image: Image): Promise<BitmapOps> => (await loadBitmapCode()).bitmapOps(image)

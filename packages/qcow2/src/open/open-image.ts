@@ -38,6 +38,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
+    observe: context.observe,
     l1,
     refcountTable,
     loadMaintenance,
@@ -48,6 +49,7 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
   )
   if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
+  if (extensions.bitmaps || extensions.staleBitmaps) await (await loadMaintenance()).openBitmaps(image)
   image.renewCaches()
   return image
 }
@@ -87,10 +89,10 @@ export async function becomeWritable(image: Image): Promise<void> {
   await repair?.repairDirty(image)
 }
 
-/** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
+/** Clears the autoclear bits of data that a write would put out of date. */
 async function clearAutoclear(image: Image): Promise<void> {
   const autoclear = keptAutoclear(image.header)
   if (autoclear !== image.header.autoclear) await image.headerWriter.rewrite({ autoclear }, 'either is valid')
 }
 
-const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR

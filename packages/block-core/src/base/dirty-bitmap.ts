@@ -10,7 +10,7 @@ const PAGE_BITS = PAGE * 8
 /** Every page with all bits set. Never written: a bit that is cleared makes a copy. */
 const FULL = new Uint8Array(PAGE).fill(0xff)
 /** The smallest block that a bit can stand for, in bytes. */
-const MIN_GRANULARITY = 512
+export const MIN_GRANULARITY = 512
 
 /** A page of bits, and how many of them are set. */
 interface Page {

@@ -30,6 +30,8 @@ export interface NewBitmap {
 
 /** The bitmaps of an open image, as its driver implements them. No request is in flight while one of these runs. */
 export interface BitmapOps {
+  /** The image can keep bitmaps in the version of its format that it has. */
+  readonly isSupported: boolean
   /** In the order of the image's directory; new ones come last. */
   list(): Promise<readonly BitmapInfo[]>
   /**

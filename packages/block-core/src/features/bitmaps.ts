@@ -1,6 +1,7 @@
 /** Dirty bitmaps of an image, for those who use it: which parts of the disk were written since a point in time. */
 import { requireFlag, requireOptions, requirePositive, requireText } from '../base/arguments.ts'
-import type { DirtyRange } from '../base/dirty-bitmap.ts'
+import { DirtyBitmap, type DirtyRange, MIN_GRANULARITY } from '../base/dirty-bitmap.ts'
+import { BlockError } from '../base/errors.ts'
 import type { BitmapInfo, BitmapOps, NewBitmap } from '../contract/bitmaps.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { skipFilters } from '../graph/block-status.ts'
@@ -17,6 +18,8 @@ import { unsupportedError } from '../graph/node-errors.ts'
  * inconsistent.
  */
 export interface Bitmaps {
+  /** Whether the image can keep bitmaps: not every format can, nor every version. */
+  isSupported(): Promise<boolean>
   /** All bitmaps, in the order of the image's directory. */
   list(): Promise<readonly BitmapInfo[]>
   /** Adds a bitmap, which records writes from now on. @throws BlockError EINVAL, in QEMU's words */
@@ -65,6 +68,8 @@ export function bitmapsOf(node: BlockNode): Bitmaps {
     })
   }
   return {
+    isSupported: async () =>
+      formatOf(node).ops.bitmaps !== undefined && (await read(node, async (ops) => ops.isSupported)),
     list: () => read(node, (ops) => ops.list()),
     add: async (name, options = {}) => {
       requireOptions(options, 'options', NEW_BITMAP)
@@ -78,12 +83,24 @@ export function bitmapsOf(node: BlockNode): Bitmaps {
       requireText(source, 'source')
       requireNode(from, 'from')
       requireText(name, 'name')
-      const bits = await read(from, (ops) => ops.read(source))
+      // In QEMU's order: both have to exist, then the target is looked at, then the source.
+      const target = await read(node, (ops) => find(ops, name))
+      await read(from, (ops) => find(ops, source))
+      const bits = target.inconsistent
+        ? new DirtyBitmap(0, MIN_GRANULARITY)
+        : await read(from, (ops) => ops.read(source))
       await change(name, (ops) => ops.merge(name, bits))
     },
     dirtyRanges: (name) =>
       checked(name, () => read(node, async (ops) => [...(await ops.read(name)).ranges()])),
   }
+}
+
+/** @throws BlockError ENOENT */
+async function find(ops: BitmapOps, name: string): Promise<BitmapInfo> {
+  const found = (await ops.list()).find((bitmap) => bitmap.name === name)
+  if (!found) throw new BlockError('ENOENT', `Dirty bitmap '${name}' not found`)
+  return found
 }
 
 /** The node itself, or the first one below it that is no filter. */

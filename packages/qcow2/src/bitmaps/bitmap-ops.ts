@@ -42,6 +42,7 @@ export function bitmapOps(image: Image): BitmapOps {
     bitmaps.watch()
   }
   return {
+    isSupported: image.header.version >= 3,
     async list() {
       if (image.bitmaps)
         return (image.bitmaps as OpenBitmaps).all.map(

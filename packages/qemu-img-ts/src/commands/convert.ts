@@ -3,6 +3,7 @@ import {
   type AnyDriver,
   type BlockNode,
   backingOf,
+  bitmapsOf,
   CopyMap,
   type CreatedFile,
   messageOf,
@@ -21,6 +22,7 @@ import {
 } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
+import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
@@ -121,7 +123,8 @@ export const convert = defineCommand({
   details: [
     "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
     "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
-    "are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
+    "are copied at once; '-C' lets the host copy; '--salvage' goes on where the source cannot be read;",
+    "'--bitmaps' copies the bitmaps of what was written, too, and '--skip-broken-bitmaps' leaves out those that were lost",
   ],
   options,
   operands: 'filename [filename2 [...]] output_filename',
@@ -178,6 +181,7 @@ async function convertInto(
 ): Promise<void> {
   const { options, images } = call
   refuseMissing(call, sources)
+  const bitmaps = options.bitmaps ? await bitmapsToCopy(call, sources) : []
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
   const image = options.noCreate ? undefined : await planTarget(call, name, total)
@@ -212,6 +216,8 @@ async function convertInto(
   const target = await openImage(call, { ...request, write: true, ...discard })
   if (options.compress && !target.can('writeCompressed'))
     throw await noCompression(call.services.registry.get(target.driver.name))
+  if (options.bitmaps && !(await bitmapsOf(target).isSupported()))
+    throw new Failure(`Format driver '${target.driver.name}' does not support bitmaps`)
   if (target.size < total) throw new Failure('output file is smaller than input file')
   await refuseOtherFormat(call, name, target)
   const isNew = image !== undefined
@@ -227,6 +233,7 @@ async function convertInto(
   })
   const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
   await copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  await copyBitmaps(bitmaps, sources[0]!, target)
 }
 
 /**
@@ -299,7 +306,6 @@ function refuseMissing({ options }: ConvertCall, [source, ...more]: readonly Blo
         'temporarily loading internal snapshots',
     )
   }
-  if (options.bitmaps) throw new Failure('Source lacks bitmap support')
 }
 
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */

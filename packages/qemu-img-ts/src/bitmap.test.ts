@@ -19,6 +19,8 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
       ...MADE,
       'bitmap',
       'bitmap --clear',
+      'bitmap -g 1k --clear',
+      'bitmap -b x --add',
       'bitmap --add a',
       'bitmap a b0',
       'bitmap --add a b c',

@@ -11,7 +11,7 @@ import { joinFingerprints } from './crash-disk.ts'
 import type { CrashImages } from './crash-images.ts'
 import { readShown, readStamps, type Shown, stampedSectors, stampText } from './crash-shown.ts'
 import { type CrashDisks, forkDisks } from './crash-states.ts'
-import type { CrashAllowance } from './crash-workload.ts'
+import type { CrashAllowance, CrashWorkload } from './crash-workload.ts'
 import { createRandom } from './random.ts'
 
 /** What holds after every power cut; findings have these names. */
@@ -23,6 +23,7 @@ export const CRASH_RULES = {
   repair: 'the image opens for writing, and is repaired then if need be',
   intact: 'a repair changes nothing that shows',
   'next write': 'the next writes and the shutdown go through, and change what was written alone',
+  'own rules': 'what the workload requires holds, before the next writes and after them',
   clean: 'nothing is left to repair then, and leaks, if there were any, can be',
 } as const
 
@@ -67,11 +68,13 @@ const MEMORY = 256
 export class CrashJudge {
   readonly #images: CrashImages
   readonly #allows: CrashAllowance
+  readonly #inspect: CrashWorkload['inspect']
   readonly #verdicts = new Map<string, Verdict>()
 
-  constructor(images: CrashImages, allows: CrashAllowance) {
+  constructor(images: CrashImages, { allows = {}, inspect }: Pick<CrashWorkload, 'allows' | 'inspect'> = {}) {
     this.#images = images
     this.#allows = allows
+    this.#inspect = inspect
   }
 
   /** Examines one image without changing its disks. @throws RuleBroken */
@@ -102,6 +105,7 @@ export class CrashJudge {
         : { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
       this.#requireConsistent(image, dirty, report, lines)
       const shown = await readShown(node)
+      await step('own rules', image, async () => this.#inspect?.(node, shown, image))
       await node.close()
       return { shown, dirty, leaks: report.leaks }
     })
@@ -171,7 +175,9 @@ export class CrashJudge {
       if (again.corruptions + again.checkErrors + (mayLeak ? 0 : again.leaks) > 0)
         throw fail(`repairing leaks damaged it: ${problems(again, lines)}`)
     }
-    const { stamps } = await readShown(node)
+    const shown = await readShown(node)
+    const { stamps } = shown
+    await step('own rules', image, async () => this.#inspect?.(node, shown, image))
     await node.close()
     const sector = stamps.findIndex((stamp, i) => stamp !== expected[i])
     if (sector < 0 && stamps.length === expected.length) return undefined

@@ -90,10 +90,10 @@ function actionsOf({ options, operands }: BitmapCall): readonly Action[] {
     actions.length === 0,
     'Need at least one of --add, --remove, --clear, --enable, --disable, or --merge',
   )
-  refuse(operands.length !== 2, 'Expecting filename and bitmap name')
   refuse(granularity && !add, 'granularity only supported with --add')
   refuse(sourceFormat !== undefined && source === undefined, '-F only supported with -b')
   refuse(source !== undefined && !merge, 'Merge bitmap source file only supported with --merge')
+  refuse(operands.length !== 2, 'Expecting filename and bitmap name')
   return actions.sort((a, b) => a.order - b.order)
 }
 

@@ -17,6 +17,7 @@ import { Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
+import { hasBitmaps } from '../image/has-bitmaps.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
 import { discardClusters } from '../requests/discard.ts'
@@ -149,8 +150,7 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   if (header.refcountOrder !== 4) throw fail(image, 'ENOTSUP', 'compat=0.10 requires refcount_bits=16')
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (header.nbSnapshots > 0) throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
-  if (header.extensions.bitmaps || image.bitmaps?.isEmpty === false)
-    throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
+  if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   await quiesceImage(image)
   await image.dirtyBit.clear()
   // Allocations on the way must not set the dirty bit again: version 2 has none, and it could not be cleared.

@@ -3,6 +3,7 @@
  * and what takes long or is rarely needed is loaded late.
  */
 
+import type { Bitmaps } from '@vmblock/block-core'
 import {
   closedError,
   loadOnce,
@@ -31,6 +32,19 @@ import { type Extent, walkExtents } from '../streams/extents.ts'
 import { type RangeOptions, rangeOf, requireWithin } from '../streams/range.ts'
 import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
+
+/** The methods of {@link Bitmaps}. */
+const BITMAPS = [
+  'isSupported',
+  'list',
+  'add',
+  'remove',
+  'clear',
+  'enable',
+  'disable',
+  'merge',
+  'dirtyRanges',
+] as const satisfies (keyof Bitmaps)[]
 
 /** @throws BlockError EIO if the code cannot be loaded */
 const loadImages = loadOnce('describing, checking and committing disks', () => import('../images/index.ts'))
@@ -257,6 +271,19 @@ export class VirtualDisk implements AsyncDisposable {
   async commit(options: JobSettings = {}): Promise<void> {
     const node = this.#open()
     await (await loadImages()).commitImage(node, options)
+  }
+
+  /**
+   * The dirty bitmaps that the image keeps: which parts of the disk were written since a point in time, as an incremental
+   * backup needs it.
+   */
+  get bitmaps(): Bitmaps {
+    const call = (method: keyof Bitmaps) => async (...args: never[]) => {
+      const node = this.#open()
+      const bitmaps = (await loadImages()).bitmapsOf(node)
+      return (bitmaps[method] as (...args: never[]) => unknown)(...args)
+    }
+    return Object.fromEntries(BITMAPS.map((method) => [method, call(method)])) as unknown as Bitmaps
   }
 
   /**

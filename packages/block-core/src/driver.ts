@@ -27,6 +27,8 @@ export {
 } from './base/arguments.ts'
 // What formats are made of.
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
+// What formats keep of changes.
+export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
 export { errnoOf, errorText, strerror } from './base/errno.ts'
@@ -39,6 +41,7 @@ export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
 export { shared } from './base/shared-state.ts'
 export { inParts } from './base/sub-requests.ts'
 // Declaring a driver.
+export * from './contract/bitmaps.ts'
 export * from './contract/changes.ts'
 export * from './contract/child-kinds.ts'
 export type { CreateContext, Creation } from './contract/creation.ts'

@@ -5,6 +5,7 @@
  */
 
 export type { Bytes } from './base/arguments.ts'
+export type { DirtyRange } from './base/dirty-bitmap.ts'
 export type { EventSource, EventTable, Listener } from './base/emitter.ts'
 export {
   BlockError,
@@ -15,6 +16,7 @@ export {
   messageOf,
 } from './base/errors.ts'
 export type { AbortSignalLike } from './base/platform-types.ts'
+export type { BitmapInfo, NewBitmap } from './contract/bitmaps.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
 export type {
@@ -79,6 +81,7 @@ export {
   writeLog,
   writeLogOf,
 } from './drivers/write-log.ts'
+export { type Bitmaps, bitmapsOf } from './features/bitmaps.ts'
 export { type SnapshotOptions, type Snapshots, snapshotsOf } from './features/snapshots.ts'
 export {
   backingOf,

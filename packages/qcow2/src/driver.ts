@@ -59,6 +59,7 @@ function operations(image: Image): NodeOps {
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
     snapshots: async () => (await loadMaintenance()).snapshots(image),
+    bitmaps: async () => (await loadMaintenance()).bitmapOps(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
@@ -97,6 +98,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await quiesceImage(image)
+    await image.bitmaps?.store()
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -4,6 +4,7 @@
  * types.
  */
 import type { NoOptions, OptionTable, OptionValues } from '../text/options.ts'
+import type { ChangeObserver } from './changes.ts'
 import type { Creation } from './creation.ts'
 import type { ChildReference, DriverFacts, DriverKind } from './driver-facts.ts'
 import type { BlockChild } from './node.ts'
@@ -58,6 +59,13 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   children(list: L, implicit?: readonly ChildReference[]): Promise<readonly BlockChild[]>
   /** Emits events of the node. Usable from `open` on; events are kept until the node exists. */
   readonly events: DriverEvents
+  /**
+   * Tells `observer` of the changes of the driver's own node, as {@link BlockNode.observe} does. Usable from `open` on:
+   * before the node exists, nothing changes it.
+   *
+   * @returns ends the observation
+   */
+  observe(observer: ChangeObserver): () => void
 }
 
 /** A file that was newly made. */

@@ -1,6 +1,7 @@
 /**
  * What a driver implements for one open node, and how the core calls it.
  */
+import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { JobControl } from './job-control.ts'
 import type { BlockNode, BlockStatus } from './node.ts'
@@ -71,6 +72,12 @@ export interface NodeOps {
   listSnapshots?(): Promise<readonly SnapshotInfo[]>
   /** Makes, applies, deletes and opens them. Loads the code for that. @throws BlockError EIO if it cannot be loaded */
   snapshots?(): Promise<SnapshotOps>
+  /**
+   * The dirty bitmaps that the image keeps. Loads the code for them.
+   *
+   * @throws BlockError EIO if the code cannot be loaded
+   */
+  bitmaps?(): Promise<BitmapOps>
   /** Drops everything this layer holds, so that the backing file shows through everywhere. */
   makeEmpty?(): Promise<void>
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */

@@ -150,7 +150,7 @@ export interface BlockNode extends EventSource<NodeEvents> {
    * written, or exchanged), nor of the VM state, which is no part of the disk.
    *
    * A point in time has no change in flight: `await node.withoutWrites(async () => node.observe(observer))`.
-   * While a node is observed, changes that overlap run one after another.
+   * While an observer of the node has a `before`, changes that overlap run one after another.
    *
    * @returns ends the observation; from then on nothing is told
    * @throws BlockError EINVAL for something that is no observer

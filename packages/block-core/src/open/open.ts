@@ -394,6 +394,7 @@ function makeContext(
     requireChild: (role) => children.require(name, role, undefined, defaults),
     children: (list, implicit = []) => children.takeList(name, list, implicit, defaults),
     events,
+    observe: (observer) => events.observe(observer),
   }
 }
 

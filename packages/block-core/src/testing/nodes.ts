@@ -72,6 +72,13 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
       return edge
     },
     children: async (list) => [...edges.values()].filter(({ role }) => role.startsWith(`${list}.`)),
+    observe(observer) {
+      let end: (() => void) | undefined
+      tell((opened) => {
+        end = opened.observe(observer)
+      })
+      return () => end?.()
+    },
     events: {
       corrupt: (event) => tell((opened) => opened.markCorrupt(event)),
       repair: (report) => tell((opened) => opened.emit('repair', report)),

@@ -2,6 +2,7 @@
 import {
   alignDown,
   type BlockChild,
+  type ChangeObserver,
   type DriverEvents,
   Mutex,
   RangeTracker,
@@ -74,6 +75,7 @@ export interface ImageParts {
   storeOf(image: Image): ClusterStore
   readonly codec: ClusterCodec
   readonly events: DriverEvents
+  observe(observer: ChangeObserver): () => void
   /** The L1 table, as on disk. */
   readonly l1: Uint8Array
   /** The refcount table, as on disk. */
@@ -86,12 +88,34 @@ export interface ImageParts {
 export interface MaintenanceCode {
   /** Repairs an image that is dirty. @throws BlockError if that cannot be done */
   repairDirty(image: Image): Promise<void>
+  /** Loads the dirty bitmaps of an image that has some. @throws BlockError */
+  openBitmaps(image: Image): Promise<void>
   /** Finds what snapshots keep in the file. */
   loadSnapshotMetadata(image: Image): Promise<SnapshotMetadata>
-  serializeHeader(header: Header, clusterSize: number): Uint8Array
+  serializeHeader(header: Header, clusterSize: number, hasSameName: boolean): Uint8Array
   /** Repeats a request, or a write, that found no room. @throws the last error, if it still finds none */
   tryAgain<T>(image: Image, failed: FailedRequest, run: () => Promise<T>): Promise<T>
   writeAgain(image: Image, failed: FailedRequest, offset: number, from: Uint8Array): Promise<void>
+}
+
+/** The dirty bitmaps of an image that may be written, in memory (bitmaps/open-bitmaps.ts). */
+export interface ImageBitmaps {
+  /** There are none, not even inconsistent ones. */
+  readonly isEmpty: boolean
+  /** Saves what changed. No request may be in flight. @throws BlockError that says which bitmaps are lost */
+  store(): Promise<void>
+  /**
+   * Called before the disk gets another size, in bytes.
+   *
+   * @throws BlockError ENOTSUP for an inconsistent bitmap, EFBIG for one that would become too large
+   */
+  resizing(size: number): Promise<void>
+  /** Called when the disk has, or may have, another size. */
+  resized(): void
+  /** Called when a repair may have changed what the guest sees. @throws the error of the file */
+  repaired(): Promise<void>
+  /** Forgets them: the image is no longer written. */
+  end(): void
 }
 
 /** A request that found no room, and may find some if it is repeated. */
@@ -155,6 +179,10 @@ export class Image {
   readonly reservation = new Reservation()
   readonly freeHint = new FreeHint()
   readonly freeRuns = new KnownFreeRuns()
+  /** Undefined as long as there are none, and in an image that is not written. */
+  bitmaps: ImageBitmaps | undefined
+  /** Tells of the changes of this image's node: see {@link OpenContext.observe}. */
+  readonly observe: ImageParts['observe']
   /** While a repair cuts the snapshot table: bytes of the file when it began, the limit of the table. */
   snapshotTableLimit: number | undefined
 
@@ -170,6 +198,7 @@ export class Image {
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
     this.loadMaintenance = parts.loadMaintenance
     this.events = parts.events
+    this.observe = parts.observe
     this.writable = !settings.readOnly
     this.l1 = new ResidentTable(parts.l1)
     this.refcountTable = new ResidentTable(parts.refcountTable)

@@ -17,6 +17,7 @@ import { Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
+import { hasBitmaps } from '../image/has-bitmaps.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
 import { discardClusters } from '../requests/discard.ts'
@@ -151,6 +152,7 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (!(await canAllHaveVersion2(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
+  if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   await quiesceImage(image)
   if (header.nbSnapshots > 0 && (await haveZeroClusters(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots with zero clusters prevent downgrade of image')

@@ -3,8 +3,10 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
-import { loadOnce } from '@vmblock/block-core/driver'
+import { type BitmapOps, loadOnce } from '@vmblock/block-core/driver'
+import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
 import type { writeCompressed as WriteCompressed } from '../compression/write-compressed.ts'
+import type { Image } from '../image/image.ts'
 
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
@@ -33,3 +35,7 @@ const loadCompression = loadOnce('compressing clusters', () => import('../compre
 /** Writes clusters compressed. The code is a part of its own. @throws BlockError EIO if it cannot be loaded */
 export const writeCompressed: typeof WriteCompressed = async (...given) =>
   (await loadCompression()).writeCompressed(...given)
+/** See bitmaps/bitmaps.ts. */
+export const openBitmaps = async (image: Image): Promise<void> => (await loadBitmapCode()).openBitmaps(image)
+/** See bitmaps/bitmap-ops.ts. */
+export const bitmapOps = async (image: Image): Promise<BitmapOps> => (await loadBitmapCode()).bitmapOps(image)

@@ -35,15 +35,32 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
   if (image.header.nbSnapshots > 0 && image.header.version < 3)
     throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
-  if (image.header.extensions.bitmaps)
-    throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
+  if (image.header.extensions.bitmaps && !image.bitmaps)
+    throw fail('ENOTSUP', 'Cannot resize qcow2 with persistent bitmaps that were not loaded into memory')
+  await image.bitmaps?.resizing(size)
+  try {
+    await changeSize(image, size, preallocation, options.zero === true)
+  } finally {
+    image.bitmaps?.resized()
+  }
+}
+
+async function changeSize(
+  image: Image,
+  size: number,
+  preallocation: Preallocation,
+  zero: boolean,
+): Promise<void> {
   const before = image.size
   await forgetVmState(image)
   if (size < before) {
-    if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
+    if (preallocation !== 'off')
+      throw new BlockError('EINVAL', "Preallocation can't be used for shrinking an image", {
+        node: image.settings.nodeName,
+      })
     await shrink(image, size)
   } else {
-    await grow(image, size, preallocation, options.zero === true)
+    await grow(image, size, preallocation, zero)
   }
   if (image.isDataFileRaw) await image.store.truncate?.(size)
 }

@@ -48,6 +48,7 @@ export async function openImage(
     storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
+    observe: context.observe,
     l1,
     refcountTable,
     loadMaintenance,
@@ -58,6 +59,7 @@ export async function openImage(
     backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
   )
   if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
+  if (extensions.bitmaps || extensions.staleBitmaps) await (await loadMaintenance()).openBitmaps(image)
   image.renewCaches()
   return image
 }
@@ -97,10 +99,10 @@ export async function becomeWritable(image: Image): Promise<void> {
   await repair?.repairDirty(image)
 }
 
-/** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
+/** Clears the autoclear bits of data that a write would put out of date. */
 async function clearAutoclear(image: Image): Promise<void> {
   const autoclear = keptAutoclear(image.header)
   if (autoclear !== image.header.autoclear) await image.headerWriter.rewrite({ autoclear }, 'either is valid')
 }
 
-const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR

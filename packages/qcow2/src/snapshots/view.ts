@@ -82,6 +82,8 @@ async function viewOn(image: Image, snapshot: Snapshot): Promise<Image> {
     storeOf: () => image.store,
     codec: image.codec,
     events: image.events,
+    // Nothing changes through the view.
+    observe: () => () => {},
     l1,
     refcountTable: new Uint8Array(0),
     loadMaintenance: image.loadMaintenance,

@@ -114,7 +114,7 @@ export const VARIETIES = {
 export type VarietyName = keyof typeof VARIETIES
 
 /** The steps of a workload on an image. */
-export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight'>
+export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight' | 'inspect'>
 
 /** A workload for an image that stands alone. */
 export function alone(name: string, variety: Variety, operation: Operation): CrashWorkload {

@@ -2,6 +2,7 @@
 import {
   type BlockNode,
   backingOf,
+  bitmapsOf,
   CopyMap,
   type CreatedFile,
   isBlockError,
@@ -23,6 +24,7 @@ import {
 } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
+import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
@@ -133,7 +135,9 @@ export const convert = defineCommand({
   details: [
     "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
     "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
-    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
+    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy;",
+    "'--salvage' goes on where the source cannot be read;",
+    "'--bitmaps' copies the bitmaps of what was written, too, and '--skip-broken-bitmaps' leaves out those that were lost",
   ],
   options,
   operands: 'filename [filename2 [...]] output_filename',
@@ -190,7 +194,7 @@ async function convertInto(
   progress: Progress,
 ): Promise<void> {
   const { options, images } = call
-  refuseMissing(call)
+  const bitmaps = options.bitmaps ? await bitmapsToCopy(call, sources) : []
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
   const image = options.noCreate ? undefined : await planTarget(call, name, total)
@@ -224,6 +228,8 @@ async function convertInto(
   const discard = minimum > 0 && { extra: { discard: 'unmap' } }
   const target = await openImage(call, { ...request, write: true, ...discard })
   if (options.compress && !target.can('writeCompressed')) throw new Failure(NO_COMPRESSION)
+  if (options.bitmaps && !(await bitmapsOf(target).isSupported()))
+    throw new Failure(`Format driver '${target.driver.name}' does not support bitmaps`)
   if (target.size < total) throw new Failure('output file is smaller than input file')
   await refuseOtherFormat(call, name, target)
   const isNew = image !== undefined
@@ -239,6 +245,7 @@ async function convertInto(
   })
   const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
   await copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  await copyBitmaps(bitmaps, sources[0]!, target)
 }
 
 /**
@@ -331,11 +338,6 @@ async function openSnapshot(
   } catch (error) {
     throw failed(messageOf(error))
   }
-}
-
-/** Refuses features that no format has yet, in QEMU's words for formats without them. @throws Failure */
-function refuseMissing({ options }: ConvertCall): void {
-  if (options.bitmaps) throw new Failure('Source lacks bitmap support')
 }
 
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */

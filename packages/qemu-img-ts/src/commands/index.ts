@@ -4,6 +4,7 @@ import type { AnyCommand } from '../kit/command.ts'
 /** Subcommands, with the functions that load them. */
 export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   amend: async () => (await import('./amend.ts')).amend,
+  bitmap: async () => (await import('./bitmap.ts')).bitmap,
   bench: async () => (await import('./bench.ts')).bench,
   check: async () => (await import('./check.ts')).check,
   commit: async () => (await import('./commit.ts')).commit,
@@ -17,4 +18,4 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
 }
 
 /** Subcommands of QEMU's program that this one does not have. */
-export const missingCommands: ReadonlySet<string> = new Set(['bitmap', 'dd', 'measure', 'rebase'])
+export const missingCommands: ReadonlySet<string> = new Set(['dd', 'measure', 'rebase'])

@@ -102,6 +102,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     requireChild: async () => child,
     children: async () => [],
     events: { corrupt() {}, repair() {}, warn: (line) => void warnings.push(line) },
+    observe: () => () => undefined,
   })
   const children = new Map([['file', child]])
   const disk = makeNode({

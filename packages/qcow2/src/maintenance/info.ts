@@ -4,12 +4,9 @@ import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 import { vmStateOffset } from '../snapshots/vm-state.ts'
 
-/**
- * The facts in the header; opens and reads nothing.
- *
- * @param encrypt facts of the encryption, if there is any
- */
-export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
+/** The facts in the header, and in that of the encryption, if there is any. @throws the error of the file */
+export async function info(image: Image): Promise<NodeInfo> {
+  const encrypt = await image.encryption?.facts()
   const { header, geometry } = image
   const { extensions } = header
   const has = (word: bigint, bit: bigint): boolean => (word & bit) !== 0n

@@ -3,6 +3,9 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
+import type { openEncryption as Open } from '../encryption/encryption.ts'
+import { loadEncryption } from './load-encryption.ts'
+
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
@@ -18,8 +21,12 @@ export { amend, changeBackingFile } from './amend.ts'
 export { amendOptions } from './amend-options.ts'
 export { creation } from './create.ts'
 export { makeEmpty } from './empty.ts'
-export { describedImage, requireDescribable } from './encrypted.ts'
 export { info } from './info.ts'
+
+/** See the folder encryption/. @throws BlockError EIO if the code cannot be loaded; as the function itself */
+export const openEncryption: typeof Open = async (...parameters) =>
+  (await loadEncryption()).openEncryption(...parameters)
+
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'

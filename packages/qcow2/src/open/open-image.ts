@@ -22,8 +22,10 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
   const header = await readHeader(file, context.checkMode, loadMaintenance)
   if (!context.readOnly && !context.checkMode) requireSound(header, context.nodeName)
   const { options } = context
-  if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
-    (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
+  const encryption =
+    header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0
+      ? await (await loadMaintenance()).openEncryption(context, header, file)
+      : undefined
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = await resolveSettings(context, header, geometry, loadMaintenance)
@@ -35,7 +37,11 @@ export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Co
     geometry,
     file,
     hasDataFile: dataFile !== undefined,
-    storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
+    encryption,
+    storeOf: (of) => {
+      const store = dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)
+      return encryption?.around(store) ?? store
+    },
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
     l1,

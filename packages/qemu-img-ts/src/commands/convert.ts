@@ -208,8 +208,12 @@ async function convertInto(
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
-  const discard = minimum > 0 && { extra: { discard: 'unmap' } }
-  const target = await openImage(call, { ...request, write: true, ...discard })
+  const keySecret = image?.given.get('encrypt.key-secret')?.text
+  const extra = {
+    ...(minimum > 0 && { discard: 'unmap' as const }),
+    ...(keySecret !== undefined && { 'encrypt.key-secret': keySecret }),
+  }
+  const target = await openImage(call, { ...request, write: true, extra })
   if (options.compress && !target.can('writeCompressed'))
     throw await noCompression(call.services.registry.get(target.driver.name))
   if (target.size < total) throw new Failure('output file is smaller than input file')
@@ -333,6 +337,8 @@ async function planTarget(
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
     if (!image.format.canCompress) throw await noCompression(image.format)
+    const isEncrypted = image.given.get('encryption')?.text === 'on' || image.given.has('encrypt.format')
+    if (isEncrypted) throw new Failure('Compression and encryption not supported at the same time')
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

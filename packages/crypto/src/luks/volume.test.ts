@@ -94,7 +94,8 @@ describe('a volume', () => {
   })
 
   it.each<[LuksOptions, string, string]>([
-    [{ cipherAlg: 'des' }, 'EINVAL', "Parameter 'cipher-alg' does not accept value 'des'"],
+    [{ cipherAlg: 'rot13' }, 'EINVAL', "Parameter 'cipher-alg' does not accept value 'rot13'"],
+    [{ cipherAlg: 'des' }, 'EINVAL', "Algorithm 'des' not supported"],
     [{ cipherMode: 'gcm' }, 'EINVAL', "Parameter 'cipher-mode' does not accept value 'gcm'"],
     [{ ivgenAlg: 'x' }, 'EINVAL', "Parameter 'ivgen-alg' does not accept value 'x'"],
     [{ ivgenHashAlg: 'x' }, 'EINVAL', "Parameter 'ivgen-hash-alg' does not accept value 'x'"],

@@ -79,6 +79,9 @@ export interface LuksPlan {
   readonly payloadOffset: number
 }
 
+/** Ciphers that QEMU knows, but not in a volume. */
+const OTHERS = ['des', '3des']
+
 function word<T extends string>(known: readonly T[], given: string, name: string): T {
   if (known.includes(given as T)) return given as T
   throw new BlockError('EINVAL', `Parameter '${name}' does not accept value '${given}'`)
@@ -91,6 +94,8 @@ function word<T extends string>(known: readonly T[], given: string, name: string
  *   cipher that no library here has
  */
 export function planVolume(options: LuksOptions): LuksPlan {
+  if (OTHERS.includes(options.cipherAlg ?? ''))
+    throw new BlockError('EINVAL', `Algorithm '${options.cipherAlg}' not supported`)
   const cipher = word(CIPHERS, options.cipherAlg ?? 'aes-256', 'cipher-alg')
   const mode: CipherMode = word(MODES, options.cipherMode ?? 'xts', 'cipher-mode')
   const ivGenerator: IvGenerator = word(IV_GENERATORS, options.ivgenAlg ?? 'plain64', 'ivgen-alg')

@@ -336,9 +336,9 @@ async function planTarget(
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
-    if (!image.format.canCompress) throw await noCompression(image.format)
     const isEncrypted = image.given.get('encryption')?.text === 'on' || image.given.has('encrypt.format')
     if (isEncrypted) throw new Failure('Compression and encryption not supported at the same time')
+    if (!image.format.canCompress) throw await noCompression(image.format)
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

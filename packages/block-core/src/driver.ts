@@ -55,7 +55,7 @@ export type {
   FindingStructure,
   FindingWord,
 } from './contract/findings.ts'
-export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
+export { type AmendControl, type JobControl, UNCONTROLLED } from './contract/job-control.ts'
 export type {
   BlockChild,
   BlockEdge,
@@ -90,7 +90,7 @@ export { type Guess, guessFormat, tailStart } from './open/probe.ts'
 // QEMU's grammars: names, numbers, JSON, options.
 export { dictionaryEntries, jsonText } from './text/json-text.ts'
 export { type NumberMistake, readInteger, readSize, readUnsigned } from './text/number-text.ts'
-export { optionTree } from './text/option-tree.ts'
+export { flattenOptions, optionTree } from './text/option-tree.ts'
 export {
   bool,
   camelKey,

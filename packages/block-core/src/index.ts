@@ -26,7 +26,7 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
-export type { JobControl } from './contract/job-control.ts'
+export type { AmendControl, JobControl } from './contract/job-control.ts'
 export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'

@@ -126,9 +126,8 @@ export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}) =>
     probe,
     async open(context) {
       const image = await openImage(context, codecs, loadMaintenance)
-      return image.header.cryptMethod === 0
-        ? operations(image)
-        : (await loadMaintenance()).describedImage(image, context.nodeName)
+      const ops = operations(image)
+      return image.encryption?.operations(ops) ?? ops
     },
   })
 

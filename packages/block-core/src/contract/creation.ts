@@ -10,6 +10,12 @@ export interface CreateContext<C> {
   readonly dataFile?: BlockNode | undefined
   /** The creation options, parsed. */
   readonly options: C
+  /**
+   * The bytes of a secret that the options name. Absent: there are none.
+   *
+   * @throws BlockError EINVAL for an unknown id
+   */
+  secret?(id: string): Promise<Uint8Array>
 }
 
 /** The making of images in one format. */

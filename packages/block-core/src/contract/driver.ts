@@ -57,6 +57,12 @@ export interface OpenContext<O, N extends string = string, L extends string = st
    * @returns as many as the longer of the two lists has; none if neither is given
    */
   children(list: L, implicit?: readonly ChildReference[]): Promise<readonly BlockChild[]>
+  /**
+   * The bytes of a secret that options name: for the driver alone, in no message. Usable from `open` on.
+   *
+   * @throws BlockError EINVAL for an unknown id
+   */
+  secret(id: string): Promise<Uint8Array>
   /** Emits events of the node. Usable from `open` on; events are kept until the node exists. */
   readonly events: DriverEvents
   /**

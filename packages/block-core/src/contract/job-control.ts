@@ -23,5 +23,11 @@ export interface JobControl {
   report(done: number, total: number): void
 }
 
+/** What an amendment is given. */
+export interface AmendControl extends JobControl {
+  /** Also amend what may lose data for good, such as the last key of an encrypted image. Default: no. */
+  readonly force?: boolean | undefined
+}
+
 /** For operations that no job runs: never paused, never cancelled. */
 export const UNCONTROLLED: JobControl = { checkpoint: () => undefined, report: () => undefined }

@@ -3,7 +3,7 @@
  */
 import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
-import type { JobControl } from './job-control.ts'
+import type { AmendControl, JobControl } from './job-control.ts'
 import type { BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
 import type { CheckOptions, CheckReport, NodeInfo, SnapshotInfo } from './reports.ts'
@@ -83,7 +83,7 @@ export interface NodeOps {
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
-  amend?(options: Readonly<Record<string, unknown>>, control: JobControl): Promise<void>
+  amend?(options: Readonly<Record<string, unknown>>, control: AmendControl): Promise<void>
 
   /** Filters only: a driver above announces a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>

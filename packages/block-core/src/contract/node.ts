@@ -8,7 +8,7 @@ import type { ChangeObserver } from './changes.ts'
 import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { DriverFacts } from './driver-facts.ts'
-import type { JobControl } from './job-control.ts'
+import type { AmendControl, JobControl } from './job-control.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { NodeEvents } from './node-events.ts'
 import type { NodeOps } from './node-ops.ts'
@@ -183,7 +183,7 @@ export interface BlockNode extends EventSource<NodeEvents> {
    * @param control that of the job which this is part of
    * @throws BlockError ENOTSUP, EINVAL
    */
-  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void>
+  amend(options: Readonly<Record<string, unknown>>, control?: AmendControl): Promise<void>
 
   // ---- life cycle ----
 

@@ -10,7 +10,7 @@ import { Emitter } from '../base/emitter.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
-import type { JobControl } from '../contract/job-control.ts'
+import type { AmendControl, JobControl } from '../contract/job-control.ts'
 import type { BlockEdge, BlockNode, BlockStatus, NodeOperation } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
@@ -248,7 +248,7 @@ export class DiskHandle extends Emitter<NodeEvents> implements Disk {
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     return this.#onRoot((node) => node.changeBackingFile(filename, format), true, false)
   }
-  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void> {
+  amend(options: Readonly<Record<string, unknown>>, control?: AmendControl): Promise<void> {
     return this.#onRoot((node) => node.amend(options, control), true, false)
   }
 

@@ -21,6 +21,7 @@ import type { ClusterStore } from './cluster-store.ts'
 import { Corruption } from './corruption.ts'
 import { DecompressedClusters } from './decompressed-clusters.ts'
 import { DirtyBit } from './dirty-bit.ts'
+import type { ImageEncryption } from './encryption.ts'
 import { RequestEpochs } from './epochs.ts'
 import { FileLength } from './file-length.ts'
 import { FreeHint } from './free-hint.ts'
@@ -73,6 +74,8 @@ export interface ImageParts {
   readonly hasDataFile: boolean
   /** Makes the store for the guest's data. */
   storeOf(image: Image): ClusterStore
+  /** Undefined for most images. */
+  readonly encryption: ImageEncryption | undefined
   readonly codec: ClusterCodec
   readonly events: DriverEvents
   observe(observer: ChangeObserver): () => void
@@ -139,6 +142,7 @@ export class Image {
   /** Guest data is in an external data file: then some bits of entries have another meaning. */
   readonly hasDataFile: boolean
   readonly codec: ClusterCodec
+  readonly encryption: ImageEncryption | undefined
   readonly events: DriverEvents
   readonly refcounts: RefcountAccess
   l2Tables: TableCache
@@ -193,6 +197,7 @@ export class Image {
     this.geometry = geometry
     this.file = file
     this.hasDataFile = parts.hasDataFile
+    this.encryption = parts.encryption
     this.store = parts.storeOf(this)
     this.codec = parts.codec
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)

@@ -6,12 +6,12 @@ import type { Image } from '../image/image.ts'
 import { vmStateOffset } from '../snapshots/vm-state.ts'
 
 /**
- * The facts in the header, and the bitmaps, if there are any; opens nothing.
+ * The facts in the header, in that of the encryption, and the bitmaps, if there are any; opens nothing.
  *
- * @param encrypt facts of the encryption, if there is any
- * @throws BlockError EINVAL in QEMU's words if the directory of the bitmaps is broken
+ * @throws BlockError EINVAL in QEMU's words if the directory of the bitmaps is broken; the error of the file
  */
-export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
+export async function info(image: Image): Promise<NodeInfo> {
+  const encrypt = await image.encryption?.facts()
   const { header, geometry } = image
   const { extensions } = header
   const has = (word: bigint, bit: bigint): boolean => (word & bit) !== 0n

@@ -225,8 +225,12 @@ async function convertInto(
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
-  const discard = minimum > 0 && { extra: { discard: 'unmap' } }
-  const target = await openImage(call, { ...request, write: true, ...discard })
+  const keySecret = image?.given.get('encrypt.key-secret')?.text
+  const extra = {
+    ...(minimum > 0 && { discard: 'unmap' as const }),
+    ...(keySecret !== undefined && { 'encrypt.key-secret': keySecret }),
+  }
+  const target = await openImage(call, { ...request, write: true, extra })
   if (options.compress && !target.can('writeCompressed')) throw new Failure(NO_COMPRESSION)
   if (options.bitmaps && !(await bitmapsOf(target).isSupported()))
     throw new Failure(`Format driver '${target.driver.name}' does not support bitmaps`)

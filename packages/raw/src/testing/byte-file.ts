@@ -101,6 +101,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     child: async () => child,
     requireChild: async () => child,
     children: async () => [],
+    secret: () => Promise.reject(new Error('no secrets')),
     events: { corrupt() {}, repair() {}, warn: (line) => void warnings.push(line) },
     observe: () => () => undefined,
   })

@@ -52,7 +52,12 @@ export type {
   FindingStructure,
   FindingWord,
 } from './contract/findings.ts'
-export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
+export {
+  type JobControl,
+  type PieceControl,
+  type PieceOptions,
+  UNCONTROLLED,
+} from './contract/job-control.ts'
 export type {
   BlockChild,
   BlockEdge,

@@ -24,7 +24,7 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
-export type { JobControl } from './contract/job-control.ts'
+export type { JobControl, PieceOptions } from './contract/job-control.ts'
 export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
@@ -46,6 +46,7 @@ export { PERMISSION, type Permissions } from './contract/permissions.ts'
 export { DriverRegistry } from './contract/registry.ts'
 export type {
   CheckReport,
+  CompactReport,
   CorruptEvent,
   NodeCheckOptions,
   NodeFacts,

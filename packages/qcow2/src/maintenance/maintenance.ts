@@ -3,6 +3,9 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
+import { loadOnce, type PieceControl } from '@vmblock/block-core/driver'
+import type { Image } from '../image/image.ts'
+
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
@@ -23,3 +26,9 @@ export { info } from './info.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'
+
+const loadCompact = loadOnce('compacting qcow2 images', () => import('../compact/compact.ts'))
+
+/** @see compact.ts */
+export const compactImage = async (image: Image, control: PieceControl) =>
+  (await loadCompact()).compactImage(image, control)

@@ -16,6 +16,7 @@ export {
 } from './base/errors.ts'
 export type { AbortSignalLike } from './base/platform-types.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
+export type { MeasureReport } from './contract/creation.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
 export type {
   CheckFinding,
@@ -100,6 +101,7 @@ export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
 export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
+export { measureImage } from './open/measure-image.ts'
 export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'
 export { insertFilter, removeFilter, replaceNode } from './open/rewire.ts'

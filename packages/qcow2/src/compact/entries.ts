@@ -22,7 +22,12 @@ export interface Entry {
 }
 
 /** Tables that only {@link Entries} writes. */
-const OWN = Metadata.inactiveL1 | Metadata.activeL2 | Metadata.inactiveL2
+const OWN =
+  Metadata.inactiveL1 |
+  Metadata.activeL2 |
+  Metadata.inactiveL2 |
+  Metadata.snapshotTable |
+  Metadata.bitmapDirectory
 
 /** Bytes of a table that are read at once. */
 const BLOCK = 4096

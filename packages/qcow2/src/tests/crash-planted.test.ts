@@ -27,6 +27,7 @@ vi.mock('../image/write-order.ts', async (original) => {
   return {
     ...real,
     beforeClean: unless('no quiescing', real.beforeClean),
+    beforeActivate: unless('copies are not flushed', real.beforeActivate),
   }
 })
 
@@ -34,7 +35,16 @@ vi.mock('../requests/flush.ts', async (original) => {
   const real = await original<typeof import('../requests/flush.ts')>()
   const quiesceImage: typeof real.quiesceImage = (image) =>
     planted.bug === 'no quiescing' ? real.flushImage(image) : real.quiesceImage(image)
-  return { ...real, quiesceImage: quiesceImage }
+  const flushImage: typeof real.flushImage = async (image) => {
+    if (planted.bug !== 'new entries are not flushed') return real.flushImage(image)
+    await image.lock.run(async () => {
+      await image.l2Tables.writeBack()
+      image.frees.becameDurable(image.frees.take())
+      await (await import('../refcounts/allocate.ts')).applyFrees(image)
+      await image.refblocks.writeBack()
+    })
+  }
+  return { ...real, quiesceImage, flushImage }
 })
 
 vi.mock('../refcounts/allocate.ts', async (original) => {
@@ -88,6 +98,16 @@ const commit: Operation = {
   async run(scene) {
     await randomRequests(scene, { count: 8, cluster: CLUSTER })
     await scene.guest.commit(scene.guestOf('base'))
+  },
+}
+
+const compact: Operation = {
+  prepare: ({ guest }) => guest.write(0, guest.size),
+  async run({ guest, node, random }) {
+    for (let at = 0; at + CLUSTER <= guest.size; at += CLUSTER * random.int(1, 4))
+      await guest.discard(at, CLUSTER)
+    await guest.flush()
+    await node.compact()
   },
 }
 
@@ -193,6 +213,18 @@ const BUGS: readonly PlantedBug[] = [
       on(VARIETIES.preallocated, { flush: (_, step) => step === 'flush_to_os' }),
       mixed,
     ),
+  },
+  {
+    name: 'compacting: entries lead to copies before these are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'copies are not flushed' }),
+  },
+  {
+    name: 'compacting: clusters are free before the new entries are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'new entries are not flushed' }),
   },
   {
     name: 'an overlay is emptied before its base has the data',

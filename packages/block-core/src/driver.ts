@@ -44,7 +44,7 @@ export { inParts } from './base/sub-requests.ts'
 export * from './contract/bitmaps.ts'
 export * from './contract/changes.ts'
 export * from './contract/child-kinds.ts'
-export type { CreateContext, Creation } from './contract/creation.ts'
+export type { CreateContext, Creation, MeasureContext, MeasureReport } from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
@@ -55,7 +55,13 @@ export type {
   FindingStructure,
   FindingWord,
 } from './contract/findings.ts'
-export { type AmendControl, type JobControl, UNCONTROLLED } from './contract/job-control.ts'
+export {
+  type AmendControl,
+  type JobControl,
+  type PieceControl,
+  type PieceOptions,
+  UNCONTROLLED,
+} from './contract/job-control.ts'
 export type {
   BlockChild,
   BlockEdge,

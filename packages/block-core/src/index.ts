@@ -18,6 +18,7 @@ export {
 export type { AbortSignalLike } from './base/platform-types.ts'
 export type { BitmapInfo, NewBitmap } from './contract/bitmaps.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
+export type { MeasureReport } from './contract/creation.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
 export type {
   CheckFinding,
@@ -26,7 +27,7 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
-export type { AmendControl, JobControl } from './contract/job-control.ts'
+export type { AmendControl, JobControl, PieceOptions } from './contract/job-control.ts'
 export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
@@ -48,6 +49,7 @@ export { PERMISSION, type Permissions } from './contract/permissions.ts'
 export { DriverRegistry } from './contract/registry.ts'
 export type {
   CheckReport,
+  CompactReport,
   CorruptEvent,
   NodeCheckOptions,
   NodeFacts,
@@ -104,6 +106,7 @@ export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
 export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
+export { measureImage } from './open/measure-image.ts'
 export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'
 export { insertFilter, removeFilter, replaceNode } from './open/rewire.ts'

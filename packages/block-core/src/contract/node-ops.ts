@@ -3,10 +3,10 @@
  */
 import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
-import type { AmendControl, JobControl } from './job-control.ts'
+import type { AmendControl, JobControl, PieceControl } from './job-control.ts'
 import type { BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
-import type { CheckOptions, CheckReport, NodeInfo, SnapshotInfo } from './reports.ts'
+import type { CheckOptions, CheckReport, CompactReport, NodeInfo, SnapshotInfo } from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from './requests.ts'
 import type { SnapshotOps } from './snapshots.ts'
 
@@ -84,6 +84,11 @@ export interface NodeOps {
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
   amend?(options: Readonly<Record<string, unknown>>, control: AmendControl): Promise<void>
+  /**
+   * Moves what the image file holds towards its start, and cuts off its end. Not called alone: the driver takes the
+   * node for each piece with `control.alone`. When it is stopped at a checkpoint, the content is the same.
+   */
+  compact?(control: PieceControl): Promise<CompactReport>
 
   /** Filters only: a driver above announces a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>

@@ -111,6 +111,10 @@ export function parseBitmapDirectory(bytes: Uint8Array, context: BitmapContext):
   return entries
 }
 
+/** Bytes that the entry at `at` of a valid directory takes. */
+export const bitmapEntryBytes = (bytes: Uint8Array, at: number): number =>
+  alignUp(directoryEntry.size + directoryEntry.read(bytes, at).nameSize, 8)
+
 /** The directory as bytes. */
 export function serializeBitmapDirectory(entries: readonly BitmapEntry[]): Uint8Array {
   return concat(

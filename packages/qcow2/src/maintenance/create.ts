@@ -23,6 +23,7 @@ import { serializeHeader } from '../format/serialize-header.ts'
 import { type CreateOptions, type CreateOptionValues, createOptions } from './create-options.ts'
 import { type CreateSettings, settingsOf } from './create-settings.ts'
 import { loadEncryption } from './late-parts.ts'
+import { measure } from './measure.ts'
 
 /** Tables are built and written in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
@@ -345,4 +346,4 @@ async function create(context: CreateContext<CreateOptionValues>): Promise<void>
 }
 
 /** The making of qcow2 images. */
-export const creation: Creation<CreateOptions> = { options: createOptions, check, create }
+export const creation: Creation<CreateOptions> = { options: createOptions, check, measure, create }

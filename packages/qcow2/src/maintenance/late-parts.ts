@@ -4,6 +4,7 @@
  */
 import { type BitmapOps, loadOnce, type SnapshotOps } from '@vmblock/block-core/driver'
 import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
+import type { compactImage as CompactImage } from '../compact/compact.ts'
 import type { writeCompressed as WriteCompressed } from '../compression/write-compressed.ts'
 import type { openEncryption as OpenEncryption } from '../encryption/encryption.ts'
 import type { Image } from '../image/image.ts'
@@ -11,6 +12,7 @@ import type { Image } from '../image/image.ts'
 /** @throws BlockError EIO if the code cannot be loaded */
 export const loadEncryption = loadOnce('encrypted images', () => import('../encryption/encryption.ts'))
 const loadCompressing = loadOnce('compressing clusters', () => import('../compression/write-compressed.ts'))
+const loadCompacting = loadOnce('compacting qcow2 images', () => import('../compact/compact.ts'))
 const loadSnapshots = loadOnce(
   'internal snapshots of qcow2 images',
   () => import('../snapshots/operations.ts'),
@@ -33,3 +35,7 @@ export const openEncryption: typeof OpenEncryption = async (...given) =>
 /** See compression/write-compressed.ts. @throws BlockError as there; EIO if the code cannot be loaded */
 export const writeCompressed: typeof WriteCompressed = async (...given) =>
   (await loadCompressing()).writeCompressed(...given)
+
+/** See compact/compact.ts. @throws BlockError as there; EIO if the code cannot be loaded */
+export const compactImage: typeof CompactImage = async (...given) =>
+  (await loadCompacting()).compactImage(...given)

@@ -3,6 +3,9 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
+import { loadOnce, type PieceControl } from '@vmblock/block-core/driver'
+import type { Image } from '../image/image.ts'
+
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
@@ -19,7 +22,14 @@ export { amendOptions } from './amend-options.ts'
 export { creation } from './create.ts'
 export { makeEmpty } from './empty.ts'
 export { info } from './info.ts'
-export { bitmapOps, openBitmaps, openEncryption, snapshots, writeCompressed } from './late-parts.ts'
+export {
+  bitmapOps,
+  compactImage,
+  openBitmaps,
+  openEncryption,
+  snapshots,
+  writeCompressed,
+} from './late-parts.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'

@@ -11,9 +11,8 @@ import { l1EntriesFor } from '../format/geometry.ts'
 import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'
 import { growL1, l2TableOffset } from '../mapping/l1.ts'
-import { applyFrees } from '../refcounts/allocate.ts'
-import { usedClusters } from '../refcounts/last-cluster.ts'
 import { shrinkRefcountTable } from '../refcounts/refcount-shrink.ts'
+import { trimFile } from '../refcounts/trim-file.ts'
 import { readsAsZero } from '../requests/cow.ts'
 import { discardClusters } from '../requests/discard.ts'
 import { flushImage, quiesceImage } from '../requests/flush.ts'
@@ -149,21 +148,4 @@ async function shrinkL1(image: Image, entries: number): Promise<void> {
     image.l2Tables.drop(offset, clusterSize)
     image.frees.add(offset, clusterSize, 'other')
   }
-}
-
-/**
- * Cuts unused clusters off the end of the image file, if it can shrink. Runs under the image's lock: no
- * request may allocate one of these clusters meanwhile.
- */
-async function trimFile(image: Image): Promise<void> {
-  const { clusterSize } = image.geometry
-  await applyFrees(image)
-  if (!image.frees.isEmpty) return
-  const end = (await usedClusters(image)) * clusterSize
-  if (end >= image.file.size) return
-  await image.fileLength.cut(end).catch((error: unknown) => {
-    image.events.warn(
-      `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
-    )
-  })
 }

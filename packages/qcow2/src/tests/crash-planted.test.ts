@@ -45,7 +45,10 @@ vi.mock('../image/write-order.ts', async (original) => {
         dataFirst,
         replaces && planted.bug !== 'whole clusters are not ordered',
       ),
-    beforeActivate: unless('early switch', real.beforeActivate),
+    beforeActivate: (...given: Parameters<typeof real.beforeActivate>) =>
+      ['early switch', 'copies are not flushed'].includes(planted.bug)
+        ? Promise.resolve()
+        : real.beforeActivate(...given),
   }
 })
 
@@ -61,7 +64,16 @@ vi.mock('../requests/flush.ts', async (original) => {
   const real = await original<typeof import('../requests/flush.ts')>()
   const quiesceImage: typeof real.quiesceImage = (image) =>
     planted.bug === 'no quiescing' ? real.flushImage(image) : real.quiesceImage(image)
-  return { ...real, quiesceImage: quiesceImage }
+  const flushImage: typeof real.flushImage = async (image) => {
+    if (planted.bug !== 'new entries are not flushed') return real.flushImage(image)
+    await image.lock.run(async () => {
+      await image.l2Tables.writeBack()
+      image.frees.becameDurable(image.frees.take())
+      await (await import('../refcounts/allocate.ts')).applyFrees(image)
+      await image.refblocks.writeBack()
+    })
+  }
+  return { ...real, quiesceImage, flushImage }
 })
 
 vi.mock('../refcounts/allocate.ts', async (original) => {
@@ -144,6 +156,16 @@ const commit: Operation = {
   async run(scene) {
     await randomRequests(scene, { count: 8, cluster: CLUSTER })
     await scene.guest.commit(scene.guestOf('base'))
+  },
+}
+
+const compact: Operation = {
+  prepare: ({ guest }) => guest.write(0, guest.size),
+  async run({ guest, node, random }) {
+    for (let at = 0; at + CLUSTER <= guest.size; at += CLUSTER * random.int(1, 4))
+      await guest.discard(at, CLUSTER)
+    await guest.flush()
+    await node.compact()
   },
 }
 
@@ -299,6 +321,18 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['dirty bit', 'reads back'],
     workload: alone('snapshots', { ...eager, allows: { dirty: true } }, saving),
     plant: () => void Object.assign(planted, { bug: 'shared in place' }),
+  },
+  {
+    name: 'compacting: entries lead to copies before these are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'copies are not flushed' }),
+  },
+  {
+    name: 'compacting: clusters are free before the new entries are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'new entries are not flushed' }),
   },
   {
     name: 'an overlay is emptied before its base has the data',

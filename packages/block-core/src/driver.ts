@@ -27,8 +27,6 @@ export {
 } from './base/arguments.ts'
 // What formats are made of.
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
-// What formats keep of changes.
-export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
 export { errnoOf, errorText, strerror } from './base/errno.ts'
@@ -90,7 +88,7 @@ export { closedError, outsideError, readOnlyError } from './graph/node-errors.ts
 export { breakpointsOf, opsOf, setPatience } from './graph/node-internals.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { type Beneath, beneathOf, differences, type EqualBytes } from './jobs/beneath.ts'
-export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
+export { LookAhead } from './jobs/status-cursor.ts'
 export { forgetContent } from './open/format-image.ts'
 export { type Guess, guessFormat, tailStart } from './open/probe.ts'
 // QEMU's grammars: names, numbers, JSON, options.

@@ -1,5 +1,6 @@
 /** What can be done with the bitmaps of an image: {@link BitmapOps}, with the rules and messages of QEMU 7.2. */
-import { type BitmapOps, BlockError, DirtyBitmap, divUp } from '@vmblock/block-core/driver'
+import { type BitmapOps, BlockError, divUp } from '@vmblock/block-core/driver'
+import { DirtyBitmap } from '@vmblock/block-core/late'
 import { BitmapFlag } from '../format/bitmap-layout.ts'
 import { encodeName } from '../format/encode-name.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'

@@ -34,3 +34,4 @@ export async function noteRepair(image: Image): Promise<void> {
   image.bitmaps ??= await loadBitmaps(image)
   await image.bitmaps.repaired()
 }
+export { openImage as start } from '../open/start.ts'

@@ -10,11 +10,11 @@ import {
   BlockError,
   type Change,
   type ChangeObserver,
-  type DirtyBitmap,
   divUp,
   isBlockError,
   messageOf,
 } from '@vmblock/block-core/driver'
+import type { DirtyBitmap } from '@vmblock/block-core/late'
 import { type BitmapEntry, BitmapFlag } from '../format/bitmap-layout.ts'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_BITMAP_BYTES } from '../format/rare-limits.ts'

@@ -172,3 +172,5 @@ class Compaction {
     image.isMostlyHoles = undefined
   }
 }
+
+export { openImage as start } from '../open/start.ts'

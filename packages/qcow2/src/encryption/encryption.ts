@@ -1,5 +1,6 @@
 /** Code for encrypted images alone, in one part that is loaded on first use. */
 
+export { openImage as start } from '../open/start.ts'
 export type { NewEncryption } from './new-encryption.ts'
 export { planEncryption } from './new-encryption.ts'
 export { openEncryption } from './open-encryption.ts'

@@ -3,14 +3,12 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
-import { loadOnce, type PieceControl } from '@vmblock/block-core/driver'
-import type { Image } from '../image/image.ts'
-
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
 export { describeUnknown } from '../format/feature-names.ts'
 export { parseRareExtension } from '../format/rare-extensions.ts'
 export { serializeHeader } from '../format/serialize-header.ts'
+export { openImage as start } from '../open/start.ts'
 export { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 export { keepOptions } from '../options/keep-options.ts'
 export { tryAgain, writeAgain } from '../requests/try-again.ts'

@@ -7,8 +7,8 @@ import {
   isPowerOfTwo,
   type MeasureContext,
   type MeasureReport,
-  StatusCursor,
 } from '@vmblock/block-core/driver'
+import { StatusCursor } from '@vmblock/block-core/late'
 import {
   type Geometry,
   geometryOf,

@@ -13,3 +13,4 @@ export const snapshotOps = (image: Image): SnapshotOps => ({
   delete: (choice) => deleteSnapshot(image, choice),
   open: (choice, backing) => openSnapshot(image, choice, backing),
 })
+export { openImage as start } from '../open/start.ts'

@@ -1,5 +1,5 @@
 /** The crash explorer finds planted bugs in the life of bitmaps. */
-import { DirtyBitmap } from '@vmblock/block-core/driver'
+import { DirtyBitmap } from '@vmblock/block-core/late'
 import { type PlantedBug, plantedBugTests } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
 import { alone, VARIETIES } from '../testing/crash.ts'

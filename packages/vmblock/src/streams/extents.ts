@@ -1,6 +1,7 @@
 /** What a disk holds where: a walk over its block status, in which neighbours of one kind are one extent. */
 
-import { pause, StatusCursor } from '@vmblock/block-core/driver'
+import { pause } from '@vmblock/block-core/driver'
+import { StatusCursor } from '@vmblock/block-core/late'
 import { type AbortSignalLike, type BlockNode, backingOf, type ChainStatus } from '@vmblock/block-core/open'
 import type { Range } from './range.ts'
 import { untilAborted } from './until-aborted.ts'

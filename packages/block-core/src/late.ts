@@ -1,0 +1,7 @@
+/**
+ * What drivers use in the parts that they load late. An entry of its own: what `/driver` exports, bundlers load at start
+ * as soon as any part uses it.
+ * @module
+ */
+export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
+export { StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'

@@ -1,0 +1,417 @@
+/**
+ * One round: an image of a kind, made on both sides, and random operations on it, after each of which both programs must
+ * have said the same, and after some of which both images must be the same.
+ * @module
+ */
+import { createRandom, type Random } from '@vmblock/block-core/testing'
+import type { Kind } from './kinds.ts'
+import { type Command, type Outcome, Sides } from './sides.ts'
+
+/** A difference, with the operations that led there. */
+export class Difference extends Error {}
+
+const SECTOR = 512
+const NAME = 'disk.qcow2'
+const BASE = 'base.qcow2'
+const SNAPSHOTS = ['one', 'two', 'three', '1', '2']
+const BITMAPS = ['b0', 'b1', 'b2']
+const SECRET = ['--object', 'secret,id=key,data=open sesame']
+
+/** Runs a round with operations of its own. @throws Difference */
+export async function runRound(kind: Kind, seed: number, operations: number): Promise<void> {
+  const sides = new Sides()
+  const round = new Round(kind, createRandom(seed), sides)
+  try {
+    await round.make()
+    for (let i = 0; i < operations; i++) {
+      await round.step()
+      if (i % 4 === 3 || i === operations - 1) await round.compare()
+      if (round.random.chance(0.3)) sides.swap()
+    }
+  } catch (error) {
+    if (error instanceof Error)
+      error.message = `${kind.name}, seed ${seed}: ${error.message}\n${round.history()}`
+    throw error
+  } finally {
+    sides.remove()
+  }
+}
+
+class Round {
+  readonly random: Random
+  readonly #kind: Kind
+  readonly #sides: Sides
+  readonly #done: string[] = []
+  #size: number
+  #snapshots: string[] = []
+  #bitmaps: string[] = []
+
+  constructor(kind: Kind, random: Random, sides: Sides) {
+    this.#kind = kind
+    this.random = random
+    this.#sides = sides
+    this.#size = kind.size ?? kind.cluster * 24 + kind.cluster / 2
+  }
+
+  history(): string {
+    return this.#done.map((line) => `  ${line}`).join('\n')
+  }
+
+  async make(): Promise<void> {
+    const { create, isOverlay, isEncrypted } = this.#kind
+    if (isOverlay) {
+      // A base that differs in size and holds data where the overlay does not.
+      await this.#both('img', [
+        'create',
+        '-q',
+        '-f',
+        'qcow2',
+        BASE,
+        String(Math.ceil((this.#size * 0.8) / SECTOR) * SECTOR),
+      ])
+      await this.#both('io', [
+        '-f',
+        'qcow2',
+        '-c',
+        `write -P 77 0 ${Math.floor(this.#size / 2 / SECTOR) * SECTOR}`,
+        BASE,
+      ])
+    }
+    const options = Object.entries(create).map(([key, value]) => `${key}=${value}`)
+    await this.#both('img', [
+      'create',
+      '-q',
+      ...(isEncrypted ? SECRET : []),
+      '-f',
+      'qcow2',
+      ...(isOverlay ? ['-b', BASE, '-F', 'qcow2'] : []),
+      ...(options.length > 0 ? ['-o', options.join(',')] : []),
+      NAME,
+      String(this.#size),
+    ])
+  }
+
+  /** One random operation. */
+  async step(): Promise<unknown> {
+    const { random } = this
+    const can = (feature: string): boolean =>
+      process.env['DIFF'] === undefined &&
+      !(this.#kind.without as readonly string[] | undefined)?.includes(feature)
+    const dice = random.int(0, 100)
+    if (dice < 52) return this.#requests()
+    if (dice < 66 && can('snapshots')) return this.#snapshot()
+    if (dice < 76 && can('bitmaps')) return this.#bitmap()
+    if (dice < 82) return this.#resize()
+    if (dice < 88 && process.env['DIFF'] === undefined) return this.#amend()
+    if (dice < 92 && this.#kind.isOverlay) return this.#commit()
+    if (dice < 95 && process.env['DIFF'] === undefined) return this.#compact()
+    if (dice < 98) return this.#both('img', ['info', NAME])
+    return process.env['DIFF'] ? undefined : this.#both('img', ['snapshot', '-l', NAME])
+  }
+
+  /** A session of qemu-io with a few requests. */
+  #requests(): Promise<unknown> {
+    const lines: string[] = []
+    for (let i = this.random.int(1, 6); i > 0; i--) lines.push(...this.#request())
+    return this.#both('io', [...this.#disk(), ...lines.flatMap((line) => ['-c', line]), ...this.#named()])
+  }
+
+  #request(): string[] {
+    const { random } = this
+    const [offset, length] = this.#range()
+    const byte = random.int(1, 256)
+    const dice = random.int(0, 100)
+    if (dice < 40) return [`write -P ${byte} ${offset} ${length}`]
+    if (dice < 50) {
+      const each = Math.floor(length / 2 / SECTOR) * SECTOR
+      if (each > 0)
+        return [
+          `aio_write -q -P ${byte} ${offset} ${each}`,
+          `aio_write -q -P ${byte} ${offset + each} ${each}`,
+          'aio_flush',
+        ]
+    }
+    if (dice < 60) return [`write -z ${random.chance(0.5) ? '-u ' : ''}${offset} ${length}`]
+    if (dice < 70) return [`discard ${offset} ${length}`]
+    if (dice < 82 && process.env['DIFF'] === undefined && !this.#kind.without?.includes('compressed')) {
+      const { cluster } = this.#kind
+      const start = Math.floor(offset / cluster) * cluster
+      const bytes = Math.min(cluster * random.int(1, 3), this.#size - start)
+      return [`write -c -P ${byte} ${start} ${bytes}`]
+    }
+    if (dice < 90) return [`read ${offset} ${length}`]
+    if (dice < 95) return ['flush']
+    return [`alloc ${offset} ${length}`]
+  }
+
+  #range(): readonly [offset: number, length: number] {
+    const { random } = this
+    const { cluster } = this.#kind
+    const anywhere = random.int(0, this.#size / SECTOR) * SECTOR
+    const offset = random.chance(0.5) ? Math.floor(anywhere / cluster) * cluster : anywhere
+    const length = random.pick([SECTOR, cluster, 2 * cluster, SECTOR * random.int(1, 20), 4 * cluster])
+    return [offset, Math.min(length, this.#size - offset)]
+  }
+
+  async #snapshot(): Promise<void> {
+    const { random } = this
+    const known = this.#snapshots.length > 0 && random.chance(0.9)
+    const dice = random.int(0, 10)
+    if (dice < 5) {
+      const name = random.pick(SNAPSHOTS)
+      const made = await this.#both('img', ['snapshot', '-c', name, NAME])
+      if (made === 0) this.#snapshots.push(name)
+      return
+    }
+    const name = known ? random.pick(this.#snapshots) : 'nope'
+    if (dice < 8) {
+      const applied = await this.#both('img', ['snapshot', '-a', name, NAME])
+      if (applied === 0) await this.#readSize()
+      return
+    }
+    const deleted = await this.#both('img', ['snapshot', '-d', name, NAME])
+    if (deleted === 0) this.#snapshots.splice(this.#snapshots.indexOf(name), 1)
+  }
+
+  async #bitmap(): Promise<void> {
+    const { random } = this
+    const name = random.pick(BITMAPS)
+    const action = random.pick(['--add', '--add', '--remove', '--clear', '--enable', '--disable', '--merge'])
+    const more =
+      action === '--merge'
+        ? [random.pick(BITMAPS)]
+        : action === '--add' && random.chance(0.4)
+          ? ['-g', random.pick(['512', '4k', '64k', '1M'])]
+          : []
+    const done = await this.#both('img', ['bitmap', action, ...more, NAME, name])
+    if (done !== 0) return
+    if (action === '--add') this.#bitmaps.push(name)
+    if (action === '--remove') this.#bitmaps = this.#bitmaps.filter((other) => other !== name)
+  }
+
+  async #resize(): Promise<void> {
+    const { random } = this
+    const { cluster } = this.#kind
+    const most = (this.#kind.size ?? cluster * 24.5) * 1.5
+    const size = Math.max(
+      Math.floor(random.int(0, most) / (random.chance(0.5) ? cluster : SECTOR)) * SECTOR,
+      cluster * 6,
+    )
+    const before = this.#size
+    const shrink = size < before ? ['--shrink'] : []
+    const done = await this.#both('img', [
+      'resize',
+      '-q',
+      ...shrink,
+      ...this.#imageOpts(),
+      ...this.#named(),
+      String(size),
+    ])
+    if (done !== 0) return
+    this.#size = size
+    // QEMU shows old contents there, and we do not: docs/safer-than-qemu.md.
+    if (size > before)
+      await this.#both('io', [...this.#disk(), '-c', `write -z ${before} ${size - before}`, ...this.#named()])
+  }
+
+  async #amend(): Promise<void> {
+    const { random } = this
+    const option = random.pick([
+      'lazy_refcounts=on',
+      'lazy_refcounts=off',
+      'compat=1.1',
+      'compat=0.10',
+      'refcount_bits=16',
+      `refcount_bits=${random.pick([1, 2, 4, 8, 32, 64])}`,
+    ])
+    await this.#both('img', [
+      'amend',
+      ...(this.#kind.isEncrypted ? SECRET : []),
+      '-o',
+      option,
+      ...this.#imageOpts(),
+      ...this.#named(),
+    ])
+  }
+
+  async #commit(): Promise<void> {
+    await this.#both('img', ['commit', '-q', ...(this.random.chance(0.5) ? ['-d'] : []), NAME])
+  }
+
+  /** Ours alone: contents are compared afterwards. */
+  async #compact(): Promise<void> {
+    const command: Command = {
+      program: 'img',
+      args: [
+        'compact',
+        '-q',
+        ...(this.#kind.isEncrypted ? SECRET : []),
+        ...this.#imageOpts(),
+        ...this.#named(),
+      ],
+    }
+    this.#done.push(`ours: ${words(command)}`)
+    const { code, text } = await this.#sides.runOurs(command)
+    if (code !== 0) throw new Difference(`compact failed: ${text}`)
+  }
+
+  /** Both images must be sound, and show the same. */
+  async compare(): Promise<void> {
+    const disk = [...this.#imageOpts(), ...this.#named()]
+    const secret = this.#kind.isEncrypted ? SECRET : []
+    for (const judge of ['judgedByQemu', 'judgedByUs'] as const) {
+      const ask = async (...args: string[]): Promise<string> => {
+        const command: Command = { program: 'img', args }
+        const outcome = await this.#sides[judge](command)
+        this.#requireSame(`${judge}: ${words(command)}`, outcome)
+        return outcome.ours.text
+      }
+      const checked = await this.#sides[judge]({
+        program: 'img',
+        args: ['check', '--output=json', ...secret, ...disk],
+      })
+      this.#requireSame(`${judge}: check`, {
+        ours: withoutPlaces(checked.ours),
+        theirs: withoutPlaces(checked.theirs),
+      })
+      if (/"(corruptions|leaks|check-errors)": [1-9]/.test(checked.ours.text))
+        throw new Difference(`an image is broken: ${checked.ours.text}`)
+      await ask('info', '--output=json', NAME)
+      const mapped = await this.#sides[judge]({
+        program: 'img',
+        args: ['map', '--output=json', ...secret, ...disk],
+      })
+      this.#requireSame(`${judge}: map`, {
+        ours: withoutOffsets(mapped.ours),
+        theirs: withoutOffsets(mapped.theirs),
+      })
+    }
+    await this.#requireSameContent()
+  }
+
+  /** The disk, and each snapshot, byte for byte: read by QEMU from both sides. */
+  async #requireSameContent(): Promise<void> {
+    const secret = this.#kind.isEncrypted ? SECRET : []
+    const from = (side: string): string[] =>
+      this.#kind.isEncrypted
+        ? [
+            '--image-opts',
+            `driver=qcow2,encrypt.key-secret=key,file.filename=${side}/${NAME}`,
+            `driver=qcow2,encrypt.key-secret=key,file.filename=${this.#sides.theirs}/${NAME}`,
+          ]
+        : ['-f', 'qcow2', '-F', 'qcow2', `${side}/${NAME}`, `${this.#sides.theirs}/${NAME}`]
+    const { theirs } = await this.#sides.run({
+      program: 'img',
+      args: ['compare', ...secret, ...from(this.#sides.ours)],
+    })
+    if (theirs.text !== 'Images are identical.\n') throw new Difference(`the disks differ: ${theirs.text}`)
+    for (const name of new Set(this.#snapshots)) {
+      const args = [
+        'convert',
+        '-l',
+        `snapshot.name=${name}`,
+        '-O',
+        'raw',
+        ...secret,
+        ...this.#imageOpts(),
+        ...this.#named(),
+        'snapshot.raw',
+      ]
+      const outcome = await this.#sides.judgedByQemu({ program: 'img', args })
+      this.#requireSame(`snapshot ${name}`, outcome)
+      if (outcome.ours.code !== 0) continue
+      const compared = await this.#sides.run({
+        program: 'img',
+        args: [
+          'compare',
+          '-f',
+          'raw',
+          '-F',
+          'raw',
+          `${this.#sides.ours}/snapshot.raw`,
+          `${this.#sides.theirs}/snapshot.raw`,
+        ],
+      })
+      if (compared.theirs.text !== 'Images are identical.\n')
+        throw new Difference(`snapshot ${name} differs: ${compared.theirs.text}`)
+    }
+  }
+
+  async #readSize(): Promise<void> {
+    const { ours } = await this.#sides.judgedByQemu({ program: 'img', args: ['info', '--output=json', NAME] })
+    this.#size = Number(/"virtual-size": (\d+)/.exec(ours.text)![1])
+  }
+
+  /** How requests reach the disk. */
+  #disk(): string[] {
+    return this.#kind.isEncrypted ? [...SECRET, '--image-opts'] : ['-f', 'qcow2']
+  }
+  #imageOpts(): string[] {
+    return this.#kind.isEncrypted ? ['--image-opts'] : []
+  }
+  #named(): string[] {
+    return [this.#kind.isEncrypted ? `driver=qcow2,encrypt.key-secret=key,file.filename=${NAME}` : NAME]
+  }
+
+  /** @returns the exit status of both */
+  async #both(program: Command['program'], args: readonly string[]): Promise<number> {
+    const command = { program, args }
+    this.#done.push(words(command))
+    const outcome = await this.#sides.run(command)
+    this.#requireSame(words(command), outcome)
+    return outcome.ours.code
+  }
+
+  #requireSame(what: string, { ours, theirs }: Outcome): void {
+    if (ours.code === theirs.code && ours.text === theirs.text) return
+    throw new Difference(
+      `${what}\nours, ${ours.code}:\n${ours.text}\nQEMU's, ${theirs.code}:\n${theirs.text}\n`,
+    )
+  }
+}
+
+const words = ({ program, args }: Command): string =>
+  `qemu-${program} ${args.map((word) => (/[ ,]/.test(word) ? `'${word}'` : word)).join(' ')}`
+
+/**
+ * The runs of a map, without what the allocator and the file system below decide (offsets, and holes in data);
+ * neighbours that then are alike are joined.
+ */
+function withoutOffsets({ code, text }: Outcome['ours']): Outcome['ours'] {
+  if (code !== 0) return { code, text }
+  const lines: string[] = []
+  let last: { end: number; rest: string } | undefined
+  for (const { start, length, offset, data, zero, ...rest } of JSON.parse(text) as {
+    start: number
+    length: number
+    offset?: number
+    data: boolean
+    zero: boolean
+    depth: number
+  }[]) {
+    // What the layers below hold of a range depends on how a commit wrote it.
+    const own =
+      rest.depth === 0
+        ? { ...rest, data, zero: zero && !data, placed: offset !== undefined }
+        : { depth: rest.depth }
+    const what = JSON.stringify(own)
+    if (last?.rest === what && last.end === start) last.end += length
+    else {
+      if (last) lines.push(`up to ${last.end}: ${last.rest}`)
+      last = { end: start + length, rest: what }
+    }
+  }
+  if (last) lines.push(`up to ${last.end}: ${last.rest}`)
+  return { code, text: lines.join('\n') }
+}
+
+/** The facts of a check, without where in the file things are. */
+function withoutPlaces({ code, text }: Outcome['ours']): Outcome['ours'] {
+  if (!text.startsWith('{')) return { code, text }
+  const {
+    'image-end-offset': _,
+    'fragmented-clusters': __,
+    ...facts
+  } = JSON.parse(text) as Record<string, unknown>
+  return { code, text: JSON.stringify(facts) }
+}

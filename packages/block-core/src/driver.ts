@@ -29,7 +29,6 @@ export {
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
-export { errnoOf, errorText, strerror } from './base/errno.ts'
 export { BlockError, type BlockErrorCode, isBlockError, messageOf } from './base/errors.ts'
 export { pause } from './base/event-loop.ts'
 export { loadOnce } from './base/load-once.ts'
@@ -88,7 +87,6 @@ export { closedError, outsideError, readOnlyError } from './graph/node-errors.ts
 export { breakpointsOf, opsOf, setPatience } from './graph/node-internals.ts'
 export { INSPECT, nodeTitle } from './graph/node-text.ts'
 export { type Beneath, beneathOf, differences, type EqualBytes } from './jobs/beneath.ts'
-export { LookAhead } from './jobs/status-cursor.ts'
 export { forgetContent } from './open/format-image.ts'
 export { type Guess, guessFormat, tailStart } from './open/probe.ts'
 // QEMU's grammars: names, numbers, JSON, options.

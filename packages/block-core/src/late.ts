@@ -4,4 +4,5 @@
  * @module
  */
 export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
-export { StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
+export { errnoOf, errorText, strerror } from './base/errno.ts'
+export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'

@@ -9,7 +9,7 @@ import {
   messageOf,
   type RepairMode,
 } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import type { Bench } from '../../support/real-qemu.ts'
 import { type Counts, countsIn, countsOf, realCheck } from './agreement.ts'
 import { openOurs } from './ours.ts'

@@ -14,7 +14,7 @@ import {
   wrongValue,
 } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { JobControl } from '../contract/job-control.ts'
+import type { JobControl, PieceControl, PieceOptions } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CheckOptions, NodeCheckOptions } from '../contract/reports.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
@@ -89,8 +89,22 @@ const PIECES = {
   report: requireCallback,
 }
 
-/** @throws BlockError EINVAL */
-export const requirePieces = (options: unknown): void => requireOptions(options, 'options', PIECES)
+/**
+ * The control of an operation in pieces, from what its caller gave.
+ *
+ * @param alone runs a piece with no request in flight
+ * @throws BlockError EINVAL for other options
+ */
+export function pieceControl(options: PieceOptions, alone: PieceControl['alone']): PieceControl {
+  requireOptions(options, 'options', PIECES)
+  const {
+    signal,
+    onProgress,
+    checkpoint = () => (signal?.aborted ? Promise.reject(signal.reason) : undefined),
+    report = (done, total) => onProgress?.(done, total),
+  } = options
+  return { signal, checkpoint, report, alone }
+}
 
 /** What a job gives to its operation. */
 export const requireControl: Check = expects(

@@ -292,16 +292,9 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   }
 
   async compact(options: PieceOptions = {}): Promise<CompactReport> {
-    check.requirePieces(options)
-    const alone = <T>(piece: () => Promise<T>): Promise<T> => this.exclusive('compact', undefined, piece)
-    await alone(() => Promise.resolve())
-    const {
-      signal,
-      onProgress,
-      checkpoint = () => (signal?.aborted ? Promise.reject(signal.reason) : undefined),
-      report = (done, total) => onProgress?.(done, total),
-    } = options
-    return this.#ops.compact!({ signal, checkpoint, report, alone })
+    const control = check.pieceControl(options, (piece) => this.exclusive('compact', undefined, piece))
+    await control.alone(() => Promise.resolve())
+    return this.#ops.compact!(control)
   }
 
   debugEvent(event: DebugEvent): void | Promise<void> {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 type Parts = typeof import('../index.ts') &
   typeof import('../driver.ts') &
+  typeof import('../late.ts') &
   Pick<typeof import('../node-js/index.ts'), 'file' | 'fromHostError'>
 
 /** Loads the library a second time, like another build, or another copy in `node_modules`. */
@@ -12,8 +13,9 @@ async function loadCopy(): Promise<Parts> {
   vi.resetModules()
   const root = await import('../index.ts')
   const driver = await import('../driver.ts')
+  const late = await import('../late.ts')
   const { file, fromHostError } = await import('../node-js/index.ts')
-  return { ...root, ...driver, file, fromHostError }
+  return { ...root, ...driver, ...late, file, fromHostError }
 }
 
 let folder: string

@@ -1,6 +1,6 @@
 /** `--object`: secrets, to which encrypted images refer by id. */
 import { BlockError, type OpenEnvironment } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { Failure } from './failure.ts'
 
 /** The bytes of secrets, by id. */

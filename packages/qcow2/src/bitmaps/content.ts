@@ -1,6 +1,6 @@
 /** The bits of one bitmap in the image file: a table, each entry of which leads to one cluster of bits. */
-import { alignUp, BlockError, divUp, errorText, pause, viewOf } from '@vmblock/block-core/driver'
-import { DirtyBitmap } from '@vmblock/block-core/late'
+import { alignUp, BlockError, divUp, pause, viewOf } from '@vmblock/block-core/driver'
+import { DirtyBitmap, errorText } from '@vmblock/block-core/late'
 import { type BitmapEntry, bitmapCluster } from '../format/bitmap-layout.ts'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_BITMAP_BYTES } from '../format/rare-limits.ts'

@@ -1,5 +1,6 @@
 /** Checks the COPIED flags of the active tables against the refcounts. */
-import { errorText, type FindingDetails, type FindingWord, pause, viewOf } from '@vmblock/block-core/driver'
+import { type FindingDetails, type FindingWord, pause, viewOf } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { decimal } from '../format/decimal.ts'
 import { ClusterKind, COPIED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import { Metadata } from '../format/metadata.ts'

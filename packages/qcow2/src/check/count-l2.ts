@@ -3,12 +3,12 @@
 import { checkFinding } from '@vmblock/block-core/check'
 import {
   type CheckReport,
-  errorText,
   type FindingDetails,
   type FindingWord,
   pause,
   viewOf,
 } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import {
   ClusterKind,
   COMPRESSED_HI,

@@ -5,7 +5,6 @@ import {
   alignUp,
   BlockError,
   divUp,
-  errorText,
   type FindingDetails,
   type FindingWord,
   isBlockError,
@@ -14,6 +13,7 @@ import {
   pause,
   viewOf,
 } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { type BitmapEntry, bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { decimal } from '../format/decimal.ts'
 import type { BitmapsExtension } from '../format/extensions.ts'

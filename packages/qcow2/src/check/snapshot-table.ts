@@ -5,7 +5,8 @@
  */
 
 import { checkFinding } from '@vmblock/block-core/check'
-import { errorText, isBlockError, messageOf } from '@vmblock/block-core/driver'
+import { isBlockError, messageOf } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { MAX_SNAPSHOTS, SNAPSHOT_ENTRY_BYTES, validateTable } from '../format/limits.ts'
 import { MAX_SNAPSHOT_EXTRA_DATA } from '../format/rare-limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'

@@ -6,7 +6,6 @@ import {
   alignUp,
   BlockError,
   type BlockErrorCode,
-  errorText,
   flattenOptions,
   isBlockError,
   isPowerOfTwo,
@@ -15,6 +14,7 @@ import {
   type OptionValues,
   parseOptions,
 } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'

@@ -4,12 +4,11 @@ import {
   type BlockNode,
   type CreateContext,
   type Creation,
-  errorText,
   forgetContent,
   messageOf,
-  strerror,
   viewOf,
 } from '@vmblock/block-core/driver'
+import { errorText, strerror } from '@vmblock/block-core/late'
 import type { NewEncryption } from '../encryption/encryption.ts'
 import { noExtensions } from '../format/extensions.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'

@@ -12,7 +12,8 @@
  * refcount of 2, with one true reference. That harms nothing, but a check calls it an error; so the dirty bit, which version 3
  * has, stands over the whole change, and the next open for writing repairs the flags and the leaks.
  */
-import { BlockError, errorText } from '@vmblock/block-core/driver'
+import { BlockError } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import type { HeaderFields } from '../format/header-layout.ts'
 import type { Image } from '../image/image.ts'
 import { beforeActivate } from '../image/write-order.ts'

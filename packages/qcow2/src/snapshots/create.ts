@@ -1,11 +1,6 @@
 /** Makes a snapshot: from then on it shares everything with the disk, and both copy what they change. See change.ts. */
-import {
-  divUp,
-  errorText,
-  type SnapshotInfo,
-  type SnapshotSettings,
-  viewOf,
-} from '@vmblock/block-core/driver'
+import { divUp, type SnapshotInfo, type SnapshotSettings, viewOf } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { encodeName } from '../format/encode-name.ts'
 import { l1EntriesFor } from '../format/geometry.ts'
 import { MAX_SNAPSHOTS } from '../format/limits.ts'

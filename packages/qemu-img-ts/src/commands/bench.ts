@@ -1,6 +1,7 @@
 /** `bench`: sends many equal requests to an image, and prints how long they took. */
 import type { BlockNode } from '@vmblock/block-core'
-import { errorText, readUnsigned } from '@vmblock/block-core/driver'
+import { readUnsigned } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { allocateAligned } from '@vmblock/block-core/node'
 import { cacheMode, Failure, fixedText, flag, type OptionKind, oneImage, shared } from '@vmblock/cli'
 import { type Aio, findAio } from '../images/aio.ts'

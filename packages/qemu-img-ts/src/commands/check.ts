@@ -9,7 +9,7 @@ import {
   type RepairMode,
 } from '@vmblock/block-core'
 import { FindingList } from '@vmblock/block-core/check'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import {
   choice,
   Failure,

@@ -7,7 +7,8 @@ import {
   reopenNode,
   skipFilters,
 } from '@vmblock/block-core'
-import { combinePaths, errorText, protocolOf, resolveBackingFilename } from '@vmblock/block-core/driver'
+import { combinePaths, protocolOf, resolveBackingFilename } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
 import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'

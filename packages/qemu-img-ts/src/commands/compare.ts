@@ -1,7 +1,6 @@
 /** `compare`: whether two disks have the same content; in strict mode also the same size and allocation. */
 import type { BlockNode, ChainStatus } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
-import { StatusCursor } from '@vmblock/block-core/late'
+import { errorText, StatusCursor } from '@vmblock/block-core/late'
 import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
 import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'

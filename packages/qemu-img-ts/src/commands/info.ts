@@ -1,6 +1,7 @@
 /** `info`: prints facts about an image, for people or as JSON. Opens no files that the image refers to. */
 import type { BlockNode, OpenEnvironment } from '@vmblock/block-core'
-import { errorText, resolveBackingFilename } from '@vmblock/block-core/driver'
+import { resolveBackingFilename } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
 import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
 import { listSnapshots } from '../images/snapshot-list.ts'

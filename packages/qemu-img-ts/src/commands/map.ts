@@ -1,6 +1,7 @@
 /** `map`: shows where a disk's content is: the layer of the backing chain, and the offset in its file. */
 import { type BlockNode, backingOf, skipFilters } from '@vmblock/block-core'
-import { canHaveBacking, errorText, LookAhead } from '@vmblock/block-core/driver'
+import { canHaveBacking } from '@vmblock/block-core/driver'
+import { errorText, LookAhead } from '@vmblock/block-core/late'
 import { Failure, isJson, type Output, oneImage, shared } from '@vmblock/cli'
 import { exactBytes, openImage } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'

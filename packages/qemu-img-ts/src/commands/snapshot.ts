@@ -8,7 +8,7 @@ import {
   type SnapshotInfo,
   snapshotsOf,
 } from '@vmblock/block-core'
-import { errnoOf, strerror } from '@vmblock/block-core/driver'
+import { errnoOf, strerror } from '@vmblock/block-core/late'
 import { Failure, type OptionKind, oneImage, shared, usageFailure } from '@vmblock/cli'
 import { openImage } from '../images/image.ts'
 import { listSnapshots } from '../images/snapshot-list.ts'

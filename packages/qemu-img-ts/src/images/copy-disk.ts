@@ -1,6 +1,6 @@
 /** The copying of `convert`, once everything is open: with progress and warnings. */
 import { type BlockNode, type CopyKind, type CopyMap, type CopyOptions, copyNodes } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
 import type { Call } from '../kit/command.ts'
 import { runJob } from '../kit/job.ts'

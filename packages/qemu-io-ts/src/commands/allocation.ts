@@ -1,6 +1,6 @@
 /** `alloc` and `map`: show the allocation of the top layer. */
 import type { BlockNode } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { Failure } from '@vmblock/cli'
 import { defineCommand, Stop } from '../session/command.ts'
 import { parseSize } from '../session/kinds.ts'

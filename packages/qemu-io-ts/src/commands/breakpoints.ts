@@ -1,6 +1,7 @@
 /** `break`, `remove_break`, `resume`, `wait_break`: a blkdebug filter below suspends requests at events. */
 import { BlockError, type BlockNode } from '@vmblock/block-core'
-import { type Breakpoints, breakpointsOf, errorText } from '@vmblock/block-core/driver'
+import { type Breakpoints, breakpointsOf } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { defineCommand, Stop } from '../session/command.ts'
 
 /** The breakpoints of the nearest filter that has them. @throws BlockError ENOTSUP */

@@ -1,6 +1,7 @@
 /** What the commands that read and write have in common: their operands, running and timing a request, its report. */
 import { BlockError, type BlockNode, type Disk } from '@vmblock/block-core'
-import { errorText, MAX_REQUEST } from '@vmblock/block-core/driver'
+import { MAX_REQUEST } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { type OptionKind, readBytes } from '@vmblock/cli'
 import { type Call, type Outcome, Stop } from '../session/command.ts'
 import { hexDump } from '../session/hexdump.ts'

@@ -1,5 +1,5 @@
 /** `write` and `writev`: data, zeroes or compressed data. */
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { flag, type OptionsOf, word } from '@vmblock/cli'
 import { defineCommand, Stop } from '../session/command.ts'
 import { pattern } from '../session/kinds.ts'

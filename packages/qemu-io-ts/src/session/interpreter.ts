@@ -1,6 +1,6 @@
 /** Runs the lines of a session: finds the command, reads its words by its table, and explains what went wrong. */
 import { type Disk, messageOf } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/driver'
+import { errorText } from '@vmblock/block-core/late'
 import { CommandLine, Failure, type OptionKinds } from '@vmblock/cli'
 import {
   type AnyCommand,

@@ -45,18 +45,11 @@ export interface Ordered {
  *
  * @param dataFirst the data must be durable before the entry: the clusters hold copies of old data, or were
  *   used before, and their former contents must not appear to the guest
- * @param replaces the entry showed data, shared with a snapshot or compressed: zeroes must not appear instead of it
  * @returns undefined, nothing to await, nearly always
  */
-export function beforeLink(
-  image: Ordered,
-  hostEnd: number,
-  dataFirst: boolean,
-  replaces = false,
-): Promise<void> | undefined {
-  const covered = !replaces && image.fileLength.isCovered(hostEnd)
-  if (image.dirtyBit.isSet ? !covered : image.lazyRefcounts)
-    return beforeLazyLink(image, hostEnd, dataFirst || replaces)
+export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
+  const covered = image.fileLength.isCovered(hostEnd)
+  if (image.dirtyBit.isSet ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
   // The flush between refcounts and entry makes the length of the file durable, too. If there is no such
   // flush, because the refcounts are durable already (or lag), the length must be durable already, or the
   // data must come first.

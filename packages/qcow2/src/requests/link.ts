@@ -1,10 +1,10 @@
 /** Points L2 entries at clusters that now hold data, or releases the clusters. */
 import { alignDown, divUp, type Table } from '@vmblock/block-core/driver'
-import { ClusterKind, COMPRESSED_HI, entryHi, entryLo } from '../format/l2-entry.ts'
+import { COMPRESSED_HI, entryHi, entryLo } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS, allocMask } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
-import { clusterKindOf, freeEntry, type L2Entry, setEntry } from '../mapping/entries.ts'
+import { freeEntry, type L2Entry, setEntry } from '../mapping/entries.ts'
 import { inSlice } from '../mapping/slices.ts'
 import { spanOf } from './cow.ts'
 import type { Reserved } from './reserve.ts'
@@ -17,22 +17,10 @@ import type { Reserved } from './reserve.ts'
 export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
   const hostEnd = reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
   // A cluster that was used before may hold data of another owner, which the guest must not see.
-  const waits = beforeLink(
-    image,
-    image.store.fileEndFor(hostEnd),
-    copiedOldData || !reserved.zeroed,
-    replacesData(image, reserved),
-  )
+  const waits = beforeLink(image, image.store.fileEndFor(hostEnd), copiedOldData || !reserved.zeroed)
   const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
   if (table) return linkIn(image, table, reserved)
   return linkLater(image, reserved, waits)
-}
-
-/** Whether an entry shows data in a cluster that it may not write to. */
-function replacesData(image: Image, { reused, before }: Reserved): boolean {
-  if (reused) return false
-  for (const { hi, lo } of before) if (clusterKindOf(image, hi, lo) >= ClusterKind.normal) return true
-  return false
 }
 
 async function linkLater(image: Image, reserved: Reserved, waits: Promise<void> | undefined): Promise<void> {

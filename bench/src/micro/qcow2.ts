@@ -4,6 +4,7 @@ import { defineDriver, forwardOps, type NodeOps } from '@vmblock/block-core/driv
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 import type { Image } from '../../../packages/qcow2/src/image/image.ts'
+import { loadMaintenance } from '../../../packages/qcow2/src/load-part.ts'
 import { loadRun, peekRun } from '../../../packages/qcow2/src/mapping/lookup.ts'
 import { openImage } from '../../../packages/qcow2/src/open/open-image.ts'
 import { addToRefcounts, findFree, getRefcount } from '../../../packages/qcow2/src/refcounts/refcounts.ts'
@@ -21,7 +22,7 @@ const open = defineDriver({
   ...qcow2,
   name: 'qcow2',
   async open(context): Promise<NodeOps> {
-    opened = await openImage(context as Parameters<typeof qcow2.open>[0], {})
+    opened = await openImage(context as Parameters<typeof qcow2.open>[0], {}, loadMaintenance)
     return forwardOps(opened.file)
   },
 })

@@ -11,8 +11,8 @@ import {
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
-import { loadMaintenance } from './open/load-part.ts'
-import { becomeWritable, openImage } from './open/open-image.ts'
+import { loadMaintenance } from './load-part.ts'
+import { openImage } from './open/open-image.ts'
 import { MUTABLE_OPTIONS, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
 import { flushImage, quiesceImage } from './requests/flush.ts'
@@ -58,8 +58,7 @@ function operations(image: Image): NodeOps {
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
     amend: async (options, control) => (await loadMaintenance()).amend(image, options, control),
-    prepareReopen: async (request) =>
-      (await loadMaintenance()).prepareReopen(image, request, () => becomeWritable(image)),
+    prepareReopen: async (request) => (await loadMaintenance()).prepareReopen(image, request),
     close: () => closeImage(image),
     crash: () => image.dropCaches(),
   }
@@ -118,7 +117,7 @@ export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}) =>
     amendOptions: async () => (await loadMaintenance()).amendOptions,
     probe,
     async open(context) {
-      const image = await openImage(context, codecs)
+      const image = await openImage(context, codecs, loadMaintenance)
       return image.header.cryptMethod === 0
         ? operations(image)
         : (await loadMaintenance()).describedImage(image, context.nodeName)

@@ -203,7 +203,6 @@ class Explorer {
         before: before?.get(name),
         stamps: this.#stamps,
         below: guests.get(backing(name) ?? ''),
-        mayShowZeroes: this.#workload.allows?.zeroes,
       }
       guests.set(name, new CrashGuest(nodes.get(name)!, log, options))
     }

@@ -51,8 +51,6 @@ export interface CrashGuestOptions {
   readonly stamps?: Stamps | undefined
   /** The guest of the backing file. */
   readonly below?: CrashGuest | undefined
-  /** Sectors that are overwritten and not flushed may also show zeroes: neither the old data nor the new. */
-  readonly mayShowZeroes?: boolean | undefined
 }
 
 /** Records requests to a node, and judges what a crash leaves. Ranges are multiples of 512 bytes. */
@@ -63,7 +61,6 @@ export class CrashGuest {
   readonly #stamps: Stamps
   readonly #before: Shown
   readonly #below: CrashGuest | undefined
-  readonly #mayShowZeroes: boolean
   readonly #sectors = new Map<number, Version[]>()
   readonly #sizes: Version[] = []
   readonly #flushes: { readonly made: number; readonly done: number }[] = []
@@ -81,7 +78,6 @@ export class CrashGuest {
     this.#stamps = options.stamps ?? new Stamps()
     this.#before = options.before ?? { size: node.size, stamps: new Uint32Array(0) }
     this.#below = options.below
-    this.#mayShowZeroes = options.mayShowZeroes === true
   }
 
   /** Bytes. */
@@ -304,7 +300,6 @@ export class CrashGuest {
     const sectors = new Map<number, ReadonlySet<number>>()
     for (const [sector, versions] of this.#sectors) {
       const values = allowedOf(versions, moment, covered, this.#before.stamps[sector] ?? 0)
-      if (this.#mayShowZeroes && values.size > 1) values.add(0)
       sectors.set(sector, values)
     }
     const sizes = allowedOf(this.#sizes, moment, covered, this.#before.size)

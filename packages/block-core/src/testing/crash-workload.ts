@@ -55,8 +55,6 @@ export interface CrashAllowance {
   readonly flags?: boolean
   /** Leaks may remain after a repair: the format cannot repair them. */
   readonly leaks?: boolean
-  /** Sectors that were being written, and were not flushed, may show zeroes: neither the old nor the new data. */
-  readonly zeroes?: boolean
 }
 
 /** See the head of this file. */

@@ -84,6 +84,8 @@ export interface ImageParts {
 
 /** The code that is loaded when an image needs it (maintenance.ts), as far as the image's own parts call it. */
 export interface MaintenanceCode {
+  /** Repairs an image that is dirty. @throws BlockError if that cannot be done */
+  repairDirty(image: Image): Promise<void>
   /** Finds what snapshots keep in the file. */
   loadSnapshotMetadata(image: Image): Promise<SnapshotMetadata>
   serializeHeader(header: Header, clusterSize: number): Uint8Array

@@ -2,7 +2,8 @@
  * Every rule of which write must reach the disk before which, and all of lazy refcounts.
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
- *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before
+ *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before, or if the
+ *                guest's range showed something else than zeroes before: it may show that or the new data
  *     new table  refcount, and zeroes or a copy  ->  L1 entry   (with the next flush, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
  *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; if
@@ -18,6 +19,8 @@ import type { TableCache } from '@vmblock/block-core/driver'
 export interface Ordered {
   readonly l2Tables: TableCache
   readonly refblocks: TableCache
+  /** Guest data lies in another file, whose flushes are its own. */
+  readonly hasDataFile: boolean
   /** Refcount updates may be postponed: the runtime option, else the header's bit. */
   readonly lazyRefcounts: boolean
   readonly dirtyBit: {
@@ -45,17 +48,25 @@ export interface Ordered {
  *
  * @param dataFirst the data must be durable before the entry: the clusters hold copies of old data, or were
  *   used before, and their former contents must not appear to the guest
+ * @param replaces the same if no flush comes in between anyway: the guest's range showed old content until now
  * @returns undefined, nothing to await, nearly always
  */
-export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {
+export function beforeLink(
+  image: Ordered,
+  hostEnd: number,
+  dataFirst: boolean,
+  replaces = false,
+): Promise<void> | undefined {
   const covered = image.fileLength.isCovered(hostEnd)
-  if (image.dirtyBit.isSet ? !covered : image.lazyRefcounts) return beforeLazyLink(image, hostEnd, dataFirst)
+  if (image.dirtyBit.isSet ? !covered : image.lazyRefcounts)
+    return beforeLazyLink(image, hostEnd, dataFirst || replaces)
   // The flush between refcounts and entry makes the length of the file durable, too. If there is no such
   // flush, because the refcounts are durable already (or lag), the length must be durable already, or the
   // data must come first.
   const isUnordered = image.dirtyBit.isSet || image.refblocks.isDurable
   const waits = isUnordered ? undefined : image.l2Tables.follow(image.refblocks)
-  if (dataFirst || (isUnordered && !covered)) image.l2Tables.followData()
+  const isApart = isUnordered || image.hasDataFile
+  if (dataFirst || (replaces && isApart) || (isUnordered && !covered)) image.l2Tables.followData()
   return waits
 }
 

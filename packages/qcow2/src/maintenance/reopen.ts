@@ -7,6 +7,7 @@ import { Incompatible } from '../format/features.ts'
 import { parseRareExtension } from '../format/rare-extensions.ts'
 import type { Image } from '../image/image.ts'
 import { readHeader, readTables, requireSound } from '../image/read-header.ts'
+import { becomeWritable } from '../open/open-image.ts'
 import { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 import { mutableSettings, type RuntimeOptions } from '../options/options.ts'
 import { quiesceImage } from '../requests/flush.ts'
@@ -14,14 +15,8 @@ import { quiesceImage } from '../requests/flush.ts'
 /**
  * Does everything that can fail. The core has drained the node, and a node that becomes writable finds its
  * file writable already. QEMU repairs only at open, and loses data here.
- *
- * @param becomeWritable does what an open for writing does once the header was read
  */
-export async function prepareReopen(
-  image: Image,
-  request: ReopenRequest,
-  becomeWritable: () => Promise<void>,
-): Promise<PreparedReopen> {
+export async function prepareReopen(image: Image, request: ReopenRequest): Promise<PreparedReopen> {
   const options = request.options as unknown as RuntimeOptions
   const unmap = request.unmap ?? image.settings.passDiscard.request
   const next = mutableSettings(options, image.header, image.geometry, unmap, {
@@ -37,7 +32,7 @@ export async function prepareReopen(
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
     await refreshImage(image)
-    await becomeWritable()
+    await becomeWritable(image)
   }
   // The caches are replaced by ones of the new sizes: nothing may be in them alone.
   if (image.writable) await quiesceImage(image)

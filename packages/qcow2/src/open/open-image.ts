@@ -1,15 +1,21 @@
 /** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
 import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core/driver'
 import { type Codecs, codecFor } from '../compression/codec.ts'
+import type { RareHeaderCode } from '../format/extensions.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
-import { Image } from '../image/image.ts'
+import { Image, type MaintenanceCode } from '../image/image.ts'
 import { readHeader, readTables, requireSound } from '../image/read-header.ts'
-import { type RuntimeOptions, resolveSettings } from '../options/options.ts'
+import { type RareOptionsCode, type RuntimeOptions, resolveSettings } from '../options/options.ts'
 import { DataFileStore } from '../store/data-file-store.ts'
 import { ImageStore } from '../store/image-store.ts'
-import { loadMaintenance } from './load-part.ts'
+
+/** The code that is loaded when an image needs it, as far as opening calls it. */
+export interface OpeningCode extends MaintenanceCode, RareOptionsCode, RareHeaderCode {
+  /** Judges what header and options say of encryption. @throws BlockError */
+  requireDescribable(method: number, context: OpenContext<RuntimeOptions>): void
+}
 
 /**
  * Opens an image. A dirty image that is opened for writing is repaired first; one that cannot be repaired is
@@ -17,7 +23,11 @@ import { loadMaintenance } from './load-part.ts'
  *
  * @throws BlockError in QEMU's words
  */
-export async function openImage(context: OpenContext<RuntimeOptions>, codecs: Codecs): Promise<Image> {
+export async function openImage(
+  context: OpenContext<RuntimeOptions>,
+  codecs: Codecs,
+  loadMaintenance: () => Promise<OpeningCode>,
+): Promise<Image> {
   const file = await context.requireChild('file')
   const header = await readHeader(file, context.checkMode, loadMaintenance)
   if (!context.readOnly && !context.checkMode) requireSound(header, context.nodeName)
@@ -79,9 +89,9 @@ export async function becomeWritable(image: Image): Promise<void> {
   const { header } = image
   requireSound(header, image.settings.nodeName)
   // Loaded before anything is changed: if that fails, the image stays as it is, and dirty.
-  const repair = image.dirtyBit.isSet ? await loadMaintenance() : undefined
+  const repair = image.dirtyBit.isSet ? await image.loadMaintenance() : undefined
   // Writes will need to know where the tables of snapshots are; and the header may have to be written.
-  if (header.nbSnapshots > 0 || keptAutoclear(header) !== header.autoclear) await loadMaintenance()
+  if (header.nbSnapshots > 0 || keptAutoclear(header) !== header.autoclear) await image.loadMaintenance()
   image.writable = true
   await clearAutoclear(image)
   await repair?.repairDirty(image)

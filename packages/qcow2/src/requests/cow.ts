@@ -7,7 +7,7 @@ import {
   writeWithCopies,
 } from '@vmblock/block-core/driver'
 import { ClusterKind, extendedL2Kind } from '../format/l2-entry.ts'
-import { SubclusterKind } from '../format/subclusters.ts'
+import { ALL_SUBCLUSTERS, SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { kindOf, type L2Entry } from '../mapping/entries.ts'
 import { loadRun } from '../mapping/lookup.ts'
@@ -64,6 +64,19 @@ function showsZeroes(image: Image, entry: L2Entry): boolean {
   if (image.extendedL2) return !holdsData(image, entry)
   const kind = kindOf(image, entry, 0)
   return kind !== SubclusterKind.normal && kind !== SubclusterKind.compressed
+}
+
+/** Whether any of the clusters may have shown something else than zeroes before the write. */
+export function showedData(image: Image, { offset, before }: Reserved): boolean {
+  const showsBacking = image.backing !== undefined && offset < image.backing.size
+  return before.some((entry) => !(showsBacking ? isZeroed(image, entry) : showsZeroes(image, entry)))
+}
+
+/** Whether an entry says itself that all of it reads as zeroes. */
+function isZeroed(image: Image, entry: L2Entry): boolean {
+  if (image.extendedL2) return entry.zeroes === ALL_SUBCLUSTERS
+  const kind = kindOf(image, entry, 0)
+  return kind === SubclusterKind.zeroPlain || kind === SubclusterKind.zeroAlloc
 }
 
 /**

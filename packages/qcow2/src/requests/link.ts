@@ -6,7 +6,7 @@ import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
 import { freeEntry, type L2Entry, setEntry } from '../mapping/entries.ts'
 import { inSlice } from '../mapping/slices.ts'
-import { spanOf } from './cow.ts'
+import { showedData, spanOf } from './cow.ts'
 import type { Reserved } from './reserve.ts'
 
 /**
@@ -17,7 +17,8 @@ import type { Reserved } from './reserve.ts'
 export function link(image: Image, reserved: Reserved, copiedOldData: boolean): Promise<void> | undefined {
   const hostEnd = reserved.hostOffset + reserved.clusters * image.geometry.clusterSize
   // A cluster that was used before may hold data of another owner, which the guest must not see.
-  const waits = beforeLink(image, image.store.fileEndFor(hostEnd), copiedOldData || !reserved.zeroed)
+  const dataFirst = copiedOldData || !reserved.zeroed
+  const waits = beforeLink(image, image.store.fileEndFor(hostEnd), dataFirst, showedData(image, reserved))
   const table = waits ? undefined : image.l2Tables.peek(reserved.slice)
   if (table) return linkIn(image, table, reserved)
   return linkLater(image, reserved, waits)

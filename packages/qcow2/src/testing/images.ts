@@ -15,7 +15,7 @@ import {
 import { parseOptions } from '@vmblock/block-core/driver'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { qcow2 } from '../driver.ts'
-import { loadMaintenance } from '../open/load-part.ts'
+import { loadMaintenance } from '../load-part.ts'
 
 // Loaded once, here: no test may wait for it while it orders steps by turns of the event loop.
 const { creation } = await loadMaintenance()

@@ -21,14 +21,6 @@ const SHORTER: Variety = { create: { cluster_size: 4096, size: 88 * 1024 } }
 /** A cluster is as large as a sector, so nothing is copied. */
 const small = VARIETIES['small clusters']
 
-/**
- * With lazy refcounts, a fully overwritten cluster need not be durable before its entry: see write-order.ts.
- */
-const lazyTop = (variety: Variety): Variety => {
-  const lazy = lazily(variety)
-  return { ...lazy, allows: { ...lazy.allows, zeroes: true } }
-}
-
 const mixed: Operation = {
   run: (scene) => randomRequests(scene, { cluster: scene.node.limits.discardAlignment }),
 }
@@ -43,11 +35,11 @@ const TOPS: Readonly<Record<string, Overlay>> = {
   subclusters: { top: VARIETIES.subclusters, base: BELOW_DIVIDED },
   'data file': { top: VARIETIES['data file'], base: ONE_CLUSTER },
   'longer than its base': { top: eager, base: SHORTER },
-  lazy: { top: lazyTop(eager), base: ONE_CLUSTER },
-  'lazy, writethrough': { top: lazyTop(VARIETIES['eager, writethrough']), base: ONE_CLUSTER },
-  'lazy, small clusters': { top: lazyTop(small), base: ONE_CLUSTER },
-  'lazy, subclusters': { top: lazyTop(VARIETIES.subclusters), base: BELOW_DIVIDED },
-  'lazy, data file': { top: lazyTop(VARIETIES['data file']), base: ONE_CLUSTER },
+  lazy: { top: lazily(eager), base: ONE_CLUSTER },
+  'lazy, writethrough': { top: lazily(VARIETIES['eager, writethrough']), base: ONE_CLUSTER },
+  'lazy, small clusters': { top: lazily(small), base: ONE_CLUSTER },
+  'lazy, subclusters': { top: lazily(VARIETIES.subclusters), base: BELOW_DIVIDED },
+  'lazy, data file': { top: lazily(VARIETIES['data file']), base: ONE_CLUSTER },
 }
 
 /** Writes data to parts of the base. */
@@ -74,8 +66,8 @@ const commit: Operation = {
 
 const COMMITS: Readonly<Record<string, Overlay>> = {
   'eager to eager': { top: eager, base: eager },
-  'lazy to lazy': { top: lazyTop(eager), base: lazy },
-  'lazy to eager': { top: lazyTop(eager), base: eager },
+  'lazy to lazy': { top: lazily(eager), base: lazy },
+  'lazy to eager': { top: lazily(eager), base: eager },
   'eager to lazy, small clusters': { top: small, base: lazily(small) },
   'to version 2': { top: eager, base: VARIETIES['version 2'] },
   'from version 2': { top: VARIETIES['version 2'], base: eager },
@@ -106,7 +98,7 @@ crashTests(
       overlay(`commit: ${name}`, { top: dirty(top), base, fill }, commit),
     ),
     overlay('empty: overlay', { top: dirty(eager), base: ONE_CLUSTER }, empty),
-    overlay('empty: lazy overlay', { top: lazyTop(eager), base: ONE_CLUSTER }, empty),
+    overlay('empty: lazy overlay', { top: lazily(eager), base: ONE_CLUSTER }, empty),
     overlay('empty: overlay with a data file', { top: VARIETIES['data file'], base: ONE_CLUSTER }, empty),
     alone('empty: alone', dirty(eager), empty),
     alone('empty: version 2', VARIETIES['version 2'], empty),

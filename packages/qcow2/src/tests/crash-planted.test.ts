@@ -37,6 +37,13 @@ vi.mock('../image/write-order.ts', async (original) => {
     ...real,
     beforeClean: unless('no quiescing', real.beforeClean),
     beforeActivate: unless('early switch', real.beforeActivate),
+    beforeLink: (...[image, hostEnd, dataFirst, replaces]: Parameters<typeof real.beforeLink>) =>
+      real.beforeLink(
+        image,
+        hostEnd,
+        dataFirst,
+        replaces && planted.bug !== 'whole clusters are not ordered',
+      ),
   }
 })
 
@@ -116,7 +123,7 @@ const on = (variety: Variety, forgets: Forgets): Variety => ({
 })
 const LAZY_TOP: Variety = {
   create: { cluster_size: CLUSTER, size: SIZE, lazy_refcounts: 'on' },
-  allows: { dirty: true, zeroes: true },
+  allows: { dirty: true },
 }
 const BASE: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
@@ -143,6 +150,12 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['reads back'],
     workload: overlay('mixed', { top: LAZY_TOP, base: BASE }, mixed),
     plant: () => void vi.spyOn(TableCache.prototype, 'followData').mockReturnValue(),
+  },
+  {
+    name: 'L2 entries do not wait for data that replaces what the backing file shows',
+    rules: ['reads back'],
+    workload: overlay('mixed', { top: LAZY_TOP, base: BASE }, mixed),
+    plant: () => void Object.assign(planted, { bug: 'whole clusters are not ordered' }),
   },
   {
     name: 'L1 entries do not wait for their tables',

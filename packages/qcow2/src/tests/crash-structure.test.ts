@@ -168,11 +168,7 @@ crashTests(
       resize,
     ),
     overlay('resize: overlay', { top: eager, base: BASE }, resize),
-    overlay(
-      'resize: lazy overlay',
-      { top: lazily({ ...eager, allows: { zeroes: true } }), base: BASE },
-      resize,
-    ),
+    overlay('resize: lazy overlay', { top: lazily(eager), base: BASE }, resize),
     ...onEach(
       'L1 growth',
       ['small clusters', 'lazy, small clusters', 'lazy, small clusters, writethrough', '1-bit refcounts'],
@@ -195,11 +191,7 @@ crashTests(
     ),
     alone('amend: alone', dirty, amend),
     alone('amend: small clusters', { ...small, allows: { dirty: true } }, amend),
-    overlay(
-      'amend: overlay',
-      { top: { ...dirty, allows: { dirty: true, zeroes: true } }, base: BASE },
-      amend,
-    ),
+    overlay('amend: overlay', { top: { ...dirty, allows: { dirty: true } }, base: BASE }, amend),
   ],
   process.env,
 )

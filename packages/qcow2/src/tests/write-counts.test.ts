@@ -2,7 +2,7 @@
  * The cost of allocating writes, counted exactly: the gains of lazy refcounts,
  * of group commit, of refcounts raised ahead, and of metadata written in small pieces.
  */
-import type { RawOptions } from '@vmblock/block-core'
+import { openMemory, type RawOptions } from '@vmblock/block-core'
 import { neverWaitForTurns } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { createImage, filled, openLogged } from '../testing/images.ts'
@@ -114,5 +114,32 @@ describe('allocating writes in writeback', () => {
     // Allocated clusters are written in place; the rest takes a new cluster.
     expect(log.count()).toMatchObject({ writes: 3, bytes: 2 ** 21 })
     await node.close()
+  })
+})
+
+/** Whole clusters, 16 of them over data of a backing file: writes and flushes until all are durable. */
+async function overlayCost(create: RawOptions, open: RawOptions): Promise<Pick<Cost, 'writes' | 'flushes'>> {
+  const size = 16 * CLUSTER
+  const backing = openMemory(filled(0x11, size))
+  const { node, log } = await openLogged(await createImage({ size, ...create }), { ...open, backing })
+  for (let i = 0; i < 16; i++) await node.write(i * CLUSTER, filled(0x5a, CLUSTER))
+  await node.flush()
+  const { writes, flushes } = log.count()
+  await node.close()
+  return { writes, flushes }
+}
+
+describe('whole clusters over data of a backing file', () => {
+  const lazy = { lazy_refcounts: 'on' }
+  const through = { cache: { writeback: false } }
+  // Lazy: the dirty bit is one more. Written through, the data of each write is made durable before its entry, as in an
+  // eager image, where the flush of the refcounts does that.
+  test.each<[string, RawOptions, RawOptions, number]>([
+    ['eager', {}, {}, 2],
+    ['lazy', lazy, {}, 3],
+    ['eager, writethrough', {}, through, 32],
+    ['lazy, writethrough', lazy, through, 32],
+  ])('%s', async (_, create, open, flushes) => {
+    expect(await overlayCost(create, open)).toMatchObject({ flushes })
   })
 })

@@ -7,5 +7,5 @@ import { loadOnce } from '@vmblock/block-core/driver'
 /** @throws BlockError EIO if the code cannot be loaded */
 export const loadMaintenance = loadOnce(
   'creating, repairing and changing qcow2 images',
-  () => import('../maintenance/maintenance.ts'),
+  () => import('./maintenance/maintenance.ts'),
 )

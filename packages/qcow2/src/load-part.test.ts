@@ -5,7 +5,7 @@
 import type { BlockNode, RawOptions } from '@vmblock/block-core'
 import { toBytes } from '@vmblock/block-core/testing'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { createImage, emptyDisk, open, sameBytes } from '../testing/images.ts'
+import { createImage, emptyDisk, open, sameBytes } from './testing/images.ts'
 
 /** End of the autoclear bits in the header: bytes. */
 const AUTOCLEAR_END = 96
@@ -15,11 +15,11 @@ const MESSAGE = /^The code for creating, repairing and changing qcow2 images cou
 /** The library without the part. */
 async function offline() {
   vi.resetModules()
-  vi.doMock('../maintenance/maintenance.ts', () => Promise.reject(new Error('no network')))
+  vi.doMock('./maintenance/maintenance.ts', () => Promise.reject(new Error('no network')))
   const { DriverRegistry, denyHost, formatImage, memory, openMemory, openNode } = await import(
     '@vmblock/block-core'
   )
-  const { qcow2 } = await import('../driver.ts')
+  const { qcow2 } = await import('./driver.ts')
   const environment = { registry: new DriverRegistry([memory, qcow2]), host: denyHost }
   return {
     fileOf: (bytes: Uint8Array) => openMemory(bytes),
@@ -40,7 +40,7 @@ beforeAll(async () => {
   page = await offline()
 })
 afterAll(() => {
-  vi.doUnmock('../maintenance/maintenance.ts')
+  vi.doUnmock('./maintenance/maintenance.ts')
   vi.resetModules()
 })
 

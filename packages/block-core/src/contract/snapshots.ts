@@ -9,8 +9,9 @@ export interface SnapshotChoice {
 /** What is stored with a new snapshot. */
 export interface SnapshotSettings {
   readonly name: string
-  /** Time of creation: seconds since 1970 (32 bits), and nanoseconds. */
+  /** Time of creation: seconds since 1970 (32 bits). */
   readonly dateSec: number
+  /** The nanoseconds of it. */
   readonly dateNsec: number
   /** How long the machine had run, in nanoseconds. */
   readonly vmClockNsec: bigint

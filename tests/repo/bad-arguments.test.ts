@@ -123,6 +123,7 @@ const FUNCTIONS: Readonly<Record<string, () => Promise<readonly unknown[]>>> = {
   backingOf: async () => [await overlay()],
   chainStatus: async () => [await overlay(), 0, 512],
   skipFilters: async () => [await overlay()],
+  snapshotsOf: async () => [await overlay()],
   findNode: async () => [environment, 'none'],
   commitNode: async () => [await overlay()],
   copyNodes: async () => [

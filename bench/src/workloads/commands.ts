@@ -207,10 +207,40 @@ function startUp(name: string, args: (image: string) => readonly string[]): Work
   }
 }
 
+/** A snapshot of a large disk of which every cluster is allocated: the tables are read and written, the data is not. */
+const snapshot: Workload = {
+  id: 'snapshot-create',
+  title: 'snapshot of 100 GiB, all allocated',
+  medium: 'memory',
+  unit: 'command',
+  target: { of: 'ratio', must: 0.5, aim: 1 },
+  async prepare(workbench) {
+    const image = await workbench.shared('memory', 'allocated.qcow2', (path) =>
+      createImage(
+        path,
+        { format: 'qcow2', options: { preallocation: 'metadata' } },
+        workbench.scaleBytes(100 * 2 ** 30),
+      ),
+    )
+    let isMade = false
+    return commandContestants(workbench, {
+      program: 'qemu-img',
+      args: ['snapshot', '-c', 'one', image],
+      async reset() {
+        const [runtime] = workbench.runtimes
+        if (isMade)
+          await runTimed(ours(workbench.root, runtime!, 'qemu-img', ['snapshot', '-d', 'one', image], {}))
+        isMade = true
+      },
+    })
+  },
+}
+
 /** Rows of whole commands. */
 export const commandWorkloads: readonly Workload[] = [
   ...CONVERSIONS.map(conversion),
   script,
+  snapshot,
   startUp('info', (image) => ['info', image]),
   startUp('create', (image) => ['create', '-q', '-f', 'qcow2', `${image}.new`, '1G']),
   startUp('check', (image) => ['check', image]),

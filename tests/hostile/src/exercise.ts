@@ -14,6 +14,7 @@ import {
   openNode,
   passThrough,
   type RawOptions,
+  snapshotsOf,
 } from '@vmblock/block-core'
 import { defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { formats } from '@vmblock/formats'
@@ -105,6 +106,34 @@ async function map(node: BlockNode): Promise<void> {
   }
 }
 
+/** The first and the last snapshot: between them there may be 65,536. */
+async function someSnapshots(node: BlockNode): Promise<readonly { readonly id: string }[]> {
+  const list = await node.listSnapshots()
+  return list.length > 1 ? [list[0]!, list.at(-1)!] : list
+}
+
+async function readSnapshots(node: BlockNode): Promise<void> {
+  let failure: unknown
+  for (const { id } of await someSnapshots(node)) {
+    try {
+      const view = await snapshotsOf(node).open({ id })
+      await readAll(view).catch((error: unknown) => (failure ??= error))
+      await map(view).catch((error: unknown) => (failure ??= error))
+      await view.close()
+    } catch (error) {
+      failure ??= error
+    }
+  }
+  if (failure !== undefined) throw failure
+}
+
+/** Runs an operation on some snapshots, also if one fails. */
+async function onSnapshots(node: BlockNode, run: (id: string) => Promise<void>): Promise<void> {
+  let failure: unknown
+  for (const { id } of await someSnapshots(node)) await run(id).catch((error: unknown) => (failure ??= error))
+  if (failure !== undefined) throw failure
+}
+
 const writes: Readonly<Record<string, Step>> = {
   write: async (node) => {
     for (const offset of offsetsIn(node.size))
@@ -124,6 +153,10 @@ const writes: Readonly<Record<string, Step>> = {
   grow: (node) => node.truncate(node.size + 3 * PIECE),
   shrink: (node) => node.truncate(Math.floor(node.size / 2)),
   'read again': readAll,
+  'make snapshot': (node) => snapshotsOf(node).create('new'),
+  'apply snapshots': (node) => onSnapshots(node, (id) => snapshotsOf(node).apply({ id })),
+  'write over snapshots': (node) => node.write(0, new Uint8Array(Math.min(5000, node.size)).fill(6)),
+  'delete snapshots': (node) => onSnapshots(node, (id) => snapshotsOf(node).delete({ id })),
   amend: (node) => node.amend({ lazy_refcounts: 'on' }),
   'change backing file': (node) => node.changeBackingFile('another', 'raw'),
   'make empty': (node) => node.makeEmpty(),
@@ -133,6 +166,7 @@ const writes: Readonly<Record<string, Step>> = {
 const looks: Readonly<Record<string, Step>> = {
   info: (node) => node.info(),
   'list snapshots': (node) => node.listSnapshots(),
+  'read snapshots': readSnapshots,
   read: readAll,
   map,
   'read VM state': (node) => node.readVmState(0, new Uint8Array(512)),

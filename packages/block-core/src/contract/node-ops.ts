@@ -4,11 +4,11 @@
 import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { AmendControl, JobControl, PieceControl } from './job-control.ts'
-import type { BlockNode, BlockStatus } from './node.ts'
+import type { BlockChild, BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
 import type { CheckOptions, CheckReport, CompactReport, NodeInfo, SnapshotInfo } from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from './requests.ts'
-import type { SnapshotOps } from './snapshots.ts'
+import type { SnapshotChoice, SnapshotSettings } from './snapshots.ts'
 
 /**
  * What a driver implements for one open node.
@@ -115,6 +115,40 @@ export interface NodeOps {
   close?(): Promise<void>
   /** Process death, for one node: releases host resources, writes nothing, leaves no request waiting. */
   crash?(): void | Promise<void>
+}
+
+/**
+ * The internal snapshots of one open image. `create`, `apply` and `delete` are all or nothing, also if power fails; the core
+ * calls them with no request in flight, on a node that may write.
+ */
+export interface SnapshotOps {
+  /**
+   * Keeps the content of the disk. An image may have several snapshots of one name.
+   *
+   * @throws BlockError ENOTSUP if this image cannot have snapshots; EFBIG if there are too many; EINVAL if refcounts are too
+   *   narrow; ENOSPC, and errors of the file
+   */
+  create(settings: SnapshotSettings): Promise<SnapshotInfo>
+  /**
+   * Gives the disk the content, the size and the machine state that it had; what it holds now is lost.
+   *
+   * @throws BlockError ENOENT; EINVAL, EFBIG if the snapshot is broken; ENOTSUP; ENOSPC, and errors of the file
+   */
+  apply(choice: SnapshotChoice): Promise<void>
+  /**
+   * Forgets a snapshot, and frees what only it needed.
+   *
+   * @throws BlockError ENOENT; EBUSY while it is open; EINVAL, EFBIG if it is broken; errors of the file
+   */
+  delete(choice: SnapshotChoice): Promise<void>
+  /**
+   * The operations of a read-only node that shows the snapshot, while the image is used on. The core ends its requests before
+   * the image is changed as a whole.
+   *
+   * @param backing shows through where the snapshot holds nothing
+   * @throws BlockError ENOENT; EINVAL, EFBIG if it is broken; ENOTSUP; errors of the file
+   */
+  open(choice: SnapshotChoice, backing: BlockChild | undefined): Promise<NodeOps>
 }
 
 /** What a reopen changes in a node; absent fields stay as they are. */

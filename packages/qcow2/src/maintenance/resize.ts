@@ -19,8 +19,7 @@ import { flushImage, quiesceImage } from '../requests/flush.ts'
 import { blockStatus } from '../requests/status.ts'
 import { write } from '../requests/write.ts'
 import { writeZeroes } from '../requests/zero.ts'
-import { dropVmState } from '../snapshots/drop-vm-state.ts'
-import { hasVmState } from '../snapshots/vm-state.ts'
+import { hasVmState, vmStateOffset } from '../snapshots/vm-state.ts'
 import { preallocate } from './preallocate.ts'
 
 /**
@@ -67,8 +66,8 @@ async function changeSize(
 /** The area of the machine state moves with the size: what is in it would become part of the disk, or be lost track of. */
 async function forgetVmState(image: Image): Promise<void> {
   if (!hasVmState(image)) return
-  await quiesceImage(image)
-  await image.lock.run(() => dropVmState(image))
+  const end = (image.l1.bytes.length / 8) * image.geometry.l2Coverage
+  await discardClusters(image, vmStateOffset(image), end, { full: true, reason: 'snapshot' })
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {

@@ -3,10 +3,11 @@ import { alignUp, BlockError, type SnapshotChoice, viewOf } from '@vmblock/block
 import { Autoclear } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 import { allocateClusters, freeClusters, releaseClusters } from '../refcounts/allocate.ts'
-import { changing, leaveForRepair, makeDurable, refusal, switchHeader, undoing } from './change.ts'
+import { changing, leaveForRepair, makeDurable, switchHeader, undoing } from './change.ts'
 import { chooseSnapshot, loadSnapshotDisk } from './choose.ts'
 import { clearCopied, refreshCopied, withoutCopied } from './copied-flags.ts'
 import { addReferences, removeReferences } from './references.ts'
+import { refusal } from './refusal.ts'
 
 /**
  * Gives the disk what a snapshot holds.

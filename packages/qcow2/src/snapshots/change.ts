@@ -12,17 +12,12 @@
  * refcount of 2, with one true reference. That harms nothing, but a check calls it an error; so the dirty bit, which version 3
  * has, stands over the whole change, and the next open for writing repairs the flags and the leaks.
  */
-import { BlockError } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import type { HeaderFields } from '../format/header-layout.ts'
 import type { Image } from '../image/image.ts'
 import { beforeActivate } from '../image/write-order.ts'
 import { releaseReserved } from '../refcounts/take-ahead.ts'
 import { quiesceImage } from '../requests/flush.ts'
-
-/** An error of an operation on snapshots. */
-export const refusal = (image: Image, code: BlockError['code'], message: string): BlockError =>
-  new BlockError(code, message, { node: image.settings.nodeName })
 
 /**
  * Runs a change to the snapshots. Before it, everything is brought to disk; afterwards, the image is clean again. Holds the

@@ -5,7 +5,7 @@ import { l1EntriesFor } from '../format/geometry.ts'
 import { MAX_L1_BYTES, validateTable } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import type { Image } from '../image/image.ts'
-import { refusal } from './change.ts'
+import { refusal } from './refusal.ts'
 import { ID_BYTES, NAME_BYTES, walkSnapshots } from './snapshots.ts'
 
 /** A snapshot, and its index in the table. */

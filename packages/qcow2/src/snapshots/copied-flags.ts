@@ -10,7 +10,7 @@ import { Metadata } from '../format/metadata.ts'
 import type { Image } from '../image/image.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { readSlice, sliceEntries } from '../refcounts/refcounts.ts'
-import { l2TablesOf, type ReadTable } from './references.ts'
+import { l2TablesOf, type ReadTable } from './l2-tables.ts'
 
 /** The parts of a table that were changed, as a range of bytes; empty at first. */
 class ChangedRange {

@@ -1,6 +1,6 @@
 /**
- * Drops machine state from the area behind the disk, where it is of no use once a snapshot has it, or the disk gets another
- * size: it would be shared with every later snapshot, and show as content of a disk that grows over it.
+ * Drops machine state from the area behind the disk, where it is of no use once a snapshot has it: it would be shared with
+ * every later snapshot.
  */
 import { viewOf } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'

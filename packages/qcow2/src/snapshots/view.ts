@@ -7,8 +7,8 @@ import type { Snapshot } from '../format/snapshot-layout.ts'
 import { Image } from '../image/image.ts'
 import { read } from '../requests/read.ts'
 import { blockStatus } from '../requests/status.ts'
-import { refusal } from './change.ts'
 import { chooseSnapshot, loadSnapshotDisk } from './choose.ts'
+import { refusal } from './refusal.ts'
 import { readVmState, vmStateOffset } from './vm-state.ts'
 
 /** How many times the snapshots of an image are open, by the host offset of their L1 table. */

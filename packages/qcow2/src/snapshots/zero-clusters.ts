@@ -4,7 +4,7 @@ import { ClusterKind } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { clusterKindOf } from '../mapping/entries.ts'
 import { loadSnapshotDisk } from './choose.ts'
-import { l2TablesOf } from './references.ts'
+import { l2TablesOf } from './l2-tables.ts'
 import { walkSnapshots } from './snapshots.ts'
 
 /** Whether an entry of a snapshot's tables says that a cluster is zero. The caches must be written back. */

@@ -1,5 +1,12 @@
 /** Overlapping requests of every kind on all kinds of images, on a disk that completes them in any order. */
-import { type BlockNode, commitNode, openNode, type RawOptions } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  commitNode,
+  isBlockError,
+  openNode,
+  type RawOptions,
+  snapshotsOf,
+} from '@vmblock/block-core'
 import {
   type ConcurrencyRun,
   type ConcurrencyVerb,
@@ -30,6 +37,25 @@ interface Variety {
 
 const commit: ConcurrencyVerb = { name: 'commit', share: 2, run: (node) => commitNode(node) }
 
+/** Makes, reads and deletes snapshots, none of which may change what the disk shows. Applying one does. */
+const snapshots: ConcurrencyVerb = {
+  name: 'snapshot',
+  share: 6,
+  async run(node, random) {
+    const all = snapshotsOf(node)
+    const [first] = await all.list()
+    // The node may be read-only just now, and others delete snapshots, too, or read them.
+    const expected = (error: unknown): void => {
+      if (!isBlockError(error) || !['EPERM', 'ENOENT', 'EBUSY'].includes(error.code)) throw error
+    }
+    if (!first || random.chance(0.4)) return void (await all.create('some').catch(expected))
+    if (random.chance(0.5)) return all.delete({ id: first.id }).catch(expected)
+    const view = await all.open({ id: first.id }).catch(expected)
+    await view?.read(0, new Uint8Array(Math.min(view.size, 4096)))
+    await view?.close()
+  },
+}
+
 const VARIETIES: readonly Variety[] = [
   { name: 'clusters of 512', create: { cluster_size: 512, refcount_bits: 64 }, size: 64 * KIB },
   { name: 'lazy, clusters of 512', create: { cluster_size: 512, lazy_refcounts: 'on' }, size: 64 * KIB },
@@ -57,6 +83,18 @@ const VARIETIES: readonly Variety[] = [
     create: { cluster_size: 4 * KIB, data_file: 'x', data_file_raw: 'on' },
     size: 128 * KIB,
     dataFile: true,
+  },
+  {
+    name: 'snapshots',
+    create: { cluster_size: 512, refcount_bits: 64 },
+    size: 64 * KIB,
+    run: { verbs: [snapshots] },
+  },
+  {
+    name: 'lazy, snapshots',
+    create: { cluster_size: 4 * KIB, lazy_refcounts: 'on' },
+    size: 128 * KIB,
+    run: { verbs: [snapshots] },
   },
   { name: 'parts of sectors', create: { cluster_size: 512 }, size: 8 * KIB, run: { sector: 64 } },
   {

@@ -1,21 +1,12 @@
 /** The snapshots inside the image of a disk, as applications use them. The code for them is loaded late. */
 import type { Disk } from '@vmblock/block-core/open'
 import type { DiskSnapshot } from '../images/describe.ts'
+import type { SnapshotCreation } from '../images/snapshots.ts'
 import type { loadImages } from './load-images.ts'
 import type { VirtualDisk } from './virtual-disk.ts'
 
 /** Which snapshot is meant: the first of that name, or the one with that id. */
 export type SnapshotReference = string | { readonly id?: string; readonly name?: string }
-
-/** What is stored with a new snapshot. */
-export interface SnapshotCreation {
-  /** Default: now. */
-  readonly created?: Date | undefined
-  /** Seconds that a virtual machine had run. Default: 0. */
-  readonly vmClock?: number | undefined
-  /** Bytes of machine state, which `disk.node.writeVmState` has written before. Default: 0. */
-  readonly vmStateSize?: number | undefined
-}
 
 /**
  * The snapshots inside the image. Requests to the disk wait while one is made, applied or deleted; each of these is all or

@@ -1,8 +1,17 @@
 /** Snapshots in the form of this package: plain data, times in seconds. */
 import { type BlockNode, snapshotsOf } from '@vmblock/block-core'
 import { expects, requireCount, requireOptions } from '@vmblock/block-core/driver'
-import type { SnapshotCreation } from '../disk/snapshots.ts'
 import { type DiskSnapshot, snapshotOf } from './describe.ts'
+
+/** What is stored with a new snapshot. */
+export interface SnapshotCreation {
+  /** Default: now. */
+  readonly created?: Date | undefined
+  /** Seconds that a virtual machine had run. Default: 0. */
+  readonly vmClock?: number | undefined
+  /** Bytes of machine state, which `disk.node.writeVmState` has written before. Default: 0. */
+  readonly vmStateSize?: number | undefined
+}
 
 /** About 292 years: a 64-bit number of nanoseconds. */
 const MAX_SECONDS = 2 ** 63 / 1e9

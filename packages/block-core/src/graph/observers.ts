@@ -40,18 +40,9 @@ export class Observers {
     this.#holdsBack = all.some(({ observer }) => observer.before)
   }
 
-  /** None has to be told before a change begins: then {@link told} is enough. */
+  /** None has to be told before a change begins: then {@link tellAfter} is enough. */
   get areTrackers(): boolean {
     return !this.#holdsBack
-  }
-
-  /** Tells the observers of a change when it has ended. */
-  async told<T>(change: Change, running: Promise<T>): Promise<T> {
-    try {
-      return await running
-    } finally {
-      this.#tellAfter(change)
-    }
   }
 
   /**
@@ -60,16 +51,16 @@ export class Observers {
    */
   around<T>(change: Change, run: () => Promise<T>): Promise<T> {
     if (this.isEmpty) return run()
-    if (!this.#holdsBack) return this.told(change, run())
-    return this.#ranges.run(change.offset, change.bytes, true, async () => {
+    const changing = async (): Promise<T> => {
       try {
-        await this.#tellBefore(change)
+        if (this.#holdsBack) await this.#tellBefore(change)
         this.#requireAlive()
         return await run()
       } finally {
-        this.#tellAfter(change)
+        this.tellAfter(change)
       }
-    })
+    }
+    return this.#holdsBack ? this.#ranges.run(change.offset, change.bytes, true, changing) : changing()
   }
 
   async #tellBefore(change: Change): Promise<void> {
@@ -79,8 +70,8 @@ export class Observers {
     }
   }
 
-  /** An observer that throws keeps the others from nothing. @throws what the first of them threw */
-  #tellAfter(change: Change): void {
+  /** Tells of a change that has ended. An observer that throws keeps the others from nothing. @throws what the first of them threw */
+  tellAfter(change: Change): void {
     const failures: unknown[] = []
     for (const { observer } of this.#all) {
       try {

@@ -27,8 +27,6 @@ export {
 } from './base/arguments.ts'
 // What formats are made of.
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
-// What formats keep of changes.
-export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
 export { errorText, strerror } from './base/errno.ts'

@@ -11,8 +11,6 @@ interface Observation {
 export class Observers {
   /** Replaced as a whole, so that it can change while it is walked. */
   #all: readonly Observation[] = []
-  /** One of them has to be told before a change begins. */
-  #holdsBack = false
   readonly #ranges = new RangeTracker()
   readonly #readOld: ReadOld
   readonly #requireAlive: () => void
@@ -31,18 +29,24 @@ export class Observers {
   add(observer: ChangeObserver): () => void {
     // One object may be given twice, and each observation ends by itself.
     const observation = { observer }
-    this.#replace([...this.#all, observation])
-    return () => this.#replace(this.#all.filter((other) => other !== observation))
+    this.#all = [...this.#all, observation]
+    return () => {
+      this.#all = this.#all.filter((other) => other !== observation)
+    }
   }
 
-  #replace(all: readonly Observation[]): void {
-    this.#all = all
-    this.#holdsBack = all.some(({ observer }) => observer.before)
+  /** One of them has to be told before a change begins; else {@link told} is enough. */
+  get holdsBack(): boolean {
+    return this.#all.some(({ observer }) => observer.before)
   }
 
-  /** None has to be told before a change begins: then {@link tellAfter} is enough. */
-  get areTrackers(): boolean {
-    return !this.#holdsBack
+  /** Tells the observers of a change once it has ended. */
+  async told<T>(change: Change, running: Promise<T>): Promise<T> {
+    try {
+      return await running
+    } finally {
+      this.#tellAfter(change)
+    }
   }
 
   /**
@@ -51,16 +55,13 @@ export class Observers {
    */
   around<T>(change: Change, run: () => Promise<T>): Promise<T> {
     if (this.isEmpty) return run()
+    if (!this.holdsBack) return this.told(change, run())
     const changing = async (): Promise<T> => {
-      try {
-        if (this.#holdsBack) await this.#tellBefore(change)
-        this.#requireAlive()
-        return await run()
-      } finally {
-        this.tellAfter(change)
-      }
+      await this.#tellBefore(change)
+      this.#requireAlive()
+      return run()
     }
-    return this.#holdsBack ? this.#ranges.run(change.offset, change.bytes, true, changing) : changing()
+    return this.#ranges.run(change.offset, change.bytes, true, () => this.told(change, changing()))
   }
 
   async #tellBefore(change: Change): Promise<void> {
@@ -70,8 +71,8 @@ export class Observers {
     }
   }
 
-  /** Tells of a change that has ended. An observer that throws keeps the others from nothing. @throws what the first of them threw */
-  tellAfter(change: Change): void {
+  /** An observer that throws keeps the others from nothing. @throws what the first of them threw */
+  #tellAfter(change: Change): void {
     const failures: unknown[] = []
     for (const { observer } of this.#all) {
       try {

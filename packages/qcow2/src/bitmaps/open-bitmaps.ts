@@ -10,7 +10,6 @@ import {
   BlockError,
   type Change,
   type ChangeObserver,
-  type DirtyBitmap,
   divUp,
   isBlockError,
   messageOf,
@@ -21,6 +20,7 @@ import { MAX_BITMAP_BYTES } from '../format/rare-limits.ts'
 import type { Image, ImageBitmaps } from '../image/image.ts'
 import { LoadBudget, loadContent, rangesOf, storeContent } from './content.ts'
 import { giveBack, markInUse, readDirectory, replaceDirectory, type Taken } from './directory.ts'
+import type { DirtyBitmap } from './dirty-bitmap.ts'
 
 /** One bitmap of an open image. */
 export interface OpenBitmap {

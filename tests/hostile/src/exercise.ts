@@ -6,6 +6,7 @@
 import {
   BlockError,
   type BlockNode,
+  bitmapsOf,
   copyOnRead,
   DriverRegistry,
   memory,
@@ -123,6 +124,20 @@ const writes: Readonly<Record<string, Step>> = {
   flush: (node) => node.flush(),
   grow: (node) => node.truncate(node.size + 3 * PIECE),
   shrink: (node) => node.truncate(Math.floor(node.size / 2)),
+  'change bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    await bitmaps.add('new', { granularity: 512 })
+    for (const { name, inconsistent } of (await bitmaps.list()).slice(0, 8)) {
+      if (inconsistent) continue
+      await bitmaps.merge('new', name)
+      await bitmaps.clear(name)
+      await bitmaps.disable(name)
+    }
+  },
+  'remove bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    for (const { name } of (await bitmaps.list()).slice(0, 4)) await bitmaps.remove(name)
+  },
   'read again': readAll,
   amend: (node) => node.amend({ lazy_refcounts: 'on' }),
   'change backing file': (node) => node.changeBackingFile('another', 'raw'),
@@ -133,6 +148,11 @@ const writes: Readonly<Record<string, Step>> = {
 const looks: Readonly<Record<string, Step>> = {
   info: (node) => node.info(),
   'list snapshots': (node) => node.listSnapshots(),
+  'read bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    for (const { name, inconsistent } of (await bitmaps.list()).slice(0, 8))
+      if (!inconsistent) await bitmaps.dirtyRanges(name)
+  },
   read: readAll,
   map,
   'read VM state': (node) => node.readVmState(0, new Uint8Array(512)),

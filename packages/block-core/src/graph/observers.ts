@@ -35,18 +35,9 @@ export class Observers {
     }
   }
 
-  /** One of them has to be told before a change begins; else {@link told} is enough. */
+  /** One of them has to be told before a change begins; else {@link tellAfter} is enough. */
   get holdsBack(): boolean {
     return this.#all.some(({ observer }) => observer.before)
-  }
-
-  /** Tells the observers of a change once it has ended. */
-  async told<T>(change: Change, running: Promise<T>): Promise<T> {
-    try {
-      return await running
-    } finally {
-      this.#tellAfter(change)
-    }
   }
 
   /**
@@ -55,13 +46,17 @@ export class Observers {
    */
   around<T>(change: Change, run: () => Promise<T>): Promise<T> {
     if (this.isEmpty) return run()
-    if (!this.holdsBack) return this.told(change, run())
+    const { holdsBack } = this
     const changing = async (): Promise<T> => {
-      await this.#tellBefore(change)
-      this.#requireAlive()
-      return run()
+      try {
+        if (holdsBack) await this.#tellBefore(change)
+        this.#requireAlive()
+        return await run()
+      } finally {
+        this.tellAfter(change)
+      }
     }
-    return this.#ranges.run(change.offset, change.bytes, true, () => this.told(change, changing()))
+    return holdsBack ? this.#ranges.run(change.offset, change.bytes, true, changing) : changing()
   }
 
   async #tellBefore(change: Change): Promise<void> {
@@ -71,16 +66,16 @@ export class Observers {
     }
   }
 
-  /** An observer that throws keeps the others from nothing. @throws what the first of them threw */
-  #tellAfter(change: Change): void {
-    const failures: unknown[] = []
+  /** Tells of a change that has ended. An observer that throws keeps the others from nothing. @throws what the first of them threw */
+  tellAfter(change: Change): void {
+    let failed: { readonly error: unknown } | undefined
     for (const { observer } of this.#all) {
       try {
         observer.after?.(change)
       } catch (error) {
-        failures.push(error)
+        failed ??= { error }
       }
     }
-    if (failures.length > 0) throw failures[0]
+    if (failed) throw failed.error
   }
 }

@@ -123,11 +123,18 @@ export class Requests {
 
   #writePlain(offset: number, from: Uint8Array): Promise<void> {
     const writing = this.#ops.write!(offset, from, NO_FLAGS)
-    const change: Change = { kind: 'write', offset, bytes: from.length }
-    return (this.#observers.isEmpty ? writing : this.#observers.told(change, writing)).then(
-      this.#ended,
-      this.#failed,
-    )
+    if (this.#observers.isEmpty) return writing.then(this.#ended, this.#failed)
+    const ended = (): void => {
+      try {
+        this.#observers.tellAfter({ kind: 'write', offset, bytes: from.length })
+      } finally {
+        this.#flushes.wrote()
+      }
+    }
+    return writing.then(ended, (error: unknown) => {
+      ended()
+      throw error
+    })
   }
 
   /** @throws BlockError EINVAL unless the range is whole clusters, or ends with the disk */

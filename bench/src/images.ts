@@ -1,7 +1,14 @@
 /** The images that programs are measured on, made by our own library. */
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync, readSync, rmSync } from 'node:fs'
-import { type BlockNode, DriverRegistry, formatImage, openNode, type RawOptions } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  bitmapsOf,
+  DriverRegistry,
+  formatImage,
+  openNode,
+  type RawOptions,
+} from '@vmblock/block-core'
 import { camelKey, parseOptions } from '@vmblock/block-core/driver'
 import { file, nodeHost } from '@vmblock/block-core/node'
 import { createRandom } from '@vmblock/block-core/testing'
@@ -109,6 +116,13 @@ export async function createFull(
 ): Promise<void> {
   await createImage(path, kind, size)
   await fill(path, kind.format)
+}
+
+/** Adds a bitmap to a qcow2 image: from then on, every write is recorded. */
+export async function addBitmap(path: string): Promise<void> {
+  const node = await openNode(environment, { driver: 'qcow2', filename: path })
+  await bitmapsOf(node).add('changes')
+  await node.close()
 }
 
 /** Reads the whole file into the page cache. */

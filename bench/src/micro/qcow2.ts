@@ -1,5 +1,13 @@
 /** Hot functions of qcow2: from guest offset to host offset, refcounts, and the whole path of a request. */
-import { type BlockNode, DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
+import {
+  type BlockNode,
+  bitmapsOf,
+  DriverRegistry,
+  denyHost,
+  formatImage,
+  memory,
+  openNode,
+} from '@vmblock/block-core'
 import { defineDriver, forwardOps, type NodeOps } from '@vmblock/block-core/driver'
 import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
@@ -79,11 +87,13 @@ const request = (
   name: string,
   format: 'qcow2' | 'raw',
   run: (node: BlockNode, offset: number, buffer: Uint8Array) => Promise<void>,
+  prepare: (node: BlockNode) => Promise<void> = async () => undefined,
 ): Micro => ({
   name,
   batch: BATCH,
   async prepare() {
     const node = await openNode(environment, { driver: format, file: await fullFile(format) })
+    await prepare(node)
     const next = offsets()
     const buffer = new Uint8Array(4096).fill(2)
     return async () => {
@@ -137,6 +147,12 @@ export const qcow2Micros: readonly Micro[] = [
   request('read 4 KiB of qcow2 in memory', 'qcow2', (node, offset, buffer) => node.read(offset, buffer)),
   request('overwrite 4 KiB of qcow2 in memory', 'qcow2', (node, offset, buffer) =>
     node.write(offset, buffer),
+  ),
+  request(
+    'overwrite 4 KiB of qcow2 in memory, recorded in a bitmap',
+    'qcow2',
+    (node, offset, buffer) => node.write(offset, buffer),
+    (node) => bitmapsOf(node).add('changes'),
   ),
   request('read 4 KiB of raw in memory', 'raw', (node, offset, buffer) => node.read(offset, buffer)),
   {

@@ -1,6 +1,6 @@
 /** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
-import { createFull, syncToDisk, warm } from '../images.ts'
+import { addBitmap, createFull, syncToDisk, warm } from '../images.ts'
 import type { MediumKind } from '../media.ts'
 import { ours, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
@@ -132,6 +132,27 @@ const direct: Workload = {
   },
 }
 
+/** The same writes as without a bitmap: what recording them costs is the difference of the two rows. */
+const recorded: Workload = {
+  id: 'overwrite-4k-qcow2-bitmap-d64',
+  title: 'overwrite 4 KiB qcow2 with a bitmap, depth 64',
+  medium,
+  unit: 'request',
+  target: { of: 'ratio', must: 1.5, aim: 3.5 },
+  async prepare(workbench) {
+    const image = await workbench.shared(medium, 'full.bitmap.qcow2', async (path) => {
+      await createFull(path, { format: 'qcow2', options: {} }, workbench.scaleBytes(FULL_BYTES))
+      await addBitmap(path)
+    })
+    const args: StreamArguments = (count, depth) => [
+      ...['bench', '-f', 'qcow2', '-t', 'writeback', '-w', '--pattern=90', '-c', String(count)],
+      ...['-d', String(depth), '-s', '4096', '-S', String(STRIDE), image],
+    ]
+    warm(image)
+    return streamContestants(workbench, { args, count: workbench.scale(75_000), depth: 64 })
+  },
+}
+
 const BOTH = [false, true] as const
 
 /** Rows of requests that allocate nothing. */
@@ -188,5 +209,6 @@ export const requestWorkloads: readonly Workload[] = [
       target: { must: 0.8, aim: 1 },
     }),
   ]),
+  recorded,
   direct,
 ]

@@ -5,7 +5,6 @@
  */
 
 export type { Bytes } from './base/arguments.ts'
-export type { DirtyRange } from './base/dirty-bitmap.ts'
 export type { EventSource, EventTable, Listener } from './base/emitter.ts'
 export {
   BlockError,
@@ -16,7 +15,7 @@ export {
   messageOf,
 } from './base/errors.ts'
 export type { AbortSignalLike } from './base/platform-types.ts'
-export type { BitmapInfo, NewBitmap } from './contract/bitmaps.ts'
+export type { BitmapInfo, DirtyRange, NewBitmap } from './contract/bitmaps.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
 export type { MeasureReport } from './contract/creation.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'

@@ -3,6 +3,5 @@
  * as soon as any part uses it.
  * @module
  */
-export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
 export { errnoOf, errorText, strerror } from './base/errno.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'

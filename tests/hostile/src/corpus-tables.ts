@@ -53,6 +53,30 @@ export const TABLES: readonly Case[] = [
     },
   },
   {
+    name: 'a bitmap of which each entry leads to the same bits',
+    seed: 'small clusters',
+    fileSize: 2 ** 24,
+    change(image) {
+      const { end, clusterSize } = image
+      image.u64(88, 1n)
+      image.put(112, new Uint8Array(64))
+      image.u32(112, 0x2385_2875)
+      image.u32(116, 24)
+      image.u32(120, 1)
+      image.u64(128, 24n)
+      image.u64(136, BigInt(end))
+      const [table, bits] = [end + clusterSize, 2 ** 23]
+      const entries = 2 ** 29 / clusterSize
+      image.u64(end, BigInt(table))
+      image.u32(end + 8, entries)
+      image.u32(end + 16, 0x0109_0000)
+      // As large as it takes to need all of them.
+      image.u64(24, BigInt(2 ** 29 * 8 * 512))
+      for (let i = 0; i < entries; i++) image.u64(table + i * 8, BigInt(bits))
+      image.put(bits, new Uint8Array(clusterSize).fill(0x55))
+    },
+  },
+  {
     name: 'a refcount table of which each entry is a block of 2 MiB in a hole',
     seed: 'large clusters',
     fileSize: 2 ** 50,

@@ -6,6 +6,7 @@
 import {
   BlockError,
   type BlockNode,
+  bitmapsOf,
   copyOnRead,
   DriverRegistry,
   memory,
@@ -152,6 +153,20 @@ const writes: Readonly<Record<string, Step>> = {
   flush: (node) => node.flush(),
   grow: (node) => node.truncate(node.size + 3 * PIECE),
   shrink: (node) => node.truncate(Math.floor(node.size / 2)),
+  'change bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    await bitmaps.add('new', { granularity: 512 })
+    for (const { name, inconsistent } of (await bitmaps.list()).slice(0, 8)) {
+      if (inconsistent) continue
+      await bitmaps.merge('new', name)
+      await bitmaps.clear(name)
+      await bitmaps.disable(name)
+    }
+  },
+  'remove bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    for (const { name } of (await bitmaps.list()).slice(0, 4)) await bitmaps.remove(name)
+  },
   'read again': readAll,
   'make snapshot': (node) => snapshotsOf(node).create('new'),
   'apply snapshots': (node) => onSnapshots(node, (id) => snapshotsOf(node).apply({ id })),
@@ -167,6 +182,11 @@ const looks: Readonly<Record<string, Step>> = {
   info: (node) => node.info(),
   'list snapshots': (node) => node.listSnapshots(),
   'read snapshots': readSnapshots,
+  'read bitmaps': async (node) => {
+    const bitmaps = bitmapsOf(node)
+    for (const { name, inconsistent } of (await bitmaps.list()).slice(0, 8))
+      if (!inconsistent) await bitmaps.dirtyRanges(name)
+  },
   read: readAll,
   map,
   'read VM state': (node) => node.readVmState(0, new Uint8Array(512)),

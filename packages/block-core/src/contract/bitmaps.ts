@@ -1,5 +1,18 @@
 /** Dirty bitmaps that an image keeps: which parts of its disk were written since a point in time. */
-import type { DirtyBitmap } from '../base/dirty-bitmap.ts'
+
+/** A range of a disk, in bytes. */
+export interface DirtyRange {
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** What a bitmap has recorded, at some moment. */
+export interface RecordedChanges {
+  /** Bytes of the disk. */
+  readonly size: number
+  /** The dirty ranges, in order; they do not touch each other. */
+  ranges(): Iterable<DirtyRange>
+}
 
 /** One bitmap of an image. */
 export interface BitmapInfo {
@@ -51,7 +64,7 @@ export interface BitmapOps {
    *
    * @throws BlockError ENOENT; EINVAL if it is inconsistent, or if the sizes of the disks differ
    */
-  merge(name: string, source: DirtyBitmap): Promise<void>
+  merge(name: string, source: RecordedChanges): Promise<void>
   /** A copy of what was recorded. @throws BlockError ENOENT; EINVAL if it is inconsistent */
-  read(name: string): Promise<DirtyBitmap>
+  read(name: string): Promise<RecordedChanges>
 }

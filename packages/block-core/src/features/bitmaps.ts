@@ -1,8 +1,7 @@
 /** Dirty bitmaps of an image, for those who use it: which parts of the disk were written since a point in time. */
 import { requireFlag, requireOptions, requirePositive, requireText } from '../base/arguments.ts'
-import { DirtyBitmap, type DirtyRange, MIN_GRANULARITY } from '../base/dirty-bitmap.ts'
 import { BlockError } from '../base/errors.ts'
-import type { BitmapInfo, BitmapOps, NewBitmap } from '../contract/bitmaps.ts'
+import type { BitmapInfo, BitmapOps, DirtyRange, NewBitmap, RecordedChanges } from '../contract/bitmaps.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
@@ -45,6 +44,8 @@ export interface Bitmaps {
   dirtyRanges(name: string): Promise<readonly DirtyRange[]>
 }
 
+const NOTHING: RecordedChanges = { size: 0, ranges: () => [] }
+
 const NEW_BITMAP = { granularity: requirePositive, disabled: requireFlag }
 
 /**
@@ -86,9 +87,7 @@ export function bitmapsOf(node: BlockNode): Bitmaps {
       // In QEMU's order: both have to exist, then the target is looked at, then the source.
       const target = await read(node, (ops) => find(ops, name))
       await read(from, (ops) => find(ops, source))
-      const bits = target.inconsistent
-        ? new DirtyBitmap(0, MIN_GRANULARITY)
-        : await read(from, (ops) => ops.read(source))
+      const bits = target.inconsistent ? NOTHING : await read(from, (ops) => ops.read(source))
       await change(name, (ops) => ops.merge(name, bits))
     },
     dirtyRanges: (name) =>

@@ -11,8 +11,6 @@ interface Observation {
 export class Observers {
   /** Replaced as a whole, so that it can change while it is walked. */
   #all: readonly Observation[] = []
-  /** One of them has to be told before a change begins. */
-  #holdsBack = false
   readonly #ranges = new RangeTracker()
   readonly #readOld: ReadOld
   readonly #requireAlive: () => void
@@ -31,27 +29,15 @@ export class Observers {
   add(observer: ChangeObserver): () => void {
     // One object may be given twice, and each observation ends by itself.
     const observation = { observer }
-    this.#replace([...this.#all, observation])
-    return () => this.#replace(this.#all.filter((other) => other !== observation))
-  }
-
-  #replace(all: readonly Observation[]): void {
-    this.#all = all
-    this.#holdsBack = all.some(({ observer }) => observer.before)
-  }
-
-  /** None has to be told before a change begins: then {@link told} is enough. */
-  get areTrackers(): boolean {
-    return !this.#holdsBack
-  }
-
-  /** Tells the observers of a change when it has ended. */
-  async told<T>(change: Change, running: Promise<T>): Promise<T> {
-    try {
-      return await running
-    } finally {
-      this.#tellAfter(change)
+    this.#all = [...this.#all, observation]
+    return () => {
+      this.#all = this.#all.filter((other) => other !== observation)
     }
+  }
+
+  /** One of them has to be told before a change begins; else {@link tellAfter} is enough. */
+  get holdsBack(): boolean {
+    return this.#all.some(({ observer }) => observer.before)
   }
 
   /**
@@ -60,16 +46,17 @@ export class Observers {
    */
   around<T>(change: Change, run: () => Promise<T>): Promise<T> {
     if (this.isEmpty) return run()
-    if (!this.#holdsBack) return this.told(change, run())
-    return this.#ranges.run(change.offset, change.bytes, true, async () => {
+    const { holdsBack } = this
+    const changing = async (): Promise<T> => {
       try {
-        await this.#tellBefore(change)
+        if (holdsBack) await this.#tellBefore(change)
         this.#requireAlive()
         return await run()
       } finally {
-        this.#tellAfter(change)
+        this.tellAfter(change)
       }
-    })
+    }
+    return holdsBack ? this.#ranges.run(change.offset, change.bytes, true, changing) : changing()
   }
 
   async #tellBefore(change: Change): Promise<void> {
@@ -79,16 +66,16 @@ export class Observers {
     }
   }
 
-  /** An observer that throws keeps the others from nothing. @throws what the first of them threw */
-  #tellAfter(change: Change): void {
-    const failures: unknown[] = []
+  /** Tells of a change that has ended. An observer that throws keeps the others from nothing. @throws what the first of them threw */
+  tellAfter(change: Change): void {
+    let failed: { readonly error: unknown } | undefined
     for (const { observer } of this.#all) {
       try {
         observer.after?.(change)
       } catch (error) {
-        failures.push(error)
+        failed ??= { error }
       }
     }
-    if (failures.length > 0) throw failures[0]
+    if (failed) throw failed.error
   }
 }

@@ -75,7 +75,7 @@ export class Requests {
       this.#limits.requestAlignment === 1 &&
       detectZeroes === 'off' &&
       !this.#ops.debugEvent &&
-      this.#observers.areTrackers
+      !this.#observers.holdsBack
   }
 
   /** From now on `observer` is told of changes that begin. @returns ends that */
@@ -123,11 +123,18 @@ export class Requests {
 
   #writePlain(offset: number, from: Uint8Array): Promise<void> {
     const writing = this.#ops.write!(offset, from, NO_FLAGS)
-    return this.#observers.isEmpty
-      ? writing.then(this.#ended, this.#failed)
-      : this.#observers
-          .told({ kind: 'write', offset, bytes: from.length }, writing)
-          .then(this.#ended, this.#failed)
+    if (this.#observers.isEmpty) return writing.then(this.#ended, this.#failed)
+    const ended = (): void => {
+      try {
+        this.#observers.tellAfter({ kind: 'write', offset, bytes: from.length })
+      } finally {
+        this.#flushes.wrote()
+      }
+    }
+    return writing.then(ended, (error: unknown) => {
+      ended()
+      throw error
+    })
   }
 
   /** @throws BlockError EINVAL unless the range is whole clusters, or ends with the disk */

@@ -1,6 +1,5 @@
 /** What can be done with the bitmaps of an image: {@link BitmapOps}, with the rules and messages of QEMU 7.2. */
 import { type BitmapOps, BlockError, divUp } from '@vmblock/block-core/driver'
-import { DirtyBitmap } from '@vmblock/block-core/late'
 import { BitmapFlag } from '../format/bitmap-layout.ts'
 import { encodeName } from '../format/encode-name.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
@@ -8,6 +7,7 @@ import { MAX_BITMAP_BYTES, MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS } from '../fo
 import type { Image } from '../image/image.ts'
 import { loadContent } from './content.ts'
 import { readDirectory } from './directory.ts'
+import { DirtyBitmap } from './dirty-bitmap.ts'
 import { inconsistent, loadBitmaps, type OpenBitmap, type OpenBitmaps } from './open-bitmaps.ts'
 
 /** The largest and smallest default of what one bit stands for, in bytes. */

@@ -1,11 +1,12 @@
 /** The bits of one bitmap in the image file: a table, each entry of which leads to one cluster of bits. */
 import { alignUp, BlockError, divUp, pause, viewOf } from '@vmblock/block-core/driver'
-import { DirtyBitmap, errorText } from '@vmblock/block-core/late'
+import { errorText } from '@vmblock/block-core/late'
 import { type BitmapEntry, bitmapCluster } from '../format/bitmap-layout.ts'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_BITMAP_BYTES } from '../format/rare-limits.ts'
 import type { Image } from '../image/image.ts'
 import { type Taken, takeClusters } from './directory.ts'
+import { DirtyBitmap } from './dirty-bitmap.ts'
 
 /** Bytes of tables that one image may have in all: more than 16 million clusters of bits. */
 const MAX_TABLE_BYTES = 128 * 2 ** 20

@@ -14,13 +14,13 @@ import {
   isBlockError,
   messageOf,
 } from '@vmblock/block-core/driver'
-import type { DirtyBitmap } from '@vmblock/block-core/late'
 import { type BitmapEntry, BitmapFlag } from '../format/bitmap-layout.ts'
 import type { HostRange } from '../format/host-range.ts'
 import { MAX_BITMAP_BYTES } from '../format/rare-limits.ts'
 import type { Image, ImageBitmaps } from '../image/image.ts'
 import { LoadBudget, loadContent, rangesOf, storeContent } from './content.ts'
 import { giveBack, markInUse, readDirectory, replaceDirectory, type Taken } from './directory.ts'
+import type { DirtyBitmap } from './dirty-bitmap.ts'
 
 /** One bitmap of an open image. */
 export interface OpenBitmap {

@@ -179,8 +179,8 @@ describe('a finding', () => {
     expect((await checkOf(image.file)).told).toEqual([])
   })
 
-  it('wrong-bitmap-entry, of which QEMU prints nothing', async () => {
-    const image = await Patient.make()
+  /** Gives an image one bitmap, with an entry of its table that breaks the rules. */
+  async function addBitmap(image: Patient): Promise<{ readonly table: number; readonly directory: number }> {
     const bitmap = { flags: 0, granularityBits: 9, name: 'dirty', tableSize: 1 }
     const [table, directory] = [image.end, image.end + CLUSTER]
     const entries = serializeBitmapDirectory([{ ...bitmap, tableOffset: table }])
@@ -199,6 +199,12 @@ describe('a finding', () => {
     })
     await image.file.write(image.view.getUint32(100), extension)
     await image.set(88, 1)
+    return { table, directory }
+  }
+
+  it('wrong-bitmap-entry, of which QEMU prints nothing', async () => {
+    const image = await Patient.make()
+    const { table } = await addBitmap(image)
     expect((await checkOf(image.file)).told).toEqual([
       {
         what: 'wrong-bitmap-entry',
@@ -210,6 +216,30 @@ describe('a finding', () => {
         silent: true,
       },
     ])
+  })
+
+  it('wrong-bitmap-directory, which a complete repair drops', async () => {
+    const image = await Patient.make()
+    const { directory } = await addBitmap(image)
+    await image.file.write(directory + 17, Uint8Array.of(60))
+    const found = {
+      what: 'wrong-bitmap-directory',
+      ...FLAW,
+      offset: directory,
+      bytes: 32,
+      owner: { structure: 'header', offset: 0 },
+      message: "ERROR: Bitmap 'dirty' doesn't satisfy the constraints",
+    }
+    expect((await checkOf(image.file)).told[0]).toEqual(found)
+    const { failure } = await checkOf(image.file, 'leaks')
+    expect(String(failure)).toContain('the bitmap directory has to be repaired')
+    const repaired = await checkOf(image.file, 'all')
+    expect(repaired.told[0]).toMatchObject({
+      what: 'wrong-bitmap-directory',
+      repaired: true,
+      message: "Dropping bitmaps: Bitmap 'dirty' doesn't satisfy the constraints",
+    })
+    expect((await checkOf(image.file)).told).toEqual([])
   })
 
   it('unreadable-table of an L2 table', async () => {

@@ -1,7 +1,28 @@
 /** Persistent bitmaps: what they record, and what becomes of them when the image is closed, or not. */
-import { type BlockNode, bitmapsOf, commitNode, reopenNode } from '@vmblock/block-core'
+import {
+  BlockError,
+  type BlockNode,
+  bitmapsOf,
+  commitNode,
+  DriverRegistry,
+  denyHost,
+  openNode,
+  reopenNode,
+} from '@vmblock/block-core'
+import { aroundRequests, defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { describe, expect, test } from 'vitest'
-import { createImage, findings, open, openLogged, pattern, SOUND } from '../testing/images.ts'
+import { qcow2 } from '../driver.ts'
+import {
+  bytesAt,
+  createImage,
+  environment,
+  findings,
+  open,
+  openLogged,
+  pattern,
+  poke,
+  SOUND,
+} from '../testing/images.ts'
 
 const KIB = 1024
 const MIB = KIB * KIB
@@ -234,4 +255,85 @@ test('the last bitmap that is removed leaves nothing behind', async () => {
   await bitmaps.remove('off')
   await node.close()
   expect(await later(file)).toEqual({ list: [], ranges: undefined })
+})
+
+describe('an image', () => {
+  test('drops bitmaps that another program left stale, and says so', async () => {
+    const file = await imageWithBitmaps()
+    await poke(file, 95, [0])
+    const lines: string[] = []
+    const environmentOf = { ...environment, onWarn: (line: string) => void lines.push(line) }
+    for (const readOnly of [true, false]) {
+      const node = await openNode(environmentOf, { driver: 'qcow2', file, readOnly })
+      expect(await bitmapsOf(node).list()).toEqual([])
+      await node.close()
+    }
+    expect(lines).toHaveLength(4)
+    expect(lines[0]).toBe(
+      'warning: a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent',
+    )
+    await (await openNode(environmentOf, { driver: 'qcow2', file })).close()
+    expect(lines).toHaveLength(4)
+    expect((await findings(file)).leaks).toBeGreaterThan(0)
+  })
+
+  test('with a broken directory is not written; one with a broken table has an inconsistent bitmap', async () => {
+    const file = await imageWithBitmaps()
+    const header = await bytesAt(file, 0, 512)
+    const view = new DataView(header.buffer)
+    const directory = Number(view.getBigUint64(112 + 8 + 16))
+    const table = Number(new DataView((await bytesAt(file, directory, 8)).buffer).getBigUint64(0))
+    await poke(file, table + 7, [2])
+    const node = await open(file)
+    expect((await states(node))[0]).toEqual({ name: 'b', enabled: true, inconsistent: true })
+    await node.write(0, pattern(512))
+    await bitmapsOf(node).remove('b')
+    await node.close()
+    expect((await later(file)).list).toEqual([CONSISTENT[1]])
+    const now = Number(new DataView((await bytesAt(file, 136, 8)).buffer).getBigUint64(0))
+    await poke(file, now + 17, [60])
+    await expect(open(file)).rejects.toThrow("Bitmap 'off' doesn't satisfy the constraints")
+    await (await open(file, { readOnly: true })).close()
+  })
+
+  test('says which bitmaps are lost if they cannot be saved', async () => {
+    const file = await imageWithBitmaps()
+    let isFull = false
+    const filling = defineDriver({
+      name: 'filling',
+      kind: 'filter',
+      open: async (context) =>
+        aroundRequests(forwardOps(await context.requireChild('file')), async ({ kind }, run) => {
+          if (isFull && kind === 'write') throw new BlockError('ENOSPC', 'full')
+          return run()
+        }),
+    })
+    const registry = new DriverRegistry([filling, qcow2])
+    const node = await openNode(
+      { registry, host: denyHost },
+      { driver: 'qcow2', nodeName: 'disk0', file: { driver: 'filling', file } },
+    )
+    await node.write(0, pattern(512))
+    await node.flush()
+    isFull = true
+    await expect(node.close()).rejects.toThrow(
+      /^Lost persistent bitmaps during inactivation of node 'disk0': Failed to (write|allocate)/,
+    )
+    const [b, off] = CONSISTENT
+    expect((await later(file)).list).toEqual([{ ...b, inconsistent: true }, off])
+  })
+
+  test('has everything dirty if a repair changed what the guest sees', async () => {
+    const file = await imageWithBitmaps({ cluster_size: 65536, preallocation: 'metadata' })
+    const l1 = Number(new DataView((await bytesAt(file, 40, 8)).buffer).getBigUint64(0))
+    const l2 = Number(
+      new DataView((await bytesAt(file, l1, 8)).buffer).getBigUint64(0) & ((1n << 56n) - 512n),
+    )
+    // A zero cluster with an offset that is not a cluster's: its offset is cleared.
+    await poke(file, l2 + 6, [2, 1])
+    const node = await open(file, { checkMode: true })
+    expect((await node.check({ repair: 'all' })).corruptionsFixed).toBe(1)
+    await node.close()
+    expect((await later(file)).ranges).toEqual([{ offset: 0, bytes: SIZE }])
+  })
 })

@@ -1,7 +1,7 @@
 /** The crash explorer finds planted bugs in the life of bitmaps. */
-import { DirtyBitmap } from '@vmblock/block-core/late'
 import { type PlantedBug, plantedBugTests } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
+import { DirtyBitmap } from '../bitmaps/dirty-bitmap.ts'
 import { alone, VARIETIES } from '../testing/crash.ts'
 import { bitmapLife } from '../testing/crash-bitmaps.ts'
 

@@ -1,5 +1,5 @@
+import { createRandom } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
-import { createRandom } from '../testing/random.ts'
 import { DirtyBitmap } from './dirty-bitmap.ts'
 
 const G = 512

@@ -2,7 +2,7 @@
  * Which parts of a disk were changed: one bit for each `granularity` bytes. Only pages of bits that are not all clear
  * take memory, and all pages that are full share one.
  */
-import { BlockError } from './errors.ts'
+import { BlockError, type DirtyRange, type RecordedChanges } from '@vmblock/block-core/driver'
 
 /** Bytes of a page of bits, in QEMU's layout: the first bit is the lowest one of the first byte. */
 const PAGE = 4096
@@ -10,7 +10,7 @@ const PAGE_BITS = PAGE * 8
 /** Every page with all bits set. Never written: a bit that is cleared makes a copy. */
 const FULL = new Uint8Array(PAGE).fill(0xff)
 /** The smallest block that a bit can stand for, in bytes. */
-export const MIN_GRANULARITY = 512
+const MIN_GRANULARITY = 512
 
 /** A page of bits, and how many of them are set. */
 interface Page {
@@ -18,23 +18,18 @@ interface Page {
   count: number
 }
 
-/** A range of a disk, in bytes. */
-export interface DirtyRange {
-  readonly offset: number
-  readonly bytes: number
-}
-
 const isGranularity = (bytes: number): boolean =>
   bytes >= MIN_GRANULARITY && Number.isInteger(Math.log2(bytes))
 
-const setBits: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
+/** How many bits of each byte are set. */
+const setBits = Uint8Array.from({ length: 256 }, (_, byte) => {
   let count = 0
   for (let rest = byte; rest > 0; rest >>= 1) count += rest & 1
   return count
 })
 
 /** See the head of this file. Offsets and lengths are bytes of the disk; what lies beyond its end is ignored. */
-export class DirtyBitmap {
+export class DirtyBitmap implements RecordedChanges {
   /** Bytes that one bit stands for. */
   readonly granularity: number
   #size: number
@@ -113,7 +108,7 @@ export class DirtyBitmap {
   }
 
   /** Adds what another bitmap has: blocks of another size are widened to those of this one. */
-  merge(other: DirtyBitmap): void {
+  merge(other: RecordedChanges): void {
     if (other !== this) for (const { offset, bytes } of other.ranges()) this.set(offset, bytes)
   }
 

@@ -4,6 +4,7 @@ import { requireFlag, requireOptions, requireSignal, requireText } from '@vmbloc
 import { type AbortSignalLike, BlockError, type CheckReport, type Disk } from '@vmblock/block-core/open'
 import type { Allow } from '@vmblock/sources'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
+import { keyOptions, type Passphrases, requirePassphrases, secretsOf } from '../options/passphrases.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
 import { untilAborted } from '../streams/until-aborted.ts'
 import { openOriginal } from './opened.ts'
@@ -14,6 +15,11 @@ export interface OpenOptions {
   readonly format?: string | undefined
   /** Default: no, where the source can be written. */
   readonly readOnly?: boolean | undefined
+  /**
+   * The passphrase of an encrypted image; a list has those of its backing file, of that one's, and so on, too. It is in no
+   * message, and is not kept.
+   */
+  readonly passphrase?: Passphrases | undefined
   /** Which files the image may name: its backing file, its data file. */
   readonly allow?: Allow | undefined
   /** Receives every warning, also about backing files. */
@@ -27,7 +33,13 @@ export interface OpenOptions {
   readonly signal?: AbortSignalLike | undefined
 }
 
-const OPEN = { format: requireText, readOnly: requireFlag, signal: requireSignal, ...HOST_OPTIONS }
+const OPEN = {
+  format: requireText,
+  readOnly: requireFlag,
+  signal: requireSignal,
+  passphrase: requirePassphrases,
+  ...HOST_OPTIONS,
+}
 
 /** See `open` of the entries. */
 export async function openDisk(
@@ -47,14 +59,17 @@ export async function openDisk(
 }
 
 async function openNow(platform: Platform, source: unknown, options: OpenOptions): Promise<VirtualDisk> {
-  const { format, readOnly } = options
-  const settings = settingsOf(platform, options)
-  const opened = await openOriginal(platform, source, { settings, format, readOnly })
+  const { format, readOnly, passphrase } = options
+  const settings = settingsOf(platform, options, secretsOf({ passphrase }))
+  const keys = keyOptions('passphrase', passphrase)
+  const opened = await openOriginal(platform, source, { settings, format, readOnly, keys })
   const { node, isOwn, environment } = opened
   if (!isHandle(node))
     throw new BlockError('EINVAL', "Parameter 'source' is a node inside a graph: give what openNode returned")
   if (readOnly !== undefined && !isOwn && readOnly !== node.readOnly)
     throw new BlockError('EINVAL', `Parameter 'readOnly' is ${readOnly}, and the open disk is not: reopen it`)
+  if (passphrase !== undefined && !isOwn)
+    throw new BlockError('EINVAL', "Parameter 'passphrase' is given, and the disk is open already")
   return new VirtualDisk({ node, ownsNode: isOwn, environment })
 }
 

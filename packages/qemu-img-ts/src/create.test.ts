@@ -168,21 +168,4 @@ describe.skipIf(!installed)('new images', () => {
       'amend -f foo -o help',
     ])
   })
-
-  it('refuses what it cannot do to a new image', async () => {
-    for (const list of ['encryption=on', 'encrypt.format=luks', 'encrypt.key-secret=s']) {
-      const { err, status } = await runOurs([
-        'create',
-        '-q',
-        '-f',
-        'qcow2',
-        '-o',
-        list,
-        'refused.qcow2',
-        '1M',
-      ])
-      expect(status).toBe(1)
-      expect(err).toMatch(/^qemu-img: refused\.qcow2: .*cannot be encrypted yet.*\n$/)
-    }
-  })
 })

@@ -1,6 +1,6 @@
 /** New images, created by QEMU's qemu-img and by ours: the output and the files must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { comparison, runOurs } from './testing/two-programs.ts'
+import { comparison } from './testing/two-programs.ts'
 
 const { installed, sayTheSame } = comparison({ home: process, beforeEach, afterEach, expect })
 

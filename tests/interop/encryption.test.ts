@@ -91,10 +91,10 @@ const KINDS: readonly RawOptions[] = [
 
 describe.skipIf(!haveQemu)('an encrypted image', () => {
   it.each(KINDS)('with %o passes back and forth', async (kind) => {
-    const options = { ...kind, ...('data_file' in kind && { data_file: bench.path('data.raw') }) }
     const random = createRandom(JSON.stringify(kind).length)
     for (const maker of ['theirs', 'ours']) {
       const name = `${maker}.qcow2`
+      const options = { ...kind, ...('data_file' in kind && { data_file: bench.path(`${maker}.raw`) }) }
       if (maker === 'ours') await createOurs(name, options)
       else createTheirs(name, listOf(options))
       const model = Buffer.alloc(SIZE)

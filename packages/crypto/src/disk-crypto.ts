@@ -34,7 +34,7 @@ export interface DiskCrypto {
    * Opens a LUKS volume. It costs what PBKDF2 costs, once for each key slot that the passphrase does not open.
    *
    * @throws BlockError EINVAL, in QEMU's words, for a wrong passphrase and a broken header, and for one that asks for more
-   *   iterations than anybody would wait for; ENOTSUP for version 2, and for ciphers that no library here has; the error of
+   *   iterations than would take minutes; ENOTSUP for version 2, and for ciphers that no library here has; the error of
    *   the store
    */
   openLuks(store: LuksStore, passphrase: Uint8Array): Promise<LuksVolume>
@@ -48,7 +48,7 @@ export interface DiskCrypto {
   /**
    * Makes a volume: its header and key slots, with a new key that the passphrase opens. The caller has zeroed their place.
    *
-   * @throws BlockError EINVAL for more iterations than a header can ask for, or anybody would wait for; the error of the
+   * @throws BlockError EINVAL for more iterations than a header can ask for, or would take minutes; the error of the
    *   store
    */
   formatLuks(store: LuksStore, plan: LuksPlan, passphrase: Uint8Array): Promise<void>

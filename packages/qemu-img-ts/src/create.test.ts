@@ -1,6 +1,6 @@
 /** New images, created by QEMU's qemu-img and by ours: the output and the files must be the same. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { comparison, runOurs } from './testing/two-programs.ts'
+import { comparison } from './testing/two-programs.ts'
 
 const { installed, sayTheSame } = comparison({ home: process, beforeEach, afterEach, expect })
 
@@ -167,22 +167,5 @@ describe.skipIf(!installed)('new images', () => {
       'amend -f raw -o help',
       'amend -f foo -o help',
     ])
-  })
-
-  it('refuses what it cannot do to a new image', async () => {
-    for (const list of ['encryption=on', 'encrypt.format=luks', 'encrypt.key-secret=s']) {
-      const { err, status } = await runOurs([
-        'create',
-        '-q',
-        '-f',
-        'qcow2',
-        '-o',
-        list,
-        'refused.qcow2',
-        '1M',
-      ])
-      expect(status).toBe(1)
-      expect(err).toMatch(/^qemu-img: refused\.qcow2: .*cannot be encrypted yet.*\n$/)
-    }
   })
 })

@@ -84,11 +84,17 @@ export function resolverOf(allow: Allow = 'none'): ImageResolver {
 }
 
 /** The drivers of this entry, and the resolver of what images name. */
-export const sourceEnvironment = ({ host, onWarn, onRepair }: SourceSettings = {}): OpenEnvironment => ({
+export const sourceEnvironment = ({
+  host,
+  onWarn,
+  onRepair,
+  secret,
+}: SourceSettings = {}): OpenEnvironment => ({
   registry: new DriverRegistry([...formats, blob, http, opfs, indexedDb, memory, nullCo]),
   host: host ?? denyHost,
   ...(onWarn && { onWarn }),
   ...(onRepair && { onRepair }),
+  ...(secret && { secret }),
 })
 
 /** What opens sources in an environment. */

@@ -1,5 +1,5 @@
 /** What the entries have in common: their options, and sources that are ready to be opened. */
-import type { CheckReport, ImageResolver } from '@vmblock/block-core/open'
+import type { CheckReport, ImageResolver, OpenEnvironment } from '@vmblock/block-core/open'
 import type { SourceKit } from './open-source.ts'
 import type { DiskSource } from './source.ts'
 
@@ -11,6 +11,8 @@ export interface SourceSettings {
   readonly onWarn?: ((line: string) => void) | undefined
   /** Called after every repair of an image at opening. */
   readonly onRepair?: ((report: CheckReport, nodeName: string) => void) | undefined
+  /** The bytes of secrets that options name by id. */
+  readonly secret?: OpenEnvironment['secret'] | undefined
   /** Checks the size of a disk, in bytes, before an image is created for it. Default: any size is valid. @throws BlockError */
   readonly checkSize?: ((bytes: number) => void) | undefined
 }

@@ -95,13 +95,17 @@ type Web = Awaited<ReturnType<typeof loadWeb>>
 export const sourceEnvironment = (settings: SourceSettings = {}): OpenEnvironment =>
   environmentOf(settings, undefined)
 
-function environmentOf({ host, onWarn, onRepair }: SourceSettings, web: Web | undefined): OpenEnvironment {
+function environmentOf(
+  { host, onWarn, onRepair, secret }: SourceSettings,
+  web: Web | undefined,
+): OpenEnvironment {
   const more = web ? [web.blob, web.http] : []
   return {
     registry: new DriverRegistry([...formats, file, hostDevice, hostCdrom, memory, nullCo, ...more]),
     host: host ?? besideImage,
     ...(onWarn && { onWarn }),
     ...(onRepair && { onRepair }),
+    ...(secret && { secret }),
   }
 }
 

@@ -19,10 +19,12 @@ export type {
   CreatePreallocation,
   CreationByFormat,
   CreationOptions,
+  DiskEncryption,
   Qcow2Creation,
   QedCreation,
   RawCreation,
 } from './options/creation.ts'
+export type { Passphrase, Passphrases } from './options/passphrases.ts'
 export type { NodeSource, PickedFile, Source, Target } from './platform/source.ts'
 export type { Extent } from './streams/extents.ts'
 export type { RangeOptions } from './streams/range.ts'

@@ -2,6 +2,7 @@
 import type { DebugEvent } from '../contract/debug-events.ts'
 import { denyHost } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
+import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
 import { type WriteLog, writeLog } from '../drivers/write-log.ts'
 import { formatImage } from '../open/format-image.ts'
@@ -19,10 +20,10 @@ export interface Recorder {
 
 const dataDisk = (image: string): string => `${image}-data`
 
-/** The images of one workload. */
+/** The images of one workload. The bytes of a secret are its id. */
 export class CrashImages {
   readonly #workload: CrashWorkload
-  readonly #environment: { registry: DriverRegistry; host: typeof denyHost }
+  readonly #environment: OpenEnvironment
 
   constructor(workload: CrashWorkload) {
     this.#workload = workload
@@ -32,6 +33,7 @@ export class CrashImages {
     this.#environment = {
       registry: new DriverRegistry([...new Set([writeLog, ...drivers])]),
       host: denyHost,
+      secret: async (id) => new TextEncoder().encode(id),
     }
   }
 
@@ -52,7 +54,8 @@ export class CrashImages {
       disks.set(name, disk)
       const data = hasDataFile ? new CrashDisk() : undefined
       if (data) disks.set(dataDisk(name), data)
-      await formatImage(driver, disk.node(), create, data?.node())
+      const { secret } = this.#environment
+      await formatImage(driver, disk.node(), create, data?.node(), { secret })
     }
     return disks
   }
@@ -79,10 +82,11 @@ export class CrashImages {
 
   #optionsOf(name: string, disks: CrashDisks, recorder: Recorder | undefined): RawOptions {
     const image = this.#image(name)
-    const { driver, backing, hasDataFile, open = {} } = image
+    const { driver, backing, hasDataFile, open = {}, key = {} } = image
     return {
       discard: 'unmap',
       ...(recorder ? open : {}),
+      ...key,
       driver: driver.name,
       file: this.#diskOptions(image, name, disks, recorder),
       ...(hasDataFile && { 'data-file': this.#diskOptions(image, dataDisk(name), disks, recorder) }),

@@ -17,6 +17,8 @@ export interface CrashImage {
   readonly create: RawOptions
   /** Options of the node while the workload runs: a cache mode, for example. */
   readonly open?: RawOptions
+  /** Options of every opening, also of those that judge: the key of an encrypted image. */
+  readonly key?: RawOptions
   /** The name of the backing image. */
   readonly backing?: string
   /** Guest data is on a separate disk, named like the image with the suffix `-data`. */

@@ -54,7 +54,7 @@ export async function defineObject(
   secrets.set(id!, bytes)
 }
 
-/** For {@link OpenEnvironment.secret}: the secrets of the command line. */
+/** For {@link OpenEnvironment.secret}: the secrets of the command line. The function @throws BlockError EINVAL for an unknown id */
 export const answerFrom =
   (secrets: Secrets): NonNullable<OpenEnvironment['secret']> =>
   async (id) => {

@@ -49,6 +49,7 @@ export interface LuksSlot {
   readonly salt: Uint8Array
   /** Where its key material is, in bytes from the start of the header. */
   readonly keyOffset: number
+  /** How many times the length of the key its material has. */
   readonly stripes: number
 }
 
@@ -62,6 +63,7 @@ export interface LuksHeader {
   /** What the right master key derives to. */
   readonly digest: Uint8Array
   readonly digestSalt: Uint8Array
+  /** Of PBKDF2, for the digest. */
   readonly digestIterations: number
   readonly uuid: string
   readonly slots: readonly LuksSlot[]

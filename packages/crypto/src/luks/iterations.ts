@@ -1,4 +1,4 @@
-/** How often PBKDF2 hashes: as much as is worth a given time on this machine, and no more than anybody would wait for. */
+/** How often PBKDF2 hashes: as much as is worth a given time on this machine, and no more than takes minutes. */
 import { BlockError } from '@vmblock/block-core/driver'
 import { fillRandom, HASHES, type HashName, type Primitives } from '../platform/primitives.ts'
 import { type LuksHeader, SALT_BYTES } from './header.ts'
@@ -59,7 +59,7 @@ export async function pbkdf2Rate(primitives: Primitives, hash: HashName, ms: num
  * @param rate of {@link pbkdf2Rate}
  * @param bytes bytes of the key that is derived, block by block
  * @param ms milliseconds
- * @throws BlockError EINVAL for more than a header can ask for, in QEMU's words; for more than anybody would wait for
+ * @throws BlockError EINVAL for more than a header can ask for, in QEMU's words; for more than would take minutes
  */
 export function iterationsIn(rate: number, hash: HashName, bytes: number, ms: number): number {
   const iterations = Math.floor((rate * ms) / Math.ceil(bytes / HASHES[hash]))
@@ -68,7 +68,7 @@ export function iterationsIn(rate: number, hash: HashName, bytes: number, ms: nu
   if (iterations > MAX_ITERATIONS / 2)
     throw new BlockError(
       'EINVAL',
-      `PBKDF iterations ${iterations} larger than ${MAX_ITERATIONS / 2}: nobody would wait for them`,
+      `PBKDF iterations ${iterations} larger than ${MAX_ITERATIONS / 2}: opening would take too long`,
     )
   return Math.max(iterations, MIN_ITERATIONS)
 }

@@ -34,7 +34,7 @@ export interface LuksVolume {
  * Opens a volume: costs what PBKDF2 costs, once for each key slot that the passphrase does not open.
  *
  * @throws BlockError EINVAL, in QEMU's words, for a wrong passphrase and a broken header, and for one that asks for more
- *   iterations than anybody would wait for; ENOTSUP for version 2, and for a cipher that no library here has
+ *   iterations than would take minutes; ENOTSUP for version 2, and for a cipher that no library here has
  */
 export async function openVolume(
   primitives: Primitives,
@@ -117,7 +117,7 @@ export function planVolume(options: LuksOptions): LuksPlan {
 /**
  * Makes a volume: header and key slots, with a new key that the passphrase opens. The caller has zeroed the place.
  *
- * @throws BlockError EINVAL for more iterations than a header can ask for, or anybody would wait for; the error of the file
+ * @throws BlockError EINVAL for more iterations than a header can ask for, or would take minutes; the error of the file
  */
 export async function formatVolume(
   primitives: Primitives,

@@ -2,13 +2,7 @@
  * Guest data that is encrypted where it lies. Compressed clusters never come here: they are stored as they are, by every
  * program.
  */
-import {
-  type BlockStatus,
-  type Preallocation,
-  pause,
-  SECTOR,
-  type WriteFlags,
-} from '@vmblock/block-core/driver'
+import { type BlockStatus, type Preallocation, pause, SECTOR } from '@vmblock/block-core/driver'
 import type { SectorCipher } from '@vmblock/crypto'
 import type { Allocated, ClusterStore } from '../image/cluster-store.ts'
 import type { FreeReason } from '../image/frees.ts'
@@ -78,15 +72,9 @@ export class EncryptedStore implements ClusterStore {
     return this.#store.fileEndFor(hostEnd)
   }
 
-  get holdsInPlaceWrites(): boolean {
-    return this.#store.holdsInPlaceWrites === true
-  }
-  beforeZeroing(guest: number, bytes: number, flags: WriteFlags): Promise<void> | undefined {
-    return this.#store.beforeZeroing?.(guest, bytes, flags)
-  }
-  afterDiscard(guest: number, bytes: number): Promise<void> | undefined {
-    return this.#store.afterDiscard?.(guest, bytes)
-  }
+  // Zeroes and discards in a data file are left to the tables alone: until those are durable, a power cut would show what
+  // zeroes decrypt to. So holdsInPlaceWrites, beforeZeroing and afterDiscard are absent.
+
   async grow(size: number, preallocation: Preallocation): Promise<void> {
     await this.#store.grow?.(size, preallocation)
   }

@@ -69,6 +69,26 @@ const RAW_DATA_FILE: Variety = {
 const PREALLOCATED: Variety = { ...EAGER, create: { ...MIDDLE, ...KINDS.preallocated } }
 const NARROW: Variety = { create: { ...SMALL, ...KINDS['1-bit refcounts'] } }
 
+/** As `variety`, encrypted; the keys of AES take no time. */
+const encrypted = (variety: Variety): Variety => ({
+  ...variety,
+  create: { ...variety.create, encryption: true, 'encrypt.key-secret': 'one' },
+  image: { ...variety.image, key: { 'encrypt.key-secret': 'one' } },
+})
+
+/** An image with key slots, as few bytes as they take. */
+export const WITH_SLOTS: Variety = {
+  create: {
+    ...LARGE,
+    'encrypt.format': 'luks',
+    'encrypt.cipher-alg': 'aes-128',
+    'encrypt.cipher-mode': 'cbc',
+    'encrypt.iter-time': 1,
+    'encrypt.key-secret': 'one',
+  },
+  image: { key: { 'encrypt.key-secret': 'one' } },
+}
+
 /** As `variety`, with other open options during the workload. */
 const opened = (variety: Variety, options: RawOptions): Variety => ({
   ...variety,
@@ -108,6 +128,12 @@ export const VARIETIES = {
   'lazy, bounded frees': opened(LAZY, { 'freed-clusters-size': 0 }),
   preallocated: PREALLOCATED,
   'lazy, preallocated': lazily(PREALLOCATED),
+  encrypted: encrypted(EAGER),
+  'encrypted, lazy': encrypted(LAZY),
+  'encrypted, subclusters': encrypted(SUBCLUSTERS),
+  'encrypted, version 2': encrypted({ ...EAGER, create: { ...MIDDLE, ...KINDS['version 2'] } }),
+  'encrypted, preallocated': encrypted(PREALLOCATED),
+  'encrypted, data file': encrypted(DATA_FILE),
 } satisfies Readonly<Record<string, Variety>>
 
 /** One of {@link VARIETIES}. */

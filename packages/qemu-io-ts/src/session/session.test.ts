@@ -200,9 +200,7 @@ describe('objects and traces', () => {
     expect((await runMain(['--object', 'iothread,id=a'])).err).toBe(
       "qemu-io: Parameter 'qom-type' does not accept value 'iothread'\n",
     )
-    expect((await runMain(['--object', 'secret,id=a,data=x,keyid=b'])).err).toContain(
-      "'keyid' is not supported",
-    )
+    expect((await runMain(['--object', 'secret,id=a,data=x,keyid=b'])).err).toContain("No secret with id 'b'")
     expect((await runMain(['--object', 'secret,id=a,file=f'])).err).toContain('No such file or directory')
   })
 

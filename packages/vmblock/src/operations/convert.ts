@@ -4,6 +4,7 @@ import { requireCallback, requireOptions, requireText } from '@vmblock/block-cor
 import { copyDisk } from '../jobs/copy-disk.ts'
 import { type JobSettings, runJob } from '../jobs/run-job.ts'
 import type { CreationOptions } from '../options/creation.ts'
+import { keyOptions, type Passphrases, requirePassphrases, secretsOf } from '../options/passphrases.ts'
 import { type Platform, settingsOf } from '../platform/platform.ts'
 import { type MakingOptions, planOf } from './create.ts'
 import { closeOwn, openNodeOf, openOriginal } from './opened.ts'
@@ -15,9 +16,15 @@ export type ConvertOptions = MakingOptions &
   JobSettings & {
     /** The format of the source. Default: found out from its content. */
     readonly sourceFormat?: string | undefined
+    /** The passphrase of an encrypted source; a list has those of its backing files, too. */
+    readonly sourcePassphrase?: Passphrases | undefined
   }
 
-const CONVERT = { sourceFormat: requireText, onProgress: requireCallback }
+const CONVERT = {
+  sourceFormat: requireText,
+  sourcePassphrase: requirePassphrases,
+  onProgress: requireCallback,
+}
 
 /** See `convert` of the entries. */
 export async function convertDisk(
@@ -26,13 +33,15 @@ export async function convertDisk(
   target: unknown,
   options: unknown,
 ): Promise<void> {
-  const { allow, signal, creation: given, ...making } = planOf(options)
-  const { sourceFormat, onProgress, ...creation } = given
-  requireOptions({ sourceFormat, onProgress }, 'options', CONVERT)
+  const { allow, signal, creation: given, passphrases, ...making } = planOf(options)
+  const { sourceFormat, sourcePassphrase: passphrase, onProgress, ...creation } = given
+  requireOptions({ sourceFormat, sourcePassphrase: passphrase, onProgress }, 'options', CONVERT)
+  const sourcePassphrase = passphrase as Passphrases | undefined
   signal?.throwIfAborted()
-  const settings = settingsOf(platform, { allow })
+  const settings = settingsOf(platform, { allow }, secretsOf({ ...passphrases, sourcePassphrase }))
+  const keys = keyOptions('sourcePassphrase', sourcePassphrase)
   const format = sourceFormat as string | undefined
-  const opening = { settings, format, ...(!openNodeOf(source) && { readOnly: true }) }
+  const opening = { settings, format, keys, ...(!openNodeOf(source) && { readOnly: true }) }
   const from = await openOriginal(platform, source, opening)
   const job = { onProgress, signal } as JobSettings
   try {

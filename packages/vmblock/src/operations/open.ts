@@ -6,6 +6,7 @@ import type { Allow } from '@vmblock/sources'
 import { loadImages } from '../disk/load-images.ts'
 import type { SnapshotReference } from '../disk/snapshots.ts'
 import { VirtualDisk } from '../disk/virtual-disk.ts'
+import { keyOptions, type Passphrases, requirePassphrases, secretsOf } from '../options/passphrases.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
 import { untilAborted } from '../streams/until-aborted.ts'
 import { openOriginal } from './opened.ts'
@@ -18,6 +19,11 @@ export interface OpenOptions {
   readonly readOnly?: boolean | undefined
   /** A snapshot inside the image, which is shown read-only instead of the disk: its name, or `{ id }`. */
   readonly snapshot?: SnapshotReference | undefined
+  /**
+   * The passphrase of an encrypted image; a list has those of its backing file, of that one's, and so on, too. It is in no
+   * message, and is not kept.
+   */
+  readonly passphrase?: Passphrases | undefined
   /** Which files the image may name: its backing file, its data file. */
   readonly allow?: Allow | undefined
   /** Receives every warning, also about backing files. */
@@ -34,9 +40,10 @@ export interface OpenOptions {
 const OPEN = {
   format: requireText,
   readOnly: requireFlag,
+  signal: requireSignal,
   // Checked where the snapshot is looked up.
   snapshot: () => undefined,
-  signal: requireSignal,
+  passphrase: requirePassphrases,
   ...HOST_OPTIONS,
 }
 
@@ -58,17 +65,20 @@ export async function openDisk(
 }
 
 async function openNow(platform: Platform, source: unknown, options: OpenOptions): Promise<VirtualDisk> {
-  const { format, snapshot } = options
+  const { format, snapshot, passphrase } = options
   const readOnly = snapshot === undefined ? options.readOnly : true
   if (snapshot !== undefined && options.readOnly === false)
     throw new BlockError('EINVAL', "Parameter 'readOnly' is false, and a snapshot can only be read")
-  const settings = settingsOf(platform, options)
-  const opened = await openOriginal(platform, source, { settings, format, readOnly })
+  const settings = settingsOf(platform, options, secretsOf({ passphrase }))
+  const keys = keyOptions('passphrase', passphrase)
+  const opened = await openOriginal(platform, source, { settings, format, readOnly, keys })
   const { node, isOwn, environment } = opened
   if (!isHandle(node))
     throw new BlockError('EINVAL', "Parameter 'source' is a node inside a graph: give what openNode returned")
   if (snapshot === undefined && readOnly !== undefined && !isOwn && readOnly !== node.readOnly)
     throw new BlockError('EINVAL', `Parameter 'readOnly' is ${readOnly}, and the open disk is not: reopen it`)
+  if (passphrase !== undefined && !isOwn)
+    throw new BlockError('EINVAL', "Parameter 'passphrase' is given, and the disk is open already")
   if (snapshot === undefined) return new VirtualDisk({ node, ownsNode: isOwn, environment })
   try {
     const { snapshotsOf } = await loadImages()

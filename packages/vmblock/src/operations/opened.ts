@@ -23,6 +23,8 @@ export interface Opening {
   readonly settings: SourceSettings
   readonly format?: string | undefined
   readonly readOnly?: boolean | undefined
+  /** Options that name the keys of the image. */
+  readonly keys?: NodeOptions
   /** What the source is called in messages. Default: `source`. */
   readonly what?: string
   /**
@@ -60,7 +62,7 @@ export const optionsOf = (value: unknown): NodeOptions | undefined =>
 export async function openOriginal(
   { prepareSource }: Platform,
   given: unknown,
-  { settings, format, readOnly, what = 'source', extra }: Opening,
+  { settings, format, readOnly, what = 'source', extra, keys }: Opening,
 ): Promise<OpenedNode> {
   const { kit, source } = await prepareSource(openNodeOf(given) ?? optionsOf(given) ?? given, settings)
   const { environment } = kit
@@ -73,6 +75,7 @@ export async function openOriginal(
   const own = {
     ...(format !== undefined && { driver: format }),
     ...(readOnly !== undefined && { readOnly }),
+    ...keys,
     ...extra,
   }
   const opened = async (options: NodeOptions): Promise<OpenedNode> => ({
@@ -93,11 +96,11 @@ export async function openOriginal(
   }
   if ('overlay' in source) {
     requireFormat(format, kit.imageDriver.name, 'overlay')
-    const more = readOnly === undefined ? {} : { 'read-only': readOnly }
+    const more = { ...(readOnly !== undefined && { 'read-only': readOnly }), ...keys }
     return { node: (await openSource(kit, source, more)).node, isOwn: true, environment }
   }
   const more = { ...(format !== undefined && { format }), ...(readOnly !== undefined && { readOnly }) }
-  const { node } = await openSource(kit, { ...source, ...more } as DiskSource)
+  const { node } = await openSource(kit, { ...source, ...more } as DiskSource, keys)
   return { node, isOwn: true, environment }
 }
 

@@ -32,6 +32,9 @@ export interface ImagePlan {
   readonly overwrite: boolean | undefined
   /** Creation options, which the driver checks. */
   readonly creation: NodeOptions
+  /** Options that name the keys with which the image, and its backing file, are opened. */
+  readonly keys: NodeOptions
+  readonly backingKeys: NodeOptions
 }
 
 /** A new image. */
@@ -90,9 +93,10 @@ export async function makeImage(
   platform: Platform,
   settings: SourceSettings,
   where: unknown,
-  { format: wanted, backing: below, backingFormat, dataFile: data, overwrite = false, creation }: ImagePlan,
+  plan: ImagePlan,
   size?: number,
 ): Promise<MadeImage> {
+  const { format: wanted, backing: below, backingFormat, dataFile: data, overwrite = false, creation } = plan
   if (backingFormat !== undefined && below === undefined)
     throw new BlockError('EINVAL', "Parameter 'backingFormat' is given without 'backing'")
   const target = await targetFile(platform, settings, where, 'target')
@@ -105,6 +109,7 @@ export async function makeImage(
     settings,
     what: 'backing',
     format: backingFormat,
+    keys: plan.backingKeys,
     ...(!openNodeOf(below) && { readOnly: true }),
   }
   const backing = below === undefined ? undefined : await openOriginal(platform, below, opening)
@@ -118,7 +123,7 @@ export async function makeImage(
       ...files,
       overwrite,
     })
-    const image = { ...files, discard: 'unmap', ...(backing && { backing: backing.node }) }
+    const image = { ...files, discard: 'unmap', ...plan.keys, ...(backing && { backing: backing.node }) }
     return { created, environment, image, backing }
   } catch (error) {
     await closeOwn(backing)

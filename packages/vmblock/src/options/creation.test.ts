@@ -17,13 +17,14 @@ const DECLARED = {
     lazyRefcounts: true,
     dataFileRaw: true,
     refcountBits: true,
+    encryption: true,
   } satisfies Keys<Qcow2Creation>,
   qed: { size: true, clusterSize: true, tableSize: true } satisfies Keys<QedCreation>,
   raw: { size: true, preallocation: true } satisfies Keys<RawCreation>,
 }
 
-/** Said by options of every format (`backing`, `dataFile`), or refused: images cannot be encrypted here. */
-const ELSEWHERE = /^(backing_file|backing_fmt|data_file|encryption|encrypt\..*)$/
+/** Said by options of every format (`backing`, `dataFile`), or by `encryption`. */
+const ELSEWHERE = /^(backing_file|backing_fmt|data_file|encrypt\..*)$/
 
 it.each(Object.entries(DECLARED))('%s', async (name, declared) => {
   const driver: AnyDriver = formats.find((format) => format.name === name)!

@@ -12,6 +12,26 @@ interface CommonCreation {
 /** How room for the content is taken when an image is made. */
 export type CreatePreallocation = 'off' | 'metadata' | 'falloc' | 'full'
 
+/** How an image is encrypted. The tables, and so which parts of the disk were ever written, stay readable. */
+export interface DiskEncryption {
+  /** What opens it: text, or bytes in UTF-8, without NUL. */
+  readonly passphrase: string | Uint8Array
+  /** `luks`, or the weak method of old images. Default: luks. */
+  readonly format?: 'luks' | 'aes' | undefined
+  /** LUKS: the cipher. Default: `aes-256`. */
+  readonly cipherAlg?: 'aes-128' | 'aes-192' | 'aes-256' | undefined
+  /** LUKS: its mode. Default: `xts`. */
+  readonly cipherMode?: 'xts' | 'cbc' | 'ctr' | 'ecb' | undefined
+  /** LUKS: how sector numbers become initial vectors. Default: `plain64`. */
+  readonly ivgenAlg?: 'plain' | 'plain64' | 'essiv' | undefined
+  /** LUKS: the hash of `essiv`. Default: `sha256`. */
+  readonly ivgenHashAlg?: string | undefined
+  /** LUKS: the hash of the key slots. Default: `sha256`. */
+  readonly hashAlg?: string | undefined
+  /** LUKS: milliseconds that opening shall take on this machine. Default: 2000. */
+  readonly iterTime?: number | undefined
+}
+
 /** Creation options of qcow2. */
 export interface Qcow2Creation extends CommonCreation {
   /** Unit of allocation: a power of two from 512 bytes to 2 MiB, in bytes or as `'64k'`. Default: 64 KiB. */
@@ -33,6 +53,8 @@ export interface Qcow2Creation extends CommonCreation {
   readonly dataFileRaw?: boolean | undefined
   /** Width of reference counts: a power of two from 1 to 64. Default: 16. */
   readonly refcountBits?: number | undefined
+  /** Encrypt the content of the disk. Default: no. */
+  readonly encryption?: DiskEncryption | undefined
 }
 
 /** Creation options of QED. */

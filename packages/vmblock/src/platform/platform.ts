@@ -30,8 +30,13 @@ export const LATER: Check = () => undefined
 export const HOST_OPTIONS = { allow: LATER, onWarn: requireCallback, onRepair: requireCallback }
 
 /** With what the sources of one operation are opened. @throws BlockError EINVAL for `allow` */
-export const settingsOf = (platform: Platform, { allow, onWarn, onRepair }: HostOptions): SourceSettings => ({
+export const settingsOf = (
+  platform: Platform,
+  { allow, onWarn, onRepair }: HostOptions,
+  secret?: SourceSettings['secret'],
+): SourceSettings => ({
   host: platform.resolverOf(allow),
   onWarn,
   onRepair,
+  secret,
 })

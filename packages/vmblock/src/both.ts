@@ -1,5 +1,5 @@
 /** What both entries export beside their functions: the same names in Node.js and in a page. */
-export type { CheckFinding } from '@vmblock/block-core/open'
+export type { CheckFinding, CompactReport, MeasureReport } from '@vmblock/block-core/open'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core/open'
 export type { Allow, OpenFileHandle } from '@vmblock/sources'
 export { type DiskParts, type ResizeOptions, VirtualDisk } from './disk/virtual-disk.ts'
@@ -10,6 +10,7 @@ export type { CheckOptions } from './operations/check-source.ts'
 export type { ConvertOptions } from './operations/convert.ts'
 export type { CreateOptions, MakingOptions } from './operations/create.ts'
 export type { InfoOptions } from './operations/describe-source.ts'
+export type { MeasureOptions } from './operations/measure.ts'
 export type { OpenOptions } from './operations/open.ts'
 export type {
   CreateFormat,

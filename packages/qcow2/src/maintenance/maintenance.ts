@@ -3,8 +3,9 @@
  * and repairing images, reporting and changing the header, and everything about internal snapshots.
  */
 
-import { loadOnce, type PieceControl } from '@vmblock/block-core/driver'
+import type { PieceControl } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
+import { loadCompact } from './load-compact.ts'
 
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
@@ -13,6 +14,7 @@ export { parseRareExtension } from '../format/rare-extensions.ts'
 export { serializeHeader } from '../format/serialize-header.ts'
 export { chosenCaches, chosenOverlapCheck } from '../options/chosen-settings.ts'
 export { keepOptions } from '../options/keep-options.ts'
+export { cutEnd } from '../refcounts/trim-file.ts'
 export { tryAgain, writeAgain } from '../requests/try-again.ts'
 export { loadSnapshotMetadata } from '../snapshots/snapshot-metadata.ts'
 export { listSnapshots } from '../snapshots/snapshots.ts'
@@ -26,8 +28,6 @@ export { info } from './info.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'
-
-const loadCompact = loadOnce('compacting qcow2 images', () => import('../compact/compact.ts'))
 
 /** @see compact.ts */
 export const compactImage = async (image: Image, control: PieceControl) =>

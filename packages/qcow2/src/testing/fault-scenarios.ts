@@ -226,6 +226,28 @@ function largeCopies(lazy: boolean): FaultScenario {
 /** A file that accepts only whole blocks. */
 const blocks = (lazy: boolean): FaultScenario => ({ ...overlay(lazy), debugOptions: { align: 4096 } })
 
+/** Half of the disk is given up, and the other half moves into its place. */
+const compacting = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () => makeDisk(SMALL, lazy, pattern(SMALL.size, 8)),
+  async run(guest) {
+    await guest.discard(0, SMALL.size / 2)
+    await guest.flush()
+    await guest.try(() => guest.node.compact())
+    await guest.write(SMALL.size / 2 + 100, 300, 5)
+    await guest.try(() => guest.node.compact())
+  },
+})
+
+/** Other widths of refcounts, wider and narrower. */
+const widths = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () => makeDisk(SMALL, lazy, pattern(SAFE_AREA, 8)),
+  async run(guest) {
+    for (const bits of [8, 1, 32]) await guest.try(() => guest.node.amend({ refcount_bits: bits }))
+  },
+})
+
 const vmState = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
   make: () => makeDisk(SMALL, lazy, pattern(SAFE_AREA, 2)),
@@ -288,6 +310,24 @@ export const STEPS: readonly Steps[] = [
     scenario: blocks,
     events: ['pwritev_rmw_head', 'pwritev_rmw_after_head', 'pwritev_rmw_tail', 'pwritev_rmw_after_tail'],
   },
+  {
+    name: 'compacting',
+    scenario: compacting,
+    events: [
+      'l1_update',
+      'l2_load',
+      'l2_update',
+      'cow_read',
+      'cow_write',
+      'refblock_load',
+      'refblock_update_part',
+      'cluster_free',
+      'flush_to_os',
+      'flush_to_disk',
+      'pwritev',
+    ],
+  },
+  { name: 'other widths of refcounts', scenario: widths, events: ['flush_to_disk', 'pwritev'] },
   { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
 ]
 

@@ -18,6 +18,7 @@ import {
 import {
   BlockError,
   type Bytes,
+  type CompactReport,
   type Disk,
   type Listener,
   type NodeEvents,
@@ -33,7 +34,7 @@ import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
-const loadImages = loadOnce('describing, checking and committing disks', () => import('../images/index.ts'))
+const loadImages = loadOnce('describing, checking and changing disks', () => import('../images/index.ts'))
 
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
@@ -257,6 +258,21 @@ export class VirtualDisk implements AsyncDisposable {
   async commit(options: JobSettings = {}): Promise<void> {
     const node = this.#open()
     await (await loadImages()).commitImage(node, options)
+  }
+
+  /**
+   * Makes the image file shorter, in place: what lies at its end moves into free clusters nearer its start. The disk can
+   * be used meanwhile. Useful where the host cannot give back the space of what was discarded: in pages, on file systems
+   * without holes. Progress is in bytes of the file.
+   *
+   * @returns how long the file was and is, how much was moved, and how much could not be, all in bytes
+   * @throws BlockError EINVAL for wrong options; ENOTSUP if the format cannot (raw, qed); EPERM if the disk is read-only;
+   *   EIO for an image that has to be repaired first; any error of reading and writing; the reason of the signal: then
+   *   what was done is kept, and the content is the same
+   */
+  async compact(options: JobSettings = {}): Promise<CompactReport> {
+    const node = this.#open()
+    return (await loadImages()).compactImage(node, options)
   }
 
   /**

@@ -48,6 +48,7 @@ export async function changeRefcountWidth(image: Image, order: number, control: 
   await walkOf(image, control, 1).all()
   const table = await image.lock.run(() => writeAll(image, plan, walkOf(image, control, 2)))
   await image.flushFile()
+  await image.file.debugEvent('refblock_alloc_switch_table')
   await image.headerWriter.rewrite({
     refcountOrder: order,
     refcountTableOffset: (plan.first + plan.blocks.length) * clusterSize,
@@ -130,6 +131,7 @@ async function writeAll(image: Image, plan: Plan, walk: Walk): Promise<Uint8Arra
     cluster >= first && cluster < first + blocks.length + tableClusters
   const table = new Uint8Array(tableClusters * clusterSize)
   await image.overlaps.guard(first * clusterSize, (blocks.length + tableClusters) * clusterSize)
+  await image.file.debugEvent('refblock_alloc_write_blocks')
   for (const [i, index] of blocks.entries()) {
     const block = new Uint8Array(clusterSize)
     const entries = sliceEntries(image)
@@ -146,6 +148,7 @@ async function writeAll(image: Image, plan: Plan, walk: Walk): Promise<Uint8Arra
     setRefblockOffset(viewOf(table), index, (first + i) * clusterSize)
     await walk.at(Math.floor((index * perBlock) / refblockEntries))
   }
+  await image.file.debugEvent('refblock_alloc_write_table')
   await image.file.write((first + blocks.length) * clusterSize, table)
   await walk.all()
   return table

@@ -226,15 +226,15 @@ function largeCopies(lazy: boolean): FaultScenario {
 /** A file that accepts only whole blocks. */
 const blocks = (lazy: boolean): FaultScenario => ({ ...overlay(lazy), debugOptions: { align: 4096 } })
 
-/** Half of the disk is given up, and the other half moves into its place. */
+/** Most of the disk is given up, and the rest moves into its place, with its table. */
 const compacting = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
-  make: () => makeDisk(SMALL, lazy, pattern(SMALL.size, 8)),
+  make: async () => ({ ...(await makeDisk(SMALL, lazy, pattern(SMALL.size, 8))), safe: 0 }),
   async run(guest) {
-    await guest.discard(0, SMALL.size / 2)
+    await guest.discard(0, (SMALL.size / 4) * 3)
     await guest.flush()
     await guest.try(() => guest.node.compact())
-    await guest.write(SMALL.size / 2 + 100, 300, 5)
+    await guest.write((SMALL.size / 4) * 3 + 100, 300, 5)
     await guest.try(() => guest.node.compact())
   },
 })
@@ -256,6 +256,14 @@ const vmState = (lazy: boolean): FaultScenario => ({
     await guest.try(() => guest.node.readVmState(0, new Uint8Array(2000)))
   },
 })
+
+const WIDTH_EVENTS: readonly DebugEvent[] = [
+  'refblock_alloc_write_blocks',
+  'refblock_alloc_write_table',
+  'refblock_alloc_switch_table',
+  'flush_to_disk',
+  'pwritev',
+]
 
 /** The scenarios, which together contain every announced step. */
 export const STEPS: readonly Steps[] = [
@@ -327,7 +335,7 @@ export const STEPS: readonly Steps[] = [
       'pwritev',
     ],
   },
-  { name: 'other widths of refcounts', scenario: widths, events: ['flush_to_disk', 'pwritev'] },
+  { name: 'other widths of refcounts', scenario: widths, events: WIDTH_EVENTS },
   { name: 'VM state', scenario: vmState, events: ['vmstate_save', 'vmstate_load'] },
 ]
 

@@ -80,6 +80,7 @@ const DISK: Readonly<Record<string, () => readonly unknown[]>> = {
   info: () => [],
   check: () => [{}],
   commit: () => [{}],
+  compact: () => [{}],
   on: () => ['close', nothing],
   close: () => [],
 }
@@ -116,6 +117,7 @@ const FUNCTIONS: Readonly<Record<string, () => Promise<readonly unknown[]>>> = {
   convert: async () => [await newImage(), newName()],
   check: async () => [await newImage()],
   info: async () => [await newImage()],
+  measure: async () => [{ size: '1M' }],
   setPermissions: async () => [await newNode(), {}],
   createBlkdebug: async () => [{}],
   openMemory: async () => [bytes()],
@@ -131,6 +133,7 @@ const FUNCTIONS: Readonly<Record<string, () => Promise<readonly unknown[]>>> = {
   ],
   openNode: async () => [environment, { driver: 'memory' }],
   createImage: async () => [environment, { driver: 'qcow2', file: await empty(), size: '1M' }],
+  measureImage: async () => [qcow2, { size: '1M' }],
   formatImage: async () => [qcow2, await empty(), { size: '1M' }],
   reopenNode: async () => [await newNode(), {}],
   insertFilter: async () => [await newNode(), { driver: 'pass-through' }],

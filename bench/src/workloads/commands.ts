@@ -1,7 +1,8 @@
 /** Whole commands, start-up included: conversions, a script, and programs that have little to do. */
-import { rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { openNode } from '@vmblock/block-core'
 import { type Command, runTimed } from '../child.ts'
-import { createFull, createImage, fill, warm } from '../images.ts'
+import { createFull, createImage, environment, fill, warm } from '../images.ts'
 import { ours, type Program, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
 import { emptySide, QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
@@ -25,6 +26,8 @@ interface CommandLine {
   readonly stdin?: string
   /** Runs that make one sample; 1 by default. */
   readonly times?: number
+  /** What QEMU's program is given, if it does the same with another command. */
+  readonly theirArgs?: readonly string[]
   /** Restores the state before the last run. */
   reset?(): Promise<void> | void
   /** Called after our first run, because a program that does too little is fast. @throws Error */
@@ -33,7 +36,7 @@ interface CommandLine {
 
 function commandContestants(workbench: Workbench, line: CommandLine): Contestant[] {
   const { root, runtimes, hasQemu } = workbench
-  const { program, args, stdin, times = 1, reset, verify } = line
+  const { program, args, theirArgs = args, stdin, times = 1, reset, verify } = line
   const contestants: Contestant[] = runtimes.map((runtime) => {
     let isVerified = verify === undefined
     return {
@@ -49,7 +52,7 @@ function commandContestants(workbench: Workbench, line: CommandLine): Contestant
   if (hasQemu)
     contestants.unshift({
       side: QEMU,
-      run: () => measure(theirs(program, args, { stdin }), times, reset),
+      run: () => measure(theirs(program, theirArgs, { stdin }), times, reset),
     })
   return contestants
 }
@@ -149,6 +152,48 @@ const CONVERSIONS: readonly Conversion[] = [
   },
 ]
 
+/** Discards the first half of a disk, which lies in the first half of its file, without a hole in the file. */
+async function giveUpHalf(path: string): Promise<void> {
+  const node = await openNode(environment, {
+    driver: 'qcow2',
+    discard: 'unmap',
+    file: { driver: 'file', filename: path, discard: 'ignore' },
+  })
+  await node.discard(0, node.size / 2)
+  await node.close()
+}
+
+/** Half of the image is given up; ours moves the other half, and QEMU's copies it to a new file. */
+const compaction: Workload = {
+  id: 'compact',
+  title: 'compact, of which QEMU needs a copy: half of the clusters free',
+  medium: 'memory',
+  unit: 'command',
+  target: { of: 'ratio', must: 0.4, aim: 1 },
+  async prepare(workbench) {
+    const size = workbench.scaleBytes(DENSE_BYTES)
+    const full = await workbench.shared('memory', 'full.qcow2', (path) =>
+      createFull(path, { format: 'qcow2', options: {} }, size),
+    )
+    const [holed, image, copy] = ['holed', 'compacted', 'copied'].map((name) => workbench.own('memory', name))
+    copyFileSync(full, holed!)
+    await giveUpHalf(holed!)
+    return commandContestants(workbench, {
+      program: 'qemu-img',
+      args: ['compact', '-q', '-f', 'qcow2', image!],
+      theirArgs: ['convert', '-f', 'qcow2', '-O', 'qcow2', image!, copy!],
+      reset() {
+        rmSync(copy!, { force: true })
+        copyFileSync(holed!, image!)
+      },
+      async verify() {
+        const { size: after } = statSync(image!)
+        if (after > statSync(holed!).size * 0.6) throw new Error(`the file is not compact: ${after} bytes`)
+      },
+    })
+  },
+}
+
 const SCRIPT_COMMANDS = 1000
 
 const script: Workload = {
@@ -239,6 +284,7 @@ const snapshot: Workload = {
 /** Rows of whole commands. */
 export const commandWorkloads: readonly Workload[] = [
   ...CONVERSIONS.map(conversion),
+  compaction,
   script,
   snapshot,
   startUp('info', (image) => ['info', image]),

@@ -95,11 +95,13 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
   return recurse && status.data && status.host ? { ...status, recurse } : status
 }
 
-/** Brings everything to disk, and marks the image clean. */
+/** Brings everything to disk, cuts off the end of the file if it was freed, and marks the image clean. */
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await quiesceImage(image)
     await image.bitmaps?.store()
+    // If that fails, the file stays longer.
+    if (image.frees.released > 0) await loadMaintenance().then((part) => part.cutEnd(image)).catch(Boolean)
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -1,6 +1,6 @@
 /** What both entries export beside their functions: the same names in Node.js and in a page. */
 export type { BitmapInfo, Bitmaps, DirtyRange, NewBitmap } from '@vmblock/block-core'
-export type { CheckFinding } from '@vmblock/block-core/open'
+export type { CheckFinding, CompactReport, MeasureReport } from '@vmblock/block-core/open'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core/open'
 export type { Allow, OpenFileHandle } from '@vmblock/sources'
 export type { DiskSnapshots, SnapshotReference } from './disk/snapshots.ts'
@@ -13,6 +13,7 @@ export type { CheckOptions } from './operations/check-source.ts'
 export type { ConvertOptions } from './operations/convert.ts'
 export type { CreateOptions, MakingOptions } from './operations/create.ts'
 export type { InfoOptions } from './operations/describe-source.ts'
+export type { MeasureOptions } from './operations/measure.ts'
 export type { OpenOptions } from './operations/open.ts'
 export type {
   CreateFormat,

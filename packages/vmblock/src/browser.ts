@@ -4,6 +4,7 @@
  * @module
  */
 import { loadOnce } from '@vmblock/block-core/driver'
+import type { MeasureReport } from '@vmblock/block-core/open'
 import type { Allow } from '@vmblock/sources'
 import { prepareSource, resolverOf } from '@vmblock/sources/browser'
 import type { VirtualDisk } from './disk/virtual-disk.ts'
@@ -13,6 +14,7 @@ import type { CheckOptions } from './operations/check-source.ts'
 import type { ConvertOptions } from './operations/convert.ts'
 import type { CreateOptions } from './operations/create.ts'
 import type { InfoOptions } from './operations/describe-source.ts'
+import type { MeasureOptions } from './operations/measure.ts'
 import { type OpenOptions, openDisk } from './operations/open.ts'
 import type { Platform } from './platform/platform.ts'
 import type { Source, Target } from './platform/source.ts'
@@ -81,4 +83,15 @@ export async function check(source: Source, options: CheckOptions = {}): Promise
  */
 export async function info(source: Source, options: InfoOptions = {}): Promise<DiskInfo> {
   return (await loadOperations()).describeSource(platform, source, options)
+}
+
+/**
+ * Says how many bytes the file of a new image would take, now and when all of it has been written: empty
+ * (`await measure({ size: '100G' })`), or as a copy of a source. Nothing is made.
+ *
+ * @throws BlockError as {@link open} for the source; EINVAL for wrong options; ENOTSUP for formats that cannot say (qed);
+ *   EFBIG if there can be no such image
+ */
+export async function measure(options: MeasureOptions): Promise<MeasureReport> {
+  return (await loadOperations()).measureDisk(platform, options)
 }

@@ -1,12 +1,13 @@
 /** How large an image would be: `qemu-img measure` for programs. */
 import { isPlain, wrongValue } from '../base/arguments.ts'
-import { BlockError } from '../base/errors.ts'
+import { BlockError, isBlockError } from '../base/errors.ts'
 import type { MeasureReport } from '../contract/creation.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CreationOptions } from '../contract/node-options.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { requireNode } from '../graph/node-arguments.ts'
+import { spelledAs } from '../text/option-tree.ts'
 import { creationValues } from './format-image.ts'
 
 /**
@@ -28,8 +29,11 @@ export async function measureImage<D extends AnyDriver>(
   const creation = await driver.creation?.()
   if (!creation?.measure)
     throw new BlockError('ENOTSUP', `Block driver '${driver.name}' does not support size measurement`)
-  return creation.measure({
-    source,
-    options: await creationValues(undefined, '', creation.options, options),
-  })
+  try {
+    const values = await creationValues(undefined, '', creation.options, options)
+    return await creation.measure({ source, options: values })
+  } catch (error) {
+    if (isBlockError(error)) error.message = spelledAs(options, error.message)
+    throw error
+  }
 }

@@ -173,4 +173,3 @@ class Compaction {
   }
 }
 
-export { openImage as start } from '../open/start.ts'

@@ -20,7 +20,7 @@ export const fileClusters = ({ file, geometry }: Image): number => divUp(file.si
 const ENTRIES_OF_TURN = 64
 
 /** The slices of refcounts of [first, end), ascending or descending; those that do not exist are left out. */
-async function* slicesOf(
+export async function* slicesOf(
   image: Image,
   first: number,
   end: number,

@@ -135,16 +135,18 @@ export class Image {
   readonly settings: ImageSettings
   /** Only {@link headerWriter} changes it. */
   readonly header: Header
-  readonly geometry: Geometry
+  /** Only a change of the width of refcounts changes it, with {@link refcounts}. */
+  geometry: Geometry
   readonly file: BlockChild
   /** Holds the guest's data. */
   readonly store: ClusterStore
   /** Guest data is in an external data file: then some bits of entries have another meaning. */
   readonly hasDataFile: boolean
-  readonly codec: ClusterCodec
+  /** Only a downgrade to version 2 changes it. */
+  codec: ClusterCodec
   readonly encryption: ImageEncryption | undefined
   readonly events: DriverEvents
-  readonly refcounts: RefcountAccess
+  refcounts: RefcountAccess
   l2Tables: TableCache
   refblocks: TableCache
   readonly roots = new Roots()

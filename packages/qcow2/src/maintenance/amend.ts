@@ -15,11 +15,12 @@ import {
   parseOptions,
 } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
-import { Compatible, Incompatible } from '../format/features.ts'
+import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
 import { hasBitmaps } from '../image/has-bitmaps.ts'
+import { codecFor } from '../image/cluster-codec.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
 import { discardClusters } from '../requests/discard.ts'
@@ -29,6 +30,8 @@ import { TableRanges, walkSnapshots } from '../snapshots/snapshots.ts'
 import { rewriteSnapshots } from '../snapshots/snapshots-write.ts'
 import { haveZeroClusters } from '../snapshots/zero-clusters.ts'
 import { amendOptions } from './amend-options.ts'
+import { AmendProgress } from './amend-progress.ts'
+import { loadCompact } from './late-parts.ts'
 import { truncate } from './resize.ts'
 
 type Amendments = OptionValues<typeof amendOptions>
@@ -37,9 +40,9 @@ const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =
   new BlockError(code, message, { node: image.settings.nodeName })
 
 /**
- * Applies `compat`, `lazy_refcounts` and `size`, in an order in which each step leaves a valid image. The
- * core has drained the node. Only an upgrade or downgrade reports progress; the other changes take no time. A downgrade
- * that is cancelled leaves version 3, with the same content.
+ * Applies the changes, in QEMU's order, in which each step leaves a valid image. The core has drained the node. Changes
+ * of the version and of the width of refcounts report progress; the others take no time. A downgrade that is cancelled
+ * leaves version 3, with the same content.
  *
  * @throws BlockError EINVAL, ENOTSUP
  */
@@ -58,7 +61,12 @@ export async function amend(
   )
   if (isAboutKeys && !image.encryption)
     throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
-  const { compat, size, lazy_refcounts: lazyRefcounts } = given
+  const {
+    compat,
+    size,
+    lazy_refcounts: lazyRefcounts,
+    refcount_bits: bits = image.geometry.refcountBits,
+  } = given
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
   if (lazyRefcounts === true && version < 3)
     throw fail(
@@ -66,7 +74,19 @@ export async function amend(
       'EINVAL',
       'Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)',
     )
-  if (version > image.header.version) await upgrade(image, control)
+  const changesWidth = bits !== image.geometry.refcountBits
+  if (changesWidth && version < 3)
+    throw fail(
+      image,
+      'EINVAL',
+      'Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)',
+    )
+  const operations = (version === image.header.version ? 0 : 1) + (changesWidth ? 1 : 0)
+  const progress = new AmendProgress(control, operations)
+  if (version > image.header.version) await upgrade(image, progress.next())
+  await control.checkpoint()
+  if (changesWidth) await (await loadCompact()).changeRefcountWidth(image, Math.log2(bits), progress.next())
+  await amendDataFile(image, given)
   await control.checkpoint()
   if (isAboutKeys) await image.encryption!.amend(given, control.force === true)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
@@ -74,7 +94,7 @@ export async function amend(
   const zero = (image.backing?.size ?? 0) > image.size
   await control.checkpoint()
   if (size !== undefined) await truncate(image, size, { exact: true, zero })
-  if (version < image.header.version) await downgrade(image, control)
+  if (version < image.header.version) await downgrade(image, progress.next())
 }
 
 const unsupported = (image: Image, key: string): BlockError =>
@@ -89,22 +109,29 @@ function refuseOthers(image: Image, given: Amendments): void {
   const { header } = image
   if (given.data_file !== undefined && !image.hasDataFile)
     throw fail(image, 'EINVAL', 'data-file can only be set for images that use an external data file')
-  if (given.data_file !== undefined && given.data_file !== header.extensions.dataFile)
-    throw unsupported(image, 'data_file')
   if (given.data_file_raw === true && !image.isDataFileRaw)
     throw fail(image, 'EINVAL', 'data-file-raw cannot be set on existing images')
-  if (given.data_file_raw === false && image.isDataFileRaw) throw unsupported(image, 'data_file_raw')
   const { refcount_bits: refcountBits } = given
   if (refcountBits !== undefined && (refcountBits > 64 || !isPowerOfTwo(refcountBits)))
     throw fail(image, 'EINVAL', 'Refcount width must be a power of two and may not exceed 64 bits')
-  if (refcountBits !== undefined && refcountBits !== 2 ** header.refcountOrder)
-    throw unsupported(image, 'refcount_bits')
-  // Naming the present backing file changes nothing; another one requires a rebase.
-  if (
-    (given.backing_file !== undefined && given.backing_file !== (header.backingFile ?? '')) ||
-    (given.backing_fmt !== undefined && given.backing_fmt !== (header.extensions.backingFormat ?? ''))
-  )
-    throw fail(image, 'EINVAL', 'Cannot amend the backing file')
+  // Naming the present backing file, with its format, changes nothing; another one requires a rebase.
+  const { backing_file: backingFile, backing_fmt: backingFormat } = given
+  const namesBacking = backingFile !== undefined || backingFormat !== undefined
+  const isPresent = backingFile === header.backingFile && backingFormat === header.extensions.backingFormat
+  if (namesBacking && !isPresent) throw fail(image, 'EINVAL', 'Cannot amend the backing file')
+}
+
+/** Changes the name of the data file in the header; an empty one removes it. And lets the file be no raw image any more. */
+async function amendDataFile(
+  image: Image,
+  { data_file: name, data_file_raw: isRaw }: Amendments,
+): Promise<void> {
+  const { extensions, autoclear } = image.header
+  const fields = {
+    ...(name !== undefined && { extensions: { ...extensions, dataFile: name === '' ? undefined : name } }),
+    ...(isRaw === false && image.isDataFileRaw && { autoclear: autoclear & ~Autoclear.dataFileRaw }),
+  }
+  if (Object.keys(fields).length > 0) await image.headerWriter.rewrite(fields)
 }
 
 function versionOf(image: Image, compat: string): number {
@@ -190,14 +217,36 @@ async function becomeVersion2(image: Image, control: JobControl): Promise<void> 
       'ENOTSUP',
       `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
     )
-  if (header.compressionType !== 'zlib')
-    throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with zstd compression type')
+  const wasZstd = header.compressionType !== 'zlib'
+  if (wasZstd && (await hasCompressed(image)))
+    throw fail(
+      image,
+      'ENOTSUP',
+      'Cannot downgrade an image with zstd compression type and existing compressed clusters',
+    )
   await expandZeroes(image, control).catch((error: unknown) => {
     const code = isBlockError(error) ? error.code : 'EIO'
     throw fail(image, code, `Failed to turn zero into data clusters: ${errorText(error)}`)
   })
   await quiesceImage(image)
-  await image.headerWriter.rewrite({ version: 2, compatible: 0n, autoclear: 0n })
+  await image.headerWriter.rewrite({
+    version: 2,
+    incompatible: 0n,
+    compatible: 0n,
+    autoclear: 0n,
+    compressionType: 'zlib',
+  })
+  if (wasZstd) image.codec = codecFor('zlib', {})
+}
+
+/** Whether any cluster of the disk is compressed. */
+async function hasCompressed(image: Image): Promise<boolean> {
+  for (let at = 0; at < image.size; ) {
+    const { kind, bytes } = await loadRun(image, at, image.size - at)
+    if (kind === SubclusterKind.compressed) return true
+    at += bytes
+  }
+  return false
 }
 
 /** Version 2 has no zero flag: zero clusters become data, or are unallocated if these read as zeroes, too. */

@@ -11,8 +11,9 @@ import type { Image } from '../image/image.ts'
 
 /** @throws BlockError EIO if the code cannot be loaded */
 export const loadEncryption = loadOnce('encrypted images', () => import('../encryption/encryption.ts'))
+/** @throws BlockError EIO if the code cannot be loaded */
+export const loadCompact = loadOnce('compacting qcow2 images', () => import('../compact/part.ts'))
 const loadCompressing = loadOnce('compressing clusters', () => import('../compression/write-compressed.ts'))
-const loadCompacting = loadOnce('compacting qcow2 images', () => import('../compact/compact.ts'))
 const loadSnapshots = loadOnce(
   'internal snapshots of qcow2 images',
   () => import('../snapshots/operations.ts'),
@@ -38,4 +39,4 @@ export const writeCompressed: typeof WriteCompressed = async (...given) =>
 
 /** See compact/compact.ts. @throws BlockError as there; EIO if the code cannot be loaded */
 export const compactImage: typeof CompactImage = async (...given) =>
-  (await loadCompacting()).compactImage(...given)
+  (await loadCompact()).compactImage(...given)

@@ -16,6 +16,7 @@ import {
   MIN_CLUSTER_BITS,
   SUBCLUSTERS,
 } from '../format/geometry.ts'
+import { COMPRESSION_TYPES } from '../format/header.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
 import { luksAreaBytes } from '../format/luks-area.ts'
 import type { CreateOptionValues } from './create-options.ts'
@@ -70,8 +71,11 @@ function wantedOf(options: CreateOptionValues): Wanted {
       `Extended L2 entries are only supported with cluster sizes of at least ${min * SUBCLUSTERS} bytes`,
     )
   if (!PREALLOCATIONS.includes(preallocation ?? 'off'))
-    throw invalid(`invalid parameter value: ${preallocation}`)
-  const { compat = '1.1' } = options
+    throw invalid(`Parameter 'preallocation' does not accept value '${preallocation}'`)
+  const { compat = '1.1', compression_type: compressionType } = options
+  // It makes no difference, but no image can be made with another one; QEMU ignores it.
+  if (!COMPRESSION_TYPES.some((type) => type === compressionType))
+    throw invalid(`Parameter 'compression-type' does not accept value '${compressionType}'`)
   const version = Object.hasOwn(VERSIONS, compat) ? VERSIONS[compat]! : undefined
   if (version === undefined) throw invalid(`Invalid compatibility level: '${compat}'`)
   if (bits > 64 || !isPowerOfTwo(bits))

@@ -1,4 +1,4 @@
-/** Cuts the image file behind its last cluster in use. */
+/** Cuts the image file behind its last cluster in use, for compacting, for shrinking, and at a clean close. */
 import type { Image } from '../image/image.ts'
 import { applyFrees } from './allocate.ts'
 import { usedClusters } from './last-cluster.ts'
@@ -18,4 +18,12 @@ export async function trimFile(image: Image): Promise<void> {
       `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
     )
   })
+}
+
+/**
+ * Cuts the file when the image is closed. A device keeps its length. What the session freed at the end is cut, and what
+ * was free there before; the image must be quiesced.
+ */
+export async function cutEnd(image: Image): Promise<void> {
+  if (image.file.node.growable) await image.lock.run(() => trimFile(image))
 }

@@ -247,6 +247,28 @@ function largeCopies(lazy: boolean): FaultScenario {
 /** A file that accepts only whole blocks. */
 const blocks = (lazy: boolean): FaultScenario => ({ ...overlay(lazy), debugOptions: { align: 4096 } })
 
+/** Most of the disk is given up, and the rest moves into its place, with its table. */
+const compacting = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: async () => ({ ...(await makeDisk(SMALL, lazy, pattern(SMALL.size, 8))), safe: 0 }),
+  async run(guest) {
+    await guest.discard(0, (SMALL.size / 4) * 3)
+    await guest.flush()
+    await guest.try(() => guest.node.compact())
+    await guest.write((SMALL.size / 4) * 3 + 100, 300, 5)
+    await guest.try(() => guest.node.compact())
+  },
+})
+
+/** Other widths of refcounts, wider and narrower. */
+const widths = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () => makeDisk(SMALL, lazy, pattern(SAFE_AREA, 8)),
+  async run(guest) {
+    for (const bits of [8, 1, 32]) await guest.try(() => guest.node.amend({ refcount_bits: bits }))
+  },
+})
+
 const vmState = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
   make: () => makeDisk(SMALL, lazy, pattern(SAFE_AREA, 2)),
@@ -300,6 +322,13 @@ const snapshots = (lazy: boolean): FaultScenario => ({
     if (corruptions + checkErrors > 0) throw new Error(lines.join('\n'))
   },
 })
+const WIDTH_EVENTS: readonly DebugEvent[] = [
+  'refblock_alloc_write_blocks',
+  'refblock_alloc_write_table',
+  'refblock_alloc_switch_table',
+  'flush_to_disk',
+  'pwritev',
+]
 
 /** The scenarios, which together contain every announced step. */
 export const STEPS: readonly Steps[] = [
@@ -371,6 +400,24 @@ export const STEPS: readonly Steps[] = [
       'refblock_update_part',
       'cluster_alloc',
       'cluster_free',
+      'flush_to_disk',
+      'pwritev',
+    ],
+  },
+  { name: 'other widths of refcounts', scenario: widths, events: WIDTH_EVENTS },
+  {
+    name: 'compacting',
+    scenario: compacting,
+    events: [
+      'l1_update',
+      'l2_load',
+      'l2_update',
+      'cow_read',
+      'cow_write',
+      'refblock_load',
+      'refblock_update_part',
+      'cluster_free',
+      'flush_to_os',
       'flush_to_disk',
       'pwritev',
     ],

@@ -169,6 +169,13 @@ const compact: Operation = {
   },
 }
 
+const widths: Operation = {
+  async run({ guest, node }) {
+    await guest.write(0, guest.size / 2)
+    for (const bits of [8, 64, 1]) await node.amend({ refcount_bits: bits })
+  },
+}
+
 const { eager, lazy } = VARIETIES
 const on = (variety: Variety, forgets: Forgets): Variety => ({
   ...variety,
@@ -333,6 +340,15 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['reads back', 'leaks at most'],
     workload: alone('compact', eager, compact),
     plant: () => void Object.assign(planted, { bug: 'new entries are not flushed' }),
+  },
+  {
+    name: 'the header leads to refcounts of another width before these are durable',
+    rules: ['leaks at most', 'opens', 'reads back'],
+    workload: alone(
+      'widths',
+      on(eager, { flush: (_, step) => step === 'refblock_alloc_write_table' }),
+      widths,
+    ),
   },
   {
     name: 'an overlay is emptied before its base has the data',

@@ -134,8 +134,11 @@ const amend: Operation = {
       const change = random.pick<Readonly<Record<string, unknown>>>([
         { compat: '1.1', size },
         { compat: '1.1', lazy_refcounts: 'on' },
+        { compat: '1.1', refcount_bits: random.pick([1, 2, 8, 16, 32, 64]) },
         ...(isVersion2 ? [] : [{ size }, { lazy_refcounts: 'off' }, { compat: '0.10' }]),
       ])
+      // Version 2 has refcounts of 16 bits alone.
+      if (change['compat'] === '0.10') await node.amend({ refcount_bits: 16 })
       if ('size' in change) await guest.resizing(size, () => node.amend(change))
       else await node.amend(change)
     }

@@ -42,7 +42,10 @@ async function run(call: Call<typeof options>): Promise<number> {
   const report = await runJob(
     call,
     (control) => node.compact(control),
-    (done, total) => progress.setPart(done, total),
+    // Beginning and end are printed once each, here.
+    (done, total) => {
+      if (done > 0 && done < total) progress.setPart(done, total)
+    },
   ).catch((error: unknown) => {
     throw error instanceof Failure ? error : new Failure(`Could not compact '${name}': ${messageOf(error)}`)
   })

@@ -105,7 +105,9 @@ async function measureNew(call: MeasureCall, source: BlockNode | undefined): Pro
       source,
     )
   } catch (error) {
-    throw new Failure(messageOf(error))
+    // QEMU does not name the parameter here.
+    const [, value] = /^Parameter 'preallocation' does not accept value '(.*)'$/.exec(messageOf(error)) ?? []
+    throw new Failure(value === undefined ? messageOf(error) : `invalid parameter value: ${value}`)
   }
 }
 

@@ -3,6 +3,6 @@ import { loadOnce } from '@vmblock/block-core/driver'
 
 /** @throws BlockError EIO if the code cannot be loaded */
 export const loadImages = loadOnce(
-  'describing, checking and committing disks',
+  'describing, checking and changing disks',
   () => import('../images/index.ts'),
 )

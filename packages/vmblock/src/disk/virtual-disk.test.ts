@@ -1,5 +1,5 @@
 /** Requests, slices and the life of a disk, on disks in memory. */
-import { type Disk, DriverRegistry, denyHost, memory, openNode } from '@vmblock/block-core'
+import { type Disk, DriverRegistry, denyHost, formatImage, memory, openNode } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
 import { formats } from '@vmblock/formats'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -23,6 +23,34 @@ async function newDisk(options: object = {}): Promise<VirtualDisk> {
 }
 afterEach(async () => {
   for (const disk of open.splice(0).reverse()) await disk.close()
+})
+
+describe('compacting', () => {
+  it('makes the image file shorter, and reports how far it is', async () => {
+    const file = await openNode(environment, { driver: 'memory' })
+    const qcow2 = environment.registry.get('qcow2')
+    await formatImage(qcow2, file, { size: SIZE })
+    const disk = await newDisk({ driver: 'qcow2', file })
+    await disk.write(0, new Uint8Array(SIZE).fill(7))
+    await disk.discard(0, SIZE / 2)
+    await disk.flush()
+    const before = file.size
+    const told: number[] = []
+    const report = await disk.compact({ onProgress: ({ done }) => told.push(done) })
+    expect(report).toEqual({
+      sizeBefore: before,
+      sizeAfter: before - SIZE / 2,
+      movedBytes: SIZE / 2,
+      leftBytes: 0,
+    })
+    expect(file.size).toBe(report.sizeAfter)
+    expect(told.at(-1)).toBe(SIZE / 2)
+    expect((await disk.read(SIZE / 2 - 1, 2)).join()).toBe('0,7')
+    const signal = AbortSignal.abort(new Error('enough'))
+    await expect(disk.compact({ signal })).rejects.toThrow('enough')
+    await expect(disk.compact({ force: true } as never)).rejects.toMatchObject(refused('options'))
+    await expect((await newDisk()).compact()).rejects.toMatchObject({ code: 'ENOTSUP' })
+  })
 })
 
 describe('requests', () => {

@@ -18,6 +18,7 @@ import {
 import {
   BlockError,
   type Bytes,
+  type CompactReport,
   type Disk,
   type Listener,
   type NodeEvents,
@@ -31,21 +32,10 @@ import { type Extent, walkExtents } from '../streams/extents.ts'
 import { type RangeOptions, rangeOf, requireWithin } from '../streams/range.ts'
 import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
+import { diskBitmaps } from './bitmaps.ts'
 import { loadImages } from './load-images.ts'
 import { type DiskSnapshots, diskSnapshots } from './snapshots.ts'
 
-/** The methods of {@link Bitmaps}. */
-const BITMAPS = [
-  'isSupported',
-  'list',
-  'add',
-  'remove',
-  'clear',
-  'enable',
-  'disable',
-  'merge',
-  'dirtyRanges',
-] as const satisfies (keyof Bitmaps)[]
 
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
@@ -288,12 +278,22 @@ export class VirtualDisk implements AsyncDisposable {
    * backup needs it.
    */
   get bitmaps(): Bitmaps {
-    const call = (method: keyof Bitmaps) => async (...args: never[]) => {
-      const node = this.#open()
-      const bitmaps = (await loadImages()).bitmapsOf(node)
-      return (bitmaps[method] as (...args: never[]) => unknown)(...args)
-    }
-    return Object.fromEntries(BITMAPS.map((method) => [method, call(method)])) as unknown as Bitmaps
+    return diskBitmaps(() => this.#open(), loadImages)
+  }
+
+  /**
+   * Makes the image file shorter, in place: what lies at its end moves into free clusters nearer its start. The disk can
+   * be used meanwhile. Useful where the host cannot give back the space of what was discarded: in pages, on file systems
+   * without holes. Progress is in bytes of the file.
+   *
+   * @returns how long the file was and is, how much was moved, and how much could not be, all in bytes
+   * @throws BlockError EINVAL for wrong options; ENOTSUP if the format cannot (raw, qed); EPERM if the disk is read-only;
+   *   EIO for an image that has to be repaired first; any error of reading and writing; the reason of the signal: then
+   *   what was done is kept, and the content is the same
+   */
+  async compact(options: JobSettings = {}): Promise<CompactReport> {
+    const node = this.#open()
+    return (await loadImages()).compactImage(node, options)
   }
 
   /**

@@ -2,5 +2,6 @@
 export { bitmapsOf, snapshotsOf } from '@vmblock/block-core'
 export { checkImage } from './check-image.ts'
 export { commitImage } from './commit-image.ts'
+export { compactImage } from './compact-image.ts'
 export { describe } from './describe.ts'
 export { createSnapshot, listSnapshots } from './snapshots.ts'

@@ -1,0 +1,4 @@
+/** What changes where the image file holds what: loaded when it is asked for. */
+export { changeRefcountWidth } from './change-refcounts.ts'
+export { compactImage } from './compact.ts'
+export { openImage as start } from '../open/start.ts'

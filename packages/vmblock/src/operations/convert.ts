@@ -1,6 +1,6 @@
 /** Copies a disk into a new image. */
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
-import { requireCallback, requireOptions, requireText } from '@vmblock/block-core/driver'
+import { requireCallback, requireFlag, requireOptions, requireText } from '@vmblock/block-core/driver'
 import { copyDisk } from '../jobs/copy-disk.ts'
 import { type JobSettings, runJob } from '../jobs/run-job.ts'
 import type { CreationOptions } from '../options/creation.ts'
@@ -15,9 +15,14 @@ export type ConvertOptions = MakingOptions &
   JobSettings & {
     /** The format of the source. Default: found out from its content. */
     readonly sourceFormat?: string | undefined
+    /**
+     * Write the data compressed, each cluster by itself: for images that are kept or sent. Guests can write to them; what they
+     * change is no longer compressed. qcow2 only. Default: no.
+     */
+    readonly compress?: boolean | undefined
   }
 
-const CONVERT = { sourceFormat: requireText, onProgress: requireCallback }
+const CONVERT = { sourceFormat: requireText, compress: requireFlag, onProgress: requireCallback }
 
 /** See `convert` of the entries. */
 export async function convertDisk(
@@ -27,8 +32,8 @@ export async function convertDisk(
   options: unknown,
 ): Promise<void> {
   const { allow, signal, creation: given, ...making } = planOf(options)
-  const { sourceFormat, onProgress, ...creation } = given
-  requireOptions({ sourceFormat, onProgress }, 'options', CONVERT)
+  const { sourceFormat, compress, onProgress, ...creation } = given
+  requireOptions({ sourceFormat, compress, onProgress }, 'options', CONVERT)
   signal?.throwIfAborted()
   const settings = settingsOf(platform, { allow })
   const format = sourceFormat as string | undefined
@@ -38,7 +43,13 @@ export async function convertDisk(
   try {
     // The copy is the disk as it is at one moment.
     await from.node.withoutWrites(async () => {
-      const made = await makeImage(platform, settings, target, { ...making, creation }, from.node.size)
+      const made = await makeImage(
+        platform,
+        settings,
+        target,
+        { ...making, creation, compress: compress === true },
+        from.node.size,
+      )
       try {
         const image = await openNode(made.environment, made.image)
         await filled(image, async () => {
@@ -47,7 +58,10 @@ export async function convertDisk(
               'EINVAL',
               `Parameter 'size' makes a disk of ${image.size} bytes, and the source has ${from.node.size}`,
             )
-          await runJob((control) => copyDisk(from.node, image, platform.copying, control), job)
+          await runJob(
+            (control) => copyDisk(from.node, image, platform.copying, control, compress === true),
+            job,
+          )
         })
       } catch (error) {
         // Half an image looks like a whole one.

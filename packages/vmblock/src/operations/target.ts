@@ -1,5 +1,6 @@
 /** Where an image is made, and how it is made there: what creating and converting share. */
 import {
+  type AnyDriver,
   BlockError,
   type BlockNode,
   type CreatedFile,
@@ -32,6 +33,8 @@ export interface ImagePlan {
   readonly overwrite: boolean | undefined
   /** Creation options, which the driver checks. */
   readonly creation: NodeOptions
+  /** Its data will be written compressed. */
+  readonly compress?: boolean
 }
 
 /** A new image. */
@@ -90,9 +93,10 @@ export async function makeImage(
   platform: Platform,
   settings: SourceSettings,
   where: unknown,
-  { format: wanted, backing: below, backingFormat, dataFile: data, overwrite = false, creation }: ImagePlan,
+  plan: ImagePlan,
   size?: number,
 ): Promise<MadeImage> {
+  const { format: wanted, backing: below, backingFormat, dataFile: data, overwrite = false, creation } = plan
   if (backingFormat !== undefined && below === undefined)
     throw new BlockError('EINVAL', "Parameter 'backingFormat' is given without 'backing'")
   const target = await targetFile(platform, settings, where, 'target')
@@ -101,6 +105,7 @@ export async function makeImage(
   requireDriver(target.kit.environment, format, 'format')
   if (below !== undefined && !('backing' in (target.kit.environment.registry.get(format).children ?? {})))
     throw new BlockError('EINVAL', `Parameter 'backing' is given, and ${format} images have no backing file`)
+  if (plan.compress) requireCompressible(target.kit.environment.registry.get(format), plan)
   const opening = {
     settings,
     what: 'backing',
@@ -124,6 +129,18 @@ export async function makeImage(
     await closeOwn(backing)
     throw error
   }
+}
+
+/** @throws BlockError EINVAL for an image that cannot be written compressed */
+function requireCompressible({ name, canCompress }: AnyDriver, { dataFile, creation }: ImagePlan): void {
+  const { preallocation = 'off' } = creation
+  const why = !canCompress
+    ? `${name} images have no compressed data`
+    : dataFile !== undefined
+      ? 'data in a data file is not compressed'
+      : preallocation !== 'off' &&
+        `preallocation is '${preallocation}', and compressed data takes its own room`
+  if (why) throw new BlockError('EINVAL', `Parameter 'compress' is given, and ${why}`)
 }
 
 /** The options for a backing file, with its name in the header. @throws BlockError ENOTSUP if it cannot have one */

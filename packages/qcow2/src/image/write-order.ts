@@ -2,7 +2,8 @@
  * Every rule of which write must reach the disk before which, and all of lazy refcounts.
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
- *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before
+ *     data       ->  L2 entry   if the cluster holds copies of old data, held something else before, replaces one with
+ *                data (compressed, shared), or is compressed
  *     new table  refcount, and zeroes or a copy  ->  L1 entry   (with the next flush, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
  *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; if
@@ -44,7 +45,8 @@ export interface Ordered {
  * Orders writes before an L2 entry points at newly allocated clusters, which end at `hostEnd`.
  *
  * @param dataFirst the data must be durable before the entry: the clusters hold copies of old data, or were
- *   used before, and their former contents must not appear to the guest
+ *   used before, and their former contents must not appear to the guest; or they take the place of data that may be
+ *   durable, which must not give way to zeroes; or they are compressed, and half a stream is no cluster
  * @returns undefined, nothing to await, nearly always
  */
 export function beforeLink(image: Ordered, hostEnd: number, dataFirst: boolean): Promise<void> | undefined {

@@ -1,13 +1,11 @@
 /**
  * Code that an open and sound disk does not need, in one part that is loaded on first use: creating, checking
- * and repairing images, reporting and changing the header, and everything about internal snapshots.
+ * and repairing images, writing compressed, reporting and changing the header, and everything about internal snapshots.
  */
-
-import { loadOnce } from '@vmblock/block-core/driver'
-import type { writeCompressed as WriteCompressed } from '../compression/write-compressed.ts'
 
 export { checkImage } from '../check/check.ts'
 export { repairDirty } from '../check/repair-dirty.ts'
+export { writeCompressed } from '../compression/write-compressed.ts'
 export { describeUnknown } from '../format/feature-names.ts'
 export { parseRareExtension } from '../format/rare-extensions.ts'
 export { serializeHeader } from '../format/serialize-header.ts'
@@ -26,9 +24,3 @@ export { info } from './info.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'
-
-const loadCompression = loadOnce('compressing clusters', () => import('../compression/write-compressed.ts'))
-
-/** Writes clusters compressed. The code is a part of its own. @throws BlockError EIO if it cannot be loaded */
-export const writeCompressed: typeof WriteCompressed = async (...given) =>
-  (await loadCompression()).writeCompressed(...given)

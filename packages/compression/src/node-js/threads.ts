@@ -62,10 +62,12 @@ export class Threads {
     this.#module ??= compileZstd()
     const module = await this.#module
     const thread = this.#leastBusy(module)
+    // Cloning a view would copy the whole buffer that it is a part of.
+    const data = task.data.slice()
     return new Promise((resolve, reject) => {
       thread.waiting.push({ resolve, reject })
       thread.worker.ref()
-      thread.worker.postMessage(task)
+      thread.worker.postMessage({ ...task, data }, [data.buffer])
     })
   }
 

@@ -29,6 +29,12 @@ const deflated = zlib.deflateRawSync(block, { windowBits: 12 })
 const unfinished = zlib.deflateRawSync(block, { finishFlush: zlib.constants.Z_SYNC_FLUSH })
 const junk = new Uint8Array(300).fill(0xff)
 
+/** A codec that is told of each block that nothing else is to be done. */
+const alone = ({ compress, decompress }: Codec): Codec => ({
+  compress,
+  decompress: (data, size) => decompress(data, size, true),
+})
+
 type Case = readonly [name: string, data: Uint8Array, size: number, isGood: boolean]
 
 const DEFLATE: readonly Case[] = [
@@ -50,6 +56,7 @@ const DEFLATE: readonly Case[] = [
 describe.each<[string, Codec]>([
   ['in Node.js', deflateInNode],
   ['in pages', deflateInPages],
+  ['in Node.js, on the calling thread', alone(deflateInNode)],
 ])('deflate %s', (_, codec) => {
   it.each(DEFLATE)('%s', async (_, data, size, isGood) => {
     const result = codec.decompress(data.slice(), size)
@@ -68,6 +75,7 @@ describe.each<[string, Codec]>([
 describe.each<[string, Codec]>([
   ['on threads', zstdInThreads],
   ['in pages', zstdInPages],
+  ['on the calling thread', alone(zstdInThreads)],
 ])('zstd %s', (_, codec) => {
   it('compresses into one segment with its size and without a checksum, as QEMU does', async () => {
     const data = await codec.compress(block)
@@ -107,7 +115,9 @@ describe.skipIf(!('zstdCompress' in zlib))("Node's own zstd", () => {
     const data = await own.compress(block)
     expect([...data!.subarray(0, 7)]).toEqual([0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0xff])
     expect(Buffer.compare(await own.decompress(joined(data!, data!.subarray(0, 9)), SIZE), block)).toBe(0)
-    await expect(own.decompress(data!, SIZE - 1)).rejects.toThrow()
+    expect(Buffer.compare(await own.decompress(data!, SIZE, true), block)).toBe(0)
+    for (const isAlone of [false, true])
+      await expect(own.decompress(data!, SIZE - 1, isAlone)).rejects.toThrow()
   })
 })
 

@@ -114,7 +114,10 @@ export function licences(): EsbuildPlugin {
           if (/[\\/]node_modules[\\/]/.test(input)) found.add(packageAbove(join(absWorkingDir, input)))
           else if (input.endsWith(EMBEDDED)) embedded.add(join(absWorkingDir, dirname(input), 'NOTICES.txt'))
         if (found.size + embedded.size === 0) return
-        const texts = [...[...found].map(licenceOf), ...[...embedded].map((file) => readFileSync(file, 'utf8'))].sort()
+        const texts = [
+          ...[...found].map(licenceOf),
+          ...[...embedded].map((file) => readFileSync(file, 'utf8')),
+        ].sort()
         mkdirSync('dist', { recursive: true })
         writeFileSync(join('dist', 'NOTICES.txt'), texts.join(`\n${'-'.repeat(80)}\n\n`))
       })

@@ -96,20 +96,28 @@ function licenceOf(folder: string): string {
   return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
 }
 
+/** A source that is the code of other authors, translated; NOTICES.txt lies beside it. */
+const EMBEDDED = 'zstd-binary.ts'
+
 /**
  * Publishes with the code of other authors what they ask for: `dist/NOTICES.txt` has the licence of every package that
  * became a part of a build. All builds of a package share one plugin, for they write the same file.
  */
 export function licences(): EsbuildPlugin {
   const found = new Set<string>()
+  const embedded = new Set<string>()
   return {
     name: 'licences',
     setup({ onEnd, initialOptions: { absWorkingDir = process.cwd() } }) {
       onEnd(({ metafile }) => {
         for (const input of Object.keys(metafile?.inputs ?? {}))
           if (/[\\/]node_modules[\\/]/.test(input)) found.add(packageAbove(join(absWorkingDir, input)))
-        if (found.size === 0) return
-        const texts = [...found].map(licenceOf).sort()
+          else if (input.endsWith(EMBEDDED)) embedded.add(join(absWorkingDir, dirname(input), 'NOTICES.txt'))
+        if (found.size + embedded.size === 0) return
+        const texts = [
+          ...[...found].map(licenceOf),
+          ...[...embedded].map((file) => readFileSync(file, 'utf8')),
+        ].sort()
         mkdirSync('dist', { recursive: true })
         writeFileSync(join('dist', 'NOTICES.txt'), texts.join(`\n${'-'.repeat(80)}\n\n`))
       })

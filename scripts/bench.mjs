@@ -20,6 +20,8 @@ try {
     format: 'esm',
     target: 'es2022',
     tsconfig: at('tsconfig.json'),
+    // The compiler's paths lead to what pages load.
+    alias: { '@vmblock/compression': at('packages', 'compression', 'src', 'node-js', 'index.ts') },
     logLevel: 'warning',
   })
   const { main } = await import(pathToFileURL(join(outdir, 'main.mjs')).href)

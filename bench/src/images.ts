@@ -125,6 +125,19 @@ export async function addBitmap(path: string): Promise<void> {
   await node.close()
 }
 
+/** Makes a qcow2 image full of compressed data. */
+export async function createCompressed(path: string, type: 'zlib' | 'zstd', size: number): Promise<void> {
+  await createImage(path, { format: 'qcow2', options: { compression_type: type } }, size)
+  const data = dataOf(1)
+  const stamp = new DataView(data.buffer)
+  const node = await openImage(path, 'qcow2')
+  for (let offset = 0; offset < node.size; offset += MIB) {
+    stamp.setUint32(0, offset / MIB + 1)
+    await node.writeCompressed(offset, data.subarray(0, Math.min(MIB, node.size - offset)))
+  }
+  await node.close()
+}
+
 /** Reads the whole file into the page cache. */
 export function warm(path: string): void {
   const fd = openSync(path, 'r')

@@ -2,7 +2,7 @@
 import { copyFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { openNode } from '@vmblock/block-core'
 import { type Command, runTimed } from '../child.ts'
-import { createFull, createImage, environment, fill, warm } from '../images.ts'
+import { createCompressed, createFull, createImage, environment, fill, warm } from '../images.ts'
 import { ours, type Program, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
 import { emptySide, QEMU, type Target, type Workbench, type Workload } from '../workload.ts'
@@ -63,17 +63,23 @@ interface Conversion {
   readonly from: 'raw' | 'qcow2'
   readonly to: 'raw' | 'qcow2'
   readonly isSparse?: boolean
+  /** How the source is compressed. */
+  readonly compressed?: 'zlib' | 'zstd'
   readonly options?: readonly string[]
   readonly target: Pick<Target, 'must' | 'aim'>
-  readonly isLater?: boolean
 }
 
 const DENSE_BYTES = 512 * 2 ** 20
+const COMPRESSED_BYTES = 256 * 2 ** 20
 const SPARSE = { size: 10 * 2 ** 30, stride: 64 * 2 ** 20, dataBytes: 2 ** 17 }
 
 /** The image that is converted; the source of several rows. */
-function source(workbench: Workbench, { from, isSparse = false }: Conversion): Promise<string> {
+function source(workbench: Workbench, { from, isSparse = false, compressed }: Conversion): Promise<string> {
   const kind = { format: from, options: {} }
+  if (compressed)
+    return workbench.shared('memory', `${compressed}.qcow2`, (path) =>
+      createCompressed(path, compressed, workbench.scaleBytes(COMPRESSED_BYTES)),
+    )
   if (!isSparse)
     return workbench.shared('memory', `full.${from}`, (path) =>
       createFull(path, kind, workbench.scaleBytes(DENSE_BYTES)),
@@ -85,14 +91,13 @@ function source(workbench: Workbench, { from, isSparse = false }: Conversion): P
 }
 
 function conversion(row: Conversion): Workload {
-  const { id, title, from, to, options = [], target, isLater = false } = row
+  const { id, title, from, to, options = [], target } = row
   return {
     id: `convert-${id}`,
     title: `convert ${title}`,
     medium: 'memory',
     unit: 'command',
     target: { of: 'ratio', ...target },
-    isLater,
     async prepare(workbench) {
       const image = await source(workbench, row)
       const path = workbench.own('memory', 'converted')
@@ -112,6 +117,8 @@ function conversion(row: Conversion): Workload {
 
 const DENSE = { must: 0.7, aim: 1 }
 const SPARSE_TARGET = { must: 0.4, aim: 0.7 }
+
+const COMPRESSED_TARGET = { must: 0.8, aim: 1.2 }
 
 const CONVERSIONS: readonly Conversion[] = [
   { id: 'raw-qcow2', title: 'raw to qcow2, full of data', from: 'raw', to: 'qcow2', target: DENSE },
@@ -134,21 +141,35 @@ const CONVERSIONS: readonly Conversion[] = [
   },
   {
     id: 'zlib',
-    title: '-c, zlib',
+    title: '-c -m 8, zlib',
     from: 'raw',
     to: 'qcow2',
-    options: ['-c'],
-    target: { must: 1, aim: 1.3 },
-    isLater: true,
+    options: ['-c', '-m', '8'],
+    target: COMPRESSED_TARGET,
   },
   {
     id: 'zstd',
-    title: '-c, zstd',
+    title: '-c -m 8, zstd',
     from: 'raw',
     to: 'qcow2',
-    options: ['-c', '-o', 'compression_type=zstd'],
-    target: { must: 0.7, aim: 1 },
-    isLater: true,
+    options: ['-c', '-m', '8', '-o', 'compression_type=zstd'],
+    target: COMPRESSED_TARGET,
+  },
+  {
+    id: 'zlib-raw',
+    title: 'qcow2 to raw, compressed with zlib',
+    from: 'qcow2',
+    to: 'raw',
+    compressed: 'zlib',
+    target: COMPRESSED_TARGET,
+  },
+  {
+    id: 'zstd-raw',
+    title: 'qcow2 to raw, compressed with zstd',
+    from: 'qcow2',
+    to: 'raw',
+    compressed: 'zstd',
+    target: COMPRESSED_TARGET,
   },
 ]
 

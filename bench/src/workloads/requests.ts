@@ -1,6 +1,6 @@
 /** Streams of requests through `qemu-img bench`, ours and QEMU's: the cost of a request, without start-up. */
 import { type Command, runTimed } from '../child.ts'
-import { addBitmap, createFull, syncToDisk, warm } from '../images.ts'
+import { addBitmap, createCompressed, createFull, syncToDisk, warm } from '../images.ts'
 import type { MediumKind } from '../media.ts'
 import { ours, theirs } from '../programs.ts'
 import type { Contestant, Sample } from '../rounds.ts'
@@ -153,6 +153,29 @@ const recorded: Workload = {
   },
 }
 
+/** Reads of compressed clusters of 64 KiB; in sequence, sixteen of them are in one. */
+function compressed(type: 'zlib' | 'zstd', order: 'sequence' | 'strides'): Workload {
+  const step = order === 'sequence' ? 4096 : STRIDE
+  return {
+    id: `read-4k-${type}-${order}`,
+    title: `read 4 KiB qcow2, compressed with ${type}, ${order === 'sequence' ? 'in sequence' : 'far apart'}`,
+    medium,
+    unit: 'request',
+    target: { of: 'ratio', must: 1, aim: 3 },
+    async prepare(workbench) {
+      const image = await workbench.shared(medium, `${type}.qcow2`, (path) =>
+        createCompressed(path, type, workbench.scaleBytes(FULL_BYTES / 2)),
+      )
+      warm(image)
+      const args: StreamArguments = (count, depth) => [
+        ...['bench', '-f', 'qcow2', '-c', String(count), '-d', String(depth)],
+        ...['-s', '4096', '-S', String(step), image],
+      ]
+      return streamContestants(workbench, { args, count: workbench.scale(8_000), depth: 1 })
+    },
+  }
+}
+
 const BOTH = [false, true] as const
 
 /** Rows of requests that allocate nothing. */
@@ -211,4 +234,7 @@ export const requestWorkloads: readonly Workload[] = [
   ]),
   recorded,
   direct,
+  ...(['zlib', 'zstd'] as const).flatMap((type) =>
+    (['sequence', 'strides'] as const).map((order) => compressed(type, order)),
+  ),
 ]

@@ -3,6 +3,7 @@
 import {
   type AnyDriver,
   blkdebug,
+  compress,
   copyOnRead,
   createBlkdebug,
   DriverRegistry,
@@ -49,6 +50,7 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   memory,
   nullCo,
   debug,
+  compress,
   copyOnRead,
   passThrough,
   writeLog,

@@ -121,6 +121,32 @@ describe.skipIf(!haveQemu)('convert', () => {
     expect(fractions).toEqual(fractions.toSorted((a, b) => a - b))
   })
 
+  it.each(['zlib', 'zstd'] as const)('compresses with %s', async (compressionType) => {
+    await sample('a.qcow2')
+    await convert(path('a.qcow2'), path('b.qcow2'), { compress: true, compressionType })
+    same('a.qcow2', 'b.qcow2')
+    const found = JSON.parse(bench.run('qemu-img', 'check', '--output=json', 'b.qcow2'))
+    // The others are random from beginning to end, and written as they are.
+    expect(found['compressed-clusters']).toBe(14)
+  })
+
+  it('compresses nothing that cannot be', async () => {
+    await sample('a.qcow2')
+    for (const [name, options] of [
+      ['b.raw', {}],
+      ['b.qed', {}],
+      ['b.qcow2', { preallocation: 'metadata' }],
+      ['b.qcow2', { dataFile: path('b.data') }],
+    ] as const)
+      await expect(
+        convert(path('a.qcow2'), path(name), { compress: true, ...options }),
+      ).rejects.toMatchObject({
+        code: 'EINVAL',
+        message: expect.stringMatching(/^Parameter 'compress' is given, and /),
+      })
+    expect(there()).toEqual(['a.qcow2'])
+  })
+
   it('leaves zeroes out', async () => {
     await create(path('a.raw'), { size: '4M' })
     {

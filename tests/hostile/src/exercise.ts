@@ -147,7 +147,15 @@ const writes: Readonly<Record<string, Step>> = {
     const failed = (await Promise.allSettled(all)).find((one) => one.status === 'rejected')
     if (failed) throw failed.reason
   },
-  compress: (node) => node.writeCompressed(0, new Uint8Array(Math.min(node.size, PIECE)).fill(7)),
+  compress: async (node) => {
+    const cluster = node.limits.compressedAlignment
+    const whole = Math.min(node.size - (node.size % cluster), 3 * cluster)
+    const bytes = whole > 0 ? whole : node.size
+    // Only what is unallocated can be written compressed.
+    await node.discard(0, bytes)
+    await node.writeCompressed(0, new Uint8Array(bytes).fill(7))
+    await node.write(0, new Uint8Array(Math.min(node.size, 512)).fill(6))
+  },
   zero: (node) => node.writeZeroes(0, Math.min(node.size, 3 * PIECE + 100), { mayUnmap: true }),
   discard: (node) => node.discard(0, Math.min(node.size, 8 * PIECE)),
   flush: (node) => node.flush(),

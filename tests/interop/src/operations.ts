@@ -17,6 +17,13 @@ export type Operation =
       readonly length: number
       readonly bytes: readonly number[]
     }
+  /** Discards whole clusters, and writes them compressed. */
+  | {
+      readonly kind: 'compressed'
+      readonly offset: number
+      readonly length: number
+      readonly content: Content
+    }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number; readonly unmap: boolean }
   | { readonly kind: 'discard' | 'read'; readonly offset: number; readonly length: number }
   | { readonly kind: 'truncate'; readonly size: number; readonly preallocation: Preallocation }
@@ -35,6 +42,8 @@ export interface Wishes {
   readonly resizeUpTo?: number
   /** Whether the format cannot shrink. */
   readonly growsOnly?: boolean
+  /** Bytes of a cluster that can be written compressed; absent: none can. */
+  readonly compresses?: number
   /** No zero writes. */
   readonly noZeroes?: boolean
   /** Preallocation modes for growing. Default: only `off`. */
@@ -65,6 +74,12 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
   const { grain, resizeUpTo, preallocations = ['off'] } = wishes
   const offset = Math.min(randomOffset(random, size, grain), size - 1)
   const length = Math.min(randomLength(random, grain), size - offset)
+  const { compresses } = wishes
+  if (compresses !== undefined && random.chance(0.25)) {
+    const start = offset - (offset % compresses)
+    const whole = Math.min(compresses * random.int(1, 4), size - start)
+    return { kind: 'compressed', offset: start, length: whole, content: randomContent(random, files) }
+  }
   const dice = random.int(0, 100)
   if (dice < 40) return { kind: 'write', offset, length, content: randomContent(random, files) }
   if (dice < 47) {
@@ -151,6 +166,7 @@ export class Model {
   apply(operation: Operation): void {
     switch (operation.kind) {
       case 'write':
+      case 'compressed':
         this.bytes.set(this.dataOf(operation.length, operation.content), operation.offset)
         return
       case 'parallel':

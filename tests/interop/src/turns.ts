@@ -63,6 +63,10 @@ async function request(node: BlockNode, model: Model, operation: Operation): Pro
     case 'write':
       await node.write(operation.offset, model.dataOf(operation.length, operation.content))
       break
+    case 'compressed':
+      await node.discard(operation.offset, operation.length)
+      await node.writeCompressed(operation.offset, model.dataOf(operation.length, operation.content))
+      break
     case 'parallel': {
       const { offset, length, bytes } = operation
       await Promise.all(
@@ -100,19 +104,35 @@ async function verifyRange(node: BlockNode, model: Model, offset: number, length
 }
 
 /**
- * QEMU's turn: one qemu-io for the whole batch. QEMU finds the alignment that a file needs with O_DIRECT by
+ * QEMU's turn: one qemu-io for the whole batch, except for compressed writes. Such a write goes on in the host cluster of the last
+ * one, even if that was freed and belongs to something else now (the next check finds it); a new process begins a new cluster.
+ *
+ * QEMU finds the alignment that a file needs with O_DIRECT by
  * reading its start, which shows nothing if that is a hole; then it does not support every size of a raw disk
  * (raw_probe_alignment).
  */
 export function realTurn({ bench, name, format, cache: wanted, model, operations }: Turn): void {
   const cache = wanted === 'none' && format === 'raw' ? 'writeback' : wanted
-  const commands: string[] = []
+  const sessions: string[][] = [[]]
   for (const operation of operations) {
-    commands.push(...commandsOf(model, possible(operation, cache), format))
+    const commands = commandsOf(model, possible(operation, cache), format)
+    if (operation.kind === 'compressed') sessions.push(commands, [])
+    else sessions.at(-1)!.push(...commands)
     model.apply(operation)
     if (operation.kind === 'discard' && model.discard === 'either')
       model.apply({ ...operation, kind: 'zero', unmap: true })
   }
+  for (const commands of sessions.filter(({ length }) => length > 0))
+    qemuIo(bench, name, format, cache, commands)
+}
+
+function qemuIo(
+  bench: Bench,
+  name: string,
+  format: string,
+  cache: CacheMode,
+  commands: readonly string[],
+): void {
   const args = commands.flatMap((command) => ['-c', command])
   const { status, stdout, stderr } = bench.attempt('qemu-io', '-f', format, '-t', cache, ...args, name)
   const complaint = /^.*(failed|rror|nvalid|annot|can't|not found).*$/m.exec(stdout + stderr)?.[0]
@@ -137,12 +157,10 @@ function commandsOf(model: Model, operation: Operation, format: string): string[
       return ['flush']
     case 'reopen':
       return ['reopen -r', readCommand(model, operation.offset, operation.length), 'reopen -w']
-    case 'write': {
-      const { offset, length, content } = operation
-      return [
-        `write ${'byte' in content ? `-P ${content.byte}` : `-s ${patternName(content.file)}`} ${offset} ${length}`,
-      ]
-    }
+    case 'write':
+      return [writeCommand('', operation)]
+    case 'compressed':
+      return [`discard ${operation.offset} ${operation.length}`, writeCommand('-c ', operation)]
     case 'parallel': {
       const { offset, length, bytes } = operation
       // QEMU's QED fails an assertion when several writes allocate at a time.
@@ -158,6 +176,12 @@ function commandsOf(model: Model, operation: Operation, format: string): string[
       return truncateCommands(model.bytes.length, operation.size, operation.preallocation)
   }
 }
+
+const writeCommand = (
+  flag: string,
+  { offset, length, content }: Operation & { kind: 'write' | 'compressed' },
+): string =>
+  `write ${flag}${'byte' in content ? `-P ${content.byte}` : `-s ${patternName(content.file)}`} ${offset} ${length}`
 
 /**
  * When a disk grows, QEMU shows old contents: in the last cluster, what lay beyond the end when the disk was

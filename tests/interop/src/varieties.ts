@@ -167,6 +167,15 @@ async function scribble(
   await node.close()
 }
 
+/** A variety in which clusters are written compressed as well. */
+export const compressing = ({ name, make }: Variety, cluster: number): Variety => ({
+  name: `${name}, with compressed writes`,
+  async make(workshop) {
+    const subject = await make(workshop)
+    return { ...subject, wishes: { ...subject.wishes, compresses: cluster } }
+  },
+})
+
 /** An image full of compressed clusters, made by the real `qemu-img convert -c`. */
 export function compressed(type: 'zlib' | 'zstd', options: ImageOptions = {}): Variety {
   const list = Object.entries({ ...options, ...(type === 'zstd' && { compression_type: type }) })
@@ -183,7 +192,7 @@ export function compressed(type: 'zlib' | 'zstd', options: ImageOptions = {}): V
         format: 'qcow2',
         content,
         discard: { cluster },
-        wishes: { grain: cluster, resizeUpTo: content.length * 1.3 },
+        wishes: { grain: cluster, resizeUpTo: content.length * 1.3, compresses: cluster },
       })
     },
   }

@@ -1,13 +1,14 @@
 /** Raw deflate through Node's zlib, on the threads of its pool. */
-import { constants, createInflateRaw, deflateRaw, inflateRaw } from 'node:zlib'
+import { constants, createInflateRaw, deflateRaw, inflateRaw, inflateRawSync } from 'node:zlib'
+import { SMALL } from '../shared/codec.ts'
 import { DEFLATE, tooShort } from '../shared/deflate.ts'
 
 /** Data that ends before its stream does is good if it gives a block. */
 const INFLATE = { finishFlush: constants.Z_SYNC_FLUSH }
 
 /** @see Codec.decompress */
-export async function decompress(data: Uint8Array, size: number): Promise<Uint8Array> {
-  const block = await inflateAtOnce(data, size).catch((error: NodeJS.ErrnoException) => {
+export async function decompress(data: Uint8Array, size: number, isAlone = false): Promise<Uint8Array> {
+  const block = await inflate(data, size, isAlone && size <= SMALL).catch((error: NodeJS.ErrnoException) => {
     // A stream that would give more than a block counts as one that ends there.
     if (error.code !== 'ERR_BUFFER_TOO_LARGE') throw error
     return firstBytes(data, size)
@@ -16,12 +17,14 @@ export async function decompress(data: Uint8Array, size: number): Promise<Uint8A
   return block
 }
 
-const inflateAtOnce = (data: Uint8Array, size: number): Promise<Uint8Array> =>
-  new Promise((resolve, reject) =>
-    inflateRaw(data, { ...INFLATE, maxOutputLength: size, chunkSize: Math.max(size, 64) }, (error, block) =>
-      error ? reject(error) : resolve(block),
-    ),
+async function inflate(data: Uint8Array, size: number, now: boolean): Promise<Uint8Array> {
+  // With room for more than the block, a stream that ends with it is known to end.
+  const options = { ...INFLATE, maxOutputLength: size, chunkSize: size + 64 }
+  if (now) return inflateRawSync(data, options)
+  return new Promise((resolve, reject) =>
+    inflateRaw(data, options, (error, block) => (error ? reject(error) : resolve(block))),
   )
+}
 
 async function firstBytes(data: Uint8Array, size: number): Promise<Uint8Array> {
   const into = new Uint8Array(size)

@@ -57,15 +57,22 @@ export class Threads {
   #threads: Thread[] = []
   #idle: NodeJS.Timeout | undefined
 
+  /** What the threads are instances of; compiled once. */
+  get module(): Promise<WebAssembly.Module> {
+    this.#module ??= compileZstd()
+    return this.#module
+  }
+
   /** Runs a task on a thread. @throws Error what zstd says of it, or that there is no thread */
   async run(task: Task): Promise<Uint8Array> {
-    this.#module ??= compileZstd()
-    const module = await this.#module
+    const module = await this.module
     const thread = this.#leastBusy(module)
+    // Cloning a view would copy the whole buffer that it is a part of.
+    const data = task.data.slice()
     return new Promise((resolve, reject) => {
       thread.waiting.push({ resolve, reject })
       thread.worker.ref()
-      thread.worker.postMessage(task)
+      thread.worker.postMessage({ ...task, data }, [data.buffer])
     })
   }
 

@@ -1,13 +1,15 @@
 /** zstd through Node's zlib (22.15 and later), on the threads of its pool. */
 import * as zlib from 'node:zlib'
+import { SMALL } from '../shared/codec.ts'
 import { decodeFrames } from '../shared/zstd-frames.ts'
 
 type Finished = (error: Error | null, result: Uint8Array) => void
 
 /** The types are those of Node 20. */
-const { zstdCompress, zstdDecompress, constants } = zlib as unknown as {
+const { zstdCompress, zstdDecompress, zstdDecompressSync, constants } = zlib as unknown as {
   zstdCompress(data: Uint8Array, options: object, finished: Finished): void
   zstdDecompress(data: Uint8Array, options: object, finished: Finished): void
+  zstdDecompressSync(data: Uint8Array, options: object): Uint8Array
   constants: { readonly ZSTD_c_compressionLevel: number }
 }
 
@@ -16,10 +18,12 @@ const finished = (start: (finished: Finished) => void): Promise<Uint8Array> =>
   new Promise((resolve, reject) => start((error, result) => (error ? reject(error) : resolve(result))))
 
 /** @see Codec.decompress */
-export const decompress = (data: Uint8Array, size: number): Promise<Uint8Array> =>
-  decodeFrames(data, size, (frame, room) =>
-    finished((done) => zstdDecompress(frame, { maxOutputLength: room, chunkSize: Math.max(room, 64) }, done)),
-  )
+export const decompress = (data: Uint8Array, size: number, isAlone = false): Promise<Uint8Array> =>
+  decodeFrames(data, size, (frame, room) => {
+    const options = { maxOutputLength: room, chunkSize: room + 64 }
+    if (isAlone && size <= SMALL) return zstdDecompressSync(frame, options)
+    return finished((done) => zstdDecompress(frame, options, done))
+  })
 
 /** @see Codec.compress */
 export async function compress(block: Uint8Array): Promise<Uint8Array | undefined> {

@@ -1,5 +1,8 @@
 /** What a codec is: the same for deflate and zstd, in Node.js and in pages. */
 
+/** The largest block, in bytes, that is done at once where nothing else is to be done: a fraction of a millisecond. */
+export const SMALL = 2 ** 17
+
 /** Compresses and decompresses blocks whose size is known: clusters of an image. */
 export interface Codec {
   /**
@@ -7,9 +10,11 @@ export interface Codec {
    * rest of the last may belong to another block.
    *
    * @param size bytes of the result; memory is bounded by it, whatever `data` claims
+   * @param isAlone nothing else is being decompressed: a small block may then be done at once, on the thread that calls, which takes
+   *   less time than to hand it to another one
    * @throws Error (as a rejection) if `data` is broken, or gives less
    */
-  decompress(data: Uint8Array, size: number): Promise<Uint8Array>
+  decompress(data: Uint8Array, size: number, isAlone?: boolean): Promise<Uint8Array>
   /** `block` compressed, in fewer bytes than it has; undefined if that saves nothing. Several may run at once. */
   compress(block: Uint8Array): Promise<Uint8Array | undefined>
 }

@@ -3,7 +3,8 @@
  * packed anew, one after the other, in whole sectors. What lies between two pieces and belongs to none is left behind.
  */
 import { alignDown, alignUp, divUp, SECTOR } from '@vmblock/block-core/driver'
-import { compressedEntryHi, compressedEntryLo, compressedExtent } from '../format/l2-entry.ts'
+import { compressedEntryHi, compressedEntryLo } from '../format/compressed-entry.ts'
+import { compressedExtent } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { setRefcount } from '../refcounts/repair-refcounts.ts'
 import type { Entries, Entry } from './entries.ts'

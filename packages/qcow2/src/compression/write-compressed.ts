@@ -3,7 +3,8 @@
  * take their places in the file in the order of the disk.
  */
 import { BlockError, divUp } from '@vmblock/block-core/driver'
-import { COMPRESSED_HI, compressedEntryHi, compressedEntryLo, hostOffsetOf } from '../format/l2-entry.ts'
+import { compressedEntryHi, compressedEntryLo } from '../format/compressed-entry.ts'
+import { COMPRESSED_HI, hostOffsetOf } from '../format/l2-entry.ts'
 import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
 import { entryAt, setEntry } from '../mapping/entries.ts'

@@ -1,11 +1,10 @@
 import { TWO_32 } from '@vmblock/block-core/driver'
 import { describe, expect, it } from 'vitest'
+import { compressedEntryHi, compressedEntryLo } from './compressed-entry.ts'
 import {
   ClusterKind,
   COMPRESSED_HI,
   COPIED_HI,
-  compressedEntryHi,
-  compressedEntryLo,
   compressedExtent,
   entryHi,
   entryLo,

@@ -83,7 +83,7 @@ export interface CompressedExtent {
 }
 
 /** Bits of the descriptor's offset that are in the high half. */
-const offsetBitsHi = (clusterBits: number): number => 38 - clusterBits
+export const offsetBitsHi = (clusterBits: number): number => 38 - clusterBits
 
 /** Host offset of a compressed cluster's data (bytes). Not masked to 56 bits: a higher one is corrupt. */
 export const compressedOffset = (hi: number, lo: number, clusterBits: number): number =>
@@ -98,15 +98,6 @@ export const compressedExtent = (hi: number, lo: number, clusterBits: number): C
   hostOffset: compressedOffset(hi, lo, clusterBits),
   bytes: compressedBytes(hi, lo, clusterBits),
 })
-
-/** High half of the entry of a compressed cluster at `offset` of `bytes` bytes, less than a cluster. */
-export function compressedEntryHi(offset: number, bytes: number, clusterBits: number): number {
-  const sectors = Math.floor((offset + bytes - 1) / 512) - Math.floor(offset / 512)
-  return (COMPRESSED_HI | (sectors << offsetBitsHi(clusterBits)) | Math.floor(offset / TWO_32)) >>> 0
-}
-
-/** Low half of the entry of a compressed cluster at `offset` (bytes). */
-export const compressedEntryLo = (offset: number): number => offset % TWO_32
 
 /** Host offsets of compressed clusters must be below this (bytes): bit 56, or less with large clusters. */
 export const maxCompressedOffset = (clusterBits: number): number => 2 ** Math.min(56, 70 - clusterBits)

@@ -10,9 +10,10 @@ export interface ClusterCodec {
    * sectors, and the rest of the last may belong to another cluster.
    *
    * @param clusterSize bytes of the result; no more memory is allocated
+   * @param isAlone no other cluster is being decompressed: it may be done on the thread that calls
    * @throws BlockError EIO if `data` does not give exactly that
    */
-  decompress(data: Uint8Array, clusterSize: number): Promise<Uint8Array>
+  decompress(data: Uint8Array, clusterSize: number, isAlone?: boolean): Promise<Uint8Array>
   /** `cluster` compressed, in fewer bytes than it has; undefined if that saves nothing. Several may run at once. */
   compress?(cluster: Uint8Array): Promise<Uint8Array | undefined>
 }
@@ -22,10 +23,10 @@ export type Codecs = Partial<Readonly<Record<CompressionType, ClusterCodec>>>
 
 /** @param load loads the codec @throws BlockError EIO when its code cannot be had */
 const lateCodec = (load: () => Promise<Codec>): Required<ClusterCodec> => ({
-  async decompress(data, clusterSize) {
+  async decompress(data, clusterSize, isAlone) {
     const { decompress } = await load()
     try {
-      return await decompress(data, clusterSize)
+      return await decompress(data, clusterSize, isAlone)
     } catch (cause) {
       throw new BlockError('EIO', 'A compressed cluster cannot be decompressed', { cause })
     }

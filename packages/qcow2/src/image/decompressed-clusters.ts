@@ -21,6 +21,8 @@ export class DecompressedClusters {
    * (packing.ts); 0: it begins a host cluster.
    */
   nextPlace = 0
+  /** Clusters that are being read and decompressed. */
+  loading = 0
   readonly #clusterSize: number
   readonly #most: number
   /** By host offset of the compressed data, in bytes; the one used last is last. */
@@ -50,7 +52,10 @@ export class DecompressedClusters {
   }
 
   #load(hostOffset: number, compressedBytes: number, load: () => Promise<Uint8Array>): Kept {
-    const cluster = load()
+    this.loading++
+    const cluster = load().finally(() => {
+      this.loading--
+    })
     const kept = { compressedBytes, cluster }
     // A failure is not kept: the next request tries again.
     cluster.catch(() => {

@@ -2,8 +2,8 @@
  * Every rule of which write must reach the disk before which, and all of lazy refcounts.
  *
  *     allocate   refcount  ->  L2 entry          (lazy: dirty bit -> L2 entry, once; refcounts whenever)
- *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before, or if the
- *                guest's range showed something else than zeroes before: it may show that or the new data
+ *     data       ->  L2 entry   if the cluster holds copies of old data, or held something else before, or is compressed,
+ *                or if the guest's range showed something else than zeroes before: it may show that or the new data
  *     new table  refcount, and zeroes or a copy  ->  L1 entry   (with the next flush, also in lazy mode)
  *     free       L2 entry  ->  refcount          (frees.ts: the refcount waits for a flush of the entry)
  *     length     of the file  ->  L2 entry   (else a lost write leaves an entry that points past the end; if
@@ -47,7 +47,8 @@ export interface Ordered {
  * Orders writes before an L2 entry points at newly allocated clusters, which end at `hostEnd`.
  *
  * @param dataFirst the data must be durable before the entry: the clusters hold copies of old data, or were
- *   used before, and their former contents must not appear to the guest
+ *   used before, and their former contents must not appear to the guest; or they are compressed, and half a stream is
+ *   no cluster
  * @param replaces the same if no flush comes in between anyway: the guest's range showed old content until now
  * @returns undefined, nothing to await, nearly always
  */

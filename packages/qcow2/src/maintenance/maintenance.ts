@@ -1,6 +1,6 @@
 /**
  * Code that an open and sound disk does not need, in one part that is loaded on first use: creating, checking
- * and repairing images, reporting and changing the header, and everything about internal snapshots.
+ * and repairing images, writing compressed, reporting and changing the header, and everything about internal snapshots.
  */
 
 export { checkImage } from '../check/check.ts'

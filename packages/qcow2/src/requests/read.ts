@@ -97,5 +97,5 @@ async function decompress(image: Image, hostOffset: number, bytes: number): Prom
   const announced = image.file.debugEvent('read_compressed')
   if (announced) await announced
   await image.file.read(hostOffset, data)
-  return image.codec.decompress(data, image.geometry.clusterSize)
+  return image.codec.decompress(data, image.geometry.clusterSize, image.decompressed.loading === 1)
 }

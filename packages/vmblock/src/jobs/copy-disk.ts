@@ -19,12 +19,13 @@ export interface Copying {
 /** Shortest run of zeroes that is left out of data, in bytes: a page of most file systems. */
 const SPARSE = 4096
 
-/** @throws BlockError of reading and writing; the reason for a cancellation */
+/** @param compress writes data compressed @throws BlockError of reading and writing; the reason for a cancellation */
 export async function copyDisk(
   source: BlockNode,
   target: BlockNode,
   { isZero: test = isZero, equal, allocate }: Copying,
   control: JobControl,
+  compress = false,
 ): Promise<void> {
   const hasBacking = backingOf(target) !== undefined
   const { base, isShown } = hasBacking ? beneathOf(source, target, true) : {}
@@ -34,10 +35,12 @@ export async function copyDisk(
     ...(hasBacking && { beneathBytes: backingOf(target)?.size }),
     ...(isShown === false && { refine: (range) => differences(source, target, range, equal) }),
   })
-  const alignment = Math.max(SPARSE, target.limits.requestAlignment)
-  const sparse = { minimum: SPARSE, alignment, isZero: test }
+  const { requestAlignment, compressedAlignment } = target.limits
+  const alignment = compress ? compressedAlignment : Math.max(SPARSE, requestAlignment)
+  const sparse = { minimum: Math.max(SPARSE, compress ? alignment : 0), alignment, isZero: test }
+  const compressedCluster = compress ? compressedAlignment : undefined
   const zeroes = !hasBacking && isZeroWhenNew(target) ? 'skip' : 'write'
-  await copyNodes({ map, target, zeroes, sparse, allocate }, control)
+  await copyNodes({ map, target, zeroes, sparse, allocate, compressedCluster }, control)
 }
 
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */

@@ -1,6 +1,6 @@
 /** Copies a disk into a new image. */
 import { BlockError, type BlockNode, openNode } from '@vmblock/block-core'
-import { requireCallback, requireOptions, requireText } from '@vmblock/block-core/driver'
+import { requireCallback, requireFlag, requireOptions, requireText } from '@vmblock/block-core/driver'
 import { copyDisk } from '../jobs/copy-disk.ts'
 import { type JobSettings, runJob } from '../jobs/run-job.ts'
 import type { CreationOptions } from '../options/creation.ts'
@@ -18,11 +18,17 @@ export type ConvertOptions = MakingOptions &
     readonly sourceFormat?: string | undefined
     /** The passphrase of an encrypted source; a list has those of its backing files, too. */
     readonly sourcePassphrase?: Passphrases | undefined
+    /**
+     * Write the data compressed, each cluster by itself: for images that are kept or sent. Guests can write to them; what they
+     * change is no longer compressed. qcow2 only. Default: no.
+     */
+    readonly compress?: boolean | undefined
   }
 
 const CONVERT = {
   sourceFormat: requireText,
   sourcePassphrase: requirePassphrases,
+  compress: requireFlag,
   onProgress: requireCallback,
 }
 
@@ -34,8 +40,8 @@ export async function convertDisk(
   options: unknown,
 ): Promise<void> {
   const { allow, signal, creation: given, passphrases, ...making } = planOf(options)
-  const { sourceFormat, sourcePassphrase: passphrase, onProgress, ...creation } = given
-  requireOptions({ sourceFormat, sourcePassphrase: passphrase, onProgress }, 'options', CONVERT)
+  const { sourceFormat, sourcePassphrase: passphrase, compress, onProgress, ...creation } = given
+  requireOptions({ sourceFormat, sourcePassphrase: passphrase, compress, onProgress }, 'options', CONVERT)
   const sourcePassphrase = passphrase as Passphrases | undefined
   signal?.throwIfAborted()
   const settings = settingsOf(platform, { allow }, secretsOf({ ...passphrases, sourcePassphrase }))
@@ -47,7 +53,13 @@ export async function convertDisk(
   try {
     // The copy is the disk as it is at one moment.
     await from.node.withoutWrites(async () => {
-      const made = await makeImage(platform, settings, target, { ...making, creation }, from.node.size)
+      const made = await makeImage(
+        platform,
+        settings,
+        target,
+        { ...making, creation, compress: compress === true },
+        from.node.size,
+      )
       try {
         const image = await openNode(made.environment, made.image)
         await filled(image, async () => {
@@ -56,7 +68,10 @@ export async function convertDisk(
               'EINVAL',
               `Parameter 'size' makes a disk of ${image.size} bytes, and the source has ${from.node.size}`,
             )
-          await runJob((control) => copyDisk(from.node, image, platform.copying, control), job)
+          await runJob(
+            (control) => copyDisk(from.node, image, platform.copying, control, compress === true),
+            job,
+          )
         })
       } catch (error) {
         // Half an image looks like a whole one.

@@ -1,5 +1,6 @@
 /** Where an image is made, and how it is made there: what creating and converting share. */
 import {
+  type AnyDriver,
   BlockError,
   type BlockNode,
   type CreatedFile,
@@ -35,6 +36,8 @@ export interface ImagePlan {
   /** Options that name the keys with which the image, and its backing file, are opened. */
   readonly keys: NodeOptions
   readonly backingKeys: NodeOptions
+  /** Its data will be written compressed. */
+  readonly compress?: boolean
 }
 
 /** A new image. */
@@ -105,6 +108,7 @@ export async function makeImage(
   requireDriver(target.kit.environment, format, 'format')
   if (below !== undefined && !('backing' in (target.kit.environment.registry.get(format).children ?? {})))
     throw new BlockError('EINVAL', `Parameter 'backing' is given, and ${format} images have no backing file`)
+  if (plan.compress) requireCompressible(target.kit.environment.registry.get(format), plan)
   const opening = {
     settings,
     what: 'backing',
@@ -129,6 +133,18 @@ export async function makeImage(
     await closeOwn(backing)
     throw error
   }
+}
+
+/** @throws BlockError EINVAL for an image that cannot be written compressed */
+function requireCompressible({ name, canCompress }: AnyDriver, { dataFile, creation }: ImagePlan): void {
+  const { preallocation = 'off' } = creation
+  const why = !canCompress
+    ? `${name} images have no compressed data`
+    : dataFile !== undefined
+      ? 'data in a data file is not compressed'
+      : preallocation !== 'off' &&
+        `preallocation is '${preallocation}', and compressed data takes its own room`
+  if (why) throw new BlockError('EINVAL', `Parameter 'compress' is given, and ${why}`)
 }
 
 /** The options for a backing file, with its name in the header. @throws BlockError ENOTSUP if it cannot have one */

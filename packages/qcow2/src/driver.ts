@@ -101,7 +101,10 @@ async function closeImage(image: Image): Promise<void> {
     await quiesceImage(image)
     await image.bitmaps?.store()
     // If that fails, the file stays longer.
-    if (image.frees.released > 0) await loadMaintenance().then((part) => part.cutEnd(image)).catch(Boolean)
+    if (image.frees.released > 0)
+      await loadMaintenance()
+        .then((part) => part.cutEnd(image))
+        .catch(Boolean)
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -10,12 +10,7 @@ import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
 import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import {
-  type AmendControl,
-  type JobControl,
-  type PieceOptions,
-  UNCONTROLLED,
-} from '../contract/job-control.ts'
+import { type JobControl, type PieceOptions, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { CoreConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
@@ -281,10 +276,7 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     await this.exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
   }
 
-  async amend(
-    options: Readonly<Record<string, unknown>>,
-    control: AmendControl = UNCONTROLLED,
-  ): Promise<void> {
+  async amend(...[options, control = UNCONTROLLED]: Parameters<BlockNode['amend']>): Promise<void> {
     check.requireAmendment(options, control)
     const before = this.size
     await this.exclusive('amend', 'amend', (ops) => ops.amend!(options, control))

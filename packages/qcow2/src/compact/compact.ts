@@ -172,4 +172,3 @@ class Compaction {
     image.isMostlyHoles = undefined
   }
 }
-

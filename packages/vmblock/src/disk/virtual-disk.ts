@@ -36,7 +36,6 @@ import { diskBitmaps } from './bitmaps.ts'
 import { loadImages } from './load-images.ts'
 import { type DiskSnapshots, diskSnapshots } from './snapshots.ts'
 
-
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
 

@@ -11,7 +11,7 @@ import {
 import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
 import type { Image } from './image/image.ts'
-import { loadMaintenance, loadSnapshots } from './load-part.ts'
+import { loadMaintenance } from './load-part.ts'
 import { openImage } from './open/open-image.ts'
 import { MUTABLE_OPTIONS, runtimeOptions } from './options/options.ts'
 import { discard } from './requests/discard.ts'
@@ -53,7 +53,7 @@ function operations(image: Image): NodeOps {
     info: async () => (await loadMaintenance()).info(image),
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
-    snapshots: async () => (await loadSnapshots()).snapshotOps(image),
+    snapshots: async () => (await loadMaintenance()).snapshots(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),

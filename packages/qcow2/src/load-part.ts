@@ -9,9 +9,3 @@ export const loadMaintenance = loadOnce(
   'creating, repairing and changing qcow2 images',
   () => import('./maintenance/maintenance.ts'),
 )
-
-/** @throws BlockError EIO if the code cannot be loaded */
-export const loadSnapshots = loadOnce(
-  'internal snapshots of qcow2 images',
-  () => import('./snapshots-part.ts'),
-)

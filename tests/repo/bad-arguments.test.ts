@@ -119,6 +119,7 @@ const FUNCTIONS: Readonly<Record<string, () => Promise<readonly unknown[]>>> = {
   setPermissions: async () => [await newNode(), {}],
   createBlkdebug: async () => [{}],
   openMemory: async () => [bytes()],
+  bitmapsOf: async () => [await overlay()],
   backingOf: async () => [await overlay()],
   chainStatus: async () => [await overlay(), 0, 512],
   skipFilters: async () => [await overlay()],

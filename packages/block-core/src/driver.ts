@@ -27,6 +27,8 @@ export {
 } from './base/arguments.ts'
 // What formats are made of.
 export { alignDown, alignUp, divUp, isPowerOfTwo, isZero, SECTOR, TWO_32 } from './base/bits.ts'
+// What formats keep of changes.
+export { DirtyBitmap, type DirtyRange } from './base/dirty-bitmap.ts'
 // Errors, events, turns of the event loop, and code that is loaded late.
 export { Emitter } from './base/emitter.ts'
 export { errnoOf, errorText, strerror } from './base/errno.ts'
@@ -39,9 +41,10 @@ export { type HeldRange, RangeTracker } from './base/range-tracker.ts'
 export { shared } from './base/shared-state.ts'
 export { inParts } from './base/sub-requests.ts'
 // Declaring a driver.
+export * from './contract/bitmaps.ts'
 export * from './contract/changes.ts'
 export * from './contract/child-kinds.ts'
-export type { CreateContext, Creation } from './contract/creation.ts'
+export type { CreateContext, Creation, MeasureContext, MeasureReport } from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'
@@ -52,7 +55,13 @@ export type {
   FindingStructure,
   FindingWord,
 } from './contract/findings.ts'
-export { type JobControl, UNCONTROLLED } from './contract/job-control.ts'
+export {
+  type AmendControl,
+  type JobControl,
+  type PieceControl,
+  type PieceOptions,
+  UNCONTROLLED,
+} from './contract/job-control.ts'
 export type {
   BlockChild,
   BlockEdge,
@@ -87,7 +96,7 @@ export { type Guess, guessFormat, tailStart } from './open/probe.ts'
 // QEMU's grammars: names, numbers, JSON, options.
 export { dictionaryEntries, jsonText } from './text/json-text.ts'
 export { type NumberMistake, readInteger, readSize, readUnsigned } from './text/number-text.ts'
-export { optionTree } from './text/option-tree.ts'
+export { flattenOptions, optionTree } from './text/option-tree.ts'
 export {
   bool,
   camelKey,

@@ -5,6 +5,7 @@
  */
 
 export type { Bytes } from './base/arguments.ts'
+export type { DirtyRange } from './base/dirty-bitmap.ts'
 export type { EventSource, EventTable, Listener } from './base/emitter.ts'
 export {
   BlockError,
@@ -15,7 +16,9 @@ export {
   messageOf,
 } from './base/errors.ts'
 export type { AbortSignalLike } from './base/platform-types.ts'
+export type { BitmapInfo, NewBitmap } from './contract/bitmaps.ts'
 export type { Change, ChangeKind, ChangeObserver, ReadOld } from './contract/changes.ts'
+export type { MeasureReport } from './contract/creation.ts'
 export type { AnyDriver, BlockDriver, CreatedFile } from './contract/driver.ts'
 export type {
   CheckFinding,
@@ -24,7 +27,7 @@ export type {
   FindingWord,
 } from './contract/findings.ts'
 export { denyHost, type ImageResolver } from './contract/image-resolver.ts'
-export type { JobControl } from './contract/job-control.ts'
+export type { AmendControl, JobControl, PieceOptions } from './contract/job-control.ts'
 export type { BlockEdge, BlockStatus, NodeOperation } from './contract/node.ts'
 export type { NodeConfig } from './contract/node-config.ts'
 export type { IoErrorEvent, NodeEvents } from './contract/node-events.ts'
@@ -46,6 +49,7 @@ export { PERMISSION, type Permissions } from './contract/permissions.ts'
 export { DriverRegistry } from './contract/registry.ts'
 export type {
   CheckReport,
+  CompactReport,
   CorruptEvent,
   NodeCheckOptions,
   NodeFacts,
@@ -79,6 +83,7 @@ export {
   writeLog,
   writeLogOf,
 } from './drivers/write-log.ts'
+export { type Bitmaps, bitmapsOf } from './features/bitmaps.ts'
 export { type SnapshotOptions, type Snapshots, snapshotsOf } from './features/snapshots.ts'
 export {
   backingOf,
@@ -101,6 +106,7 @@ export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
 export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'
+export { measureImage } from './open/measure-image.ts'
 export { openNode } from './open/open.ts'
 export { type ReopenOptions, reopenNode } from './open/reopen.ts'
 export { insertFilter, removeFilter, replaceNode } from './open/rewire.ts'

@@ -20,9 +20,7 @@ import {
   nodeHost,
 } from '@vmblock/block-core/node'
 import { formats } from '@vmblock/formats'
-import { createQcow2Driver } from '@vmblock/qcow2'
 import { programEngine } from './host/program-engine.ts'
-import { zlibCodecs } from './host/zlib-codecs.ts'
 
 /** The services that a program provides to the drivers. */
 export interface DriverSurroundings {
@@ -42,12 +40,9 @@ const HOST_FILES: FileDriverParts = {
   warnAtExit: false,
 }
 
-/** Formats that use what Node.js has and browsers do not. */
-const NATIVE_FORMATS: readonly AnyDriver[] = [createQcow2Driver({ codecs: zlibCodecs })]
-
 /** All drivers, in the order in which the registry tries them. `debug` is blkdebug with its services. */
 const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
-  ...formats.map((format) => NATIVE_FORMATS.find(({ name }) => name === format.name) ?? format),
+  ...formats,
   fileDriver(HOST_FILES),
   hostDeviceDriver('host_device', HOST_FILES),
   hostDeviceDriver('host_cdrom', HOST_FILES),

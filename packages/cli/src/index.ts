@@ -23,7 +23,7 @@ export {
   word,
 } from './kit/options.ts'
 export { Output } from './kit/output.ts'
-export { defineObject, type Secrets } from './kit/secrets.ts'
+export { answerFrom, defineObject, type Secrets } from './kit/secrets.ts'
 export { isJson, shared } from './kit/shared-options.ts'
 export { warnOfTrace } from './kit/trace.ts'
 export { bufferedOutput, type TextOutput, type WriteNow } from './text/buffered-output.ts'

@@ -8,8 +8,8 @@ import {
   storage,
   viewOf,
 } from '@vmblock/block-core/driver'
-import type { Codecs } from './compression/codec.ts'
 import { MAGIC } from './format/header-layout.ts'
+import type { Codecs } from './image/cluster-codec.ts'
 import type { Image } from './image/image.ts'
 import { loadMaintenance } from './load-part.ts'
 import { openImage } from './open/open-image.ts'
@@ -24,7 +24,7 @@ import { writeZeroes } from './requests/zero.ts'
 
 /** Replaceable parts of the driver. */
 export interface Qcow2DriverOptions {
-  /** Decompressors to use instead of those of this package. */
+  /** Codecs to use instead of those of `@vmblock/compression`. */
   readonly codecs?: Codecs
 }
 
@@ -34,11 +34,16 @@ const ZERO_FLAGS = new Set(['mayUnmap', 'noFallback'] as const)
 function operations(image: Image): NodeOps {
   const { clusterSize, subclusterSize } = image.geometry
   return {
-    limits: { writeZeroesAlignment: subclusterSize, discardAlignment: clusterSize },
+    limits: {
+      writeZeroesAlignment: subclusterSize,
+      discardAlignment: clusterSize,
+      compressedAlignment: clusterSize,
+    },
     ...(image.header.version >= 3 ? { zeroFlags: ZERO_FLAGS } : {}),
     size: () => image.size,
     read: (offset, into) => read(image, offset, into),
     write: (offset, from) => write(image, offset, from),
+    writeCompressed: async (offset, from) => (await loadMaintenance()).writeCompressed(image, offset, from),
     writeZeroes: (offset, bytes, flags) => withRoom(image, () => writeZeroes(image, offset, bytes, flags)),
     discard: (offset, bytes) => withRoom(image, () => discard(image, offset, bytes)),
     blockStatus: (offset, bytes) => statusOf(image, offset, bytes),
@@ -54,10 +59,12 @@ function operations(image: Image): NodeOps {
     listSnapshots: async () =>
       image.header.nbSnapshots > 0 ? (await loadMaintenance()).listSnapshots(image) : [],
     snapshots: async () => (await loadMaintenance()).snapshots(image),
+    bitmaps: async () => (await loadMaintenance()).bitmapOps(image),
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
     amend: async (options, control) => (await loadMaintenance()).amend(image, options, control),
+    compact: async (control) => (await loadMaintenance()).compactImage(image, control),
     prepareReopen: async (request) => (await loadMaintenance()).prepareReopen(image, request),
     close: () => closeImage(image),
     crash: () => image.dropCaches(),
@@ -92,6 +99,7 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await quiesceImage(image)
+    await image.bitmaps?.store()
     await image.dirtyBit.clear()
   }
   image.dropCaches()
@@ -115,12 +123,12 @@ export const createQcow2Driver = ({ codecs = {} }: Qcow2DriverOptions = {}) =>
     children: { file: storage, backing: cow, 'data-file': data },
     creation: async () => (await loadMaintenance()).creation,
     amendOptions: async () => (await loadMaintenance()).amendOptions,
+    canCompress: true,
     probe,
     async open(context) {
       const image = await openImage(context, codecs, loadMaintenance)
-      return image.header.cryptMethod === 0
-        ? operations(image)
-        : (await loadMaintenance()).describedImage(image, context.nodeName)
+      const ops = operations(image)
+      return image.encryption?.operations(ops) ?? ops
     },
   })
 

@@ -1,5 +1,6 @@
 /** The program: options before a subcommand, the subcommand, and the handling of its failure. */
 import {
+  answerFrom,
   CommandLine,
   Failure,
   flag,
@@ -68,12 +69,14 @@ async function runCommand(
   const parsed = await parseCommand(command, words, output, services)
   if (!parsed) return printHelp(output, services)
   const { registry, host } = services
-  const environment = { registry, host, onWarn: (line: string) => output.relay(line) }
+  const { secrets, ...given } = parsed
+  const onWarn = (line: string): void => output.relay(line)
+  const environment = { registry, host, onWarn, secret: answerFrom(secrets) }
   const images = new OpenImages(output)
   const actions: (() => void)[] = []
   const atEnd = (action: () => void): void => void actions.push(action)
   try {
-    const status = await command.run({ ...parsed, output, services, environment, images, atEnd })
+    const status = await command.run({ ...given, output, services, environment, images, atEnd })
     return await images.close(status)
   } catch (error) {
     await images.close(statusOf(error))

@@ -1,6 +1,7 @@
 /** The program as a function: command line in, exit status out. */
 import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import {
+  answerFrom,
   CommandLine,
   type DriverSurroundings,
   defineObject,
@@ -89,13 +90,15 @@ export async function main(argv: readonly string[], streams: Streams, services: 
 
 async function run(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
   const { output } = streams
-  const environment = services.environment({
+  const secrets: Secrets = new Map()
+  const drivers = services.environment({
     print: (line) => output.print(`${line}\n`),
     warn: (line) => output.error(`${line}\n`),
     readText: async (path) =>
       new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
   })
-  const request = await readCommandLine(argv, new Output('qemu-io', output), services)
+  const environment = { ...drivers, secret: answerFrom(secrets) }
+  const request = await readCommandLine(argv, new Output('qemu-io', output), services, secrets)
   const { imageOptions, misalign } = request
   const session = new Session(output, { ...services, environment }, { imageOptions, misalign })
   const image = await openFirst(session, request)
@@ -111,6 +114,7 @@ async function readCommandLine(
   argv: readonly string[],
   output: Output,
   services: Services,
+  secrets: Secrets,
 ): Promise<Request> {
   const usage = (status: number): EarlyExit => {
     output.print(usageText(services.formats))
@@ -123,7 +127,6 @@ async function readCommandLine(
       return usage(1)
     },
   })
-  const secrets: Secrets = new Map()
   const commands: string[] = []
   const changes: ModeChange[] = []
   for (const { name, value } of line) {

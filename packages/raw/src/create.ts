@@ -6,6 +6,8 @@ import {
   type Creation,
   filePreallocation,
   forgetContent,
+  type MeasureContext,
+  type MeasureReport,
   type OptionValues,
   type Preallocation,
   SECTOR,
@@ -44,5 +46,11 @@ async function create({ file, options }: CreateContext<RawOptions>): Promise<voi
   await forgetContent(file)
 }
 
+/** The content alone, in whole sectors: holes do not count, as in QEMU. */
+async function measure({ source, options }: MeasureContext<RawOptions>): Promise<MeasureReport> {
+  const bytes = alignUp(source ? source.size : (options.size ?? 0), SECTOR)
+  return { requiredBytes: bytes, fullyAllocatedBytes: bytes }
+}
+
 /** The making of raw images. */
-export const rawCreation: Creation<typeof options> = { options, check, create }
+export const rawCreation: Creation<typeof options> = { options, check, measure, create }

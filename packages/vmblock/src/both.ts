@@ -1,4 +1,5 @@
 /** What both entries export beside their functions: the same names in Node.js and in a page. */
+export type { BitmapInfo, Bitmaps, DirtyRange, NewBitmap } from '@vmblock/block-core'
 export type { CheckFinding } from '@vmblock/block-core/open'
 export { BlockError, type BlockErrorCode, type ImageResolver, isBlockError } from '@vmblock/block-core/open'
 export type { Allow, OpenFileHandle } from '@vmblock/sources'

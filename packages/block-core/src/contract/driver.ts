@@ -4,6 +4,7 @@
  * types.
  */
 import type { NoOptions, OptionTable, OptionValues } from '../text/options.ts'
+import type { ChangeObserver } from './changes.ts'
 import type { Creation } from './creation.ts'
 import type { ChildReference, DriverFacts, DriverKind } from './driver-facts.ts'
 import type { BlockChild } from './node.ts'
@@ -56,8 +57,21 @@ export interface OpenContext<O, N extends string = string, L extends string = st
    * @returns as many as the longer of the two lists has; none if neither is given
    */
   children(list: L, implicit?: readonly ChildReference[]): Promise<readonly BlockChild[]>
+  /**
+   * The bytes of a secret that options name: for the driver alone, in no message. Usable from `open` on.
+   *
+   * @throws BlockError EINVAL for an unknown id
+   */
+  secret(id: string): Promise<Uint8Array>
   /** Emits events of the node. Usable from `open` on; events are kept until the node exists. */
   readonly events: DriverEvents
+  /**
+   * Tells `observer` of the changes of the driver's own node, as {@link BlockNode.observe} does. Usable from `open` on:
+   * before the node exists, nothing changes it.
+   *
+   * @returns ends the observation
+   */
+  observe(observer: ChangeObserver): () => void
 }
 
 /** A file that was newly made. */

@@ -30,6 +30,7 @@ export const FINDINGS = {
   'excess-snapshots': DANGER,
   'excess-snapshot-data': FLAW,
   'incomplete-snapshot': FLAW,
+  'wrong-bitmap-directory': FLAW,
   'wrong-bitmap-entry': FLAW,
   'refcounts-rebuilt': FLAW,
   'unreadable-table': UNREADABLE,

@@ -23,5 +23,28 @@ export interface JobControl {
   report(done: number, total: number): void
 }
 
+/** What an amendment is given. */
+export interface AmendControl extends JobControl {
+  /** Also amend what may lose data for good, such as the last key of an encrypted image. Default: no. */
+  readonly force?: boolean | undefined
+}
+
+/** The control of an operation on a node that lets the node's requests run between its pieces. */
+export interface PieceControl extends JobControl {
+  /**
+   * Runs a piece of the work with no request of the node in flight. Between two pieces anything may happen to the
+   * node: what one piece has read holds no longer in the next.
+   *
+   * @throws BlockError EPERM if the node has become read-only; ENOMEDIUM if it was closed; what the piece throws
+   */
+  alone<T>(piece: () => Promise<T>): Promise<T>
+}
+
+/** How an operation of a node runs: the control of the job that it is part of, or as much of it as is needed. */
+export interface PieceOptions extends Partial<JobControl> {
+  /** Called with each report, if there is no `report`. If it throws, the operation fails. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
+}
+
 /** For operations that no job runs: never paused, never cancelled. */
 export const UNCONTROLLED: JobControl = { checkpoint: () => undefined, report: () => undefined }

@@ -1,11 +1,12 @@
 /**
  * What a driver implements for one open node, and how the core calls it.
  */
+import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
-import type { JobControl } from './job-control.ts'
+import type { AmendControl, JobControl, PieceControl } from './job-control.ts'
 import type { BlockChild, BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
-import type { CheckOptions, CheckReport, NodeInfo, SnapshotInfo } from './reports.ts'
+import type { CheckOptions, CheckReport, CompactReport, NodeInfo, SnapshotInfo } from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlag, WriteFlags } from './requests.ts'
 import type { SnapshotChoice, SnapshotSettings } from './snapshots.ts'
 
@@ -71,12 +72,23 @@ export interface NodeOps {
   listSnapshots?(): Promise<readonly SnapshotInfo[]>
   /** Makes, applies, deletes and opens them. Loads the code for that. @throws BlockError EIO if it cannot be loaded */
   snapshots?(): Promise<SnapshotOps>
+  /**
+   * The dirty bitmaps that the image keeps. Loads the code for them.
+   *
+   * @throws BlockError EIO if the code cannot be loaded
+   */
+  bitmaps?(): Promise<BitmapOps>
   /** Drops everything this layer holds, so that the backing file shows through everywhere. */
   makeEmpty?(): Promise<void>
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
-  amend?(options: Readonly<Record<string, unknown>>, control: JobControl): Promise<void>
+  amend?(options: Readonly<Record<string, unknown>>, control: AmendControl): Promise<void>
+  /**
+   * Moves what the image file holds towards its start, and cuts off its end. Not called alone: the driver takes the
+   * node for each piece with `control.alone`. When it is stopped at a checkpoint, the content is the same.
+   */
+  compact?(control: PieceControl): Promise<CompactReport>
 
   /** Filters only: a driver above announces a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>

@@ -8,11 +8,18 @@ import type { ChangeObserver } from './changes.ts'
 import type { ChildKind } from './child-kinds.ts'
 import type { DebugEvent } from './debug-events.ts'
 import type { DriverFacts } from './driver-facts.ts'
-import type { JobControl } from './job-control.ts'
+import type { AmendControl, JobControl, PieceOptions } from './job-control.ts'
 import type { NodeConfig } from './node-config.ts'
 import type { NodeEvents } from './node-events.ts'
 import type { NodeOps } from './node-ops.ts'
-import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from './reports.ts'
+import type {
+  CheckReport,
+  CompactReport,
+  NodeCheckOptions,
+  NodeFacts,
+  NodeInfo,
+  SnapshotInfo,
+} from './reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from './requests.ts'
 
 /**
@@ -63,6 +70,7 @@ export type NodeOperation =
   | 'makeEmpty'
   | 'changeBackingFile'
   | 'amend'
+  | 'compact'
 
 /** A disk, or a layer of one. Offsets and lengths are bytes. */
 export interface BlockNode extends EventSource<NodeEvents> {
@@ -150,7 +158,7 @@ export interface BlockNode extends EventSource<NodeEvents> {
    * written, or exchanged), nor of the VM state, which is no part of the disk.
    *
    * A point in time has no change in flight: `await node.withoutWrites(async () => node.observe(observer))`.
-   * While a node is observed, changes that overlap run one after another.
+   * While an observer of the node has a `before`, changes that overlap run one after another.
    *
    * @returns ends the observation; from then on nothing is told
    * @throws BlockError EINVAL for something that is no observer
@@ -183,7 +191,17 @@ export interface BlockNode extends EventSource<NodeEvents> {
    * @param control that of the job which this is part of
    * @throws BlockError ENOTSUP, EINVAL
    */
-  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void>
+  amend(options: Readonly<Record<string, unknown>>, control?: AmendControl): Promise<void>
+  /**
+   * Makes the image file shorter, in place: what lies at its end moves into free clusters nearer its start. Requests of
+   * the disk run between the pieces. The content stays the same, also if it is cancelled, fails, or loses power: then
+   * the part that was done is kept, and space may be leaked. Progress is in bytes of the file.
+   *
+   * @param options a signal and a callback, or the control of a job
+   * @throws BlockError EINVAL for wrong options; ENOTSUP if the format cannot; EPERM when read-only; EIO for an image
+   *   that has to be repaired first; the error of the file; the reason of the signal
+   */
+  compact(options?: PieceOptions): Promise<CompactReport>
 
   // ---- life cycle ----
 

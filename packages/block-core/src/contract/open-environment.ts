@@ -15,4 +15,11 @@ export interface OpenEnvironment<D extends AnyDriver = AnyDriver> {
   readonly onWarn?: (line: string) => void
   /** Called after every repair that runs while opening or reopening. */
   readonly onRepair?: (report: CheckReport, nodeName: string) => void
+  /**
+   * The bytes of a secret, to which options refer by its id (`encrypt.key-secret`): the passphrase of an encrypted image.
+   * The receiver does not change them. Absent: there are none.
+   *
+   * @throws BlockError EINVAL for an unknown id
+   */
+  readonly secret?: (id: string) => Promise<Uint8Array>
 }

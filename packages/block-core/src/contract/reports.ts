@@ -43,6 +43,16 @@ export interface NodeCheckOptions extends Omit<CheckOptions, 'repair'> {
   readonly repair?: CheckOptions['repair'] | false
 }
 
+/** What compacting an image did. All numbers are bytes of the image file. */
+export interface CompactReport {
+  readonly sizeBefore: number
+  readonly sizeAfter: number
+  /** What was moved towards the start: data and tables, each piece once. */
+  readonly movedBytes: number
+  /** Clusters in use behind free ones that could not be moved: nothing refers to them, or they must stay together. */
+  readonly leftBytes: number
+}
+
 /** Facts for `info`: plain data, keys as `qemu-img info --output=json` spells them. */
 export interface NodeInfo {
   /** Bytes. */

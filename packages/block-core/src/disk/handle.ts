@@ -10,12 +10,19 @@ import { Emitter } from '../base/emitter.ts'
 import { loadOnce } from '../base/load-once.ts'
 import type { ChangeObserver } from '../contract/changes.ts'
 import type { DriverFacts } from '../contract/driver-facts.ts'
-import type { JobControl } from '../contract/job-control.ts'
+import type { AmendControl, JobControl, PieceOptions } from '../contract/job-control.ts'
 import type { BlockEdge, BlockNode, BlockStatus, NodeOperation } from '../contract/node.ts'
 import type { NodeConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent, NodeEvents } from '../contract/node-events.ts'
 import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
-import type { CheckReport, NodeCheckOptions, NodeFacts, NodeInfo, SnapshotInfo } from '../contract/reports.ts'
+import type {
+  CheckReport,
+  CompactReport,
+  NodeCheckOptions,
+  NodeFacts,
+  NodeInfo,
+  SnapshotInfo,
+} from '../contract/reports.ts'
 import type { BlockLimits, TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { registerNode } from '../graph/known-nodes.ts'
 import type { LinkedNode, NodeUser } from '../graph/links.ts'
@@ -248,8 +255,11 @@ export class DiskHandle extends Emitter<NodeEvents> implements Disk {
   changeBackingFile(filename: string | null, format: string | undefined): Promise<void> {
     return this.#onRoot((node) => node.changeBackingFile(filename, format), true, false)
   }
-  amend(options: Readonly<Record<string, unknown>>, control?: JobControl): Promise<void> {
+  amend(options: Readonly<Record<string, unknown>>, control?: AmendControl): Promise<void> {
     return this.#onRoot((node) => node.amend(options, control), true, false)
+  }
+  compact(options?: PieceOptions): Promise<CompactReport> {
+    return this.#onRoot((node) => node.compact(options), true, false)
   }
 
   // ---- life cycle ----

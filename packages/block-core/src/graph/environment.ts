@@ -25,11 +25,18 @@ const requireResolver = expects(
 /** Otherwise a missing `host` would go unnoticed until an image names a file. @throws BlockError EINVAL */
 export function requireEnvironment(environment: OpenEnvironment): void {
   if (!isObject(environment)) throw wrongValue('environment', '{ registry, host }', environment)
-  const { registry, host, onWarn, onRepair } = environment
+  const { registry, host, onWarn, onRepair, secret } = environment
   requireRegistry(registry, 'registry')
   requireResolver(host, 'host')
   if (onWarn !== undefined) requireCallback(onWarn, 'onWarn')
   if (onRepair !== undefined) requireCallback(onRepair, 'onRepair')
+  if (secret !== undefined) requireCallback(secret, 'secret')
+}
+
+/** The bytes of a secret. @throws BlockError EINVAL for an unknown id */
+export async function secretOf(environment: OpenEnvironment | undefined, id: string): Promise<Uint8Array> {
+  if (environment?.secret) return environment.secret(id)
+  throw new BlockError('EINVAL', `No secret with id '${id}'`)
 }
 
 /** The names of one environment. */

@@ -10,13 +10,19 @@ import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
 import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
+import {
+  type AmendControl,
+  type JobControl,
+  type PieceOptions,
+  UNCONTROLLED,
+} from '../contract/job-control.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { CoreConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
 import type { NodeOps } from '../contract/node-ops.ts'
 import type {
   CheckReport,
+  CompactReport,
   CorruptEvent,
   NodeCheckOptions,
   NodeInfo,
@@ -275,11 +281,27 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
     await this.exclusive('changeBackingFile', undefined, (ops) => ops.changeBackingFile!(filename, format))
   }
 
-  async amend(options: Readonly<Record<string, unknown>>, control: JobControl = UNCONTROLLED): Promise<void> {
+  async amend(
+    options: Readonly<Record<string, unknown>>,
+    control: AmendControl = UNCONTROLLED,
+  ): Promise<void> {
     check.requireAmendment(options, control)
     const before = this.size
     await this.exclusive('amend', 'amend', (ops) => ops.amend!(options, control))
     if (this.size !== before) this.emit('resize', this.size)
+  }
+
+  async compact(options: PieceOptions = {}): Promise<CompactReport> {
+    check.requirePieces(options)
+    const alone = <T>(piece: () => Promise<T>): Promise<T> => this.exclusive('compact', undefined, piece)
+    await alone(() => Promise.resolve())
+    const {
+      signal,
+      onProgress,
+      checkpoint = () => (signal?.aborted ? Promise.reject(signal.reason) : undefined),
+      report = (done, total) => onProgress?.(done, total),
+    } = options
+    return this.#ops.compact!({ signal, checkpoint, report, alone })
   }
 
   debugEvent(event: DebugEvent): void | Promise<void> {

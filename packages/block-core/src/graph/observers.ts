@@ -1,4 +1,4 @@
-/** The observers of one node. While there are any, changes that overlap run one after another. */
+/** The observers of one node. While one of them has a `before`, changes that overlap run one after another. */
 import { RangeTracker } from '../base/range-tracker.ts'
 import type { Change, ChangeObserver, ReadOld } from '../contract/changes.ts'
 
@@ -11,6 +11,8 @@ interface Observation {
 export class Observers {
   /** Replaced as a whole, so that it can change while it is walked. */
   #all: readonly Observation[] = []
+  /** One of them has to be told before a change begins. */
+  #holdsBack = false
   readonly #ranges = new RangeTracker()
   readonly #readOld: ReadOld
   readonly #requireAlive: () => void
@@ -29,9 +31,26 @@ export class Observers {
   add(observer: ChangeObserver): () => void {
     // One object may be given twice, and each observation ends by itself.
     const observation = { observer }
-    this.#all = [...this.#all, observation]
-    return () => {
-      this.#all = this.#all.filter((other) => other !== observation)
+    this.#replace([...this.#all, observation])
+    return () => this.#replace(this.#all.filter((other) => other !== observation))
+  }
+
+  #replace(all: readonly Observation[]): void {
+    this.#all = all
+    this.#holdsBack = all.some(({ observer }) => observer.before)
+  }
+
+  /** None has to be told before a change begins: then {@link told} is enough. */
+  get areTrackers(): boolean {
+    return !this.#holdsBack
+  }
+
+  /** Tells the observers of a change when it has ended. */
+  async told<T>(change: Change, running: Promise<T>): Promise<T> {
+    try {
+      return await running
+    } finally {
+      this.#tellAfter(change)
     }
   }
 
@@ -41,6 +60,7 @@ export class Observers {
    */
   around<T>(change: Change, run: () => Promise<T>): Promise<T> {
     if (this.isEmpty) return run()
+    if (!this.#holdsBack) return this.told(change, run())
     return this.#ranges.run(change.offset, change.bytes, true, async () => {
       try {
         await this.#tellBefore(change)

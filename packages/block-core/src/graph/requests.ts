@@ -41,7 +41,7 @@ export class Requests {
   readonly #observers: Observers
   #limits: BlockLimits
   #canWrite = false
-  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement, observer or flush. */
+  /** Whether writes go to the driver unchanged: no padding, zero detection, announcement or flush, and at once. */
   #areWritesPlain = false
 
   /** @param isProtocol the node is a protocol's: then `cache.no-flush` stops flushes here */
@@ -75,7 +75,7 @@ export class Requests {
       this.#limits.requestAlignment === 1 &&
       detectZeroes === 'off' &&
       !this.#ops.debugEvent &&
-      this.#observers.isEmpty
+      this.#observers.areTrackers
   }
 
   /** From now on `observer` is told of changes that begin. @returns ends that */
@@ -122,7 +122,12 @@ export class Requests {
   }
 
   #writePlain(offset: number, from: Uint8Array): Promise<void> {
-    return this.#ops.write!(offset, from, NO_FLAGS).then(this.#ended, this.#failed)
+    const writing = this.#ops.write!(offset, from, NO_FLAGS)
+    return this.#observers.isEmpty
+      ? writing.then(this.#ended, this.#failed)
+      : this.#observers
+          .told({ kind: 'write', offset, bytes: from.length }, writing)
+          .then(this.#ended, this.#failed)
   }
 
   /** @throws BlockError EINVAL unless the range is whole clusters, or ends with the disk */

@@ -70,7 +70,8 @@ async function commitInto(
   await control.checkpoint()
   if (!makeEmpty || base !== backing(top)) return
   try {
-    await skipFilters(top).makeEmpty()
+    // What the top shows stays the same: its observers are not told.
+    await linkedNode(skipFilters(top)).exclusive('makeEmpty', undefined, (ops) => ops.makeEmpty!())
   } catch (error) {
     // Not every format can be emptied; the top then keeps its copy of the data.
     if (!isBlockError(error, 'ENOTSUP')) throw error

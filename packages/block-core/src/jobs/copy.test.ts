@@ -258,12 +258,15 @@ describe('a copy from node to node', () => {
         written.push(`${offset / UNIT}+${from.length / UNIT}`)
       },
     })
-    await copy(source('zzzxzzzzooox'), node, {
-      compressedCluster: 2 * UNIT,
-      sparse: { minimum: 2 * UNIT, alignment: 2 * UNIT },
-    })
-    expect(written).toEqual(['2+2', '10+2'])
+    const options = { compressedCluster: 2 * UNIT, sparse: { minimum: 2 * UNIT, alignment: 2 * UNIT } }
+    await copy(source('zzzxzzzzooox'), node, options)
+    expect(written.splice(0)).toEqual(['2+2', '10+2'])
     expect(said).toEqual(['0: zero 2', '4: zero 4', '8: zero 2'])
+    // Clusters of data follow each other in one request, of which the driver may do several at once.
+    await copy(source('xxxxzzxxxxxx'), node, options)
+    expect(written.splice(0)).toEqual(['0+4', '6+6'])
+    await copy(source('xxxxxxxxxxxx'), node, { ...options, pieceBytes: 4 * UNIT })
+    expect(written).toEqual(['0+4', '4+4', '8+4'])
   })
 
   it('lets the host copy where it can, and asks no more where it cannot', async () => {

@@ -15,9 +15,9 @@ import {
   requireSignal,
   wrongValue,
 } from '../base/arguments.ts'
-import { SECTOR } from '../base/bits.ts'
+import { alignDown, alignUp, SECTOR } from '../base/bits.ts'
 import { failureOf } from '../base/errno.ts'
-import type { BlockError } from '../base/errors.ts'
+import { type BlockError, isBlockError } from '../base/errors.ts'
 import { pause } from '../base/event-loop.ts'
 import type { AbortSignalLike } from '../base/platform-types.ts'
 import { RateLimit } from '../base/rate-limit.ts'
@@ -98,6 +98,8 @@ const COPY: Readonly<Record<string, Check>> = {
 
 /** Bytes of a piece in QEMU (`IO_BUF_SIZE`). */
 const PIECE = 2 * 1024 * 1024
+/** Clusters of a piece that is compressed, at least: where clusters are large, several are still compressed at once. */
+const LEAST_CLUSTERS = 2
 /** Pieces in flight in QEMU. */
 const PARALLEL = 8
 
@@ -142,7 +144,8 @@ class Copy {
     this.#options = options
     this.#control = control
     this.#offload = options.offload === true
-    this.#pieceBytes = compressedCluster ?? options.pieceBytes ?? PIECE
+    const { pieceBytes = PIECE } = options
+    this.#pieceBytes = compressedCluster ? wholeClusters(pieceBytes, compressedCluster) : pieceBytes
     this.#parallel = options.parallel ?? PARALLEL
     this.#sparse = sparse && new SparseRuns(sparse)
     this.#pieces = this.#paced(
@@ -275,7 +278,9 @@ class Copy {
       if (compressedCluster === undefined) await target.write(offset, data)
       else await target.writeCompressed(offset, data)
     } catch (error) {
-      throw atByte('writing', offset, error)
+      // Where one of several clusters failed, the driver knows which.
+      const at = compressedCluster !== undefined && isBlockError(error) ? error.offset : undefined
+      throw atByte('writing', at ?? offset, error)
     }
   }
 
@@ -333,7 +338,7 @@ class Copy {
 
   /**
    * Compressed data is written in whole clusters: a cluster with any data is data; only whole clusters keep
-   * another kind.
+   * another kind. Several go into one piece, since a driver compresses those of a request at once.
    */
   async *#cutClusters(cluster: number): AsyncGenerator<CopyPiece, void, undefined> {
     const { map } = this.#options
@@ -341,18 +346,26 @@ class Copy {
     for await (const { offset, bytes, kind } of map.ranges()) {
       const end = offset + bytes
       while (at < end) {
-        const left = Math.min(cluster, map.size - at)
-        const whole = end - at - ((end - at) % cluster)
-        const isPlain = kind !== 'data' && whole > 0
-        const piece = isPlain
-          ? { offset: at, bytes: whole, kind }
-          : { offset: at, bytes: left, kind: 'data' as const }
+        const whole = alignDown(end - at, cluster)
+        const touched = kind === 'data' ? alignUp(end - at, cluster) : cluster
+        const piece =
+          kind !== 'data' && whole > 0
+            ? { offset: at, bytes: whole, kind }
+            : {
+                offset: at,
+                bytes: Math.min(touched, this.#pieceBytes, map.size - at),
+                kind: 'data' as const,
+              }
         yield piece
         at += piece.bytes
       }
     }
   }
 }
+
+/** A piece of about `bytes` bytes, and at least of {@link LEAST_CLUSTERS}. */
+const wholeClusters = (bytes: number, cluster: number): number =>
+  Math.max(alignDown(bytes, cluster), LEAST_CLUSTERS * cluster)
 
 /** A failure of a request, in QEMU's words. */
 const atByte = (what: 'reading' | 'writing', offset: number, cause: unknown): BlockError =>

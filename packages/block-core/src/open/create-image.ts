@@ -6,11 +6,11 @@ import type { CreateImageOptions, DriverCreateImageOptions } from '../contract/n
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { requireDriver } from '../contract/registry.ts'
 import { openMemory } from '../drivers/memory.ts'
-import { requireEnvironment } from '../graph/environment.ts'
+import { requireEnvironment, secretOf } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
 import { spelledAs } from '../text/option-tree.ts'
 import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
-import { creationValues, formatImage, givenOptions } from './format-image.ts'
+import { creationValues, type FormatChoices, formatImage, givenOptions } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
 
 /** The largest image that is made in memory first, in bytes. */
@@ -77,9 +77,10 @@ async function create(environment: OpenEnvironment, request: RawOptions): Promis
   const dataName = values['data_file'] ?? dataFile?.filename
   const options = { ...values, ...(dataName !== '' && { data_file: dataName }) }
   await creation.check?.(options)
+  const secret = (id: string): Promise<Uint8Array> => secretOf(environment, id)
   const isSmall =
     draft && file.isOwn && !dataFile && ['off', undefined].includes(values['preallocation'] as string)
-  const content = isSmall ? await draftOf(driver, options) : undefined
+  const content = isSmall ? await draftOf(driver, options, secret) : undefined
   const files = dataFile ? [file, dataFile] : [file]
   const remove = async (): Promise<void> => {
     for (const each of files) await each.remove()
@@ -90,7 +91,7 @@ async function create(environment: OpenEnvironment, request: RawOptions): Promis
     if (dataFile || !overwrite) for (const each of files) await each.look(overwrite)
     for (const each of file.exists ? [...files].reverse() : files) await each.make(forFile)
     if (content && file.node.growable) await file.node.write(0, content)
-    else await formatImage(driver, file.node, options, dataFile?.node, { overwrite })
+    else await formatImage(driver, file.node, options, dataFile?.node, { overwrite, secret })
     for (const each of files) await each.finish()
   } catch (error) {
     // Closing would try failed writes again.
@@ -123,9 +124,13 @@ function splitOptions(
 }
 
 /** The bytes of a new image; undefined if it is large, or has none but zeroes. */
-async function draftOf(driver: AnyDriver, options: RawOptions): Promise<Uint8Array | undefined> {
+async function draftOf(
+  driver: AnyDriver,
+  options: RawOptions,
+  secret: FormatChoices['secret'],
+): Promise<Uint8Array | undefined> {
   const draft = openMemory(new Uint8Array(0))
-  await formatImage(driver, draft, options)
+  await formatImage(driver, draft, options, undefined, { secret })
   const { size } = draft
   if (size === 0 || size > LARGEST_DRAFT) return undefined
   const { bytes, zero } = await draft.blockStatus(0, size)

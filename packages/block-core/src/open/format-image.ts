@@ -1,6 +1,6 @@
 /** Makes a new image on an open node: `qemu-img create` for programs. */
 
-import { isPlain, requireFlag, requireOptions, wrongValue } from '../base/arguments.ts'
+import { isPlain, requireCallback, requireFlag, requireOptions, wrongValue } from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
@@ -12,6 +12,7 @@ import { requireDriver } from '../contract/registry.ts'
 import { skipFilters } from '../graph/block-status.ts'
 import { childrenOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
+import { secretOf } from '../graph/environment.ts'
 import { isBlockNode, linkedNode } from '../graph/known-nodes.ts'
 import type { Edge } from '../graph/links.ts'
 import { requireNode } from '../graph/node-arguments.ts'
@@ -25,6 +26,8 @@ import { openNode } from './open.ts'
 export interface FormatChoices {
   /** Also format nodes that hold data, which is lost. Default false. */
   readonly overwrite?: boolean
+  /** The bytes of secrets that the options name by id. Default: those of the environment with which `file` was opened. */
+  readonly secret?: OpenEnvironment['secret']
 }
 
 /** Bytes per read, in the search for data. */
@@ -63,6 +66,8 @@ export async function creationValues(
     filename: resolveBackingFilename(filename, String(name)),
     readOnly: true,
     forceShare: true,
+    // An encrypted one needs no key for that.
+    noIo: true,
   })
   await node.close()
   return { ...values, size: node.size }
@@ -100,7 +105,7 @@ export async function formatImage<D extends AnyDriver>(
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  requireOptions(choices, 'choices', { overwrite: requireFlag })
+  requireOptions(choices, 'choices', { overwrite: requireFlag, secret: requireCallback })
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
@@ -121,7 +126,8 @@ export async function formatImage<D extends AnyDriver>(
     }
     updatePermissions(nodes)
     if (!choices.overwrite) for (const node of nodes) await requireBlank(node)
-    await creation.create({ file, dataFile, options: values })
+    const secret = choices.secret ?? ((id: string) => secretOf(environment, id))
+    await creation.create({ file, dataFile, options: values, secret })
   } finally {
     for (const edge of edges) await edge.node.releasedBy(edge)
   }

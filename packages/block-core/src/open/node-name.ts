@@ -33,9 +33,14 @@ export function nameNode(parts: NameParts): NodeNames {
   const { driver, children, overridden } = parts
   const kinds = childrenOf(driver)
   const file = [...children].find(([role]) => kindOf(kinds, role)?.isPrimary)?.[1]
-  // The options of formats with backing files are only tuning; those of other formats (raw's offset) change
-  // the content.
-  const strong = hasBackingFiles(driver) ? {} : plainOnly(Object.fromEntries(shownOptions(parts)))
+  // The options of formats with backing files are only tuning, but for the key; those of other formats (raw's offset)
+  // change the content.
+  const shown = [...shownOptions(parts)]
+  const strong = plainOnly(
+    Object.fromEntries(
+      hasBackingFiles(driver) ? shown.filter(([key]) => key === 'encrypt.key-secret') : shown,
+    ),
+  )
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
     if (!kindOf(kinds, role)?.isNamedByImage || overridden.has(role))

@@ -1,6 +1,7 @@
 /** The driver's view of a node that is being opened: its children on demand, and its events. */
 
 import { BlockError, messageOf } from '../base/errors.ts'
+import type { ChangeObserver } from '../contract/changes.ts'
 import { type ChildKind, storage } from '../contract/child-kinds.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { ChildReference } from '../contract/driver-facts.ts'
@@ -333,6 +334,18 @@ export class EventRelay implements DriverEvents {
   warn(line: string): void {
     this.#environment.onWarn?.(line)
     this.#tell((node) => node.emit('warn', line))
+  }
+
+  /** {@link OpenContext.observe} */
+  observe(observer: ChangeObserver): () => void {
+    let end: (() => void) | undefined = () => {}
+    this.#tell((node) => {
+      end &&= node.observe(observer)
+    })
+    return () => {
+      end?.()
+      end = undefined
+    }
   }
 
   /** Delivers the kept events to the node, which now exists. */

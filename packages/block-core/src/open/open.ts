@@ -22,7 +22,7 @@ import {
   splitDriverOptions,
   takeCommon,
 } from '../graph/common-options.ts'
-import { requireEnvironment, tableOf } from '../graph/environment.ts'
+import { requireEnvironment, secretOf, tableOf } from '../graph/environment.ts'
 import { claimIdentity } from '../graph/identity.ts'
 import type { LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
@@ -393,7 +393,9 @@ function makeContext(
     child: (role, implicit) => children.take(name, role, implicit, defaults),
     requireChild: (role) => children.require(name, role, undefined, defaults),
     children: (list, implicit = []) => children.takeList(name, list, implicit, defaults),
+    secret: (id) => secretOf(attempt.request.environment, id),
     events,
+    observe: (observer) => events.observe(observer),
   }
 }
 

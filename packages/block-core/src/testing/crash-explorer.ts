@@ -113,7 +113,7 @@ class Explorer {
       ...options,
     }
     this.#images = new CrashImages(workload)
-    this.#judge = new CrashJudge(this.#images, workload.allows ?? {})
+    this.#judge = new CrashJudge(this.#images, workload)
     this.#random = createRandom(seedOf(workload.name, options.seed))
   }
 

@@ -3,6 +3,7 @@
  * it was at the last completed flush, or as a later write left it.
  */
 import { SECTOR } from '../base/bits.ts'
+import { isBlockError } from '../base/errors.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
 import { Disk } from '../disk/disk.ts'
@@ -97,6 +98,17 @@ export class CrashGuest {
       forced: this.#writeThrough || flags.fua === true,
     })
     await this.node.write(offset, data, flags)
+    this.#end(versions)
+  }
+  /** Writes a pattern compressed; where a cluster has content already, which cannot be replaced so, as it is. */
+  async writeCompressed(offset: number, bytes: number): Promise<void> {
+    const stamp = this.#stamps.next()
+    const data = stampedSectors(offset, bytes, stamp)
+    const versions = this.#begin(offset, bytes, () => stamp, { forced: this.#writeThrough })
+    await this.node.writeCompressed(offset, data).catch((error: unknown) => {
+      if (!isBlockError(error, 'EIO')) throw error
+      return this.node.write(offset, data)
+    })
     this.#end(versions)
   }
   /** Zeroes a range. */

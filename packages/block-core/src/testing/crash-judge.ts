@@ -18,7 +18,7 @@ import {
   stampText,
 } from './crash-shown.ts'
 import { type CrashDisks, forkDisks } from './crash-states.ts'
-import type { CrashAllowance } from './crash-workload.ts'
+import type { CrashAllowance, CrashWorkload } from './crash-workload.ts'
 import { createRandom } from './random.ts'
 
 /** What holds after every power cut; findings have these names. */
@@ -30,6 +30,7 @@ export const CRASH_RULES = {
   repair: 'the image opens for writing, and is repaired then if need be',
   intact: 'a repair changes nothing that shows',
   'next write': 'the next writes and the shutdown go through, and change what was written alone',
+  'own rules': 'what the workload requires holds, before the next writes and after them',
   clean: 'nothing is left to repair then, and leaks, if there were any, can be',
 } as const
 
@@ -74,11 +75,13 @@ const MEMORY = 256
 export class CrashJudge {
   readonly #images: CrashImages
   readonly #allows: CrashAllowance
+  readonly #inspect: CrashWorkload['inspect']
   readonly #verdicts = new Map<string, Verdict>()
 
-  constructor(images: CrashImages, allows: CrashAllowance) {
+  constructor(images: CrashImages, { allows = {}, inspect }: Pick<CrashWorkload, 'allows' | 'inspect'> = {}) {
     this.#images = images
     this.#allows = allows
+    this.#inspect = inspect
   }
 
   /** Examines one image without changing its disks. @throws RuleBroken */
@@ -109,6 +112,7 @@ export class CrashJudge {
         : { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
       this.#requireConsistent(image, dirty, report, lines)
       const shown = await readShown(node)
+      await step('own rules', image, async () => this.#inspect?.(node, shown, image))
       await node.close()
       return { shown, dirty, leaks: report.leaks }
     })
@@ -196,7 +200,9 @@ export class CrashJudge {
       if (again.corruptions + again.checkErrors + (mayLeak ? 0 : again.leaks) > 0)
         throw fail(`repairing leaks damaged it: ${problems(again, lines)}`)
     }
-    const { stamps, snapshots } = await readShown(node)
+    const shown = await readShown(node)
+    const { stamps, snapshots } = shown
+    await step('own rules', image, async () => this.#inspect?.(node, shown, image))
     await node.close()
     if (!areSameSnapshots(snapshots, before.shown.snapshots)) return 'its snapshots show something else'
     const sector = stamps.findIndex((stamp, i) => stamp !== expected[i])

@@ -5,7 +5,7 @@ import type { CrashScene } from './crash-workload.ts'
 import type { Random } from './random.ts'
 
 /** The kinds of requests. */
-export type RequestKind = 'write' | 'fua' | 'cluster' | 'zero' | 'discard' | 'flush'
+export type RequestKind = 'write' | 'fua' | 'cluster' | 'compressed' | 'zero' | 'discard' | 'flush'
 
 /** How the requests are chosen. */
 export interface RequestMix {
@@ -13,7 +13,7 @@ export interface RequestMix {
   readonly count?: number
   /** Relative frequency of each kind; absent kinds never occur. Default: {@link MIXED}. */
   readonly kinds?: Partial<Readonly<Record<RequestKind, number>>>
-  /** Bytes of a cluster: `cluster`, `zero` and `discard` mostly cover whole ones. */
+  /** Bytes of a cluster: `cluster`, `zero` and `discard` mostly cover whole ones, `compressed` always. */
   readonly cluster: number
   /** Guest bytes [from, to) that requests may touch. Default: the whole disk. */
   readonly area?: readonly [from: number, to: number]
@@ -64,7 +64,7 @@ function rangeFor(kind: RequestKind, random: Random, { cluster, area }: RequestM
   const [from, to] = area ?? [0, size]
   const end = Math.min(to, size)
   const isWhole = kind === 'cluster' || kind === 'zero' || kind === 'discard'
-  const unit = isWhole && random.chance(0.8) ? cluster : SECTOR
+  const unit = kind === 'compressed' || (isWhole && random.chance(0.8)) ? cluster : SECTOR
   const first = alignDown(random.int(from, Math.max(end, from + 1)), unit)
   const wanted = unit * random.int(1, unit === cluster && cluster > SECTOR ? 4 : 24)
   const bytes = Math.min(wanted, alignDown(end - first, SECTOR))
@@ -81,6 +81,8 @@ function request(
     case 'write':
     case 'cluster':
       return guest.write(offset, bytes)
+    case 'compressed':
+      return guest.writeCompressed(offset, bytes)
     case 'fua':
       return guest.write(offset, bytes, { fua: true })
     case 'zero':

@@ -7,6 +7,7 @@ import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { RawOptions } from '../text/options.ts'
 import type { CrashGuest } from './crash-guest.ts'
+import type { Shown } from './crash-shown.ts'
 import type { Random } from './random.ts'
 
 /** One image: it has its own disk, and a second one for an external data file. */
@@ -66,6 +67,12 @@ export interface CrashWorkload {
   prepare?(scene: CrashScene): Promise<void>
   /** The requests that a power cut interrupts: a few dozen, chosen by the scene's seed. */
   run(scene: CrashScene): Promise<void>
+  /**
+   * Rules of its own: called for every state with an image that is open for reading, and with what it shows.
+   *
+   * @throws Error that says what is wrong
+   */
+  inspect?(node: BlockNode, shown: Shown, image: string): Promise<void>
   readonly allows?: CrashAllowance
   /** Steps that every run must reach (names of blkdebug's events). */
   readonly meets?: readonly DebugEvent[]

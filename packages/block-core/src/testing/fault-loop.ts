@@ -92,6 +92,14 @@ export class FaultGuest {
     else this.expected.fill(-1, offset, offset + bytes)
     return done
   }
+  /** Writes data that becomes half as long when it is compressed. */
+  async writeCompressed(offset: number, bytes: number, seed: number): Promise<void> {
+    const data = new Uint8Array(bytes).fill(seed)
+    data.set(createRandom(seed).bytes(Math.floor(bytes / 2)))
+    const done = await this.try(() => this.node.writeCompressed(offset, data))
+    if (done) this.expected.set(data, offset)
+    else this.expected.fill(-1, offset, offset + bytes)
+  }
   async zero(offset: number, bytes: number, mayUnmap: boolean): Promise<void> {
     const done = await this.try(() => this.node.writeZeroes(offset, bytes, { mayUnmap }))
     this.expected.fill(done ? 0 : -1, offset, offset + bytes)

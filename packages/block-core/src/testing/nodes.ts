@@ -11,6 +11,7 @@ import type { NodeOps } from '../contract/node-ops.ts'
 import { DiskHandle } from '../disk/handle.ts'
 import { childrenOf, kindOf } from '../graph/child-options.ts'
 import { GraphEdge } from '../graph/edge.ts'
+import { secretOf } from '../graph/environment.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import type { Edge, LinkedNode } from '../graph/links.ts'
 import { GraphNode } from '../graph/node.ts'
@@ -71,7 +72,15 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
       if (!edge) throw new BlockError('EINVAL', `A block device must be specified for "${role}"`)
       return edge
     },
+    secret: (id) => secretOf(undefined, id),
     children: async (list) => [...edges.values()].filter(({ role }) => role.startsWith(`${list}.`)),
+    observe(observer) {
+      let end: (() => void) | undefined
+      tell((opened) => {
+        end = opened.observe(observer)
+      })
+      return () => end?.()
+    },
     events: {
       corrupt: (event) => tell((opened) => opened.markCorrupt(event)),
       repair: (report) => tell((opened) => opened.emit('repair', report)),

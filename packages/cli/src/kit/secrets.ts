@@ -1,11 +1,12 @@
 /** `--object`: secrets, to which encrypted images refer by id. */
+import { BlockError, type OpenEnvironment } from '@vmblock/block-core'
 import { errorText } from '@vmblock/block-core/driver'
 import { Failure } from './failure.ts'
 
 /** The bytes of secrets, by id. */
 export type Secrets = Map<string, Uint8Array>
 
-const KEYS = ['qom-type', 'id', 'data', 'file', 'format']
+const KEYS = ['qom-type', 'id', 'data', 'file', 'format', 'keyid', 'iv']
 
 const fail = (message: string): never => {
   throw new Failure(message)
@@ -36,23 +37,55 @@ export async function defineObject(
   readFile: (path: string) => Promise<Uint8Array>,
 ): Promise<void> {
   const definition = readDefinition(text)
-  const { 'qom-type': type, id, data, file, format } = definition
+  const { 'qom-type': type, id, data, file, format, keyid, iv } = definition
   if (type === undefined) fail("Parameter 'qom-type' is missing")
   if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type}'`)
   if (id === undefined) fail("Parameter 'id' is missing")
   const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
-  // A secret encrypted with another secret needs a cipher, which is missing here.
-  if (unknown === 'keyid' || unknown === 'iv')
-    fail(`Parameter '${unknown}' is not supported: the secret must be plain`)
   if (unknown !== undefined) fail(`Parameter '${unknown}' is unexpected`)
   if (format !== undefined && format !== 'raw' && format !== 'base64')
     fail(`Parameter 'format' does not accept value '${format}'`)
   if (file !== undefined && data !== undefined) fail("'file' and 'data' are mutually exclusive")
   if (file === undefined && data === undefined) fail("Either 'file' or 'data' must be provided")
   const held = data === undefined ? await content(file!, readFile) : new TextEncoder().encode(data)
-  const bytes = format === 'base64' ? decodeBase64(held) : held
+  const decoded = format === 'base64' ? decodeBase64(held) : held
+  const bytes = keyid === undefined ? decoded : await unseal(secrets, decoded, keyid, iv)
   if (secrets.has(id!)) fail(`attempt to add duplicate property '${id}' to object (type 'container')`)
   secrets.set(id!, bytes)
+}
+
+/** For {@link OpenEnvironment.secret}: the secrets of the command line. */
+export const answerFrom =
+  (secrets: Secrets): NonNullable<OpenEnvironment['secret']> =>
+  async (id) => {
+    const bytes = secrets.get(id)
+    if (!bytes) throw new BlockError('EINVAL', `No secret with id '${id}'`)
+    return bytes
+  }
+
+/** Bytes of the key and of the initial vector that QEMU encrypts secrets with: AES-256-CBC. */
+const KEY_BYTES = 32
+const BLOCK = 16
+
+/** Decrypts a secret with another one, its key. @throws Failure */
+async function unseal(
+  secrets: Secrets,
+  sealed: Uint8Array,
+  keyid: string,
+  iv: string | undefined,
+): Promise<Uint8Array> {
+  const key = secrets.get(keyid) ?? fail(`No secret with id '${keyid}'`)
+  if (key.length !== KEY_BYTES) fail(`Key should be ${KEY_BYTES} bytes in length`)
+  if (iv === undefined) return fail('IV is required to decrypt secret')
+  const vector = decodeBase64(new TextEncoder().encode(iv))
+  if (vector.length !== BLOCK) fail(`IV should be ${BLOCK} bytes in length not ${vector.length}`)
+  if (sealed.length % BLOCK !== 0) fail(`Length ${sealed.length} must be a multiple of block size ${BLOCK}`)
+  const { diskCrypto } = await import('@vmblock/crypto')
+  const plain = diskCrypto.decryptCbc(key, vector, sealed)
+  const padding = plain.at(-1) ?? 0
+  if (padding > BLOCK || padding > plain.length)
+    fail(`Incorrect number of padding bytes (${padding}) found on decrypted data`)
+  return plain.subarray(0, plain.length - padding)
 }
 
 async function content(path: string, readFile: (path: string) => Promise<Uint8Array>): Promise<Uint8Array> {

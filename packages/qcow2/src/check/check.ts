@@ -7,11 +7,13 @@
 import { checkFinding } from '@vmblock/block-core/check'
 import {
   BlockError,
+  type CheckFinding,
   type CheckOptions,
   type CheckReport,
   divUp,
   type JobControl,
 } from '@vmblock/block-core/driver'
+import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
 import type { Image } from '../image/image.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'
@@ -47,6 +49,7 @@ export async function checkImage(
   if (image.writable && !image.dirtyBit.needsRepair) await quiesceImage(image)
   refuseHugeFile(image)
   const references = new References(image, await allowedPieces(image))
+  let showsOther = false
   const check: Check = {
     image,
     progress: new CheckProgress(control),
@@ -60,15 +63,24 @@ export async function checkImage(
     snapshots: NO_SNAPSHOTS,
     isAllCopied: true,
     differencesLeft: await allowedDifferences(image),
-    report,
+    report(finding) {
+      showsOther ||= finding.repaired && changesContent(finding)
+      report(finding)
+    },
     reportFailure,
   }
   try {
     return await runCheck(check)
   } finally {
+    if (showsOther && image.header.extensions.bitmaps) await (await loadBitmapCode()).noteRepair(image)
     image.snapshotTableLimit = undefined
   }
 }
+
+/** Whether repairing it changes entries of the guest's data, and not only how they are counted. */
+const changesContent = ({ what, owner }: CheckFinding): boolean =>
+  (owner?.structure === 'l1-table' || owner?.structure === 'l2-table') &&
+  !/^(refcount|copied|shared|leaked)/.test(what)
 
 async function runCheck(check: Check): Promise<CheckReport> {
   const { image, result, fixLeaks: repairs } = check

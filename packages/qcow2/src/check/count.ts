@@ -2,16 +2,21 @@
 
 import { checkFinding } from '@vmblock/block-core/check'
 import {
+  alignUp,
+  BlockError,
   divUp,
   errorText,
   type FindingDetails,
   type FindingWord,
+  isBlockError,
   isZero,
+  messageOf,
   pause,
   viewOf,
 } from '@vmblock/block-core/driver'
-import { bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
+import { type BitmapEntry, bitmapCluster, parseBitmapDirectory } from '../format/bitmap-layout.ts'
 import { decimal } from '../format/decimal.ts'
+import type { BitmapsExtension } from '../format/extensions.ts'
 import { Autoclear } from '../format/features.ts'
 import { COPIED_HI, hostOffsetOf, refblockOffset } from '../format/l2-entry.ts'
 import { MAX_L1_BYTES } from '../format/limits.ts'
@@ -221,12 +226,11 @@ async function countBitmaps(check: Check): Promise<void> {
   const { clusterSize } = image.geometry
   const { bitmaps } = image.header.extensions
   if (!bitmaps || (image.header.autoclear & Autoclear.bitmaps) === 0n) return
+  const entries = await readBitmapDirectory(check, bitmaps)
+  if (!entries) return
   countReference(check, bitmaps.directoryOffset, bitmaps.directorySize, HEADER)
-  const bytes = new Uint8Array(bitmaps.directorySize)
-  await readTable(check, bitmaps.directoryOffset, bytes, 'check_bitmaps', HEADER)
-  const context = { clusterSize, size: image.size, nbBitmaps: bitmaps.nbBitmaps }
   const directory: Table = { structure: 'bitmap-directory', offset: bitmaps.directoryOffset }
-  for (const [number, bitmap] of parseBitmapDirectory(bytes, context).entries()) {
+  for (const [number, bitmap] of entries.entries()) {
     const table: Table = { structure: 'bitmap-table', offset: bitmap.tableOffset }
     const pieces = piecesOf(check, table, bitmap.tableSize, 'check_bitmaps', directory, number)
     for await (const { view, first } of pieces) {
@@ -241,6 +245,45 @@ async function countBitmaps(check: Check): Promise<void> {
       }
     }
   }
+}
+
+/**
+ * Reads the directory. What a broken one refers to is not known: a complete repair drops the bitmaps, and frees their
+ * clusters.
+ *
+ * @returns undefined if it is broken
+ * @throws BlockError EIO if only leaks are to be repaired: clusters of bitmaps would be taken for some
+ */
+async function readBitmapDirectory(
+  check: Check,
+  { directoryOffset, directorySize, nbBitmaps }: BitmapsExtension,
+): Promise<BitmapEntry[] | undefined> {
+  const { image, fixErrors, fixLeaks, result } = check
+  const { clusterSize } = image.geometry
+  const isInside = directoryOffset + directorySize <= alignUp(image.file.size, clusterSize)
+  try {
+    if (!isInside) throw new BlockError('EINVAL', 'Failed to read bitmap directory')
+    const bytes = new Uint8Array(directorySize)
+    await readTable(check, directoryOffset, bytes, 'check_bitmaps', HEADER)
+    return parseBitmapDirectory(bytes, { clusterSize, size: image.size, nbBitmaps })
+  } catch (error) {
+    if (!isBlockError(error, 'EINVAL')) throw error
+    const place = { ...placeIn(HEADER, undefined, directoryOffset, directorySize), repaired: fixErrors }
+    const what = `${fixErrors ? 'Dropping bitmaps' : 'ERROR'}: ${messageOf(error)}`
+    found(check, 'wrong-bitmap-directory', what, place)
+  }
+  if (fixErrors) {
+    const { bitmaps: _, ...extensions } = image.header.extensions
+    // First they do not count any more: a write that drops the extension may be torn.
+    await image.headerWriter.change({ autoclear: image.header.autoclear & ~Autoclear.bitmaps })
+    await image.headerWriter.rewrite({ extensions })
+    result.corruptions--
+    result.corruptionsFixed++
+  } else if (fixLeaks)
+    throw new BlockError('EIO', 'the bitmap directory has to be repaired, which repairs more than leaks', {
+      node: image.settings.nodeName,
+    })
+  return undefined
 }
 
 async function countRefblocks(check: Check): Promise<void> {

@@ -44,6 +44,8 @@ export interface BitmapEntry {
   /** One bit stands for `2 ** granularityBits` bytes of the disk. */
   granularityBits: number
   name: string
+  /** Where its flags lie in the directory that was read, in bytes; absent in a new entry. */
+  flagsAt?: number
 }
 
 /** The values on which the rules for a directory entry depend. */
@@ -100,13 +102,18 @@ export function parseBitmapDirectory(bytes: Uint8Array, context: BitmapContext):
     if (!satisfies(raw, context))
       throw new BlockError('EINVAL', `Bitmap '${name}' doesn't satisfy the constraints`)
     const { tableOffset, tableSize, flags, granularityBits } = raw
-    entries.push({ tableOffset, tableSize, flags, granularityBits, name })
+    const flagsAt = at + directoryEntry.fields.flags.at
+    entries.push({ tableOffset, tableSize, flags, granularityBits, name, flagsAt })
     at = next
   }
   if (entries.length !== context.nbBitmaps)
     throw new BlockError('EINVAL', 'Less bitmaps found than specified in header extension')
   return entries
 }
+
+/** Bytes that the entry at `at` of a valid directory takes. */
+export const bitmapEntryBytes = (bytes: Uint8Array, at: number): number =>
+  alignUp(directoryEntry.size + directoryEntry.read(bytes, at).nameSize, 8)
 
 /** The directory as bytes. */
 export function serializeBitmapDirectory(entries: readonly BitmapEntry[]): Uint8Array {

@@ -32,6 +32,8 @@ export interface HeaderExtensions {
   backingFormat?: string | undefined
   dataFile?: string | undefined
   bitmaps?: BitmapsExtension | undefined
+  /** There is such an extension, but a program that does not know it has written to the image. */
+  staleBitmaps?: boolean
   luksHeader?: { readonly offset: number; readonly length: number } | undefined
   unknown: RawExtension[]
 }

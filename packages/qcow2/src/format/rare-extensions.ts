@@ -65,7 +65,7 @@ function parseLuksHeader(data: Uint8Array, { cryptMethod, clusterSize }: Extensi
 }
 
 /**
- * Reads an extension of these types. Bitmaps that a program without bitmaps has left stale are dropped.
+ * Reads an extension of these types. Of bitmaps that a program without bitmaps has left stale, no more is read.
  *
  * @throws BlockError EINVAL in the words of QEMU 7.2
  */
@@ -77,6 +77,6 @@ export function parseRareExtension(
   if (type === ExtensionType.luksHeader) return { luksHeader: parseLuksHeader(data, context) }
   if (data.length !== bitmapsLayout.size)
     throw new BlockError('EINVAL', 'bitmaps_ext: Invalid extension length')
-  if ((context.autoclear & Autoclear.bitmaps) === 0n) return {}
+  if ((context.autoclear & Autoclear.bitmaps) === 0n) return { staleBitmaps: true }
   return { bitmaps: parseBitmaps(data, context.clusterSize) }
 }

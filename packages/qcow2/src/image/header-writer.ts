@@ -20,7 +20,9 @@ export interface HeaderOwner {
   readonly roots: Roots
   flushFile(): Promise<void>
   /** Headers are rarely written as a whole. @throws BlockError EIO if the code cannot be loaded */
-  loadMaintenance(): Promise<{ serializeHeader(header: Header, clusterSize: number): Uint8Array }>
+  loadMaintenance(): Promise<{
+    serializeHeader(header: Header, clusterSize: number, hasSameName: boolean): Uint8Array
+  }>
 }
 
 /** The only writer of a header, on disk and in memory. */
@@ -61,7 +63,7 @@ export class HeaderWriter {
     const { file, geometry, loadMaintenance } = this.#image
     const { serializeHeader } = await loadMaintenance()
     const write = (header: Header): Promise<void> =>
-      file.write(0, serializeHeader(header, geometry.clusterSize))
+      file.write(0, serializeHeader(header, geometry.clusterSize, !('backingFile' in fields)))
     await this.#durably(write, fields, afterFailure)
     this.assume(fields)
   }

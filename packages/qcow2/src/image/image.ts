@@ -2,24 +2,26 @@
 import {
   alignDown,
   type BlockChild,
+  type ChangeObserver,
   type DriverEvents,
   Mutex,
   RangeTracker,
   SECTOR,
   TableCache,
 } from '@vmblock/block-core/driver'
-import type { ClusterCodec } from '../compression/codec.ts'
-import { DecompressedClusters } from '../compression/decompressed-clusters.ts'
 import { Autoclear } from '../format/features.ts'
 import type { Geometry } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { Metadata } from '../format/metadata.ts'
 import { type RefcountAccess, refcountAccess } from '../format/refcount-width.ts'
 import { CacheCleaner } from './cache-cleaner.ts'
+import type { ClusterCodec } from './cluster-codec.ts'
 import type { SnapshotMetadata } from './cluster-set.ts'
 import type { ClusterStore } from './cluster-store.ts'
 import { Corruption } from './corruption.ts'
+import { DecompressedClusters } from './decompressed-clusters.ts'
 import { DirtyBit } from './dirty-bit.ts'
+import type { ImageEncryption } from './encryption.ts'
 import { RequestEpochs } from './epochs.ts'
 import { FileLength } from './file-length.ts'
 import { FreeHint } from './free-hint.ts'
@@ -72,8 +74,11 @@ export interface ImageParts {
   readonly hasDataFile: boolean
   /** Makes the store for the guest's data. */
   storeOf(image: Image): ClusterStore
+  /** Undefined for most images. */
+  readonly encryption: ImageEncryption | undefined
   readonly codec: ClusterCodec
   readonly events: DriverEvents
+  observe(observer: ChangeObserver): () => void
   /** The L1 table, as on disk. */
   readonly l1: Uint8Array
   /** The refcount table, as on disk. */
@@ -86,12 +91,34 @@ export interface ImageParts {
 export interface MaintenanceCode {
   /** Repairs an image that is dirty. @throws BlockError if that cannot be done */
   repairDirty(image: Image): Promise<void>
+  /** Loads the dirty bitmaps of an image that has some. @throws BlockError */
+  openBitmaps(image: Image): Promise<void>
   /** Finds what snapshots keep in the file. */
   loadSnapshotMetadata(image: Image): Promise<SnapshotMetadata>
-  serializeHeader(header: Header, clusterSize: number): Uint8Array
+  serializeHeader(header: Header, clusterSize: number, hasSameName: boolean): Uint8Array
   /** Repeats a request, or a write, that found no room. @throws the last error, if it still finds none */
   tryAgain<T>(image: Image, failed: FailedRequest, run: () => Promise<T>): Promise<T>
   writeAgain(image: Image, failed: FailedRequest, offset: number, from: Uint8Array): Promise<void>
+}
+
+/** The dirty bitmaps of an image that may be written, in memory (bitmaps/open-bitmaps.ts). */
+export interface ImageBitmaps {
+  /** There are none, not even inconsistent ones. */
+  readonly isEmpty: boolean
+  /** Saves what changed. No request may be in flight. @throws BlockError that says which bitmaps are lost */
+  store(): Promise<void>
+  /**
+   * Called before the disk gets another size, in bytes.
+   *
+   * @throws BlockError ENOTSUP for an inconsistent bitmap, EFBIG for one that would become too large
+   */
+  resizing(size: number): Promise<void>
+  /** Called when the disk has, or may have, another size. */
+  resized(): void
+  /** Called when a repair may have changed what the guest sees. @throws the error of the file */
+  repaired(): Promise<void>
+  /** Forgets them: the image is no longer written. */
+  end(): void
 }
 
 /** A request that found no room, and may find some if it is repeated. */
@@ -115,6 +142,7 @@ export class Image {
   /** Guest data is in an external data file: then some bits of entries have another meaning. */
   readonly hasDataFile: boolean
   readonly codec: ClusterCodec
+  readonly encryption: ImageEncryption | undefined
   readonly events: DriverEvents
   readonly refcounts: RefcountAccess
   l2Tables: TableCache
@@ -155,6 +183,10 @@ export class Image {
   readonly reservation = new Reservation()
   readonly freeHint = new FreeHint()
   readonly freeRuns = new KnownFreeRuns()
+  /** Undefined as long as there are none, and in an image that is not written. */
+  bitmaps: ImageBitmaps | undefined
+  /** Tells of the changes of this image's node: see {@link OpenContext.observe}. */
+  readonly observe: ImageParts['observe']
   /** While a repair cuts the snapshot table: bytes of the file when it began, the limit of the table. */
   snapshotTableLimit: number | undefined
 
@@ -165,11 +197,13 @@ export class Image {
     this.geometry = geometry
     this.file = file
     this.hasDataFile = parts.hasDataFile
+    this.encryption = parts.encryption
     this.store = parts.storeOf(this)
     this.codec = parts.codec
     this.decompressed = new DecompressedClusters(parts.geometry.clusterSize)
     this.loadMaintenance = parts.loadMaintenance
     this.events = parts.events
+    this.observe = parts.observe
     this.writable = !settings.readOnly
     this.l1 = new ResidentTable(parts.l1)
     this.refcountTable = new ResidentTable(parts.refcountTable)

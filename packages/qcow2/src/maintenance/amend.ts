@@ -2,10 +2,12 @@
  * Changes creation options of an existing image. Messages and rules of block/qcow2.c, qcow2_amend_options.
  */
 import {
+  type AmendControl,
   alignUp,
   BlockError,
   type BlockErrorCode,
   errorText,
+  flattenOptions,
   isBlockError,
   isPowerOfTwo,
   type JobControl,
@@ -17,6 +19,7 @@ import { Compatible, Incompatible } from '../format/features.ts'
 import { MAX_BACKING_NAME } from '../format/limits.ts'
 import { isComplete } from '../format/snapshot-layout.ts'
 import { SubclusterKind } from '../format/subclusters.ts'
+import { hasBitmaps } from '../image/has-bitmaps.ts'
 import type { Image } from '../image/image.ts'
 import { loadRun } from '../mapping/lookup.ts'
 import { discardClusters } from '../requests/discard.ts'
@@ -42,13 +45,19 @@ const fail = (image: Image, code: BlockErrorCode, message: string): BlockError =
  */
 export async function amend(
   image: Image,
-  raw: Readonly<Record<string, unknown>>,
-  control: JobControl,
+  tree: Readonly<Record<string, unknown>>,
+  control: AmendControl,
 ): Promise<void> {
+  const raw = Object.fromEntries(flattenOptions(tree))
   for (const key of Object.keys(raw))
     if (keyOfTable(amendOptions, key) === undefined) throw unsupported(image, key)
   const given = parseOptions(amendOptions, raw)
   refuseOthers(image, given)
+  const isAboutKeys = Object.entries(given).some(
+    ([key, value]) => key.startsWith('encrypt.') && value !== undefined,
+  )
+  if (isAboutKeys && !image.encryption)
+    throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
   const { compat, size, lazy_refcounts: lazyRefcounts } = given
   const version = compat === undefined ? image.header.version : versionOf(image, compat)
   if (lazyRefcounts === true && version < 3)
@@ -59,6 +68,7 @@ export async function amend(
     )
   if (version > image.header.version) await upgrade(image, control)
   await control.checkpoint()
+  if (isAboutKeys) await image.encryption!.amend(given, control.force === true)
   if (lazyRefcounts !== undefined) await setLazyRefcounts(image, lazyRefcounts)
   // As the core does for a resize: data that the backing file holds beyond the old end must not appear.
   const zero = (image.backing?.size ?? 0) > image.size
@@ -77,9 +87,6 @@ const unsupported = (image: Image, key: string): BlockError =>
  */
 function refuseOthers(image: Image, given: Amendments): void {
   const { header } = image
-  // Encrypted images are only opened to be described, so this one is not encrypted.
-  if (Object.entries(given).some(([key, value]) => key.startsWith('encrypt.') && value !== undefined))
-    throw fail(image, 'ENOTSUP', "Can't amend encryption options - encryption not present")
   if (given.data_file !== undefined && !image.hasDataFile)
     throw fail(image, 'EINVAL', 'data-file can only be set for images that use an external data file')
   if (given.data_file !== undefined && given.data_file !== header.extensions.dataFile)
@@ -151,6 +158,7 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (!(await canAllHaveVersion2(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
+  if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   await quiesceImage(image)
   if (header.nbSnapshots > 0 && (await haveZeroClusters(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots with zero clusters prevent downgrade of image')

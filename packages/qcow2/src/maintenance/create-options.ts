@@ -37,10 +37,7 @@ const width: OptionType<number> = {
 const words = <W extends string>(option: OptionType<string>): OptionType<string, W> =>
   option as OptionType<string, W>
 
-/**
- * The table for `Creation.options`. Encryption options are parsed as in QEMU, and refused by
- * create-settings.ts: images cannot be encrypted here.
- */
+/** The table for `Creation.options`. */
 // biome-ignore format: a table
 export const createOptions = {
   encryption:       bool("Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),

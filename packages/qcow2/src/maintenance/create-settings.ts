@@ -74,14 +74,6 @@ function checkRefcountBits(bits: number, version: 2 | 3): void {
     )
 }
 
-/** @throws BlockError ENOTSUP if encryption is requested */
-function refuseEncryption(options: CreateOptionValues): void {
-  const [asked] = Object.entries(options).filter(
-    ([key, value]) => key.startsWith('encrypt') && value !== undefined && value !== false,
-  )
-  if (asked) throw new BlockError('ENOTSUP', `Parameter '${asked[0]}': images cannot be encrypted yet`)
-}
-
 /**
  * Checks the options of `create`. The size is rounded up to whole sectors, as QEMU's tools do silently.
  *
@@ -91,7 +83,6 @@ export function settingsOf({
   options,
   dataFile,
 }: Omit<CreateContext<CreateOptionValues>, 'file'>): CreateSettings {
-  refuseEncryption(options)
   const version = word<2 | 3>(VERSIONS, options.compat ?? 'v3', 'version')
   const asked = word<Preallocation>(PREALLOCATIONS, options.preallocation ?? 'off', 'preallocation')
   const compressionType = word<CompressionType>(

@@ -10,17 +10,20 @@ import {
   strerror,
   viewOf,
 } from '@vmblock/block-core/driver'
+import type { NewEncryption } from '../encryption/encryption.ts'
 import { noExtensions } from '../format/extensions.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import { type Geometry, l1EntriesFor } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
 import { V2_LENGTH, V3_LENGTH } from '../format/header-layout.ts'
-import { entryHi, entryLo, setRefblockOffset } from '../format/l2-entry.ts'
+import { entryHi, entryLo, setRefblockOffset, ZERO_LO } from '../format/l2-entry.ts'
 import { MAX_BACKING_NAME, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES } from '../format/limits.ts'
 import { refcountAccess } from '../format/refcount-width.ts'
 import { serializeHeader } from '../format/serialize-header.ts'
 import { type CreateOptions, type CreateOptionValues, createOptions } from './create-options.ts'
 import { type CreateSettings, settingsOf } from './create-settings.ts'
+import { loadEncryption } from './late-parts.ts'
+import { measure } from './measure.ts'
 
 /** Tables are built and written in pieces of at most this many bytes. */
 const PIECE = 2 ** 20
@@ -42,6 +45,8 @@ interface Plan {
   readonly mapped: number
   /** Mapped clusters that are in this file: all, or none with an external data file. */
   readonly dataClusters: number
+  /** Clusters of the LUKS header and its key slots: the last ones. */
+  readonly luksClusters: number
   /** All clusters; each has refcount 1. */
   readonly total: number
 }
@@ -58,7 +63,10 @@ const tooLarge = (): BlockError =>
  *
  * @throws BlockError EFBIG if a table would exceed its limit
  */
-function planOf({ geometry, size, preallocation, hasDataFile }: CreateSettings): Plan {
+function planOf(
+  { geometry, size, preallocation, hasDataFile }: CreateSettings,
+  encryption: NewEncryption | undefined,
+): Plan {
   const { clusterSize, refblockEntries, l2Entries } = geometry
   const l1Size = l1EntriesFor(geometry, size)
   if (l1Size * 8 > MAX_L1_BYTES) throw tooLarge()
@@ -67,7 +75,8 @@ function planOf({ geometry, size, preallocation, hasDataFile }: CreateSettings):
   const l2Tables = Math.ceil(mapped / l2Entries)
   const dataClusters = hasDataFile ? 0 : mapped
 
-  const counted = 1 + l1Clusters + l2Tables + dataClusters
+  const luksClusters = Math.ceil((encryption?.areaBytes ?? 0) / clusterSize)
+  const counted = 1 + l1Clusters + l2Tables + dataClusters + luksClusters
   let refcountTableClusters = 1
   let refblocks = 1
   for (;;) {
@@ -86,6 +95,7 @@ function planOf({ geometry, size, preallocation, hasDataFile }: CreateSettings):
         l2Tables,
         mapped,
         dataClusters,
+        luksClusters,
         total,
       }
     }
@@ -102,6 +112,9 @@ function l2TableAt(plan: Plan, index: number): number {
   const stride = plan.dataClusters === 0 ? 1 : 1 + l2Entries
   return l1At(plan) + (plan.l1Clusters + index * stride) * clusterSize
 }
+
+/** Where the LUKS header is, in bytes. */
+const luksAt = (plan: Plan): number => (plan.total - plan.luksClusters) * plan.geometry.clusterSize
 
 /** Writes 64-bit entries, `stride` bytes apart, each of which holds the offset `entryAt(index)` in bytes. */
 async function writeTable(
@@ -149,7 +162,7 @@ async function writeRefcounts(file: BlockNode, plan: Plan): Promise<void> {
 }
 
 /** Writes the L1 table, and L2 tables that map guest clusters in order. */
-async function writeMapping(file: BlockNode, plan: Plan): Promise<void> {
+async function writeMapping(file: BlockNode, plan: Plan, isEncrypted: boolean): Promise<void> {
   const { l1Size, l2Tables, mapped } = plan
   const { clusterSize, l2Entries, l2EntrySize } = plan.geometry
   if (l2Tables === 0) {
@@ -170,20 +183,22 @@ async function writeMapping(file: BlockNode, plan: Plan): Promise<void> {
       const offset =
         plan.dataClusters === 0 ? (table * l2Entries + i) * clusterSize : at + (1 + i) * clusterSize
       view.setUint32(i * l2EntrySize, entryHi(offset, true))
-      view.setUint32(i * l2EntrySize + 4, entryLo(offset))
+      // What was never written decrypts to noise.
+      const flags = isEncrypted && plan.geometry.subclusters === 1 ? ZERO_LO : 0
+      view.setUint32(i * l2EntrySize + 4, (entryLo(offset) | flags) >>> 0)
     }
     await file.write(at, bytes)
   }
 }
 
-function headerOf(settings: CreateSettings, plan: Plan): Header {
+function headerOf(settings: CreateSettings, plan: Plan, encryption: NewEncryption | undefined): Header {
   const { version, size, geometry, hasDataFile } = settings
   return {
     version,
     backingFile: settings.backingFile,
     clusterBits: geometry.clusterBits,
     size,
-    cryptMethod: 0,
+    cryptMethod: encryption?.method ?? 0,
     l1Size: plan.l1Size,
     l1TableOffset: plan.l1Size === 0 ? 0 : l1At(plan),
     refcountTableOffset: geometry.clusterSize,
@@ -200,13 +215,24 @@ function headerOf(settings: CreateSettings, plan: Plan): Header {
     headerLength: version === 2 ? V2_LENGTH : V3_LENGTH,
     compressionType: settings.compressionType,
     unknownFields: new Uint8Array(0),
-    extensions: { ...noExtensions(), backingFormat: settings.backingFormat, dataFile: settings.dataFileName },
+    extensions: {
+      ...noExtensions(),
+      backingFormat: settings.backingFormat,
+      dataFile: settings.dataFileName,
+      ...(plan.luksClusters > 0 && {
+        luksHeader: { offset: luksAt(plan), length: encryption!.areaBytes },
+      }),
+    },
   }
 }
 
 /** The header as bytes. If it does not fit, the error names the name that made it too long, as in QEMU. */
-function headerBytes(settings: CreateSettings, plan: Plan): Uint8Array {
-  const header = headerOf(settings, plan)
+function headerBytes(
+  settings: CreateSettings,
+  plan: Plan,
+  encryption: NewEncryption | undefined,
+): Uint8Array {
+  const header = headerOf(settings, plan, encryption)
   const { clusterSize } = plan.geometry
   const blame = (what: string, error: unknown): BlockError => {
     const code = error instanceof BlockError ? error.code : 'EINVAL'
@@ -257,10 +283,32 @@ async function sizeFiles(
   if (!file.growable) await file.writeZeroes(0, end, { mayUnmap: true })
 }
 
+/** @throws BlockError EINVAL, ENOTSUP; EIO if code cannot be loaded */
+async function encryptionOf(
+  options: CreateOptionValues,
+  { version, preallocation }: CreateSettings,
+): Promise<NewEncryption | undefined> {
+  const asks = Object.entries(options).some(
+    ([key, value]) => key.startsWith('encrypt') && value !== undefined && value !== false,
+  )
+  const encryption = asks ? (await loadEncryption()).planEncryption(options) : undefined
+  // Zero flags say that what was never written reads as zeroes.
+  if (encryption && version < 3 && preallocation !== 'off')
+    throw new BlockError(
+      'ENOTSUP',
+      'Preallocation of encrypted images is only supported with compatibility level 1.1 and above (use version=v3 or greater)',
+    )
+  return encryption
+}
+
+const noSecrets = (id: string): Promise<never> =>
+  Promise.reject(new BlockError('EINVAL', `No secret with id '${id}'`))
+
 /** Checks options of `create` without a file. @throws BlockError as {@link create} does for them */
 async function check(options: CreateOptionValues): Promise<void> {
   const settings = settingsOf({ options })
-  headerBytes(settings, planOf(settings))
+  const encryption = await encryptionOf(options, settings)
+  headerBytes(settings, planOf(settings, encryption), encryption)
 }
 
 /**
@@ -278,17 +326,24 @@ async function create(context: CreateContext<CreateOptionValues>): Promise<void>
   const settings = settingsOf(context)
   if (settings.hasDataFile && !dataFile)
     throw new BlockError('EINVAL', 'An external data file must be open before the image is made')
-  const plan = planOf(settings)
-  const header = headerBytes(settings, plan)
+  const encryption = await encryptionOf(context.options, settings)
+  const secret = context.secret ?? noSecrets
+  await encryption?.requireSecret(secret)
+  const plan = planOf(settings, encryption)
+  const header = headerBytes(settings, plan, encryption)
   // Old content must not appear in preallocated clusters. Devices keep their length: see below.
   for (const node of [file, dataFile]) if (node?.growable && node.size > 0) await node.truncate(0)
   await sizeFiles(context, settings, plan)
   await writeRefcounts(file, plan)
-  await writeMapping(file, plan)
+  await writeMapping(file, plan, encryption !== undefined)
+  if (plan.luksClusters > 0) {
+    await file.writeZeroes(luksAt(plan), plan.luksClusters * plan.geometry.clusterSize)
+    await encryption!.writeArea(file, luksAt(plan), secret)
+  }
   await file.write(0, header)
   if (dataFile) await dataFile.flush()
   await file.flush()
 }
 
 /** The making of qcow2 images. */
-export const creation: Creation<CreateOptions> = { options: createOptions, check, create }
+export const creation: Creation<CreateOptions> = { options: createOptions, check, measure, create }

@@ -1,15 +1,17 @@
 /** Facts of an image, as `qemu-img info` shows them. */
 import type { NodeInfo } from '@vmblock/block-core/driver'
+import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
 import { Autoclear, Compatible, Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
 import { vmStateOffset } from '../snapshots/vm-state.ts'
 
 /**
- * The facts in the header; opens and reads nothing.
+ * The facts in the header, in that of the encryption, and the bitmaps, if there are any; opens nothing.
  *
- * @param encrypt facts of the encryption, if there is any
+ * @throws BlockError EINVAL in QEMU's words if the directory of the bitmaps is broken; the error of the file
  */
-export async function info(image: Image, encrypt?: Readonly<Record<string, unknown>>): Promise<NodeInfo> {
+export async function info(image: Image): Promise<NodeInfo> {
+  const encrypt = await image.encryption?.facts()
   const { header, geometry } = image
   const { extensions } = header
   const has = (word: bigint, bit: bigint): boolean => (word & bit) !== 0n
@@ -20,6 +22,7 @@ export async function info(image: Image, encrypt?: Readonly<Record<string, unkno
       : {
           ...base,
           'lazy-refcounts': has(header.compatible, Compatible.lazyRefcounts),
+          ...(extensions.bitmaps ? { bitmaps: await (await loadBitmapCode()).bitmapFacts(image) } : {}),
           'refcount-bits': geometry.refcountBits,
           corrupt: has(header.incompatible, Incompatible.corrupt),
           'extended-l2': image.extendedL2,

@@ -18,9 +18,15 @@ export { amend, changeBackingFile } from './amend.ts'
 export { amendOptions } from './amend-options.ts'
 export { creation } from './create.ts'
 export { makeEmpty } from './empty.ts'
-export { describedImage, requireDescribable } from './encrypted.ts'
 export { info } from './info.ts'
-export { snapshots } from './late-parts.ts'
+export {
+  bitmapOps,
+  compactImage,
+  openBitmaps,
+  openEncryption,
+  snapshots,
+  writeCompressed,
+} from './late-parts.ts'
 export { prepareReopen } from './reopen.ts'
 export { truncate } from './resize.ts'
 export { isMostlyHoles } from './sparse.ts'

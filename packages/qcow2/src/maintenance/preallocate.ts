@@ -1,6 +1,6 @@
 /** Allocates clusters for a guest range before it is written: `preallocation=` for a growing disk. */
-import type { Preallocation, Table } from '@vmblock/block-core/driver'
-import { entryHi, entryLo } from '../format/l2-entry.ts'
+import { BlockError, type Preallocation, type Table } from '@vmblock/block-core/driver'
+import { entryHi, entryLo, ZERO_LO } from '../format/l2-entry.ts'
 import { ALL_SUBCLUSTERS } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { beforeLink } from '../image/write-order.ts'
@@ -44,6 +44,12 @@ async function preallocateSlice(
   mode: Preallocation,
 ): Promise<void> {
   const { clusterSize } = image.geometry
+  if (image.encryption && image.header.version < 3)
+    throw new BlockError(
+      'ENOTSUP',
+      'Preallocation of encrypted images is only supported with compatibility level 1.1 and above',
+      { node: image.settings.nodeName },
+    )
   const wanted = await inWritableSlice(image, start, (table) => emptyEntries(image, table, start, end))
   if (wanted.length === 0) return
   const bytes = wanted.length * clusterSize
@@ -101,14 +107,18 @@ async function linkAll(
 ): Promise<void> {
   const { l2EntrySize } = image.geometry
   // With a backing file the subclusters stay unallocated: its data shows through until they are written.
-  const allocated = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
+  const shown = image.extendedL2 && !image.backing ? ALL_SUBCLUSTERS : 0
+  // What was never written decrypts to noise.
+  const isNoise = image.encryption !== undefined
+  const [allocated, zeroes] = isNoise ? [0, shown] : [shown, 0]
+  const flags = isNoise && !image.extendedL2 ? ZERO_LO : 0
   await inWritableSlice(image, start, (table) => {
     for (const [i, index] of indexes.entries()) {
       const offset = hostOf(i, index)
       setEntry(image, table, index, {
         hi: entryHi(offset, true),
-        lo: entryLo(offset),
-        zeroes: 0,
+        lo: (entryLo(offset) | flags) >>> 0,
+        zeroes,
         allocated,
       })
       image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)

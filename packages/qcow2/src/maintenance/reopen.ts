@@ -2,6 +2,7 @@
  * Reopening an image: one that becomes read-only is left clean, one that becomes writable is repaired first.
  */
 import { BlockError, type PreparedReopen, type ReopenRequest } from '@vmblock/block-core/driver'
+import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
 import { describeUnknown } from '../format/feature-names.ts'
 import { Incompatible } from '../format/features.ts'
 import { parseRareExtension } from '../format/rare-extensions.ts'
@@ -28,11 +29,18 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
   if (willWrite) requireSound(image.header, image.settings.nodeName)
   if (wasWritable && (!willWrite || (image.settings.lazyRefcounts && !next.lazyRefcounts))) {
     await quiesceImage(image)
+    if (!willWrite) await image.bitmaps?.store()
     await image.dirtyBit.clear()
   }
   if (!wasWritable && willWrite && !image.settings.checkMode) {
     await refreshImage(image)
-    await becomeWritable(image)
+    try {
+      await becomeWritable(image)
+      if (image.header.extensions.bitmaps) await (await loadBitmapCode()).openBitmaps(image)
+    } catch (error) {
+      image.writable = wasWritable
+      throw error
+    }
   }
   // The caches are replaced by ones of the new sizes: nothing may be in them alone.
   if (image.writable) await quiesceImage(image)
@@ -47,9 +55,11 @@ export async function prepareReopen(image: Image, request: ReopenRequest): Promi
       image.overlaps.forget()
       image.renewCaches()
       image.writable = willWrite
+      if (!willWrite) image.bitmaps?.end()
     },
     abort() {
       image.writable = wasWritable
+      if (!wasWritable) image.bitmaps?.end()
     },
   }
 }

@@ -11,9 +11,8 @@ import { l1EntriesFor } from '../format/geometry.ts'
 import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'
 import { growL1, l2TableOffset } from '../mapping/l1.ts'
-import { applyFrees } from '../refcounts/allocate.ts'
-import { usedClusters } from '../refcounts/last-cluster.ts'
 import { shrinkRefcountTable } from '../refcounts/refcount-shrink.ts'
+import { trimFile } from '../refcounts/trim-file.ts'
 import { readsAsZero } from '../requests/cow.ts'
 import { discardClusters } from '../requests/discard.ts'
 import { flushImage, quiesceImage } from '../requests/flush.ts'
@@ -34,15 +33,32 @@ export async function truncate(image: Image, size: number, options: TruncateOpti
   if (size % SECTOR !== 0) throw fail('EINVAL', 'The new size must be a multiple of 512')
   if (image.header.nbSnapshots > 0 && image.header.version < 3)
     throw fail('ENOTSUP', "Can't resize a v2 image which has snapshots")
-  if (image.header.extensions.bitmaps)
-    throw fail('ENOTSUP', 'Resizing an image with persistent bitmaps is not supported yet')
+  if (image.header.extensions.bitmaps && !image.bitmaps)
+    throw fail('ENOTSUP', 'Cannot resize qcow2 with persistent bitmaps that were not loaded into memory')
+  await image.bitmaps?.resizing(size)
+  try {
+    await changeSize(image, size, preallocation, options.zero === true)
+  } finally {
+    image.bitmaps?.resized()
+  }
+}
+
+async function changeSize(
+  image: Image,
+  size: number,
+  preallocation: Preallocation,
+  zero: boolean,
+): Promise<void> {
   const before = image.size
   await forgetVmState(image)
   if (size < before) {
-    if (preallocation !== 'off') throw fail('EINVAL', "Preallocation can't be used for shrinking an image")
+    if (preallocation !== 'off')
+      throw new BlockError('EINVAL', "Preallocation can't be used for shrinking an image", {
+        node: image.settings.nodeName,
+      })
     await shrink(image, size)
   } else {
-    await grow(image, size, preallocation, options.zero === true)
+    await grow(image, size, preallocation, zero)
   }
   if (image.isDataFileRaw) await image.store.truncate?.(size)
 }
@@ -131,21 +147,4 @@ async function shrinkL1(image: Image, entries: number): Promise<void> {
     image.l2Tables.drop(offset, clusterSize)
     image.frees.add(offset, clusterSize, 'other')
   }
-}
-
-/**
- * Cuts unused clusters off the end of the image file, if it can shrink. Runs under the image's lock: no
- * request may allocate one of these clusters meanwhile.
- */
-async function trimFile(image: Image): Promise<void> {
-  const { clusterSize } = image.geometry
-  await applyFrees(image)
-  if (!image.frees.isEmpty) return
-  const end = (await usedClusters(image)) * clusterSize
-  if (end >= image.file.size) return
-  await image.fileLength.cut(end).catch((error: unknown) => {
-    image.events.warn(
-      `Failed to truncate the tail of the image: ${error instanceof Error ? error.message : String(error)}`,
-    )
-  })
 }

@@ -1,10 +1,11 @@
 /** Opens an {@link Image} from a file: header, tables, children, and the steps before the first write. */
 import { type BlockChild, BlockError, type OpenContext } from '@vmblock/block-core/driver'
-import { type Codecs, codecFor } from '../compression/codec.ts'
 import type { RareHeaderCode } from '../format/extensions.ts'
 import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from '../format/features.ts'
 import { geometryOf } from '../format/geometry.ts'
 import type { Header } from '../format/header.ts'
+import { type Codecs, codecFor } from '../image/cluster-codec.ts'
+import type { ImageEncryption } from '../image/encryption.ts'
 import { Image, type MaintenanceCode } from '../image/image.ts'
 import { readHeader, readTables, requireSound } from '../image/read-header.ts'
 import { type RareOptionsCode, type RuntimeOptions, resolveSettings } from '../options/options.ts'
@@ -13,8 +14,12 @@ import { ImageStore } from '../store/image-store.ts'
 
 /** The code that is loaded when an image needs it, as far as opening calls it. */
 export interface OpeningCode extends MaintenanceCode, RareOptionsCode, RareHeaderCode {
-  /** Judges what header and options say of encryption. @throws BlockError */
-  requireDescribable(method: number, context: OpenContext<RuntimeOptions>): void
+  /** The encryption of an image: see encryption/open-encryption.ts. @throws BlockError */
+  openEncryption(
+    context: OpenContext<RuntimeOptions>,
+    header: Header,
+    file: BlockChild,
+  ): Promise<ImageEncryption>
 }
 
 /**
@@ -32,8 +37,10 @@ export async function openImage(
   const header = await readHeader(file, context.checkMode, loadMaintenance)
   if (!context.readOnly && !context.checkMode) requireSound(header, context.nodeName)
   const { options } = context
-  if (header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0)
-    (await loadMaintenance()).requireDescribable(header.cryptMethod, context)
+  const encryption =
+    header.cryptMethod + (options['encrypt.format'] ?? options['encrypt.keySecret'] ?? '').length > 0
+      ? await (await loadMaintenance()).openEncryption(context, header, file)
+      : undefined
   const extendedL2 = (header.incompatible & Incompatible.extendedL2) !== 0n
   const geometry = geometryOf(header.clusterBits, header.refcountOrder, extendedL2)
   const settings = await resolveSettings(context, header, geometry, loadMaintenance)
@@ -45,9 +52,14 @@ export async function openImage(
     geometry,
     file,
     hasDataFile: dataFile !== undefined,
-    storeOf: (of) => (dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)),
+    encryption,
+    storeOf: (of) => {
+      const store = dataFile ? new DataFileStore(of, dataFile) : new ImageStore(of)
+      return encryption?.around(store) ?? store
+    },
     codec: codecFor(header.compressionType, codecs),
     events: context.events,
+    observe: context.observe,
     l1,
     refcountTable,
     loadMaintenance,
@@ -58,6 +70,7 @@ export async function openImage(
     backingFile === undefined ? undefined : { filename: backingFile, driver: extensions.backingFormat },
   )
   if (!context.readOnly) await (context.checkMode ? clearAutoclear(image) : becomeWritable(image))
+  if (extensions.bitmaps || extensions.staleBitmaps) await (await loadMaintenance()).openBitmaps(image)
   image.renewCaches()
   return image
 }
@@ -97,10 +110,10 @@ export async function becomeWritable(image: Image): Promise<void> {
   await repair?.repairDirty(image)
 }
 
-/** Clears the autoclear bits of data that a write would put out of date. Bitmaps would miss the write. */
+/** Clears the autoclear bits of data that a write would put out of date. */
 async function clearAutoclear(image: Image): Promise<void> {
   const autoclear = keptAutoclear(image.header)
   if (autoclear !== image.header.autoclear) await image.headerWriter.rewrite({ autoclear }, 'either is valid')
 }
 
-const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR & ~Autoclear.bitmaps
+const keptAutoclear = ({ autoclear }: Header): bigint => autoclear & KNOWN_AUTOCLEAR

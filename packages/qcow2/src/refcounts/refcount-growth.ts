@@ -81,17 +81,18 @@ async function addRefblock(image: Image, index: number): Promise<void> {
   }
 }
 
-/** Points a table entry at a block, on disk and in memory. */
-async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
+/** Points a table entry at a block, on disk and in memory. @throws the error of the file: it is as before in memory */
+export async function setTableEntry(image: Image, index: number, offset: number): Promise<void> {
   const { view } = image.refcountTable
   const write = (): Promise<void> =>
     image.writeResident(image.refcountTable, image.header.refcountTableOffset, index * 8, 8)
+  const before = refblockOffset(image, index)
   setRefblockOffset(view, index, offset)
   try {
     await image.roots.change(write, write)
     image.overlaps.addRefblock(offset)
   } catch (error) {
-    setRefblockOffset(view, index, 0)
+    setRefblockOffset(view, index, before)
     throw error
   }
 }

@@ -54,7 +54,7 @@ export async function openSnapshot(
     isCounted = false
     view.dropCaches()
   }
-  return {
+  const ops: NodeOps = {
     size: () => view.size,
     read: (offset, into) => read(view, offset, into),
     blockStatus: (offset, bytes) => blockStatus(view, offset, bytes),
@@ -63,6 +63,7 @@ export async function openSnapshot(
     close: async () => end(),
     crash: end,
   }
+  return image.encryption?.viewOperations(ops) ?? ops
 }
 
 async function viewOn(image: Image, snapshot: Snapshot): Promise<Image> {
@@ -79,9 +80,12 @@ async function viewOn(image: Image, snapshot: Snapshot): Promise<Image> {
     geometry: image.geometry,
     file: image.file,
     hasDataFile: false,
+    encryption: image.encryption,
     storeOf: () => image.store,
     codec: image.codec,
     events: image.events,
+    // Nothing changes through the view.
+    observe: () => () => {},
     l1,
     refcountTable: new Uint8Array(0),
     loadMaintenance: image.loadMaintenance,

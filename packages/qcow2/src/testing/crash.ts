@@ -103,6 +103,7 @@ export const VARIETIES = {
   'reserved refcounts': opened(EAGER, { 'refcount-reserve': 24 }),
   'reserved refcounts, writethrough': opened(EAGER, { 'refcount-reserve': 24, ...WRITETHROUGH }),
   'reserved 1-bit refcounts, writethrough': opened(NARROW, { 'refcount-reserve': 24, ...WRITETHROUGH }),
+  zstd: { ...EAGER, create: { ...MIDDLE, ...KINDS.zstd } },
   'bounded frees': opened(EAGER, { 'freed-clusters-size': 3 * CLUSTER }),
   'lazy, bounded frees': opened(LAZY, { 'freed-clusters-size': 0 }),
   preallocated: PREALLOCATED,
@@ -113,7 +114,7 @@ export const VARIETIES = {
 export type VarietyName = keyof typeof VARIETIES
 
 /** The steps of a workload on an image. */
-export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight'>
+export type Operation = Pick<CrashWorkload, 'prepare' | 'run' | 'meets' | 'weight' | 'inspect'>
 
 /** A workload for an image that stands alone. */
 export function alone(name: string, variety: Variety, operation: Operation): CrashWorkload {

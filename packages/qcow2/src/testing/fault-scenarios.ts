@@ -174,6 +174,27 @@ const compressed = (lazy: boolean): FaultScenario => ({
   },
 })
 
+/** Compressed clusters that are written, overwritten and given up, several of them in a host cluster. */
+const compressing = (lazy: boolean): FaultScenario => ({
+  ...common(lazy),
+  make: () =>
+    makeDisk({ size: 256 * KIB, cluster_size: 4 * KIB, refcount_bits: 64 }, lazy, pattern(4 * KIB, 5)),
+  async run(guest) {
+    const cluster = 4 * KIB
+    for (let round = 0; round < 2; round++) {
+      for (let i = 1; i < 12; i++) await guest.writeCompressed(i * cluster, cluster, 1 + i + round)
+      await guest.flush()
+      await guest.writeCompressed((16 + 8 * round) * cluster, 8 * cluster, 40 + round)
+      await guest.discard(3 * cluster, 2 * cluster)
+      await guest.zero(6 * cluster, cluster, true)
+      await guest.write(8 * cluster + 512, 512, 60 + round)
+      await guest.flush()
+      await guest.discard(cluster, 11 * cluster)
+      await guest.flush()
+    }
+  },
+})
+
 /** A table and clusters with a second reference, as from a snapshot. */
 const shared = (lazy: boolean): FaultScenario => ({
   ...common(lazy),
@@ -326,6 +347,11 @@ export const STEPS: readonly Steps[] = [
   },
   { name: 'emptying an image', scenario: emptying, events: ['empty_image_prepare', 'pwritev_zero'] },
   { name: 'a compressed cluster', scenario: compressed, events: ['read_compressed'] },
+  {
+    name: 'compressed writes',
+    scenario: compressing,
+    events: ['cluster_alloc_bytes', 'write_compressed', 'l2_update_compressed'],
+  },
   { name: 'shared clusters', scenario: shared, events: ['l2_alloc_cow_read'] },
   { name: 'long copies', scenario: largeCopies, events: ['cow_write'] },
   {

@@ -11,8 +11,10 @@ import {
   toBytes,
 } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
+import { DecompressedClusters } from '../image/decompressed-clusters.ts'
 import { FileLength } from '../image/file-length.ts'
 import { Image } from '../image/image.ts'
+import { addToRefcounts } from '../refcounts/refcounts.ts'
 import {
   alone,
   CLUSTER,
@@ -36,7 +38,6 @@ vi.mock('../image/write-order.ts', async (original) => {
   return {
     ...real,
     beforeClean: unless('no quiescing', real.beforeClean),
-    beforeActivate: unless('early switch', real.beforeActivate),
     beforeLink: (...[image, hostEnd, dataFirst, replaces]: Parameters<typeof real.beforeLink>) =>
       real.beforeLink(
         image,
@@ -44,6 +45,10 @@ vi.mock('../image/write-order.ts', async (original) => {
         dataFirst,
         replaces && planted.bug !== 'whole clusters are not ordered',
       ),
+    beforeActivate: (...given: Parameters<typeof real.beforeActivate>) =>
+      ['early switch', 'copies are not flushed'].includes(planted.bug)
+        ? Promise.resolve()
+        : real.beforeActivate(...given),
   }
 })
 
@@ -59,7 +64,16 @@ vi.mock('../requests/flush.ts', async (original) => {
   const real = await original<typeof import('../requests/flush.ts')>()
   const quiesceImage: typeof real.quiesceImage = (image) =>
     planted.bug === 'no quiescing' ? real.flushImage(image) : real.quiesceImage(image)
-  return { ...real, quiesceImage: quiesceImage }
+  const flushImage: typeof real.flushImage = async (image) => {
+    if (planted.bug !== 'new entries are not flushed') return real.flushImage(image)
+    await image.lock.run(async () => {
+      await image.l2Tables.writeBack()
+      image.frees.becameDurable(image.frees.take())
+      await (await import('../refcounts/allocate.ts')).applyFrees(image)
+      await image.refblocks.writeBack()
+    })
+  }
+  return { ...real, quiesceImage, flushImage }
 })
 
 vi.mock('../refcounts/allocate.ts', async (original) => {
@@ -72,6 +86,18 @@ vi.mock('../refcounts/allocate.ts', async (original) => {
     return real.allocateClusters(image, count)
   }
   return { ...real, allocateClusters }
+})
+
+vi.mock('../compression/packing.ts', async (original) => {
+  const real = await original<typeof import('../compression/packing.ts')>()
+  const allocateBytes: typeof real.allocateBytes = async (image, bytes) => {
+    const open = image.decompressed.nextPlace
+    const host = await real.allocateBytes(image, bytes)
+    if (planted.bug === 'uncounted streams' && host === open)
+      await addToRefcounts(image, Math.floor(host / CLUSTER), 1, -1)
+    return host
+  }
+  return { ...real, allocateBytes }
 })
 
 vi.mock('../check/check.ts', async (original) => {
@@ -109,10 +135,37 @@ const reuse: Operation = {
       kinds: { cluster: 4, discard: 4, flush: 1 },
     }),
 }
+const compressed: Operation = {
+  run: (scene) =>
+    randomRequests(scene, {
+      cluster: CLUSTER,
+      area: [0, 16 * CLUSTER],
+      kinds: { compressed: 6, discard: 3, cluster: 1, flush: 2 },
+    }),
+}
+/** So few that a host cluster of compressed ones becomes free now and then. */
+const fewCompressed: Operation = {
+  run: (scene) =>
+    randomRequests(scene, {
+      cluster: CLUSTER,
+      area: [0, 4 * CLUSTER],
+      kinds: { compressed: 4, discard: 6, cluster: 3, flush: 4 },
+    }),
+}
 const commit: Operation = {
   async run(scene) {
     await randomRequests(scene, { count: 8, cluster: CLUSTER })
     await scene.guest.commit(scene.guestOf('base'))
+  },
+}
+
+const compact: Operation = {
+  prepare: ({ guest }) => guest.write(0, guest.size),
+  async run({ guest, node, random }) {
+    for (let at = 0; at + CLUSTER <= guest.size; at += CLUSTER * random.int(1, 4))
+      await guest.discard(at, CLUSTER)
+    await guest.flush()
+    await node.compact()
   },
 }
 
@@ -224,6 +277,26 @@ const BUGS: readonly PlantedBug[] = [
     plant: () => void Object.assign(planted, { bug: 'early reuse' }),
   },
   {
+    name: 'entries of compressed clusters do not wait for their data',
+    rules: ['reads back', 'opens'],
+    workload: alone('compressed', lazy, fewCompressed),
+    plant: () => void vi.spyOn(TableCache.prototype, 'followData').mockReturnValue(),
+  },
+  {
+    name: 'the second compressed cluster in a host cluster is not counted',
+    rules: ['leaks at most', 'reads back', 'opens'],
+    workload: alone('compressed', eager, compressed),
+    plant: () => void Object.assign(planted, { bug: 'uncounted streams' }),
+  },
+  {
+    name: 'compressed clusters go on in a host cluster that became free',
+    rules: ['leaks at most', 'reads back'],
+    workload: alone('compressed', eager, fewCompressed),
+    plant() {
+      vi.spyOn(DecompressedClusters.prototype, 'forget').mockReturnValue()
+    },
+  },
+  {
     name: 'a flush of the guest does not reach the disk',
     rules: ['reads back'],
     workload: alone(
@@ -248,6 +321,18 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['dirty bit', 'reads back'],
     workload: alone('snapshots', { ...eager, allows: { dirty: true } }, saving),
     plant: () => void Object.assign(planted, { bug: 'shared in place' }),
+  },
+  {
+    name: 'compacting: entries lead to copies before these are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'copies are not flushed' }),
+  },
+  {
+    name: 'compacting: clusters are free before the new entries are durable',
+    rules: ['reads back', 'leaks at most'],
+    workload: alone('compact', eager, compact),
+    plant: () => void Object.assign(planted, { bug: 'new entries are not flushed' }),
   },
   {
     name: 'an overlay is emptied before its base has the data',

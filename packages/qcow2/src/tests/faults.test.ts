@@ -11,9 +11,6 @@ import { createImage, environment, filled, findings, open, SAFE } from '../testi
 
 /** The reason why the driver does not announce a step. */
 const NOT_HERE: Partial<Readonly<Record<DebugEvent, string>>> = {
-  l2_update_compressed: 'compressed clusters are not written',
-  write_compressed: 'compressed clusters are not written',
-  cluster_alloc_bytes: 'compressed clusters are not written',
   cluster_alloc_space: 'new clusters are not zeroed before they are written',
   refblock_update: 'parts of blocks are written, and announced as parts',
   cor_write: 'belongs to the copy-on-read filter',

@@ -24,7 +24,7 @@ const options = {
   quiet: shared.quiet,
   format: shared.shortFormat,
   cache: word('cache', { short: 't' }),
-  /** Accepted without effect: in QEMU it allows amendments that may lose the keys of an encrypted image. */
+  /** Also what may lose the keys of an encrypted image. */
   force: flag({ long: 'force' }),
   list: optionList,
 } as const
@@ -81,7 +81,7 @@ async function amendNode(call: AmendCall, node: BlockNode, list: string, progres
   try {
     await runJob(
       call,
-      (control) => node.amend(values, control),
+      (control) => node.amend(values, { ...control, force: call.options.force }),
       (done, total) => progress.setPart(done, total),
     )
   } catch (error) {

@@ -1,8 +1,8 @@
 /** `convert`: copies disks, one after the other, into a new or existing image. */
 import {
-  type AnyDriver,
   type BlockNode,
   backingOf,
+  bitmapsOf,
   CopyMap,
   type CreatedFile,
   isBlockError,
@@ -24,6 +24,7 @@ import {
 } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
 import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
+import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
@@ -44,6 +45,7 @@ const MIN_SPARSE = 4096
 /** The largest value of `-S`, in bytes. QEMU's MAX_BUF_SECTORS. */
 const MAX_SPARSE = 16 * 1024 * 1024
 const MAX_PARALLEL = 16
+const NO_COMPRESSION = 'Compression not supported for this file format'
 
 const sparse: OptionKind<number> = {
   short: 'S',
@@ -133,7 +135,9 @@ export const convert = defineCommand({
   details: [
     "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
     "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
-    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy; '--salvage' goes on where the source cannot be read",
+    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy;",
+    "'--salvage' goes on where the source cannot be read;",
+    "'--bitmaps' copies the bitmaps of what was written, too, and '--skip-broken-bitmaps' leaves out those that were lost",
   ],
   options,
   operands: 'filename [filename2 [...]] output_filename',
@@ -190,7 +194,7 @@ async function convertInto(
   progress: Progress,
 ): Promise<void> {
   const { options, images } = call
-  refuseMissing(call)
+  const bitmaps = options.bitmaps ? await bitmapsToCopy(call, sources) : []
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
   const image = options.noCreate ? undefined : await planTarget(call, name, total)
@@ -221,10 +225,15 @@ async function convertInto(
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
-  const discard = minimum > 0 && { extra: { discard: 'unmap' } }
-  const target = await openImage(call, { ...request, write: true, ...discard })
-  if (options.compress && !target.can('writeCompressed'))
-    throw await noCompression(call.services.registry.get(target.driver.name))
+  const keySecret = image?.given.get('encrypt.key-secret')?.text
+  const extra = {
+    ...(minimum > 0 && { discard: 'unmap' as const }),
+    ...(keySecret !== undefined && { 'encrypt.key-secret': keySecret }),
+  }
+  const target = await openImage(call, { ...request, write: true, extra })
+  if (options.compress && !target.can('writeCompressed')) throw new Failure(NO_COMPRESSION)
+  if (options.bitmaps && !(await bitmapsOf(target).isSupported()))
+    throw new Failure(`Format driver '${target.driver.name}' does not support bitmaps`)
   if (target.size < total) throw new Failure('output file is smaller than input file')
   await refuseOtherFormat(call, name, target)
   const isNew = image !== undefined
@@ -240,6 +249,7 @@ async function convertInto(
   })
   const isZero = options.targetIsZero || (isNew && backing === undefined && isZeroWhenNew(target))
   await copyDisk(call, { map, target, minimum, isZero, ...options }, progress)
+  await copyBitmaps(bitmaps, sources[0]!, target)
 }
 
 /**
@@ -334,25 +344,12 @@ async function openSnapshot(
   }
 }
 
-/** Refuses features that no format has yet, in QEMU's words for formats without them. @throws Failure */
-function refuseMissing({ options }: ConvertCall): void {
-  if (options.bitmaps) throw new Failure('Source lacks bitmap support')
-}
-
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
 function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
   if (file?.kind.shows) return isZeroWhenNew(file.node)
   return driver.kind === 'format' || node.growable
 }
-
-/** The failure for a format that cannot compress: QEMU's words if it never can, ours if it will. */
-const noCompression = async ({ name, creation }: AnyDriver): Promise<Failure> =>
-  new Failure(
-    'compression_type' in ((await creation?.())?.options ?? {})
-      ? `Writing compressed clusters is not there yet: convert to ${name} without -c`
-      : 'Compression not supported for this file format',
-  )
 
 /** Plans the image to create, as large as the sources together. @throws Failure */
 async function planTarget(
@@ -369,7 +366,10 @@ async function planTarget(
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {
-    if (!image.format.canCompress) throw await noCompression(image.format)
+    if (!image.format.canCompress) throw new Failure(NO_COMPRESSION)
+    const { text: encryption = 'off' } = image.given.get('encryption') ?? {}
+    if (encryption !== 'off' || image.given.has('encrypt.format'))
+      throw new Failure('Compression and encryption not supported at the same time')
     const { text: preallocation = 'off' } = image.given.get('preallocation') ?? {}
     if (preallocation !== 'off')
       throw new Failure('Compression and preallocation not supported at the same time')

@@ -4,17 +4,20 @@ import type { AnyCommand } from '../kit/command.ts'
 /** Subcommands, with the functions that load them. */
 export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   amend: async () => (await import('./amend.ts')).amend,
+  bitmap: async () => (await import('./bitmap.ts')).bitmap,
   bench: async () => (await import('./bench.ts')).bench,
   check: async () => (await import('./check.ts')).check,
   commit: async () => (await import('./commit.ts')).commit,
+  compact: async () => (await import('./compact.ts')).compact,
   compare: async () => (await import('./compare.ts')).compare,
   convert: async () => (await import('./convert.ts')).convert,
   create: async () => (await import('./create.ts')).create,
   info: async () => (await import('./info.ts')).info,
   map: async () => (await import('./map.ts')).map,
+  measure: async () => (await import('./measure.ts')).measure,
   resize: async () => (await import('./resize.ts')).resize,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
 }
 
 /** Subcommands of QEMU's program that this one does not have. */
-export const missingCommands: ReadonlySet<string> = new Set(['bitmap', 'dd', 'measure', 'rebase'])
+export const missingCommands: ReadonlySet<string> = new Set(['dd', 'rebase'])

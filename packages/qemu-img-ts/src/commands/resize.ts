@@ -1,5 +1,5 @@
 /** `resize`: changes the size of a disk. */
-import { type BlockNode, messageOf, type Preallocation } from '@vmblock/block-core'
+import { type BlockNode, isBlockError, messageOf, type Preallocation } from '@vmblock/block-core'
 import { choice, Failure, flag, shared, usageFailure } from '@vmblock/cli'
 import { exactBytes, openImage } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -65,6 +65,7 @@ async function resizeNode({ options, output }: ResizeCall, node: BlockNode, size
   try {
     await node.truncate(exactBytes(size), { exact: true, preallocation: mode })
   } catch (error) {
-    throw new Failure(messageOf(error))
+    const hint = isBlockError(error) ? error.hint : undefined
+    throw new Failure(messageOf(error), hint === undefined ? {} : { hint })
   }
 }

@@ -93,7 +93,7 @@ export async function parseCommand(
   words: readonly string[],
   output: Output,
   { readFile = refuseReading }: Pick<Services, 'readFile'>,
-): Promise<Pick<Call, 'options' | 'operands'> | undefined> {
+): Promise<(Pick<Call, 'options' | 'operands'> & { readonly secrets: Secrets }) | undefined> {
   const last = lastIsOperand ? words.slice(-1) : []
   const first = words.slice(0, words.length - last.length)
   const line = new CommandLine([command, ...first], { ...COMMON, ...options }, readingTo(output))
@@ -102,7 +102,7 @@ export async function parseCommand(
     if (name === 'help') return undefined
     if (name === 'object') await defineObject(secrets, value as string, readFile)
   }
-  return { options: line.options, operands: [...line.operands, ...last] }
+  return { options: line.options, operands: [...line.operands, ...last], secrets }
 }
 
 const refuseReading = (): Promise<never> =>

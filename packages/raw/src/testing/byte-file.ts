@@ -101,7 +101,9 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     child: async () => child,
     requireChild: async () => child,
     children: async () => [],
+    secret: () => Promise.reject(new Error('no secrets')),
     events: { corrupt() {}, repair() {}, warn: (line) => void warnings.push(line) },
+    observe: () => () => undefined,
   })
   const children = new Map([['file', child]])
   const disk = makeNode({

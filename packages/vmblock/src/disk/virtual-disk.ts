@@ -3,6 +3,7 @@
  * and what takes long or is rarely needed is loaded late.
  */
 
+import type { Bitmaps } from '@vmblock/block-core'
 import {
   closedError,
   oneOfWords,
@@ -32,6 +33,19 @@ import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
 import { loadImages } from './load-images.ts'
 import { type DiskSnapshots, diskSnapshots } from './snapshots.ts'
+
+/** The methods of {@link Bitmaps}. */
+const BITMAPS = [
+  'isSupported',
+  'list',
+  'add',
+  'remove',
+  'clear',
+  'enable',
+  'disable',
+  'merge',
+  'dirtyRanges',
+] as const satisfies (keyof Bitmaps)[]
 
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
@@ -267,6 +281,19 @@ export class VirtualDisk implements AsyncDisposable {
   async commit(options: JobSettings = {}): Promise<void> {
     const node = this.#open()
     await (await loadImages()).commitImage(node, options)
+  }
+
+  /**
+   * The dirty bitmaps that the image keeps: which parts of the disk were written since a point in time, as an incremental
+   * backup needs it.
+   */
+  get bitmaps(): Bitmaps {
+    const call = (method: keyof Bitmaps) => async (...args: never[]) => {
+      const node = this.#open()
+      const bitmaps = (await loadImages()).bitmapsOf(node)
+      return (bitmaps[method] as (...args: never[]) => unknown)(...args)
+    }
+    return Object.fromEntries(BITMAPS.map((method) => [method, call(method)])) as unknown as Bitmaps
   }
 
   /**

@@ -1,5 +1,5 @@
 /** What few requests need, loaded with the first of them. */
-export { snapshotsOf } from '@vmblock/block-core'
+export { bitmapsOf, snapshotsOf } from '@vmblock/block-core'
 export { checkImage } from './check-image.ts'
 export { commitImage } from './commit-image.ts'
 export { describe } from './describe.ts'

@@ -1,0 +1,120 @@
+/** `measure`: says how large a new image would be, empty or as a copy of another one. */
+import { type BlockNode, type MeasureReport, measureImage, messageOf } from '@vmblock/block-core'
+import {
+  Failure,
+  flag,
+  isJson,
+  jsonOutput,
+  type OptionKind,
+  readOptionTree,
+  shared,
+  word,
+} from '@vmblock/cli'
+import { exactBytes, openImage } from '../images/image.ts'
+import { type Call, defineCommand } from '../kit/command.ts'
+import { optionList, optionValue, readOptionList } from '../kit/option-list.ts'
+import { sizeOption } from '../kit/size-text.ts'
+
+const snapshot: OptionKind<string> = {
+  short: 'l',
+  argument: 'snapshot_param',
+  read(text, warn) {
+    if (text.startsWith('snapshot.')) readOptionTree(text, warn)
+    return text
+  },
+}
+
+const options = {
+  output: shared.output,
+  targetFormat: word('output_fmt', { short: 'O' }),
+  list: optionList,
+  size: sizeOption('image size', { long: 'size', argument: 'N' }),
+  imageOpts: shared.imageOpts,
+  format: shared.shortFormat,
+  snapshot,
+  forceShare: flag({ short: 'U', long: 'force-share' }),
+} as const
+
+type MeasureCall = Call<typeof options>
+
+/** The subcommand. */
+export const measure = defineCommand({
+  name: 'measure',
+  summary: 'say how large a new image would be',
+  details: [
+    "of 'N' bytes without data, or as a copy of an image; 'output_fmt' and 'options' are as for 'convert'",
+  ],
+  options,
+  operands: '[filename]',
+  run,
+})
+
+async function run(call: MeasureCall): Promise<number> {
+  const { options, operands, output } = call
+  const json = isJson(options.output)
+  const [name, ...more] = operands
+  if (more.length > 0) throw new Failure('At most one filename argument is allowed.')
+  if (name === undefined) {
+    if (options.imageOpts || options.format !== undefined || options.snapshot !== undefined)
+      throw new Failure('--image-opts, -f, and -l require a filename argument.')
+    if (options.size === undefined) throw new Failure('Either --size N or one filename must be specified.')
+  } else if (options.size !== undefined)
+    throw new Failure('--size N cannot be used together with a filename.')
+  const source = name === undefined ? undefined : await openSource(call, name)
+  const report = await measureNew(call, source)
+  output.print(json ? jsonOutput(jsonOf(report)) : humanOf(report))
+  return 0
+}
+
+async function openSource(call: MeasureCall, name: string): Promise<BlockNode> {
+  const { format, imageOpts, forceShare, snapshot } = call.options
+  const node = await openImage(call, { name, format, imageOpts, forceShare })
+  if (snapshot !== undefined)
+    throw new Failure(
+      `Failed to load snapshot: Block format '${node.driver.name}' used by device '' does not support ` +
+        'temporarily loading internal snapshots',
+    )
+  return node
+}
+
+/** @throws Failure in QEMU's words */
+async function measureNew(call: MeasureCall, source: BlockNode | undefined): Promise<MeasureReport> {
+  const { options, services, output } = call
+  const { targetFormat: name = 'raw', list = '', size } = options
+  const format = services.registry.find(name)
+  if (!format) throw new Failure(`Unknown file format '${name}'`)
+  const creation = await format.creation?.()
+  if (!creation) throw new Failure(`Format driver '${name}' does not support image creation`)
+  const table = { ...services.registry.find('file')?.createFileOptions, ...creation.options }
+  const given = (() => {
+    try {
+      return readOptionList(list, table, output.warn)
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      for (const line of error.lines) output.error(line)
+      if (error.options.hint !== undefined) output.note(error.options.hint)
+      throw new Failure(`Invalid options for file format '${name}'`)
+    }
+  })()
+  const own = [...given].filter(([key]) => Object.hasOwn(creation.options, key))
+  const values = Object.fromEntries(own.map(([key, option]) => [key, optionValue(option)]))
+  try {
+    return await measureImage(
+      format,
+      size === undefined ? values : { ...values, size: exactBytes(size) },
+      source,
+    )
+  } catch (error) {
+    throw new Failure(messageOf(error))
+  }
+}
+
+const humanOf = ({ requiredBytes, fullyAllocatedBytes, bitmapBytes }: MeasureReport): string =>
+  `required size: ${requiredBytes}\nfully allocated size: ${fullyAllocatedBytes}\n` +
+  (bitmapBytes === undefined ? '' : `bitmaps size: ${bitmapBytes}\n`)
+
+const jsonOf = ({ requiredBytes, fullyAllocatedBytes, bitmapBytes }: MeasureReport): object => ({
+  ...(bitmapBytes !== undefined && { bitmaps: bitmapBytes }),
+  required: requiredBytes,
+  'fully-allocated': fullyAllocatedBytes,
+})

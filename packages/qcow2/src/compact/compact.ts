@@ -8,11 +8,12 @@
  * says. So shared clusters of snapshots move once, with every table that names them, and what the guest changed
  * meanwhile is left for the next pass.
  */
-import type { CompactReport, PieceControl } from '@vmblock/block-core/driver'
+import { BlockError, type CompactReport, type PieceControl } from '@vmblock/block-core/driver'
 import type { Image } from '../image/image.ts'
 import { shrinkRefcountTable } from '../refcounts/refcount-shrink.ts'
 import { trimFile } from '../refcounts/trim-file.ts'
 import { quiesceImage } from '../requests/flush.ts'
+import { hasOpenSnapshots } from '../snapshots/open-views.ts'
 import { movePiece } from './move-clusters.ts'
 import { moveRefblocks, moveRuns } from './move-tables.ts'
 import { ReferenceMap } from './reference-map.ts'
@@ -34,12 +35,21 @@ const SPARE = 2 ** 14
 /**
  * Compacts an open image.
  *
- * @throws BlockError EIO if it has to be repaired first; EPERM, ENOMEDIUM if it was closed meanwhile; the error of the
+ * @throws BlockError EIO if it has to be repaired first; EBUSY while a snapshot of it is open, whose tables are in memory; EPERM, ENOMEDIUM if it was closed meanwhile; the error of the
  *   file; what cancels the job
  */
 export async function compactImage(image: Image, control: PieceControl): Promise<CompactReport> {
   const sizeBefore = image.file.size
-  const compaction = new Compaction(image, control)
+  const compaction = new Compaction(image, {
+    checkpoint: () => control.checkpoint(),
+    report: (current, total) => control.report(current, total),
+    alone: (run) =>
+      control.alone(async () => {
+        if (hasOpenSnapshots(image))
+          throw new BlockError('EBUSY', 'A snapshot of the image is open', { node: image.settings.nodeName })
+        return run()
+      }),
+  })
   for (let pass = 0; pass < PASSES; pass++) if (!(await compaction.pass())) break
   return { sizeBefore, sizeAfter: image.file.size, ...(await compaction.result()) }
 }

@@ -1,6 +1,6 @@
 /** Applies a snapshot: the disk gets its content, size and machine state, in one step. See change.ts. */
 import { alignUp, BlockError, type SnapshotChoice, viewOf } from '@vmblock/block-core/driver'
-import { Autoclear } from '../format/features.ts'
+import { hasBitmaps } from '../image/has-bitmaps.ts'
 import type { Image } from '../image/image.ts'
 import { allocateClusters, freeClusters, releaseClusters } from '../refcounts/allocate.ts'
 import { changing, leaveForRepair, makeDurable, switchHeader, undoing } from './change.ts'
@@ -15,8 +15,7 @@ import { refusal } from './refusal.ts'
  * @throws BlockError as `SnapshotOps.apply`: then everything is as before
  */
 export function applySnapshot(image: Image, choice: SnapshotChoice): Promise<void> {
-  if (image.header.extensions.bitmaps && (image.header.autoclear & Autoclear.bitmaps) !== 0n)
-    throw refusal(image, 'EBUSY', 'Device has active dirty bitmaps')
+  if (hasBitmaps(image)) throw refusal(image, 'EBUSY', 'Device has active dirty bitmaps')
   if (image.hasDataFile)
     throw refusal(image, 'ENOTSUP', 'An image with a data file cannot have internal snapshots')
   return changing(image, async () => {

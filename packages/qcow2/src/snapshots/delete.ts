@@ -5,11 +5,11 @@ import { freeClusters } from '../refcounts/allocate.ts'
 import { ownAgain } from './apply.ts'
 import { changing, makeDurable, switchHeader, undoing } from './change.ts'
 import { chooseSnapshot, loadSnapshotDisk } from './choose.ts'
+import { isOpen } from './open-views.ts'
 import { removeReferences } from './references.ts'
 import { refusal } from './refusal.ts'
 import { TableRanges, walkSnapshots } from './snapshots.ts'
 import { freeTable, releaseTable, writeTable } from './snapshots-write.ts'
-import { isOpen } from './view.ts'
 
 /**
  * Forgets a snapshot.

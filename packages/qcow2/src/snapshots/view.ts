@@ -8,26 +8,9 @@ import { Image } from '../image/image.ts'
 import { read } from '../requests/read.ts'
 import { blockStatus } from '../requests/status.ts'
 import { chooseSnapshot, loadSnapshotDisk } from './choose.ts'
+import { countView } from './open-views.ts'
 import { refusal } from './refusal.ts'
 import { readVmState, vmStateOffset } from './vm-state.ts'
-
-/** How many times the snapshots of an image are open, by the host offset of their L1 table. */
-const open = new WeakMap<Image, Map<bigint, number>>()
-
-/** Whether a snapshot is being read: then nothing of it may be freed or moved. */
-export const isOpen = (image: Image, { l1TableOffset }: Snapshot): boolean =>
-  (open.get(image)?.get(l1TableOffset) ?? 0) > 0
-
-/** Whether any snapshot of an image is being read. */
-export const hasOpenSnapshots = (image: Image): boolean => (open.get(image)?.size ?? 0) > 0
-
-function count(image: Image, { l1TableOffset }: Snapshot, change: 1 | -1): void {
-  const counts = open.get(image) ?? new Map<bigint, number>()
-  open.set(image, counts)
-  const now = (counts.get(l1TableOffset) ?? 0) + change
-  if (now > 0) counts.set(l1TableOffset, now)
-  else counts.delete(l1TableOffset)
-}
 
 /** Bytes of tables that a view keeps in memory at most. */
 const CACHE = 2 ** 20
@@ -47,10 +30,10 @@ export async function openSnapshot(
   const { snapshot } = await chooseSnapshot(image, choice)
   const view = await viewOn(image, snapshot)
   view.backing = backing
-  count(image, snapshot, 1)
+  countView(image, snapshot, 1)
   let isCounted = true
   const end = (): void => {
-    if (isCounted) count(image, snapshot, -1)
+    if (isCounted) countView(image, snapshot, -1)
     isCounted = false
     view.dropCaches()
   }

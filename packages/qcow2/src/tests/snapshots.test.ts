@@ -81,6 +81,7 @@ test('a snapshot is read while the disk is written', async () => {
   expect(view.size).toBe(SIZE)
   expect((await toBytes(view)).every((byte) => byte === 1)).toBe(true)
   await expect(snapshots.delete('one')).rejects.toMatchObject({ code: 'EBUSY' })
+  await expect(disk.compact()).rejects.toMatchObject({ code: 'EBUSY' })
   await expect(disk.close()).rejects.toMatchObject({ code: 'EBUSY' })
   await expect(view.write(0, filled(3, 512))).rejects.toMatchObject({ code: 'EPERM' })
   await snapshots.apply('one')

@@ -278,11 +278,13 @@ export class VirtualDisk implements AsyncDisposable {
    * backup needs it.
    */
   get bitmaps(): Bitmaps {
-    const call = (method: keyof Bitmaps) => async (...args: never[]) => {
-      const node = this.#open()
-      const bitmaps = (await loadImages()).bitmapsOf(node)
-      return (bitmaps[method] as (...args: never[]) => unknown)(...args)
-    }
+    const call =
+      (method: keyof Bitmaps) =>
+      async (...args: never[]) => {
+        const node = this.#open()
+        const bitmaps = (await loadImages()).bitmapsOf(node)
+        return (bitmaps[method] as (...args: never[]) => unknown)(...args)
+      }
     return Object.fromEntries(BITMAPS.map((method) => [method, call(method)])) as unknown as Bitmaps
   }
 

@@ -59,7 +59,7 @@ async function readRaw(
 export async function markInUse(image: Image, names: ReadonlySet<string>): Promise<void> {
   const raw = await readRaw(image)
   const marked = raw?.entries.filter(({ name }) => names.has(name)) ?? []
-  if (!raw || marked.length === 0) return
+  if (!raw || marked.length === 0) return image.flushFile()
   // Big-endian: the flag is in the last byte of the word.
   for (const { flagsAt = 0 } of marked) raw.bytes[flagsAt + 3]! |= BitmapFlag.inUse
   const from = marked[0]!.flagsAt!

@@ -53,6 +53,10 @@ export class OpenBitmaps implements ImageBitmaps {
   /** The enabled bitmaps that are not inconsistent: what a change is recorded in. */
   #recording: DirtyBitmap[] = []
   #marking: Promise<void> | undefined
+  /**
+   * Saving failed: the file may lead to the new directory, in which nothing is marked, until the header was written again.
+   */
+  #isUnsure = false
   #endObservation: (() => void) | undefined
 
   constructor(image: Image, all: OpenBitmap[]) {
@@ -77,7 +81,7 @@ export class OpenBitmaps implements ImageBitmaps {
     }
     const before = (change: Change): Promise<void> | undefined =>
       isSeenTo(change) ? undefined : this.mark(enabled)
-    const isMarked = enabled.every(isMarkedOrNew)
+    const isMarked = !this.#isUnsure && enabled.every(isMarkedOrNew)
     const observer: ChangeObserver = isMarked ? { after } : { before, after }
     this.#endObservation = this.#image.observe(observer)
   }
@@ -90,8 +94,8 @@ export class OpenBitmaps implements ImageBitmaps {
   async mark(bitmaps: readonly OpenBitmap[]): Promise<void> {
     while (this.#marking) await this.#marking.catch(() => undefined)
     const unmarked = bitmaps.filter((bitmap) => !isMarkedOrNew(bitmap))
-    if (unmarked.length === 0) return
-    this.#marking = markInUse(this.#image, new Set(unmarked.map(({ name }) => name)))
+    if (unmarked.length === 0 && !this.#isUnsure) return
+    this.#marking = this.#markInFile(unmarked)
     try {
       await this.#marking
     } finally {
@@ -99,6 +103,13 @@ export class OpenBitmaps implements ImageBitmaps {
     }
     for (const bitmap of unmarked) bitmap.isMarked = true
     this.watch()
+  }
+
+  async #markInFile(bitmaps: readonly OpenBitmap[]): Promise<void> {
+    const all = this.#isUnsure ? [...bitmaps, ...this.all.filter(({ isMarked }) => isMarked)] : bitmaps
+    await this.#image.roots.rewriteUnsure()
+    await markInUse(this.#image, new Set(all.map(({ name }) => name)))
+    this.#isUnsure = false
   }
 
   /**
@@ -113,6 +124,8 @@ export class OpenBitmaps implements ImageBitmaps {
     try {
       await this.#store(changed)
     } catch (error) {
+      this.#isUnsure = true
+      this.watch()
       const { nodeName } = this.#image.settings
       const code = error instanceof BlockError ? error.code : 'EIO'
       throw new BlockError(
@@ -122,6 +135,7 @@ export class OpenBitmaps implements ImageBitmaps {
       )
     }
     for (const bitmap of changed) Object.assign(bitmap, { isStored: true, isMarked: false })
+    this.#isUnsure = false
     this.watch()
   }
 

@@ -10,6 +10,7 @@ import {
   memory,
   openMemory,
   openNode,
+  reopenNode,
 } from '@vmblock/block-core'
 import {
   aroundRequests,
@@ -75,7 +76,12 @@ async function live(node: BlockNode, dies: boolean): Promise<void> {
     () => node.truncate(SIZE + 4096),
     () => node.write(SIZE, filled(3, 4096)),
     () => bitmapsOf(node).disable('new'),
-    () => (dies ? node.flush().then(() => node.crash()) : node.close()),
+    () => node.flush(),
+    () => reopenNode(node, { readOnly: true }),
+    () => reopenNode(node, { readOnly: false }),
+    // In place: the file has it at once.
+    () => node.write(2048, filled(5, 512)),
+    () => (dies ? node.crash() : node.close()),
   ]
   for (const step of steps) await step().catch(() => undefined)
 }

@@ -1,9 +1,6 @@
 /** How a program is built: the library that every package is, and beside it the program with everything it needs. */
-import { fileURLToPath } from 'node:url'
 import { defineConfig, type Options } from 'tsup'
 import { library, licences } from './tsup.library.ts'
-
-const NODE_CRYPTO = fileURLToPath(new URL('./packages/crypto/src/node-js.ts', import.meta.url))
 
 /** All in one file: one is found and compiled faster than several. CommonJS, for its compiled code can be kept. */
 const PROGRAM: Options = {
@@ -14,10 +11,6 @@ const PROGRAM: Options = {
   platform: 'node',
   tsconfig: '../../tsconfig.json',
   noExternal: [/.*/],
-  // TypeScript knows one module for each entry: that of pages, where Node.js has another.
-  esbuildOptions(options) {
-    options.alias = { '@vmblock/crypto': NODE_CRYPTO }
-  },
   splitting: false,
   minify: true,
   sourcemap: false,

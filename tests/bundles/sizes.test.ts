@@ -31,7 +31,7 @@ const PARTS: Readonly<Record<string, number>> = {
   /** What several of these parts share. */
   chunk: 700,
   /** vmblock: creating, converting, checking, describing; and the last two and committing, of an open disk. */
-  operations: 2_500,
+  operations: 2_650,
   images: 300,
   zlib: 450,
   zstd: 900,

@@ -1,10 +1,6 @@
 /** How a program is built: the library that every package is, and beside it the program with everything it needs. */
-import { fileURLToPath } from 'node:url'
 import { defineConfig, type Options } from 'tsup'
 import { library, licences } from './tsup.library.ts'
-
-const COMPRESSION = fileURLToPath(new URL('./packages/compression/src/node-js/index.ts', import.meta.url))
-const NODE_CRYPTO = fileURLToPath(new URL('./packages/crypto/src/node-js.ts', import.meta.url))
 
 /** All in one file: one is found and compiled faster than several. CommonJS, for its compiled code can be kept. */
 const PROGRAM: Options = {
@@ -16,10 +12,6 @@ const PROGRAM: Options = {
   tsconfig: '../../tsconfig.json',
   noExternal: [/.*/],
   splitting: false,
-  // The compiler's paths lead to what pages load.
-  esbuildOptions(options) {
-    options.alias = { '@vmblock/compression': COMPRESSION, '@vmblock/crypto': NODE_CRYPTO }
-  },
   minify: true,
   sourcemap: false,
   silent: true,

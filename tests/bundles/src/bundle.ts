@@ -3,8 +3,18 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
+import { workspaceEntries } from '../../../scripts/package-entries.mjs'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+
+const forNode = workspaceEntries(ROOT)
+/** Sources of entries that are others in pages: TypeScript knows those of Node.js. An alias covers what is below its name, too. */
+const FOR_PAGES = Object.fromEntries(
+  [...workspaceEntries(ROOT, 'default')].filter(
+    ([name, source]) =>
+      forNode.get(name) !== source && ![...forNode.keys()].some((other) => other.startsWith(`${name}/`)),
+  ),
+)
 
 /** Sizes in bytes, minified and compressed by gzip, each file by itself. */
 export interface BundleSizes {
@@ -47,7 +57,7 @@ export async function bundleSizes(
     target: 'es2022',
     legalComments: 'none',
     logLevel: 'silent',
-    ...(published ? { tsconfigRaw: {} } : { tsconfig: `${ROOT}tsconfig.json` }),
+    ...(published ? { tsconfigRaw: {} } : { tsconfig: `${ROOT}tsconfig.json`, alias: FOR_PAGES }),
     external: [...outside],
   })
   const bytesOf = new Map(

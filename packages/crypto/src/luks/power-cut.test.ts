@@ -122,6 +122,38 @@ describe('a volume opens after a power cut', () => {
   })
 })
 
+describe('a volume opens after an error of its file', () => {
+  it.each<[string, (store: LuksStore) => Promise<void>, readonly string[]]>([
+    ['added', add(6), ['old']],
+    ['replaced', add(0, true), ['old', 'new']],
+  ])('while a key is %s', async (_, change, passphrases) => {
+    const plan = planVolume({ ...QUICK, cipherAlg: 'aes-128', cipherMode: 'cbc' })
+    const made = new CutStore(new Uint8Array(plan.payloadOffset), true)
+    await formatVolume(nodePrimitives, made, plan, text('old'))
+    for (let failing = 0; failing < 12; failing++) {
+      const store = new CutStore(made.bytes, true)
+      let requests = 0
+      const fail = (): void => {
+        if (requests++ === failing) throw new Error('the disk is gone')
+      }
+      const { write, flush } = store
+      store.write = async (...given) => {
+        fail()
+        await write.apply(store, given)
+      }
+      store.flush = async () => {
+        fail()
+        await flush.apply(store)
+      }
+      const error = await change(store).catch((reason: unknown) => reason)
+      expect(requests > failing ? String(error) : error).toBe(
+        requests > failing ? 'Error: the disk is gone' : undefined,
+      )
+      expect(await opens(store.bytes, passphrases)).toBe(true)
+    }
+  })
+})
+
 it('without flushes, a cut leaves volumes that nothing opens', async () => {
   expect(await lockedStates(add(0, true), ['old', 'new'], { flushes: false })).toBeGreaterThan(0)
 })

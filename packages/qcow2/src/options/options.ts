@@ -82,8 +82,8 @@ export const runtimeOptions = {
   ...rareOptions,
 } as const
 
-/** Options that a reopen may change: all. */
-export const MUTABLE_OPTIONS = Object.keys(runtimeOptions)
+/** Options that a reopen may change: all but those of the key, which is not derived again. */
+export const MUTABLE_OPTIONS = Object.keys(runtimeOptions).filter((key) => !key.startsWith('encrypt'))
 
 /** Parsed runtime options. */
 export type RuntimeOptions = OptionValues<typeof runtimeOptions>

@@ -8,6 +8,7 @@ import {
   openMemory,
   openNode,
   type RawOptions,
+  reopenNode,
 } from '@vmblock/block-core'
 import { createRandom, toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, it, test } from 'vitest'
@@ -218,6 +219,18 @@ describe('opening', () => {
       Object.entries(disk),
     ])
     for (const secret of ['correct horse', 'battery staple']) expect(told).not.toContain(secret)
+    await disk.close()
+  })
+
+  test('again does not change the key', async () => {
+    const file = await create(AES)
+    const disk = await open(file, { 'read-only': true, ...KEY })
+    await reopenNode(disk, { readOnly: false })
+    await disk.write(0, new Uint8Array(512).fill(3))
+    await expect(reopenNode(disk, { options: { 'encrypt.key-secret': 'other' } })).rejects.toThrow(
+      'encrypt.key-secret',
+    )
+    expect((await contentOf(disk, 0, 512))[5]).toBe(3)
     await disk.close()
   })
 

@@ -94,7 +94,10 @@ async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
     await quiesceImage(image)
     // If that fails, the file stays longer.
-    if (image.frees.released > 0) await loadMaintenance().then((part) => part.cutEnd(image)).catch(Boolean)
+    if (image.frees.released > 0)
+      await loadMaintenance()
+        .then((part) => part.cutEnd(image))
+        .catch(Boolean)
     await image.dirtyBit.clear()
   }
   image.dropCaches()

@@ -45,8 +45,9 @@ const serve = (zstd: Awaited<ReturnType<typeof makeZstd>>, port: MessagePort): v
   })
 }
 
+/** Neither `require` nor `import`: which of them a text may use depends on the flags of the process. */
 const PROGRAM = `
-const { parentPort, workerData } = require('node:worker_threads')
+const { parentPort, workerData } = process.getBuiltinModule('node:worker_threads')
 ;(${makeZstd})(workerData).then((zstd) => (${serve})(zstd, parentPort))
 `
 

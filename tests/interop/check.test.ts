@@ -91,7 +91,10 @@ async function compareRepairs(bytes: Uint8Array, repair: RepairMode): Promise<vo
   // so changes whatever is there; we do not.
   const completed = theirs.failure === undefined && theirs.crash === undefined
   const misplaced = theirs.lines.some((line) => line.includes('Table is not cluster aligned'))
-  if (completed && !misplaced && !misfrees(bytes, theirs)) expect(ours).toEqual(theirs)
+  // A snapshot without a table stays in QEMU's list for ever; we drop it.
+  const lost =
+    repair === 'all' && theirs.lines.some((line) => line.includes('snapshot table entry corrupted'))
+  if (completed && !misplaced && !lost && !misfrees(bytes, theirs)) expect(ours).toEqual(theirs)
   for (const name of ['theirs.qcow2', 'ours.qcow2'])
     expect(await ourVerdict(bench, name), `what both say of ${name}, repaired`).toEqual(
       theirVerdict(bench, name),

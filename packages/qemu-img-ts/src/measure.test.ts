@@ -79,6 +79,12 @@ describe.skipIf(!installed)('measure, as QEMU 7.2 says it', () => {
       'measure -f raw -O qcow2 old.qcow2',
       'measure --image-opts -O qcow2 driver=qcow2,file.filename=a.qcow2',
       'measure -U -O qcow2 a.qcow2',
+      'made: snapshot -c early a.qcow2',
+      "io:qcow2: -c 'write 60M 3M' a.qcow2",
+      'measure -O qcow2 -l early a.qcow2',
+      'measure -O qcow2 -l snapshot.name=early a.qcow2',
+      'measure -O qcow2 -l nope a.qcow2',
+      'measure -O qcow2 -l early r.raw',
     ])
   })
 

@@ -95,18 +95,17 @@ class Round {
   async step(): Promise<unknown> {
     const { random } = this
     const can = (feature: string): boolean =>
-      process.env['DIFF'] === undefined &&
       !(this.#kind.without as readonly string[] | undefined)?.includes(feature)
     const dice = random.int(0, 100)
     if (dice < 52) return this.#requests()
     if (dice < 66 && can('snapshots')) return this.#snapshot()
     if (dice < 76 && can('bitmaps')) return this.#bitmap()
     if (dice < 82) return this.#resize()
-    if (dice < 88 && process.env['DIFF'] === undefined) return this.#amend()
+    if (dice < 88) return this.#amend()
     if (dice < 92 && this.#kind.isOverlay) return this.#commit()
-    if (dice < 95 && process.env['DIFF'] === undefined) return this.#compact()
+    if (dice < 95) return this.#compact()
     if (dice < 98) return this.#both('img', ['info', NAME])
-    return process.env['DIFF'] ? undefined : this.#both('img', ['snapshot', '-l', NAME])
+    return this.#both('img', ['snapshot', '-l', NAME])
   }
 
   /** A session of qemu-io with a few requests. */
@@ -133,7 +132,7 @@ class Round {
     }
     if (dice < 60) return [`write -z ${random.chance(0.5) ? '-u ' : ''}${offset} ${length}`]
     if (dice < 70) return [`discard ${offset} ${length}`]
-    if (dice < 82 && process.env['DIFF'] === undefined && !this.#kind.without?.includes('compressed')) {
+    if (dice < 82 && !this.#kind.without?.includes('compressed')) {
       const { cluster } = this.#kind
       const start = Math.floor(offset / cluster) * cluster
       const bytes = Math.min(cluster * random.int(1, 3), this.#size - start)

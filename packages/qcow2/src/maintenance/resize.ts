@@ -78,8 +78,9 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
   // These steps need the new size, before it is visible on disk.
   await assumingField(image.headerWriter, 'size', size, async () => {
     await zeroOldEnd(image, before, size)
-    if (preallocation !== 'off')
-      await preallocate(image, preallocationStart(image, before), size, preallocation)
+    // Whatever reads a raw data file alone sees data there; so must the tables, as in QEMU.
+    const mode = preallocation === 'off' && image.isDataFileRaw ? 'metadata' : preallocation
+    if (mode !== 'off') await preallocate(image, preallocationStart(image, before), size, mode)
     if (zero && size > before) await zeroGrown(image, before, size)
     await flushImage(image)
     await image.headerWriter.change({ size })

@@ -5,14 +5,11 @@ import {
   bitmapsOf,
   CopyMap,
   type CreatedFile,
-  isBlockError,
   messageOf,
   openNode,
   PERMISSION,
-  type SnapshotChoice,
   setPermissions,
   skipFilters,
-  snapshotsOf,
 } from '@vmblock/block-core'
 import {
   beneathOf,
@@ -23,13 +20,13 @@ import {
   SECTOR,
 } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
-import { Failure, flag, type OptionKind, readOptionTree, shared, word } from '@vmblock/cli'
+import { Failure, flag, type OptionKind, shared, word } from '@vmblock/cli'
 import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
-import { listSnapshots } from '../images/snapshot-list.ts'
+import { openSnapshot, snapshotParam } from '../images/snapshot-param.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { INTERRUPTED } from '../kit/job.ts'
 import { asksForHelp, optionList } from '../kit/option-list.ts'
@@ -78,27 +75,6 @@ const rate: OptionKind<number> = {
   read: (text, warn) => exactBytes(requireSize('rate limit', text, warn)),
 }
 
-/** Options that name a snapshot, and else an ID or a name. The options win over a word, wherever they are. */
-interface SnapshotParam {
-  readonly named?: SnapshotChoice | undefined
-  readonly word?: string | undefined
-}
-
-const snapshot: OptionKind<SnapshotParam> = {
-  short: 'l',
-  argument: 'snapshot_param',
-  read(text, warn, before) {
-    if (!text.startsWith('snapshot.')) return { ...before, word: text }
-    const { snapshot: named, ...others } = readOptionTree(text, warn) as {
-      readonly snapshot?: Readonly<Record<string, string>>
-    }
-    const keys = [...Object.keys(others), ...Object.keys(named ?? {}).map((key) => `snapshot.${key}`)]
-    const unknown = keys.find((key) => key !== 'snapshot.id' && key !== 'snapshot.name')
-    if (unknown === undefined) return { ...before, named: { ...before?.named, ...named } }
-    throw new Failure([`Invalid parameter '${unknown}'`, `Failed in parsing snapshot param '${text}'`])
-  },
-}
-
 const options = {
   imageOpts: shared.imageOpts,
   targetImageOpts: flag({ long: 'target-image-opts' }),
@@ -118,7 +94,7 @@ const options = {
   backing: word('backing_file', { short: 'B' }),
   backingFormat: word('backing_fmt', { short: 'F' }),
   list: optionList,
-  snapshot,
+  snapshot: snapshotParam,
   sparse,
   rate,
   parallel,
@@ -165,7 +141,7 @@ async function run(call: ConvertCall): Promise<number> {
     if (!forceShare) setPermissions(node, { shared: consistentRead | writeUnchanged })
     sources.push(node)
   }
-  if (options.snapshot) sources[0] = await openSnapshot(call, sources, options.snapshot)
+  if (options.snapshot) sources[0] = await openSnapshot(images, sources, options.snapshot)
   await convertInto(call, sources, target, progress)
   const status = await images.close(0)
   if (status === 0) progress.set(100)
@@ -311,37 +287,6 @@ async function refuseOwnFiles(
       `${name}: error while converting ${image.format.name}: ` +
         `Trying to create '${below.name}' over '${below.called}', which the backing file '${backing}' needs`,
     )
-}
-
-/**
- * Opens a snapshot of the first source, with the size that the disk had; in QEMU, it has the size of the disk now.
- *
- * @throws Failure
- */
-async function openSnapshot(
-  { images }: ConvertCall,
-  [source, ...more]: readonly BlockNode[],
-  { named, word = '' }: SnapshotParam,
-): Promise<BlockNode> {
-  if (!named && more.length > 0) throw new Failure('No support for concatenating multiple snapshot')
-  const failed = (why: string): Failure => new Failure(`Failed to load snapshot: ${why}`)
-  const { driver } = source!
-  if (!source!.can('snapshots'))
-    throw failed(
-      `Block format '${driver.name}' used by device '' does not support temporarily loading internal snapshots`,
-    )
-  await listSnapshots(source!)
-  const snapshots = snapshotsOf(source!)
-  try {
-    if (named) return images.keep(await snapshots.open(named))
-    const view = await snapshots.open({ id: word }).catch((error: unknown) => {
-      if (!isBlockError(error, 'ENOENT')) throw error
-      return snapshots.open({ name: word })
-    })
-    return images.keep(view)
-  } catch (error) {
-    throw failed(messageOf(error))
-  }
 }
 
 /** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */

@@ -1,28 +1,11 @@
 /** `measure`: says how large a new image would be, empty or as a copy of another one. */
 import { type BlockNode, type MeasureReport, measureImage, messageOf } from '@vmblock/block-core'
-import {
-  Failure,
-  flag,
-  isJson,
-  jsonOutput,
-  type OptionKind,
-  readOptionTree,
-  shared,
-  word,
-} from '@vmblock/cli'
+import { Failure, flag, isJson, jsonOutput, shared, word } from '@vmblock/cli'
 import { exactBytes, openImage } from '../images/image.ts'
+import { openSnapshot, snapshotParam } from '../images/snapshot-param.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { optionList, optionValue, readOptionList } from '../kit/option-list.ts'
 import { sizeOption } from '../kit/size-text.ts'
-
-const snapshot: OptionKind<string> = {
-  short: 'l',
-  argument: 'snapshot_param',
-  read(text, warn) {
-    if (text.startsWith('snapshot.')) readOptionTree(text, warn)
-    return text
-  },
-}
 
 const options = {
   output: shared.output,
@@ -31,7 +14,7 @@ const options = {
   size: sizeOption('image size', { long: 'size', argument: 'N' }),
   imageOpts: shared.imageOpts,
   format: shared.shortFormat,
-  snapshot,
+  snapshot: snapshotParam,
   forceShare: flag({ short: 'U', long: 'force-share' }),
 } as const
 
@@ -69,11 +52,7 @@ async function run(call: MeasureCall): Promise<number> {
 async function openSource(call: MeasureCall, name: string): Promise<BlockNode> {
   const { format, imageOpts, forceShare, snapshot } = call.options
   const node = await openImage(call, { name, format, imageOpts, forceShare })
-  if (snapshot !== undefined)
-    throw new Failure(
-      `Failed to load snapshot: Block format '${node.driver.name}' used by device '' does not support ` +
-        'temporarily loading internal snapshots',
-    )
+  if (snapshot !== undefined) return openSnapshot(call.images, [node], snapshot)
   return node
 }
 

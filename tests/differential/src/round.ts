@@ -160,6 +160,12 @@ class Round {
       const name = random.pick(SNAPSHOTS)
       const made = await this.#both('img', ['snapshot', '-c', name, NAME])
       if (made === 0) this.#snapshots.push(name)
+      // QEMU leaks what it allocated for it.
+      else
+        await this.#sides.judgedByQemu({
+          program: 'img',
+          args: ['check', '-r', 'leaks', ...this.#secret(), ...this.#imageOpts(), ...this.#named()],
+        })
       return
     }
     const name = known ? random.pick(this.#snapshots) : 'nope'
@@ -225,7 +231,7 @@ class Round {
     ])
     await this.#both('img', [
       'amend',
-      ...(this.#kind.isEncrypted ? SECRET : []),
+      ...this.#secret(),
       '-o',
       option,
       ...this.#imageOpts(),
@@ -241,13 +247,7 @@ class Round {
   async #compact(): Promise<void> {
     const command: Command = {
       program: 'img',
-      args: [
-        'compact',
-        '-q',
-        ...(this.#kind.isEncrypted ? SECRET : []),
-        ...this.#imageOpts(),
-        ...this.#named(),
-      ],
+      args: ['compact', '-q', ...this.#secret(), ...this.#imageOpts(), ...this.#named()],
     }
     this.#done.push(`ours: ${words(command)}`)
     const { code, text } = await this.#sides.runOurs(command)
@@ -257,7 +257,7 @@ class Round {
   /** Both images must be sound, and show the same. */
   async compare(): Promise<void> {
     const disk = [...this.#imageOpts(), ...this.#named()]
-    const secret = this.#kind.isEncrypted ? SECRET : []
+    const secret = this.#secret()
     for (const judge of ['judgedByQemu', 'judgedByUs'] as const) {
       const ask = async (...args: string[]): Promise<string> => {
         const command: Command = { program: 'img', args }
@@ -290,7 +290,7 @@ class Round {
 
   /** The disk, and each snapshot, byte for byte: read by QEMU from both sides. */
   async #requireSameContent(): Promise<void> {
-    const secret = this.#kind.isEncrypted ? SECRET : []
+    const secret = this.#secret()
     const from = (side: string): string[] =>
       this.#kind.isEncrypted
         ? [
@@ -344,6 +344,9 @@ class Round {
   /** How requests reach the disk. */
   #disk(): string[] {
     return this.#kind.isEncrypted ? [...SECRET, '--image-opts'] : ['-f', 'qcow2']
+  }
+  #secret(): readonly string[] {
+    return this.#kind.isEncrypted ? SECRET : []
   }
   #imageOpts(): string[] {
     return this.#kind.isEncrypted ? ['--image-opts'] : []

@@ -97,5 +97,9 @@ const comparable = (text: string): string =>
     .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, 'DATE')
     .replaceAll(/\d+ ops; [0-9:.]+( sec)? \([^)]*\)/g, 'N ops; T')
     .replaceAll(/#block\d+/g, '#block')
+    // What is random, or depends on how quick the machine is just then.
+    .replaceAll(/"uuid": "[^"]*"/g, '"uuid": X')
+    .replaceAll(/"(master-key-)?iters": \d+/g, '"$1iters": X')
+    .replaceAll(/^( *)(uuid|(?:master key )?iters): .*$/gm, '$1$2: X')
     .replaceAll(/^Image end offset: \d+$/gm, 'Image end offset: X')
     .replaceAll(/, \d+\.\d+% fragmented/g, ', X% fragmented')

@@ -20,7 +20,7 @@ const AT_ONCE = 8
 
 /**
  * Writes `from` at guest `offset`, in whole clusters; the last may end with the disk. A cluster that does not become smaller is
- * written as it is. When the request fails, some of its clusters may be written.
+ * written as it is. When the request fails, some of its clusters may be written: those that were begun are, as in QEMU.
  *
  * @throws BlockError EIO if a cluster has data, or a place for it, already: only unallocated and zero clusters can be written
  *   compressed; ENOTSUP for images with a data file or encryption, and without a codec that compresses
@@ -43,7 +43,6 @@ export async function writeCompressed(image: Image, offset: number, from: Uint8A
       try {
         const data = await compress(piece.length < clusterSize ? padded(piece, clusterSize) : piece)
         await before
-        if (failure) return
         if (data) await storeInRoom(image, offset + start, data, placed)
         else await write(image, offset + start, piece)
       } catch (error) {

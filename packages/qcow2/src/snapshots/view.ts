@@ -42,7 +42,12 @@ export async function openSnapshot(
     read: (offset, into) => read(view, offset, into),
     blockStatus: (offset, bytes) => blockStatus(view, offset, bytes),
     readVmState: (offset, into) => readVmState(view, offset, into),
-    info: async () => ({ clusterSize: view.geometry.clusterSize, vmStateOffset: vmStateOffset(view) }),
+    info: async () => ({
+      clusterSize: view.geometry.clusterSize,
+      vmStateOffset: vmStateOffset(view),
+      // The bitmaps of the image are those of the disk.
+      formatSpecific: { type: 'qcow2', data: { compat: view.header.version < 3 ? '0.10' : '1.1' } },
+    }),
     close: async () => end(),
     crash: end,
   }

@@ -26,9 +26,15 @@ export async function shrinkRefcountTable(image: Image): Promise<void> {
   const offsets = unused.map((index) => refblockOffset(image, index))
   const { view, bytes } = image.refcountTable
   for (const index of unused) setRefblockOffset(view, index, 0)
-  await image.file.debugEvent('reftable_update')
-  await image.writeResident(image.refcountTable, image.header.refcountTableOffset, 0, bytes.length)
-  await image.flushFile()
+  try {
+    await image.file.debugEvent('reftable_update')
+    await image.writeResident(image.refcountTable, image.header.refcountTableOffset, 0, bytes.length)
+    await image.flushFile()
+  } catch (error) {
+    // The disk may have the old entries: their blocks stay in use, and in the file.
+    for (const [i, index] of unused.entries()) setRefblockOffset(view, index, offsets[i]!)
+    throw error
+  }
   image.overlaps.forget()
   image.freeRuns.clear()
   for (const [i, offset] of offsets.entries()) {

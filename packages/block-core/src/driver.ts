@@ -57,6 +57,7 @@ export {
   type JobControl,
   type PieceControl,
   type PieceOptions,
+  type RunAlone,
   UNCONTROLLED,
 } from './contract/job-control.ts'
 export type {

@@ -4,4 +4,5 @@
  * @module
  */
 export { errnoOf, errorText, strerror } from './base/errno.ts'
+export { pieceControl } from './features/pieces.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'

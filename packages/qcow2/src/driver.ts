@@ -64,7 +64,7 @@ function operations(image: Image): NodeOps {
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
     amend: async (options, control) => (await loadMaintenance()).amend(image, options, control),
-    compact: async (control) => (await loadMaintenance()).compactImage(image, control),
+    compact: async (options, alone) => (await loadMaintenance()).compactImage(image, options, alone),
     prepareReopen: async (request) => (await loadMaintenance()).prepareReopen(image, request),
     close: () => closeImage(image),
     crash: () => image.dropCaches(),

@@ -29,15 +29,17 @@ export interface AmendControl extends JobControl {
   readonly force?: boolean | undefined
 }
 
+/**
+ * Runs a piece of an operation with no request of the node in flight. Between two pieces anything may happen to the node:
+ * what one piece has read holds no longer in the next.
+ *
+ * @throws BlockError EPERM if the node has become read-only; ENOMEDIUM if it was closed; what the piece throws
+ */
+export type RunAlone = <T>(piece: () => Promise<T>) => Promise<T>
+
 /** The control of an operation on a node that lets the node's requests run between its pieces. */
 export interface PieceControl extends JobControl {
-  /**
-   * Runs a piece of the work with no request of the node in flight. Between two pieces anything may happen to the
-   * node: what one piece has read holds no longer in the next.
-   *
-   * @throws BlockError EPERM if the node has become read-only; ENOMEDIUM if it was closed; what the piece throws
-   */
-  alone<T>(piece: () => Promise<T>): Promise<T>
+  readonly alone: RunAlone
 }
 
 /** How an operation of a node runs: the control of the job that it is part of, or as much of it as is needed. */

@@ -3,7 +3,7 @@
  */
 import type { BitmapOps } from './bitmaps.ts'
 import type { DebugEvent } from './debug-events.ts'
-import type { AmendControl, JobControl, PieceControl } from './job-control.ts'
+import type { AmendControl, JobControl, PieceOptions, RunAlone } from './job-control.ts'
 import type { BlockChild, BlockNode, BlockStatus } from './node.ts'
 import type { Permissions, PreparedPermissions } from './permissions.ts'
 import type { CheckOptions, CheckReport, CompactReport, NodeInfo, SnapshotInfo } from './reports.ts'
@@ -86,9 +86,11 @@ export interface NodeOps {
   amend?(options: Readonly<Record<string, unknown>>, control: AmendControl): Promise<void>
   /**
    * Moves what the image file holds towards its start, and cuts off its end. Not called alone: the driver takes the
-   * node for each piece with `control.alone`. When it is stopped at a checkpoint, the content is the same.
+   * node for each piece with `alone`. When it is stopped at a checkpoint, the content is the same.
+   *
+   * @param options as the caller gave them: `pieceControl` of `/late` judges them, and completes them
    */
-  compact?(control: PieceControl): Promise<CompactReport>
+  compact?(options: PieceOptions, alone: RunAlone): Promise<CompactReport>
 
   /** Filters only: a driver above announces a step. May suspend it (breakpoints) or arm a fault. */
   debugEvent?(event: DebugEvent): void | Promise<void>

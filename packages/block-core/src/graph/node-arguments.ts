@@ -9,12 +9,11 @@ import {
   requireCount,
   requireFlag,
   requireOptions,
-  requireSignal,
   requireText,
   wrongValue,
 } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
-import type { JobControl, PieceControl, PieceOptions } from '../contract/job-control.ts'
+import type { JobControl } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CheckOptions, NodeCheckOptions } from '../contract/reports.ts'
 import type { TruncateOptions, WriteFlags } from '../contract/requests.ts'
@@ -80,30 +79,6 @@ export function requireSource(source: unknown, offset: unknown): void {
 export function requireAmendment(options: unknown, control: unknown): void {
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   requireControl(control, 'control')
-}
-
-const PIECES = {
-  signal: requireSignal,
-  onProgress: requireCallback,
-  checkpoint: requireCallback,
-  report: requireCallback,
-}
-
-/**
- * The control of an operation in pieces, from what its caller gave.
- *
- * @param alone runs a piece with no request in flight
- * @throws BlockError EINVAL for other options
- */
-export function pieceControl(options: PieceOptions, alone: PieceControl['alone']): PieceControl {
-  requireOptions(options, 'options', PIECES)
-  const {
-    signal,
-    onProgress,
-    checkpoint = () => (signal?.aborted ? Promise.reject(signal.reason) : undefined),
-    report = (done, total) => onProgress?.(done, total),
-  } = options
-  return { signal, checkpoint, report, alone }
 }
 
 /** What a job gives to its operation. */

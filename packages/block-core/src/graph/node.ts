@@ -10,7 +10,7 @@ import { loopBudget, pause } from '../base/event-loop.ts'
 import { RequestGate } from '../base/request-gate.ts'
 import type { ChangeKind, ChangeObserver } from '../contract/changes.ts'
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { type JobControl, type PieceOptions, UNCONTROLLED } from '../contract/job-control.ts'
+import { type JobControl, type PieceOptions, type RunAlone, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode, BlockStatus } from '../contract/node.ts'
 import type { CoreConfig } from '../contract/node-config.ts'
 import type { IoErrorEvent } from '../contract/node-events.ts'
@@ -284,9 +284,9 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   }
 
   async compact(options: PieceOptions = {}): Promise<CompactReport> {
-    const control = check.pieceControl(options, (piece) => this.exclusive('compact', undefined, piece))
-    await control.alone(() => Promise.resolve())
-    return this.#ops.compact!(control)
+    const alone: RunAlone = (piece) => this.exclusive('compact', undefined, piece)
+    await alone(() => Promise.resolve())
+    return this.#ops.compact!(options, alone)
   }
 
   debugEvent(event: DebugEvent): void | Promise<void> {

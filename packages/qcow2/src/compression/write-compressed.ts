@@ -140,5 +140,3 @@ async function link(image: Image, guest: number, slice: number, host: number, by
     image.l2Tables.changed(table, index * l2EntrySize, (index + 1) * l2EntrySize)
   })
 }
-
-export { openImage as start } from '../open/start.ts'

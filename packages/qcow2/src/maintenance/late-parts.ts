@@ -2,9 +2,16 @@
  * The doors to parts that few images need: each is loaded by itself, with its first use. What is exported here for the
  * driver passes a call on to its part.
  */
-import { type BitmapOps, loadOnce, type SnapshotOps } from '@vmblock/block-core/driver'
+import {
+  type BitmapOps,
+  type CompactReport,
+  loadOnce,
+  type PieceOptions,
+  type RunAlone,
+  type SnapshotOps,
+} from '@vmblock/block-core/driver'
+import { pieceControl } from '@vmblock/block-core/late'
 import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
-import type { compactImage as CompactImage } from '../compact/compact.ts'
 import type { writeCompressed as WriteCompressed } from '../compression/write-compressed.ts'
 import type { openEncryption as OpenEncryption } from '../encryption/encryption.ts'
 import type { Image } from '../image/image.ts'
@@ -12,14 +19,14 @@ import type { Image } from '../image/image.ts'
 /** @throws BlockError EIO if the code cannot be loaded */
 export const loadEncryption = loadOnce('encrypted images', () => import('../encryption/encryption.ts'))
 /** @throws BlockError EIO if the code cannot be loaded */
-export const loadCompact = loadOnce('compacting qcow2 images', () => import('../compact/part.ts'))
-const loadCompressing = loadOnce('compressing clusters', () => import('../compression/write-compressed.ts'))
+export const loadCompact = loadOnce('compacting qcow2 images', () => import('../compact/compacting.ts'))
+const loadCompressing = loadOnce('compressing clusters', () => import('../compression/compressing.ts'))
 const loadSnapshots = loadOnce(
   'internal snapshots of qcow2 images',
-  () => import('../snapshots/operations.ts'),
+  () => import('../snapshots/snapshot-ops.ts'),
 )
 
-/** See snapshots/operations.ts. @throws BlockError EIO if the code cannot be loaded */
+/** See snapshots/snapshot-ops.ts. @throws BlockError EIO if the code cannot be loaded */
 export const snapshots = async (image: Image): Promise<SnapshotOps> =>
   (await loadSnapshots()).snapshotOps(image)
 
@@ -37,6 +44,9 @@ export const openEncryption: typeof OpenEncryption = async (...given) =>
 export const writeCompressed: typeof WriteCompressed = async (...given) =>
   (await loadCompressing()).writeCompressed(...given)
 
-/** See compact/compact.ts. @throws BlockError as there; EIO if the code cannot be loaded */
-export const compactImage: typeof CompactImage = async (...given) =>
-  (await loadCompact()).compactImage(...given)
+/** See compact/compact.ts. @throws BlockError as there; EINVAL for wrong options; EIO if the code cannot be loaded */
+export const compactImage = async (
+  image: Image,
+  options: PieceOptions,
+  alone: RunAlone,
+): Promise<CompactReport> => (await loadCompact()).compactImage(image, pieceControl(options, alone))

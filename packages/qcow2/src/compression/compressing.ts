@@ -1,0 +1,3 @@
+/** What writes compressed clusters: loaded with the first. */
+export { openImage as start } from '../open/start.ts'
+export { writeCompressed } from './write-compressed.ts'

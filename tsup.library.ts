@@ -47,6 +47,15 @@ const workerUrls: Plugin = {
   }),
 }
 
+/**
+ * Shared files that are imported for nothing but their effects, which they do not have: bundlers would load at start what
+ * any late part of an application uses of them. Lines stay where they are, for source maps.
+ */
+const noBareImports: Plugin = {
+  name: 'no-bare-imports',
+  renderChunk: (code, { map }) => ({ code: code.replace(/^import "[./]+chunk-\w+\.c?js";$/gm, ''), map }),
+}
+
 /** Whether evaluating an expression calls anything. */
 function calls(node: ts.Node): boolean {
   if (ts.isFunctionLike(node) || ts.isClassLike(node)) return false
@@ -157,7 +166,7 @@ export const library =
       sourcemap: true,
       splitting: true,
       noExternal: ['idb', ...inside],
-      plugins: [workerUrls, pureInitializers],
+      plugins: [workerUrls, noBareImports, pureInitializers],
       esbuildPlugins: [notices],
     }
     return [

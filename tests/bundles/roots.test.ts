@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
+import { FOR_PAGES } from './src/bundle.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -27,6 +28,7 @@ async function bundle(source: string): Promise<string> {
     legalComments: 'none',
     logLevel: 'silent',
     tsconfig: `${root}tsconfig.json`,
+    alias: FOR_PAGES,
   })
   return outputFiles[0]!.text
 }
@@ -44,6 +46,7 @@ async function globalsIn(folder: string): Promise<string[]> {
     minifySyntax: true,
     logLevel: 'silent',
     tsconfig: `${root}tsconfig.json`,
+    alias: FOR_PAGES,
     define: Object.fromEntries(names.map((name) => [name, `__uses_${name}`])),
   })
   return names.filter((name) => outputFiles[0]!.text.includes(`__uses_${name}`))

@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 
 const forNode = workspaceEntries(ROOT)
 /** Sources of entries that are others in pages: TypeScript knows those of Node.js. An alias covers what is below its name, too. */
-const FOR_PAGES = Object.fromEntries(
+export const FOR_PAGES = Object.fromEntries(
   [...workspaceEntries(ROOT, 'default')].filter(
     ([name, source]) =>
       forNode.get(name) !== source && ![...forNode.keys()].some((other) => other.startsWith(`${name}/`)),

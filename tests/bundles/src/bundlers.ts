@@ -67,6 +67,8 @@ export const BUNDLERS: Readonly<Record<string, Bundler>> = {
           entry: PAGE,
           output: { path: folder, filename: 'main.js', module: true, chunkFormat: 'module' },
           experiments: { outputModule: true },
+          // The page is built of what is published: the paths of our compiler lead to sources.
+          resolve: { tsconfig: false },
           optimization: { minimize: false },
         },
         (error, stats) =>

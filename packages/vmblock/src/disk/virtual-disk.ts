@@ -28,13 +28,18 @@ import {
 import type { CheckResult, DiskCheckOptions } from '../images/check-image.ts'
 import type { DiskInfo } from '../images/describe.ts'
 import type { JobSettings } from '../jobs/run-job.ts'
-import { type Extent, walkExtents } from '../streams/extents.ts'
+import type { Extent, walkExtents as WalkExtents } from '../streams/extents.ts'
 import { type RangeOptions, rangeOf, requireWithin } from '../streams/range.ts'
 import { type ReadableOptions, readableOf } from '../streams/readable.ts'
 import { type WritableOptions, writableOf } from '../streams/writable.ts'
 import { diskBitmaps } from './bitmaps.ts'
 import { loadImages } from './load-images.ts'
 import { type DiskSnapshots, diskSnapshots } from './snapshots.ts'
+
+/** The walk of streams/extents.ts. */
+async function* lateExtents(...given: Parameters<typeof WalkExtents>): ReturnType<typeof WalkExtents> {
+  yield* (await loadImages()).walkExtents(...given)
+}
 
 /** Bytes of a sector: a slice has whole ones. */
 const SECTOR = 512
@@ -183,7 +188,7 @@ export class VirtualDisk implements AsyncDisposable {
    */
   extents(options: RangeOptions = {}): AsyncIterableIterator<Extent> {
     const node = this.#open()
-    return walkExtents(node, rangeOf(options, node.size), options.signal)
+    return lateExtents(node, rangeOf(options, node.size), options.signal)
   }
 
   /**

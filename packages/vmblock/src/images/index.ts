@@ -1,5 +1,6 @@
 /** What few requests need, loaded with the first of them. */
 export { bitmapsOf, snapshotsOf } from '@vmblock/block-core'
+export { walkExtents } from '../streams/extents.ts'
 export { checkImage } from './check-image.ts'
 export { commitImage } from './commit-image.ts'
 export { compactImage } from './compact-image.ts'

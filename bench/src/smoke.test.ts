@@ -48,7 +48,7 @@ function ended(child: ChildProcess): Promise<Ended> {
 
 test('rows that a word selects, as table, JSON and picture', async () => {
   const [json, svg] = [join(directory, 'a.json'), join(directory, 'a.svg')]
-  const words = ['read-4k-qcow2-d1', 'allocate-4k-lazy-writethrough-d64', 'start-info', 'zstd']
+  const words = ['read-4k-qcow2-d1', 'allocate-4k-lazy-writethrough-d64', 'start-info', 'convert-zstd-raw']
   const { status, stdout, stderr } = await ended(start(['--quick', ...words, '--json', json, '--svg', svg]))
   expect(status, stderr).toBe(0)
   expect(stdout).toContain('| read 4 KiB qcow2, depth 1 ')
@@ -57,7 +57,7 @@ test('rows that a word selects, as table, JSON and picture', async () => {
   expect(results.rows.map(({ id }) => id)).toEqual([
     'read-4k-qcow2-d1',
     'allocate-4k-lazy-writethrough-d64',
-    'convert-zstd',
+    'convert-zstd-raw',
     'start-info',
   ])
   const [runtime] = results.runtimes

@@ -34,10 +34,10 @@ const PARTS: Readonly<Record<string, number>> = {
   /** QCOW2: encrypted images, with AES and hashes in JavaScript. */
   encryption: 18_500,
   /** What several of these parts share. */
-  chunk: 700,
+  chunk: 1_200,
   /** vmblock: creating, converting, checking, describing; and the last two and committing, of an open disk. */
   operations: 3_000,
-  images: 550,
+  images: 900,
   /** Compressed clusters: ours beside pako and fzstd; zstd is WebAssembly, and inside. */
   deflate: 450,
   zstd: 83_000,

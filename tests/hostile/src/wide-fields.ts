@@ -17,6 +17,8 @@ export interface WideField {
    * field that is `kept` is not used, and must not change when the image is written.
    */
   readonly met: 'open' | 'read' | 'write' | 'check' | 'kept'
+  /** An image with it opens for reading only. */
+  readonly refusesWriting?: boolean
   /** Part of the error message. */
   readonly says?: RegExp
   /** Values to use instead, for fields whose highest bits are flags or reserved. */
@@ -90,6 +92,7 @@ export const WIDE_FIELDS: readonly WideField[] = [
     seed: 'bitmaps',
     at: (view) => bitmapExtension(view) + 16,
     met: 'check',
+    refusesWriting: true,
   },
   { name: 'bitmap: table offset', seed: 'bitmaps', at: bitmapDirectory, met: 'check' },
   {

@@ -50,7 +50,7 @@ async function changeSize(
   zero: boolean,
 ): Promise<void> {
   const before = image.size
-  await forgetVmState(image)
+  await forgetVmState(image, size)
   if (size < before) {
     if (preallocation !== 'off')
       throw new BlockError('EINVAL', "Preallocation can't be used for shrinking an image", {
@@ -63,11 +63,13 @@ async function changeSize(
   if (image.isDataFileRaw) await image.store.truncate?.(size)
 }
 
-/** The area of the machine state moves with the size: what is in it would become part of the disk, or be lost track of. */
-async function forgetVmState(image: Image): Promise<void> {
+/** The area of the machine state begins behind the disk: what the disk grows over would become part of it. */
+async function forgetVmState(image: Image, size: number): Promise<void> {
   if (!hasVmState(image)) return
-  const end = (image.l1.bytes.length / 8) * image.geometry.l2Coverage
-  await discardClusters(image, vmStateOffset(image), end, { full: true, reason: 'snapshot' })
+  const { l2Coverage } = image.geometry
+  const start = vmStateOffset(image)
+  const end = Math.min(alignUp(size, l2Coverage), (image.l1.bytes.length / 8) * l2Coverage)
+  if (start < end) await discardClusters(image, start, end, { full: true, reason: 'snapshot' })
 }
 
 async function grow(image: Image, size: number, preallocation: Preallocation, zero: boolean): Promise<void> {

@@ -41,7 +41,7 @@ test('the calls compile', { timeout: 120_000 }, () => {
   const calls = rows.flatMap(({ call }) =>
     call === undefined ? [] : [call.startsWith('for ') ? `${call} void extent` : `await ${call}`],
   )
-  const source = `import { check, convert, create, info, type Progress, type VirtualDisk } from 'vmblock'
+  const source = `import { check, convert, create, info, measure, type Progress, type VirtualDisk } from 'vmblock'
 declare const disk: VirtualDisk
 declare const onProgress: (progress: Progress) => void
 ${calls.join('\n')}

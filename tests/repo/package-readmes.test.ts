@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
+import { FOR_PAGES } from '../bundles/src/bundle.ts'
 import { publicPackages, root } from './src/packages.ts'
 
 interface Example {
@@ -30,7 +31,7 @@ async function bundle({ code }: Example, outfile?: string): Promise<void> {
     logLevel: 'silent',
     logOverride: { 'import-is-undefined': 'error' },
     tsconfig: `${root}tsconfig.json`,
-    ...(outfile ? { outfile } : { write: false }),
+    ...(outfile ? { outfile } : { write: false, alias: FOR_PAGES }),
   })
 }
 

@@ -88,7 +88,7 @@ export interface NodeOps {
    * Moves what the image file holds towards its start, and cuts off its end. Not called alone: the driver takes the
    * node for each piece with `alone`. When it is stopped at a checkpoint, the content is the same.
    *
-   * @param options as the caller gave them: `pieceControl` of `/late` judges them, and completes them
+   * @param options as the caller gave them: `pieceControl` of `/late` completes them
    */
   compact?(options: PieceOptions, alone: RunAlone): Promise<CompactReport>
 

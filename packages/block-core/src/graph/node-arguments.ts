@@ -9,6 +9,7 @@ import {
   requireCount,
   requireFlag,
   requireOptions,
+  requireSignal,
   requireText,
   wrongValue,
 } from '../base/arguments.ts'
@@ -80,6 +81,16 @@ export function requireAmendment(options: unknown, control: unknown): void {
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   requireControl(control, 'control')
 }
+
+const PIECES = {
+  signal: requireSignal,
+  onProgress: requireCallback,
+  checkpoint: requireCallback,
+  report: requireCallback,
+}
+
+/** @throws BlockError EINVAL */
+export const requirePieces = (options: unknown): void => requireOptions(options, 'options', PIECES)
 
 /** What a job gives to its operation. */
 export const requireControl: Check = expects(

@@ -284,6 +284,7 @@ export class GraphNode extends NodeBase implements LinkedNode, RequestOwner {
   }
 
   async compact(options: PieceOptions = {}): Promise<CompactReport> {
+    check.requirePieces(options)
     const alone: RunAlone = (piece) => this.exclusive('compact', undefined, piece)
     await alone(() => Promise.resolve())
     return this.#ops.compact!(options, alone)

@@ -44,7 +44,7 @@ export const openEncryption: typeof OpenEncryption = async (...given) =>
 export const writeCompressed: typeof WriteCompressed = async (...given) =>
   (await loadCompressing()).writeCompressed(...given)
 
-/** See compact/compact.ts. @throws BlockError as there; EINVAL for wrong options; EIO if the code cannot be loaded */
+/** See compact/compact.ts. @throws BlockError as there; EIO if the code cannot be loaded */
 export const compactImage = async (
   image: Image,
   options: PieceOptions,

@@ -77,7 +77,7 @@ interface WithPassphrases {
 }
 
 /** Creation options with encryption as the drivers take it: its passphrase by an id. @throws BlockError EINVAL */
-function encryptionOf(creation: NodeOptions): {
+export function encryptionOf(creation: NodeOptions): {
   readonly passphrase: Passphrase | undefined
   readonly encryption: NodeOptions
 } {

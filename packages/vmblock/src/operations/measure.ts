@@ -5,6 +5,7 @@ import type { Allow } from '@vmblock/sources'
 import type { CreationOptions } from '../options/creation.ts'
 import { HOST_OPTIONS, type Platform, settingsOf } from '../platform/platform.ts'
 import type { Source } from '../platform/source.ts'
+import { encryptionOf } from './create.ts'
 import { closeOwn, openNodeOf, openOriginal, requireDriver } from './opened.ts'
 
 /** The image that is measured: options as for `create`, of which `format` is qcow2 unless it is given. */
@@ -22,8 +23,9 @@ const MEASURE = { format: requireText, sourceFormat: requireText, allow: HOST_OP
 /** See `measure` of the entries. */
 export async function measureDisk(platform: Platform, options: unknown): Promise<MeasureReport> {
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
-  const { source, sourceFormat, allow, format = 'qcow2', ...creation } = options
+  const { source, sourceFormat, allow, format = 'qcow2', ...given } = options
   requireOptions({ format, sourceFormat, allow }, 'options', MEASURE)
+  const { encryption: creation } = encryptionOf(given)
   const settings = settingsOf(platform, { allow: allow as Allow })
   if (source === undefined) {
     // Any source brings the drivers that there are.

@@ -1,4 +1,4 @@
-/** Dirty bitmaps of an image, for those who use it: which parts of the disk were written since a point in time. */
+/** Dirty bitmaps of an image, as applications use them: which parts of the disk were written since a point in time. */
 import { requireFlag, requireOptions, requirePositive, requireText } from '../base/arguments.ts'
 import { BlockError } from '../base/errors.ts'
 import type { BitmapInfo, BitmapOps, DirtyRange, NewBitmap, RecordedChanges } from '../contract/bitmaps.ts'

@@ -116,7 +116,7 @@ function encryptedOps(plain: NodeOps, cipher: SectorCipher): NodeOps {
     ...kept,
     ...inWholeSectors(plain as Required<NodeOps>),
     limits: { ...plain.limits, requestAlignment: SECTOR },
-    // QEMU stores what is compressed as it is, for everybody to read.
+    // QEMU stores compressed data as plain text: a reader of the file needs no key for it.
     writeCompressed: () =>
       Promise.reject(new BlockError('ENOTSUP', 'Compression and encryption not supported at the same time')),
     async close() {

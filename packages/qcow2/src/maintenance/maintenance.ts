@@ -1,6 +1,7 @@
 /**
  * Code that an open and sound disk does not need, in one part that is loaded on first use: creating, checking
- * and repairing images, writing compressed, reporting and changing the header, and everything about internal snapshots.
+ * and repairing images, reporting and changing the header, listing snapshots. It holds the doors to the parts that fewer
+ * images need (late-parts.ts).
  */
 
 export { checkImage } from '../check/check.ts'

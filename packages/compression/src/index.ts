@@ -4,7 +4,7 @@
  */
 import type { Codec } from './shared/codec.ts'
 
-export type { Codec } from './shared/codec.ts'
+export type { Codec, Extent, ReadData } from './shared/codec.ts'
 
 /**
  * Loads raw deflate, with the window of 4 KiB that QEMU's qcow2 has.

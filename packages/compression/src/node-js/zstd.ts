@@ -1,38 +1,115 @@
-/** zstd through Node's zlib (22.15 and later), on the threads of its pool. */
+/**
+ * zstd in WebAssembly, whose instances keep what they work with: Node's own zstd (22.15 and later) makes it anew for each block, which
+ * takes longer than the work. Threads compress; small blocks are decompressed on the calling thread, for that takes less time than to
+ * hand them over. Node's own is quicker for the first blocks, before WebAssembly is compiled, and is there where that is forbidden.
+ */
+import { Buffer } from 'node:buffer'
 import * as zlib from 'node:zlib'
 import { SMALL } from '../shared/codec.ts'
+import { packed } from '../shared/packed.ts'
+import { ZSTD } from '../shared/zstd-binary.ts'
 import { decodeFrames } from '../shared/zstd-frames.ts'
+import { makeZstd, type Zstd } from '../shared/zstd-instance.ts'
+import { NoThreads, Threads, type Work } from './threads.ts'
 
-type Finished = (error: Error | null, result: Uint8Array) => void
-
-/** The types are those of Node 20. */
-const { zstdCompress, zstdDecompress, zstdDecompressSync, constants } = zlib as unknown as {
-  zstdCompress(data: Uint8Array, options: object, finished: Finished): void
-  zstdDecompress(data: Uint8Array, options: object, finished: Finished): void
+/** What this file uses of Node's own; the types are those of Node 20, which has none of it. */
+interface NodeZstd {
   zstdDecompressSync(data: Uint8Array, options: object): Uint8Array
-  constants: { readonly ZSTD_c_compressionLevel: number }
+  zstdCompressSync(data: Uint8Array, options: object): Uint8Array
+  readonly constants: { readonly ZSTD_c_compressionLevel: number }
 }
 
-/** @param start begins the work, and calls back */
-const finished = (start: (finished: Finished) => void): Promise<Uint8Array> =>
-  new Promise((resolve, reject) => start((error, result) => (error ? reject(error) : resolve(result))))
+const OWN: NodeZstd | undefined = 'zstdDecompressSync' in zlib ? (zlib as unknown as NodeZstd) : undefined
+
+/** Not as in pages: to load the streams of the web takes longer than all the rest. */
+const compileZstd = async (): Promise<WebAssembly.Module> =>
+  WebAssembly.compile(zlib.inflateRawSync(Buffer.from(ZSTD, 'base64')))
+
+const DECOMPRESS = 0
+const COMPRESS = 1
+
+/** Runs in a thread; refers to nothing outside of itself. */
+const makeWork =
+  (make: typeof makeZstd) =>
+  async (module: WebAssembly.Module): Promise<readonly Work[]> => {
+    const zstd = await make(module)
+    return [(data, into) => zstd.decompress(data, into), (data, into) => zstd.compress(data, into)]
+  }
+
+const threads = new Threads({
+  name: 'zstd',
+  makeWork: `(${makeWork})(${makeZstd})`,
+  load: compileZstd,
+})
 
 /** @see Codec.decompress */
-export const decompress = (data: Uint8Array, size: number, isAlone = false): Promise<Uint8Array> =>
-  decodeFrames(data, size, (frame, room) => {
-    const options = { maxOutputLength: room, chunkSize: room + 64 }
-    if (isAlone && size <= SMALL) return zstdDecompressSync(frame, options)
-    return finished((done) => zstdDecompress(frame, options, done))
-  })
+export async function decompress(data: Uint8Array, size: number): Promise<Uint8Array> {
+  const block = new Uint8Array(size)
+  await decompressInto(data, block)
+  return block
+}
+
+/** Fills `into` with the block in `data`. */
+const decompressInto = (data: Uint8Array, into: Uint8Array): Promise<void> =>
+  decodeFrames(data, into, into.length <= SMALL ? here : onThread)
+
+/** @see Codec.readPacked */
+export const readPacked = packed(decompressInto)
 
 /** @see Codec.compress */
 export async function compress(block: Uint8Array): Promise<Uint8Array | undefined> {
-  const options = {
-    params: { [constants.ZSTD_c_compressionLevel]: 3 },
+  // What does not fit saves nothing.
+  const into = new Uint8Array(block.length)
+  const bytes = await threads.run(COMPRESS, block, into).catch(otherwise(() => compressHere(block, into)))
+  return bytes < block.length ? into.subarray(0, bytes) : undefined
+}
+
+const onThread = (frame: Uint8Array, into: Uint8Array): Promise<number> =>
+  threads.run(DECOMPRESS, frame, into).catch(otherwise(async () => here(frame, into)))
+
+/** Does it where there are no threads. */
+const otherwise =
+  (work: () => Promise<number>) =>
+  (error: unknown): Promise<number> => {
+    if (error instanceof NoThreads) return work()
+    throw error
+  }
+
+/** The instance of the calling thread, once it is there. */
+let zstd: Zstd | undefined
+let loading: Promise<Zstd> | undefined
+
+/** @throws Error where WebAssembly is forbidden */
+function instance(): Promise<Zstd> {
+  loading ??= compileZstd()
+    .then(makeZstd)
+    .then((made) => {
+      zstd = made
+      return made
+    })
+  return loading
+}
+
+function here(frame: Uint8Array, into: Uint8Array): number | Promise<number> {
+  if (zstd) return zstd.decompress(frame, into)
+  const coming = instance()
+  if (!OWN) return coming.then((made) => made.decompress(frame, into))
+  // Where it never comes, Node's own goes on.
+  coming.catch(() => undefined)
+  const room = into.length
+  const content = OWN.zstdDecompressSync(frame, { maxOutputLength: room, chunkSize: room + 64 })
+  into.set(content)
+  return content.length
+}
+
+async function compressHere(block: Uint8Array, into: Uint8Array): Promise<number> {
+  if (!OWN) return (await instance()).compress(block, into)
+  const data = OWN.zstdCompressSync(block, {
+    params: { [OWN.constants.ZSTD_c_compressionLevel]: 3 },
     // Known before it begins: so the frame is one segment, for which readers need no window.
     pledgedSrcSize: block.length,
     chunkSize: Math.max(block.length, 64),
-  }
-  const data = await finished((done) => zstdCompress(block, options, done))
-  return data.length < block.length ? data : undefined
+  })
+  if (data.length < block.length) into.set(data)
+  return data.length
 }

@@ -4,6 +4,7 @@
  */
 import { deflateRaw, Inflate } from 'pako'
 import { DEFLATE, tooShort } from '../shared/deflate.ts'
+import { packed } from '../shared/packed.ts'
 
 /** Thrown to stop a stream that goes on behind the block. */
 const ENOUGH = new Error('The block is complete')
@@ -28,8 +29,16 @@ export async function decompress(data: Uint8Array, size: number): Promise<Uint8A
   return block
 }
 
+/** Fills `into` with the block in `data`. */
+async function decompressInto(data: Uint8Array, into: Uint8Array): Promise<void> {
+  into.set(await decompress(data, into.length))
+}
+
 /** The input ended, or there is no room for more output. */
 const Z_BUF_ERROR = -5
+
+/** @see Codec.readPacked */
+export const readPacked = packed(decompressInto)
 
 /** @see Codec.compress */
 export async function compress(block: Uint8Array): Promise<Uint8Array | undefined> {

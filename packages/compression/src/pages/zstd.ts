@@ -3,8 +3,16 @@
  * `wasm-unsafe-eval`), fzstd still decompresses.
  */
 import { Decompress } from 'fzstd'
+import { packed } from '../shared/packed.ts'
+import { ZSTD } from '../shared/zstd-binary.ts'
 import { decodeFrames } from '../shared/zstd-frames.ts'
-import { compileZstd, makeZstd, type Zstd } from '../shared/zstd-instance.ts'
+import { makeZstd, type Zstd } from '../shared/zstd-instance.ts'
+
+async function compileZstd(): Promise<WebAssembly.Module> {
+  const packed = Uint8Array.from(atob(ZSTD), (character) => character.charCodeAt(0))
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'))
+  return WebAssembly.compile(await new Response(stream).arrayBuffer())
+}
 
 let loading: Promise<Zstd> | undefined
 
@@ -14,26 +22,37 @@ function load(): Promise<Zstd> {
   return loading
 }
 
-function decodeInJavaScript(frame: Uint8Array, room: number): Uint8Array {
-  const content = new Uint8Array(room)
+function decodeInJavaScript(frame: Uint8Array, into: Uint8Array): number {
   let filled = 0
   const decoder = new Decompress((chunk) => {
-    if (chunk.length > room - filled) throw new Error('The zstd data gives more than a cluster')
-    content.set(chunk, filled)
+    if (chunk.length > into.length - filled) throw new Error('The zstd data gives more than a cluster')
+    into.set(chunk, filled)
     filled += chunk.length
   })
   decoder.push(frame, true)
-  return content.subarray(0, filled)
+  return filled
 }
 
 /** @see Codec.decompress */
 export async function decompress(data: Uint8Array, size: number): Promise<Uint8Array> {
-  const zstd = await load().catch(() => undefined)
-  return decodeFrames(data, size, zstd ? (frame, room) => zstd.decompress(frame, room) : decodeInJavaScript)
+  const block = new Uint8Array(size)
+  await decompressInto(data, block)
+  return block
 }
+
+/** Fills `into` with the block in `data`. */
+async function decompressInto(data: Uint8Array, into: Uint8Array): Promise<void> {
+  const zstd = await load().catch(() => undefined)
+  await decodeFrames(data, into, zstd ? (frame, room) => zstd.decompress(frame, room) : decodeInJavaScript)
+}
+
+/** @see Codec.readPacked */
+export const readPacked = packed(decompressInto)
 
 /** @see Codec.compress */
 export async function compress(block: Uint8Array): Promise<Uint8Array | undefined> {
-  const data = (await load()).compress(block)
-  return data.length < block.length ? data : undefined
+  // What does not fit saves nothing.
+  const into = new Uint8Array(block.length)
+  const bytes = (await load()).compress(block, into)
+  return bytes < block.length ? into.subarray(0, bytes) : undefined
 }

@@ -93,34 +93,27 @@ const blocksAllowed = (clusterSize: number): number => 64 + clusterSize / 512
 /** Blocks that a frame counts for, in addition to its own. */
 const FRAME = 16
 
-/** Decodes a frame. @param room the most bytes it may give @throws Error if it is broken, or gives more */
-type DecodeFrame = (frame: Uint8Array, room: number) => Uint8Array | Promise<Uint8Array>
+/** Decodes a frame. @param into has room for what it may give @returns bytes @throws Error if it is broken, or gives more */
+type DecodeFrame = (frame: Uint8Array, into: Uint8Array) => number | Promise<number>
 
 /**
- * Decodes frames until they have given `size` bytes.
+ * Decodes frames until they have filled `into`.
  *
  * @throws Error if the data is broken, ends early, is in too many pieces, or its last frame gives more
  */
-export async function decodeFrames(data: Uint8Array, size: number, decode: DecodeFrame): Promise<Uint8Array> {
-  let block: Uint8Array | undefined
-  let filled = 0
+export async function decodeFrames(data: Uint8Array, into: Uint8Array, decode: DecodeFrame): Promise<void> {
+  const size = into.length
   let rest = data
   let blocksLeft = blocksAllowed(size)
-  while (filled < size) {
+  for (let filled = 0; filled < size; ) {
     const frame = frameOf(rest)
     const bytes = rest.subarray(0, frame.length)
     rest = rest.subarray(frame.length)
     if (frame.skippable) continue
     blocksLeft -= FRAME + frame.blocks
     if (blocksLeft < 0) throw new Error('The zstd data is in more pieces than a cluster can be')
-    const room = size - filled
-    if ((frame.contentSize ?? 0) > room) throw new Error('The zstd data gives more than a cluster')
-    const part = await decode(frame.singleSegment ? bytes : withSmallWindow(bytes, size), room)
-    // Nearly always there is one frame.
-    if (part.length === size) return part
-    block ??= new Uint8Array(size)
-    block.set(part, filled)
-    filled += part.length
+    const room = into.subarray(filled)
+    if ((frame.contentSize ?? 0) > room.length) throw new Error('The zstd data gives more than a cluster')
+    filled += await decode(frame.singleSegment ? bytes : withSmallWindow(bytes, size), room)
   }
-  return block!
 }

@@ -1,19 +1,11 @@
 /** zstd in WebAssembly: an instance has memory of its own, and does one block at a time. */
-import { ZSTD } from './zstd-binary.ts'
 
 /** Compresses and decompresses at once, on the thread that calls. */
 export interface Zstd {
-  /** A frame. */
-  compress(block: Uint8Array): Uint8Array
-  /** The content of a frame. @param room the most bytes it may give @throws Error if it is broken, or gives more */
-  decompress(frame: Uint8Array, room: number): Uint8Array
-}
-
-/** Compiles zstd. @throws Error where WebAssembly is forbidden */
-export async function compileZstd(): Promise<WebAssembly.Module> {
-  const packed = Uint8Array.from(atob(ZSTD), (character) => character.charCodeAt(0))
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'))
-  return WebAssembly.compile(await new Response(stream).arrayBuffer())
+  /** Makes a frame. @param into takes it @returns its bytes: as many as the block has if it does not fit */
+  compress(block: Uint8Array, into: Uint8Array): number
+  /** Decodes a frame. @param into has room for what it may give @returns bytes @throws Error if it is broken, or gives more */
+  decompress(frame: Uint8Array, into: Uint8Array): number
 }
 
 /**
@@ -60,21 +52,26 @@ export async function makeZstd(module: WebAssembly.Module): Promise<Zstd> {
     inputBytes = outputBytes = 0
     throw new Error('zstd has no memory')
   }
-  const resultOf = (bytes: number): Uint8Array => {
+  const checked = (bytes: number): number => {
     if (at['h']!(bytes) !== 0) throw new Error(`The zstd data is broken (error ${-bytes})`)
-    return new Uint8Array(memory.buffer, output, bytes).slice()
+    return bytes
   }
   return {
-    compress(block) {
+    compress(block, into) {
       const bound = at['i']!(block.length)
       needs(block.length, bound)
       new Uint8Array(memory.buffer).set(block, input)
-      return resultOf(at['l']!(encoder, output, bound, input, block.length, 0, 0, 3))
+      const bytes = checked(at['l']!(encoder, output, bound, input, block.length, 0, 0, 3))
+      if (bytes >= into.length) return block.length
+      into.set(new Uint8Array(memory.buffer, output, bytes))
+      return bytes
     },
-    decompress(frame, room) {
-      needs(frame.length, room)
+    decompress(frame, into) {
+      needs(frame.length, into.length)
       new Uint8Array(memory.buffer).set(frame, input)
-      return resultOf(at['q']!(decoder, output, room, input, frame.length, 0, 0))
+      const bytes = checked(at['q']!(decoder, output, into.length, input, frame.length, 0, 0))
+      into.set(new Uint8Array(memory.buffer, output, bytes))
+      return bytes
     },
   }
 }

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { createQcow2Driver } from '../driver.ts'
 import { compressCluster } from '../testing/fault-scenarios.ts'
 import { bytesAt, createImage, filled, open, pattern } from '../testing/images.ts'
+import type { Codecs } from './cluster-codec.ts'
 import { DecompressedClusters } from './decompressed-clusters.ts'
 
 const KIB = 1024
@@ -19,15 +20,15 @@ const content = (seed: number): Uint8Array => {
 }
 
 /** An image of `count` compressed clusters; counts what is decompressed, and what is read from the file. */
-async function openCompressed(count: number) {
-  const file = await createImage({ size: (count + 4) * CLUSTER })
+async function openCompressed(count: number, codecs?: Codecs) {
+  const file = await createImage({ size: (count + 5) * CLUSTER })
   const plain = await open(file)
   for (let i = 0; i < count; i++) await plain.write(i * CLUSTER, content(i + 1))
   await plain.close()
   for (let i = 0; i < count; i++) await compressCluster(file, CLUSTER, i, content(i + 1))
   const counts = { inflated: 0, reads: 0, fails: 0 }
   const driver = createQcow2Driver({
-    codecs: {
+    codecs: codecs ?? {
       zlib: {
         async decompress(data, clusterSize) {
           counts.inflated++
@@ -58,6 +59,38 @@ async function openCompressed(count: number) {
   )
   return { node, counts }
 }
+
+describe('a read of several clusters', () => {
+  /** Compressed clusters, written in that order, each of about half its size. */
+  async function written(order: readonly number[]) {
+    const { node, counts } = await openCompressed(0, {})
+    for (const i of order) await node.writeCompressed(i * CLUSTER, content(i + 1))
+    counts.reads = 0
+    return { node, counts }
+  }
+  const all = (count: number): Uint8Array => {
+    const bytes = new Uint8Array(count * CLUSTER)
+    for (let i = 0; i < count; i++) bytes.set(content(i + 1), i * CLUSTER)
+    return bytes
+  }
+
+  it('reads the data of neighbors at once', async () => {
+    const { node, counts } = await written([0, 1, 2, 3, 4])
+    expect(await bytesAt(node, 0, 5 * CLUSTER)).toEqual(all(5))
+    expect(counts.reads).toBe(1)
+    await node.close()
+  })
+
+  it('finds them wherever their data lies', async () => {
+    const { node, counts } = await written([4, 0, 1, 3, 2])
+    expect(await bytesAt(node, 0, 5 * CLUSTER)).toEqual(all(5))
+    // Those of 0, 1 and 2 (with that of 3 between them), of 3, and of 4.
+    expect(counts.reads).toBe(3)
+    // Parts of clusters at both ends.
+    expect(await bytesAt(node, 512, 4 * CLUSTER)).toEqual(all(5).slice(512, 4 * CLUSTER + 512))
+    await node.close()
+  })
+})
 
 const pieces = Array.from({ length: 16 }, (_, i) => i * 4 * KIB)
 

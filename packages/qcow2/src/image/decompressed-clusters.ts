@@ -7,7 +7,6 @@
 const KEPT_BYTES = 2 ** 20
 /** Clusters that are kept, however large: a few sequential readers do not push out each other's. */
 const LEAST = 4
-
 interface Kept {
   /** Length in bytes of the compressed data: images of strangers may use one offset in different ways. */
   readonly compressedBytes: number
@@ -21,8 +20,6 @@ export class DecompressedClusters {
    * (packing.ts); 0: it begins a host cluster.
    */
   nextPlace = 0
-  /** Clusters that are being read and decompressed. */
-  loading = 0
   readonly #clusterSize: number
   readonly #most: number
   /** By host offset of the compressed data, in bytes; the one used last is last. */
@@ -52,10 +49,7 @@ export class DecompressedClusters {
   }
 
   #load(hostOffset: number, compressedBytes: number, load: () => Promise<Uint8Array>): Kept {
-    this.loading++
-    const cluster = load().finally(() => {
-      this.loading--
-    })
+    const cluster = load()
     const kept = { compressedBytes, cluster }
     // A failure is not kept: the next request tries again.
     cluster.catch(() => {

@@ -1,5 +1,7 @@
 /** Reads guest data. */
+
 import { BlockError, inParts, readBacking } from '@vmblock/block-core/driver'
+import type { ReadData } from '@vmblock/compression'
 import { SubclusterKind } from '../format/subclusters.ts'
 import type { Image } from '../image/image.ts'
 import { isStillThere, loadRun, peekRun, type Run } from '../mapping/lookup.ts'
@@ -40,6 +42,14 @@ async function readRuns(
       done === 0
         ? first
         : (peekValid(image, offset + done, left) ?? (await loadRun(image, offset + done, left)))
+    const packed = packedFrom(image, run, offset + done, left)
+    if (packed.length > 1) {
+      const bytes = packed.length * image.geometry.clusterSize
+      await parts.add(() =>
+        image.codec.readPacked!(packed, dataReader(image), into.subarray(done, done + bytes)),
+      )
+      return bytes
+    }
     await parts.add(async () => {
       const part = into.subarray(done, done + run.bytes)
       await readRun(image, run, offset + done, part)
@@ -94,8 +104,38 @@ async function readCompressed(image: Image, run: Run, offset: number, into: Uint
 
 async function decompress(image: Image, hostOffset: number, bytes: number): Promise<Uint8Array> {
   const data = new Uint8Array(bytes)
-  const announced = image.file.debugEvent('read_compressed')
-  if (announced) await announced
-  await image.file.read(hostOffset, data)
-  return image.codec.decompress(data, image.geometry.clusterSize, image.decompressed.loading === 1)
+  await dataReader(image)(hostOffset, data)
+  return image.codec.decompress(data, image.geometry.clusterSize)
+}
+
+/** Reads compressed data of clusters. */
+const dataReader =
+  ({ file }: Image): ReadData =>
+  async (hostOffset, into) => {
+    const announced = file.debugEvent('read_compressed')
+    if (announced) await announced
+    await file.read(hostOffset, into)
+  }
+
+/** The most bytes of compressed data that are read at once. */
+const PACKED_BYTES = 2 ** 18
+
+/** End of a run's compressed data in the file, in bytes. */
+const endOf = ({ hostOffset, compressedBytes }: Run): number => hostOffset + compressedBytes
+
+/** The whole compressed clusters from guest `offset`, within `bytes`, whose data lies together in the file; none or one: nothing is gained. */
+function packedFrom(image: Image, first: Run, offset: number, bytes: number): Run[] {
+  const { clusterSize } = image.geometry
+  const runs: Run[] = []
+  if (!image.codec.readPacked) return runs
+  let run: Run | undefined = first
+  for (let left = bytes; run?.bytes === clusterSize && run.kind === SubclusterKind.compressed; ) {
+    const last = runs.at(-1) ?? run
+    if (run.hostOffset < last.hostOffset || run.hostOffset > endOf(last) + clusterSize) break
+    if (endOf(run) - first.hostOffset > PACKED_BYTES) break
+    runs.push(run)
+    left -= clusterSize
+    run = left > 0 ? peekRun(image, offset + bytes - left, left) : undefined
+  }
+  return runs
 }

@@ -20,12 +20,12 @@ const HELP = `usage: npm run test:long -- [options] [word...]
 /** Milliseconds after which a test of a chunk fails. */
 const TIMEOUT = 3_600_000
 
-/** Power cuts of one kind: 72 seeds, which make a million states of all kinds together. */
-const powerCuts = (format, kind) => ({
+/** Power cuts of one kind, from 9 seeds in each chunk: the kinds with 8 of them make a million states together. */
+const powerCuts = (format, kind, { folder = 'tests/', chunks = 8 } = {}) => ({
   name: `power cuts: ${kind}, ${format}`,
-  args: ['--project', 'unit', `packages/${format}/src/crash-${kind}`],
+  args: ['--project', 'unit', `packages/${format}/src/${folder}crash-${kind}.test`],
   env: { CRASH_SCALE: '9' },
-  seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks: 8 },
+  seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks },
 })
 
 /**
@@ -35,7 +35,9 @@ const powerCuts = (format, kind) => ({
 const PARTS = [
   { name: 'the real programs, and kills', args: ['--project', 'interop'], env: { VMBLOCK_LONG: '1' } },
   ...['requests', 'structure', 'overlays'].map((kind) => powerCuts('qcow2', kind)),
-  powerCuts('qed', 'requests'),
+  ...['snapshots', 'bitmaps', 'compact', 'encryption'].map((kind) => powerCuts('qcow2', kind, { chunks: 2 })),
+  powerCuts('qed', 'requests', { folder: '' }),
+  { name: 'both programs do the same', args: ['--project', 'differential'], env: { VMBLOCK_LONG: '1' } },
   {
     name: 'power cuts, crashes and killed workers in Chromium',
     args: ['--project', 'chromium', 'tests/stores'],
@@ -56,7 +58,17 @@ const PARTS = [
   },
   {
     name: 'hostile images in the programs, and all that once did harm at full size',
-    args: ['--project', 'hostile', 'programs', 'corpus', 'processes', 'probed', 'locks', 'wide-fields'],
+    args: [
+      '--project',
+      'hostile',
+      'programs',
+      'corpus',
+      'processes',
+      'probed',
+      'locks',
+      'wide-fields',
+      'luks',
+    ],
     env: { HOSTILE_RUNS: '5000' },
   },
   {

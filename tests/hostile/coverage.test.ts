@@ -34,10 +34,11 @@ let images = 0
 async function run(recipe: Recipe): Promise<string | undefined> {
   const image = imageOf(recipe)
   watchdog.enter(++images, describeRecipe(recipe))
-  const { driver } = recipe.seed
+  const { driver, key } = recipe.seed
+  if (!module.isBearable(recipe.seed, image.bytes)) return undefined
   // An image without a format is probed.
   const named = driver === 'raw' ? undefined : driver
-  const [first] = await module.exercise(named, () => module.diskOf(image), meter)
+  const [first] = await module.exercise(named, () => module.diskOf(image), meter, undefined, 1, key)
   await new Promise((resolve) => setImmediate(resolve))
   if (unhandled.length > 0) return `unhandled rejection: ${String(unhandled.splice(0)[0])}`
   return first && inWords(first)

@@ -3,7 +3,9 @@
  * have said the same, and after some of which both images must be the same.
  * @module
  */
+import { join } from 'node:path'
 import { createRandom, type Random } from '@vmblock/block-core/testing'
+import { bitmapsIn } from './bitmap-content.ts'
 import type { Kind } from './kinds.ts'
 import { type Command, type Outcome, Sides } from './sides.ts'
 
@@ -286,6 +288,11 @@ class Round {
       })
     }
     await this.#requireSameContent()
+    const [ours, theirs] = [
+      bitmapsIn(join(this.#sides.ours, NAME)),
+      bitmapsIn(join(this.#sides.theirs, NAME)),
+    ]
+    if (ours !== theirs) throw new Difference(`bitmaps differ\nours:\n${ours}\nQEMU's:\n${theirs}\n`)
   }
 
   /** The disk, and each snapshot, byte for byte: read by QEMU from both sides. */

@@ -62,10 +62,11 @@ const counter = defineDriver({
   },
 })
 
-/** Names in images resolve to an empty disk: other tests cover what they may refer to. */
+/** Names in images resolve to an empty disk: other tests cover what they may refer to. Every secret is the same one. */
 export const environment: OpenEnvironment = {
   registry: new DriverRegistry([...formats, memory, nullCo, copyOnRead, passThrough, counter]),
   host: { resolve: async () => ({ driver: 'null-co', size: 2 ** 20, 'read-zeroes': true }) },
+  secret: async () => new TextEncoder().encode('one'),
 }
 
 /** One thing that went wrong. */
@@ -227,6 +228,7 @@ const PASSES: readonly (readonly [
  *
  * @param only the name of one pass, when there is no time for all
  * @param larger the factor by which the image, and the cost of going through it, is larger than usual
+ * @param key options that name the secret of an encrypted image
  * @returns what went wrong
  */
 export async function exercise(
@@ -235,6 +237,7 @@ export async function exercise(
   meter: AllocationMeter,
   only?: string,
   larger = 1,
+  key: RawOptions = {},
 ): Promise<Finding[]> {
   allowed = REQUESTS_ALLOWED * larger
   const findings: Finding[] = []
@@ -246,7 +249,7 @@ export async function exercise(
       findings.push(...found.findings)
       return found.value
     }
-    const tree = { ...options, ...(driver !== undefined && { driver }) }
+    const tree = { ...options, ...key, ...(driver !== undefined && { driver }) }
     const node = await run('open', () =>
       openNode(environment, { ...tree, file: { driver: 'counter', file } }),
     )

@@ -1,5 +1,6 @@
 /** Targeted damage: fields that locate, count or size something get the values that break careless code. */
 import type { Random } from '@vmblock/block-core/testing'
+import { HEADER_BYTES, luksFields, luksHeaderIn } from './luks-header.ts'
 import type { Seed } from './seeds.ts'
 
 /** A damaged image. */
@@ -120,12 +121,12 @@ class Pen {
 /** Picks a field of one of an image's structures. */
 function fieldsOf(pen: Pen, seed: Seed, random: Random): Field {
   if (seed.driver === 'raw') return { name: 'byte', at: random.int(0, pen.bytes.length), width: 1 }
-  return seed.driver === 'qed' ? qedField(pen, random) : qcow2Field(pen, random)
+  return seed.driver === 'qed' ? qedField(pen, random) : qcow2Field(pen, seed, random)
 }
 
 const entry = (name: string, at: number, width: Field['width'] = 8): Field => ({ name, at, width })
 
-function qcow2Field(pen: Pen, random: Random): Field {
+function qcow2Field(pen: Pen, seed: Seed, random: Random): Field {
   const clusterSize = 2 ** Math.min(Number(pen.word(20, 4)), 21)
   const offset = (at: number): number => Number(pen.word(at) & 0x00ff_ffff_ffff_fe00n)
   const l1 = offset(40)
@@ -166,6 +167,13 @@ function qcow2Field(pen: Pen, random: Random): Field {
     kinds.push(() => entry('bitmap extension', bitmaps + 8 * random.int(0, 3)))
     kinds.push(() => entry('bitmap directory', directory + 2 * random.int(0, 24), random.pick([1, 2, 4, 8])))
     kinds.push(() => entry('bitmap table', offset(directory) + 8 * random.int(0, 4)))
+  }
+  const luks = seed.key ? luksHeaderIn(pen.bytes) : -1
+  if (luks >= 0) {
+    const field = (): number => luks + random.pick(luksFields(random.int(0, 8)))
+    kinds.push(() => entry('LUKS header', field(), 4))
+    kinds.push(() => entry('LUKS header', field(), 4))
+    kinds.push(() => entry('LUKS header', luks + random.int(0, HEADER_BYTES), 1))
   }
   const data = (): number => {
     const at = l2() + 8 * random.int(0, few)

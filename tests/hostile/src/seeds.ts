@@ -9,6 +9,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { qed } from '@vmblock/qed'
 import { haveQemu, openBench } from '../../support/real-qemu.ts'
 import { environment } from './exercise.ts'
+import { LUKS } from './luks-header.ts'
 
 /** A sound image. */
 export interface Seed {
@@ -16,6 +17,8 @@ export interface Seed {
   /** The driver that opens it. */
   readonly driver: 'qcow2' | 'qed' | 'raw'
   readonly bytes: Uint8Array
+  /** Options that name the secret of an encrypted image. */
+  readonly key?: RawOptions
 }
 
 const MIB = 2 ** 20
@@ -49,10 +52,24 @@ const OWN_SMALL: typeof OWN = [
   ['tiny qed', qed, { size: 96 * KIB, cluster_size: 4096, table_size: 1 }],
 ]
 
-async function makeOwn(driver: AnyDriver, options: RawOptions): Promise<Uint8Array> {
+const KEY = { 'encrypt.key-secret': 's' }
+const AES = { encryption: true, ...KEY }
+
+/** Encrypted images. The keys of LUKS are others in every run. */
+const ENCRYPTED: typeof OWN = [
+  ['encrypted by LUKS', qcow2, { size: MIB, cluster_size: 4096, ...LUKS }],
+  ['encrypted by AES', qcow2, { size: MIB, cluster_size: 4096, ...AES }],
+]
+const ENCRYPTED_SMALL: typeof OWN = [
+  ['tiny, LUKS', qcow2, { size: 96 * KIB, cluster_size: 4096, ...LUKS }],
+  ['tiny, AES', qcow2, { size: 96 * KIB, cluster_size: 512, ...AES }],
+]
+
+async function makeOwn(driver: AnyDriver, options: RawOptions, key: RawOptions = {}): Promise<Uint8Array> {
   const file = openMemory(new Uint8Array(0))
-  await formatImage(driver, file, options)
-  const node = await openNode(environment, { driver: driver.name, file, discard: 'unmap' })
+  const { secret } = environment
+  await formatImage(driver, file, options, undefined, { secret: secret! })
+  const node = await openNode(environment, { driver: driver.name, file, discard: 'unmap', ...key })
   const { clusterSize = 65536 } = await node.info()
   await node.write(0, new Uint8Array(clusterSize * 3 + 700).fill(1))
   await node.write(node.size / 2, new Uint8Array(1000).fill(2))
@@ -184,6 +201,13 @@ export async function makeOwnSeeds(only?: string): Promise<Seed[]> {
   return seeds
 }
 
+async function makeEncrypted(list: typeof OWN): Promise<Seed[]> {
+  const seeds: Seed[] = []
+  for (const [name, driver, options] of list)
+    seeds.push({ name, driver: 'qcow2', bytes: await makeOwn(driver, options, KEY), key: KEY })
+  return seeds
+}
+
 /** Makes seeds for many fast rounds, of every kind. */
 export async function makeSmallSeeds(): Promise<Seed[]> {
   const seeds: Seed[] = []
@@ -191,6 +215,7 @@ export async function makeSmallSeeds(): Promise<Seed[]> {
     seeds.push({ name, driver: driver.name as Seed['driver'], bytes: await makeOwn(driver, options) })
   if (haveQemu)
     for (const [name, driver, ...lines] of QEMU_SMALL) seeds.push({ name, driver, bytes: makeByQemu(lines) })
+  seeds.push(...(await makeEncrypted(ENCRYPTED_SMALL)))
   seeds.push({ name: 'tiny raw', driver: 'raw', bytes: new Uint8Array(2000).fill(7) })
   return seeds
 }
@@ -201,6 +226,7 @@ export async function makeSeeds(only?: string): Promise<Seed[]> {
   if (haveQemu)
     for (const [name, driver, ...lines] of QEMU)
       if (only === undefined || driver === only) seeds.push({ name, driver, bytes: makeByQemu(lines) })
+  if (only === undefined || only === 'qcow2') seeds.push(...(await makeEncrypted(ENCRYPTED)))
   if (only === undefined || only === 'raw')
     seeds.push({ name: 'raw', driver: 'raw', bytes: new Uint8Array(100_000).fill(7) })
   return seeds

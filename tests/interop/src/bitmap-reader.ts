@@ -36,10 +36,11 @@ export function readBitmaps(file: Uint8Array): readonly ReadBitmap[] {
     for (let index = 0; index < entries; index++) {
       const word = view.getBigUint64(table + index * 8)
       const host = Number(word & ~511n)
-      for (let bit = 0; word !== 0n && bit < clusterSize * 8; bit++) {
-        const block = index * clusterSize * 8 + bit
+      const first = index * clusterSize * 8
+      const bits = Math.min(clusterSize * 8, Math.ceil(size / granularity) - first)
+      for (let bit = 0; word !== 0n && bit < bits; bit++) {
         const isSet = word === 1n || ((view.getUint8(host + (bit >> 3)) >> (bit & 7)) & 1) === 1
-        if (isSet && block * granularity < size) dirty.push(block)
+        if (isSet) dirty.push(first + bit)
       }
     }
     const name = new TextDecoder().decode(file.subarray(entry + 24, entry + 24 + nameBytes))

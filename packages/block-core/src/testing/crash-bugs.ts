@@ -17,6 +17,9 @@ export interface PlantedBug {
 /** Number of states after which a bug counts as missed. */
 const LONGEST_HUNT = 2000
 
+/** Milliseconds for two hunts: on a busy machine they take minutes. */
+const TIMEOUT = 600_000
+
 /**
  * Declares a test for each bug: the search finds it, and the same number of states without it gives no
  * finding.
@@ -31,7 +34,7 @@ export function plantedBugTests(bugs: readonly PlantedBug[], remove: () => void 
   describe('a planted bug is found', () => {
     afterEach(removeAll)
 
-    test.each(bugs)('$name', async ({ rules, workload, plant }) => {
+    test.each(bugs)('$name', { timeout: TIMEOUT }, async ({ rules, workload, plant }) => {
       plant?.()
       const { states, finding } = await huntCrashes(workload, LONGEST_HUNT)
       console.log(`found after ${states} states: ${finding?.rule}`)

@@ -221,6 +221,29 @@ describe('the anti-forensic splitter', () => {
   )
 })
 
+describe('an opening', () => {
+  it('derives a key once for each slot that it tries, and the digest once for each of these', async () => {
+    const store = await newVolume()
+    const second = { passphrase: text('one'), newPassphrase: text('two'), slot: 5, ...QUICK }
+    await addKey(nodePrimitives, store, second)
+    /** Calls of PBKDF2, with a passphrase or for a digest. */
+    const derivations = async (passphrase: string): Promise<number> => {
+      let count = 0
+      const pbkdf2: typeof nodePrimitives.pbkdf2 = (...given) => {
+        count++
+        return nodePrimitives.pbkdf2(...given)
+      }
+      const opening = openVolume({ ...nodePrimitives, pbkdf2 }, store, text(passphrase))
+      if (passphrase === 'wrong') await expect(opening).rejects.toMatchObject(WRONG)
+      else (await opening).cipher.close()
+      return count
+    }
+    expect(await derivations('one')).toBe(2)
+    expect(await derivations('two')).toBe(4)
+    expect(await derivations('wrong')).toBe(4)
+  })
+})
+
 describe('a header', () => {
   it('asks for no more iterations than take minutes', async () => {
     const store = await newVolume()

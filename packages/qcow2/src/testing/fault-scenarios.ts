@@ -26,12 +26,16 @@ const TINY = { 'l2-cache-entry-size': 512, l2CacheSize: 2048, refcountCacheSize:
 const openOver = (file: BlockNode, backing: BlockNode | null, options: RawOptions = {}): Promise<BlockNode> =>
   openNode(environment, { driver: 'qcow2', file, backing, discard: 'unmap', ...options })
 
-/** The common parts of all scenarios. A lazy image that crashed is dirty; the next open repairs it. */
-const common = (lazy: boolean) => ({
-  open: (file: BlockNode) => openOver(file, null, TINY),
+/**
+ * The common parts of all scenarios. A lazy image that crashed is dirty; the next open repairs it.
+ *
+ * @param key names the secret of an encrypted image
+ */
+export const common = (lazy: boolean, key: RawOptions = {}) => ({
+  open: (file: BlockNode) => openOver(file, null, { ...TINY, ...key }),
   async verify(file: BlockNode, afterCrash: boolean) {
-    const { corruptions, checkErrors, lines } = await findings(file)
-    const node = await openNode(environment, { driver: 'qcow2', file, backing: null, readOnly: true })
+    const { corruptions, checkErrors, lines } = await findings(file, key)
+    const node = await openNode(environment, { driver: 'qcow2', file, backing: null, readOnly: true, ...key })
     const { dirty } = await node.info()
     await node.close()
     if (dirty && !(lazy && afterCrash)) throw new Error('the image is dirty')
@@ -39,9 +43,19 @@ const common = (lazy: boolean) => ({
   },
 })
 
-async function makeDisk(create: RawOptions, lazy: boolean, before: Uint8Array): Promise<FaultyDisk> {
-  const file = await createImage({ ...create, lazy_refcounts: lazy })
-  const node = await openOver(file, null)
+/**
+ * A new image whose disk begins with `before`.
+ *
+ * @param key names the secret of an encrypted image
+ */
+export async function makeDisk(
+  create: RawOptions,
+  lazy: boolean,
+  before: Uint8Array,
+  key: RawOptions = {},
+): Promise<FaultyDisk> {
+  const file = await createImage({ ...create, lazy_refcounts: lazy, ...key })
+  const node = await openOver(file, null, key)
   await node.write(0, before)
   const content = await toBytes(node)
   await node.close()

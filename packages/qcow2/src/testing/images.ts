@@ -20,10 +20,11 @@ import { loadMaintenance } from '../load-part.ts'
 // Loaded once, here: no test may wait for it while it orders steps by turns of the event loop.
 const { creation } = await loadMaintenance()
 
-/** The environment for test images: all drivers that they need, and no files of the host. */
+/** The environment for test images: all drivers that they need, no files of the host, and secrets whose bytes are their ids. */
 export const environment = {
   registry: new DriverRegistry([memory, writeLog, blkdebug, qcow2]),
   host: denyHost,
+  secret: async (id: string): Promise<Uint8Array> => new TextEncoder().encode(id),
 }
 
 /** An empty disk in memory, which drops discarded data. */
@@ -33,7 +34,8 @@ export const emptyDisk = (): Promise<BlockNode> =>
 /** A new image on a memory node. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions, dataFile?: BlockNode): Promise<BlockNode> {
   const file = await emptyDisk()
-  await creation.create({ file, dataFile, options: parseOptions(creation.options, options) })
+  const { secret } = environment
+  await creation.create({ file, dataFile, options: parseOptions(creation.options, options), secret })
   return file
 }
 
@@ -84,8 +86,12 @@ export const poke = (file: BlockNode, offset: number, bytes: readonly number[]):
 /** A report with its lines. */
 export type Findings = CheckReport & { readonly lines: readonly string[] }
 
-/** The findings of a check of an image that is not open for writing. */
-export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<Findings> {
+/**
+ * The findings of a check of an image that is not open for writing.
+ *
+ * @param more options of opening: its data file, or its key
+ */
+export async function findings(file: BlockNode, more: RawOptions = {}): Promise<Findings> {
   const lines: string[] = []
   const node = await openNode(environment, {
     driver: 'qcow2',
@@ -93,7 +99,7 @@ export async function findings(file: BlockNode, dataFile?: BlockNode): Promise<F
     readOnly: true,
     checkMode: true,
     backing: null,
-    ...(dataFile && { 'data-file': dataFile }),
+    ...more,
   })
   const report = await node.check({ report: ({ message }) => lines.push(message) })
   await node.close()

@@ -12,46 +12,14 @@ import {
   openNode,
   reopenNode,
 } from '@vmblock/block-core'
-import {
-  aroundRequests,
-  BlockError,
-  type BlockErrorCode,
-  defineDriver,
-  forwardOps,
-} from '@vmblock/block-core/driver'
 import { toBytes } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
 import { qcow2 } from '../driver.ts'
+import { FaultyRequests } from '../testing/faulty-requests.ts'
 import { createImage, filled, findings, open } from '../testing/images.ts'
 
 const CLUSTER = 512
 const SIZE = 64 * 1024
-
-/** Fails requests that change the file, or flush it: from number `first` on, `count` of them. */
-class Faults {
-  seen = 0
-  readonly #isDue: () => boolean
-  readonly #code: BlockErrorCode
-
-  constructor(first: number, count: number, code: BlockErrorCode) {
-    this.#code = code
-    this.#isDue = () => {
-      const number = this.seen++
-      return number >= first && number < first + count
-    }
-  }
-
-  readonly driver = defineDriver({
-    name: 'faults',
-    kind: 'filter',
-    open: async (context) =>
-      aroundRequests(forwardOps(await context.requireChild('file')), async ({ kind }, run) => {
-        if (kind === 'read') return run()
-        if (this.#isDue()) throw new BlockError(this.#code, 'injected')
-        return run()
-      }),
-  })
-}
 
 async function makeImage(lazy: boolean): Promise<BlockNode> {
   const file = await createImage({ size: SIZE, cluster_size: CLUSTER, lazy_refcounts: lazy })
@@ -123,7 +91,7 @@ describe.each([
     let total = Number.POSITIVE_INFINITY
     for (let first = 0; first < total; first++) {
       const file = openMemory(image.slice())
-      const faults = new Faults(first, count, code)
+      const faults = new FaultyRequests(first, count, code)
       const environment = { registry: new DriverRegistry([memory, faults.driver, qcow2]), host: denyHost }
       const node = await openNode(environment, { driver: 'qcow2', file: { driver: 'faults', file } })
       await live(node, dies)

@@ -1,8 +1,8 @@
 /** The crash explorer finds planted bugs in the life of bitmaps. */
-import { type PlantedBug, plantedBugTests } from '@vmblock/block-core/testing'
+import { type PlantedBug, plantedBugTests, randomRequests } from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
 import { DirtyBitmap } from '../bitmaps/dirty-bitmap.ts'
-import { alone, VARIETIES } from '../testing/crash.ts'
+import { alone, type Operation, VARIETIES } from '../testing/crash.ts'
 import { bitmapLife } from '../testing/crash-bitmaps.ts'
 
 /** The name of the planted bug. */
@@ -27,6 +27,28 @@ vi.mock('../image/write-order.ts', async (original) => {
   return { ...real, beforeActivate }
 })
 
+vi.mock('../format/bitmap-layout.ts', async (original) => {
+  const real = await original<typeof import('../format/bitmap-layout.ts')>()
+  const parseBitmapDirectory: typeof real.parseBitmapDirectory = (...given) =>
+    real
+      .parseBitmapDirectory(...given)
+      .map((entry) =>
+        planted.bug === 'not read' ? { ...entry, flags: entry.flags & ~real.BitmapFlag.inUse } : entry,
+      )
+  return { ...real, parseBitmapDirectory }
+})
+
+/** Writes, and the image is closed and opened: no other change of a directory. */
+const closing: Operation = {
+  ...bitmapLife,
+  async run(scene) {
+    for (let i = 0; i < 6; i++) {
+      await randomRequests(scene, { count: 3, cluster: scene.node.limits.discardAlignment })
+      await scene.restart()
+    }
+  },
+}
+
 const { eager } = VARIETIES
 const small = VARIETIES['small clusters']
 const plant = (bug: string) => () => void Object.assign(planted, { bug })
@@ -50,6 +72,18 @@ const BUGS: readonly PlantedBug[] = [
     rules: ['own rules', 'opens', 'leaks at most'],
     workload: alone('bitmaps', small, bitmapLife),
     plant: plant('no order'),
+  },
+  {
+    name: 'a closed image leads to bits that are not durable',
+    rules: ['own rules', 'opens', 'leaks at most'],
+    workload: alone('closing', small, closing),
+    plant: plant('no order'),
+  },
+  {
+    name: 'an opening does not see which bitmaps were in use',
+    rules: ['own rules'],
+    workload: alone('closing', eager, closing),
+    plant: plant('not read'),
   },
   {
     name: 'a write is not recorded',

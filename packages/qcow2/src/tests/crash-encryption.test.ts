@@ -1,8 +1,23 @@
 /** Power cuts while an encrypted image is written, and while its key slots change. */
-import { crashTests, type PlantedBug, plantedBugTests, randomRequests } from '@vmblock/block-core/testing'
+import {
+  crashTests,
+  forgetfulDisk,
+  type PlantedBug,
+  plantedBugTests,
+  randomRequests,
+} from '@vmblock/block-core/testing'
 import { vi } from 'vitest'
 import { EncryptedStore } from '../encryption/encrypted-store.ts'
-import { alone, CLUSTER, type Operation, onEach, overlay, VARIETIES, WITH_SLOTS } from '../testing/crash.ts'
+import {
+  alone,
+  CLUSTER,
+  type Operation,
+  onEach,
+  overlay,
+  VARIETIES,
+  type Variety,
+  WITH_SLOTS,
+} from '../testing/crash.ts'
 
 const encrypted = VARIETIES.encrypted
 
@@ -55,6 +70,34 @@ const slots: Operation = {
   },
 }
 
+/** Whether the slots are being changed: a planted bug concerns these flushes alone. */
+const changing = { isOn: false }
+
+/** The key that opens the image is replaced, by one of the same passphrase: it opens the image at every moment. */
+const ownKey: Operation = {
+  weight: 0.1,
+  async run(scene) {
+    const force = { checkpoint: () => undefined, report: () => undefined, force: true }
+    const replace = {
+      'encrypt.state': 'active',
+      'encrypt.new-secret': 'one',
+      'encrypt.keyslot': 0,
+      'encrypt.iter-time': 1,
+    }
+    await randomRequests(scene, { count: 2, cluster: 65536 })
+    changing.isOn = true
+    await scene.node.amend(replace, force).finally(() => {
+      changing.isOn = false
+    })
+    await randomRequests(scene, { count: 2, cluster: 65536 })
+  },
+}
+
+const FORGETFUL: Variety = {
+  ...WITH_SLOTS,
+  image: { ...WITH_SLOTS.image, filter: forgetfulDisk({ flush: () => changing.isOn }) },
+}
+
 crashTests(
   'qcow2 encryption',
   [
@@ -67,6 +110,7 @@ crashTests(
     alone('resize: encrypted', encrypted, resize),
     overlay('mixed: encrypted overlay', { top: encrypted, base: encrypted }, mixed),
     alone('key slots', WITH_SLOTS, slots),
+    alone('the key in use is replaced', WITH_SLOTS, ownKey),
   ],
   process.env,
 )
@@ -88,6 +132,11 @@ const BUGS: readonly PlantedBug[] = [
           : { ...allocated, zeroed: true }
       })
     },
+  },
+  {
+    name: 'a key is erased before the new one is durable',
+    rules: ['opens'],
+    workload: alone('the key in use is replaced', FORGETFUL, ownKey),
   },
 ]
 

@@ -3,6 +3,7 @@ import { reopenNode } from '@vmblock/block-core'
 import { TableCache } from '@vmblock/block-core/driver'
 import {
   type Change,
+  type CrashScene,
   type Forgets,
   forgetfulDisk,
   type PlantedBug,
@@ -26,8 +27,8 @@ import {
   type Variety,
 } from '../testing/crash.ts'
 
-/** The name of the planted bug, and whether a check is running. */
-const planted = vi.hoisted(() => ({ bug: '', isChecking: false }))
+/** The name of the planted bug, and whether a check or an amendment is running. */
+const planted = vi.hoisted(() => ({ bug: '', isChecking: false, isAmending: false }))
 
 vi.mock('../image/write-order.ts', async (original) => {
   const real = await original<typeof import('../image/write-order.ts')>()
@@ -62,8 +63,10 @@ vi.mock('../snapshots/copied-flags.ts', async (original) => {
 
 vi.mock('../requests/flush.ts', async (original) => {
   const real = await original<typeof import('../requests/flush.ts')>()
-  const quiesceImage: typeof real.quiesceImage = (image) =>
-    planted.bug === 'no quiescing' ? real.flushImage(image) : real.quiesceImage(image)
+  const quiesceImage: typeof real.quiesceImage = async (image) => {
+    if (planted.bug === 'no quiescing') await real.flushImage(image)
+    else if (planted.bug !== 'zeroes are not durable' || !planted.isAmending) await real.quiesceImage(image)
+  }
   const flushImage: typeof real.flushImage = async (image) => {
     if (planted.bug !== 'new entries are not flushed') return real.flushImage(image)
     await image.lock.run(async () => {
@@ -176,6 +179,20 @@ const widths: Operation = {
   },
 }
 
+/** Zeroes become unallocated, since version 2 has no flag for them. */
+const downgrade: Operation = {
+  async run({ guest, node, random }) {
+    await guest.write(0, guest.size / 2)
+    for (let at = 0; at + CLUSTER <= guest.size; at += CLUSTER * random.int(2, 6))
+      await guest.zero(at, CLUSTER, false)
+    await guest.flush()
+    planted.isAmending = true
+    await node.amend({ compat: '0.10' }).finally(() => {
+      planted.isAmending = false
+    })
+  },
+}
+
 const { eager, lazy } = VARIETIES
 const on = (variety: Variety, forgets: Forgets): Variety => ({
   ...variety,
@@ -188,7 +205,43 @@ const LAZY_TOP: Variety = {
 const BASE: Variety = { create: { cluster_size: 65536, size: SIZE } }
 const EMPTIED: Variety = { ...eager, allows: { dirty: true } }
 
-const saving = snapshots((scene) => randomRequests(scene, { count: 3, cluster: CLUSTER }))
+const some = (scene: CrashScene): Promise<void> => randomRequests(scene, { count: 3, cluster: CLUSTER })
+const saving = snapshots(some)
+const creating: Operation = {
+  async run(scene) {
+    for (let i = 0; i < 6; i++) {
+      await some(scene)
+      await scene.guest.createSnapshot(`s${scene.guest.snapshotNames.length + 1}`)
+    }
+  },
+}
+/** With snapshots of half a disk, of which some clusters differ from those of the next. */
+const SAVED = ['s1', 's2', 's3', 's4', 's5'] as const
+async function save({ guest }: CrashScene): Promise<void> {
+  await guest.write(0, guest.size / 2)
+  for (const name of SAVED) {
+    await guest.write(0, 8 * CLUSTER)
+    await guest.createSnapshot(name)
+  }
+}
+const applying: Operation = {
+  prepare: save,
+  async run(scene) {
+    for (const name of SAVED) {
+      await scene.guest.applySnapshot(name)
+      await some(scene)
+    }
+  },
+}
+const deleting: Operation = {
+  prepare: save,
+  async run(scene) {
+    for (const name of SAVED) {
+      if (scene.guest.snapshotNames.includes(name)) await scene.guest.deleteSnapshot(name)
+      await some(scene)
+    }
+  },
+}
 /** Without a dirty bit, which would have the refcounts repaired. */
 const VERSION_2: Variety = { ...VARIETIES['version 2'], allows: { flags: true } }
 
@@ -313,15 +366,32 @@ const BUGS: readonly PlantedBug[] = [
     ),
   },
   {
-    name: 'the header leads to a snapshot before its references are counted',
+    name: 'the header leads to a new snapshot before its references are counted',
     rules: ['leaks at most', 'opens', 'reads back', 'repair'],
-    workload: alone('snapshots', VERSION_2, saving),
+    workload: alone('creating', VERSION_2, creating),
     plant: () => void Object.assign(planted, { bug: 'early switch' }),
   },
   {
-    name: 'what an applied or deleted snapshot replaces is freed before the header is durable',
+    name: 'the header leads to an applied snapshot before its references are counted',
+    rules: ['leaks at most', 'opens', 'reads back', 'repair'],
+    workload: alone('applying', VERSION_2, applying),
+    plant: () => void Object.assign(planted, { bug: 'early switch' }),
+  },
+  {
+    name: 'the header leads to a table of snapshots, less one, that is not durable',
+    rules: ['leaks at most', 'opens', 'reads back', 'repair'],
+    workload: alone('deleting', VERSION_2, deleting),
+    plant: () => void Object.assign(planted, { bug: 'early switch' }),
+  },
+  {
+    name: 'what an applied snapshot replaces is freed before the header is durable',
     rules: ['leaks at most', 'reads back', 'opens'],
-    workload: alone('snapshots', on(VERSION_2, { flush: (changes) => changes.some(isSwitch) }), saving),
+    workload: alone('applying', on(VERSION_2, { flush: (changes) => changes.some(isSwitch) }), applying),
+  },
+  {
+    name: 'what a deleted snapshot leaves is freed before the header is durable',
+    rules: ['leaks at most', 'reads back', 'opens'],
+    workload: alone('deleting', on(VERSION_2, { flush: (changes) => changes.some(isSwitch) }), deleting),
   },
   {
     name: 'the disk writes into clusters of a snapshot',
@@ -349,6 +419,12 @@ const BUGS: readonly PlantedBug[] = [
       on(eager, { flush: (_, step) => step === 'refblock_alloc_write_table' }),
       widths,
     ),
+  },
+  {
+    name: 'the header says version 2 before zero clusters are turned into others',
+    rules: ['leaks at most', 'opens', 'reads back'],
+    workload: alone('downgrade', { ...eager, allows: { dirty: true } }, downgrade),
+    plant: () => void Object.assign(planted, { bug: 'zeroes are not durable' }),
   },
   {
     name: 'an overlay is emptied before its base has the data',

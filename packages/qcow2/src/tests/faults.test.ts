@@ -6,6 +6,7 @@ import { type BlockNode, type OpenEnvironment, openNode, type RawOptions } from 
 import { DEBUG_EVENTS, type DebugEvent } from '@vmblock/block-core/driver'
 import { faultsAt, runWithFault } from '@vmblock/block-core/testing'
 import { describe, expect, test } from 'vitest'
+import { ENCRYPTED_STEPS } from '../testing/encrypted-scenarios.ts'
 import { STEPS } from '../testing/fault-scenarios.ts'
 import { createImage, environment, filled, findings, open, SAFE } from '../testing/images.ts'
 
@@ -18,7 +19,7 @@ const NOT_HERE: Partial<Readonly<Record<DebugEvent, string>>> = {
 }
 
 describe.each(['eager', 'lazy'])('an error in an image with %s refcounts', (refcounts) => {
-  describe.each(STEPS)('$name', ({ scenario, events }) => {
+  describe.each([...STEPS, ...ENCRYPTED_STEPS])('$name', ({ scenario, events }) => {
     test.each(events)('at %s', async (event) => {
       const steps = scenario(refcounts === 'lazy')
       for (const fault of faultsAt(event)) {

@@ -169,7 +169,7 @@ function runOf({ create, size, dataFile, overlay, run = {} }: Variety, seed: num
         node,
         again: () => openOn(file, data),
         async verify() {
-          const found = await findings(file, data)
+          const found = await findings(file, data && { 'data-file': data })
           expect(found).toMatchObject(run.faults === undefined ? SOUND : SAFE)
         },
       }

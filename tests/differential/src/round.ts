@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { createRandom, type Random } from '@vmblock/block-core/testing'
 import { bitmapsIn } from './bitmap-content.ts'
-import type { Kind } from './kinds.ts'
+import type { Feature, Kind } from './kinds.ts'
 import { type Command, type Outcome, Sides } from './sides.ts'
 
 /** A difference, with the operations that led there. */
@@ -46,7 +46,6 @@ class Round {
   readonly #done: string[] = []
   #size: number
   #snapshots: string[] = []
-  #bitmaps: string[] = []
 
   constructor(kind: Kind, random: Random, sides: Sides) {
     this.#kind = kind
@@ -91,17 +90,21 @@ class Round {
       NAME,
       String(this.#size),
     ])
+    // From the beginning, so that every round has one that requests make dirty.
+    if (this.#can('bitmaps')) await this.#addBitmap('b0', this.random.pick(['512', '4k', '64k']))
+  }
+
+  #can(feature: Feature): boolean {
+    return !this.#kind.without?.includes(feature)
   }
 
   /** One random operation. */
   async step(): Promise<unknown> {
     const { random } = this
-    const can = (feature: string): boolean =>
-      !(this.#kind.without as readonly string[] | undefined)?.includes(feature)
     const dice = random.int(0, 100)
     if (dice < 52) return this.#requests()
-    if (dice < 66 && can('snapshots')) return this.#snapshot()
-    if (dice < 76 && can('bitmaps')) return this.#bitmap()
+    if (dice < 66 && this.#can('snapshots')) return this.#snapshot()
+    if (dice < 76 && this.#can('bitmaps')) return this.#bitmap()
     if (dice < 82) return this.#resize()
     if (dice < 88) return this.#amend()
     if (dice < 92 && this.#kind.isOverlay) return this.#commit()
@@ -134,7 +137,7 @@ class Round {
     }
     if (dice < 60) return [`write -z ${random.chance(0.5) ? '-u ' : ''}${offset} ${length}`]
     if (dice < 70) return [`discard ${offset} ${length}`]
-    if (dice < 82 && !this.#kind.without?.includes('compressed')) {
+    if (dice < 82 && this.#can('compressed')) {
       const { cluster } = this.#kind
       const start = Math.floor(offset / cluster) * cluster
       const bytes = Math.min(cluster * random.int(1, 3), this.#size - start)
@@ -160,7 +163,7 @@ class Round {
     const dice = random.int(0, 10)
     if (dice < 5) {
       const name = random.pick(SNAPSHOTS)
-      const made = await this.#both('img', ['snapshot', '-c', name, NAME])
+      const made = await this.#onDisk('snapshot', ['-c', name])
       if (made === 0) this.#snapshots.push(name)
       // QEMU leaks what it allocated for it.
       else
@@ -172,11 +175,11 @@ class Round {
     }
     const name = known ? random.pick(this.#snapshots) : 'nope'
     if (dice < 8) {
-      const applied = await this.#both('img', ['snapshot', '-a', name, NAME])
+      const applied = await this.#onDisk('snapshot', ['-a', name])
       if (applied === 0) await this.#readSize()
       return
     }
-    const deleted = await this.#both('img', ['snapshot', '-d', name, NAME])
+    const deleted = await this.#onDisk('snapshot', ['-d', name])
     if (deleted === 0) this.#snapshots.splice(this.#snapshots.indexOf(name), 1)
   }
 
@@ -190,10 +193,11 @@ class Round {
         : action === '--add' && random.chance(0.4)
           ? ['-g', random.pick(['512', '4k', '64k', '1M'])]
           : []
-    const done = await this.#both('img', ['bitmap', action, ...more, NAME, name])
-    if (done !== 0) return
-    if (action === '--add') this.#bitmaps.push(name)
-    if (action === '--remove') this.#bitmaps = this.#bitmaps.filter((other) => other !== name)
+    await this.#onDisk('bitmap', [action, ...more], [name])
+  }
+
+  async #addBitmap(name: string, granularity: string): Promise<void> {
+    await this.#onDisk('bitmap', ['--add', '-g', granularity], [name])
   }
 
   async #resize(): Promise<void> {
@@ -206,14 +210,7 @@ class Round {
     )
     const before = this.#size
     const shrink = size < before ? ['--shrink'] : []
-    const done = await this.#both('img', [
-      'resize',
-      '-q',
-      ...shrink,
-      ...this.#imageOpts(),
-      ...this.#named(),
-      String(size),
-    ])
+    const done = await this.#onDisk('resize', ['-q', ...shrink], [String(size)])
     if (done !== 0) return
     this.#size = size
     // QEMU shows old contents there, and we do not: docs/safer-than-qemu.md.
@@ -228,17 +225,11 @@ class Round {
       'lazy_refcounts=off',
       'compat=1.1',
       'compat=0.10',
-      'refcount_bits=16',
-      `refcount_bits=${random.pick([1, 2, 4, 8, 32, 64])}`,
+      ...(this.#can('widths')
+        ? ['refcount_bits=16', `refcount_bits=${random.pick([1, 2, 4, 8, 32, 64])}`]
+        : []),
     ])
-    await this.#both('img', [
-      'amend',
-      ...this.#secret(),
-      '-o',
-      option,
-      ...this.#imageOpts(),
-      ...this.#named(),
-    ])
+    await this.#onDisk('amend', ['-o', option])
   }
 
   async #commit(): Promise<void> {
@@ -360,6 +351,18 @@ class Round {
   }
   #named(): string[] {
     return [this.#kind.isEncrypted ? `driver=qcow2,encrypt.key-secret=key,file.filename=${NAME}` : NAME]
+  }
+
+  /** A subcommand for the disk, with its key. @returns the exit status of both */
+  #onDisk(command: string, options: readonly string[], operands: readonly string[] = []): Promise<number> {
+    return this.#both('img', [
+      command,
+      ...this.#secret(),
+      ...this.#imageOpts(),
+      ...options,
+      ...this.#named(),
+      ...operands,
+    ])
   }
 
   /** @returns the exit status of both */

@@ -11,4 +11,4 @@ export { createQuorum, type QuorumHost, type QuorumReport, quorum } from './driv
 export { snapshotAccess } from './drivers/snapshot-access.ts'
 export { createThrottle, throttleGroupsOf } from './drivers/throttle.ts'
 export { type ThrottleGroup, ThrottleGroups, type ThrottleMember } from './drivers/throttle-group.ts'
-export type { Direction, ThrottleLimits } from './drivers/throttle-limits.ts'
+export { type Direction, LIMITS, type ThrottleLimits } from './drivers/throttle-limits.ts'

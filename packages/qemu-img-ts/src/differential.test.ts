@@ -121,7 +121,6 @@ describe.skipIf(!installed)('as QEMU 7.2 says it', () => {
       'info -f raw blkdebug:rules:q',
       'info blkdebug::q',
       'info blkverify:b:q',
-      'map blkverify:b:q',
       'check blkverify:b:q',
       'info blkverify:b',
       'info blkverify::',

@@ -93,7 +93,7 @@ export { type Guess, guessFormat, tailStart } from './open/probe.ts'
 // QEMU's grammars: names, numbers, JSON, options.
 export { dictionaryEntries, jsonText } from './text/json-text.ts'
 export { type NumberMistake, readInteger, readSize, readUnsigned } from './text/number-text.ts'
-export { flattenOptions, optionTree } from './text/option-tree.ts'
+export { flattenOptions, isTree, optionTree } from './text/option-tree.ts'
 export {
   bool,
   camelKey,

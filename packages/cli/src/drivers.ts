@@ -14,6 +14,16 @@ import {
   writeLog,
 } from '@vmblock/block-core'
 import {
+  copyBeforeWrite,
+  createBlkverify,
+  createQuorum,
+  createThrottle,
+  type MismatchHost,
+  preallocate,
+  snapshotAccess,
+  ThrottleGroups,
+} from '@vmblock/block-core/filters'
+import {
   type FileDriverParts,
   fileDriver,
   hostDeviceDriver,
@@ -31,6 +41,11 @@ export interface DriverSurroundings {
   warn?(line: string): void
   /** Reads a rules file of blkdebug. */
   readText(path: string): Promise<string>
+  /**
+   * Two disks differ that blkverify or quorum compares: prints the line, without newline, and ends the program on the
+   * spot, as QEMU does. If it returns, or is absent, the request fails.
+   */
+  onMismatch?(line: string): void
 }
 
 /** Parts of the file drivers: programs open images in one thread, and exit when the user wants it. */
@@ -41,8 +56,8 @@ const HOST_FILES: FileDriverParts = {
   warnAtExit: false,
 }
 
-/** All drivers, in the order in which the registry tries them. `debug` is blkdebug with its services. */
-const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
+/** All drivers of one run, in the order in which the registry tries them. `debug` is blkdebug with its services. */
+const drivers = (debug: AnyDriver, mismatch: MismatchHost = {}): readonly AnyDriver[] => [
   ...formats,
   fileDriver(HOST_FILES),
   hostDeviceDriver('host_device', HOST_FILES),
@@ -54,6 +69,12 @@ const drivers = (debug: AnyDriver): readonly AnyDriver[] => [
   copyOnRead,
   passThrough,
   writeLog,
+  createBlkverify(mismatch),
+  createQuorum(mismatch),
+  createThrottle(new ThrottleGroups()),
+  preallocate,
+  copyBeforeWrite,
+  snapshotAccess,
 ]
 
 /** The names of formats, protocols and filters, as `--help` lists them. */
@@ -62,8 +83,11 @@ export const FORMATS: readonly string[] = drivers(blkdebug)
   .sort()
 
 /** Makes the environment in which the images of one run are opened. */
-export function programEnvironment({ print, warn, readText }: DriverSurroundings): OpenEnvironment {
+export function programEnvironment(surroundings: DriverSurroundings): OpenEnvironment {
+  const { print, warn, readText, onMismatch } = surroundings
   learnHostErrors()
-  const registry = new DriverRegistry(drivers(createBlkdebug({ readConfig: readText, print })))
+  const registry = new DriverRegistry(
+    drivers(createBlkdebug({ readConfig: readText, print }), { onMismatch }),
+  )
   return { registry, host: nodeHost(), ...(warn && { onWarn: warn }) }
 }

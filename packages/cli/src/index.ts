@@ -11,6 +11,7 @@ export { CommandLine, type Given, type Reading, requireWords } from './kit/comma
 export { Failure, type FailureOptions, statusOf, usageFailure } from './kit/failure.ts'
 export { readOptionTree } from './kit/key-value.ts'
 export { MAX_SIZE, readBytes, readLong } from './kit/numbers.ts'
+export { defineObject, type ObjectStore } from './kit/objects.ts'
 export { OpenImages } from './kit/open-images.ts'
 export {
   choice,
@@ -23,7 +24,7 @@ export {
   word,
 } from './kit/options.ts'
 export { Output } from './kit/output.ts'
-export { answerFrom, defineObject, type Secrets } from './kit/secrets.ts'
+export { answerFrom, type Secrets } from './kit/secrets.ts'
 export { isJson, shared } from './kit/shared-options.ts'
 export { warnOfTrace } from './kit/trace.ts'
 export { bufferedOutput, type TextOutput, type WriteNow } from './text/buffered-output.ts'

@@ -20,6 +20,11 @@ async function run(
   const { registry, host } = programEnvironment({
     readText: (path) => fs.promises.readFile(path, 'utf8'),
     print: (line) => output.print(`${line}\n`),
+    onMismatch(line) {
+      output.flush()
+      output.error(`${line}\n`)
+      process.exit(1)
+    },
   })
   const columns = (): number | undefined => (isCharacterDevice(1) ? process.stdout.columns : undefined)
   const status = await main(

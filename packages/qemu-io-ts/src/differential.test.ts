@@ -54,6 +54,23 @@ const qcow2: Case = ['@/t.qcow2']
 const NULL_DISK: Case = ['--image-opts', 'driver=null-co,size=1M']
 const BLKDEBUG: Case = ['-f', 'qcow2', 'blkdebug::@/t.qcow2']
 
+const BLKVERIFY =
+  'driver=blkverify,raw.filename=@/t.raw,test.driver=raw,test.file.driver=file,test.file.filename=@/u.raw'
+const CBW =
+  'driver=copy-before-write,file.driver=file,file.filename=@/t.raw,target.driver=file,target.filename=@/u.raw'
+const throttle = (limits: string): Case => [
+  '--object',
+  `throttle-group,id=t,${limits}`,
+  '--image-opts',
+  'driver=throttle,throttle-group=t,file.driver=file,file.filename=@/t.raw',
+]
+const quorum = (options: string, ...names: string[]): Case => {
+  const children = (names.length > 0 ? names : ['t.raw', 'u.raw', 'v.raw']).map(
+    (name, i) => `children.${i}.driver=raw,children.${i}.file.filename=@/${name}`,
+  )
+  return ['--image-opts', ['driver=quorum', ...children, ...(options === '' ? [] : [options])].join(',')]
+}
+
 // biome-ignore format: one case a line
 const CASES: readonly Case[] = [
   // the image
@@ -145,6 +162,51 @@ const CASES: readonly Case[] = [
   commands(BLKDEBUG, 'break write_aio A', 'break read_aio A', 'remove_break A', 'remove_break A'),
   commands(BLKDEBUG, 'break write_aio A', 'aio_write 0 4k', 'wait_break A', 'break pwritev A', 'remove_break A', 'aio_flush'),
 
+  // filters
+  commands(['--image-opts', BLKVERIFY], 'write -P 3 0 64k', 'read -P 3 0 1k', 'discard 0 64k', 'read -P 3 0 1k', 'flush', 'map', 'info',
+    'write -c 0 64k', 'truncate 2M', 'length'),
+  commands(['--image-opts', BLKVERIFY.replace('t.raw', 'full.raw')], 'read 0 1k', 'read 64k 1k', 'length'),
+  commands([], 'open -o driver=raw,file.driver=blkverify,file.raw.filename=@/t.raw @/t.qcow2', 'read 512k 512', 'write -P 42 0x38000 512', 'read 0 512', 'length'),
+  commands(['-f', 'raw', 'blkverify:@/full.raw:@/t.qcow2'], 'length', 'aio_read 0 4k', 'aio_flush', 'length'), ['blkverify:@/t.raw'],
+  ['--image-opts', 'driver=blkverify,raw.filename=@/t.raw'], ['--image-opts', 'driver=blkverify,test.driver=file,test.filename=@/t.raw'],
+  commands(quorum('vote-threshold=2'), 'write -P 3 512 64k', 'read -P 3 512 64k', 'write -z 0 4k', 'write -zu 4k 4k', 'discard 0 64k', 'truncate 2M', 'map', 'alloc 0 1M', 'info', 'flush'),
+  commands(quorum('vote-threshold=2', 't.raw', 'full.raw', 'full.raw'), 'read -P 7 100 512', 'read -P 0 64k 512'),
+  commands(quorum('vote-threshold=3', 't.raw', 'full.raw', 'full.raw'), 'read -P 7 100 512', 'write -P 5 0 512', 'read -P 5 0 512', 'read 0 1k'),
+  commands(quorum('vote-threshold=1', 't.raw', 'full.raw'), 'read -P 7 0 512'),
+  commands(quorum('vote-threshold=1,read-pattern=fifo', 't.raw', 'full.raw'), 'read -P 0 0 512'),
+  commands(quorum('vote-threshold=2,rewrite-corrupted=on', 't.raw', 'full.raw', 'full.raw'), 'read -P 7 0 64k', 'close', 'open @/t.raw', 'read -P 7 0 64k'),
+  commands(quorum('vote-threshold=2,blkverify=on', 't.raw', 'full.raw'), 'read -P 7 100 512', 'read 0 1'),
+  ...['', 'vote-threshold=0', 'vote-threshold=4', 'vote-threshold=foo', 'vote-threshold=2,read-pattern=foo', 'vote-threshold=2,blkverify=foo',
+      'vote-threshold=2,blkverify=on', 'vote-threshold=2,foo=bar'].map((options) => quorum(options)),
+  ['-r', ...quorum('vote-threshold=2,rewrite-corrupted=on')], quorum('vote-threshold=1', 't.raw', 'odd.raw'), quorum('vote-threshold=2', 't.raw', 'nofile'),
+  ['--image-opts', 'driver=quorum,vote-threshold=1'], ['--image-opts', 'driver=quorum,vote-threshold=1,children.0=x'],
+  commands(throttle('limits.iops-total=100'), 'write -P 3 0 512', 'read -P 3 0 512', 'write -z 0 4k', 'discard 0 4k', 'truncate 2M', 'info',
+    'reopen -o throttle-group=x', 'reopen -o throttle-group=t', 'length'),
+  ['--image-opts', 'driver=throttle,throttle-group=t,file.driver=file,file.filename=@/t.raw'],
+  ['--image-opts', 'driver=throttle,file.driver=file,file.filename=@/t.raw'], ['--image-opts', 'driver=throttle,throttle-group=t'],
+  ...['x-iops-total=10,x-iops-read=1', 'x-iops-total=-1', 'x-iops-total=foo', 'x-foo=1', 'limits.foo=1', 'limits.iops-total-max=5',
+      'limits.iops-total=10,limits.iops-total-max=5', 'x-iops-size=10', 'limits.bps-total=10,limits.bps-total-max-length=5',
+      'limits.bps-total=10,limits.bps-total-max-length=0', 'limits.bps-total=2000000000000000', 'limits.bps-total=1k', 'limits.bps-total=0x10',
+      'limits.bps-total=10,limits.bps-total-max=100,limits.bps-total-max-length=4294967296', 'x-bps-total=10,x-bps-total-max=100,x-bps-total-max-length=4294967296',
+      'limits.bps-total=10,limits.bps-total-max=900000000000,limits.bps-total-max-length=4294967295', 'limits=5', 'limits.bps-total=99999999999999999999',
+      'limits.bps-total=-5', 'foo.bar=1'].map((limits) => commands(throttle(limits), 'length')),
+  ...['throttle-group', 'throttle-group,id=1x', 'throttle-group,id=a,limits.bps-total=x,limits.foo=1', '{"qom-type":"throttle-group","id":"a","limits":{"bps-total":100}}',
+      '{"qom-type":"throttle-group","id":"a","limits":{"bps-total":"100"}}', '{"qom-type":"throttle-group","id":5}', '{"qom-type":5}', '{"id":"a"}', '{',
+      '{"qom-type":"secret","id":"a","data":"x"}', 'secret,id=1x,data=1'].map((object) => commands(['--object', object, '@/t.qcow2'], 'length')),
+  ['--object', 'throttle-group,id=a', '--object', 'throttle-group,id=a', '@/t.qcow2'],
+  commands(['--image-opts', 'driver=qcow2,file.driver=preallocate,file.file.filename=@/t.qcow2'], 'write -P 3 256k 256k', 'read -P 3 256k 256k', 'map'),
+  commands(['--image-opts', 'driver=preallocate,file.driver=file,file.filename=@/t.raw'], 'write 1M 64k', 'write 0 64k', 'truncate 2M', 'length', 'info',
+    'reopen -o prealloc-size=1M', 'reopen -o prealloc-align=100', 'reopen -r', 'length'),
+  ...['prealloc-align=1000', 'prealloc-align=foo', 'prealloc-size=16E', 'foo=1'].map((options): Case => ['--image-opts', `driver=preallocate,file.driver=file,file.filename=@/t.raw,${options}`]),
+  commands(['--image-opts', CBW], 'write -P 1 0 512', 'write -z 64k 4k', 'discard 128k 64k', 'read -P 1 0 512', 'info', 'truncate 2M', 'length', 'write 1M 512'),
+  ...['on-cbw-error=foo', 'on-cbw-error=break-snapshot', 'cbw-timeout=foo', 'cbw-timeout=1', 'cbw-timeout=99999999999', 'bitmap.node=foo,bitmap.name=bar',
+      'bitmap.node=foo'].map((options) => commands(['--image-opts', `${CBW},${options}`], 'length')),
+  ['-r', '--image-opts', CBW], ['--image-opts', 'driver=copy-before-write,file.driver=file,file.filename=@/t.raw'],
+  commands(['--image-opts', `driver=snapshot-access,${CBW.replaceAll(/(^|,)/g, '$1file.')}`], 'read -P 0 0 512', 'write 0 512', 'discard 0 64k', 'read 0 512', 'read 64k 512',
+    'map', 'write -z 0 512', 'truncate 512k', 'length'),
+  commands(['--image-opts', 'driver=snapshot-access,file.driver=raw,file.file.filename=@/t.raw'], 'read 0 512', 'write 0 512', 'map', 'discard 0 512', 'write -z 0 512'),
+  ['--image-opts', 'driver=raw,file.filename=@/t.raw,snapshot=on'], ['--image-opts', 'driver=foo,file.filename=@/t.raw'],
+
   // the program
   commands(qcow2, 'length 1', 'l', '  length   ', '', ' ', 'LENGTH', 'len', 'foo', 'quit 1 2', 'length'),
   commands([], 'length', 'help', 'help foo', 'help close', '? r x', 'help foo bar'),
@@ -183,10 +245,13 @@ describe.skipIf(!hasQemu && mayMissQemu)('beside the real qemu-io', () => {
     for (const [name, size] of [
       ['odd.raw', 1000],
       ['t.raw', 2 ** 20],
+      ['u.raw', 2 ** 20],
+      ['v.raw', 2 ** 20],
     ] as const) {
       writeFileSync(join(work, name), '')
       truncateSync(join(work, name), size)
     }
+    writeFileSync(join(work, 'full.raw'), new Uint8Array(2 ** 20).fill(7, 0, 65_536))
     writeFileSync(join(work, 'pattern'), 'abc')
     writeFileSync(join(work, 'empty'), '')
     writeFileSync(join(work, 'rules'), '[inject-error]\nevent = "write_aio"\nonce = "on"\n')

@@ -1,11 +1,13 @@
 /** The program as a function: command line in, exit status out. */
 import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import { throttleGroupsOf } from '@vmblock/block-core/filters'
 import {
   answerFrom,
   CommandLine,
   type DriverSurroundings,
   defineObject,
   Failure,
+  type ObjectStore,
   Output,
   readOptionTree,
   requireWords,
@@ -91,21 +93,37 @@ export async function main(argv: readonly string[], streams: Streams, services: 
 async function run(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
   const { output } = streams
   const secrets: Secrets = new Map()
+  let stop: (() => void) | undefined
   const drivers = services.environment({
     print: (line) => output.print(`${line}\n`),
     warn: (line) => output.error(`${line}\n`),
     readText: async (path) =>
       new TextDecoder().decode(await services.readFile(path, Number.MAX_SAFE_INTEGER)),
+    onMismatch(line) {
+      output.error(`${line}\n`)
+      stop?.()
+    },
   })
   const environment = { ...drivers, secret: answerFrom(secrets) }
-  const request = await readCommandLine(argv, new Output('qemu-io', output), services, secrets)
+  const store = {
+    secrets,
+    groups: throttleGroupsOf(drivers.registry.find('throttle')),
+    readFile: (path: string) => services.readFile(path, Number.MAX_SAFE_INTEGER),
+  }
+  const request = await readCommandLine(argv, new Output('qemu-io', output), services, store)
   const { imageOptions, misalign } = request
   const session = new Session(output, { ...services, environment }, { imageOptions, misalign })
+  stop = () => session.end({ kind: 'failure' })
   const image = await openFirst(session, request)
   if (image) session.attach(image)
 
   const failed = await commandLoop(session, request.commands, streams)
   if (session.ending?.kind === 'signal') return 128 + session.ending.signal
+  if (session.ending?.kind === 'failure') {
+    // QEMU exits on the spot: nothing is flushed or closed.
+    await session.image?.crash()
+    return 1
+  }
   return (await shutDown(session)) && !failed ? 0 : 1
 }
 
@@ -114,7 +132,7 @@ async function readCommandLine(
   argv: readonly string[],
   output: Output,
   services: Services,
-  secrets: Secrets,
+  store: ObjectStore,
 ): Promise<Request> {
   const usage = (status: number): EarlyExit => {
     output.print(usageText(services.formats))
@@ -137,8 +155,7 @@ async function readCommandLine(
     }
     if (name === 'cmd') commands.push(value as string)
     else if (name === 'trace') warnOfTrace(value as string, output.warn)
-    else if (name === 'object')
-      await defineObject(secrets, value as string, (path) => services.readFile(path, Number.MAX_SAFE_INTEGER))
+    else if (name === 'object') await defineObject(store, value as string)
     else if (name in MODE_OPTIONS) changes.push(value as ModeChange)
   }
   const { options, operands } = line

@@ -19,6 +19,11 @@ export interface ChildReference {
   readonly driver?: string | undefined
 }
 
+/** A child, to make the name of its parent from its own. */
+export interface NamedNode {
+  readonly filename: string
+}
+
 /** Recognizes a format: part of its driver. */
 export interface FormatProbe {
   readonly name: string
@@ -88,11 +93,15 @@ export interface DriverFacts<
   parseFilename?(filename: string): Record<string, unknown>
   /**
    * The inverse of {@link parseFilename}: the file name that stands for the options of a node. `child` is the
-   * name of the node's one child, empty if that name would be `json:{...}`.
+   * name of the child that holds its bytes, empty if that name would be `json:{...}`; `children` are all of them.
    *
    * @returns undefined if no name expresses the options
    */
-  nameFromOptions?(options: RawOptions, child: string | undefined): string | undefined
+  nameFromOptions?(
+    options: RawOptions,
+    child: string | undefined,
+    children?: ReadonlyMap<string, NamedNode>,
+  ): string | undefined
   /**
    * The displayable form of an option's text or of a file name: addresses may contain a password. Default:
    * unchanged.

@@ -97,6 +97,9 @@ export interface NodeOps {
   /** Breakpoints, for drivers that have them (blkdebug). */
   readonly breakpoints?: Breakpoints
 
+  /** Filters only: the content that the disk had when the filter was opened, for the driver `snapshot-access`. */
+  readonly snapshotAccess?: SnapshotAccess
+
   /**
    * Protocols: takes the locks for `taken` and against what is not `shared`; committing releases those that
    * are no longer needed. Called whenever the permissions change, never for a node that has no user yet.
@@ -151,6 +154,18 @@ export interface SnapshotOps {
    * @throws BlockError ENOENT; EINVAL, EFBIG if it is broken; ENOTSUP; errors of the file
    */
   open(choice: SnapshotChoice, backing: BlockChild | undefined): Promise<NodeOps>
+}
+
+/** A disk as it was at a point in time, while it is used on. Offsets and lengths in bytes. */
+export interface SnapshotAccess {
+  /** Bytes of the disk then. */
+  readonly size: number
+  /** @throws BlockError EACCES for what is not kept, or not any more; errors of the disks */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** @throws BlockError EACCES, as {@link read} */
+  blockStatus(offset: number, bytes: number): Promise<BlockStatus>
+  /** Gives up a range: it is kept no longer, and cannot be read any more. */
+  discard(offset: number, bytes: number): Promise<void>
 }
 
 /** What a reopen changes in a node; absent fields stay as they are. */

@@ -3,7 +3,7 @@
 import { BlockError } from '../base/errors.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { DriverRegistry } from '../contract/registry.ts'
-import { isTree, nestOptions } from '../text/option-tree.ts'
+import { nestOptions } from '../text/option-tree.ts'
 import type { RawOptions } from '../text/options.ts'
 import { pathName, protocolOf } from '../text/paths.ts'
 
@@ -35,7 +35,8 @@ export function optionsOfName(
 
 /**
  * Parses a file name that has one of a driver's prefixes. If the driver gives a child by `filename` alone,
- * that is again a file name as the tools take it (`blkdebug:rules:null-co://`).
+ * that is again a file name as the tools take it (`blkdebug:rules:null-co://`); that of a child whose format is
+ * probed is left to its own opening.
  */
 export function parsePrefixed(
   registry: DriverRegistry,
@@ -45,12 +46,10 @@ export function parsePrefixed(
 ): RawOptions {
   if (!driver.parseFilename) return { filename }
   const options: Record<string, unknown> = { ...nestOptions(driver.parseFilename(filename)) }
-  for (const role of Object.keys(driver.children ?? {})) {
-    const child = options[role]
-    if (isTree(child) && typeof child['filename'] === 'string' && child['driver'] === undefined) {
-      const { filename: name, ...rest } = child
+  for (const [role, { opens }] of Object.entries(driver.children ?? {})) {
+    const { filename: name, ...rest } = (options[role] ?? {}) as RawOptions
+    if (name && opens !== 'probed' && !rest['driver'])
       options[role] = { ...optionsOfName(registry, name as string, readJson), ...rest }
-    }
   }
   return options
 }

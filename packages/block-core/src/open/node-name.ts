@@ -2,7 +2,7 @@
 
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
-import { childrenOf, hasBackingFiles, kindOf, namesOf } from '../graph/child-options.ts'
+import { childrenOf, hasBackingFiles, kindOf } from '../graph/child-options.ts'
 import { isProtocolLike } from '../graph/common-options.ts'
 import { linkedNode } from '../graph/known-nodes.ts'
 import { jsonText } from '../text/json-text.ts'
@@ -43,11 +43,12 @@ export function nameNode(parts: NameParts): NodeNames {
   )
   const full: Record<string, unknown> = { driver: driver.name, ...strong }
   for (const [role, child] of children) {
-    if (!kindOf(kinds, role)?.isNamedByImage || overridden.has(role))
-      full[role] = linkedNode(child).origin?.full ?? child.name
+    if (kindOf(kinds, role)?.isNamedByImage && !overridden.has(role)) continue
+    const [key, index] = role.split('.') as [string, string?]
+    const value = linkedNode(child).origin?.full ?? child.name
+    full[key] = index ? [...((full[key] as unknown[] | undefined) ?? []), value] : value
   }
-  for (const role of namesOf(kinds, (kind) => kind.isNamedByImage))
-    if (overridden.has(role) && !children.has(role)) full[role] = null
+  for (const role of overridden) if (!children.has(role)) full[role] = null
   const exact = exactName(parts, file, Object.keys(strong).length > 0 || overridden.size > 0)
   return { filename: exact || `json:${jsonText(full)}`, full }
 }
@@ -60,14 +61,11 @@ function* shownOptions({ driver, own }: NameParts): Generator<readonly [string, 
 
 function exactName(parts: NameParts, file: BlockNode | undefined, changed: boolean): string {
   const { driver, own, given } = parts
-  if (driver.nameFromOptions) {
-    const below = file?.filename.startsWith('json:') ? '' : file?.filename
-    return driver.nameFromOptions(plainOnly(own), below) ?? ''
-  }
+  const below = file?.filename.startsWith('json:') ? '' : file?.filename
+  if (driver.nameFromOptions) return driver.nameFromOptions(plainOnly(own), below, parts.children) ?? ''
   if (driver.kind === 'protocol') return typeof own['filename'] === 'string' ? own['filename'] : (given ?? '')
   if (driver.kind === 'filter') return given ?? ''
-  if (!file || changed || !isProtocolLike(file.driver) || file.filename.startsWith('json:')) return ''
-  return file.filename
+  return below && !changed && isProtocolLike(file!.driver) ? below : ''
 }
 
 /** The file name that relative names in an image's header are relative to; empty if there is none. */
@@ -81,8 +79,6 @@ export function bottomFilename(node: BlockNode | undefined): string {
 /** The options that can be written in a name: no buffers or other objects of the program. */
 function plainOnly(options: RawOptions): RawOptions {
   const plain = (value: unknown): boolean =>
-    value === null ||
-    ['string', 'number', 'boolean'].includes(typeof value) ||
-    (Array.isArray(value) ? value.every(plain) : isTree(value) && Object.values(value).every(plain))
+    Object(value) !== value || ((Array.isArray(value) || isTree(value)) && Object.values(value).every(plain))
   return Object.fromEntries(Object.entries(options).filter(([, value]) => plain(value)))
 }

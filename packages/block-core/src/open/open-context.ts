@@ -300,7 +300,7 @@ function isProtocolChild(
   parentIsProtocol: boolean,
 ): boolean {
   if (opens !== 'as-parent' || !parent) return opens === 'plain'
-  return isProtocolLike(parent) || (parentIsProtocol && parent.kind !== 'filter')
+  return isProtocolLike(parent) || parentIsProtocol
 }
 
 /** The kind of a child; before the driver is known, only the file of a format is asked for. */

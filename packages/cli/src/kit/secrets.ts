@@ -1,57 +1,45 @@
-/** `--object`: secrets, to which encrypted images refer by id. */
-import { BlockError, type OpenEnvironment } from '@vmblock/block-core'
+/** Secrets of `--object`, to which encrypted images refer by id. */
+import { BlockError, type OpenEnvironment, type RawOptions } from '@vmblock/block-core'
 import { errorText } from '@vmblock/block-core/late'
 import { Failure } from './failure.ts'
 
 /** The bytes of secrets, by id. */
 export type Secrets = Map<string, Uint8Array>
 
-const KEYS = ['qom-type', 'id', 'data', 'file', 'format', 'keyid', 'iv']
+const KEYS = ['data', 'file', 'format', 'keyid', 'iv']
 
 const fail = (message: string): never => {
   throw new Failure(message)
 }
 
-/** Reads `[qom-type=]TYPE,key=value,...`, in which `,,` stands for a comma. @throws Failure */
-function readDefinition(text: string): Readonly<Record<string, string | undefined>> {
-  const values: Record<string, string> = {}
-  const parts = text.match(/(?:[^,]|,,)+/g) ?? []
-  for (const [i, part] of parts.entries()) {
-    const equals = part.indexOf('=')
-    if (equals < 0 && i > 0) fail(`Expected '=' after parameter '${part}'`)
-    const key = equals < 0 ? 'qom-type' : part.slice(0, equals)
-    values[key] = part.slice(equals + 1).replaceAll(',,', ',')
-  }
-  return values
+/** What secrets are made from. */
+export interface SecretSource {
+  readonly secrets: Secrets
+  /** Reads a file of the user. @throws with a POSIX `code` */
+  readFile(path: string): Promise<Uint8Array>
 }
 
 /**
- * Defines an object.
+ * Makes a secret from its properties.
  *
- * @param text the object as written on the command line
  * @throws Failure with QEMU's message for an invalid definition
  */
-export async function defineObject(
-  secrets: Secrets,
-  text: string,
-  readFile: (path: string) => Promise<Uint8Array>,
-): Promise<void> {
-  const definition = readDefinition(text)
-  const { 'qom-type': type, id, data, file, format, keyid, iv } = definition
-  if (type === undefined) fail("Parameter 'qom-type' is missing")
-  if (type !== 'secret') fail(`Parameter 'qom-type' does not accept value '${type}'`)
-  if (id === undefined) fail("Parameter 'id' is missing")
-  const unknown = Object.keys(definition).find((key) => !KEYS.includes(key))
-  if (unknown !== undefined) fail(`Parameter '${unknown}' is unexpected`)
+export async function makeSecret(
+  { secrets, readFile }: SecretSource,
+  properties: RawOptions,
+): Promise<Uint8Array> {
+  for (const [key, value] of Object.entries(properties)) {
+    if (!KEYS.includes(key)) fail(`Parameter '${key}' is unexpected`)
+    if (typeof value !== 'string') fail(`Invalid parameter type for '${key}', expected: string`)
+  }
+  const { data, file, format, keyid, iv } = properties as Readonly<Record<string, string | undefined>>
   if (format !== undefined && format !== 'raw' && format !== 'base64')
     fail(`Parameter 'format' does not accept value '${format}'`)
   if (file !== undefined && data !== undefined) fail("'file' and 'data' are mutually exclusive")
   if (file === undefined && data === undefined) fail("Either 'file' or 'data' must be provided")
   const held = data === undefined ? await content(file!, readFile) : new TextEncoder().encode(data)
   const decoded = format === 'base64' ? decodeBase64(held) : held
-  const bytes = keyid === undefined ? decoded : await unseal(secrets, decoded, keyid, iv)
-  if (secrets.has(id!)) fail(`attempt to add duplicate property '${id}' to object (type 'container')`)
-  secrets.set(id!, bytes)
+  return keyid === undefined ? decoded : unseal(secrets, decoded, keyid, iv)
 }
 
 /** For {@link OpenEnvironment.secret}: the secrets of the command line. The function @throws BlockError EINVAL for an unknown id */

@@ -107,7 +107,8 @@ async function describe(node: BlockNode): Promise<ImageInfo> {
     ...(backingFilename !== undefined &&
       facts.backingFormat !== undefined && { 'backing-filename-format': facts.backingFormat }),
     ...(snapshots.length > 0 && { snapshots: snapshots.map(snapshotFacts) }),
-    ...(facts.formatSpecific && { 'format-specific': facts.formatSpecific }),
+    // What the node below a filter is like is not told of the filter.
+    ...(facts.formatSpecific && node.driver.kind !== 'filter' && { 'format-specific': facts.formatSpecific }),
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type ImageResolver,
   type OpenEnvironment,
 } from '@vmblock/block-core'
+import { throttleGroupsOf } from '@vmblock/block-core/filters'
 import {
   CommandLine,
   type CommandTable,
@@ -92,15 +93,16 @@ export async function parseCommand(
   { name: command, options, lastIsOperand }: AnyCommand,
   words: readonly string[],
   output: Output,
-  { readFile = refuseReading }: Pick<Services, 'readFile'>,
+  { readFile = refuseReading, registry }: Pick<Services, 'readFile' | 'registry'>,
 ): Promise<(Pick<Call, 'options' | 'operands'> & { readonly secrets: Secrets }) | undefined> {
   const last = lastIsOperand ? words.slice(-1) : []
   const first = words.slice(0, words.length - last.length)
   const line = new CommandLine([command, ...first], { ...COMMON, ...options }, readingTo(output))
   const secrets: Secrets = new Map()
+  const store = { secrets, readFile, groups: throttleGroupsOf(registry.find('throttle')) }
   for (const { name, value } of line) {
     if (name === 'help') return undefined
-    if (name === 'object') await defineObject(secrets, value as string, readFile)
+    if (name === 'object') await defineObject(store, value as string)
   }
   return { options: line.options, operands: [...line.operands, ...last], secrets }
 }

@@ -6,7 +6,7 @@ import { describedNode } from '../session/image.ts'
 import { humanSize } from '../session/report.ts'
 
 /** Drivers without facts in QEMU, so that its `info` fails after the first line. */
-const WITHOUT_FACTS = new Set(['null-co'])
+const WITHOUT_FACTS = new Set(['null-co', 'quorum', 'snapshot-access'])
 
 /** Whether the driver of a node has facts; for a filter or raw image, that of the node below. */
 function hasFacts(node: BlockNode): boolean {
@@ -27,8 +27,9 @@ export const info = defineCommand({
   async run({ session, node, print }) {
     const described = describedNode(node)
     const name = `format name: ${described.driver.name}\n`
-    // Protocols are printed twice, as format and as protocol.
-    print(described.driver.kind === 'protocol' ? name + name : name)
+    // What file names can name is printed twice, as format and as protocol.
+    const { kind, prefixes = [] } = described.driver
+    print(kind === 'protocol' || prefixes.length > 0 ? name + name : name)
     if (!hasFacts(described)) return 'failed'
     const facts = await session.wait(described.info())
     print(`cluster size: ${humanSize(facts.clusterSize ?? 0)}\n`)

@@ -91,6 +91,7 @@ export class Interpreter {
 
   #explain(error: unknown, command: AnyCommand): Outcome {
     const { output } = this.#session
+    if (this.#session.isOver) return 'failed'
     if (error instanceof UsageMistake) output.print(commandHelp(command))
     else if (error instanceof Stop) {
       output.print(error.message)

@@ -20,8 +20,13 @@ export interface SessionServices extends ImageServices {
   raise?(signal: number): void
 }
 
-/** Why a session takes no more lines. */
-export type Ending = { readonly kind: 'quit' } | { readonly kind: 'signal'; readonly signal: number }
+/**
+ * Why a session takes no more lines. A `failure` has been told, and ends the program on the spot: nothing more is printed,
+ * and the image is dropped.
+ */
+export type Ending =
+  | { readonly kind: 'quit' | 'failure' }
+  | { readonly kind: 'signal'; readonly signal: number }
 
 /** Settings of the program's command line for all commands. */
 export interface SessionSettings {
@@ -60,6 +65,11 @@ export class Session {
   /** Why the session takes no more lines; undefined while it does. */
   get ending(): Ending | undefined {
     return this.#ending
+  }
+
+  /** Whether the program has ended, as far as its user can see. */
+  get isOver(): boolean {
+    return this.#ending !== undefined && this.#ending.kind !== 'quit'
   }
 
   /** Sets the image that commands work on. */
@@ -122,7 +132,7 @@ export class Session {
   submit(work: () => Promise<string>): void {
     const request = work().then((text) => {
       this.#inFlight.delete(request)
-      if (this.#ending?.kind === 'signal') return
+      if (this.isOver) return
       if (this.#waiting > 0) this.output.print(text)
       else this.#held.push(text)
     })

@@ -38,6 +38,7 @@ export function beneathOf(source: BlockNode, target: BlockNode, isNew: boolean):
 export function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): boolean {
   if (!one || !other) return one === other
   const [a, b] = [skipFilters(one), skipFilters(other)]
+  if (a === b) return true
   const { driver } = a
   if (driver !== b.driver || a.children.size !== b.children.size) return false
   if (driver.kind === 'protocol') {

@@ -134,23 +134,21 @@ async function openBacking(
 
 /** @throws BlockError EINVAL if a node of the new chain is read from the file of the overlay, under whatever name */
 function requireNoLoop(image: LinkedNode, to: LinkedNode | undefined): void {
-  const own = new Set(identitiesOf(image, false))
-  const loop = to && (reaches(to, image) || [...identitiesOf(to, true)].some((each) => own.has(each)))
-  if (loop)
+  const own = new Set(filesOf(image, false))
+  if (to && [...filesOf(to, true)].some((each) => own.has(each)))
     throw new BlockError('EINVAL', `Backing file '${to.filename}' creates an infinite loop.`, {
       node: to.name,
     })
 }
 
-function* identitiesOf(node: LinkedNode, withBacking: boolean): Generator<string> {
+/** The nodes that an image consists of, and the identities of their files. */
+function* filesOf(node: LinkedNode, withBacking: boolean): Generator<LinkedNode | string> {
+  yield node
   const { identity } = node.ops
   if (identity !== undefined) yield identity
   for (const { kind, node: below } of node.children.values())
-    if (withBacking || !kind.isBacking) yield* identitiesOf(below, withBacking)
+    if (withBacking || !kind.isBacking) yield* filesOf(below, withBacking)
 }
-
-const reaches = (from: LinkedNode, to: LinkedNode): boolean =>
-  from === to || [...from.children.values()].some((edge) => reaches(edge.node, to))
 
 /** Copies into the image what it must hold itself from now on. Nothing that it shows changes. */
 async function copyDifferences(

@@ -82,6 +82,7 @@ const DISK: Readonly<Record<string, () => readonly unknown[]>> = {
   check: () => [{}],
   commit: () => [{}],
   compact: () => [{}],
+  rebase: () => [null, {}],
   on: () => ['close', nothing],
   close: () => [],
 }
@@ -133,6 +134,7 @@ const FUNCTIONS: Readonly<Record<string, () => Promise<readonly unknown[]>>> = {
   snapshotsOf: async () => [await overlay()],
   findNode: async () => [environment, 'none'],
   commitNode: async () => [await overlay()],
+  rebaseNode: async () => [await overlay(), { filename: null }],
   copyNodes: async () => [
     { map: await core.CopyMap.of({ sources: [{ node: await newNode() }] }), target: await newNode() },
   ],

@@ -103,6 +103,7 @@ export {
   type CopySource,
 } from './jobs/copy-map.ts'
 export { Job, type JobOptions, type JobProgress } from './jobs/job.ts'
+export { type RebaseOptions, rebaseNode } from './jobs/rebase.ts'
 export type { SparseRunsOptions, ZeroTest } from './jobs/sparse-runs.ts'
 export { createImage } from './open/create-image.ts'
 export { type FormatChoices, formatImage } from './open/format-image.ts'

@@ -63,6 +63,9 @@ function operations(image: Image): NodeOps {
     makeEmpty: async () => (await loadMaintenance()).makeEmpty(image),
     changeBackingFile: async (filename, format) =>
       (await loadMaintenance()).changeBackingFile(image, filename, format),
+    setBacking(backing) {
+      image.backing = backing
+    },
     amend: async (options, control) => (await loadMaintenance()).amend(image, options, control),
     compact: async (options, alone) => (await loadMaintenance()).compactImage(image, options, alone),
     prepareReopen: async (request) => (await loadMaintenance()).prepareReopen(image, request),

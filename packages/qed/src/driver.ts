@@ -50,6 +50,9 @@ function operations(image: Image): NodeOps {
     info: async () => infoOf(image),
     changeBackingFile: async (filename, format) =>
       (await loadUpkeep()).changeBackingFile(image, filename, format),
+    setBacking(backing) {
+      image.backing = backing
+    },
     prepareReopen: (request) => prepareReopen(image, request),
     async close() {
       try {

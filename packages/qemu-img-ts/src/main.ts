@@ -2,7 +2,6 @@
 import {
   answerFrom,
   CommandLine,
-  Failure,
   flag,
   OpenImages,
   Output,
@@ -14,7 +13,7 @@ import {
   warnOfTrace,
   word,
 } from '@vmblock/cli'
-import { commands, missingCommands } from './commands/index.ts'
+import { commands } from './commands/index.ts'
 import { type AnyCommand, parseCommand, readingTo, type Services } from './kit/command.ts'
 
 const OPTIONS = {
@@ -56,7 +55,6 @@ async function dispatch(argv: readonly string[], output: Output, services: Servi
   if (name === undefined) return 0
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (load) return runCommand(await load(), words, output, services)
-  if (missingCommands.has(name)) throw new Failure(`command '${name}' is not available yet`)
   throw usageFailure(`Command not found: ${name}`)
 }
 

@@ -1,5 +1,5 @@
 /** Creating, converting, checking and describing images, beside QEMU's own programs. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { openMemory } from '@vmblock/block-core'
 import { createRandom } from '@vmblock/block-core/testing'
@@ -351,5 +351,37 @@ describe('info and commit', () => {
     await using base = await open(path('base.qcow2'), { readOnly: true })
     expect((await base.read(5 * MIB, 100_000)).every((byte) => byte === 3)).toBe(true)
     await expect(base.commit()).rejects.toMatchObject({ code: 'EINVAL' })
+  })
+})
+
+describe('rebase', () => {
+  it('changes the backing file of an open disk', async () => {
+    await sample('base.qcow2')
+    await create(path('other.qcow2'), { size: 4 * MIB })
+    await create(path('mine.qcow2'), { backing: path('base.qcow2') })
+    const disk = await open(path('mine.qcow2'))
+    await disk.write(MIB, Uint8Array.of(1, 2, 3))
+    const before = await disk.read(0, disk.size)
+    const steps: number[] = []
+    const onProgress = ({ fraction }: Progress): void => void steps.push(fraction)
+    await disk.rebase('other.qcow2', { format: 'qcow2', onProgress })
+    expect(steps.at(-1)).toBe(1)
+    expect((await disk.info()).backing).toEqual({ name: 'other.qcow2', format: 'qcow2' })
+    expect(Buffer.compare(await disk.read(0, disk.size), before)).toBe(0)
+    await disk.rebase('elsewhere.qcow2', { format: 'qcow2', unsafe: true })
+    expect((await disk.info()).backing?.name).toBe('elsewhere.qcow2')
+    await disk.rebase(null)
+    await disk.close()
+    await using alone = await open(path('mine.qcow2'))
+    expect(Buffer.compare(await alone.read(0, alone.size), before)).toBe(0)
+  })
+
+  it('opens no file that the image may not name', async () => {
+    mkdirSync(path('sub'))
+    await create(path('base.qcow2'), { size: MIB })
+    await create(path('sub/mine.qcow2'), { size: MIB })
+    await using disk = await open(path('sub/mine.qcow2'))
+    await expect(disk.rebase('../base.qcow2')).rejects.toMatchObject({ code: 'EACCES' })
+    await expect(disk.rebase('')).rejects.toMatchObject({ code: 'EINVAL' })
   })
 })

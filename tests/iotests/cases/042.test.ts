@@ -15,6 +15,17 @@ iotest(
       await image.io('read -P 3 512k 512k')
       await image.isSound()
     })
+    if (t.format !== 'raw') {
+      await t.section('it can get another backing file', async () => {
+        const old = await t.create({ name: 'old', size: 0 })
+        const next = await t.create({ name: 'next', size: 0 })
+        const overlay = await t.create({ name: 'overlay', size: 0, backing: old })
+        for (const backing of [next.path, ''])
+          await overlay.img(['rebase', '-f', t.format, '-b', backing, '-F', t.format, overlay.path])
+        t.equal((await overlay.info())['backing-filename'], undefined)
+        await overlay.isSound()
+      })
+    }
     await t.section('it can be converted', async () => {
       const empty = await t.create({ name: 'empty', size: 0 })
       const target = t.image('converted')

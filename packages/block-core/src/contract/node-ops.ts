@@ -82,6 +82,11 @@ export interface NodeOps {
   makeEmpty?(): Promise<void>
   /** Rewrites the name and format of the backing file in the header; null: no backing file. */
   changeBackingFile?(filename: string | null, format: string | undefined): Promise<void>
+  /**
+   * From now on this is the backing file, and undefined: there is none. Called with no request in flight, and not if
+   * only another node stands at the end of the edge that the driver has. Absent: the driver cannot do this.
+   */
+  setBacking?(backing: BlockChild | undefined): void
   /** Changes creation options of an existing image. Keys and texts as in `qemu-img amend -o`. */
   amend?(options: Readonly<Record<string, unknown>>, control: AmendControl): Promise<void>
   /**

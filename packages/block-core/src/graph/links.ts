@@ -59,6 +59,8 @@ export interface LinkedNode extends NodeBelow, Pick<Emitter<NodeEvents>, 'emit'>
   ): Promise<T>
   /** A parent releases this node, which is closed if nothing uses it any more. */
   releasedBy(edge: Edge, crashed?: boolean): Promise<void>
+  /** Puts an edge to a backing file in, or takes it out, and tells the driver. No request may be in flight. */
+  setBacking(edge: Edge | undefined): void
   /**
    * A child was exchanged, or what it can do has changed: so may the limits and abilities of this node, and of those
    * above it. {@link Edge.replace} and {@link reconfigure} call it.

@@ -6,6 +6,7 @@ import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
+import { childrenOf } from './child-options.ts'
 import type { Edge, NodeOrigin, NodeUser } from './links.ts'
 import { INSPECT, nodeFacts, nodeText, nodeTitle } from './node-text.ts'
 import { UNUSED, Uses } from './uses.ts'
@@ -20,20 +21,21 @@ export interface NodeInit {
   readonly children: ReadonlyMap<string, Edge>
 }
 
-/** The part of a node that does not change while it is open. */
+/** The part of a node that hardly changes while it is open. */
 export abstract class NodeBase extends Emitter<NodeEvents> {
   readonly name: string
   readonly driver: AnyDriver
   readonly filename: string
-  readonly children: ReadonlyMap<string, Edge>
+  children: ReadonlyMap<string, Edge>
   readonly file: Edge | undefined
-  readonly backing: Edge | undefined
+  backing: Edge | undefined
   readonly parents = new Uses<Edge>()
   readonly users = new Set<NodeUser>()
   permissions = UNUSED
   gainsWriting = false
   origin: NodeOrigin | undefined
 
+  abstract refresh(): void
   abstract get config(): CoreConfig
   abstract get ops(): NodeOps
   protected abstract get state(): string
@@ -73,6 +75,18 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   }
   [INSPECT](): string {
     return nodeText(this as unknown as BlockNode, this.state)
+  }
+
+  setBacking(edge: Edge | undefined): void {
+    const { children: before, backing } = this
+    const others = [...before].filter(([, each]) => each !== backing)
+    const all = new Map(edge ? [...others, [edge.role, edge] as const] : others)
+    // In the driver's order, whenever they came.
+    const roles = Object.keys(childrenOf(this.driver)).filter((role) => all.has(role))
+    this.children = new Map([...roles, ...all.keys()].map((role) => [role, all.get(role)!]))
+    this.backing = edge
+    this.ops.setBacking!(edge)
+    this.refresh()
   }
 
   setPatience(patience: Patience): void {

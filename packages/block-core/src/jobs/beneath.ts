@@ -12,7 +12,8 @@ import type { CopyKind, CopyRange } from './copy-map.ts'
 /** Compares two arrays of one length. Node.js has a faster way than a loop. */
 export type EqualBytes = (one: Uint8Array, other: Uint8Array) => boolean
 
-const equalInLoop: EqualBytes = (one, other) => {
+/** The portable comparison. */
+export const equalInLoop: EqualBytes = (one, other) => {
   for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) return false
   return true
 }
@@ -34,9 +35,10 @@ export function beneathOf(source: BlockNode, target: BlockNode, isNew: boolean):
 }
 
 /** Whether two nodes have the same content because all their files, drivers and roles are the same. */
-function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): boolean {
+export function isSameDisk(one: BlockNode | undefined, other: BlockNode | undefined): boolean {
   if (!one || !other) return one === other
   const [a, b] = [skipFilters(one), skipFilters(other)]
+  if (a === b) return true
   const { driver } = a
   if (driver !== b.driver || a.children.size !== b.children.size) return false
   if (driver.kind === 'protocol') {

@@ -7,7 +7,7 @@ import {
   requireFlag,
   requireOptions,
 } from '../base/arguments.ts'
-import { alignUp, SECTOR } from '../base/bits.ts'
+import { alignDown, alignUp, SECTOR } from '../base/bits.ts'
 import { failureOf } from '../base/errno.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { backingOf } from '../graph/block-status.ts'
@@ -17,7 +17,9 @@ import { StatusCursor } from './status-cursor.ts'
 /** A disk to be copied, or a part of its layers. */
 export interface CopySource {
   readonly node: BlockNode
-  /** Bytes in the copy, at least its size; beyond its size it reads as zeroes. Default: its size. */
+  /** The first byte that is copied. Default: 0. */
+  readonly from?: number | undefined
+  /** Bytes in the copy; beyond the end of the disk they read as zeroes. Default: up to that end. */
   readonly bytes?: number | undefined
   /** Ranges that only this layer, or one below it, holds are not examined: they are `beneath`. */
   readonly base?: BlockNode | undefined
@@ -77,13 +79,19 @@ function requireMap(options: CopyMapOptions): void {
   requireOptions(options, 'options', MAP)
   MAP['sources']!(options.sources, 'sources')
   for (const source of options.sources) {
-    requireOptions(source, 'sources', { node: requireNode, bytes: requireCount, base: requireNode })
+    requireOptions(source, 'sources', {
+      node: requireNode,
+      from: requireCount,
+      bytes: requireCount,
+      base: requireNode,
+    })
     requireNode(source.node, 'node')
   }
 }
 
 /** A source and where it begins in the copy. */
 interface Part extends CopySource {
+  readonly from: number
   readonly start: number
   readonly end: number
   /** Bytes: ranges end at multiples of this, counted from the start, so that reads are not cut. */
@@ -114,10 +122,12 @@ export class CopyMap {
     const parts: Part[] = []
     let start = 0
     for (const source of options.sources) {
-      const { node, bytes = node.size } = source
+      const { node, from = 0, bytes = Math.max(node.size - from, 0) } = source
       const { clusterSize = 1 } = await node.info()
-      const alignment = Math.max(node.limits.requestAlignment, clusterSize)
-      parts.push({ ...source, start, end: start + bytes, alignment })
+      // What begins within a sector ends within one, wherever the source is cut.
+      const isCut = from % SECTOR !== 0
+      const alignment = isCut ? 1 : Math.max(node.limits.requestAlignment, clusterSize)
+      parts.push({ ...source, from, start, end: start + bytes, alignment })
       start += bytes
     }
     return new CopyMap(parts, options)
@@ -149,10 +159,10 @@ export class CopyMap {
   async read(offset: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.length; ) {
       const at = offset + done
-      const { node, start, end } = this.#partAt(at)
+      const { node, from, start, end } = this.#partAt(at)
       const piece = into.subarray(done, done + Math.min(into.length - done, end - at))
-      const readable = Math.min(piece.length, Math.max(start + node.size - at, 0))
-      if (readable > 0) await node.read(at - start, piece.subarray(0, readable))
+      const readable = Math.min(piece.length, Math.max(start + node.size - from - at, 0))
+      if (readable > 0) await node.read(at - start + from, piece.subarray(0, readable))
       piece.fill(0, readable)
       done += piece.length
     }
@@ -169,7 +179,8 @@ export class CopyMap {
 
   /** The offset within its source, in bytes, for messages. */
   offsetInSource(offset: number): number {
-    return offset - this.#partAt(offset).start
+    const { start, from } = this.#partAt(offset)
+    return offset - start + from
   }
 
   async *#look(): AsyncGenerator<CopyRange, void, undefined> {
@@ -192,29 +203,33 @@ export class CopyMap {
     const status = await this.#status(part, cursor, offset, Math.min(part.end - offset, limit))
     let { bytes } = status
     // If a range ended within a cluster, the rest of that cluster would need a read of its own.
-    const tail = (offset - part.start + bytes) % part.alignment
+    const tail = (offset - part.start + part.from + bytes) % part.alignment
     if (bytes > tail) bytes -= tail
     const kind = status.kind === 'zero' && isBeyond ? 'beneath' : status.kind
     return { offset, bytes, kind, host: status.host }
   }
 
   async #status(
-    { node, start }: Part,
+    { node, start, from }: Part,
     cursor: StatusCursor,
     offset: number,
     wanted: number,
   ): Promise<Omit<CopyRange, 'offset'>> {
     const { hasBeneath, onStatusError } = this.#options
-    const at = offset - start
+    const at = offset - start + from
     if (at >= node.size) return { bytes: wanted, kind: 'zero' }
     for (let bytes = wanted; ; ) {
       try {
         const status = await cursor.at(at, bytes)
         const isBeneath = hasBeneath && !status.data && !status.allocated
-        const kind = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
-        const found = kind === 'data' ? status.host : undefined
-        const host = found && { node: found.child.node, offset: found.offset }
-        return { bytes: Math.min(alignUp(status.bytes, SECTOR), wanted), kind, host }
+        const found = status.zero ? 'zero' : isBeneath ? 'beneath' : 'data'
+        // A copy that begins within a sector of its source has other sectors, of which one may be mixed.
+        const end = from % SECTOR === 0 || at + status.bytes >= node.size ? alignUp : alignDown
+        const whole = end(status.bytes, SECTOR)
+        const kind = whole === 0 ? 'data' : found
+        const place = kind === 'data' && whole > 0 ? status.host : undefined
+        const host = place && { node: place.child.node, offset: place.offset }
+        return { bytes: Math.min(whole || SECTOR, wanted), kind, host }
       } catch (error) {
         if (!onStatusError) throw failureOf(`error while reading block status at offset ${at}`, error, at)
         if (bytes > SECTOR) bytes = alignUp(Math.ceil(bytes / 4), SECTOR)

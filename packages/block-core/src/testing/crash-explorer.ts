@@ -188,12 +188,8 @@ class Explorer {
     const backing = (name: string): string | undefined => this.#workload.images[name]?.backing
     const openTop = (options = {}): Promise<BlockNode> => images.open(top, disks, options, { log, steps })
     const nodesOf = (node: BlockNode): Map<string, BlockNode> => {
-      const nodes = new Map<string, BlockNode>()
-      let name: string | undefined = top
-      for (let at: BlockNode | undefined = node; at && name !== undefined; at = at.backing?.node) {
-        nodes.set(name, at)
-        name = backing(name)
-      }
+      const nodes = new Map([[top, node]])
+      for (let at = node.backing?.node; at; at = at.backing?.node) nodes.set(images.nameOf(at), at)
       return nodes
     }
     const nodes = nodesOf(await openTop())
@@ -204,7 +200,8 @@ class Explorer {
         stamps: this.#stamps,
         below: guests.get(backing(name) ?? ''),
       }
-      guests.set(name, new CrashGuest(nodes.get(name)!, log, options))
+      // An image that the chain does not have now is only looked at.
+      guests.set(name, new CrashGuest(nodes.get(name) ?? nodes.get(top)!, log, options))
     }
     const guest = guests.get(top)!
     return {

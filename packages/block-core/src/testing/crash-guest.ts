@@ -10,6 +10,7 @@ import { Disk } from '../disk/disk.ts'
 import type { WriteLog } from '../drivers/write-log.ts'
 import { snapshotsOf } from '../features/snapshots.ts'
 import { type CommitOptions, commitNode } from '../jobs/commit.ts'
+import { rebaseNode } from '../jobs/rebase.ts'
 import { type ReopenOptions, reopenNode } from '../open/reopen.ts'
 import {
   areSameSnapshots,
@@ -173,6 +174,10 @@ export class CrashGuest {
     const run = (): Promise<void> => commitNode(this.node, { ...options, base: below.node })
     await (options.makeEmpty !== false && this.node.can('makeEmpty') ? this.flushing(run) : run())
     below.#end(versions)
+  }
+  /** Gives the image another backing file, or none. What it shows, and what is durable, stays the same. */
+  async rebase(filename: string | null): Promise<void> {
+    await this.flushing(() => rebaseNode(this.node, { filename }))
   }
   /** Empties the image, so that the backing file shows through, durably. */
   async makeEmpty(): Promise<void> {

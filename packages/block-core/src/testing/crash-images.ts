@@ -1,6 +1,6 @@
 /** Makes and opens the images of a workload, on disks that a power cut may hit. */
 import type { DebugEvent } from '../contract/debug-events.ts'
-import { denyHost } from '../contract/image-resolver.ts'
+import { denyHost, type ImageResolver } from '../contract/image-resolver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { OpenEnvironment } from '../contract/open-environment.ts'
 import { DriverRegistry } from '../contract/registry.ts'
@@ -24,6 +24,7 @@ const dataDisk = (image: string): string => `${image}-data`
 export class CrashImages {
   readonly #workload: CrashWorkload
   readonly #environment: OpenEnvironment
+  #opened = 0
 
   constructor(workload: CrashWorkload) {
     this.#workload = workload
@@ -46,6 +47,11 @@ export class CrashImages {
     return this.names.at(-1)!
   }
 
+  /** The name of the image that a node was opened from. */
+  nameOf({ name }: BlockNode): string {
+    return name.replace(/\.\d+$/, '')
+  }
+
   /** Makes new images, each on its own disk. */
   async create(): Promise<Map<string, CrashDisk>> {
     const disks = new Map<string, CrashDisk>()
@@ -62,12 +68,9 @@ export class CrashImages {
 
   /** The disks of an image and of those below it. */
   disksOf(image: string): string[] {
-    const { backing, hasDataFile } = this.#image(image)
-    return [
-      image,
-      ...(hasDataFile ? [dataDisk(image)] : []),
-      ...(backing === undefined ? [] : this.disksOf(backing)),
-    ]
+    const { backing, mayName = backing === undefined ? [] : [backing], hasDataFile } = this.#image(image)
+    const below = mayName.flatMap((each) => this.disksOf(each))
+    return [image, ...(hasDataFile ? [dataDisk(image)] : []), ...new Set(below)]
   }
 
   /** The disk with the raw data of the image (`data_file_raw`), if there is one. */
@@ -77,20 +80,26 @@ export class CrashImages {
 
   /** Opens an image and those below it; with a recorder, with the options of the workload. */
   open(image: string, disks: CrashDisks, options: RawOptions = {}, recorder?: Recorder): Promise<BlockNode> {
-    return openNode(this.#environment, { ...this.#optionsOf(image, disks, recorder), ...options })
+    const host: ImageResolver = {
+      resolve: async ({ filename }) => this.#optionsOf(filename, disks, recorder),
+    }
+    const environment = { ...this.#environment, host }
+    return openNode(environment, { ...this.#optionsOf(image, disks, recorder), ...options })
   }
 
   #optionsOf(name: string, disks: CrashDisks, recorder: Recorder | undefined): RawOptions {
     const image = this.#image(name)
-    const { driver, backing, hasDataFile, open = {}, key = {} } = image
+    const { driver, backing, mayName, hasDataFile, open = {}, key = {} } = image
     return {
+      // An image may be open twice while chains change.
+      'node-name': `${name}.${this.#opened++}`,
       discard: 'unmap',
       ...(recorder ? open : {}),
       ...key,
       driver: driver.name,
       file: this.#diskOptions(image, name, disks, recorder),
       ...(hasDataFile && { 'data-file': this.#diskOptions(image, dataDisk(name), disks, recorder) }),
-      ...(backing !== undefined && { backing: this.#optionsOf(backing, disks, recorder) }),
+      ...(backing !== undefined && !mayName && { backing: this.#optionsOf(backing, disks, recorder) }),
     }
   }
 

@@ -21,6 +21,8 @@ export interface CrashImage {
   readonly key?: RawOptions
   /** The name of the backing image. */
   readonly backing?: string
+  /** The images that the header may name as backing file, which decides: for workloads that change it. */
+  readonly mayName?: readonly string[]
   /** Guest data is on a separate disk, named like the image with the suffix `-data`. */
   readonly hasDataFile?: boolean
   /** The data disk alone must show the same content as the image. */

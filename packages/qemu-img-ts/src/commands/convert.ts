@@ -9,7 +9,6 @@ import {
   openNode,
   PERMISSION,
   setPermissions,
-  skipFilters,
 } from '@vmblock/block-core'
 import {
   beneathOf,
@@ -24,7 +23,7 @@ import { Failure, flag, type OptionKind, shared, word } from '@vmblock/cli'
 import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
-import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
+import { creationHelp, isZeroWhenNew, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { type Files, filesOf, filesOfChain, findSame } from '../images/same-file.ts'
 import { openSnapshot, snapshotParam } from '../images/snapshot-param.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -287,13 +286,6 @@ async function refuseOwnFiles(
       `${name}: error while converting ${image.format.name}: ` +
         `Trying to create '${below.name}' over '${below.called}', which the backing file '${backing}' needs`,
     )
-}
-
-/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
-function isZeroWhenNew(node: BlockNode): boolean {
-  const { driver, file } = skipFilters(node)
-  if (file?.kind.shows) return isZeroWhenNew(file.node)
-  return driver.kind === 'format' || node.growable
 }
 
 /** Plans the image to create, as large as the sources together. @throws Failure */

@@ -12,12 +12,11 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   compare: async () => (await import('./compare.ts')).compare,
   convert: async () => (await import('./convert.ts')).convert,
   create: async () => (await import('./create.ts')).create,
+  dd: async () => (await import('./dd.ts')).dd,
   info: async () => (await import('./info.ts')).info,
   map: async () => (await import('./map.ts')).map,
   measure: async () => (await import('./measure.ts')).measure,
+  rebase: async () => (await import('./rebase.ts')).rebase,
   resize: async () => (await import('./resize.ts')).resize,
   snapshot: async () => (await import('./snapshot.ts')).snapshot,
 }
-
-/** Subcommands of QEMU's program that this one does not have. */
-export const missingCommands: ReadonlySet<string> = new Set(['dd', 'rebase'])

@@ -70,14 +70,17 @@ export async function openBriefly(
   }
 }
 
+/** A cache mode as the options of a node: those that differ from the defaults. */
+export const flagsOf = ({ direct, noFlush, writeCache }: CacheFlags) => ({
+  ...(direct && { direct: true }),
+  ...(noFlush && { 'no-flush': true }),
+  ...(!writeCache && { writeback: false }),
+})
+
 function nodeOptions(request: ImageRequest, warn: Warn): NodeOptions {
   const { name, format, imageOpts, forceShare } = request
   const cache = request.cache ?? CACHE_MODES.writeback
-  const flags = {
-    ...(cache.direct && { direct: true }),
-    ...(cache.noFlush && { 'no-flush': true }),
-    ...(!cache.writeCache && { writeback: false }),
-  }
+  const flags = flagsOf(cache)
   const common = {
     ...(!request.write && { 'read-only': true }),
     ...(forceShare && { 'force-share': true }),

@@ -1,10 +1,12 @@
 /** Creating a new image for `create` and `convert`: its options, and creating and formatting the file. */
 import {
   type AnyDriver,
+  type BlockNode,
   type CreatedFile,
   createImage,
   type OpenEnvironment,
   type RawOptions,
+  skipFilters,
 } from '@vmblock/block-core'
 import type { Creation, OptionTable } from '@vmblock/block-core/driver'
 import { Failure, filenameToOptions, type Warn } from '@vmblock/cli'
@@ -128,4 +130,11 @@ export function makeImage(
     // As sparse as QEMU's.
     draft: false,
   })
+}
+
+/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
+export function isZeroWhenNew(node: BlockNode): boolean {
+  const { driver, file } = skipFilters(node)
+  if (file?.kind.shows) return isZeroWhenNew(file.node)
+  return driver.kind === 'format' || node.growable
 }

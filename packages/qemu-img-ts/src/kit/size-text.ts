@@ -8,16 +8,18 @@ export const MAX_INT = 0x7fff_ffffn
  * Reads an option or operand that is a size; `what` names it in messages.
  *
  * @param max the largest size allowed
+ * @param min the smallest one
  * @throws Failure in QEMU's words (`cvtnum` of qemu-img.c)
  */
-export function requireSize(what: string, text: string, warn: Warn, max = MAX_SIZE): bigint {
+export function requireSize(what: string, text: string, warn: Warn, max = MAX_SIZE, min = 0n): bigint {
   const bytes = readBytes(text, warn, max)
   if (bytes === 'EINVAL')
     throw new Failure([
       `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`,
       'kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.',
     ])
-  if (bytes === 'ERANGE') throw new Failure(`Invalid ${what} specified. Must be between 0 and ${max}.`)
+  if (bytes === 'ERANGE' || bytes < min)
+    throw new Failure(`Invalid ${what} specified. Must be between ${min} and ${max}.`)
   return bytes
 }
 

@@ -27,6 +27,7 @@ import {
 } from '@vmblock/block-core/open'
 import type { CheckResult, DiskCheckOptions } from '../images/check-image.ts'
 import type { DiskInfo } from '../images/describe.ts'
+import type { RebaseOptions } from '../images/rebase-image.ts'
 import type { JobSettings } from '../jobs/run-job.ts'
 import type { Extent, walkExtents as WalkExtents } from '../streams/extents.ts'
 import { type RangeOptions, rangeOf, requireWithin } from '../streams/range.ts'
@@ -275,6 +276,23 @@ export class VirtualDisk implements AsyncDisposable {
   async commit(options: JobSettings = {}): Promise<void> {
     const node = this.#open()
     await (await loadImages()).commitImage(node, options)
+  }
+
+  /**
+   * Gives an overlay another backing file, or none. The content of the disk stays the same: what the two backing files
+   * have different is copied into the overlay first, and the image names the new one when that is durable. Writes wait
+   * meanwhile. Afterwards the open disk uses the new one. Progress is in bytes of the disk.
+   *
+   * @param filename the new backing file, as the image is to name it: relative to the image, or absolute; `allow` decides
+   *   whether it may be opened. null: none, the image holds everything itself
+   * @throws BlockError EINVAL for wrong arguments, and if the new backing file needs the overlay itself; ENOTSUP if the
+   *   format has no backing files (raw), and for an image with snapshots inside; EPERM if the disk is read-only; ENOSPC
+   *   for a name that the image has no room for; any error of opening, reading and writing; the reason of the signal: in
+   *   all these cases the image has its old backing file, and the content is the same
+   */
+  async rebase(filename: string | null, options: RebaseOptions = {}): Promise<void> {
+    const node = this.#open()
+    await (await loadImages()).rebaseImage(node, filename, options)
   }
 
   /**

@@ -43,6 +43,7 @@ function staleBuilds(types) {
   const shared = [
     'tsup.library.ts',
     'tsup.program.ts',
+    'scripts/late-builtins.mjs',
     'scripts/package-entries.mjs',
     'tsconfig.json',
     'package.json',

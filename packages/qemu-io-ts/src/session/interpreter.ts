@@ -1,6 +1,5 @@
 /** Runs the lines of a session: finds the command, reads its words by its table, and explains what went wrong. */
-import { type Disk, messageOf } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/late'
+import type { Disk } from '@vmblock/block-core'
 import { CommandLine, Failure, type OptionKinds } from '@vmblock/cli'
 import {
   type AnyCommand,
@@ -27,7 +26,8 @@ export class Interpreter {
     this.#session = session
     for (const command of commands) {
       this.#byName.set(command.name, command)
-      if (command.alias) this.#byName.set(command.alias, command)
+      for (const other of [command.alias, command.longAlias])
+        if (other !== undefined) this.#byName.set(other, command)
     }
   }
 
@@ -40,6 +40,7 @@ export class Interpreter {
     try {
       return await this.#dispatch(command, name, words)
     } catch (error) {
+      if (this.#session.takeInterruption()) return this.#refuse('Interrupted')
       return this.#explain(error, command)
     }
   }
@@ -96,7 +97,7 @@ export class Interpreter {
       output.print(error.message)
       return error.outcome
     } else if (error instanceof Failure) output.fail(error)
-    else output.error(messageOf(error) || errorText(error))
+    else output.explain(error)
     return 'failed'
   }
 }

@@ -12,6 +12,12 @@ import {
 } from './command.ts'
 import type { Session } from './session.ts'
 
+/** Commands of newer versions of QEMU, for block devices that are written zone by zone. */
+const ZONES = /^(zone_(report|open|close|finish|reset|append)|z(rp|o|c|f|rs|ap))$/
+
+const missing = (name: string): string =>
+  ZONES.test(name) ? `${name}: zoned block devices are not supported` : `command "${name}" not found`
+
 const fits = (count: number, { min, max = count }: Count): boolean => count >= min && count <= max
 
 /** The commands, and the session that they work on. */
@@ -36,7 +42,7 @@ export class Interpreter {
     const [name, ...words] = line.split(' ').filter((word) => word !== '')
     if (name === undefined) return 'ok'
     const command = this.#byName.get(name)
-    if (!command) return this.#refuse(`command "${name}" not found`)
+    if (!command) return this.#refuse(missing(name))
     try {
       return await this.#dispatch(command, name, words)
     } catch (error) {

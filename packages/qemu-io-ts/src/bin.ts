@@ -6,7 +6,7 @@ import { isCharacterDevice, launch, writeNow } from '@vmblock/cli/process'
 import type { HistoryFile } from './history.ts'
 import type { CommandInput, Services } from './main.ts'
 import type { ScratchDirectories } from './scratch.ts'
-import type { Entry } from './session/complete.ts'
+import type { Entry } from './session/services.ts'
 
 type Program = typeof import('./program.ts')
 

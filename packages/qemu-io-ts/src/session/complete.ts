@@ -1,12 +1,7 @@
 /** Completion of a line that is being typed: names of commands, options and their values, topics of help, files. */
 import type { OptionKind, OptionKinds } from '@vmblock/cli'
 import type { AnyCommand } from './command.ts'
-
-/** An entry of a directory. */
-export interface Entry {
-  readonly name: string
-  readonly isDirectory: boolean
-}
+import type { Entry } from './services.ts'
 
 /** What completion is made from. */
 export interface Completable {

@@ -3,8 +3,7 @@
  * programs and tests can run it in their own process.
  */
 import { Output, type TextOutput } from '@vmblock/cli'
-import type { Entry } from './complete.ts'
-import type { Image, ImageServices } from './services.ts'
+import type { Entry, Image, ImageServices } from './services.ts'
 
 /** The services that a session needs. */
 export interface SessionServices extends ImageServices {

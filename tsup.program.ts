@@ -1,5 +1,6 @@
 /** How a program is built: the library that every package is, and beside it the program with everything it needs. */
 import { defineConfig, type Options } from 'tsup'
+import { lateBuiltins } from './scripts/late-builtins.mjs'
 import { library, licences } from './tsup.library.ts'
 
 /** All in one file: one is found and compiled faster than several. CommonJS, for its compiled code can be kept. */
@@ -25,6 +26,6 @@ export const program = () =>
   defineConfig((options) => {
     const notices = licences()
     const made = [library({ notices })(options)].flat()
-    const programs = [PROGRAM, BIN].map((each) => ({ ...each, esbuildPlugins: [notices] }))
+    const programs = [PROGRAM, BIN].map((each) => ({ ...each, esbuildPlugins: [lateBuiltins, notices] }))
     return options.dts ? made : [...made, ...programs]
   })

@@ -25,6 +25,7 @@ export const PUBLISHED = [
 /** Runs a check, and prints its outcome. @returns whether it passed */
 export async function passes({ name, command: [node, ...args] }) {
   const started = performance.now()
+  console.log(`....  ${name}`)
   const { code, output } = await run(node, args)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   console.log(`${code === 0 ? ' ok ' : 'FAIL'}  ${name} (${seconds} s)`)

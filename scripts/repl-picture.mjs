@@ -46,7 +46,7 @@ const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').
 
 const classOf = (line) => {
   if (line.startsWith('$ ') || line.startsWith(PROMPT)) return 'typed'
-  return /^(ERROR|Rebuilding|Repairing)/.test(line) ? 'repair' : 'printed'
+  return /^(ERROR|Rebuilding|Repairing|The image was)/.test(line) ? 'repair' : 'printed'
 }
 
 /** The picture of such lines. */

@@ -27,3 +27,8 @@ declare module '*/scripts/repl-picture.mjs' {
   /** The picture of such lines. */
   export function picture(lines: readonly string[]): string
 }
+
+declare module '*/scripts/late-builtins.mjs' {
+  /** The plugin for esbuild that lets programs load Node's larger modules late. */
+  export const lateBuiltins: import('esbuild').Plugin
+}

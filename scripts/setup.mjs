@@ -34,7 +34,14 @@ async function install() {
   const { packageManager } = readJson(at('package.json'))
   say(`installing dependencies (${packageManager}) ...`)
   const hash = installHash()
-  await pnpm('installing dependencies', ['install', '--frozen-lockfile'])
+  const began = Date.now()
+  // A slow line or a cold store takes minutes.
+  const beat = setInterval(() => say(`  installing for ${Math.round((Date.now() - began) / 1000)} s`), 10_000)
+  try {
+    await pnpm('installing dependencies', ['install', '--frozen-lockfile'])
+  } finally {
+    clearInterval(beat)
+  }
   remember('install', hash, [at('node_modules', 'tsup')])
 }
 
@@ -43,6 +50,7 @@ function staleBuilds(types) {
   const shared = [
     'tsup.library.ts',
     'tsup.program.ts',
+    'scripts/late-builtins.mjs',
     'scripts/package-entries.mjs',
     'tsconfig.json',
     'package.json',
@@ -66,8 +74,10 @@ function staleBuilds(types) {
 
 async function build(stale) {
   const names = [...new Set(stale.map(({ item }) => item.folder))]
-  say(`building ${names.join(', ')} ...`)
+  say(`building ${names.join(', ')}: ${stale.length} steps ...`)
   const done = new Map()
+  const began = Date.now()
+  let made = 0
   for (const job of stale) {
     const { item, step } = job
     // Its own code first, since that empties dist; then the same step of its dependencies.
@@ -75,7 +85,13 @@ async function build(stale) {
       done.get(`${item.folder}.code`),
       ...item.needs.map(({ folder }) => done.get(`${folder}.${step}`)),
     ]
-    const running = Promise.all(after).then(() => buildOne(job))
+    const running = Promise.all(after).then(async () => {
+      await buildOne(job)
+      made++
+      const seconds = Math.round((Date.now() - began) / 1000)
+      const what = step === 'types' ? `the declarations of ${item.folder}` : item.folder
+      say(`  ${made}/${stale.length}  ${what}  (${seconds} s)`)
+    })
     done.set(`${item.folder}.${step}`, running)
   }
   const results = await Promise.allSettled(done.values())

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { setup } from './setup.mjs'
-import { at, Failure, fail } from './toolchain.mjs'
+import { at, Failure, fail, say } from './toolchain.mjs'
 
 const bin = at('packages', 'qemu-io-ts', 'dist', 'bin.cjs')
 
@@ -11,6 +11,8 @@ try {
   await setup()
   if (!existsSync(bin)) throw new Failure('packages/qemu-io-ts was not built')
   const given = process.argv.slice(2)
+  if (given.length === 0 && !process.stdin.isTTY)
+    say('no image is open; name one: npm start -- disk.qcow2, or the command: open disk.qcow2')
   const args = given.length === 0 && process.stdin.isTTY ? ['--scratch'] : given
   // npm starts scripts in the root of the package; file names are relative to the directory npm was called
   // in.

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { lateBuiltins } from '../../scripts/late-builtins.mjs'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -29,6 +30,7 @@ export async function buildProgram(name: ProgramName, outdir: string, koffi = tr
     outdir,
     outExtension: { '.js': '.cjs' },
     logLevel: 'error',
+    plugins: [lateBuiltins],
     // Its paths lead to the sources.
     tsconfig: join(ROOT, 'tsconfig.json'),
   })

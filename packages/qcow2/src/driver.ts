@@ -101,7 +101,10 @@ async function statusOf(image: Image, offset: number, bytes: number): Promise<Bl
 /** Brings everything to disk, cuts off the end of the file if it was freed, and marks the image clean. */
 async function closeImage(image: Image): Promise<void> {
   if (image.writable) {
-    await quiesceImage(image)
+    await quiesceImage(image).catch(async (error: unknown) => {
+      await (await loadMaintenance()).flushCacheByCache(image, error)
+      await quiesceImage(image)
+    })
     await image.bitmaps?.store()
     // If that fails, the file stays longer.
     if (image.frees.released > 0)

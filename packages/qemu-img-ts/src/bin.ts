@@ -2,6 +2,7 @@
 /** Connects the program to the process: arguments, streams, signals, exit status. No other file here does. */
 import type { TextOutput } from '@vmblock/cli'
 import { isCharacterDevice, launch } from '@vmblock/cli/process'
+import type { BarTerminal, ProgressBar } from './kit/progress-bar.ts'
 
 type Program = typeof import('./program.ts')
 
@@ -11,8 +12,12 @@ const fs = process.getBuiltinModule('node:fs')
 /** Signals that ask a program to end. */
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+/** The tty module is loaded only for what may be a terminal. */
+const isTerminal = (fd: 1 | 2): boolean =>
+  isCharacterDevice(fd) && (fd === 1 ? process.stdout : process.stderr).isTTY === true
+
 async function run(
-  { main, programEnvironment }: Program,
+  { main, programEnvironment, terminalBar }: Program,
   argv: readonly string[],
   output: TextOutput,
 ): Promise<number> {
@@ -26,15 +31,31 @@ async function run(
       process.exit(1)
     },
   })
-  const columns = (): number | undefined => (isCharacterDevice(1) ? process.stdout.columns : undefined)
+  let bar: ProgressBar | undefined
+  const barTerminal: BarTerminal = {
+    now: () => performance.now(),
+    openBar: () => (bar = terminalBar(process.stderr)),
+  }
   const status = await main(
     argv,
-    { ...output, columns },
+    {
+      ...output,
+      print(text) {
+        bar?.hide()
+        output.print(text)
+      },
+      error(text) {
+        bar?.hide()
+        output.error(text)
+      },
+    },
     {
       registry,
       host,
       readFile: (path) => fs.promises.readFile(path),
       realPath: (path) => fs.promises.realpath(path).catch(() => undefined),
+      // Both: a bar between the lines of a log would be a trace, and so would one beside the results of a pipe.
+      ...(isTerminal(1) && isTerminal(2) && { barTerminal }),
       onProgressRequest(listener) {
         process.on('SIGUSR1', listener)
         return () => process.off('SIGUSR1', listener)

@@ -1,5 +1,5 @@
 /** Commands that are asked to end: they stop between two pieces, print nothing more, and leave images in order. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -41,4 +41,18 @@ it.each([
   })
   expect(listeners).toBe(0)
   expect(['base', 'top'].map((name) => readFileSync(name))).toEqual(images)
+})
+
+it('create leaves no image, and no data file', async () => {
+  const onInterrupt = (listener: () => void): (() => void) => {
+    listener()
+    return () => {}
+  }
+  const line = 'create -q -f qcow2 -o data_file=data new 1M'
+  expect(await runOurs(line.split(' '), { ...nodeServices(), onInterrupt })).toEqual({
+    out: '',
+    err: '',
+    status: 130,
+  })
+  expect(['new', 'data'].filter(existsSync)).toEqual([])
 })

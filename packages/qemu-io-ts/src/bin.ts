@@ -1,9 +1,12 @@
 #!/usr/bin/env node
 /** Connects the program to the process: arguments, streams, signals, exit status. No other file here does. */
+import type { Dirent } from 'node:fs'
 import type { TextOutput } from '@vmblock/cli'
 import { isCharacterDevice, launch, writeNow } from '@vmblock/cli/process'
+import type { HistoryFile } from './history.ts'
 import type { CommandInput, Services } from './main.ts'
 import type { ScratchDirectories } from './scratch.ts'
+import type { Entry } from './session/services.ts'
 
 type Program = typeof import('./program.ts')
 
@@ -61,7 +64,8 @@ async function* readInput(): AsyncGenerator<Uint8Array> {
 }
 
 /** The lines of standard input; readline is loaded only for terminals. */
-function commandInput({ cutLines, terminalInput }: Program, print: (text: string) => void): CommandInput {
+function commandInput(program: Program, print: (text: string) => void): CommandInput {
+  const { cutLines, HISTORY_LINES, openHistory, terminalInput } = program
   let input: Promise<CommandInput> | undefined
   const open = async (): Promise<CommandInput> => {
     if (!isTerminal(0)) {
@@ -76,20 +80,94 @@ function commandInput({ cutLines, terminalInput }: Program, print: (text: string
     }
     const { createInterface } = await import('node:readline')
     const { stdin, stdout } = process
-    return terminalInput({
-      createInterface: (options) =>
-        createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
-      setRawMode: (raw) => void stdin.setRawMode(raw),
-      interrupt: () => process.kill(process.pid, 'SIGINT'),
-      onContinue: (listener) => void process.on('SIGCONT', listener),
-      write: (text) => writeNow(1, text),
-    })
+    return terminalInput(
+      {
+        createInterface: (options) =>
+          createInterface({ ...options, input: stdin, output: stdout, terminal: true }),
+        setRawMode: (raw) => void stdin.setRawMode(raw),
+        onContinue: (listener) => void process.on('SIGCONT', listener),
+        write: (text) => writeNow(1, text),
+        history: openHistory(await historyFile()),
+      },
+      HISTORY_LINES,
+    )
   }
   return {
     async nextLine(prompt, complete) {
       input ??= open()
       return (await input).nextLine(prompt, complete)
     },
+    ...(isTerminal(0) && { onInterrupt: interrupts().on }),
+  }
+}
+
+/**
+ * Turns Ctrl-C into calls of a listener that changes from command to command. What comes between two of them, or before
+ * the first, belongs to the next one; a second one without a listener ends the program.
+ */
+function interrupts(): { on(listener: () => void): () => void } {
+  let current: (() => void) | undefined
+  let isPending = false
+  const interrupt = (): void => {
+    // The terminal has echoed ^C.
+    writeNow(1, '\n')
+    if (current) current()
+    else if (isPending) {
+      process.off('SIGINT', interrupt)
+      process.kill(process.pid, 'SIGINT')
+    } else isPending = true
+  }
+  let isListening = false
+  return {
+    on(listener) {
+      if (!isListening) process.on('SIGINT', interrupt)
+      isListening = true
+      current = listener
+      if (isPending) setImmediate(() => current === listener && listener())
+      isPending = false
+      return () => {
+        current = undefined
+      }
+    },
+  }
+}
+
+/** The directory for what lasts from session to session. */
+async function stateDirectory(): Promise<string> {
+  const [os, path] = await Promise.all([import('node:os'), import('node:path')])
+  return path.join(process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local', 'state'), 'vmblock')
+}
+
+async function historyFile(): Promise<HistoryFile> {
+  const directory = await stateDirectory()
+  const { join } = await import('node:path')
+  const path = join(directory, 'qemu-io-history')
+  return {
+    read: () => fs.readFileSync(path, 'utf8'),
+    append(text) {
+      fs.mkdirSync(directory, { recursive: true, mode: 0o700 })
+      fs.appendFileSync(path, text, { mode: 0o600 })
+    },
+    replace(text) {
+      const own = `${path}.${process.pid}`
+      fs.writeFileSync(own, text, { mode: 0o600 })
+      fs.renameSync(own, path)
+    },
+  }
+}
+
+/** An entry that is a link to a directory counts as one. */
+function listDirectory(path: string): readonly Entry[] {
+  try {
+    const isDirectory = (entry: Dirent): boolean =>
+      entry.isDirectory() ||
+      (entry.isSymbolicLink() &&
+        fs.statSync(`${path}${entry.name}`, { throwIfNoEntry: false })?.isDirectory() === true)
+    return fs
+      .readdirSync(path || '.', { withFileTypes: true })
+      .map((entry) => ({ name: entry.name, isDirectory: isDirectory(entry) }))
+  } catch {
+    return []
   }
 }
 
@@ -98,6 +176,8 @@ const isTerminal = (fd: number): boolean =>
 
 async function run(program: Program, argv: readonly string[], output: TextOutput): Promise<number> {
   const { FORMATS, main, programEnvironment, runScratch } = program
+  // A request that a breakpoint holds is nothing that Node waits for; its command has not ended, though.
+  setInterval(() => undefined, LONGEST_TIMER)
   const start = process.hrtime.bigint()
   const services: Services = {
     environment: programEnvironment,
@@ -106,17 +186,17 @@ async function run(program: Program, argv: readonly string[], output: TextOutput
     sleep,
     readFile,
     raise,
+    listDirectory,
   }
   const input = commandInput(program, (text) => {
     output.print(text)
     output.flush()
   })
-  const streams = { output, input }
+  const streams = { output, input, isWatched: isTerminal(0) && isTerminal(1) }
   if (argv[0] !== '--scratch') return main(argv, streams, services)
   const [os, path] = await Promise.all([import('node:os'), import('node:path')])
-  const state = process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local', 'state')
   const scratchDirectories: ScratchDirectories = {
-    directories: [path.join(state, 'vmblock'), path.join(os.tmpdir(), 'vmblock')],
+    directories: [await stateDirectory(), path.join(os.tmpdir(), 'vmblock')],
     join: (directory, name) => path.join(directory, name),
     exists: (name) => fs.existsSync(name),
     makeDirectory: (name) => void fs.mkdirSync(name, { recursive: true }),

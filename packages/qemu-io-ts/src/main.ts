@@ -1,5 +1,5 @@
 /** The program as a function: command line in, exit status out. */
-import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import { type CheckReport, messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import { throttleGroupsOf } from '@vmblock/block-core/filters'
 import {
   answerFrom,
@@ -18,8 +18,10 @@ import {
 } from '@vmblock/cli'
 import { COMMANDS } from './commands/index.ts'
 import { PROGRAM_OPTIONS, usageText } from './program-options.ts'
+import { type Completion, completeLine } from './session/complete.ts'
 import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage } from './session/image.ts'
 import { Interpreter } from './session/interpreter.ts'
+import { repairText } from './session/report.ts'
 import type { Image } from './session/services.ts'
 import { Session, type SessionServices } from './session/session.ts'
 
@@ -28,15 +30,22 @@ export interface CommandInput {
   /**
    * Shows the prompt and reads the next line, without its newline; undefined at the end of input.
    *
-   * @param complete returns the commands that begin with the typed text, for terminals
+   * @param complete completes the last word of what is typed, for terminals
    */
-  nextLine(prompt: string, complete: (typed: string) => readonly string[]): Promise<string | undefined>
+  nextLine(prompt: string, complete: (line: string) => Completion): Promise<string | undefined>
+  /**
+   * Calls `listener` for each Ctrl-C until the returned function is called: then a command can be interrupted. Absent: the
+   * program dies of it.
+   */
+  onInterrupt?(listener: () => void): () => void
 }
 
 /** The program's streams. */
 export interface Streams {
   readonly output: TextOutput
   readonly input: CommandInput
+  /** Whether the user watches: then what QEMU leaves unsaid is said, too. */
+  readonly isWatched?: boolean
 }
 
 /** The services that the program needs. */
@@ -91,7 +100,7 @@ export async function main(argv: readonly string[], streams: Streams, services: 
 }
 
 async function run(argv: readonly string[], streams: Streams, services: Services): Promise<number> {
-  const { output } = streams
+  const { output, isWatched = false } = streams
   const secrets: Secrets = new Map()
   let stop: (() => void) | undefined
   const drivers = services.environment({
@@ -104,7 +113,8 @@ async function run(argv: readonly string[], streams: Streams, services: Services
       stop?.()
     },
   })
-  const environment = { ...drivers, secret: answerFrom(secrets) }
+  const onRepair = (report: CheckReport): void => output.print(repairText(report))
+  const environment = { ...drivers, secret: answerFrom(secrets), ...(isWatched && { onRepair }) }
   const store = {
     secrets,
     groups: throttleGroupsOf(drivers.registry.find('throttle')),
@@ -112,7 +122,9 @@ async function run(argv: readonly string[], streams: Streams, services: Services
   }
   const request = await readCommandLine(argv, new Output('qemu-io', output), services, store)
   const { imageOptions, misalign } = request
-  const session = new Session(output, { ...services, environment }, { imageOptions, misalign })
+  const interruptible = streams.input.onInterrupt !== undefined && request.commands.length === 0
+  const settings = { imageOptions, misalign, interruptible }
+  const session = new Session(output, { ...services, environment }, settings)
   stop = () => session.end({ kind: 'failure' })
   const image = await openFirst(session, request)
   if (image) session.attach(image)
@@ -191,13 +203,20 @@ async function commandLoop(
     if ((await interpreter.run(command)) === 'failed') failed = true
   }
   if (commands.length > 0) return failed
-  const complete = (typed: string): readonly string[] =>
-    interpreter.commands.map(({ name }) => name).filter((name) => name.startsWith(typed))
+  const { listDirectory = () => [] } = session.services
+  const { commands: all } = interpreter
+  const complete = (line: string): Completion => completeLine(line, { commands: all, listDirectory })
   while (!session.ending) {
     session.output.flush()
     const line = await session.wait(input.nextLine(PROMPT, complete))
     if (line === undefined) break
-    if ((await interpreter.run(line)) === 'failed') failed = true
+    const stop = input.onInterrupt?.(() => session.interrupt())
+    try {
+      if ((await interpreter.run(line)) === 'failed') failed = true
+    } finally {
+      stop?.()
+      session.takeInterruption()
+    }
   }
   return failed
 }
@@ -208,7 +227,7 @@ async function shutDown(session: Session): Promise<boolean> {
     await session.close()
     return true
   } catch (error) {
-    session.output.error(messageOf(error))
+    session.output.explain(error)
     return false
   }
 }

@@ -38,12 +38,13 @@ export async function runScratch(
     return 1
   }
   output.print(
-    `Scratch image (kept, lazy refcounts): ${path}\n` +
-      'Try:  write -P 0x5a 0 64k   then   abort   (dies at once, nothing flushed, nothing closed)\n' +
-      'Start again and watch the repair; then  read -P 0x5a 0 64k  finds the data.  help  lists the commands.\n',
+    `Scratch image, which is kept:\n  ${path}\n` +
+      'Try  write -P 0x5a 0 64k  and then  abort  (it dies at once, nothing flushed).\n' +
+      'Start again and watch the repair; then  read -P 0x5a 0 64k  finds the data.\n' +
+      'help  lists the commands, Tab completes them, Ctrl-C stops one, quit ends.\n',
   )
   output.flush()
-  return main(['-f', 'qcow2', ...argv, path], streams, services)
+  return main(['-f', 'qcow2', ...argv, path], { ...streams, isWatched: true }, services)
 }
 
 async function findScratch(services: Services, scratch: ScratchDirectories): Promise<string> {

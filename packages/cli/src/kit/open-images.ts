@@ -2,7 +2,7 @@
  * The images that a command has open. The program closes them when the command has ended, so a command opens what it
  * needs and goes on, from top to bottom.
  */
-import { type BlockNode, messageOf } from '@vmblock/block-core'
+import type { BlockNode } from '@vmblock/block-core'
 import type { Output } from './output.ts'
 
 /** Images to close, and steps to take back, the last one first. */
@@ -23,7 +23,7 @@ export class OpenImages {
         return status
       } catch (error) {
         // An earlier failure is the cause, and is reported.
-        if (status === 0) this.#output.error(`Could not close '${node.filename}': ${messageOf(error)}`)
+        if (status === 0) this.#output.explain(error, `Could not close '${node.filename}': `)
         return status || 1
       }
     })

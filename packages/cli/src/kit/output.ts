@@ -1,5 +1,6 @@
 /** A program's output: results, and messages with the prefix that scripts compare. */
 import { messageOf } from '@vmblock/block-core'
+import { errorText } from '@vmblock/block-core/late'
 import type { TextOutput } from '../text/buffered-output.ts'
 import { Failure, statusOf } from './failure.ts'
 
@@ -29,11 +30,6 @@ export class Output {
     this.#stream.flush()
   }
 
-  /** The width of the terminal in characters; undefined if there is none. */
-  get columns(): number | undefined {
-    return this.#stream.columns?.()
-  }
-
   /** Prints a line on standard error, without prefix. */
   note(line: string): void {
     this.#stream.error(`${line}\n`)
@@ -41,6 +37,11 @@ export class Output {
 
   error(message: string): void {
     this.#stream.error(`${this.#program}: ${message}\n`)
+  }
+
+  /** Prints the message of an error, each of its lines with the prefix. @param before what each line begins with */
+  explain(error: unknown, before = ''): void {
+    for (const line of (messageOf(error) || errorText(error)).split('\n')) this.error(before + line)
   }
 
   /** A property, so that it can be passed on by itself. */
@@ -55,7 +56,7 @@ export class Output {
   /** Prints why a command failed. @returns the exit status */
   fail(error: unknown): number {
     if (!(error instanceof Failure)) {
-      this.error(messageOf(error))
+      this.explain(error)
       return statusOf(error)
     }
     const { hint, closed = true, isUsage } = error.options

@@ -12,8 +12,6 @@ export interface TextOutput {
   flush(): void
   /** Makes an untrusted name safe for `print`: on a terminal it is one line without control characters. */
   shown?(name: string): string
-  /** The width of the terminal in characters, if `print` goes to one. */
-  columns?(): number | undefined
 }
 
 /** Writes all of a text before it returns. */

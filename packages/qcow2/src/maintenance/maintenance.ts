@@ -21,6 +21,7 @@ export { amend, changeBackingFile } from './amend.ts'
 export { amendOptions } from './amend-options.ts'
 export { creation } from './create.ts'
 export { makeEmpty } from './empty.ts'
+export { flushCacheByCache } from './flush-cache-by-cache.ts'
 export { info } from './info.ts'
 export {
   bitmapOps,

@@ -52,6 +52,31 @@ async function faulty(file: BlockNode, below: BlockNode, rule: RawOptions): Prom
   })
 }
 
+describe('closing', () => {
+  const closing = async (once: boolean): Promise<void> => {
+    const file = await createImage({ size: 2 ** 20 })
+    const node = await faulty(file, await open(await createImage({ size: 0 })), {
+      event: 'flush_to_disk',
+      once,
+    })
+    await node.write(0, filled(1, 512))
+    await node.close()
+  }
+
+  test('says for each cache that it could not be flushed', async () => {
+    await expect(closing(false)).rejects.toMatchObject({
+      code: 'EIO',
+      message:
+        'Failed to flush the L2 table cache: Input/output error\n' +
+        'Failed to flush the refcount block cache: Input/output error',
+    })
+  })
+
+  test('tries again, cache by cache', async () => {
+    await expect(closing(true)).resolves.toBeUndefined()
+  })
+})
+
 describe('a request that fails', () => {
   test('gives its clusters back', async () => {
     const file = await createImage({ size: 2 ** 20 })

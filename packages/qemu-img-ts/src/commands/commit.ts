@@ -92,7 +92,10 @@ async function copyDown(
     await runJob(
       call,
       (control) => commitNode(top, { base, makeEmpty: false, rate }, control),
-      (done, total) => progress.setPart(done, total),
+      (done, total) => {
+        progress.ofBytes(total)
+        progress.setPart(done, total)
+      },
     )
   } catch (error) {
     if (error instanceof Failure) throw error

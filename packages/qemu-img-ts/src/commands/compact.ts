@@ -44,6 +44,7 @@ async function run(call: Call<typeof options>): Promise<number> {
     (control) => node.compact(control),
     // Beginning and end are printed once each, here.
     (done, total) => {
+      progress.ofBytes(total)
       if (done > 0 && done < total) progress.setPart(done, total)
     },
   ).catch((error: unknown) => {

@@ -79,6 +79,7 @@ async function compareDisks(call: CompareCall, a: Disk, b: Disk, progress: Progr
   }
   const common = Math.min(a.node.size, b.node.size)
   const total = Math.max(a.node.size, b.node.size)
+  progress.ofBytes(total)
   progress.set(0)
   if (options.strict && common !== total) {
     say('Strict mode: Image size mismatch!')

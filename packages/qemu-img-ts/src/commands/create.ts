@@ -5,6 +5,7 @@ import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { filesOfChain, findSame, identityOfName } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
+import { runWhole } from '../kit/job.ts'
 import { asksForHelp, optionList, shownOptions } from '../kit/option-list.ts'
 import { requireSize } from '../kit/size-text.ts'
 
@@ -45,6 +46,8 @@ async function run(call: CreateCall): Promise<number> {
   } catch (error) {
     if (!(error instanceof Failure)) throw new Failure(`${filename}: ${messageOf(error)}`)
     const [first, ...rest] = error.lines
+    // An interrupt explains itself.
+    if (first === undefined) throw error
     throw new Failure([`${filename}: ${first}`, ...rest], error.options)
   }
   return 0
@@ -76,7 +79,11 @@ async function createImage(
   const tooLarge = new Failure(`The image size is too large for file format '${format.name}'${hint}`)
   if (!Number.isSafeInteger(Number(length))) throw tooLarge
   try {
-    await makeImage(environment, plan)
+    await runWhole(
+      call,
+      () => makeImage(environment, plan),
+      (created) => created.remove(),
+    )
   } catch (error) {
     throw isBlockError(error, 'EFBIG') ? tooLarge : error
   }

@@ -40,6 +40,7 @@ export async function copyDisk(call: Call, copy: DiskCopy, progress: Progress): 
   const total = await map.count(counted)
   const alignment = Math.max(2 ** Math.floor(Math.log2(minimum)), target.limits.requestAlignment)
   const cluster = copy.compress ? (await target.info()).clusterSize : undefined
+  progress.ofBytes(total)
   let begun = 0
   const options: CopyOptions = {
     map,

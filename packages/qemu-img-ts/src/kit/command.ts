@@ -21,6 +21,8 @@ import {
   word,
 } from '@vmblock/cli'
 
+import type { BarTerminal } from './progress-bar.ts'
+
 /** The services that the program needs. */
 export interface Services {
   readonly registry: DriverRegistry
@@ -36,6 +38,8 @@ export interface Services {
    * order. If absent, the program ends at once. @returns a function that stops this
    */
   readonly onInterrupt?: (listener: () => void) => () => void
+  /** The terminal for bars. If absent, progress is text. */
+  readonly barTerminal?: BarTerminal
 }
 
 /** One use of a subcommand. */

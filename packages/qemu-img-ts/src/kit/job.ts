@@ -7,6 +7,31 @@ import type { Call } from './command.ts'
 export const INTERRUPTED = 130
 
 /**
+ * Runs an operation that cannot stop midway. If the program is asked to end meanwhile, its result is taken back: a file
+ * that is half made looks like a whole one.
+ *
+ * @throws what the operation throws; Failure with the status {@link INTERRUPTED}
+ */
+export async function runWhole<T>(
+  { services }: Pick<Call, 'services'>,
+  operation: () => Promise<T>,
+  takeBack: (result: T) => Promise<void>,
+): Promise<T> {
+  let isInterrupted = false
+  const stop = services.onInterrupt?.(() => {
+    isInterrupted = true
+  })
+  try {
+    const result = await operation()
+    if (!isInterrupted) return result
+    await takeBack(result)
+    throw new Failure([], { status: INTERRUPTED })
+  } finally {
+    stop?.()
+  }
+}
+
+/**
  * Runs an operation, which stops when the program is asked to end.
  *
  * @throws what the operation throws; Failure with the status {@link INTERRUPTED}

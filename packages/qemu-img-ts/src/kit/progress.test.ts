@@ -1,9 +1,10 @@
 import { Output } from '@vmblock/cli'
 import { describe, expect, it } from 'vitest'
 import { Progress } from './progress.ts'
+import type { BarTerminal } from './progress-bar.ts'
 
 /** A progress line and its output. */
-function watched(shown: boolean, minSkip: number, columns?: number) {
+function watched(shown: boolean, minSkip: number, terminal?: BarTerminal, isQuiet = false) {
   const said = { out: '', err: '', flushes: 0 }
   const output = new Output('qemu-img', {
     print(text) {
@@ -15,9 +16,26 @@ function watched(shown: boolean, minSkip: number, columns?: number) {
     flush() {
       said.flushes++
     },
-    columns: () => columns,
   })
-  return { said, progress: new Progress(output, { shown, minSkip }) }
+  return { said, progress: new Progress(output, { shown, minSkip, terminal, isQuiet }) }
+}
+
+/** A terminal, with what was drawn on it and a clock. */
+function barTerminal() {
+  const drawn: string[] = []
+  const clock = { time: 0 }
+  const terminal: BarTerminal = {
+    now: () => clock.time,
+    openBar() {
+      drawn.push('open')
+      return {
+        show: (fraction, rate) => void drawn.push(`${fraction} ${rate}`),
+        hide: () => void drawn.push('hidden'),
+        end: (keep) => void drawn.push(keep ? 'kept' : 'erased'),
+      }
+    },
+  }
+  return { drawn, clock, terminal }
 }
 
 describe('progress', () => {
@@ -43,20 +61,45 @@ describe('progress', () => {
     expect(said.out).toBe('    (100.00/100%)\r')
   })
 
-  it('has a bar on a terminal, where there is room', () => {
-    const bars = (columns: number): string[] => {
-      const { said, progress } = watched(true, 0, columns)
-      for (const percent of [0, 50, 100]) progress.set(percent)
-      return said.out.split('\r')
-    }
-    expect(bars(31)).toEqual([
-      '    (0.00/100%)   [          ]',
-      '    (50.00/100%)  [=====     ]',
-      '    (100.00/100%) [==========]',
-      '',
-    ])
-    expect(bars(30)).toEqual(['    (0.00/100%)', '    (50.00/100%)', '    (100.00/100%)', ''])
-    expect(bars(500)[2]).toHaveLength(17 + 3 + 50)
+  it('is a bar on a terminal: at once with -p, which stays when all is done', () => {
+    const { drawn, terminal, clock } = barTerminal()
+    const { said, progress } = watched(true, 0, terminal)
+    progress.ofBytes(2000)
+    progress.set(0)
+    clock.time = 500
+    for (const percent of [50, 100]) progress.set(percent)
+    progress.end()
+    expect(drawn).toEqual(['open', '0 undefined', '0.5 2000', '1 4000', 'kept'])
+    expect(said).toMatchObject({ out: '', err: '' })
+  })
+
+  it('is a bar without -p once the command has taken a second, which leaves no trace', () => {
+    const { drawn, terminal, clock } = barTerminal()
+    const { said, progress } = watched(false, 0, terminal)
+    progress.set(0)
+    clock.time = 999
+    progress.set(10)
+    expect(drawn).toEqual([])
+    clock.time = 1000
+    progress.set(25)
+    progress.set(100)
+    progress.end()
+    expect(drawn).toEqual(['open', '0.25 undefined', '1 undefined', 'erased'])
+    expect(said).toMatchObject({ out: '', err: '' })
+  })
+
+  it('leaves no bar after a failure, and has none with -q', () => {
+    const failed = barTerminal()
+    const { progress } = watched(true, 0, failed.terminal)
+    progress.set(30)
+    progress.end()
+    expect(failed.drawn.at(-1)).toBe('erased')
+    const quiet = barTerminal()
+    const silent = watched(false, 0, quiet.terminal, true)
+    quiet.clock.time = 5000
+    silent.progress.set(30)
+    silent.progress.end()
+    expect(quiet.drawn).toEqual([])
   })
 
   it('is silent where it is not shown, but answers a signal, once', () => {

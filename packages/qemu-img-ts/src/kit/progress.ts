@@ -1,12 +1,10 @@
-/** The progress line of `-p`, and the one requested by a signal. */
+/** Progress: the text of `-p`, QEMU's byte for byte; on a terminal a bar; and the line requested by a signal. */
 import { fixedText, type OptionKind, type Output } from '@vmblock/cli'
 import type { Call } from './command.ts'
+import type { BarTerminal, ProgressBar } from './progress-bar.ts'
 
-/** Characters: the bar on a terminal, and its frame, with the last column left free. */
-const LONGEST_BAR = 50
-const SHORTEST_BAR = 10
-const BAR_FRAME = 4
-const LONGEST_TEXT = '    (100.00/100%)'.length
+/** Milliseconds after which a command without `-p` shows a bar on a terminal. */
+const PATIENCE = 1000
 
 /** Options of the progress line. */
 export interface ProgressOptions {
@@ -14,6 +12,10 @@ export interface ProgressOptions {
   readonly shown: boolean
   /** Percent by which progress must move to be printed again, except at 0 and 100. */
   readonly minSkip: number
+  /** Where a bar takes the place of the text: at once with `-p`, else when the command has run for a while. */
+  readonly terminal?: BarTerminal | undefined
+  /** `-q`: no bar either. */
+  readonly isQuiet?: boolean
 }
 
 /**
@@ -24,21 +26,34 @@ export class Progress {
   readonly #output: Output
   readonly #shown: boolean
   readonly #minSkip: number
+  readonly #terminal: BarTerminal | undefined
+  readonly #began: number
+  #bar: ProgressBar | undefined
+  /** Bytes of the whole work, as far as known. */
+  #bytes: number | undefined
   #current = 0
   #lastPrinted = 0
   /** Whether one line was requested by a signal. */
   #requested = false
   #ended = false
 
-  constructor(output: Output, { shown, minSkip }: ProgressOptions) {
+  constructor(output: Output, { shown, minSkip, terminal, isQuiet = false }: ProgressOptions) {
     this.#output = output
     this.#shown = shown
     this.#minSkip = minSkip
+    this.#terminal = isQuiet ? undefined : terminal
+    this.#began = terminal?.now() ?? 0
+  }
+
+  /** Says of how many bytes the whole work consists: then a bar shows the rate. */
+  ofBytes(total: number): void {
+    this.#bytes = total
   }
 
   /** Sets progress to `percent`. */
   set(percent: number): void {
     this.#current = Math.min(Math.fround(percent), 100)
+    if (this.#terminal && !this.#ended) this.#draw(this.#terminal)
     const moved = Math.abs(this.#current - this.#lastPrinted) > this.#minSkip
     if (!moved && this.#current !== 100 && this.#current !== 0) return
     this.#lastPrinted = this.#current
@@ -61,32 +76,36 @@ export class Progress {
     this.#requested = true
   }
 
-  /** Ends the line, unless it has ended. */
+  /** Ends the line, or the bar, unless it has ended. */
   end(): void {
-    if (this.#shown && !this.#ended) this.#output.print('\n')
+    if (this.#ended) return
     this.#ended = true
+    // Without -p, and after a failure, nothing stays.
+    if (this.#bar) this.#bar.end(this.#shown && this.#current === 100)
+    else if (this.#shown && !this.#terminal) this.#output.print('\n')
   }
 
-  /** The bar after the number, as wide as the terminal allows; empty if there is no terminal. */
-  #bar(text: string): string {
-    const width = Math.min((this.#output.columns ?? 0) - LONGEST_TEXT - BAR_FRAME, LONGEST_BAR)
-    if (width < SHORTEST_BAR) return ''
-    const full = Math.floor((width * this.#current) / 100)
-    return `${' '.repeat(LONGEST_TEXT - text.length)} [${'='.repeat(full)}${' '.repeat(width - full)}]`
+  #draw(terminal: BarTerminal): void {
+    if (!this.#shown && !this.#bar && terminal.now() - this.#began < PATIENCE) return
+    this.#bar ??= terminal.openBar()
+    const fraction = this.#current / 100
+    const seconds = (terminal.now() - this.#began) / 1000
+    const isKnown = this.#bytes !== undefined && seconds > 0
+    this.#bar.show(fraction, isKnown ? (this.#bytes! * fraction) / seconds : undefined)
   }
 
   #print(): void {
     const text = `    (${fixedText(this.#current, 2)}/100%)`
-    if (this.#shown) {
-      this.#output.print(`${text}${this.#bar(text)}\r`)
+    if (this.#shown && !this.#terminal) {
+      this.#output.print(`${text}\r`)
       this.#output.flush()
-    } else if (this.#requested) this.#output.note(text)
+    } else if (this.#requested && !this.#bar) this.#output.note(text)
     this.#requested = false
   }
 }
 
 /**
- * Starts the progress line of a subcommand, which is shown with `-p`. Unless the subcommand ends it, it ends after a
+ * Starts the progress of a subcommand, which is shown with `-p`, and on a terminal in any case when it takes long. Unless the subcommand ends it, it ends after a
  * failure's message, as in QEMU.
  *
  * @param minSkip percent by which progress must move to be printed again, except at 0 and 100
@@ -95,7 +114,9 @@ export function startProgress(
   { options, output, services, atEnd }: Call<{ progress: OptionKind<true>; quiet: OptionKind<true> }>,
   minSkip: number,
 ): Progress {
-  const progress = new Progress(output, { shown: options.progress === true && !options.quiet, minSkip })
+  const isQuiet = options.quiet === true
+  const shown = options.progress === true && !isQuiet
+  const progress = new Progress(output, { shown, minSkip, terminal: services.barTerminal, isQuiet })
   const stop = services.onProgressRequest?.(() => progress.request())
   atEnd(() => {
     stop?.()

@@ -73,7 +73,7 @@ export const waitBreak = defineCommand({
     const suspended = breakpointsOrNever(node, tag!).then(() => over.abort())
     // A pending promise alone does not keep the process alive; a timer does.
     while (!over.signal.aborted)
-      await session.wait(Promise.race([suspended, session.services.sleep(DAY, over.signal)]))
+      await session.wait(Promise.race([suspended, session.services.sleep(DAY, over.signal)]), null)
     return 'ok'
   },
 })

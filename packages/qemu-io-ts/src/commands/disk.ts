@@ -24,11 +24,14 @@ export const flush = defineCommand({
   },
 })
 
-const preallocation = choice<Preallocation>(
-  ['off', 'metadata', 'falloc', 'full'],
-  (name) => new Failure(`Invalid preallocation mode '${name}'`),
-  { argument: 'prealloc_mode' },
-)
+const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const
+
+const preallocation = {
+  ...choice<Preallocation>(PREALLOCATIONS, (name) => new Failure(`Invalid preallocation mode '${name}'`), {
+    argument: 'prealloc_mode',
+  }),
+  values: PREALLOCATIONS,
+}
 
 /** `truncate`. */
 export const truncate = defineCommand({

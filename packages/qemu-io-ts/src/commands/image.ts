@@ -24,6 +24,7 @@ export const open = defineCommand({
   alias: 'o',
   usage: '[-rsCnkU] [-t cache] [-d discard] [-o options] [path]',
   summary: 'open the file specified by path',
+  operandsAre: 'files',
   details: [
     "Example: 'open -o driver=raw,cache.direct=on /tmp/data' opens a raw file past the host's cache.",
     '',
@@ -57,7 +58,8 @@ export const open = defineCommand({
     }
     if (operands.length > 1) throw new UsageMistake()
     if (session.image) throw new Failure("file open already, try 'help close'")
-    session.attach(await session.wait(openImage(session.services, { filename, options, modes })))
+    const opening = openImage(session.services, { filename, options, modes })
+    session.attach(await session.wait(opening, async () => (await opening).close()))
     return 'ok'
   },
 })

@@ -9,6 +9,7 @@ export const help = defineCommand({
   name: 'help',
   alias: '?',
   usage: '[command]',
+  operandsAre: 'commands',
   summary: 'help for one or all commands',
   needsImage: false,
   wordCount: { min: 0, max: 1 },
@@ -19,7 +20,7 @@ export const help = defineCommand({
       print("\nUse 'help commandname' for extended help.\n")
       return 'ok'
     }
-    const command = commands.find((known) => known.name === name || known.alias === name)
+    const command = commands.find((known) => [known.name, known.alias, known.longAlias].includes(name))
     if (!command) throw new Stop(`command ${name} not found\n`)
     print(commandHelp(command, name))
     if (command.details) print(`\n${command.details.map((line) => ` ${line}`.trimEnd()).join('\n')}\n\n`)
@@ -31,6 +32,7 @@ export const help = defineCommand({
 export const quit = defineCommand({
   name: 'quit',
   alias: 'q',
+  longAlias: 'exit',
   summary: 'exit the program',
   needsImage: false,
   wordCount: { min: 0 },
@@ -51,7 +53,7 @@ export const sleep = defineCommand({
   async run({ session, operands: [word] }) {
     const milliseconds = readLong(word!)
     if (milliseconds === undefined || milliseconds < 0) throw new Stop(`${word} is not a valid number\n`)
-    await session.wait(session.services.sleep(milliseconds))
+    await session.wait(session.services.sleep(milliseconds), null)
     return 'ok'
   },
 })

@@ -15,7 +15,7 @@ const writeOptions = {
   p: flag(),
   P: pattern,
   q: flag(),
-  s: word('source_file'),
+  s: { ...word('source_file'), isFile: true },
   u: flag(),
   z: flag(),
 }

@@ -60,6 +60,10 @@ export interface Count {
 /** A command of the table. */
 export interface Command<O extends OptionKinds = OptionKinds> extends CommandTable<O> {
   readonly alias?: string
+  /** Another word for it, which QEMU does not have. */
+  readonly longAlias?: string
+  /** What its operands are, for completion. */
+  readonly operandsAre?: 'commands' | 'files'
   /** Whether an image must be open. */
   readonly needsImage: boolean
   /** Whether the image must be writable; checked before anything else of the command. */

@@ -9,6 +9,7 @@ import {
   skipFilters,
 } from '@vmblock/block-core'
 import { cacheMode, Failure, type OptionKind } from '@vmblock/cli'
+import type { Hints } from './complete.ts'
 import type { CacheFlags, Image, ImageServices } from './services.ts'
 import { openOverlay } from './snapshot.ts'
 
@@ -42,8 +43,9 @@ export type ModeChange = (modes: OpenModes) => OpenModes
 const change = (apply: ModeChange): OptionKind<ModeChange> => ({ read: () => apply })
 
 /** `-t`. */
-export const cacheOption: OptionKind<ModeChange> = {
+export const cacheOption: OptionKind<ModeChange> & Hints = {
   argument: 'MODE',
+  values: ['none', 'directsync', 'writethrough', 'writeback', 'unsafe'],
   read(name) {
     const cache = cacheMode(name)
     if (!cache) throw new Failure(`Invalid cache option: ${name}`)
@@ -51,8 +53,9 @@ export const cacheOption: OptionKind<ModeChange> = {
   },
 }
 
-const discardOption: OptionKind<ModeChange> = {
+const discardOption: OptionKind<ModeChange> & Hints = {
   argument: 'MODE',
+  values: ['ignore', 'unmap'],
   read(name) {
     const unmap = { on: true, unmap: true, off: false, ignore: false }[name]
     if (unmap === undefined) throw new Failure(`Invalid discard option: ${name}`)
@@ -60,10 +63,13 @@ const discardOption: OptionKind<ModeChange> = {
   },
 }
 
-const aioOption: OptionKind<ModeChange> = {
+const AIO_MODES = ['threads', 'native', 'io_uring']
+
+const aioOption: OptionKind<ModeChange> & Hints = {
   argument: 'MODE',
+  values: AIO_MODES,
   read(name) {
-    if (!['threads', 'native', 'io_uring'].includes(name)) throw new Failure(`Invalid aio option: ${name}`)
+    if (!AIO_MODES.includes(name)) throw new Failure(`Invalid aio option: ${name}`)
     return (modes) => ({ ...modes, nativeAio: modes.nativeAio || name === 'native' })
   },
 }

@@ -1,6 +1,5 @@
 /** Runs the lines of a session: finds the command, reads its words by its table, and explains what went wrong. */
-import { type Disk, messageOf } from '@vmblock/block-core'
-import { errorText } from '@vmblock/block-core/late'
+import type { Disk } from '@vmblock/block-core'
 import { CommandLine, Failure, type OptionKinds } from '@vmblock/cli'
 import {
   type AnyCommand,
@@ -12,6 +11,12 @@ import {
   UsageMistake,
 } from './command.ts'
 import type { Session } from './session.ts'
+
+/** Commands of newer versions of QEMU, for block devices that are written zone by zone. */
+const ZONES = /^(zone_(report|open|close|finish|reset|append)|z(rp|o|c|f|rs|ap))$/
+
+const missing = (name: string): string =>
+  ZONES.test(name) ? `${name}: zoned block devices are not supported` : `command "${name}" not found`
 
 const fits = (count: number, { min, max = count }: Count): boolean => count >= min && count <= max
 
@@ -27,7 +32,8 @@ export class Interpreter {
     this.#session = session
     for (const command of commands) {
       this.#byName.set(command.name, command)
-      if (command.alias) this.#byName.set(command.alias, command)
+      for (const other of [command.alias, command.longAlias])
+        if (other !== undefined) this.#byName.set(other, command)
     }
   }
 
@@ -36,10 +42,11 @@ export class Interpreter {
     const [name, ...words] = line.split(' ').filter((word) => word !== '')
     if (name === undefined) return 'ok'
     const command = this.#byName.get(name)
-    if (!command) return this.#refuse(`command "${name}" not found`)
+    if (!command) return this.#refuse(missing(name))
     try {
       return await this.#dispatch(command, name, words)
     } catch (error) {
+      if (this.#session.takeInterruption()) return this.#refuse('Interrupted')
       return this.#explain(error, command)
     }
   }
@@ -97,7 +104,7 @@ export class Interpreter {
       output.print(error.message)
       return error.outcome
     } else if (error instanceof Failure) output.fail(error)
-    else output.error(messageOf(error) || errorText(error))
+    else output.explain(error)
     return 'failed'
   }
 }

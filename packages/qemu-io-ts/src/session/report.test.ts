@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { hexDump } from './hexdump.ts'
-import { humanSize, report } from './report.ts'
+import { humanSize, repairText, report } from './report.ts'
 
 describe('human sizes', () => {
   it.each<[number, string]>([
@@ -51,6 +51,19 @@ describe('dumps', () => {
     expect(hexDump(data, 0x3de)).toBe(
       '000003de:  00 00 31 32 33 34 35 36 37 38 39 3a 3b 3c 3d 3e  ..123456789.....\n' +
         '000003ee:  3f 40  ..\n',
+    )
+  })
+})
+
+describe('the line about a repair', () => {
+  const NOTHING = { corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 }
+
+  it('says what was repaired, fits a terminal, and that the data is there only if nothing is left', () => {
+    const text = repairText({ ...NOTHING, corruptionsFixed: 1, leaksFixed: 1200 })
+    expect(text).toBe('The image was not closed: repaired 1 error and 1200 leaks. The data is there.\n')
+    expect(text.length).toBeLessThanOrEqual(80)
+    expect(repairText({ ...NOTHING, corruptionsFixed: 2, checkErrors: 1 })).toBe(
+      'The image was not closed: repaired 2 errors and 0 leaks. Left: 1 error.\n',
     )
   })
 })

@@ -1,4 +1,5 @@
 /** The report of a finished request: sizes, times and rates, in the exact form that scripts filter. */
+import type { CheckReport } from '@vmblock/block-core'
 import { fixedText as fixed } from '@vmblock/cli'
 
 const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
@@ -49,4 +50,13 @@ export function report({ operation, offset, bytes, nanoseconds, machine }: Finis
     `${operation} ${bytes}/${bytes} bytes at offset ${offset}\n` +
     `${humanSize(bytes)}, 1 ops; ${duration(nanoseconds)} (${humanSize(rate)}/sec and ${fixed(operations, 4)} ops/sec)\n`
   )
+}
+
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`
+
+/** What a repair at open found and did, in one line: after a crash, the findings alone look like a loss of data. */
+export function repairText({ corruptionsFixed, leaksFixed, corruptions, checkErrors }: CheckReport): string {
+  const left = corruptions + checkErrors
+  const done = `The image was not closed: repaired ${count(corruptionsFixed, 'error')} and ${count(leaksFixed, 'leak')}.`
+  return left === 0 ? `${done} The data is there.\n` : `${done} Left: ${count(left, 'error')}.\n`
 }

@@ -9,6 +9,12 @@ export interface ImageServices {
   readonly environment: OpenEnvironment
 }
 
+/** An entry of a directory. */
+export interface Entry {
+  readonly name: string
+  readonly isDirectory: boolean
+}
+
 /** One of QEMU's cache modes, as flags. */
 export type CacheFlags = (typeof CACHE_MODES)[CacheMode]
 

@@ -137,6 +137,13 @@ describe('the end', () => {
     expect(status).toBe(1)
   })
 
+  it('comes with exit, which help knows, too', async () => {
+    const { merged, status } = await runMain([], { input: 'help exit\n?\nexit\nlength\n' })
+    expect(merged).toMatch(/^qemu-io> exit +-- exit the program\nqemu-io> abort -- /)
+    expect(merged).not.toContain('no file open')
+    expect(status).toBe(0)
+  })
+
   it('comes with quit, and with the end of input', async () => {
     expect((await runMain([], { input: 'quit\nlength\n' })).merged).toBe('qemu-io> ')
     expect((await runMain([], { input: '\n' })).merged).toBe('qemu-io> qemu-io> ')
@@ -149,6 +156,17 @@ describe('commands from input', () => {
     const { merged, status } = await runMain(image, { input: 'length\nfoo\n  length  \nhelp foo' })
     expect(merged).toBe(
       'qemu-io> 1 MiB\nqemu-io> command "foo" not found\nqemu-io> 1 MiB\nqemu-io> command foo not found\nqemu-io> ',
+    )
+    expect(status).toBe(1)
+  })
+})
+
+describe('commands that are not there', () => {
+  it('are refused, those for zones by what they are for', async () => {
+    const { err, status } = await runCommands(['zone_report 0 1', 'zap -p 0 4k', 'zone'])
+    expect(err).toBe(
+      'zone_report: zoned block devices are not supported\n' +
+        'zap: zoned block devices are not supported\ncommand "zone" not found\n',
     )
     expect(status).toBe(1)
   })

@@ -3,7 +3,7 @@
  * programs and tests can run it in their own process.
  */
 import { Output, type TextOutput } from '@vmblock/cli'
-import type { Image, ImageServices } from './services.ts'
+import type { Entry, Image, ImageServices } from './services.ts'
 
 /** The services that a session needs. */
 export interface SessionServices extends ImageServices {
@@ -18,6 +18,8 @@ export interface SessionServices extends ImageServices {
    * session: there the open image crashes and the session ends.
    */
   raise?(signal: number): void
+  /** Lists a directory ('': the current one) for completion; empty if it cannot be read. Absent: no names are offered. */
+  listDirectory?(path: string): readonly Entry[]
 }
 
 /**
@@ -34,6 +36,8 @@ export interface SessionSettings {
   readonly imageOptions?: boolean
   /** `-m`: buffers start 16 bytes after an aligned address. */
   readonly misalign?: boolean
+  /** Whether {@link Session.interrupt} may be called. */
+  readonly interruptible?: boolean
 }
 
 const MISALIGNMENT = 16
@@ -52,6 +56,9 @@ export class Session {
   #waiting = 0
   #image: Image | undefined
   #ending: Ending | undefined
+  /** End the steps that are awaited. */
+  readonly #stops = new Set<() => void>()
+  #interrupted = false
 
   constructor(stream: TextOutput, services: SessionServices, settings: SessionSettings = {}) {
     this.output = new Output('qemu-io', stream)
@@ -82,7 +89,7 @@ export class Session {
     const image = this.#image
     await this.drain()
     this.#image = undefined
-    await image?.close()
+    if (image) await this.wait(image.close())
   }
 
   /** Ends the session: it takes no more lines. */
@@ -108,17 +115,56 @@ export class Session {
     return fill === 0 ? buffer : buffer.fill(fill)
   }
 
-  /** Awaits a step of a command. Meanwhile requests in flight may complete and print their results. */
-  async wait<T>(step: Promise<T>): Promise<T> {
+  /**
+   * Awaits a step of a command. Meanwhile requests in flight may complete and print their results.
+   *
+   * @param rest what is still in flight if the command is interrupted; null for a step that may never end
+   * @throws what the step throws; Error if the command is interrupted
+   */
+  async wait<T>(step: Promise<T>, rest: (() => Promise<unknown>) | null = () => step): Promise<T> {
     this.#waiting++
     const held = this.#held
     this.#held = []
     for (const text of held) this.output.print(text)
     try {
-      return await step
+      return await (this.settings.interruptible ? this.#untilInterrupted(step, rest) : step)
     } finally {
       this.#waiting--
     }
+  }
+
+  /** Ends the command that runs. The requests that it made go on, as those of `aio_write` do. */
+  interrupt(): void {
+    this.#interrupted = true
+    for (const stop of this.#stops) stop()
+  }
+
+  /** Whether the command that ended was interrupted; asked once for each command. */
+  takeInterruption(): boolean {
+    const was = this.#interrupted
+    this.#interrupted = false
+    return was
+  }
+
+  #untilInterrupted<T>(step: Promise<T>, rest: (() => Promise<unknown>) | null): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => {
+        this.#stops.delete(stop)
+        if (rest) this.#keep(rest())
+        reject(new Error('interrupted'))
+      }
+      this.#stops.add(stop)
+      void step.then(resolve, reject).finally(() => this.#stops.delete(stop))
+    })
+  }
+
+  /** Counts a step as in flight; its result and its error are dropped. */
+  #keep(step: Promise<unknown>): void {
+    const request = step.then(
+      () => void this.#inFlight.delete(request),
+      () => void this.#inFlight.delete(request),
+    )
+    this.#inFlight.add(request)
   }
 
   /** Runs and times a request. @returns nanoseconds (at least one, since rates divide by it) */
@@ -146,6 +192,6 @@ export class Session {
 
   /** Waits for all requests in flight. */
   async drain(): Promise<void> {
-    while (this.busy) await this.wait(Promise.all(this.#inFlight))
+    while (this.busy) await this.wait(Promise.all(this.#inFlight), null)
   }
 }

@@ -7,11 +7,11 @@ const { s, n, C, r, k, i, t, d, U } = MODE_OPTIONS
 /** An option as `--help` shows it. */
 interface ProgramOption<T> extends OptionKind<T> {
   readonly long: string
-  readonly help: readonly string[]
+  readonly help: string
 }
 
 /** Spells and explains an option; a spelling without a letter is the word alone. */
-const option = <T>(spelling: string, kind: OptionKind<T>, ...help: string[]): ProgramOption<T> => {
+const option = <T>(spelling: string, kind: OptionKind<T>, help: string): ProgramOption<T> => {
   const [, short, long] = /^(?:(.), )?(.*)$/.exec(spelling)!
   return { ...kind, short, long: long!, help }
 }
@@ -28,27 +28,29 @@ export const PROGRAM_OPTIONS = {
   C: option('C, copy-on-read', C, 'copy what is read from the backing file into the image'),
   misalign: option('m, misalign', flag(), 'use buffers that are not aligned for direct I/O'),
   k: option('k, native-aio', k, 'the same as -i native'),
-  i: option('i, aio', i, 'how requests reach the kernel:', 'threads, native or io_uring'),
+  i: option('i, aio', i, 'how requests reach the kernel: threads, native or io_uring'),
   d: option('d, discard', d, 'what discards do: ignore or unmap'),
-  t: option('t, cache', t, 'none, directsync, writethrough (the default),', 'writeback or unsafe'),
+  t: option('t, cache', t, 'none, directsync, writethrough (the default), writeback or unsafe'),
   trace: option('T, trace', word('PATTERN'), 'trace events; this program has none'),
   object: option(
     'object',
     word('OBJECTDEF'),
-    "define an object: 'secret,id=NAME,data=TEXT' or",
-    "'secret,id=NAME,file=PATH'",
+    "define an object: 'secret,id=NAME,data=TEXT' or 'secret,id=NAME,file=PATH'",
   ),
   imageOpts: option('image-opts', flag(), 'the file is given by options, key=value,...'),
   U: option('U, force-share', U, 'let others write to the image meanwhile'),
 } as const
 
 const HELP_COLUMN = 26
+/** Characters of the help of an option in a line of 80. */
+const HELP_WIDTH = 52
 
 /** The text of `--help`. */
 export function usageText(formats: readonly string[]): string {
   const lines = Object.values(PROGRAM_OPTIONS).flatMap(({ short, long, argument, help }) => {
     const start = `  ${short ? `-${short}, ` : '    '}--${long}${argument ? ` ${argument}` : ''}`
-    return help.map((text, i) => `${(i === 0 ? start : '').padEnd(HELP_COLUMN)}  ${text}\n`)
+    const lines = help.match(new RegExp(`.{1,${HELP_WIDTH}}(?= |$)`, 'g')) ?? []
+    return lines.map((text, i) => `${(i === 0 ? start : '').padEnd(HELP_COLUMN)}  ${text.trim()}\n`)
   })
   return (
     'Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n' +

@@ -37,6 +37,7 @@ export class CommandLine<O extends OptionKinds> {
       kind,
       short: kind.short ?? (kind.long === undefined ? name : undefined),
       long: kind.long,
+      newer: kind.newer,
       takesValue: kind.argument !== undefined,
     }))
     this.#getopt = new Getopt(words, grammar, reading.inOrder)

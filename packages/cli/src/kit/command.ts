@@ -12,6 +12,10 @@ export interface CommandTable<O extends OptionKinds = OptionKinds> {
   readonly options?: O
   /** The operands, for the usage line. */
   readonly operands?: string
+  /** What the words of `operands` are: a line each, for the help. */
+  readonly operandHelp?: Readonly<Record<string, string>>
+  /** A use of the command as it is typed, for the help. */
+  readonly example?: string
   /** All words after the name, where the usage line cannot be made from `options` and `operands`. */
   readonly usage?: string
 }

@@ -3,12 +3,24 @@
 /** Takes QEMU's warnings, without prefix and newline. */
 export type Warn = (message: string) => void
 
-/** The spellings of an option. One that has none is spelled as its key in the table, which is a letter. */
+/**
+ * The spellings of an option, and its line of the help. One that has no spelling is spelled as its key in the table,
+ * which is a letter.
+ */
 export interface Spelling {
-  /** One letter, without its dash. */
+  /** One letter, without its dash: the one of QEMU 7.2. */
   readonly short?: string | undefined
-  /** A word, without its dashes. */
+  /** A word, without its dashes: the one of QEMU 7.2. Scripts may have shortened it. */
   readonly long?: string | undefined
+  /**
+   * Letters and words, without dashes, that later QEMUs take in their place or beside them. Words may be shortened only
+   * where that was no abbreviation in 7.2.
+   */
+  readonly newer?: readonly string[] | undefined
+  /** What the option does: a line that begins with a small letter and ends without a full stop. */
+  readonly help?: string | undefined
+  /** What its value may be, for completion: these words, the name of a format, or the name of a file. */
+  readonly values?: readonly string[] | 'format' | 'file' | undefined
 }
 
 /** The definition of one option. */
@@ -47,6 +59,7 @@ export const choice = <const T extends string>(
   refuse: (text: string) => Error,
   spelling: Spelling & { readonly argument: string },
 ): OptionKind<T> => ({
+  values: names,
   ...spelling,
   read(text) {
     const name = names.find((known) => known === text)

@@ -38,6 +38,10 @@ export interface OptionKind<T> extends Spelling {
 // biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
 export type OptionKinds = Readonly<Record<string, OptionKind<any>>>
 
+/** The letter of an option: its key in the table, if it has no spelling. */
+export const shortOf = (key: string, { short, long, newer }: Spelling): string | undefined =>
+  short ?? (long === undefined && newer === undefined ? key : undefined)
+
 /** The values of the options; undefined for those not given. */
 export type OptionsOf<O extends OptionKinds> = {
   readonly [K in keyof O]?: (O[K] extends OptionKind<infer T> ? T : never) | undefined

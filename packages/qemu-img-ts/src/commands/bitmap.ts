@@ -1,6 +1,6 @@
 /** `bitmap`: adds, removes and changes the dirty bitmaps of an image. */
 import { type BlockNode, bitmapsOf, isBlockError, messageOf } from '@vmblock/block-core'
-import { Failure, type OptionKind, shared, word } from '@vmblock/cli'
+import { Failure, fileWord, formatWord, type OptionKind, shared } from '@vmblock/cli'
 import { openImage } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { requireSize } from '../kit/size-text.ts'
@@ -16,24 +16,39 @@ interface Action {
 
 let given = 0
 
-const action = (operation: Action['operation'], argument?: string): OptionKind<readonly Action[]> => ({
+const action = (
+  operation: Action['operation'],
+  help: string,
+  argument?: string,
+): OptionKind<readonly Action[]> => ({
   long: operation,
   argument,
+  help,
   read: (source, _warn, before = []) => [...before, { operation, source, order: given++ }],
 })
 
 const options = {
-  merge: action('merge', 'source_bitmap'),
-  add: action('add'),
-  remove: action('remove'),
-  clear: action('clear'),
-  enable: action('enable'),
-  disable: action('disable'),
-  source: word('source_file', { short: 'b' }),
-  sourceFormat: word('source_fmt', { short: 'F' }),
+  merge: action('merge', 'add what another bitmap has recorded', 'source_bitmap'),
+  add: action('add', 'make the bitmap, which records writes from now on'),
+  remove: action('remove', 'delete the bitmap'),
+  clear: action('clear', 'forget what it has recorded'),
+  enable: action('enable', 'let it record writes'),
+  disable: action('disable', 'let it record nothing more'),
+  source: fileWord('source_file', {
+    short: 'b',
+    long: 'source-file',
+    help: 'the image whose bitmap --merge takes; without it, the image itself',
+  }),
+  sourceFormat: formatWord('source_fmt', {
+    short: 'F',
+    long: 'source-format',
+    help: 'the format of that image',
+  }),
   granularity: {
     short: 'g',
+    long: 'granularity',
     argument: 'granularity',
+    help: 'with --add: how many bytes one bit stands for (64k)',
     read: (text, warn) => requireSize('granularity', text, warn),
   } satisfies OptionKind<bigint>,
   imageOpts: shared.imageOpts,
@@ -47,9 +62,11 @@ export const bitmap = defineCommand({
   name: 'bitmap',
   summary: 'add, remove and change bitmaps of what was written',
   details: [
-    "actions are done in the order in which they are given; '-g' is how many bytes one bit of a new bitmap stands for;",
-    "'-b' and '-F' name the image whose bitmap is merged",
+    'A bitmap inside an image records which parts of the disk were written since it was made or cleared, for',
+    'incremental backups. Several actions are done in the order in which they are given.',
   ],
+  operandHelp: { filename: 'the image', bitmap: 'the name of the bitmap' },
+  example: 'bitmap --add disk.qcow2 monday',
   options,
   operands: 'filename bitmap',
   run,

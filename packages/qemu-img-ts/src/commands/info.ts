@@ -12,7 +12,10 @@ const options = {
   imageOpts: shared.imageOpts,
   format: shared.format,
   output: shared.output,
-  backingChain: flag({ long: 'backing-chain' }),
+  backingChain: flag({
+    long: 'backing-chain',
+    help: 'also its backing file, and the one of that, and so on',
+  }),
   forceShare: shared.forceShare,
 } as const
 
@@ -22,6 +25,12 @@ type InfoCall = Call<typeof options>
 export const info = defineCommand({
   name: 'info',
   summary: 'say what an image is',
+  details: [
+    'Prints the format, the size of the disk, the space that the file takes, and what else the format knows: its',
+    'options, snapshots, bitmaps.',
+  ],
+  operandHelp: { filename: 'the image' },
+  example: 'info --backing-chain overlay.qcow2',
   options,
   operands: 'filename',
   run,

@@ -27,3 +27,8 @@ declare module '*/scripts/repl-picture.mjs' {
   /** The picture of such lines. */
   export function picture(lines: readonly string[]): string
 }
+
+declare module '*/scripts/manuals.mjs' {
+  /** The manual pages of the programs, for man and for docs/: their paths in the repository, and their texts. */
+  export function manuals(): Promise<Map<string, string>>
+}

@@ -3,6 +3,7 @@ import { messageOf, type OpenEnvironment } from '@vmblock/block-core'
 import {
   answerFrom,
   CommandLine,
+  completionScript,
   type DriverSurroundings,
   defineObject,
   Failure,
@@ -15,7 +16,7 @@ import {
   warnOfTrace,
 } from '@vmblock/cli'
 import { COMMANDS } from './commands/index.ts'
-import { PROGRAM_OPTIONS, usageText } from './program-options.ts'
+import { PROGRAM_OPTIONS, programTable, usageText } from './program-options.ts'
 import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage } from './session/image.ts'
 import { Interpreter } from './session/interpreter.ts'
 import type { Image } from './session/services.ts'
@@ -133,6 +134,10 @@ async function readCommandLine(
     if (name === 'help') throw usage(0)
     if (name === 'version') {
       output.print(versionText('qemu-io-ts'))
+      throw new EarlyExit(0)
+    }
+    if (name === 'completion') {
+      output.print(completionScript(value as string, programTable(services.formats)))
       throw new EarlyExit(0)
     }
     if (name === 'cmd') commands.push(value as string)

@@ -155,7 +155,7 @@ export class Getopt<O extends GetoptOption> {
     const candidates = first.length > 0 ? first : matches
     const isOne = candidates.every(({ option }) => option === candidates[0]!.option)
     const found = exact ?? (isOne ? candidates[0] : undefined)
-    return { ...found, matches: matches.map(({ word }) => word) }
+    return { ...found, matches: candidates.map(({ word }) => word) }
   }
 
   #nextWord(option: O, complaint: string): GetoptStep<O> {

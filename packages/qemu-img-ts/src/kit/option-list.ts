@@ -132,6 +132,7 @@ function shownValue(
 /** The lines of `-o help`: sorted, with explanations aligned if there is room. */
 export function optionHelp(table: OptionTable): string {
   return Object.entries(table)
+    .filter(([, { isUnlisted }]) => !isUnlisted)
     .map(
       ([name, { type, help }]) =>
         `${`  ${name}=<${type === 'bool' ? 'bool (on/off)' : type}>`.padEnd(24)} - ${help}\n`,

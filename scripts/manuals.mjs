@@ -11,7 +11,7 @@ import { roffPage } from './manuals/roff.mjs'
 import { at } from './toolchain.mjs'
 
 const ENTRY = `
-export { FORMATS, sentence, shownArgument, spellingsOf } from './packages/cli/src/index.ts'
+export { sentence, shownArgument, spellingsOf } from './packages/cli/src/kit/help.ts'
 export { PARAMETERS, programTable as imageTable } from './packages/qemu-img-ts/src/help.ts'
 export { programTable as ioTable } from './packages/qemu-io-ts/src/program-options.ts'
 export { COMMANDS } from './packages/qemu-io-ts/src/commands/index.ts'

@@ -15,9 +15,6 @@ export {
   explained,
   optionTerms,
   sentence,
-  shownArgument,
-  spellingsOf,
-  wrapped,
 } from './kit/help.ts'
 export { readOptionTree } from './kit/key-value.ts'
 export { MAX_SIZE, readBytes, readLong } from './kit/numbers.ts'

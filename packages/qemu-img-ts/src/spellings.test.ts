@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type OptionKind, Output, spellingsOf } from '@vmblock/cli'
+import { type OptionKind, Output } from '@vmblock/cli'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { commands } from './commands/index.ts'
 import { type AnyCommand, COMMON_OPTIONS, parseCommand } from './kit/command.ts'
@@ -36,6 +36,12 @@ const all = await Promise.all(Object.values(commands).map((load) => load()))
 const optionsOf = (command: AnyCommand): [string, OptionKind<unknown>][] =>
   Object.entries({ ...(command.options as Record<string, OptionKind<unknown>>), ...COMMON_OPTIONS })
 
+/** All letters and words of an option, with their dashes. */
+const spellingsOf = ({ short, long, newer = [] }: OptionKind<unknown>): readonly string[] =>
+  [short, long, ...newer]
+    .filter((spelling) => spelling !== undefined)
+    .map((spelling) => (spelling.length === 1 ? `-${spelling}` : `--${spelling}`))
+
 /** The ways to write an option with a value, or one without. */
 const writings = (spelling: string, value: string | undefined): readonly (readonly string[])[] => {
   if (value === undefined) return [[spelling]]
@@ -50,14 +56,14 @@ describe.each(all.map((command) => [command.name, command] as const))('%s', (_, 
   })
 
   it('spells no two options alike', () => {
-    const spellings = optionsOf(command).flatMap(([key, kind]) => spellingsOf(key, kind))
+    const spellings = optionsOf(command).flatMap(([, kind]) => spellingsOf(kind))
     expect([...new Set(spellings)]).toEqual(spellings)
   })
 
   it('takes all spellings of an option for the same', async () => {
     for (const [key, kind] of optionsOf(command)) {
       const value = sampleOf(key, kind)
-      const [first, ...others] = spellingsOf(key, kind).flatMap((spelling) => writings(spelling, value))
+      const [first, ...others] = spellingsOf(kind).flatMap((spelling) => writings(spelling, value))
       const expected = await parsed(command, first!)
       if (key !== 'help') expect(expected).toMatch(key === 'object' ? /"secrets":\["a"\]/ : `"${key}":`)
       for (const words of others) expect([words, await parsed(command, words)]).toEqual([words, expected])

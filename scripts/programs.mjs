@@ -1,5 +1,5 @@
-// Provides programs that tests need and npm does not have: the real qemu-img and qemu-io, a browser, file
-// system tools. Installs them from Debian where possible. Never fails: tests report missing programs.
+// Provides programs that tests need and npm does not have: the real qemu-img and qemu-io, a browser, shells,
+// man, file system tools. Installs them from Debian where possible. Never fails: tests report missing programs.
 import { at, run, say } from './toolchain.mjs'
 
 const PROGRAMS = [
@@ -9,6 +9,10 @@ const PROGRAMS = [
     package: 'chromium',
     lost: 'tests in a browser are left out',
   },
+  { command: 'zsh', package: 'zsh', lost: 'its completion is not tried' },
+  { command: 'fish', package: 'fish', lost: 'its completion is not tried' },
+  { command: 'man', package: 'man-db', lost: 'manual pages are not shown' },
+  { command: 'groff', package: 'groff', lost: 'manual pages are not set' },
   { command: 'mke2fs', flag: '-V', package: 'e2fsprogs', lost: 'guests in a browser are skipped' },
 ]
 

@@ -32,3 +32,8 @@ declare module '*/scripts/late-builtins.mjs' {
   /** The plugin for esbuild that lets programs load Node's larger modules late. */
   export const lateBuiltins: import('esbuild').Plugin
 }
+
+declare module '*/scripts/manuals.mjs' {
+  /** The manual pages of the programs, for man and for docs/: their paths in the repository, and their texts. */
+  export function manuals(): Promise<Map<string, string>>
+}

@@ -1,39 +1,51 @@
-/** The text of `--help`: from the tables of the subcommands, and what they have in common. */
-import { usageLine } from '@vmblock/cli'
+/** The texts of `--help`: of the program, and of each subcommand, from their tables. */
+import { commandText, explained, optionTerms, type ProgramTable, sentence } from '@vmblock/cli'
 import { commands } from './commands/index.ts'
+import { type AnyCommand, type Services, STANDARD_OPTIONS, wholeTable } from './kit/command.ts'
 
-const INTRODUCTION = `usage: qemu-img-ts [standard options] command [command options]
-Makes, inspects and changes disk images, as QEMU's qemu-img does.
+/** The name by which helps call the program; its messages say `qemu-img`, which scripts compare. */
+export const PROGRAM = 'qemu-img-ts'
 
-    '-h', '--help'       say this and exit
-    '-V', '--version'    say which program this is and exit
+/** What the helps of all commands have in common, by the words that stand for it there. */
+export const PARAMETERS: readonly (readonly [term: string, help: string])[] = [
+  [
+    'image',
+    'a path, a name with a protocol (blkdebug:rules:path) or json:{...}; with --image-opts it is a list of options (driver=qcow2,file.filename=path)',
+  ],
+  ['size', 'bytes, or larger units with one of the suffixes k, M, G, T, P and E (powers of 1024)'],
+]
 
-Command syntax:
-`
+/** The help of a subcommand. */
+export const commandHelp = (command: AnyCommand): string => commandText(PROGRAM, wholeTable(command))
 
-const PARAMETERS = `
-Command parameters:
-  'filename' names an image: a path, a name with a protocol ('blkdebug:rules:path') or 'json:{...}';
-    with '--image-opts' it is a list of options ('driver=qcow2,file.filename=path')
-  'fmt' is the format of an image; where it is left out, it is guessed from the content
-  'cache' is how the image that is written is cached: 'none', 'writeback' (default), 'writethrough',
-    'directsync' or 'unsafe'; 'src_cache' is the same for images that are only read
-  'size' is a number of bytes, or of larger units with one of the suffixes k, M, G, T, P and E
-    (powers of 1024)
-  'options' is a list of options of a format, 'name=value,...'; '-o help' lists what there is
-  'ofmt' is 'human' (default) or 'json'
-  '-p' shows progress, '-q' shows nothing but errors
-  '-U' opens an image that others may be writing
-`
-
-/**
- * Returns the whole text.
- *
- * @param formats names of the drivers; scripts read the last line, which lists them
- */
-export async function helpText(formats: readonly string[]): Promise<string> {
+/** The tables of the program. */
+export async function programTable({ registry }: Pick<Services, 'registry'>): Promise<ProgramTable> {
   const all = await Promise.all(Object.values(commands).map((load) => load()))
-  const lines = all.map((command) => `  ${usageLine(command)}\n      ${command.summary}\n`)
-  const details = all.map(({ name, details }) => (details ? `  ${name}: ${details.join('\n    ')}\n` : ''))
-  return `${INTRODUCTION}${lines.join('')}${PARAMETERS}${details.join('')}\nSupported formats: ${[...formats].sort().join(' ')}\n`
+  return {
+    name: PROGRAM,
+    summary: "make, inspect and change disk images, as QEMU's qemu-img does",
+    options: STANDARD_OPTIONS,
+    operands: 'command [command options]',
+    example: 'create -f qcow2 disk.qcow2 20G',
+    commands: all.map(wholeTable),
+    formats: [...registry].filter(({ kind }) => kind === 'format').map(({ name }) => name),
+  }
+}
+
+/** The help of the program; scripts read the last line, which lists all drivers. */
+export async function helpText(services: Pick<Services, 'registry'>): Promise<string> {
+  const { name, summary, options, operands, example, commands } = await programTable(services)
+  const drivers = [...services.registry].map((driver) => driver.name).sort()
+  return [
+    `Usage: ${name} [standard options] ${operands}\n${sentence(summary)}\n`,
+    `\nStandard options:\n${explained(optionTerms(options))}`,
+    `\nCommands; '${name} COMMAND --help' explains one and its options:\n`,
+    explained(
+      commands.map((command) => [command.name, command.summary]),
+      14,
+    ),
+    `\nWhat commands work on:\n${explained(PARAMETERS, 14)}`,
+    `\nExample:\n  ${name} ${example}\n`,
+    `\nSupported formats: ${drivers.join(' ')}\n`,
+  ].join('')
 }

@@ -18,12 +18,31 @@ describe('the program', () => {
       })
   })
 
-  it('explains every subcommand it has, and lists the formats last', async () => {
-    const { out, status } = await run('info', '--help')
+  it('lists every subcommand it has, and the formats last', async () => {
+    const { out, status } = await run('--help')
     expect(status).toBe(0)
-    const listed = [...out.matchAll(/^ {2}([a-z]+) \[/gm)].map(([, name]) => name)
+    const [, list = ''] = /\nCommands;.*\n((?: {2}.*\n)*)/.exec(out)!
+    const listed = [...list.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name)
     expect(listed).toEqual(Object.keys(commands))
     expect(out).toMatch(/\nSupported formats: memory null-co raw\n$/)
+  })
+
+  it.each(['-h', '--help', '--he'])(
+    'explains a subcommand that is given %s, whatever else is given',
+    async (option) => {
+      const { out, err, status } = await run('info', 'nothing', '-f', 'nonsense', option, '-Z')
+      expect([err, status]).toEqual(['', 0])
+      expect(out).toMatch(/^Usage: qemu-img-ts info \[options\] filename\n/)
+      expect(out).toMatch(/^ {2}-f, --format FMT +the format/m)
+    },
+  )
+
+  it.each(Object.keys(commands))('explains %s by its name alone, in 80 columns', async (name) => {
+    const { out, err, status } = await run(name, '--help')
+    expect([err, status]).toEqual(['', 0])
+    expect(out).toMatch(new RegExp(`^Usage: qemu-img-ts ${name} .*\\n[A-Z].*\\.\\n`))
+    expect(out).toMatch(new RegExp(`\\nExample:\\n  qemu-img-ts ${name} .*\\n$`))
+    expect(out.split('\n').filter((line) => line.length > 80)).toEqual([])
   })
 
   it('calls nothing it inherits a subcommand', async () => {

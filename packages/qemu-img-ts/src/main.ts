@@ -2,25 +2,18 @@
 import {
   answerFrom,
   CommandLine,
-  flag,
   OpenImages,
   Output,
+  type ProgramTable,
   requireWords,
   statusOf,
   type TextOutput,
   usageFailure,
   versionText,
   warnOfTrace,
-  word,
 } from '@vmblock/cli'
 import { commands } from './commands/index.ts'
-import { type AnyCommand, parseCommand, readingTo, type Services } from './kit/command.ts'
-
-const OPTIONS = {
-  help: flag({ short: 'h', long: 'help' }),
-  version: flag({ short: 'V', long: 'version' }),
-  trace: word('pattern', { short: 'T', long: 'trace' }),
-}
+import { type AnyCommand, parseCommand, readingTo, type Services, STANDARD_OPTIONS } from './kit/command.ts'
 
 /**
  * Runs the program.
@@ -42,7 +35,10 @@ export async function main(argv: readonly string[], stream: TextOutput, services
 
 async function dispatch(argv: readonly string[], output: Output, services: Services): Promise<number> {
   if (argv.length === 0) throw usageFailure('Not enough arguments')
-  const line = new CommandLine(['qemu-img', ...argv], OPTIONS, { ...readingTo(output), inOrder: true })
+  const line = new CommandLine(['qemu-img', ...argv], STANDARD_OPTIONS, {
+    ...readingTo(output),
+    inOrder: true,
+  })
   for (const { name, value } of line) {
     if (name === 'help') return printHelp(output, services)
     if (name === 'version') {
@@ -65,7 +61,11 @@ async function runCommand(
   services: Services,
 ): Promise<number> {
   const parsed = await parseCommand(command, words, output, services)
-  if (!parsed) return printHelp(output, services)
+  if (!parsed) {
+    const { commandHelp } = await import('./help.ts')
+    output.print(commandHelp(command))
+    return 0
+  }
   const { registry, host } = services
   const { secrets, ...given } = parsed
   const onWarn = (line: string): void => output.relay(line)
@@ -74,7 +74,8 @@ async function runCommand(
   const actions: (() => void)[] = []
   const atEnd = (action: () => void): void => void actions.push(action)
   try {
-    const status = await command.run({ ...given, output, services, environment, images, atEnd })
+    const program = async (): Promise<ProgramTable> => (await import('./help.ts')).programTable(services)
+    const status = await command.run({ ...given, output, services, environment, images, program, atEnd })
     return await images.close(status)
   } catch (error) {
     await images.close(statusOf(error))
@@ -84,8 +85,8 @@ async function runCommand(
   }
 }
 
-async function printHelp(output: Output, { registry }: Services): Promise<number> {
+async function printHelp(output: Output, services: Services): Promise<number> {
   const { helpText } = await import('./help.ts')
-  output.print(await helpText([...registry].map((driver) => driver.name)))
+  output.print(await helpText(services))
   return 0
 }

@@ -23,7 +23,6 @@ describe.skipIf(!installed)('snapshot', () => {
       'snapshot -a x -d x a.qcow2',
       'snapshot -l -l a.qcow2',
       'snapshot -c x -c y a.qcow2',
-      'snapshot -f qcow2 -l a.qcow2',
       'snapshot -l nope.qcow2',
       'snapshot -U -c x a.qcow2',
       'snapshot -l --image-opts driver=qcow2,file.filename=a.qcow2',

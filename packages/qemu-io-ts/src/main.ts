@@ -1,9 +1,10 @@
 /** The program as a function: command line in, exit status out. */
-import { type CheckReport, messageOf, type OpenEnvironment } from '@vmblock/block-core'
+import type { CheckReport, OpenEnvironment } from '@vmblock/block-core'
 import { throttleGroupsOf } from '@vmblock/block-core/filters'
 import {
   answerFrom,
   CommandLine,
+  completionScript,
   type DriverSurroundings,
   defineObject,
   Failure,
@@ -17,7 +18,7 @@ import {
   warnOfTrace,
 } from '@vmblock/cli'
 import { COMMANDS } from './commands/index.ts'
-import { PROGRAM_OPTIONS, usageText } from './program-options.ts'
+import { PROGRAM_OPTIONS, programTable, usageText } from './program-options.ts'
 import { type Completion, completeLine } from './session/complete.ts'
 import { DEFAULT_MODES, MODE_OPTIONS, type ModeChange, openImage } from './session/image.ts'
 import { Interpreter } from './session/interpreter.ts'
@@ -163,6 +164,10 @@ async function readCommandLine(
     if (name === 'help') throw usage(0)
     if (name === 'version') {
       output.print(versionText('qemu-io-ts'))
+      throw new EarlyExit(0)
+    }
+    if (name === 'completion') {
+      output.print(completionScript(value as string, programTable(services.formats)))
       throw new EarlyExit(0)
     }
     if (name === 'cmd') commands.push(value as string)

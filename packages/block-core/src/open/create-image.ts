@@ -10,7 +10,7 @@ import { requireEnvironment, secretOf } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
 import { spelledAs } from '../text/option-tree.ts'
 import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
-import { creationValues, type FormatChoices, formatImage, givenOptions } from './format-image.ts'
+import { creationValues, type FormatChoices, formatImage, givenOptions, keepsData } from './format-image.ts'
 import { ImageFile } from './image-file.ts'
 
 /** The largest image that is made in memory first, in bytes. */
@@ -77,6 +77,7 @@ async function create(environment: OpenEnvironment, request: RawOptions): Promis
   const dataName = values['data_file'] ?? dataFile?.filename
   const options = { ...values, ...(dataName !== '' && { data_file: dataName }) }
   await creation.check?.(options)
+  if (keepsData(values)) dataFile?.keep()
   const secret = (id: string): Promise<Uint8Array> => secretOf(environment, id)
   const isSmall =
     draft && file.isOwn && !dataFile && ['off', undefined].includes(values['preallocation'] as string)

@@ -125,13 +125,17 @@ export async function formatImage<D extends AnyDriver>(
       edges.push(edge)
     }
     updatePermissions(nodes)
-    if (!choices.overwrite) for (const node of nodes) await requireBlank(node)
+    const emptied = keepsData(values) ? nodes.slice(0, 1) : nodes
+    if (!choices.overwrite) for (const node of emptied) await requireBlank(node)
     const secret = choices.secret ?? ((id: string) => secretOf(environment, id))
     await creation.create({ file, dataFile, options: values, secret })
   } finally {
     for (const edge of edges) await edge.node.releasedBy(edge)
   }
 }
+
+/** Whether creation options say that the data file is there, and keeps its content. */
+export const keepsData = (values: RawOptions): boolean => values['keep_data_file'] === true
 
 /** @throws BlockError EEXIST if the node holds anything but zeroes */
 export async function requireBlank(node: BlockNode): Promise<void> {

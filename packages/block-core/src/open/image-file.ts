@@ -23,6 +23,8 @@ export class ImageFile {
   #created: CreatedFile | undefined
   /** Whether content was lost that was there before, if any was. */
   #isEmptied = false
+  /** Whether it holds content that the image is made around. */
+  #isKept = false
 
   /** @throws BlockError EINVAL that names the argument; ENOENT for an unknown driver; ENOTSUP if it makes no files */
   constructor(environment: OpenEnvironment, source: unknown, argument: string) {
@@ -43,6 +45,11 @@ export class ImageFile {
         'ENOTSUP',
         `Protocol driver '${this.#driver.name}' does not support image creation`,
       )
+  }
+
+  /** The file is there, and keeps its content: it is only opened. To be called before {@link look}. */
+  keep(): void {
+    this.#isKept = true
   }
 
   /** Whether it was given by its name: not an open node. */
@@ -81,17 +88,18 @@ export class ImageFile {
     try {
       this.#node = await openNode(this.#environment, this.#options)
     } catch (error) {
-      if (isBlockError(error, 'ENOENT')) return
+      if (isBlockError(error, 'ENOENT') && !this.#isKept) return
       throw error
     }
     this.#exists = true
+    if (this.#isKept) return
     if (!overwrite) await requireBlank(this.#node)
     else await this.#close()
   }
 
   /** Makes the file, or empties it, and opens it. @throws BlockError EBUSY, the errors of the protocol */
   async make(options: RawOptions): Promise<void> {
-    if (!this.#options) return
+    if (!this.#options || this.#isKept) return
     if (!this.#node) {
       this.#created = await this.#createFile(options)
       this.#isEmptied = true
@@ -107,7 +115,7 @@ export class ImageFile {
     // Formats flush what they write; not every device can be flushed (/dev/null), and nothing else was written there.
     if (this.node.growable) await this.node.flush()
     if (this.#options) await this.#close()
-    else this.#isEmptied = true
+    else this.#isEmptied = !this.#isKept
   }
 
   /** After a failure: closes the file without writing to it, and takes it back. @throws BlockError */

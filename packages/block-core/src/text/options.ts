@@ -15,6 +15,8 @@ export interface OptionType<T, I = T> {
   readonly default?: T
   /** For formats: the protocol below implements the option, and `-o help` lists it with its options. */
   readonly isForFile?: boolean
+  /** `-o help` leaves it out: scripts compare that text, and QEMU 7.2 does not have the option. */
+  readonly isUnlisted?: boolean
   /**
    * Turns the user's input into the value.
    *

@@ -1,7 +1,7 @@
 /** One pass over a command line by a table of options, from left to right; the first mistake ends it. */
 import { expects } from '@vmblock/block-core/driver'
 import { Getopt, type GetoptMistake } from './getopt.ts'
-import type { OptionKinds, OptionsOf, Warn } from './options.ts'
+import { type OptionKinds, type OptionsOf, shortOf, type Warn } from './options.ts'
 
 /** Checks the arguments that an application hands to a program. @throws BlockError EINVAL */
 export const requireWords = expects(
@@ -35,8 +35,9 @@ export class CommandLine<O extends OptionKinds> {
     const grammar = Object.entries(kinds).map(([name, kind]) => ({
       name,
       kind,
-      short: kind.short ?? (kind.long === undefined ? name : undefined),
+      short: shortOf(name, kind),
       long: kind.long,
+      newer: kind.newer,
       takesValue: kind.argument !== undefined,
     }))
     this.#getopt = new Getopt(words, grammar, reading.inOrder)

@@ -12,8 +12,23 @@ export interface CommandTable<O extends OptionKinds = OptionKinds> {
   readonly options?: O
   /** The operands, for the usage line. */
   readonly operands?: string
+  /** What the words of `operands` are: a line each, for the help. */
+  readonly operandHelp?: Readonly<Record<string, string>>
+  /** What the operands may be, for completion: these words, or anything. Names of files if it is absent. */
+  readonly operandValues?: readonly string[] | 'any'
+  /** A use of the command as it is typed, for the help. */
+  readonly example?: string
   /** All words after the name, where the usage line cannot be made from `options` and `operands`. */
   readonly usage?: string
+}
+
+/** The tables of a whole program: what its helps, manuals and completions are made from. */
+export interface ProgramTable extends CommandTable {
+  readonly options: OptionKinds
+  /** The subcommands, each with all the options that it takes; none if operands of the program are files. */
+  readonly commands: readonly CommandTable[]
+  /** The names that options take as formats. */
+  readonly formats: readonly string[]
 }
 
 /** The usage line of a command: its name, options and operands. */

@@ -101,6 +101,31 @@ describe('getopt', () => {
     expect(parser.operands).toEqual(['0', '512'])
   })
 
+  it('takes more letters and words for an option, which do not make older abbreviations ambiguous', () => {
+    const options: readonly GetoptOption[] = [
+      { long: 'bitmaps', takesValue: false },
+      { short: 'B', newer: ['b', 'backing', 'backing-file'], takesValue: true },
+      { short: 'p', newer: ['progress'], takesValue: false },
+      { short: 'm', newer: ['parallel'], takesValue: true },
+    ]
+    const read = (...words: string[]) =>
+      [...new Getopt(['prog', ...words], options)].map((step) =>
+        step.kind === 'option' ? `${step.option.long ?? step.option.short} ${step.value}` : step.message,
+      )
+    expect(read('-Ba', '-bc', '--backing=d', '--backing-file', 'e', '--back', 'f')).toEqual(
+      ['a', 'c', 'd', 'e', 'f'].map((value) => `B ${value}`),
+    )
+    expect(read('--b', '--bi', '--pro', '--par', '7')).toEqual([
+      'bitmaps undefined',
+      'bitmaps undefined',
+      'p undefined',
+      'm 7',
+    ])
+    expect(read('--p')).toEqual(["option '--p' is ambiguous; possibilities: '--progress' '--parallel'"])
+    expect(read('--parallel')).toEqual(["option '--parallel' requires an argument"])
+    expect(read('--progress=1')).toEqual(["option '--progress' doesn't allow an argument"])
+  })
+
   it('stops at the first operand where order counts', () => {
     expect(parse(['-q', 'create', '-f', 'raw'], true)).toEqual(['q', '|', 'create', '-f', 'raw'])
   })

@@ -9,6 +9,8 @@ export interface GetoptOption {
   readonly short?: string | undefined
   /** A word, without its dashes. */
   readonly long?: string | undefined
+  /** More letters and words. Words of several options that begin alike are told apart by their `long` first. */
+  readonly newer?: readonly string[] | undefined
   readonly takesValue: boolean
 }
 
@@ -46,7 +48,7 @@ export class Getopt<O extends GetoptOption> {
   constructor(words: readonly string[], options: readonly O[], inOrder = false) {
     this.#words = [...words]
     this.#options = options
-    this.#hasLong = options.some(({ long }) => long !== undefined)
+    this.#hasLong = options.some((option) => wordsOf(option).length > 0)
     this.#inOrder = inOrder
   }
 
@@ -109,7 +111,7 @@ export class Getopt<O extends GetoptOption> {
   #short(): GetoptStep<O> {
     const letter = this.#letters[0]!
     this.#letters = this.#letters.slice(1)
-    const option = this.#options.find(({ short }) => short === letter)
+    const option = this.#options.find(({ short, newer }) => short === letter || newer?.includes(letter))
     if (this.#letters === '') this.#at++
     if (!option) return this.#mistake('unknown', `invalid option -- '${letter}'`)
     if (!option.takesValue) return { kind: 'option', option, value: undefined }
@@ -124,11 +126,9 @@ export class Getopt<O extends GetoptOption> {
     this.#at++
     const equals = text.indexOf('=')
     const name = equals < 0 ? text : text.slice(0, equals)
-    const matches = this.#options.filter(({ long }) => long?.startsWith(name))
-    const option =
-      matches.find(({ long }) => long === name) ?? (matches.length === 1 ? matches[0] : undefined)
+    const { option, word, matches } = this.#find(name)
     if (!option) {
-      const names = matches.map(({ long }) => `'--${long}'`).join(' ')
+      const names = matches.map((match) => `'--${match}'`).join(' ')
       const message =
         names === ''
           ? `unrecognized option '--${text}'`
@@ -136,11 +136,26 @@ export class Getopt<O extends GetoptOption> {
       return this.#mistake('unknown', message)
     }
     if (!option.takesValue) {
-      if (equals >= 0) return this.#mistake('unknown', `option '--${option.long}' doesn't allow an argument`)
+      if (equals >= 0) return this.#mistake('unknown', `option '--${word}' doesn't allow an argument`)
       return { kind: 'option', option, value: undefined }
     }
     if (equals >= 0) return { kind: 'option', option, value: text.slice(equals + 1) }
-    return this.#nextWord(option, `option '--${option.long}' requires an argument`)
+    return this.#nextWord(option, `option '--${word}' requires an argument`)
+  }
+
+  /**
+   * Finds the option that a word, or the beginning of one, stands for. The words that were there first decide: what was
+   * an abbreviation of one of them stays one, however many begin alike since.
+   */
+  #find(name: string): { option?: O; word?: string; matches: readonly string[] } {
+    const all = this.#options.flatMap((option) => wordsOf(option).map((word) => ({ option, word })))
+    const matches = all.filter(({ word }) => word.startsWith(name))
+    const exact = matches.find(({ word }) => word === name)
+    const first = matches.filter(({ option, word }) => option.long === word)
+    const candidates = first.length > 0 ? first : matches
+    const isOne = candidates.every(({ option }) => option === candidates[0]!.option)
+    const found = exact ?? (isOne ? candidates[0] : undefined)
+    return { ...found, matches: candidates.map(({ word }) => word) }
   }
 
   #nextWord(option: O, complaint: string): GetoptStep<O> {
@@ -150,5 +165,10 @@ export class Getopt<O extends GetoptOption> {
     return { kind: 'option', option, value }
   }
 }
+
+const wordsOf = ({ long, newer = [] }: GetoptOption): readonly string[] => [
+  ...(long === undefined ? [] : [long]),
+  ...newer.filter(({ length }) => length > 1),
+]
 
 const isOption = (word: string): boolean => word.startsWith('-') && word !== '-'

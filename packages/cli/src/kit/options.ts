@@ -3,12 +3,24 @@
 /** Takes QEMU's warnings, without prefix and newline. */
 export type Warn = (message: string) => void
 
-/** The spellings of an option. One that has none is spelled as its key in the table, which is a letter. */
+/**
+ * The spellings of an option, and its line of the help. One that has no spelling is spelled as its key in the table,
+ * which is a letter.
+ */
 export interface Spelling {
-  /** One letter, without its dash. */
+  /** One letter, without its dash: the one of QEMU 7.2. */
   readonly short?: string | undefined
-  /** A word, without its dashes. */
+  /** A word, without its dashes: the one of QEMU 7.2. Scripts may have shortened it. */
   readonly long?: string | undefined
+  /**
+   * Letters and words, without dashes, that later QEMUs take in their place or beside them. Words may be shortened only
+   * where that was no abbreviation in 7.2.
+   */
+  readonly newer?: readonly string[] | undefined
+  /** What the option does: a line that begins with a small letter and ends without a full stop. */
+  readonly help?: string | undefined
+  /** What its value may be, for completion: these words, the name of a format, or the name of a file. */
+  readonly values?: readonly string[] | 'format' | 'file' | undefined
 }
 
 /** The definition of one option. */
@@ -25,6 +37,10 @@ export interface OptionKind<T> extends Spelling {
 /** Options by the names that the program uses. */
 // biome-ignore lint/suspicious/noExplicitAny: a table holds options of any type
 export type OptionKinds = Readonly<Record<string, OptionKind<any>>>
+
+/** The letter of an option: its key in the table, if it has no spelling. */
+export const shortOf = (key: string, { short, long, newer }: Spelling): string | undefined =>
+  short ?? (long === undefined && newer === undefined ? key : undefined)
 
 /** The values of the options; undefined for those not given. */
 export type OptionsOf<O extends OptionKinds> = {
@@ -47,6 +63,7 @@ export const choice = <const T extends string>(
   refuse: (text: string) => Error,
   spelling: Spelling & { readonly argument: string },
 ): OptionKind<T> => ({
+  values: names,
   ...spelling,
   read(text) {
     const name = names.find((known) => known === text)

@@ -59,6 +59,7 @@ export const createOptions = {
   backing_fmt:      text('Image format of the base image'),
   data_file:        text('File name of an external data file'),
   data_file_raw:    bool('The external data file must stay valid as a raw image'),
+  keep_data_file:   { ...bool('The external data file is there already, and keeps its content'), isUnlisted: true },
   lazy_refcounts:   bool('Postpone refcount updates', false),
   refcount_bits:    { ...width, default: 16 },
 }

@@ -31,6 +31,8 @@ export interface CreateSettings {
   readonly hasDataFile: boolean
   readonly dataFileName: string | undefined
   readonly dataFileRaw: boolean
+  /** Whether the data file holds the content of the new disk. */
+  readonly keepsDataFile: boolean
 }
 
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
@@ -110,6 +112,7 @@ export function settingsOf({
   if (dataFileRaw && !hasDataFile) throw invalid('data-file-raw requires data-file')
   if (dataFileRaw && backingFile !== undefined)
     throw invalid('Backing file and data-file-raw cannot be used at the same time')
+  checkKept(options, hasDataFile, asked)
   if (hasDataFile) requireVersion3(version, 'External data files are only')
   if (compressionType !== 'zlib') requireVersion3(version, 'Non-zlib compression type is only')
 
@@ -127,5 +130,22 @@ export function settingsOf({
     hasDataFile,
     dataFileName,
     dataFileRaw,
+    keepsDataFile: options.keep_data_file ?? false,
   }
+}
+
+/** Refuses to keep a data file that is none, whose content would be overwritten, or could not be seen. */
+function checkKept(options: CreateOptionValues, hasDataFile: boolean, preallocation: Preallocation): void {
+  if (!options.keep_data_file) return
+  if (!hasDataFile) throw invalid("Must not use 'keep_data_file=on' without 'data_file'")
+  if (preallocation !== 'off' && preallocation !== 'metadata')
+    throw invalid(
+      "Preallocating more than only metadata would overwrite the external data file's content and is " +
+        "therefore incompatible with 'keep_data_file=on'",
+    )
+  if (preallocation === 'off' && !options.data_file_raw)
+    throw invalid(
+      "'keep_data_file=on' requires 'preallocation=metadata' or 'data_file_raw=on', or the file contents " +
+        'will not be visible',
+    )
 }

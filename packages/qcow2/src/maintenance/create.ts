@@ -258,7 +258,7 @@ function headerBytes(
 /** Sets the sizes of the files, and allocates their storage if that was requested. */
 async function sizeFiles(
   { file, dataFile }: Pick<CreateContext<unknown>, 'file' | 'dataFile'>,
-  { preallocation, size }: CreateSettings,
+  { preallocation, size, keepsDataFile }: CreateSettings,
   plan: Plan,
 ): Promise<void> {
   const storage = preallocation === 'metadata' ? 'off' : preallocation
@@ -271,7 +271,7 @@ async function sizeFiles(
       throw new BlockError(code, `${what}: ${messageOf(error)}`, { cause: error })
     }
   }
-  if (dataFile) await resize(dataFile, size)
+  if (dataFile && !(keepsDataFile && dataFile.size >= size)) await resize(dataFile, size)
   const end = plan.total * plan.geometry.clusterSize
   if (plan.dataClusters > 0) await resize(file, end)
   // Checked before any old content is lost.
@@ -311,7 +311,7 @@ async function check(options: CreateOptionValues): Promise<void> {
 }
 
 /**
- * Formats `file`, and gives `dataFile` its size.
+ * Formats `file`, and gives `dataFile` its size; one that keeps its content only grows.
  *
  * Layout: header, refcount table, refcount blocks, L1 table, then L2 tables and data if they are
  * preallocated; an image without preallocation is byte for byte what QEMU 7.2 makes. The header comes last,
@@ -331,7 +331,8 @@ async function create(context: CreateContext<CreateOptionValues>): Promise<void>
   const plan = planOf(settings, encryption)
   const header = headerBytes(settings, plan, encryption)
   // Old content must not appear in preallocated clusters. Devices keep their length: see below.
-  for (const node of [file, dataFile]) if (node?.growable && node.size > 0) await node.truncate(0)
+  for (const node of settings.keepsDataFile ? [file] : [file, dataFile])
+    if (node?.growable && node.size > 0) await node.truncate(0)
   await sizeFiles(context, settings, plan)
   await writeRefcounts(file, plan)
   await writeMapping(file, plan, encryption !== undefined)

@@ -1,7 +1,7 @@
 /** `amend`: changes creation options of an existing image. */
 import { type BlockNode, isBlockError, messageOf } from '@vmblock/block-core'
 import type { DriverFacts, OptionTable } from '@vmblock/block-core/driver'
-import { Failure, flag, oneImage, shared, usageFailure, type Warn, word } from '@vmblock/cli'
+import { cacheWord, Failure, flag, oneImage, shared, usageFailure, type Warn } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { runJob } from '../kit/job.ts'
@@ -23,9 +23,8 @@ const options = {
   progress: shared.progress,
   quiet: shared.quiet,
   format: shared.shortFormat,
-  cache: word('cache', { short: 't' }),
-  /** Also what may lose the keys of an encrypted image. */
-  force: flag({ long: 'force' }),
+  cache: cacheWord('cache', { short: 't', newer: ['cache'], help: 'how writes to the image are cached' }),
+  force: flag({ long: 'force', help: 'do also what may lose the keys of an encrypted image' }),
   list: optionList,
 } as const
 
@@ -35,6 +34,12 @@ type AmendCall = Call<typeof options>
 export const amend = defineCommand({
   name: 'amend',
   summary: 'change options of an existing image',
+  details: [
+    'Changes what was decided when the image was made: its version, the size of its reference counts, the',
+    'passphrases of an encrypted image. The content of the disk stays. The option -o must be given.',
+  ],
+  operandHelp: { filename: 'the image to change' },
+  example: 'amend -o compat=1.1,lazy_refcounts=on disk.qcow2',
   options,
   operands: 'filename',
   run,

@@ -3,8 +3,18 @@ import type { BlockNode } from '@vmblock/block-core'
 import { readUnsigned } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import { allocateAligned } from '@vmblock/block-core/node'
-import { cacheMode, Failure, fixedText, flag, type OptionKind, oneImage, shared } from '@vmblock/cli'
-import { type Aio, findAio } from '../images/aio.ts'
+import {
+  cacheMode,
+  cacheWord,
+  Failure,
+  fixedText,
+  flag,
+  type OptionKind,
+  oneImage,
+  type Spelling,
+  shared,
+} from '@vmblock/cli'
+import { AIO_WAYS, type Aio, findAio } from '../images/aio.ts'
 import { type CacheFlags, exactBytes, openImage } from '../images/image.ts'
 import { FlushFailure, RequestLoop } from '../images/request-loop.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -15,7 +25,7 @@ const number = (
   what: string,
   min: number,
   max: number,
-  spelling: Pick<OptionKind<number>, 'short' | 'long' | 'argument'>,
+  spelling: Spelling & { readonly argument: string },
 ): OptionKind<number> => ({
   ...spelling,
   read(text) {
@@ -28,7 +38,10 @@ const number = (
 
 const aioWay: OptionKind<Aio> = {
   short: 'i',
+  newer: ['aio'],
   argument: 'aio',
+  values: AIO_WAYS,
+  help: 'how requests reach the kernel: threads, native, io_uring, adaptive (the default) or sync',
   read(text, _warn, before) {
     const way = findAio(text)
     if (!way) throw new Failure(`Invalid aio option: ${text}`)
@@ -38,8 +51,7 @@ const aioWay: OptionKind<Aio> = {
 }
 
 const cache: OptionKind<CacheFlags> = {
-  short: 't',
-  argument: 'cache',
+  ...cacheWord('cache', { short: 't', newer: ['cache'], help: 'how the image is cached' }),
   read(text) {
     const mode = cacheMode(text)
     if (!mode) throw new Failure('Invalid cache mode')
@@ -52,21 +64,57 @@ const DEPTH = 64
 const SIZE = 4096n
 
 const options = {
-  count: number('request count', 0, Number(MAX_INT), { short: 'c', argument: 'count' }),
+  count: number('request count', 0, Number(MAX_INT), {
+    short: 'c',
+    newer: ['count'],
+    argument: 'count',
+    help: 'how many requests to send (75000)',
+  }),
   // QEMU accepts a depth of 0, and then waits forever.
-  depth: number('queue depth', 1, Number(MAX_INT), { short: 'd', argument: 'depth' }),
+  depth: number('queue depth', 1, Number(MAX_INT), {
+    short: 'd',
+    newer: ['depth'],
+    argument: 'depth',
+    help: 'how many of them at once (64)',
+  }),
   format: shared.shortFormat,
-  flushInterval: number('flush interval', 0, Number(MAX_INT), { long: 'flush-interval', argument: 'count' }),
+  flushInterval: number('flush interval', 0, Number(MAX_INT), {
+    long: 'flush-interval',
+    argument: 'count',
+    help: 'with -w: flush after so many requests',
+  }),
   aio: aioWay,
-  native: flag({ short: 'n' }),
-  noDrain: flag({ long: 'no-drain' }),
-  offset: sizeOption('offset', { short: 'o', argument: 'offset' }),
-  pattern: number('pattern byte', 0, 255, { long: 'pattern', argument: 'byte' }),
+  native: flag({ short: 'n', newer: ['native'], help: 'the same as -i native' }),
+  noDrain: flag({ long: 'no-drain', help: 'with --flush-interval: go on sending while it is flushed' }),
+  offset: sizeOption('offset', {
+    short: 'o',
+    newer: ['offset'],
+    argument: 'offset',
+    help: 'where the first request begins (0)',
+  }),
+  pattern: number('pattern byte', 0, 255, {
+    long: 'pattern',
+    argument: 'byte',
+    help: 'with -w: the byte to write (0)',
+  }),
   quiet: shared.quiet,
-  size: sizeOption('buffer size', { short: 's', argument: 'buffer_size' }, MAX_INT),
-  step: sizeOption('step_size', { short: 'S', argument: 'step_size' }, MAX_INT),
+  size: sizeOption(
+    'buffer size',
+    { short: 's', newer: ['buffer-size'], argument: 'buffer_size', help: 'how long each request is (4k)' },
+    MAX_INT,
+  ),
+  step: sizeOption(
+    'step_size',
+    {
+      short: 'S',
+      newer: ['step-size'],
+      argument: 'step_size',
+      help: 'how far apart requests begin (as long as they are)',
+    },
+    MAX_INT,
+  ),
   cache,
-  write: flag({ short: 'w' }),
+  write: flag({ short: 'w', newer: ['write'], help: 'write; without it, requests read' }),
   forceShare: shared.forceShare,
   imageOpts: shared.imageOpts,
 } as const
@@ -78,9 +126,11 @@ export const bench = defineCommand({
   name: 'bench',
   summary: 'measure how long requests take',
   details: [
-    "'-c' requests of '-s' bytes, '-d' of them at once, '-S' bytes apart; '-w' writes; '-i' is how they reach",
-    "the kernel: 'threads', 'native', 'io_uring', 'adaptive' (default) or 'sync'",
+    'Sends many equal requests, several at a time, and prints how long all of them took. At the end of the disk it',
+    'goes on at the beginning.',
   ],
+  operandHelp: { filename: 'the image; with -w its content is lost' },
+  example: 'bench -c 10000 -d 8 -s 64k disk.qcow2',
   options,
   operands: 'filename',
   run,

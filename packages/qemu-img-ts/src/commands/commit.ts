@@ -9,7 +9,7 @@ import {
 } from '@vmblock/block-core'
 import { combinePaths, protocolOf, resolveBackingFilename } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
-import { Failure, flag, oneImage, shared, word } from '@vmblock/cli'
+import { cacheWord, Failure, fileWord, flag, oneImage, shared } from '@vmblock/cli'
 import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -24,10 +24,19 @@ const options = {
   imageOpts: shared.imageOpts,
   quiet: shared.quiet,
   format: shared.shortFormat,
-  cache: word('cache', { short: 't' }),
-  base: word('base', { short: 'b' }),
-  rate: sizeOption('rate limit', { short: 'r', argument: 'rate_limit' }),
-  drop: flag({ short: 'd' }),
+  cache: cacheWord('cache', { short: 't', newer: ['cache'], help: 'how writes are cached' }),
+  base: fileWord('base', {
+    short: 'b',
+    newer: ['base'],
+    help: 'the backing file that takes the content, if it is not the nearest one; implies -d',
+  }),
+  rate: sizeOption('rate limit', {
+    short: 'r',
+    newer: ['rate-limit'],
+    argument: 'rate_limit',
+    help: 'write no more than so many bytes a second',
+  }),
+  drop: flag({ short: 'd', newer: ['drop'], help: 'leave the overlay as it is; it is emptied otherwise' }),
   progress: shared.progress,
 } as const
 
@@ -37,7 +46,12 @@ type CommitCall = Call<typeof options>
 export const commit = defineCommand({
   name: 'commit',
   summary: 'write an overlay down into its backing file',
-  details: ["'-b' names the layer that takes the content, '-d' leaves the overlay as it is"],
+  details: [
+    'Writes what an overlay holds into its backing file, which reads as the overlay does afterwards. Other overlays of',
+    'that backing file become useless. Exit status 130 after Ctrl-C: both images are whole, and it can be run again.',
+  ],
+  operandHelp: { filename: 'the overlay' },
+  example: 'commit -p overlay.qcow2',
   options,
   operands: 'filename',
   run,

@@ -22,9 +22,11 @@ export const compact = defineCommand({
   name: 'compact',
   summary: 'make an image file shorter, in place',
   details: [
-    'moves what lies at the end of the file into free clusters; it may be interrupted at any time',
-    "'convert' copies the image instead, and leaves snapshots behind",
+    'Moves what lies at the end of the file into free clusters, and cuts the file off. It may be interrupted at any',
+    'time. QEMU has no such command: its convert copies the image, and leaves snapshots behind.',
   ],
+  operandHelp: { filename: 'the image' },
+  example: 'compact -p disk.qcow2',
   options,
   operands: 'filename',
   run,

@@ -2,7 +2,7 @@
 import type { BlockNode, ChainStatus } from '@vmblock/block-core'
 import { errorText, StatusCursor } from '@vmblock/block-core/late'
 import { allocateAligned, equalBytes, isZeroBytes } from '@vmblock/block-core/node'
-import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
+import { cacheWord, Failure, flag, formatWord, shared, usageFailure } from '@vmblock/cli'
 import { openImage, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { type Progress, startProgress } from '../kit/progress.ts'
@@ -24,12 +24,16 @@ const MIN_SKIP = 2
 
 const options = {
   imageOpts: shared.imageOpts,
-  format: shared.shortFormat,
-  secondFormat: word('fmt', { short: 'F' }),
-  cache: word('src_cache', { short: 'T' }),
+  format: formatWord('fmt', { short: 'f', newer: ['a-format'], help: 'the format of the first image' }),
+  secondFormat: formatWord('fmt', {
+    short: 'F',
+    newer: ['b-format'],
+    help: 'the format of the second image',
+  }),
+  cache: cacheWord('src_cache', { short: 'T', newer: ['cache'], help: 'how the images are cached' }),
   progress: shared.progress,
   quiet: shared.quiet,
-  strict: flag({ short: 's' }),
+  strict: flag({ short: 's', newer: ['strict'], help: 'also compare sizes, and what is allocated' }),
   forceShare: shared.forceShare,
 } as const
 
@@ -39,7 +43,12 @@ type CompareCall = Call<typeof options>
 export const compare = defineCommand({
   name: 'compare',
   summary: 'say whether two disks are the same',
-  details: ["'-s' also compares sizes and allocation"],
+  details: [
+    'Compares what guests read. If one disk is larger, the rest of it must read as zeroes. Exit status: 0 they are the',
+    'same, 1 they differ, 2 an image cannot be opened, 3 or 4 it cannot be read.',
+  ],
+  operandHelp: { filename1: 'the first image', filename2: 'the second image' },
+  example: 'compare -p old.img new.qcow2',
   options,
   operands: 'filename1 filename2',
   run,

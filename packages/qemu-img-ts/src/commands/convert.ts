@@ -19,7 +19,7 @@ import {
   SECTOR,
 } from '@vmblock/block-core/driver'
 import { equalBytes } from '@vmblock/block-core/node'
-import { Failure, flag, type OptionKind, shared, word } from '@vmblock/cli'
+import { cacheWord, Failure, fileWord, flag, formatWord, type OptionKind, shared } from '@vmblock/cli'
 import { bitmapsToCopy, copyBitmaps } from '../images/copy-bitmaps.ts'
 import { copyDisk, warnOf } from '../images/copy-disk.ts'
 import { exactBytes, type ImageRequest, openBriefly, openImage, requireCacheMode } from '../images/image.ts'
@@ -45,7 +45,9 @@ const NO_COMPRESSION = 'Compression not supported for this file format'
 
 const sparse: OptionKind<number> = {
   short: 'S',
+  newer: ['sparse-size'],
   argument: 'sparse_size',
+  help: 'leave out runs of zeroes of so many bytes and more (4k); 0 writes all of them',
   read(text, warn) {
     const bytes = Number(requireSize('buffer size for sparse output', text, warn))
     if (bytes % SECTOR === 0 && bytes <= MAX_SPARSE) return bytes
@@ -58,7 +60,9 @@ const sparse: OptionKind<number> = {
 
 const parallel: OptionKind<number> = {
   short: 'm',
+  newer: ['parallel'],
   argument: 'num_coroutines',
+  help: 'how many pieces are copied at once: 1 to 16 (8)',
   read(text) {
     const count = Number(readInteger(text) ?? 0n)
     if (count >= 1 && count <= MAX_PARALLEL) return count
@@ -70,35 +74,71 @@ const parallel: OptionKind<number> = {
 
 const rate: OptionKind<number> = {
   short: 'r',
+  newer: ['rate-limit'],
   argument: 'rate_limit',
+  help: 'write no more than so many bytes a second',
   read: (text, warn) => exactBytes(requireSize('rate limit', text, warn)),
 }
 
 const options = {
-  imageOpts: shared.imageOpts,
-  targetImageOpts: flag({ long: 'target-image-opts' }),
-  targetIsZero: flag({ long: 'target-is-zero' }),
-  bitmaps: flag({ long: 'bitmaps' }),
-  skipBrokenBitmaps: flag({ long: 'skip-broken-bitmaps' }),
+  imageOpts: flag({
+    long: 'image-opts',
+    help: 'the sources are given by options, key=value,..., not by file names',
+  }),
+  targetImageOpts: flag({ long: 'target-image-opts', help: 'with -n: so is the target' }),
+  targetIsZero: flag({ long: 'target-is-zero', help: 'with -n: the target is known to be full of zeroes' }),
+  bitmaps: flag({ long: 'bitmaps', help: 'copy the bitmaps of what was written, too' }),
+  skipBrokenBitmaps: flag({
+    long: 'skip-broken-bitmaps',
+    help: 'with --bitmaps: leave out those that were lost; without it, they are an error',
+  }),
   forceShare: shared.forceShare,
-  offload: flag({ short: 'C' }),
-  compress: flag({ short: 'c' }),
+  offload: flag({ short: 'C', newer: ['copy-range-offloading'], help: 'let the host copy, if it can' }),
+  compress: flag({ short: 'c', newer: ['compress'], help: 'compress the target (qcow2)' }),
   progress: shared.progress,
   quiet: shared.quiet,
-  noCreate: flag({ short: 'n' }),
-  format: shared.shortFormat,
-  cache: word('cache', { short: 't' }),
-  sourceCache: word('src_cache', { short: 'T' }),
-  targetFormat: word('output_fmt', { short: 'O' }),
-  backing: word('backing_file', { short: 'B' }),
-  backingFormat: word('backing_fmt', { short: 'F' }),
-  list: optionList,
+  noCreate: flag({ short: 'n', newer: ['no-create'], help: 'write into a target that is there' }),
+  format: formatWord('fmt', {
+    short: 'f',
+    newer: ['source-format'],
+    help: 'the format of the sources; without it, it is guessed from the content',
+  }),
+  cache: cacheWord(
+    'cache',
+    {
+      short: 't',
+      newer: ['target-cache'],
+      help: 'how writes to the target are cached',
+    },
+    'unsafe',
+  ),
+  sourceCache: cacheWord('src_cache', {
+    short: 'T',
+    newer: ['source-cache'],
+    help: 'how the sources are cached',
+  }),
+  targetFormat: formatWord('output_fmt', {
+    short: 'O',
+    newer: ['target-format'],
+    help: 'the format of the target (raw)',
+  }),
+  backing: fileWord('backing_file', {
+    short: 'B',
+    newer: ['b', 'backing'],
+    help: 'make the target an overlay of this backing file (-B before QEMU 10.1, -b since)',
+  }),
+  backingFormat: formatWord('backing_fmt', {
+    short: 'F',
+    newer: ['backing-format'],
+    help: 'the format of the backing file',
+  }),
+  list: { ...optionList, newer: ['target-format-options'] },
   snapshot: snapshotParam,
   sparse,
   rate,
   parallel,
-  outOfOrder: flag({ short: 'W' }),
-  salvage: flag({ long: 'salvage' }),
+  outOfOrder: flag({ short: 'W', newer: ['oob-writes'], help: 'write out of order, which may be faster' }),
+  salvage: flag({ long: 'salvage', help: 'go on where a source cannot be read; zeroes stand there' }),
 } as const
 
 type ConvertCall = Call<typeof options>
@@ -108,12 +148,14 @@ export const convert = defineCommand({
   name: 'convert',
   summary: 'copy disks into an image of another format',
   details: [
-    "'-B' and '-F' name a backing file of the target and its format; '-n' writes into a target that is there;",
-    "zeroes of 'sparse_size' bytes and more are left out (0: none); '-W' writes out of order; '-m' is how many pieces",
-    "are copied at once; '-l' copies a snapshot, by ID or name, or as 'snapshot.id=...,snapshot.name=...'; '-C' lets the host copy;",
-    "'--salvage' goes on where the source cannot be read;",
-    "'--bitmaps' copies the bitmaps of what was written, too, and '--skip-broken-bitmaps' leaves out those that were lost",
+    'Copies what guests read, backing files included, into a new image. Several sources are put one after the other. A',
+    'copy that fails or is interrupted leaves no new file behind.',
   ],
+  operandHelp: {
+    filename: 'a source',
+    output_filename: 'the target; a file that is there is overwritten',
+  },
+  example: 'convert -p -O qcow2 old.img new.qcow2',
   options,
   operands: 'filename [filename2 [...]] output_filename',
   run,

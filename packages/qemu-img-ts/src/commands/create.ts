@@ -1,7 +1,7 @@
 /** `create`: creates a new image, with the steps and messages of QEMU's `bdrv_img_create`. */
 import { isBlockError, messageOf, openNode } from '@vmblock/block-core'
 import { resolveBackingFilename } from '@vmblock/block-core/driver'
-import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
+import { Failure, fileWord, flag, formatWord, shared, usageFailure } from '@vmblock/cli'
 import { creationHelp, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { filesOfChain, findSame, identityOfName } from '../images/same-file.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -11,10 +11,22 @@ import { requireSize } from '../kit/size-text.ts'
 
 const options = {
   quiet: shared.quiet,
-  format: shared.shortFormat,
-  backing: word('backing_file', { short: 'b' }),
-  backingFormat: word('backing_fmt', { short: 'F' }),
-  unsafe: flag({ short: 'u' }),
+  format: formatWord('fmt', { short: 'f', newer: ['format'], help: 'the format of the new image (raw)' }),
+  backing: fileWord('backing_file', {
+    short: 'b',
+    newer: ['backing'],
+    help: 'make an overlay of this backing file, which must not change any more',
+  }),
+  backingFormat: formatWord('backing_fmt', {
+    short: 'F',
+    newer: ['B', 'backing-format'],
+    help: 'the format of the backing file (-F before QEMU 10.1, -B since)',
+  }),
+  unsafe: flag({
+    short: 'u',
+    newer: ['backing-unsafe'],
+    help: 'do not look whether the backing file is there; the size must be given then',
+  }),
   list: optionList,
 } as const
 
@@ -24,7 +36,14 @@ type CreateCall = Call<typeof options>
 export const create = defineCommand({
   name: 'create',
   summary: 'make a new image',
-  details: ["'-b' and '-F' name a backing file and its format; '-u' does not look whether it is there"],
+  details: [
+    'A new disk reads as zeroes, an overlay as its backing file. A file that is there is overwritten.',
+  ],
+  operandHelp: {
+    filename: 'the image to make',
+    size: 'of the disk: bytes, or larger units with k, M, G, T, P or E; an overlay may leave it out',
+  },
+  example: 'create -f qcow2 disk.qcow2 20G',
   options,
   operands: 'filename [size]',
   run,

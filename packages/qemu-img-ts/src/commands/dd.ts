@@ -2,7 +2,7 @@
 import { type BlockNode, CopyMap, copyNodes, messageOf } from '@vmblock/block-core'
 import { errorText } from '@vmblock/block-core/late'
 import { allocateAligned, isZeroBytes } from '@vmblock/block-core/node'
-import { Failure, shared, word } from '@vmblock/cli'
+import { Failure, formatWord, shared } from '@vmblock/cli'
 import { openImage } from '../images/image.ts'
 import { isZeroWhenNew, makeImage, type NewImage, planImage } from '../images/new-image.ts'
 import { filesOf, findSame } from '../images/same-file.ts'
@@ -17,7 +17,11 @@ const MIN_SPARSE = 4096
 
 const options = {
   format: shared.shortFormat,
-  targetFormat: word('output_fmt', { short: 'O' }),
+  targetFormat: formatWord('output_fmt', {
+    short: 'O',
+    newer: ['output-format'],
+    help: 'the format of the new image (raw)',
+  }),
   forceShare: shared.forceShare,
   imageOpts: shared.imageOpts,
 } as const
@@ -29,10 +33,18 @@ export const dd = defineCommand({
   name: 'dd',
   summary: 'copy blocks of a disk into a new image',
   details: [
-    "'bs' is how many bytes a block has (512), 'count' how many blocks of the disk there are for it, those that 'skip' leaves out included",
+    'Operands are as for dd: sizes in bytes or with k, M, G, T, P or E. Blocks that skip leaves out count for count, too.',
   ],
+  operandHelp: {
+    bs: 'bytes of a block (512)',
+    count: 'how many blocks (all)',
+    skip: 'how many to leave out at the beginning (0)',
+    if: 'the image to read',
+    of: 'the image to make',
+  },
+  example: 'dd -O qcow2 bs=1M count=100 if=disk.img of=part.qcow2',
   options,
-  operands: '[bs=block_size] [count=blocks] [skip=blocks] if=input of=output',
+  operands: '[bs=size] [count=blocks] [skip=blocks] if=input of=output',
   run,
 })
 

@@ -10,6 +10,7 @@ export const commands: Readonly<Record<string, () => Promise<AnyCommand>>> = {
   commit: async () => (await import('./commit.ts')).commit,
   compact: async () => (await import('./compact.ts')).compact,
   compare: async () => (await import('./compare.ts')).compare,
+  completion: async () => (await import('./completion.ts')).completion,
   convert: async () => (await import('./convert.ts')).convert,
   create: async () => (await import('./create.ts')).create,
   dd: async () => (await import('./dd.ts')).dd,

@@ -2,17 +2,26 @@
 import type { BlockNode, OpenEnvironment } from '@vmblock/block-core'
 import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
-import { Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
-import { bottomFilename, type ImageRequest, openBriefly } from '../images/image.ts'
+import { cacheWord, Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
+import { bottomFilename, type ImageRequest, openBriefly, requireCacheMode } from '../images/image.ts'
 import { listSnapshots } from '../images/snapshot-list.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { humanInfo, type ImageInfo, snapshotFacts } from '../text/info-text.ts'
+import { limitFacts } from '../text/limits-text.ts'
 
 const options = {
   imageOpts: shared.imageOpts,
   format: shared.format,
   output: shared.output,
-  backingChain: flag({ long: 'backing-chain' }),
+  backingChain: flag({
+    long: 'backing-chain',
+    help: 'also its backing file, and the one of that, and so on',
+  }),
+  limits: flag({
+    newer: ['limits'],
+    help: 'also what the image and its file ask of requests; depends on how they are cached',
+  }),
+  cache: cacheWord('cache', { newer: ['t', 'cache'], help: 'how the image is cached' }),
   forceShare: shared.forceShare,
 } as const
 
@@ -22,6 +31,12 @@ type InfoCall = Call<typeof options>
 export const info = defineCommand({
   name: 'info',
   summary: 'say what an image is',
+  details: [
+    'Prints the format, the size of the disk, the space that the file takes, and what else the format knows: its',
+    'options, snapshots, bitmaps.',
+  ],
+  operandHelp: { filename: 'the image' },
+  example: 'info --backing-chain overlay.qcow2',
   options,
   operands: 'filename',
   run,
@@ -39,6 +54,7 @@ async function run(call: InfoCall): Promise<number> {
 
 async function collect(call: InfoCall, filename: string): Promise<ImageInfo[]> {
   const { options } = call
+  const cache = requireCacheMode(options.cache, 'cache option')
   const list: ImageInfo[] = []
   const seen = new Set<string>()
   let request: ImageRequest | undefined = {
@@ -46,6 +62,7 @@ async function collect(call: InfoCall, filename: string): Promise<ImageInfo[]> {
     format: options.format,
     imageOpts: options.imageOpts,
     forceShare: options.forceShare,
+    cache,
   }
   while (request) {
     if (seen.has(request.name)) throw new Failure(`Backing file '${request.name}' creates an infinite loop.`)
@@ -53,7 +70,8 @@ async function collect(call: InfoCall, filename: string): Promise<ImageInfo[]> {
     const image = await inspect(call, request)
     list.push(image)
     if (!options.backingChain) break
-    request = nextRequest(image, options.forceShare)
+    const next = nextRequest(image, options.forceShare)
+    request = next && { ...next, cache }
   }
   return list
 }
@@ -79,7 +97,8 @@ async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo
     withEmptyChildren(call.environment),
   )
   try {
-    return await describe(node)
+    const facts = await describe(node)
+    return call.options.limits ? { ...facts, limits: limitFacts(node) } : facts
   } catch (error) {
     throw error instanceof Failure ? error : new Failure(errorText(error))
   } finally {

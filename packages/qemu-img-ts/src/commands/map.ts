@@ -10,8 +10,18 @@ import { sizeOption } from '../kit/size-text.ts'
 const options = {
   imageOpts: shared.imageOpts,
   format: shared.format,
-  start: sizeOption('start offset', { short: 's', long: 'start-offset', argument: 'offset' }),
-  length: sizeOption('max length', { short: 'l', long: 'max-length', argument: 'len' }),
+  start: sizeOption('start offset', {
+    short: 's',
+    long: 'start-offset',
+    argument: 'offset',
+    help: 'where in the disk to begin (0)',
+  }),
+  length: sizeOption('max length', {
+    short: 'l',
+    long: 'max-length',
+    argument: 'len',
+    help: 'how many bytes of the disk (up to its end)',
+  }),
   output: shared.output,
   forceShare: shared.forceShare,
 } as const
@@ -22,6 +32,12 @@ type MapCall = Call<typeof options>
 export const map = defineCommand({
   name: 'map',
   summary: 'show where the content of a disk is',
+  details: [
+    'Prints runs of the disk that hold data: where they are in the disk, how long, where in which file. In JSON also',
+    'those that do not: what reads as zeroes, and how deep in the chain of backing files each run is.',
+  ],
+  operandHelp: { filename: 'the image' },
+  example: 'map --output=json disk.qcow2',
   options,
   operands: 'filename',
   run,

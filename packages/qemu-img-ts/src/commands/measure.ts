@@ -1,6 +1,6 @@
 /** `measure`: says how large a new image would be, empty or as a copy of another one. */
 import { type BlockNode, type MeasureReport, measureImage, messageOf } from '@vmblock/block-core'
-import { Failure, flag, isJson, jsonOutput, shared, word } from '@vmblock/cli'
+import { Failure, formatWord, isJson, jsonOutput, shared } from '@vmblock/cli'
 import { exactBytes, openImage } from '../images/image.ts'
 import { openSnapshot, snapshotParam } from '../images/snapshot-param.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
@@ -9,13 +9,22 @@ import { sizeOption } from '../kit/size-text.ts'
 
 const options = {
   output: shared.output,
-  targetFormat: word('output_fmt', { short: 'O' }),
-  list: optionList,
-  size: sizeOption('image size', { long: 'size', argument: 'N' }),
-  imageOpts: shared.imageOpts,
-  format: shared.shortFormat,
+  targetFormat: formatWord('output_fmt', {
+    short: 'O',
+    newer: ['target-format'],
+    help: 'the format of the new image (raw)',
+  }),
+  list: { ...optionList, newer: ['options', 'target-format-options'] },
+  size: sizeOption('image size', {
+    long: 'size',
+    newer: ['s'],
+    argument: 'N',
+    help: 'the size of a new disk without data, in place of an image to copy',
+  }),
+  imageOpts: { ...shared.imageOpts, newer: ['source-image-opts'] },
+  format: { ...shared.shortFormat, newer: ['format', 'source-format'] },
   snapshot: snapshotParam,
-  forceShare: flag({ short: 'U', long: 'force-share' }),
+  forceShare: shared.forceShare,
 } as const
 
 type MeasureCall = Call<typeof options>
@@ -25,8 +34,11 @@ export const measure = defineCommand({
   name: 'measure',
   summary: 'say how large a new image would be',
   details: [
-    "of 'N' bytes without data, or as a copy of an image; 'output_fmt' and 'options' are as for 'convert'",
+    'Prints how many bytes the file of a new image would take: with the data that is there now, and when all of the',
+    'disk has been written. The target is described as for convert.',
   ],
+  operandHelp: { filename: 'the image that is to be copied' },
+  example: 'measure -O qcow2 disk.img',
   options,
   operands: '[filename]',
   run,

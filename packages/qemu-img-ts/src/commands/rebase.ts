@@ -3,7 +3,7 @@ import { type Disk, isBlockError, messageOf, openNode, rebaseNode, skipFilters }
 import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import { equalBytes, isZeroBytes } from '@vmblock/block-core/node'
-import { Failure, flag, shared, usageFailure, word } from '@vmblock/cli'
+import { cacheWord, Failure, fileWord, flag, formatWord, shared, usageFailure } from '@vmblock/cli'
 import { bottomFilename, type CacheFlags, flagsOf, openBriefly, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { runJob } from '../kit/job.ts'
@@ -17,15 +17,29 @@ const options = {
   forceShare: shared.forceShare,
   quiet: shared.quiet,
   format: shared.shortFormat,
-  cache: word('cache', { short: 't' }),
-  sourceCache: word('src_cache', { short: 'T' }),
+  cache: cacheWord('cache', { short: 't', newer: ['cache'], help: 'how writes to the overlay are cached' }),
+  sourceCache: cacheWord('src_cache', {
+    short: 'T',
+    newer: ['backing-cache'],
+    help: 'how the backing files are cached',
+  }),
   progress: shared.progress,
-  compress: flag({ short: 'c' }),
-  unsafe: flag({ short: 'u' }),
-  backing: word('backing_file', { short: 'b' }),
-  backingFormat: word('backing_fmt', { short: 'F' }),
-  /** QEMU's spelling since 10.1. */
-  backingFormatToday: word('backing_fmt', { short: 'B' }),
+  compress: flag({ newer: ['c', 'compress'], help: 'compress what is copied (qcow2)' }),
+  unsafe: flag({
+    short: 'u',
+    newer: ['backing-unsafe'],
+    help: 'only change the name; what the disk reads may change',
+  }),
+  backing: fileWord('backing_file', {
+    short: 'b',
+    newer: ['backing'],
+    help: "the new backing file; '' for none",
+  }),
+  backingFormat: formatWord('backing_fmt', {
+    short: 'F',
+    newer: ['B', 'backing-format'],
+    help: 'the format of the new backing file (-F before QEMU 10.1, -B since)',
+  }),
 } as const
 
 type RebaseCall = Call<typeof options>
@@ -35,9 +49,11 @@ export const rebase = defineCommand({
   name: 'rebase',
   summary: 'give an overlay another backing file',
   details: [
-    "'-b' and '-F' name the new backing file and its format, '-b \"\"' stands for none; what differs is first copied into the",
-    "overlay, compressed with '-c'; '-u' only changes the name, as after the backing file was moved",
+    'The disk reads as before: what differs between the old backing file and the new one is copied into the overlay.',
+    'With -u only the name is changed, for a backing file that was moved.',
   ],
+  operandHelp: { filename: 'the overlay' },
+  example: 'rebase -b new.qcow2 -F qcow2 overlay.qcow2',
   options,
   operands: 'filename',
   run,
@@ -73,20 +89,17 @@ async function run(call: RebaseCall): Promise<number> {
 
 type Options = RebaseCall['options']
 
-const formatOf = ({ backingFormat, backingFormatToday }: Options): string | undefined =>
-  backingFormat ?? backingFormatToday
-
 /** @throws Failure */
 function requireFormat({ options, services: { registry } }: RebaseCall): void {
-  const backingFormat = formatOf(options)
+  const { backingFormat } = options
   if (backingFormat !== undefined && registry.find(backingFormat)?.kind === undefined)
     throw new Failure(`Invalid format name: '${backingFormat}'`)
 }
 
 /** In QEMU this comes after the copying. @throws Failure */
 function requireNamedFormat(options: Options): void {
-  const { backing } = options
-  if (backing && formatOf(options) === undefined)
+  const { backing, backingFormat } = options
+  if (backing && backingFormat === undefined)
     throw new Failure(`Could not change the backing file to '${backing}': backing format must be specified`)
 }
 
@@ -96,8 +109,7 @@ async function openBacking(
   image: Disk,
   cache: CacheFlags,
 ): Promise<Disk | undefined> {
-  const { backing, forceShare } = options
-  const backingFormat = formatOf(options)
+  const { backing, backingFormat, forceShare } = options
   if (!backing) return undefined
   try {
     return await openNode(environment, {
@@ -115,7 +127,7 @@ async function openBacking(
 async function changeName(image: Disk, options: Options): Promise<void> {
   const { backing } = options
   try {
-    await skipFilters(image).changeBackingFile(backing || null, backing ? formatOf(options) : undefined)
+    await skipFilters(image).changeBackingFile(backing || null, backing ? options.backingFormat : undefined)
   } catch (error) {
     throw notChanged(error, backing)
   }
@@ -136,7 +148,7 @@ async function copyAndChange(
   const filename = backing || null
   const settings = {
     filename,
-    format: formatOf(options),
+    format: options.backingFormat,
     node,
     compress,
     changesSnapshots: true,

@@ -8,7 +8,11 @@ import { readOption } from '../kit/option-list.ts'
 const preallocation = choice<Preallocation>(
   ['off', 'metadata', 'falloc', 'full'],
   (text) => new Failure(`Invalid preallocation mode '${text}'`),
-  { long: 'preallocation', argument: 'prealloc' },
+  {
+    long: 'preallocation',
+    argument: 'prealloc',
+    help: 'how what is added is allocated: off (the default), metadata, falloc or full',
+  },
 )
 
 const options = {
@@ -16,7 +20,7 @@ const options = {
   format: shared.shortFormat,
   preallocation,
   quiet: shared.quiet,
-  shrink: flag({ long: 'shrink' }),
+  shrink: flag({ long: 'shrink', help: 'allow to cut off the end of the disk, and what is there' }),
 } as const
 
 type ResizeCall = Call<typeof options>
@@ -25,7 +29,15 @@ type ResizeCall = Call<typeof options>
 export const resize = defineCommand({
   name: 'resize',
   summary: 'change the size of a disk',
-  details: ["'--shrink' allows to cut off data"],
+  details: [
+    'Changes how large the disk is for guests. What is added reads as zeroes. Partitions and file systems inside stay as',
+    'they are: shrink them before the disk, let them grow after it.',
+  ],
+  operandHelp: {
+    filename: 'the image',
+    size: 'the new size, or with + or - in front how much larger or smaller: bytes, or larger units with k, M, G, T, P or E',
+  },
+  example: 'resize disk.qcow2 +10G',
   options,
   operands: 'filename [+|-]size',
   lastIsOperand: true,

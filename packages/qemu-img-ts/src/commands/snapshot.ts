@@ -18,9 +18,11 @@ import { snapshotFacts, snapshotList } from '../text/info-text.ts'
 const mixed = (): Failure => usageFailure("Cannot mix '-l', '-a', '-c', '-d'")
 
 /** An action on the snapshot of that name. It may be given once. */
-const action = (short: string): OptionKind<string> => ({
+const action = (short: string, long: string, help: string): OptionKind<string> => ({
   short,
+  newer: [long],
   argument: 'snapshot',
+  help,
   read(text, _warn, before) {
     if (before !== undefined) throw mixed()
     return text
@@ -29,18 +31,21 @@ const action = (short: string): OptionKind<string> => ({
 
 const options = {
   imageOpts: shared.imageOpts,
+  format: { ...shared.format, short: undefined, long: undefined, newer: ['f', 'format'] },
   forceShare: shared.forceShare,
   quiet: shared.quiet,
   list: {
     short: 'l',
+    newer: ['list'],
+    help: 'list them; what is done without any of these options',
     read(_text, _warn, before) {
       if (before) throw mixed()
       return true
     },
   } satisfies OptionKind<true> as OptionKind<true>,
-  apply: action('a'),
-  create: action('c'),
-  delete: action('d'),
+  apply: action('a', 'apply', 'go back to one, by ID or name; what was written since is lost'),
+  create: action('c', 'create', 'make one of that name'),
+  delete: action('d', 'delete', 'delete one, by name'),
 } as const
 
 /** The subcommand. */
@@ -48,8 +53,11 @@ export const snapshot = defineCommand({
   name: 'snapshot',
   summary: 'list, make, apply or delete the snapshots inside an image',
   details: [
-    "'-l' lists them, '-c' makes one of that name, '-a' applies one, by ID or name, and '-d' deletes one, by name",
+    'A snapshot keeps what the disk holds at a moment, inside the same image. The options -l, -c, -a and -d exclude each',
+    'other.',
   ],
+  operandHelp: { filename: 'the image' },
+  example: 'snapshot -c before-update disk.qcow2',
   options,
   operands: 'filename',
   run,
@@ -60,10 +68,12 @@ async function run(call: Call<typeof options>): Promise<number> {
   const actions = [options.list, options.apply, options.create, options.delete]
   if (actions.filter((each) => each !== undefined).length > 1) throw mixed()
   const name = oneImage(call)
-  const { imageOpts, forceShare, list } = options
-  const write = list !== true
+  const { imageOpts, format, forceShare } = options
+  // Without an action, QEMU 7.2 does nothing, and 10.1 lists.
+  const list = options.list ?? actions.every((each) => each === undefined)
+  const write = !list
   const extra = write && { extra: { discard: 'unmap' } }
-  const node = await openImage(call, { name, imageOpts, forceShare, write, ...extra })
+  const node = await openImage(call, { name, format, imageOpts, forceShare, write, ...extra })
   const snapshots = await listSnapshots(node)
   if (list && snapshots.length > 0)
     output.print(

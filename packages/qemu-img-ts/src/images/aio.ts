@@ -3,13 +3,13 @@ import type { DriverRegistry, RawOptions } from '@vmblock/block-core'
 import { filenameToOptions } from '@vmblock/cli'
 
 /** QEMU's names, then two values of the `file` driver that QEMU does not have. */
-const WAYS = ['threads', 'native', 'io_uring', 'adaptive', 'sync'] as const
+export const AIO_WAYS = ['threads', 'native', 'io_uring', 'adaptive', 'sync'] as const
 
 /** A value of `-i`: how system calls are made. */
-export type Aio = (typeof WAYS)[number]
+export type Aio = (typeof AIO_WAYS)[number]
 
 /** Finds a value by its name. */
-export const findAio = (name: string): Aio | undefined => WAYS.find((known) => known === name)
+export const findAio = (name: string): Aio | undefined => AIO_WAYS.find((known) => known === name)
 
 /** Roles of the children that hold the bytes of a node. */
 const BELOW = ['file', 'image'] as const

@@ -18,7 +18,9 @@ export interface SnapshotParam {
 /** `-l`. */
 export const snapshotParam: OptionKind<SnapshotParam> = {
   short: 'l',
+  newer: ['snapshot'],
   argument: 'snapshot_param',
+  help: 'read a snapshot inside the image, by ID or name, or as snapshot.id=ID,snapshot.name=NAME',
   read(text, warn, before) {
     if (!text.startsWith('snapshot.')) return { ...before, word: text }
     const { snapshot: named, ...others } = readOptionTree(text, warn) as {

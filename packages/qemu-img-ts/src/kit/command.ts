@@ -15,6 +15,7 @@ import {
   type OptionKinds,
   type OptionsOf,
   type Output,
+  type ProgramTable,
   type Reading,
   type Secrets,
   usageFailure,
@@ -52,6 +53,8 @@ export interface Call<O extends OptionKinds = OptionKinds> {
   readonly environment: OpenEnvironment
   /** The images that the subcommand has open: closed when it has ended. */
   readonly images: OpenImages
+  /** The tables of the whole program. */
+  program(): Promise<ProgramTable>
   /** Lets `action` run at the end of the call, once images are closed and a failure is printed. */
   atEnd(action: () => void): void
 }
@@ -81,11 +84,30 @@ export const readingTo = ({ warn }: Output): Reading => ({
     ),
 })
 
-/** Options that every subcommand has besides those of its table. */
-const COMMON = {
-  help: flag({ short: 'h', long: 'help' }),
-  object: word('objectdef', { long: 'object' }),
+/** The last word where it would be an operand otherwise. */
+const ASKS_FOR_HELP = /^(?:-h|--h(?:e(?:lp?)?)?)$/
+
+/** Options before the name of a subcommand. */
+export const STANDARD_OPTIONS = {
+  help: flag({ short: 'h', long: 'help', help: 'print this text and exit' }),
+  version: flag({ short: 'V', long: 'version', help: 'print which program this is and exit' }),
+  trace: word('pattern', { short: 'T', long: 'trace', help: 'trace events; this program has none' }),
 }
+
+/** Options that every subcommand has besides those of its table. */
+export const COMMON_OPTIONS = {
+  help: flag({ short: 'h', long: 'help', help: 'print this text and exit' }),
+  object: word('objectdef', {
+    long: 'object',
+    help: 'define a secret, for encrypted images: secret,id=NAME,file=PATH or secret,id=NAME,data=TEXT',
+  }),
+}
+
+/** A subcommand's table with all the options it has, for helps. */
+export const wholeTable = (command: AnyCommand): CommandTable => ({
+  ...command,
+  options: { ...command.options, ...COMMON_OPTIONS },
+})
 
 /**
  * Parses the words after a subcommand's name.
@@ -99,9 +121,9 @@ export async function parseCommand(
   output: Output,
   { readFile = refuseReading, registry }: Pick<Services, 'readFile' | 'registry'>,
 ): Promise<(Pick<Call, 'options' | 'operands'> & { readonly secrets: Secrets }) | undefined> {
-  const last = lastIsOperand ? words.slice(-1) : []
+  const last = lastIsOperand ? words.slice(-1).filter((word) => !ASKS_FOR_HELP.test(word)) : []
   const first = words.slice(0, words.length - last.length)
-  const line = new CommandLine([command, ...first], { ...COMMON, ...options }, readingTo(output))
+  const line = new CommandLine([command, ...first], { ...COMMON_OPTIONS, ...options }, readingTo(output))
   const secrets: Secrets = new Map()
   const store = { secrets, readFile, groups: throttleGroupsOf(registry.find('throttle')) }
   for (const { name, value } of line) {

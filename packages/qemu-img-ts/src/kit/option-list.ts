@@ -8,7 +8,9 @@ const MAX_UINT64 = 0xffff_ffff_ffff_ffffn
 /** `-o`: several lists are joined. */
 export const optionList: OptionKind<string> = {
   short: 'o',
+  newer: ['options'],
   argument: 'options',
+  help: "options of the format, name=value,...; '-o help' lists what there is",
   read(text, _warn, before) {
     // When lists are joined, a comma at either end would become an escaped comma.
     const trailing = /,*$/.exec(text)![0].length
@@ -130,6 +132,7 @@ function shownValue(
 /** The lines of `-o help`: sorted, with explanations aligned if there is room. */
 export function optionHelp(table: OptionTable): string {
   return Object.entries(table)
+    .filter(([, { isUnlisted }]) => !isUnlisted)
     .map(
       ([name, { type, help }]) =>
         `${`  ${name}=<${type === 'bool' ? 'bool (on/off)' : type}>`.padEnd(24)} - ${help}\n`,

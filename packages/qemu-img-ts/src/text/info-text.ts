@@ -2,6 +2,7 @@
 import type { SnapshotInfo } from '@vmblock/block-core'
 import { factsText } from '@vmblock/cli'
 import { humanSize } from './human-size.ts'
+import type { LimitFacts } from './limits-text.ts'
 
 /** QEMU's `SnapshotInfo`. */
 export interface SnapshotFacts {
@@ -29,6 +30,7 @@ export interface ImageInfo {
   readonly 'full-backing-filename'?: string
   readonly 'backing-filename-format'?: string
   readonly snapshots?: readonly SnapshotFacts[]
+  readonly limits?: LimitFacts
   readonly 'format-specific'?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
@@ -48,6 +50,7 @@ export function humanInfo(info: ImageInfo, shown: (name: string) => string): str
     backingLines(info, shown),
     info.snapshots ? `Snapshot list:\n${snapshotList(info.snapshots, shown)}` : '',
     specific ? `Format specific information:\n${factsText(specific.data, shown)}` : '',
+    info.limits ? `Block limits:\n${factsText(info.limits)}` : '',
   ].join('')
 }
 

@@ -15,7 +15,7 @@ const writeOptions = {
   p: flag(),
   P: pattern,
   q: flag(),
-  s: { ...word('source_file'), isFile: true },
+  s: word('source_file', { values: 'file' }),
   u: flag(),
   z: flag(),
 }

@@ -33,8 +33,9 @@ export function completeLine(line: string, { commands, listDirectory }: Completa
   const { options = {} } = command
   const waiting = optionThatWaits(options, given.at(-1))
   if (waiting === undefined && typed.startsWith('-')) return among(lettersOf(options, typed))
-  if (waiting?.values) return among(waiting.values)
-  const isFile = waiting ? waiting.isFile === true : command.operandsAre === 'files'
+  const values = waiting?.values
+  if (typeof values === 'object') return among(values)
+  const isFile = waiting ? values === 'file' : command.operandsAre === 'files'
   return isFile ? { typed, candidates: filesFrom(typed, listDirectory) } : among([])
 }
 
@@ -47,21 +48,10 @@ function namesOf(commands: readonly AnyCommand[], typed: string): readonly strin
 const namesOfOne = ({ name, alias, longAlias }: AnyCommand): readonly string[] =>
   [name, alias, longAlias].filter((each) => each !== undefined)
 
-/** The facts of an option that only completion uses. */
-export interface Hints {
-  /** The values that it takes. */
-  readonly values?: readonly string[]
-  /** Its value names a file. */
-  readonly isFile?: boolean
-}
-
 const letterOf = (key: string, { short }: OptionKind<unknown>): string => short ?? key
 
 /** The option whose value the next word is: the last letter of a word of options, if it takes a value. */
-function optionThatWaits(
-  options: OptionKinds,
-  word: string | undefined,
-): (OptionKind<unknown> & Hints) | undefined {
+function optionThatWaits(options: OptionKinds, word: string | undefined): OptionKind<unknown> | undefined {
   if (word === undefined || !/^-[^-]/.test(word)) return undefined
   const letters = [...word.slice(1)].map((letter) =>
     Object.entries(options).find(([key, kind]) => letterOf(key, kind) === letter),

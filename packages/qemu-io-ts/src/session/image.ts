@@ -9,7 +9,6 @@ import {
   skipFilters,
 } from '@vmblock/block-core'
 import { cacheMode, Failure, type OptionKind } from '@vmblock/cli'
-import type { Hints } from './complete.ts'
 import type { CacheFlags, Image, ImageServices } from './services.ts'
 import { openOverlay } from './snapshot.ts'
 
@@ -43,7 +42,7 @@ export type ModeChange = (modes: OpenModes) => OpenModes
 const change = (apply: ModeChange): OptionKind<ModeChange> => ({ read: () => apply })
 
 /** `-t`. */
-export const cacheOption: OptionKind<ModeChange> & Hints = {
+export const cacheOption: OptionKind<ModeChange> = {
   argument: 'MODE',
   values: ['none', 'directsync', 'writethrough', 'writeback', 'unsafe'],
   read(name) {
@@ -53,7 +52,7 @@ export const cacheOption: OptionKind<ModeChange> & Hints = {
   },
 }
 
-const discardOption: OptionKind<ModeChange> & Hints = {
+const discardOption: OptionKind<ModeChange> = {
   argument: 'MODE',
   values: ['ignore', 'unmap'],
   read(name) {
@@ -65,7 +64,7 @@ const discardOption: OptionKind<ModeChange> & Hints = {
 
 const AIO_MODES = ['threads', 'native', 'io_uring']
 
-const aioOption: OptionKind<ModeChange> & Hints = {
+const aioOption: OptionKind<ModeChange> = {
   argument: 'MODE',
   values: AIO_MODES,
   read(name) {

@@ -61,7 +61,7 @@ const APPLICATIONS: readonly Application[] = [
   {
     name: 'raw: open, read, write, flush, create',
     source: of(CORE, RAW),
-    budget: 24_900,
+    budget: 24_950,
   },
   {
     name: 'qcow2 and raw: open, read, write, flush, create, repair',

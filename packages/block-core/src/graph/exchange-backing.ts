@@ -1,7 +1,7 @@
 /** Gives an open node another backing file: at the end of the edge that it has, or by an edge that comes or goes. */
 import { childrenOf, namesOf } from './child-options.ts'
 import { GraphEdge } from './edge.ts'
-import type { LinkedNode } from './links.ts'
+import type { Edge, LinkedNode } from './links.ts'
 import { unsupportedError } from './node-errors.ts'
 import { moveEdges, updatePermissions } from './permissions.ts'
 
@@ -22,7 +22,7 @@ export async function exchangeBacking(node: LinkedNode, to: LinkedNode | undefin
   const edge = node.backing
   const old = edge?.node
   if (edge && to) moveEdges([edge], to)
-  else if (edge) node.setBacking(undefined)
+  else if (edge) setBacking(node, undefined)
   else if (to) addBacking(node, to)
   if (edge && old && old !== to) await old.releasedBy(edge)
 }
@@ -41,5 +41,17 @@ function addBacking(node: LinkedNode, to: LinkedNode): void {
     to.parents.delete(edge)
     throw error
   }
-  node.setBacking(edge)
+  setBacking(node, edge)
+}
+
+/** Puts an edge to a backing file in, or takes it out, and tells the driver. */
+function setBacking(node: LinkedNode, edge: Edge | undefined): void {
+  const others = [...node.children].filter(([, each]) => each !== node.backing)
+  const all = new Map(edge ? [...others, [edge.role, edge] as const] : others)
+  // In the driver's order, whenever they came.
+  const roles = Object.keys(childrenOf(node.driver)).filter((role) => all.has(role))
+  node.children = new Map([...roles, ...all.keys()].map((role) => [role, all.get(role)!]))
+  node.backing = edge
+  node.ops.setBacking!(edge)
+  node.refresh()
 }

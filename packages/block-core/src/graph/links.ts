@@ -17,9 +17,11 @@ import type { Uses } from './uses.ts'
 export interface LinkedNode extends NodeBelow, Pick<Emitter<NodeEvents>, 'emit'> {
   readonly driver: AnyDriver
   readonly config: CoreConfig
-  readonly children: ReadonlyMap<string, Edge>
+  /** By role, in the driver's order. exchange-backing.ts alone changes it. */
+  children: ReadonlyMap<string, Edge>
   readonly file: Edge | undefined
-  readonly backing: Edge | undefined
+  /** One of the children. exchange-backing.ts alone changes it. */
+  backing: Edge | undefined
   /** The edges that lead to this node, with the permissions that they need. */
   readonly parents: Uses<Edge>
   /** The handles on this node. */
@@ -59,8 +61,6 @@ export interface LinkedNode extends NodeBelow, Pick<Emitter<NodeEvents>, 'emit'>
   ): Promise<T>
   /** A parent releases this node, which is closed if nothing uses it any more. */
   releasedBy(edge: Edge, crashed?: boolean): Promise<void>
-  /** Puts an edge to a backing file in, or takes it out, and tells the driver. No request may be in flight. */
-  setBacking(edge: Edge | undefined): void
   /**
    * A child was exchanged, or what it can do has changed: so may the limits and abilities of this node, and of those
    * above it. {@link Edge.replace} and {@link reconfigure} call it.

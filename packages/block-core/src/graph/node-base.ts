@@ -6,7 +6,6 @@ import type { CoreConfig } from '../contract/node-config.ts'
 import type { NodeEvents } from '../contract/node-events.ts'
 import type { NodeOps, Patience } from '../contract/node-ops.ts'
 import type { NodeFacts } from '../contract/reports.ts'
-import { childrenOf } from './child-options.ts'
 import type { Edge, NodeOrigin, NodeUser } from './links.ts'
 import { INSPECT, nodeFacts, nodeText, nodeTitle } from './node-text.ts'
 import { UNUSED, Uses } from './uses.ts'
@@ -35,7 +34,6 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   gainsWriting = false
   origin: NodeOrigin | undefined
 
-  abstract refresh(): void
   abstract get config(): CoreConfig
   abstract get ops(): NodeOps
   protected abstract get state(): string
@@ -75,18 +73,6 @@ export abstract class NodeBase extends Emitter<NodeEvents> {
   }
   [INSPECT](): string {
     return nodeText(this as unknown as BlockNode, this.state)
-  }
-
-  setBacking(edge: Edge | undefined): void {
-    const { children: before, backing } = this
-    const others = [...before].filter(([, each]) => each !== backing)
-    const all = new Map(edge ? [...others, [edge.role, edge] as const] : others)
-    // In the driver's order, whenever they came.
-    const roles = Object.keys(childrenOf(this.driver)).filter((role) => all.has(role))
-    this.children = new Map([...roles, ...all.keys()].map((role) => [role, all.get(role)!]))
-    this.backing = edge
-    this.ops.setBacking!(edge)
-    this.refresh()
   }
 
   setPatience(patience: Patience): void {

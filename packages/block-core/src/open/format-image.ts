@@ -125,8 +125,9 @@ export async function formatImage<D extends AnyDriver>(
       edges.push(edge)
     }
     updatePermissions(nodes)
-    const emptied = keepsData(values) ? nodes.slice(0, 1) : nodes
-    if (!choices.overwrite) for (const node of emptied) await requireBlank(node)
+    // What is not to be emptied.
+    if (keepsData(values)) nodes.splice(1)
+    if (!choices.overwrite) for (const node of nodes) await requireBlank(node)
     const secret = choices.secret ?? ((id: string) => secretOf(environment, id))
     await creation.create({ file, dataFile, options: values, secret })
   } finally {
@@ -135,7 +136,7 @@ export async function formatImage<D extends AnyDriver>(
 }
 
 /** Whether creation options say that the data file is there, and keeps its content. */
-export const keepsData = (values: RawOptions): boolean => values['keep_data_file'] === true
+export const keepsData = (values: RawOptions): boolean => !!values['keep_data_file']
 
 /** @throws BlockError EEXIST if the node holds anything but zeroes */
 export async function requireBlank(node: BlockNode): Promise<void> {

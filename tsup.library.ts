@@ -100,7 +100,7 @@ function licenceOf(folder: string): string {
     readonly name: string
     readonly version: string
   }
-  const file = readdirSync(folder).find((entry) => /^licen[cs]e(\.|$)/i.test(entry))
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e([.-]|$)/i.test(entry))
   if (file === undefined) throw new Error(`${name} has no licence that could be published with its code`)
   return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
 }

@@ -73,6 +73,10 @@ export async function bundleSizes(
   }
   load('stdin.js')
   const later: Record<string, number> = {}
-  for (const [file, bytes] of bytesOf) if (!start.has(file)) later[file.replace(/-.*$/, '')] = bytes
+  for (const [file, bytes] of bytesOf) {
+    if (start.has(file)) continue
+    const part = file.replace(/-.*$/, '')
+    later[part] = (later[part] ?? 0) + bytes
+  }
   return { start: [...start].reduce((sum, file) => sum + bytesOf.get(file)!, 0), later }
 }

@@ -23,6 +23,8 @@ it.each([
     await codec.readPacked([extent], async (_at, buffer) => buffer.set(data!), into)
     expect(Buffer.compare(into, block)).toBe(0)
     expect(Buffer.compare(await codec.decompress(data!, size), block)).toBe(0)
-    await expect(codec.readPacked([extent], async (_at, buffer) => void buffer.fill(255), into)).rejects.toThrow()
+    await expect(
+      codec.readPacked([extent], async (_at, buffer) => void buffer.fill(255), into),
+    ).rejects.toThrow()
   }
 })

@@ -39,7 +39,7 @@ export function completeLine(line: string, { commands, listDirectory }: Completa
   return isFile ? { typed, candidates: filesFrom(typed, listDirectory) } : among([])
 }
 
-/** Other names are offered only to those who began to type one: twice the list would hide the commands. */
+/** Other names are offered once one of them is being typed: a list twice as long would hide the commands. */
 function namesOf(commands: readonly AnyCommand[], typed: string): readonly string[] {
   const names = commands.map(({ name }) => name)
   return typed === '' || names.some((name) => name.startsWith(typed)) ? names : commands.flatMap(namesOfOne)

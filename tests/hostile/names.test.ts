@@ -100,7 +100,9 @@ test('a backing format may be any word; in a confined directory none leads out o
     await formatImage(qcow2, file, { size: 2 ** 20, backingFile: name, backingFmt: format })
     writeFileSync('inside/top', await toBytes(file))
   }
-  const formats = [...FORMATS, 'nbd', 'file:secret', '../secret', 'json:{}', '__proto__', 'toString']
+  // A header has room for 15 bytes.
+  const known = FORMATS.filter((name) => name.length <= 15)
+  const formats = [...known, 'nbd', 'file:secret', '../secret', 'json:{}', '__proto__', 'toString']
   const names = ['base', 'json:{"driver":"file","filename":"secret"}', 'file:secret', '../secret']
   const opened: string[] = []
   for (const [format, name] of formats.flatMap((format) => names.map((name) => [format, name] as const))) {
@@ -111,6 +113,12 @@ test('a backing format may be any word; in a confined directory none leads out o
     })
     if (!node) continue
     const into = new Uint8Array(6)
+    if (format === 'snapshot-access') {
+      // It opens over anything, and reads only from a filter that keeps a snapshot.
+      await expect(node.read(0, into)).rejects.toMatchObject({ code: 'ENOTSUP' })
+      await node.close()
+      continue
+    }
     await node.read(0, into)
     expect([format, name, new TextDecoder().decode(into)]).toEqual([format, 'base', 'xxxxxx'])
     opened.push(format)

@@ -229,6 +229,10 @@ class Round {
         ? ['refcount_bits=16', `refcount_bits=${random.pick([1, 2, 4, 8, 32, 64])}`]
         : []),
     ])
+    // QEMU's drops them, and we refuse.
+    if (option === 'compat=0.10')
+      for (const name of this.#can('bitmaps') ? BITMAPS : [])
+        await this.#onDisk('bitmap', ['--remove'], [name])
     await this.#onDisk('amend', ['-o', option])
   }
 

@@ -9,6 +9,7 @@
 import {
   BlockError,
   type Change,
+  type ChangeKind,
   type ChangeObserver,
   divUp,
   isBlockError,
@@ -43,8 +44,12 @@ export const HINT = 'Try block-dirty-bitmap-remove to delete this bitmap from di
 export const inconsistent = (name: string, code: 'EINVAL' | 'ENOTSUP' = 'EINVAL'): BlockError =>
   new BlockError(code, `Bitmap '${name}' is inconsistent and cannot be used`, { hint: HINT })
 
-/** The kinds of changes that see to the bitmaps themselves, or change nothing that the guest sees. */
-const isSeenTo = ({ kind }: Change): boolean => kind === 'truncate' || kind === 'amend' || kind === 'repair'
+/**
+ * Changes that see to the bitmaps themselves, or change nothing that the guest sees. An image with bitmaps refuses to apply a
+ * snapshot, so nothing has changed then.
+ */
+const SEEN_TO: ReadonlySet<ChangeKind> = new Set(['truncate', 'amend', 'repair', 'applySnapshot'])
+const isSeenTo = ({ kind }: Change): boolean => SEEN_TO.has(kind)
 
 /** See the head of this file. */
 export class OpenBitmaps implements ImageBitmaps {

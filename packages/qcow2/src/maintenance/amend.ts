@@ -185,7 +185,6 @@ async function downgrade(image: Image, control: JobControl): Promise<void> {
   if (image.hasDataFile) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with a data file')
   if (!(await canAllHaveVersion2(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots prevent downgrade of image')
-  if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   await quiesceImage(image)
   if (header.nbSnapshots > 0 && (await haveZeroClusters(image)))
     throw fail(image, 'ENOTSUP', 'Internal snapshots with zero clusters prevent downgrade of image')
@@ -217,6 +216,7 @@ async function becomeVersion2(image: Image, control: JobControl): Promise<void> 
       'ENOTSUP',
       `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
     )
+  if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   const wasZstd = header.compressionType !== 'zlib'
   if (wasZstd && (await hasCompressed(image)))
     throw fail(

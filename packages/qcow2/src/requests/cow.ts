@@ -34,12 +34,23 @@ export function spanOf(image: Image, { offset, bytes, before, reused }: Reserved
   const last = before[before.length - 1]!
   const isWritten = (entry: L2Entry, at: number): boolean =>
     reused && kindOf(image, entry, Math.floor((at % clusterSize) / subclusterSize)) === SubclusterKind.normal
-  const wholeStart = !reused && holdsData(image, first)
-  const wholeEnd = !reused && holdsData(image, last)
+  const start = isWritten(first, offset) ? offset : alignDown(offset, subclusterSize)
+  const stop = isWritten(last, end - 1) ? end : alignUp(end, subclusterSize)
+  if (reused) return { start, end: stop }
   return {
-    start: isWritten(first, offset) ? offset : alignDown(offset, wholeStart ? clusterSize : subclusterSize),
-    end: isWritten(last, end - 1) ? end : alignUp(end, wholeEnd ? clusterSize : subclusterSize),
+    start: Math.min(start, alignDown(offset, clusterSize) + heldPart(image, first)[0]),
+    end: Math.max(stop, alignDown(end - 1, clusterSize) + heldPart(image, last)[1]),
   }
+}
+
+/** The part of a cluster from the first to the last subcluster with data of its own, as offsets in bytes in the cluster. */
+function heldPart(image: Image, entry: L2Entry): readonly [from: number, to: number] {
+  const { clusterSize, subclusterSize } = image.geometry
+  const { allocated } = entry
+  if (!holdsData(image, entry)) return [clusterSize, 0]
+  if (!image.extendedL2 || allocated === 0) return [0, clusterSize]
+  const lowest = allocated & -allocated
+  return [(31 - Math.clz32(lowest)) * subclusterSize, (32 - Math.clz32(allocated)) * subclusterSize]
 }
 
 /** Whether any part of an extended entry has data of its own, which would be lost with its old cluster. */

@@ -8,6 +8,7 @@ import {
   denyHost,
   openNode,
   reopenNode,
+  snapshotsOf,
 } from '@vmblock/block-core'
 import { aroundRequests, defineDriver, forwardOps } from '@vmblock/block-core/driver'
 import { describe, expect, test } from 'vitest'
@@ -239,6 +240,17 @@ describe('a bitmap', () => {
     await node.makeEmpty()
     await node.close()
     expect((await later(file)).ranges).toEqual([{ offset: 0, bytes: SIZE }])
+  })
+
+  test('is as it was after a snapshot that cannot be applied', async () => {
+    const file = await imageWithBitmaps()
+    const node = await open(file)
+    await node.write(BLOCK, pattern(512))
+    await snapshotsOf(node).create('s')
+    for (const name of ['s', 'none'])
+      await expect(snapshotsOf(node).apply(name)).rejects.toThrow('Device has active dirty bitmaps')
+    await node.close()
+    expect((await later(file)).ranges).toEqual([{ offset: BLOCK, bytes: BLOCK }])
   })
 
   test('keeps version 3', async () => {

@@ -4,6 +4,12 @@ import { errorText } from '@vmblock/block-core/late'
 import type { TextOutput } from '../text/buffered-output.ts'
 import { Failure, statusOf } from './failure.ts'
 
+/**
+ * Where another message begins in that of an error: closing an image may fail for several caches. Other further lines belong
+ * to the message, and have no prefix.
+ */
+const NEXT_MESSAGE = /\n(?=Failed to flush the )/
+
 /** Prints results and messages. */
 export class Output {
   readonly #program: string
@@ -39,9 +45,10 @@ export class Output {
     this.#stream.error(`${this.#program}: ${message}\n`)
   }
 
-  /** Prints the message of an error, each of its lines with the prefix. @param before what each line begins with */
+  /** Prints the message of an error, or its messages. @param before what each begins with */
   explain(error: unknown, before = ''): void {
-    for (const line of (messageOf(error) || errorText(error)).split('\n')) this.error(before + line)
+    const text = messageOf(error) || errorText(error)
+    for (const message of text.split(NEXT_MESSAGE)) this.error(before + message)
   }
 
   /** A property, so that it can be passed on by itself. */

@@ -44,7 +44,7 @@ export const dd = defineCommand({
   },
   example: 'dd -O qcow2 bs=1M count=100 if=disk.img of=part.qcow2',
   options,
-  operands: '[bs=size] [count=blocks] [skip=blocks] if=input of=output',
+  operands: '[bs=size] [count=n] [skip=n] if=file of=file',
   run,
 })
 

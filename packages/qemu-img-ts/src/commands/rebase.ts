@@ -3,7 +3,7 @@ import { type Disk, isBlockError, messageOf, openNode, rebaseNode, skipFilters }
 import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import { equalBytes, isZeroBytes } from '@vmblock/block-core/node'
-import { cacheWord, Failure, fileWord, flag, formatWord, shared, usageFailure } from '@vmblock/cli'
+import { cacheWord, Failure, fileWord, flag, formatWord, oneImage, shared, usageFailure } from '@vmblock/cli'
 import { bottomFilename, type CacheFlags, flagsOf, openBriefly, requireCacheMode } from '../images/image.ts'
 import { type Call, defineCommand } from '../kit/command.ts'
 import { runJob } from '../kit/job.ts'
@@ -61,8 +61,7 @@ export const rebase = defineCommand({
 
 async function run(call: RebaseCall): Promise<number> {
   const { options, images } = call
-  const [name, ...more] = call.operands
-  if (name === undefined || more.length > 0) throw usageFailure('Expecting one image file name')
+  const name = oneImage(call)
   if (!options.unsafe && options.backing === undefined)
     throw usageFailure('Must specify backing file (-b) or use unsafe mode (-u)')
   const progress = startProgress(call, MIN_SKIP)

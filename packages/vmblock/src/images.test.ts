@@ -53,6 +53,14 @@ describe('create', () => {
     expect(readFileSync(path('data.raw'))[0]).toBe(9)
   })
 
+  it('makes an image around a data file that is there', async () => {
+    writeFileSync(path('old.raw'), new Uint8Array(2 * MIB).fill(7))
+    const dataFile = { dataFile: path('old.raw'), dataFileRaw: true }
+    await create(path('around.qcow2'), { size: '2M', ...dataFile, keepDataFile: true })
+    await using disk = await open(path('around.qcow2'), { allow: { directory: bench.directory } })
+    expect((await disk.read(2 * MIB - 1, 1))[0]).toBe(7)
+  })
+
   it('lays an image over another one, and names it relative to the image', async () => {
     await sample('base.qcow2')
     await create(path('mine.qcow2'), { backing: path('base.qcow2') })

@@ -16,6 +16,7 @@ const DECLARED = {
     compat: true,
     lazyRefcounts: true,
     dataFileRaw: true,
+    keepDataFile: true,
     refcountBits: true,
     encryption: true,
   } satisfies Keys<Qcow2Creation>,

@@ -51,6 +51,8 @@ export interface Qcow2Creation extends CommonCreation {
   readonly lazyRefcounts?: boolean | undefined
   /** The data file, if there is one, shall be a raw image by itself. Default: no. */
   readonly dataFileRaw?: boolean | undefined
+  /** The data file is there already, and its content becomes that of the disk. Needs `dataFileRaw`, or preallocated metadata. Default: no. */
+  readonly keepDataFile?: boolean | undefined
   /** Width of reference counts: a power of two from 1 to 64. Default: 16. */
   readonly refcountBits?: number | undefined
   /** Encrypt the content of the disk. Default: no. */

@@ -130,7 +130,7 @@ async function planTarget({ options, services, output }: DdCall, filename: strin
 async function createTarget({ environment, images }: DdCall, image: NewImage): Promise<void> {
   try {
     const created = await makeImage(environment, image)
-    // Half an image looks like a whole one; users who interrupt know it, and may want to keep it.
+    // Half an image looks like a whole one. After an interrupt it stays: what was copied so far may be wanted.
     images.ifFailed(async (status) => {
       if (status !== INTERRUPTED) await created.remove().catch(() => undefined)
     })

@@ -235,7 +235,7 @@ async function convertInto(
     await requireBacking(call, name, backing, image.given.get('backing_fmt')?.text)
   if (image) {
     const created = await createTarget(call, image)
-    // Half an image looks like a whole one. But users who interrupt know it, and may want to keep it, as with
+    // Half an image looks like a whole one. After an interrupt it stays, since what was copied may be wanted, as with
     // QEMU.
     images.ifFailed(async (status) => {
       if (status !== INTERRUPTED) await created.remove().catch(() => undefined)

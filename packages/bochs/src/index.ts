@@ -1,0 +1,5 @@
+/**
+ * The bochs format for @vmblock/block-core.
+ * @module
+ */
+export { bochs } from './driver.ts'

@@ -1,0 +1,5 @@
+/**
+ * The cloop format for @vmblock/block-core.
+ * @module
+ */
+export { cloop } from './driver.ts'

@@ -1,0 +1,5 @@
+/**
+ * The qcow format for @vmblock/block-core.
+ * @module
+ */
+export { qcow } from './driver.ts'

@@ -1,0 +1,14 @@
+/** What the tests of all formats have to know about the qcow format. */
+import type { TestedFormat } from '@vmblock/block-core/testing'
+import { qcow } from '../driver.ts'
+
+/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+export const format: TestedFormat = {
+  driver: qcow,
+  inQemu: false,
+  clusterSize: 4096,
+  resizes: 'not at all',
+  discards: 'nothing',
+  checks: 'no',
+  varieties: [{ create: {}, suites: [] }],
+}

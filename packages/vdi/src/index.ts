@@ -1,0 +1,5 @@
+/**
+ * The vdi format for @vmblock/block-core.
+ * @module
+ */
+export { vdi } from './driver.ts'

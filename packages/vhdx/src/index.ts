@@ -1,0 +1,5 @@
+/**
+ * The vhdx format for @vmblock/block-core.
+ * @module
+ */
+export { vhdx } from './driver.ts'

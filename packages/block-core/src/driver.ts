@@ -78,6 +78,14 @@ export * from './contract/snapshots.ts'
 export { type AroundRequest, aroundRequests, type FilteredRequest } from './drivers/around-requests.ts'
 export { forwardOps, type OpsChanges } from './drivers/pass-through.ts'
 export { backingIsZero, readBacking } from './format-kit/backing.ts'
+export {
+  BlockMap,
+  type BlockMapFormat,
+  endOfBlocks,
+  NO_BLOCK,
+  type NewBlock,
+  ZERO_BLOCK,
+} from './format-kit/block-map.ts'
 export { type NewClusters, writeWithCopies } from './format-kit/copy-on-write.ts'
 export { be, type Field, join64, type Layout, layout, le, type ValueOf, viewOf } from './format-kit/layout.ts'
 export { type Table, TableCache, type TableCacheOptions } from './format-kit/table-cache.ts'

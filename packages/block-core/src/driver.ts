@@ -60,6 +60,7 @@ export {
   type RunAlone,
   UNCONTROLLED,
 } from './contract/job-control.ts'
+export { lateFormat, wholeDriver } from './contract/late-format.ts'
 export type {
   BlockChild,
   BlockEdge,
@@ -82,8 +83,8 @@ export {
   BlockMap,
   type BlockMapFormat,
   endOfBlocks,
-  NO_BLOCK,
   type NewBlock,
+  NO_BLOCK,
   ZERO_BLOCK,
 } from './format-kit/block-map.ts'
 export { type NewClusters, writeWithCopies } from './format-kit/copy-on-write.ts'

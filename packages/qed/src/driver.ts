@@ -11,11 +11,10 @@ import {
   storage,
   viewOf,
 } from '@vmblock/block-core/driver'
-import { qedCreation } from './create.ts'
 import { Feature, HEADER_BYTES, MAGIC } from './format/header.ts'
 import { hostClock, type QedClock } from './idle-timer.ts'
 import type { Image } from './image.ts'
-import { loadUpkeep } from './load-upkeep.ts'
+import { loadCreation, loadUpkeep } from './load-upkeep.ts'
 import { becomeWritable, openImage } from './open-image.ts'
 import { blockStatus, read } from './read.ts'
 import { write, zeroClusters } from './write.ts'
@@ -105,7 +104,7 @@ export const createQedDriver = ({ clock = hostClock }: QedDriverOptions = {}) =>
     name: 'qed',
     kind: 'format',
     children: { file: storage, backing: cow },
-    creation: async () => qedCreation,
+    creation: async () => (await loadCreation()).qedCreation,
     probe: (head) => (head.length >= HEADER_BYTES && viewOf(head).getUint32(0, true) === MAGIC ? 100 : 0),
     open: async (context) => operations(await openImage(context, clock)),
   })

@@ -20,7 +20,10 @@ export const FOR_PAGES = Object.fromEntries(
 export interface BundleSizes {
   /** All files that are loaded before the application runs. */
   readonly start: number
-  /** Files that are loaded on first use, by the name of their module. */
+  /**
+   * Files that are loaded on first use, by the name of their module: those of a format that is itself loaded late by the name of
+   * the format, and what several parts of others share as `chunk`.
+   */
   readonly later: Readonly<Record<string, number>>
 }
 
@@ -72,11 +75,26 @@ export async function bundleSizes(
       if (kind === 'import-statement' && !external) load(basename(path))
   }
   load('stdin.js')
+  const startPackages = new Set([...start].flatMap((file) => packagesOf(outputs.get(file)!.inputs)))
   const later: Record<string, number> = {}
   for (const [file, bytes] of bytesOf) {
     if (start.has(file)) continue
-    const part = file.replace(/-.*$/, '')
+    const part = lateFormatOf(outputs.get(file)!.inputs, startPackages) ?? file.replace(/-.*$/, '')
     later[part] = (later[part] ?? 0) + bytes
   }
   return { start: [...start].reduce((sum, file) => sum + bytesOf.get(file)!, 0), later }
+}
+
+/** The packages that source files are of. */
+const packagesOf = (inputs: Readonly<Record<string, unknown>>): readonly string[] =>
+  Object.keys(inputs).flatMap((path) => /^packages\/([^/]+)\//.exec(path)?.[1] ?? [])
+
+/** The package of all these files, if none of its files is loaded at start. */
+function lateFormatOf(
+  inputs: Readonly<Record<string, unknown>>,
+  startPackages: ReadonlySet<string>,
+): string | undefined {
+  const packages = new Set(packagesOf(inputs))
+  const [only] = packages
+  return packages.size === 1 && !startPackages.has(only!) ? only : undefined
 }

@@ -99,11 +99,19 @@ export interface BlockDriver<
   // biome-ignore lint/suspicious/noExplicitAny: see above
   open(context: OpenContext<any>): Promise<NodeOps>
   /**
-   * How images of this format are made. Loads the code for it, if that is kept out of a page's start.
+   * How images of this format are made; undefined: not at all. Loads the code for it, if that is kept out of a page's
+   * start.
    *
    * @throws BlockError EIO if the code cannot be loaded
    */
-  creation?(): Promise<Creation<C>>
+  creation?(): Promise<Creation<C> | undefined>
+  /**
+   * The driver that this one stands for: see {@link lateFormat}. Its options, its children and what it can do are only
+   * there. Absent: this is the whole driver.
+   *
+   * @throws BlockError EIO if the code cannot be loaded
+   */
+  whole?(): Promise<AnyDriver>
   /**
    * Protocols: makes (or empties) the file that `options` name, `size` bytes large; `fileOptions` are
    * parsed. If it fails, no new file is left behind.

@@ -117,7 +117,7 @@ async function openRequest(request: OpenRequest): Promise<LinkedNode> {
   const { environment } = request
   if (request.depth > MAX_DEPTH)
     throw new BlockError('EINVAL', `The graph of nodes is more than ${MAX_DEPTH} deep`)
-  const plan = planNode(request, await jsonReaderFor(request.options['filename']))
+  const plan = await planNode(request, await jsonReaderFor(request.options['filename']))
   const config = nodeConfig(plan.common, request.inherited, plan.explicit)
   const forceShare = plan.common.forceShare ?? request.inherited.forceShare
   const autoReadOnly = plan.common.autoReadOnly ?? request.inherited.autoReadOnly
@@ -153,7 +153,7 @@ async function jsonReaderFor(filename: unknown): Promise<JsonNameReader | undefi
 }
 
 /** Sorts options, and turns a file name into the options it stands for. */
-function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): Plan {
+async function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): Promise<Plan> {
   const { registry } = request.environment
   let tree = nestOptions(request.options)
   const url = tree['filename'] instanceof URL ? tree['filename'] : undefined
@@ -172,6 +172,7 @@ function planNode(request: OpenRequest, readJson: JsonNameReader | undefined): P
     if (rest['filename'] === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file')
     driver = registry.get('file')
   }
+  driver = (await driver?.whole?.()) ?? driver
   if (url && driver?.takesPaths && url.protocol !== 'file:')
     throw new BlockError('EINVAL', `The '${driver.name}' block driver opens files of the host, not '${url}'`)
   const own: Record<string, unknown> = { ...rest }

@@ -49,8 +49,9 @@ export async function guessFormat(registry: DriverRegistry, file: BlockNode): Pr
   await readPart(file, tailStart(size), tail, 'the end of the ')
   const name = formatOf(registry, { head, tail, filename }) ?? guess?.name
   if (name === undefined) return { driver: registry.probe(head, filename) }
-  const driver = registry.find(name)
-  if (!driver) throw new BlockError('ENOTSUP', refusalOf(name, filename))
+  const found = registry.find(name)
+  if (!found) throw new BlockError('ENOTSUP', refusalOf(name, filename))
+  const driver = (await found.whole?.()) ?? found
   return {
     driver,
     otherFormat(first, last) {

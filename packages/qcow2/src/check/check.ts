@@ -14,7 +14,9 @@ import {
   type JobControl,
 } from '@vmblock/block-core/driver'
 import { loadBitmapCode } from '../bitmaps/load-bitmaps.ts'
+import { Incompatible } from '../format/features.ts'
 import type { Image } from '../image/image.ts'
+import { beforeClean } from '../image/write-order.ts'
 import { quiesceImage } from '../requests/flush.ts'
 import { CheckProgress } from './check-progress.ts'
 import {
@@ -121,10 +123,14 @@ async function finishSnapshotTable(check: Check): Promise<void> {
   result.corruptionsFixed += snapshots.cut
 }
 
-/** Only a complete repair may clear a dirty bit that another program left. */
+/** Only a complete repair may clear the dirty bit and the corrupt bit. @throws the error of the file */
 async function declareSound(image: Image): Promise<void> {
-  await image.dirtyBit.clearAfterRepair()
-  await image.corruption.clear()
+  const { dirtyBit, headerWriter } = image
+  dirtyBit.needsRepair = false
+  await dirtyBit.clear()
+  if ((headerWriter.header.incompatible & Incompatible.corrupt) === 0n) return
+  await beforeClean(image)
+  await headerWriter.setFeature(Incompatible.corrupt, false, 'either is valid')
 }
 
 /** @returns the highest cluster in use */

@@ -3,7 +3,7 @@ import { BlockError, type DriverEvents } from '@vmblock/block-core/driver'
 import { Incompatible } from '../format/features.ts'
 import type { CacheCleaner } from './cache-cleaner.ts'
 import type { HeaderWriter } from './header-writer.ts'
-import { beforeClean, type Ordered } from './write-order.ts'
+import type { Ordered } from './write-order.ts'
 
 /** The part of an open image that is concerned. */
 export interface Corruptible extends Ordered {
@@ -60,14 +60,6 @@ export class Corruption {
     }
     events.corrupt({ message, fatal: stops, ...at })
     return error
-  }
-
-  /** Clears the corrupt bit, after a repair that fixed everything. @throws the error of the file */
-  async clear(): Promise<void> {
-    const { headerWriter } = this.#image
-    if ((headerWriter.header.incompatible & Incompatible.corrupt) === 0n) return
-    await beforeClean(this.#image)
-    await headerWriter.setFeature(Incompatible.corrupt, false, 'either is valid')
   }
 
   /** Sets the corrupt bit, as far as the disk lets it. Version 2 has none. */

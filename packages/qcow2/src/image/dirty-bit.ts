@@ -16,7 +16,11 @@ export interface Dirtied extends Ordered {
 /** The dirty bit of one image. */
 export class DirtyBit {
   readonly #image: Dirtied
-  #needsRepair = false
+  /**
+   * The bit was found set, or emptying the image failed: {@link clear} does nothing. A complete
+   * repair turns this off.
+   */
+  needsRepair = false
 
   constructor(image: Dirtied) {
     this.#image = image
@@ -27,18 +31,10 @@ export class DirtyBit {
   get isSet(): boolean {
     return (this.#image.headerWriter.header.incompatible & Incompatible.dirty) !== 0n
   }
-  /** The bit was found set, or emptying the image failed: only a complete repair may clear it. */
-  get needsRepair(): boolean {
-    return this.#needsRepair
-  }
 
   /** Called when the header was read: a bit that is set then was left by a crash. */
   refresh(): void {
-    this.#needsRepair = this.isSet
-  }
-  /** From now on, only a complete repair clears the bit. */
-  requireRepair(): void {
-    this.#needsRepair = true
+    this.needsRepair = this.isSet
   }
 
   /**
@@ -61,18 +57,12 @@ export class DirtyBit {
    * @throws the error of the file
    */
   async clear(): Promise<void> {
-    if (!this.isSet || this.#needsRepair) return
+    if (!this.isSet || this.needsRepair) return
     const { fileLength, headerWriter } = this.#image
     await fileLength.trim()
     await beforeClean(this.#image)
     // If the write fails, the bit may be gone from the disk: it counts as clear until it is set again.
     headerWriter.assumeFeature(Incompatible.dirty, false)
     await headerWriter.setFeature(Incompatible.dirty, false)
-  }
-
-  /** Clears the bit after a complete repair. @throws the error of the file */
-  async clearAfterRepair(): Promise<void> {
-    this.#needsRepair = false
-    await this.clear()
   }
 }

@@ -62,7 +62,7 @@ async function startOver(image: Image): Promise<void> {
     await fillRefcounts(image, 3 + tables)
   } catch (error) {
     // The state in memory fits neither the old image nor the new one; the next open repairs.
-    image.dirtyBit.requireRepair()
+    image.dirtyBit.needsRepair = true
     image.events.corrupt({ message: 'emptying the image failed half-way', fatal: true })
     throw error
   }

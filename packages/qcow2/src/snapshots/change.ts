@@ -51,7 +51,7 @@ async function settle(image: Image): Promise<void> {
 
 /** Flags or refcounts could not be put right: from now on, only a repair clears the dirty bit, if there is one. */
 export function leaveForRepair(image: Image): void {
-  if (image.dirtyBit.isSet) image.dirtyBit.requireRepair()
+  if (image.dirtyBit.isSet) image.dirtyBit.needsRepair = true
 }
 
 /** Makes durable what was written and counted so far. @throws the error of the file */

@@ -8,7 +8,7 @@ import {
   type RawOptions,
   skipFilters,
 } from '@vmblock/block-core'
-import type { Creation, OptionTable } from '@vmblock/block-core/driver'
+import { type Creation, type OptionTable, wholeDriver } from '@vmblock/block-core/driver'
 import { Failure, filenameToOptions, type Warn } from '@vmblock/cli'
 import type { Services } from '../kit/command.ts'
 import { type GivenOption, optionHelp, optionValue, readOptionList } from '../kit/option-list.ts'
@@ -41,7 +41,7 @@ export async function creationHelp(
   formatName: string,
   filename: string | undefined,
 ): Promise<string> {
-  const creation = await creationOf(findFormat(services, formatName))
+  const creation = await creationOf(await findFormat(services, formatName))
   if (filename === undefined)
     return (
       `Supported ${formatName} options:\n${optionHelp(ownOptions(creation))}\n` +
@@ -50,10 +50,10 @@ export async function creationHelp(
   return `Supported options:\n${optionHelp(tableOf(creation, findMaker(services, filename)))}`
 }
 
-function findFormat({ registry }: Services, name: string): AnyDriver {
+async function findFormat({ registry }: Services, name: string): Promise<AnyDriver> {
   const format = registry.find(name)
   if (!format) throw new Failure(`Unknown file format '${name}'`)
-  return format
+  return wholeDriver(format)
 }
 
 /** How a format makes images. @throws Failure if it cannot */
@@ -91,7 +91,7 @@ function findProtocol({ registry }: Services, filename: string): AnyDriver {
 /** Reads the options of a new image. @throws Failure, BlockError */
 export async function planImage(services: Services, request: NewImageRequest, warn: Warn): Promise<NewImage> {
   const { filename, format: formatName, backing, backingFormat } = request
-  const format = findFormat(services, formatName)
+  const format = await findFormat(services, formatName)
   findProtocol(services, filename)
   const creation = await creationOf(format)
   const table = tableOf(creation, findMaker(services, filename))

@@ -1,4 +1,5 @@
 /** The ATA command set, as needed for flushes, discards and failures. Numbers from ATA8-ACS and ACS-3. */
+import { viewOf } from '@vmblock/block-core/driver'
 
 /** Commands. */
 export const ATA = {
@@ -41,7 +42,7 @@ const TRIM_BLOCKS = 8
 
 /** Announces a write cache in an IDENTIFY packet, and TRIM if `trim` is set. */
 export function describeCache(packet: Uint8Array, writeCache: boolean, trim: boolean): void {
-  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
+  const view = viewOf(packet)
   const set = (word: number, bits: number): void =>
     view.setUint16(word * 2, view.getUint16(word * 2, true) | bits, true)
   set(WORD.supported, WRITE_CACHE)
@@ -60,7 +61,7 @@ export interface TrimRange {
 
 /** Decodes the ranges of a TRIM: 48 bits of sector number, 16 of length; ranges of length 0 are padding. */
 export function trimRanges(data: Uint8Array): TrimRange[] {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  const view = viewOf(data)
   const ranges: TrimRange[] = []
   for (let at = 0; at + RANGE <= data.length; at += RANGE) {
     const count = view.getUint16(at + 6, true)

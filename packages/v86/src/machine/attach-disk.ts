@@ -64,40 +64,48 @@ export function attachDisk(emulator: unknown, disk: V86Disk, options: AttachOpti
   const trim = options.trim ?? (disk.node.can('discard') && disk.node.config.unmap && !disk.readOnly)
   const link = new Link(drive, disk, trim)
   links.set(drive, link)
-  if (options.pause ?? true) link.onDetach.push(pauseWhileHeld(emulator, disk))
+  if (options.pause ?? true) link.onDetach = pauseWhileHeld(emulator, disk)
   return { detach: () => link.detach() }
+}
+
+/** Where v86 keeps its drives once it is loaded. */
+interface LoadedV86 {
+  readonly v86?: {
+    readonly cpu?: {
+      readonly devices?: { readonly ide?: { readonly primary?: V86Channel; readonly secondary?: V86Channel } }
+    }
+  }
 }
 
 /** Finds the drives of an emulator. @throws BlockError ENOTSUP if they are not where v86 keeps them */
 function drivesOf(emulator: unknown): V86Drive[] {
-  const { v86 } = (emulator ?? {}) as { v86?: { cpu?: { devices?: { ide?: Record<string, unknown> } } } }
-  const ide = v86?.cpu?.devices?.ide
+  const ide = (emulator as LoadedV86 | undefined)?.v86?.cpu?.devices?.ide
   if (!ide)
     throw new BlockError('ENOTSUP', 'the emulator is not loaded yet, or is no V86 that attachDisk knows')
-  const channels = [ide['primary'], ide['secondary']] as (V86Channel | undefined)[]
-  return channels
+  return [ide.primary, ide.secondary]
     .flatMap((channel) => [channel?.master, channel?.slave])
     .filter((drive) => drive !== undefined)
 }
 
 /** @returns a function that ends this */
 function pauseWhileHeld(emulator: unknown, disk: V86Disk): () => void {
-  const { run, stop, is_running } = emulator as Record<string, unknown>
-  if (typeof run !== 'function' || typeof stop !== 'function' || typeof is_running !== 'function')
-    return () => undefined
+  const machine = emulator as Record<'run' | 'stop' | 'is_running', () => unknown>
+  if (!machine.run || !machine.stop || !machine.is_running) return () => undefined
   let paused = false
   const pause = (): void => {
-    if (!is_running.call(emulator)) return
+    if (!machine.is_running()) return
     paused = true
-    void stop.call(emulator)
+    void machine.stop()
   }
   const goOn = (): void => {
-    if (paused) void run.call(emulator)
+    if (paused) void machine.run()
     paused = false
   }
-  const ends = [disk.on('stop', pause), disk.on('resume', goOn)]
+  const endPausing = disk.on('stop', pause)
+  const endGoingOn = disk.on('resume', goOn)
   return () => {
-    for (const end of ends) end()
+    endPausing()
+    endGoingOn()
     goOn()
   }
 }
@@ -137,7 +145,7 @@ function teach(methods: V86DriveMethods): void {
 /** One wrapped drive and its disk. */
 class Link implements V86DriveLink {
   readonly disk: V86Disk
-  readonly onDetach: (() => void)[] = []
+  onDetach: (() => void) | undefined
   readonly #drive: V86Drive
   readonly #canTrim: boolean
   /** Whether the write cache is on; the guest may turn it off. */
@@ -159,7 +167,7 @@ class Link implements V86DriveLink {
     if (links.get(this.#drive) !== this) return
     links.delete(this.#drive)
     this.disk.link(undefined)
-    for (const run of this.onDetach) run()
+    this.onDetach?.()
   }
 
   /** @returns whether the command was handled here */

@@ -10,7 +10,7 @@ import {
   type OpenEnvironment,
   skipFilters,
 } from '@vmblock/block-core'
-import { isPlain } from '@vmblock/block-core/driver'
+import { isPlain, wholeDriver } from '@vmblock/block-core/driver'
 import {
   fileOfTarget,
   type ImageSource,
@@ -106,9 +106,10 @@ export async function makeImage(
   const dataFile = data === undefined ? undefined : await targetFile(platform, settings, data, 'dataFile')
   const format = wanted ?? formatOf(target.name)
   requireDriver(target.kit.environment, format, 'format')
-  if (below !== undefined && !('backing' in (target.kit.environment.registry.get(format).children ?? {})))
+  const driver = await wholeDriver(target.kit.environment.registry.get(format))
+  if (below !== undefined && !('backing' in (driver.children ?? {})))
     throw new BlockError('EINVAL', `Parameter 'backing' is given, and ${format} images have no backing file`)
-  if (plan.compress) requireCompressible(target.kit.environment.registry.get(format), plan)
+  if (plan.compress) requireCompressible(driver, plan)
   const opening = {
     settings,
     what: 'backing',

@@ -1,0 +1,14 @@
+/**
+ * The formats that few images have, each in files of its own.
+ *
+ * This file is itself loaded late, with the first such image.
+ */
+import type { AnyDriver } from '@vmblock/block-core'
+
+/** What loads each driver, by name. */
+const DRIVERS: Readonly<Record<string, () => Promise<AnyDriver>>> = {
+  qed: async () => (await import('@vmblock/qed')).qed,
+}
+
+/** The driver of that name. */
+export const loadFormat = (name: string): Promise<AnyDriver> => DRIVERS[name]!()

@@ -56,7 +56,7 @@ export const isAvailable = ({ format, runtimeOptions = {} }: ImageKind): boolean
 /** Makes an empty image, replacing the file at `path`. Nothing is flushed. */
 export async function createImage(
   path: string,
-  { format, options }: Pick<ImageKind, 'format' | 'options'>,
+  { format, options }: Pick<ImageKind, 'options'> & { readonly format: string },
   size: number,
 ): Promise<void> {
   rmSync(path, { force: true })
@@ -111,7 +111,7 @@ export async function fill(
 /** Makes an image full of data. */
 export async function createFull(
   path: string,
-  kind: Pick<ImageKind, 'format' | 'options'>,
+  kind: Pick<ImageKind, 'options'> & { readonly format: string },
   size: number,
 ): Promise<void> {
   await createImage(path, kind, size)

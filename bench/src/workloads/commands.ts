@@ -20,7 +20,8 @@ async function measure(command: Command, times: number, reset?: () => Promise<vo
   return { wall: (wall * 1e6) / times, cpu: (cpu * 1e6) / times }
 }
 
-interface CommandLine {
+/** A command, for ours and QEMU's program. */
+export interface CommandLine {
   readonly program: Program
   readonly args: readonly string[]
   readonly stdin?: string
@@ -34,7 +35,8 @@ interface CommandLine {
   verify?(): Promise<void>
 }
 
-function commandContestants(workbench: Workbench, line: CommandLine): Contestant[] {
+/** All contestants that can run a command line. */
+export function commandContestants(workbench: Workbench, line: CommandLine): Contestant[] {
   const { root, runtimes, hasQemu } = workbench
   const { program, args, theirArgs = args, stdin, times = 1, reset, verify } = line
   const contestants: Contestant[] = runtimes.map((runtime) => {

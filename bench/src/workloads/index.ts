@@ -2,6 +2,7 @@
 import type { Workload } from '../workload.ts'
 import { allocatingWorkloads } from './allocating.ts'
 import { commandWorkloads } from './commands.ts'
+import { formatWorkloads } from './formats.ts'
 import { requestWorkloads } from './requests.ts'
 
 /** Every row of the table, in its order. */
@@ -9,6 +10,7 @@ export const WORKLOADS: readonly Workload[] = [
   ...requestWorkloads,
   ...allocatingWorkloads,
   ...commandWorkloads,
+  ...formatWorkloads,
 ]
 
 /** The rows that contain one of the words; all rows if there are no words. */

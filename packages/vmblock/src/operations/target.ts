@@ -22,7 +22,16 @@ import type { Platform } from '../platform/platform.ts'
 import { closeOwn, type OpenedNode, openNodeOf, openOriginal, optionsOf, requireDriver } from './opened.ts'
 
 /** Formats by the end of a file name. */
-const EXTENSIONS: Readonly<Record<string, string>> = { qcow2: 'qcow2', qed: 'qed', img: 'raw', raw: 'raw' }
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  qcow2: 'qcow2',
+  qed: 'qed',
+  img: 'raw',
+  raw: 'raw',
+  vmdk: 'vmdk',
+  vhd: 'vpc',
+  vhdx: 'vhdx',
+  vdi: 'vdi',
+}
 
 /** How an image is made. */
 export interface ImagePlan {

@@ -37,6 +37,12 @@ const PARTS = [
   ...['requests', 'structure', 'overlays'].map((kind) => powerCuts('qcow2', kind)),
   ...['snapshots', 'bitmaps', 'compact', 'encryption'].map((kind) => powerCuts('qcow2', kind, { chunks: 2 })),
   powerCuts('qed', 'requests', { folder: '' }),
+  ...['vdi', 'parallels', 'vpc', 'vhdx', 'vmdk', 'qcow', 'luks'].map((format) => ({
+    name: `power cuts: ${format}`,
+    args: ['--project', 'unit', `packages/${format}/src/crash`],
+    env: { CRASH_SCALE: '9' },
+    seeds: { from: 'CRASH_SEED', first: 1, each: 9, chunks: 1 },
+  })),
   { name: 'both programs do the same', args: ['--project', 'differential'], env: { VMBLOCK_LONG: '1' } },
   {
     name: 'power cuts, crashes and killed workers in Chromium',

@@ -15,7 +15,7 @@ import { LUKS } from './luks-header.ts'
 export interface Seed {
   readonly name: string
   /** The driver that opens it. */
-  readonly driver: 'qcow2' | 'qed' | 'raw'
+  readonly driver: string
   readonly bytes: Uint8Array
   /** Options that name the secret of an encrypted image. */
   readonly key?: RawOptions

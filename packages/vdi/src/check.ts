@@ -52,13 +52,12 @@ export async function checkImage(
     check.tell('reference-into-header', `ERROR: ${misplaced}`, { offset: mapOffset, bytes: blocks * ENTRY })
     report.corruptions++
   }
-  const places = await checkMap(check)
+  const { places, count } = await checkMap(check)
   const isSound = report.corruptions === 0
-  const count = countOf(places)
   const { allocatedBlocks } = image.header
   // Too small a count makes QEMU overwrite a block; too large a one, and it leaves places unused.
   const isDangerous = allocatedBlocks < places.end
-  const leaks = isDangerous ? 0 : allocatedBlocks - count
+  const leaks = isDangerous ? 0 : Math.max(allocatedBlocks - count, 0)
   if (!isDangerous && leaks === 0) return report
   const repairs = isSound && (repair === 'all' || (repair === 'leaks' && !isDangerous))
   check.tell(
@@ -82,10 +81,18 @@ function messageFor(repairs: boolean, count: number, counted: number, end: numbe
     : `${word} allocated blocks mismatch, is ${count}, should be ${counted}`
 }
 
-/** Looks at each entry. @returns the places that blocks have */
-async function checkMap({ image, report, tell }: Check): Promise<Places> {
+/** What the map says is in use. */
+interface Use {
+  readonly places: Places
+  /** Blocks with a place; those that share one count, too. */
+  readonly count: number
+}
+
+/** Looks at each entry. */
+async function checkMap({ image, report, tell }: Check): Promise<Use> {
   const { offsets, header } = image
   const places = new Places(header.blocks)
+  let count = 0
   for (let block = 0; block < offsets.length; block++) {
     const turning = block % TURN === TURN - 1 ? pause() : undefined
     if (turning) await turning
@@ -105,17 +112,14 @@ async function checkMap({ image, report, tell }: Check): Promise<Places> {
     if (!image.isPlace(place)) {
       tell('reference-outside-file', `ERROR: block index ${block} too large, is ${place}`, details)
       report.corruptions++
-    } else if (places.has(place)) {
+      continue
+    }
+    count++
+    if (places.has(place)) {
       // QEMU prints the number of the place twice.
       tell('shared-cluster', `ERROR: block index ${place} also used by ${block}`, details)
       report.corruptions++
     } else places.add(place)
   }
-  return places
-}
-
-function countOf(places: Places): number {
-  let count = 0
-  for (let place = 0; place < places.end; place++) if (places.has(place)) count++
-  return count
+  return { places, count }
 }

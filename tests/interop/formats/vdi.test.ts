@@ -11,7 +11,9 @@ const MAP = 512
 
 /** A digest of all but the ids, which are random: those of the image, and of its last modification. */
 const digest = (file: Uint8Array): string =>
-  createHash('sha1').update(file.slice().fill(0, 0x188, 0x1a8)).digest('hex')
+  createHash('sha1')
+    .update(file.slice().fill(0, 0x188, 0x1a8))
+    .digest('hex')
 
 const isListed = formats.some(({ name }) => name === 'vdi')
 

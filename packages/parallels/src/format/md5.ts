@@ -26,7 +26,7 @@ export function md5(data: Uint8Array): Uint8Array {
   view.setBigUint64(tail.length - 8, BigInt(data.length) * 8n, true)
   for (let at = 0; at < tail.length; at += BLOCK) digestBlock(state, view, at)
   const digest = new Uint8Array(16)
-  state.forEach((word, index) => viewOf(digest).setInt32(index * 4, word, true))
+  for (const [index, word] of state.entries()) viewOf(digest).setInt32(index * 4, word, true)
   return digest
 }
 

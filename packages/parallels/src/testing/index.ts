@@ -8,6 +8,7 @@ export const format: TestedFormat = {
   inQemu: true,
   clusterSize: 2 ** 20,
   resizes: 'not at all',
+  reopensInQemu: false,
   discards: 'perhaps',
   checks: 'leaks go',
   varieties: [

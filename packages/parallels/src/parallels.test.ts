@@ -160,6 +160,15 @@ describe('a writable image', () => {
     expect(log.entries.slice(0, 2)).toMatchObject([{ kind: 'write', offset: FIELD.inUse }, { kind: 'flush' }])
     expect(await peek(file, FIELD.inUse, 1)).toEqual([IN_USE])
     await node.close()
+    const marks = log.entries.filter((entry) => entry.kind === 'write' && entry.offset === FIELD.inUse)
+    expect(marks).toHaveLength(2)
+    expect(log.entries.slice(-5)).toMatchObject([
+      { kind: 'flush' },
+      { kind: 'truncate' },
+      { kind: 'flush' },
+      { kind: 'write', offset: FIELD.inUse },
+      { kind: 'flush' },
+    ])
     expect(await peek(file, FIELD.inUse, 1)).toEqual([0])
     expect(await peek(file, BAT + 20, 1)).toEqual([1])
     expect(file.size).toBe(2 * CLUSTER)

@@ -1,83 +1,132 @@
-/** A sparse format: a header, a map, and clusters in the order in which they were first written. */
+/** The Parallels driver: one object, whose operations are in the other files of this folder. */
 import {
-  alignUp,
+  type BlockChild,
   BlockError,
-  be,
+  cow,
+  type DriverEvents,
   defineDriver,
-  layout,
+  loadOnce,
+  messageOf,
   type NodeOps,
+  oneOf,
+  type PreparedReopen,
   size,
-  viewOf,
+  storage,
+  UNCONTROLLED,
+  type WriteFlag,
 } from '@vmblock/block-core/driver'
+import { parallelsCreation } from './create.ts'
+import { isDescriptor } from './format/descriptor.ts'
+import { ExtensionError } from './format/extension.ts'
+import { isParallels } from './format/header.ts'
+import { Image } from './image.ts'
 
-const CLUSTER = 4096
-const MAGIC = 0x50415241
-const HEADER = layout('parallels header', 12, { magic: be.u32(0), imageSize: be.u64(4) })
+/** Flags that the file below handles. */
+const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap'])
 
-/** Bytes of header and map together. */
-const tablesEnd = (imageSize: number): number => alignUp(HEADER.size + (imageSize / CLUSTER) * 4, CLUSTER)
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadUpkeep = loadOnce('repairing parallels images', () => import('./upkeep.ts'))
 
-/** Images in the parallels format. */
+/** With the texts of QEMU. */
+const options = {
+  preallocSize: size('Preallocation size on image expansion', 2 ** 27),
+  preallocMode: oneOf(
+    ['falloc', 'truncate'],
+    'Preallocation mode on image expansion (allowed values: falloc, truncate)',
+    'falloc',
+  ),
+}
+
+/** The Parallels format driver: images of Parallels Desktop and Virtuozzo (.hds), and of QEMU. */
 export const parallels = defineDriver({
   name: 'parallels',
   kind: 'format',
-  probe: (head) => (head.length >= HEADER.size && viewOf(head).getUint32(0) === MAGIC ? 100 : 0),
-
-  creation: async () => ({
-    options: { size: size('Virtual disk size') },
-    async create({ file, options }) {
-      if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-      const imageSize = alignUp(options.size, CLUSTER)
-      const tables = new Uint8Array(tablesEnd(imageSize))
-      HEADER.write(tables, { magic: MAGIC, imageSize })
-      await file.write(0, tables)
-    },
-  }),
+  children: { file: storage, backing: cow },
+  options,
+  creation: async () => parallelsCreation,
+  // A descriptor is guessed, too: opened as raw, it would be a disk of text.
+  probe: (head) => (isParallels(head) || isDescriptor(head) ? 100 : 0),
 
   async open(context): Promise<NodeOps> {
+    const { filename, events, checkMode } = context
+    const { preallocSize, preallocMode } = context.options
     const file = await context.requireChild('file')
-    const head = new Uint8Array(HEADER.size)
-    await file.read(0, head)
-    const { magic, imageSize } = HEADER.read(head)
-    if (magic !== MAGIC) throw new BlockError('EFORMAT', 'not a parallels image')
-    if (imageSize % CLUSTER !== 0 || tablesEnd(imageSize) > file.size)
-      throw new BlockError('EINVAL', 'the map is not inside the file')
-    const map = new Uint8Array((imageSize / CLUSTER) * 4)
-    if (map.length > 0) await file.read(HEADER.size, map)
-    const entries = viewOf(map)
-    let next = alignUp(file.size, CLUSTER) / CLUSTER
-    let changed = false // not `context.readOnly`: a reopen may change that
-    const hostOffsetOf = (offset: number): number => entries.getUint32((offset / CLUSTER) * 4) * CLUSTER
-
-    async function flush(): Promise<void> {
-      const linked = map.slice() // what the map says now: data that came later is not durable yet
-      await file.flush()
-      await file.write(HEADER.size, linked)
-      await file.flush()
-    }
+    let backing: BlockChild | undefined
+    const load = (): Promise<Image> =>
+      Image.load(file, filename, { bytes: preallocSize, reserves: preallocMode === 'falloc' }, backing)
+    let image = await load()
+    backing = await context.child('backing')
+    image.backing = backing
+    let isWritable = !context.readOnly
+    if (context.readOnly) await image.readExtension()
+    else await prepareWrites(image, events, checkMode)
 
     return {
-      limits: { requestAlignment: CLUSTER, maxTransfer: CLUSTER },
-      size: () => imageSize,
-      async read(offset, into) {
-        const host = hostOffsetOf(offset)
-        if (host === 0) into.fill(0)
-        else await file.read(host, into)
+      zeroFlags: ZERO_FLAGS,
+      size: () => image.header.diskSize,
+      read: (offset, into) => image.map.read(offset, into),
+      write: (offset, from) => image.map.write(offset, from),
+      writeZeroes: (offset, bytes, { mayUnmap }) => image.map.writeZeroes(offset, bytes, mayUnmap === true),
+      async discard(offset, bytes) {
+        await image.beforeWrite()
+        await image.map.discard(offset, bytes)
       },
-      async write(offset, from) {
-        const host = hostOffsetOf(offset) || next++ * CLUSTER
-        await file.write(host, from)
-        changed = true
-        entries.setUint32((offset / CLUSTER) * 4, host / CLUSTER) // last: until here the old content shows
+      blockStatus: (offset, bytes) => image.map.blockStatus(offset, bytes),
+      flush: () => image.map.flush(),
+      check: async (given, control) => (await loadUpkeep()).checkImage(image, isWritable, given, control),
+      // QEMU tells no cluster size.
+      info: async () => ({ dirty: image.isInUse }),
+      bitmaps: async () => (await loadUpkeep()).bitmapsOf(image),
+      setBacking(changed) {
+        backing = changed
+        image.backing = changed
       },
-      flush,
-      async blockStatus(offset, bytes) {
-        const host = hostOffsetOf(offset)
-        const one = { bytes: Math.min(bytes, CLUSTER), allocated: host !== 0 }
-        if (host === 0) return { ...one, data: false, zero: true }
-        return { ...one, data: true, zero: false, host: { child: file, offset: host } }
+      async prepareReopen({ readOnly }): Promise<PreparedReopen> {
+        const before = image
+        if (isWritable && readOnly) await image.finish()
+        if (!isWritable && !readOnly) {
+          // Another program may have written meanwhile.
+          const again = await load()
+          await prepareWrites(again, events, false)
+          image = again
+        }
+        return {
+          commit() {
+            isWritable = !readOnly
+          },
+          abort() {
+            image = before
+          },
+        }
       },
-      close: () => (changed ? flush() : Promise.resolve()),
+      close: () => (isWritable ? image.finish() : Promise.resolve()),
     }
   },
 })
+
+/**
+ * Prepares for the first write. An image that was not closed is repaired before, as newer versions of QEMU do.
+ *
+ * @throws BlockError EACCES in QEMU's words if it cannot be repaired; EINVAL if a write could do damage; ENOTSUP if the
+ *   extension forbids it
+ */
+async function prepareWrites(image: Image, events: DriverEvents, checkMode: boolean): Promise<void> {
+  try {
+    await image.readExtension()
+    if (image.extension && !checkMode)
+      events.warn('the Format Extension, with the dirty bitmaps in it, is dropped at the first write')
+  } catch (error) {
+    if (!(error instanceof ExtensionError)) throw error
+    if (error.forbidsWrites && !checkMode)
+      throw new BlockError('ENOTSUP', `${messageOf(error)}, so the image cannot be written`)
+    if (!checkMode) events.warn(`the Format Extension is dropped at the first write: ${messageOf(error)}`)
+  }
+  if (checkMode) return
+  if (image.isInUse) {
+    const { checkImage } = await loadUpkeep()
+    events.repair(await checkImage(image, false, { repair: 'all' }, UNCONTROLLED))
+    if (image.isInUse)
+      throw new BlockError('EACCES', 'parallels: Image was not closed correctly; cannot be opened read/write')
+  }
+  image.becomeWritable()
+}

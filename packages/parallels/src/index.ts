@@ -1,5 +1,5 @@
 /**
- * The parallels format for @vmblock/block-core.
+ * Parallels images for @vmblock/block-core.
  * @module
  */
 export { parallels } from './driver.ts'

@@ -1,83 +1,73 @@
-/** A sparse format: a header, a map, and clusters in the order in which they were first written. */
+/** The VDI driver: one object, whose operations are in the other files of this folder. */
 import {
-  alignUp,
-  BlockError,
-  be,
   defineDriver,
-  layout,
+  loadOnce,
   type NodeOps,
-  size,
-  viewOf,
+  type PreparedReopen,
+  type WriteFlag,
 } from '@vmblock/block-core/driver'
+import { vdiCreation } from './create.ts'
+import { hasSignature } from './format/header.ts'
+import { Image } from './image.ts'
 
-const CLUSTER = 4096
-const MAGIC = 0x56444920
-const HEADER = layout('vdi header', 12, { magic: be.u32(0), imageSize: be.u64(4) })
+/** Flags that the file below handles. */
+const ZERO_FLAGS: ReadonlySet<WriteFlag> = new Set(['mayUnmap'])
 
-/** Bytes of header and map together. */
-const tablesEnd = (imageSize: number): number => alignUp(HEADER.size + (imageSize / CLUSTER) * 4, CLUSTER)
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadUpkeep = loadOnce('repairing and resizing vdi images', () => import('./upkeep.ts'))
 
-/** Images in the vdi format. */
+/** The VDI format driver: VirtualBox's images, dynamic and fixed ones. */
 export const vdi = defineDriver({
   name: 'vdi',
   kind: 'format',
-  probe: (head) => (head.length >= HEADER.size && viewOf(head).getUint32(0) === MAGIC ? 100 : 0),
-
-  creation: async () => ({
-    options: { size: size('Virtual disk size') },
-    async create({ file, options }) {
-      if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-      const imageSize = alignUp(options.size, CLUSTER)
-      const tables = new Uint8Array(tablesEnd(imageSize))
-      HEADER.write(tables, { magic: MAGIC, imageSize })
-      await file.write(0, tables)
-    },
-  }),
+  creation: async () => vdiCreation,
+  probe: (head) => (hasSignature(head) ? 100 : 0),
 
   async open(context): Promise<NodeOps> {
     const file = await context.requireChild('file')
-    const head = new Uint8Array(HEADER.size)
-    await file.read(0, head)
-    const { magic, imageSize } = HEADER.read(head)
-    if (magic !== MAGIC) throw new BlockError('EFORMAT', 'not a vdi image')
-    if (imageSize % CLUSTER !== 0 || tablesEnd(imageSize) > file.size)
-      throw new BlockError('EINVAL', 'the map is not inside the file')
-    const map = new Uint8Array((imageSize / CLUSTER) * 4)
-    if (map.length > 0) await file.read(HEADER.size, map)
-    const entries = viewOf(map)
-    let next = alignUp(file.size, CLUSTER) / CLUSTER
-    let changed = false // not `context.readOnly`: a reopen may change that
-    const hostOffsetOf = (offset: number): number => entries.getUint32((offset / CLUSTER) * 4) * CLUSTER
-
-    async function flush(): Promise<void> {
-      const linked = map.slice() // what the map says now: data that came later is not durable yet
-      await file.flush()
-      await file.write(HEADER.size, linked)
-      await file.flush()
-    }
+    let image = await Image.load(file)
+    let isWritable = !context.readOnly
+    if (isWritable && !context.checkMode) image.becomeWritable()
 
     return {
-      limits: { requestAlignment: CLUSTER, maxTransfer: CLUSTER },
-      size: () => imageSize,
-      async read(offset, into) {
-        const host = hostOffsetOf(offset)
-        if (host === 0) into.fill(0)
-        else await file.read(host, into)
-      },
-      async write(offset, from) {
-        const host = hostOffsetOf(offset) || next++ * CLUSTER
-        await file.write(host, from)
-        changed = true
-        entries.setUint32((offset / CLUSTER) * 4, host / CLUSTER) // last: until here the old content shows
-      },
-      flush,
+      zeroFlags: ZERO_FLAGS,
+      size: () => image.size,
+      read: (offset, into) => image.map.read(offset, into),
+      write: (offset, from) => image.map.write(offset, from),
+      writeZeroes: (offset, bytes, { mayUnmap }) => image.map.writeZeroes(offset, bytes, mayUnmap === true),
+      discard: (offset, bytes) => image.map.discard(offset, bytes),
       async blockStatus(offset, bytes) {
-        const host = hostOffsetOf(offset)
-        const one = { bytes: Math.min(bytes, CLUSTER), allocated: host !== 0 }
-        if (host === 0) return { ...one, data: false, zero: true }
-        return { ...one, data: true, zero: false, host: { child: file, offset: host } }
+        const status = await image.map.blockStatus(offset, bytes)
+        // A fixed image is as a plain file: the file knows where nothing was ever written.
+        return image.header.isFixed && status.data ? { ...status, recurse: true } : status
       },
-      close: () => (changed ? flush() : Promise.resolve()),
+      flush: () => image.map.flush(),
+      truncate: async (size, options) => (await loadUpkeep()).truncate(image, size, options),
+      check: async (options, control) => (await loadUpkeep()).checkImage(image, isWritable, options, control),
+      info: async () => ({ clusterSize: image.header.blockSize }),
+      async prepareReopen({ readOnly }): Promise<PreparedReopen> {
+        const before = image
+        if (isWritable && readOnly) await image.map.flush()
+        if (!isWritable && !readOnly) {
+          // Another program may have written meanwhile.
+          image = await Image.load(file)
+          try {
+            image.becomeWritable()
+          } catch (error) {
+            image = before
+            throw error
+          }
+        }
+        return {
+          commit() {
+            isWritable = !readOnly
+          },
+          abort() {
+            image = before
+          },
+        }
+      },
+      close: () => (isWritable ? image.map.flush() : Promise.resolve()),
     }
   },
 })

@@ -1,5 +1,5 @@
 /**
- * The vdi format for @vmblock/block-core.
+ * VDI images for @vmblock/block-core: VirtualBox's format.
  * @module
  */
 export { vdi } from './driver.ts'

@@ -46,6 +46,8 @@ export interface Wishes {
   readonly compresses?: number
   /** No zero writes. */
   readonly noZeroes?: boolean
+  /** No reopenings. */
+  readonly noReopens?: boolean
   /** Preallocation modes for growing. Default: only `off`. */
   readonly preallocations?: readonly Preallocation[]
 }
@@ -91,7 +93,7 @@ function randomOperation(random: Random, size: number, files: number, wishes: Wi
   if (dice < 75) return { kind: 'discard', offset, length }
   if (dice < 85) return { kind: 'read', offset, length }
   if (dice < 89) return { kind: 'flush' }
-  if (dice < 91) return { kind: 'reopen', offset, length }
+  if (dice < 91 && !wishes.noReopens) return { kind: 'reopen', offset, length }
   if (dice < 95 && resizeUpTo !== undefined) {
     const wanted = Math.round(randomOffset(random, resizeUpTo, grain) / SECTOR) * SECTOR
     // Mostly a third of the largest size or more: a disk that shrank to nothing leaves nothing to try.

@@ -72,7 +72,8 @@ const bytesOf = (text: string | undefined, otherwise: number): number => {
 
 /** An empty image of a format. */
 export function emptyImage(format: TestedFormat, { create, size, preallocations }: TestedVariety): Variety {
-  const { driver, clusterSize, resizes } = format
+  const { driver, clusterSize, resizesInQemu, reopensInQemu } = format
+  const resizes = resizesInQemu === false ? 'not at all' : format.resizes
   const cluster = bytesOf(create['cluster_size'], clusterSize)
   const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * SECTOR
   return {
@@ -89,6 +90,7 @@ export function emptyImage(format: TestedFormat, { create, size, preallocations 
           grain: create['extended_l2'] ? cluster / 32 : cluster,
           ...(resizes !== 'not at all' && { resizeUpTo: bytes * 1.5 }),
           growsOnly: resizes === 'growing',
+          ...(reopensInQemu === false && { noReopens: true }),
           ...(preallocations && { preallocations }),
         },
         ...(create['data_file_raw'] === 'on' && { mirror: `${name}.data` }),

@@ -33,6 +33,7 @@ export const FINDINGS = {
   'wrong-bitmap-directory': FLAW,
   'wrong-bitmap-entry': FLAW,
   'refcounts-rebuilt': FLAW,
+  'not-closed': FLAW,
   'unreadable-table': UNREADABLE,
   'unreadable-refcount': FAILURE,
   'rebuild-needed': FAILURE,

@@ -1,5 +1,6 @@
 /** Disks of equal blocks, as a small format uses them: a table of 32-bit block numbers, then the blocks. */
 import { describe, expect, it } from 'vitest'
+import { BlockError } from '../base/errors.ts'
 import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
@@ -148,6 +149,42 @@ describe('a map of blocks', () => {
       data: false,
     })
     await node.close()
+  })
+})
+
+describe('a format with hooks', () => {
+  it('gets back the place of a block that could not be filled, and writes before the data is durable', async () => {
+    const steps: string[] = []
+    let isFull = true
+    const offsets = new Float64Array(4)
+    const step = async (name: string): Promise<void> => void steps.push(name)
+    const map = new BlockMap({
+      file: {
+        debugEvent: () => undefined,
+        flush: () => step('flush'),
+        async write() {
+          if (isFull) throw new BlockError('ENOSPC', 'No space left on device')
+          steps.push('data')
+        },
+      } as never,
+      blockSize: BLOCK,
+      offsets,
+      allocate: async () => ({ offset: 5 * BLOCK, zeroed: true }),
+      giveBack: ({ offset }) => void steps.push(`free ${offset}`),
+      beforeStore: () => step('count'),
+      store: (indexes) => step(`entries ${indexes.join()}`),
+    })
+    await expect(map.write(0, filled(1, 10))).rejects.toThrow('No space left on device')
+    expect([...offsets]).toEqual([0, 0, 0, 0])
+    isFull = false
+    await map.write(2 * BLOCK, filled(1, 10))
+    await map.flush()
+    await map.flush()
+    map.link(2, NO_BLOCK)
+    await map.flush()
+    const stored = ['count', 'flush', 'entries 2', 'flush']
+    expect(steps).toEqual([`free ${5 * BLOCK}`, 'data', ...stored, 'flush', ...stored])
+    expect(offsets[2]).toBe(NO_BLOCK)
   })
 })
 

@@ -43,6 +43,13 @@ export interface BlockMapFormat {
    * @throws BlockError ENOSPC, EFBIG; then nothing has changed
    */
   allocate(index: number): Promise<NewBlock>
+  /** A block could not be filled, so nothing will lie there: the place is free again. */
+  giveBack?(place: NewBlock): void
+  /**
+   * Called at the beginning of a flush that will write entries: what is written here is durable before they are, such as
+   * the number of blocks that a header has.
+   */
+  beforeStore?(): Promise<void>
   /**
    * Writes the entries of these blocks (ascending) to the table, as {@link offsets} has them. Their data is durable; the
    * map flushes the file afterwards. Never called twice at a time.
@@ -159,24 +166,33 @@ export class BlockMap {
     if (announced) await announced
     const place = await this.#allocation.run(() => this.#format.allocate(index))
     const start = index * blockSize
-    await writeWithCopies(
-      {
-        data: file,
-        announceTo: file,
-        start,
-        end: start + blockSize,
-        hostOffset: place.offset,
-        zeroed: place.zeroed,
-        readsAsZero: (at, bytes) => backingIsZero(below, at, bytes),
-        readOld: (at, into) => readBacking(file, below, at, into),
-      },
-      offset,
-      from,
-    )
-    this.#link(index, place.offset)
+    try {
+      await writeWithCopies(
+        {
+          data: file,
+          announceTo: file,
+          start,
+          end: start + blockSize,
+          hostOffset: place.offset,
+          zeroed: place.zeroed,
+          readsAsZero: (at, bytes) => backingIsZero(below, at, bytes),
+          readOld: (at, into) => readBacking(file, below, at, into),
+        },
+        offset,
+        from,
+      )
+    } catch (error) {
+      this.#format.giveBack?.(place)
+      throw error
+    }
+    this.link(index, place.offset)
   }
 
-  #link(index: number, offset: number): void {
+  /**
+   * Says that a block's data lies at `offset` (bytes), or nowhere; the next {@link flush} writes the entry. For a block that
+   * is moved: no request runs meanwhile, and its old place stays as it is until then.
+   */
+  link(index: number, offset: number): void {
     this.#format.offsets[index] = offset
     this.#changed.add(index)
   }
@@ -202,7 +218,7 @@ export class BlockMap {
     for (let other = this.#filling.get(index); other; other = this.#filling.get(index)) await other
     if (isData(offsets[index]!)) return this.writeZeroes(offset, bytes, false)
     if (offsets[index] === ZERO_BLOCK || (await backingIsZero(backing, offset, bytes))) return
-    if (hasZeroBlocks && bytes === blockSize) this.#link(index, ZERO_BLOCK)
+    if (hasZeroBlocks && bytes === blockSize) this.link(index, ZERO_BLOCK)
     else await this.#fill(offset, new Uint8Array(bytes))
   }
 
@@ -232,6 +248,7 @@ export class BlockMap {
       const indexes = [...this.#changed].sort((a, b) => a - b)
       this.#changed.clear()
       try {
+        if (indexes.length > 0) await this.#format.beforeStore?.()
         await file.flush()
         if (indexes.length === 0) return
         await this.#format.store(indexes)

@@ -1,14 +1,18 @@
-/** What the tests of all formats have to know about the vdi format. */
+/** What the tests of all formats have to know about VDI. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { vdi } from '../driver.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+/** VDI: large blocks, which a discard leaves where they are. */
 export const format: TestedFormat = {
   driver: vdi,
-  inQemu: false,
-  clusterSize: 4096,
-  resizes: 'not at all',
-  discards: 'nothing',
-  checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  inQemu: true,
+  clusterSize: 2 ** 20,
+  resizes: 'both ways',
+  resizesInQemu: false,
+  discards: 'perhaps',
+  checks: 'leaks go',
+  varieties: [
+    { create: {}, suites: ['iotests', 'turns', 'kills', 'faults', 'mishaps'] },
+    { create: { static: 'on' }, suites: ['turns'] },
+  ],
 }

@@ -8,19 +8,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 
 /** Formats whose drivers are loaded with the first image that has them: a line here, and one in `late-formats.ts`. */
-const LATE: readonly string[] = [
-  'qed',
-  'vmdk',
-  'vpc',
-  'vhdx',
-  'vdi',
-  'parallels',
-  'qcow',
-  'luks',
-  'dmg',
-  'bochs',
-  'cloop',
-]
+const LATE: readonly string[] = ['qed', 'vdi', 'parallels']
 
 /** Drivers of image formats, in the order in which they are probed. They run in browsers, too. */
 export const formats: readonly AnyDriver[] = [

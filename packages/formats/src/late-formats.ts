@@ -8,6 +8,8 @@ import type { AnyDriver } from '@vmblock/block-core'
 /** What loads each driver, by name. */
 const DRIVERS: Readonly<Record<string, () => Promise<AnyDriver>>> = {
   qed: async () => (await import('@vmblock/qed')).qed,
+  vdi: async () => (await import('@vmblock/vdi')).vdi,
+  parallels: async () => (await import('@vmblock/parallels')).parallels,
 }
 
 /** The driver of that name. */

@@ -1,14 +1,16 @@
-/** What the tests of all formats have to know about the dmg format. */
+/** What the tests of all formats have to know about dmg. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { dmg } from '../driver.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+export { type DmgChunk, type DmgWishes, dmgImage } from './images.ts'
+
+/** Images are neither made nor written: none of the suites runs on them. */
 export const format: TestedFormat = {
   driver: dmg,
-  inQemu: false,
-  clusterSize: 4096,
+  inQemu: true,
+  clusterSize: 262144,
   resizes: 'not at all',
   discards: 'nothing',
   checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  varieties: [],
 }

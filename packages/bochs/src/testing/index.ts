@@ -1,6 +1,7 @@
 /** What the tests of all formats have to know about Bochs's images. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { bochs } from '../driver.ts'
+import { bochsImage } from './images.ts'
 
 export { type BochsWishes, bochsImage } from './images.ts'
 
@@ -13,4 +14,12 @@ export const format: TestedFormat = {
   discards: 'nothing',
   checks: 'no',
   varieties: [],
+  samples: () => {
+    const content = Uint8Array.from({ length: 32768 }, (_, i) => (i % 3072 < 1024 ? 0 : i >> 4))
+    return [
+      { name: 'small extents', bytes: bochsImage(content) },
+      { name: 'version 1, backwards', bytes: bochsImage(content, { version: 1, backwards: true }) },
+      { name: 'one extent', bytes: bochsImage(content, { extentSize: 32768 }) },
+    ]
+  },
 }

@@ -1,6 +1,8 @@
 /** What the tests of all formats have to know about dmg. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { dmg } from '../driver.ts'
+import { dmgImage } from './images.ts'
+import { bytesOf, contentOf, PACKED } from './packed.ts'
 
 export { type DmgChunk, type DmgWishes, dmgImage } from './images.ts'
 
@@ -13,4 +15,24 @@ export const format: TestedFormat = {
   discards: 'nothing',
   checks: 'no',
   varieties: [],
+  samples: () => {
+    const chunks = PACKED.map((packed, i) => ({
+      type: packed.type,
+      sector: 16 * i,
+      sectors: contentOf(packed.content).length / 512,
+      data: bytesOf(packed),
+    }))
+    const raw = { type: 1, sector: 0, sectors: 2, data: contentOf('noise') }
+    return [
+      ...chunks.map((chunk, i) => ({
+        name: PACKED[i]!.name,
+        bytes: dmgImage({ tables: [{ chunks: [{ ...chunk, sector: 0 }] }], sectors: chunk.sectors }),
+      })),
+      { name: 'all', bytes: dmgImage({ tables: [{ chunks }], sectors: 16 * chunks.length }) },
+      {
+        name: 'a resource fork',
+        bytes: dmgImage({ tables: [{ chunks: [raw] }], sectors: 2, resourceFork: true }),
+      },
+    ]
+  },
 }

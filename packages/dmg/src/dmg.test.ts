@@ -72,7 +72,7 @@ describe('an image with', () => {
     ['a byte behind its trailer', { behind: 1 }],
     ['511 bytes behind its trailer', { behind: 511 }],
     ['no size in its trailer, where QEMU shows an empty disk', { sectors: 0 }],
-    ['a comment in its property list', { editList: (xml) => `<!-- <data>!</data> -->${xml}` }],
+    ['a comment in its property list', { editList: (xml) => `<!-- > <data>!</data> -->${xml}` }],
     [
       'empty data in its property list',
       { editList: (xml) => xml.replace('<data>', '<data/><data></data><data>') },

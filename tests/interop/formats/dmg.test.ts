@@ -66,7 +66,7 @@ describe.skipIf(!haveQemu)('dmg images', () => {
 
   test('whose sectors are not all there cannot be read by either', async () => {
     const { wishes } = wishesFor(4)
-    bench.write('image.dmg', dmgImage({ ...wishes, sectors: wishes.sectors + 10 }))
+    bench.write('image.dmg', dmgImage({ ...wishes, sectors: Number(wishes.sectors) + 10 }))
     await expect(readByOurs(dmg, bench.path('image.dmg'))).rejects.toMatchObject({ code: 'EIO' })
     expect(() => readByQemu(bench, 'dmg', 'image.dmg')).toThrow(/Input\/output error/)
   })

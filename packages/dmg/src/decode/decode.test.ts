@@ -133,6 +133,19 @@ describe('checksums:', () => {
   )
 })
 
+describe('ADC', () => {
+  it.each<[string, number[], RegExp]>([
+    ['a match of what is before the beginning', [0x80, 1, 0x40, 0, 1], /before its beginning$/],
+    ['a near one', [0x80, 1, 0x00, 1], /before its beginning$/],
+    ['a match that goes on behind the chunk', [0x80, 1, 0x7f, 0, 0], /more than the chunk$/],
+    ['a literal that goes on behind the chunk', [0x88, 1, 2, 3, 4, 5, 6, 7, 8, 9], /more than the chunk$/],
+    ['a literal that is cut off', [0x83, 1, 2], /too short$/],
+    ['a match that is cut off', [0x80, 1, 0x40, 0], /too short$/],
+  ])('is refused with %s', (_, data, why) => {
+    expect(() => decodeAdc(Uint8Array.from(data), 8)).toThrow(why)
+  })
+})
+
 describe('xz', () => {
   const { data, content } = CASES.find(({ name }) => name === 'xz')!
   /** The data with another header of its block, whose checksum is right. */

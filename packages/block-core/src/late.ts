@@ -5,5 +5,7 @@
  */
 export { errnoOf, errorText, strerror } from './base/errno.ts'
 export { pieceControl } from './features/pieces.ts'
+export { DecodedCache } from './format-kit/decoded-cache.ts'
+export { readOnlyReopen, requireReadOnly } from './format-kit/read-only.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { parseJson } from './text/json.ts'

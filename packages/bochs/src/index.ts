@@ -1,5 +1,5 @@
 /**
- * The bochs format for @vmblock/block-core.
+ * The format of Bochs's growing images.
  * @module
  */
 export { bochs } from './driver.ts'

@@ -1,5 +1,5 @@
 /**
- * The cloop format for @vmblock/block-core.
+ * The cloop format.
  * @module
  */
 export { cloop } from './driver.ts'

@@ -1,5 +1,5 @@
 /**
- * The dmg format for @vmblock/block-core.
+ * The dmg format.
  * @module
  */
 export { dmg } from './driver.ts'

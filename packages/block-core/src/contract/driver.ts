@@ -23,6 +23,8 @@ export interface OpenContext<O, N extends string = string, L extends string = st
   /** The file name the node is opened from, for messages; empty if there is none. */
   readonly filename: string
   readonly readOnly: boolean
+  /** `auto-read-only=on`: a node that cannot be written may be opened read-only instead (`requireReadOnly`). */
+  readonly autoReadOnly: boolean
   /** Opened only to be checked: no repair, nothing written, broken structures tolerated (QEMU's BDRV_O_CHECK). */
   readonly checkMode: boolean
   /** Opened only to be described: only `info` is called, and needs no key (QEMU's BDRV_O_NO_IO). */

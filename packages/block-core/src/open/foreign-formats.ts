@@ -1,7 +1,10 @@
 /**
- * Recognizes files of formats without a driver, so that none of them is taken for a raw disk. If a driver is
- * written for one, its row moves there. Formats that already have a driver are listed too, because not every
- * registry holds every driver. The rows recognize all that QEMU 7.2 does, and more.
+ * Recognizes files of formats without a driver, so that none of them is taken for a raw disk. Formats that have a
+ * driver are listed too, because not every registry holds every driver. The rows recognize all that QEMU 7.2 does, and
+ * more.
+ *
+ * File systems have no row: an ISO 9660 image is what a CD holds, and a squashfs image a disk that Linux mounts. They are
+ * raw disks, byte for byte.
  *
  * This file imports nothing, so that web pages, which load it on demand, do not load more files at the start.
  */
@@ -114,6 +117,7 @@ const FORMATS: readonly ForeignFormat[] = [
   { name: 'luks', what: 'a LUKS container (encrypted)', ...startsWith(['LUKS\xba\xbe']) },
   { name: 'dmg', what: 'an image of macOS (dmg)', ...startsWith(['encrcdsa']), probeTail: (tail, name) => (hasDmgTrailer(tail, name) ? CERTAIN : 0) },
   { name: 'asif', what: 'a sparse image of macOS (ASIF)', ...startsWith(['shdw\x00\x00\x00']) },
+  { name: 'chd', what: 'a compressed disk of MAME (CHD)', ...startsWith(['MComprHD']) },
   { name: 'bochs', what: 'an image of Bochs', ...startsWith(['Bochs Virtual HD Image']) },
   { name: 'cloop', what: 'a cloop image', ...matches(/^#!\/bin\/sh\n#V\d+\.\d+ Format\n/) },
   { name: 'gzip', what: 'compressed (gzip), so that it has to be decompressed first', probe: (head) => (isGzip(head) ? CERTAIN : 0) },

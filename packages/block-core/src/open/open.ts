@@ -383,6 +383,7 @@ function makeContext(
     nodeName: name,
     filename,
     readOnly: config.readOnly,
+    autoReadOnly,
     checkMode: config.checkMode,
     noIo: config.noIo,
     unmap: config.unmap,

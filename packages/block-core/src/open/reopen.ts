@@ -172,11 +172,12 @@ function plan(
   const { common } = takeCommon(explicit, inherited === undefined)
   checkIdentity(node, own)
   const base = inherited ?? { ...before, forceShare: origin.forceShare, autoReadOnly: origin.autoReadOnly }
-  const after = configAfter(common, base, before, explicit)
   const [options, optionsBefore] = driverOptions(node, explicit, own)
   const replaced = [...childOptions].flatMap(([role, value]) => replacement(node, role, value, origin))
   const forceShare = common.forceShare ?? base.forceShare
   const autoReadOnly = common.autoReadOnly ?? base.autoReadOnly
+  const wanted = configAfter(common, base, before, explicit)
+  const after = { ...wanted, readOnly: wanted.readOnly || (autoReadOnly && !node.ops.write) }
   changes.push({
     node,
     before,

@@ -53,6 +53,8 @@ export const FOREIGN_FILES: readonly (readonly [format: string, what: string, by
   ['dmg', 'encrypted', begins('encrcdsa\0\0\0\x02')],
   ['dmg', 'encrypted, version 1', ends('cdsaencr', 8)],
   ['asif', '', begins('shdw\0\0\0\x01\0\0\x02\0')],
+  ['chd', 'version 5', begins('MComprHD\0\0\0\x7c\0\0\0\x05')],
+  ['chd', 'version 1', begins('MComprHD\0\0\0\x4c\0\0\0\x01', 0, 512)],
   ['bochs', '', begins(BOCHS)],
   ['cloop', '', begins(CLOOP)],
   ['gzip', '', latin1('\x1f\x8b\x08\0\0\0\0\0\0\x03')],

@@ -64,6 +64,7 @@ export {
   optionsFor,
   optionsText,
   type TestedFormat,
+  type TestedSample,
   type TestedVariety,
 } from './tested-format.ts'
 export { type TestWrite, writeFilter } from './write-filter.ts'

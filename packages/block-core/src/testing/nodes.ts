@@ -58,6 +58,7 @@ export async function openTestNode<O extends OptionTable, C extends OptionTable>
     nodeName: name,
     filename: '',
     readOnly: config.readOnly,
+    autoReadOnly: false,
     checkMode: config.checkMode,
     noIo: config.noIo,
     unmap: config.unmap,

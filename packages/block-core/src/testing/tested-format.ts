@@ -33,6 +33,12 @@ export interface TestedVariety {
   readonly dirty?: 'all' | 'without backing file'
 }
 
+/** A sound image, as a file. */
+export interface TestedSample {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
 /** A format, for tests. What can be told from its option tables (takes a backing file?) is not said again. */
 export interface TestedFormat {
   readonly driver: AnyDriver
@@ -50,6 +56,8 @@ export interface TestedFormat {
   /** Whether images can be checked, and whether a repair finds leaks. */
   readonly checks: 'no' | 'leaks stay' | 'leaks go'
   readonly varieties: readonly TestedVariety[]
+  /** Small images that are to be damaged, of formats that do not create any (tests/hostile). */
+  samples?(): readonly TestedSample[]
 }
 
 /** Creation options with the path that `$IMG` stands for. */

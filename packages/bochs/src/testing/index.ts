@@ -1,14 +1,25 @@
-/** What the tests of all formats have to know about the bochs format. */
+/** What the tests of all formats have to know about Bochs's images. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { bochs } from '../driver.ts'
+import { bochsImage } from './images.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+export { type BochsWishes, bochsImage } from './images.ts'
+
+/** Images are neither made nor written: none of the suites runs on them. */
 export const format: TestedFormat = {
   driver: bochs,
-  inQemu: false,
-  clusterSize: 4096,
+  inQemu: true,
+  clusterSize: 32768,
   resizes: 'not at all',
   discards: 'nothing',
   checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  varieties: [],
+  samples: () => {
+    const content = Uint8Array.from({ length: 32768 }, (_, i) => (i % 3072 < 1024 ? 0 : i >> 4))
+    return [
+      { name: 'small extents', bytes: bochsImage(content) },
+      { name: 'version 1, backwards', bytes: bochsImage(content, { version: 1, backwards: true }) },
+      { name: 'one extent', bytes: bochsImage(content, { extentSize: 32768 }) },
+    ]
+  },
 }

@@ -90,6 +90,7 @@ export async function openRaw(file: ByteFile, how: OpenRawOptions = {}) {
     nodeName: 'raw0',
     filename: 'disk.img',
     readOnly: how.readOnly ?? false,
+    autoReadOnly: false,
     checkMode: false,
     noIo: false,
     unmap: true,

@@ -1,6 +1,6 @@
 /** Whether blocks lie where they can: inside the file, and neither in a region nor in each other. */
 import { alignUp, BlockError, type FindingWord, SECTOR } from '@vmblock/block-core/driver'
-import { entryOfBlock } from './format/bat.ts'
+import { entryOfBlock, State } from './format/bat.ts'
 import { MIB } from './format/header.ts'
 import { type Region, regionsOverlap } from './format/regions.ts'
 import type { Tables } from './read-tables.ts'
@@ -55,13 +55,14 @@ export function* misplacedBlock(tables: Tables, block: number, offset: number): 
  * @throws BlockError EINVAL if there is one
  */
 export function requirePlaces(tables: Tables): void {
-  const { offsets, partial } = tables
+  const { offsets, partial, unreadable } = tables
   const require = (block: number, offset: number): void => {
     for (const { message } of misplacedBlock(tables, block, offset)) throw new BlockError('EINVAL', message)
   }
   for (let block = 0; block < offsets.length; block++)
     if (isData(offsets[block]!)) require(block, offsets[block]!)
   for (const [block, offset] of partial) require(block, offset)
+  for (const [block, state] of unreadable) if (state === State.fullyPresent) require(block, 0)
 }
 
 /** Neither no block nor a block of zeroes. */

@@ -53,10 +53,9 @@ export async function openImage(opening: Opening): Promise<OpenImage> {
   if (writes && tables.disk.hasParent)
     throw new BlockError('ENOTSUP', 'VHDX differencing images can only be opened read-only')
   const end = writes ? endOfImage(tables) : undefined
-  if (writes && replay) {
-    await replayIntoFile(replay, file)
-    await headers.update(file, { logGuid: NO_GUID })
-  }
+  if (writes && replay) await replayIntoFile(replay, file)
+  // Also a log in which nothing is whole: other programs take an image for damaged whose headers name one.
+  if (writes && headers.current.logGuid !== NO_GUID) await headers.update(file, { logGuid: NO_GUID })
   const { parent } = tables
   const backing = parent && (await opening.parent({ filename: parent.filename, driver: 'vhdx' }))
   if (parent && backing && !checkMode) requireLinkage(parent.linkages, backing.node)

@@ -42,7 +42,7 @@ export interface Tables {
   readonly partial: ReadonlyMap<number, number>
   /** Host offsets of sector bitmaps, by index of the chunk: those that a partial block needs. */
   readonly bitmaps: ReadonlyMap<number, number>
-  /** Blocks whose state says nothing of their content: the state, by index. */
+  /** Blocks whose entry says nothing of their content: the state, by index. One that is present may be at 0. */
   readonly unreadable: ReadonlyMap<number, number>
   /** The file, with the log replayed. */
   readonly source: Source
@@ -92,7 +92,7 @@ export async function readTables(source: Source, headers: Headers, log: Region):
   const unreadable = new Map<number, number>()
   const place = { source, regions, geometry }
   await eachBlock(place, ({ state, offset }, _, block) => {
-    if (state === State.fullyPresent) offsets[block] = offset
+    if (state === State.fullyPresent && offset > 0) offsets[block] = offset
     else if (state === State.partiallyPresent && disk.hasParent) partial.set(block, offset)
     else if (state === State.notPresent) offsets[block] = NO_BLOCK
     else if (isZeroState(state)) offsets[block] = ZERO_BLOCK

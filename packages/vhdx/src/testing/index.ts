@@ -12,12 +12,12 @@ export const format: TestedFormat = {
   checks: 'leaks stay',
   varieties: [
     { create: {}, suites: ['turns', 'faults', 'mishaps'], small: { block_size: '1M' } },
-    { create: { block_size: '1M' }, suites: ['turns'], size: 6 * 2 ** 20 },
+    { create: { block_size: '1M' }, suites: ['turns'] },
     { create: { subformat: 'fixed' }, suites: ['turns'] },
     {
       create: { block_size: '2M', log_size: '2M', block_state_zero: 'off' },
       suites: ['turns'],
-      size: 9 * 2 ** 20,
+      size: 5 * 2 ** 20,
     },
   ],
 }

@@ -2,7 +2,6 @@
 import {
   type BlockNode,
   DriverRegistry,
-  formatImage,
   memory,
   openNode,
   type RawOptions,
@@ -237,8 +236,7 @@ describe('a differencing image', () => {
 
 describe('an image with logical sectors of 4096 bytes', () => {
   it('is read and written', async () => {
-    const file = await emptyDisk()
-    await formatImage(vhdx, file, { size: 8 * MIB, block_size: MIB })
+    const file = await createImage()
     await poke(file, METADATA_AT + 65536 + 32, 4, 4096)
     const { node } = await open(file)
     await node.write(3 * MIB + 512, filled(5, 512))

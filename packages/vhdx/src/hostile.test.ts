@@ -57,7 +57,10 @@ const CASES: readonly [string, Damage, string][] = [
   ['signature', (file) => poke(file, 0, 2, 0), 'Image not in VHDX format'],
   [
     'both headers',
-    both((file) => poke(file, 65536 + 100, 2, 1), (file) => poke(file, 131072 + 100, 2, 1)),
+    both(
+      (file) => poke(file, 65536 + 100, 2, 1),
+      (file) => poke(file, 131072 + 100, 2, 1),
+    ),
     'No valid VHDX header found',
   ],
   [
@@ -74,7 +77,10 @@ const CASES: readonly [string, Damage, string][] = [
   ],
   [
     'both region tables',
-    both((file) => poke(file, REGIONS + 20, 2, 7), (file) => poke(file, REGIONS_2 + 20, 2, 7)),
+    both(
+      (file) => poke(file, REGIONS + 20, 2, 7),
+      (file) => poke(file, REGIONS_2 + 20, 2, 7),
+    ),
     'both VHDX region tables are damaged',
   ],
   [
@@ -86,7 +92,10 @@ const CASES: readonly [string, Damage, string][] = [
   ['no BAT region', (file) => pokeRegions(file, BAT_REGION, 4, 1), 'lacks the block allocation table'],
   [
     'a required region',
-    both((file) => poke(file, METADATA_REGION, 4, 1), (file) => pokeRegions(file, METADATA_REGION + 28, 4, 1)),
+    both(
+      (file) => poke(file, METADATA_REGION, 4, 1),
+      (file) => pokeRegions(file, METADATA_REGION + 28, 4, 1),
+    ),
     'unknown VHDX region 00000001-4790-4B9A-B8FE-575F050F886E',
   ],
   [

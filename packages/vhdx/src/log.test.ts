@@ -13,6 +13,7 @@ import { describe, expect, it } from 'vitest'
 import { vhdx } from './driver.ts'
 import { MIB } from './format/header.ts'
 import {
+  anyVhdx,
   BAT_AT,
   bytesAt,
   createImage,
@@ -147,7 +148,7 @@ function put(disk: CrashDisk, entry: Entries[number], from: number, to: number):
 
 it('every state that a power cut may leave of three flushes and a close shows the old or the new content', async () => {
   const base = new CrashDisk()
-  await formatImage(vhdx, base.node(), { size: 4 * MIB, block_size: MIB })
+  await formatImage(anyVhdx, base.node(), { size: 4 * MIB, block_size: MIB })
   // Room for two entries: the third flush empties the log first.
   const { node, log } = await open(base.fork().node(), {}, 2 * 8192)
   const durable: number[] = []
@@ -187,20 +188,15 @@ it('every state that a power cut may leave of three flushes and a close shows th
 })
 
 describe('a failure', () => {
-  /** Opens the image over a disk on which requests to a sector fail, once or for good. */
-  async function openFailing(
-    file: BlockNode,
-    iotype: string,
-    sector: number,
-    once: boolean,
-  ): Promise<BlockNode> {
+  /** Opens the image over a disk on which writes to a sector fail, once or for good. */
+  async function openFailing(file: BlockNode, sector: number, once: boolean): Promise<BlockNode> {
     const environment = { registry: new DriverRegistry([memory, blkdebug, vhdx]), host: denyHost }
     return openNode(environment, {
       driver: 'vhdx',
       file: {
         driver: 'blkdebug',
         image: file,
-        injectError: [{ event: 'none', iotype, errno: 5, sector, once }],
+        injectError: [{ event: 'none', iotype: 'write', errno: 5, sector, once }],
       },
     })
   }
@@ -212,7 +208,7 @@ describe('a failure', () => {
     ['the table', BAT_AT],
   ])('of a write to %s loses nothing once it is over', async (_, offset) => {
     const file = await createImage()
-    const node = await openFailing(file, 'write', offset / 512, true)
+    const node = await openFailing(file, offset / 512, true)
     let failures = 0
     const tried = async (step: () => Promise<void>): Promise<void> => {
       await step().catch(async () => {
@@ -238,7 +234,7 @@ describe('a failure', () => {
 
   it('while the log is emptied leaves it to be replayed', async () => {
     const file = await createImage()
-    const node = await openFailing(file, 'write', BAT_AT / 512, false)
+    const node = await openFailing(file, BAT_AT / 512, false)
     await node.write(0, filled(1, 512))
     await node.flush()
     await expect(node.close()).rejects.toThrow()

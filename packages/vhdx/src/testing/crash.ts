@@ -39,6 +39,14 @@ async function fill({ guest, random }: CrashScene, blocks: number): Promise<void
   }
 }
 
+/** A workload that allocates one block after the other, so that the log is often full. */
+export const oneByOne = (name: string, more: Partial<CrashImage> = {}): CrashWorkload => ({
+  name,
+  images: { disk: imageOf({ size: 8 * BLOCK }, more) },
+  run: (scene) => fill(scene, 8),
+  meets: ['l1_update', 'l2_update'],
+})
+
 const WRITETHROUGH = { cache: { writeback: false } }
 
 /** Every kind of image and of session. */
@@ -64,13 +72,7 @@ export const workloads: CrashWorkload[] = [
     images: { disk: imageOf({ subformat: 'fixed' }) },
     run: (scene) => some(scene, 12),
   },
-  {
-    name: 'one block after the other, log often full',
-    images: { disk: imageOf({ size: 8 * BLOCK }) },
-    run: (scene) => fill(scene, 8),
-    meets: ['l1_update', 'l2_update'],
-    weight: 2,
-  },
+  { ...oneByOne('one block after the other, log often full'), weight: 2 },
   {
     name: 'closed, opened, reopened',
     images: { disk: imageOf({ size: 4 * BLOCK }) },

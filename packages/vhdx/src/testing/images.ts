@@ -1,5 +1,6 @@
 /** Images on memory nodes, and the means to damage them. */
 import {
+  type AnyDriver,
   type BlockNode,
   DriverRegistry,
   denyHost,
@@ -17,9 +18,11 @@ import { decodeHeader, encodeHeader, HEADER_OFFSETS, type Header, MIB } from '..
 import { encodeEntry, LOG_SECTOR } from '../format/log-entry.ts'
 import { REGION_TABLE_BYTES } from '../format/regions.ts'
 
-/** Where our new images have their tables, in bytes. */
+/** Where our new images have their log, in bytes. */
 export const LOG_AT = MIB
+/** Where they have the block allocation table. */
 export const BAT_AT = 2 * MIB
+/** Where they have the metadata. */
 export const METADATA_AT = 3 * MIB
 /** Where the first block of a new image goes. */
 export const DATA_AT = 8 * MIB
@@ -28,10 +31,13 @@ export const DATA_AT = 8 * MIB
 export const emptyDisk = (): Promise<BlockNode> =>
   openNode({ registry: new DriverRegistry([memory]), host: denyHost }, { driver: 'memory' })
 
+/** The driver, for options under QEMU's names. */
+export const anyVhdx: AnyDriver = createVhdxDriver()
+
 /** A new image on a memory node, of eight blocks of 1 MiB. `options` as for `qemu-img create -o`. */
 export async function createImage(options: RawOptions = {}): Promise<BlockNode> {
   const file = await emptyDisk()
-  await formatImage(createVhdxDriver(), file, { size: 8 * MIB, block_size: MIB, ...options })
+  await formatImage(anyVhdx, file, { size: 8 * MIB, block_size: MIB, ...options })
   return file
 }
 

@@ -1,83 +1,137 @@
-/** A sparse format: a header, a map, and clusters in the order in which they were first written. */
+/** The VHDX driver: one object, whose operations are in the other files of this folder. */
 import {
-  alignUp,
-  BlockError,
-  be,
+  type BlockChild,
+  type CheckOptions,
+  type CheckReport,
+  cow,
   defineDriver,
-  layout,
+  type JobControl,
+  type NodeInfo,
   type NodeOps,
-  size,
-  viewOf,
+  type PreparedReopen,
+  type ReopenRequest,
+  storage,
 } from '@vmblock/block-core/driver'
+import type { Image } from './image.ts'
+import { loadCheck, loadCreation, loadOpening } from './load-parts.ts'
+import type { Opening } from './open-image.ts'
 
-const CLUSTER = 4096
-const MAGIC = 0x56484458
-const HEADER = layout('vhdx header', 12, { magic: be.u32(0), imageSize: be.u64(4) })
+/** What {@link createVhdxDriver} may be told: for tests. */
+export interface VhdxDriverOptions {
+  /** Bytes of the log that are used at most, until it is emptied. Default: all. */
+  readonly logLimit?: number
+}
 
-/** Bytes of header and map together. */
-const tablesEnd = (imageSize: number): number => alignUp(HEADER.size + (imageSize / CLUSTER) * 4, CLUSTER)
+/** An open node: the image changes with a reopen. */
+interface Open {
+  image: Image
+  /** There is a log that has to be replayed in the file. */
+  hasLog: boolean
+}
 
-/** Images in the vhdx format. */
-export const vhdx = defineDriver({
-  name: 'vhdx',
-  kind: 'format',
-  probe: (head) => (head.length >= HEADER.size && viewOf(head).getUint32(0) === MAGIC ? 100 : 0),
-
-  creation: async () => ({
-    options: { size: size('Virtual disk size') },
-    async create({ file, options }) {
-      if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-      const imageSize = alignUp(options.size, CLUSTER)
-      const tables = new Uint8Array(tablesEnd(imageSize))
-      HEADER.write(tables, { magic: MAGIC, imageSize })
-      await file.write(0, tables)
+/** The operations of one open image. */
+async function openOps(opening: Opening): Promise<NodeOps> {
+  const { openImage, remember } = await loadOpening()
+  const open: Open = await openImage(opening)
+  /** Opens the file again, over the parent that there is. */
+  const again = async (writable: boolean, checkMode: boolean): Promise<Open> => {
+    const { backing } = open.image
+    return openImage({ ...opening, writable, checkMode, parent: async () => backing })
+  }
+  const adopt = (next: Open): void => {
+    open.image = next.image
+    open.hasLog = next.hasLog
+  }
+  const ops: NodeOps = {
+    size: () => open.image.size,
+    read: (offset, into) => open.image.read(offset, into),
+    write: (offset, from) => open.image.write(offset, from),
+    writeZeroes: (offset, bytes, { mayUnmap }) => open.image.writeZeroes(offset, bytes, mayUnmap === true),
+    zeroFlags: new Set(['mayUnmap']),
+    discard: (offset, bytes) => open.image.discard(offset, bytes),
+    blockStatus: (offset, bytes) => open.image.blockStatus(offset, bytes),
+    flush: () => open.image.flush(),
+    check: (options, control) => check(open, { options, control, again, adopt }),
+    info: async () => infoOf(open.image),
+    setBacking(backing: BlockChild | undefined) {
+      open.image.backing = backing
     },
-  }),
+    prepareReopen: (request) => prepareReopen(open, request, again, adopt),
+    close: () => open.image.quiesce(),
+  }
+  remember(ops, open)
+  return ops
+}
 
-  async open(context): Promise<NodeOps> {
-    const file = await context.requireChild('file')
-    const head = new Uint8Array(HEADER.size)
-    await file.read(0, head)
-    const { magic, imageSize } = HEADER.read(head)
-    if (magic !== MAGIC) throw new BlockError('EFORMAT', 'not a vhdx image')
-    if (imageSize % CLUSTER !== 0 || tablesEnd(imageSize) > file.size)
-      throw new BlockError('EINVAL', 'the map is not inside the file')
-    const map = new Uint8Array((imageSize / CLUSTER) * 4)
-    if (map.length > 0) await file.read(HEADER.size, map)
-    const entries = viewOf(map)
-    let next = alignUp(file.size, CLUSTER) / CLUSTER
-    let changed = false // not `context.readOnly`: a reopen may change that
-    const hostOffsetOf = (offset: number): number => entries.getUint32((offset / CLUSTER) * 4) * CLUSTER
+/** What a check of an open node has to do besides. */
+interface CheckOfOpen {
+  readonly options: CheckOptions
+  readonly control: JobControl
+  again(writable: boolean, checkMode: boolean): Promise<Open>
+  adopt(next: Open): void
+}
 
-    async function flush(): Promise<void> {
-      const linked = map.slice() // what the map says now: data that came later is not durable yet
-      await file.flush()
-      await file.write(HEADER.size, linked)
-      await file.flush()
-    }
+async function check(open: Open, { options, control, again, adopt }: CheckOfOpen): Promise<CheckReport> {
+  const { checkImage } = await loadCheck()
+  const { image } = open
+  await image.quiesce()
+  const mustReplay = open.hasLog && options.repair !== undefined
+  if (mustReplay) {
+    const { replayLog } = await loadOpening()
+    await replayLog(image.file)
+    adopt(await again(false, true))
+  }
+  // The table on disk is up to date now; what is in memory is older, or the same.
+  const { image: latest } = image.writable ? await again(false, true) : open
+  return checkImage(latest, options, control, mustReplay)
+}
 
-    return {
-      limits: { requestAlignment: CLUSTER, maxTransfer: CLUSTER },
-      size: () => imageSize,
-      async read(offset, into) {
-        const host = hostOffsetOf(offset)
-        if (host === 0) into.fill(0)
-        else await file.read(host, into)
-      },
-      async write(offset, from) {
-        const host = hostOffsetOf(offset) || next++ * CLUSTER
-        await file.write(host, from)
-        changed = true
-        entries.setUint32((offset / CLUSTER) * 4, host / CLUSTER) // last: until here the old content shows
-      },
-      flush,
-      async blockStatus(offset, bytes) {
-        const host = hostOffsetOf(offset)
-        const one = { bytes: Math.min(bytes, CLUSTER), allocated: host !== 0 }
-        if (host === 0) return { ...one, data: false, zero: true }
-        return { ...one, data: true, zero: false, host: { child: file, offset: host } }
-      },
-      close: () => (changed ? flush() : Promise.resolve()),
-    }
-  },
-})
+function infoOf({ tables }: Image): NodeInfo {
+  const { parent, disk } = tables
+  return {
+    clusterSize: disk.blockSize,
+    ...(parent && { backingFilename: parent.filename, backingFormat: 'vhdx' }),
+  }
+}
+
+/** An image that becomes read-only has an empty log afterwards; one that becomes writable is read anew. */
+async function prepareReopen(
+  open: Open,
+  { readOnly }: ReopenRequest,
+  again: CheckOfOpen['again'],
+  adopt: CheckOfOpen['adopt'],
+): Promise<PreparedReopen> {
+  if (open.image.writable !== readOnly) {
+    if (readOnly) await open.image.quiesce()
+    return { commit: () => undefined, abort: () => undefined }
+  }
+  await open.image.quiesce()
+  const next = await again(!readOnly, false)
+  return { commit: () => adopt(next), abort: () => undefined }
+}
+
+/** Makes a driver. Most programs use {@link vhdx}. */
+export const createVhdxDriver = ({ logLimit }: VhdxDriverOptions = {}) =>
+  defineDriver({
+    name: 'vhdx',
+    kind: 'format',
+    children: { file: storage, backing: cow },
+    creation: async () => (await loadCreation()).vhdxCreation,
+    probe: (head) => (SIGNATURE.every((byte, i) => head[i] === byte) ? 100 : 0),
+    async open(context): Promise<NodeOps> {
+      return openOps({
+        nodeName: context.nodeName,
+        file: await context.requireChild('file'),
+        checkMode: context.checkMode,
+        writable: !context.readOnly,
+        logLimit,
+        parent: (reference) => context.child('backing', reference),
+      })
+    },
+  })
+
+/** `vhdxfile` */
+const SIGNATURE = [...'vhdxfile'].map((letter) => letter.charCodeAt(0))
+
+/** The VHDX format driver. */
+export const vhdx = createVhdxDriver()

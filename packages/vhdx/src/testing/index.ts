@@ -1,14 +1,23 @@
-/** What the tests of all formats have to know about the vhdx format. */
+/** What the tests of all formats have to know about VHDX. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { vhdx } from '../driver.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+/** VHDX: blocks are never freed, and a log stands for the order of writes. */
 export const format: TestedFormat = {
   driver: vhdx,
-  inQemu: false,
-  clusterSize: 4096,
+  inQemu: true,
+  clusterSize: 8 * 2 ** 20,
   resizes: 'not at all',
-  discards: 'nothing',
-  checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  discards: 'perhaps',
+  checks: 'leaks stay',
+  varieties: [
+    { create: {}, suites: ['turns', 'faults', 'mishaps'], small: { block_size: '1M' } },
+    { create: { block_size: '1M' }, suites: ['turns'] },
+    { create: { subformat: 'fixed' }, suites: ['turns'] },
+    {
+      create: { block_size: '2M', log_size: '2M', block_state_zero: 'off' },
+      suites: ['turns'],
+      size: 5 * 2 ** 20,
+    },
+  ],
 }

@@ -65,6 +65,16 @@ describe('the process', () => {
       expect(stdout.split(/[\n,]/)).not.toContain(`NativeModule ${name}`)
   })
 
+  it('takes no more of a file than a write needs, though it has no end', () => {
+    expect(run(['-c', 'write -s /dev/zero 1 65536', '-c', 'read -P 0 0 65537', ...MEMORY]).status).toBe(0)
+    const endless = run(['-c', 'write -s /dev/urandom 0 5k', '-c', 'read -v 4096 16', ...MEMORY])
+    expect(endless.status).toBe(0)
+    // What is behind the first piece comes from the file, too.
+    expect(endless.stdout).not.toContain('00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00')
+    const pieces = run(['-c', 'write -s /dev/zero 0 3M', '--image-opts', 'driver=memory,size=4M'])
+    expect(pieces.stdout).toContain('wrote 3145728/3145728 bytes')
+  })
+
   it('shows its usage on standard output, with the status of a mistake', () => {
     const { status, stdout, stderr } = run(['-x'])
     expect(status).toBe(1)

@@ -28,12 +28,23 @@ async function sleep(milliseconds: number, until?: AbortSignal): Promise<void> {
   }
 }
 
+/** Bytes of one read of a file whose size says nothing, such as a device or a pipe. */
+const PIECE = 2 ** 20
+
 async function readFile(path: string, limit: number): Promise<Uint8Array> {
-  if (limit > fs.statSync(path).size) return fs.readFileSync(path)
   const fd = fs.openSync(path, 'r')
   try {
-    const buffer = new Uint8Array(limit)
-    return buffer.subarray(0, fs.readSync(fd, buffer))
+    const stats = fs.fstatSync(fd)
+    if (stats.isFile() && stats.size < limit) return fs.readFileSync(fd)
+    const pieces: Uint8Array[] = []
+    for (let done = 0; done < limit; ) {
+      const piece = new Uint8Array(Math.min(PIECE, limit - done))
+      const bytes = fs.readSync(fd, piece)
+      if (bytes === 0) break
+      pieces.push(piece.subarray(0, bytes))
+      done += bytes
+    }
+    return Buffer.concat(pieces)
   } finally {
     fs.closeSync(fd)
   }

@@ -266,7 +266,14 @@ describe('a copy from node to node', () => {
     await copy(source('xxxxzzxxxxxx'), node, options)
     expect(written.splice(0)).toEqual(['0+4', '6+6'])
     await copy(source('xxxxxxxxxxxx'), node, { ...options, pieceBytes: 4 * UNIT })
-    expect(written).toEqual(['0+4', '4+4', '8+4'])
+    expect(written.splice(0)).toEqual(['0+4', '4+4', '8+4'])
+    // Zeroes that are wanted as data are cut, too.
+    await copy(source('xxzzzzzzzzzz'), node, {
+      compressedCluster: 2 * UNIT,
+      zeroes: 'data',
+      pieceBytes: 4 * UNIT,
+    })
+    expect(written).toEqual(['0+2', '2+4', '6+4', '10+2'])
   })
 
   it('lets the host copy where it can, and asks no more where it cannot', async () => {

@@ -341,16 +341,17 @@ class Copy {
    * another kind. Several go into one piece, since a driver compresses those of a request at once.
    */
   async *#cutClusters(cluster: number): AsyncGenerator<CopyPiece, void, undefined> {
-    const { map } = this.#options
+    const { map, zeroes } = this.#options
     let at = 0
     for await (const { offset, bytes, kind } of map.ranges()) {
+      const longest = kind === 'zero' && zeroes === 'data' ? this.#pieceBytes : bytes
       const end = offset + bytes
       while (at < end) {
         const whole = alignDown(end - at, cluster)
         const touched = kind === 'data' ? alignUp(end - at, cluster) : cluster
         const piece =
           kind !== 'data' && whole > 0
-            ? { offset: at, bytes: whole, kind }
+            ? { offset: at, bytes: Math.min(whole, longest), kind }
             : {
                 offset: at,
                 bytes: Math.min(touched, this.#pieceBytes, map.size - at),

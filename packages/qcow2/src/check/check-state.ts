@@ -75,7 +75,7 @@ export interface CheckedSnapshots {
 
 /** Entries that a check of any image may read without being paid for: this takes some seconds. */
 export const ENTRIES = 2 ** 26
-/** The cost of reading a table, in entries. */
+/** The cost of a read, in entries. */
 const READING = 4096
 
 /**
@@ -83,10 +83,11 @@ const READING = 4096
  * takes space in the file; each snapshot may read it once more. Tables in holes, or referenced again and
  * again, would cost time out of proportion to the size of the file.
  *
+ * @param together how many tables were read at once, this one included
  * @throws BlockError EIO if too many tables are read without being paid for
  */
-export function countTable(check: Check, entries: number, isPaid: boolean): void {
-  const cost = entries + READING
+export function countTable(check: Check, entries: number, isPaid: boolean, together = 1): void {
+  const cost = entries + READING / together
   if (isPaid) {
     check.entriesLeft += check.snapshots.withTable * cost
     return

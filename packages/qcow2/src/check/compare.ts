@@ -52,8 +52,10 @@ export async function compareRefcounts(check: Check, repairs: Repairs): Promise<
       await unreadable(check, offset, start, stop)
       continue
     }
-    if (stored)
-      countTable(check, clusterSize / 8, references.get(offset / clusterSize) === 1 && !isZero(stored))
+    if (stored) {
+      const isPaid = references.get(offset / clusterSize) === 1 && !isZero(stored)
+      countTable(check, clusterSize / 8, isPaid, reader.together)
+    }
     const counted = references.block(index)
     const turning = pause(refblockEntries / ENTRIES_OF_UNIT)
     if (turning) await turning

@@ -167,7 +167,7 @@ async function countL1Piece(check: Check, l1: Table, view: DataView, first: numb
     const held = check.progress.next(drain)
     if (held) await held
     const bytes = await whole(check, 'check_refcounts_l2', details, () => reader.read(read++))
-    countTable(check, l2Entries, isNew && !isZero(bytes))
+    countTable(check, l2Entries, isNew && !isZero(bytes), reader.together)
     const turning = pause(l2Entries / ENTRIES_OF_UNIT)
     if (turning) await turning
     await countL2(check, l2Table(image, l2Offset, l1, first + i), bytes)

@@ -304,6 +304,20 @@ describe('a finding', () => {
     })
   })
 
+  it('no check-given-up where empty tables are read many at a time', async () => {
+    const image = await Patient.make()
+    const entries = 20_000
+    const [l1, tables] = [image.end, image.end + entries * CLUSTER]
+    const words = new DataView(new ArrayBuffer(entries * 8))
+    for (let i = 0; i < entries; i++) words.setBigUint64(i * 8, BigInt(tables + i * CLUSTER))
+    await image.file.write(l1, new Uint8Array(words.buffer))
+    await image.file.truncate(tables + entries * CLUSTER)
+    await image.set(HEADER_FIELD.l1TableOffset, l1)
+    await poke(image.file, HEADER_FIELD.l1TableOffset - 4, [0, 0, entries >> 8, entries & 255])
+    const { told, failure } = await checkOf(image.file)
+    expect([told.length > entries, failure]).toEqual([true, undefined])
+  })
+
   it('check-given-up of an image that would keep a check busy', async () => {
     const image = await Patient.make()
     const entries = 20_000

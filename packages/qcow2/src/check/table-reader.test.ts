@@ -35,7 +35,12 @@ describe('a reader of tables', () => {
     const { file, reads } = fileOf()
     const offsets = at(1, 2, 3, 9, 20, 21, 5)
     const reader = new TableReader({ file, offsets, size: SIZE, ahead: true })
-    for (const [i, offset] of offsets.entries()) expect((await reader.read(i))[0]).toBe(offset / SIZE)
+    const together: number[] = []
+    for (const [i, offset] of offsets.entries()) {
+      expect((await reader.read(i))[0]).toBe(offset / SIZE)
+      together.push(reader.together)
+    }
+    expect(together).toEqual([3, 3, 3, 1, 2, 2, 1])
     expect(reads).toEqual([
       [SIZE, 3 * SIZE],
       [9 * SIZE, SIZE],

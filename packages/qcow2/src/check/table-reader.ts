@@ -60,6 +60,12 @@ export class TableReader {
     }
   }
 
+  /** How many tables were read at once with the last one, itself included. */
+  get together(): number {
+    const [batch] = this.#batches
+    return batch ? batch.end - batch.first : 1
+  }
+
   /** Resolves when no read is in flight. */
   async drain(): Promise<void> {
     await Promise.allSettled(this.#batches.map(({ bytes }) => bytes))

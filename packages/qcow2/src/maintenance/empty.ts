@@ -26,6 +26,8 @@ function canStartOver(image: Image): boolean {
     header.nbSnapshots === 0 &&
     !header.extensions.bitmaps &&
     !image.hasDataFile &&
+    // The clusters of key slots are no guest data.
+    !header.extensions.luksHeader &&
     3 + l1Clusters(image) <= geometry.refblockEntries
   )
 }

@@ -1,8 +1,10 @@
-/** Makes a snapshot: from then on it shares everything with the disk, and both copy what they change. See change.ts. */
+/**
+ * Makes a snapshot: from then on it shares everything with the disk, and both copy what they change. See change.ts. What the
+ * area for machine state holds goes with it, whatever size it says: nothing tells whether it is wanted.
+ */
 import { divUp, type SnapshotInfo, type SnapshotSettings, viewOf } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import { encodeName } from '../format/encode-name.ts'
-import { l1EntriesFor } from '../format/geometry.ts'
 import { MAX_SNAPSHOTS } from '../format/limits.ts'
 import type { Snapshot } from '../format/snapshot-layout.ts'
 import { decodeName } from '../format/words.ts'
@@ -32,8 +34,6 @@ export function createSnapshot(image: Image, settings: SnapshotSettings): Promis
     if (header.nbSnapshots >= MAX_SNAPSHOTS) throw refusal(image, 'EFBIG', 'Snapshot table too large')
     const { oldTable, nextId } = await survey(image)
     const l1 = withoutCopied(image.l1.bytes)
-    // Machine state of an earlier snapshot that was applied does not belong to this one.
-    l1.fill(0, (l1EntriesFor(geometry, header.size) + divUp(settings.vmStateSize, geometry.l2Coverage)) * 8)
     let created!: Snapshot
     await undoing(image, async (undo) => {
       const bytes = divUp(l1.length, geometry.clusterSize) * geometry.clusterSize

@@ -198,13 +198,24 @@ describe('opening', () => {
       { 'encrypt.format': 'luks', ...KEY },
       "Header reported 'aes' encryption format but options specify 'luks'",
     ],
-    ['none', {}, KEY, "No encryption in image header, but options specified 'encrypt.key-secret'"],
+    [
+      'none',
+      {},
+      { 'encrypt.format': 'luks', ...KEY },
+      "No encryption in image header, but options specified format 'luks'",
+    ],
   ])('an image of %s with %o is refused', async (_, created, options, message) => {
     const file = await create(created)
     await expect(open(file, options)).rejects.toMatchObject({
       code: expect.stringMatching(/^(EINVAL|EIO)$/),
       message: expect.stringContaining(message),
     })
+  })
+
+  test('takes a key that it does not need', async () => {
+    const disk = await open(await create({}), KEY)
+    expect((await contentOf(disk, 0, 512)).every((byte) => byte === 0)).toBe(true)
+    await disk.close()
   })
 
   test('tells no secret, in an error or in its facts', async () => {
@@ -339,4 +350,16 @@ describe('amending', () => {
     await expect(disk.amend(options)).rejects.toThrow(message)
     await disk.close()
   })
+})
+
+test.each(KINDS)('an image of %s that is emptied still opens with its key', async (_, options) => {
+  const file = await create(options)
+  const disk = await open(file)
+  await disk.write(0, new Uint8Array(MIB).fill(7))
+  await disk.makeEmpty()
+  await disk.close()
+  const again = await open(file)
+  await again.write(4096, new Uint8Array(512).fill(9))
+  expect((await contentOf(again, 4096, 512)).every((byte) => byte === 9)).toBe(true)
+  await again.close()
 })

@@ -214,12 +214,9 @@ async function convertInto(
   const bitmaps = options.bitmaps ? await bitmapsToCopy(call, sources) : []
   const bytes = sources.map(({ size }) => Math.ceil(size / SECTOR) * SECTOR)
   const total = bytes.reduce((sum, size) => sum + size, 0)
-  const image = options.noCreate ? undefined : await planTarget(call, name, total)
+  const image = options.noCreate ? undefined : await planTarget(call, name, total, sources.length)
   const backing = image ? image.given.get('backing_file')?.text : options.backing
-  if (sources.length > 1 && backing !== undefined)
-    throw new Failure(
-      'Having a backing file for the target makes no sense when concatenating multiple input images',
-    )
+  if (image === undefined) requireOneSource(sources.length, backing)
   // QEMU prints this, but exits with success.
   if (options.targetIsZero && backing !== undefined)
     throw new Failure('Cannot use --target-is-zero when the destination image has a backing file')
@@ -330,11 +327,20 @@ async function refuseOwnFiles(
     )
 }
 
+/** @throws Failure if several images are to become an overlay */
+function requireOneSource(sources: number, backing: string | undefined): void {
+  if (sources > 1 && backing !== undefined)
+    throw new Failure(
+      'Having a backing file for the target makes no sense when concatenating multiple input images',
+    )
+}
+
 /** Plans the image to create, as large as the sources together. @throws Failure */
 async function planTarget(
   { options, output, services }: ConvertCall,
   filename: string,
   total: number,
+  sources: number,
 ): Promise<NewImage> {
   const { targetFormat: format = 'raw', list, backing, backingFormat } = options
   const request = { filename, format, list, backing, backingFormat }
@@ -342,6 +348,7 @@ async function planTarget(
   image.given.set('size', { text: String(total), number: BigInt(total) })
   const named = image.given.get('backing_file')?.text
   if (named === '') throw new Failure('Expected backing file name, got empty string')
+  requireOneSource(sources, named)
   if (named !== undefined && !image.given.has('backing_fmt'))
     throw new Failure('Use of backing file requires explicit backing format')
   if (options.compress) {

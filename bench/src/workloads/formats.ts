@@ -12,14 +12,7 @@ interface Foreign {
   readonly options?: Readonly<Record<string, string>>
 }
 
-const FORMATS: readonly Foreign[] = [
-  { format: 'vmdk' },
-  { format: 'vpc', options: { force_size: 'on' } },
-  { format: 'vhdx' },
-  { format: 'vdi' },
-  { format: 'parallels' },
-  { format: 'qcow' },
-]
+const FORMATS: readonly Foreign[] = [{ format: 'vhdx' }, { format: 'vdi' }, { format: 'parallels' }]
 
 const BYTES = 256 * 2 ** 20
 /** An odd number of 4 KiB blocks, so that every offset is visited, each far from the one before. */

@@ -8,7 +8,7 @@ import { qcow2 } from '@vmblock/qcow2'
 import { raw } from '@vmblock/raw'
 
 /** Formats whose drivers are loaded with the first image that has them: a line here, and one in `late-formats.ts`. */
-const LATE: readonly string[] = ['qed', 'vdi', 'parallels']
+const LATE: readonly string[] = ['qed', 'vhdx', 'vdi', 'parallels', 'dmg', 'bochs', 'cloop']
 
 /** Drivers of image formats, in the order in which they are probed. They run in browsers, too. */
 export const formats: readonly AnyDriver[] = [

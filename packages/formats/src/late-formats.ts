@@ -8,8 +8,12 @@ import type { AnyDriver } from '@vmblock/block-core'
 /** What loads each driver, by name. */
 const DRIVERS: Readonly<Record<string, () => Promise<AnyDriver>>> = {
   qed: async () => (await import('@vmblock/qed')).qed,
+  vhdx: async () => (await import('@vmblock/vhdx')).vhdx,
   vdi: async () => (await import('@vmblock/vdi')).vdi,
   parallels: async () => (await import('@vmblock/parallels')).parallels,
+  dmg: async () => (await import('@vmblock/dmg')).dmg,
+  bochs: async () => (await import('@vmblock/bochs')).bochs,
+  cloop: async () => (await import('@vmblock/cloop')).cloop,
 }
 
 /** The driver of that name. */

@@ -104,11 +104,21 @@ export async function setTableEntry(image: Image, index: number, offset: number)
 async function growRefcountTable(image: Image, neededIndex: number): Promise<void> {
   const { clusterSize, refblockEntries } = image.geometry
   await image.file.debugEvent('reftable_grow')
+  const entriesPerCluster = clusterSize / 8
+  const oldEntries = refcountTableEntries(image)
   const oldOffset = image.header.refcountTableOffset
   const oldClusters = image.header.refcountTableClusters
   const start = neededIndex * refblockEntries
-  const { total, tableClusters } = grownTable(image, start)
-  const blocks = total - neededIndex
+  // Half as large again, so that growing stays rare. The new area needs blocks, which need entries.
+  let blocks = 1
+  let tableClusters: number
+  for (;;) {
+    const entries = Math.max(Math.ceil(oldEntries * 1.5), neededIndex + blocks)
+    tableClusters = divUp(entries, entriesPerCluster)
+    const needed = divUp(blocks + tableClusters, refblockEntries)
+    if (needed <= blocks) break
+    blocks = needed
+  }
   const tableBytes = tableClusters * clusterSize
   if (tableBytes > MAX_REFCOUNT_TABLE_BYTES)
     throw new BlockError('EFBIG', 'the refcount table would exceed its limit of 8 MiB', {
@@ -143,26 +153,4 @@ async function growRefcountTable(image: Image, neededIndex: number): Promise<voi
   image.freeHint.noteFree(start)
   // The header durably points at the new table: the old one is free.
   await addToRefcounts(image, oldOffset / clusterSize, oldClusters, -1)
-}
-
-/**
- * How many refcount blocks there are after a growth that begins at cluster `start`, and how large the table is: half as
- * large again as needed, so that growing stays rare. An image that grows takes as much of the file as with QEMU.
- */
-function grownTable({ geometry }: Image, start: number): { total: number; tableClusters: number } {
-  const { clusterSize, refblockEntries } = geometry
-  const entriesPerCluster = clusterSize / 8
-  // QEMU begins in the next range, where the free clusters before it are filled later.
-  let [covered, known, isGenerous] = [start + refblockEntries, 0, false]
-  for (;;) {
-    const total = divUp(covered + known, refblockEntries)
-    const tableClusters = divUp(total, entriesPerCluster)
-    if (known !== total + tableClusters) known = total + tableClusters
-    else if (isGenerous) return { total, tableClusters: divUp(total + divUp(total, 2), entriesPerCluster) }
-    else {
-      covered += divUp(tableClusters, 2)
-      known = 0
-      isGenerous = true
-    }
-  }
 }

@@ -76,16 +76,8 @@ interface WithPassphrases {
   readonly passphrases: Readonly<Record<string, Passphrases | undefined>>
 }
 
-/**
- * Creation options with encryption as the drivers take it: its passphrase by an id. For images that are nothing but encrypted,
- * these are options of the image itself.
- *
- * @throws BlockError EINVAL
- */
-export function encryptionOf(
-  creation: NodeOptions,
-  imageFormat: string | undefined,
-): {
+/** Creation options with encryption as the drivers take it: its passphrase by an id. @throws BlockError EINVAL */
+export function encryptionOf(creation: NodeOptions): {
   readonly passphrase: Passphrase | undefined
   readonly encryption: NodeOptions
 } {
@@ -96,15 +88,8 @@ export function encryptionOf(
   const { passphrase, ...how } = encryption
   if (Array.isArray(passphrase)) requirePassphrases(undefined, 'encryption.passphrase')
   requirePassphrases(passphrase, 'encryption.passphrase')
-  const key = { 'key-secret': 'encryption.passphrase-0' }
-  const format = imageFormat === 'qcow' ? 'aes' : 'luks'
-  return {
-    passphrase: passphrase as Passphrase,
-    encryption:
-      imageFormat === 'luks'
-        ? { ...others, ...how, ...key }
-        : { ...others, encrypt: { format, ...how, ...key } },
-  }
+  const encrypt = { format: 'luks', ...how, 'key-secret': 'encryption.passphrase-0' }
+  return { passphrase: passphrase as Passphrase, encryption: { ...others, encrypt } }
 }
 
 /** The options of making images, checked and apart from those of their formats, which the drivers check. */
@@ -120,7 +105,7 @@ export function planOf(
   const creation = Object.fromEntries(Object.entries(given).filter((entry) => !isMaking(entry)))
   const other = NOT_HERE.find((key) => Object.hasOwn(creation, key))
   if (other !== undefined) throw new BlockError('EINVAL', `Parameter 'options' has no option '${other}'`)
-  const { passphrase, encryption } = encryptionOf(creation, format)
+  const { passphrase, encryption } = encryptionOf(creation)
   return {
     format,
     backing,

@@ -25,7 +25,7 @@ export async function measureDisk(platform: Platform, options: unknown): Promise
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   const { source, sourceFormat, allow, format = 'qcow2', ...given } = options
   requireOptions({ format, sourceFormat, allow }, 'options', MEASURE)
-  const { encryption: creation } = encryptionOf(given, format as string)
+  const { encryption: creation } = encryptionOf(given)
   const settings = settingsOf(platform, { allow: allow as Allow })
   if (source === undefined) {
     // Any source brings the drivers that there are.

@@ -27,8 +27,6 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   qed: 'qed',
   img: 'raw',
   raw: 'raw',
-  vmdk: 'vmdk',
-  vhd: 'vpc',
   vhdx: 'vhdx',
   vdi: 'vdi',
 }

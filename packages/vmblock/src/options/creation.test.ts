@@ -3,16 +3,12 @@ import type { AnyDriver } from '@vmblock/block-core'
 import { formats } from '@vmblock/formats'
 import { expect, it } from 'vitest'
 import type {
-  LuksCreation,
   ParallelsCreation,
   Qcow2Creation,
-  QcowCreation,
   QedCreation,
   RawCreation,
   VdiCreation,
   VhdxCreation,
-  VmdkCreation,
-  VpcCreation,
 } from './creation.ts'
 
 type Keys<T> = Readonly<Record<keyof T, true>>
@@ -33,16 +29,6 @@ const DECLARED = {
   } satisfies Keys<Qcow2Creation>,
   qed: { size: true, clusterSize: true, tableSize: true } satisfies Keys<QedCreation>,
   raw: { size: true, preallocation: true } satisfies Keys<RawCreation>,
-  vmdk: {
-    size: true,
-    subformat: true,
-    adapterType: true,
-    compat6: true,
-    hwversion: true,
-    toolsversion: true,
-    zeroedGrain: true,
-  } satisfies Keys<VmdkCreation>,
-  vpc: { size: true, subformat: true, forceSize: true } satisfies Keys<VpcCreation>,
   vhdx: {
     size: true,
     logSize: true,
@@ -52,8 +38,6 @@ const DECLARED = {
   } satisfies Keys<VhdxCreation>,
   vdi: { size: true, static: true } satisfies Keys<VdiCreation>,
   parallels: { size: true, clusterSize: true } satisfies Keys<ParallelsCreation>,
-  qcow: { size: true, encryption: true } satisfies Keys<QcowCreation>,
-  luks: { size: true, encryption: true } satisfies Keys<LuksCreation>,
 }
 
 /** Said by options of every format (`backing`, `dataFile`), or by `encryption`. */

@@ -73,36 +73,6 @@ export interface RawCreation extends CommonCreation {
   readonly preallocation?: 'off' | 'falloc' | 'full' | undefined
 }
 
-/** Creation options of VMDK (VMware). */
-export interface VmdkCreation extends CommonCreation {
-  /** How the disk lies in files: one or several (of 2 GiB), sparse or not; or compressed, to be sent. Default: monolithicSparse. */
-  readonly subformat?:
-    | 'monolithicSparse'
-    | 'monolithicFlat'
-    | 'twoGbMaxExtentSparse'
-    | 'twoGbMaxExtentFlat'
-    | 'streamOptimized'
-    | undefined
-  /** The controller that the image names. Default: ide. */
-  readonly adapterType?: 'ide' | 'lsilogic' | 'buslogic' | 'legacyESX' | undefined
-  /** For VMware Workstation 6 (hardware version 6). Default: no. */
-  readonly compat6?: boolean | undefined
-  /** The hardware version that the image names. Default: 4. */
-  readonly hwversion?: string | undefined
-  /** The version of VMware's tools that the image names. Default: 2147483647, unknown. */
-  readonly toolsversion?: string | undefined
-  /** Grains can be marked as zeroes. Default: no. */
-  readonly zeroedGrain?: boolean | undefined
-}
-
-/** Creation options of VHD (Virtual PC, Hyper-V, Azure); QEMU calls the format vpc. */
-export interface VpcCreation extends CommonCreation {
-  /** Whether the file grows with its content. Default: dynamic. */
-  readonly subformat?: 'dynamic' | 'fixed' | undefined
-  /** Exactly this size, as Hyper-V and Azure want it, not one that cylinders, heads and sectors express. Default: no. */
-  readonly forceSize?: boolean | undefined
-}
-
 /** Creation options of VHDX (Hyper-V, WSL). */
 export interface VhdxCreation extends CommonCreation {
   /** Bytes of the log, from 1 MiB. Default: 1 MiB. */
@@ -127,30 +97,14 @@ export interface ParallelsCreation extends CommonCreation {
   readonly clusterSize?: number | string | undefined
 }
 
-/** Creation options of qcow, the first version. */
-export interface QcowCreation extends CommonCreation {
-  /** Encrypt the content of the disk, by the weak method `aes`. Default: no. */
-  readonly encryption?: DiskEncryption | undefined
-}
-
-/** Creation options of LUKS: an encrypted disk without another format around it. */
-export interface LuksCreation extends CommonCreation {
-  /** How it is encrypted. */
-  readonly encryption?: DiskEncryption | undefined
-}
-
 /** Creation options by format. */
 export interface CreationByFormat {
   readonly qcow2: Qcow2Creation
   readonly qed: QedCreation
   readonly raw: RawCreation
-  readonly vmdk: VmdkCreation
-  readonly vpc: VpcCreation
   readonly vhdx: VhdxCreation
   readonly vdi: VdiCreation
   readonly parallels: ParallelsCreation
-  readonly qcow: QcowCreation
-  readonly luks: LuksCreation
 }
 
 /** A format of which images can be made. */
@@ -160,4 +114,4 @@ export type CreateFormat = keyof CreationByFormat
 export type CreationOptions =
   | { [F in CreateFormat]: { readonly format: F } & CreationByFormat[F] }[CreateFormat]
   | ({ readonly format?: undefined } & Qcow2Creation & QedCreation & Omit<RawCreation, 'preallocation'>)
-  | ({ readonly format?: undefined } & (VmdkCreation | VpcCreation | VhdxCreation | VdiCreation))
+  | ({ readonly format?: undefined } & (VhdxCreation | VdiCreation))

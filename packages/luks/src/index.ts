@@ -1,5 +1,0 @@
-/**
- * The luks format for @vmblock/block-core.
- * @module
- */
-export { luks } from './driver.ts'

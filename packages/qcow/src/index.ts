@@ -1,5 +1,0 @@
-/**
- * The qcow format for @vmblock/block-core.
- * @module
- */
-export { qcow } from './driver.ts'

@@ -1,5 +1,0 @@
-/**
- * The vmdk format for @vmblock/block-core.
- * @module
- */
-export { vmdk } from './driver.ts'

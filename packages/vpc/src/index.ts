@@ -1,5 +1,0 @@
-/**
- * The vpc format for @vmblock/block-core.
- * @module
- */
-export { vpc } from './driver.ts'

@@ -1,3 +1,0 @@
-import { library } from '../../tsup.library.ts'
-
-export default library()

@@ -3,7 +3,7 @@
  * as soon as any part uses it.
  * @module
  */
-export { errnoOf, errorText, strerror } from './base/errno.ts'
+export { errnoOf, errorText, failureOf, strerror } from './base/errno.ts'
 export { pieceControl } from './features/pieces.ts'
 export { emptyCommitted } from './jobs/commit.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'

@@ -210,11 +210,13 @@ async function canAllHaveVersion2(image: Image): Promise<boolean> {
 
 async function becomeVersion2(image: Image, control: JobControl): Promise<void> {
   const { header } = image
-  if ((header.incompatible & ~Incompatible.compression) !== 0n)
+  // Another compression is no obstacle as long as no cluster has it.
+  const obstacles = header.incompatible & ~Incompatible.compression
+  if (obstacles !== 0n)
     throw fail(
       image,
       'ENOTSUP',
-      `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
+      `Cannot downgrade an image with incompatible features 0x${obstacles.toString(16)} set`,
     )
   if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   const wasZstd = header.compressionType !== 'zlib'

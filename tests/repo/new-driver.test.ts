@@ -110,7 +110,7 @@ describe('the package of a new driver', { timeout: 120_000 }, () => {
       'import { qcow2 }',
       "import { fresh } from '@vmblock/fresh'\nimport { qcow2 }",
     )
-    change('packages/formats/src/index.ts', ', qed]', ', qed, fresh]')
+    change('packages/formats/src/index.ts', '  qcow2,\n', '  qcow2,\n  fresh,\n')
     change(
       'packages/formats/package.json',
       '"@vmblock/qcow2"',

@@ -3,9 +3,10 @@
  * as soon as any part uses it.
  * @module
  */
-export { errnoOf, errorText, strerror } from './base/errno.ts'
+export { errnoOf, errorText, failureOf, strerror } from './base/errno.ts'
 export { pieceControl } from './features/pieces.ts'
 export { DecodedCache } from './format-kit/decoded-cache.ts'
 export { readOnlyReopen, requireReadOnly } from './format-kit/read-only.ts'
+export { emptyCommitted } from './jobs/commit.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { parseJson } from './text/json.ts'

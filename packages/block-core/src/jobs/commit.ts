@@ -68,9 +68,17 @@ async function commitInto(
     await restore?.()
   }
   await control.checkpoint()
-  if (!makeEmpty || base !== backing(top)) return
+  if (makeEmpty && base === backing(top)) await emptyCommitted(top)
+}
+
+/**
+ * Empties a node whose backing file has all of its content, if its format can do that. What the node shows stays the same: its
+ * observers, and with them its bitmaps, are not told.
+ *
+ * @throws BlockError any error of emptying
+ */
+export async function emptyCommitted(top: BlockNode): Promise<void> {
   try {
-    // What the top shows stays the same: its observers are not told.
     await linkedNode(skipFilters(top)).exclusive('makeEmpty', undefined, (ops) => ops.makeEmpty!())
   } catch (error) {
     // Not every format can be emptied; the top then keeps its copy of the data.

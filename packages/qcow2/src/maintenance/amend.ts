@@ -210,11 +210,13 @@ async function canAllHaveVersion2(image: Image): Promise<boolean> {
 
 async function becomeVersion2(image: Image, control: JobControl): Promise<void> {
   const { header } = image
-  if ((header.incompatible & ~Incompatible.compression) !== 0n)
+  // Another compression is no obstacle as long as no cluster has it.
+  const obstacles = header.incompatible & ~Incompatible.compression
+  if (obstacles !== 0n)
     throw fail(
       image,
       'ENOTSUP',
-      `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
+      `Cannot downgrade an image with incompatible features 0x${obstacles.toString(16)} set`,
     )
   if (hasBitmaps(image)) throw fail(image, 'ENOTSUP', 'Cannot downgrade an image with bitmaps')
   const wasZstd = header.compressionType !== 'zlib'
@@ -249,7 +251,10 @@ async function hasCompressed(image: Image): Promise<boolean> {
   return false
 }
 
-/** Version 2 has no zero flag: zero clusters become data, or are unallocated if these read as zeroes, too. */
+/**
+ * Version 2 has no zero flag. Zero clusters become data, those that have a place in the file in that place; the others are
+ * unallocated if these read as zeroes, too.
+ */
 async function expandZeroes(image: Image, control: JobControl): Promise<void> {
   const { clusterSize, l2Coverage } = image.geometry
   const tables = Math.ceil(image.size / l2Coverage)
@@ -259,14 +264,14 @@ async function expandZeroes(image: Image, control: JobControl): Promise<void> {
     const held = control.checkpoint()
     if (held) await held
     const run = await loadRun(image, at, image.size - at)
-    const isZero = run.kind === SubclusterKind.zeroPlain || run.kind === SubclusterKind.zeroAlloc
-    if (isZero && image.backing) {
+    const isPlain = run.kind === SubclusterKind.zeroPlain
+    if (run.kind === SubclusterKind.zeroAlloc || (isPlain && image.backing)) {
       const bytes = Math.min(run.bytes, EXPAND_BYTES)
       await write(image, at, new Uint8Array(bytes))
       at += bytes
       continue
     }
-    if (isZero)
+    if (isPlain)
       await discardClusters(image, at, alignUp(at + run.bytes, clusterSize), { full: true, reason: 'other' })
     at += run.bytes
   }

@@ -31,3 +31,15 @@ describe.each(['off', 'on'])('an overlay with extended_l2=%s', (extended) => {
     expect(await findings(file)).toMatchObject(SOUND)
   })
 })
+
+test('an overlay of version 2 does not grow where the backing file would show: there are no zero flags', async () => {
+  const file = await createImage({ size: CLUSTER, compat: '0.10' })
+  const backing = openMemory(filled(1, 4 * CLUSTER), { readOnly: true })
+  const node = await open(file, { backing })
+  await expect(node.truncate(3 * CLUSTER, { zero: true })).rejects.toMatchObject({
+    code: 'ENOTSUP',
+    message: 'Failed to zero out new clusters: Operation not supported',
+  })
+  expect(node.size).toBe(CLUSTER)
+  await node.close()
+})

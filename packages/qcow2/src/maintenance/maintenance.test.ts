@@ -230,6 +230,26 @@ describe('amending', () => {
     expect(await findings(file)).toMatchObject(SOUND)
   })
 
+  test('to version 2 keeps the place of zero clusters that have one', async () => {
+    const file = await createImage({ size: 2 ** 20 })
+    const node = await open(file)
+    await node.write(0, filled(7, 2 * CLUSTER))
+    await node.writeZeroes(0, CLUSTER)
+    await node.writeZeroes(CLUSTER, CLUSTER, { mayUnmap: true })
+    await node.amend({ compat: '0.10' })
+    expect(await bytesAt(node, 0, 2 * CLUSTER)).toEqual(filled(0, 2 * CLUSTER))
+    const held = (at: number) => node.blockStatus(at, CLUSTER).then(({ allocated }) => allocated)
+    expect([await held(0), await held(CLUSTER)]).toEqual([true, false])
+    await node.close()
+    expect(await findings(file)).toMatchObject(SOUND)
+  })
+
+  test('to version 2 is not stopped by the compression type, and names what else does', async () => {
+    const node = await open(await createImage({ size: 2 ** 20, compression_type: 'zstd', extended_l2: 'on' }))
+    await expect(node.amend({ compat: '0.10' })).rejects.toThrow('incompatible features 0x10 set')
+    await node.close()
+  })
+
   test('to a larger size does not show what a longer backing file has there', async () => {
     const below = await openNode(environment, { driver: 'memory', size: 2 ** 20 })
     await below.write(0, filled(7, 2 ** 20))

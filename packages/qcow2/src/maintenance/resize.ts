@@ -7,6 +7,7 @@ import {
   SECTOR,
   type TruncateOptions,
 } from '@vmblock/block-core/driver'
+import { failureOf } from '@vmblock/block-core/late'
 import { l1EntriesFor } from '../format/geometry.ts'
 import { assumingField } from '../image/assume-header.ts'
 import type { Image } from '../image/image.ts'
@@ -93,11 +94,17 @@ async function grow(image: Image, size: number, preallocation: Preallocation, ze
 const preallocationStart = (image: Image, before: number): number =>
   (image.backing ? alignUp : alignDown)(before, image.geometry.clusterSize)
 
-/** The backing file may have data where the disk grew; zero flags hide it. */
+/**
+ * The backing file may have data where the disk grew; zero flags hide it.
+ *
+ * @throws BlockError ENOTSUP in QEMU's words: version 2 has no zero flags
+ */
 async function zeroGrown(image: Image, before: number, size: number): Promise<void> {
   const start = alignUp(before, image.geometry.clusterSize)
   if (!image.backing || start >= size) return
-  await writeZeroes(image, start, size - start, {})
+  await writeZeroes(image, start, size - start, {}).catch((error: unknown) => {
+    throw failureOf('Failed to zero out new clusters', error)
+  })
 }
 
 /**

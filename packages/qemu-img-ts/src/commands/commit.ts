@@ -1,14 +1,7 @@
 /** `commit`: writes the content of an overlay into a backing file. */
-import {
-  type BlockNode,
-  backingOf,
-  commitNode,
-  isBlockError,
-  reopenNode,
-  skipFilters,
-} from '@vmblock/block-core'
+import { type BlockNode, backingOf, commitNode, reopenNode, skipFilters } from '@vmblock/block-core'
 import { combinePaths, protocolOf, resolveBackingFilename } from '@vmblock/block-core/driver'
-import { errorText } from '@vmblock/block-core/late'
+import { emptyCommitted, errorText } from '@vmblock/block-core/late'
 import { cacheWord, Failure, fileWord, flag, oneImage, shared } from '@vmblock/cli'
 import { bottomFilename, exactBytes, openImage, requireCacheMode } from '../images/image.ts'
 import { filesOf } from '../images/same-file.ts'
@@ -123,10 +116,9 @@ async function copyDown(
  */
 async function empty(top: BlockNode): Promise<void> {
   try {
-    await skipFilters(top).makeEmpty()
+    await emptyCommitted(top)
   } catch (error) {
-    if (!isBlockError(error, 'ENOTSUP'))
-      throw new Failure(`Failed to empty ${top.filename}: ${errorText(error)}`)
+    throw new Failure(`Failed to empty ${top.filename}: ${errorText(error)}`)
   }
 }
 

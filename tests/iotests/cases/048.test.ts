@@ -1,4 +1,5 @@
 import { copyFile } from 'node:fs/promises'
+import { testedFormat } from '../../support/formats.ts'
 import { iotest } from '../src/harness.ts'
 
 iotest('048', 'compare', { formats: ['generic'], groups: ['auto', 'quick'] }, async (t) => {
@@ -28,7 +29,9 @@ iotest('048', 'compare', { formats: ['generic'], groups: ['auto', 'quick'] }, as
     await image.io('write -P 0x11 3100k 1')
     t.equal(await compare(), identical)
   })
+  const grows = testedFormat(t.format).resizes !== 'not at all'
   await t.section('a longer image', async () => {
+    if (!grows) return
     t.equal((await t.img(['resize', '-f', t.format, image.path, '17M'])).code, 0)
     t.equal(await compare(), [0, ['Images are identical.', 'Warning: Image size mismatch!']])
     t.equal(await compare('-s'), [1, ['Strict mode: Image size mismatch!']])

@@ -5,6 +5,7 @@ import { cow, storage } from '../contract/child-kinds.ts'
 import { defineDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { memory } from '../drivers/memory.ts'
+import { forwardOps, passThrough } from '../drivers/pass-through.ts'
 import { WriteLog, writeLog } from '../drivers/write-log.ts'
 import { runModel } from '../testing/model.ts'
 import { openTestNode } from '../testing/nodes.ts'
@@ -135,6 +136,45 @@ describe('a map of blocks', () => {
     const shown = new Uint8Array(BLOCK)
     await node.read(0, shown)
     expect([...shown]).toEqual(Array.from({ length: BLOCK }, (_, at) => Math.floor(at / 128) + 1))
+    await node.close()
+  })
+
+  it('links a block again only after the flush that writes its zeroes', async () => {
+    const log = new WriteLog()
+    const backing = await openTestNode(memory, { options: { size: BLOCKS * BLOCK } })
+    await backing.write(0, filled(7, BLOCKS * BLOCK))
+    let goOn = (): void => undefined
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    const slow = {
+      ...passThrough,
+      async open(context: Parameters<typeof passThrough.open>[0]) {
+        const child = await context.requireChild('file')
+        return { ...forwardOps(child), flush: () => held.then(() => child.flush()) }
+      },
+    }
+    const logged = await openTestNode(writeLog, { options: { log }, children: { file: await emptyFile() } })
+    const file = await openTestNode(slow, { children: { file: logged } })
+    const node = await openTestNode(blocks(true), { children: { file, backing } })
+    // The flush has something to wait for.
+    await node.write(0, filled(5, BLOCK))
+    await node.writeZeroes(2 * BLOCK, BLOCK)
+    const before = log.entries.length
+    const flushed = node.flush()
+    const written = node.write(2 * BLOCK, filled(1, BLOCK))
+    const isData = ({ kind, offset }: { kind: string; offset: number }): boolean =>
+      kind === 'write' && offset >= TABLE
+    while (!log.entries.slice(before).some(isData)) await new Promise(setImmediate)
+    await new Promise(setImmediate)
+    goOn()
+    await Promise.all([flushed, written])
+    const entries = log.entries.filter(({ kind, offset }) => kind === 'write' && offset === 2 * 4)
+    expect(entries.map((entry) => 'data' in entry && [...entry.data!])).toEqual([[255, 255, 255, 255]])
+    await node.flush()
+    const shown = new Uint8Array(BLOCK)
+    await node.read(2 * BLOCK, shown)
+    expect(shown).toEqual(filled(1, BLOCK))
     await node.close()
   })
 

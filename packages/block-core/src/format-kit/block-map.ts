@@ -71,6 +71,8 @@ export class BlockMap {
   readonly #format: BlockMapFormat
   /** Entries that are not durable. */
   readonly #changed = new Set<number>()
+  /** Entries that a running flush makes durable. */
+  #storing: ReadonlySet<number> = new Set()
   readonly #allocation = new Mutex()
   readonly #flushing = new Mutex()
   /** Blocks that are being filled. */
@@ -185,6 +187,8 @@ export class BlockMap {
       this.#format.giveBack?.(place)
       throw error
     }
+    // The running flush may be about to write this entry, for zeroes: it must not write one whose data is not durable.
+    while (this.#storing.has(index)) await this.#flushing.run(() => undefined)
     this.link(index, place.offset)
   }
 
@@ -247,6 +251,7 @@ export class BlockMap {
       const { file } = this.#format
       const indexes = [...this.#changed].sort((a, b) => a - b)
       this.#changed.clear()
+      this.#storing = new Set(indexes)
       try {
         if (indexes.length > 0) await this.#format.beforeStore?.()
         await file.flush()
@@ -256,6 +261,8 @@ export class BlockMap {
       } catch (error) {
         for (const index of indexes) this.#changed.add(index)
         throw error
+      } finally {
+        this.#storing = new Set()
       }
     })
   }

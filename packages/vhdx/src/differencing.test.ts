@@ -1,4 +1,4 @@
-/** Differencing images: which sectors are here and which in the parent, who the parent is, and that nothing is written. */
+/** Differencing images: which sectors are here and which in the parent, which image the parent is, and that nothing is written. */
 import {
   type BlockNode,
   DriverRegistry,

@@ -5,6 +5,6 @@
  */
 export { errnoOf, errorText, failureOf, strerror } from './base/errno.ts'
 export { pieceControl } from './features/pieces.ts'
-export { emptyCommitted } from './jobs/commit.ts'
+export { emptyCommitted } from './jobs/empty-committed.ts'
 export { LookAhead, StatusCursor, type StatusCursorOptions } from './jobs/status-cursor.ts'
 export { parseJson } from './text/json.ts'

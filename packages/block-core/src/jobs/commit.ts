@@ -1,6 +1,6 @@
 /** Writes an overlay's content down into a backing file, like `qemu-img commit`. */
 import { requireFlag, requireOptions, requireRate } from '../base/arguments.ts'
-import { BlockError, isBlockError } from '../base/errors.ts'
+import { BlockError } from '../base/errors.ts'
 import { type JobControl, UNCONTROLLED } from '../contract/job-control.ts'
 import type { BlockNode } from '../contract/node.ts'
 import { ALL_PERMISSIONS, PERMISSION } from '../contract/permissions.ts'
@@ -11,6 +11,7 @@ import { useNode } from '../graph/permissions.ts'
 import { reopenNode } from '../open/reopen.ts'
 import { copyNodes } from './copy.ts'
 import { CopyMap } from './copy-map.ts'
+import { emptyCommitted } from './empty-committed.ts'
 
 /** What to commit, and how. */
 export interface CommitOptions {
@@ -69,21 +70,6 @@ async function commitInto(
   }
   await control.checkpoint()
   if (makeEmpty && base === backing(top)) await emptyCommitted(top)
-}
-
-/**
- * Empties a node whose backing file has all of its content, if its format can do that. What the node shows stays the same: its
- * observers, and with them its bitmaps, are not told.
- *
- * @throws BlockError any error of emptying
- */
-export async function emptyCommitted(top: BlockNode): Promise<void> {
-  try {
-    await linkedNode(skipFilters(top)).exclusive('makeEmpty', undefined, (ops) => ops.makeEmpty!())
-  } catch (error) {
-    // Not every format can be emptied; the top then keeps its copy of the data.
-    if (!isBlockError(error, 'ENOTSUP')) throw error
-  }
 }
 
 /**

@@ -15,7 +15,7 @@ export const format: TestedFormat = {
     {
       create: {},
       // Not `kills`: the info of QEMU does not tell of the mark.
-      suites: ['iotests', 'turns', 'faults', 'mishaps'],
+      suites: ['iotests', 'turns', 'faults'],
       small: { cluster_size: '4k' },
       dirty: 'all',
     },

@@ -12,7 +12,7 @@ export const format: TestedFormat = {
   discards: 'perhaps',
   checks: 'leaks go',
   varieties: [
-    { create: {}, suites: ['iotests', 'turns', 'kills', 'faults', 'mishaps'] },
+    { create: {}, suites: ['iotests', 'turns', 'kills', 'faults'] },
     { create: { static: 'on' }, suites: ['turns'] },
   ],
 }

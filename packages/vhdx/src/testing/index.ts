@@ -11,7 +11,7 @@ export const format: TestedFormat = {
   discards: 'perhaps',
   checks: 'leaks stay',
   varieties: [
-    { create: {}, suites: ['turns', 'faults', 'mishaps'], small: { block_size: '1M' } },
+    { create: {}, suites: ['turns'], small: { block_size: '1M' } },
     { create: { block_size: '1M' }, suites: ['turns'] },
     { create: { subformat: 'fixed' }, suites: ['turns'] },
     {

@@ -101,7 +101,7 @@ describe('create', () => {
     // @ts-expect-error
     await refused(() => create(fresh, { size: '2G', clusterSize: true }), 'clusterSize')
     // @ts-expect-error
-    await refused(() => create(fresh, { size: '2G', format: 'dmg' }), 'format')
+    await refused(() => create(fresh, { size: '2G', format: 'vmdk' }), 'format')
     // @ts-expect-error
     await refused(() => create(fresh, { size: '2G', format: 'qed', lazyRefcounts: true }), 'lazyRefcounts')
     // @ts-expect-error

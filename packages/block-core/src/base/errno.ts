@@ -83,7 +83,11 @@ export function fromHostError(error: unknown, what: string, node?: string): Bloc
   })
 }
 
-/** Wraps a thrown value in a message that names what failed: `what: words of the C library`; same code. */
+/**
+ * Wraps a thrown value in a message that names what failed: `what: words of the C library`; same code.
+ *
+ * @param offset where it failed, in bytes
+ */
 export function failureOf(what: string, cause: unknown, offset?: number): BlockError {
   const code = isBlockError(cause) ? cause.code : fromHostError(cause, what).code
   const node = isBlockError(cause) ? cause.node : undefined

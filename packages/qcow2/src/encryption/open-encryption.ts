@@ -83,15 +83,15 @@ export async function openEncryption(
 
 /** @throws what `fail` makes, in QEMU's words, if the options contradict the header */
 function requireConsistent(
-  { 'encrypt.format': given }: RuntimeOptions,
+  { 'encrypt.format': given, 'encrypt.keySecret': key }: RuntimeOptions,
   method: number,
   fail: (message: string) => BlockError,
 ): void {
   const format = METHODS[method]!
   if (method === 0) {
-    // A key alone is not needed, which is no contradiction.
-    if (given !== undefined)
-      throw fail(`No encryption in image header, but options specified format '${given}'`)
+    const what = given === undefined ? "'encrypt.key-secret'" : `format '${given}'`
+    if (given !== undefined || key !== undefined)
+      throw fail(`No encryption in image header, but options specified ${what}`)
   } else if (given !== undefined && given !== format)
     throw fail(`Header reported '${format}' encryption format but options specify '${given}'`)
 }

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FOREIGN_FILES } from '@vmblock/block-core/testing'
+import { FOREIGN_FILES, FORMATS_WITH_DRIVER } from '@vmblock/block-core/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runOurs } from './testing/two-programs.ts'
 
@@ -22,7 +22,7 @@ afterEach(() => {
 /** One file of each format. */
 const EACH = FOREIGN_FILES.filter(
   ([format], index) =>
-    FOREIGN_FILES.findIndex(([other]) => other === format) === index && !['qcow2', 'qed'].includes(format),
+    FOREIGN_FILES.findIndex(([other]) => other === format) === index && !FORMATS_WITH_DRIVER.has(format),
 )
 
 const COMMANDS = [

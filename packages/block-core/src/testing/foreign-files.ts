@@ -66,3 +66,15 @@ export const FOREIGN_FILES: readonly (readonly [format: string, what: string, by
   ['bzip2', '', latin1('BZh91AY&SY')],
   ['bzip2', 'of nothing', latin1('BZh9\x17rE8P\x90\0\0\0\0')],
 ]
+
+/** The formats of {@link FOREIGN_FILES} for which there is a driver: the programs open them. */
+export const FORMATS_WITH_DRIVER: ReadonlySet<string> = new Set([
+  'qcow2',
+  'qed',
+  'vhdx',
+  'vdi',
+  'parallels',
+  'dmg',
+  'bochs',
+  'cloop',
+])

@@ -41,7 +41,7 @@ export {
   faultsAt,
   runWithFault,
 } from './fault-loop.ts'
-export { FOREIGN_FILES, latin1 } from './foreign-files.ts'
+export { FOREIGN_FILES, FORMATS_WITH_DRIVER, latin1 } from './foreign-files.ts'
 export { type FormatContract, formatContract } from './format-contract.ts'
 export { fullDisk } from './full-disk.ts'
 export { ABSENT, type Call, type Effect, History, type Register } from './history.ts'

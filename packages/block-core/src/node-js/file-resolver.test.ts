@@ -128,6 +128,15 @@ describe('nodeHost confined to a directory', () => {
     await expect(confined.resolve({ filename: path }, image, 'data-file')).rejects.toMatchObject(EACCES)
   })
 
+  it('opens an extent as a plain file beside the image that names it', async () => {
+    const extent = (filename: string) => confined.resolve({ filename }, image, 'extents.0')
+    expect(await extent('base')).toEqual({ driver: 'file', filename: join(home, 'base') })
+    await expect(extent('../outside/secret')).rejects.toMatchObject(EACCES)
+    await expect(
+      nodeHost({ allow: 'backing' }).resolve({ filename: 'base' }, image, 'extents.0'),
+    ).rejects.toMatchObject({ message: "the image refers to 'base', and an extent is not allowed" })
+  })
+
   it('takes a name for a path where there is such a file', async () => {
     expect(await backing('json:{}')).toEqual({ file: { driver: 'file', filename: join(home, 'json:{}') } })
   })

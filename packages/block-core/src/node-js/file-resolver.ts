@@ -39,7 +39,7 @@ export interface NodeHostOptions {
  * A backing file may be any node: relative to the directory of the image that names it, absolute, with a
  * protocol, or `json:{...}`. The name of a data file is always that of a file, since a writer of the image
  * could otherwise name anything the program can reach; a relative one is relative to the working directory,
- * as in QEMU.
+ * as in QEMU. An extent is a file, too, relative to the image that names it.
  *
  * @throws BlockError EINVAL for unknown options; TypeError for a directory URL that is not a path on this
  * host
@@ -61,7 +61,11 @@ export function nodeHost(options: NodeHostOptions = {}): ImageResolver {
   }
 }
 
-const roleText = (role: string): string => (role === 'data-file' ? 'a data file' : `a ${role} file`)
+/** Whether an image names a part of itself: plain bytes, never probed. */
+const isExtent = (role: string): boolean => role.startsWith('extents.')
+
+const roleText = (role: string): string =>
+  role === 'data-file' ? 'a data file' : isExtent(role) ? 'an extent' : `a ${role} file`
 
 const refused = ({ filename }: ChildReference, why: string): BlockError =>
   new BlockError('EACCES', `the image refers to '${filename}', and ${why}`)
@@ -99,7 +103,7 @@ async function confined(
   const from = role === 'data-file' ? '.' : dirname(parent)
   const path = await judged(reference, named.path, from, directory, named.otherMeaning)
   const file = { driver: 'file', filename: path }
-  if (role === 'data-file') return file
+  if (role === 'data-file' || isExtent(role)) return file
   // The format in the header wins, as in QEMU.
   const format = driver ?? named.format
   if (named.isBytes && format === undefined) return file

@@ -32,6 +32,7 @@ export const FINDINGS = {
   'incomplete-snapshot': FLAW,
   'wrong-bitmap-directory': FLAW,
   'wrong-bitmap-entry': FLAW,
+  'differing-copy': FLAW,
   'refcounts-rebuilt': FLAW,
   'unreadable-table': UNREADABLE,
   'unreadable-refcount': FAILURE,

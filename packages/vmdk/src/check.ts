@@ -30,12 +30,14 @@ interface Check {
   readonly control: JobControl
   readonly report: Required<CheckReport>
   readonly repairs: boolean
+  /** Whether copies of tables are written anew. */
+  readonly repairsCopies: boolean
   tell(what: FindingWord, message: string, details: FindingDetails): void
 }
 
 /**
- * Checks an image on which no request runs. A repair clears entries that point outside the file or into the header, and copies the
- * tables over redundant ones that differ. Grains with two references cannot be repaired. Progress is in extents.
+ * Checks an image on which no request runs. A repair of all clears entries that point outside the file or into the header; every repair
+ * copies the tables over redundant ones that differ, as a crash may leave them. Grains with two references cannot be repaired. Progress is in extents.
  */
 export async function checkImage(
   image: Image,
@@ -59,6 +61,7 @@ export async function checkImage(
       compressedClusters: 0,
     },
     repairs: repair === 'all',
+    repairsCopies: repair !== undefined,
     tell: (what, message, details) => tell(checkFinding(what, message, { ...details, silent: true })),
   }
   try {
@@ -71,10 +74,10 @@ export async function checkImage(
     }
   } finally {
     // The tables on disk may have been changed without the caches.
-    if (check.repairs) image.drop()
+    if (repair) image.drop()
   }
   control.report(image.extents.length, image.extents.length)
-  if (check.repairs) await image.flush()
+  if (repair) await image.flush()
   const { imageEndOffset: _, ...report } = check.report
   return report
 }
@@ -148,7 +151,8 @@ async function checkSparse(check: Check, extent: SparseExtent): Promise<void> {
         if (guest >= extent.bytes) break
         report.allocatedClusters++
         if (kind === Kind.compressed) report.compressedClusters++
-        if (expected !== 0 && entry !== expected) report.fragmentedClusters++
+        // Compressed grains have gaps in between, whatever their order.
+        else if (expected !== 0 && entry !== expected) report.fragmentedClusters++
         expected = entry + grainSize / SECTOR
         const host = entry * SECTOR
         const owner: FindingOwner = {
@@ -252,16 +256,18 @@ async function checkCopies(check: Check, extent: SparseExtent, redundant: Uint32
     let first = 0
     while (first < bytes && view.getUint32(first, true) === entries.getUint32(first, true)) first += ENTRY
     if (first === bytes) return
-    if (check.repairs)
+    const repaired = check.repairsCopies
+    if (repaired) {
       await file.write(sector * SECTOR, new Uint8Array(entries.buffer, entries.byteOffset, bytes))
-    tellWrong(
-      check,
+      check.report.leaksFixed++
+    } else check.report.leaks++
+    check.tell(
+      'differing-copy',
+      `${repaired ? 'Repairing' : 'ERROR'} redundant grain table ${index}: it differs`,
       {
-        word: 'differing-copy',
-        message: `redundant grain table ${index}: it differs`,
-        at: 0,
-        target: sector * SECTOR,
+        offset: sector * SECTOR,
         bytes: tableBytes,
+        repaired,
         owner: {
           structure: 'l2-table',
           offset: directory[index]! * SECTOR,
@@ -269,7 +275,6 @@ async function checkCopies(check: Check, extent: SparseExtent, redundant: Uint32
           guestOffset: extent.start + index * extent.coverage + (first / ENTRY) * extent.grainSize,
         },
       },
-      check.repairs,
     )
   }
   const end = alignUp(file.size, SECTOR)

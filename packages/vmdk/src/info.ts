@@ -18,7 +18,11 @@ export async function infoOf(image: Image): Promise<NodeInfo> {
   else actualSize = undefined
   return {
     ...(sizes.size === 1 && grainSize > 0 && { clusterSize: grainSize }),
-    ...(descriptor.parentName !== undefined && { backingFilename: descriptor.parentName }),
+    ...(descriptor.parentName !== undefined && {
+      backingFilename: descriptor.parentName,
+      // No other format has content ids.
+      backingFormat: 'vmdk',
+    }),
     ...(actualSize !== undefined && { actualSize }),
     formatSpecific: {
       type: 'vmdk',

@@ -141,6 +141,8 @@ async function openExtent(
   const { type, offset = 0, sectors, text } = line
   if (FLAT.includes(type)) return new FlatExtent(type, start, sectors * SECTOR, file, offset * SECTOR)
   const sector = await firstSector(file)
+  // A caller that only describes an image may put other files in the place of those that it names.
+  if (context.noIo && !isSparse(sector)) return new FlatExtent(type, start, sectors * SECTOR, file, 0)
   if (!isSparse(sector) || (magicOf(sector) === MAGIC && carriesDescriptor(sector)))
     throw new BlockError('EFORMAT', `Image not in VMDK format: ${text}`)
   const extent = await openSparse(file, sector, { type, start }, parent)

@@ -12,6 +12,7 @@ const FAILURE = { kind: 'failure', dataAtRisk: false } as const
 /** Every word, with what follows from it. docs/check-findings.md explains each. */
 export const FINDINGS = {
   'leaked-cluster': { kind: 'leak', dataAtRisk: false },
+  'differing-copy': { kind: 'leak', dataAtRisk: false },
   'refcount-too-low': DANGER,
   'refcount-overflow': DANGER,
   'shared-cluster': DANGER,
@@ -32,7 +33,6 @@ export const FINDINGS = {
   'incomplete-snapshot': FLAW,
   'wrong-bitmap-directory': FLAW,
   'wrong-bitmap-entry': FLAW,
-  'differing-copy': FLAW,
   'refcounts-rebuilt': FLAW,
   'unreadable-table': UNREADABLE,
   'unreadable-refcount': FAILURE,

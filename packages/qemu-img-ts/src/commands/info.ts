@@ -1,5 +1,5 @@
 /** `info`: prints facts about an image, for people or as JSON. Opens no files that the image refers to. */
-import type { BlockNode, OpenEnvironment } from '@vmblock/block-core'
+import type { BlockNode, ImageResolver, OpenEnvironment } from '@vmblock/block-core'
 import { resolveBackingFilename } from '@vmblock/block-core/driver'
 import { errorText } from '@vmblock/block-core/late'
 import { cacheWord, Failure, flag, isJson, jsonOutput, oneImage, shared } from '@vmblock/cli'
@@ -85,9 +85,11 @@ function nextRequest(image: ImageInfo, forceShare: true | undefined): ImageReque
   )
 }
 
-/** An environment that replaces backing and data files by empty disks: they do not matter here. */
+/** An environment that replaces backing and data files by empty disks: they do not matter here, but extents do. */
 function withEmptyChildren(environment: OpenEnvironment): OpenEnvironment {
-  return { ...environment, host: { resolve: async () => ({ driver: 'null-co' }) } }
+  const resolve: ImageResolver['resolve'] = async (reference, parent, role) =>
+    role.startsWith('extents.') ? environment.host.resolve(reference, parent, role) : { driver: 'null-co' }
+  return { ...environment, host: { resolve } }
 }
 
 async function inspect(call: InfoCall, request: ImageRequest): Promise<ImageInfo> {

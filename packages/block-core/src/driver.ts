@@ -41,7 +41,13 @@ export { inParts } from './base/sub-requests.ts'
 export * from './contract/bitmaps.ts'
 export * from './contract/changes.ts'
 export * from './contract/child-kinds.ts'
-export type { CreateContext, Creation, MeasureContext, MeasureReport } from './contract/creation.ts'
+export type {
+  BackingFacts,
+  CreateContext,
+  Creation,
+  MeasureContext,
+  MeasureReport,
+} from './contract/creation.ts'
 export { DEBUG_EVENTS, type DebugEvent } from './contract/debug-events.ts'
 export * from './contract/driver.ts'
 export * from './contract/driver-facts.ts'

@@ -1,15 +1,35 @@
 /** How a driver makes new images: types only. A driver returns it on request, so that it may be loaded late. */
 import type { OptionTable, OptionValues } from '../text/options.ts'
 import type { BlockNode } from './node.ts'
+import type { NodeInfo } from './reports.ts'
+
+/** An image that a new one is to stand over. */
+export interface BackingFacts {
+  /** The driver that opened it. */
+  readonly driver: string
+  /** What that driver says of it. */
+  readonly info: NodeInfo
+}
 
 /** The input of {@link Creation.create}. */
 export interface CreateContext<C> {
   /** An open node to be formatted, growable unless it is a device. */
   readonly file: BlockNode
+  /** The name of the image, for what it says of itself; empty if it has none. */
+  readonly filename?: string
   /** An open node for the data, if the options ask for an external data file. */
   readonly dataFile?: BlockNode | undefined
+  /** Open nodes for the files that {@link Creation.furtherFiles} names, in that order. Absent: the caller gave none. */
+  readonly further?: readonly BlockNode[] | undefined
   /** The creation options, parsed. */
   readonly options: C
+  /**
+   * Opens the backing file that the options name, reads what describes it, and closes it. Absent: there is none, or nothing
+   * says where it is.
+   *
+   * @throws BlockError of opening it
+   */
+  readonly describeBacking?: (() => Promise<BackingFacts>) | undefined
   /**
    * The bytes of a secret that the options name. Absent: there are none.
    *
@@ -48,6 +68,13 @@ export interface Creation<C extends OptionTable = OptionTable> {
   check?(options: OptionValues<C>): Promise<void>
   /** Says how large an image would be. */
   measure?(context: MeasureContext<OptionValues<C>>): Promise<MeasureReport>
+  /**
+   * The names of the files that such an image has beside its own: as the image will name them, relative to itself. They are made
+   * with it. Called after {@link check}. Absent: it is one file.
+   *
+   * @param filename the name of the image; empty if it has none
+   */
+  furtherFiles?(options: OptionValues<C>, filename: string): readonly string[]
   /** Formats an open file. */
   create(context: CreateContext<OptionValues<C>>): Promise<void>
 }

@@ -36,6 +36,9 @@ afterEach(() => {
   last = undefined
 })
 
+/** What `create` was told of itself and of the backing file, if it asked. */
+let described: unknown
+
 /** A format whose images are a sector of this byte, and the size of the disk of zeroes. */
 const sectors = defineDriver({
   name: 'sectors',
@@ -50,12 +53,17 @@ const sectors = defineDriver({
       data_file: text('Data'),
       preallocation: text('Preallocation'),
       lazy_refcounts: bool('Lazy'),
+      further: text('Further files'),
+      describe: bool('Look at the backing file'),
     },
     async check({ size: bytes }) {
       if (bytes === undefined) throw new BlockError('EINVAL', 'no size')
     },
-    async create({ file, dataFile, options }) {
+    furtherFiles: ({ further }) => (further === undefined ? [] : [`${further}-1`, `${further}-2`]),
+    async create({ file, filename, dataFile, further = [], options, describeBacking }) {
       formatted.push({ options, filename: file.filename, driver: file.driver.name })
+      if (options.describe) described = { filename, backing: await describeBacking?.() }
+      for (const [i, each] of further.entries()) await each.write(0, new Uint8Array(SECTOR).fill(i + 1))
       await file.write(0, new Uint8Array(SECTOR).fill(MARK))
       if (options.size) await file.truncate(SECTOR + options.size)
       await dataFile?.truncate(options.size ?? 0)
@@ -99,6 +107,39 @@ describe('a new image', () => {
     await remove()
     expect(readdirSync(directory)).toEqual([])
     await remove()
+  })
+
+  it('has further files, which are made beside it and taken back with it', async () => {
+    const { remove } = await create('a', { further: 'b' })
+    expect(readdirSync(directory).sort()).toEqual(['a', 'b-1', 'b-2'])
+    expect(readFileSync(path('b-2'))).toEqual(Buffer.alloc(SECTOR, 2))
+    await expect(create('c', { further: 'b' })).rejects.toMatchObject({ code: 'EEXIST' })
+    expect(existsSync(path('c'))).toBe(false)
+    await remove()
+    expect(readdirSync(directory)).toEqual([])
+    last = () => Promise.reject(new BlockError('ENOSPC', 'full'))
+    await expect(create('a', { further: 'b' })).rejects.toMatchObject({ code: 'ENOSPC' })
+    expect(readdirSync(directory)).toEqual([])
+  })
+
+  it('has no further files beside an open node', async () => {
+    const node = openMemory(new Uint8Array(0))
+    await expect(
+      createImage(environment, { driver: 'sectors', file: node, size: 1024, further: 'b' }),
+    ).rejects.toMatchObject({ code: 'ENOTSUP', message: expect.stringContaining("'b-1'") })
+  })
+
+  it('knows its name and its backing file, also as a draft', async () => {
+    await create('base')
+    await create('a', { backingFile: 'base', backingFmt: 'sectors', describe: true })
+    expect(described).toMatchObject({ filename: path('a'), backing: { driver: 'sectors' } })
+    expect(formatted.at(-1)).toMatchObject({ driver: 'memory' })
+    const base = await openNode(environment, { driver: 'sectors', file: named('base'), readOnly: true })
+    await create('b', { backing: base, describe: true })
+    expect(described).toMatchObject({ filename: path('b'), backing: { driver: 'sectors' } })
+    await base.close()
+    await create('c', { describe: true })
+    expect(described).toEqual({ filename: path('c'), backing: undefined })
   })
 
   it('takes a driver that no environment has, and suffixes of sizes', async () => {

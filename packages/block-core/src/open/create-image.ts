@@ -10,7 +10,14 @@ import { requireEnvironment, secretOf } from '../graph/environment.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
 import { spelledAs } from '../text/option-tree.ts'
 import { keyOfTable, type OptionTable, type RawOptions } from '../text/options.ts'
-import { creationValues, type FormatChoices, formatImage, givenOptions, keepsData } from './format-image.ts'
+import {
+  backingDescriber,
+  creationValues,
+  type FormatChoices,
+  formatImage,
+  givenOptions,
+  keepsData,
+} from './format-image.ts'
 import { ImageFile } from './image-file.ts'
 
 /** The largest image that is made in memory first, in bytes. */
@@ -79,20 +86,37 @@ async function create(environment: OpenEnvironment, request: RawOptions): Promis
   await creation.check?.(options)
   if (keepsData(values)) dataFile?.keep()
   const secret = (id: string): Promise<Uint8Array> => secretOf(environment, id)
+  const describeBacking = backingDescriber(environment, file.filename, creationOptions, values)
+  const choices: FormatChoices = {
+    overwrite,
+    secret,
+    filename: file.filename,
+    ...(describeBacking && { describeBacking }),
+  }
+  const names = creation.furtherFiles?.(options, file.filename) ?? []
+  const further = names.map((name) => file.beside(name))
   const isSmall =
-    draft && file.isOwn && !dataFile && ['off', undefined].includes(values['preallocation'] as string)
-  const content = isSmall ? await draftOf(driver, options, secret) : undefined
-  const files = dataFile ? [file, dataFile] : [file]
+    draft &&
+    file.isOwn &&
+    !dataFile &&
+    further.length === 0 &&
+    ['off', undefined].includes(values['preallocation'] as string)
+  const content = isSmall ? await draftOf(driver, options, choices) : undefined
+  const files = [file, ...further, ...(dataFile ? [dataFile] : [])]
   const remove = async (): Promise<void> => {
     for (const each of files) await each.remove()
   }
   try {
     // Neither file is emptied while the other is in use, and an existing image is emptied last, when only formatting
     // it can still fail.
-    if (dataFile || !overwrite) for (const each of files) await each.look(overwrite)
+    if (files.length > 1 || !overwrite) for (const each of files) await each.look(overwrite)
     for (const each of file.exists ? [...files].reverse() : files) await each.make(forFile)
     if (content && file.node.growable) await file.node.write(0, content)
-    else await formatImage(driver, file.node, options, dataFile?.node, { overwrite, secret })
+    else
+      await formatImage(driver, file.node, options, dataFile?.node, {
+        ...choices,
+        further: further.map(({ node }) => node),
+      })
     for (const each of files) await each.finish()
   } catch (error) {
     // Closing would try failed writes again.
@@ -128,10 +152,10 @@ function splitOptions(
 async function draftOf(
   driver: AnyDriver,
   options: RawOptions,
-  secret: FormatChoices['secret'],
+  choices: FormatChoices,
 ): Promise<Uint8Array | undefined> {
   const draft = openMemory(new Uint8Array(0))
-  await formatImage(driver, draft, options, undefined, { secret })
+  await formatImage(driver, draft, options, undefined, choices)
   const { size } = draft
   if (size === 0 || size > LARGEST_DRAFT) return undefined
   const { bytes, zero } = await draft.blockStatus(0, size)

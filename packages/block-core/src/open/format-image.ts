@@ -1,9 +1,18 @@
 /** Makes a new image on an open node: `qemu-img create` for programs. */
 
-import { isPlain, requireCallback, requireFlag, requireOptions, wrongValue } from '../base/arguments.ts'
+import {
+  expects,
+  isPlain,
+  requireCallback,
+  requireFlag,
+  requireOptions,
+  requireText,
+  wrongValue,
+} from '../base/arguments.ts'
 import { isZero, SECTOR } from '../base/bits.ts'
 import { BlockError } from '../base/errors.ts'
 import { storage } from '../contract/child-kinds.ts'
+import type { CreateContext } from '../contract/creation.ts'
 import type { AnyDriver } from '../contract/driver.ts'
 import type { BlockNode } from '../contract/node.ts'
 import type { CreationOptions } from '../contract/node-options.ts'
@@ -28,6 +37,12 @@ export interface FormatChoices {
   readonly overwrite?: boolean
   /** The bytes of secrets that the options name by id. Default: those of the environment with which `file` was opened. */
   readonly secret?: OpenEnvironment['secret']
+  /** The name of the image. Default: that of `file`. */
+  readonly filename?: string
+  /** Open nodes for the further files of the image, formatted with it: see `Creation.furtherFiles`. */
+  readonly further?: readonly BlockNode[]
+  /** Describes the backing file. Default: it is opened in the environment with which `file` was opened. */
+  readonly describeBacking?: CreateContext<unknown>['describeBacking']
 }
 
 /** Bytes per read, in the search for data. */
@@ -61,16 +76,44 @@ export async function creationValues(
     return { ...values, size: size ?? bytes, ...(backingName !== '' && named) }
   }
   if (size !== undefined || name === undefined || !environment) return values
-  const node = await openNode(environment, {
-    driver: format,
+  const node = await openBacking(environment, filename, name, format)
+  await node.close()
+  return { ...values, size: node.size }
+}
+
+/** Opens the backing file of a new image, to learn something of it. */
+const openBacking = (
+  environment: OpenEnvironment,
+  filename: string,
+  name: unknown,
+  format: unknown,
+): Promise<BlockNode> =>
+  openNode(environment, {
+    driver: format as string | undefined,
     filename: resolveBackingFilename(filename, String(name)),
     readOnly: true,
     forceShare: true,
     // An encrypted one needs no key for that.
     noIo: true,
   })
-  await node.close()
-  return { ...values, size: node.size }
+
+/** Makes {@link CreateContext.describeBacking}, from options before and after {@link creationValues}. */
+export function backingDescriber(
+  environment: OpenEnvironment | undefined,
+  filename: string,
+  { backing }: RawOptions,
+  { backing_file: name, backing_fmt: format }: RawOptions,
+): CreateContext<unknown>['describeBacking'] {
+  const given = isBlockNode(backing) ? skipFilters(backing) : undefined
+  if (!given && (name === undefined || !environment)) return undefined
+  return async () => {
+    const node = given ?? (await openBacking(environment!, filename, name, format))
+    try {
+      return { driver: node.driver.name, info: await node.info() }
+    } finally {
+      if (!given) await node.close()
+    }
+  }
 }
 
 /**
@@ -105,13 +148,23 @@ export async function formatImage<D extends AnyDriver>(
   requireNode(file, 'file')
   if (!isPlain(options)) throw wrongValue('options', 'a plain object', options)
   if (dataFile !== undefined) requireNode(dataFile, 'dataFile')
-  requireOptions(choices, 'choices', { overwrite: requireFlag, secret: requireCallback })
+  requireOptions(choices, 'choices', {
+    overwrite: requireFlag,
+    secret: requireCallback,
+    describeBacking: requireCallback,
+    filename: requireText,
+    further: expects('a list of open nodes', (nodes) => Array.isArray(nodes) && nodes.every(isBlockNode)),
+  })
   const creation = await driver.creation?.()
   if (!creation)
     throw new BlockError('ENOTSUP', `Format driver '${driver.name}' does not support image creation`)
   const { environment } = linkedNode(file).origin ?? {}
   const values = await creationValues(environment, file.filename, creation.options, options)
-  const nodes = (dataFile ? [file, dataFile] : [file]).map(linkedNode)
+  const { further = [], filename = file.filename } = choices
+  const describeBacking =
+    choices.describeBacking ?? backingDescriber(environment, file.filename, options, values)
+  // The data file comes last: it may keep its content.
+  const nodes = [file, ...further, ...(dataFile ? [dataFile] : [])].map(linkedNode)
   const edges: Edge[] = []
   try {
     // Stands for the new image: a parent that writes, and is the only one. A program that overwrites what is there does so
@@ -126,10 +179,10 @@ export async function formatImage<D extends AnyDriver>(
     }
     updatePermissions(nodes)
     // What is not to be emptied.
-    if (keepsData(values)) nodes.splice(1)
+    if (keepsData(values)) nodes.splice(1 + further.length)
     if (!choices.overwrite) for (const node of nodes) await requireBlank(node)
     const secret = choices.secret ?? ((id: string) => secretOf(environment, id))
-    await creation.create({ file, dataFile, options: values, secret })
+    await creation.create({ file, filename, dataFile, further, options: values, describeBacking, secret })
   } finally {
     for (const edge of edges) await edge.node.releasedBy(edge)
   }

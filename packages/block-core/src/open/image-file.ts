@@ -9,6 +9,7 @@ import { splitDriverOptions, takeCommon } from '../graph/common-options.ts'
 import { isBlockNode } from '../graph/known-nodes.ts'
 import { isTree, nestOptions } from '../text/option-tree.ts'
 import { type OptionTable, parseOptions, type RawOptions } from '../text/options.ts'
+import { combinePaths } from '../text/paths.ts'
 import { requireBlank } from './format-image.ts'
 import { openNode } from './open.ts'
 
@@ -71,6 +72,25 @@ export class ImageFile {
     const { filename } = own
     if (this.#driver!.takesPaths && typeof filename === 'string') return filename
     return this.#driver!.nameFromOptions?.(own, undefined) ?? ''
+  }
+  /**
+   * A further file of the image.
+   *
+   * @param name relative to the image
+   * @throws BlockError ENOTSUP if this is an open node, or a file of a protocol whose files have no names
+   */
+  beside(name: string): ImageFile {
+    const { filename } = this.#options ?? {}
+    if (typeof filename !== 'string' || !this.isOwn)
+      throw new BlockError(
+        'ENOTSUP',
+        `The image needs further files ('${name}'): give its file by name, not as an open node`,
+      )
+    return new ImageFile(
+      this.#environment,
+      { ...this.#options, filename: combinePaths(filename, name) },
+      'file',
+    )
   }
   /** The options of making a file of this protocol. */
   get createOptions(): OptionTable {

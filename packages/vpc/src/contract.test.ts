@@ -1,5 +1,20 @@
-/** The contract of all drivers for the vpc format. */
+/** The contract of all drivers for VHD: fixed and dynamic images, and differencing ones. */
 import { formatContract } from '@vmblock/block-core/testing'
 import { vpc } from './driver.ts'
 
-formatContract(vpc, { knowsZeroes: true, granularity: 4096 })
+const exact = { force_size: true }
+
+formatContract(vpc, { create: exact, truncate: 'grow', knowsZeroes: true, granularity: 65536 })
+formatContract(vpc, {
+  name: 'vpc, fixed',
+  create: { ...exact, subformat: 'fixed' },
+  truncate: 'grow',
+  granularity: 4096,
+})
+formatContract(vpc, {
+  name: 'vpc, differencing',
+  create: { subformat: 'differencing' },
+  overBacking: true,
+  truncate: 'grow',
+  granularity: 4096,
+})

@@ -1,83 +1,32 @@
-/** A sparse format: a header, a map, and clusters in the order in which they were first written. */
-import {
-  alignUp,
-  BlockError,
-  be,
-  defineDriver,
-  layout,
-  type NodeOps,
-  size,
-  viewOf,
-} from '@vmblock/block-core/driver'
+/** The VHD driver: one object. What opens and makes images is loaded when it is needed. */
+import { BlockError, cow, defineDriver, loadOnce, type OptionType, storage } from '@vmblock/block-core/driver'
+import { footerPlaces, hasCookie } from './format/cookie.ts'
+import type { SizeRule } from './format/footer.ts'
 
-const CLUSTER = 4096
-const MAGIC = 0x56504320
-const HEADER = layout('vpc header', 12, { magic: be.u32(0), imageSize: be.u64(4) })
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadOpening = loadOnce('opening VHD images', () => import('./open-image.ts'))
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadCreation = loadOnce('making VHD images', () => import('./create.ts'))
 
-/** Bytes of header and map together. */
-const tablesEnd = (imageSize: number): number => alignUp(HEADER.size + (imageSize / CLUSTER) * 4, CLUSTER)
+/** Which of the two sizes in a footer counts. Default: what the program that made the image goes by. */
+const sizeRule: OptionType<SizeRule> = {
+  type: 'str',
+  help: '',
+  parse(value) {
+    if (value === 'chs' || value === 'current_size') return value
+    throw new BlockError('EINVAL', `Invalid size calculation mode: '${value}'`)
+  },
+}
 
-/** Images in the vpc format. */
+/** The VHD format driver, under the name that it has in QEMU. */
 export const vpc = defineDriver({
   name: 'vpc',
   kind: 'format',
-  probe: (head) => (head.length >= HEADER.size && viewOf(head).getUint32(0) === MAGIC ? 100 : 0),
-
-  creation: async () => ({
-    options: { size: size('Virtual disk size') },
-    async create({ file, options }) {
-      if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-      const imageSize = alignUp(options.size, CLUSTER)
-      const tables = new Uint8Array(tablesEnd(imageSize))
-      HEADER.write(tables, { magic: MAGIC, imageSize })
-      await file.write(0, tables)
-    },
-  }),
-
-  async open(context): Promise<NodeOps> {
-    const file = await context.requireChild('file')
-    const head = new Uint8Array(HEADER.size)
-    await file.read(0, head)
-    const { magic, imageSize } = HEADER.read(head)
-    if (magic !== MAGIC) throw new BlockError('EFORMAT', 'not a vpc image')
-    if (imageSize % CLUSTER !== 0 || tablesEnd(imageSize) > file.size)
-      throw new BlockError('EINVAL', 'the map is not inside the file')
-    const map = new Uint8Array((imageSize / CLUSTER) * 4)
-    if (map.length > 0) await file.read(HEADER.size, map)
-    const entries = viewOf(map)
-    let next = alignUp(file.size, CLUSTER) / CLUSTER
-    let changed = false // not `context.readOnly`: a reopen may change that
-    const hostOffsetOf = (offset: number): number => entries.getUint32((offset / CLUSTER) * 4) * CLUSTER
-
-    async function flush(): Promise<void> {
-      const linked = map.slice() // what the map says now: data that came later is not durable yet
-      await file.flush()
-      await file.write(HEADER.size, linked)
-      await file.flush()
-    }
-
-    return {
-      limits: { requestAlignment: CLUSTER, maxTransfer: CLUSTER },
-      size: () => imageSize,
-      async read(offset, into) {
-        const host = hostOffsetOf(offset)
-        if (host === 0) into.fill(0)
-        else await file.read(host, into)
-      },
-      async write(offset, from) {
-        const host = hostOffsetOf(offset) || next++ * CLUSTER
-        await file.write(host, from)
-        changed = true
-        entries.setUint32((offset / CLUSTER) * 4, host / CLUSTER) // last: until here the old content shows
-      },
-      flush,
-      async blockStatus(offset, bytes) {
-        const host = hostOffsetOf(offset)
-        const one = { bytes: Math.min(bytes, CLUSTER), allocated: host !== 0 }
-        if (host === 0) return { ...one, data: false, zero: true }
-        return { ...one, data: true, zero: false, host: { child: file, offset: host } }
-      },
-      close: () => (changed ? flush() : Promise.resolve()),
-    }
-  },
+  options: { force_size_calc: sizeRule },
+  children: { file: storage, backing: cow },
+  probe: (head) => (hasCookie(head) ? 100 : 0),
+  // QEMU takes fixed images for raw disks.
+  probeTail: (tail) => (footerPlaces(tail.length).some((at) => hasCookie(tail, at)) ? 100 : 0),
+  creation: async () => (await loadCreation()).vpcCreation,
+  open: async (context) => (await loadOpening()).openImage(context),
 })

@@ -1,14 +1,17 @@
-/** What the tests of all formats have to know about the vpc format. */
+/** What the tests of all formats have to know about VHD. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { vpc } from '../driver.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+/** VHD: images whose size is exact, as others grow to what a geometry expresses. */
 export const format: TestedFormat = {
   driver: vpc,
-  inQemu: false,
-  clusterSize: 4096,
-  resizes: 'not at all',
-  discards: 'nothing',
+  inQemu: true,
+  clusterSize: 2 ** 21,
+  resizes: 'growing',
+  discards: 'perhaps',
   checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  varieties: [
+    { create: { force_size: 'on' }, suites: ['turns', 'kills', 'faults', 'mishaps'] },
+    { create: { force_size: 'on', subformat: 'fixed' }, suites: ['turns', 'kills'] },
+  ],
 }

@@ -14,9 +14,23 @@ export class FixedImage {
   at = 0
   /** Bytes of the disk. */
   size = 0
+  /** Something was written that may not be durable. */
+  isChanged = false
 
   constructor(file: BlockChild) {
     this.file = file
+  }
+
+  /** Makes everything written so far durable. */
+  async flush(): Promise<void> {
+    const wasChanged = this.isChanged
+    this.isChanged = false
+    try {
+      await this.file.flush()
+    } catch (error) {
+      this.isChanged ||= wasChanged
+      throw error
+    }
   }
 
   /**
@@ -81,9 +95,16 @@ export function fixedRequests(
       const announced = file.debugEvent('write_aio')
       if (announced) await announced
       await file.write(offset, from, flags)
+      image.isChanged = true
     },
-    writeZeroes: (offset, bytes, flags) => file.writeZeroes(offset, bytes, flags),
-    discard: (offset, bytes) => file.discard(offset, bytes),
+    async writeZeroes(offset, bytes, flags) {
+      await file.writeZeroes(offset, bytes, flags)
+      image.isChanged = true
+    },
+    async discard(offset, bytes) {
+      await file.discard(offset, bytes)
+      image.isChanged = true
+    },
     async blockStatus(_offset, bytes) {
       return {
         bytes,
@@ -94,6 +115,6 @@ export function fixedRequests(
         recurse: true,
       }
     },
-    flush: () => file.flush(),
+    flush: () => image.flush(),
   }
 }

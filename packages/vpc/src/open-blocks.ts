@@ -22,6 +22,7 @@ import {
   MAX_BLOCKS,
   NAME_BYTES,
   NO_SECTOR,
+  requireChecksum,
   VALUES_BYTES,
 } from './format/dynamic-header.ts'
 import { diskSize, type SizeRule, uuidText } from './format/footer.ts'
@@ -54,6 +55,7 @@ export async function readTables(
   const header = decodeHeader(bytes)
   const { entries, blockSize, tableOffset } = header.values
   const blocks = blocksOf(header.values, size)
+  requireChecksum(header)
   const tableAt = requireInside(file, tableOffset, entries * ENTRY, 'Error reading pagetable')
   const table = await readTable(file, tableAt, blocks)
   const stride = bitmapBytes(blockSize) + blockSize

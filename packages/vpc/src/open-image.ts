@@ -52,9 +52,11 @@ function openFixed(context: Context, file: BlockChild, found: FoundFooter): Node
     },
     info: async () => ({ formatSpecific: specificOf(image.footer) }),
     async prepareReopen({ readOnly }) {
-      if (!readOnly) image.adopt(await findAgain(file, image.footer), rule)
+      if (image.isChanged) await image.flush()
+      else if (!readOnly) image.adopt(await findAgain(file, image.footer), rule)
       return NOTHING_TO_DO
     },
+    close: () => (image.isChanged ? image.flush() : Promise.resolve()),
   }
 }
 

@@ -79,21 +79,29 @@ export interface DynamicHeader {
 const invalid = (message: string): BlockError => new BlockError('EINVAL', message)
 
 /**
- * Reads and checks the header. QEMU does not look at its checksum.
+ * Reads and checks the header, all but its checksum.
  *
  * @throws BlockError EINVAL, in QEMU's words where it has some
  */
 export function decodeHeader(bytes: Uint8Array): DynamicHeader {
   const values = VALUES.read(bytes)
   if (values.cookie !== COOKIE) throw invalid('Invalid header magic')
-  if (values.checksum !== checksumOf(bytes, fields.checksum.at))
-    throw invalid('Incorrect checksum of the dynamic header')
   const { blockSize } = values
   if (!isPowerOfTwo(blockSize) || blockSize < SECTOR) throw invalid(`Invalid block size ${blockSize}`)
   const locators = Array.from({ length: LOCATORS }, (_, i) =>
     LOCATOR.read(bytes, LOCATORS_AT + i * LOCATOR.size),
   )
   return { values, bytes, locators: locators.filter(({ platform }) => platform !== 0) }
+}
+
+/**
+ * Checks the checksum, which QEMU does not.
+ *
+ * @throws BlockError EINVAL
+ */
+export function requireChecksum({ values, bytes }: DynamicHeader): void {
+  if (values.checksum !== checksumOf(bytes, fields.checksum.at))
+    throw invalid('Incorrect checksum of the dynamic header')
 }
 
 /**

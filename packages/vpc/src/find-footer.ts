@@ -9,7 +9,7 @@ export interface FoundFooter {
   readonly bytes: Uint8Array
   /** Its offset in the file, in bytes; undefined: there is none at the end, and this is the copy at the start. */
   readonly at: number | undefined
-  /** At the start is the same footer, as images with blocks need it. */
+  /** At the start are the same bytes, as images with blocks need it. */
   readonly hasCopy: boolean
 }
 
@@ -53,7 +53,7 @@ export async function findFooter(file: BlockChild): Promise<FoundFooter> {
   const { type } = found.footer
   if (!Object.values<number>(DiskType).includes(type))
     throw new BlockError('ENOTSUP', `VHD images of type ${type} are not supported`)
-  const isCopied = typeof copy === 'object' && isSame(copy, found.footer)
+  const isCopied = found === end && head.every((byte, i) => byte === end.bytes[i])
   if (found === end) return { ...end, at: start + end.at, hasCopy: isCopied }
   return { footer: found.footer, bytes: head, at: undefined, hasCopy: true }
 }

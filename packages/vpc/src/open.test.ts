@@ -111,7 +111,7 @@ describe('refused', () => {
   it.each<[string, number[], string]>([
     ['overlap', [...word(4), ...word(10)], 'blocks 0 and 1 overlap at 5120'],
     ['are the same', [...word(4), ...word(4)], 'blocks 0 and 1 overlap at 2048'],
-    ['lie over the table', [...word(2)], 'block 0 overlaps the table of blocks at 1536'],
+    ['lie over the table', [...word(3)], 'block 0 overlaps the table of blocks at 1536'],
     ['lie over the footer at 0', [...word(0)], 'block 0 overlaps the copy of the footer at 0'],
   ])('for writing, but not for reading: blocks that %s', async (_, entries, message) => {
     const file = await dynamic()

@@ -50,10 +50,10 @@ function hostPath(windows: string): string {
 
 /** @returns undefined for a URL that is no path of this system */
 function pathOfUrl(url: string): string | undefined {
-  const match = /^file:(?:\/\/(?:localhost)?(?=\/))?([^?#]*)$/i.exec(url)
+  const match = /^file:(?:(?:\/\/(?:localhost)?)?(\/(?!\/)[^?#]*)|([^/?#][^?#]*))$/i.exec(url)
   if (!match) return undefined
   try {
-    const path = decodeURIComponent(match[1]!)
+    const path = decodeURIComponent((match[1] ?? match[2])!)
     return path === '' || path.includes('\0') ? undefined : hostPath(path)
   } catch {
     return undefined

@@ -72,7 +72,8 @@ const bytesOf = (text: string | undefined, otherwise: number): number => {
 
 /** An empty image of a format. */
 export function emptyImage(format: TestedFormat, { create, size, preallocations }: TestedVariety): Variety {
-  const { driver, clusterSize, resizes } = format
+  const { driver, clusterSize, resizesInQemu } = format
+  const resizes = resizesInQemu === false ? 'not at all' : format.resizes
   const cluster = bytesOf(create['cluster_size'], clusterSize)
   const bytes = size ?? Math.min(Math.max(48 * cluster, MIB), 4 * MIB) + 3 * SECTOR
   return {

@@ -41,6 +41,8 @@ export interface TestedFormat {
   /** Bytes of a cluster where the options do not say it; without clusters: what offsets are often multiples of. */
   readonly clusterSize: number
   readonly resizes: 'not at all' | 'growing' | 'both ways'
+  /** False: QEMU changes no sizes, so there are no resizes where an image passes back and forth. */
+  readonly resizesInQemu?: false
   /** What a guest reads after a discard: zeroes from whole clusters, the data as before, or what the host decides. */
   readonly discards: 'clusters' | 'nothing' | 'perhaps'
   /** Whether images can be checked, and whether a repair finds leaks. */

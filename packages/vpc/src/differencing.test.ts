@@ -40,7 +40,7 @@ async function makeOver(base: BlockNode, name = 'base.vhd'): Promise<BlockNode> 
   await formatImage(
     vpc,
     file,
-    { size: node.size, block_size: BLOCK, backing_file: name, backing_fmt: 'vpc' },
+    { size: node.size, blockSize: BLOCK, backingFile: name, backingFmt: 'vpc' },
     undefined,
     { describeBacking: async () => identity },
   )
@@ -107,7 +107,7 @@ describe('a differencing image', () => {
     const base = await makeBase()
     for (const zero of [false, true]) {
       const top = openMemory(new Uint8Array(0))
-      await formatImage(vpc, top, { size: BLOCK + 512, block_size: BLOCK, subformat: 'differencing' })
+      await formatImage(vpc, top, { size: BLOCK + 512, blockSize: BLOCK, subformat: 'differencing' })
       const node = await open(top, { backing: await open(base, { readOnly: true }) })
       await node.truncate(SIZE + BLOCK, { zero })
       expect(await shownIn(node, 0, BLOCK + 512)).toEqual([9])
@@ -222,7 +222,7 @@ describe('creating', () => {
     const describeBacking = async () => ({ driver: 'raw', info: {} })
     const file = openMemory(new Uint8Array(0))
     await expect(
-      formatImage(vpc, file, { size: SIZE, backing_file: 'a' }, undefined, { describeBacking }),
+      formatImage(vpc, file, { size: SIZE, backingFile: 'a' }, undefined, { describeBacking }),
     ).rejects.toThrow("not an image in the format 'raw'")
   })
 

@@ -261,7 +261,7 @@ it('a disk whose geometry leaves out blocks with data warns', async () => {
   expect(node.size).toBe(10 * 4 * 17 * 512)
   expect(warn).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('force_size_calc=current_size'))
   await node.close()
-  const whole = await openNode(environment, { driver: 'vpc', file, force_size_calc: 'current_size' })
+  const whole = await openNode(environment, { driver: 'vpc', file, forceSizeCalc: 'current_size' })
   expect(await shownIn(whole, whole.size - 512, 512)).toEqual([1])
   expect(warn).toHaveBeenCalledTimes(1)
 })

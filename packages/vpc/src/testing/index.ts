@@ -8,6 +8,7 @@ export const format: TestedFormat = {
   inQemu: true,
   clusterSize: 2 ** 21,
   resizes: 'growing',
+  resizesInQemu: false,
   discards: 'perhaps',
   checks: 'no',
   varieties: [

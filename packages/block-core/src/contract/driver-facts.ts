@@ -68,6 +68,8 @@ export interface DriverFacts<
   readonly createFileOptions?: OptionTable
   /** Images of this format can be written compressed ({@link NodeOps.writeCompressed}). */
   readonly canCompress?: boolean
+  /** A new image does not read as zeroes, as one that is all encrypted: copies write zeroes, too. Default: no. */
+  readonly isNoiseWhenNew?: boolean
   /**
    * Options of {@link NodeOps.amend}, in the order QEMU prints them.
    *

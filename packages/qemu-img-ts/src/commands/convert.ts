@@ -242,10 +242,11 @@ async function convertInto(
     })
   }
   const minimum = options.sparse ?? MIN_SPARSE
-  const keySecret = image?.given.get('encrypt.key-secret')?.text
+  // What names the key of the new image opens it, too.
+  const keys = [...(image?.given ?? [])].filter(([key]) => key.endsWith('key-secret'))
   const extra = {
     ...(minimum > 0 && { discard: 'unmap' as const }),
-    ...(keySecret !== undefined && { 'encrypt.key-secret': keySecret }),
+    ...Object.fromEntries(keys.map(([key, { text }]) => [key, text])),
   }
   const target = await openImage(call, { ...request, write: true, extra })
   if (options.compress && !target.can('writeCompressed')) throw new Failure(NO_COMPRESSION)

@@ -132,9 +132,9 @@ export function makeImage(
   })
 }
 
-/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
+/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content; what is all encrypted is noise. */
 export function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
   if (file?.kind.shows) return isZeroWhenNew(file.node)
-  return driver.kind === 'format' || node.growable
+  return driver.kind === 'format' ? !driver.isNoiseWhenNew : node.growable
 }

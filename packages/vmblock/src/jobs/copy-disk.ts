@@ -43,9 +43,9 @@ export async function copyDisk(
   await copyNodes({ map, target, zeroes, sparse, allocate, compressedCluster }, control)
 }
 
-/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content. */
+/** Whether a new image reads as zeroes: a file begins empty, a device keeps its old content; what is all encrypted is noise. */
 function isZeroWhenNew(node: BlockNode): boolean {
   const { driver, file } = skipFilters(node)
   if (file?.kind.shows) return isZeroWhenNew(file.node)
-  return driver.kind === 'format' || node.growable
+  return driver.kind === 'format' ? !driver.isNoiseWhenNew : node.growable
 }

@@ -11,6 +11,8 @@ export {
 } from './luks/header.ts'
 export type { LuksStore } from './luks/key-slots.ts'
 export type { LuksOptions, LuksPlan, LuksVolume } from './luks/volume.ts'
+export type { Segment } from './luks2/metadata.ts'
+export type { Luks2Facts, Luks2Volume } from './luks2/volume.ts'
 export type { HashName } from './platform/primitives.ts'
 export type { IvGenerator } from './sectors/initial-vectors.ts'
 export type { CipherMode, CipherSpec, SectorCipher } from './sectors/sector-cipher.ts'

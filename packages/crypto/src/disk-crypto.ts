@@ -1,4 +1,5 @@
 /** The interface of this package, and how it is made of what a platform has. */
+import { loadOnce } from '@vmblock/block-core/driver'
 import { type AddKey, addKey, type EraseKeys, eraseKeys } from './luks/change-slots.ts'
 import type { LuksStore } from './luks/key-slots.ts'
 import {
@@ -9,6 +10,7 @@ import {
   openVolume,
   planVolume,
 } from './luks/volume.ts'
+import type { Luks2Facts, Luks2Volume } from './luks2/volume.ts'
 import type { Primitives } from './platform/primitives.ts'
 import { decryptCbc } from './sectors/cbc.ts'
 import { type CipherSpec, makeSectorCipher, type SectorCipher } from './sectors/sector-cipher.ts'
@@ -39,6 +41,21 @@ export interface DiskCrypto {
    */
   openLuks(store: LuksStore, passphrase: Uint8Array): Promise<LuksVolume>
   /**
+   * Opens a volume of LUKS version 2. It costs what PBKDF2 or Argon2 costs, once for each key slot that the passphrase does
+   * not open; Argon2 takes the memory that the slot asks for.
+   *
+   * @throws BlockError EINVAL for a wrong passphrase, a header of which neither copy is whole, and one that asks for more time
+   *   or memory than an opening may take; ENOTSUP, by its name, for what is required and not done here, and for ciphers and
+   *   hashes that no library here has; ENOMEM; EIO if the code for it cannot be loaded; the error of the store
+   */
+  openLuks2(store: LuksStore, passphrase: Uint8Array): Promise<Luks2Volume>
+  /**
+   * Describes a volume of LUKS version 2, which needs no key.
+   *
+   * @throws BlockError as {@link openLuks2}
+   */
+  describeLuks2(store: LuksStore): Promise<Luks2Facts>
+  /**
    * Checks how a volume is to be made.
    *
    * @throws BlockError EINVAL, in QEMU's words, for unknown words, and what does not go together; ENOTSUP for ciphers that
@@ -66,11 +83,16 @@ export interface DiskCrypto {
   eraseLuksKeys(store: LuksStore, keys: EraseKeys): Promise<void>
 }
 
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadLuks2 = loadOnce('LUKS version 2', () => import('./luks2/volume.ts'))
+
 /** Encryption by a platform's primitives. */
 export const diskCryptoOf = (primitives: Primitives): DiskCrypto => ({
   sectorCipher: (spec, key) => makeSectorCipher(primitives, spec, key),
   decryptCbc: (key, iv, data) => decryptCbc(primitives, key, iv, data),
   openLuks: (store, passphrase) => openVolume(primitives, store, passphrase),
+  openLuks2: async (store, passphrase) => (await loadLuks2()).openVolume(primitives, store, passphrase),
+  describeLuks2: async (store) => (await loadLuks2()).describeVolume(primitives, store),
   planLuks: planVolume,
   formatLuks: (store, plan, passphrase) => formatVolume(primitives, store, plan, passphrase),
   addLuksKey: (store, key) => addKey(primitives, store, key),

@@ -53,7 +53,7 @@ export interface LuksSlot {
   readonly stripes: number
 }
 
-/** A checked header. */
+/** A checked header of version 1. */
 export interface LuksHeader {
   /** All of it, {@link LUKS_HEADER_BYTES} bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>
@@ -81,9 +81,10 @@ function textAt(bytes: Uint8Array, at: number, length: number, what?: string): s
  * Reads a header.
  *
  * @param bytes {@link LUKS_HEADER_BYTES} bytes
+ * @param isDetached the data is in another file
  * @throws BlockError EINVAL, ENOTSUP for headers that QEMU would not open either
  */
-export function parseLuksHeader(bytes: Uint8Array<ArrayBuffer>): LuksHeader {
+export function parseLuksHeader(bytes: Uint8Array<ArrayBuffer>, isDetached = false): LuksHeader {
   const view = viewOf(bytes)
   if (!MAGIC.every((byte, index) => bytes[index] === byte)) throw invalid('Volume is not in LUKS format')
   const version = view.getUint16(6)
@@ -93,10 +94,10 @@ export function parseLuksHeader(bytes: Uint8Array<ArrayBuffer>): LuksHeader {
   const hash = textAt(bytes, AT.hash, NAME_BYTES, 'hash spec')
   const [payload, keyBytes] = [view.getUint32(AT.payload), view.getUint32(AT.keyBytes)]
   const digestIterations = view.getUint32(AT.iterations)
-  if (payload < HEADER_SECTORS) throw invalid('LUKS payload is overlapping with the header')
+  if (payload < HEADER_SECTORS && !isDetached) throw invalid('LUKS payload is overlapping with the header')
   if (digestIterations === 0) throw invalid('LUKS key iteration count is zero')
   const slots = Array.from({ length: SLOTS }, (_, index) => readSlot(bytes, index))
-  checkSlots(view, slots, keyBytes, payload)
+  checkSlots(view, slots, keyBytes, isDetached ? Number.POSITIVE_INFINITY : payload)
   return {
     bytes,
     algorithms: parseAlgorithms({ cipher, cipherMode, hash, keyBytes }),
@@ -171,6 +172,8 @@ export interface NewHeader {
   readonly hash: string
   readonly keyBytes: number
   readonly uuid: string
+  /** The data is in another file, from its start on. */
+  readonly isDetached: boolean
 }
 
 /** Bytes from the start of a new header to its data: the header, and the key material of eight slots. */
@@ -184,6 +187,7 @@ export function newHeaderBytes({
   hash,
   keyBytes,
   uuid,
+  isDetached,
 }: NewHeader): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(LUKS_HEADER_BYTES)
   const view = viewOf(bytes)
@@ -193,7 +197,7 @@ export function newHeaderBytes({
   put(cipherName, AT.cipher)
   put(cipherMode, AT.mode)
   put(hash, AT.hash)
-  view.setUint32(AT.payload, payloadOffsetOf(keyBytes) / SECTOR)
+  view.setUint32(AT.payload, isDetached ? 0 : payloadOffsetOf(keyBytes) / SECTOR)
   view.setUint32(AT.keyBytes, keyBytes)
   put(uuid, AT.uuid)
   for (let i = 0; i < SLOTS; i++) {

@@ -16,6 +16,8 @@ import {
 
 /** Where a volume's header and key slots are. Offsets are bytes from the start of the header. */
 export interface LuksStore {
+  /** The data is in another file: so it may begin anywhere there. Default: no. */
+  readonly isDetached?: boolean | undefined
   /** Fills all of `into`; past the end of the file it gives zeroes. @throws the error of the file */
   read(offset: number, into: Uint8Array): Promise<void>
   /** @throws the error of the file */
@@ -31,7 +33,7 @@ const ERASE_PASSES = 40
 export async function readLuksHeader(store: LuksStore): Promise<LuksHeader> {
   const bytes = new Uint8Array(LUKS_HEADER_BYTES)
   await store.read(0, bytes)
-  return parseLuksHeader(bytes)
+  return parseLuksHeader(bytes, store.isDetached)
 }
 
 /** Encrypts or decrypts key material, whose sectors count from 0 in every slot. */
@@ -65,7 +67,7 @@ export const digestOf = (
   )
 
 /** Compares without telling by its time where the difference is. */
-const isSame = (one: Uint8Array, other: Uint8Array): boolean =>
+export const isSame = (one: Uint8Array, other: Uint8Array): boolean =>
   one.reduce((difference, byte, i) => difference | (byte ^ other[i]!), 0) === 0
 
 /**

@@ -66,6 +66,8 @@ export interface LuksOptions {
   readonly hashAlg?: string | undefined
   /** Milliseconds that opening a key slot shall take. Default: 2000. */
   readonly iterTime?: number | undefined
+  /** The data will be in another file, from its start on. Default: no. */
+  readonly detachedHeader?: boolean | undefined
 }
 
 /** A volume that is to be made. */
@@ -75,8 +77,9 @@ export interface LuksPlan {
   readonly modeText: string
   /** Milliseconds. */
   readonly iterTime: number
-  /** Bytes of the header and its key slots: where the data begins. */
+  /** Bytes of the header and its key slots: where the data begins, unless it is in another file. */
   readonly payloadOffset: number
+  readonly isDetached: boolean
 }
 
 /** Ciphers that QEMU knows, but not in a volume. */
@@ -103,7 +106,7 @@ export function planVolume(options: LuksOptions): LuksPlan {
   const namedHash = options.ivgenHashAlg ?? (isEssiv ? 'sha256' : undefined)
   const ivHash = namedHash === undefined ? undefined : word(HASH_NAMES, namedHash, 'ivgen-hash-alg')
   const hash: HashName = word(HASH_NAMES, options.hashAlg ?? 'sha256', 'hash-alg')
-  const { iterTime = DEFAULT_ITER_TIME } = options
+  const { iterTime = DEFAULT_ITER_TIME, detachedHeader: isDetached = false } = options
   const [family = '', bits] = cipher.split('-')
   if (isEssiv) requireEssiv(family, ivHash!)
   const keyBytes = (Number(bits) / 8) * (mode === 'xts' ? 2 : 1)
@@ -111,7 +114,7 @@ export function planVolume(options: LuksOptions): LuksPlan {
   usableCipher(algorithms)
   // A hash that the generator does not use is kept, as in QEMU.
   const modeText = `${mode}-${ivGenerator}${ivHash === undefined ? '' : `:${ivHash}`}`
-  return { algorithms, modeText, iterTime, payloadOffset: payloadOffsetOf(keyBytes) }
+  return { algorithms, modeText, iterTime, payloadOffset: payloadOffsetOf(keyBytes), isDetached }
 }
 
 /**
@@ -122,7 +125,7 @@ export function planVolume(options: LuksOptions): LuksPlan {
 export async function formatVolume(
   primitives: Primitives,
   store: LuksStore,
-  { algorithms, modeText, iterTime }: LuksPlan,
+  { algorithms, modeText, iterTime, isDetached }: LuksPlan,
   passphrase: Uint8Array,
 ): Promise<void> {
   const { cipher, hash, keyBytes } = algorithms
@@ -134,6 +137,7 @@ export async function formatVolume(
     hash,
     keyBytes,
     uuid: crypto.randomUUID(),
+    isDetached,
   })
   const masterKey = fillRandom(new Uint8Array(keyBytes))
   try {
@@ -144,7 +148,7 @@ export async function formatVolume(
       Math.floor(iterationsIn(rate, hash, HASHES[hash], iterTime) / 8),
     )
     setDigest(bytes, new Uint8Array(0), salt, digestIterations)
-    const blank = parseLuksHeader(bytes)
+    const blank = parseLuksHeader(bytes, isDetached)
     setDigest(bytes, await digestOf(primitives, blank, masterKey), salt, digestIterations)
     const iterations = iterationsIn(rate, hash, keyBytes, iterTime)
     await fillSlot(primitives, wholeHeader(store, bytes), blank, 0, { masterKey, passphrase, iterations })

@@ -6,6 +6,7 @@ import { ecb } from '@noble/ciphers/aes.js'
 import { md5, ripemd160, sha1 } from '@noble/hashes/legacy.js'
 import { pbkdf2Async } from '@noble/hashes/pbkdf2.js'
 import { sha224, sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
+import { argon2 } from './argon2.ts'
 import type { BlockCipher, HashName, Primitives } from './primitives.ts'
 
 const HASH_CODE = { md5, sha1, sha224, sha256, sha384, sha512, ripemd160 }
@@ -48,4 +49,5 @@ export const browserPrimitives: Primitives = {
   blockCipher,
   hash: (name, data) => HASH_CODE[name](data),
   pbkdf2,
+  argon2,
 }

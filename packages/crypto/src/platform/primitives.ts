@@ -24,6 +24,19 @@ export interface BlockCipher {
   close(): void
 }
 
+/** The variants of Argon2 that key slots of LUKS version 2 name. */
+export type Argon2Variant = 'argon2i' | 'argon2id'
+
+/** What deriving a key costs. */
+export interface Argon2Cost {
+  /** Times that the memory is filled. */
+  readonly passes: number
+  /** KiB. */
+  readonly memory: number
+  /** Threads that could share the work. */
+  readonly lanes: number
+}
+
 /** See the head of this file. */
 export interface Primitives {
   /** @param key 16, 24 or 32 bytes, of which the cipher keeps its own copy */
@@ -35,6 +48,19 @@ export interface Primitives {
     passphrase: Uint8Array,
     salt: Uint8Array,
     iterations: number,
+    bytes: number,
+  ): Promise<Uint8Array>
+  /**
+   * Derives a key by Argon2, version 1.3; other work goes on meanwhile.
+   *
+   * @throws BlockError ENOMEM if the memory cannot be had; ENOTSUP for more than the platform can address; EIO if the code
+   *   for it cannot be loaded
+   */
+  argon2(
+    variant: Argon2Variant,
+    passphrase: Uint8Array,
+    salt: Uint8Array,
+    cost: Argon2Cost,
     bytes: number,
   ): Promise<Uint8Array>
 }

@@ -15,8 +15,9 @@ export interface InitialVectors {
    *
    * @param sector number of the first one
    * @param into whole vectors
+   * @param step by how much the number grows from one to the next
    */
-  fill(sector: number, into: Uint8Array): void
+  fill(sector: number, into: Uint8Array, step: number): void
   /** Forgets the key. */
   close(): void
 }
@@ -34,13 +35,16 @@ export function initialVectors(
   hash: HashName | undefined,
 ): InitialVectors {
   if (generator !== 'essiv' || hash === undefined)
-    return { fill: (sector, into) => number(sector, into, generator === 'plain64'), close: () => undefined }
+    return {
+      fill: (sector, into, step) => number(sector, into, step, generator === 'plain64'),
+      close: () => undefined,
+    }
   const own = primitives.hash(hash, key)
   const cipher: BlockCipher = primitives.blockCipher(own)
   own.fill(0)
   return {
-    fill(sector, into) {
-      number(sector, into, true)
+    fill(sector, into, step) {
+      number(sector, into, step, true)
       into.set(cipher.encrypt(into))
     },
     close: () => cipher.close(),
@@ -48,10 +52,10 @@ export function initialVectors(
 }
 
 /** Little-endian numbers; without `isWide` they wrap around at 2^32, as in dm-crypt. */
-function number(first: number, into: Uint8Array, isWide: boolean): void {
+function number(first: number, into: Uint8Array, step: number, isWide: boolean): void {
   const view = viewOf(into)
   into.fill(0)
-  for (let at = 0, sector = first; at < into.length; at += BLOCK, sector++) {
+  for (let at = 0, sector = first; at < into.length; at += BLOCK, sector += step) {
     view.setUint32(at, sector % 2 ** 32, true)
     if (isWide) view.setUint32(at + 4, Math.floor(sector / 2 ** 32), true)
   }

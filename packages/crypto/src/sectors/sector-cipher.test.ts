@@ -80,6 +80,31 @@ describe.each(PLATFORMS)('with the primitives of %s', (_, primitives) => {
     expect(Buffer.compare(into, byOpenSsl(spec, key, 7, plain))).toBe(0)
   })
 
+  it.each([
+    [{ mode: 'xts', ivGenerator: 'plain64', sectorSize: 4096 } as const, 64],
+    [{ mode: 'cbc', ivGenerator: 'essiv', ivHash: 'sha256', sectorSize: 2048 } as const, 32],
+    [{ mode: 'ctr', ivGenerator: 'plain', sectorSize: 1024 } as const, 16],
+  ])('%o with a key of %i bytes counts units of 512 bytes', (spec, keyBytes) => {
+    const random = createRandom(keyBytes)
+    const key = random.bytes(keyBytes)
+    const cipher = makeSectorCipher(primitives, spec, key)
+    const { sectorSize } = spec
+    // More than a piece.
+    const plain = random.bytes(70 * 4096)
+    const sealed = new Uint8Array(plain.length)
+    cipher.encrypt(24, plain, sealed)
+    const bits = (key.length * 8) / (spec.mode === 'xts' ? 2 : 1)
+    for (let at = 0; at < plain.length; at += sectorSize) {
+      const iv = vectorOf(spec, key, 24 + at / SECTOR)
+      const expected = createCipheriv(`aes-${bits}-${spec.mode}`, key, iv)
+        .setAutoPadding(false)
+        .update(plain.subarray(at, at + sectorSize))
+      expect(Buffer.compare(sealed.subarray(at, at + sectorSize), expected)).toBe(0)
+    }
+    cipher.decrypt(24, sealed, sealed)
+    expect(Buffer.compare(sealed, plain)).toBe(0)
+  })
+
   // IEEE 1619-2007, annex B: vectors 4 and 10. The first 64 bytes of the data unit.
   it.each([
     [

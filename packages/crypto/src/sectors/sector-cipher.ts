@@ -1,5 +1,5 @@
 /**
- * A cipher for sectors of 512 bytes. All modes are made of AES block by block, in pieces of many sectors: in Node.js, a
+ * A cipher for sectors, of 512 bytes unless more are asked for. All modes are made of AES block by block, in pieces of many sectors: in Node.js, a
  * context of OpenSSL for each sector would cost four times as much as all the rest.
  */
 import { BlockError, SECTOR } from '@vmblock/block-core/driver'
@@ -16,6 +16,8 @@ export interface CipherSpec {
   readonly ivGenerator: IvGenerator
   /** For `essiv` only. */
   readonly ivHash?: HashName | undefined
+  /** Bytes that are encrypted together: 512, 1024, 2048 or 4096. Default: 512. Numbers of sectors count 512 bytes all the same. */
+  readonly sectorSize?: number | undefined
 }
 
 /** An algorithm at work on whole sectors. Both methods work at once: callers cut long requests. */
@@ -23,7 +25,7 @@ export interface SectorCipher {
   /**
    * Encrypts sectors.
    *
-   * @param sector number of the first one
+   * @param sector number of the first one, in units of 512 bytes, whatever the size of a sector
    * @param from whole sectors
    * @param into as many bytes; may be `from`
    */
@@ -34,9 +36,10 @@ export interface SectorCipher {
   close(): void
 }
 
-/** Sectors that are worked on at once: their masks stay in the processor's caches. */
-const PIECE = 128
-const BLOCKS_IN_SECTOR = SECTOR / BLOCK
+/** Bytes that are worked on at once: their masks stay in the processor's caches. */
+const PIECE = 65536
+/** The most vectors that a piece has. */
+const MOST_IVS = PIECE / SECTOR
 
 /** Bytes of a key for the mode: XTS has two in one. @throws BlockError EINVAL for keys of other lengths */
 function splitKey(
@@ -62,6 +65,7 @@ export function makeSectorCipher(primitives: Primitives, spec: CipherSpec, key: 
   const [dataKey, tweakKey] = splitKey(spec.mode, key)
   return new AesSectors(
     spec.mode,
+    spec.sectorSize ?? SECTOR,
     primitives.blockCipher(dataKey),
     tweakKey && primitives.blockCipher(tweakKey),
     initialVectors(primitives, spec.ivGenerator, key, spec.ivHash),
@@ -73,14 +77,22 @@ class AesSectors implements SectorCipher {
   readonly #data: BlockCipher
   readonly #tweak: BlockCipher | undefined
   readonly #vectors: InitialVectors
-  readonly #ivs = new Uint8Array(PIECE * BLOCK)
-  readonly #lane = new Uint8Array(PIECE * BLOCK)
-  readonly #masks = new Uint8Array(PIECE * SECTOR)
-  readonly #work = new Uint8Array(PIECE * SECTOR)
+  readonly #sectorSize: number
+  readonly #ivs = new Uint8Array(MOST_IVS * BLOCK)
+  readonly #lane = new Uint8Array(MOST_IVS * BLOCK)
+  readonly #masks = new Uint8Array(PIECE)
+  readonly #work = new Uint8Array(PIECE)
   #isClosed = false
 
-  constructor(mode: CipherMode, data: BlockCipher, tweak: BlockCipher | undefined, vectors: InitialVectors) {
+  constructor(
+    mode: CipherMode,
+    sectorSize: number,
+    data: BlockCipher,
+    tweak: BlockCipher | undefined,
+    vectors: InitialVectors,
+  ) {
     this.#mode = mode
+    this.#sectorSize = sectorSize
     this.#data = data
     this.#tweak = tweak
     this.#vectors = vectors
@@ -105,11 +117,11 @@ class AesSectors implements SectorCipher {
 
   #inPieces(sector: number, from: Uint8Array, into: Uint8Array, encrypts: boolean): void {
     if (this.#isClosed) throw new BlockError('EIO', 'The keys of the disk were forgotten when it was closed')
-    const piece = PIECE * SECTOR
-    for (let at = 0; at < from.length; at += piece) {
-      const part = from.subarray(at, at + piece)
-      const ivs = this.#ivs.subarray(0, (part.length / SECTOR) * BLOCK)
-      if (this.#mode !== 'ecb') this.#vectors.fill(sector + at / SECTOR, ivs)
+    const size = this.#sectorSize
+    for (let at = 0; at < from.length; at += PIECE) {
+      const part = from.subarray(at, at + PIECE)
+      const ivs = this.#ivs.subarray(0, (part.length / size) * BLOCK)
+      if (this.#mode !== 'ecb') this.#vectors.fill(sector + at / SECTOR, ivs, size / SECTOR)
       const work = this.#work.subarray(0, part.length)
       this.#through(part, ivs, work, encrypts)
       into.set(work, at)
@@ -118,12 +130,13 @@ class AesSectors implements SectorCipher {
 
   /** One piece, into `work`. */
   #through(from: Uint8Array, ivs: Uint8Array, work: Uint8Array, encrypts: boolean): void {
+    const size = this.#sectorSize
     const masks = this.#masks.subarray(0, work.length)
     const blocks = (input: Uint8Array): Uint8Array =>
       encrypts ? this.#data.encrypt(input) : this.#data.decrypt(input)
     switch (this.#mode) {
       case 'xts':
-        fillTweaks(this.#tweak!.encrypt(ivs), masks, SECTOR)
+        fillTweaks(this.#tweak!.encrypt(ivs), masks, size)
         work.set(from)
         mix(work, masks)
         work.set(blocks(work))
@@ -134,15 +147,15 @@ class AesSectors implements SectorCipher {
         else {
           work.set(blocks(from))
           // Each block is mixed with the encrypted one before it.
-          for (let at = 0; at < work.length; at += SECTOR) {
-            masks.set(ivs.subarray((at / SECTOR) * BLOCK, (at / SECTOR + 1) * BLOCK), at)
-            masks.set(from.subarray(at, at + SECTOR - BLOCK), at + BLOCK)
+          for (let at = 0; at < work.length; at += size) {
+            masks.set(ivs.subarray((at / size) * BLOCK, (at / size + 1) * BLOCK), at)
+            masks.set(from.subarray(at, at + size - BLOCK), at + BLOCK)
           }
           mix(work, masks)
         }
         return
       case 'ctr':
-        fillCounters(ivs, masks, SECTOR)
+        fillCounters(ivs, masks, size)
         work.set(this.#data.encrypt(masks))
         masks.set(from)
         mix(work, masks)
@@ -154,17 +167,18 @@ class AesSectors implements SectorCipher {
 
   /** CBC encrypts block after block, but sectors do not depend on each other: all are at the same block at a time. */
   #chain(from: Uint8Array, ivs: Uint8Array, work: Uint8Array): void {
-    const sectors = from.length / SECTOR
+    const size = this.#sectorSize
+    const sectors = from.length / size
     const lane = this.#lane.subarray(0, ivs.length)
     let before = ivs
-    for (let block = 0; block < BLOCKS_IN_SECTOR; block++) {
+    for (let block = 0; block < size / BLOCK; block++) {
       for (let i = 0; i < sectors; i++) {
-        const at = i * SECTOR + block * BLOCK
+        const at = i * size + block * BLOCK
         for (let j = 0; j < BLOCK; j++) lane[i * BLOCK + j] = from[at + j]! ^ before[i * BLOCK + j]!
       }
       before = this.#data.encrypt(lane)
       for (let i = 0; i < sectors; i++)
-        work.set(before.subarray(i * BLOCK, (i + 1) * BLOCK), i * SECTOR + block * BLOCK)
+        work.set(before.subarray(i * BLOCK, (i + 1) * BLOCK), i * size + block * BLOCK)
     }
   }
 }

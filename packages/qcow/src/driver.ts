@@ -1,83 +1,98 @@
-/** A sparse format: a header, a map, and clusters in the order in which they were first written. */
+/** The driver of qcow version 1: one object, whose operations are in the other files of this folder. */
 import {
-  alignUp,
-  BlockError,
-  be,
+  cow,
   defineDriver,
-  layout,
+  loadOnce,
+  type NodeInfo,
   type NodeOps,
-  size,
+  SECTOR,
+  storage,
+  text,
   viewOf,
 } from '@vmblock/block-core/driver'
+import { HEADER_BYTES, MAGIC, VERSION } from './format/header.ts'
+import type { Image } from './image.ts'
 
-const CLUSTER = 4096
-const MAGIC = 0x51434f57
-const HEADER = layout('qcow header', 12, { magic: be.u32(0), imageSize: be.u64(4) })
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadRequests = loadOnce('qcow images', () => import('./requests.ts'))
+/** @throws BlockError EIO if the code cannot be loaded */
+const loadUpkeep = loadOnce('making and emptying qcow images', () => import('./upkeep.ts'))
 
-/** Bytes of header and map together. */
-const tablesEnd = (imageSize: number): number => alignUp(HEADER.size + (imageSize / CLUSTER) * 4, CLUSTER)
+type Requests = Awaited<ReturnType<typeof loadRequests>>
 
-/** Images in the qcow format. */
+/** The operations of one open image. */
+function operations(
+  image: Image,
+  { read, write, writeZeroes, writeCompressed, blockStatus }: Requests,
+): NodeOps {
+  const { clusterSize } = image.header
+  return {
+    limits: {
+      compressedAlignment: clusterSize,
+      ...(image.cipher && { requestAlignment: SECTOR }),
+    },
+    size: () => image.header.size,
+    read: (offset, into) => read(image, offset, into),
+    write: (offset, from) => write(image, offset, from),
+    writeZeroes: (offset, bytes) => writeZeroes(image, offset, bytes),
+    writeCompressed: (offset, from) => writeCompressed(image, offset, from),
+    blockStatus: (offset, bytes) => blockStatus(image, offset, bytes),
+    flush: () => image.flush(),
+    info: async () => infoOf(image),
+    makeEmpty: async () => (await loadUpkeep()).makeEmpty(image),
+    setBacking(backing) {
+      image.backing = backing
+    },
+    async prepareReopen({ readOnly }) {
+      if (readOnly && image.isUnsure) await image.flush()
+      return { commit: () => undefined, abort: () => undefined }
+    },
+    async close() {
+      try {
+        if (image.isUnsure) await image.flush()
+      } finally {
+        drop(image)
+      }
+    },
+    crash: () => drop(image),
+  }
+}
+
+function drop(image: Image): void {
+  image.drop()
+  image.cipher?.close()
+}
+
+function infoOf({ header, backingName }: Image): NodeInfo {
+  return {
+    clusterSize: header.clusterSize,
+    ...(header.isEncrypted && { encrypted: true }),
+    ...(backingName !== undefined && { backingFilename: backingName }),
+  }
+}
+
+function probe(head: Uint8Array): number {
+  if (head.length < HEADER_BYTES) return 0
+  const view = viewOf(head)
+  return view.getUint32(0) === MAGIC && view.getUint32(4) === VERSION ? 100 : 0
+}
+
+/** Disks in version 1 of qcow, which qcow2 replaced. */
 export const qcow = defineDriver({
   name: 'qcow',
   kind: 'format',
-  probe: (head) => (head.length >= HEADER.size && viewOf(head).getUint32(0) === MAGIC ? 100 : 0),
-
-  creation: async () => ({
-    options: { size: size('Virtual disk size') },
-    async create({ file, options }) {
-      if (options.size === undefined) throw new BlockError('EINVAL', 'Image creation needs a size parameter')
-      const imageSize = alignUp(options.size, CLUSTER)
-      const tables = new Uint8Array(tablesEnd(imageSize))
-      HEADER.write(tables, { magic: MAGIC, imageSize })
-      await file.write(0, tables)
-    },
-  }),
-
-  async open(context): Promise<NodeOps> {
-    const file = await context.requireChild('file')
-    const head = new Uint8Array(HEADER.size)
-    await file.read(0, head)
-    const { magic, imageSize } = HEADER.read(head)
-    if (magic !== MAGIC) throw new BlockError('EFORMAT', 'not a qcow image')
-    if (imageSize % CLUSTER !== 0 || tablesEnd(imageSize) > file.size)
-      throw new BlockError('EINVAL', 'the map is not inside the file')
-    const map = new Uint8Array((imageSize / CLUSTER) * 4)
-    if (map.length > 0) await file.read(HEADER.size, map)
-    const entries = viewOf(map)
-    let next = alignUp(file.size, CLUSTER) / CLUSTER
-    let changed = false // not `context.readOnly`: a reopen may change that
-    const hostOffsetOf = (offset: number): number => entries.getUint32((offset / CLUSTER) * 4) * CLUSTER
-
-    async function flush(): Promise<void> {
-      const linked = map.slice() // what the map says now: data that came later is not durable yet
-      await file.flush()
-      await file.write(HEADER.size, linked)
-      await file.flush()
-    }
-
-    return {
-      limits: { requestAlignment: CLUSTER, maxTransfer: CLUSTER },
-      size: () => imageSize,
-      async read(offset, into) {
-        const host = hostOffsetOf(offset)
-        if (host === 0) into.fill(0)
-        else await file.read(host, into)
-      },
-      async write(offset, from) {
-        const host = hostOffsetOf(offset) || next++ * CLUSTER
-        await file.write(host, from)
-        changed = true
-        entries.setUint32((offset / CLUSTER) * 4, host / CLUSTER) // last: until here the old content shows
-      },
-      flush,
-      async blockStatus(offset, bytes) {
-        const host = hostOffsetOf(offset)
-        const one = { bytes: Math.min(bytes, CLUSTER), allocated: host !== 0 }
-        if (host === 0) return { ...one, data: false, zero: true }
-        return { ...one, data: true, zero: false, host: { child: file, offset: host } }
-      },
-      close: () => (changed ? flush() : Promise.resolve()),
-    }
+  options: { 'encrypt.format': text(), 'encrypt.keySecret': text() },
+  children: { file: storage, backing: cow },
+  creation: async () => (await loadUpkeep()).qcowCreation,
+  canCompress: true,
+  probe,
+  async open(context) {
+    const requests = await loadRequests()
+    const image = await requests.openImage(context)
+    const ops = operations(image, requests)
+    // Described without its key.
+    if (!image.header.isEncrypted || image.cipher) return ops
+    const { size, info, close, crash } = ops as Required<NodeOps>
+    return { size, read: () => requests.refuseWithoutKey(image), info, close, crash }
   },
 })

@@ -1,14 +1,14 @@
-/** What the tests of all formats have to know about the qcow format. */
+/** What the tests of all formats have to know about qcow. */
 import type { TestedFormat } from '@vmblock/block-core/testing'
 import { qcow } from '../driver.ts'
 
-/** Name the suites that shall run on it: iotests, turns, kills, faults, mishaps. */
+/** Version 1 of qcow. Over a backing file its clusters have 512 bytes. */
 export const format: TestedFormat = {
   driver: qcow,
-  inQemu: false,
+  inQemu: true,
   clusterSize: 4096,
   resizes: 'not at all',
   discards: 'nothing',
   checks: 'no',
-  varieties: [{ create: {}, suites: [] }],
+  varieties: [{ create: {}, suites: ['iotests', 'turns', 'kills', 'faults', 'mishaps'] }],
 }

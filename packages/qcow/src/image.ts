@@ -24,8 +24,8 @@ import { sliceAt } from './lookup.ts'
 
 /** Bytes of a piece of an L2 table in the cache, at most. */
 const L2_SLICE = 4096
-/** Bytes of a piece of the L1 table: images hold it in whole sectors. */
-const L1_SLICE = SECTOR
+/** Bytes of a piece of the L1 table, at most. Pieces fill the table exactly: a cluster may follow it at once. */
+const L1_SLICE = 512
 /** Bytes of tables that are cached. */
 const L2_CACHE = 32 * 2 ** 20
 const L1_CACHE = 2 ** 20
@@ -76,7 +76,10 @@ export class Image {
         events: { load: level === 'l2' ? 'l2_load' : 'none', update: `${level}_update` },
         flushData: () => parts.file.flush(),
       })
-    this.l1Table = cache(L1_SLICE, L1_CACHE, 'l1')
+    const { l1Bytes } = parts.header
+    let slice = L1_SLICE
+    while (l1Bytes % slice !== 0) slice /= 2
+    this.l1Table = cache(slice, L1_CACHE, 'l1')
     this.l2Tables = cache(Math.min(L2_SLICE, parts.header.tableBytes), L2_CACHE, 'l2')
   }
 
@@ -129,9 +132,9 @@ export class Image {
     let end = Math.max(file.size, this.firstFree)
     const isNew = file.size <= alignUp(this.firstFree - l1TableOffset, SECTOR) + l1TableOffset
     if (!isNew) end = alignUp(end, clusterSize) + clusterSize
-    for (let at = 0; at < l1Bytes; at += L1_SLICE) {
+    for (let at = 0; at < l1Bytes; at += this.l1Table.sliceSize) {
       const { view } = await sliceAt(this.l1Table, l1TableOffset + at)
-      for (let i = 0; i < Math.min(L1_SLICE, l1Bytes - at) / ENTRY; i++) {
+      for (let i = 0; i < this.l1Table.sliceSize / ENTRY; i++) {
         const table = l1EntryAt(view, i)
         if (table === 0) continue
         if (!this.isPlace(table))

@@ -1,7 +1,8 @@
 /**
- * zstd in WebAssembly, whose instances keep what they work with: Node's own zstd (22.15 and later) makes it anew for each block, which
- * takes longer than the work. Threads compress; small blocks are decompressed on the calling thread, for that takes less time than to
- * hand them over. Node's own is quicker for the first blocks, before WebAssembly is compiled, and is there where that is forbidden.
+ * zstd compiled for the processor where it can be had, else in WebAssembly. Both keep what they work with: Node's own module (22.15 and
+ * later) makes it anew for each block, which takes longer than the work. Threads compress; small blocks are decompressed on the calling thread, for that takes less time than to
+ * hand them over. Without the former, Node's own
+ * is quicker for the first blocks, before WebAssembly is compiled, and is there where that is forbidden.
  */
 import { Buffer } from 'node:buffer'
 import * as zlib from 'node:zlib'
@@ -10,6 +11,8 @@ import { packed } from '../shared/packed.ts'
 import { ZSTD } from '../shared/zstd-binary.ts'
 import { decodeFrames } from '../shared/zstd-frames.ts'
 import { makeZstd, type Zstd } from '../shared/zstd-instance.ts'
+import { koffiFile } from './koffi-file.ts'
+import { findNative, type NativePlace, type NativeZstd, openNative } from './native-zstd.ts'
 import { NoThreads, Threads, type Work } from './threads.ts'
 
 /** What this file uses of Node's own; the types are those of Node 20, which has none of it. */
@@ -25,21 +28,52 @@ const OWN: NodeZstd | undefined = 'zstdDecompressSync' in zlib ? (zlib as unknow
 const compileZstd = async (): Promise<WebAssembly.Module> =>
   WebAssembly.compile(zlib.inflateRawSync(Buffer.from(ZSTD, 'base64')))
 
+/** Looked for once, with the first block. */
+let search: { readonly found: NativeZstd | undefined } | undefined
+
+function native(): NativeZstd | undefined {
+  search ??= { found: findNative(koffiFile) }
+  return search.found
+}
+
+/** What threads are given. */
+interface Given {
+  readonly place?: NativePlace
+  /** Compiled; or, beside a place, as zstd-binary.ts has it. */
+  readonly module: WebAssembly.Module | string
+}
+
 const DECOMPRESS = 0
 const COMPRESS = 1
 
 /** Runs in a thread; refers to nothing outside of itself. */
 const makeWork =
-  (make: typeof makeZstd) =>
-  async (module: WebAssembly.Module): Promise<readonly Work[]> => {
-    const zstd = await make(module)
+  (make: typeof makeZstd, open: typeof openNative) =>
+  async ({ place, module }: Given): Promise<readonly Work[]> => {
+    // biome-ignore lint/style/noRestrictedGlobals: it runs in Node.js alone, and can import nothing
+    const builtin = process.getBuiltinModule
+    const load = async (): Promise<Zstd> => {
+      try {
+        if (place) return open(builtin('node:module').createRequire(place.koffi)(place.koffi), place.library)
+      } catch {
+        // What the process may load, a thread may not: some runtimes are like that.
+      }
+      if (typeof module !== 'string') return make(module)
+      return make(
+        await WebAssembly.compile(builtin('node:zlib').inflateRawSync(Buffer.from(module, 'base64'))),
+      )
+    }
+    const zstd = await load()
     return [(data, into) => zstd.decompress(data, into), (data, into) => zstd.compress(data, into)]
   }
 
 const threads = new Threads({
   name: 'zstd',
-  makeWork: `(${makeWork})(${makeZstd})`,
-  load: compileZstd,
+  makeWork: `(${makeWork})(${makeZstd}, ${openNative})`,
+  load: async (): Promise<Given> => {
+    const place = native()?.place
+    return place ? { place, module: ZSTD } : { module: await compileZstd() }
+  },
 })
 
 /** @see Codec.decompress */
@@ -75,7 +109,7 @@ const otherwise =
     throw error
   }
 
-/** The instance of the calling thread, once it is there. */
+/** That of the calling thread, once it is there. */
 let zstd: Zstd | undefined
 let loading: Promise<Zstd> | undefined
 
@@ -91,6 +125,7 @@ function instance(): Promise<Zstd> {
 }
 
 function here(frame: Uint8Array, into: Uint8Array): number | Promise<number> {
+  zstd ??= native()?.zstd
   if (zstd) return zstd.decompress(frame, into)
   const coming = instance()
   if (!OWN) return coming.then((made) => made.decompress(frame, into))
@@ -103,6 +138,8 @@ function here(frame: Uint8Array, into: Uint8Array): number | Promise<number> {
 }
 
 async function compressHere(block: Uint8Array, into: Uint8Array): Promise<number> {
+  zstd ??= native()?.zstd
+  if (zstd) return zstd.compress(block, into)
   if (!OWN) return (await instance()).compress(block, into)
   const data = OWN.zstdCompressSync(block, {
     params: { [OWN.constants.ZSTD_c_compressionLevel]: 3 },

@@ -60,7 +60,9 @@ const makeWork =
       }
       if (typeof module !== 'string') return make(module)
       return make(
-        await WebAssembly.compile(builtin('node:zlib').inflateRawSync(Buffer.from(module, 'base64'))),
+        await WebAssembly.compile(
+          builtin('node:zlib').inflateRawSync(builtin('node:buffer').Buffer.from(module, 'base64')),
+        ),
       )
     }
     const zstd = await load()
@@ -78,7 +80,8 @@ const threads = new Threads({
 
 /** @see Codec.decompress */
 export async function decompress(data: Uint8Array, size: number): Promise<Uint8Array> {
-  const block = new Uint8Array(size)
+  // It is filled, or not given away: to zero it first takes longer than to decompress it.
+  const block = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer, 0, size)
   await decompressInto(data, block)
   return block
 }
